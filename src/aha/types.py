@@ -1,0 +1,127 @@
+"""The types that walk between the rooms of the house. Imports nothing of ours.
+
+A rollout becomes scored, scored rollouts become a group, a group becomes examples, examples become a
+batch: every step returns a new frozen type, so that nothing unscored or unweighted can be trained on.
+Index t always speaks of token t: the next-token shift happens once, inside the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+Message = Mapping[str, str]
+"""One chat message: ``{"role": "user", "content": "..."}``."""
+
+
+class AhaError(Exception):
+    """An error the user can act on: it names the input, the cause and the way out."""
+
+
+class Finish(StrEnum):
+    """Why a completion ended."""
+
+    STOP = "stop"  # the model wrote EOS or a stop string
+    LENGTH = "length"  # the token limit cut it
+    ABORT = "abort"  # cancelled by us
+    ERROR = "error"  # the engine failed on it
+
+
+class Outcome(StrEnum):
+    """What a verifier found. UNKNOWN (timeout, memory, parse) is never counted as wrong."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verifier's finding and, in words, its reason."""
+
+    outcome: Outcome
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TestCase:
+    """One test of a program: by stdin and stdout, by a function's arguments and result, or by asserts."""
+
+    __test__ = False  # not a pytest class
+    kind: str  # "stdio" | "function" | "asserts"
+    input: Any  # stdin text | positional arguments (a JSON list) | the test source
+    expected: Any = None  # stdout text | the result (JSON) | None
+    entry_point: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with what is needed to grade an answer to it."""
+
+    id: str
+    task: str
+    messages: tuple[Message, ...]
+    answer: str | tuple[TestCase, ...] | None = None
+    language: str = "en"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled completion. ``prompt_ids`` [P], ``completion_ids`` [C] and ``logprobs`` [C] are what the
+    sampler saw and chose; ``text`` is only for reading and grading and is never tokenized again."""
+
+    prompt_ids: np.ndarray
+    completion_ids: np.ndarray
+    logprobs: np.ndarray
+    text: str
+    finish: Finish
+    policy_version: int = 0
+    opened_think: bool = False  # the prompt itself already ended in "<think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One reward's value. ``None`` = could not be graded; it is never 0."""
+
+    value: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A rollout with its scores by name and their weighted sum (``None`` if any of them is ``None``)."""
+
+    rollout: Rollout
+    scores: Mapping[str, Score]
+    reward: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All scored rollouts of one problem: ``members`` [G]."""
+
+    problem: Problem
+    members: tuple[Scored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sequence to train on, all arrays [L]. ``mask`` is True where the token is learned from.
+    ``prompt_length`` tokens at the front may be shared with neighbours of the same ``group``."""
+
+    token_ids: np.ndarray
+    mask: np.ndarray
+    advantage: np.ndarray
+    sampler_logprobs: np.ndarray | None = None
+    prompt_length: int = 0
+    group: int = -1  # examples of one group with equal prompts may share it; -1 = share nothing
+
+
+Reward = Callable[[Problem, Sequence[Rollout]], Sequence[Score]]
+"""Grades all rollouts of one problem together (a length reward needs the group); one score per rollout."""
