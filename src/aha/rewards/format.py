@@ -1,0 +1,99 @@
+"""Rewards for keeping the format: thinking inside ``<think>``, the answer inside ``<answer>``.
+
+``strict_format`` is the paper's format reward (all or nothing); ``tag_count`` is a smoother one for models
+that do not yet know the format. Both read text through ``aha.chat`` and so in linear time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aha.chat import ANSWER, END_ANSWER, END_THINK, TAGS, THINK, Tag, find_tags, parse
+from aha.types import Finish, Problem, Reward, Rollout, Score
+
+
+def per_rollout(grade: Callable[[Problem, Rollout], Score]) -> Reward:
+    """A reward that looks at each rollout alone. A rollout that the engine gave up on has no score."""
+
+    def reward(problem: Problem, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [_given_up(rollout) or grade(problem, rollout) for rollout in rollouts]
+
+    return reward
+
+
+def _given_up(rollout: Rollout) -> Score | None:
+    if rollout.finish in (Finish.ABORT, Finish.ERROR):
+        return Score(None, f"the completion ended in {rollout.finish.value}")
+    return None
+
+
+def strict_format(
+    *,
+    require_answer: bool = True,
+    token_ids: Mapping[str, int] | None = None,
+    right: float = 1.0,
+    wrong: float = 0.0,
+) -> Reward:
+    """``right`` for a completion that keeps the format in everything (``aha.chat.parse`` says what that is),
+    ``wrong`` with the first violation in the note otherwise.
+
+    ``token_ids`` (from ``tag_token_ids``) additionally asks that each tag was sampled as its own token as
+    often as the text shows it, and not spelled out of ordinary tokens.
+    """
+
+    def grade(problem: Problem, rollout: Rollout) -> Score:
+        parsed = parse(rollout.text, opened_think=rollout.opened_think, require_answer=require_answer)
+        violation = parsed.problem or spelled_out(rollout, token_ids or {})
+        return Score(wrong, violation) if violation else Score(right)
+
+    return per_rollout(grade)
+
+
+def tag_count(*, require_answer: bool = True) -> Reward:
+    """The share of the tags that occur exactly once and in order, 0 to 1. A ``<think>`` that the prompt
+    opened is not the model's to write: it is left out, or counted as wrong if written again."""
+
+    def grade(problem: Problem, rollout: Rollout) -> Score:
+        tags = [tag for tag in find_tags(rollout.text) if not tag.quoted]
+        expected = (THINK, END_THINK, ANSWER, END_ANSWER) if require_answer else (THINK, END_THINK)
+        if rollout.opened_think:
+            expected = expected[1:]
+        bad = _misplaced(tags, expected)
+        repeated = rollout.opened_think and any(tag.name == THINK for tag in tags)
+        total = len(expected) + repeated
+        note = ", ".join(bad + [THINK] * repeated)
+        return Score((len(expected) - len(bad)) / total, f"not once or not in order: {note}" if note else "")
+
+    return per_rollout(grade)
+
+
+def _misplaced(tags: list[Tag], expected: Sequence[str]) -> list[str]:
+    bad, last = [], -1
+    for name in expected:
+        starts = [tag.start for tag in tags if tag.name == name]
+        if len(starts) == 1 and starts[0] > last:
+            last = starts[0]
+        else:
+            bad.append(name)
+    return bad
+
+
+def tag_token_ids(tokenizer: Any) -> dict[str, int]:
+    """The id of each tag that is a single token of the tokenizer; a tag that is not is left out."""
+    ids = {}
+    for tag in TAGS:
+        found = tokenizer.encode(tag, add_special_tokens=False)
+        if len(found) == 1 and tokenizer.convert_ids_to_tokens(found[0]) == tag:
+            ids[tag] = int(found[0])
+    return ids
+
+
+def spelled_out(rollout: Rollout, token_ids: Mapping[str, int]) -> str:
+    """Which tag the text has more or less often than its token was sampled, in words; "" if none."""
+    for tag, token in token_ids.items():
+        written = rollout.text.count(tag)
+        sampled = int((rollout.completion_ids == token).sum())
+        if sampled != written:
+            return f"{tag} stands {written} times in the text but was sampled {sampled} times as a token"
+    return ""
