@@ -25,7 +25,8 @@ R1_ZERO_TEMPLATE = (
 )
 """The template of DeepSeek-R1-Zero (arXiv 2501.12948, Table 1); ``{prompt}`` stands for the question."""
 
-THINK, END_THINK, ANSWER, END_ANSWER = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+TAGS: tuple[str, ...] = ("<think>", "</think>", "<answer>", "</answer>")
+THINK, END_THINK, ANSWER, END_ANSWER = TAGS
 
 Template = Literal["auto", "r1_zero", "chat", "none"]
 
@@ -300,7 +301,7 @@ def find_tags(text: str) -> list[Tag]:
     places = list(_scan(text))
     if not places or "`" not in text:
         return [Tag(name, start) for name, start in places]
-    spans = _code_spans(text)
+    spans = code_spans(text)
     tags, i = [], 0
     for name, start in places:
         while i < len(spans) and spans[i][1] <= start:
@@ -331,7 +332,7 @@ class _Run:
     closes: bool = False  # a first run with nothing but white space or a tag after it on its line
 
 
-def _code_spans(text: str) -> list[tuple[int, int]]:
+def code_spans(text: str) -> list[tuple[int, int]]:
     """Start and end of each piece of code, in order. What never closes is no code: an open fence must not
     swallow a real ``</think>``."""
     runs = _runs(text)
