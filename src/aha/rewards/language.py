@@ -189,6 +189,8 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
                 continue
         elif script == "greek" and len(word) == 1:  # a variable's name
             continue
+        elif script == "other" and not word[0].isalpha():  # a fraction or an index, such as ¾ or ²
+            continue
         yield script, word
 
 

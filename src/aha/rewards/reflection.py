@@ -1,0 +1,33 @@
+"""Counts of reflective words, as the paper tracks them over training (DeepSeek-R1, supplement, "Self-evolution
+of DeepSeek-R1-Zero"): its ten English words, and Chinese phrases with the same use. A metric, not a reward."""
+
+from __future__ import annotations
+
+import re
+
+ENGLISH = ("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check")
+"""The paper's list, merged from three experts' proposals."""
+
+CHINESE = (
+    *("等等", "等一下", "不对", "错误", "错了", "弄错", "然而", "不过", "但是"),
+    *("再试", "重试", "重新", "验证", "验算", "检验", "检查", "核对", "评估"),
+)
+"""The same uses in Chinese: halting, noticing an error, contrast, trying again, verifying."""
+
+_REFLECTION = re.compile(
+    rf"(?<![A-Za-z])(?P<english>{'|'.join(ENGLISH)})(?![A-Za-z])|{'|'.join(CHINESE)}",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def count_reflections(text: str) -> dict[str, int]:
+    """How often each reflective word stands in ``text``; words that do not are left out.
+
+    English words whole and in any case ("Wait", not "awaiting"), as listed and not inflected; Chinese phrases
+    anywhere, without overlap. Linear in ``text``.
+    """
+    counts: dict[str, int] = {}
+    for match in _REFLECTION.finditer(text):
+        word = match.group().lower()
+        counts[word] = counts.get(word, 0) + 1
+    return counts
