@@ -1,6 +1,6 @@
 """The language-consistency reward: target-language words over all words of the chain of thought.
 
-(DeepSeek-R1, arXiv 2501.12948, 2.3.1.) What has no language is not counted: numbers, single letters, LaTeX
+(DeepSeek-R1, arXiv 2501.12948.) What has no language is not counted: numbers, single letters, LaTeX
 commands, ``sin`` and its kind, short acronyms. Code, math and URLs are left out too, unless they hold most of
 the words: text must not become invisible by being wrapped in dollar signs.
 
@@ -187,11 +187,10 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
             word = word.strip("'’")
             if _is_neutral(word):
                 continue
-        elif script == "greek" and len(word) == 1:  # a variable's name
-            continue
-        elif script == "other" and not word[0].isalpha():  # a fraction or an index, such as ¾ or ²
-            continue
-        yield script, word
+        variable = script == "greek" and len(word) == 1
+        symbol = script == "other" and not word[0].isalpha()  # a fraction or an index, such as ¾ or ²
+        if not variable and not symbol:
+            yield script, word
 
 
 def _is_neutral(word: str) -> bool:

@@ -29,7 +29,7 @@ def length(rollout: Rollout) -> int:
 
 
 def soft_overlong(*, max_length: int, buffer: int) -> Reward:
-    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13), from 0 to -1.
+    """DAPO's soft overlong punishment (arXiv 2503.14476), from 0 to -1.
 
     0 up to ``max_length - buffer`` tokens, falling in a straight line to -1 at ``max_length``, -1 beyond.
     """
@@ -46,7 +46,7 @@ def soft_overlong(*, max_length: int, buffer: int) -> Reward:
 
 
 def kimi_length(*, accuracy: Accuracy) -> Reward:
-    """Kimi k1.5's length reward (arXiv 2501.12599, 2.3.3), from -0.5 to 0.5.
+    """Kimi k1.5's length reward (arXiv 2501.12599), from -0.5 to 0.5.
 
     Over one group, l = 0.5 - (length - min) / (max - min); a correct completion gets l, a wrong one
     min(0, l); all get 0 where all lengths are equal. Ungraded members do not count for min and max.
@@ -102,7 +102,7 @@ def cosine(
 
 
 def l1_exact(*, accuracy: Accuracy, target: int | str = "target_length", alpha: float = 3e-4) -> Reward:
-    """L1-Exact (arXiv 2503.04697, eq. 1): 1 if correct, less ``alpha`` for each token off the target length.
+    """L1-Exact (arXiv 2503.04697): 1 if correct, less ``alpha`` for each token off the target length.
 
     ``target``: tokens, or the name of the problem's metadata that holds them.
     """
@@ -116,7 +116,7 @@ def l1_exact(*, accuracy: Accuracy, target: int | str = "target_length", alpha: 
 def l1_max(
     *, accuracy: Accuracy, target: int | str = "target_length", alpha: float = 3e-4, delta: float = 0.5
 ) -> Reward:
-    """L1-Max (arXiv 2503.04697, eq. 2): 0 if wrong; if correct ``alpha * (target - length) + delta``, held
+    """L1-Max (arXiv 2503.04697): 0 if wrong; if correct ``alpha * (target - length) + delta``, held
     between 0 and 1: shorter is better, and a little too long still better than wrong.
 
     ``target``: tokens, or the name of the problem's metadata that holds them.
@@ -129,7 +129,7 @@ def l1_max(
 
 
 def repetition_penalty(*, ngram: int = 3, penalty: float = -1.0) -> Reward:
-    """``penalty`` times the share of repeated n-grams of ``ngram`` tokens (arXiv 2502.03373, appendix), from
+    """``penalty`` times the share of repeated n-grams of ``ngram`` tokens (arXiv 2502.03373), from
     0 for none to nearly ``penalty``; 0 for a completion of less than ``ngram`` tokens."""
     if ngram < 1:
         raise AhaError(f"repetition_penalty needs an ngram of 1 or more, not {ngram}")

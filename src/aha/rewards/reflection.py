@@ -1,5 +1,6 @@
-"""Counts of reflective words, as the paper tracks them over training (DeepSeek-R1, supplement, "Self-evolution
-of DeepSeek-R1-Zero"): its ten English words, and Chinese phrases with the same use. A metric, not a reward."""
+"""Counts of reflective words, as the paper tracks them over training: its ten English words, and Chinese
+phrases of the same use. A metric and not a reward. (DeepSeek-R1, arXiv 2501.12948, on self-evolution.)
+"""
 
 from __future__ import annotations
 
