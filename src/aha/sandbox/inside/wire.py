@@ -1,0 +1,176 @@
+"""Python values as typed JSON, for the channel between model code and the judge.
+
+What comes out of the sandbox is only ever data: plain values are rebuilt, nothing is looked up or executed.
+Types survive the trip (a tuple is no list, True is no 1), so that the judge can be strict about them.
+"""
+
+from __future__ import annotations
+
+import json
+from _json import encode_basestring_ascii as _quote  # the C function itself: patching ``json`` changes nothing
+from collections.abc import Callable
+from typing import Any
+
+MAX_ITEMS = 100_000  # taken from an iterator that a function returns
+_MAX_DEPTH = 100
+_EXACT_IN_JSON = 2**63
+
+# Bound here, so that model code that replaces builtins changes nothing in the encoder.
+_type, _isinstance, _repr, _len, _abs, _hex = type, isinstance, repr, len, abs, hex
+_TypeError, _ValueError, _id = TypeError, ValueError, id
+_list, _tuple, _dict, _set, _frozenset = list, tuple, dict, set, frozenset
+_int, _float, _str, _bytes, _complex, _bytearray = int, float, str, bytes, complex, bytearray
+_LAZY = {type(each) for each in (iter([]), iter(()), iter({}), iter(set()), (x for x in ()), map(abs, ()), zip())}
+_LAZY |= {type(each) for each in (filter(None, ()), enumerate(()), reversed([]), {}.keys(), {}.values(), {}.items())}
+_LAZY |= {range}
+
+
+class Opaque:
+    """A value that is not one of the plain types; equal to nothing but itself."""
+
+    def __init__(self, kind: str, value: Any = None) -> None:
+        self.kind = kind
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}>"
+
+
+class Reference:
+    """An object that stays on the other side and can only be handed back."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"<object {self.number} inside the sandbox>"
+
+
+def encode(value: Any, keep: Callable[[Any], int] | None = None) -> str:
+    """A value as JSON text. ``keep`` stores an object that cannot travel and gives its number.
+
+    Raises TypeError for a value that cannot travel (without ``keep``), ValueError for one nested too deep.
+    """
+    return _encode(value, keep, 0)
+
+
+def _encode(value: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
+    if depth > _MAX_DEPTH:
+        raise _ValueError("the value is nested too deep")
+    kind = _type(value)
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is _int:
+        return _repr(value) if _abs(value) < _EXACT_IN_JSON else '{"int":"' + _hex(value) + '"}'
+    if kind is _float:
+        finite = value - value == 0
+        return _repr(value) if finite else '{"float":"' + _repr(value) + '"}'
+    if kind is _str:
+        return _quote(value)
+    if kind is _list:
+        return _sequence(value, keep, depth)
+    if kind is _tuple:
+        return '{"tuple":' + _sequence(value, keep, depth) + "}"
+    if kind is _dict:
+        pairs = [_sequence(pair, keep, depth + 1) for pair in _dict.items(value)]
+        return '{"dict":[' + ",".join(pairs) + "]}"
+    if kind is _set or kind is _frozenset:
+        name = "set" if kind is _set else "frozenset"
+        return '{"' + name + '":' + _sequence(_list(value), keep, depth) + "}"
+    if kind is _bytes or kind is _bytearray:
+        return '{"' + kind.__name__ + '":"' + kind.hex(value) + '"}'
+    if kind is _complex:
+        return '{"complex":' + _sequence([value.real, value.imag], keep, depth) + "}"
+    if kind is Reference:
+        return '{"kept":' + _repr(value.number) + "}"
+    if kind in _LAZY:
+        return '{"lazy":' + _sequence(_take(value), keep, depth) + "}"
+    return _encode_other(value, keep, depth)
+
+
+def _encode_other(value: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
+    # A subclass travels as what it holds, read past its own methods, and is marked: it is not the plain type.
+    for base in (_int, _float, _str, _bytes):
+        if _isinstance(value, base) and _type(value) is not bool:
+            return '{"sub":' + _encode(base.__new__(base, _plain(value, base)), keep, depth + 1) + "}"
+    if _isinstance(value, _dict):
+        return '{"sub":' + _encode(_dict(_dict.items(value)), keep, depth + 1) + "}"
+    for base in (_list, _tuple, _set, _frozenset):
+        if _isinstance(value, base):
+            return '{"sub":' + _encode(base(base.__iter__(value)), keep, depth + 1) + "}"
+    if keep is None:
+        raise _TypeError("a value of type " + _type(value).__name__ + " cannot leave the sandbox")
+    return '{"kept":' + _repr(keep(value)) + "}"
+
+
+def _plain(value: Any, base: Any) -> Any:
+    if base is _int:
+        return _int.__add__(value, 0)
+    if base is _float:
+        return _float.__add__(value, 0.0)
+    return base.__getitem__(value, slice(None)) if base is _bytes else _str.__str__(value)
+
+
+def _sequence(values: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
+    return "[" + ",".join([_encode(each, keep, depth + 1) for each in values]) + "]"
+
+
+def _take(values: Any) -> list[Any]:
+    taken: list[Any] = []
+    for each in values:
+        if _len(taken) == MAX_ITEMS:
+            raise _ValueError("the iterator gives too many items")
+        taken.append(each)
+    return taken
+
+
+def decode(text: str | bytes, *, strict: bool, kept: Callable[[int], Any] = Reference) -> Any:
+    """The value that ``encode`` wrote.
+
+    ``strict`` makes subclasses and iterators Opaque; otherwise they become the plain value they hold, as
+    Python's own ``==`` sees them. Raises ValueError for anything that ``encode`` does not write.
+    """
+    try:
+        return _decode(json.loads(text, parse_constant=_refuse), strict, kept)
+    except (RecursionError, TypeError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a value: {error}") from None
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not written so")
+
+
+def _decode(value: Any, strict: bool, kept: Callable[[int], Any]) -> Any:
+    if type(value) is list:
+        return [_decode(each, strict, kept) for each in value]
+    if type(value) is not dict:
+        return value
+    if len(value) != 1:
+        raise ValueError("not a typed value")
+    [(tag, body)] = value.items()
+    if tag == "int":
+        return int(body, 16)
+    if tag == "float":
+        return {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}[body]
+    if tag in ("bytes", "bytearray"):
+        return (bytes if tag == "bytes" else bytearray).fromhex(body)
+    if tag == "kept":
+        return kept(int(body))
+    if tag == "dict":
+        return {_decode(key, strict, kept): _decode(each, strict, kept) for key, each in body}
+    inner = _decode(body, strict, kept)
+    if tag == "tuple":
+        return tuple(inner)
+    if tag == "set":
+        return set(inner)
+    if tag == "frozenset":
+        return frozenset(inner)
+    if tag == "complex":
+        return complex(*inner)
+    if tag == "sub":
+        return Opaque("a subclass", inner) if strict else inner
+    if tag == "lazy":
+        return Opaque("an iterator", inner) if strict else iter(inner)
+    raise ValueError(f"unknown type {tag!r}")

@@ -1,0 +1,282 @@
+"""Sandboxes for many runs: slots, their isolation, and what happens when there is none."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import queue
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+from aha.types import AhaError
+
+from . import canary
+from .bare import run_bare
+from .execution import Execution, Isolation, Limits, Status
+from .process import Gone, Process
+from .slot import Refused, Slot, SlotSetup, make_mirror
+
+_LINUX_MACHINES = ("x86_64", "aarch64")
+_RETRIES = 2  # a zygote that was killed from outside costs a new one, not the grade
+
+
+class Sandbox:
+    """A pool of ``workers`` slots for untrusted Python, safe to use from any number of threads.
+
+    ``isolation`` asks for one tier; by default the strongest that the machine permits is taken. With
+    ``unsafe`` programs run as bare subprocesses if, and only if, there is no isolation to be had, and every
+    result says so. ``import_paths`` are further directories to import from (they become readable).
+
+    Raises AhaError when it is entered and the machine permits no isolation, or when a canary gets out.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        *,
+        isolation: Isolation | str | None = None,
+        unsafe: bool = False,
+        import_paths: Sequence[str] = (),
+    ) -> None:
+        if workers < 1:
+            raise AhaError(f"Sandbox(workers={workers}): at least one worker is needed")
+        self.workers = workers
+        self.isolation: Isolation | None = None
+        self.landlock = 0
+        self._asked = Isolation(isolation) if isolation is not None else None
+        self._unsafe = unsafe or self._asked is Isolation.UNSAFE
+        self._import_paths = tuple(os.path.realpath(path) for path in import_paths)
+        self._mirror: str | None = None
+        self._main, self._testers = _Slots(workers), _Slots(workers)
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+
+    def __enter__(self) -> Sandbox:
+        self._open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def run(
+        self,
+        code: str,
+        stdin: bytes = b"",
+        *,
+        wall: float = 4,
+        memory_mb: int = 1024,
+        max_output: int = 4_000_000,
+        disk_mb: int = 64,
+    ) -> Execution:
+        """Run a program as a script.
+
+        ``wall`` is in seconds, ``memory_mb`` bounds address space, ``max_output`` is in bytes for each of
+        stdout and stderr, ``disk_mb`` bounds the files the program writes.
+        """
+        limits = Limits(wall=wall, memory_mb=memory_mb, max_output=max_output, disk_mb=disk_mb)
+        isolation = self._open()
+        if isolation is Isolation.UNSAFE:
+            return run_bare(code, stdin, limits)
+        last = "no attempt was made"
+        for _ in range(_RETRIES):
+            try:
+                with self._main.borrow(self._new_slot) as slot:
+                    execution = slot.launch({"mode": "script", "code": _text(code)}, stdin, limits).wait()
+            except (Gone, Refused) as error:
+                last = str(error)
+                continue
+            if execution.status is not Status.BROKEN:
+                return execution
+            last = execution.note
+        return Execution(Status.BROKEN, None, b"", b"", 0.0, 0.0, isolation, last)
+
+    @contextlib.contextmanager
+    def process(self, spec: dict[str, Any], limits: Limits, *, tests: bool = False) -> Iterator[Process]:
+        """A program that is spoken with while it runs; what still runs at the end is stopped.
+
+        Test programs take slots of their own, so that a judge that needs both kinds cannot wait for itself.
+        Raises Gone if the sandbox fails, AhaError where there is no isolation.
+        """
+        if self._open() is Isolation.UNSAFE:
+            raise AhaError("judging functions and asserts needs a sandbox; --unsafe-sandbox covers only stdin/stdout tests")
+        slots = self._testers if tests else self._main
+        try:
+            with slots.borrow(self._new_slot) as slot:
+                process = slot.launch(spec | {"code": _text(spec["code"])}, b"", limits)
+                stopped = False
+                try:
+                    yield process
+                    stopped = True
+                    process.stop()
+                finally:
+                    if not stopped:
+                        process.stop()
+        except Refused as error:
+            raise Gone(str(error)) from None
+
+    def describe(self) -> str:
+        """In words, what stands between a program and this machine."""
+        isolation = self._open()
+        if isolation is Isolation.UNSAFE:
+            return "unsafe: a bare subprocess with time and memory limits, no isolation"
+        walls = "namespaces, own root directory, " if isolation is Isolation.NAMESPACES else ""
+        landlock = f"Landlock {self.landlock}, " if self.landlock else ""
+        return f"{walls}{landlock}seccomp allow-list, rlimits"
+
+    def close(self) -> None:
+        """End every slot. The pool can be used again afterwards."""
+        if self._owner == os.getpid():
+            self._main.close()
+            self._testers.close()
+            if self._mirror:
+                shutil.rmtree(os.path.dirname(self._mirror), ignore_errors=True)
+                self._mirror = None
+        self.isolation = None
+
+    def _open(self) -> Isolation:
+        with self._lock:
+            if self._owner != os.getpid():
+                raise AhaError("this Sandbox was opened before a fork: open one in each process")
+            if self.isolation is None:
+                self.isolation = self._find_isolation()
+            return self.isolation
+
+    def _find_isolation(self) -> Isolation:
+        if self._asked is Isolation.UNSAFE:
+            return Isolation.UNSAFE
+        if not sys.platform.startswith("linux") or os.uname().machine not in _LINUX_MACHINES:
+            refusals = {"this system": f"{sys.platform} on {os.uname().machine} has none of the kernel's means"}
+        else:
+            tiers = [self._asked] if self._asked else [Isolation.NAMESPACES, Isolation.LANDLOCK]
+            refusals: dict[str, str] = {}
+            for tier in tiers:
+                self.isolation = tier
+                try:
+                    with self._main.borrow(self._new_slot) as slot:
+                        self.landlock = slot.landlock
+                    return tier
+                except Refused as error:
+                    refusals[tier] = str(error)
+                finally:
+                    self.isolation = None
+        if self._unsafe:
+            return Isolation.UNSAFE
+        raise AhaError(_refusal(refusals))
+
+    def _new_slot(self) -> Slot:
+        assert self.isolation is not None
+        if self.isolation is Isolation.LANDLOCK and self._mirror is None and _needs_mirror():
+            self._mirror = make_mirror()
+        slot = Slot(SlotSetup(self.isolation, self._import_paths, self._mirror))
+        try:
+            canary.check(slot)
+        except BaseException:
+            slot.close()
+            raise
+        return slot
+
+
+class _Slots:
+    """At most ``size`` slots, made when they are needed, each lent to one thread at a time."""
+
+    def __init__(self, size: int) -> None:
+        self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
+        self._size = size
+        for _ in range(size):
+            self._free.put(None)
+
+    @contextlib.contextmanager
+    def borrow(self, make: Any) -> Iterator[Slot]:
+        slot = self._free.get()
+        try:
+            if slot is None:
+                slot = make()
+            yield slot
+        except BaseException:
+            # Whatever went wrong may have left words on the line: the zygote is not trusted with another run.
+            if slot is not None:
+                slot.close()
+                slot = None
+            raise
+        finally:
+            self._free.put(slot)
+
+    def close(self) -> None:
+        for _ in range(self._size):
+            slot = self._free.get()
+            if slot is not None:
+                slot.close()
+        for _ in range(self._size):
+            self._free.put(None)
+
+
+def _text(code: str) -> str:
+    """Code that can be written as UTF-8, whatever a tokenizer made of it."""
+    return code.encode("utf-8", "replace").decode()
+
+
+def _needs_mirror() -> bool:
+    """Whether the standard library lies where an unprivileged user may not read (as below /root)."""
+    if os.geteuid() != 0:
+        return False
+    path = os.path.realpath(os.path.dirname(os.__file__))
+    while path != "/":
+        if not os.stat(path).st_mode & 0o001:
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def _refusal(refusals: dict[str, str]) -> str:
+    reasons = "; ".join(f"{tier}: {reason}" for tier, reason in refusals.items())
+    ways = []
+    text = reasons.lower()
+    if not sys.platform.startswith("linux"):
+        ways.append("run it on Linux, or in a Linux container or virtual machine")
+    if "unshare" in text or "mount" in text or "write " in text:
+        ways.append(
+            "permit user namespaces: `sudo sysctl -w user.max_user_namespaces=15000`, on Ubuntu also "
+            "`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`; in Docker start the container with "
+            "`--security-opt seccomp=unconfined --security-opt apparmor=unconfined`"
+        )
+    if "landlock" in text:
+        ways.append(
+            "have Landlock: Linux 5.13 or later with `landlock` in the list at /sys/kernel/security/lsm "
+            "(add `lsm=landlock,...` to the kernel's command line)"
+        )
+    ways.append("or accept that model code can do all that you can, with `--unsafe-sandbox` (unsafe=True)")
+    return f"no sandbox for model code on this machine ({reasons}). Ways out: " + "; ".join(ways)
+
+
+_default: Sandbox | None = None
+_default_lock = threading.Lock()
+
+
+def default_sandbox() -> Sandbox:
+    """The pool that ``run`` and the judges use when none is given: one for each process."""
+    global _default
+    with _default_lock:
+        if _default is None or _default._owner != os.getpid():
+            _default = Sandbox(workers=max(1, min(8, os.cpu_count() or 1)))
+            atexit.register(_default.close)
+        return _default
+
+
+def run(
+    code: str,
+    stdin: bytes = b"",
+    *,
+    wall: float = 4,
+    memory_mb: int = 1024,
+    max_output: int = 4_000_000,
+    disk_mb: int = 64,
+) -> Execution:
+    """Run a program in this process's own sandbox; see ``Sandbox.run``."""
+    return default_sandbox().run(
+        code, stdin, wall=wall, memory_mb=memory_mb, max_output=max_output, disk_mb=disk_mb
+    )

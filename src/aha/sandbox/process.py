@@ -1,0 +1,240 @@
+"""One run as seen from outside: its pipes, its deadline, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .execution import Execution, Isolation, Limits, Status
+
+MAX_MESSAGE = 16_000_000  # bytes of one message from a run
+_GRACE = 1.0  # seconds between the kill and giving up on the zygote
+_CHUNK = 1 << 16
+
+
+class Gone(Exception):
+    """The zygote is gone or does not answer; its slot must be started again."""
+
+
+@dataclass(slots=True)
+class Pipes:
+    """Our ends of a run's descriptors (-1: none)."""
+
+    stdout: int
+    stderr: int
+    status: int
+    request: int = -1
+    reply: int = -1
+
+    def all(self) -> list[int]:
+        """Those that are open."""
+        return [each for each in (self.stdout, self.stderr, self.status, self.request, self.reply) if each >= 0]
+
+
+class Process:
+    """A run in progress. Not for several threads at once."""
+
+    def __init__(self, control: socket.socket, pipes: Pipes, limits: Limits, isolation: Isolation) -> None:
+        self.limits = limits
+        self.isolation = isolation
+        self.begun = time.monotonic()
+        self.timed_out = False
+        self._control = control
+        self._pipes = pipes
+        self._pidfd = -1
+        self._end: dict[str, Any] | None = None
+        self._ended = self.begun
+        self._flooded = ""
+        self._unsent = memoryview(b"")
+        self._caps = {pipes.stdout: limits.max_output, pipes.stderr: limits.max_output, pipes.status: 4096}
+        if pipes.reply >= 0:
+            self._caps[pipes.reply] = MAX_MESSAGE
+        self._read_so_far = {descriptor: bytearray() for descriptor in self._caps}
+        self._open = set(self._caps)
+        for descriptor in pipes.all():
+            os.set_blocking(descriptor, False)
+
+    def wait(self) -> Execution:
+        """Let the run end by itself or by its deadline. Raises Gone if the zygote failed instead."""
+        self.timed_out = not self._pump(lambda: False, self.begun + self.limits.wall)
+        return self.stop()
+
+    def ask(self, message: bytes, deadline: float) -> bytes | None:
+        """Send a message and wait for the next one back; None if the run ended, is too late or babbles."""
+        self.send(message)
+        return self.next_message(deadline)
+
+    def send(self, message: bytes) -> None:
+        """Queue a message; it is written while waiting for the next one."""
+        self._unsent = memoryview(bytes(self._unsent) + struct.pack(">I", len(message)) + message)
+
+    def next_message(self, deadline: float) -> bytes | None:
+        """The next message from the run; None if there is none by the deadline (monotonic seconds)."""
+        if not self._pump(self._has_message, deadline):
+            self.timed_out = True
+            return None
+        if self._flooded or not self._has_message():
+            return None
+        buffer = self._read_so_far[self._pipes.reply]
+        length = self._message_length(buffer)
+        message = bytes(buffer[4 : 4 + length])
+        del buffer[: 4 + length]
+        return message
+
+    def stop(self) -> Execution:
+        """Kill what still runs, collect what it wrote and release everything. Raises Gone."""
+        try:
+            if self._end is None:
+                self._kill()
+                if not self._pump(lambda: False, time.monotonic() + _GRACE):
+                    raise Gone("the zygote does not report the end of a run")
+            # What is in the pipes by now is all there is: their end is never waited for.
+            for descriptor in list(self._open):
+                while descriptor in self._open and self._read(descriptor):
+                    pass
+            return self._execution()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Close every descriptor; the run itself is not touched."""
+        for descriptor in self._pipes.all():
+            os.close(descriptor)
+        self._pipes = Pipes(-1, -1, -1)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _has_message(self) -> bool:
+        buffer = self._read_so_far[self._pipes.reply]
+        return len(buffer) >= 4 and len(buffer) >= 4 + self._message_length(buffer)
+
+    @staticmethod
+    def _message_length(buffer: bytearray) -> int:
+        return struct.unpack_from(">I", buffer)[0]
+
+    def _kill(self) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _pump(self, done: Callable[[], bool], deadline: float) -> bool:
+        """Move bytes until ``done`` or the end of the run; False if the deadline came first."""
+        poll = select.poll()
+        watched: dict[int, int] = {}
+        while not done() and self._end is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._watch(poll, watched)
+            for descriptor, _ in poll.poll(left * 1000 + 1):
+                if descriptor == self._control.fileno():
+                    self._hear()
+                elif descriptor == self._pipes.request:
+                    self._write()
+                elif descriptor in self._open:
+                    self._read(descriptor)
+        return True
+
+    def _watch(self, poll: select.poll, watched: dict[int, int]) -> None:
+        wanted = {self._control.fileno(): select.POLLIN} | dict.fromkeys(self._open, select.POLLIN)
+        if self._unsent:
+            wanted[self._pipes.request] = select.POLLOUT
+        if wanted == watched:
+            return
+        for descriptor in watched.keys() - wanted.keys():
+            poll.unregister(descriptor)
+        for descriptor, event in wanted.items():
+            poll.register(descriptor, event)
+        watched.clear()
+        watched.update(wanted)
+
+    def _hear(self) -> None:
+        """Take one message of the zygote: the pidfd at the start, the status at the end."""
+        try:
+            text, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1, socket.MSG_CMSG_CLOEXEC)
+        except OSError as error:
+            raise Gone(f"the zygote cannot be heard: {error}") from None
+        if not text:
+            raise Gone("the zygote has ended")
+        if descriptors:
+            self._pidfd = descriptors[0]
+            if self._flooded:
+                self._kill()
+            return
+        message = json.loads(text)
+        if "broken" in message:
+            raise Gone(message["broken"])
+        self._end = message
+        self._ended = time.monotonic()
+
+    def _write(self) -> None:
+        try:
+            self._unsent = self._unsent[os.write(self._pipes.request, self._unsent[:_CHUNK]) :]
+        except BlockingIOError:
+            return
+        except OSError:  # the run reads no more
+            self._unsent = memoryview(b"")
+
+    def _read(self, descriptor: int) -> bool:
+        """Take what is there, up to the cap; False if there is nothing more by now."""
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return False
+        buffer = self._read_so_far[descriptor]
+        if not data:
+            self._open.discard(descriptor)
+            return False
+        room = self._caps[descriptor] - len(buffer)
+        buffer += data[:room]
+        if len(data) > room:
+            self._flooded = f"wrote more than {self._caps[descriptor]} bytes"
+            self._open.discard(descriptor)
+            self._kill()
+        return True
+
+    def _execution(self) -> Execution:
+        assert self._end is not None
+        pipes, end = self._pipes, self._end
+        stderr = bytes(self._read_so_far[pipes.stderr])
+        started = bytes(self._read_so_far[pipes.status])
+        code = os.waitstatus_to_exitcode(end["status"])
+        note = self._flooded or end["note"]
+        if started != b"R":
+            status = Status.BROKEN
+            note = "the sandbox could not be entered: " + (started[1:].decode("utf-8", "replace") or f"exit {code}")
+        else:
+            status, note = self._judge(code, stderr, note)
+        return Execution(
+            status=status,
+            exit_code=None if status is Status.BROKEN else code,
+            stdout=bytes(self._read_so_far[pipes.stdout]),
+            stderr=stderr,
+            seconds=self._ended - self.begun,
+            memory_mb=end["peak_kb"] / 1024,
+            isolation=self.isolation,
+            note=note,
+        )
+
+    def _judge(self, code: int, stderr: bytes, note: str) -> tuple[Status, str]:
+        if note:
+            return Status.FAILED, note
+        if self.timed_out or code == -signal.SIGXCPU:
+            return Status.TIMEOUT, f"still running after {self.limits.wall:g} s"
+        if code == 0:
+            return Status.OK, ""
+        # Between FAILED and MEMORY the program could lie; it is its own fault either way.
+        words = stderr.rstrip().rsplit(b"\n", 1)[-1]
+        if words.startswith(b"MemoryError") or code == -signal.SIGKILL:
+            return Status.MEMORY, f"more than {self.limits.memory_mb} MB"
+        return Status.FAILED, f"signal {-code}" if code < 0 else f"exit code {code}"
