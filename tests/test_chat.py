@@ -151,6 +151,7 @@ class TestParse:
             "<think>the `<answer>` tag comes next, after `</think>`</think><answer>4</answer>",
             "<think>like this:\n```\n<think>x</think><answer>y</answer>\n```\nnow</think><answer>4</answer>",
             "<think>```html\n<answer>\n```</think><answer>4</answer>",  # fences that hang on the tags
+            "<think>Like this: ```html\n<answer>\n```\n</think><answer>4</answer>",
             "<think>``a ` <answer>``</think><answer>4</answer>",
             "<think>a</think><answer>```python\nprint('</answer>')\n```</answer>",
             "<think>a < b and <b>c</b> </ think></think><answer>4</answer>",
@@ -299,6 +300,7 @@ class TestProperties:
         [
             "<" * 100_000,
             "`" * 100_000,
+            "```a " * 20_000,
             "` " * 50_000,
             "<think>" * 14_000,
             "<answer>" * 12_000,
@@ -310,7 +312,7 @@ class TestProperties:
             "`" + " " * 100_000 + "`",
             "<think>" + "\u200b" * 100_000 + "</think>",
         ],
-        ids=range(12),
+        ids=range(13),
     )
     def test_100_kb_of_anything_takes_a_moment(self, hostile: str):
         start = time.process_time()

@@ -320,6 +320,9 @@ def _scan(text: str) -> Iterator[tuple[str, int]]:
         at = text.find("<", at + 1)
 
 
+_LONGEST_INFO = 32  # characters; a bound, so that one long line of runs is not looked through for each
+
+
 @dataclass(slots=True)
 class _Run:
     """A run of backticks: where, and what part it can play."""
@@ -328,7 +331,7 @@ class _Run:
     length: int
     line: int
     first: bool  # nothing but white space or a tag before it on its line
-    opens: bool = False  # a first run after which a code block may begin
+    opens: bool = False  # a run after which a code block may begin
     closes: bool = False  # a first run with nothing but white space or a tag after it on its line
 
 
@@ -361,10 +364,8 @@ def _runs(text: str) -> list[_Run]:
         while text.startswith("`", end):
             end += 1
         runs.append(_Run(at, end - at, line, first))
-        if first and end - at >= 3:
-            rest = _rest_of_line(text, end)
-            runs[-1].opens = "`" not in rest and "<" not in rest
-            runs[-1].closes = _at_edge(rest, str.startswith)
+        if end - at >= 3:
+            _find_part(text, runs[-1])
         at = text.find("`", end)
     return runs
 
@@ -376,9 +377,16 @@ def _at_edge(rest: str, touches: Callable[[str, tuple[str, ...]], bool]) -> bool
     return not rest or touches(rest, TAGS)
 
 
-def _rest_of_line(text: str, start: int) -> str:
-    newline = text.find("\n", start)
-    return text[start : newline if newline >= 0 else len(text)]
+def _find_part(text: str, run: _Run) -> None:
+    """Whether a run of three or more opens or closes a block. Inside a line only one with a language after
+    it opens: "Here it is: ```python"."""
+    start = run.start + run.length
+    newline = text.find("\n", start, len(text) if run.first else start + _LONGEST_INFO)
+    if not run.first and newline < 0:
+        return
+    rest = text[start : newline if newline >= 0 else len(text)]
+    run.opens = "`" not in rest and "<" not in rest and (run.first or rest.strip().isalnum())
+    run.closes = run.first and _at_edge(rest, str.startswith)
 
 
 def _next_equal(runs: list[_Run]) -> list[int | None]:

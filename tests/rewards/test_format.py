@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
@@ -69,7 +71,7 @@ def test_a_quoted_tag_is_a_token_too():
 
 def test_tag_token_ids_are_those_of_single_tokens():
     class Tokenizer:
-        vocabulary = {"<think>": 10, "</think>": 11}
+        vocabulary = MappingProxyType({"<think>": 10, "</think>": 11})
 
         def encode(self, text: str, add_special_tokens: bool) -> list[int]:
             return (

@@ -35,7 +35,7 @@ _SCRIPTS: dict[str, tuple[str, float, str]] = {
     "cyrillic": ("\u0400-\u052f'’", 0, "ru uk bg sr be kk mk mn"),
     "hangul": ("\u1100-\u11ff\u3130-\u318f\uac00-\ud7af", 0, "ko"),
     "arabic": (
-        "\u0610-\u061a\u0620-\u065f\u066e-\u06d3\u06d5-\u06ef\u06fa-\u06ff\u0750-\u077f",
+        "\u0610-\u061a\u0620-\u065f\u066e-\u06d3\u06d5-\u06ef\u06fa-\u06ff\u0750-\u077f\u200c\u200d",
         0,
         "ar fa ur",
     ),
@@ -182,20 +182,18 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
         script = match.lastgroup
         if script is None:
             continue
-        word = match.group()
-        if script == "latin":
-            word = word.strip("'’")
-            if _is_neutral(word):
-                continue
-        variable = script == "greek" and len(word) == 1
-        symbol = script == "other" and not word[0].isalpha()  # a fraction or an index, such as ¾ or ²
-        if not variable and not symbol:
+        word = match.group().strip("'’\u200c\u200d")
+        if word and not _is_neutral(script, word):
             yield script, word
 
 
-def _is_neutral(word: str) -> bool:
+def _is_neutral(script: str, word: str) -> bool:
     """No word of any language: the name of a variable or function, an acronym; "a" and "I" are lost too."""
-    return len(word) < 2 or word in _NEUTRAL or (len(word) <= 3 and word.isupper())
+    if script == "other":  # a fraction or an index, such as ¾ or ²
+        return not word[0].isalpha()
+    if script == "latin":
+        return len(word) < 2 or word in _NEUTRAL or (len(word) <= 3 and word.isupper())
+    return script == "greek" and len(word) < 2
 
 
 def _weight(script: str, word: str) -> float:
@@ -291,7 +289,8 @@ def _closing(text: str, start: int, closer: str, missing: set[str]) -> int | Non
     if found < 0:
         missing.add(closer)
         return None
-    return found + len(closer)
+    end = found + len(closer)
+    return end if closer != "\\end{" else text.find("}", end, end + 32) + 1 or end
 
 
 def _dollar_end(text: str, start: int) -> int | None:
@@ -357,7 +356,7 @@ def get_detector(name: Literal["auto", "langid", "words"]) -> Detector:
 class LangidDetector:
     """py3langid, asked for the likeliest candidate. Another language must be clearly likelier than the
     target, by ``margin`` nats, and the function words must not speak for the target: a false alarm on a
-    short stretch costs a reward that the model earned."""
+    short stretch costs a reward that the model earned. On the shortest the function words decide alone."""
 
     shortest = 5
 
@@ -365,6 +364,8 @@ class LangidDetector:
         self.margin = margin
 
     def detect(self, text: str, candidates: Sequence[str], target: str) -> str:
+        if text.count(" ") + 1 < self.shortest:
+            return FunctionWords().detect(text, candidates, target)
         from py3langid import rank  # pyright: ignore[reportMissingImports]  # loads its model at the first call
 
         scores = {code: float(score) for code, score in rank(text) if code in candidates}
