@@ -1,0 +1,466 @@
+"""A recursive-descent parser for one expression over a slice of tokens."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from aha.rewards.math.symbols import UNEVALUATED
+from aha.rewards.math.tokens import Token, Unreadable
+from aha.rewards.math.values import Node, num
+
+DEEPEST = 40  # nested brackets; our stack must hold whatever a model writes
+
+_ATOM_OPS = frozenset(
+    "( [ { lset | frac sqrt binom overline hat vec tilde dot ddot lfloor lceil inf angle triangle sum prod int "
+    "lim langle".split()
+)
+_DECORATIONS = frozenset(("overline", "hat", "vec", "tilde", "dot", "ddot"))
+_CLOSING = {"(": ")", "[": "]", "{": "}", "lset": "rset", "|": "|", "lfloor": "rfloor", "lceil": "rceil"}
+_END = Token("end", "")
+
+
+class Unknown(Exception):
+    """The tokens are not in our grammar (which says nothing about their being mathematics)."""
+
+
+def parse_expression(tokens: list[Token]) -> Node:
+    """The expression all the tokens spell. Raises Unknown, or Unreadable when nested too deeply."""
+    parser = _Parser(list(tokens))
+    node = parser.sum()
+    if parser.at < len(parser.tokens):
+        raise Unknown(f"unexpected {parser.peek().text!r}")
+    return node
+
+
+class _Parser:
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+        self.depth = 0
+        self.bars = 0
+
+    def peek(self, ahead: int = 0) -> Token:
+        index = self.at + ahead
+        return self.tokens[index] if index < len(self.tokens) else _END
+
+    def is_op(self, text: str, ahead: int = 0) -> bool:
+        token = self.peek(ahead)
+        return token.kind == "op" and token.text == text
+
+    def expect(self, text: str) -> None:
+        if not self.is_op(text):
+            raise Unknown(f"{text!r} is missing")
+        self.at += 1
+
+    def enter(self) -> None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise Unreadable(f"more than {DEEPEST} nested brackets")
+
+    # sums and products
+
+    def sum(self) -> Node:
+        self.enter()
+        terms = [self.term()]
+        while self.is_op("+") or self.is_op("-"):
+            terms.append(self.term())
+        self.depth -= 1
+        return terms[0] if len(terms) == 1 else ("add", *terms)
+
+    def sign(self) -> bool:
+        negative = False
+        while self.is_op("+") or self.is_op("-"):
+            negative ^= self.is_op("-")
+            self.at += 1
+        return negative
+
+    def term(self) -> Node:
+        negative = self.sign()
+        factors = [self.factor()]
+        while True:
+            if self.is_op("*"):
+                self.at += 1
+                minus = self.sign()
+                factor = self.factor()
+                factors.append(("neg", factor) if minus else factor)
+            elif self.is_op("/"):
+                self.at += 1
+                minus = self.sign()
+                below = self.factor()
+                above = factors[0] if len(factors) == 1 else ("mul", *factors)
+                factors = [("div", above, ("neg", below) if minus else below)]
+            elif self.starts_atom():
+                factors.append(self.factor())
+            elif self.is_op("mod"):
+                self.at += 1
+                above = factors[0] if len(factors) == 1 else ("mul", *factors)
+                factors = [("mod", above, self.factor())]
+            else:
+                break
+        node = factors[0] if len(factors) == 1 else ("mul", *factors)
+        return ("neg", node) if negative else node
+
+    def starts_atom(self) -> bool:
+        token = self.peek()
+        if token.kind in ("num", "id", "func"):
+            return True
+        if token.kind != "op" or token.text not in _ATOM_OPS:
+            return False
+        return token.text != "|" or self.bars == 0
+
+    # powers and what is written behind an atom
+
+    def factor(self) -> Node:
+        start = self.at
+        node = self.atom()
+        node = self.mixed(node, start)
+        return self.behind(node)
+
+    def mixed(self, node: Node, start: int) -> Node:
+        """``1\\frac{1}{2}`` and ``1 1/2``: a whole number directly before a proper fraction."""
+        if node[0] != "num" or self.at != start + 1 or node[1].denominator != 1:
+            return node
+        if "." in self.tokens[start].text:
+            return node
+        if self.is_op("frac"):
+            found = self.proper_fraction(self.at + 1)
+            if found is not None:
+                fraction, self.at = found
+                return num(node[1] + fraction)
+        elif self.peek().kind == "num" and self.is_op("/", 1) and self.peek(2).kind == "num":
+            above, below = self.peek().value, self.peek(2).value
+            if above is not None and below and above.denominator == below.denominator == 1 and above < below:
+                self.at += 3
+                return num(node[1] + above / below)
+        return node
+
+    def proper_fraction(self, index: int) -> tuple[Fraction, int] | None:
+        """Two literal natural numbers behind ``\\frac``, looked at without parsing (which could be costly
+        to do twice)."""
+        digits: list[int] = []
+        while len(digits) < 2:
+            token = self.tokens[index] if index < len(self.tokens) else _END
+            if token.text == "{" and index + 2 < len(self.tokens) and self.tokens[index + 2].text == "}":
+                literal, width = self.tokens[index + 1], 3
+                found = [literal.text]
+            else:
+                literal, width = token, 1
+                found = list(token.text)
+            if literal.kind != "num" or not (literal.text.isascii() and literal.text.isdigit()):
+                return None
+            digits += [int(text) for text in found]
+            index += width
+        if len(digits) == 2 and 0 < digits[0] < digits[1]:
+            return Fraction(digits[0], digits[1]), index
+        return None
+
+    def behind(self, node: Node) -> Node:
+        for _ in range(12):
+            token = self.peek()
+            if token.kind != "op":
+                return node
+            if token.text == "!":
+                self.at += 1
+                node = ("fact", node)
+            elif token.text == "^":
+                self.at += 1
+                node = self.power(node)
+            elif token.text == "%":
+                self.at += 1
+                node = ("div", node, num(100))
+            elif token.text == "degree":
+                self.at += 1
+            elif token.text == "'":
+                node = self.primes(node)
+            else:
+                return node
+        raise Unknown("too many signs behind a term")
+
+    def primes(self, node: Node) -> Node:
+        count = 0
+        while self.is_op("'"):
+            self.at += 1
+            count += 1
+        if node[0] != "sym":
+            raise Unknown("a prime behind something that is no symbol")
+        return ("sym", node[1] + "'" * count)
+
+    def power(self, base: Node) -> Node:
+        if self.is_op("circ") or self.is_op("degree"):
+            self.at += 1
+            return base
+        if self.is_op("{") and self.peek(1).text in ("circ", "degree") and self.is_op("}", 2):
+            self.at += 3
+            return base
+        if self.is_op("'") or (self.is_op("{") and self.is_op("'", 1)):
+            return self.raised_primes(base)
+        self.enter()
+        negative = self.sign()
+        if self.is_op("{"):
+            exponent = self.group("{")
+        elif self.peek().kind == "op" and self.peek().text not in ("(", "frac", "sqrt"):
+            raise Unknown("an exponent is missing")
+        else:
+            exponent = self.atom()
+        if self.is_op("^"):  # a^b^c is a^(b^c)
+            self.at += 1
+            exponent = self.power(exponent)
+        self.depth -= 1
+        return ("pow", base, ("neg", exponent) if negative else exponent)
+
+    def raised_primes(self, base: Node) -> Node:
+        braced = self.is_op("{")
+        self.at += braced
+        node = self.primes(base)
+        if braced:
+            self.expect("}")
+        return node
+
+    # atoms
+
+    def atom(self) -> Node:
+        token = self.peek()
+        if token.kind == "num":
+            assert token.value is not None
+            self.at += 1
+            if self.is_op("_"):
+                raise Unknown("a numeral with a base inside an expression")
+            return ("num", token.value)
+        if token.kind == "id":
+            return self.symbol()
+        if token.kind == "func":
+            return self.function()
+        if token.kind == "word":
+            raise Unknown("words inside an expression")
+        return self.operator(token)
+
+    def operator(self, token: Token) -> Node:
+        name = token.text
+        if name in ("(", "[", "{", "lset"):
+            return self.group(name)
+        if name == "|":
+            self.bars += 1
+            node = self.group("|")
+            self.bars -= 1
+            return ("abs", node)
+        if name in ("lfloor", "lceil"):
+            return ("call", "floor" if name == "lfloor" else "ceil", self.group(name))
+        self.at += 1
+        if name == "frac":
+            above = self.argument(single=True)
+            return ("div", above, self.argument(single=True))
+        if name == "binom":
+            above = self.argument(single=True)
+            return ("binom", above, self.argument(single=True))
+        if name == "sqrt":
+            return self.root()
+        if name == "inf":
+            return ("inf",)
+        if name in _DECORATIONS or name in ("angle", "triangle"):
+            return self.decorated(name)
+        if name in ("sum", "prod", "int", "lim"):
+            return self.stated(name)
+        raise Unknown(f"unexpected {name!r}")
+
+    def group(self, opening: str) -> Node:
+        self.at += 1
+        outer = self.bars
+        if opening != "|":
+            self.bars = 0
+        node = self.sum()
+        self.bars = outer
+        if opening == "(" and self.is_op(","):  # f(x, y), C(5, 2): only behind a function
+            raise Unknown("a comma inside brackets")
+        self.expect(_CLOSING[opening])
+        return node
+
+    def argument(self, single: bool = False) -> Node:
+        """What a LaTeX command takes: a braced group or one token (of a numeral, its first digit)."""
+        if self.is_op("{"):
+            return self.group("{")
+        token = self.peek()
+        if single and token.kind == "num" and token.text.isascii() and token.text.isdigit():
+            first, rest = token.text[0], token.text[1:]
+            if rest:
+                self.tokens[self.at] = Token("num", rest, Fraction(int(rest)))
+            else:
+                self.at += 1
+            return num(int(first))
+        if token.kind == "op" and token.text not in _ATOM_OPS:
+            raise Unknown("an argument is missing")
+        self.enter()
+        node = self.atom()
+        self.depth -= 1
+        return node
+
+    def root(self) -> Node:
+        degree: Node = num(2)
+        if self.is_op("["):
+            degree = self.group("[")
+        return ("root", self.argument(), degree)
+
+    def symbol(self) -> Node:
+        name = self.peek().text
+        self.at += 1
+        name += self.subscript()
+        if self.is_op("(") and name in ("f", "g", "F", "G", "C"):
+            return self.letter_and_bracket(name)
+        return ("sym", name)
+
+    def letter_and_bracket(self, name: str) -> Node:
+        """``f(x)`` is a function's value, ``C(5, 2)`` a binomial; ``g(1 + m)`` is more likely a product."""
+        node = self.applied(name)
+        if name == "C":
+            if len(node) == 4:
+                return ("binom", node[2], node[3])
+            return ("mul", ("sym", name), *node[2:])
+        if name != "f" and len(node) == 3 and node[2][0] in ("add", "neg"):
+            return ("mul", ("sym", name), node[2])
+        return node
+
+    def applied(self, name: str) -> Node:
+        self.at += 1
+        arguments = [self.sum()]
+        while self.is_op(","):
+            self.at += 1
+            arguments.append(self.sum())
+        self.expect(")")
+        return ("apply", name, *arguments)
+
+    def subscript(self) -> str:
+        if not self.is_op("_"):
+            return ""
+        self.at += 1
+        if not self.is_op("{"):
+            token = self.peek()
+            if token.kind not in ("num", "id", "word", "func"):
+                raise Unknown("a subscript is missing")
+            self.at += 1
+            return "_" + token.text
+        depth, inside = 0, []
+        while self.at < len(self.tokens):
+            token = self.peek()
+            self.at += 1
+            depth += (token.text == "{") - (token.text == "}")
+            if depth == 0:
+                return "_" + "".join(inside)
+            if token.text not in "{}":
+                inside.append(token.text)
+        raise Unknown("a subscript is never closed")
+
+    def decorated(self, name: str) -> Node:
+        token = self.peek()
+        if token.kind in ("id", "word"):
+            self.at += 1
+            return ("sym", f"{name} {token.text}{self.subscript()}")
+        if not self.is_op("{"):
+            raise Unknown(f"{name} over nothing")
+        self.at += 1
+        letters = []
+        while self.peek().kind in ("id", "num", "word") or self.is_op("_"):
+            letters.append(self.peek().text)
+            self.at += 1
+        self.expect("}")
+        if not letters:
+            raise Unknown(f"{name} over nothing")
+        return ("sym", f"{name} {''.join(letters)}{self.subscript()}")
+
+    # functions
+
+    def function(self) -> Node:
+        name = self.peek().text
+        self.at += 1
+        if name == "sqrt":
+            return self.root()
+        if name == "log" and self.is_op("_"):
+            self.at += 1
+            base = self.argument(single=False)
+            return self.raised(lambda inner: ("log", base, inner))
+        if name == "lg":
+            return self.raised(lambda inner: ("log", num(10), inner))
+        if name in ("abs",):
+            return ("abs", self.function_argument())
+        if name in UNEVALUATED:
+            return self.restated(name)
+        return self.raised(lambda inner: ("call", name, inner))
+
+    def raised(self, build) -> Node:
+        """``\\sin^2 x`` is a power of the value; ``\\sin^{-1} x`` is the inverse function."""
+        exponent: Node | None = None
+        if self.is_op("^"):
+            self.at += 1
+            negative = self.sign()
+            exponent = self.argument(single=True)
+            exponent = ("neg", exponent) if negative else exponent
+        node = build(self.function_argument())
+        if exponent is None:
+            return node
+        if exponent == ("neg", num(1)) and node[0] == "call":
+            return ("call", "arc" + node[1], node[2])
+        return ("pow", node, exponent)
+
+    def function_argument(self) -> Node:
+        for opening in ("(", "[", "{"):
+            if self.is_op(opening):
+                return self.group(opening)
+        self.enter()
+        negative = self.sign()
+        factors = [self.factor()]
+        while self.continues_argument():
+            factors.append(self.factor())
+        self.depth -= 1
+        node = factors[0] if len(factors) == 1 else ("mul", *factors)
+        return ("neg", node) if negative else node
+
+    def continues_argument(self) -> bool:
+        token = self.peek()
+        if token.kind == "id":
+            return not (token.text == "e" and self.is_op("^", 1))
+        return token.kind == "num" or (token.kind == "op" and token.text in ("frac", "sqrt"))
+
+    def restated(self, name: str) -> Node:
+        if name in ("max", "min") and (self.is_op("(") or self.is_op("lset")):
+            closing = ")" if self.is_op("(") else "rset"
+            self.at += 1
+            arguments = [self.sum()]
+            while self.is_op(","):
+                self.at += 1
+                arguments.append(self.sum())
+            self.expect(closing)
+            return ("stated", name, *arguments)
+        if self.is_op("("):
+            return ("stated", name, *self.applied(name)[2:])
+        return ("stated", name, self.function_argument())
+
+    def stated(self, name: str) -> Node:
+        """Sums, products, integrals and limits, with what their bounds say."""
+        bounds: list[Node] = []
+        variable = ""
+        while self.is_op("_") or self.is_op("^"):
+            self.at += 1
+            if self.is_op("{") and self.peek(1).kind == "id" and self.peek(2).text in ("=", "to"):
+                variable = self.peek(1).text
+                self.at += 3
+                bounds.append(self.sum())
+                self.expect("}")
+            else:
+                bounds.append(self.argument())
+        if name == "int":
+            return self.integral(self.at, bounds)
+        body = self.term()
+        return (name, variable, body, *bounds)
+
+    def integral(self, start: int, bounds: list[Node]) -> Node:
+        """The integrand ends at "d x"; reads it again up to there."""
+        stop = start
+        while stop + 1 < len(self.tokens):
+            if self.tokens[stop] == Token("id", "d") and self.tokens[stop + 1].kind == "id":
+                inner = _Parser(self.tokens[start:stop])
+                inner.depth = self.depth
+                body = inner.sum() if stop > start else num(1)
+                if stop > start and inner.at < stop - start:
+                    raise Unknown("an integrand that is not understood")
+                self.at = stop + 2
+                return ("int", self.tokens[stop + 1].text, body, *bounds)
+            stop += 1
+        raise Unknown("an integral without its variable")

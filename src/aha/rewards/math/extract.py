@@ -1,0 +1,236 @@
+"""Finds the answer in a model's whole output, in one pass over it.
+
+The answer stands after the last ``</think>``, in the last balanced ``\\boxed{...}``. Boxes that follow
+each other with nothing but a connective between them ("``\\boxed{1}`` or ``\\boxed{2}``") are one answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Every alternative consumes a bounded number of characters, so the scan is linear whatever the text is.
+# A doubled backslash is a line break, except before "boxed", where it is text that was escaped twice.
+_BRACES = re.compile(r"\\boxed(?![A-Za-z])|\\\\(?!boxed)|\\[{}]|[{}]")
+_CONNECTIVE = re.compile(
+    r"\\(?:quad|qquad|text|mathrm|textbf|mbox|or|lor|vee|[,;:!()\[\] ])|or|and|either|maybe|possibly|perhaps|"
+    r"the|answer|is|又|和|或|以及|与|[\s$,;.、，；{}()&\\]"
+)
+_LONGEST_CONNECTIVE = 80
+_PHRASES = ("the answer is", "answer is", "final answer:", "answer:", "答案是", "答案为", "答案：", "答案:", "####")
+_NUMBER = re.compile(r"-?\$?\d+(?:,\d\d\d)*(?:\.\d+)?(?:/\d+)?%?")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """Where else to look for an answer when there is no box. All off by default; tried in this order.
+
+    ``opened_think`` says that the prompt itself ended in ``<think>``: then a text without ``</think>``
+    is an unfinished thought. Without it, a text with neither tag is a plain answer.
+    """
+
+    answer_tags: bool = False  # <answer>...</answer>
+    phrase: bool = False  # "the answer is ..."
+    bare: bool = False  # the whole output, if it is one short line
+    last_formula: bool = False  # the last $...$, \(...\) or \[...\]
+    last_number: bool = False
+    opened_think: bool = False
+
+
+DEFAULT = Extraction()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer's text; ``alternatives`` are further answers given beside it with "or" or "and"."""
+
+    text: str
+    alternatives: tuple[str, ...] = ()
+    joined_by_or: bool = False
+
+
+def extract(prediction: str, options: Extraction = DEFAULT) -> Found | None:
+    """The answer in a model's output, or None. Never raises; time linear in the output's length."""
+    text = after_thinking(prediction, options.opened_think)
+    if text is None:
+        return None
+    found = _boxed(text)
+    if found is not None:
+        return found
+    for wanted, look in _FALLBACKS:
+        if getattr(options, wanted):
+            answer = look(text)
+            if answer:
+                return Found(answer)
+    return None
+
+
+def after_thinking(text: str, opened_think: bool = False) -> str | None:
+    """What stands after the last ``</think>``; None for a thought that was never closed."""
+    opened, closed = text.rfind("<think>"), text.rfind("</think>")
+    if opened > closed or (closed < 0 and opened_think):
+        return None
+    return text if closed < 0 else text[closed + len("</think>") :]
+
+
+def boxes(text: str) -> list[tuple[int, int, str]]:
+    """All balanced boxes that no other balanced box holds: (start, end, content), in order."""
+    spans: list[tuple[int, int, int]] = []  # of the box, and where its content begins
+    stack: list[tuple[int, int] | None] = []
+    pending = -1  # a \boxed whose brace may follow
+    pending_end = -1
+    for match in _BRACES.finditer(text):
+        token = match.group()
+        if token == "\\boxed":
+            _unbraced(text, pending, pending_end, spans, match.start())
+            pending, pending_end = match.start(), match.end()
+        elif token == "{":
+            if pending >= 0 and not text[pending_end : match.start()].strip():
+                stack.append((pending, match.end()))
+                pending = -1
+            else:
+                stack.append(None)
+        elif token == "}" and stack:
+            opened = stack.pop()
+            if opened is not None:
+                spans.append((opened[0], match.end(), opened[1]))
+    _unbraced(text, pending, pending_end, spans, len(text))
+    return _outermost(text, spans)
+
+
+def _unbraced(text: str, start: int, end: int, spans: list[tuple[int, int, int]], limit: int) -> None:
+    r"""``\boxed 5``: one token without braces."""
+    if start < 0:
+        return
+    begin = end
+    while begin < min(limit, end + 8) and text[begin].isspace():
+        begin += 1
+    stop = begin
+    while stop < min(limit, begin + 64) and (text[stop].isalnum() or text[stop] in ".-"):
+        stop += 1
+    while stop > begin and text[stop - 1] in ".-":
+        stop -= 1
+    if stop > begin:
+        spans.append((start, stop, begin))
+
+
+def _outermost(text: str, spans: list[tuple[int, int, int]]) -> list[tuple[int, int, str]]:
+    spans.sort()
+    kept: list[tuple[int, int, str]] = []
+    for start, end, begin in spans:
+        if kept and start < kept[-1][1]:
+            continue
+        stop = end - 1 if text[begin - 1] == "{" else end
+        kept.append((start, end, text[begin:stop]))
+    return kept
+
+
+def _boxed(text: str) -> Found | None:
+    found = boxes(text)
+    if not found:
+        return None
+    last = found[-1]
+    others: list[str] = []
+    by_or = False
+    start = last[0]
+    for previous in reversed(found[:-1]):
+        between = text[previous[1] : start]
+        if not _is_connective(between):
+            break
+        by_or = by_or or "or" in between or "或" in between
+        others.append(previous[2])
+        start = previous[0]
+    trailing = _trailing_alternative(text[last[1] : last[1] + 200])
+    if trailing:
+        others.append(trailing)
+        by_or = True
+    others.reverse()
+    return Found(last[2], tuple(other for other in others if other.strip() != last[2].strip()), by_or)
+
+
+def _is_connective(between: str) -> bool:
+    if len(between) > _LONGEST_CONNECTIVE:
+        return False
+    position = 0
+    while position < len(between):
+        match = _CONNECTIVE.match(between, position)
+        if match is None:
+            return False
+        position = match.end()
+    return True
+
+
+def _trailing_alternative(after: str) -> str | None:
+    """``\\boxed{1}$ or $2$``: a second answer that is not in a box."""
+    rest = after.lstrip(" \t$,")
+    if rest.startswith("\\)"):
+        rest = rest[2:].lstrip(" ,")
+    word = next((w for w in ("or ", "或者", "或") if rest.startswith(w)), None)
+    if word is None:
+        return None
+    rest = rest[len(word) :].lstrip()
+    for maybe in ("maybe ", "possibly ", "perhaps ", "else "):
+        rest = rest.removeprefix(maybe)
+    if rest.startswith("$"):
+        end = rest.find("$", 1)
+        return rest[1:end] if end > 0 else None
+    match = _NUMBER.match(rest)
+    return match.group() if match else None
+
+
+def _answer_tags(text: str) -> str | None:
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, end if end >= 0 else len(text))
+    if start < 0 or end < 0:
+        return None
+    return text[start + len("<answer>") : end].strip()
+
+
+def _phrase(text: str) -> str | None:
+    lowered = text.lower()
+    if len(lowered) != len(text):  # some capitals grow when lowered; positions would shift
+        lowered = text
+    at, phrase = max((lowered.rfind(phrase), phrase) for phrase in _PHRASES)
+    if at < 0:
+        return None
+    line = text[at + len(phrase) :].lstrip(" :：").split("\n", 1)[0][:1000]
+    line = line.split(". ", 1)[0].split("。", 1)[0]
+    return line.strip().rstrip(".")
+
+
+def _bare(text: str) -> str | None:
+    stripped = text.strip()
+    return stripped if len(stripped) <= 300 and "\n" not in stripped else None
+
+
+def _last_formula(text: str) -> str | None:
+    best: tuple[int, str] | None = None
+    for opening, closing in (("\\[", "\\]"), ("\\(", "\\)")):
+        end = text.rfind(closing)
+        start = text.rfind(opening, 0, end) if end >= 0 else -1
+        if start >= 0 and (best is None or end > best[0]):
+            best = (end, text[start + 2 : end])
+    pieces = text.split("$")
+    for index in range(len(pieces) - 2, 0, -1):
+        if pieces[index].strip() and index % 2 == 1:
+            end = sum(map(len, pieces[: index + 1])) + index
+            if best is None or end > best[0]:
+                best = (end, pieces[index])
+            break
+    return best[1].strip() if best else None
+
+
+def _last_number(text: str) -> str | None:
+    last = None
+    for match in _NUMBER.finditer(text):
+        last = match.group()
+    return last.replace("$", "") if last else None
+
+
+_FALLBACKS = (
+    ("answer_tags", _answer_tags),
+    ("phrase", _phrase),
+    ("bare", _bare),
+    ("last_formula", _last_formula),
+    ("last_number", _last_number),
+)

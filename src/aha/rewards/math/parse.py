@@ -1,0 +1,513 @@
+"""Reads a list of tokens as a typed value: the structure around expressions.
+
+Brackets are matched once; every level then splits its own slice at its own commas, so the time is linear
+in the length times the depth, and the depth is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aha.rewards.math import regions, units
+from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
+from aha.rewards.math.symbols import TEXT_COMMANDS
+from aha.rewards.math.tokens import Token, Unreadable, normalize, tokenize
+from aha.rewards.math.values import (
+    Based,
+    Dots,
+    Equation,
+    Group,
+    Matrix,
+    Named,
+    Opaque,
+    Ratio,
+    Region,
+    Scalar,
+    Text,
+    Value,
+)
+
+_OPEN = frozenset(("(", "[", "{", "lset", "langle"))
+_CLOSE = frozenset((")", "]", "}", "rset", "rangle"))
+_ORDER = frozenset(("<", ">", "<=", ">=", "!="))
+_SEPARATORS = frozenset((",", ";", "or", "and"))
+_LEADING = frozenset(
+    "the a an answer final is are equals equal to approximately about roughly around approx exactly value so thus "
+    "therefore hence total result number of we get have it answers x 答案 答案是 答案为 为 是 等于 约 约为 大约".split()
+)
+_STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
+_EDGE = " .,;:!?()[]\"'。，"
+
+
+def parse_value(text: str, plain: bool = False) -> Value:
+    """The typed value an answer's text spells.
+
+    ``plain`` chooses the other reading of ambiguous spellings. Raises Unreadable for text that is broken
+    (unbalanced braces), empty, too long or too deeply nested; text in no known grammar is Opaque.
+    """
+    tokens = tokenize(text, plain)
+    return _Reader(text).value(tokens, 0)
+
+
+def words_of(text: str) -> str:
+    """An answer's words in one spelling: no markup, no punctuation at its ends, one case."""
+    text = normalize(text)
+    kept: list[str] = []
+    end = 0
+    for match in _STRIPPED.finditer(text):
+        kept.append(text[end : match.start()])
+        command = match.group()
+        if command[0] != "\\":
+            kept.append(" ")
+        elif command[1:] not in TEXT_COMMANDS and command[1:].isalpha():
+            kept.append(f" {command} ")
+        else:
+            kept.append(" ")
+        end = match.end()
+    kept.append(text[end:])
+    return " ".join("".join(kept).split()).strip(_EDGE).casefold()
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def value(self, tokens: list[Token], depth: int) -> Value:
+        if depth > DEEPEST:
+            raise Unreadable("nested too deeply")
+        tokens = _trimmed(tokens)
+        if not tokens:
+            raise Unreadable("nothing to read")
+        match = _matches(tokens)
+        pieces, joined = _split(tokens, match, _SEPARATORS)
+        if len(pieces) > 1 and not _is_function_list(pieces):
+            return self.listed(pieces, joined, depth)
+        return self.item(tokens, match, depth)
+
+    def listed(self, pieces: list[list[Token]], joined: list[str], depth: int) -> Value:
+        pieces = [piece for piece in map(_trimmed, pieces) if piece]
+        if not pieces:
+            raise Unreadable("a list of nothing")
+        items = [self.value(piece, depth + 1) for piece in pieces]
+        joined = [word for word in joined if word in ("or", "and")] or [","]
+        if len(items) == 1:
+            return items[0]
+        region = regions.combine(items, joined[-1])
+        if region is not None:
+            return region
+        items = _spread_name(items)
+        if len(items) == 1:
+            return items[0]
+        return Group("list", tuple(items), joined_by_or="or" in joined)
+
+    def item(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
+        for read in (self.bracketed, self.matrix, self.related, self.union, self.ratio, self.based):
+            value = read(tokens, match, depth)
+            if value is not None:
+                return value
+        if len(tokens) == 1 and tokens[0].text == "dots":
+            return Dots()
+        return self.scalar(tokens, match, depth)
+
+    # brackets
+
+    def bracketed(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        first, last = tokens[0].text, tokens[-1].text
+        if tokens[0].kind != "op":
+            return None
+        if first == "]" and last in ("[", "]") and len(tokens) > 3:  # ]0, 1[ as the French write it
+            inner = _split(tokens[1:-1], _matches(tokens[1:-1]), {",", ";"})[0]
+            if len(inner) == 2:
+                return self.tuple(inner, "(" + (")" if last == "[" else "]"), depth)
+        if first not in _OPEN or match.get(0) != len(tokens) - 1:
+            return None
+        inside = tokens[1:-1]
+        if first == "lset":
+            return self.set(inside, depth)
+        pieces = _split(inside, _matches(inside), {",", ";"})[0]
+        if first == "{" and len(pieces) > 1:
+            return Group("list", tuple(self.value(p, depth + 1) for p in _filled(pieces)), "{}")
+        if len(pieces) > 1:
+            brackets = {"langle": "("}.get(first, first) + {"rangle": ")"}.get(last, last)
+            return self.tuple(pieces, brackets, depth)
+        if not _trimmed(inside):
+            return Group("set", (), "{}") if first == "{" else None
+        return self.value(inside, depth + 1)
+
+    def tuple(self, pieces: list[list[Token]], brackets: str, depth: int) -> Value:
+        items = tuple(self.value(piece, depth + 1) for piece in _filled(pieces))
+        return regions.grid(items) or Group("tuple", items, brackets)
+
+    def set(self, inside: list[Token], depth: int) -> Value:
+        if not _trimmed(inside):
+            return Group("set", (), "{}")
+        match = _matches(inside)
+        for bar in ("|", ":"):
+            at = next((i for i, t in _at_depth_zero(inside, match) if t.text == bar and t.kind == "op"), None)
+            if at is not None and 0 < at <= 8 and at < len(inside) - 1:
+                condition = self.value(inside[at + 1 :], depth + 1)
+                if isinstance(condition, Region):
+                    return Region(condition.parts)
+                return Opaque(spelling(inside))
+        pieces = _split(inside, match, {",", ";"})[0]
+        return Group("set", tuple(self.value(piece, depth + 1) for piece in _filled(pieces)), "{}")
+
+    def matrix(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        start = next((i for i, t in enumerate(tokens) if t.text.startswith("begin ")), None)
+        if start is None:
+            return None
+        kind = tokens[start].text.split(" ")[1]
+        end = next((i for i, t in enumerate(tokens) if t.text == f"end {kind}"), None)
+        if end is None:
+            raise Unreadable("a matrix that is never closed")
+        if "matrix" not in kind and kind != "array":
+            return Opaque(spelling(tokens))
+        body = tokens[start + 1 : end]
+        if kind == "array" and body and body[0].text == "{":
+            body = body[_matches(body)[0] + 1 :]
+        before = [t for t in tokens[:start] if t.text not in ("(", "[", "*")]
+        after = [t for t in tokens[end + 1 :] if t.text not in (")", "]")]
+        if after or kind in ("vmatrix", "Vmatrix") or (before and before[-1].text in ("|", "=")):
+            return Opaque(spelling(tokens)) if not any(t.text == "=" for t in before + after) else None
+        try:
+            rows = _rows(body)
+            if before:
+                scale = parse_expression(before)
+                rows = tuple(tuple(("mul", scale, cell) for cell in row) for row in rows)
+        except Unknown:
+            return Opaque(spelling(tokens))
+        return Matrix(rows)
+
+    # relations
+
+    def related(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        if depth > 0 and len(tokens) < 3:
+            return None
+        signs = {t.text for _, t in _at_depth_zero(tokens, match) if t.kind == "op"}
+        if "implies" in signs:
+            return self.value(_split(tokens, match, {"implies"})[0][-1], depth + 1)
+        if "approx" in signs:
+            return self.approximate(tokens, match, depth)
+        if "in" in signs:
+            left, right = _halves(tokens, match, "in")
+            value = self.value(right, depth + 1)
+            return regions.member(spelling(left), value)
+        if "=" in signs and not signs & _ORDER:
+            return self.equation(tokens, match, depth)
+        if signs & _ORDER:
+            return self.inequality(tokens, match)
+        if "equiv" in signs or "sim" in signs or "to" in signs or "not" in signs:
+            return Opaque(spelling(tokens))
+        return None
+
+    def approximate(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        pieces = _filled(_split(tokens, match, {"approx"})[0])
+        values = [self.value(piece, depth + 1) for piece in pieces]
+        if not values:
+            raise Unreadable("nothing beside an approximation sign")
+        if len(values) == 1:
+            return values[0]
+        if isinstance(values[0], Scalar) and values[0].expr[0] == "sym":
+            return Named(values[0].expr[1], values[-1], approximate=True)
+        return Equation((values[0],), tuple(values[1:]))
+
+    def equation(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
+        pieces = _split(tokens, match, {"="})[0]
+        if any(not _trimmed(piece) for piece in pieces):
+            raise Unreadable("nothing on one side of an equals sign")
+        if len(pieces) > 60:
+            raise Unreadable("too many equals signs")
+        names = self.names(pieces[0], depth)
+        values = tuple(self.value(piece, depth + 1) for piece in pieces[1:])
+        if names is not None and len(values) == 1:
+            return Named(names[0], values[0], names[1])
+        first = self.value(pieces[0], depth + 1)
+        if names is not None:
+            return Named(names[0], Equation(values), names[1])
+        if len(values) == 1 and isinstance(values[0], Scalar) and values[0].expr[0] == "sym":
+            if isinstance(first, Scalar) and not regions.free_symbols(first.expr):
+                return Named(values[0].expr[1], first)  # "3 = x"
+        return Equation((first, *values))
+
+    def names(self, tokens: list[Token], depth: int) -> tuple[str, str] | None:
+        """The name on the left of an equation, with the parameter of ``f(x)``; None if it is more."""
+        tokens = _trimmed(tokens)
+        if any(t.kind == "word" for t in tokens) and not any(t.text in "+-*/^<>" for t in tokens):
+            return "text " + spelling(tokens), ""
+        if tokens and tokens[0].kind == "id":
+            end = 1
+            if len(tokens) > 2 and tokens[1].text == "_":
+                end = (_matches(tokens).get(2, 2)) + 1
+            while end < len(tokens) and tokens[end].text == "'":
+                end += 1
+            rest = tokens[end:]
+            name = spelling([t for t in tokens[:end] if t.text not in "{}"])
+            if not rest:
+                return name, ""
+            if len(rest) == 3 and rest[0].text == "(" and rest[1].kind == "id":
+                return name, rest[1].text
+            if rest[0].text == "(" and _matches(rest).get(0) == len(rest) - 1 and rest[1].kind == "num":
+                return name + spelling(rest), ""
+            if all(t.kind == "id" and t.text.isupper() for t in tokens):
+                return spelling(tokens), ""  # AB, ABC: names of segments and areas
+        if tokens and tokens[0].text == "(":
+            inside = tokens[1:-1]
+            pieces = _split(inside, _matches(inside), {","})[0]
+            if len(pieces) > 1 and all(p and p[0].kind == "id" for p in pieces):
+                return "(" + ",".join(spelling(p) for p in pieces) + ")", ""
+        if tokens and tokens[0].text in ("angle", "triangle"):
+            return spelling(tokens), ""
+        return None
+
+    def inequality(self, tokens: list[Token], match: dict[int, int]) -> Value:
+        pieces, signs = _split(tokens, match, _ORDER | {"="})
+        if len(pieces) > 20:
+            raise Unreadable("too many relations")
+        try:
+            members = tuple(parse_expression(_trimmed(piece)) for piece in pieces)
+        except Unknown:
+            return Opaque(spelling(tokens))
+        return regions.solve(members, tuple(signs))
+
+    def union(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        signs = {t.text for _, t in _at_depth_zero(tokens, match) if t.kind == "op"}
+        if "cap" in signs:
+            return Opaque(spelling(tokens))
+        if "cup" in signs:
+            pieces = _filled(_split(tokens, match, {"cup"})[0])
+            return regions.union([self.value(piece, depth + 1) for piece in pieces]) or Opaque(spelling(tokens))
+        if "setminus" in signs:
+            left, right = _halves(tokens, match, "setminus")
+            if spelling(left) == "R":
+                return regions.without(self.value(right, depth + 1)) or Opaque(spelling(tokens))
+            return Opaque(spelling(tokens))
+        return Group("set", (), "{}") if [t.text for t in tokens] == ["empty"] else None
+
+    def ratio(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        pieces = _split(tokens, match, {":"})[0]
+        if len(pieces) < 2:
+            return None
+        if len(pieces) == 2 and len(_trimmed(pieces[0])) == 1 and pieces[0][0].kind == "word":
+            return self.value(pieces[1], depth + 1)  # "Answer: 5"
+        while pieces and pieces[-1] and pieces[-1][-1].kind == "word":
+            pieces[-1] = pieces[-1][:-1]  # "1:58 am"
+        try:
+            parts = tuple(parse_expression(_trimmed(piece)) for piece in pieces)
+        except Unknown:
+            return Opaque(spelling(tokens))
+        return Ratio(parts, spelling([t for t in tokens if t.text not in "{}"]))
+
+    def based(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        at = next((i for i, t in enumerate(tokens) if t.text == "_"), None)
+        if at is None or at == 0 or len(tokens) > 40:
+            return None
+        digits = "".join(t.text for t in tokens[:at] if t.text not in "()")
+        if not digits or not digits.isalnum() or not (digits[0].isdigit() or digits.isupper()):
+            return None
+        base = "".join(t.text for t in tokens[at + 1 :] if t.text not in "{}()").lower()
+        base = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}.get(base, base)
+        if not base.isdigit() or not 2 <= int(base) <= 36:
+            return None
+        return Based(digits.upper(), int(base)) if _in_base(digits, int(base)) else None
+
+    # scalars
+
+    def scalar(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
+        whole = tokens
+        tokens = _without_lead(tokens)
+        if tokens and tokens != whole:
+            return self.value(tokens, depth + 1)
+        pm = [i for i, t in enumerate(whole) if t.text in ("pm", "mp")]
+        if 0 < len(pm) <= 2:
+            return self.both_signs(whole, depth)
+        if _is_word(whole):
+            return Text(words_of(self.text) if depth == 0 else spelling(whole).casefold())
+        try:
+            return _measured(whole)
+        except Unknown:
+            pass
+        if any(t.kind == "word" for t in whole) or not any(t.kind == "op" for t in whole):
+            return Text(words_of(self.text) if depth == 0 else spelling(whole, " ").casefold())
+        return Opaque(spelling(whole))
+
+    def both_signs(self, tokens: list[Token], depth: int) -> Value:
+        first = [t._replace(text={"pm": "+", "mp": "-"}.get(t.text, t.text)) for t in tokens]
+        second = [t._replace(text={"pm": "-", "mp": "+"}.get(t.text, t.text)) for t in tokens]
+        return Group("list", (self.value(first, depth + 1), self.value(second, depth + 1)))
+
+
+def _measured(tokens: list[Token]) -> Scalar:
+    """An expression with whatever unit, percent sign or annotation stands before and behind it."""
+    percent = False
+    unit: units.Unit | None = None
+    if tokens[0].text in ("dollar", "yuan", "euro", "pound") and len(tokens) > 1:
+        found = units.from_words([tokens[0]])
+        unit = found if isinstance(found, units.Unit) else None
+        tokens = tokens[1:]
+    elif tokens[0].text == "-" and len(tokens) > 2 and tokens[1].text == "dollar":
+        tokens = [tokens[0], *tokens[2:]]
+    end = _unit_start(tokens)
+    if end < len(tokens):
+        found = units.from_words(tokens[end:])
+        if found is False:
+            raise Unknown("words that are no unit")
+        if isinstance(found, units.Unit):
+            unit = found
+        tokens = _trimmed(tokens[:end])
+    tokens, degree = _without_degree(tokens)
+    if degree:
+        unit = unit or units.Unit(units.DEGREE)
+    if tokens and tokens[-1].text == "%":
+        percent, tokens = True, tokens[:-1]
+    if not tokens:
+        raise Unknown("no number")
+    return Scalar(parse_expression(tokens), unit, percent)
+
+
+def _unit_start(tokens: list[Token]) -> int:
+    """Where the words at the end begin, or the end."""
+    for index, token in enumerate(tokens):
+        if token.kind == "word" and index > 0:
+            if tokens[index - 1].text in ("_", "{", "overline", "hat", "vec"):
+                return len(tokens)
+            return index
+        if token.text in ("dollar", "yuan", "euro", "pound") and index > 0:
+            return index
+        if token.text == "pmod":
+            return len(tokens)
+    return len(tokens)
+
+
+def _without_degree(tokens: list[Token]) -> tuple[list[Token], bool]:
+    texts = [t.text for t in tokens[-5:]]
+    for ending in (["^", "{", "circ", "}"], ["^", "circ"], ["degree"], ["circ"]):
+        if len(tokens) > len(ending) and texts[-len(ending) :] == ending:
+            return tokens[: -len(ending)], True
+        with_scale = [*ending, "C"]
+        if len(tokens) > len(with_scale) and texts[-len(with_scale) :] == with_scale:
+            return tokens[: -len(with_scale)], True
+    return tokens, False
+
+
+def _without_lead(tokens: list[Token]) -> list[Token]:
+    """Drops "the answer is" and its like from the front, never words that change the meaning."""
+    index = 0
+    while index < len(tokens) and tokens[index].kind == "word" and tokens[index].text.lower() in _LEADING:
+        index += 1
+    if index and index < len(tokens) and tokens[index].text in (":", "="):
+        index += 1
+    return tokens[index:] if index and index < len(tokens) else tokens
+
+
+def _is_word(tokens: list[Token]) -> bool:
+    """Plain letters that spell a word or a sequence of points rather than a product."""
+    if any(t.kind != "id" or len(t.text) != 1 for t in tokens):
+        return all(t.kind == "word" for t in tokens)
+    run = "".join(t.text for t in tokens)
+    return (len(run) >= 3 and run.isupper()) or (len(run) >= 4 and run.isalpha() and run[1:].islower())
+
+
+def _trimmed(tokens: list[Token]) -> list[Token]:
+    """Without the punctuation and the empty groups at both ends."""
+    start, end = 0, len(tokens)
+    while end > start and tokens[end - 1].kind == "op" and tokens[end - 1].text in (".", ",", ";", "newline", ":", "*"):
+        end -= 1
+    while start < end and tokens[start].kind == "op" and tokens[start].text in (".", ",", ";", ":", "newline"):
+        start += 1
+    return tokens[start:end]
+
+
+def _filled(pieces: list[list[Token]]) -> list[list[Token]]:
+    return [piece for piece in pieces if _trimmed(piece)]
+
+
+def spelling(tokens: list[Token], between: str = "") -> str:
+    """The tokens in one spelling, for comparison by text."""
+    return between.join(t.text for t in tokens)
+
+
+def _matches(tokens: list[Token]) -> dict[int, int]:
+    """Where each opening bracket closes. Raises Unreadable when braces do not balance."""
+    found: dict[int, int] = {}
+    stack: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.kind != "op":
+            continue
+        if token.text in _OPEN:
+            stack.append(index)
+        elif token.text in _CLOSE and stack:
+            opened = tokens[stack[-1]].text
+            if (token.text == "}") == (opened == "{"):
+                found[stack.pop()] = index
+        elif token.text == "}":
+            raise Unreadable("an unbalanced brace")
+    if any(tokens[index].text == "{" for index in stack):
+        raise Unreadable("an unbalanced brace")
+    return found
+
+
+def _at_depth_zero(tokens: list[Token], match: dict[int, int]):
+    """(index, token) of everything outside all brackets, matrices and absolute values' insides."""
+    index = environment = 0
+    while index < len(tokens):
+        token = tokens[index]
+        if token.text.startswith("begin ") or token.text.startswith("end "):
+            environment += 1 if token.text.startswith("begin ") else -1
+        elif index in match:
+            index = match[index]
+        elif environment == 0:
+            yield index, token
+        index += 1
+
+
+def _split(tokens: list[Token], match: dict[int, int], separators) -> tuple[list[list[Token]], list[str]]:
+    pieces: list[list[Token]] = []
+    found: list[str] = []
+    start = 0
+    for index, token in _at_depth_zero(tokens, match):
+        if token.kind == "op" and token.text in separators:
+            pieces.append(tokens[start:index])
+            found.append(token.text)
+            start = index + 1
+    pieces.append(tokens[start:])
+    return pieces, found
+
+
+def _halves(tokens: list[Token], match: dict[int, int], sign: str) -> tuple[list[Token], list[Token]]:
+    at = next(i for i, t in _at_depth_zero(tokens, match) if t.text == sign)
+    return tokens[:at], tokens[at + 1 :]
+
+
+def _is_function_list(pieces: list[list[Token]]) -> bool:
+    return not any(_trimmed(piece) for piece in pieces)
+
+
+def _rows(body: list[Token]) -> tuple[tuple[tuple, ...], ...]:
+    match = _matches(body)
+    rows = [row for row in _split(body, match, {"newline"})[0] if _trimmed(row)]
+    if not rows:
+        raise Unreadable("an empty matrix")
+    return tuple(
+        tuple(parse_expression(_trimmed(cell)) for cell in _split(row, _matches(row), {"&"})[0]) for row in rows
+    )
+
+
+def _spread_name(items: list[Value]) -> list[Value]:
+    """``n = 2, 3, 4`` names the whole list; ``x = 1, x = 2`` is ``x = 1, 2``."""
+    first = items[0]
+    if not isinstance(first, Named):
+        return items
+    if all(isinstance(item, Scalar | Group | Dots) for item in items[1:]):
+        return [Named(first.name, Group("list", (first.value, *items[1:])), first.parameter)]
+    named = [item for item in items if isinstance(item, Named)]
+    if len(named) == len(items) and all(item.name == first.name for item in named):
+        return [Named(first.name, Group("list", tuple(item.value for item in named)), first.parameter)]
+    return items
+
+
+def _in_base(digits: str, base: int) -> bool:
+    try:
+        int(digits, base)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,403 @@
+"""Turns an answer's text (LaTeX, plain, full-width, Chinese) into a flat list of tokens, in linear time.
+
+Numerals become exact fractions here: digit groups, decimals, repeating decimals and scientific notation
+are all a matter of spelling. Where spelling is ambiguous ("1,234" may be one number or two; "2e-3" a
+number or a difference) the tokenizer has two readings, and the comparison may try the other one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from fractions import Fraction
+from typing import NamedTuple
+
+from aha.rewards.math import chinese
+from aha.rewards.math.symbols import (
+    COMMANDS,
+    FUNCTIONS,
+    GREEK,
+    IGNORED,
+    IGNORED_WITH_ARGUMENT,
+    TEXT_COMMANDS,
+    UNICODE,
+    UNIT_WORDS,
+    WORDS,
+)
+
+LONGEST = 10_000  # characters; no answer worth a reward is longer
+MOST_TOKENS = 5_000
+LONGEST_NUMERAL = 4_000  # digits: Python refuses to convert longer ones, rightly
+
+
+class Token(NamedTuple):
+    kind: str  # num | id | func | word | op
+    text: str
+    value: Fraction | None = None
+
+
+class Unreadable(Exception):
+    """The text cannot be read as an answer (broken or too large)."""
+
+
+_PIECE = re.compile(r"\\(?:[A-Za-z]+|.)|[0-9]+|[A-Za-z]+|\s+|.", re.DOTALL)
+_TITLE = re.compile(r"[A-Z][a-z]{2,}\Z")
+_SPACES = frozenset(("\\,", "\\!", "~", "\\ ", "\\;", "\\:"))
+_DOTS = frozenset(("\\ldots", "\\dots", "\\cdots", "\\dotsc", "\\dotsb"))
+
+
+def tokenize(text: str, plain: bool = False) -> list[Token]:
+    """Tokens of an answer. ``plain`` chooses the other reading of ambiguous spellings.
+
+    Raises Unreadable for text that is too long.
+    """
+    if len(text) > LONGEST:
+        raise Unreadable(f"an answer of {len(text)} characters")
+    text = normalize(text)
+    scanner = _Scanner(_PIECE.findall(text), plain)
+    tokens = scanner.run()
+    if len(tokens) > MOST_TOKENS:
+        raise Unreadable(f"an answer of {len(tokens)} tokens")
+    return tokens
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether ``plain`` could make a difference."""
+    return len(text) <= LONGEST and bool(re.search(r"\d,\d|\d[eE][-+]\d|\.\d*\(\d|\d \d", normalize(text)))
+
+
+def normalize(text: str) -> str:
+    """One spelling for full-width forms, typographic signs and doubly escaped LaTeX."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", "".join(UNICODE.get(c, c) for c in text))
+        text = "".join(UNICODE.get(c, c) for c in text)
+    if "\\\\" in text and (r"\begin" not in text or r"\\begin" in text):
+        text = text.replace("\\\\", "\\")  # a line break has no meaning outside a matrix: escaped twice
+    if "\f" in text or "\t" in text or "\b" in text:  # "\frac" and "\text" read as JSON or Python escapes
+        text = text.replace("\\\f", "\\f").replace("\f", "\\f").replace("\text", "\\text").replace("\b", "\\b")
+    return text
+
+
+class _Scanner:
+    def __init__(self, pieces: list[str], plain: bool) -> None:
+        self.pieces = pieces
+        self.plain = plain
+        self.at = 0
+        self.depth = 0
+        self.out: list[Token] = []
+
+    def peek(self, ahead: int = 0) -> str:
+        index = self.at + ahead
+        return self.pieces[index] if index < len(self.pieces) else ""
+
+    def op(self, text: str) -> None:
+        self.out.append(Token("op", text))
+
+    def run(self) -> list[Token]:
+        while self.at < len(self.pieces):
+            piece = self.pieces[self.at]
+            if piece.isspace():
+                self.at += 1
+            elif "0" <= piece[0] <= "9" or (piece == "." and self.peek(1)[:1].isdigit()):
+                self._number()
+            elif piece[0] == "\\":
+                self._command(piece)
+            elif piece[0].isascii() and piece[0].isalpha():
+                self.at += 1
+                self._letters(piece)
+            else:
+                self._other(piece)
+        return self.out
+
+    # numerals
+
+    def _number(self) -> None:
+        digits = ""
+        if self.peek() != ".":
+            digits = self.peek()
+            self.at += 1
+            digits = self._groups(digits)
+        if len(digits) > LONGEST_NUMERAL:
+            raise Unreadable(f"a numeral of {len(digits)} digits")
+        value = Fraction(int(digits or "0"))
+        spelled = digits
+        if self.peek() == "." and (self.peek(1)[:1].isdigit() or self._repeats_at(1)):
+            self.at += 1
+            value, fraction = self._fraction(value)
+            spelled += "." + fraction
+        value, exponent = self._exponent(value)
+        self.out.append(Token("num", spelled + exponent, value))
+
+    def _groups(self, digits: str) -> str:
+        """Joins "12,345", "12{,}345", "12\\,345" and "12 345". Inside brackets a bare comma separates."""
+        if len(digits) > 3 or digits[0] == "0":
+            return digits
+        kind = None
+        while True:
+            width, found = self._separator()
+            if not width or (kind is not None and found != kind):
+                return digits
+            group = self.peek(width)
+            if len(group) != 3 or not group.isascii() or not group.isdigit():
+                return digits
+            kind = found
+            digits += group
+            self.at += width + 1
+
+    def _separator(self) -> tuple[int, str]:
+        piece = self.peek()
+        if piece == "{" and self.peek(1) == "," and self.peek(2) == "}":
+            return 3, "{,}"
+        if piece == ",":
+            if self.peek(1) == "\\!":
+                return 2, "{,}"
+            return (1, ",") if self.depth == 0 and not self.plain else (0, "")
+        if piece in _SPACES or (piece == " " and not self.plain and self.depth == 0):
+            return 1, " "
+        return 0, ""
+
+    def _repeats_at(self, ahead: int) -> bool:
+        piece = self.peek(ahead)
+        if piece in ("\\overline", "\\bar", "\\dot"):
+            return True
+        return piece == "(" and self.peek(ahead + 1)[:1].isdigit() and self.peek(ahead + 2) == ")"
+
+    def _fraction(self, whole: Fraction) -> tuple[Fraction, str]:
+        fixed = ""
+        if self.peek()[:1].isdigit():
+            fixed = self.peek()
+            self.at += 1
+            while self.peek() in ("\\,", "\\!", "\\ ") and self.peek(1)[:1].isdigit():
+                fixed += self.peek(1)
+                self.at += 2
+        repeated = self._repeated()
+        if not repeated and (self.peek() in _DOTS or self._three_dots()):
+            period = _period(fixed)
+            if period:
+                self.at += 1 if self.peek() in _DOTS else 3
+                fixed, repeated = fixed[: -len(period)], period
+        if len(fixed) + len(repeated) > LONGEST_NUMERAL:
+            raise Unreadable("a numeral that is too long")
+        value = whole + Fraction(int(fixed or "0"), 10 ** len(fixed))
+        if repeated:
+            value += Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed))
+            return value, f"{fixed}({repeated})"
+        return value, fixed
+
+    def _three_dots(self) -> bool:
+        return self.peek() == self.peek(1) == self.peek(2) == "."
+
+    def _repeated(self) -> str:
+        piece = self.peek()
+        if piece in ("\\overline", "\\bar"):
+            return self._braced_digits(1)
+        if piece == "\\dot":
+            first = self._braced_digits(1)
+            if self.peek() == "\\dot":
+                return first + self._braced_digits(1)
+            if self.peek()[:1].isdigit() and self.peek(1) == "\\dot":
+                middle = self.peek()
+                self.at += 1
+                return first + middle + self._braced_digits(1)
+            return first
+        if piece == "(" and not self.plain and self._repeats_at(0):
+            digits = self.peek(1)
+            self.at += 3
+            return digits
+        return ""
+
+    def _braced_digits(self, ahead: int) -> str:
+        if self.peek(ahead) == "{" and self.peek(ahead + 1)[:1].isdigit() and self.peek(ahead + 2) == "}":
+            digits = self.peek(ahead + 1)
+            self.at += ahead + 3
+            return digits
+        if self.peek(ahead)[:1].isdigit():
+            digits = self.peek(ahead)
+            self.pieces[self.at + ahead] = digits[1:] or " "
+            self.at += ahead
+            return digits[0]
+        raise Unreadable("a bar over something that is not digits")
+
+    def _exponent(self, value: Fraction) -> tuple[Fraction, str]:
+        if self.peek() not in ("e", "E"):
+            return value, ""
+        sign, ahead = "", 1
+        if self.peek(1) in ("+", "-"):
+            if self.plain:
+                return value, ""
+            sign, ahead = self.peek(1), 2
+        digits = self.peek(ahead)
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 4:
+            return value, ""
+        if sign == "+" and len(digits) < 2:
+            return value, ""
+        self.at += ahead + 1
+        power = Fraction(10) ** int(digits)
+        return (value / power if sign == "-" else value * power), f"e{sign}{digits}"
+
+    # everything else
+
+    def _command(self, piece: str) -> None:
+        self.at += 1
+        name = piece[1:]
+        if piece in _SPACES or name in IGNORED:
+            if name in ("left", "right") and self.peek() == ".":
+                self.at += 1
+        elif name in IGNORED_WITH_ARGUMENT:
+            self._argument()
+        elif name in TEXT_COMMANDS:
+            self._text(self._argument(), name)
+        elif name in ("begin", "end"):
+            self.op(f"{name} {''.join(self._argument()).strip('* ')}")
+        elif name in COMMANDS:
+            self._bracket(COMMANDS[name])
+        elif name in FUNCTIONS:
+            self.out.append(Token("func", FUNCTIONS[name]))
+        elif name in GREEK:
+            self.out.append(Token("id", name))
+        elif len(name) == 1 and not name.isalpha():
+            pass  # an escaped character without meaning of its own, e.g. "\-"
+        elif name.startswith("text") and len(name) > 4:
+            self._letters(name[4:])
+        elif name.startswith("boxed"):
+            pass
+        else:
+            self.op("\\" + name)
+
+    def _bracket(self, text: str) -> None:
+        if text in "([" or text == "lset":
+            self.depth += 1
+        elif text in ")]" or text == "rset":
+            self.depth = max(0, self.depth - 1)
+        self.op(text)
+
+    def _argument(self) -> list[str]:
+        """The pieces of the braced argument that follows."""
+        while self.peek().isspace():
+            self.at += 1
+        if self.peek() != "{":
+            self.at += 1
+            return self.pieces[self.at - 1 : self.at]
+        depth, start = 0, self.at + 1
+        while self.at < len(self.pieces):
+            piece = self.pieces[self.at]
+            depth += (piece == "{") - (piece == "}")
+            self.at += 1
+            if depth == 0:
+                return self.pieces[start : self.at - 1]
+        raise Unreadable("an argument that is never closed")
+
+    def _text(self, argument: list[str], command: str) -> None:
+        """The inside of ``\\text{...}``: words stay words, numbers and signs are what they are."""
+        inner = [piece for piece in argument if piece != "$"]
+        if len(inner) == 1 and len(inner[0]) == 1 and inner[0].isalpha():
+            self.out.append(Token("id", inner[0]))
+            return
+        if command in ("mathbb", "mathcal", "mathscr", "boldsymbol", "bm", "mathbf"):
+            self._splice(inner)
+            return
+        scanner = _Scanner(inner, self.plain)
+        scanner.depth = self.depth
+        scanner._words = True
+        self.out.extend(scanner.run())
+
+    _words = False
+
+    def _splice(self, inner: list[str]) -> None:
+        scanner = _Scanner(inner, self.plain)
+        scanner.depth = self.depth
+        self.out.extend(scanner.run())
+
+    def _letters(self, run: str) -> None:
+        lowered = run.lower()
+        if lowered in ("or", "and"):
+            self.op(lowered)
+        elif lowered in WORDS:
+            self.op(WORDS[lowered])
+        elif self._words and run in UNIT_WORDS:
+            self.out.append(Token("word", run))  # "min" is minutes here
+        elif run in FUNCTIONS:
+            self.out.append(Token("func", FUNCTIONS[run]))
+        elif run in GREEK:
+            self.out.append(Token("id", run))
+        elif self._words or run in UNIT_WORDS or lowered in UNIT_WORDS:
+            self.out.append(Token("word", run))
+        elif _TITLE.match(run):
+            self.out.append(Token("word", run))
+        elif run.startswith("or") and run[2:3].isupper():
+            self.op("or")
+            self._letters(run[2:])
+        else:
+            self._function_prefix(run)
+
+    def _function_prefix(self, run: str) -> None:
+        for name in ("sqrt", "pi"):  # "2sqrt", "pix"
+            if run.startswith(name) and len(run) - len(name) <= 2:
+                kind = "func" if name in FUNCTIONS else "id"
+                self.out.append(Token(kind, FUNCTIONS.get(name, name)))
+                run = run[len(name) :]
+                break
+        self.out.extend(Token("id", letter) for letter in run)
+
+    def _other(self, piece: str) -> None:
+        self.at += 1
+        if piece == "$":
+            return
+        if piece == "*" and self.peek() == "*":
+            self.at += 1
+            self.op("^")
+        elif piece == "." and self.peek() == "." and self.peek(1) == ".":
+            self.at += 2
+            self.op("dots")
+        elif piece in "<>!" and self.peek() == "=":
+            self.at += 1
+            self.op({"<": "<=", ">": ">=", "!": "!="}[piece])
+        elif piece == "=" and self.peek() == "=":
+            self.at += 1
+            self.op("=")
+        elif chinese.is_han(piece):
+            self._han(piece)
+        else:
+            self._bracket(piece)
+
+    def _han(self, piece: str) -> None:
+        run = [piece]
+        while self.peek() and chinese.is_han(self.peek()):
+            run.append(self.peek())
+            self.at += 1
+        word = "".join(run)
+        if word in ("和", "与", "及", "以及"):
+            self.op("and")
+        elif word in ("或", "或者"):
+            self.op("or")
+        elif self.out and self.out[-1].kind == "num" and word[0] in chinese.MULTIPLIERS:
+            self._multiplier(word)
+        else:
+            value = chinese.number(word)
+            if value is not None:
+                self.out.append(Token("num", word, value))
+            else:
+                self.out.append(Token("word", word))
+
+    def _multiplier(self, word: str) -> None:
+        """ "3万" is 30000; what follows the multiplier is a unit ("3万元")."""
+        factor = 1
+        count = 0
+        while count < len(word) and word[count] in chinese.MULTIPLIERS:
+            factor *= chinese.MULTIPLIERS[word[count]]
+            count += 1
+        number = self.out.pop()
+        assert number.value is not None
+        self.out.append(Token("num", number.text + word[:count], number.value * factor))
+        if word[count:]:
+            self.out.append(Token("word", word[count:]))
+
+
+def _period(digits: str) -> str:
+    """The block that the written digits visibly repeat: "333" -> "3", "142857142857" -> "142857"."""
+    for length in range(1, 13):
+        block = digits[-length:]
+        times = 3 if length == 1 else 2
+        if len(digits) >= length * times and digits.endswith(block * times):
+            return block
+    return ""

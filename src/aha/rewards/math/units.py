@@ -1,0 +1,185 @@
+"""Units of measure: what contradicts what, and by which factor two of them differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from aha.rewards.math import chinese
+from aha.rewards.math.tokens import Token
+
+Dimension = tuple[tuple[str, Fraction], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit: a known dimension with a factor to its base, or, with no dimension, plain words."""
+
+    dimension: Dimension
+    factor: Fraction = Fraction(1)
+    words: str = ""
+
+
+def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
+    table: dict[str, tuple[dict[str, int], Fraction]] = {}
+
+    def add(names: str, base: dict[str, int], factor: str | int) -> None:
+        for name in names.split():
+            table[name] = (base, Fraction(factor))
+
+    length, mass, time, money, byte = {"L": 1}, {"M": 1}, {"T": 1}, {"$": 1}, {"B": 1}
+    add("m meter meters metre metres 米", length, 1)
+    add("cm centimeter centimeters centimetre centimetres 厘米", length, "1/100")
+    add("mm millimeter millimeters millimetre 毫米", length, "1/1000")
+    add("dm decimeter decimeters 分米", length, "1/10")
+    add("km kilometer kilometers kilometre kilometres 千米 公里", length, 1000)
+    add("nm", length, "1/1000000000")
+    add("in inch inches", length, "254/10000")
+    add("ft foot feet", length, "3048/10000")
+    add("yd yard yards", length, "9144/10000")
+    add("mi mile miles", length, "1609344/1000")
+    add("g gram grams 克", mass, 1)
+    add("kg kilogram kilograms 千克 公斤", mass, 1000)
+    add("mg milligram milligrams 毫克", mass, "1/1000")
+    add("t ton tons tonne tonnes 吨", mass, 1000000)
+    add("lb lbs pound pounds", mass, "45359237/100000")
+    add("oz ounce ounces", mass, "45359237/1600000")
+    add("s sec secs second seconds 秒 秒钟", time, 1)
+    add("min mins minute minutes 分钟", time, 60)
+    add("h hr hrs hour hours 小时 时", time, 3600)
+    add("day days 天", time, 86400)
+    add("week weeks 周 星期", time, 604800)
+    add("month months 个月 月", {"month": 1}, 1)
+    add("year years 年", {"month": 1}, 12)
+    add("dollar dollars usd USD 美元", money, 1)
+    add("cent cents", money, "1/100")
+    add("yuan rmb RMB 元", {"yuan": 1}, 1)
+    add("角", {"yuan": 1}, "1/10")
+    add("euro euros", {"euro": 1}, 1)
+    add("pound_sterling", {"sterling": 1}, 1)
+    add("degree degrees deg 度", {"degree": 1}, 1)
+    add("radian radians rad 弧度", {"radian": 1}, 1)
+    add("L l liter liters litre litres 升", {"L": 3}, "1/1000")
+    add("mL ml 毫升", {"L": 3}, "1/1000000")
+    add("gallon gallons", {"gallon": 1}, 1)
+    add("quart quarts", {"gallon": 1}, "1/4")
+    add("pint pints", {"gallon": 1}, "1/8")
+    add("mph", {"L": 1, "T": -1}, "1609344/3600000")
+    add("N newton newtons", {"M": 1, "L": 1, "T": -2}, 1000)
+    add("J joule joules", {"M": 1, "L": 2, "T": -2}, 1000)
+    add("kJ", {"M": 1, "L": 2, "T": -2}, 1000000)
+    add("W watt watts", {"M": 1, "L": 2, "T": -3}, 1000)
+    add("kW", {"M": 1, "L": 2, "T": -3}, 1000000)
+    add("Hz", {"T": -1}, 1)
+    add("kHz", {"T": -1}, 1000)
+    add("cal", {"cal": 1}, 1)
+    add("kcal", {"cal": 1}, 1000)
+    add("mol mole moles", {"mol": 1}, 1)
+    add("eV", {"eV": 1}, 1)
+    add("KB", byte, 1000)
+    add("MB", byte, 1000000)
+    add("GB", byte, 1000000000)
+    add("celsius °C", {"celsius": 1}, 1)
+    add("fahrenheit °F", {"fahrenheit": 1}, 1)
+    return table
+
+
+TABLE = _table()
+DEGREE: Dimension = (("degree", Fraction(1)),)
+RADIAN: Dimension = (("radian", Fraction(1)),)
+# Letters that are units when the gold answer is a plain number ("5m"), and variables otherwise.
+SINGLE_LETTERS = frozenset("msghLJNVW")
+_GENERIC = frozenset(
+    ("unit", "units", "单位", "个单位", "a", "an", "the", "of", "total", "in", "approximately", "about", "each", "exactly")
+)
+# Words that change what the number means; with any of them the text is no mere annotation.
+_MEANINGFUL = frozenset(
+    "or and more less fewer at least most not than to except maybe possibly if when for between from no never "
+    "greater above below over under until unless either neither nor plus minus times but otherwise only".split()
+)
+
+
+def from_words(tokens: list[Token]) -> Unit | None | bool:
+    """The unit a run of tokens spells: a Unit, None for words without dimension of interest ("units"),
+    or False when it is no unit at all."""
+    dimension: dict[str, Fraction] = {}
+    factor = Fraction(1)
+    sign, power_next = 1, 1
+    unknown: list[str] = []
+    last: tuple[dict[str, int], Fraction, int] | None = None
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        name = token.text
+        index += 1
+        if token.kind == "op" and name in "/*.,(){}" or token.kind == "op" and name == "~":
+            sign = -1 if name == "/" else sign
+            continue
+        if name in ("per", "每"):
+            sign = -1
+        elif name in ("square", "sq", "平方"):
+            power_next = 2
+        elif name in ("cubic", "立方"):
+            power_next = 3
+        elif token.kind == "op" and name == "^":
+            power, index = _power(tokens, index)
+            if power is None:
+                return False
+            if last is not None:
+                factor = _accumulate(dimension, factor, last[0], last[1], last[2] * (power - 1))
+        elif token.kind in ("word", "id") or name in ("dollar", "yuan", "euro", "pound"):
+            name, squared = _chinese_power(name)
+            known = TABLE.get(name) or TABLE.get(name.lower())
+            if known:
+                last = (known[0], known[1], sign)
+                factor = _accumulate(dimension, factor, known[0], known[1], sign * power_next * squared)
+            elif name.lower() in _MEANINGFUL:
+                return False
+            elif name.lower() not in _GENERIC:
+                unknown.append(_stem(name.lower()))
+            power_next = 1
+        else:
+            return False
+    if dimension:
+        kept = tuple(sorted((base, power) for base, power in dimension.items() if power))
+        return Unit(kept, factor)
+    if not unknown:
+        return None
+    return Unit((), Fraction(1), " ".join(unknown)) if len(unknown) <= 6 else False
+
+
+def _power(tokens: list[Token], index: int) -> tuple[int | None, int]:
+    body = []
+    if index < len(tokens) and tokens[index].text == "{":
+        index += 1
+        while index < len(tokens) and tokens[index].text != "}":
+            body.append(tokens[index])
+            index += 1
+        index += 1
+    elif index < len(tokens):
+        body = [tokens[index]]
+        index += 1
+    text = "".join(t.text for t in body)
+    return (int(text), index) if text.lstrip("-").isdigit() and len(text) <= 3 else (None, index)
+
+
+def _chinese_power(name: str) -> tuple[str, int]:
+    if chinese.is_han(name):
+        for prefix, power in (("平方", 2), ("立方", 3)):
+            if name.startswith(prefix) and name[2:] in TABLE:
+                return name[2:], power
+    return name, 1
+
+
+def _accumulate(
+    dimension: dict[str, Fraction], factor: Fraction, base: dict[str, int], scale: Fraction, power: int
+) -> Fraction:
+    for name, exponent in base.items():
+        dimension[name] = dimension.get(name, Fraction(0)) + exponent * power
+    return factor * scale ** max(-12, min(12, power))
+
+
+def _stem(word: str) -> str:
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

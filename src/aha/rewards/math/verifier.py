@@ -1,0 +1,343 @@
+"""The verifier: extracts, reads, compares, and asks the worker pool about the little that is left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from aha.rewards.math import compare, numeric, tokens, workers
+from aha.rewards.math.exact import Undefined, free_symbols, has, rational
+from aha.rewards.math.expressions import Unknown
+from aha.rewards.math.extract import DEFAULT, Extraction, Found, boxes, extract
+from aha.rewards.math.parse import parse_value, words_of
+from aha.rewards.math.tokens import Unreadable
+from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
+from aha.rewards.math.values import STATED, Equation, Group, Named, Node, Opaque, Scalar, Text, Value
+from aha.types import AhaError, Outcome, Verdict
+
+_CORRECT = Verdict(Outcome.CORRECT)
+_NO_ANSWER = Verdict(Outcome.NO_ANSWER, "no closed \\boxed{} after the thinking")
+LONGEST_FOR_POOL = 1_000  # characters; the complexity gate in front of the workers
+_DOLLARS = ("$", "\\(", "\\[")
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """A reference answer, read once: its text, its value, and its other reading where its spelling has two."""
+
+    text: str
+    value: Value
+    other: Value | None = None
+    letter: str = ""  # for a multiple-choice answer
+    float_like: float | None = None  # a decimal that is plainly the print of a binary float
+
+
+@lru_cache(maxsize=65_536)
+def parse_gold(text: str) -> Gold:
+    """Reads a reference answer; call it when data is loaded.
+
+    Raises AhaError, naming the text and the cause, for one that cannot be graded against.
+    """
+    if not isinstance(text, str):
+        raise AhaError(f"The reference answer {text!r} is no text. Give it as a string.")
+    source = _unwrapped(text)
+    try:
+        value = parse_value(source)
+        other = parse_value(source, plain=True) if tokens.is_ambiguous(source) else None
+    except (Unreadable, Unknown, RecursionError) as cause:
+        raise AhaError(
+            f"The reference answer {_short(text)!r} cannot be read: {cause}. Correct it or drop the problem."
+        ) from cause
+    if isinstance(value, Text) and (not value.words or len(source) > 200):
+        raise AhaError(
+            f"The reference answer {_short(text)!r} is prose without a value. Put the value itself, or the value "
+            "in \\boxed{}."
+        )
+    return Gold(source, value, None if other == value else other, _choice(source), _float_like(source, value))
+
+
+def verify(
+    gold: str | Gold, prediction: str, options: Extraction = DEFAULT, pool: workers.Pool | None = None
+) -> Verdict:
+    """Grades a model's whole output against a reference answer. Never raises.
+
+    ``options`` say where besides a box to look for the answer. ``pool`` replaces the shared worker pool.
+    UNKNOWN (also for a reference answer that cannot be read) is never to be counted as wrong.
+    """
+    try:
+        known = parse_gold(gold) if isinstance(gold, str) else gold
+    except AhaError as cause:
+        return Verdict(Outcome.UNKNOWN, str(cause))
+    if not isinstance(prediction, str):
+        return Verdict(Outcome.NO_ANSWER, "the prediction is no text")
+    found = extract(prediction, options)
+    if found is None or not found.text.strip():
+        return _NO_ANSWER
+    return grade(known, found, pool)
+
+
+def verify_many(
+    pairs: Iterable[tuple[str | Gold, str]], options: Extraction = DEFAULT, pool: workers.Pool | None = None
+) -> list[Verdict]:
+    """Grades many pairs, in order. Equal answers to one reference answer are graded once."""
+    known: dict[tuple[str, Found | None], Verdict] = {}
+    verdicts: list[Verdict] = []
+    for gold, prediction in pairs:
+        found = extract(prediction, options) if isinstance(prediction, str) else None
+        key = (gold if isinstance(gold, str) else gold.text, found)
+        if key not in known:
+            known[key] = _verify_found(gold, found, pool)
+        verdicts.append(known[key])
+    return verdicts
+
+
+def _verify_found(gold: str | Gold, found: Found | None, pool: workers.Pool | None) -> Verdict:
+    try:
+        parsed = parse_gold(gold) if isinstance(gold, str) else gold
+    except AhaError as cause:
+        return Verdict(Outcome.UNKNOWN, str(cause))
+    if found is None or not found.text.strip():
+        return _NO_ANSWER
+    return grade(parsed, found, pool)
+
+
+def grade(gold: Gold, found: Found, pool: workers.Pool | None = None) -> Verdict:
+    """Compares an extracted answer with a reference answer. Never raises."""
+    if found.alternatives:
+        return _grade_several(gold, found, pool)
+    answer = _inner_box(found.text)
+    if len(answer) > tokens.LONGEST:
+        return Verdict(Outcome.WRONG, f"an answer of {len(answer)} characters")
+    if answer.strip() == gold.text:
+        return _CORRECT
+    try:
+        return _compare(gold, answer, pool)
+    except Unreadable as cause:
+        if _is_garbage(cause):
+            return Verdict(Outcome.WRONG, f"the answer is {cause}")
+        return Verdict(Outcome.UNKNOWN, f"the answer cannot be read: {cause}")
+    except (RecursionError, MemoryError, OverflowError) as cause:
+        return Verdict(Outcome.UNKNOWN, f"the answer is too deep or too large ({type(cause).__name__})")
+
+
+def _grade_several(gold: Gold, found: Found, pool: workers.Pool | None) -> Verdict:
+    """Several boxes side by side are one list."""
+    joint = " \\text{ or } " if found.joined_by_or else ", "
+    merged = joint.join((*map(_inner_box, found.alternatives), _inner_box(found.text)))
+    return grade(gold, Found(merged), pool)
+
+
+def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
+    if gold.letter:
+        verdict = _compare_letter(gold, answer)
+        if verdict is not None:
+            return verdict
+    value = parse_value(answer)
+    outcome = _decide(gold, gold.value, value, answer)
+    if outcome is not True and (gold.other is not None or tokens.is_ambiguous(answer)):
+        outcome = _other_readings(gold, answer, value, outcome)
+    if outcome is True:
+        return _CORRECT
+    if outcome is False:
+        return Verdict(Outcome.WRONG, _difference(gold, value))
+    return _ask(gold, answer, value, pool)
+
+
+def _decide(gold: Gold, wanted: Value, value: Value, answer: str) -> bool | None:
+    outcome = compare.equal(wanted, value)
+    if outcome is True:
+        return True
+    if isinstance(wanted, Text) and words_of(answer) == words_of(gold.text):
+        return True
+    if isinstance(value, Text) and _is_letters(gold.text) and words_of(answer) == words_of(gold.text):
+        return True
+    if isinstance(value, Scalar | Named) and isinstance(wanted, Scalar | Named):
+        bare = _with_italic_unit(wanted, value)
+        if bare is not None and compare.equal(wanted, bare) is True:
+            return True
+        if gold.float_like is not None and _prints_as(value, gold.float_like):
+            return True
+    return outcome
+
+
+def _other_readings(gold: Gold, answer: str, value: Value, outcome: bool | None) -> bool | None:
+    """Where a spelling has two readings, either may be the one that was meant."""
+    wanted = gold.other if gold.other is not None else gold.value
+    try:
+        plain = parse_value(answer, plain=True)
+    except Unreadable:
+        plain = value
+    for reference in (gold.value, wanted):
+        for candidate in (value, plain):
+            if compare.equal(reference, candidate) is True:
+                return True
+    if _decimal_comma(gold.text) is not None or _decimal_comma(answer) is not None:
+        return _with_decimal_comma(gold, answer) or outcome
+    return outcome
+
+
+def _with_decimal_comma(gold: Gold, answer: str) -> bool:
+    """``2,74`` for 2.74. Only where the reference answer is no whole number, so that it cannot hide a list."""
+    left, right = _decimal_comma(gold.text) or gold.text, _decimal_comma(answer) or answer
+    try:
+        a, b = parse_value(left), parse_value(right)
+    except Unreadable:
+        return False
+    if not isinstance(a, Scalar) or not isinstance(b, Scalar):
+        return False
+    exact = rational(a.expr)
+    return exact is not None and exact.denominator != 1 and compare.equal(a, b) is True
+
+
+def _decimal_comma(text: str) -> str | None:
+    whole, comma, decimals = text.strip().partition(",")
+    if comma and whole.lstrip("-").isdigit() and decimals[:1].isdigit() and "," not in decimals:
+        return f"{whole}.{decimals}"
+    return None
+
+
+def _with_italic_unit(gold: Value, answer: Value) -> Value | None:
+    """``5cm`` or ``5m`` without ``\\text``: a product of letters that are a unit, for a gold without letters."""
+    if isinstance(answer, Named):
+        answer = answer.value
+    if isinstance(gold, Named):
+        gold = gold.value
+    if not isinstance(gold, Scalar) or not isinstance(answer, Scalar) or free_symbols(gold.expr) or answer.unit:
+        return None
+    expr = answer.expr
+    if expr[0] != "mul" or len(expr) < 3 or free_symbols(("mul", *expr[1:-1])):
+        return None
+    last, power = expr[-1], 1
+    if last[0] == "pow" and last[2][0] == "num" and last[2][1] in (2, 3):
+        last, power = last[1], int(last[2][1])
+    if last[0] != "sym" or last[1] not in SINGLE_LETTERS:
+        return None
+    base, factor = TABLE[last[1]]
+    dimension = tuple(sorted((name, rational(("num", 1)) * exponent * power) for name, exponent in base.items()))  # type: ignore[operator]
+    number: Node = expr[1] if len(expr) == 3 else ("mul", *expr[1:-1])
+    return Scalar(number, Unit(dimension, factor**power))
+
+
+def _prints_as(value: Value, printed: float) -> bool:
+    if isinstance(value, Named):
+        value = value.value
+    real = numeric.real_value(value.expr) if isinstance(value, Scalar) else None
+    return real is not None and float(real) == printed
+
+
+def _compare_letter(gold: Gold, answer: str) -> Verdict | None:
+    plain = words_of(answer) if len(answer) <= 300 else ""
+    spelled = answer.strip().strip("$.").strip()
+    if spelled == gold.letter:
+        return _CORRECT
+    if spelled != spelled.lower() or "(" in answer or "text" in answer:
+        marked = " ".join(_visible(answer).split())
+        if compare.letter(marked, gold.letter):
+            return _CORRECT
+    if len(plain) == 1 and plain.isalpha() and plain != gold.letter.lower():
+        return Verdict(Outcome.WRONG, f"option {plain}, not {gold.letter}")
+    return None
+
+
+def _visible(text: str) -> str:
+    """Text without its markup, with its case and brackets."""
+    for command in ("\\textbf", "\\mathbf", "\\mathrm", "\\text", "\\mbox", "\\left", "\\right"):
+        text = text.replace(command, " ")
+    for sign in ("{", "}", "$", "~", "\\ ", "\\,", "\\"):
+        text = text.replace(sign, " ")
+    return text.strip()
+
+
+def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Verdict:
+    """The complexity gate, and behind it the worker pool."""
+    if isinstance(value, Text):
+        return Verdict(Outcome.WRONG, "the answer is words")
+    if _only_restates(gold.value, value):
+        return Verdict(Outcome.WRONG, "the answer restates the problem")
+    if isinstance(value, Opaque) and workers.is_program(answer):
+        return Verdict(Outcome.WRONG, "the answer is no mathematics")
+    if not (isinstance(value, Opaque) or isinstance(gold.value, Opaque) or _states(gold.value)):
+        return Verdict(Outcome.UNKNOWN, "the answer is too large to compute, or not defined at enough points")
+    reason = workers.refuses(gold.text, answer)
+    if reason:
+        return Verdict(Outcome.UNKNOWN, reason)
+    return (pool or workers.shared()).compare(gold.text, answer)
+
+
+def _only_restates(gold: Value, answer: Value) -> bool:
+    if isinstance(gold, Opaque) or isinstance(answer, Opaque) and not isinstance(gold, Scalar):
+        return False
+    return _states(answer) and not _states(gold)
+
+
+def _states(value: Value) -> bool:
+    if isinstance(value, Opaque):
+        return any(word in value.spelled for word in ("sum", "prod", "int", "lim", "gcd", "\\"))
+    if isinstance(value, Scalar):
+        return has(value.expr, STATED)
+    if isinstance(value, Named):
+        return _states(value.value)
+    if isinstance(value, Group):
+        return any(_states(item) for item in value.items)
+    if isinstance(value, Equation):
+        return _states(value.members[-1])
+    return False
+
+
+def _unwrapped(text: str) -> str:
+    """A reference answer without dollars, or the box in it where there is one."""
+    found = boxes(text)
+    if found:
+        inner = [content for _, _, content in found]
+        return _inner_box(inner[-1]).strip()
+    stripped = text.strip()
+    for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        inside = stripped[len(opening) : len(stripped) - len(closing)]
+        if len(stripped) > 2 * len(opening) and stripped.startswith(opening) and stripped.endswith(closing):
+            if opening not in inside:
+                return inside.strip()
+    return stripped.rstrip(".") if stripped.endswith("$.") else stripped
+
+
+def _inner_box(text: str) -> str:
+    """``\\boxed{\\boxed{5}}`` is 5."""
+    for _ in range(4):
+        stripped = text.strip().strip("$").strip()
+        if not stripped.startswith("\\boxed"):
+            break
+        found = boxes(stripped)
+        if len(found) != 1 or found[0][1] != len(stripped):
+            break
+        text = found[0][2]
+    return text
+
+
+def _choice(text: str) -> str:
+    visible = _visible(text).strip("(). ")
+    return visible if len(visible) == 1 and "A" <= visible <= "Z" else ""
+
+
+def _float_like(text: str, value: Value) -> float | None:
+    digits = text.strip().lstrip("-").replace(".", "", 1)
+    if isinstance(value, Scalar) and "." in text and digits.isdigit() and len(digits.lstrip("0")) >= 15:
+        return float(text)
+    return None
+
+
+def _is_letters(text: str) -> bool:
+    return len(text) >= 3 and text.replace(" ", "").isalpha()
+
+
+def _is_garbage(cause: Unreadable) -> bool:
+    return "unbalanced" in str(cause) or "digits" in str(cause) or "nothing" in str(cause) or "tokens" in str(cause)
+
+
+def _difference(gold: Gold, value: Value) -> str:
+    kind = type(value).__name__.lower()
+    return f"a {kind} that is not {_short(gold.text)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
