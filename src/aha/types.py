@@ -125,3 +125,25 @@ class Example:
 
 Reward = Callable[[Problem, Sequence[Rollout]], Sequence[Score]]
 """Grades all rollouts of one problem together (a length reward needs the group); one score per rollout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Packed tokens for one forward and backward pass: no padding, arrays [T].
+
+    ``segments`` [S, 4] holds (start, length, prefix_start, prefix_length) of each stretch of tokens; a
+    prefix is another segment's tokens that this one sees as its past. ``predictor`` is the index of the
+    token whose output predicts token t (-1: none), the one place where the next-token shift is written
+    down. ``weights`` already hold the normalisation over the whole optimizer batch; 0 = not trained.
+    ``sequence`` numbers the completion a token belongs to (-1: prompt).
+    """
+
+    token_ids: np.ndarray
+    positions: np.ndarray
+    segments: np.ndarray
+    predictor: np.ndarray
+    sequence: np.ndarray
+    weights: np.ndarray
+    advantages: np.ndarray
+    sampler_logprobs: np.ndarray
+    reference_logprobs: np.ndarray | None = None

@@ -1,0 +1,75 @@
+"""The sampler's key-value cache: one slot a row, the live rows always at the front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def bytes_per_token(model: Any) -> int:
+    """Cache bytes that one token of one row takes, over all layers."""
+    config, dtype = model.config, next(model.parameters()).dtype
+    heads, dim = kv_shape(config)
+    return 2 * config.num_hidden_layers * heads * dim * dtype.itemsize
+
+
+def kv_shape(config: Any) -> tuple[int, int]:
+    """(key heads, head size) of a config."""
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads, dim
+
+
+class SlotCache:
+    """Keys and values [layers][2][rows, Hkv, capacity, D]. An attention context for decoding one token a row.
+
+    ``lengths`` [rows] counts the tokens each row has cached; ``begin_step`` fixes which rows take part.
+    """
+
+    def __init__(self, model: Any, rows: int, capacity: int):
+        heads, dim = kv_shape(model.config)
+        weight = next(model.parameters())
+        shape = (rows, heads, capacity, dim)
+        make = lambda: torch.zeros(shape, dtype=weight.dtype, device=weight.device)  # noqa: E731
+        self.layers = [(make(), make()) for _ in range(model.config.num_hidden_layers)]
+        self.rows, self.capacity = rows, capacity
+        self.lane = torch.arange(capacity, device=weight.device)
+
+    def fits(self, rows: int, capacity: int) -> bool:
+        """Whether this cache can serve so many rows of that length."""
+        return self.rows >= rows and self.capacity >= capacity
+
+    def write_prompt(self, rows: Tensor, kept: dict[int, tuple[Tensor, Tensor]], start: int, length: int) -> None:
+        """Copy a prompt's keys and values (tokens ``start`` on of ``kept``) into each of ``rows`` [n]."""
+        for layer, (keys, values) in kept.items():
+            for store, source in zip(self.layers[layer], (keys, values), strict=True):
+                store[rows, :, :length] = source[start : start + length].transpose(0, 1)
+
+    def move(self, source: Tensor, target: Tensor, length: int) -> None:
+        """Copy the first ``length`` tokens of rows ``source`` into rows ``target``."""
+        for layer in self.layers:
+            for store in layer:
+                store[target, :, :length] = store[source, :, :length]
+
+    def begin_step(self, lengths: Tensor) -> None:
+        """The next forward call decodes one token for rows 0..n-1, which have cached ``lengths`` [n]."""
+        self.count, self.where = len(lengths), lengths
+        self.longest = int(lengths.max()) + 1
+        self.index = torch.arange(self.count, device=lengths.device)
+        seen = self.lane[: self.longest] <= lengths[:, None]
+        self.bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """query [R, H, 1, D], key and value [R, Hkv, 1, D] of the new token -> [R, 1, H, D]."""
+        keys, values = self.layers[layer]
+        keys[self.index, :, self.where] = key[:, :, 0]
+        values[self.index, :, self.where] = value[:, :, 0]
+        rows, heads, dim = self.count, query.shape[1], query.shape[3]
+        kv_heads = keys.shape[1]
+        k, v = (x[:rows, :, : self.longest].flatten(0, 1) for x in (keys, values))
+        q = query.reshape(rows * kv_heads, heads // kv_heads, dim)
+        scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
+        scores.view(rows, -1, self.longest).add_(self.bias[:, None])
+        p = torch.softmax(scores, dim=-1).to(v.dtype)
+        return torch.bmm(p, v).view(rows, 1, heads, dim)

@@ -1,0 +1,22 @@
+"""What a task is: problems to ask, and a verifier for the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aha.types import Problem, Verdict
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """``load(split, n, seed)`` gives at most ``n`` problems of a split, always the same for one seed;
+    ``verify(problem, text)`` grades what a model wrote, and ``verify_lenient`` does so without demanding
+    that the answer stands where the format wants it."""
+
+    name: str
+    load: Callable[[str, int, int], list[Problem]]
+    verify: Callable[[Problem, str], Verdict]
+    verify_lenient: Callable[[Problem, str], Verdict]

@@ -1,0 +1,266 @@
+"""Countdown: reach a target with given numbers, each used once. Problems are made, never downloaded.
+
+The task of TinyZero and Mini-R1, with knobs for its difficulty. Splits are disjoint by the sorted numbers:
+no problem of the test split shares its numbers with one that is trained on.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from aha import chat
+from aha.tasks.arithmetic import ExpressionError, evaluate
+from aha.tasks.base import SPLITS, Task
+from aha.types import AhaError, Outcome, Problem, Verdict
+
+SPLIT_PARTS = {"test": (0,), "validation": (1,), "train": tuple(range(2, 20))}
+"""Twentieths of the sets of numbers: 5% test, 5% validation, 90% train."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """How many numbers of which range, which targets and operators, and whether one solution only."""
+
+    counts: tuple[int, ...] = (3,)
+    low: int = 1
+    high: int = 25
+    target_low: int = 1
+    target_high: int = 199
+    operators: str = "+-*"
+    unique: bool = True  # exactly one solution, up to commuting and regrouping
+
+
+TINY = Difficulty()
+FULL = Difficulty((3, 4), 1, 99, 10, 100, "+-*/", unique=False)
+"""The range of the public data set Countdown-Tasks-3to4, which TinyZero and nano-aha-moment train on."""
+
+
+# --- expressions ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A value with how it is written, and a key equal for expressions alike up to commuting/regrouping."""
+
+    value: Fraction
+    text: str
+    kind: str  # "n" number, "s" sum, "p" product
+    key: tuple
+    parts: tuple[Expression, str, Expression] | None = None  # left, operator, right
+
+
+def _key_terms(e: Expression, kind: str) -> tuple:
+    return e.key[1] if e.kind == kind else ((1, e.key),)
+
+
+def _flip(terms: tuple) -> tuple:
+    return tuple((-sign, key) for sign, key in terms)
+
+
+def number(n: int) -> Expression:
+    """A leaf."""
+    return Expression(Fraction(n), str(n), "n", ("n", n))
+
+
+def combine(a: Expression, op: str, b: Expression) -> Expression | None:
+    """``a op b`` with the parentheses it needs, or None for a division by zero."""
+    if op == "/" and b.value == 0:
+        return None
+    kind = "s" if op in "+-" else "p"
+    right = _key_terms(b, kind)
+    terms = _key_terms(a, kind) + (right if op in "+*" else _flip(right))
+    left_text = f"({a.text})" if kind == "p" and a.kind == "s" else a.text
+    wrap = (kind == "p" and b.kind == "s") or (op == "-" and b.kind == "s") or (op == "/" and b.kind == "p")
+    right_text = f"({b.text})" if wrap else b.text
+    values = {"+": a.value + b.value, "-": a.value - b.value, "*": a.value * b.value}
+    value = a.value / b.value if op == "/" else values[op]
+    key = (kind, tuple(sorted(terms)))
+    return Expression(value, left_text + op + right_text, kind, key, (a, op, b))
+
+
+def trace(e: Expression) -> list[str]:
+    """The expression worked out one operation at a time: ``13*4+22``, ``52+22``, ``74``."""
+    steps = [e.text]
+    while e.parts is not None:
+        e = _reduce_once(e)
+        steps.append(e.text)
+    return steps
+
+
+def _reduce_once(e: Expression) -> Expression:
+    """Replace the first operation between two numbers by its value."""
+    assert e.parts is not None
+    left, op, right = e.parts
+    if left.parts is None and right.parts is None:
+        return Expression(e.value, str(e.value), "n", ("n", e.value))
+    if left.parts is not None:
+        left = _reduce_once(left)
+    else:
+        right = _reduce_once(right)
+    made = combine(left, op, right)
+    assert made is not None
+    return made
+
+
+def expressions(numbers: Sequence[int], operators: str) -> list[Expression]:
+    """Every expression that uses all the numbers once, one for each key."""
+    found: dict[tuple, Expression] = {}
+    for e in _grow([number(n) for n in numbers], operators):
+        found.setdefault(e.key, e)
+    return list(found.values())
+
+
+def _grow(items: list[Expression], operators: str) -> Iterator[Expression]:
+    if len(items) == 1:
+        yield items[0]
+        return
+    for i, j in itertools.combinations(range(len(items)), 2):
+        rest = [e for k, e in enumerate(items) if k not in (i, j)]
+        for op in operators:
+            pairs = [(items[i], items[j])] if op in "+*" else [(items[i], items[j]), (items[j], items[i])]
+            for a, b in pairs:
+                made = combine(a, op, b)
+                if made is not None:
+                    yield from _grow([made, *rest], operators)
+
+
+# --- problems ------------------------------------------------------------------------------------------
+
+
+def split_of(numbers: Sequence[int]) -> str:
+    """Which split these numbers belong to, in whatever order and with whatever target."""
+    key = "countdown:" + ",".join(map(str, sorted(numbers)))
+    part = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 20
+    return next(split for split, parts in SPLIT_PARTS.items() if part in parts)
+
+
+def question(numbers: Sequence[int], target: int, operators: str = "+-*/", language: str = "en") -> str:
+    """The problem in words."""
+    listed, ops = ", ".join(map(str, numbers)), ", ".join(operators)
+    if language == "zh":
+        return (
+            f"用数字 [{listed}] 写一个等于 {target} 的算式。可以用基本运算 ({ops})，每个数字只能用一次。"
+        )
+    return (
+        f"Using the numbers [{listed}], create an equation that equals {target}. You can use basic "
+        f"arithmetic operations ({ops}) and each number can only be used once."
+    )
+
+
+def make_problem(numbers: Sequence[int], target: int, difficulty: Difficulty, language: str = "en") -> Problem:
+    """A Problem whose metadata hold ``numbers`` and ``target``."""
+    text = question(numbers, target, difficulty.operators, language)
+    return Problem(
+        id=f"countdown-{'-'.join(map(str, numbers))}-{target}",
+        task="countdown",
+        messages=({"role": "user", "content": text},),
+        answer=str(target),
+        language=language,
+        metadata={"numbers": tuple(numbers), "target": target},
+    )
+
+
+@functools.lru_cache(maxsize=20_000)
+def targets(numbers: tuple[int, ...], difficulty: Difficulty) -> list[int]:
+    """The targets these numbers can reach, within the difficulty's range (and in one way, if asked)."""
+    ways: dict[int, int] = {}
+    for e in expressions(numbers, difficulty.operators):
+        if e.value.denominator == 1 and difficulty.target_low <= e.value <= difficulty.target_high:
+            ways[int(e.value)] = ways.get(int(e.value), 0) + 1
+    return sorted(t for t, n in ways.items() if n == 1 or not difficulty.unique)
+
+
+def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
+    """Endless problems of a split; numbers are drawn first, then one of their reachable targets."""
+    while True:
+        count = rng.choice(difficulty.counts)
+        numbers = tuple(rng.randint(difficulty.low, difficulty.high) for _ in range(count))
+        if split_of(numbers) != split:
+            continue
+        reachable = targets(tuple(sorted(numbers)), difficulty)
+        if reachable:
+            yield make_problem(numbers, rng.choice(reachable), difficulty)
+
+
+def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]:
+    """``n`` different problems of a split, the same for one seed."""
+    if split not in SPLITS:
+        raise AhaError(f"Countdown has no split '{split}'. Use one of {', '.join(SPLITS)}.")
+    rng, seen, problems = random.Random(f"{split}:{seed}"), set(), []
+    patience = 200 * n + 10_000
+    for problem in itertools.islice(generate(difficulty, split, rng), patience):
+        if problem.id not in seen:
+            seen.add(problem.id)
+            problems.append(problem)
+            if len(problems) == n:
+                return problems
+    raise AhaError(
+        f"Countdown's {split} split has no {n} different problems at this difficulty (found {len(problems)}). "
+        "Ask for fewer, or widen the range of numbers."
+    )
+
+
+# --- grading -------------------------------------------------------------------------------------------
+
+
+def grade_expression(problem: Problem, text: str) -> Verdict:
+    """Is ``text`` an expression that uses each number exactly once and equals the target?"""
+    try:
+        found = evaluate(text)
+    except ExpressionError as error:
+        return Verdict(Outcome.WRONG, f"not an expression: {error}")
+    numbers, target = problem.metadata["numbers"], problem.metadata["target"]
+    if sorted(found.numbers) != sorted(numbers):
+        return Verdict(Outcome.WRONG, f"uses {sorted(found.numbers)} instead of {sorted(numbers)}")
+    if found.value != target:
+        return Verdict(Outcome.WRONG, f"equals {found.value}, not {target}")
+    return Verdict(Outcome.CORRECT, "")
+
+
+def verify(problem: Problem, text: str) -> Verdict:
+    """Grade what stands in the answer tags."""
+    answer = chat.parse(text, opened_think=False).answer
+    if answer is None:
+        return Verdict(Outcome.NO_ANSWER, "no <answer>")
+    return grade_expression(problem, answer)
+
+
+_EXPRESSION_CHARS = frozenset("0123456789+-*/()")
+
+
+def verify_lenient(problem: Problem, text: str) -> Verdict:
+    """Grade the answer tags' content if there are any, else the last thing that looks like an expression."""
+    answer = chat.parse(text, opened_think=False).answer
+    if answer is None:
+        answer = _last_expression(text)
+    if answer is None:
+        return Verdict(Outcome.NO_ANSWER, "no expression")
+    return grade_expression(problem, answer)
+
+
+def _last_expression(text: str) -> str | None:
+    """The last run of expression characters that holds an operator between numbers. Linear."""
+    end = len(text)
+    while end > 0:
+        if text[end - 1] not in _EXPRESSION_CHARS:
+            end -= 1
+            continue
+        start = end
+        while start > 0 and text[start - 1] in _EXPRESSION_CHARS:
+            start -= 1
+        run = text[start:end]
+        if any(op in run[1:] for op in "+-*/"):
+            return run
+        end = start
+    return None
+
+
+def task(difficulty: Difficulty = TINY, name: str = "countdown") -> Task:
+    """Countdown at a difficulty."""
+    return Task(name, lambda split, n, seed: load(difficulty, split, n, seed), verify, verify_lenient)

@@ -1,0 +1,167 @@
+"""From examples to packed batches. All normalisation happens here, once, as a weight on each token.
+
+Weights are computed over every example of the optimizer step before anything is split into micro-batches,
+so micro-batch size, packing and the number of ranks cannot change the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from aha.types import AhaError, Batch, Example
+
+Weighting = Callable[[Sequence[Example]], list[np.ndarray]]
+"""Examples of one optimizer step -> a weight [L] for each token of each example."""
+
+
+def sequence_mean(examples: Sequence[Example]) -> list[np.ndarray]:
+    """GRPO and PPO as published: each completion counts the same, 1 / (N |o|) per token."""
+    n = len(examples)
+    return [e.mask / (n * max(1, int(e.mask.sum()))) for e in examples]
+
+
+def token_mean(examples: Sequence[Example]) -> list[np.ndarray]:
+    """DAPO (arXiv 2503.14476, eq. 8) and SFT: each token counts the same, 1 / sum |o|."""
+    total = max(1, sum(int(e.mask.sum()) for e in examples))
+    return [e.mask / total for e in examples]
+
+
+def constant_length(length: int) -> Weighting:
+    """Dr. GRPO (arXiv 2503.20783): the sum over tokens divided by a constant, 1 / (N ``length``)."""
+
+    def weigh(examples: Sequence[Example]) -> list[np.ndarray]:
+        return [e.mask / (len(examples) * length) for e in examples]
+
+    return weigh
+
+
+def pack(
+    examples: Sequence[Example],
+    weighting: Weighting,
+    max_tokens: int,
+    *,
+    skip_zero_advantage: bool = False,
+) -> list[Batch]:
+    """Pack the examples of one optimizer step into batches of at most ``max_tokens`` tokens.
+
+    Examples with the same non-negative ``group`` that land in one batch share their prompt's tokens.
+    With ``skip_zero_advantage`` examples that cannot contribute to the gradient (all advantages 0, and no
+    other term in the loss) are left out *after* the weights are fixed, so the gradient is unchanged.
+    Raises AhaError if a single example is longer than ``max_tokens``.
+    """
+    weights = weighting(examples)
+    chosen = [
+        (example, weight)
+        for example, weight in zip(examples, weights, strict=True)
+        if weight.any() and not (skip_zero_advantage and not example.advantage[example.mask].any())
+    ]
+    return [_join(bin_) for bin_ in _fill(chosen, max_tokens)]
+
+
+Weighted = tuple[Example, np.ndarray]
+
+
+def _fill(items: list[Weighted], max_tokens: int) -> list[list[Weighted]]:
+    """Groups stay together where they fit (they share a prompt); bins are filled best-fit."""
+    bins: list[list[Weighted]] = []
+    room: list[int] = []
+    for block in _blocks(items, max_tokens):
+        size = _packed_length(block)
+        fitting = [i for i, free in enumerate(room) if free >= size]
+        if fitting:
+            best = min(fitting, key=lambda i: room[i])
+            bins[best].extend(block)
+            room[best] -= size
+        else:
+            bins.append(list(block))
+            room.append(max_tokens - size)
+    return bins
+
+
+def _blocks(items: list[Weighted], max_tokens: int) -> list[list[Weighted]]:
+    """Examples that share a prompt, cut so that no block is longer than ``max_tokens``; longest first."""
+    grouped: dict[int, list[Weighted]] = {}
+    for i, item in enumerate(items):
+        if len(item[0].token_ids) > max_tokens:
+            raise AhaError(
+                f"A sequence of {len(item[0].token_ids)} tokens does not fit the training batch of "
+                f"{max_tokens} tokens. Raise max_batch_tokens or lower the maximum length."
+            )
+        grouped.setdefault(item[0].group if item[0].group >= 0 else -1 - i, []).append(item)
+    blocks: list[list[Weighted]] = []
+    for members in grouped.values():
+        block: list[Weighted] = []
+        for item in sorted(members, key=lambda item: -len(item[0].token_ids)):
+            if block and _packed_length([*block, item]) > max_tokens:
+                blocks.append(block)
+                block = []
+            block.append(item)
+        blocks.append(block)
+    return sorted(blocks, key=_packed_length, reverse=True)
+
+
+def _shares_prompt(example: Example) -> bool:
+    return example.group >= 0 and example.prompt_length > 0
+
+
+def _packed_length(block: Sequence[Weighted]) -> int:
+    seen, total = set(), 0
+    for example, _ in block:
+        total += len(example.token_ids)
+        if _shares_prompt(example):
+            if example.group in seen:
+                total -= example.prompt_length
+            seen.add(example.group)
+    return total
+
+
+class _Joiner:
+    """Lays segments end to end while keeping the arrays of a Batch."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+        self.segments: list[tuple[int, int, int, int]] = []
+        self.length = 0
+
+    def add(
+        self, example: Example, weight: np.ndarray, part: slice, prefix: tuple[int, int], sequence: int
+    ) -> int:
+        start, count = self.length, part.stop - part.start
+        predictor = np.arange(start - 1, start + count - 1)
+        predictor[:1] = prefix[0] + prefix[1] - 1 if prefix[1] else -1
+        logprobs = example.sampler_logprobs
+        row = {
+            "token_ids": example.token_ids[part],
+            "positions": np.arange(part.start, part.stop),
+            "predictor": predictor,
+            "sequence": np.where(example.mask[part], sequence, -1),
+            "weights": weight[part].astype(np.float32),
+            "advantages": example.advantage[part].astype(np.float32),
+            "sampler_logprobs": np.zeros(count, np.float32) if logprobs is None else logprobs[part],
+        }
+        for name, values in row.items():
+            self.columns[name].append(values)
+        self.segments.append((start, count, *prefix))
+        self.length += count
+        return start
+
+
+_COLUMNS = ("token_ids", "positions", "predictor", "sequence", "weights", "advantages", "sampler_logprobs")
+
+
+def _join(items: Sequence[Weighted]) -> Batch:
+    joiner = _Joiner()
+    prompts: dict[int, tuple[int, int]] = {}
+    for sequence, (example, weight) in enumerate(items):
+        length, prompt = len(example.token_ids), example.prompt_length
+        if not _shares_prompt(example):
+            joiner.add(example, weight, slice(0, length), (0, 0), sequence)
+            continue
+        if example.group not in prompts:
+            start = joiner.add(example, weight, slice(0, prompt), (0, 0), -1)
+            prompts[example.group] = (start, prompt)
+        joiner.add(example, weight, slice(prompt, length), prompts[example.group], sequence)
+    arrays = {name: np.concatenate(parts) for name, parts in joiner.columns.items()}
+    return Batch(segments=np.array(joiner.segments, dtype=np.int64), **arrays)
