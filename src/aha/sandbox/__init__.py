@@ -6,7 +6,26 @@
 b'42\\n'
 """
 
+from .asserts import check_source, judge_asserts
+from .compare import same_output, same_value
 from .execution import Execution, Isolation, Limits, Status
-from .pool import Sandbox, run
+from .judge import Judgement, TestResult, judge_function, judge_stdio
+from .pool import Sandbox, default_sandbox, run
 
-__all__ = ["Execution", "Isolation", "Limits", "Sandbox", "Status", "run"]
+__all__ = [
+    "Execution",
+    "Isolation",
+    "Judgement",
+    "Limits",
+    "Sandbox",
+    "Status",
+    "TestResult",
+    "check_source",
+    "default_sandbox",
+    "judge_asserts",
+    "judge_function",
+    "judge_stdio",
+    "run",
+    "same_output",
+    "same_value",
+]

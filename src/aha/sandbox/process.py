@@ -53,6 +53,7 @@ class Process:
         self._pidfd = -1
         self._end: dict[str, Any] | None = None
         self._ended = self.begun
+        self._result: Execution | None = None
         self._flooded = ""
         self._unsent = memoryview(b"")
         self._caps = {pipes.stdout: limits.max_output, pipes.stderr: limits.max_output, pipes.status: 4096}
@@ -91,7 +92,9 @@ class Process:
         return message
 
     def stop(self) -> Execution:
-        """Kill what still runs, collect what it wrote and release everything. Raises Gone."""
+        """Kill what still runs, collect what it wrote and release everything; again gives the same. Raises Gone."""
+        if self._result is not None:
+            return self._result
         try:
             if self._end is None:
                 self._kill()
@@ -101,7 +104,8 @@ class Process:
             for descriptor in list(self._open):
                 while descriptor in self._open and self._read(descriptor):
                     pass
-            return self._execution()
+            self._result = self._execution()
+            return self._result
         finally:
             self.release()
 

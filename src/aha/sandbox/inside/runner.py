@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 from . import wire
 
-MAX_FRAME = 16_000_000  # bytes in one message of the channel
 _ALLOWED_ERRORS = (
     "ArithmeticError AssertionError AttributeError EOFError IndexError KeyError LookupError MemoryError "
     "NameError NotImplementedError OSError OverflowError RecursionError RuntimeError TypeError ValueError "
@@ -83,7 +82,8 @@ def _report(error: BaseException) -> int:
         print(error.code, file=sys.stderr)
         return 1
     traceback = error.__traceback__
-    sys.excepthook(type(error), error, traceback.tb_next if traceback else None)
+    error = error.with_traceback(traceback.tb_next if traceback else None)
+    sys.excepthook(type(error), error, error.__traceback__)
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
@@ -151,8 +151,9 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
     def proxy(name: str) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
             nonlocal calls
+            message = wire.encode([name, arguments, named]).encode()
             calls += 1
-            write_frame(reply, b"call\n" + wire.encode([name, arguments, named]).encode())
+            write_frame(reply, b"call\n" + message)
             answer = read_frame(request)
             if answer is None:
                 raise RuntimeError("the candidate is gone")
@@ -173,7 +174,10 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
         if spec["entry_point"] and callable(check := module.__dict__.get("check")):
             check(proxy(spec["entry_point"]))
     except BaseException as error:
-        kind = "failed" if isinstance(error, AssertionError) or calls else "error"
+        # Before the first call nothing of the candidate is here, so the tests themselves are at fault; the same
+        # holds for an argument that cannot travel.
+        innocent = isinstance(error, wire.CannotTravel) or not calls
+        kind = "error" if innocent and not isinstance(error, AssertionError) else "failed"
         text = f"{kind}\n{type(error).__name__}: {error}"[:500]
         write_frame(reply, text.encode("utf-8", "replace"))
         return 0

@@ -17,12 +17,16 @@ _EXACT_IN_JSON = 2**63
 
 # Bound here, so that model code that replaces builtins changes nothing in the encoder.
 _type, _isinstance, _repr, _len, _abs, _hex = type, isinstance, repr, len, abs, hex
-_TypeError, _ValueError, _id = TypeError, ValueError, id
+_ValueError = ValueError
 _list, _tuple, _dict, _set, _frozenset = list, tuple, dict, set, frozenset
 _int, _float, _str, _bytes, _complex, _bytearray = int, float, str, bytes, complex, bytearray
 _LAZY = {type(each) for each in (iter([]), iter(()), iter({}), iter(set()), (x for x in ()), map(abs, ()), zip())}
 _LAZY |= {type(each) for each in (filter(None, ()), enumerate(()), reversed([]), {}.keys(), {}.values(), {}.items())}
 _LAZY |= {range}
+
+
+class CannotTravel(TypeError):
+    """A value of a type that the channel does not carry."""
 
 
 class Opaque:
@@ -49,7 +53,7 @@ class Reference:
 def encode(value: Any, keep: Callable[[Any], int] | None = None) -> str:
     """A value as JSON text. ``keep`` stores an object that cannot travel and gives its number.
 
-    Raises TypeError for a value that cannot travel (without ``keep``), ValueError for one nested too deep.
+    Raises CannotTravel for a value that cannot travel (without ``keep``), ValueError for one nested too deep.
     """
     return _encode(value, keep, 0)
 
@@ -101,7 +105,7 @@ def _encode_other(value: Any, keep: Callable[[Any], int] | None, depth: int) -> 
         if _isinstance(value, base):
             return '{"sub":' + _encode(base(base.__iter__(value)), keep, depth + 1) + "}"
     if keep is None:
-        raise _TypeError("a value of type " + _type(value).__name__ + " cannot leave the sandbox")
+        raise CannotTravel("a value of type " + _type(value).__name__ + " cannot leave the sandbox")
     return '{"kept":' + _repr(keep(value)) + "}"
 
 
