@@ -186,7 +186,7 @@ def _is_spelled(gold: Scalar, answer: Based) -> bool | None:
         return False
     if answer.base == 10:
         return value == int(answer.digits)
-    return str(value) == answer.digits
+    return str(value) == answer.digits.lstrip("0")
 
 
 def _whole(expr: Node) -> int | None:
@@ -475,6 +475,8 @@ def _ratio(gold: Ratio, answer: Value) -> bool | None:
     if isinstance(answer, Equation) and len(answer.members) > 1:
         answer = answer.members[-1]
     if isinstance(answer, Ratio) and len(answer.parts) == len(gold.parts):
+        if gold.meridiem and answer.meridiem and gold.meridiem != answer.meridiem:
+            return False
         if gold.spelled == answer.spelled:
             return True
         first = all_of(numeric.same(x, y) for x, y in zip(gold.parts, answer.parts, strict=True))

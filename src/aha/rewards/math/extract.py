@@ -16,6 +16,7 @@ _CONNECTIVE = re.compile(
     r"\\(?:quad|qquad|text|mathrm|textbf|mbox|or|lor|vee|[,;:!()\[\] ])|or|and|either|maybe|possibly|perhaps|"
     r"the|answer|is|又|和|或|以及|与|[\s$,;.、，；{}()&\\]"
 )
+_PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,15} [A-Za-z$]|[A-Za-z] : ")
 _LONGEST_CONNECTIVE = 80
 _PHRASES = ("the answer is", "answer is", "final answer:", "answer:", "答案是", "答案为", "答案：", "答案:", "####")
 _NUMBER = re.compile(r"-?\$?\d+(?:,\d\d\d)*(?:\.\d+)?(?:/\d+)?%?")
@@ -194,17 +195,24 @@ def _phrase(text: str) -> str | None:
     if at < 0:
         return None
     line = text[at + len(phrase) :].lstrip(" :：").split("\n", 1)[0][:1000]
-    line = line.split(". ", 1)[0].split("。", 1)[0]
-    return line.strip().rstrip(".")
+    line = line.split(". ", 1)[0].split("。", 1)[0].strip().rstrip(".")
+    if _PROSE.search(line):
+        line = line[line.rfind(" is ") + 4 :] if " is " in line else line
+    if line.endswith(("$", "\\)", "\\]")):
+        line = _last_formula(line) or line
+    return line
 
 
 def _bare(text: str) -> str | None:
     stripped = text.strip()
-    return stripped if len(stripped) <= 300 and "\n" not in stripped else None
+    if len(stripped) > 300 or "\n" in stripped or _PROSE.search(stripped) or "$" in stripped.strip("$"):
+        return None
+    return stripped
 
 
 def _last_formula(text: str) -> str | None:
     best: tuple[int, str] | None = None
+    text = text.replace("$$", "$")
     for opening, closing in (("\\[", "\\]"), ("\\(", "\\)")):
         end = text.rfind(closing)
         start = text.rfind(opening, 0, end) if end >= 0 else -1

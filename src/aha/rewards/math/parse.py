@@ -101,7 +101,7 @@ class _Reader:
         return Group("list", tuple(items), joined_by_or="or" in joined)
 
     def item(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
-        for read in (self.bracketed, self.matrix, self.related, self.union, self.ratio, self.based):
+        for read in (self.bracketed, self.juxtaposed, self.matrix, self.related, self.union, self.ratio, self.based):
             value = read(tokens, match, depth)
             if value is not None:
                 return value
@@ -133,6 +133,20 @@ class _Reader:
         if not _trimmed(inside):
             return Group("set", (), "{}") if first == "{" else None
         return self.value(inside, depth + 1)
+
+    def juxtaposed(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        """``(1,2)(3,4)``: tuples one behind the other, as some references list them."""
+        groups: list[list[Token]] = []
+        index = 0
+        while index < len(tokens):
+            if tokens[index].text != "(" or index not in match:
+                return None
+            group = tokens[index : match[index] + 1]
+            if not any(t.text == "," for t in group):
+                return None
+            groups.append(group)
+            index = match[index] + 1
+        return Group("list", tuple(self.value(group, depth + 1) for group in groups))
 
     def tuple(self, pieces: list[list[Token]], brackets: str, depth: int) -> Value:
         items = tuple(self.value(piece, depth + 1) for piece in _filled(pieces))
@@ -194,8 +208,10 @@ class _Reader:
             return regions.member(spelling(left), value)
         if "=" in signs and not signs & _ORDER:
             return self.equation(tokens, match, depth)
-        if signs & _ORDER:
+        if signs & _ORDER and "cup" not in signs:
             return self.inequality(tokens, match)
+        if "cup" in signs:
+            return None
         if "equiv" in signs or "sim" in signs or "to" in signs or "not" in signs:
             return Opaque(spelling(tokens))
         return None
@@ -289,26 +305,27 @@ class _Reader:
             return None
         if len(pieces) == 2 and len(_trimmed(pieces[0])) == 1 and pieces[0][0].kind == "word":
             return self.value(pieces[1], depth + 1)  # "Answer: 5"
-        while pieces and pieces[-1] and pieces[-1][-1].kind == "word":
-            pieces[-1] = pieces[-1][:-1]  # "1:58 am"
+        pieces[-1], meridiem = _without_meridiem(pieces[-1])
         try:
             parts = tuple(parse_expression(_trimmed(piece)) for piece in pieces)
         except Unknown:
             return Opaque(spelling(tokens))
-        return Ratio(parts, spelling([t for t in tokens if t.text not in "{}"]))
+        return Ratio(parts, ":".join(spelling([t for t in p if t.text not in "{}"]) for p in pieces), meridiem)
 
     def based(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         at = next((i for i, t in enumerate(tokens) if t.text == "_"), None)
         if at is None or at == 0 or len(tokens) > 40:
             return None
         digits = "".join(t.text for t in tokens[:at] if t.text not in "()")
-        if not digits or not digits.isalnum() or not (digits[0].isdigit() or digits.isupper()):
+        sign = "-" if digits.startswith("-") else ""
+        digits = digits.removeprefix("-")
+        if not digits or not digits.isalnum() or not (digits.isdigit() or digits.isupper()):
             return None
         base = "".join(t.text for t in tokens[at + 1 :] if t.text not in "{}()").lower()
         base = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}.get(base, base)
-        if not base.isdigit() or not 2 <= int(base) <= 36:
+        if not base.removeprefix("-").isdigit() or len(base) > 3 or not 2 <= abs(int(base)) <= 36:
             return None
-        return Based(digits.upper(), int(base)) if _in_base(digits, int(base)) else None
+        return Based(sign + digits, int(base)) if digits.isdigit() or _in_base(digits, int(base)) else None
 
     # scalars
 
@@ -357,11 +374,24 @@ def _measured(tokens: list[Token]) -> Scalar:
     tokens, degree = _without_degree(tokens)
     if degree:
         unit = unit or units.Unit(units.DEGREE)
+    while len(tokens) > 1 and tokens[-1].text == "'" and tokens[0].kind == "num" and tokens[-2].kind != "id":
+        tokens = tokens[:-1]  # minutes of arc, or feet
     if tokens and tokens[-1].text == "%":
         percent, tokens = True, tokens[:-1]
     if not tokens:
         raise Unknown("no number")
     return Scalar(parse_expression(tokens), unit, percent)
+
+
+def _without_meridiem(tokens: list[Token]) -> tuple[list[Token], str]:
+    """ "58 a.m." as (58, "am")."""
+    for index, token in enumerate(tokens):
+        if index and token.kind in ("word", "id"):
+            word = "".join(t.text for t in tokens[index:] if t.text not in ".()").lower()
+            if word in ("am", "pm"):
+                return [t for t in tokens[:index] if t.text not in "()"], word
+            return tokens, ""
+    return tokens, ""
 
 
 def _unit_start(tokens: list[Token]) -> int:

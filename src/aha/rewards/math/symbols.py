@@ -75,6 +75,8 @@ GREEK = frozenset(
 WORDS = {"infty": "inf", "infinity": "inf", "inf": "inf", "percent": "%", "pct": "%", "percentage": "%",
          "plus": "+", "minus": "-", "leq": "<=", "geq": ">=", "cup": "cup"}  # fmt: skip
 
+PROSE = frozenset("the answer final equals approximately about roughly therefore value solution".split())
+
 _UNIT_LIST = """
 mm cm dm km inch inches ft feet foot yd yard yards mile miles mi meter meters metre metres centimeter
 centimeters centimetre centimetres kilometer kilometers kilometre kilometres millimeter millimeters

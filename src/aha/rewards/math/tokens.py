@@ -19,6 +19,7 @@ from aha.rewards.math.symbols import (
     GREEK,
     IGNORED,
     IGNORED_WITH_ARGUMENT,
+    PROSE,
     TEXT_COMMANDS,
     UNICODE,
     UNIT_WORDS,
@@ -96,7 +97,7 @@ class _Scanner:
     def run(self) -> list[Token]:
         while self.at < len(self.pieces):
             piece = self.pieces[self.at]
-            if piece.isspace():
+            if piece.isspace() or piece == "~":
                 self.at += 1
             elif "0" <= piece[0] <= "9" or (piece == "." and self.peek(1)[:1].isdigit()):
                 self._number()
@@ -125,6 +126,8 @@ class _Scanner:
             self.at += 1
             value, fraction = self._fraction(value)
             spelled += "." + fraction
+        if "." in spelled and self._dots_to_the_end():
+            self.at = len(self.pieces)  # "1.7724...": as many digits as were written
         value, exponent = self._exponent(value)
         self.out.append(Token("num", spelled + exponent, value))
 
@@ -183,6 +186,10 @@ class _Scanner:
             value += Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed))
             return value, f"{fixed}({repeated})"
         return value, fixed
+
+    def _dots_to_the_end(self) -> bool:
+        rest = self.pieces[self.at : self.at + 6]
+        return self.at + len(rest) == len(self.pieces) and "".join(rest).strip() in (*_DOTS, "...")
 
     def _three_dots(self) -> bool:
         return self.peek() == self.peek(1) == self.peek(2) == "."
@@ -320,6 +327,8 @@ class _Scanner:
             self.out.append(Token("func", FUNCTIONS[run]))
         elif run in GREEK:
             self.out.append(Token("id", run))
+        elif lowered in PROSE or (run == "is" and self.out and self.out[-1].kind == "word"):
+            self.out.append(Token("word", run))
         elif self._words or run in UNIT_WORDS or lowered in UNIT_WORDS:
             self.out.append(Token("word", run))
         elif _TITLE.match(run):

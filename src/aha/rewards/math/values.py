@@ -104,11 +104,12 @@ class Ratio:
 
     parts: tuple[Node, ...]
     spelled: str = ""
+    meridiem: str = ""  # "am" or "pm"
 
 
 @dataclass(frozen=True, slots=True)
 class Based:
-    """A numeral with the base it is written in, as in ``1011_2``."""
+    """A numeral with the base it is written in, as in ``1011_2``; the digits may carry a sign."""
 
     digits: str
     base: int

@@ -31,6 +31,7 @@ class Gold:
     value: Value
     other: Value | None = None
     letter: str = ""  # for a multiple-choice answer
+    ambiguous: bool = False  # its spelling has two readings
     float_like: float | None = None  # a decimal that is plainly the print of a binary float
 
 
@@ -45,7 +46,8 @@ def parse_gold(text: str) -> Gold:
     source = _unwrapped(text)
     try:
         value = parse_value(source)
-        other = parse_value(source, plain=True) if tokens.is_ambiguous(source) else None
+        ambiguous = tokens.is_ambiguous(source)
+        other = parse_value(source, plain=True) if ambiguous else None
     except (Unreadable, Unknown, RecursionError) as cause:
         raise AhaError(
             f"The reference answer {_short(text)!r} cannot be read: {cause}. Correct it or drop the problem."
@@ -55,7 +57,8 @@ def parse_gold(text: str) -> Gold:
             f"The reference answer {_short(text)!r} is prose without a value. Put the value itself, or the value "
             "in \\boxed{}."
         )
-    return Gold(source, value, None if other == value else other, _choice(source), _float_like(source, value))
+    other = None if other == value else other
+    return Gold(source, value, other, _choice(source), ambiguous, _float_like(source, value))
 
 
 def verify(
@@ -136,7 +139,7 @@ def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
             return verdict
     value = parse_value(answer)
     outcome = _decide(gold, gold.value, value, answer)
-    if outcome is not True and (gold.other is not None or tokens.is_ambiguous(answer)):
+    if outcome is not True and (gold.ambiguous or tokens.is_ambiguous(answer)):
         outcome = _other_readings(gold, answer, value, outcome)
     if outcome is True:
         return _CORRECT
@@ -180,7 +183,9 @@ def _other_readings(gold: Gold, answer: str, value: Value, outcome: bool | None)
 
 def _with_decimal_comma(gold: Gold, answer: str) -> bool:
     """``2,74`` for 2.74. Only where the reference answer is no whole number, so that it cannot hide a list."""
-    left, right = _decimal_comma(gold.text) or gold.text, _decimal_comma(answer) or answer
+    left, right = gold.text, _decimal_comma(answer) or answer
+    if left.startswith(("0,", "-0,")) and not answer.count(","):
+        left = _decimal_comma(left) or left
     try:
         a, b = parse_value(left), parse_value(right)
     except Unreadable:
@@ -315,7 +320,9 @@ def _inner_box(text: str) -> str:
 
 
 def _choice(text: str) -> str:
-    visible = _visible(text).strip("(). ")
+    visible = _visible(text).strip("()., ")
+    if visible[1:2] == ")" and _visible(text).startswith("("):
+        visible = visible[0]  # "(A) 0"
     return visible if len(visible) == 1 and "A" <= visible <= "Z" else ""
 
 

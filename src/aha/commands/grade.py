@@ -1,0 +1,106 @@
+"""``aha grade``: grades a file of answers with the math verifier."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aha.types import AhaError
+
+HELP = "grade mathematical answers: a JSONL file with the fields gold and prediction"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="rows with gold and prediction")
+    parser.add_argument("--output", type=Path, help="write the rows here, with outcome and note added")
+    parser.add_argument("--json", action="store_true", help="print the totals as JSON")
+    parser.add_argument("--answer-tags", action="store_true", help="without a box, take <answer>...</answer>")
+    parser.add_argument("--phrase", action="store_true", help='without a box, take what follows "the answer is"')
+    parser.add_argument("--bare", action="store_true", help="without a box, take a short output as a whole")
+    parser.add_argument("--last-formula", action="store_true", help="without a box, take the last formula")
+    parser.add_argument("--last-number", action="store_true", help="without a box, take the last number")
+    parser.add_argument("--opened-think", action="store_true", help="the prompts already ended in <think>")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Grades the file. Raises AhaError for a file or a row that cannot be used."""
+    from aha.rewards.math import Extraction, parse_gold, verify_many
+
+    options = Extraction(
+        args.answer_tags, args.phrase, args.bare, args.last_formula, args.last_number, args.opened_think
+    )
+    rows = list(read_rows(args.file))
+    for number, row in rows:
+        try:
+            parse_gold(row["gold"])
+        except AhaError as cause:
+            raise AhaError(f"{args.file}, line {number}: {cause}") from cause
+    started = time.perf_counter()
+    verdicts = verify_many(((row["gold"], row["prediction"]) for _, row in rows), options)
+    seconds = time.perf_counter() - started
+    if args.output:
+        _write(args.output, [row for _, row in rows], verdicts)
+    elif not args.json:
+        for (number, _), verdict in zip(rows, verdicts, strict=True):
+            print(f"{number}\t{verdict.outcome}\t{verdict.note}")
+    _report(Counter(str(verdict.outcome) for verdict in verdicts), len(rows), seconds, args.json)
+    return 0
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, row) of a file. Raises AhaError with the line number for a malformed row."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as cause:
+        raise AhaError(f"{path} cannot be read: {cause.strerror}. Give the path of a JSONL file.") from cause
+    except UnicodeDecodeError as cause:
+        raise AhaError(f"{path} is not UTF-8 text ({cause.reason}). Give a JSONL file.") from cause
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, _row(path, number, line)
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as cause:
+        raise AhaError(f"{path}, line {number} is no JSON ({cause}). Write one JSON object a line.") from cause
+    if not isinstance(row, dict):
+        raise AhaError(f"{path}, line {number} is no JSON object. Write one object a line.")
+    for field in ("gold", "prediction"):
+        if not isinstance(row.get(field), str):
+            found = ", ".join(map(str, row)) or "none"
+            raise AhaError(
+                f"{path}, line {number} has no text in the field {field!r} (its fields: {found}). "
+                "Each row needs the fields gold and prediction."
+            )
+    return row
+
+
+def _write(path: Path, rows: list[dict[str, Any]], verdicts: list) -> None:
+    lines = [
+        json.dumps({**row, "outcome": str(verdict.outcome), "note": verdict.note}, ensure_ascii=False)
+        for row, verdict in zip(rows, verdicts, strict=True)
+    ]
+    try:
+        path.write_text("\n".join(lines) + "\n" if lines else "", encoding="utf-8")
+    except OSError as cause:
+        raise AhaError(f"{path} cannot be written: {cause.strerror}. Give another --output.") from cause
+
+
+def _report(outcomes: Counter[str], rows: int, seconds: float, as_json: bool) -> None:
+    names = ("correct", "wrong", "no_answer", "unknown")
+    rate = rows / seconds if seconds > 0 else 0.0
+    if as_json:
+        totals = {name: outcomes.get(name, 0) for name in names}
+        print(json.dumps({"rows": rows, **totals, "seconds": round(seconds, 4), "grades_per_second": round(rate, 1)}))
+        return
+    parts = ", ".join(f"{outcomes.get(name, 0)} {name}" for name in names)
+    print(f"{rows} rows: {parts}; {rate:,.0f} grades/s", file=sys.stderr)
