@@ -41,7 +41,9 @@ def judge_asserts(
     """
     sources = [tests] if isinstance(tests, str) else list(tests)
     sandbox = sandbox or default_sandbox()
-    return Judgement(tuple(_judge_source(code, source, entry_point, sandbox, wall, memory_mb) for source in sources))
+    return Judgement(
+        tuple(_judge_source(code, source, entry_point, sandbox, wall, memory_mb) for source in sources)
+    )
 
 
 def check_source(source: str) -> None:
@@ -57,7 +59,9 @@ def rewrite(source: str, entry_point: str = "") -> list[Call] | None:
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "check" and entry_point:
             arguments = statement.args.args
-            if len(arguments) != 1 or not _collect(statement.body, {arguments[0].arg: entry_point}, bound, calls):
+            if len(arguments) != 1 or not _collect(
+                statement.body, {arguments[0].arg: entry_point}, bound, calls
+            ):
                 return None
         elif not _is_check_call(statement, entry_point) and not _collect([statement], {}, bound, calls):
             return None
@@ -99,7 +103,9 @@ def _is_plain_data(statement: ast.stmt) -> bool:
             ast.literal_eval(statement.value)
         except ValueError:
             return False
-        return isinstance(statement, ast.Expr) or all(isinstance(each, ast.Name) for each in statement.targets)
+        return isinstance(statement, ast.Expr) or all(
+            isinstance(each, ast.Name) for each in statement.targets
+        )
     return False
 
 
@@ -114,7 +120,9 @@ def _call_of(test: ast.expr, names: dict[str, str], bound: set[str]) -> Call | N
     return _called(test, bool, 1 << 20, names, bound)
 
 
-def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr, names: dict[str, str], bound: set[str]) -> Call | None:
+def _compared(
+    left: ast.expr, operator: ast.cmpop, right: ast.expr, names: dict[str, str], bound: set[str]
+) -> Call | None:
     try:
         expected = ast.literal_eval(right)
         wanted = len(wire.encode(expected))
@@ -154,7 +162,9 @@ def _parse(source: str) -> ast.Module:
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise AhaError(f"the tests do not parse: {error}; they begin {source[:80]!r}. Correct the data.") from None
+        raise AhaError(
+            f"the tests do not parse: {error}; they begin {source[:80]!r}. Correct the data."
+        ) from None
 
 
 def _bound_names(tree: ast.AST) -> set[str]:
@@ -188,7 +198,9 @@ def _in_two_sandboxes(
     code: str, source: str, entry_point: str, sandbox: Sandbox, wall: float, memory_mb: int
 ) -> TestResult:
     tree = _without(_parse(source), entry_point)
-    loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    loaded = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
     free = loaded - _bound_names(tree) - set(dir(builtins))
     tests = {"mode": "tests", "code": ast.unparse(tree), "names": sorted(free), "entry_point": entry_point}
     nonce = new_nonce()
@@ -210,7 +222,9 @@ def _relay(asking: Process, answering: Process, nonce: str, deadline: float) -> 
         message = asking.next_message(deadline)
         if message is None:
             execution = asking.stop()
-            return TestResult(None if execution.status is Status.BROKEN else False, f"tests: {execution.note}")
+            return TestResult(
+                None if execution.status is Status.BROKEN else False, f"tests: {execution.note}"
+            )
         kind, _, body = message.partition(b"\n")
         if kind == b"passed":
             return TestResult(True)

@@ -31,7 +31,11 @@ def run_bare(code: str, stdin: bytes, limits: Limits) -> Execution:
         with open(file, "w", encoding="utf-8", errors="replace") as writer:
             writer.write(code)
         command = [sys.executable, "-I", "-c", _PRELUDE, str(limits.memory_mb + 256), file]
-        with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with (
+            tempfile.TemporaryFile() as source,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
             source.write(stdin)
             source.seek(0)
             process = subprocess.Popen(command, stdin=source, stdout=out, stderr=err, cwd=place, env={})

@@ -35,8 +35,10 @@ def same_value(expected: Any, value: Any) -> bool:
     if isinstance(expected, float):
         return expected == value or (expected != expected and value != value)
     if isinstance(expected, dict):
-        return expected.keys() == value.keys() and _typed(expected) == _typed(value) and all(
-            same_value(expected[key], value[key]) for key in expected
+        return (
+            expected.keys() == value.keys()
+            and _typed(expected) == _typed(value)
+            and all(same_value(expected[key], value[key]) for key in expected)
         )
     if isinstance(expected, (set, frozenset)):
         return expected == value and _typed(expected) == _typed(value)

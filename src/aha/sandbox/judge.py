@@ -223,4 +223,6 @@ def _message(call: Call) -> bytes:
     try:
         return wire.encode([call.name, list(call.arguments), call.named]).encode()
     except (TypeError, ValueError) as error:
-        raise AhaError(f"an argument of {call.name} cannot be sent into the sandbox: {error}; use plain values") from None
+        raise AhaError(
+            f"an argument of {call.name} cannot be sent into the sandbox: {error}; use plain values"
+        ) from None

@@ -57,10 +57,16 @@ class Sandbox:
         self._owner = os.getpid()
 
     def __enter__(self) -> Sandbox:
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def run(
@@ -103,7 +109,9 @@ class Sandbox:
         Raises Gone if the sandbox fails, AhaError where there is no isolation.
         """
         if self._open() is Isolation.UNSAFE:
-            raise AhaError("judging functions and asserts needs a sandbox; --unsafe-sandbox covers only stdin/stdout tests")
+            raise AhaError(
+                "judging functions and asserts needs a sandbox; --unsafe-sandbox covers only tests by stdin"
+            )
         slots = self._testers if tests else self._main
         try:
             with slots.borrow(self._new_slot) as slot:
@@ -150,7 +158,9 @@ class Sandbox:
         if self._asked is Isolation.UNSAFE:
             return Isolation.UNSAFE
         if not sys.platform.startswith("linux") or os.uname().machine not in _LINUX_MACHINES:
-            refusals = {"this system": f"{sys.platform} on {os.uname().machine} has none of the kernel's means"}
+            refusals = {
+                "this system": f"{sys.platform} on {os.uname().machine} has none of the kernel's means"
+            }
         else:
             tiers = [self._asked] if self._asked else [Isolation.NAMESPACES, Isolation.LANDLOCK]
             refusals: dict[str, str] = {}
@@ -241,8 +251,8 @@ def _refusal(refusals: dict[str, str]) -> str:
     if "unshare" in text or "mount" in text or "write " in text:
         ways.append(
             "permit user namespaces: `sudo sysctl -w user.max_user_namespaces=15000`, on Ubuntu also "
-            "`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`; in Docker start the container with "
-            "`--security-opt seccomp=unconfined --security-opt apparmor=unconfined`"
+            "`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`; in Docker start the "
+            "container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`"
         )
     if "landlock" in text:
         ways.append(

@@ -37,7 +37,9 @@ class Pipes:
 
     def all(self) -> list[int]:
         """Those that are open."""
-        return [each for each in (self.stdout, self.stderr, self.status, self.request, self.reply) if each >= 0]
+        return [
+            each for each in (self.stdout, self.stderr, self.status, self.request, self.reply) if each >= 0
+        ]
 
 
 class Process:
@@ -92,7 +94,7 @@ class Process:
         return message
 
     def stop(self) -> Execution:
-        """Kill what still runs, collect what it wrote and release everything; again gives the same. Raises Gone."""
+        """Kill what still runs, collect what it wrote, release everything; then always the same. Raises Gone."""
         if self._result is not None:
             return self._result
         try:
@@ -216,7 +218,9 @@ class Process:
         note = self._flooded or end["note"]
         if started != b"R":
             status = Status.BROKEN
-            note = "the sandbox could not be entered: " + (started[1:].decode("utf-8", "replace") or f"exit {code}")
+            note = "the sandbox could not be entered: " + (
+                started[1:].decode("utf-8", "replace") or f"exit {code}"
+            )
         else:
             status, note = self._judge(code, stderr, note)
         return Execution(

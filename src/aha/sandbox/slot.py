@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -29,7 +30,17 @@ _BOOT = (
 )
 _START_SECONDS = 30.0
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
-_NOT_MIRRORED = ("test", "tests", "idlelib", "turtledemo", "tkinter", "lib2to3", "ensurepip", "site-packages", "dist-packages")
+_NOT_MIRRORED = (
+    "test",
+    "tests",
+    "idlelib",
+    "turtledemo",
+    "tkinter",
+    "lib2to3",
+    "ensurepip",
+    "site-packages",
+    "dist-packages",
+)
 _numbers = itertools.count()
 _ROOM = 32_768  # uids to choose from
 
@@ -157,9 +168,10 @@ class Slot:
 
 
 def readable_paths(import_paths: Sequence[str]) -> list[str]:
-    """The directories a program may read: the interpreter's own library, shared libraries, and what was asked."""
+    """The directories a program may read: Python's own library, shared libraries, and what was asked."""
     base = os.path.realpath(sys.base_prefix)
-    own = [os.path.realpath(sysconfig.get_path(name, vars={"base": sys.base_prefix})) for name in ("stdlib", "platstdlib")]
+    paths = sysconfig.get_paths(vars={"base": sys.base_prefix, "platbase": sys.base_prefix})
+    own = [os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib")]
     library = [] if base == "/usr" else [os.path.join(base, "lib")]
     nix = ["/nix/store"] if base.startswith("/nix/") else []
     return [*_LIBRARIES, *own, *library, *nix, *(os.path.realpath(path) for path in import_paths)]
@@ -177,9 +189,7 @@ def make_mirror() -> str:
 
 
 def sealed_file(content: bytes) -> int:
-    """A descriptor of a file in memory that holds this content, read from its start, and that nobody can change."""
-    import fcntl
-
+    """A descriptor of a file in memory with this content, set to its start, that nobody can change."""
     descriptor = os.memfd_create("aha", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     rest = memoryview(content)
     while rest:

@@ -87,7 +87,9 @@ def assemble(lines: list[Line]) -> bytes:
         else:
             instructions.append(line)
     return b"".join(
-        struct.pack("HBBI", each.code, _jump(places, each.if_true, at), _jump(places, each.if_false, at), each.value)
+        struct.pack(
+            "HBBI", each.code, _jump(places, each.if_true, at), _jump(places, each.if_false, at), each.value
+        )
         for at, each in enumerate(instructions)
     )
 

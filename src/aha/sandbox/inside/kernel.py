@@ -43,7 +43,9 @@ def unshare(flags: int) -> None:
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """mount(2); an error names the target."""
     try:
-        call("mount", source.encode(), target.encode(), kind.encode() or None, flags, options.encode() or None)
+        call(
+            "mount", source.encode(), target.encode(), kind.encode() or None, flags, options.encode() or None
+        )
     except OSError as error:
         raise OSError(error.errno, f"mount {target}: {os.strerror(error.errno or 0)}") from None
 
@@ -86,7 +88,11 @@ def die_with_parent() -> None:
 
 
 def no_new_privileges() -> None:
-    """Give up, for good, what a set-uid program could give."""
+    """Give up, for good, what a set-uid program could give, and leave no core dump.
+
+    (A crash handler of the host would be started for one, as root, whatever the limit on core files says.)
+    """
+    call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 

@@ -76,7 +76,7 @@ def rules(pid: int) -> tuple[Rule, ...]:
         Rule("prlimit64", (Where(0, (0, pid)),)),
         # No F_SETOWN and F_SETSIG (they make the kernel send signals to others), no F_SETPIPE_SZ.
         Rule("fcntl", (Where(1, fcntl_commands),), errno.EINVAL),
-        # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: no TIOCSTI, no FIOASYNC, no device control.
+        # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: no TIOCSTI, no FIOASYNC, no devices.
         Rule("ioctl", (Where(1, ioctl_requests),), errno.ENOTTY),
         # Thread and memory names.
         Rule("prctl", (Where(0, prctl_options),)),

@@ -19,11 +19,12 @@ from typing import Any, NoReturn
 
 from . import wire
 
-_ALLOWED_ERRORS = (
-    "ArithmeticError AssertionError AttributeError EOFError IndexError KeyError LookupError MemoryError "
-    "NameError NotImplementedError OSError OverflowError RecursionError RuntimeError TypeError ValueError "
-    "UnicodeError ZeroDivisionError"
-).split()
+_read, _write = os.read, os.write  # bound here: a program that replaces them changes nothing in the channel
+_ALLOWED_ERRORS = """
+ArithmeticError AssertionError AttributeError EOFError IndexError KeyError LookupError MemoryError
+NameError NotImplementedError OSError OverflowError RecursionError RuntimeError TypeError ValueError
+UnicodeError ZeroDivisionError
+"""
 
 
 def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
@@ -41,11 +42,11 @@ def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
 
 
 def _prepare(spec: dict[str, Any]) -> None:
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(open(0, "rb", closefd=False), "utf-8", "surrogateescape")
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", "surrogateescape")
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(
-        open(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True
-    )
+    stdin = io.BufferedReader(io.FileIO(0, "rb", closefd=False))
+    stdout, stderr = (io.BufferedWriter(io.FileIO(each, "wb", closefd=False)) for each in (1, 2))
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(stdin, "utf-8", "surrogateescape")
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(stdout, "utf-8", "surrogateescape")
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(stderr, "utf-8", "backslashreplace", line_buffering=True)
     sys.argv = ["main.py"]
     sys.path.append("")
     sys.path.extend(spec.get("import_paths", ()))
@@ -139,7 +140,7 @@ def _resolve(module: types.ModuleType, name: str) -> Any:
 
 def _error_name(error: BaseException) -> str:
     for kind in type(error).__mro__:
-        if kind.__name__ in _ALLOWED_ERRORS:
+        if kind.__name__ in _ALLOWED_ERRORS.split():
             return kind.__name__
     return "RuntimeError"
 
@@ -161,7 +162,9 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
             if kind == b"error":
                 # Only ordinary errors, by name: StopIteration or SystemExit could end a test early.
                 name_ = body.decode()
-                raise getattr(builtins, name_ if name_ in _ALLOWED_ERRORS else "RuntimeError")("in the candidate")
+                raise getattr(builtins, name_ if name_ in _ALLOWED_ERRORS.split() else "RuntimeError")(
+                    "in the candidate"
+                )
             return wire.decode(body, strict=False)
 
         call.__name__ = call.__qualname__ = name.rsplit(".", 1)[-1]
@@ -174,8 +177,8 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
         if spec["entry_point"] and callable(check := module.__dict__.get("check")):
             check(proxy(spec["entry_point"]))
     except BaseException as error:
-        # Before the first call nothing of the candidate is here, so the tests themselves are at fault; the same
-        # holds for an argument that cannot travel.
+        # Before the first call nothing of the candidate is here, so the tests themselves are at fault; so
+        # they are when an argument cannot travel.
         innocent = isinstance(error, wire.CannotTravel) or not calls
         kind = "error" if innocent and not isinstance(error, AssertionError) else "failed"
         text = f"{kind}\n{type(error).__name__}: {error}"[:500]
@@ -189,7 +192,7 @@ def write_frame(descriptor: int, payload: bytes) -> None:
     """One message: its length in four bytes, then its bytes."""
     data = memoryview(struct.pack(">I", len(payload)) + payload)
     while data:
-        data = data[os.write(descriptor, data) :]
+        data = data[_write(descriptor, data) :]
 
 
 def read_frame(descriptor: int) -> bytes | None:
@@ -201,7 +204,7 @@ def read_frame(descriptor: int) -> bytes | None:
 def _read_exactly(descriptor: int, count: int) -> bytes | None:
     parts: list[bytes] = []
     while count:
-        part = os.read(descriptor, min(count, 1 << 20))
+        part = _read(descriptor, min(count, 1 << 20))
         if not part:
             return None
         parts.append(part)

@@ -37,8 +37,8 @@ userfaultfd 323 282, seccomp 317 277, fchmodat 268 53, fchmod 91 52, truncate 76
 linkat 265 37, mknodat 259 33, utimensat 280 88, setresuid 117 147, setxattr 188 5, chroot 161 51,
 shmget 29 194, msgget 68 186, semget 64 190, mq_open 240 180, fallocate 285 47, name_to_handle_at 303 264,
 open_by_handle_at 304 265, rt_sigqueueinfo 129 138, tkill 200 130, sched_setaffinity 203 122,
-personality 135 92, sethostname 170 161, capset 126 91, mount_setattr 442 442, pivot_root 155 41, umount2 166 39,
-landlock_create_ruleset 444 444, landlock_add_rule 445 445, landlock_restrict_self 446 446
+personality 135 92, sethostname 170 161, capset 126 91, mount_setattr 442 442, pivot_root 155 41,
+umount2 166 39, landlock_create_ruleset 444 444, landlock_add_rule 445 445, landlock_restrict_self 446 446
 """
 _X86_64_ONLY = """
 stat 4, lstat 6, access 21, open 2, readlink 89, getdents 78, dup2 33, pipe 22, mkdir 83, unlink 87,

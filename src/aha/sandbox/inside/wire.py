@@ -7,7 +7,9 @@ Types survive the trip (a tuple is no list, True is no 1), so that the judge can
 from __future__ import annotations
 
 import json
-from _json import encode_basestring_ascii as _quote  # the C function itself: patching ``json`` changes nothing
+from _json import (
+    encode_basestring_ascii as _quote,  # the C function itself: patching ``json`` changes nothing
+)
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +22,29 @@ _type, _isinstance, _repr, _len, _abs, _hex = type, isinstance, repr, len, abs, 
 _ValueError = ValueError
 _list, _tuple, _dict, _set, _frozenset = list, tuple, dict, set, frozenset
 _int, _float, _str, _bytes, _complex, _bytearray = int, float, str, bytes, complex, bytearray
-_LAZY = {type(each) for each in (iter([]), iter(()), iter({}), iter(set()), (x for x in ()), map(abs, ()), zip())}
-_LAZY |= {type(each) for each in (filter(None, ()), enumerate(()), reversed([]), {}.keys(), {}.values(), {}.items())}
-_LAZY |= {range}
+_PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (int, int.__pos__),
+    (float, float.__pos__),
+    (str, str.__str__),
+    (bytes, lambda value: bytes.__getitem__(value, slice(None))),
+    (dict, lambda value: _dict(_dict.items(value))),
+    (list, lambda value: _list(_list.__iter__(value))),
+    (tuple, lambda value: _tuple(_tuple.__iter__(value))),
+    (set, lambda value: _set(_set.__iter__(value))),
+    (frozenset, lambda value: _frozenset(_frozenset.__iter__(value))),
+)
+_ITERATORS = (
+    iter([]),
+    iter(()),
+    iter({}),
+    iter(set()),
+    (x for x in ()),
+    map(abs, ()),
+    zip(),
+    filter(None, ()),
+)
+_VIEWS = (enumerate(()), reversed([]), {}.keys(), {}.values(), {}.items(), range(0))
+_LAZY = {type(each) for each in (*_ITERATORS, *_VIEWS)}
 
 
 class CannotTravel(TypeError):
@@ -96,25 +118,12 @@ def _encode(value: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
 
 def _encode_other(value: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
     # A subclass travels as what it holds, read past its own methods, and is marked: it is not the plain type.
-    for base in (_int, _float, _str, _bytes):
+    for base, plain in _PLAIN:
         if _isinstance(value, base) and _type(value) is not bool:
-            return '{"sub":' + _encode(base.__new__(base, _plain(value, base)), keep, depth + 1) + "}"
-    if _isinstance(value, _dict):
-        return '{"sub":' + _encode(_dict(_dict.items(value)), keep, depth + 1) + "}"
-    for base in (_list, _tuple, _set, _frozenset):
-        if _isinstance(value, base):
-            return '{"sub":' + _encode(base(base.__iter__(value)), keep, depth + 1) + "}"
+            return '{"sub":' + _encode(plain(value), keep, depth + 1) + "}"
     if keep is None:
         raise CannotTravel("a value of type " + _type(value).__name__ + " cannot leave the sandbox")
     return '{"kept":' + _repr(keep(value)) + "}"
-
-
-def _plain(value: Any, base: Any) -> Any:
-    if base is _int:
-        return _int.__add__(value, 0)
-    if base is _float:
-        return _float.__add__(value, 0.0)
-    return base.__getitem__(value, slice(None)) if base is _bytes else _str.__str__(value)
 
 
 def _sequence(values: Any, keep: Callable[[Any], int] | None, depth: int) -> str:

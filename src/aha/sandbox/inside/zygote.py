@@ -18,17 +18,17 @@ import signal
 import socket
 import struct
 import sys
-import time
 from typing import Any, NoReturn
 
 from . import kernel, landlock, namespaces, policy, runner
 from .syscalls import MACHINE
 
-WARM = (
-    "abc array asyncio.base_events ast bisect calendar cmath collections.abc contextlib copy ctypes dataclasses datetime "
-    "decimal enum fractions functools hashlib heapq inspect io itertools json linecache math operator pathlib "
-    "pickle queue random re statistics string struct tempfile textwrap threading time traceback typing uuid"
-).split()
+_WARM = """
+abc array asyncio.base_events ast bisect calendar cmath collections.abc contextlib copy ctypes
+dataclasses datetime decimal enum fractions functools hashlib heapq inspect io itertools json
+linecache math operator pathlib pickle queue random re statistics string struct tempfile textwrap
+threading time traceback typing uuid
+"""
 _DISK_POLL_MS = 50
 _NOTIFY_RECEIVE, _NOTIFY_SEND, _NOTIFY_CONTINUE = 0xC050_2100, 0xC018_2101, 1
 
@@ -54,7 +54,7 @@ def main(control_descriptor: int) -> NoReturn:
     message = json.loads(control.recv(65536))
     try:
         setup = Setup(message)
-        for name in WARM:
+        for name in _WARM.split():
             importlib.import_module(name)
         kernel.limit_malloc_arenas(2)
         _be_first_to_be_killed()
@@ -119,7 +119,12 @@ def _serve(setup: Setup, control: socket.socket) -> NoReturn:
 
 
 def _watch(
-    setup: Setup, control: socket.socket, child: int, pidfd: int, listener_end: socket.socket, job: dict[str, Any]
+    setup: Setup,
+    control: socket.socket,
+    child: int,
+    pidfd: int,
+    listener_end: socket.socket,
+    job: dict[str, Any],
 ) -> str:
     """Wait for the end of a run; refuse files beyond the quota; end with the slot. Gives a note."""
     quota = _Quota(setup.base, job["disk_mb"], job["files"]) if setup.tier == "landlock" else None
@@ -194,7 +199,9 @@ class _Quota:
 class _Child:
     """The forked process of one run, from the fork to the first line of model code."""
 
-    def __init__(self, setup: Setup, job: dict[str, Any], descriptors: list[int], reporter: socket.socket) -> None:
+    def __init__(
+        self, setup: Setup, job: dict[str, Any], descriptors: list[int], reporter: socket.socket
+    ) -> None:
         self.setup = setup
         self.job = job
         self.reporter = reporter
@@ -252,7 +259,9 @@ class _Child:
 
 def _grants(setup: Setup) -> list[tuple[str, int]]:
     work = namespaces.WORK if setup.tier == "namespaces" else setup.base
-    readable = [(path, landlock.READ) for path in [*setup.readable, *([setup.mirror] if setup.mirror else [])]]
+    readable = [
+        (path, landlock.READ) for path in [*setup.readable, *([setup.mirror] if setup.mirror else [])]
+    ]
     return [*readable, *((path, landlock.USE) for path in namespaces.DEVICES), (work, landlock.OWN)]
 
 
@@ -289,7 +298,14 @@ def _close_all_but(kept: set[int]) -> None:
 def _use_mirror(mirror: str) -> None:
     """Import from a copy of the standard library that this user may read."""
     original = os.path.dirname(os.__file__)
-    sys.path[:] = [mirror + path[len(original) :] for path in sys.path if path.startswith(original)]
+
+    def moved(paths: list[str]) -> list[str]:
+        return [mirror + path[len(original) :] for path in paths if path.startswith(original)]
+
+    sys.path[:] = moved(sys.path)
+    for module in list(sys.modules.values()):
+        if (paths := getattr(module, "__path__", None)) and module.__name__.split(".")[0] != "inside":
+            module.__path__ = moved(list(paths))
     sys.path_importer_cache.clear()
 
 
@@ -341,5 +357,3 @@ def _empty(directory: str) -> None:
             os.rmdir(entry.path)
         else:
             os.unlink(entry.path)
-
-

@@ -1,0 +1,202 @@
+"""The code reward: the last Python block of an answer, graded by the problem's tests in the sandbox.
+
+A test that the sandbox could not run makes the score "could not grade" (``None``), never 0; whatever the
+program itself does (time, memory, a crash) is its own failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+
+from aha.sandbox import (
+    Judgement,
+    Sandbox,
+    TestResult,
+    check_source,
+    default_sandbox,
+    judge_asserts,
+    judge_function,
+    judge_stdio,
+)
+from aha.types import AhaError, Finish, Problem, Rollout, Score, TestCase
+
+KINDS = ("stdio", "function", "asserts")
+_PYTHON = ("python", "python3", "py", "py3")
+_FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)")
+
+
+class Mode(StrEnum):
+    """What a score is: the fraction of tests that pass, or 1 for all of them and 0 otherwise."""
+
+    FRACTION = "fraction"
+    ALL = "all"
+
+
+class CodeReward:
+    """Grades rollouts by a problem's tests; equal programs of a group are graded once.
+
+    ``wall`` (seconds) and ``memory_mb`` hold for each test. Without a ``sandbox`` the process's own is used.
+    """
+
+    def __init__(
+        self,
+        mode: Mode | str = Mode.FRACTION,
+        *,
+        sandbox: Sandbox | None = None,
+        wall: float = 4,
+        memory_mb: int = 1024,
+    ) -> None:
+        self.mode = Mode(mode)
+        self.wall = wall
+        self.memory_mb = memory_mb
+        self._sandbox = sandbox
+
+    def __call__(self, problem: Problem, rollouts: Sequence[Rollout]) -> list[Score]:
+        """One score for each rollout. Raises AhaError if the problem has no tests or wrong ones."""
+        tests = check_tests(problem)
+        programs = [extract_code(rollout) for rollout in rollouts]
+        distinct = list(dict.fromkeys(program for program in programs if program is not None))
+        sandbox = self._sandbox or default_sandbox()
+        with ThreadPoolExecutor(max_workers=sandbox.workers) as threads:
+            scores = threads.map(lambda program: self._grade(program, tests, sandbox), distinct)
+            graded = dict(zip(distinct, scores, strict=True))
+        nothing = Score(0.0, "no Python block in the answer")
+        return [nothing if program is None else graded[program] for program in programs]
+
+    def grade(self, code: str, tests: Sequence[TestCase]) -> Score:
+        """The score of one program."""
+        return self._grade(code, tests, self._sandbox or default_sandbox())
+
+    def _grade(self, code: str, tests: Sequence[TestCase], sandbox: Sandbox) -> Score:
+        results: list[TestResult] = []
+        for part in _runs(tests):
+            results += self._judge(code, part, sandbox).results
+            if self.mode is Mode.ALL and any(result.passed is False for result in results):
+                break
+        judgement = Judgement(tuple(results))
+        passed = sum(result.passed is True for result in results)
+        note = f"{passed} of {len(tests)} tests passed" + _first_problem(results)
+        if self.mode is Mode.ALL:
+            value = None if judgement.passed is None else float(judgement.passed)
+        else:
+            value = judgement.fraction
+        return Score(value, note if value is not None else f"could not grade: {note}")
+
+    def _judge(self, code: str, tests: Sequence[TestCase], sandbox: Sandbox) -> Judgement:
+        """Judge tests of one kind and entry point."""
+        first = tests[0]
+        early = self.mode is Mode.ALL
+        if first.kind == "stdio":
+            pairs = [(test.input, test.expected) for test in tests]
+            return judge_stdio(
+                code, pairs, sandbox=sandbox, wall=self.wall, memory_mb=self.memory_mb, stop_early=early
+            )
+        if first.kind == "function":
+            calls = [(test.input, test.expected) for test in tests]
+            return judge_function(
+                code,
+                first.entry_point,
+                calls,
+                sandbox=sandbox,
+                wall=self.wall,
+                memory_mb=self.memory_mb,
+                stop_early=early,
+            )
+        sources = [test.input for test in tests]
+        return judge_asserts(
+            code, sources, first.entry_point, sandbox=sandbox, wall=self.wall, memory_mb=self.memory_mb
+        )
+
+
+def check_tests(problem: Problem) -> tuple[TestCase, ...]:
+    """The tests of a problem, checked. Raises AhaError if there are none or one cannot be judged.
+
+    Call it when data loads."""
+    tests = problem.answer
+    if not isinstance(tests, tuple) or not tests:
+        raise AhaError(
+            f"problem {problem.id}: the code reward needs tests as the answer, not {type(tests).__name__}"
+        )
+    for index, test in enumerate(tests):
+        if problem_with := _wrong(test):
+            raise AhaError(
+                f"problem {problem.id}, test {index}: {problem_with}. Correct or drop it in the data."
+            )
+    return tests
+
+
+def extract_code(rollout: Rollout) -> str | None:
+    """The last closed fenced Python block after the thinking; None if there is none.
+
+    A block without a language counts if no block says Python. A completion that was cut or never closes its
+    thinking has no answer.
+    """
+    text = rollout.text
+    before, closed, answer = text.rpartition("</think>")
+    if not closed:
+        if rollout.opened_think or "<think>" in before + answer:
+            return None
+        answer = text
+    if rollout.finish is Finish.ERROR:
+        return None
+    blocks = _blocks(answer)
+    named = [code for language, code in blocks if language in _PYTHON]
+    unnamed = [code for language, code in blocks if not language]
+    found = named or unnamed
+    return found[-1] if found else None
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """The (language, content) of every closed fenced block, in one pass over the lines."""
+    blocks: list[tuple[str, str]] = []
+    fence, language, lines = "", "", []
+    for line in text.splitlines():
+        opening = _FENCE.match(line)
+        if not fence:
+            if opening:
+                fence, language, lines = opening[1], opening[2].lower().strip("{}."), []
+        elif (
+            opening and opening[1].startswith(fence) and not opening[2] and not line[opening.end() :].strip()
+        ):
+            blocks.append((language, "\n".join(lines) + "\n"))
+            fence = ""
+        else:
+            lines.append(line)
+    return blocks
+
+
+def _runs(tests: Sequence[TestCase]) -> list[list[TestCase]]:
+    """Neighbouring tests of the same kind and entry point together."""
+    runs: list[list[TestCase]] = []
+    for test in tests:
+        if runs and (runs[-1][0].kind, runs[-1][0].entry_point) == (test.kind, test.entry_point):
+            runs[-1].append(test)
+        else:
+            runs.append([test])
+    return runs
+
+
+def _first_problem(results: Sequence[TestResult]) -> str:
+    return next((f"; {result.note}" for result in results if result.passed is not True and result.note), "")
+
+
+def _wrong(test: TestCase) -> str:
+    if test.kind not in KINDS:
+        return f"kind {test.kind!r} is none of {', '.join(KINDS)}"
+    if test.kind == "stdio" and not (
+        isinstance(test.input, (str, bytes)) and isinstance(test.expected, (str, bytes))
+    ):
+        return "stdin and expected stdout must be text"
+    if test.kind == "function" and not (test.entry_point and isinstance(test.input, (list, tuple))):
+        return "a function test needs an entry point and a list of arguments"
+    if test.kind == "asserts":
+        if not isinstance(test.input, str):
+            return "asserts must be source text"
+        try:
+            check_source(test.input)
+        except AhaError as error:
+            return str(error)
+    return ""

@@ -1,0 +1,192 @@
+"""Runs attack and benign cases against a sandbox, and says which were not held.
+
+Used by the tests in process, and as a program for another user: ``harness.py ISOLATION FILE...`` prints JSON.
+Payloads run only inside the sandbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from aha.sandbox import Sandbox, Status, judge_function, judge_stdio
+
+SECRET = "CANARY_TESTS_9f3a_KEY"
+_PLANTED = {
+    "/var/tmp/canary_secret": SECRET,
+    "/var/tmp/expected_outputs.json": json.dumps({"outputs": [SECRET]}),
+}
+_UNIX = "/var/tmp/sbx.sock"
+
+
+def load(path: str | Path) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
+
+
+class World:
+    """What an escaped program could reach: servers, files, an environment variable."""
+
+    def __init__(self) -> None:
+        self.datagrams = 0
+        self._sockets: list[socket.socket] = []
+
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[World]:
+        os.environ["CANARY_ENV"] = SECRET
+        for path, text in _PLANTED.items():
+            Path(path).write_text(text)
+            os.chmod(path, 0o644)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_UNIX)
+        self._serve(socket.AF_INET, ("127.0.0.1", 18999))
+        self._serve(socket.AF_UNIX, _UNIX)
+        self._serve(socket.AF_UNIX, "\0sbxcanary")
+        os.chmod(_UNIX, 0o777)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 18998))
+        self._sockets.append(udp)
+        threading.Thread(target=self._count, args=(udp,), daemon=True).start()
+        try:
+            yield self
+        finally:
+            for each in self._sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+            for path in (*_PLANTED, _UNIX):
+                os.unlink(path)
+            del os.environ["CANARY_ENV"]
+
+    def _serve(self, family: int, address) -> None:
+        server = socket.socket(family)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(address)
+        server.listen()
+        self._sockets.append(server)
+        threading.Thread(target=self._greet, args=(server,), daemon=True).start()
+
+    @staticmethod
+    def _greet(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.send(b"HELLO")
+
+    def _count(self, udp: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while udp.recv(100):
+                self.datagrams += 1
+
+
+def processes_of(user: int) -> set[int]:
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{name}").st_uid == user:
+                    found.add(int(name))
+    return found
+
+
+def sandbox_users(sandbox: Sandbox) -> list[int]:
+    slots = [slot for slot in sandbox._main._free.queue if slot is not None]
+    return [os.getuid() if slot.user is None else slot.user for slot in slots]
+
+
+def held(case: dict, sandbox: Sandbox, world: World) -> str:
+    """Empty if the case was held, else what went wrong."""
+    wall = case.get("wall", 4)
+    check = case["check"]
+    begun = time.monotonic()
+    if check == "judge":
+        verdict = judge_stdio(
+            case["payload"], [("6 7\n", case.get("expected_out", "42"))], sandbox=sandbox, wall=wall
+        )
+        problem = "" if verdict.passed is False else f"judged {verdict}"
+    elif check == "fn":
+        verdict = judge_function(case["payload"], "f", [((6, 7), 42)], sandbox=sandbox, wall=wall)
+        problem = "" if verdict.passed is False else f"judged {verdict}"
+    else:
+        problem = _held_run(case, sandbox, world, wall)
+    seconds = time.monotonic() - begun
+    if seconds > wall + 2:
+        problem = problem or f"took {seconds:.1f} s"
+    if "file" in case:
+        found = glob.glob(case["file"])
+        for path in found:
+            os.unlink(path)
+        problem = problem or (f"{found} was written" if found else "")
+    after = sandbox.run("print('alive')")
+    if after.stdout != b"alive\n":
+        problem = problem or f"the next run fails: {after}"
+    return problem
+
+
+def _held_run(case: dict, sandbox: Sandbox, world: World, wall: float) -> str:
+    check = case["check"]
+    users = sandbox_users(sandbox)
+    before = {user: processes_of(user) for user in users}
+    stdin = b"x" * 30_000_000 if case.get("big_stdin") else b""
+    execution = sandbox.run(case["payload"], stdin, wall=wall)
+    if check == "twostep":
+        execution = sandbox.run(case["second"], wall=wall)
+    if execution.status is Status.BROKEN:
+        return f"broken: {execution.note}"
+    if b"ESCAPED" in execution.stdout:
+        return f"escaped: {execution.stdout[:200]!r}"
+    if check in ("rss", "memtotal") and (execution.status is Status.OK or execution.memory_mb > 1200):
+        return f"memory: {execution.status} {execution.memory_mb} MB"
+    if check == "udp" and world.datagrams:
+        return "a datagram arrived"
+    if check in ("survivors", "memtotal"):
+        left = {user: processes_of(user) - before[user] for user in users}
+        # Another program of an ordinary user may start at the same time; what stays is a survivor.
+        time.sleep(0.2)
+        left = {user: pids & processes_of(user) for user, pids in left.items()}
+        if any(left.values()):
+            return f"survivors: {left}"
+    return ""
+
+
+def benign(case: dict, sandbox: Sandbox) -> str:
+    """Empty if an ordinary program gives what it should."""
+    stdin = case["stdin"]
+    if "stdin_repeat" in case:
+        text, times = case["stdin_repeat"]
+        stdin = text * times
+    execution = sandbox.run(case["code"], stdin.encode(), wall=10)
+    if execution.status is Status.OK and execution.stdout.decode().strip() == case["expected_stdout"]:
+        return ""
+    refusable = case["description"] in ("multiprocessing", "subprocess")
+    if refusable and execution.status is Status.FAILED and b"Error" in execution.stderr:
+        return ""
+    return f"{execution.status} {execution.note} {execution.stdout[-200:]!r} {execution.stderr[-500:]!r}"
+
+
+def run_all(isolation: str, attacks: list[dict], ordinary: list[dict]) -> dict[str, str]:
+    """What went wrong, by case; empty is good."""
+    problems: dict[str, str] = {}
+    world = World()
+    with world.planted(), Sandbox(isolation=isolation) as sandbox:
+        for case in attacks:
+            problems[case["id"]] = held(case, sandbox, world)
+        for case in ordinary:
+            problems[case["description"]] = benign(case, sandbox)
+    return {name: problem for name, problem in problems.items() if problem}
+
+
+if __name__ == "__main__":
+    chosen, *files = sys.argv[1:]
+    cases = [case for file in files for case in load(file)]
+    attacks = [case for case in cases if "payload" in case]
+    ordinary = [case for case in cases if "code" in case]
+    print(json.dumps({"ran": len(cases), "problems": run_all(chosen, attacks, ordinary)}))
