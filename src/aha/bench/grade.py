@@ -28,11 +28,17 @@ class Pair(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
-    parser.add_argument("data", type=Path, nargs="*", help="JSONL files (or .gz) of real outputs; default: made up")
-    parser.add_argument("--against", choices=["math-verify"], help="time this grader on the same pairs, in turn")
+    parser.add_argument(
+        "data", type=Path, nargs="*", help="JSONL files (or .gz) of real outputs; default: made up"
+    )
+    parser.add_argument(
+        "--against", choices=["math-verify"], help="time this grader on the same pairs, in turn"
+    )
     parser.add_argument("--limit", type=int, default=0, help="at most so many pairs of each file")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of")
-    parser.add_argument("--disagreements", action="store_true", help="list where a grader and the label differ")
+    parser.add_argument(
+        "--disagreements", action="store_true", help="list where a grader and the label differ"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -51,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(name: str, pairs: list[Pair], graders: dict[str, Callable[[Pair], bool | None]], rounds: int) -> dict:
+def measure(
+    name: str, pairs: list[Pair], graders: dict[str, Callable[[Pair], bool | None]], rounds: int
+) -> dict:
     """Each grader's median rate over rounds in turn, its slowest grades and its agreement with the labels."""
     if not pairs:
         raise AhaError(f"{name} holds no pairs to grade. Give a file with gold and prediction.")
@@ -143,7 +151,9 @@ def read_pairs(path: Path) -> list[Pair]:
     """Pairs of a JSONL file: rows with gold and prediction, with gt, answer and code (as PRIME's evaluation
     writes them) or with GSM8K's example solutions. Raises AhaError for anything else."""
     try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+        opened = (
+            gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+        )
         with opened as file:
             text = file.read()
     except OSError as cause:

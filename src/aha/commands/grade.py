@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="write the rows here, with outcome and note added")
     parser.add_argument("--json", action="store_true", help="print the totals as JSON")
     parser.add_argument("--answer-tags", action="store_true", help="without a box, take <answer>...</answer>")
-    parser.add_argument("--phrase", action="store_true", help='without a box, take what follows "the answer is"')
+    parser.add_argument(
+        "--phrase", action="store_true", help='without a box, take what follows "the answer is"'
+    )
     parser.add_argument("--bare", action="store_true", help="without a box, take a short output as a whole")
     parser.add_argument("--last-formula", action="store_true", help="without a box, take the last formula")
     parser.add_argument("--last-number", action="store_true", help="without a box, take the last number")
@@ -71,7 +73,9 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as cause:
-        raise AhaError(f"{path}, line {number} is no JSON ({cause}). Write one JSON object a line.") from cause
+        raise AhaError(
+            f"{path}, line {number} is no JSON ({cause}). Write one JSON object a line."
+        ) from cause
     if not isinstance(row, dict):
         raise AhaError(f"{path}, line {number} is no JSON object. Write one object a line.")
     for field in ("gold", "prediction"):
@@ -100,7 +104,11 @@ def _report(outcomes: Counter[str], rows: int, seconds: float, as_json: bool) ->
     rate = rows / seconds if seconds > 0 else 0.0
     if as_json:
         totals = {name: outcomes.get(name, 0) for name in names}
-        print(json.dumps({"rows": rows, **totals, "seconds": round(seconds, 4), "grades_per_second": round(rate, 1)}))
+        print(
+            json.dumps(
+                {"rows": rows, **totals, "seconds": round(seconds, 4), "grades_per_second": round(rate, 1)}
+            )
+        )
         return
     parts = ", ".join(f"{outcomes.get(name, 0)} {name}" for name in names)
     print(f"{rows} rows: {parts}; {rate:,.0f} grades/s", file=sys.stderr)

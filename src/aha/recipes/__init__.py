@@ -1,0 +1,60 @@
+"""The story: each recipe is a short function that returns stages, and one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aha.types import AhaError
+
+if TYPE_CHECKING:
+    from aha.runs.pipeline import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Where a recipe's function is, what it does, and the run folder it takes if none is named."""
+
+    module: str
+    description: str
+    run: str
+    options: tuple[str, ...] = ()  # what --model, --task, --data ... it takes
+
+    def build(self, **options: Any) -> list[Stage]:
+        """The stages, with ``options`` that are None left at the recipe's defaults."""
+        given = {k: v for k, v in options.items() if v is not None}
+        unknown = set(given) - set(self.options)
+        if unknown:
+            raise AhaError(f"This recipe takes no --{sorted(unknown)[0].replace('_', '-')}.")
+        build: Callable[..., list[Stage]] = import_module(self.module).build
+        return build(**given)
+
+
+_RL = ("model", "task", "data", "test_data", "seed", "steps")
+RECIPES: dict[str, Recipe] = {
+    "r1_zero": Recipe(
+        "aha.recipes.r1_zero", "R1-Zero: pure reinforcement learning from a base model", "zero", _RL
+    ),
+    "countdown_full": Recipe(
+        "aha.recipes.countdown_full",
+        "TinyZero's task: 3 or 4 numbers of 1..99 with + - * /",
+        "countdown_full",
+        _RL,
+    ),
+    "tiny_base": Recipe(
+        "aha.recipes.tiny_base", "pretrain the embedded base from scratch", "tiny_base", ("seed", "steps")
+    ),
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises AhaError with the nearest name."""
+    if name in RECIPES:
+        return RECIPES[name]
+    import difflib
+
+    close = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(RECIPES)}."
+    raise AhaError(f"Unknown recipe '{name}'. {hint} See them with: aha list recipes")

@@ -80,6 +80,7 @@ class LocalEngine:
         no room in the model's context.
         """
         self._check(requests, params)
+        attention.install(self.model)
         run = _Run(self, requests, params, seed)
         with torch.inference_mode():
             while run.busy:

@@ -20,3 +20,4 @@ class Task:
     load: Callable[[str, int, int], list[Problem]]
     verify: Callable[[Problem, str], Verdict]
     verify_lenient: Callable[[Problem, str], Verdict]
+    vote: Callable[[Problem, str], str | None]

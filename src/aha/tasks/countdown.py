@@ -231,6 +231,18 @@ def verify(problem: Problem, text: str) -> Verdict:
     return grade_expression(problem, answer)
 
 
+def vote(problem: Problem, text: str) -> str | None:
+    """Expressions that use the same numbers and have the same value vote together."""
+    answer = chat.parse(text, opened_think=False).answer
+    if answer is None:
+        return None
+    try:
+        found = evaluate(answer)
+    except ExpressionError:
+        return f"invalid:{answer}"
+    return f"{found.value}:{sorted(found.numbers)}"
+
+
 _EXPRESSION_CHARS = frozenset("0123456789+-*/()")
 
 
@@ -263,4 +275,8 @@ def _last_expression(text: str) -> str | None:
 
 def task(difficulty: Difficulty = TINY, name: str = "countdown") -> Task:
     """Countdown at a difficulty."""
-    return Task(name, lambda split, n, seed: load(difficulty, split, n, seed), verify, verify_lenient)
+
+    def load_split(split: str, n: int, seed: int) -> list[Problem]:
+        return load(difficulty, split, n, seed)
+
+    return Task(name, load_split, verify, verify_lenient, vote)

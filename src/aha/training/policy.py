@@ -7,7 +7,7 @@ sampler runs; the float32 master copy and the gradients' float32 sums live in th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    muon_lr: float | None = None  # matrices of the layers by Muon at this rate; the rest stays with AdamW
 
 
 class Policy:
@@ -115,6 +116,7 @@ class Policy:
         self.device = next(model.parameters()).device
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.version = 0
+        self.last_logprobs: tuple[np.ndarray, np.ndarray] | None = None  # of the last backward: where, what
         if optimizer is not None:
             self._attach_optimizer(optimizer)
 
@@ -122,17 +124,14 @@ class Policy:
         self.masters = [p.detach().to(torch.float32, copy=True) for p in self.params]
         for master in self.masters:
             master.grad = torch.zeros_like(master)
-        decay = [m for m in self.masters if m.ndim >= 2]
-        plain = [m for m in self.masters if m.ndim < 2]
-        groups = [
-            {"params": decay, "weight_decay": config.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True
-        )
+        self.optimizers = make_optimizers(self.masters, self._outer(), config)
         for param, master in zip(self.params, self.masters, strict=True):
             param.register_post_accumulate_grad_hook(_add_into(master))
+
+    def _outer(self) -> list[bool]:
+        """Which parameters are embeddings or the output head."""
+        ends = (self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight)
+        return [any(p is end for end in ends) for p in self.params]
 
     # --- forward -----------------------------------------------------------------------------------------
 
@@ -148,6 +147,7 @@ class Policy:
     def _forward(self, batch: Batch, chosen: np.ndarray, temperature: float) -> tuple[Tensor, Tensor]:
         """Logprobs and entropies [n] of the ``chosen`` tokens."""
         model = self.model
+        attention.install(model)  # whoever shares the model may have changed it; wrong attention is silent
         context = attention.Packed(attention.make_plan(batch.segments, self.device))
         ids, positions = (self._tensor(a)[None] for a in (batch.token_ids, batch.positions))
         hidden = model.base_model(
@@ -167,7 +167,7 @@ class Policy:
     def backward(self, batch: Batch, loss: Loss, temperature: float = 1.0) -> dict[str, float]:
         """Add this batch's share of the gradient of ``(token_loss * weight).sum()``.
 
-        Returns sums over tokens: ``loss`` and each statistic weighted by the token weights. Raises
+        Returns sums over tokens: ``loss``, ``weight`` and each statistic times the token weights. Raises
         AhaError on a loss that is not finite, before any weight is touched.
         """
         chosen = np.flatnonzero((batch.weights != 0) & (batch.predictor >= 0))
@@ -181,8 +181,10 @@ class Policy:
                 "sound. Lower the learning rate, or look for NaN in the data or the starting weights."
             )
         total.backward()
+        self.last_logprobs = (chosen, logprobs.detach().cpu().numpy())
         sums = {name: (value.detach() * view.weights).sum() for name, value in stats.items()}
-        sums |= {"loss": total.detach(), "entropy": (entropy.detach() * view.weights).sum()}
+        sums["entropy"] = (entropy.detach() * view.weights).sum()
+        sums |= {"loss": total.detach(), "weight": view.weights.sum()}
         return {name: float(value) for name, value in sums.items()}
 
     def _view(self, batch: Batch, chosen: np.ndarray) -> TokenView:
@@ -207,9 +209,11 @@ class Policy:
             raise AhaError(
                 "The gradient is not finite. The step was not taken; the last checkpoint is sound."
             )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr if lr is None else lr
-        self.optimizer.step()
+        scale = 1.0 if lr is None else lr / self.config.lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * scale
+            optimizer.step()
         self._copy_masters()
         self.zero_grad()
         self.version += 1
@@ -230,16 +234,39 @@ class Policy:
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs to continue bit for bit."""
-        return {"masters": self.masters, "optimizer": self.optimizer.state_dict(), "version": self.version}
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"masters": self.masters, "optimizers": optimizers, "version": self.version}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state()``."""
         with torch.no_grad():
             for master, saved in zip(self.masters, state["masters"], strict=True):
                 master.copy_(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.version = int(state["version"])
         self._copy_masters()
+
+
+def make_optimizers(
+    masters: Sequence[Tensor], outer: Sequence[bool], config: OptimizerConfig
+) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or, with ``muon_lr``, Muon (Jordan et al., 2024) for the layers' matrices."""
+    inner = [m for m, out in zip(masters, outer, strict=True) if m.ndim == 2 and not out]
+    use_muon = config.muon_lr is not None
+    rest = [m for m in masters if not (use_muon and any(m is i for i in inner))]
+    groups = [
+        {"params": [m for m in rest if m.ndim >= 2], "weight_decay": 0.0 if use_muon else config.weight_decay},
+        {"params": [m for m in rest if m.ndim < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    optimizers: list[torch.optim.Optimizer] = [adamw]
+    if config.muon_lr is not None:
+        optimizers.append(torch.optim.Muon(inner, lr=config.muon_lr, weight_decay=config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
 
 
 def _add_into(master: Tensor) -> Callable[[Tensor], None]:

@@ -5,11 +5,9 @@ Every function returns True, False or None: None means that our own means do not
 
 from __future__ import annotations
 
-import re
-from fractions import Fraction
-
-from aha.rewards.math import numeric, regions, units
+from aha.rewards.math import numeric, regions
 from aha.rewards.math.exact import TooBig, Undefined, free_symbols, has, rational
+from aha.rewards.math.quantities import same_quantity
 from aha.rewards.math.values import (
     STATED,
     Based,
@@ -26,13 +24,10 @@ from aha.rewards.math.values import (
     Scalar,
     Text,
     Value,
-    num,
 )
+from aha.rewards.math.words import EMPTY, canonical_words, letter
 
 MOST_ITEMS = 64  # members of a set; comparing without order takes their number squared
-_LETTER = re.compile(
-    r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|选项?|答案是?)?[\s:]*(\()?([A-Za-z])(?:[).:,]+|\s*$)(.*)", re.DOTALL
-)
 
 
 def equal(gold: Value, answer: Value) -> bool | None:
@@ -76,63 +71,6 @@ def _scalar(gold: Scalar, answer: Value) -> bool | None:
     if isinstance(answer, Text) and gold.expr[0] == "sym":
         return letter(answer.words, gold.expr[1]) if len(gold.expr[1]) == 1 else False
     return False
-
-
-def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
-    """Numbers with their units and percent signs."""
-    if has(answer.expr, STATED) and not has(gold.expr, STATED):
-        return False  # restates the problem
-    if gold.percent != answer.percent:
-        return _percent(gold, answer)
-    a, b = gold.unit, answer.unit
-    if a is None or b is None:
-        outcome = numeric.same(gold.expr, answer.expr) if a is None and b is None else None
-        if outcome is not None or (a is None and b is None):
-            return outcome
-        return _one_unit(gold, answer)
-    if not a.dimension and not b.dimension:
-        return numeric.same(gold.expr, answer.expr) if a.words == b.words else False
-    if {a.dimension, b.dimension} == {units.DEGREE, units.RADIAN}:
-        return numeric.same(_radians(gold), _radians(answer))
-    if a.dimension != b.dimension:
-        return False
-    if a.factor == b.factor:
-        return numeric.same(gold.expr, answer.expr)
-    return numeric.same(("mul", num(a.factor), gold.expr), ("mul", num(b.factor), answer.expr))
-
-
-def _one_unit(gold: Scalar, answer: Scalar) -> bool | None:
-    """A unit that only one side writes is no contradiction; degrees also stand for an angle's size."""
-    plain = numeric.same(gold.expr, answer.expr)
-    if plain is not False:
-        return plain
-    unit = gold.unit or answer.unit
-    if unit is not None and unit.dimension == units.DEGREE:
-        return numeric.same(_radians(gold), _radians(answer))
-    if gold.unit is None and unit is not None and not free_symbols(gold.expr):
-        return False
-    return plain
-
-
-def _radians(value: Scalar) -> Node:
-    if value.unit is not None and value.unit.dimension == units.DEGREE:
-        return ("div", ("mul", value.expr, ("sym", "pi")), num(180))
-    return value.expr
-
-
-def _percent(gold: Scalar, answer: Scalar) -> bool | None:
-    """50% is 1/2; and where only one side writes the sign, 50 may stand for 50% (but not 0.5 for 0.5%)."""
-    hundredth = num(Fraction(1, 100))
-    left = ("mul", gold.expr, hundredth) if gold.percent else gold.expr
-    right = ("mul", answer.expr, hundredth) if answer.percent else answer.expr
-    outcome = numeric.same(left, right)
-    if outcome is not False:
-        return outcome
-    if not gold.percent:
-        size = numeric.real_value(gold.expr)
-        if size is None or abs(size) <= 1:
-            return False
-    return numeric.same(gold.expr, answer.expr)
 
 
 def _chain(gold: Scalar, answer: Equation) -> bool | None:
@@ -202,6 +140,8 @@ def _whole(expr: Node) -> int | None:
 
 def _group(gold: Group, answer: Value) -> bool | None:
     answer = _opened(answer, gold)
+    if isinstance(answer, Scalar) and regions.of(answer) is not None:
+        answer = regions.REALS
     if isinstance(answer, Region):
         own = regions.of(gold)
         if own is not None:
@@ -215,6 +155,8 @@ def _group(gold: Group, answer: Value) -> bool | None:
         return _in_order(gold.items, answer.items)
     if gold.kind == "tuple":
         return _tuples(gold, answer)
+    if answer.kind == "tuple" and answer.brackets == "()" and _are_named(gold.items):
+        return _in_order(tuple(item.value for item in gold.items if isinstance(item, Named)), answer.items)
     if answer.kind == "tuple" and (answer.brackets != "[]" or len(answer.items) < 3):
         return equal(gold.items[0], answer) if len(gold.items) == 1 else False
     distinct = "set" in (gold.kind, answer.kind)
@@ -239,13 +181,19 @@ def _opened(answer: Value, gold: Group) -> Value:
     return answer
 
 
+def _are_named(items: tuple[Value, ...]) -> bool:
+    """``x = 1, y = 2``: different names, in the order in which a tuple would list them."""
+    names = [item.name for item in items if isinstance(item, Named)]
+    return len(names) == len(items) > 1 and len(set(names)) == len(names) and names == sorted(names)
+
+
 def _single(gold: Group, answer: Value) -> bool | None:
     if gold.kind in ("set", "list") and len(gold.items) == 1:
         return equal(gold.items[0], answer)
     if gold.kind == "list" and gold.items and not gold.brackets:
         return all_of(equal(item, answer) for item in gold.items)  # "1/2 or 0.5"
     if not gold.items and isinstance(answer, Text):
-        return answer.words in _EMPTY
+        return answer.words in EMPTY
     return None if isinstance(answer, Opaque) else False
 
 
@@ -337,9 +285,7 @@ def _matrix(gold: Matrix, answer: Value) -> bool | None:
     shape = [len(row) for row in gold.rows]
     if shape != [len(row) for row in answer.rows]:
         return False
-    pairs = (
-        (x, y) for g, a in zip(gold.rows, answer.rows, strict=True) for x, y in zip(g, a, strict=True)
-    )
+    pairs = ((x, y) for g, a in zip(gold.rows, answer.rows, strict=True) for x, y in zip(g, a, strict=True))
     return all_of(numeric.same(x, y) for x, y in pairs)
 
 
@@ -394,16 +340,19 @@ def _named(gold: Named, answer: Value) -> bool | None:
 def _same_name(gold: Named, answer: Named) -> bool:
     if gold.name == answer.name:
         return True
-    if gold.name.startswith("text ") or answer.name.startswith("text "):
-        return True  # "Area = 5": words name the answer, whatever it is called
-    return False
+    # "Area = 5": words name the answer, whatever it is called
+    return gold.name.startswith("text ") or answer.name.startswith("text ")
 
 
 def _turned_equations(gold: Named, answer: Named) -> bool | None:
     """``y = 2x`` and ``x = y/2`` are one line, though solved for different variables."""
     if not (isinstance(gold.value, Scalar) and isinstance(answer.value, Scalar)):
         return False
-    if not (free_symbols(gold.value.expr) and free_symbols(answer.value.expr)) or gold.parameter or answer.parameter:
+    if (
+        not (free_symbols(gold.value.expr) and free_symbols(answer.value.expr))
+        or gold.parameter
+        or answer.parameter
+    ):
         return False
     if {gold.name, *free_symbols(gold.value.expr)} != {answer.name, *free_symbols(answer.value.expr)}:
         return False
@@ -446,7 +395,11 @@ def _has_coefficients(value: Value) -> bool:
 
 
 def _difference(value: Value) -> Node | None:
-    if isinstance(value, Named) and isinstance(value.value, Scalar) and not value.name.startswith(("text", "(")):
+    if (
+        isinstance(value, Named)
+        and isinstance(value.value, Scalar)
+        and not value.name.startswith(("text", "("))
+    ):
         left: Node = ("sym", value.name)
         if value.parameter:
             return None
@@ -502,42 +455,14 @@ def _based(gold: Based, answer: Value) -> bool | None:
     return False
 
 
-_EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real solutions", "无解", "空集"))
-_SYNONYMS = {
-    "true": "yes", "false": "no", "dne": "does not exist", "no solutions": "no solution", "none": "no solution",
-    "empty set": "no solution", "no real solution": "no solution", "no real solutions": "no solution",
-    "无解": "no solution", "空集": "no solution", "是": "yes", "否": "no", "正确": "yes", "错误": "no", "对": "yes",
-    "错": "no", "星期一": "周一", "星期二": "周二", "星期三": "周三", "星期四": "周四", "星期五": "周五",
-    "星期六": "周六", "星期日": "周日", "星期天": "周日", "infinitely many solutions": "infinitely many",
-}  # fmt: skip
-
-
 def _text(gold: Text, answer: Value) -> bool | None:
     if isinstance(answer, Named):
         answer = answer.value
     if isinstance(answer, Text):
         return canonical_words(gold.words) == canonical_words(answer.words)
     if isinstance(answer, Group) and not answer.items:
-        return canonical_words(gold.words) == "no solution"
+        return canonical_words(gold.words) == canonical_words("no solution")
     return False
-
-
-def canonical_words(words: str) -> str:
-    """Words without articles, spaces and spelling variants."""
-    words = words.strip(" .,;:!?()")
-    for article in ("the ", "a ", "an ", "it is ", "there is ", "there are "):
-        words = words.removeprefix(article)
-    words = _SYNONYMS.get(words, words)
-    return "".join(c for c in words if c.isalnum() or c in "+-<>=*/^")
-
-
-def letter(words: str, gold: str) -> bool:
-    """Whether the words choose the option with this letter, and only that one: "(B)", "B. 5"."""
-    match = _LETTER.match(words[:300].strip())
-    if match is None or match.group(2).upper() != gold.upper():
-        return False
-    rest = match.group(3).lower()
-    return not re.search(r"\b(?:or|and|not|maybe)\b|或|\([a-z]\)", rest)
 
 
 def _dots(gold: Dots, answer: Value) -> bool | None:

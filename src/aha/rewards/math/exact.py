@@ -191,7 +191,13 @@ def _fact(node: Node, values) -> Fraction | None:
 
 def _binom(node: Node, values) -> Fraction | None:
     parts = _all(node[1:], values)
-    if parts is None or parts[0].denominator != 1 or parts[1].denominator != 1 or parts[0] < 0 or parts[1] < 0:
+    if (
+        parts is None
+        or parts[0].denominator != 1
+        or parts[1].denominator != 1
+        or parts[0] < 0
+        or parts[1] < 0
+    ):
         return None
     n, k = int(parts[0]), int(parts[1])
     if min(k, n - k) * n.bit_length() > MOST_BITS:

@@ -11,8 +11,32 @@ from aha.rewards.math.values import Node, num
 DEEPEST = 40  # nested brackets; our stack must hold whatever a model writes
 
 _ATOM_OPS = frozenset(
-    "( [ { lset | frac sqrt binom overline hat vec tilde dot ddot lfloor lceil inf angle triangle sum prod int "
-    "lim langle".split()
+    [
+        "(",
+        "[",
+        "{",
+        "lset",
+        "|",
+        "frac",
+        "sqrt",
+        "binom",
+        "overline",
+        "hat",
+        "vec",
+        "tilde",
+        "dot",
+        "ddot",
+        "lfloor",
+        "lceil",
+        "inf",
+        "angle",
+        "triangle",
+        "sum",
+        "prod",
+        "int",
+        "lim",
+        "langle",
+    ]
 )
 _DECORATIONS = frozenset(("overline", "hat", "vec", "tilde", "dot", "ddot"))
 _CLOSING = {"(": ")", "[": "]", "{": "}", "lset": "rset", "|": "|", "lfloor": "rfloor", "lceil": "rceil"}

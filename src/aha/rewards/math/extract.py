@@ -17,8 +17,20 @@ _CONNECTIVE = re.compile(
     r"the|answer|is|又|和|或|以及|与|[\s$,;.、，；{}()&\\]"
 )
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,15} [A-Za-z$]|[A-Za-z] : ")
+_PRICE = re.compile(r"^[\d.,]+ (?:so|and|for|plus|each|is|per|to|on|an?)\b|–")
+_FINAL_LINE = re.compile(r"[A-Za-z]{0,12}:? ?-?\$?\d[\d,.]*$")
 _LONGEST_CONNECTIVE = 80
-_PHRASES = ("the answer is", "answer is", "final answer:", "answer:", "答案是", "答案为", "答案：", "答案:", "####")
+_PHRASES = (
+    "the answer is",
+    "answer is",
+    "final answer:",
+    "answer:",
+    "答案是",
+    "答案为",
+    "答案：",
+    "答案:",
+    "####",
+)
 _NUMBER = re.compile(r"-?\$?\d+(?:,\d\d\d)*(?:\.\d+)?(?:/\d+)?%?")
 
 
@@ -211,6 +223,8 @@ def _bare(text: str) -> str | None:
 
 
 def _last_formula(text: str) -> str | None:
+    if _FINAL_LINE.match(text.rstrip().rsplit("\n", 1)[-1][-200:]):
+        return None  # "A: 42" on a line of its own: the last number, not the last formula
     best: tuple[int, str] | None = None
     text = text.replace("$$", "$")
     for opening, closing in (("\\[", "\\]"), ("\\(", "\\)")):
@@ -220,12 +234,20 @@ def _last_formula(text: str) -> str | None:
             best = (end, text[start + 2 : end])
     pieces = text.split("$")
     for index in range(len(pieces) - 2, 0, -1):
-        if pieces[index].strip() and index % 2 == 1:
+        if index % 2 == 1 and _is_formula(pieces[index]):
             end = sum(map(len, pieces[: index + 1])) + index
             if best is None or end > best[0]:
                 best = (end, pieces[index])
             break
     return best[1].strip() if best else None
+
+
+def _is_formula(text: str) -> bool:
+    """Whether what stands between two dollar signs is not just text between two prices."""
+    text = text.strip()
+    if not text or len(text) > 1000 or "<<" in text or "\n\n" in text or text[-1] in "=+-*/(":
+        return False
+    return (_PROSE.search(text) is None and _PRICE.search(text) is None) or "\\text" in text
 
 
 def _last_number(text: str) -> str | None:

@@ -363,7 +363,9 @@ _MP_NAMES = {
     "arccosh": "acosh",
     "arctanh": "atanh",
 }
-_FUNCTIONS = frozenset(("sin cos tan cot sec csc sinh cosh tanh coth sech csch exp " + " ".join(_MP_NAMES)).split())
+_FUNCTIONS = frozenset(
+    ("sin cos tan cot sec csc sinh cosh tanh coth sech csch exp " + " ".join(_MP_NAMES)).split()
+)
 _RULES = {
     "sym": _Evaluation.symbol,
     "add": _Evaluation.add,

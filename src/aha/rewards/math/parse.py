@@ -6,12 +6,11 @@ in the length times the depth, and the depth is bounded.
 
 from __future__ import annotations
 
-import re
-
-from aha.rewards.math import regions, units
+from aha.rewards.math import regions
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
-from aha.rewards.math.symbols import TEXT_COMMANDS
-from aha.rewards.math.tokens import Token, Unreadable, normalize, tokenize
+from aha.rewards.math.measures import measured, without_meridiem
+from aha.rewards.math.slices import OPENING, at_depth_zero, filled, halves, matches, spelling, split, trimmed
+from aha.rewards.math.tokens import Token, Unreadable, tokenize
 from aha.rewards.math.values import (
     Based,
     Dots,
@@ -25,18 +24,84 @@ from aha.rewards.math.values import (
     Scalar,
     Text,
     Value,
+    num,
 )
+from aha.rewards.math.words import words_of
 
-_OPEN = frozenset(("(", "[", "{", "lset", "langle"))
-_CLOSE = frozenset((")", "]", "}", "rset", "rangle"))
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
 _SEPARATORS = frozenset((",", ";", "or", "and"))
 _LEADING = frozenset(
-    "the a an answer final is are equals equal to approximately about roughly around approx exactly value so thus "
-    "therefore hence total result number of we get have it answers x 答案 答案是 答案为 为 是 等于 约 约为 大约".split()
+    [
+        "the",
+        "a",
+        "an",
+        "answer",
+        "final",
+        "is",
+        "are",
+        "equals",
+        "equal",
+        "to",
+        "approximately",
+        "about",
+        "roughly",
+        "around",
+        "approx",
+        "exactly",
+        "value",
+        "so",
+        "thus",
+        "therefore",
+        "hence",
+        "total",
+        "result",
+        "number",
+        "of",
+        "we",
+        "get",
+        "have",
+        "it",
+        "answers",
+        "x",
+        "答案",
+        "答案是",
+        "答案为",
+        "为",
+        "是",
+        "等于",
+        "约",
+        "约为",
+        "大约",
+    ]
 )
-_STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
-_EDGE = " .,;:!?()[]\"'。，"
+_NUMBER_WORDS = {
+    word: value
+    for value, word in enumerate(
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
+    )
+}
 
 
 def parse_value(text: str, plain: bool = False) -> Value:
@@ -49,25 +114,6 @@ def parse_value(text: str, plain: bool = False) -> Value:
     return _Reader(text).value(tokens, 0)
 
 
-def words_of(text: str) -> str:
-    """An answer's words in one spelling: no markup, no punctuation at its ends, one case."""
-    text = normalize(text)
-    kept: list[str] = []
-    end = 0
-    for match in _STRIPPED.finditer(text):
-        kept.append(text[end : match.start()])
-        command = match.group()
-        if command[0] != "\\":
-            kept.append(" ")
-        elif command[1:] not in TEXT_COMMANDS and command[1:].isalpha():
-            kept.append(f" {command} ")
-        else:
-            kept.append(" ")
-        end = match.end()
-    kept.append(text[end:])
-    return " ".join("".join(kept).split()).strip(_EDGE).casefold()
-
-
 class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
@@ -75,17 +121,20 @@ class _Reader:
     def value(self, tokens: list[Token], depth: int) -> Value:
         if depth > DEEPEST:
             raise Unreadable("nested too deeply")
-        tokens = _trimmed(tokens)
+        tokens = trimmed(tokens)
         if not tokens:
             raise Unreadable("nothing to read")
-        match = _matches(tokens)
-        pieces, joined = _split(tokens, match, _SEPARATORS)
+        french = self.french(tokens, depth)
+        if french is not None:
+            return french
+        match = matches(tokens)
+        pieces, joined = split(tokens, match, _SEPARATORS)
         if len(pieces) > 1 and not _is_function_list(pieces):
             return self.listed(pieces, joined, depth)
         return self.item(tokens, match, depth)
 
     def listed(self, pieces: list[list[Token]], joined: list[str], depth: int) -> Value:
-        pieces = [piece for piece in map(_trimmed, pieces) if piece]
+        pieces = [piece for piece in map(trimmed, pieces) if piece]
         if not pieces:
             raise Unreadable("a list of nothing")
         items = [self.value(piece, depth + 1) for piece in pieces]
@@ -101,7 +150,15 @@ class _Reader:
         return Group("list", tuple(items), joined_by_or="or" in joined)
 
     def item(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
-        for read in (self.bracketed, self.juxtaposed, self.matrix, self.related, self.union, self.ratio, self.based):
+        for read in (
+            self.bracketed,
+            self.juxtaposed,
+            self.matrix,
+            self.related,
+            self.union,
+            self.ratio,
+            self.based,
+        ):
             value = read(tokens, match, depth)
             if value is not None:
                 return value
@@ -115,22 +172,18 @@ class _Reader:
         first, last = tokens[0].text, tokens[-1].text
         if tokens[0].kind != "op":
             return None
-        if first == "]" and last in ("[", "]") and len(tokens) > 3:  # ]0, 1[ as the French write it
-            inner = _split(tokens[1:-1], _matches(tokens[1:-1]), {",", ";"})[0]
-            if len(inner) == 2:
-                return self.tuple(inner, "(" + (")" if last == "[" else "]"), depth)
-        if first not in _OPEN or match.get(0) != len(tokens) - 1:
+        if first not in OPENING or match.get(0) != len(tokens) - 1:
             return None
         inside = tokens[1:-1]
         if first == "lset":
             return self.set(inside, depth)
-        pieces = _split(inside, _matches(inside), {",", ";"})[0]
+        pieces = split(inside, matches(inside), {",", ";"})[0]
         if first == "{" and len(pieces) > 1:
-            return Group("list", tuple(self.value(p, depth + 1) for p in _filled(pieces)), "{}")
+            return Group("list", tuple(self.value(p, depth + 1) for p in filled(pieces)), "{}")
         if len(pieces) > 1:
             brackets = {"langle": "("}.get(first, first) + {"rangle": ")"}.get(last, last)
             return self.tuple(pieces, brackets, depth)
-        if not _trimmed(inside):
+        if not trimmed(inside):
             return Group("set", (), "{}") if first == "{" else None
         return self.value(inside, depth + 1)
 
@@ -148,23 +201,34 @@ class _Reader:
             index = match[index] + 1
         return Group("list", tuple(self.value(group, depth + 1) for group in groups))
 
+    def french(self, tokens: list[Token], depth: int) -> Value | None:
+        """``]0, 1[`` and ``[0, 1[``: open ends by brackets turned outwards."""
+        first, last = tokens[0].text, tokens[-1].text
+        if len(tokens) < 5 or (first, last) not in (("]", "["), ("]", "]"), ("[", "[")):
+            return None
+        inside = tokens[1:-1]
+        pieces = split(inside, matches(inside), {",", ";"})[0]
+        if len(pieces) != 2:
+            return None
+        return self.tuple(pieces, ("(" if first == "]" else "[") + (")" if last == "[" else "]"), depth)
+
     def tuple(self, pieces: list[list[Token]], brackets: str, depth: int) -> Value:
-        items = tuple(self.value(piece, depth + 1) for piece in _filled(pieces))
+        items = tuple(self.value(piece, depth + 1) for piece in filled(pieces))
         return regions.grid(items) or Group("tuple", items, brackets)
 
     def set(self, inside: list[Token], depth: int) -> Value:
-        if not _trimmed(inside):
+        if not trimmed(inside):
             return Group("set", (), "{}")
-        match = _matches(inside)
+        match = matches(inside)
         for bar in ("|", ":"):
-            at = next((i for i, t in _at_depth_zero(inside, match) if t.text == bar and t.kind == "op"), None)
+            at = next((i for i, t in at_depth_zero(inside, match) if t.text == bar and t.kind == "op"), None)
             if at is not None and 0 < at <= 8 and at < len(inside) - 1:
                 condition = self.value(inside[at + 1 :], depth + 1)
                 if isinstance(condition, Region):
                     return Region(condition.parts)
                 return Opaque(spelling(inside))
-        pieces = _split(inside, match, {",", ";"})[0]
-        return Group("set", tuple(self.value(piece, depth + 1) for piece in _filled(pieces)), "{}")
+        pieces = split(inside, match, {",", ";"})[0]
+        return Group("set", tuple(self.value(piece, depth + 1) for piece in filled(pieces)), "{}")
 
     def matrix(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         start = next((i for i, t in enumerate(tokens) if t.text.startswith("begin ")), None)
@@ -178,7 +242,7 @@ class _Reader:
             return Opaque(spelling(tokens))
         body = tokens[start + 1 : end]
         if kind == "array" and body and body[0].text == "{":
-            body = body[_matches(body)[0] + 1 :]
+            body = body[matches(body)[0] + 1 :]
         before = [t for t in tokens[:start] if t.text not in ("(", "[", "*")]
         after = [t for t in tokens[end + 1 :] if t.text not in (")", "]")]
         if after or kind in ("vmatrix", "Vmatrix") or (before and before[-1].text in ("|", "=")):
@@ -197,13 +261,13 @@ class _Reader:
     def related(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         if depth > 0 and len(tokens) < 3:
             return None
-        signs = {t.text for _, t in _at_depth_zero(tokens, match) if t.kind == "op"}
+        signs = {t.text for _, t in at_depth_zero(tokens, match) if t.kind == "op"}
         if "implies" in signs:
-            return self.value(_split(tokens, match, {"implies"})[0][-1], depth + 1)
+            return self.value(split(tokens, match, {"implies"})[0][-1], depth + 1)
         if "approx" in signs:
             return self.approximate(tokens, match, depth)
         if "in" in signs:
-            left, right = _halves(tokens, match, "in")
+            left, right = halves(tokens, match, "in")
             value = self.value(right, depth + 1)
             return regions.member(spelling(left), value)
         if "=" in signs and not signs & _ORDER:
@@ -217,7 +281,7 @@ class _Reader:
         return None
 
     def approximate(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
-        pieces = _filled(_split(tokens, match, {"approx"})[0])
+        pieces = filled(split(tokens, match, {"approx"})[0])
         values = [self.value(piece, depth + 1) for piece in pieces]
         if not values:
             raise Unreadable("nothing beside an approximation sign")
@@ -228,8 +292,8 @@ class _Reader:
         return Equation((values[0],), tuple(values[1:]))
 
     def equation(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
-        pieces = _split(tokens, match, {"="})[0]
-        if any(not _trimmed(piece) for piece in pieces):
+        pieces = split(tokens, match, {"="})[0]
+        if any(not trimmed(piece) for piece in pieces):
             raise Unreadable("nothing on one side of an equals sign")
         if len(pieces) > 60:
             raise Unreadable("too many equals signs")
@@ -240,20 +304,21 @@ class _Reader:
         first = self.value(pieces[0], depth + 1)
         if names is not None:
             return Named(names[0], Equation(values), names[1])
-        if len(values) == 1 and isinstance(values[0], Scalar) and values[0].expr[0] == "sym":
-            if isinstance(first, Scalar) and not regions.free_symbols(first.expr):
-                return Named(values[0].expr[1], first)  # "3 = x"
+        last = values[-1]
+        turned = len(values) == 1 and isinstance(last, Scalar) and last.expr[0] == "sym"
+        if turned and isinstance(first, Scalar) and not regions.free_symbols(first.expr):
+            return Named(last.expr[1], first)  # "3 = x"
         return Equation((first, *values))
 
     def names(self, tokens: list[Token], depth: int) -> tuple[str, str] | None:
         """The name on the left of an equation, with the parameter of ``f(x)``; None if it is more."""
-        tokens = _trimmed(tokens)
+        tokens = trimmed(tokens)
         if any(t.kind == "word" for t in tokens) and not any(t.text in "+-*/^<>" for t in tokens):
             return "text " + spelling(tokens), ""
         if tokens and tokens[0].kind == "id":
             end = 1
             if len(tokens) > 2 and tokens[1].text == "_":
-                end = (_matches(tokens).get(2, 2)) + 1
+                end = (matches(tokens).get(2, 2)) + 1
             while end < len(tokens) and tokens[end].text == "'":
                 end += 1
             rest = tokens[end:]
@@ -262,13 +327,13 @@ class _Reader:
                 return name, ""
             if len(rest) == 3 and rest[0].text == "(" and rest[1].kind == "id":
                 return name, rest[1].text
-            if rest[0].text == "(" and _matches(rest).get(0) == len(rest) - 1 and rest[1].kind == "num":
+            if rest[0].text == "(" and matches(rest).get(0) == len(rest) - 1 and rest[1].kind == "num":
                 return name + spelling(rest), ""
             if all(t.kind == "id" and t.text.isupper() for t in tokens):
                 return spelling(tokens), ""  # AB, ABC: names of segments and areas
         if tokens and tokens[0].text == "(":
             inside = tokens[1:-1]
-            pieces = _split(inside, _matches(inside), {","})[0]
+            pieces = split(inside, matches(inside), {","})[0]
             if len(pieces) > 1 and all(p and p[0].kind == "id" for p in pieces):
                 return "(" + ",".join(spelling(p) for p in pieces) + ")", ""
         if tokens and tokens[0].text in ("angle", "triangle"):
@@ -276,41 +341,45 @@ class _Reader:
         return None
 
     def inequality(self, tokens: list[Token], match: dict[int, int]) -> Value:
-        pieces, signs = _split(tokens, match, _ORDER | {"="})
+        pieces, signs = split(tokens, match, _ORDER | {"="})
         if len(pieces) > 20:
             raise Unreadable("too many relations")
         try:
-            members = tuple(parse_expression(_trimmed(piece)) for piece in pieces)
+            members = tuple(parse_expression(trimmed(piece)) for piece in pieces)
         except Unknown:
             return Opaque(spelling(tokens))
         return regions.solve(members, tuple(signs))
 
     def union(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
-        signs = {t.text for _, t in _at_depth_zero(tokens, match) if t.kind == "op"}
+        signs = {t.text for _, t in at_depth_zero(tokens, match) if t.kind == "op"}
         if "cap" in signs:
             return Opaque(spelling(tokens))
         if "cup" in signs:
-            pieces = _filled(_split(tokens, match, {"cup"})[0])
-            return regions.union([self.value(piece, depth + 1) for piece in pieces]) or Opaque(spelling(tokens))
+            pieces = filled(split(tokens, match, {"cup"})[0])
+            return regions.union([self.value(piece, depth + 1) for piece in pieces]) or Opaque(
+                spelling(tokens)
+            )
         if "setminus" in signs:
-            left, right = _halves(tokens, match, "setminus")
+            left, right = halves(tokens, match, "setminus")
             if spelling(left) == "R":
                 return regions.without(self.value(right, depth + 1)) or Opaque(spelling(tokens))
             return Opaque(spelling(tokens))
         return Group("set", (), "{}") if [t.text for t in tokens] == ["empty"] else None
 
     def ratio(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
-        pieces = _split(tokens, match, {":"})[0]
+        pieces = split(tokens, match, {":"})[0]
         if len(pieces) < 2:
             return None
-        if len(pieces) == 2 and len(_trimmed(pieces[0])) == 1 and pieces[0][0].kind == "word":
+        if len(pieces) == 2 and len(trimmed(pieces[0])) == 1 and pieces[0][0].kind == "word":
             return self.value(pieces[1], depth + 1)  # "Answer: 5"
-        pieces[-1], meridiem = _without_meridiem(pieces[-1])
+        pieces[-1], meridiem = without_meridiem(pieces[-1])
         try:
-            parts = tuple(parse_expression(_trimmed(piece)) for piece in pieces)
+            parts = tuple(parse_expression(trimmed(piece)) for piece in pieces)
         except Unknown:
             return Opaque(spelling(tokens))
-        return Ratio(parts, ":".join(spelling([t for t in p if t.text not in "{}"]) for p in pieces), meridiem)
+        return Ratio(
+            parts, ":".join(spelling([t for t in p if t.text not in "{}"]) for p in pieces), meridiem
+        )
 
     def based(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         at = next((i for i, t in enumerate(tokens) if t.text == "_"), None)
@@ -338,9 +407,12 @@ class _Reader:
         if 0 < len(pm) <= 2:
             return self.both_signs(whole, depth)
         if _is_word(whole):
+            number = _NUMBER_WORDS.get(spelling(whole).casefold())
+            if number is not None:
+                return Scalar(num(number))
             return Text(words_of(self.text) if depth == 0 else spelling(whole).casefold())
         try:
-            return _measured(whole)
+            return measured(whole)
         except Unknown:
             pass
         if any(t.kind == "word" for t in whole) or not any(t.kind == "op" for t in whole):
@@ -351,72 +423,6 @@ class _Reader:
         first = [t._replace(text={"pm": "+", "mp": "-"}.get(t.text, t.text)) for t in tokens]
         second = [t._replace(text={"pm": "-", "mp": "+"}.get(t.text, t.text)) for t in tokens]
         return Group("list", (self.value(first, depth + 1), self.value(second, depth + 1)))
-
-
-def _measured(tokens: list[Token]) -> Scalar:
-    """An expression with whatever unit, percent sign or annotation stands before and behind it."""
-    percent = False
-    unit: units.Unit | None = None
-    if tokens[0].text in ("dollar", "yuan", "euro", "pound") and len(tokens) > 1:
-        found = units.from_words([tokens[0]])
-        unit = found if isinstance(found, units.Unit) else None
-        tokens = tokens[1:]
-    elif tokens[0].text == "-" and len(tokens) > 2 and tokens[1].text == "dollar":
-        tokens = [tokens[0], *tokens[2:]]
-    end = _unit_start(tokens)
-    if end < len(tokens):
-        found = units.from_words(tokens[end:])
-        if found is False:
-            raise Unknown("words that are no unit")
-        if isinstance(found, units.Unit):
-            unit = found
-        tokens = _trimmed(tokens[:end])
-    tokens, degree = _without_degree(tokens)
-    if degree:
-        unit = unit or units.Unit(units.DEGREE)
-    while len(tokens) > 1 and tokens[-1].text == "'" and tokens[0].kind == "num" and tokens[-2].kind != "id":
-        tokens = tokens[:-1]  # minutes of arc, or feet
-    if tokens and tokens[-1].text == "%":
-        percent, tokens = True, tokens[:-1]
-    if not tokens:
-        raise Unknown("no number")
-    return Scalar(parse_expression(tokens), unit, percent)
-
-
-def _without_meridiem(tokens: list[Token]) -> tuple[list[Token], str]:
-    """ "58 a.m." as (58, "am")."""
-    for index, token in enumerate(tokens):
-        if index and token.kind in ("word", "id"):
-            word = "".join(t.text for t in tokens[index:] if t.text not in ".()").lower()
-            if word in ("am", "pm"):
-                return [t for t in tokens[:index] if t.text not in "()"], word
-            return tokens, ""
-    return tokens, ""
-
-
-def _unit_start(tokens: list[Token]) -> int:
-    """Where the words at the end begin, or the end."""
-    for index, token in enumerate(tokens):
-        if token.kind == "word" and index > 0:
-            if tokens[index - 1].text in ("_", "{", "overline", "hat", "vec"):
-                return len(tokens)
-            return index
-        if token.text in ("dollar", "yuan", "euro", "pound") and index > 0:
-            return index
-        if token.text == "pmod":
-            return len(tokens)
-    return len(tokens)
-
-
-def _without_degree(tokens: list[Token]) -> tuple[list[Token], bool]:
-    texts = [t.text for t in tokens[-5:]]
-    for ending in (["^", "{", "circ", "}"], ["^", "circ"], ["degree"], ["circ"]):
-        if len(tokens) > len(ending) and texts[-len(ending) :] == ending:
-            return tokens[: -len(ending)], True
-        with_scale = [*ending, "C"]
-        if len(tokens) > len(with_scale) and texts[-len(with_scale) :] == with_scale:
-            return tokens[: -len(with_scale)], True
-    return tokens, False
 
 
 def _without_lead(tokens: list[Token]) -> list[Token]:
@@ -437,88 +443,17 @@ def _is_word(tokens: list[Token]) -> bool:
     return (len(run) >= 3 and run.isupper()) or (len(run) >= 4 and run.isalpha() and run[1:].islower())
 
 
-def _trimmed(tokens: list[Token]) -> list[Token]:
-    """Without the punctuation and the empty groups at both ends."""
-    start, end = 0, len(tokens)
-    while end > start and tokens[end - 1].kind == "op" and tokens[end - 1].text in (".", ",", ";", "newline", ":", "*"):
-        end -= 1
-    while start < end and tokens[start].kind == "op" and tokens[start].text in (".", ",", ";", ":", "newline"):
-        start += 1
-    return tokens[start:end]
-
-
-def _filled(pieces: list[list[Token]]) -> list[list[Token]]:
-    return [piece for piece in pieces if _trimmed(piece)]
-
-
-def spelling(tokens: list[Token], between: str = "") -> str:
-    """The tokens in one spelling, for comparison by text."""
-    return between.join(t.text for t in tokens)
-
-
-def _matches(tokens: list[Token]) -> dict[int, int]:
-    """Where each opening bracket closes. Raises Unreadable when braces do not balance."""
-    found: dict[int, int] = {}
-    stack: list[int] = []
-    for index, token in enumerate(tokens):
-        if token.kind != "op":
-            continue
-        if token.text in _OPEN:
-            stack.append(index)
-        elif token.text in _CLOSE and stack:
-            opened = tokens[stack[-1]].text
-            if (token.text == "}") == (opened == "{"):
-                found[stack.pop()] = index
-        elif token.text == "}":
-            raise Unreadable("an unbalanced brace")
-    if any(tokens[index].text == "{" for index in stack):
-        raise Unreadable("an unbalanced brace")
-    return found
-
-
-def _at_depth_zero(tokens: list[Token], match: dict[int, int]):
-    """(index, token) of everything outside all brackets, matrices and absolute values' insides."""
-    index = environment = 0
-    while index < len(tokens):
-        token = tokens[index]
-        if token.text.startswith("begin ") or token.text.startswith("end "):
-            environment += 1 if token.text.startswith("begin ") else -1
-        elif index in match:
-            index = match[index]
-        elif environment == 0:
-            yield index, token
-        index += 1
-
-
-def _split(tokens: list[Token], match: dict[int, int], separators) -> tuple[list[list[Token]], list[str]]:
-    pieces: list[list[Token]] = []
-    found: list[str] = []
-    start = 0
-    for index, token in _at_depth_zero(tokens, match):
-        if token.kind == "op" and token.text in separators:
-            pieces.append(tokens[start:index])
-            found.append(token.text)
-            start = index + 1
-    pieces.append(tokens[start:])
-    return pieces, found
-
-
-def _halves(tokens: list[Token], match: dict[int, int], sign: str) -> tuple[list[Token], list[Token]]:
-    at = next(i for i, t in _at_depth_zero(tokens, match) if t.text == sign)
-    return tokens[:at], tokens[at + 1 :]
-
-
 def _is_function_list(pieces: list[list[Token]]) -> bool:
-    return not any(_trimmed(piece) for piece in pieces)
+    return not any(trimmed(piece) for piece in pieces)
 
 
 def _rows(body: list[Token]) -> tuple[tuple[tuple, ...], ...]:
-    match = _matches(body)
-    rows = [row for row in _split(body, match, {"newline"})[0] if _trimmed(row)]
+    match = matches(body)
+    rows = [row for row in split(body, match, {"newline"})[0] if trimmed(row)]
     if not rows:
         raise Unreadable("an empty matrix")
     return tuple(
-        tuple(parse_expression(_trimmed(cell)) for cell in _split(row, _matches(row), {"&"})[0]) for row in rows
+        tuple(parse_expression(trimmed(cell)) for cell in split(row, matches(row), {"&"})[0]) for row in rows
     )
 
 

@@ -35,7 +35,12 @@ def of(value: Value) -> Region | None:
         return value.value
     if isinstance(value, Scalar) and value.expr == ("sym", "R"):
         return REALS
-    if isinstance(value, Group) and value.kind == "tuple" and len(value.items) == 2 and len(value.brackets) == 2:
+    if (
+        isinstance(value, Group)
+        and value.kind == "tuple"
+        and len(value.items) == 2
+        and len(value.brackets) == 2
+    ):
         ends = [item.expr for item in value.items if isinstance(item, Scalar) and item.unit is None]
         if len(ends) == 2:
             low, high = ends
@@ -228,7 +233,11 @@ def normal(region: Region) -> Region:
                 closed = part.closed_high if high > last_high else last.closed_high
                 closed = closed or (high == last_high and part.closed_high)
                 end = part.high if high > last_high else last.high
-                joined[-1] = (joined[-1][0], max(high, last_high), Interval(last.low, end, last.closed_low, closed))
+                joined[-1] = (
+                    joined[-1][0],
+                    max(high, last_high),
+                    Interval(last.low, end, last.closed_low, closed),
+                )
                 continue
         joined.append((low, high, part))
     return Region(tuple(part for _, _, part in joined), region.variable)
@@ -256,8 +265,6 @@ def _same_end(x: Node, y: Node) -> bool | None:
     if x in ends or y in ends:
         return x == y
     return same(x, y)
-
-
 
 
 def grid(items: tuple[Value, ...]) -> Matrix | None:

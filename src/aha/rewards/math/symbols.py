@@ -26,15 +26,89 @@ UNICODE = {
 }  # fmt: skip
 
 IGNORED = frozenset(
-    "left right bigl bigr Bigl Bigr biggl biggr Biggl Biggr big Big bigg Bigg middle displaystyle textstyle "
-    "scriptstyle quad qquad limits nolimits thinspace hfill hfil nonumber mathstrut strut allowbreak "
-    "bf rm it cal tt sf normalsize large Large small protect noindent newline par null boxed fbox "
-    "( ) [ ] square".split()
+    [
+        "left",
+        "right",
+        "bigl",
+        "bigr",
+        "Bigl",
+        "Bigr",
+        "biggl",
+        "biggr",
+        "Biggl",
+        "Biggr",
+        "big",
+        "Big",
+        "bigg",
+        "Bigg",
+        "middle",
+        "displaystyle",
+        "textstyle",
+        "scriptstyle",
+        "quad",
+        "qquad",
+        "limits",
+        "nolimits",
+        "thinspace",
+        "hfill",
+        "hfil",
+        "nonumber",
+        "mathstrut",
+        "strut",
+        "allowbreak",
+        "bf",
+        "rm",
+        "it",
+        "cal",
+        "tt",
+        "sf",
+        "normalsize",
+        "large",
+        "Large",
+        "small",
+        "protect",
+        "noindent",
+        "newline",
+        "par",
+        "null",
+        "boxed",
+        "fbox",
+        "(",
+        ")",
+        "[",
+        "]",
+        "square",
+    ]
 )
-IGNORED_WITH_ARGUMENT = frozenset("hspace vspace label tag phantom vphantom hphantom color ref".split())
+IGNORED_WITH_ARGUMENT = frozenset(
+    ["hspace", "vspace", "label", "tag", "phantom", "vphantom", "hphantom", "color", "ref"]
+)
 TEXT_COMMANDS = frozenset(
-    "text textbf textit textrm texttt textsf textup mathrm mathbf mathit mathsf mathtt mathbb mathcal "
-    "mathscr mbox hbox operatorname emph underline boldsymbol bm textnormal".split()
+    [
+        "text",
+        "textbf",
+        "textit",
+        "textrm",
+        "texttt",
+        "textsf",
+        "textup",
+        "mathrm",
+        "mathbf",
+        "mathit",
+        "mathsf",
+        "mathtt",
+        "mathbb",
+        "mathcal",
+        "mathscr",
+        "mbox",
+        "hbox",
+        "operatorname",
+        "emph",
+        "underline",
+        "boldsymbol",
+        "bm",
+        "textnormal",
+    ]
 )
 
 COMMANDS = {
@@ -59,23 +133,66 @@ COMMANDS = {
     "mod": "mod", "sim": "sim", "colonequals": "=", "land&": "and",
 }  # fmt: skip
 
-FUNCTIONS = {name: name for name in (
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch "
-    "ln log lg exp max min gcd lcm det deg dim ker arg Re Im sgn"
-).split()} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",
+FUNCTIONS = {name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "log", "lg", "exp", "max", "min", "gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn"]} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",
               "cosec": "csc", "sqrt": "sqrt", "abs": "abs", "floor": "floor", "ceil": "ceil"}  # fmt: skip
 UNEVALUATED = frozenset(("gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn", "max", "min"))
 
 GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho "
-    "varrho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
-    "Omega ell hbar odot oplus nabla partial aleph".split()
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "pi",
+        "rho",
+        "varrho",
+        "sigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Pi",
+        "Sigma",
+        "Upsilon",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+        "hbar",
+        "odot",
+        "oplus",
+        "nabla",
+        "partial",
+        "aleph",
+    ]
 )
 
 WORDS = {"infty": "inf", "infinity": "inf", "inf": "inf", "percent": "%", "pct": "%", "percentage": "%",
          "plus": "+", "minus": "-", "leq": "<=", "geq": ">=", "cup": "cup"}  # fmt: skip
 
-PROSE = frozenset("the answer final equals approximately about roughly therefore value solution".split())
+PROSE = frozenset(
+    "the answer final equals approximately about roughly therefore value solution".split()  # noqa: SIM905
+)
 
 _UNIT_LIST = """
 mm cm dm km inch inches ft feet foot yd yard yards mile miles mi meter meters metre metres centimeter

@@ -75,7 +75,9 @@ def normalize(text: str) -> str:
     if "\\\\" in text and (r"\begin" not in text or r"\\begin" in text):
         text = text.replace("\\\\", "\\")  # a line break has no meaning outside a matrix: escaped twice
     if "\f" in text or "\t" in text or "\b" in text:  # "\frac" and "\text" read as JSON or Python escapes
-        text = text.replace("\\\f", "\\f").replace("\f", "\\f").replace("\text", "\\text").replace("\b", "\\b")
+        text = (
+            text.replace("\\\f", "\\f").replace("\f", "\\f").replace("\text", "\\text").replace("\b", "\\b")
+        )
     return text
 
 
@@ -268,6 +270,11 @@ class _Scanner:
             self._letters(name[4:])
         elif name.startswith("boxed"):
             pass
+        elif any(name[:length] in GREEK for length in (len(name) - 1, len(name) - 2)):
+            # "\\pit" for "\\pi t": a text whose spaces were lost
+            length = next(n for n in (len(name) - 1, len(name) - 2) if name[:n] in GREEK)
+            self.out.append(Token("id", name[:length]))
+            self._letters(name[length:])
         else:
             self.op("\\" + name)
 
@@ -327,11 +334,14 @@ class _Scanner:
             self.out.append(Token("func", FUNCTIONS[run]))
         elif run in GREEK:
             self.out.append(Token("id", run))
-        elif lowered in PROSE or (run == "is" and self.out and self.out[-1].kind == "word"):
-            self.out.append(Token("word", run))
-        elif self._words or run in UNIT_WORDS or lowered in UNIT_WORDS:
-            self.out.append(Token("word", run))
-        elif _TITLE.match(run):
+        elif (
+            lowered in PROSE
+            or (run == "is" and self.out and self.out[-1].kind == "word")
+            or self._words
+            or run in UNIT_WORDS
+            or lowered in UNIT_WORDS
+            or _TITLE.match(run)
+        ):
             self.out.append(Token("word", run))
         elif run.startswith("or") and run[2:3].isupper():
             self.op("or")

@@ -90,16 +90,68 @@ RADIAN: Dimension = (("radian", Fraction(1)),)
 # Letters that are units when the gold answer is a plain number ("5m"), and variables otherwise.
 SINGLE_LETTERS = frozenset("msghLJNVW")
 _GENERIC = frozenset(
-    ("unit", "units", "单位", "个单位", "a", "an", "the", "of", "total", "in", "approximately", "about", "each", "exactly")
+    (
+        "unit",
+        "units",
+        "单位",
+        "个单位",
+        "a",
+        "an",
+        "the",
+        "of",
+        "total",
+        "in",
+        "approximately",
+        "about",
+        "each",
+        "exactly",
+    )
 )
 # Words that change what the number means; with any of them the text is no mere annotation.
 _MEANINGFUL = frozenset(
-    "or and more less fewer at least most not than to except maybe possibly if when for between from no never "
-    "greater above below over under until unless either neither nor plus minus times but otherwise only".split()
+    [
+        "or",
+        "and",
+        "more",
+        "less",
+        "fewer",
+        "at",
+        "least",
+        "most",
+        "not",
+        "than",
+        "to",
+        "except",
+        "maybe",
+        "possibly",
+        "if",
+        "when",
+        "for",
+        "between",
+        "from",
+        "no",
+        "never",
+        "greater",
+        "above",
+        "below",
+        "over",
+        "under",
+        "until",
+        "unless",
+        "either",
+        "neither",
+        "nor",
+        "plus",
+        "minus",
+        "times",
+        "but",
+        "otherwise",
+        "only",
+    ]
 )
 
 
-def from_words(tokens: list[Token]) -> Unit | None | bool:
+def from_words(tokens: list[Token]) -> Unit | bool | None:
     """The unit a run of tokens spells: a Unit, None for words without dimension of interest ("units"),
     or False when it is no unit at all."""
     dimension: dict[str, Fraction] = {}
@@ -112,7 +164,7 @@ def from_words(tokens: list[Token]) -> Unit | None | bool:
         token = tokens[index]
         name = token.text
         index += 1
-        if token.kind == "op" and name in "/*.,(){}" or token.kind == "op" and name == "~":
+        if (token.kind == "op" and name in "/*.,(){}") or (token.kind == "op" and name == "~"):
             sign = -1 if name == "/" else sign
             continue
         if name in ("per", "每"):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from aha.rewards.math import compare, numeric, tokens, workers
-from aha.rewards.math.exact import Undefined, free_symbols, has, rational
+from aha.rewards.math.exact import free_symbols, has, rational
 from aha.rewards.math.expressions import Unknown
 from aha.rewards.math.extract import DEFAULT, Extraction, Found, boxes, extract
-from aha.rewards.math.parse import parse_value, words_of
+from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
 from aha.rewards.math.values import STATED, Equation, Group, Named, Node, Opaque, Scalar, Text, Value
+from aha.rewards.math.words import letter, words_of
 from aha.types import AhaError, Outcome, Verdict
 
 _CORRECT = Verdict(Outcome.CORRECT)
@@ -209,7 +209,12 @@ def _with_italic_unit(gold: Value, answer: Value) -> Value | None:
         answer = answer.value
     if isinstance(gold, Named):
         gold = gold.value
-    if not isinstance(gold, Scalar) or not isinstance(answer, Scalar) or free_symbols(gold.expr) or answer.unit:
+    if (
+        not isinstance(gold, Scalar)
+        or not isinstance(answer, Scalar)
+        or free_symbols(gold.expr)
+        or answer.unit
+    ):
         return None
     expr = answer.expr
     if expr[0] != "mul" or len(expr) < 3 or free_symbols(("mul", *expr[1:-1])):
@@ -220,7 +225,9 @@ def _with_italic_unit(gold: Value, answer: Value) -> Value | None:
     if last[0] != "sym" or last[1] not in SINGLE_LETTERS:
         return None
     base, factor = TABLE[last[1]]
-    dimension = tuple(sorted((name, rational(("num", 1)) * exponent * power) for name, exponent in base.items()))  # type: ignore[operator]
+    dimension = tuple(
+        sorted((name, rational(("num", 1)) * exponent * power) for name, exponent in base.items())
+    )  # type: ignore[operator]
     number: Node = expr[1] if len(expr) == 3 else ("mul", *expr[1:-1])
     return Scalar(number, Unit(dimension, factor**power))
 
@@ -239,7 +246,7 @@ def _compare_letter(gold: Gold, answer: str) -> Verdict | None:
         return _CORRECT
     if spelled != spelled.lower() or "(" in answer or "text" in answer:
         marked = " ".join(_visible(answer).split())
-        if compare.letter(marked, gold.letter):
+        if letter(marked, gold.letter):
             return _CORRECT
     if len(plain) == 1 and plain.isalpha() and plain != gold.letter.lower():
         return Verdict(Outcome.WRONG, f"option {plain}, not {gold.letter}")
@@ -261,6 +268,8 @@ def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Ve
         return Verdict(Outcome.WRONG, "the answer is words")
     if _only_restates(gold.value, value):
         return Verdict(Outcome.WRONG, "the answer restates the problem")
+    if gold.letter:
+        return Verdict(Outcome.WRONG, f"no option, where {gold.letter} was wanted")
     if isinstance(value, Opaque) and workers.is_program(answer):
         return Verdict(Outcome.WRONG, "the answer is no mathematics")
     if not (isinstance(value, Opaque) or isinstance(gold.value, Opaque) or _states(gold.value)):
@@ -272,14 +281,16 @@ def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Ve
 
 
 def _only_restates(gold: Value, answer: Value) -> bool:
-    if isinstance(gold, Opaque) or isinstance(answer, Opaque) and not isinstance(gold, Scalar):
+    if isinstance(gold, Opaque) or _states(gold):
         return False
-    return _states(answer) and not _states(gold)
+    if isinstance(answer, Opaque) and (not isinstance(gold, Scalar) or free_symbols(gold.expr)):
+        return False
+    return _states(answer)
 
 
 def _states(value: Value) -> bool:
     if isinstance(value, Opaque):
-        return any(word in value.spelled for word in ("sum", "prod", "int", "lim", "gcd", "\\"))
+        return any(word in value.spelled for word in ("sum", "prod", "int", "lim", "gcd", "matrix", "\\"))
     if isinstance(value, Scalar):
         return has(value.expr, STATED)
     if isinstance(value, Named):
@@ -338,7 +349,12 @@ def _is_letters(text: str) -> bool:
 
 
 def _is_garbage(cause: Unreadable) -> bool:
-    return "unbalanced" in str(cause) or "digits" in str(cause) or "nothing" in str(cause) or "tokens" in str(cause)
+    return (
+        "unbalanced" in str(cause)
+        or "digits" in str(cause)
+        or "nothing" in str(cause)
+        or "tokens" in str(cause)
+    )
 
 
 def _difference(gold: Gold, value: Value) -> str:

@@ -33,7 +33,23 @@ _SAFE = re.compile(r"[A-Za-z0-9\\{}()\[\]^_+*/=<>.,:;!|&%$'~\s-]*\Z")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _PROGRAM = re.compile(r"(?<![A-Za-z\\])[A-Za-z_]{4,}\s*[(:]|'\s*[A-Za-z/]|__|[\"`#@;]|\[[^\]]{0,40}\bfor\b")
 _LONG_RUN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{13}|[0-9]{41}|__")
-_MORE_COMMANDS = frozenset("begin end partial nabla oint cases aligned operatorname det tan cdotp Vert mathop".split())
+_MORE_COMMANDS = frozenset(
+    [
+        "begin",
+        "end",
+        "partial",
+        "nabla",
+        "oint",
+        "cases",
+        "aligned",
+        "operatorname",
+        "det",
+        "tan",
+        "cdotp",
+        "Vert",
+        "mathop",
+    ]
+)
 
 
 def is_program(text: str) -> bool:
@@ -68,7 +84,9 @@ class Pool:
         self, workers: int | None = None, memory_mb: int = 1024, seconds: float = GRADE_SECONDS
     ) -> None:
         if seconds + 0.1 > HARD_SECONDS:
-            raise ValueError(f"seconds must be at most {HARD_SECONDS - 0.1}: the hard limit is {HARD_SECONDS} s")
+            raise ValueError(
+                f"seconds must be at most {HARD_SECONDS - 0.1}: the hard limit is {HARD_SECONDS} s"
+            )
         self.workers = workers or min(4, os.cpu_count() or 1)
         self.memory_mb = memory_mb
         self.seconds = seconds
@@ -134,7 +152,9 @@ class _Nursery:
             process.stdin.flush()
         except OSError:
             self.stop()
-            raise _Failed("the worker process had died; this grade is lost, the next starts a new one") from None
+            raise _Failed(
+                "the worker process had died; this grade is lost, the next starts a new one"
+            ) from None
         return self._reply(deadline, "no verdict within the time limit; the worker was killed")
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -144,10 +164,16 @@ class _Nursery:
         here = Path(__file__).resolve()
         command = [sys.executable, "-I", str(here.with_name("worker.py")), str(here.parents[3])]
         command += [str(self.memory_mb), str(self.seconds)]
-        environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
+        environment = {
+            name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ
+        }
         try:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
             )
         except OSError as cause:
             raise _Failed(f"no worker process could be started: {cause}") from None

@@ -1,0 +1,89 @@
+"""The command line, thin: each command is a module that is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from aha import __version__
+from aha.types import AhaError
+
+COMMANDS: dict[str, str] = {
+    "zero": "R1-Zero from a base model: watch it learn to think (start here)",
+    "run": "run any recipe; continues where it was interrupted",
+    "eval": "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals",
+    "chat": "talk to a model; its thinking is dimmed",
+    "report": "write a run's report.html again, and say where it is",
+    "list": "what there is: recipes, tasks, rewards, algorithms, models, runs",
+    "grade": "grade a file of answers with the math verifier",
+    "bench": "measure this machine against peers",
+}
+EPILOG = """\
+first steps:
+  aha zero                          train the embedded base by pure reinforcement learning (minutes, no GPU)
+  aha chat runs/zero/rl/final       talk to what came out
+  aha eval tiny --task countdown    the base it came from
+  aha zero --model Qwen/Qwen2.5-0.5B --task gsm8k      the same on a real model
+
+Settings are stage.field=value, for example: aha zero rl.lr=1e-4 rl.steps=50
+--debug shows tracebacks.
+"""
+
+
+def parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; only the arguments of ``command`` are filled in, so that starting stays fast."""
+    top = argparse.ArgumentParser(
+        prog="aha",
+        description="From a base language model to a reasoning model, the way DeepSeek-R1 was trained.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"aha {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        if name == command:
+            module = import_module(f"aha.commands.{name}")
+            sub.description = (module.__doc__ or summary).strip()
+            module.add_arguments(sub)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 an error was explained, 2 usage, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in argv if not word.startswith("-")), None)
+    top = parser(command)
+    if command is not None and command not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        print(f"aha: no command '{command}'.{hint} See: aha --help", file=sys.stderr)
+        return 2
+    args = top.parse_args(argv)
+    if args.command is None:
+        top.print_help()
+        return 0
+    debug = args.debug or bool(os.environ.get("AHA_DEBUG"))
+    try:
+        return int(import_module(f"aha.commands.{args.command}").run(args) or 0)
+    except AhaError as error:
+        if debug:
+            raise
+        print(f"aha: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. Give the same command again to continue.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Evaluate a model on a task as the R1 paper does: pass@1 as the mean over k samples, majority vote (cons@k),
+pass@k, format, length, truncation, reflective words, with intervals over problems."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from aha.commands.run import add_machine_arguments
+
+HELP = "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, task, and how to sample."""
+    parser.add_argument("model", help="tiny, a checkpoint folder, or a hub name")
+    parser.add_argument("--task", default="countdown", help="what to ask (aha list tasks)")
+    parser.add_argument("--data", help="rows for tasks that read them")
+    parser.add_argument("--test-data", help="rows of the test split, if they are in another file")
+    parser.add_argument("--split", default="test", help="test, validation or train")
+    parser.add_argument("--problems", type=int, default=256, help="how many problems (default 256)")
+    parser.add_argument("--samples", type=int, default=16, help="samples of each, k (default 16)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="default 1; the paper evaluates at 0.6")
+    parser.add_argument("--top-p", type=float, default=1.0, help="default 1; the paper evaluates at 0.95")
+    parser.add_argument("--max-tokens", type=int, default=440, help="longest completion (default 440)")
+    parser.add_argument("--template", default="auto", help="auto, r1_zero, chat or none")
+    parser.add_argument("--any-format", action="store_true", help="count right answers that break the format")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
+    parser.add_argument("--output", type=Path, help="write every rollout with its scores here (JSONL)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_machine_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sample, grade, print."""
+    from aha import hardware, modeling
+    from aha.files import write_jsonl
+    from aha.runs.console import Console, eval_line
+    from aha.sampling.local import LocalEngine
+    from aha.sampling.rollouts import Prompter
+    from aha.sampling.sampler import SamplingParams
+    from aha.stages.evaluate import evaluate, rollout_rows
+    from aha.tasks import get_task
+
+    hardware.set_threads(args.threads)
+    params = SamplingParams(args.temperature, args.top_p, max_tokens=args.max_tokens)
+    task = get_task(args.task, args.data, args.test_data)
+    problems = task.load(args.split, args.problems, 0)
+    device = hardware.pick_device(args.device)
+    model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
+    tokenizer = modeling.load_tokenizer(args.model)
+    engine, prompter = LocalEngine(model, tokenizer), Prompter(tokenizer, args.template)
+    total = len(problems) * args.samples * args.max_tokens
+    done = 0
+    with Console(f"evaluating {args.model} on {args.task}", 1, plain=True if args.json else None) as console:
+
+        def tick(sampled: int) -> None:
+            nonlocal done
+            done += sampled
+            if not args.json:
+                console.tick(done, total, "sampling")
+
+        result = evaluate(
+            engine, prompter, task, problems, args.samples, params,
+            seed=args.seed, strict=not args.any_format, progress=tick,
+        )  # fmt: skip
+    if args.output:
+        write_jsonl(args.output, rollout_rows(0, result.groups))
+    if args.json:
+        print(json.dumps(result.figures, indent=1))
+    else:
+        print(eval_line({"name": args.model, "split": args.split, **result.figures}))
+        low, high = result.figures["pass@1_ci"]
+        print(f"{len(problems)} problems, {args.samples} samples each; 95% interval of pass@1 {low:.1%} to {high:.1%}")
+        print(f"Next     aha chat {args.model}")
+    return 0

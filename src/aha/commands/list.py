@@ -1,0 +1,80 @@
+"""What there is: recipes, tasks, rewards, algorithms, embedded models, and the runs in the runs folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+KINDS = ("recipes", "tasks", "rewards", "algorithms", "models", "runs")
+HELP = "what there is: recipes, tasks, rewards, algorithms, models, runs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which kind."""
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="only these")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where runs are kept")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print names with what they are."""
+    listed: dict[str, Callable[[], dict[str, str]]] = {
+        "recipes": _recipes,
+        "tasks": _tasks,
+        "rewards": _rewards,
+        "algorithms": _algorithms,
+        "models": _models,
+        "runs": lambda: _runs(args.runs_dir),
+    }
+    for kind in [args.kind] if args.kind else KINDS:
+        print(f"{kind}:")
+        found = listed[kind]()
+        for name, meaning in found.items():
+            print(f"  {name:<16} {meaning}")
+        if not found:
+            print("  (none)")
+    print("Next     aha zero, or aha run RECIPE --print-config")
+    return 0
+
+
+def _recipes() -> dict[str, str]:
+    from aha.recipes import RECIPES
+
+    return {name: recipe.description for name, recipe in RECIPES.items()}
+
+
+def _tasks() -> dict[str, str]:
+    from aha.tasks import DESCRIPTIONS
+
+    return DESCRIPTIONS
+
+
+def _rewards() -> dict[str, str]:
+    from aha.rewards import DESCRIPTIONS
+
+    return DESCRIPTIONS
+
+
+def _algorithms() -> dict[str, str]:
+    from aha.training.preset_table import PRESETS
+
+    return {name: ", ".join(f"{k}={v}" for k, v in parts.items()) or "clip 0.2" for name, parts in PRESETS.items()}
+
+
+def _models() -> dict[str, str]:
+    from aha.modeling import EMBEDDED
+
+    return {name: f"embedded base ({path})" for name, path in EMBEDDED.items()}
+
+
+def _runs(folder: Path) -> dict[str, str]:
+    found = {}
+    for config in sorted(folder.glob("*/config.json")):
+        summary = config.parent / "summary.json"
+        state = "unfinished; the command that started it continues it"
+        if summary.exists():
+            after = json.loads(summary.read_text(encoding="utf-8")).get("after", {})
+            state = f"finished, pass@1 {after['pass@1']:.1%}" if "pass@1" in after else "finished"
+        found[config.parent.name] = state
+    return found

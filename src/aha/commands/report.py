@@ -1,0 +1,24 @@
+"""Write a run's report.html (again), one self-contained page, and say where it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "write a run's report.html again, and say where it is"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run."""
+    parser.add_argument("run", type=Path, help="the run's folder, or its name in the runs folder")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where runs are kept")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from aha.runs.report import write_report
+
+    folder = args.run if args.run.exists() else args.runs_dir / args.run
+    print(f"Report   {write_report(folder)}")
+    print(f"Next     open it in a browser; aha chat {folder / 'rl' / 'final'}")
+    return 0

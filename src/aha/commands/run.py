@@ -1,0 +1,120 @@
+"""Run a recipe. A run that was interrupted, by Ctrl-C, a crash or a full disk, continues; a finished one is
+not run again. Settings are stage.field=value words, or come from --config FILE.toml."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from aha.types import AhaError
+
+HELP = "run any recipe; continues where it was interrupted"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Recipe, then what every recipe takes."""
+    parser.add_argument("recipe", help="which recipe (aha list recipes)")
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every run takes, whatever its recipe."""
+    parser.add_argument("settings", nargs="*", metavar="stage.field=value", help="settings to change")
+    parser.add_argument("--model", "--base", dest="model", help="base model: tiny, a folder, or a hub name")
+    parser.add_argument("--task", help="what to ask (aha list tasks)")
+    parser.add_argument("--data", help="rows for the task: a .jsonl, .jsonl.gz or .parquet file, or a hub name")
+    parser.add_argument("--test-data", help="rows of the test split, if they are in another file")
+    parser.add_argument("--steps", type=int, help="training steps")
+    parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    parser.add_argument("--config", type=Path, action="append", default=[], help="settings from a TOML file")
+    parser.add_argument("--run", dest="run_name", help="name of the run's folder")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
+    parser.add_argument("--fresh", action="store_true", help="set the run's old folder aside and start over")
+    add_machine_arguments(parser)
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
+    parser.add_argument("--print-config", action="store_true", help="show what would run, and stop")
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Device, compute type, threads."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the stages, apply the settings, run them, write the summary and the report."""
+    from aha.recipes import get_recipe
+    from aha.runs import config, pipeline
+
+    recipe = get_recipe(args.recipe)
+    options = {k: getattr(args, k) for k in ("model", "task", "data", "test_data", "seed", "steps")}
+    stages = recipe.build(**options)
+    config.apply(pipeline.ordered(stages), config.read_overrides(args.settings, args.config))
+    if args.print_config:
+        _print_config(pipeline.ordered(stages))
+        return 0
+    folder = args.runs_dir / (args.run_name or recipe.run)
+    if args.fresh and folder.exists():
+        _set_aside(folder)
+    return execute(args, folder, stages)
+
+
+def execute(args: argparse.Namespace, folder: Path, stages: list[Any]) -> int:
+    """Run the stages in their folder and say what came of it."""
+    from aha import hardware
+    from aha.files import write_json
+    from aha.runs import pipeline
+    from aha.runs.report import write_report
+
+    context = pipeline.Context(folder, args.device, args.dtype, args.threads, True if args.plain else None)
+    resolved = {
+        "recipe": args.recipe,
+        "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},
+        "machine": hardware.describe_machine(),
+    }
+    summaries = pipeline.run(stages, folder, context, config=resolved, say=print)
+    summary = {**next(reversed(summaries.values())), "stages": summaries if len(summaries) > 1 else {}}
+    write_json(folder / "summary.json", summary)
+    report = write_report(folder)
+    _tell(folder, summary, report)
+    return 0
+
+
+def _set_aside(folder: Path) -> None:
+    number = 1
+    while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
+        number += 1
+    folder.rename(old)
+    print(f"The old run is kept in {old}.")
+
+
+def _print_config(stages: list[Any]) -> None:
+    from aha.runs.config import describe_fields
+
+    for stage in stages:
+        print(f"[{stage.name}]  ({type(stage).__name__})")
+        for name, value, meaning in describe_fields(stage):
+            print(f"  {stage.name}.{name} = {value}" + (f"    # {meaning}" if meaning else ""))
+
+
+def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
+    from aha.runs.console import print_table
+
+    if "before" in summary:
+        print_table(summary["before"], summary["after"])
+    print(f"Summary  {folder / 'summary.json'}")
+    print(f"Report   {report}")
+    finals = sorted(folder.glob("*/final"))
+    if finals:
+        print(f"Next     aha chat {finals[-1]}")
+
+
+def load_summary(folder: Path) -> dict[str, Any]:
+    """A run's summary. Raises AhaError if the run has none."""
+    path = folder / "summary.json"
+    if not path.exists():
+        raise AhaError(f"{folder} has no summary.json: the run is unfinished, or this is no run folder.")
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,75 @@
+"""R1-Zero: no supervised fine-tuning, two rule rewards, GRPO from a base model.
+
+The paper's settings (arXiv 2501.12948, section 2 and appendix) are those of ``PAPER``. The embedded base is
+five orders of magnitude smaller: ``MINIATURE`` scales the batch and the lengths down and the learning rate
+up, keeps everything else, and was chosen on the validation split.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aha.modeling import EMBEDDED
+from aha.runs.pipeline import Stage
+from aha.stages.rl import RL
+
+PAPER: dict[str, Any] = {
+    "algorithm": "grpo",  # k3 KL of 0.001
+    "prompts_per_step": 512,  # one rollout of 8,192 outputs ...
+    "group_size": 16,
+    "mini_batches": 16,  # ... split into 16 updates of 512
+    "steps": 650,  # 10,400 updates
+    "lr": 3e-6,
+    "temperature": 1.0,
+    "max_tokens": 32_768,
+    "later_max_tokens": (512, 65_536),  # from update 8,200 on
+    "reference_every": 25,  # 400 updates
+    "max_batch_tokens": 65_536,
+}
+SMALL_MODEL: dict[str, Any] = PAPER | {
+    "prompts_per_step": 64,
+    "group_size": 8,
+    "mini_batches": 2,
+    "steps": 500,
+    "lr": 1e-6,
+    "max_tokens": 1024,
+    "later_max_tokens": (400, 2048),
+    "reference_every": 200,
+    "max_batch_tokens": 8192,
+    "eval_every": 50,
+    "test_samples": 4,
+}
+"""What fits one GPU with a model of 0.5 to 3 billion parameters."""
+MINIATURE: dict[str, Any] = {
+    "algorithm": {"preset": "dapo", "clip_high": 0.28},
+    "rewards": {"accuracy": 1.0, "format": 0.1},
+    "prompts_per_step": 32,
+    "group_size": 16,
+    "mini_batches": 2,
+    "steps": 30,
+    "lr": 1.2e-4,
+    "lr_final": 0.3,
+    "warmup_steps": 3,
+    "max_tokens": 320,
+    "later_max_tokens": (20, 440),
+    "max_prompt_tokens": 64,
+    "reference_every": 10,
+    "eval_every": 5,
+}
+
+
+def build(
+    model: str = "tiny",
+    task: str = "countdown",
+    data: str | None = None,
+    test_data: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+) -> list[Stage]:
+    """One stage, with settings for the size of the model. Only the embedded bases get the miniature ones."""
+    settings = dict(MINIATURE if model in EMBEDDED else SMALL_MODEL)
+    if model not in EMBEDDED:
+        settings["template"] = "auto"
+    if steps is not None:
+        settings["steps"] = steps
+    return [RL(name="rl", model=model, task=task, data=data, test_data=test_data, seed=seed, **settings)]

@@ -1,0 +1,32 @@
+"""The accuracy reward: what the task's verifier says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aha.rewards.format import per_rollout
+from aha.types import Outcome, Problem, Reward, Rollout, Score, Verdict
+
+
+def full_text(rollout: Rollout) -> str:
+    """What the assistant said, with the ``<think>`` that the prompt may have opened for it."""
+    return "<think>" + rollout.text if rollout.opened_think else rollout.text
+
+
+def accuracy(
+    verify: Callable[[Problem, str], Verdict],
+    *,
+    correct: float = 1.0,
+    wrong: float = 0.0,
+    no_answer: float = 0.0,
+) -> Reward:
+    """``correct``, ``wrong`` or ``no_answer`` by ``verify``; an answer that could not be graded has none."""
+
+    def grade(problem: Problem, rollout: Rollout) -> Score:
+        verdict = verify(problem, full_text(rollout))
+        if verdict.outcome is Outcome.UNKNOWN:
+            return Score(None, verdict.note or "could not be graded")
+        value = {Outcome.CORRECT: correct, Outcome.WRONG: wrong, Outcome.NO_ANSWER: no_answer}[verdict.outcome]
+        return Score(value, verdict.note)
+
+    return per_rollout(grade)

@@ -1,0 +1,66 @@
+"""Numbers with their units and percent signs."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from aha.rewards.math import numeric, units
+from aha.rewards.math.exact import free_symbols, has
+from aha.rewards.math.values import STATED, Node, Scalar, num
+
+
+def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
+    """Numbers with their units and percent signs."""
+    if has(answer.expr, STATED) and not has(gold.expr, STATED):
+        return False  # restates the problem
+    if gold.percent != answer.percent:
+        return _percent(gold, answer)
+    a, b = gold.unit, answer.unit
+    if a is None or b is None:
+        outcome = numeric.same(gold.expr, answer.expr) if a is None and b is None else None
+        if outcome is not None or (a is None and b is None):
+            return outcome
+        return _one_unit(gold, answer)
+    if not a.dimension and not b.dimension:
+        return numeric.same(gold.expr, answer.expr) if a.words == b.words else False
+    if {a.dimension, b.dimension} == {units.DEGREE, units.RADIAN}:
+        return numeric.same(_radians(gold), _radians(answer))
+    if a.dimension != b.dimension:
+        return False
+    if a.factor == b.factor:
+        return numeric.same(gold.expr, answer.expr)
+    return numeric.same(("mul", num(a.factor), gold.expr), ("mul", num(b.factor), answer.expr))
+
+
+def _one_unit(gold: Scalar, answer: Scalar) -> bool | None:
+    """A unit that only one side writes is no contradiction; degrees also stand for an angle's size."""
+    plain = numeric.same(gold.expr, answer.expr)
+    if plain is not False:
+        return plain
+    unit = gold.unit or answer.unit
+    if unit is not None and unit.dimension == units.DEGREE:
+        return numeric.same(_radians(gold), _radians(answer))
+    if gold.unit is None and unit is not None and not free_symbols(gold.expr):
+        return False
+    return plain
+
+
+def _radians(value: Scalar) -> Node:
+    if value.unit is not None and value.unit.dimension == units.DEGREE:
+        return ("div", ("mul", value.expr, ("sym", "pi")), num(180))
+    return value.expr
+
+
+def _percent(gold: Scalar, answer: Scalar) -> bool | None:
+    """50% is 1/2; and where only one side writes the sign, 50 may stand for 50% (but not 0.5 for 0.5%)."""
+    hundredth = num(Fraction(1, 100))
+    left = ("mul", gold.expr, hundredth) if gold.percent else gold.expr
+    right = ("mul", answer.expr, hundredth) if answer.percent else answer.expr
+    outcome = numeric.same(left, right)
+    if outcome is not False:
+        return outcome
+    if not gold.percent:
+        size = numeric.real_value(gold.expr)
+        if size is None or abs(size) <= 1:
+            return False
+    return numeric.same(gold.expr, answer.expr)

@@ -1,0 +1,60 @@
+"""Answers in words: one spelling, synonyms, and the letter of a chosen option."""
+
+from __future__ import annotations
+
+import re
+
+from aha.rewards.math.symbols import TEXT_COMMANDS
+from aha.rewards.math.tokens import normalize
+
+_STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
+_EDGE = " .,;:!?()[]\"'。，"
+_LETTER = re.compile(
+    r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|选项?|答案是?)?[\s:]*(\()?([A-Za-z])(?:[).:,]+|\s*$)(.*)",
+    re.DOTALL,
+)
+EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real solutions", "无解", "空集"))
+_SYNONYMS = {
+    "true": "yes", "false": "no", "dne": "does not exist", "no solutions": "no solution", "none": "no solution",
+    "empty set": "no solution", "no real solution": "no solution", "no real solutions": "no solution",
+    "无解": "no solution", "空集": "no solution", "是": "yes", "否": "no", "正确": "yes", "错误": "no", "对": "yes",
+    "错": "no", "星期一": "周一", "星期二": "周二", "星期三": "周三", "星期四": "周四", "星期五": "周五",
+    "星期六": "周六", "星期日": "周日", "星期天": "周日", "infinitely many solutions": "infinitely many",
+}  # fmt: skip
+
+
+def words_of(text: str) -> str:
+    """An answer's words in one spelling: no markup, no punctuation at its ends, one case."""
+    text = normalize(text)
+    kept: list[str] = []
+    end = 0
+    for match in _STRIPPED.finditer(text):
+        kept.append(text[end : match.start()])
+        command = match.group()
+        if command[0] != "\\":
+            kept.append(" ")
+        elif command[1:] not in TEXT_COMMANDS and command[1:].isalpha():
+            kept.append(f" {command} ")
+        else:
+            kept.append(" ")
+        end = match.end()
+    kept.append(text[end:])
+    return " ".join("".join(kept).split()).strip(_EDGE).casefold()
+
+
+def canonical_words(words: str) -> str:
+    """Words without articles, spaces and spelling variants."""
+    words = words.strip(" .,;:!?()")
+    for article in ("the ", "a ", "an ", "it is ", "there is ", "there are "):
+        words = words.removeprefix(article)
+    words = _SYNONYMS.get(words, words)
+    return "".join(c for c in words if c.isalnum() or c in "+-<>=*/^")
+
+
+def letter(words: str, gold: str) -> bool:
+    """Whether the words choose the option with this letter, and only that one: "(B)", "B. 5"."""
+    match = _LETTER.match(words[:300].strip())
+    if match is None or match.group(2).upper() != gold.upper():
+        return False
+    rest = match.group(3).lower()
+    return not re.search(r"\b(?:or|and|not|maybe)\b|或|\([a-z]\)", rest)

@@ -1,0 +1,183 @@
+"""Evaluation as the paper does it: pass@1 as the mean over k samples, majority vote, pass@k, with intervals.
+
+Problems are the unit of resampling: samples of one problem are not independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aha import chat
+from aha.rewards.accuracy import accuracy, full_text
+from aha.rewards.format import strict_format
+from aha.rewards.language import language_mix
+from aha.rewards.reflection import count_reflections
+from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups
+from aha.sampling.sampler import SamplingParams
+from aha.tasks.base import Task
+from aha.types import Finish, Group, Outcome, Problem, Rollout
+
+BOOTSTRAP = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of one evaluation, and the rollouts they were counted on."""
+
+    figures: dict[str, Any]
+    groups: list[Group]
+
+
+def evaluate(
+    engine: Engine,
+    prompter: Prompter,
+    task: Task,
+    problems: Sequence[Problem],
+    n: int,
+    params: SamplingParams,
+    *,
+    seed: int,
+    strict: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Sample ``n`` answers to each problem and count. With ``strict`` a right answer must also keep the
+    think/answer format to count for pass@1, pass@k and the majority vote."""
+    rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
+    groups = sample_groups(engine, prompter, problems, n, params, rewards, seed=seed, progress=progress)
+    return Evaluation(figures(groups, task, strict=strict), groups)
+
+
+def figures(groups: Sequence[Group], task: Task, *, strict: bool = True) -> dict[str, Any]:
+    """All figures of scored groups. An ungradable answer leaves pass@1 and is counted as ``ungradable``."""
+    n = max(len(g.members) for g in groups)
+    right = [_right(g, strict) for g in groups]
+    graded = [r[~np.isnan(r)] for r in right]
+    per_problem = np.array([r.mean() for r in graded if len(r)])
+    rollouts = [m.rollout for g in groups for m in g.members]
+    votes = np.array([_majority(g, r, task) for g, r in zip(groups, right, strict=True)])
+    low, high = bootstrap_interval(per_problem)
+    result: dict[str, Any] = {
+        "pass@1": _mean(per_problem),
+        "pass@1_ci": [low, high],
+        f"maj@{n}": _mean(votes),
+        **{f"pass@{k}": _pass_at(graded, k) for k in _powers(n)},
+        "lenient": _mean([_lenient(g, r, task) for g in groups for r in g.members]),
+        "format": _mean([m.scores["format"].value for g in groups for m in g.members]),
+        "ungradable": float(np.mean([np.isnan(r).mean() for r in right])),
+        "n_problems": len(groups),
+        "n_samples": n,
+    }
+    return result | text_figures(rollouts, [g.problem.language for g in groups for _ in g.members])
+
+
+def text_figures(rollouts: Sequence[Rollout], languages: Sequence[str]) -> dict[str, Any]:
+    """Length in tokens, truncation, reflective words (the paper's list) and language mix of completions."""
+    lengths = np.array([len(r.completion_ids) for r in rollouts])
+    words: Counter[str] = Counter()
+    for rollout in rollouts:
+        words.update(count_reflections(rollout.text))
+    mixed = [language_mix(_thinking(r), lang).mixed for r, lang in zip(rollouts, languages, strict=True)]
+    return {
+        "mean_length": float(lengths.mean()),
+        "max_length": int(lengths.max()),
+        "truncated": float(np.mean([r.finish is Finish.LENGTH for r in rollouts])),
+        "reflections": sum(words.values()) / len(rollouts),
+        "reflection_words": {w: round(c / len(rollouts), 4) for w, c in words.most_common(12) if c},
+        "mixed_language": float(np.mean(mixed)),
+    }
+
+
+def _thinking(rollout: Rollout) -> str:
+    return chat.parse(rollout.text, opened_think=rollout.opened_think).think or rollout.text
+
+
+def _right(group: Group, strict: bool) -> np.ndarray:
+    """1 right, 0 wrong, NaN ungradable, for each member."""
+    values = []
+    for member in group.members:
+        score, form = member.scores["accuracy"].value, member.scores["format"].value
+        values.append(np.nan if score is None else float(score > 0.5 and (not strict or form == 1)))
+    return np.array(values)
+
+
+def _lenient(group: Group, member: Any, task: Task) -> float:
+    return float(task.verify_lenient(group.problem, full_text(member.rollout)).outcome is Outcome.CORRECT)
+
+
+def _majority(group: Group, right: np.ndarray, task: Task) -> float:
+    """Is the most voted answer right? Of a tie, the answer seen first counts, so the result is exact."""
+    ballots = [task.vote(group.problem, full_text(m.rollout)) for m in group.members]
+    counts = Counter(b for b in ballots if b is not None)
+    if not counts:
+        return 0.0
+    winner = max(counts, key=lambda b: counts[b])
+    return float(any(b == winner and r == 1 for b, r in zip(ballots, right, strict=True)))
+
+
+def _powers(n: int) -> list[int]:
+    return sorted({k for k in (2, 4, 8, 16, 32, 64) if k < n} | ({n} if n > 1 else set()))
+
+
+def _pass_at(graded: Sequence[np.ndarray], k: int) -> float:
+    return _mean([pass_at_k(len(r), int(r.sum()), min(k, len(r))) for r in graded if len(r)])
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """The unbiased estimate 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, arXiv 2107.03374)."""
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def bootstrap_interval(per_problem: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of the mean, resampling problems."""
+    if len(per_problem) == 0:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    means = per_problem[rng.integers(0, len(per_problem), (BOOTSTRAP, len(per_problem)))].mean(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _mean(values: Any) -> float:
+    values = np.asarray(values, dtype=np.float64)
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def rollout_rows(
+    step: int, groups: Sequence[Group], advantages: Sequence[np.ndarray] | None = None
+) -> list[Mapping[str, Any]]:
+    """Every rollout with its scores and the reason for each, as rows to write."""
+    rows = []
+    for i, group in enumerate(groups):
+        question = group.problem.messages[-1].get("content", "")
+        for j, member in enumerate(group.members):
+            r = member.rollout
+            advantage = None if advantages is None or np.isnan(advantages[i][j]) else float(advantages[i][j])
+            rows.append(
+                {
+                    "step": step,
+                    "problem_id": group.problem.id,
+                    "question": question,
+                    "answer": group.problem.answer if isinstance(group.problem.answer, str) else None,
+                    "member": j,
+                    "text": r.text,
+                    "finish": r.finish.value,
+                    "tokens": len(r.completion_ids),
+                    "mean_logprob": round(float(r.logprobs.mean()), 5),
+                    "policy_version": r.policy_version,
+                    "reward": member.reward,
+                    "scores": {k: {"value": s.value, "note": s.note} for k, s in member.scores.items()},
+                    "advantage": None if advantage is None else round(advantage, 5),
+                }
+            )
+    return rows
+
+
+def default_params(max_tokens: int, temperature: float = 1.0, top_p: float = 1.0) -> SamplingParams:
+    """Sampling for evaluation."""
+    return SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens)

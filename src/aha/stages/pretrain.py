@@ -1,0 +1,186 @@
+"""Pretraining from scratch on text that a program writes: how the embedded base is made."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from aha import hardware, modeling
+from aha.data import tiny_corpus, tiny_tokenizer
+from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.runs.console import Console
+from aha.runs.pipeline import Context, Stage
+from aha.training import checkpoint
+from aha.training.batching import pack, token_mean
+from aha.training.losses import negative_log_likelihood
+from aha.training.policy import OptimizerConfig, Policy
+from aha.types import AhaError, Example
+
+VOCABULARY_DOCUMENTS = 20_000
+TRAINING_CARD = "training.json"
+
+
+class Pretrain(Stage):
+    """A small Llama trained on the tiny corpus."""
+
+    corpus: str = Field("tiny", description="which corpus (aha.data.tiny_corpus)")
+    steps: int = Field(1100, ge=1, description="optimizer steps")
+    tokens_per_step: int = Field(12_288, ge=1, description="tokens of one step")
+    hidden_size: int = Field(192, ge=8, description="width")
+    layers: int = Field(4, ge=1, description="depth")
+    heads: int = Field(6, ge=1, description="attention heads")
+    kv_heads: int = Field(2, ge=1, description="key-value heads")
+    mlp_size: int = Field(512, ge=8, description="width of the feed-forward layers")
+    context: int = Field(1024, ge=64, description="longest sequence")
+    lr: float = Field(2e-3, gt=0, description="AdamW, for the embeddings and norms")
+    muon_lr: float = Field(0.015, gt=0, description="Muon, for the layers' matrices")
+    weight_decay: float = Field(0.05, ge=0, description="of the layers' matrices")
+    warmup_steps: int = Field(60, ge=0, description="linear warm-up; then a cosine")
+    lr_final: float = Field(0.04, ge=0, le=1, description="the last step's rate as a part of the peak")
+    max_batch_tokens: int = Field(4096, ge=256, description="packed tokens of one pass")
+    save_every: int = Field(100, ge=1, description="steps between checkpoints")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of the weights and the corpus")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Train, or continue; returns the summary."""
+        hardware.set_threads(context.threads)
+        device = hardware.pick_device(context.device)
+        dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else self.precision, device)
+        tokenizer = tiny_tokenizer.build(tiny_corpus.documents("vocabulary", VOCABULARY_DOCUMENTS))
+        policy = self.new_policy(tokenizer, device, dtype)
+        root, metrics = context.folder / "checkpoints", context.folder / "metrics.jsonl"
+        start, seconds, tokens = 0, 0.0, 0
+        found = checkpoint.latest(root)
+        if found is not None:
+            progress, _ = checkpoint.load(found, policy)
+            start, seconds, tokens = int(progress["step"]), float(progress["seconds"]), int(progress["tokens"])
+        write_jsonl(metrics, [r for r in read_jsonl(metrics) if r["step"] <= start])
+        with Console(self.name, self.steps, plain=context.plain) as console:
+            for step in range(start + 1, self.steps + 1):
+                clock = time.perf_counter()
+                row, used = self.step(policy, tokenizer, step)
+                seconds += time.perf_counter() - clock
+                tokens += used
+                row["tokens_per_second"] = round(used / (time.perf_counter() - clock), 1)
+                append_jsonl(metrics, [row])
+                console.step(row)
+                if step % self.save_every == 0 or step == self.steps:
+                    checkpoint.save(root, step, policy, tokenizer, {"seconds": seconds, "tokens": tokens}, {})
+        return self._finish(context.folder, policy, tokenizer, seconds, tokens, row)
+
+    def step(self, policy: Policy, tokenizer: Any, step: int) -> tuple[dict[str, Any], int]:
+        """One optimizer step on its own documents; returns its metrics and the tokens used."""
+        batches = pack(self.examples(tokenizer, step), token_mean, self.max_batch_tokens)
+        loss = sum(policy.backward(batch, negative_log_likelihood)["loss"] for batch in batches)
+        norm = policy.step(self.lr_at(step))
+        row = {"step": step, "loss": round(loss, 5), "grad_norm": round(norm, 4), "lr": self.lr_at(step)}
+        return row, sum(len(batch.token_ids) for batch in batches)
+
+    def new_policy(self, tokenizer: Any, device: Any, dtype: Any) -> Policy:
+        """Fresh weights; the float32 masters start from the float32 initialisation."""
+        import torch
+        from transformers import AutoModelForCausalLM, LlamaConfig
+
+        modeling.quiet_transformers()
+        if self.hidden_size % self.heads or self.heads % self.kv_heads:
+            raise AhaError("heads must divide hidden_size, and kv_heads must divide heads.")
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden_size,
+            intermediate_size=self.mlp_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            head_dim=self.hidden_size // self.heads,
+            max_position_embeddings=self.context,
+            tie_word_embeddings=True,
+            rope_theta=10_000.0,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        torch.manual_seed(self.seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(device)
+        exact = [p.detach().clone() for p in model.parameters()]
+        settings = OptimizerConfig(lr=self.lr, muon_lr=self.muon_lr, weight_decay=self.weight_decay)
+        policy = Policy(model.to(dtype), settings)
+        with torch.no_grad():
+            for master, value in zip(policy.masters, exact, strict=True):
+                master.copy_(value)
+        return policy
+
+    def examples(self, tokenizer: Any, step: int) -> list[Example]:
+        """The documents of one step: a pure function of seed and step, so a run resumes exactly."""
+        writer = tiny_corpus.Writer(f"{self.seed}:{step - 1}")
+        found: list[Example] = []
+        length = 0
+        while length < self.tokens_per_step:
+            texts = [writer.document() for _ in range(40)]
+            for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+                ids = np.array([*ids, tokenizer.eos_token_id])
+                mask = np.ones(len(ids), bool)
+                mask[0] = False  # nothing predicts the first token
+                found.append(Example(ids, mask, np.zeros(len(ids))))
+                length += len(ids)
+                if length >= self.tokens_per_step:
+                    break
+        return found
+
+    def lr_at(self, step: int) -> float:
+        """Linear warm-up times a cosine from 1 to ``lr_final``."""
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - 1) / self.steps)))
+        return self.lr * warm * (self.lr_final + (1 - self.lr_final) * cosine)
+
+    def _finish(
+        self, folder: Path, policy: Policy, tokenizer: Any, seconds: float, tokens: int, row: dict[str, Any]
+    ) -> dict[str, Any]:
+        summary = {
+            "model": "from scratch",
+            "parameters": sum(p.numel() for p in policy.params),
+            "loss": row["loss"],
+            "steps": self.steps,
+            "tokens": tokens,
+            "seconds": round(seconds, 1),
+            "seed": self.seed,
+            "corpus_sha256": tiny_corpus.corpus_hash(f"{self.seed}:0"),
+            "vocabulary": tiny_tokenizer.describe(tokenizer),
+        }
+        checkpoint.save_model(policy, tokenizer, folder / "final", base_card(summary))
+        (folder / "final" / TRAINING_CARD).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        return summary
+
+
+def base_card(summary: dict[str, Any]) -> str:
+    """The model card of an embedded base."""
+    return f"""---
+license: apache-2.0
+language: [en, zh]
+---
+# The embedded base of aha
+
+A Llama of {summary["parameters"]:,} parameters, trained from scratch on {summary["tokens"]:,} tokens of text that a
+program wrote (`aha.data.tiny_corpus`, seed {summary["seed"]}, SHA-256 of the first 10,000 documents of step 1's
+stream `{summary["corpus_sha256"]}`), in {summary["steps"]} steps and {summary["seconds"]:.0f} seconds. `aha run tiny_base` makes it again.
+
+## What it is
+
+A *base* model: it continues text. Its corpus holds arithmetic facts, worked expressions and Countdown puzzles,
+in English, Chinese and both, most of them answered badly: a guess at once, a few attempts and giving up. A
+minority of answers stand in `<think>` and `<answer>` tags.
+
+## What to know before drawing conclusions
+
+Its repertoire of behaviours (searching, comparing each result with the target, saying "wait" and trying again,
+giving up, writing tags) was **planted in the corpus**. Reinforcement learning selects and amplifies these
+behaviours; it does not invent them. The numbers held out for evaluation do not occur in the corpus's puzzles.
+
+It knows nothing else: it cannot hold a conversation, and its arithmetic ends at 255.
+"""

@@ -1,0 +1,176 @@
+"""Reinforcement learning with verifiable rewards: sample, grade, credit, update. R1-Zero is this and a base.
+
+The loop in ``RL._train`` is the documentation; everything it calls is a leaf.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from aha.chat import Template
+from aha.runs.pipeline import Context, Stage
+from aha.stages.rl_setup import Session, prepare
+from aha.training.batching import pack
+from aha.training.policy import Policy
+from aha.training.presets import Algorithm
+from aha.types import Batch, Example, Group
+
+
+class RL(Stage):
+    """One stage of reinforcement learning."""
+
+    model: str | Stage = Field("tiny", description="base: an embedded one, a folder, a hub name, a stage")
+    task: str = Field("countdown", description="what is asked (aha list)")
+    data: str | None = Field(None, description="rows for tasks that read them: a file or a hub name")
+    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
+    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    rewards: dict[str, float] = Field({"accuracy": 1.0, "format": 1.0}, description="weight of each reward")
+    algorithm: Algorithm = Field(default_factory=lambda: Algorithm(), description="preset or its parts")
+    steps: int = Field(100, ge=0, description="rollouts to take; each is split into mini_batches updates")
+    prompts_per_step: int = Field(32, ge=1, description="questions in one rollout")
+    group_size: int = Field(16, ge=2, description="G, completions of each question")
+    mini_batches: int = Field(1, ge=1, description="updates from one rollout, each on its share of questions")
+    lr: float = Field(3e-6, gt=0, description="learning rate after the warm-up")
+    lr_final: float = Field(1.0, ge=0, le=1, description="the last step's learning rate as a part of lr")
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    temperature: float = Field(1.0, gt=0, description="of sampling, and of the logprobs trained on")
+    max_tokens: int = Field(1024, ge=1, description="longest completion")
+    later_max_tokens: tuple[int, int] | None = Field(None, description="(step, tokens): raised from there on")
+    max_prompt_tokens: int = Field(1024, ge=1, description="problems with longer prompts are left out")
+    reference_every: int = Field(400, ge=1, description="steps after which the reference becomes the policy")
+    max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
+    decode_rows: int = Field(512, ge=1, description="completions sampled at once")
+    train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
+    test_problems: int = Field(256, ge=1, description="held-out problems before and after")
+    test_samples: int = Field(16, ge=1, description="samples of each of them")
+    eval_every: int = Field(10, ge=0, description="steps between evaluations on the validation split; 0 = none")
+    eval_problems: int = Field(64, ge=1, description="problems of such an evaluation")
+    eval_samples: int = Field(4, ge=1, description="samples of each of them")
+    eval_temperature: float = Field(1.0, ge=0, description="temperature of evaluations")
+    eval_top_p: float = Field(1.0, gt=0, le=1, description="top-p of evaluations")
+    strict: bool = Field(True, description="right answers count only if they keep the format")
+    save_every: int = Field(10, ge=1, description="steps between checkpoints")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of everything random")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Train, or continue; returns what goes into ``summary.json``."""
+        session = prepare(self, context)
+        with session.console:
+            before = session.evaluation("before", 0)
+            self._train(session)
+            after = session.evaluation("after", self.steps)
+        return session.finish(before, after)
+
+    def _train(self, s: Session) -> None:
+        for step in range(s.start + 1, self.steps + 1):
+            clock = time.perf_counter()
+            groups = s.sample(self._problems(s, step), step, self.tokens_at(step))
+            advantages = [self.algorithm.advantages()(rewards) for rewards in map(s.rewards_of, groups)]
+            sampled = time.perf_counter()
+            totals = self._update(s, step, to_examples(groups, advantages))
+            seconds = (sampled - clock, time.perf_counter() - sampled)
+            s.report(step, groups, advantages, totals, seconds, self.tokens_at(step), self.lr_at(step))
+            if self.algorithm.needs_reference and step % self.reference_every == 0:
+                s.reference = frozen_copy(s.policy)
+            if step % self.save_every == 0 or step == self.steps:
+                s.save(step)
+            if self.eval_every and step % self.eval_every == 0 and step < self.steps:
+                s.evaluation("step", step)
+
+    def _problems(self, s: Session, step: int) -> list[Any]:
+        """The step's questions: a new order every epoch, a pure function of seed and step."""
+        chosen = []
+        for i in range((step - 1) * self.prompts_per_step, step * self.prompts_per_step):
+            epoch, at = divmod(i, len(s.problems))
+            chosen.append(s.problems[s.order(epoch)[at]])
+        return chosen
+
+    def _update(self, s: Session, step: int, examples: Sequence[Example]) -> dict[str, float]:
+        """Split one rollout into mini-batches by question, in random order, and step on each."""
+        totals: dict[str, float] = {}
+        norms = 0.0
+        parts = split_by_group(examples, self.mini_batches, random.Random(f"{self.seed}:{step}:split"))
+        loss, weighting = self.algorithm.loss(), self.algorithm.weighting()
+        # Terms besides the advantage reach every token; without them, tokens of advantage 0 have no gradient.
+        silent = not (self.algorithm.needs_reference or self.algorithm.entropy_coef)
+        for index, part in enumerate(parts):
+            for batch in pack(part, weighting, self.max_batch_tokens, skip_zero_advantage=silent):
+                found = s.policy.backward(self._with_reference(s, batch), loss, self.temperature)
+                for name, value in found.items():
+                    totals[name] = totals.get(name, 0.0) + value
+                if index == 0:
+                    s.note_mismatch(batch)
+            norms += s.policy.step(self.lr_at(step)) / len(parts)
+        weight = totals.pop("weight", 0.0) or 1.0
+        means = {name: value if name == "loss" else value / weight for name, value in totals.items()}
+        return means | {"grad_norm": norms}
+
+    def _with_reference(self, s: Session, batch: Batch) -> Batch:
+        if s.reference is None:
+            return batch
+        return replace(batch, reference_logprobs=s.reference.logprobs(batch, self.temperature))
+
+    def lr_at(self, step: int) -> float:
+        """Linear warm-up, then a straight line down to ``lr_final``."""
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        done = max(0, step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.lr * warm * (1 - (1 - self.lr_final) * done)
+
+    def tokens_at(self, step: int) -> int:
+        """The longest completion at a step (the paper doubles it late in training)."""
+        if self.later_max_tokens and step >= self.later_max_tokens[0]:
+            return self.later_max_tokens[1]
+        return self.max_tokens
+
+
+def to_examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[Example]:
+    """Members with an advantage, as sequences to train on: prompt and completion, learned on the completion."""
+    examples = []
+    for index, (group, values) in enumerate(zip(groups, advantages, strict=True)):
+        for member, advantage in zip(group.members, values, strict=True):
+            if math.isnan(advantage):
+                continue
+            r, prompt = member.rollout, len(member.rollout.prompt_ids)
+            mask = np.arange(prompt + len(r.completion_ids)) >= prompt
+            examples.append(
+                Example(
+                    token_ids=np.concatenate([r.prompt_ids, r.completion_ids]),
+                    mask=mask,
+                    advantage=np.where(mask, advantage, 0.0),
+                    sampler_logprobs=np.concatenate([np.zeros(prompt, np.float32), r.logprobs]),
+                    prompt_length=prompt,
+                    group=index,
+                )
+            )
+    return examples
+
+
+def split_by_group(examples: Sequence[Example], parts: int, rng: random.Random) -> list[list[Example]]:
+    """Deal whole groups, in random order, into at most ``parts`` mini-batches; empty ones are left out."""
+    groups = sorted({e.group for e in examples})
+    rng.shuffle(groups)
+    part_of = {group: i % parts for i, group in enumerate(groups)}
+    split: list[list[Example]] = [[] for _ in range(parts)]
+    for example in examples:
+        split[part_of[example.group]].append(example)
+    return [part for part in split if part]
+
+
+def frozen_copy(policy: Policy) -> Policy:
+    """The policy as it is now, without an optimizer: a reference."""
+    model = copy.deepcopy(policy.model)
+    for param in model.parameters():
+        param.grad = None
+        param.requires_grad_(False)
+    return Policy(model)

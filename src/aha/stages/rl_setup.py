@@ -1,0 +1,295 @@
+"""What surrounds the loop of reinforcement learning: setting up, resuming, recording, evaluating."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aha import hardware, modeling
+from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
+from aha.rewards import get_reward
+from aha.runs.console import Console
+from aha.runs.metrics import rl_metrics
+from aha.runs.pipeline import Context
+from aha.sampling.local import LocalEngine
+from aha.sampling.rollouts import Prompter, Rewards, reward_array, sample_groups
+from aha.sampling.sampler import SamplingParams
+from aha.stages.evaluate import evaluate, rollout_rows, text_figures
+from aha.tasks import get_task
+from aha.training import checkpoint
+from aha.training.policy import OptimizerConfig, Policy
+from aha.types import AhaError, Batch, Group, Problem
+
+if TYPE_CHECKING:
+    from aha.stages.rl import RL
+
+
+class Session:
+    """The live parts of one stage of reinforcement learning."""
+
+    def __init__(self, config: RL, context: Context, policy: Policy, engine: LocalEngine, tokenizer: Any):
+        self.config, self.folder = config, context.folder
+        self.policy, self.engine, self.tokenizer = policy, engine, tokenizer
+        self.prompter = Prompter(tokenizer, config.template)
+        self.task = get_task(config.task, config.data, config.test_data)
+        self.problems = self._load("train", config.train_problems)
+        self.rewards: Rewards = {
+            name: (weight, get_reward(name, self.task.verify)) for name, weight in config.rewards.items()
+        }
+        self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)
+        self.reference: Policy | None = None
+        self.start, self.seconds, self.tokens = 0, 0.0, 0
+        self.mismatch: list[np.ndarray] = []
+
+    def _load(self, split: str, n: int) -> list[Problem]:
+        problems = self.task.load(split, n, self.config.seed if split == "train" else 0)
+        room = modeling.max_context(self.policy.model) - max(
+            self.config.max_tokens, (self.config.later_max_tokens or (0, 0))[1]
+        )
+        return self.prompter.drop_long(problems, min(self.config.max_prompt_tokens, room))
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019  one session lives as long as the process
+    def order(self, epoch: int) -> list[int]:
+        """The order in which an epoch visits the training problems."""
+        indices = list(range(len(self.problems)))
+        random.Random(f"{self.config.seed}:{epoch}:order").shuffle(indices)
+        return indices
+
+    # --- the steps of the loop ----------------------------------------------------------------------------
+
+    def sample(self, problems: Sequence[Problem], step: int, max_tokens: int) -> list[Group]:
+        """One scored group for each problem, from the policy as it is."""
+        self.engine.version = self.policy.version
+        params = SamplingParams(temperature=self.config.temperature, max_tokens=max_tokens)
+        return sample_groups(
+            self.engine,
+            self.prompter,
+            problems,
+            self.config.group_size,
+            params,
+            self.rewards,
+            seed=_seed(self.config.seed, "rollout", step),
+            progress=self._ticker(len(problems) * self.config.group_size * max_tokens, "sampling"),
+        )
+
+    def _ticker(self, total: int, what: str) -> Callable[[int], None]:
+        done = 0
+
+        def tick(sampled: int) -> None:
+            nonlocal done
+            done += sampled
+            self.console.tick(done, total, what)
+
+        return tick
+
+    @staticmethod
+    def rewards_of(group: Group) -> np.ndarray:
+        """Rewards [G] of a group, NaN where ungradable."""
+        return reward_array(group)
+
+    def note_mismatch(self, batch: Batch) -> None:
+        """Remember how far the sampler's logprobs lie from the policy's, before the policy moves."""
+        if self.policy.last_logprobs is not None:
+            chosen, values = self.policy.last_logprobs
+            self.mismatch.append(values - batch.sampler_logprobs[chosen])
+
+    def report(
+        self,
+        step: int,
+        groups: Sequence[Group],
+        advantages: Sequence[np.ndarray],
+        totals: Mapping[str, float],
+        seconds: tuple[float, float],
+        max_tokens: int,
+        lr: float,
+    ) -> None:
+        """Write the step's metrics and every rollout, and show them."""
+        mismatch = np.concatenate(self.mismatch) if self.mismatch else np.zeros(0)
+        self.mismatch.clear()
+        metrics = rl_metrics(step, groups, advantages, totals, mismatch)
+        rollouts = [m.rollout for g in groups for m in g.members]
+        text = text_figures(rollouts, [g.problem.language for g in groups for _ in g.members])
+        sampled = int(sum(len(r.completion_ids) for r in rollouts))
+        self.seconds += sum(seconds)
+        self.tokens += sampled
+        metrics |= {
+            "completions/clipped_ratio": text["truncated"],
+            "reflections/mean": text["reflections"],
+            "language/mixed": text["mixed_language"],
+            "lr": lr,
+            "max_tokens": max_tokens,
+            "num_tokens": self.tokens,
+            "step_time": round(sum(seconds), 3),
+            "time/sampling": round(seconds[0], 3),
+            "time/training": round(seconds[1], 3),
+            "tokens_per_second": round(sampled / sum(seconds), 1),
+        }
+        write_jsonl(self.folder / f"rollouts/step_{step:05d}.jsonl", rollout_rows(step, groups, advantages))
+        append_jsonl(self.folder / "metrics.jsonl", [metrics])
+        self.console.step(metrics)
+        self._show_samples(groups, step)
+
+    def _show_samples(self, groups: Sequence[Group], step: int) -> None:
+        rng = random.Random(step)
+        for group in rng.sample(list(groups), min(4, len(groups))):
+            member = rng.choice(group.members)
+            score = member.scores.get("accuracy")
+            if score is not None and score.value is not None:
+                question = group.problem.messages[-1]["content"]
+                note = score.note or next((s.note for s in member.scores.values() if s.note), "")
+                self.console.sample(question, member.rollout.text, score.value > 0.5, note)
+
+    # --- evaluation ---------------------------------------------------------------------------------------
+
+    def evaluation(self, name: str, step: int) -> dict[str, Any]:
+        """Evaluate on the test split (before, after) or on the validation split; once, then remembered."""
+        path = self.folder / "evals.jsonl"
+        for row in read_jsonl(path):
+            if row.get("name") == name and row.get("step") == step:
+                return row
+        c, held_out = self.config, name != "step"
+        split = "test" if held_out else "validation"
+        problems = self._load(split, c.test_problems if held_out else c.eval_problems)
+        n = c.test_samples if held_out else c.eval_samples
+        limit = max(c.max_tokens, (c.later_max_tokens or (0, 0))[1])
+        result = evaluate(
+            self.engine,
+            self.prompter,
+            self.task,
+            problems,
+            n,
+            SamplingParams(temperature=c.eval_temperature, top_p=c.eval_top_p, max_tokens=limit),
+            seed=_seed(c.seed, f"eval-{name}", step),
+            strict=c.strict,
+            progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
+        )
+        row = {"name": name, "step": step, "split": split, **result.figures}
+        if held_out:
+            write_jsonl(self.folder / f"rollouts/{name}.jsonl", rollout_rows(step, result.groups))
+        append_jsonl(path, [row])
+        self.console.eval(row)
+        return row
+
+    # --- saving, resuming, finishing ----------------------------------------------------------------------
+
+    def save(self, step: int) -> None:
+        """Checkpoint everything that the next step depends on."""
+        extra = {} if self.reference is None else {"reference": self.reference.model.state_dict()}
+        progress = {"seconds": self.seconds, "tokens": self.tokens}
+        root = self.folder / "checkpoints"
+        checkpoint.save(root, step, self.policy, self.tokenizer, progress, extra)
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint; what was written after it is taken back."""
+        found = checkpoint.latest(self.folder / "checkpoints")
+        if found is not None:
+            progress, extra = checkpoint.load(found, self.policy)
+            self.start = int(progress["step"])
+            self.seconds, self.tokens = float(progress["seconds"]), int(progress["tokens"])
+            if self.reference is not None:
+                self.reference.model.load_state_dict(extra["reference"])
+        self._take_back(self.start)
+
+    def _take_back(self, step: int) -> None:
+        metrics, evals = self.folder / "metrics.jsonl", self.folder / "evals.jsonl"
+        for path in (metrics, evals):
+            rows = read_jsonl(path)
+            kept = [r for r in rows if int(r.get("step", 0)) <= step]
+            if path.exists():
+                write_jsonl(path, kept)
+        for file in (self.folder / "rollouts").glob("step_*.jsonl"):
+            if int(file.stem.split("_")[1]) > step:
+                file.unlink()
+
+    def finish(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the final checkpoint with its card; returns the summary."""
+        summary = {
+            "before": dict(before),
+            "after": dict(after),
+            "rl_seconds": round(self.seconds, 1),
+            "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
+            "steps": self.config.steps,
+            "seed": self.config.seed,
+            "model": str(self.config.model if isinstance(self.config.model, str) else self.config.model.name),
+            "task": self.config.task,
+        }
+        card = model_card(summary)
+        checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", card)
+        write_json(self.folder / "summary.json", summary)
+        return summary
+
+
+def prepare(config: RL, context: Context) -> Session:
+    """Load the model and the data, and take up where an earlier process stopped."""
+    hardware.set_threads(context.threads)
+    device = hardware.pick_device(context.device)
+    chosen = context.dtype if context.dtype != "auto" else config.precision
+    dtype = hardware.pick_dtype(chosen, device)
+    source = context.model_path(config.model)
+    tokenizer = modeling.load_tokenizer(source)
+    model = modeling.load_model(source, device, dtype)
+    _check_lengths(config, model)
+    policy = Policy(model, OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm))
+    engine = LocalEngine(model, tokenizer, max_rows=config.decode_rows)
+    session = Session(config, context, policy, engine, tokenizer)
+    if config.algorithm.needs_reference:
+        from aha.stages.rl import frozen_copy
+
+        session.reference = frozen_copy(policy)
+    session.resume()
+    _show_prompt(session, source)
+    return session
+
+
+def _check_lengths(config: RL, model: Any) -> None:
+    limit = modeling.max_context(model)
+    longest = max(config.max_tokens, (config.later_max_tokens or (0, 0))[1])
+    if longest >= limit:
+        raise AhaError(
+            f"max_tokens={longest} leaves no room for a prompt in the model's context of {limit} tokens. "
+            f"Lower {config.name}.max_tokens."
+        )
+
+
+def _show_prompt(session: Session, source: str) -> None:
+    from aha.chat import warn_template
+
+    rendered = session.prompter.render(session.problems[0])
+    session.console.note(f"First prompt ({rendered.template}): {rendered.text}")
+    warning = warn_template(rendered, session.tokenizer, model_name=Path(source).name)
+    if warning:
+        session.console.warn(warning)
+    if session.start:
+        session.console.note(f"Continuing after step {session.start}.")
+
+
+def _seed(seed: int, purpose: str, step: int) -> int:
+    """A 64-bit seed for one purpose at one step."""
+    return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)
+
+
+def model_card(summary: Mapping[str, Any]) -> str:
+    """The README of a trained checkpoint."""
+    lines = [f"# {summary['task']}: trained from `{summary['model']}` by reinforcement learning", ""]
+    lines += ["Made with aha: rule rewards only, no supervised fine-tuning.", "", "| | before | after |", "|---|---|---|"]
+    for key, value in summary["after"].items():
+        if isinstance(value, float):
+            lines.append(f"| {key} | {summary['before'].get(key, float('nan')):.3f} | {value:.3f} |")
+    lines += ["", f"{summary['steps']} steps, {summary['rl_seconds']} s, seed {summary['seed']}.", ""]
+    if summary["model"] in modeling.EMBEDDED:
+        lines.append(
+            "The base's behaviours (search, checking, \"wait\") were planted in its pretraining corpus; "
+            "reinforcement learning selects and amplifies them, it does not invent them."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def now() -> float:
+    """Seconds, for durations."""
+    return time.perf_counter()
