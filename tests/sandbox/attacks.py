@@ -1,4 +1,9 @@
-"""Attacks of our own, one a property. They run only inside the sandbox; ``esc`` is how one says it got out."""
+"""Attacks of our own, one a property. They run only inside the sandbox; ``esc`` says that one got out.
+
+A payload stands on one line where it can be read on one.
+"""
+
+# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -27,7 +32,13 @@ def _case(name: str, payload: str, check: str = "stdout_escaped", **more) -> dic
 
 def _tried(name: str, body: str, **more) -> dict:
     """A body that escapes if it comes to its end without an error."""
-    return _case(name, "try:\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n    esc()\nexcept Exception as e: print(e)", **more)
+    return _case(
+        name,
+        "try:\n"
+        + textwrap.indent(textwrap.dedent(body), "    ")
+        + "\n    esc()\nexcept Exception as e: print(e)",
+        **more,
+    )
 
 
 _FILES = [
@@ -35,7 +46,9 @@ _FILES = [
     _tried("read-secret", "print(open('/var/tmp/canary_secret').read(1))"),
     _tried("read-by-relative-path", "print(open('../../../../../../var/tmp/canary_secret').read(1))"),
     _tried("read-by-chdir", "import os; os.chdir('/var/tmp'); print(open('canary_secret').read(1))"),
-    _tried("read-by-symlink", "import os; os.symlink('/var/tmp/canary_secret', 's'); print(open('s').read(1))"),
+    _tried(
+        "read-by-symlink", "import os; os.symlink('/var/tmp/canary_secret', 's'); print(open('s').read(1))"
+    ),
     _tried("read-by-hardlink", "import os; os.link('/var/tmp/canary_secret', 's'); print(open('s').read(1))"),
     _tried("list-home", "import os; print(os.listdir('/home'), os.listdir('/root'))"),
     _tried("read-device", "print(open('/dev/vda', 'rb').read(1))"),
@@ -53,18 +66,35 @@ _FILES = [
     _tried("make-fifo", "import os; os.mkfifo('f')"),
     _tried("chroot", "import os; os.chroot('.')"),
     _tried("mirror-write", "import json; open(json.__file__, 'a')"),
-    _case("write-everywhere", """
+    _case(
+        "write-everywhere",
+        """
         import os
         for d in ('/tmp', '/var/tmp', '/dev/shm', '/run', '/home', '/root', '/', '/usr/lib', '/etc'):
             try: open(d + '/PWNED_everywhere', 'w').write('x')
             except OSError: pass
-        """, check="hostglob", file="/*/PWNED_everywhere"),
-    _case("two-runs-file", "open('left', 'w').write('x'); open('/tmp/left2', 'w') if __import__('os').getcwd() == '/tmp' else 0",
-          check="twostep", second=_ESC + "import os\nif os.listdir('.'): esc(os.listdir('.'))"),
-    _case("two-runs-hidden", "import os; os.mkdir('d', 0o300); open('d/x', 'w')", check="twostep",
-          second=_ESC + "import os\nif os.path.exists('d'): esc()"),
-    _case("two-runs-memory", "import builtins, json; builtins.leak = json.leak = 1", check="twostep",
-          second=_ESC + "import builtins, json\nif hasattr(builtins, 'leak') or hasattr(json, 'leak'): esc()"),
+        """,
+        check="hostglob",
+        file="/*/PWNED_everywhere",
+    ),
+    _case(
+        "two-runs-file",
+        "open('left', 'w').write('x'); open('/tmp/left2', 'w') if __import__('os').getcwd() == '/tmp' else 0",
+        check="twostep",
+        second=_ESC + "import os\nif os.listdir('.'): esc(os.listdir('.'))",
+    ),
+    _case(
+        "two-runs-hidden",
+        "import os; os.mkdir('d', 0o300); open('d/x', 'w')",
+        check="twostep",
+        second=_ESC + "import os\nif os.path.exists('d'): esc()",
+    ),
+    _case(
+        "two-runs-memory",
+        "import builtins, json; builtins.leak = json.leak = 1",
+        check="twostep",
+        second=_ESC + "import builtins, json\nif hasattr(builtins, 'leak') or hasattr(json, 'leak'): esc()",
+    ),
 ]
 _PROCESSES = [
     _tried("fork", "import os\npid = os.fork()\nif pid == 0: os._exit(0)"),
@@ -76,21 +106,36 @@ _PROCESSES = [
     _tried("signal-first", "import os; os.kill(1, 0)"),
     _tried("signal-group", "import os; os.kill(0, 0)"),
     _tried("signal-all", "import os; os.kill(-1, 0)"),
-    _tried("signal-by-owner", "import fcntl, os; r, w = os.pipe(); fcntl.fcntl(r, fcntl.F_SETOWN, os.getppid())"),
+    _tried(
+        "signal-by-owner", "import fcntl, os; r, w = os.pipe(); fcntl.fcntl(r, fcntl.F_SETOWN, os.getppid())"
+    ),
     _tried("pidfd", "import os; os.pidfd_open(os.getppid() or 1)"),
     _tried("set-priority", "import os; os.setpriority(os.PRIO_PROCESS, os.getppid() or 1, 5)"),
     _tried("set-affinity", "import os; os.sched_setaffinity(os.getppid() or 1, {0})"),
     _tried("become-root", "import os; os.setuid(0); open('/etc/shadow')"),
     _tried("new-session", "import os; os.setsid()"),
-    _case("raise-limits", """
+    _case(
+        "raise-limits",
+        """
         import resource
         for which in (resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):
             try: resource.setrlimit(which, (1 << 50, 1 << 50)); esc(which)
             except (OSError, ValueError): pass
-        """),
+        """,
+    ),
     _case("stopped", "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", check="time", wall=1),
-    _case("deaf", "import signal, time\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: time.sleep(1)", check="time", wall=1),
-    _case("hung-thread", "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()", check="time", wall=1),
+    _case(
+        "deaf",
+        "import signal, time\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: time.sleep(1)",
+        check="time",
+        wall=1,
+    ),
+    _case(
+        "hung-thread",
+        "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()",
+        check="time",
+        wall=1,
+    ),
     _case("hung-exit", "import atexit, time; atexit.register(time.sleep, 60)", check="time", wall=1),
     _case("busy-in-c", "9 ** 9 ** 9", check="time", wall=1),
     _case("crash", "import ctypes; ctypes.string_at(0)", check="alive"),
@@ -104,11 +149,18 @@ _NETWORK = [
     _tried("socket-netlink", "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),
     _tried("socket-vsock", "import socket; socket.socket(40, socket.SOCK_STREAM)"),
     _tried("socket-crypto", "import socket; socket.socket(38, socket.SOCK_SEQPACKET)"),
-    _tried("datagram-pair", "import socket; a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); a.sendto(b'x', '/var/tmp/sbx.sock')"),
+    _tried(
+        "datagram-pair",
+        "import socket; a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); a.sendto(b'x', '/var/tmp/sbx.sock')",
+    ),
     _tried("pair-to-address", "import socket; a, b = socket.socketpair(); a.sendto(b'x', '\\0sbxcanary')"),
     _tried("pass-descriptor", "import socket; a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [0])"),
     _tried("out-of-band", "import socket; a, b = socket.socketpair(); a.send(b'x', socket.MSG_OOB)"),
-    _case("datagram", "import socket\ntry: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 18998))\nexcept OSError: pass", check="udp"),
+    _case(
+        "datagram",
+        "import socket\ntry: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 18998))\nexcept OSError: pass",
+        check="udp",
+    ),
 ]
 _NUMBERS = """
 import os
@@ -127,35 +179,71 @@ _KERNEL = [
     _case("keyring", _NUMBERS + "attempt(219 if arm else 250, 0, -3, 1)"),
     _case("shared-memory", _NUMBERS + "attempt(194 if arm else 29, 0, 4096, 0o1600)"),
     _case("memory-file", _NUMBERS + "attempt(279 if arm else 319, b'x', 0)"),
-    _case("open-by-handle", _NUMBERS + "attempt(265 if arm else 304, -100, 0, 0)\nattempt(264 if arm else 303, -100, b'.', ctypes.create_string_buffer(200), ctypes.byref(ctypes.c_int()), 0)"),
-    _case("mounts", _NUMBERS + "attempt(40 if arm else 165, b'x', b'/tmp', b'tmpfs', 0, 0)\nattempt(430, b'tmpfs', 0)\nattempt(428, -100, b'/', 1)"),
+    _case(
+        "open-by-handle",
+        _NUMBERS
+        + "attempt(265 if arm else 304, -100, 0, 0)\nattempt(264 if arm else 303, -100, b'.', ctypes.create_string_buffer(200), ctypes.byref(ctypes.c_int()), 0)",
+    ),
+    _case(
+        "mounts",
+        _NUMBERS
+        + "attempt(40 if arm else 165, b'x', b'/tmp', b'tmpfs', 0, 0)\nattempt(430, b'tmpfs', 0)\nattempt(428, -100, b'/', 1)",
+    ),
     _case("join-namespace", _NUMBERS + "attempt(268 if arm else 308, 0, 0)"),
     _case("more-filters", _NUMBERS + "attempt(277 if arm else 317, 1, 0, 0)\nattempt(444, 0, 0, 1)"),
     _case("message-queue", _NUMBERS + "attempt(180 if arm else 240, b'x', 0o102, 0o600, 0)"),
     _case("make-dumpable", _NUMBERS + "attempt(167 if arm else 157, 4, 1, 0, 0, 0)"),
     _case("no-death-signal", _NUMBERS + "attempt(167 if arm else 157, 1, 0, 0, 0, 0)"),
-    _case("grow-beyond-quota", _NUMBERS + "open('g', 'w').close()\nfd = os.open('g', os.O_RDWR)\nattempt(47 if arm else 285, fd, 1, ctypes.c_long(0), ctypes.c_long(1 << 28))"),
-    _case("thirty-two-bit", """
+    _case(
+        "grow-beyond-quota",
+        _NUMBERS
+        + "open('g', 'w').close()\nfd = os.open('g', os.O_RDWR)\nattempt(47 if arm else 285, fd, 1, ctypes.c_long(0), ctypes.c_long(1 << 28))",
+    ),
+    _case(
+        "thirty-two-bit",
+        """
         import ctypes, mmap, platform
         if platform.machine() == 'x86_64':
             code = mmap.mmap(-1, 4096, prot=7)
             code.write(bytes.fromhex('b814000000cd80c3'))  # mov eax, 20 (getpid); int 0x80; ret
             address = ctypes.addressof(ctypes.c_char.from_buffer(code))
             esc(ctypes.CFUNCTYPE(ctypes.c_int)(address)())
-        """),
+        """,
+    ),
 ]
 _RESOURCES = [
     _case("flood-stdout", "while True: print('x' * 10000)", check="time", wall=3),
     _case("flood-stderr", "import sys\nwhile True: sys.stderr.write('x' * 10000)", check="time", wall=3),
     _case("big-string", "x = 'x' * (3 << 30)", check="rss"),
     _case("mapped-memory", "import mmap\nm = [mmap.mmap(-1, 1 << 28) for _ in range(8)]", check="rss"),
-    _case("threads-with-memory", "import threading, time\nthreading.stack_size(1 << 28)\nfor _ in range(9): threading.Thread(target=time.sleep, args=(3,), daemon=True).start()", check="rss"),
-    _case("small-threads", "import threading, time\nthreading.stack_size(32768)\nn = 0\ntry:\n    for i in range(1500): threading.Thread(target=time.sleep, args=(2,), daemon=True).start(); n += 1\n    esc(n)\nexcept RuntimeError as e: print(n, e)\nimport os; os._exit(0)"),
-    _case("one-big-file", "try:\n    f = open('f', 'wb')\n    for i in range(300): f.write(b'x' * 10**6); f.flush()\n    esc()\nexcept OSError as e: print(e)"),
-    _case("sparse-file", "try:\n    open('f', 'wb').truncate(1 << 40)\n    esc()\nexcept OSError as e: print(e)"),
-    _case("deleted-files", "import os\nfs = []\ntry:\n    for i in range(300):\n        f = open('f', 'wb'); os.unlink('f'); fs.append(f)\n        for _ in range(4): f.write(b'x' * 10**6); f.flush()\n    esc()\nexcept OSError as e: print(e)"),
-    _case("directories", "import os\ntry:\n    for i in range(5000): os.mkdir('d%d' % i)\n    esc()\nexcept OSError as e: print(e)"),
-    _case("grow-input", "import os\ntry: os.write(0, b'x'); esc()\nexcept OSError: pass\ntry: os.truncate(0, 1 << 30); esc()\nexcept OSError: pass"),
+    _case(
+        "threads-with-memory",
+        "import threading, time\nthreading.stack_size(1 << 28)\nfor _ in range(9): threading.Thread(target=time.sleep, args=(3,), daemon=True).start()",
+        check="rss",
+    ),
+    _case(
+        "small-threads",
+        "import threading, time\nthreading.stack_size(32768)\nn = 0\ntry:\n    for i in range(1500): threading.Thread(target=time.sleep, args=(2,), daemon=True).start(); n += 1\n    esc(n)\nexcept RuntimeError as e: print(n, e)\nimport os; os._exit(0)",
+    ),
+    _case(
+        "one-big-file",
+        "try:\n    f = open('f', 'wb')\n    for i in range(300): f.write(b'x' * 10**6); f.flush()\n    esc()\nexcept OSError as e: print(e)",
+    ),
+    _case(
+        "sparse-file", "try:\n    open('f', 'wb').truncate(1 << 40)\n    esc()\nexcept OSError as e: print(e)"
+    ),
+    _case(
+        "deleted-files",
+        "import os\nfs = []\ntry:\n    for i in range(300):\n        f = open('f', 'wb'); os.unlink('f'); fs.append(f)\n        for _ in range(4): f.write(b'x' * 10**6); f.flush()\n    esc()\nexcept OSError as e: print(e)",
+    ),
+    _case(
+        "directories",
+        "import os\ntry:\n    for i in range(5000): os.mkdir('d%d' % i)\n    esc()\nexcept OSError as e: print(e)",
+    ),
+    _case(
+        "grow-input",
+        "import os\ntry: os.write(0, b'x'); esc()\nexcept OSError: pass\ntry: os.truncate(0, 1 << 30); esc()\nexcept OSError: pass",
+    ),
 ]
 _FORGERY = [
     _case("forge-nothing", "raise SystemExit", check="judge"),
@@ -166,9 +254,21 @@ _FORGERY = [
     _case("forge-fullwidth", "print('４２')", check="judge"),
     _case("forge-nul", "print('42\\0')", check="judge"),
     _case("forge-true", "print('1')", check="judge", expected_out="True"),
-    _case("fn-int-subclass", "class X(int):\n    def __eq__(s, o): return True\n    __hash__ = None\ndef f(a, b): return X(41)", check="fn"),
-    _case("fn-class-lie", "class X:\n    __class__ = int\n    def __eq__(s, o): return True\ndef f(a, b): return X()", check="fn"),
-    _case("fn-repr-lie", "class X(int):\n    def __repr__(s): return '42'\n    __str__ = __index__ = __int__ = lambda s: 42\ndef f(a, b): return X(41)", check="fn"),
+    _case(
+        "fn-int-subclass",
+        "class X(int):\n    def __eq__(s, o): return True\n    __hash__ = None\ndef f(a, b): return X(41)",
+        check="fn",
+    ),
+    _case(
+        "fn-class-lie",
+        "class X:\n    __class__ = int\n    def __eq__(s, o): return True\ndef f(a, b): return X()",
+        check="fn",
+    ),
+    _case(
+        "fn-repr-lie",
+        "class X(int):\n    def __repr__(s): return '42'\n    __str__ = __index__ = __int__ = lambda s: 42\ndef f(a, b): return X(41)",
+        check="fn",
+    ),
     _case("fn-bool", "def f(a, b): return True", check="fn"),
     _case("fn-float", "def f(a, b): return 42.0", check="fn"),
     _case("fn-text", "def f(a, b): return '42'", check="fn"),
@@ -183,12 +283,24 @@ _FORGERY = [
     _case("fn-hang-on-import", "while True: pass", check="fn", wall=1),
     _case("fn-hang", "def f(a, b):\n    while True: pass", check="fn", wall=1),
     _case("fn-huge", "def f(a, b): return [42] * 10**6", check="fn"),
-    _case("fn-deep", "def f(a, b):\n    x = 42\n    for _ in range(10**5): x = [x]\n    return x", check="fn"),
+    _case(
+        "fn-deep", "def f(a, b):\n    x = 42\n    for _ in range(10**5): x = [x]\n    return x", check="fn"
+    ),
     _case("fn-cycle", "def f(a, b):\n    x = []; x.append(x)\n    return x", check="fn"),
     _case("fn-nan", "def f(a, b): return float('nan')", check="fn"),
-    _case("fn-patched-builtins", "import builtins\nbuiltins.type = lambda *a: int\nbuiltins.repr = lambda x: '42'\nbuiltins.isinstance = lambda *a: True\nbuiltins.len = lambda x: 2\nbuiltins.str = lambda x: '42'\ndef f(a, b): return 0", check="fn"),
-    _case("fn-patched-os", "import os\nos.write = lambda *a: 42\nos.read = lambda *a: b'42'\ndef f(a, b): return 0", check="fn"),
-    _case("fn-forged-frames", """
+    _case(
+        "fn-patched-builtins",
+        "import builtins\nbuiltins.type = lambda *a: int\nbuiltins.repr = lambda x: '42'\nbuiltins.isinstance = lambda *a: True\nbuiltins.len = lambda x: 2\nbuiltins.str = lambda x: '42'\ndef f(a, b): return 0",
+        check="fn",
+    ),
+    _case(
+        "fn-patched-os",
+        "import os\nos.write = lambda *a: 42\nos.read = lambda *a: b'42'\ndef f(a, b): return 0",
+        check="fn",
+    ),
+    _case(
+        "fn-forged-frames",
+        """
         import os, struct
         def f(a, b):
             for message in (b'42', b'ready', b'value\\n42', b'passed\\n', b'x\\nvalue\\n42'):
@@ -196,11 +308,29 @@ _FORGERY = [
                     try: os.write(fd, struct.pack('>I', len(message)) + message)
                     except OSError: pass
             return 0
-        """, check="fn"),
-    _case("fn-endless-frame", "import os, struct\ndef f(a, b):\n    for fd in range(3, 64):\n        try: os.write(fd, struct.pack('>I', 2**32 - 1) + b'x' * 1000)\n        except OSError: pass\n    return 0", check="fn", wall=2),
-    _case("fn-flood-frames", "import os\ndef f(a, b):\n    while True:\n        for fd in range(1, 16):\n            try: os.write(fd, b'\\xff' * 65536)\n            except OSError: pass", check="fn", wall=3),
-    _case("fn-late-thread", "import threading, os, time\ndef f(a, b):\n    threading.Thread(target=lambda: (time.sleep(.1), os._exit(0))).start()\n    return 41", check="fn"),
-    _case("fn-frames-and-heap", """
+        """,
+        check="fn",
+    ),
+    _case(
+        "fn-endless-frame",
+        "import os, struct\ndef f(a, b):\n    for fd in range(3, 64):\n        try: os.write(fd, struct.pack('>I', 2**32 - 1) + b'x' * 1000)\n        except OSError: pass\n    return 0",
+        check="fn",
+        wall=2,
+    ),
+    _case(
+        "fn-flood-frames",
+        "import os\ndef f(a, b):\n    while True:\n        for fd in range(1, 16):\n            try: os.write(fd, b'\\xff' * 65536)\n            except OSError: pass",
+        check="fn",
+        wall=3,
+    ),
+    _case(
+        "fn-late-thread",
+        "import threading, os, time\ndef f(a, b):\n    threading.Thread(target=lambda: (time.sleep(.1), os._exit(0))).start()\n    return 41",
+        check="fn",
+    ),
+    _case(
+        "fn-frames-and-heap",
+        """
         import sys, gc
         def f(a, b):
             frame = sys._getframe()
@@ -210,7 +340,9 @@ _FORGERY = [
                         if value == 42: return value
                 frame = frame.f_back
             return next((o for o in gc.get_objects() if o == [42] or o == {'expected': 42}), 0)
-        """, check="fn"),
+        """,
+        check="fn",
+    ),
 ]
 
 ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_FORGERY]
@@ -220,22 +352,82 @@ BENIGN = [
     for name, code, stdin, expected in [
         ("input", "a, b = map(int, input().split()); print(a * b)", "6 7\n", "42"),
         ("open zero", "print(sum(map(int, open(0).read().split())))", "1 2 3", "6"),
-        ("recursion", "import sys; sys.setrecursionlimit(10**6)\ndef f(n): return n and 1 + f(n - 1)\nprint(f(50000))", "", "50000"),
-        ("threads", "from concurrent.futures import ThreadPoolExecutor as E\nwith E(4) as e: print(sum(e.map(abs, range(9))))", "", "36"),
-        ("asyncio", "import asyncio\nasync def m(): await asyncio.sleep(0.01); print(1)\nasyncio.run(m())", "", "1"),
-        ("files", "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.rename('a/b/c', 'a/d')\nprint(open('a/d').read(), os.listdir('a'))", "", "x ['b', 'd']"),
-        ("tempfile", "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f: f.write('x'); f.seek(0); print(f.read())\nwith tempfile.TemporaryDirectory(): print('y')", "", "x\ny"),
+        (
+            "recursion",
+            "import sys; sys.setrecursionlimit(10**6)\ndef f(n): return n and 1 + f(n - 1)\nprint(f(50000))",
+            "",
+            "50000",
+        ),
+        (
+            "threads",
+            "from concurrent.futures import ThreadPoolExecutor as E\nwith E(4) as e: print(sum(e.map(abs, range(9))))",
+            "",
+            "36",
+        ),
+        (
+            "asyncio",
+            "import asyncio\nasync def m(): await asyncio.sleep(0.01); print(1)\nasyncio.run(m())",
+            "",
+            "1",
+        ),
+        (
+            "files",
+            "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.rename('a/b/c', 'a/d')\nprint(open('a/d').read(), os.listdir('a'))",
+            "",
+            "x ['b', 'd']",
+        ),
+        (
+            "tempfile",
+            "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f: f.write('x'); f.seek(0); print(f.read())\nwith tempfile.TemporaryDirectory(): print('y')",
+            "",
+            "x\ny",
+        ),
         ("null device", "import os\nprint('x', file=open(os.devnull, 'w')); print('y')", "", "y"),
         ("exit", "print(5); exit()", "", "5"),
         ("exit hook", "import atexit; atexit.register(print, 'bye'); print('hi')", "", "hi\nbye"),
-        ("pickle of a class", "import pickle\nclass A: x = 3\nprint(pickle.loads(pickle.dumps(A())).x)", "", "3"),
-        ("dataclass", "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(3).x)", "", "3"),
+        (
+            "pickle of a class",
+            "import pickle\nclass A: x = 3\nprint(pickle.loads(pickle.dumps(A())).x)",
+            "",
+            "3",
+        ),
+        (
+            "dataclass",
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(3).x)",
+            "",
+            "3",
+        ),
         ("unicode", "print(input()[::-1], 'é中')", "中é\n", "é中 é中"),
-        ("modules", "import sqlite3, ssl, zlib, bz2, lzma, xml.etree.ElementTree, unittest, csv, hashlib; print(hashlib.sha256().hexdigest()[:4])", "", "e3b0"),
-        ("alarm", "import signal, time\nsignal.signal(signal.SIGALRM, lambda *a: print('ring'))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(0.1)", "", "ring"),
-        ("limits", "import resource; resource.setrlimit(resource.RLIMIT_STACK, resource.getrlimit(resource.RLIMIT_STACK)); print(1)", "", "1"),
-        ("many small writes", "import sys\nfor i in range(3): sys.stdout.write(str(i)); sys.stdout.flush()", "", "012"),
+        (
+            "modules",
+            "import sqlite3, ssl, zlib, bz2, lzma, xml.etree.ElementTree, unittest, csv, hashlib; print(hashlib.sha256().hexdigest()[:4])",
+            "",
+            "e3b0",
+        ),
+        (
+            "alarm",
+            "import signal, time\nsignal.signal(signal.SIGALRM, lambda *a: print('ring'))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(0.1)",
+            "",
+            "ring",
+        ),
+        (
+            "limits",
+            "import resource; resource.setrlimit(resource.RLIMIT_STACK, resource.getrlimit(resource.RLIMIT_STACK)); print(1)",
+            "",
+            "1",
+        ),
+        (
+            "many small writes",
+            "import sys\nfor i in range(3): sys.stdout.write(str(i)); sys.stdout.flush()",
+            "",
+            "012",
+        ),
         ("main guard", "if __name__ == '__main__': print('main')", "", "main"),
-        ("random", "import random, uuid; print(random.random() != random.random(), len(str(uuid.uuid4())))", "", "True 36"),
+        (
+            "random",
+            "import random, uuid; print(random.random() != random.random(), len(str(uuid.uuid4())))",
+            "",
+            "True 36",
+        ),
     ]
 ]

@@ -188,6 +188,8 @@ def run_all(isolation: str, attacks: list[dict], ordinary: list[dict]) -> dict[s
     with world.planted(), Sandbox(isolation=isolation) as sandbox:
         for case in attacks:
             problems[case["id"]] = held(case, sandbox, world)
+            if problems[case["id"]]:
+                print(case["id"], problems[case["id"]], file=sys.stderr, flush=True)
         for case in ordinary:
             problems[case["description"]] = benign(case, sandbox)
     return {name: problem for name, problem in problems.items() if problem}

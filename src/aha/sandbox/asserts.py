@@ -211,6 +211,7 @@ def _in_two_sandboxes(
             if failed := load(answering, nonce, wall):
                 return failed
             with sandbox.process(tests, limits, tests=True) as asking:
+                asking.enter()
                 return _relay(asking, answering, nonce, time.monotonic() + wall)
     except Gone as error:
         return TestResult(None, str(error))

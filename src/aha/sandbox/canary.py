@@ -73,6 +73,7 @@ def _check_once(slot: Slot, facts: bytes) -> None:
 
 def _broken(slot: Slot, reason: str) -> str:
     return (
-        f"the {slot.setup.isolation} sandbox is weaker than it must be on this machine: {reason}. Model code was "
-        "not run. Try the other isolation (namespaces, landlock), a newer kernel, or report this with `uname -a`."
+        f"the {slot.setup.isolation} sandbox is weaker than it must be on this machine: {reason}. Model code "
+        "was not run. Try the other isolation (namespaces, landlock) or a newer kernel, or report this with "
+        "`uname -a`."
     )

@@ -137,6 +137,7 @@ def judge_calls(
 
 def load(process: Process, nonce: str, wall: float) -> TestResult | None:
     """Wait until a candidate's module is loaded; a result if it is not."""
+    process.enter()
     hello = process.next_message(time.monotonic() + wall)
     if hello == f"{nonce}\nready".encode():
         return None

@@ -116,14 +116,15 @@ class Sandbox:
         try:
             with slots.borrow(self._new_slot) as slot:
                 process = slot.launch(spec | {"code": _text(spec["code"])}, b"", limits)
-                stopped = False
                 try:
                     yield process
-                    stopped = True
+                except Gone:
+                    process.release()
+                    raise
+                except BaseException:
                     process.stop()
-                finally:
-                    if not stopped:
-                        process.stop()
+                    raise
+                process.stop()
         except Refused as error:
             raise Gone(str(error)) from None
 
@@ -214,6 +215,9 @@ class _Slots:
                 slot = None
             raise
         finally:
+            if slot is not None and not slot.healthy:
+                slot.close()
+                slot = None
             self._free.put(slot)
 
     def close(self) -> None:

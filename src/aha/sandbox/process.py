@@ -12,11 +12,12 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from .execution import Execution, Isolation, Limits, Status
 
 MAX_MESSAGE = 16_000_000  # bytes of one message from a run
+_ENTRY = 30.0  # seconds from the job to the first line of the program
 _GRACE = 1.0  # seconds between the kill and giving up on the zygote
 _CHUNK = 1 << 16
 
@@ -50,12 +51,14 @@ class Process:
         self.isolation = isolation
         self.begun = time.monotonic()
         self.timed_out = False
+        self.abandoned = False  # the zygote did not answer: its slot must be closed
         self._control = control
         self._pipes = pipes
         self._pidfd = -1
         self._end: dict[str, Any] | None = None
         self._ended = self.begun
         self._result: Execution | None = None
+        self._released = False
         self._flooded = ""
         self._unsent = memoryview(b"")
         self._caps = {pipes.stdout: limits.max_output, pipes.stderr: limits.max_output, pipes.status: 4096}
@@ -66,8 +69,21 @@ class Process:
         for descriptor in pipes.all():
             os.set_blocking(descriptor, False)
 
+    def enter(self) -> None:
+        """Wait until the program itself begins, and start its clock. Raises Gone if it never does.
+
+        What the machine needs to set the wall up, however loaded it is, is not the program's time.
+        """
+        if not self._pump(self._has_begun, self.begun + _ENTRY):
+            self._kill()
+            self.release()
+            self.abandoned = True
+            raise Gone("a run was not entered in time: this machine is overloaded")
+        self.begun = time.monotonic()
+
     def wait(self) -> Execution:
         """Let the run end by itself or by its deadline. Raises Gone if the zygote failed instead."""
+        self.enter()
         self.timed_out = not self._pump(lambda: False, self.begun + self.limits.wall)
         return self.stop()
 
@@ -94,31 +110,43 @@ class Process:
         return message
 
     def stop(self) -> Execution:
-        """Kill what still runs, collect what it wrote, release everything; then always the same. Raises Gone."""
-        if self._result is not None:
-            return self._result
-        try:
-            if self._end is None:
-                self._kill()
-                if not self._pump(lambda: False, time.monotonic() + _GRACE):
-                    raise Gone("the zygote does not report the end of a run")
-            # What is in the pipes by now is all there is: their end is never waited for.
-            for descriptor in list(self._open):
-                while descriptor in self._open and self._read(descriptor):
-                    pass
-            self._result = self._execution()
-            return self._result
-        finally:
-            self.release()
+        """Kill what still runs, collect what it wrote, release everything; then always the same.
+
+        Raises Gone if the zygote has failed.
+        """
+        if self._result is None:
+            try:
+                self._result = self._stop()
+            finally:
+                self.release()
+        return self._result
+
+    def _stop(self) -> Execution:
+        if self._end is None:
+            self._kill()
+            if not self._pump(lambda: False, time.monotonic() + _GRACE):
+                # It has been killed, so the verdict stands; only the zygote cannot be used again.
+                self.abandoned = True
+                self._end = {"status": signal.SIGKILL, "peak_kb": 0, "note": ""}
+                self._ended = time.monotonic()
+        # What is in the pipes by now is all there is: their end is never waited for.
+        for descriptor in list(self._open):
+            while descriptor in self._open and self._read(descriptor):
+                pass
+        return self._execution()
 
     def release(self) -> None:
         """Close every descriptor; the run itself is not touched."""
-        for descriptor in self._pipes.all():
+        for descriptor in self._pipes.all() if not self._released else ():
             os.close(descriptor)
-        self._pipes = Pipes(-1, -1, -1)
+        self._released = True
+        self._open.clear()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+    def _has_begun(self) -> bool:
+        return bool(self._read_so_far[self._pipes.status])
 
     def _has_message(self) -> bool:
         buffer = self._read_so_far[self._pipes.reply]
@@ -169,9 +197,9 @@ class Process:
         try:
             text, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
-            raise Gone(f"the zygote cannot be heard: {error}") from None
+            self._lose(f"the zygote cannot be heard: {error}")
         if not text:
-            raise Gone("the zygote has ended")
+            self._lose("the zygote has ended")
         if descriptors:
             self._pidfd = descriptors[0]
             if self._flooded:
@@ -179,9 +207,14 @@ class Process:
             return
         message = json.loads(text)
         if "broken" in message:
-            raise Gone(message["broken"])
+            self._lose(message["broken"])
         self._end = message
         self._ended = time.monotonic()
+
+    def _lose(self, reason: str) -> NoReturn:
+        self.abandoned = True
+        self.release()
+        raise Gone(reason)
 
     def _write(self) -> None:
         try:

@@ -68,6 +68,7 @@ class Slot:
         if self.user is not None and setup.isolation is Isolation.LANDLOCK:
             os.chown(self.base, self.user, self.user)
         self.landlock = 0
+        self._last: Process | None = None
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         try:
@@ -78,8 +79,6 @@ class Slot:
 
     def launch(self, spec: dict[str, Any], stdin: bytes, limits: Limits) -> Process:
         """Start a program; the caller waits for it and stops it. Raises Gone if the zygote is not there."""
-        if self._control is None:
-            self._start()
         assert self._control is not None
         channel = spec["mode"] != "script"
         theirs: list[int] = []
@@ -100,11 +99,13 @@ class Slot:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        return Process(self._control, Pipes(*ours), limits, self.setup.isolation)
+        self._last = Process(self._control, Pipes(*ours), limits, self.setup.isolation)
+        return self._last
 
-    def restart(self) -> None:
-        """Forget a zygote that failed; the next launch starts a new one."""
-        self._end_zygote()
+    @property
+    def healthy(self) -> bool:
+        """Whether the zygote answered to the end of the last run."""
+        return self._last is None or not self._last.abandoned
 
     def close(self) -> None:
         """End the zygote and whatever it runs, and remove the slot's directory."""
