@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The verifier's policy, case by case: (gold, prediction, whether it is correct)."""
 
 from __future__ import annotations

@@ -125,19 +125,18 @@ def _aha() -> Callable[[Pair], bool | None]:
 
 def _math_verify() -> Callable[[Pair], bool | None]:
     try:
-        from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
-        from math_verify import verify as theirs
+        from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse  # type: ignore[import-not-found]
+        from math_verify import verify as theirs  # type: ignore[import-not-found]
     except ImportError as cause:
         raise AhaError(
-            'math-verify is not installed, so it cannot be compared with. pip install "aha[math]", or leave out '
-            "--against."
+            'math-verify is not installed. pip install "aha[math]", or leave out --against.'
         ) from cause
     known: dict[str, Any] = {}
     config = (LatexExtractionConfig(), ExprExtractionConfig())
 
     def grade(pair: Pair) -> bool | None:
         if pair.gold not in known:  # as ours: a reference answer is read once
-            known[pair.gold] = parse(f"${pair.gold}$", config, parsing_timeout=None)  # type: ignore[arg-type]
+            known[pair.gold] = parse(f"${pair.gold}$", config, parsing_timeout=None)
         answer = parse(pair.prediction, config, parsing_timeout=5)
         return bool(theirs(known[pair.gold], answer, timeout_seconds=5))
 
@@ -151,12 +150,9 @@ def read_pairs(path: Path) -> list[Pair]:
     """Pairs of a JSONL file: rows with gold and prediction, with gt, answer and code (as PRIME's evaluation
     writes them) or with GSM8K's example solutions. Raises AhaError for anything else."""
     try:
-        opened = (
-            gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        )
-        with opened as file:
-            text = file.read()
-    except OSError as cause:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    except (OSError, EOFError, ValueError) as cause:
         raise AhaError(f"{path} cannot be read: {cause}. Give a JSONL file.") from cause
     pairs: list[Pair] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -230,7 +226,8 @@ def _without_lists(result: dict) -> dict:
 def _page(result: dict) -> str:
     lines = [f"{result['data']}: {result['pairs']} pairs, one core"]
     for name, entry in result["graders"].items():
-        line = f"  {name:12} {entry['grades_per_second']:10,.0f} grades/s, p99 {entry['p99_seconds'] * 1000:.2f} ms"
+        slow = entry["p99_seconds"] * 1000
+        line = f"  {name:12} {entry['grades_per_second']:10,.0f} grades/s, p99 {slow:.2f} ms"
         if "agreement" in entry:
             line += f", agreement {entry['agreement']:.4f}"
         lines.append(line)

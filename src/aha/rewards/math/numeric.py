@@ -284,7 +284,7 @@ class _Evaluation:
         return self.noted(self.context.root(value, int(degree)))
 
     def call(self, node: Node) -> Any:
-        name, value = node[1], self.at(node[2])
+        name, value = str(node[1]), self.at(node[2])
         context = self.context
         if name in ("floor", "ceil"):
             return self.rounded(name, value)

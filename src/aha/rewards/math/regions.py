@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 from aha.rewards.math.exact import TooBig, Undefined, free_symbols, rational
 from aha.rewards.math.numeric import real_value, same
@@ -96,12 +98,12 @@ def _reals_without(members: tuple[Node, ...], variable: str = "") -> Region | No
     if ordered is None:
         return None
     ends = [MINUS_INFINITY, *ordered, INFINITY]
-    pairs = zip(ends, ends[1:], strict=False)
+    pairs = pairwise(ends)
     return Region(tuple(Interval(low, high, False, False) for low, high in pairs), variable)
 
 
 def _ordered(nodes: list[Node]) -> list[Node] | None:
-    keyed = [(real_value(node), node) for node in nodes]
+    keyed: list[tuple[Any, Node]] = [(real_value(node), node) for node in nodes]
     if any(key is None for key, _ in keyed):
         return None
     return [node for _, node in sorted(keyed, key=lambda pair: pair[0])]
@@ -219,7 +221,9 @@ def _pick(a: tuple[Node, bool], b: tuple[Node, bool], largest: bool) -> tuple[No
 
 def normal(region: Region) -> Region:
     """Sorted, and with touching intervals joined, where the ends can be ordered."""
-    keyed = [(real_value(part.low), real_value(part.high), part) for part in region.parts]
+    keyed: list[tuple[Any, Any, Interval]] = [
+        (real_value(part.low), real_value(part.high), part) for part in region.parts
+    ]
     if any(low is None or high is None for low, high, _ in keyed):
         return region
     keyed.sort(key=lambda entry: (entry[0], not entry[2].closed_low))

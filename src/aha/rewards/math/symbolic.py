@@ -155,7 +155,7 @@ def by_math_verify(gold: str, answer: str) -> bool | None:
     """math-verify's opinion; None if it cannot read one of the two."""
     import logging
 
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import LatexExtractionConfig, parse, verify  # type: ignore[import-not-found]
 
     logging.disable(logging.CRITICAL)
     config = [LatexExtractionConfig()]

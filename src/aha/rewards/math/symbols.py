@@ -133,7 +133,7 @@ COMMANDS = {
     "mod": "mod", "sim": "sim", "colonequals": "=", "land&": "and",
 }  # fmt: skip
 
-FUNCTIONS = {name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "log", "lg", "exp", "max", "min", "gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn"]} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",
+FUNCTIONS = {name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "log", "lg", "exp", "max", "min", "gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn"]} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",  # noqa: E501
               "cosec": "csc", "sqrt": "sqrt", "abs": "abs", "floor": "floor", "ceil": "ceil"}  # fmt: skip
 UNEVALUATED = frozenset(("gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn", "max", "min"))
 
@@ -195,10 +195,13 @@ PROSE = frozenset(
 )
 
 _UNIT_LIST = """
-mm cm dm km inch inches ft feet foot yd yard yards mile miles mi meter meters metre metres centimeter
-centimeters centimetre centimetres kilometer kilometers kilometre kilometres millimeter millimeters
+mm cm dm km inch inches ft feet foot yd yard yards mile miles mi meter meters metre metres
+centimeter
+centimeters centimetre centimetres kilometer kilometers kilometre kilometres millimeter
+millimeters
 mg kg gram grams kilogram kilograms lb lbs pound pounds oz ounce ounces ton tons tonne tonnes
-sec secs second seconds min mins minute minutes hr hrs hour hours day days week weeks month months year years
+sec secs second seconds min mins minute minutes hr hrs hour hours day days week weeks month months
+year years
 ml mL liter liters litre litres gallon gallons quart quarts pint pints cup cups
 dollar dollars cent cents yuan euro euros usd rmb
 degree degrees deg radian radians rad mph kph kmh ms Hz kHz kcal cal joule joules kJ watt watts kW newton newtons

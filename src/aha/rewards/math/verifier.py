@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from aha.rewards.math import compare, numeric, tokens, workers
@@ -25,7 +26,7 @@ _DOLLARS = ("$", "\\(", "\\[")
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """A reference answer, read once: its text, its value, and its other reading where its spelling has two."""
+    """A reference answer, read once: text, value, and the other reading where its spelling has two."""
 
     text: str
     value: Value
@@ -54,8 +55,8 @@ def parse_gold(text: str) -> Gold:
         ) from cause
     if isinstance(value, Text) and (not value.words or len(source) > 200):
         raise AhaError(
-            f"The reference answer {_short(text)!r} is prose without a value. Put the value itself, or the value "
-            "in \\boxed{}."
+            f"The reference answer {_short(text)!r} is prose without a value. "
+            "Put the value itself, or the value in \\boxed{}."
         )
     other = None if other == value else other
     return Gold(source, value, other, _choice(source), ambiguous, _float_like(source, value))
@@ -182,7 +183,7 @@ def _other_readings(gold: Gold, answer: str, value: Value, outcome: bool | None)
 
 
 def _with_decimal_comma(gold: Gold, answer: str) -> bool:
-    """``2,74`` for 2.74. Only where the reference answer is no whole number, so that it cannot hide a list."""
+    """``2,74`` for 2.74. Only where the gold is no whole number, so that it cannot hide a list."""
     left, right = gold.text, _decimal_comma(answer) or answer
     if left.startswith(("0,", "-0,")) and not answer.count(","):
         left = _decimal_comma(left) or left
@@ -204,7 +205,7 @@ def _decimal_comma(text: str) -> str | None:
 
 
 def _with_italic_unit(gold: Value, answer: Value) -> Value | None:
-    """``5cm`` or ``5m`` without ``\\text``: a product of letters that are a unit, for a gold without letters."""
+    """``5m`` without ``\\text``: a letter that is a unit, for a gold without letters."""
     if isinstance(answer, Named):
         answer = answer.value
     if isinstance(gold, Named):
@@ -225,9 +226,7 @@ def _with_italic_unit(gold: Value, answer: Value) -> Value | None:
     if last[0] != "sym" or last[1] not in SINGLE_LETTERS:
         return None
     base, factor = TABLE[last[1]]
-    dimension = tuple(
-        sorted((name, rational(("num", 1)) * exponent * power) for name, exponent in base.items())
-    )  # type: ignore[operator]
+    dimension = tuple(sorted((name, Fraction(exponent * power)) for name, exponent in base.items()))
     number: Node = expr[1] if len(expr) == 3 else ("mul", *expr[1:-1])
     return Scalar(number, Unit(dimension, factor**power))
 
@@ -311,9 +310,9 @@ def _unwrapped(text: str) -> str:
     stripped = text.strip()
     for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         inside = stripped[len(opening) : len(stripped) - len(closing)]
-        if len(stripped) > 2 * len(opening) and stripped.startswith(opening) and stripped.endswith(closing):
-            if opening not in inside:
-                return inside.strip()
+        wrapped = stripped.startswith(opening) and stripped.endswith(closing)
+        if wrapped and len(stripped) > 2 * len(opening) and opening not in inside:
+            return inside.strip()
     return stripped.rstrip(".") if stripped.endswith("$.") else stripped
 
 

@@ -11,6 +11,7 @@ running pool starts nurseries of its own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -28,7 +29,7 @@ from aha.types import Outcome, Verdict
 LONGEST = 1_000  # characters of either side
 GRADE_SECONDS = 1.5  # the child is killed by its nursery
 HARD_SECONDS = 2.0  # the nursery itself is killed
-START_SECONDS = 60.0
+START_SECONDS = 30.0  # importing sympy takes about one second on an idle machine
 _SAFE = re.compile(r"[A-Za-z0-9\\{}()\[\]^_+*/=<>.,:;!|&%$'~\s-]*\Z")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _PROGRAM = re.compile(r"(?<![A-Za-z\\])[A-Za-z_]{4,}\s*[(:]|'\s*[A-Za-z/]|__|[\"`#@;]|\[[^\]]{0,40}\bfor\b")
@@ -207,10 +208,8 @@ class _Nursery:
         process.kill()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(OSError):
                     pipe.close()
-                except OSError:
-                    pass
         process.wait()
 
 

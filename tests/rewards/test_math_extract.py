@@ -1,0 +1,96 @@
+"""Where the answer is found, and that finding it takes linear time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from aha.rewards.math import Extraction, extract
+
+FALLBACKS = [
+    ("<answer> 5 </answer>", Extraction(answer_tags=True), "5"),
+    ("The answer is 5.", Extraction(phrase=True), "5"),
+    ("The final answer is $\\frac12$. I hope it is correct.", Extraction(phrase=True), "\\frac12"),
+    ("答案是 5", Extraction(phrase=True), "5"),
+    ("7,425", Extraction(bare=True), "7,425"),
+    ("so $x=3$ and $y = 4$", Extraction(last_formula=True), "y = 4"),
+    ("It costs 3 dollars and 12.50 more", Extraction(last_number=True), "12.50"),
+    ("It costs $3 and then $4 = $<<3+4=7>>7\nA: 7", Extraction(last_formula=True, last_number=True), "7"),
+]
+
+
+@pytest.mark.parametrize(("text", "options", "answer"), FALLBACKS)
+def test_fallbacks_are_off_until_asked_for(text: str, options: Extraction, answer: str) -> None:
+    assert extract(text) is None
+    found = extract(text, options)
+    assert found is not None
+    assert found.text == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("\\boxed{a} then \\boxed{b}", "b"),
+        ("a stray { brace, then \\boxed{5}", "5"),
+        ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"),
+        ("\\boxed{7} and an open \\boxed{8", "7"),
+        ("escaped twice: \\\\boxed{\\\\frac{1}{2}}", "\\\\frac{1}{2}"),
+        ("$\\boxed 5$", "5"),
+        ("<think>\\boxed{1}</think>\\boxed{2}", "2"),
+        ("reasoning</think>\\boxed{2}", "2"),
+    ],
+)
+def test_last_balanced_box(text: str, answer: str) -> None:
+    found = extract(text)
+    assert found is not None
+    assert found.text == answer
+
+
+def test_unclosed_think_has_no_answer() -> None:
+    assert extract("<think>so \\boxed{1}") is None
+    assert extract("so \\boxed{1}", Extraction(opened_think=True)) is None
+    assert extract("so \\boxed{1}") is not None  # neither tag: a plain answer
+    assert extract("so</think>\\boxed{1}", Extraction(opened_think=True)) is not None
+
+
+def test_boxes_with_only_a_connective_between_are_one_answer() -> None:
+    found = extract("$\\boxed{1}$ or $\\boxed{2}$")
+    assert found is not None
+    assert (found.text, found.alternatives, found.joined_by_or) == ("2", ("1",), True)
+    found = extract("First $\\boxed{1}$, no, wait: $\\boxed{2}$")
+    assert found is not None
+    assert found.alternatives == ()
+
+
+GARBAGE = [
+    "\\boxed{",
+    "{",
+    "}",
+    "$",
+    "\\",
+    "\\boxed",
+    "<think>",
+    "</think>",
+    "\\(",
+    "1,",
+    "a ",
+    "is ",
+    "</answer>",
+]
+
+
+@pytest.mark.parametrize("piece", GARBAGE)
+def test_time_is_linear_on_garbage(piece: str) -> None:
+    options = Extraction(True, True, True, True, True)
+
+    def seconds(length: int) -> float:
+        text = piece * (length // len(piece))
+        times = []
+        for _ in range(3):
+            started = time.thread_time()
+            extract(text, options)
+            times.append(time.thread_time() - started)
+        return min(times)
+
+    assert seconds(400_000) < 40 * max(seconds(50_000), 0.001)  # quadratic would be 64 times
