@@ -1,0 +1,313 @@
+"""The sandbox as a whole: attacks, ordinary programs, limits, refusal, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from aha.sandbox import Isolation, Sandbox, Status
+from aha.types import AhaError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from attacks import ATTACKS, BENIGN
+from harness import World, benign, held, load
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parents[1] / "src"
+SHARED = HERE.parents[1].parent / "shared" / "cases"
+TIERS = (Isolation.NAMESPACES, Isolation.LANDLOCK)
+SHARED_ATTACKS, SHARED_BENIGN = SHARED / "sandbox_attacks.jsonl", SHARED / "sandbox_benign.jsonl"
+_HUNGRY = ("res-mem", "small-threads", "flood")  # minutes of CPU together: once is enough
+
+needs_shared = pytest.mark.skipif(not SHARED_ATTACKS.exists(), reason=f"no {SHARED}")
+
+
+@pytest.fixture(scope="module", params=TIERS)
+def sandbox(request):
+    try:
+        with Sandbox(isolation=request.param) as opened:
+            yield opened
+    except AhaError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World().planted() as planted:
+        yield planted
+
+
+def test_own_attacks_are_held(sandbox, world):
+    problems = {case["id"]: held(case, sandbox, world) for case in ATTACKS}
+    assert not {name: problem for name, problem in problems.items() if problem}
+
+
+@needs_shared
+def test_shared_attacks_are_held(sandbox, world):
+    problems = {case["id"]: held(case, sandbox, world) for case in load(SHARED_ATTACKS)}
+    assert not {name: problem for name, problem in problems.items() if problem}
+
+
+def test_ordinary_programs_run(sandbox):
+    cases = [*BENIGN, *(load(SHARED_BENIGN) if SHARED_BENIGN.exists() else [])]
+    problems = {case["description"]: benign(case, sandbox) for case in cases}
+    assert not {name: problem for name, problem in problems.items() if problem}
+
+
+def test_statuses(sandbox):
+    assert sandbox.run("print(1)").status is Status.OK
+    failed = sandbox.run("import sys; sys.exit(3)")
+    assert (failed.status, failed.exit_code) == (Status.FAILED, 3)
+    assert sandbox.run("x = bytearray(1 << 28)", memory_mb=64).status is Status.MEMORY
+    assert sandbox.run("def f(:").status is Status.FAILED
+    late = sandbox.run("print('early', flush=True)\nwhile True: pass", wall=0.5)
+    assert (late.status, late.stdout) == (Status.TIMEOUT, b"early\n")
+
+
+def test_a_traceback_shows_the_program_and_nothing_of_ours(sandbox):
+    stderr = sandbox.run("def f():\n    return 1 / 0\nf()").stderr.decode()
+    assert "return 1 / 0" in stderr
+    assert "runner" not in stderr
+
+
+def test_output_is_capped(sandbox):
+    execution = sandbox.run("while True: print('x' * 1000)", max_output=10_000, wall=30)
+    assert execution.status is Status.FAILED
+    assert len(execution.stdout) == 10_000
+    assert "10000 bytes" in execution.note
+
+
+def test_every_result_names_its_isolation(sandbox):
+    assert sandbox.run("pass").isolation is sandbox.isolation
+    assert "seccomp" in sandbox.describe()
+
+
+def test_a_killed_zygote_costs_a_new_one(sandbox):
+    assert sandbox.run("print(1)").status is Status.OK
+    [slot] = [slot for slot in sandbox._main._free.queue if slot is not None]
+    slot._zygote.kill()
+    slot._zygote.wait()
+    assert sandbox.run("print(2)").stdout == b"2\n"
+
+
+def test_threads_share_a_pool():
+    with Sandbox(workers=2) as sandbox, ThreadPoolExecutor(6) as threads:
+        outputs = threads.map(
+            lambda n: sandbox.run("print(input())", str(n).encode(), wall=60).stdout, range(24)
+        )
+        assert list(outputs) == [b"%d\n" % n for n in range(24)]
+
+
+def test_slots_started_in_a_thread_outlive_it():
+    with Sandbox() as sandbox:
+        starter = threading.Thread(target=lambda: sandbox.run("pass"))
+        starter.start()
+        starter.join()
+        assert sandbox.run("print(1)").stdout == b"1\n"
+
+
+def test_import_paths(tmp_path):
+    (tmp_path / "extra_module.py").write_text("x = 3")
+    os.chmod(tmp_path, 0o755)
+    with Sandbox(isolation=Isolation.NAMESPACES, import_paths=[tmp_path]) as sandbox:
+        assert sandbox.run("import extra_module; print(extra_module.x)").stdout == b"3\n"
+
+
+def test_unsafe_is_only_what_was_asked_for_and_is_recorded():
+    with Sandbox(isolation=Isolation.UNSAFE) as sandbox:
+        execution = sandbox.run("print(input())", b"x\n")
+        assert (execution.stdout, execution.isolation) == (b"x\n", Isolation.UNSAFE)
+        assert "without a sandbox" in execution.note
+        assert sandbox.run("while True: pass", wall=0.3).status is Status.TIMEOUT
+    with Sandbox(unsafe=True) as sandbox:
+        assert sandbox.isolation is not Isolation.UNSAFE
+
+
+def test_refusal_on_another_system_names_the_way_out(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(AhaError, match=r"darwin.*--unsafe-sandbox"):
+        Sandbox().__enter__()
+    with Sandbox(unsafe=True) as sandbox:
+        assert sandbox.isolation is Isolation.UNSAFE
+
+
+def test_a_canary_that_gets_out_stops_the_slot(monkeypatch):
+    # A filter that allows everything: seccomp, the inner wall, is gone.
+    from aha.sandbox import canary
+
+    weak = canary._PROGRAM.read_text().replace("held[name] = not action()", "held[name] = action() is None")
+    monkeypatch.setattr(canary, "_PROGRAM", _Text(weak))
+    with pytest.raises(AhaError, match="not held"):
+        Sandbox().__enter__()
+
+
+class _Text:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def read_text(self) -> str:
+        return self.text
+
+
+def _interpreter() -> str | None:
+    """A Python that an ordinary user may execute."""
+    for path in (sys.executable, "/usr/bin/python3"):
+        program = os.path.realpath(path)
+        check = [
+            shutil.which("setpriv") or "setpriv",
+            "--reuid",
+            "64999",
+            "--clear-groups",
+            program,
+            "-c",
+            "import sys; sys.exit(sys.version_info < (3, 11))",
+        ]
+        try:
+            if subprocess.run(check, capture_output=True, env={}).returncode == 0:
+                return program
+        except OSError:
+            return None
+    return None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="already an ordinary user: the other tests are this one")
+@pytest.mark.parametrize("isolation", TIERS)
+def test_as_an_ordinary_user(isolation):
+    program = _interpreter()
+    if program is None:
+        pytest.skip("no interpreter that an ordinary user may execute")
+    import numpy
+
+    site = os.path.dirname(os.path.dirname(numpy.__file__))
+    files = [str(path) for path in (SHARED_ATTACKS, SHARED_BENIGN) if path.exists()]
+    done = subprocess.run(
+        [
+            "setpriv",
+            "--reuid",
+            "64999",
+            "--regid",
+            "64999",
+            "--clear-groups",
+            program,
+            str(HERE / "harness.py"),
+            isolation,
+            "own",
+            *files,
+        ],
+        env={"PYTHONPATH": f"{SOURCE}:{site}", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if "No module named" in done.stderr or "numpy" in done.stderr:
+        pytest.skip(f"that interpreter lacks the packages: {done.stderr[-200:]}")
+    report = json.loads(done.stdout or "{}")
+    assert report.get("problems") == {}, done.stderr[-2000:]
+
+
+_DENIED = """
+import sys
+from aha.sandbox.inside import bpf, kernel
+from aha.sandbox.inside.syscalls import NUMBERS
+lines = [bpf.load(bpf.NUMBER)]
+for name in ("unshare", "mount", "setns", "pivot_root", "clone3"):
+    lines += [bpf.equal(NUMBERS[name], otherwise=name), bpf.give(bpf.errno_action(38 if name == "clone3" else 1)), bpf.Label(name)]
+kernel.install_filter(bpf.assemble([*lines, bpf.give(bpf.ALLOW)]))
+from aha.sandbox import Sandbox
+from aha.types import AhaError
+with Sandbox() as sandbox:
+    print(sandbox.isolation, sandbox.run("print(6 * 7)").stdout.decode().strip())
+try:
+    Sandbox(isolation="namespaces").__enter__()
+except AhaError as error:
+    print("sysctl" in str(error), "unshare" in str(error))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="installing a filter without privileges needs no_new_privs")
+def test_where_namespaces_are_denied_as_in_a_container():
+    done = subprocess.run(
+        [sys.executable, "-c", _DENIED], capture_output=True, text=True, env={"PYTHONPATH": str(SOURCE)}
+    )
+    assert done.stdout.split() == ["landlock", "42", "True", "True"], done.stderr
+
+
+def _open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _leftovers() -> set[str]:
+    return {name for name in os.listdir("/tmp") if name.startswith("aha-")}
+
+
+def _resident_kb(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0])
+
+
+def _leaks(tier: Isolation, runs: int) -> None:
+    before, files = _open_descriptors(), _leftovers()
+    with Sandbox(workers=2, isolation=tier) as sandbox, ThreadPoolExecutor(2) as threads:
+        code = "open('f', 'w').write('x' * 10000); print('y')"
+
+        def once(_: int) -> bool:
+            return sandbox.run(code, wall=60).stdout == b"y\n"
+
+        assert all(threads.map(once, range(max(20, runs // 10))))
+        slots = [slot for slot in sandbox._main._free.queue if slot is not None]
+        pids = [os.getpid(), *(slot._zygote.pid for slot in slots)]
+        children = _descendants(os.getpid())
+        middle, memory = _open_descriptors(), [_resident_kb(pid) for pid in pids]
+        assert all(threads.map(once, range(runs)))
+        assert _open_descriptors() == middle
+        assert _descendants(os.getpid()) == children
+        grown = [_resident_kb(pid) - was for pid, was in zip(pids, memory, strict=True)]
+        assert max(grown) < 4000, grown
+        for slot in slots:
+            if tier is Isolation.LANDLOCK:
+                assert os.listdir(slot.base) == []
+    assert _open_descriptors() == before
+    assert _leftovers() <= files
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
+
+
+def _descendants(root: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {root}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_nothing_is_left_behind(tier):
+    _leaks(tier, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", TIERS)
+def test_nothing_is_left_behind_in_ten_thousand_runs(tier):
+    _leaks(tier, 10_000)
+
+
+@pytest.mark.slow
+def test_speed():
+    with Sandbox(workers=2) as sandbox, ThreadPoolExecutor(2) as threads:
+        sandbox.run("pass")
+        begun = time.monotonic()
+        list(threads.map(lambda _: sandbox.run("print(1)"), range(400)))
+        assert 400 / (time.monotonic() - begun) > 100
