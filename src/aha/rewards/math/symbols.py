@@ -204,7 +204,8 @@ sec secs second seconds min mins minute minutes hr hrs hour hours day days week 
 year years
 ml mL liter liters litre litres gallon gallons quart quarts pint pints cup cups
 dollar dollars cent cents yuan euro euros usd rmb
-degree degrees deg radian radians rad mph kph kmh ms Hz kHz kcal cal joule joules kJ watt watts kW newton newtons
+degree degrees deg radian radians rad mph kph kmh ms Hz kHz kcal cal joule joules kJ watt watts kW
+newton newtons
 unit units sq square cubic per pm am mol moles MB GB KB people students apples
 """
 UNIT_WORDS = frozenset(_UNIT_LIST.split())

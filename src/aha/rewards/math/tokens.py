@@ -74,6 +74,7 @@ def normalize(text: str) -> str:
         text = "".join(UNICODE.get(c, c) for c in text)
     if "\\\\" in text and (r"\begin" not in text or r"\\begin" in text):
         text = text.replace("\\\\", "\\")  # a line break has no meaning outside a matrix: escaped twice
+    text = text.replace("{, }", "{,}").replace(" {,}", "{,}")
     if "\f" in text or "\t" in text or "\b" in text:  # "\frac" and "\text" read as JSON or Python escapes
         text = (
             text.replace("\\\f", "\\f").replace("\f", "\\f").replace("\text", "\\text").replace("\b", "\\b")
