@@ -20,10 +20,12 @@ sets = st.lists(scalars, min_size=2, max_size=4).map(lambda items: "\\{" + ", ".
 words = st.sampled_from(["\\text{even}", "B", "\\text{Tuesday}", "周二"])
 answers = st.one_of(scalars, tuples, sets, words)
 
-PIECES = (
-    "\\frac { } ( ) [ ] \\{ \\} 1 23 . , x + - ^ _ = < \\sqrt \\text{ \\boxed{ \\begin{pmatrix} & \\\\ \\end{pmatrix} "
-    "\\cup | ! % \\sin \\pm \\infty $ 或 \\sum \\int e i \\overline \\dot : ' or"
-).split(" ")
+PIECES = [
+    "\\frac", "{", "}", "(", ")", "[", "]", "\\{", "\\}", "1", "23", ".", ",", "x", "+", "-", "^",
+    "_", "=", "<", "\\sqrt", "\\text{", "\\boxed{", "\\begin{pmatrix}", "&", "\\\\",
+    "\\end{pmatrix}", "\\cup", "|", "!", "%", "\\sin", "\\pm", "\\infty", "$", " ", "或", "\\sum",
+    "\\int", "e", "i", "\\overline", "\\dot", ":", "'", "or",
+]  # fmt: skip
 garbage = st.one_of(st.text(max_size=80), st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 
 

@@ -10,6 +10,7 @@ read as markup.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -92,7 +93,7 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
         return ""
     if len(values) > width:
         cuts = [i * len(values) // width for i in range(width + 1)]
-        values = [sum(values[a:b]) / (b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+        values = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(cuts)]
     low, high = min(values), max(values)
     scale = 7.999 / (high - low) if high > low else 0.0
     return "".join("▁▂▃▄▅▆▇█"[int((value - low) * scale)] for value in values)
@@ -361,11 +362,12 @@ class Console:
             return
         try:
             action()
-        except Exception:
+        except Exception as error:
             self._close()
             self._dead, self.plain = self.plain, True
+            reason = f"the live display failed ({type(error).__name__}); plain lines from here on"
             if not self._dead:
-                self._safely(lambda: self._line(f"display: {type(error).__name__}; plain lines from here on"))
+                self._safely(lambda: self._line(reason))
 
 
 def _item(value: Any) -> Any:

@@ -12,17 +12,15 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from aha.files import write_text
 from aha.runs.charts import (
     SCRIPT,
     STYLE,
-    Chart,
     Kind,
     Row,
-    Series,
     at_k,
     clean,
     compare,
@@ -35,8 +33,8 @@ from aha.runs.charts import (
     strip,
 )
 from aha.runs.console import segments
+from aha.runs.report_curves import large_charts, small_charts
 from aha.runs.report_data import (
-    HEALTH,
     Json,
     Pair,
     RunData,
@@ -70,114 +68,6 @@ def build_report(run: Path) -> str:
         if len(page.encode()) <= MOST_BYTES:
             break
     return page
-
-
-# ------------------------------------------------------------------------------------------ curves
-
-
-def _eval_series(stage: StageData, keys: Sequence[tuple[str, int]], names: Mapping[str, str]) -> list[Series]:
-    """Evaluation curves; a split measured only now and then gets marks of its own, not a place on the line."""
-    splits = [str(row.get("split", "")) for row in stage.evals]
-    main = max(dict.fromkeys(splits), key=splits.count, default="")
-    found = []
-    for (key, color), split in itertools.product(keys, dict.fromkeys(splits)):
-        rows = [r for r in stage.evals if str(r.get("split", "")) == split and number(r.get(key)) is not None]
-        points = [(r["step"], number(r[key]) or 0.0) for r in rows]
-        band = [(r["step"], *bounds) for r in rows if (bounds := interval(r, key))]
-        name = f"{names.get(key, key)}, {split or 'evaluation'}"
-        found.append(Series(name, points, color, marks=True, dashed=split != main, band=band))
-    return [series for series in found if series.points]
-
-
-def _large_charts(stage: StageData) -> list[Chart]:
-    merged: Json = {}
-    for row in stage.evals:
-        merged |= row
-    votes = [(key, 2) for key in at_k(merged, "maj@")[-1:]] + [(key, 3) for key in at_k(merged, "pass@")[-1:]]
-    accuracy = [Series("reward, training problems", stage.curve("rewards/accuracy/mean"), 0)]
-    length = [Series("training problems", stage.curve("completions/mean_length"), 0)]
-    cap = stage.curve("max_tokens")
-    longest = max((y for _, y in length[0].points), default=0.0)
-    if cap and cap[-1][1] <= 5 * longest:
-        length.append(Series("length limit", cap, 5, dashed=True))
-    words = [Series("training problems", stage.curve("reflections/mean"), 0)]
-    return [
-        Chart(
-            "Accuracy",
-            "Share of right answers on held-out problems (with interval) and in training.",
-            accuracy + _eval_series(stage, [("pass@1", 1), *votes], {}),
-            "rate",
-            top=1.0,
-        ),
-        Chart(
-            "Response length",
-            "Mean tokens per response. No reward asks for length, unless the settings name one.",
-            length + _eval_series(stage, [("mean_length", 1)], {"mean_length": "mean length"}),
-        ),
-        Chart(
-            "Reflective words",
-            "Mean count per response of words such as wait, but, check.",
-            words + _eval_series(stage, [("reflections", 1)], {"reflections": "all words"}),
-        ),
-        Chart(
-            "Each reflective word", "The five most frequent, mean count per response.", _word_series(stage)
-        ),
-    ]
-
-
-def _word_series(stage: StageData) -> list[Series]:
-    peaks: dict[str, float] = {}
-    for row in stage.evals:
-        for word, value in as_dict(row.get("reflection_words")).items():
-            peaks[word] = max(peaks.get(word, 0.0), number(value) or 0.0)
-    best = sorted((w for w in peaks if peaks[w] > 0), key=lambda w: -peaks[w])[:5]
-    counted = [row for row in stage.evals if isinstance(row.get("reflection_words"), Mapping)]
-    return [
-        Series(
-            word,
-            [(r["step"], number(r["reflection_words"].get(word)) or 0.0) for r in counted],
-            color,
-            marks=True,
-        )
-        for color, word in enumerate(best, 1)
-    ]
-
-
-_SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
-    ("Loss", "Per token.", (("loss", "loss"),), "number"),
-    ("Reward", "Mean over all responses, and the spread within a step.",
-     (("reward", "mean"), ("reward_std", "standard deviation")), "number"),
-    ("Format", "Share of responses that keep the tags.", (("rewards/format/mean", "format"),), "rate"),
-    ("Entropy", "Of the next token, nats: how much is still open.", (("entropy", "entropy"),), "number"),
-    ("KL to the reference", "How far the policy has moved, nats per token.", (("kl", "KL"),), "number"),
-    ("Clipped tokens", "Share whose update the ratio clip stopped.",
-     (("clip_ratio/region_mean", "clipped"),), "rate"),
-    ("Truncation", "Share of responses cut at the length limit.",
-     (("completions/clipped_ratio", "cut"),), "rate"),
-    ("Groups without signal", "All members got the same reward: nothing to learn.",
-     (("frac_reward_zero_std", "share of groups"),), "rate"),
-    ("Sampler mismatch", "Log-probability of the same token: sampler against trainer.",
-     (("sampler_mismatch/mean", "mean"),), "number"),
-    ("Largest sampler mismatch", "The worst token of each step.", (("sampler_mismatch/max", "max"),), "number"),
-    ("Mixed languages", "Share of responses in more than one.", (("language/mixed", "mixed"),), "rate"),
-    ("Longest response", "Tokens.", (("completions/max_length", "longest"), ("max_tokens", "limit")), "number"),
-    ("Speed", "Tokens per second.", (("tokens_per_second", "tokens/s"),), "tokens"),
-    ("Time per step", "Seconds.", (("step_time", "step"), ("time/sampling", "sampling"),
-                                   ("time/training", "training")), "number"),
-    ("Gradient norm", "Before clipping.", (("grad_norm", "norm"),), "number"),
-    ("Learning rate", "", (("lr", "lr"),), "number"),
-    ("Not gradable", "Responses left out of the training.", (("ungradable", "not gradable"),), "number"),
-)  # fmt: skip
-
-
-def _small_charts(stage: StageData) -> list[Chart]:
-    charts = []
-    for title, note, keys, kind in _SMALL:
-        series = [Series(name, stage.curve(key), color) for color, (key, name) in enumerate(keys, 1)]
-        health = HEALTH.get(keys[0][0])
-        top = 1.0 if title == "Format" else None
-        charts.append(Chart(title, note, series, kind, top=top, limit=health.high if health else None))
-    return charts
 
 
 # ------------------------------------------------------------------------------------------ the page
@@ -287,10 +177,10 @@ def _honesty(run: RunData) -> str:
     return _box(
         "note",
         "<b>What this shows, and what it does not.</b> The embedded base model was pretrained on a generated "
-        "corpus in which the behaviours seen below (search, checking, &ldquo;wait&rdquo;, giving up, the tags) "
-        "were planted, most of them in a minority of documents. Reinforcement learning selects and amplifies "
-        "them; it does not invent them. The rule reward checks the answer alone, so a chain with a wrong step "
-        "and a right answer is paid too.",
+        "corpus in which the behaviours seen below (search, checking, &ldquo;wait&rdquo;, giving up, the "
+        "tags) were planted, most of them in a minority of documents. Reinforcement learning selects and "
+        "amplifies them; it does not invent them. The rule reward checks the answer alone, so a chain with a "
+        "wrong step and a right answer is paid too.",
     )
 
 
@@ -339,8 +229,8 @@ def _table(rows: Sequence[Row], before: Json, after: Json) -> str:
     return (
         f'<h3>Before and after</h3><div class="scroll"><table><tr><th></th><th>before</th><th>after</th>'
         f"<th>change</th><th>0 to 100%</th></tr>{lines}</table></div>"
-        f'<p class="small soft">Measured on {on}{split}{each}. Brackets and bars are intervals over problems; '
-        "a hollow dot is before, a filled one after.</p>"
+        f'<p class="small soft">Measured on {on}{split}{each}. Brackets and bars are intervals over '
+        "problems; a hollow dot is before, a filled one after.</p>"
     )
 
 
@@ -353,8 +243,8 @@ def _cell(value: float | None, bounds: tuple[float, float] | None, kind: Kind) -
 
 
 def _stage(stage: StageData, run: RunData, pairs: int, characters: int, faults: list[str]) -> str:
-    large = "".join(draw(chart) for chart in _large_charts(stage))
-    small = "".join(draw(chart) for chart in _small_charts(stage))
+    large = "".join(draw(chart) for chart in large_charts(stage))
+    small = "".join(draw(chart) for chart in small_charts(stage))
     parts = [
         f"<h2>{escape(stage.name, 80)}</h2>",
         f'<div class="charts large">{large}</div>' if large else "",
@@ -387,7 +277,8 @@ def _eval_table(stage: StageData) -> str:
     )
     return (
         "<details><summary>All evaluations as a table</summary>"
-        f'<div class="scroll"><table><tr><th>step</th><th>split</th>{head}</tr>{lines}</table></div></details>'
+        f'<div class="scroll"><table><tr><th>step</th><th>split</th>{head}</tr>{lines}</table></div>'
+        "</details>"
     )
 
 
@@ -502,7 +393,8 @@ def _setting_table(name: str, values: Json) -> str:
         f"<tr><td>{escape(key, 80)}</td><td>{escape(_plain(value), 300)}</td></tr>"
         for key, value in list(values.items())[:200]
     )
-    return f'<div><h3>{escape(name, 80)}</h3><div class="scroll"><table class="left set">{lines}</table></div></div>'
+    table = f'<div class="scroll"><table class="left set">{lines}</table></div>'
+    return f"<div><h3>{escape(name, 80)}</h3>{table}</div>"
 
 
 def _plain(value: object) -> str:

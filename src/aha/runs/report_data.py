@@ -66,8 +66,8 @@ def read_run(folder: Path) -> RunData:
     stages = [_read_stage(place, config, faults) for place in _stage_folders(folder, config)]
     if not (stages or (folder / "config.json").exists() or (folder / "summary.json").exists()):
         raise AhaError(
-            f"{folder} is not a run: it holds no config.json, no summary.json and no stage with metrics.jsonl. "
-            "Give the folder of one run, such as runs/zero; `aha list` names them."
+            f"{folder} is not a run: it holds no config.json, no summary.json and no stage with "
+            "metrics.jsonl. Give the folder of one run, such as runs/zero; `aha list` names them."
         )
     return RunData(folder, config, summary, stages, faults)
 
@@ -154,7 +154,7 @@ KEPT_TEXT = 20_000  # characters of a chain that are kept in memory
 
 @dataclass(slots=True)
 class Chains:
-    """One rollout file: of each problem the first right, wrong and ungraded chain, and how many were right."""
+    """One rollout file: the first right, wrong and ungraded chain of each problem; counts of all."""
 
     name: str
     problems: dict[str, dict[bool | None, Json]] = field(default_factory=dict)
@@ -206,7 +206,7 @@ def read_chains(path: Path, faults: list[str]) -> Chains:
 
 
 def rollout_files(folder: Path) -> tuple[Path | None, Path | None]:
-    """The files of the untrained and of the trained policy: the evaluations, or else the first and last step."""
+    """The files of the untrained and of the trained policy: the evaluations, or else two steps."""
     place = folder / "rollouts"
     steps = sorted(place.glob("step_*.jsonl"), key=lambda p: (len(p.name), p.name)) if place.is_dir() else []
     before, after = place / "before.jsonl", place / "after.jsonl"
@@ -280,7 +280,7 @@ HEALTH: dict[str, Health] = {
 
 
 def warnings(stage: StageData) -> list[str]:
-    """In words, each metric that left its healthy range. Judged on medians of five steps: one odd step is none."""
+    """In words, each metric that left its healthy range. Judged on medians of five steps."""
     found = []
     for key, health in HEALTH.items():
         points = _smooth(stage.curve(key))
@@ -319,8 +319,8 @@ def _fell(stage: StageData) -> list[str]:
     if best - last < 0.1:
         return []
     return [
-        f"Training accuracy fell from {show(best, 'rate')} around step {best_at:.0f} to {show(last, 'rate')} at "
-        "the end. A learning rate that is too high collapses like this; an earlier checkpoint may be better."
+        f"Training accuracy fell from {show(best, 'rate')} around step {best_at:.0f} to {show(last, 'rate')} "
+        "at the end. Too high a learning rate collapses like this; an earlier checkpoint may be better."
     ]
 
 
@@ -330,8 +330,8 @@ def _ungradable(stage: StageData) -> list[str]:
         return []
     most = max(y for _, y in points)
     return [
-        f"Some responses could not be graded in {len(points)} steps (up to {show(most)} a step). They were left "
-        "out of the training, not counted as wrong; their notes in rollouts/ say why."
+        f"Some responses could not be graded in {len(points)} steps (at most {show(most, 'rate')} of a step). They were "
+        "left out of the training, not counted as wrong; their notes in rollouts/ say why."
     ]
 
 

@@ -21,6 +21,7 @@ from aha.types import AhaError, Outcome, Problem, Verdict
 
 SPLIT_PARTS = {"test": (0,), "validation": (1,), "train": tuple(range(2, 20))}
 """Twentieths of the sets of numbers: 5% test, 5% validation, 90% train."""
+MAX_MISSES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +178,18 @@ def targets(numbers: tuple[int, ...], difficulty: Difficulty) -> list[int]:
 
 
 def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
-    """Endless problems of a split; numbers are drawn first, then one of their reachable targets."""
-    while True:
+    """Problems of a split without end; numbers are drawn first, then one of their reachable targets.
+    Ends after ``MAX_MISSES`` draws in a row that gave none: the split is empty at this difficulty."""
+    misses = 0
+    while misses < MAX_MISSES:
+        misses += 1
         count = rng.choice(difficulty.counts)
         numbers = tuple(rng.randint(difficulty.low, difficulty.high) for _ in range(count))
         if split_of(numbers) != split:
             continue
         reachable = targets(tuple(sorted(numbers)), difficulty)
         if reachable:
+            misses = 0
             yield make_problem(numbers, rng.choice(reachable), difficulty)
 
 

@@ -15,10 +15,16 @@ Advantage = Callable[[np.ndarray], np.ndarray]
 """Rewards [G] of one problem's rollouts, NaN = could not be graded -> advantages [G], NaN = drop."""
 
 
-def _graded(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _centred(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(reward - mean, which are graded); exactly 0 where all are equal, however the mean rounds."""
     rewards = np.asarray(rewards, dtype=np.float64)
     graded = ~np.isnan(rewards)
-    return (rewards, graded) if graded.sum() >= 2 else None
+    if graded.sum() < 2:
+        return None
+    values = rewards[graded]
+    if values.min() == values.max():
+        return np.where(graded, 0.0, np.nan), graded
+    return rewards - values.mean(), graded
 
 
 def group_std(rewards: np.ndarray) -> np.ndarray:
@@ -26,22 +32,17 @@ def group_std(rewards: np.ndarray) -> np.ndarray:
 
     Exactly 0, not 0/0, where all graded rewards are equal.
     """
-    found = _graded(rewards)
+    found = _centred(rewards)
     if found is None:
         return np.full(len(rewards), np.nan)
     values, graded = found
-    centred = values - values[graded].mean()
-    std = values[graded].std()
-    return np.where(graded, centred / (std + STD_EPS) if std > 0 else centred * 0.0, np.nan)
+    return values / (values[graded].std() + STD_EPS)
 
 
 def group_mean(rewards: np.ndarray) -> np.ndarray:
     """Dr. GRPO (arXiv 2503.20783): r - mean over the group, without the standard deviation."""
-    found = _graded(rewards)
-    if found is None:
-        return np.full(len(rewards), np.nan)
-    values, graded = found
-    return np.where(graded, values - values[graded].mean(), np.nan)
+    found = _centred(rewards)
+    return np.full(len(rewards), np.nan) if found is None else found[0]
 
 
 ADVANTAGES: dict[str, Advantage] = {"group_std": group_std, "group_mean": group_mean}

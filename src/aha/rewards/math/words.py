@@ -20,7 +20,8 @@ _SYNONYMS = {
     "none": "no solution", "empty set": "no solution", "no real solution": "no solution",
     "no real solutions": "no solution",
     "无解": "no solution", "空集": "no solution", "是": "yes", "否": "no", "正确": "yes", "错误": "no",
-    "对": "yes",    "错": "no", "星期一": "周一", "星期二": "周二", "星期三": "周三", "星期四": "周四", "星期五": "周五",
+    "对": "yes",    "错": "no", "星期一": "周一", "星期二": "周二", "星期三": "周三",
+    "星期四": "周四", "星期五": "周五",
     "星期六": "周六", "星期日": "周日", "星期天": "周日", "infinitely many solutions": "infinitely many",
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 from aha.rewards.math.symbols import COMMANDS, FUNCTIONS, GREEK, IGNORED, TEXT_COMMANDS
@@ -78,6 +79,9 @@ def _is_known(command: str) -> bool:
     return any(command in names for names in known)
 
 
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
 class Pool:
     """Up to ``workers`` nurseries, started when needed. Safe to use from any thread."""
 
@@ -91,6 +95,12 @@ class Pool:
         self.workers = workers or min(4, os.cpu_count() or 1)
         self.memory_mb = memory_mb
         self.seconds = seconds
+        self._lock = threading.Lock()
+        self._reset()
+        _pools.add(self)
+
+    def after_fork(self) -> None:
+        """Forgets, in a forked child, the parent's workers and whoever held the lock there."""
         self._lock = threading.Lock()
         self._reset()
 
@@ -232,6 +242,8 @@ def _after_fork() -> None:
     global _shared, _shared_lock
     _shared = None
     _shared_lock = threading.Lock()
+    for pool in list(_pools):
+        pool.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,56 @@
+"""Models and tokenizers made on the spot: small, random, of stock architectures."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+
+from aha.data import tiny_corpus, tiny_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return tiny_tokenizer.build(tiny_corpus.documents("tests", 2000))
+
+
+def make_model(tokenizer, dtype=torch.float32, seed=0, family="llama", **changes):
+    """A random model of a stock family with the tiny tokenizer's vocabulary."""
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+
+    config_type = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}[family]
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": 0.2,  # far from uniform, so that a wrong position or mask shows
+    } | changes
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config_type(**settings), dtype=torch.float32).to(dtype).eval()
+
+
+@pytest.fixture()
+def model(tokenizer):
+    return make_model(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory, tokenizer):
+    """A folder with a random Llama and the tiny tokenizer."""
+    folder = tmp_path_factory.mktemp("model") / "random-base"
+    make_model(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,503 @@
+"""The report is built from a run folder that looks like a real one, then from ever more broken ones."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from aha.runs import charts, report, report_data
+from aha.types import AhaError
+
+HOSTILE = "</div></main><script>alert(1)</script><img src=x onerror=alert(2)> \"' &amp; \x1b[31m\u202egnp"
+WORDS = {
+    "wait": (0.6, 1.9),
+    "but": (0.3, 0.4),
+    "check": (0.15, 0.9),
+    "wrong": (0.1, 0.3),
+    "等等": (0.05, 0.02),
+}
+
+
+# ------------------------------------------------------------------------------------------ a synthetic run
+
+
+def write_lines(path: Path, rows: list) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def evaluation(share: float, name: str, step: int, split: str = "validation") -> dict:
+    """An evaluation ``share`` of the way from the base to the trained policy."""
+
+    def between(a: float, b: float) -> float:
+        return round(a + (b - a) * share, 4)
+
+    correct = between(0.107, 0.947)
+    words = {word: between(*ends) for word, ends in WORDS.items()}
+    return {
+        "name": name,
+        "step": step,
+        "split": split,
+        "n_problems": 256,
+        "n_samples": 16,
+        "pass@1": correct,
+        "pass@1_ci": [correct - 0.022, correct + 0.018],
+        "lenient": correct + 0.02,
+        "maj@16": between(0.48, 0.996),
+        "pass@16": between(0.86, 1.0),
+        "format": between(0.38, 0.963),
+        "mean_length": between(61, 134),
+        "reflections": round(sum(words.values()), 3),
+        "reflection_words": words,
+        "truncated": 0.03,
+        "mixed_language": between(0.1, 0.13),
+    }
+
+
+def metrics(step: int, steps: int, noise: random.Random) -> dict:
+    share = 1 - math.exp(-4 * step / steps)
+    length = 60 + 75 * share + noise.gauss(0, 5)
+    return {
+        "step": step,
+        "reward": 0.12 + 0.9 * share + noise.gauss(0, 0.03),
+        "reward_std": 0.4 * (1.1 - share),
+        "rewards/accuracy/mean": min(1.0, 0.09 + 0.84 * share + noise.gauss(0, 0.03)),
+        "rewards/format/mean": min(1.0, 0.38 + 0.58 * share + noise.gauss(0, 0.02)),
+        "completions/mean_length": length,
+        "completions/max_length": min(480, length * 3),
+        "completions/clipped_ratio": max(0.0, 0.03 + noise.gauss(0, 0.01)),
+        "entropy": 0.55 - 0.3 * share + noise.gauss(0, 0.01),
+        "kl": 0.12 * share,
+        "clip_ratio/region_mean": 0.01 + abs(noise.gauss(0, 0.004)),
+        "frac_reward_zero_std": 0.2 + 0.35 * share,
+        "sampler_mismatch/mean": 0.006 + abs(noise.gauss(0, 0.001)),
+        "sampler_mismatch/max": 0.2 + abs(noise.gauss(0, 0.1)),
+        "ungradable": 0,
+        "lr": 1e-4 * (1 - 0.7 * step / steps),
+        "grad_norm": 0.6 + abs(noise.gauss(0, 0.1)),
+        "reflections/mean": 1.2 + 2.2 * share * (1.4 - share) + noise.gauss(0, 0.1),
+        "language/mixed": 0.1 + 0.03 * share,
+        "step_time": 5.1 + noise.gauss(0, 0.3),
+        "time/sampling": 2.9,
+        "time/training": 2.0,
+        "tokens_per_second": 13_400 + noise.gauss(0, 400),
+        "num_tokens": 68_000 * step,
+        "max_tokens": 320 if step < 30 else 480,
+        "something/new": 1.5,
+    }
+
+
+def rollout(step: int, problem: int, member: int, right: bool, trained: bool) -> dict:
+    a, b, c = 3 + problem % 20, 7 + problem % 11, 2 + problem % 7
+    target = (a + b) * c
+    tries = [f"try {a}*{b}-{c}={a * b}-{c}={a * b - c} ? {target} no . wait , try again ."]
+    tries += [f"try {a}+{b}*{c}={a + b * c} ? {target} no . 等等 , 再试 。"] * (3 if trained else 0)
+    final = f"({a}+{b})*{c}" if right else f"{a}+{b}+{c}"
+    tries.append(
+        f"try {final}={target if right else a + b + c} ? {target} {'yes' if right else 'no , but I stop'} ."
+    )
+    text = (
+        f"<think> {' '.join(tries)} </think> <answer> {final} </answer>"
+        if trained
+        else " ".join(tries) + f" {final}"
+    )
+    return {
+        "step": step,
+        "problem_id": f"countdown-{problem}",
+        "member": member,
+        "answer": final,
+        "text": text,
+        "question": f"Use {a}, {b} and {c} once each, with + - *, to make {target}.",
+        "finish": "stop",
+        "tokens": len(text) // 3,
+        "reward": float(right) + 0.1,
+        "advantage": 0.4,
+        "scores": {
+            "accuracy": {
+                "value": float(right),
+                "note": f"= {target}" if right else f"= {a + b + c}, not {target}",
+            },
+            "format": {"value": float(trained), "note": "" if trained else "no <think>"},
+        },
+    }
+
+
+def make_run(folder: Path, steps: int = 40, seed: int = 1) -> Path:
+    """A finished run as the zero recipe leaves it."""
+    noise = random.Random(seed)
+    before, after = evaluation(0, "before", 0, "test"), evaluation(1, "after", steps, "test")
+    config = {
+        "recipe": "zero",
+        "stages": {
+            "rl": {
+                "name": "rl",
+                "model": "tiny",
+                "tasks": ["countdown"],
+                "steps": steps,
+                "lr": 1e-4,
+                "group_size": 16,
+                "prompts": 32,
+                "rewards": {"accuracy": 1.0, "format": 0.1},
+                "seed": seed,
+            }
+        },
+        "machine": {"cpu": "Intel(R) Xeon(R) Platinum 8481C", "cores": 2, "memory_gb": 7.8, "gpus": []},
+        "versions": {"aha": "0.1.0", "torch": "2.11.0", "transformers": "5.0.0"},
+    }
+    summary = {
+        "before": before,
+        "after": after,
+        "rl_seconds": 206.4,
+        "tokens_per_second": 13_400.0,
+        "steps": steps,
+        "seed": seed,
+        "model": "tiny",
+        "task": "countdown",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    stage = folder / "rl"
+    write_lines(stage / "metrics.jsonl", [metrics(step, steps, noise) for step in range(1, steps + 1)])
+    middle = [
+        evaluation(1 - math.exp(-4 * step / steps), "step", step)
+        for step in range(0, steps + 1, max(1, steps // 8))
+    ]
+    write_lines(stage / "evals.jsonl", [before, *middle, after])
+    for name, share, trained in (("before", 0.1, False), ("after", 0.93, True), ("step_00001", 0.1, False)):
+        rows = [
+            rollout(0, problem, member, noise.random() < share, trained)
+            for problem in range(40)
+            for member in range(4)
+        ]
+        write_lines(stage / "rollouts" / f"{name}.jsonl", rows)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "zero")
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with attributes, and texts."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "br", "path", "circle"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, tag
+        assert self.open.pop() == tag
+
+    def of(self, name: str) -> list[dict]:
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+# ------------------------------------------------------------------------------------------ the page
+
+
+def test_page_holds_what_was_asked(run: Path) -> None:
+    page = report.build_report(run)
+    for words in (
+        *("tiny on countdown", "206 s", "Xeon", "10.7%", "94.7%", "[8.5%, 12.5%]", "maj@16", "+84.0 points"),
+        *("Accuracy", "Response length", "Reflective words", "Entropy", "KL to the", "Clipped tokens"),
+        *(
+            "Truncation",
+            "Groups without signal",
+            "Sampler mismatch",
+            "Speed",
+            "Settings",
+            "group_size",
+            "2.11.0",
+        ),
+        *(
+            "selects and",
+            "does not invent",
+            "wrong before, right after",
+            "<mark>wait</mark>",
+            "<mark>等等</mark>",
+        ),
+    ):
+        assert words in page, words
+    assert "Read with care" not in page
+    assert "could not be read" not in page
+
+
+def test_page_is_balanced_and_reaches_for_nothing(run: Path) -> None:
+    page = Page(report.build_report(run))
+    assert page.open == []
+    assert not page.of("link")
+    assert not page.of("img")
+    assert len(page.of("script")) == 1
+    for _, attrs in page.tags:
+        for name, value in attrs.items():
+            assert not name.startswith("on")
+            assert name not in ("src", "xlink:href")
+            assert name != "href" or value.startswith("#")
+    assert len(page.of("svg")) > 15
+    assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for attrs in page.of("svg"))
+
+
+def test_script_runs_only_by_its_hash(run: Path) -> None:
+    policy = next(a["content"] for a in Page(report.build_report(run)).of("meta") if "http-equiv" in a)
+    assert policy.startswith("default-src 'none'")
+    assert "script-src 'sha256-" in policy
+
+
+def test_hostile_text_is_only_text(run: Path) -> None:
+    row = rollout(0, 1, 0, True, True) | {
+        "text": HOSTILE,
+        "question": HOSTILE,
+        "answer": HOSTILE,
+        "finish": HOSTILE,
+    }
+    row["scores"] = {HOSTILE: {"value": 1.0, "note": HOSTILE}, "accuracy": {"value": 1.0, "note": HOSTILE}}
+    write_lines(run / "rl" / "rollouts" / "after.jsonl", [row])
+    write_lines(run / "rl" / "rollouts" / "before.jsonl", [row])
+    last = evaluation(1, "after", 40) | {
+        "reflection_words": {HOSTILE: 3.0, "</script>": 2.0},
+        "split": HOSTILE,
+    }
+    write_lines(run / "rl" / "evals.jsonl", [last])
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"] = config["stages"]["rl"]["note"] = HOSTILE
+    config["stages"][HOSTILE] = {HOSTILE: HOSTILE}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").write_text(
+        json.dumps({"model": HOSTILE, "task": HOSTILE, "after": {HOSTILE: 1.0}})
+    )
+    text = report.build_report(run)
+    page = Page(text)
+    assert page.open == []
+    assert len(page.of("script")) == 1
+    assert not page.of("img")
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_broken_lines_are_counted_and_not_fatal(run: Path) -> None:
+    path = run / "rl" / "metrics.jsonl"
+    good = path.read_text().splitlines()
+    odd = ['{"step": 99, "rew', "[1, 2]", "null", '"x"', "\x00", "1" * 5000, "[" * 100_000, "{}"]
+    odd.append(
+        json.dumps({"step": "x", "reward": "high", "entropy": None, "kl": [1], "lr": True, "loss": 10**400})
+    )
+    odd.append('{"step": 12, "reward": NaN, "entropy": Infinity}')
+    path.write_bytes("\n".join(good + odd).encode() + b"\n\xff\xfe{}\n")
+    page = report.build_report(run)
+    assert "rl/metrics.jsonl: 8 of 51 lines could not be read (the first is line 41)" in page
+    assert "reward was not a finite number, first at step 12" in page
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "rl/metrics.jsonl", "rl/evals.jsonl"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{", b"[]", b"\xff\x00", b'{"stages": 3, "before": [], "step": {}}']
+)
+def test_any_file_may_be_missing_or_broken(run: Path, name: str, content: bytes | None) -> None:
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_bytes(content)
+    assert Page(report.build_report(run)).open == []
+
+
+def test_unfinished_run_says_so(run: Path) -> None:
+    (run / "summary.json").unlink()
+    for name in ("after", "before"):
+        (run / "rl" / "rollouts" / f"{name}.jsonl").unlink()
+    page = report.build_report(run)
+    assert "has not finished" in page
+    assert "step_00001" in page
+    shutil.rmtree(run / "rl")
+    assert "Settings" in report.build_report(run)
+
+
+def test_not_a_run(tmp_path: Path) -> None:
+    with pytest.raises(AhaError, match=r"not a run.*aha list"):
+        report.build_report(tmp_path)
+    with pytest.raises(AhaError, match="not a folder"):
+        report.build_report(tmp_path / "nowhere")
+
+
+def test_stages_each_have_a_section(run: Path) -> None:
+    shutil.copytree(run / "rl", run / "reasoning")
+    shutil.copytree(run / "rl", run / "rl.old")
+    write_lines(
+        run / "sft" / "metrics.jsonl", [{"step": i, "loss": 3 / i, "lr": 1e-3} for i in range(1, 900)]
+    )
+    config = json.loads((run / "config.json").read_text())
+    config["stages"] = {"sft": {"epochs": 2}, **config["stages"]}
+    (run / "config.json").write_text(json.dumps(config))
+    page = report.build_report(run)
+    assert [page.index(f"<h2>{name}</h2>") for name in ("sft", "rl", "reasoning")] == sorted(
+        page.index(f"<h2>{name}</h2>") for name in ("sft", "rl", "reasoning")
+    )
+    assert "<h2>rl.old</h2>" not in page
+    assert 'href="#stage-2"' in page
+    assert "Loss" in page
+
+
+def test_page_stays_small_however_large_the_chains(run: Path) -> None:
+    for name in ("before", "after"):
+        rows = [
+            rollout(0, i, 0, i % 2 == 0, True) | {"text": "<answer>&x</answer>" * 5000} for i in range(20)
+        ]
+        write_lines(run / "rl" / "rollouts" / f"{name}.jsonl", rows)
+    for i in range(6):
+        shutil.copytree(run / "rl", run / f"rl{i}")
+    assert len(report.build_report(run).encode()) < 2_000_000
+
+
+def test_long_runs_draw_few_points(tmp_path: Path) -> None:
+    page = report.build_report(make_run(tmp_path / "long", steps=3000))
+    assert len(page.encode()) < 800_000
+
+
+def test_honesty_note_only_for_the_embedded_base(run: Path) -> None:
+    for name in ("config.json", "summary.json"):
+        text = (run / name).read_text()
+        (run / name).write_text(text.replace('"tiny"', '"Qwen/Qwen2.5-0.5B"'))
+    page = report.build_report(run)
+    assert "does not invent" not in page
+    assert "Qwen/Qwen2.5-0.5B on countdown" in page
+
+
+def test_write_replaces_the_page_and_leaves_nothing_else(run: Path) -> None:
+    (run / "report.html").write_text("old")
+    files = {p.name for p in run.iterdir()}
+    assert report.write_report(run) == run / "report.html"
+    assert "<!doctype html>" in (run / "report.html").read_text(encoding="utf-8")
+    assert {p.name for p in run.iterdir()} == files
+
+
+# ------------------------------------------------------------------------------------------ warnings
+
+
+def stage_of(rows: list[dict]) -> report_data.StageData:
+    return report_data.StageData(
+        "rl", Path("rl"), {}, [{"step": i, **row} for i, row in enumerate(rows, 1)], []
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "words"),
+    [
+        ("completions/clipped_ratio", [0.05] * 10 + [0.3] * 10, "was above 15.0% from step 11 to 18"),
+        ("entropy", [0.3] * 10 + [0.01] * 10, "was below 0.030"),
+        ("frac_reward_zero_std", [0.95] * 6, "taught nothing"),
+        ("kl", [0.0, 2.0], "far from its reference"),
+        ("clip_ratio/region_mean", [0.4] * 6, "too large"),
+        ("sampler_mismatch/mean", [0.2] * 6, "disagree"),
+        (
+            "rewards/accuracy/mean",
+            [0.1, 0.5, 0.8, 0.8, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.3, 0.3],
+            "fell from",
+        ),
+        ("ungradable", [0.0, 0.25, 0.0], "could not be graded in 1 steps (at most 25.0%"),
+        ("grad_norm", [1.0] * 20 + [50.0], "jumped to 50 at step 21, 50 times"),
+        ("loss", [1.0, float("nan")], "not a finite number, first at step 2"),
+    ],
+)
+def test_warnings_in_words(key: str, values: list[float], words: str) -> None:
+    found = report_data.warnings(stage_of([{key: value} for value in values]))
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_one_odd_step_is_no_warning() -> None:
+    values = [0.01] * 9 + [0.9] + [0.01] * 9
+    assert report_data.warnings(stage_of([{"completions/clipped_ratio": v} for v in values])) == []
+
+
+def test_overlapping_intervals_are_called_that(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    summary["after"] |= {"pass@1": 0.12, "pass@1_ci": [0.1, 0.14], "n_problems": 64}
+    (run / "summary.json").write_text(json.dumps(summary))
+    page = report.build_report(run)
+    assert "cannot tell before from after" in page
+    assert "Only 64 problems" in page
+
+
+# ------------------------------------------------------------------------------------------ parts
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.9474, "rate", "94.7%"),
+        (133.6, "number", "134"),
+        (1.764, "number", "1.76"),
+        (25_800, "tokens", "25.8k"),
+        (3.6e7, "tokens", "36.00M"),
+        (0.00012, "number", "1.2e-4"),
+        (0.0, "number", "0"),
+        (12.0, "number", "12"),
+        (-3.25, "number", "-3.25"),
+        (None, "rate", "-"),
+    ],
+)
+def test_numbers_as_people_read_them(value: float | None, kind: charts.Kind, text: str) -> None:
+    assert charts.show(value, kind) == text
+
+
+def test_thin_keeps_the_mean_and_the_end() -> None:
+    points = [(float(i), float(i % 2)) for i in range(1001)]
+    kept = charts.thin(points, 101)
+    assert len(kept) == 101
+    assert kept[-1] == points[-1]
+    assert kept[0] == (4.5, 0.5)
+
+
+def test_ticks_cover_and_are_round() -> None:
+    assert charts.ticks(0, 1) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert charts.ticks(0, 137)[-1] >= 137
+    assert charts.ticks(5, 5) == [5]
+
+
+def test_pairs_are_the_first_of_each_case(run: Path) -> None:
+    left, right = (
+        report_data.read_chains(run / "rl/rollouts" / f"{n}.jsonl", []) for n in ("before", "after")
+    )
+    pairs = report_data.pick_pairs(left, right, 6)
+    assert 3 <= len(pairs) <= 6
+    for pair in pairs:
+        assert pair.left is not None
+        assert pair.right is not None
+        assert pair.left["problem_id"] == pair.right["problem_id"]
+    assert report_data.is_right(pairs[0].left or {}) is False
+    assert report_data.is_right(pairs[0].right or {}) is True
+    assert len({pair.left["problem_id"] for pair in pairs if pair.left}) == len(pairs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_browser_draws_it(run: Path, tmp_path: Path, width: int) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no Chromium here: `apt-get install chromium` to look at the page as a reader does")
+    page, shot = report.write_report(run), tmp_path / "page.png"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    size = f"--window-size={width},3000"
+    command = [browser, *flags, size, f"--screenshot={shot}", page.as_uri()]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    assert shot.stat().st_size > 50_000

@@ -1,0 +1,94 @@
+"""Rows from files: schemas, bad rows, held-out questions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from aha.data.sources import map_row
+from aha.tasks import get_task
+from aha.types import AhaError, Outcome
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "math"
+
+
+def write(path, rows):
+    text = "".join(json.dumps(r) + "\n" for r in rows)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+ROWS = [{"question": f"What is {i} + {i}?", "answer": f"It is {i}+{i}=<<{i}+{i}={2 * i}>>\n#### {2 * i}"} for i in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "answer"),
+    [
+        ({"question": "q", "answer": "so\n#### 1,234"}, "q", "1234"),
+        ({"problem": "q", "solution": "\\boxed{7}", "answer": "7"}, "q", "7"),
+        ({"prompt": [{"role": "user", "content": "q"}], "reward_model": {"ground_truth": "5"}}, "q", "5"),
+        ({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}], "answer": 3.5}, "q", "3.5"),
+        ({"question": "q", "answer": ["1/2", "0.5"]}, "q", "1/2"),
+    ],
+)
+def test_schemas(row, question, answer):
+    mapped = map_row(row, 1)
+    assert (mapped.question, mapped.answer) == (question, answer)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_splits_of_a_file_are_disjoint(tmp_path, name):
+    task = get_task("gsm8k", write(tmp_path / name, ROWS))
+    found = {s: {p.messages[0]["content"] for p in task.load(s, 1000, 0)} for s in ("train", "validation", "test")}
+    assert sum(map(len, found.values())) == 200
+    assert not found["train"] & found["test"]
+    assert not found["train"] & found["validation"]
+
+
+def test_grading_in_box_and_in_tags(tmp_path):
+    task = get_task("gsm8k", write(tmp_path / "rows.jsonl", ROWS))
+    p = task.load("train", 1, 0)[0]
+    right = str(p.answer)
+    for text in (f"<think>hm</think> <answer>{right}</answer>", f"<think>hm</think> It is \\boxed{{{right}}}."):
+        assert task.verify(p, text).outcome is Outcome.CORRECT
+    assert task.verify(p, f"<think>hm</think> <answer>{right}1</answer>").outcome is Outcome.WRONG
+    assert task.verify(p, f"<think>{right}").outcome is Outcome.NO_ANSWER
+    assert task.verify_lenient(p, f"so it is {right}").outcome is Outcome.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"question": "q", "answer": "1"}\n{"question": ', "line 2: not valid JSON"),
+        ('{"question": "q", "answer": "1"}\n[1]\n', "line 2: a JSON object was expected"),
+        ('{"question": "q"}\n', "Row 1 has no answer: its columns are ['question']"),
+        ("", "has no rows"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, content, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(AhaError) as error:
+        get_task("math", str(path)).load("train", 10, 0)
+    assert message in str(error.value)
+
+
+def test_missing_file_and_missing_data():
+    with pytest.raises(AhaError, match=r"No data file './none.jsonl'"):
+        get_task("math", "./none.jsonl").load("train", 1, 0)
+    with pytest.raises(AhaError, match="reads your questions"):
+        get_task("math")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
+def test_real_gsm8k_reads_whole_and_grades_itself():
+    task = get_task("gsm8k", str(REAL / "gsm8k_train.jsonl.gz"), str(REAL / "gsm8k_test.jsonl.gz"))
+    problems = task.load("test", 10_000, 0)
+    assert len(problems) == 1319
+    assert all(task.verify(p, f"\\boxed{{{p.answer}}}").outcome is Outcome.CORRECT for p in problems)
