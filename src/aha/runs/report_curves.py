@@ -104,7 +104,7 @@ _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
                                    ("time/training", "training")), "number"),
     ("Gradient norm", "Before clipping.", (("grad_norm", "norm"),), "number"),
     ("Learning rate", "", (("lr", "lr"),), "number"),
-    ("Not gradable", "Share of responses left out of the training.", (("ungradable", "not gradable"),), "rate"),
+    ("Not gradable", "Share of responses left out.", (("ungradable", "not gradable"),), "rate"),
 )  # fmt: skip
 
 
