@@ -372,7 +372,7 @@ BENIGN = [
         ),
         (
             "files",
-            "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.rename('a/b/c', 'a/d')\nprint(open('a/d').read(), os.listdir('a'))",
+            "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.rename('a/b/c', 'a/d')\nprint(open('a/d').read(), sorted(os.listdir('a')))",
             "",
             "x ['b', 'd']",
         ),

@@ -82,7 +82,7 @@ def test_a_lost_sandbox_is_no_verdict(sandbox, monkeypatch):
         "assert 5 == f(2, 3)\nassert not f(0, 0)\nassert f(1, 0)",
         "import math\nassert math.isclose(f(0.1, 0.2), 0.3)",
         "for i in range(3):\n    assert f(i, i) == 2 * i",
-        "try:\n    f('a', 1)\n    assert False\nexcept TypeError:\n    pass",
+        "try:\n    f('a', 1)\nexcept TypeError:\n    assert f(1, 2) == 3",
     ],
 )
 def test_asserts_right_and_wrong(sandbox, tests):
@@ -147,10 +147,8 @@ def test_humaneval_references_pass_and_mutants_fail(sandbox):
     for row in rows:
         tests = row["prompt"] + row["test"]
         right = row["prompt"] + row["canonical_solution"]
-        mutant = (
-            right
-            + f"\n_right = {row['entry_point']}\ndef {row['entry_point']}(*a, **k):\n    _right(*a, **k)\n    return 'x'\n"
-        )
+        name = row["entry_point"]
+        mutant = f"{right}\n_right = {name}\ndef {name}(*a, **k):\n    _right(*a, **k)\n    return 'x'\n"
         passed.append(judge_asserts(right, tests, row["entry_point"], sandbox=sandbox, wall=60).passed)
         mutants.append(judge_asserts(mutant, tests, row["entry_point"], sandbox=sandbox, wall=60).passed)
     assert passed == [True] * 164

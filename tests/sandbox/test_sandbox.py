@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,6 @@ SOURCE = HERE.parents[1] / "src"
 SHARED = HERE.parents[1].parent / "shared" / "cases"
 TIERS = (Isolation.NAMESPACES, Isolation.LANDLOCK)
 SHARED_ATTACKS, SHARED_BENIGN = SHARED / "sandbox_attacks.jsonl", SHARED / "sandbox_benign.jsonl"
-_HUNGRY = ("res-mem", "small-threads", "flood")  # minutes of CPU together: once is enough
 
 needs_shared = pytest.mark.skipif(not SHARED_ATTACKS.exists(), reason=f"no {SHARED}")
 
@@ -40,7 +40,7 @@ def sandbox(request):
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def world():
     with World().planted() as planted:
         yield planted
@@ -115,11 +115,14 @@ def test_slots_started_in_a_thread_outlive_it():
         assert sandbox.run("print(1)").stdout == b"1\n"
 
 
-def test_import_paths(tmp_path):
-    (tmp_path / "extra_module.py").write_text("x = 3")
-    os.chmod(tmp_path, 0o755)
-    with Sandbox(isolation=Isolation.NAMESPACES, import_paths=[tmp_path]) as sandbox:
-        assert sandbox.run("import extra_module; print(extra_module.x)").stdout == b"3\n"
+def test_import_paths():
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        Path(place, "extra_module.py").write_text("x = 3")
+        os.chmod(place, 0o755)
+        with Sandbox(import_paths=[place]) as sandbox:
+            assert sandbox.run("import extra_module; print(extra_module.x)").stdout == b"3\n"
+    with pytest.raises(AhaError, match="/tmp"):
+        Sandbox(import_paths=["/tmp/x"])
 
 
 def test_unsafe_is_only_what_was_asked_for_and_is_recorded():
@@ -219,7 +222,8 @@ from aha.sandbox.inside import bpf, kernel
 from aha.sandbox.inside.syscalls import NUMBERS
 lines = [bpf.load(bpf.NUMBER)]
 for name in ("unshare", "mount", "setns", "pivot_root", "clone3"):
-    lines += [bpf.equal(NUMBERS[name], otherwise=name), bpf.give(bpf.errno_action(38 if name == "clone3" else 1)), bpf.Label(name)]
+    refusal = bpf.errno_action(38 if name == "clone3" else 1)
+    lines += [bpf.equal(NUMBERS[name], otherwise=name), bpf.give(refusal), bpf.Label(name)]
 kernel.install_filter(bpf.assemble([*lines, bpf.give(bpf.ALLOW)]))
 from aha.sandbox import Sandbox
 from aha.types import AhaError
@@ -254,7 +258,7 @@ def _resident_kb(pid: int) -> int:
 
 
 def _leaks(tier: Isolation, runs: int) -> None:
-    before, files = _open_descriptors(), _leftovers()
+    before, files, others = _open_descriptors(), _leftovers(), _descendants(os.getpid())
     with Sandbox(workers=2, isolation=tier) as sandbox, ThreadPoolExecutor(2) as threads:
         code = "open('f', 'w').write('x' * 10000); print('y')"
 
@@ -276,7 +280,7 @@ def _leaks(tier: Isolation, runs: int) -> None:
                 assert os.listdir(slot.base) == []
     assert _open_descriptors() == before
     assert _leftovers() <= files
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in children - others)
 
 
 def _descendants(root: int) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import math
 
@@ -34,10 +35,8 @@ def test_plain_values_come_back_as_they_were(value):
 
 @given(st.text())
 def test_garbage_is_a_value_error_or_a_value(text):
-    try:
+    with contextlib.suppress(ValueError):
         wire.decode(text, strict=True)
-    except ValueError:
-        pass
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ class Sandbox:
         self._asked = Isolation(isolation) if isolation is not None else None
         self._unsafe = unsafe or self._asked is Isolation.UNSAFE
         self._import_paths = tuple(os.path.realpath(path) for path in import_paths)
+        if hidden := [path for path in self._import_paths if (path + "/").startswith("/tmp/")]:
+            raise AhaError(f"import path {hidden[0]}: /tmp is the program's own there; move it elsewhere")
         self._mirror: str | None = None
         self._main, self._testers = _Slots(workers), _Slots(workers)
         self._lock = threading.Lock()

@@ -14,6 +14,7 @@ import os
 import struct
 import sys
 import threading
+import traceback
 import types
 from typing import Any, NoReturn
 
@@ -82,9 +83,12 @@ def _report(error: BaseException) -> int:
             return int(error.code or 0) & 0xFF
         print(error.code, file=sys.stderr)
         return 1
-    traceback = error.__traceback__
-    error = error.with_traceback(traceback.tb_next if traceback else None)
-    sys.excepthook(type(error), error, error.__traceback__)
+    begun = error.__traceback__
+    error = error.with_traceback(begun.tb_next if begun else None)
+    if sys.excepthook is sys.__excepthook__:
+        traceback.print_exception(error)  # the hook itself looks for the source in a file
+    else:
+        sys.excepthook(type(error), error, error.__traceback__)
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
