@@ -113,7 +113,9 @@ def _agreement(pairs: list[Pair], verdicts: list[bool | None]) -> dict[str, Any]
 
 def _aha() -> Callable[[Pair], bool | None]:
     from aha.rewards.math import Extraction, Outcome, verify
+    from aha.rewards.math.workers import shared
 
+    shared().compare("1", "1")  # importing sympy is no grading, neither in our workers nor in math-verify
     options = Extraction(phrase=True, last_formula=True, last_number=True)
 
     def grade(pair: Pair) -> bool | None:

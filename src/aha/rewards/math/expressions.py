@@ -100,7 +100,7 @@ class _Parser:
 
     def term(self) -> Node:
         negative = self.sign()
-        factors = [self.factor()]
+        factors: list[Node] = [self.factor()]
         while True:
             if self.is_op("*"):
                 self.at += 1
@@ -429,7 +429,7 @@ class _Parser:
                 return self.group(opening)
         self.enter()
         negative = self.sign()
-        factors = [self.factor()]
+        factors: list[Node] = [self.factor()]
         while self.continues_argument():
             factors.append(self.factor())
         self.depth -= 1

@@ -305,9 +305,10 @@ class _Reader:
         if names is not None:
             return Named(names[0], Equation(values), names[1])
         last = values[-1]
-        turned = len(values) == 1 and isinstance(last, Scalar) and last.expr[0] == "sym"
-        if turned and isinstance(first, Scalar) and not regions.free_symbols(first.expr):
-            return Named(last.expr[1], first)  # "3 = x"
+        if len(values) == 1 and isinstance(last, Scalar) and last.expr[0] == "sym":
+            constant = isinstance(first, Scalar) and not regions.free_symbols(first.expr)
+            if constant:
+                return Named(last.expr[1], first)  # "3 = x"
         return Equation((first, *values))
 
     def names(self, tokens: list[Token], depth: int) -> tuple[str, str] | None:
