@@ -67,7 +67,6 @@ def execute(args: argparse.Namespace, folder: Path, stages: list[Any]) -> int:
     from aha import hardware
     from aha.files import write_json
     from aha.runs import pipeline
-    from aha.runs.report import write_report
 
     context = pipeline.Context(folder, args.device, args.dtype, args.threads, True if args.plain else None)
     resolved = {
@@ -78,6 +77,8 @@ def execute(args: argparse.Namespace, folder: Path, stages: list[Any]) -> int:
     summaries = pipeline.run(stages, folder, context, config=resolved, say=print)
     summary = {**next(reversed(summaries.values())), "stages": summaries if len(summaries) > 1 else {}}
     write_json(folder / "summary.json", summary)
+    from aha.runs.report import write_report
+
     report = write_report(folder)
     _tell(folder, summary, report)
     return 0

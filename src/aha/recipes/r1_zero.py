@@ -42,11 +42,11 @@ SMALL_MODEL: dict[str, Any] = PAPER | {
 """What fits one GPU with a model of 0.5 to 3 billion parameters."""
 MINIATURE: dict[str, Any] = {
     "algorithm": {"preset": "dapo", "clip_high": 0.28},
-    "rewards": {"accuracy": 1.0, "format": 0.1},
+    "rewards": {"accuracy": 1.0, "format": 0.2},
     "prompts_per_step": 32,
     "group_size": 16,
-    "mini_batches": 2,
-    "steps": 30,
+    "mini_batches": 4,
+    "steps": 34,
     "lr": 1.2e-4,
     "lr_final": 0.3,
     "warmup_steps": 3,

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 Kind = Literal["rate", "number", "tokens"]
@@ -196,6 +196,7 @@ class Series:
     color: int = 1  # 0 is grey, 1 to 5 are the palette
     marks: bool = False  # few, separate measurements: draw each
     dashed: bool = False
+    line: bool = True  # False: the points do not belong to one curve
     band: Sequence[tuple[float, float, float]] = ()
 
 
@@ -259,7 +260,7 @@ def draw(chart: Chart) -> str:
     series = [s for s in chart.series if s.points]
     if not series:
         return ""
-    series = [Series(s.name, thin(s.points), s.color, s.marks, s.dashed, thin(s.band)) for s in series]
+    series = [replace(s, points=thin(s.points), band=thin(s.band)) for s in series]
     frame, levels = _frame(chart, series)
     body = [_grid(frame, levels, chart.kind), _limit(frame, chart.limit), *(_band(frame, s) for s in series)]
     body += [_curve(frame, s) for s in series]
@@ -299,10 +300,10 @@ def _frame(chart: Chart, series: Sequence[Series]) -> tuple[_Frame, list[float]]
 
 def _grid(frame: _Frame, levels: Sequence[float], kind: Kind) -> str:
     parts = []
-    for level in levels:
+    for level, name in zip(levels, tick_names(levels, kind), strict=True):
         y = frame.y(level)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_tick(level, kind)}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{name}</text>')
     inside = [t for t in ticks(frame.x0, frame.x1, 6) if frame.x0 <= t <= frame.x1 and t == round(t)]
     for t in inside:
         parts.append(
@@ -312,10 +313,15 @@ def _grid(frame: _Frame, levels: Sequence[float], kind: Kind) -> str:
     return "".join(parts)
 
 
-def _tick(value: float, kind: Kind) -> str:
+def tick_names(levels: Sequence[float], kind: Kind) -> list[str]:
+    """The numbers along an axis, all with as many decimals as the finest needs."""
     if kind == "rate":
-        return f"{100 * value:.4g}%"
-    return "0" if value == 0 else show(value, "tokens")
+        return [f"{100 * value:.4g}%" for value in levels]
+    top = max(abs(value) for value in levels)
+    if top >= 10_000 or top < 0.001:
+        return ["0" if value == 0 else show(value, "tokens") for value in levels]
+    decimals = max(len(f"{value:.6g}".partition(".")[2]) for value in levels)
+    return [f"{value:,.{decimals}f}" for value in levels]
 
 
 def _limit(frame: _Frame, limit: float | None) -> str:
@@ -327,7 +333,7 @@ def _limit(frame: _Frame, limit: float | None) -> str:
 
 
 def _band(frame: _Frame, series: Series) -> str:
-    if len(series.band) < 2:
+    if len(series.band) < 2 or not series.line:
         return "".join(
             f'<path class="whisker c{series.color}" d="M{frame.x(x):.1f} {frame.y(a):.1f}V{frame.y(b):.1f}"/>'
             for x, a, b in series.band
@@ -340,18 +346,24 @@ def _band(frame: _Frame, series: Series) -> str:
 def _curve(frame: _Frame, series: Series) -> str:
     places = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in series.points]
     look = f"c{series.color}{' dashed' if series.dashed else ''}"
-    line = f'<path class="line {look}" d="M{"L".join(places)}"/>' if len(places) > 1 else ""
-    dots = places if (series.marks and len(places) <= 60) or len(places) == 1 else []
-    return line + "".join(
-        f'<circle class="dot {look}" cx="{p.split()[0]}" cy="{p.split()[1]}" r="2.8"/>' for p in dots
-    )
+    joined = series.line and len(places) > 1
+    line = f'<path class="line {look}" d="M{"L".join(places)}"/>' if joined else ""
+    dots = places if (series.marks and len(places) <= 60) or not joined else []
+    return line + "".join(_dot(place, series) for place in dots)
+
+
+def _dot(place: str, series: Series) -> str:
+    x, y = place.split()
+    look, radius = ("dot", 2.8) if series.line else ("dot hollow", 3)
+    return f'<circle class="{look} c{series.color}" cx="{x}" cy="{y}" r="{radius}"/>'
 
 
 def _legend(kind: Kind, series: Sequence[Series]) -> str:
     items = []
     for s in series:
         look = f"c{s.color}{' dashed' if s.dashed else ''}"
-        key = f'<svg viewBox="0 0 22 8" aria-hidden="true"><path class="line {look}" d="M1 4H21"/></svg>'
+        mark = f'<path class="line {look}" d="M1 4H21"/>' if s.line else _dot("11 4", replace(s, line=False))
+        key = f'<svg viewBox="0 0 22 8" aria-hidden="true">{mark}</svg>'
         items.append(f"<li>{key}{escape(s.name, 60)} <b>{show(s.points[-1][1], kind)}</b></li>")
     return f'<ul class="legend">{"".join(items)}</ul>'
 
@@ -380,6 +392,7 @@ body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-a
 main{max-width:1140px;margin:0 auto;padding:28px 20px 60px}
 h1{font-size:clamp(1.5rem,4.5vw,2.2rem);line-height:1.2;margin:0 0 6px;letter-spacing:-.015em}
 h2{font-size:1.35rem;margin:44px 0 8px;padding-top:14px;border-top:2px solid var(--faint)}
+h2 span{color:var(--soft);font-weight:400;font-size:.95rem}
 h3{font-size:1.05rem;margin:28px 0 6px}
 p{max-width:72ch;margin:8px 0}.soft{color:var(--soft)}.lead{font-size:1.12rem}
 small,.small{font-size:.86rem}
@@ -389,7 +402,8 @@ nav a{color:var(--c1);margin-right:14px}
 .tile b{display:block;font-size:1.55rem;line-height:1.2;font-variant-numeric:tabular-nums;white-space:nowrap}
 .tile s{text-decoration:none;color:var(--soft);font-weight:400;font-size:1rem}
 .tile span{color:var(--soft);font-size:.86rem}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}.scroll table{overflow-wrap:normal}.scroll .set td:last-child{overflow-wrap:anywhere}
+.nowrap{white-space:nowrap}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:8px 0}
 th,td{text-align:right;padding:5px 14px 5px 0;border-bottom:1px solid var(--faint);vertical-align:middle}
 th{font-weight:600;color:var(--soft);font-size:.86rem;vertical-align:bottom}
@@ -399,8 +413,8 @@ table.left td,table.left th{text-align:left;vertical-align:top}
 .strip .was{fill:var(--card);stroke:var(--c0);stroke-width:2}.strip .now{fill:var(--c1);stroke:var(--c1)}
 .strip .bar{stroke-width:5;opacity:.35;fill:none}.strip .bar.was{stroke:var(--c0)}
 .warn,.note{border-left:4px solid var(--edge);background:var(--tint);border-radius:0 8px 8px 0;
-padding:8px 14px;margin:10px 0;max-width:84ch}.note{border-color:var(--c1);background:var(--card)}
-.warn p,.note p,.warn ul,.note ul{margin:2px 0}
+padding:8px 14px;margin:18px 0;max-width:84ch}.note{border-color:var(--c1);background:var(--card)}
+.warn p,.note p,.warn ul,.note ul{margin:2px 0;max-width:none}
 .charts{display:grid;gap:22px 26px;grid-template-columns:repeat(auto-fill,minmax(min(100%,310px),1fr));
 margin:14px 0}
 .charts.large{grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr))}
@@ -424,7 +438,8 @@ padding:3px 8px;font-size:.76rem;white-space:pre;line-height:1.4;font-variant-nu
 .side{min-width:0}.side h4{margin:0 0 4px;font-size:.9rem;font-weight:600}
 .right{color:var(--good)}.wrong{color:var(--bad)}
 .text{white-space:pre-wrap;unicode-bidi:isolate;font:.84rem/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,
-"Noto Sans Mono CJK SC",monospace;max-height:22em;overflow:auto;border-left:2px solid var(--faint);
+"DejaVu Sans Mono","Liberation Mono",monospace;
+max-height:22em;overflow:auto;border-left:2px solid var(--faint);
 padding:2px 0 2px 12px;margin:0 0 6px}
 .think{color:var(--soft)}.tag{color:var(--c4);font-size:.92em}.answer{font-weight:700}
 mark{background:var(--mark);color:inherit;border-radius:3px;padding:0 2px}
@@ -434,14 +449,15 @@ details{margin:8px 0}summary{cursor:pointer;color:var(--c1)}code{font-size:.86em
 .sets{display:grid;gap:8px 34px;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr))}
 @media (max-width:640px){main{padding:18px 14px 40px}.sides{grid-template-columns:1fr}
 th,td{padding-right:10px}
-.strip{width:110px}}
+.strip{width:110px}td .ci{display:block}}
+@media (max-width:480px){.wide{display:none}}
 @media print{:root{--page:#fff;--card:#fff;--ink:#000;--soft:#444;--faint:#ccc;--c0:#777;--c1:#1d55b0;
 --c2:#b04a00;--c3:#0d6b49;--c4:#6a3bb8;--c5:#a02040;--good:#0d6b49;--bad:#a02040;--tint:#fff;--mark:#eee}
 main{padding:0;max-width:none}nav{display:none}.text{max-height:none;overflow:visible}
 .chart,.tile,.warn,.note,tr{break-inside:avoid}h2,h3{break-after:avoid}.charts,.charts.large{grid-template-columns:
 1fr 1fr}body{font-size:12px}}
 """ + "".join(
-    f".line.c{i},.whisker.c{i}{{stroke:var(--c{i})}}.dot.c{i},.band.c{i}{{fill:var(--c{i})}}\n"
+    f".line.c{i},.whisker.c{i}{{stroke:var(--c{i})}}\n.dot.hollow.c{i}{{fill:var(--card);stroke:var(--c{i});stroke-width:2}}.dot.c{i},.band.c{i}{{fill:var(--c{i})}}\n"
     for i in range(6)
 )
 

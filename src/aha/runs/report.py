@@ -218,17 +218,18 @@ def _table(rows: Sequence[Row], before: Json, after: Json) -> str:
         return ""
     lines = "".join(
         f"<tr><td>{escape(row.label, 80)}</td><td>{_cell(row.before, row.before_ci, row.kind)}</td>"
-        f"<td>{_cell(row.after, row.after_ci, row.kind)}</td><td>{row.change}</td><td>{strip(row)}</td></tr>"
+        f'<td>{_cell(row.after, row.after_ci, row.kind)}</td><td class="nowrap">{row.change}</td>'
+        f'<td class="wide">{strip(row)}</td></tr>'
         for row in rows
     )
     counts = after if number(after.get("n_problems")) else before
     size, samples = number(counts.get("n_problems")), number(counts.get("n_samples"))
-    split = f"the {escape(counts['split'], 40)} split" if counts.get("split") else "held-out problems"
-    on = f"{size:,.0f} of " if size else ""
+    split = f" of the {escape(counts['split'], 40)} split" if counts.get("split") else ""
+    on = f"{size:,.0f} problems" if size else "problems"
     each = f", {samples:.0f} samples each" if samples else ""
     return (
         f'<h3>Before and after</h3><div class="scroll"><table><tr><th></th><th>before</th><th>after</th>'
-        f"<th>change</th><th>0 to 100%</th></tr>{lines}</table></div>"
+        f'<th>change</th><th class="wide">0 to 100%</th></tr>{lines}</table></div>'
         f'<p class="small soft">Measured on {on}{split}{each}. Brackets and bars are intervals over '
         "problems; a hollow dot is before, a filled one after.</p>"
     )
@@ -246,7 +247,7 @@ def _stage(stage: StageData, run: RunData, pairs: int, characters: int, faults: 
     large = "".join(draw(chart) for chart in large_charts(stage))
     small = "".join(draw(chart) for chart in small_charts(stage))
     parts = [
-        f"<h2>{escape(stage.name, 80)}</h2>",
+        f"<h2>{escape(stage.name, 80)} <span>{_stage_facts(stage)}</span></h2>",
         f'<div class="charts large">{large}</div>' if large else "",
         _own_table(stage) if len(run.stages) > 1 else "",
         f'<h3>How the training went</h3><div class="charts">{small}</div>' if small else "",
@@ -254,6 +255,13 @@ def _stage(stage: StageData, run: RunData, pairs: int, characters: int, faults: 
         _eval_table(stage),
     ]
     return "".join(parts)
+
+
+def _stage_facts(stage: StageData) -> str:
+    seconds = sum(y for _, y in stage.curve("step_time"))
+    kind = "of reinforcement learning" if stage.curve("reward") else ""
+    spent = f"in {duration(seconds)}" if seconds else ""
+    return " ".join(part for part in (f"{stage.last_step:,.0f} steps", kind, spent) if part)
 
 
 def _own_table(stage: StageData) -> str:

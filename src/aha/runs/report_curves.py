@@ -10,16 +10,19 @@ from aha.runs.report_data import HEALTH, Json, StageData, as_dict
 
 
 def _eval_series(stage: StageData, keys: Sequence[tuple[str, int]], names: Mapping[str, str]) -> list[Series]:
-    """Evaluation curves; a split measured only now and then gets its own marks, not a place on the line."""
+    """Evaluation curves of the split that was measured most. Another one (the test split, before and after)
+    gives single marks of the first key: figures on different problems do not make one curve."""
     splits = [str(row.get("split", "")) for row in stage.evals]
     main = max(dict.fromkeys(splits), key=splits.count, default="")
     found = []
     for (key, color), split in itertools.product(keys, dict.fromkeys(splits)):
+        if split != main and key != keys[0][0]:
+            continue
         rows = [r for r in stage.evals if str(r.get("split", "")) == split and number(r.get(key)) is not None]
         points = [(r["step"], number(r[key]) or 0.0) for r in rows]
         band = [(r["step"], *bounds) for r in rows if (bounds := interval(r, key))]
         name = f"{names.get(key, key)}, {split or 'evaluation'}"
-        found.append(Series(name, points, color, marks=True, dashed=split != main, band=band))
+        found.append(Series(name, points, color, marks=True, line=split == main, band=band))
     return [series for series in found if series.points]
 
 
@@ -29,11 +32,11 @@ def large_charts(stage: StageData) -> list[Chart]:
     for row in stage.evals:
         merged |= row
     votes = [(key, 2) for key in at_k(merged, "maj@")[-1:]] + [(key, 3) for key in at_k(merged, "pass@")[-1:]]
-    accuracy = [Series("reward, training problems", stage.curve("rewards/accuracy/mean"), 0)]
+    accuracy = [Series("training problems", stage.curve("rewards/accuracy/mean"), 0)]
     length = [Series("training problems", stage.curve("completions/mean_length"), 0)]
     cap = stage.curve("max_tokens")
     longest = max((y for _, y in length[0].points), default=0.0)
-    if cap and cap[-1][1] <= 5 * longest:
+    if cap and cap[-1][1] <= 2 * longest:
         length.append(Series("length limit", cap, 5, dashed=True))
     words = [Series("training problems", stage.curve("reflections/mean"), 0)]
     return [
@@ -108,11 +111,16 @@ _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
 )  # fmt: skip
 
 
+_SILENT_AT_ZERO = ("ungradable", "kl")  # nothing to see while they are zero throughout
+
+
 def small_charts(stage: StageData) -> list[Chart]:
     """How the training went: every known metric that the stage wrote."""
     charts = []
     for title, note, keys, kind in _SMALL:
         series = [Series(name, stage.curve(key), color) for color, (key, name) in enumerate(keys, 1)]
+        if keys[0][0] in _SILENT_AT_ZERO and not any(y for s in series for _, y in s.points):
+            continue
         health = HEALTH.get(keys[0][0])
         top = 1.0 if title == "Format" else None
         charts.append(Chart(title, note, series, kind, top=top, limit=health.high if health else None))

@@ -330,7 +330,7 @@ def _ungradable(stage: StageData) -> list[str]:
         return []
     most = max(y for _, y in points)
     return [
-        f"Some responses could not be graded in {len(points)} steps (at most {show(most, 'rate')} of a step). "
+        f"Responses could not be graded in {len(points)} steps (at most {show(most, 'rate')} of a step). "
         "They were left out of the training, not counted as wrong; their notes in rollouts/ say why."
     ]
 

@@ -35,9 +35,13 @@ class Difficulty:
     target_high: int = 199
     operators: str = "+-*"
     unique: bool = True  # exactly one solution, up to commuting and regrouping
+    largest: int | None = None  # a solution written in the numbers' order meets nothing negative or larger
 
 
-TINY = Difficulty()
+CORPUS = Difficulty()
+"""What the embedded base's corpus is about."""
+TINY = Difficulty(largest=255)
+"""The task of the embedded base: what whole-number tokens, which end at 255, can work out."""
 FULL = Difficulty((3, 4), 1, 99, 10, 100, "+-*/", unique=False)
 """The range of the public data set Countdown-Tasks-3to4, which TinyZero and nano-aha-moment train on."""
 
@@ -170,11 +174,24 @@ def make_problem(numbers: Sequence[int], target: int, difficulty: Difficulty, la
 @functools.lru_cache(maxsize=20_000)
 def targets(numbers: tuple[int, ...], difficulty: Difficulty) -> list[int]:
     """The targets these numbers can reach, within the difficulty's range (and in one way, if asked)."""
-    ways: dict[int, int] = {}
+    ways: dict[int, list[Expression]] = {}
     for e in expressions(numbers, difficulty.operators):
         if e.value.denominator == 1 and difficulty.target_low <= e.value <= difficulty.target_high:
-            ways[int(e.value)] = ways.get(int(e.value), 0) + 1
-    return sorted(t for t, n in ways.items() if n == 1 or not difficulty.unique)
+            ways.setdefault(int(e.value), []).append(e)
+    largest = difficulty.largest
+    return sorted(
+        target
+        for target, found in ways.items()
+        if (len(found) == 1 or not difficulty.unique)
+        and (largest is None or any(stays_within(e, largest) for e in found))
+    )
+
+
+def stays_within(e: Expression, largest: int) -> bool:
+    """Whether no step of the expression is negative or larger than ``largest``."""
+    if not 0 <= e.value <= largest:
+        return False
+    return e.parts is None or all(stays_within(part, largest) for part in (e.parts[0], e.parts[2]))
 
 
 def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
@@ -187,7 +204,8 @@ def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator
         numbers = tuple(rng.randint(difficulty.low, difficulty.high) for _ in range(count))
         if split_of(numbers) != split:
             continue
-        reachable = targets(tuple(sorted(numbers)), difficulty)
+        # Only with ``largest`` does the order matter; sorted, the cache serves every order.
+        reachable = targets(numbers if difficulty.largest else tuple(sorted(numbers)), difficulty)
         if reachable:
             misses = 0
             yield make_problem(numbers, rng.choice(reachable), difficulty)
