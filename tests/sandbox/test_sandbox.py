@@ -172,7 +172,7 @@ def _interpreter() -> str | None:
             "--clear-groups",
             program,
             "-c",
-            "import sys; sys.exit(sys.version_info < (3, 11))",
+            "import sys; open(sys.executable).close(); sys.exit(sys.version_info < (3, 11))",
         ]
         try:
             if subprocess.run(check, capture_output=True, env={}).returncode == 0:

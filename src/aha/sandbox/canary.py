@@ -52,7 +52,7 @@ def check(slot: Slot) -> None:
 def _check_once(slot: Slot, facts: bytes) -> None:
     try:
         execution = slot.launch(
-            {"mode": "script", "code": _PROGRAM.read_text()}, facts, Limits(wall=20)
+            {"mode": "script", "code": _PROGRAM.read_text()}, facts, Limits(wall=120)
         ).wait()
     except Gone as error:
         raise Refused(str(error)) from None

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from .execution import Execution, Isolation, Limits, Status
 
 MAX_MESSAGE = 16_000_000  # bytes of one message from a run
-_ENTRY = 30.0  # seconds from the job to the first line of the program
+_ENTRY = 60.0  # seconds from the job to the first line of the program
 _GRACE = 1.0  # seconds between the kill and giving up on the zygote
 _CHUNK = 1 << 16
 

@@ -28,7 +28,7 @@ _BOOT = (
     "sys.path.remove(sys.argv[1])\n"
     "main(int(sys.argv[2]))\n"
 )
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _NOT_MIRRORED = (
     "test",

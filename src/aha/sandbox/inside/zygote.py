@@ -112,10 +112,10 @@ def _serve(setup: Setup, control: socket.socket) -> NoReturn:
             note = _watch(setup, control, child, pidfd, listener_end, job)
         _, status, usage = os.wait4(child, 0)
         os.close(pidfd)
-        end = {"status": status, "peak_kb": usage.ru_maxrss, "note": note}
-        control.send(json.dumps(end).encode())
         if setup.tier == "landlock":
             _empty(setup.base)
+        end = {"status": status, "peak_kb": usage.ru_maxrss, "note": note}
+        control.send(json.dumps(end).encode())
 
 
 def _watch(
