@@ -101,30 +101,22 @@ def rollout(step: int, problem: int, member: int, right: bool, trained: bool) ->
     tries = [f"try {a}*{b}-{c}={a * b}-{c}={a * b - c} ? {target} no . wait , try again ."]
     tries += [f"try {a}+{b}*{c}={a + b * c} ? {target} no . 等等 , 再试 。"] * (3 if trained else 0)
     final = f"({a}+{b})*{c}" if right else f"{a}+{b}+{c}"
-    tries.append(
-        f"try {final}={target if right else a + b + c} ? {target} {'yes' if right else 'no , but I stop'} ."
-    )
-    text = (
-        f"<think> {' '.join(tries)} </think> <answer> {final} </answer>"
-        if trained
-        else " ".join(tries) + f" {final}"
-    )
+    end = f"{target} ? {target} yes ." if right else f"{a + b + c} ? {target} no , but I stop ."
+    text = " ".join([*tries, f"try {final}={end}"])
+    text = f"<think> {text} </think> <answer> {final} </answer>" if trained else f"{text} {final}"
     return {
         "step": step,
         "problem_id": f"countdown-{problem}",
         "member": member,
-        "answer": final,
         "text": text,
-        "question": f"Use {a}, {b} and {c} once each, with + - *, to make {target}.",
         "finish": "stop",
         "tokens": len(text) // 3,
         "reward": float(right) + 0.1,
         "advantage": 0.4,
+        "question": f"Use {a}, {b} and {c} once each, with + - *, to make {target}.",
+        "answer": f"({a}+{b})*{c}",
         "scores": {
-            "accuracy": {
-                "value": float(right),
-                "note": f"= {target}" if right else f"= {a + b + c}, not {target}",
-            },
+            "accuracy": {"value": float(right), "note": f"= {target if right else a + b + c}"},
             "format": {"value": float(trained), "note": "" if trained else "no <think>"},
         },
     }

@@ -23,7 +23,7 @@ _Numbers = TypeVar("_Numbers", bound=tuple[float, ...])
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
 _PICTURES |= {0x7F: 0x2421}
-_HIDDEN = (*range(0x80, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_HIDDEN = (*range(0x80, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _SAFE = _PICTURES | dict.fromkeys(_HIDDEN, 0xFFFD) | dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
 
 
@@ -119,6 +119,7 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("mean_length", "mean length, tokens", "number"),
     ("reflections", "reflective words per response", "number"),
     ("truncated", "cut at the length limit", "rate"),
+    ("ungradable", "could not be graded", "rate"),
     ("mixed_language", "mixed languages", "rate"),
 )
 _COUNTS = ("n_problems", "n_samples", "step")
@@ -130,15 +131,17 @@ def at_k(result: Mapping[str, Any], prefix: str) -> list[str]:
     return [key for k, key in sorted(found) if k > 1]
 
 
-def compare(before: Mapping[str, Any], after: Mapping[str, Any], *, others: bool = False) -> list[Row]:
-    """The figures of two evaluations side by side, in the order of importance; with ``others`` also those
-    numbers that have no place in it."""
+def compare(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, every_k: bool = False, others: bool = False
+) -> list[Row]:
+    """The figures of two evaluations side by side, in the order of importance. Of ``maj@k`` and ``pass@k``
+    the largest k, or ``every_k``; with ``others`` also those numbers that have no place in the order."""
     merged, rows = {**before, **after}, []
     for key, label, kind in _ROWS:
         keys = at_k(merged, key[:-1]) if key.endswith("*") else [key] if key in merged else []
-        rows += [_row(k, label or k, kind, before, after) for k in keys]
+        rows += [_row(k, label or k, kind, before, after) for k in (keys if every_k else keys[-1:])]
     if others:
-        known = {row.key for row in rows} | set(_COUNTS)
+        known = {row.key for row in rows} | set(_COUNTS) | set(at_k(merged, "maj@") + at_k(merged, "pass@"))
         rest = sorted(k for k in merged if k not in known and number(merged[k]) is not None)
         rows += [_row(k, k, "number", before, after) for k in rest[:40]]
     return [row for row in rows if row.before is not None or row.after is not None]
@@ -445,15 +448,17 @@ padding:2px 0 2px 12px;margin:0 0 6px}
 mark{background:var(--mark);color:inherit;border-radius:3px;padding:0 2px}
 .scores{list-style:none;margin:0;padding:0;font-size:.82rem;color:var(--soft)}
 details{margin:8px 0}summary{cursor:pointer;color:var(--c1)}code{font-size:.86em}
+.set td{font-size:.88rem}
 .set td:last-child{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.84rem}
 .sets{display:grid;gap:8px 34px;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr))}
 @media (max-width:640px){main{padding:18px 14px 40px}.sides{grid-template-columns:1fr}
 th,td{padding-right:10px}
 .strip{width:110px}td .ci{display:block}}
-@media (max-width:480px){.wide{display:none}}
+@media (max-width:560px){.wide{display:none}.scroll{font-size:.92rem}}
 @media print{:root{--page:#fff;--card:#fff;--ink:#000;--soft:#444;--faint:#ccc;--c0:#777;--c1:#1d55b0;
 --c2:#b04a00;--c3:#0d6b49;--c4:#6a3bb8;--c5:#a02040;--good:#0d6b49;--bad:#a02040;--tint:#fff;--mark:#eee}
-main{padding:0;max-width:none}nav{display:none}.text{max-height:none;overflow:visible}
+main{padding:0;max-width:none}nav{display:none}.tile b{font-size:1.15rem}.tile s{font-size:.85rem}
+.text{max-height:none;overflow:visible}
 .chart,.tile,.warn,.note,tr{break-inside:avoid}h2,h3{break-after:avoid}.charts,.charts.large{grid-template-columns:
 1fr 1fr}body{font-size:12px}}
 """ + "".join(

@@ -102,7 +102,7 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
 def eval_line(result: Mapping[str, Any]) -> str:
     """An evaluation in one line: ``pass@1 94.7% [93.5%, 95.8%]  maj@16 99.6%  format 95.5%  length 134``."""
     parts = []
-    for key in ("pass@1", *at_k(result, "maj@"), *at_k(result, "pass@"), "format", "truncated"):
+    for key in ("pass@1", *at_k(result, "maj@")[-1:], *at_k(result, "pass@")[-1:], "format", "truncated"):
         value, bounds = number(result.get(key)), interval(result, key)
         if value is not None:
             ci = f" [{show(bounds[0], 'rate')}, {show(bounds[1], 'rate')}]" if bounds else ""
@@ -149,7 +149,7 @@ class Console:
         self.done, self.progress, self.last_eval = 0, "", ""
         self.metrics: dict[str, float] = {}
         self.history: list[float] = []
-        self.samples: dict[bool, tuple[str, str, str]] = {}
+        self.samples: dict[bool, tuple[str, Text, str]] = {}
         self._sampled: dict[bool, float] = {}
         self._seconds: deque[float] = deque(maxlen=20)
         self._start = self._last_step = self._last_line = self._last_frame = time.monotonic()
@@ -242,7 +242,9 @@ class Console:
             why = f" ({_one_line(note, 120)})" if note else ""
             self._line(f"  {verdict}{why}: {_one_line(question, 160)} | {_one_line(text, 600)}")
         else:
-            self.samples[right] = (question, text, note)
+            width = self._rich.width if self._rich else 80
+            chain = render_chain(" ".join(text.split()), limit=max(width * 4, 200))
+            self.samples[right] = (_one_line(question, 160), chain, _one_line(note, 160))
             self._redraw()
 
     def _tick(self, done: int, total: int, what: str) -> None:
@@ -282,10 +284,9 @@ class Console:
         if self.plain:
             self._line(f"{self.title}: {self.total} {self.unit}s")
             return
-        from rich.console import Console as RichConsole
         from rich.live import Live
 
-        self._rich = RichConsole(file=self.stream, force_terminal=True, highlight=False, emoji=False)
+        self._rich = _terminal(self.stream)
         self._live = Live(self._frame(), console=self._rich, auto_refresh=False)
         self._live.start()
 
@@ -337,12 +338,10 @@ class Console:
     def _shown(self, right: bool) -> Text:
         from rich.text import Text
 
-        question, text, note = self.samples[right]
+        question, chain, note = self.samples[right]
         mark = ("✓ right ", "bold green") if right else ("✗ wrong ", "bold red")
-        width = self._rich.width if self._rich else 80
-        chain = render_chain(text, limit=max(width * 4, 200))
-        reason = (f"\n  {_one_line(note, 160)}", "italic dim") if note else ""
-        return Text.assemble("\n", mark, (_one_line(question, 160), ""), "\n", chain, reason)
+        reason = (f"\n  {note}", "italic dim") if note else ""
+        return Text.assemble("\n", mark, question, "\n", chain, reason)
 
     def _last(self) -> None:
         if self._live is not None:
@@ -368,6 +367,17 @@ class Console:
             reason = f"the live display failed ({type(error).__name__}); plain lines from here on"
             if not self._dead:
                 self._safely(lambda: self._line(reason))
+
+
+def _terminal(stream: TextIO) -> RichConsole:
+    """A rich console on ``stream`` that raises where its own would end the program."""
+    from rich.console import Console as RichConsole
+
+    class Terminal(RichConsole):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError("the terminal is gone")
+
+    return Terminal(file=stream, force_terminal=True, highlight=False, emoji=False)
 
 
 def _item(value: Any) -> Any:

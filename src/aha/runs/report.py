@@ -275,7 +275,10 @@ def _eval_table(stage: StageData) -> str:
     """Every evaluation as a row, for those who want the figures and not the curves."""
     if not stage.evals:
         return ""
-    columns = compare(stage.evals[0], stage.evals[-1])
+    merged: Json = {}
+    for row in stage.evals:
+        merged |= row
+    columns = compare(merged, merged, every_k=True)
     head = "".join(f"<th>{escape(row.label, 80)}</th>" for row in columns)
     lines = "".join(
         f"<tr><td>{row['step']:.0f}</td><td>{escape(row.get('split', ''), 40)}</td>"

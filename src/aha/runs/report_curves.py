@@ -9,16 +9,25 @@ from aha.runs.charts import Chart, Kind, Series, at_k, interval, number
 from aha.runs.report_data import HEALTH, Json, StageData, as_dict
 
 
+def _split(row: Json) -> str:
+    return str(row.get("split", ""))
+
+
+def _main_split(stage: StageData) -> str:
+    """The split that was measured most often."""
+    splits = [_split(row) for row in stage.evals]
+    return max(dict.fromkeys(splits), key=splits.count, default="")
+
+
 def _eval_series(stage: StageData, keys: Sequence[tuple[str, int]], names: Mapping[str, str]) -> list[Series]:
     """Evaluation curves of the split that was measured most. Another one (the test split, before and after)
     gives single marks of the first key: figures on different problems do not make one curve."""
-    splits = [str(row.get("split", "")) for row in stage.evals]
-    main = max(dict.fromkeys(splits), key=splits.count, default="")
+    main = _main_split(stage)
     found = []
-    for (key, color), split in itertools.product(keys, dict.fromkeys(splits)):
+    for (key, color), split in itertools.product(keys, dict.fromkeys(map(_split, stage.evals))):
         if split != main and key != keys[0][0]:
             continue
-        rows = [r for r in stage.evals if str(r.get("split", "")) == split and number(r.get(key)) is not None]
+        rows = [r for r in stage.evals if _split(r) == split and number(r.get(key)) is not None]
         points = [(r["step"], number(r[key]) or 0.0) for r in rows]
         band = [(r["step"], *bounds) for r in rows if (bounds := interval(r, key))]
         name = f"{names.get(key, key)}, {split or 'evaluation'}"
@@ -30,7 +39,7 @@ def large_charts(stage: StageData) -> list[Chart]:
     """What the paper's figures show: accuracy, length and reflection over steps."""
     merged: Json = {}
     for row in stage.evals:
-        merged |= row
+        merged |= row if _split(row) == _main_split(stage) else {}
     votes = [(key, 2) for key in at_k(merged, "maj@")[-1:]] + [(key, 3) for key in at_k(merged, "pass@")[-1:]]
     accuracy = [Series("training problems", stage.curve("rewards/accuracy/mean"), 0)]
     length = [Series("training problems", stage.curve("completions/mean_length"), 0)]
@@ -59,7 +68,7 @@ def large_charts(stage: StageData) -> list[Chart]:
         ),
         Chart(
             "Reflective words by word",
-            "The five most frequent, per response.",
+            "The five most frequent, per response; all evaluations.",
             _word_series(stage),
         ),
     ]
@@ -84,7 +93,7 @@ def _word_series(stage: StageData) -> list[Series]:
 
 
 _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
-    ("Loss", "Per token.", (("loss", "loss"),), "number"),
+    ("Loss", "What the optimizer minimises.", (("loss", "loss"),), "number"),
     ("Reward", "Mean over all responses, and the spread within a step.",
      (("reward", "mean"), ("reward_std", "standard deviation")), "number"),
     ("Format", "Share of responses that keep the tags.", (("rewards/format/mean", "format"),), "rate"),
