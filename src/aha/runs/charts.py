@@ -117,6 +117,7 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("lenient", "right answer, any format", "rate"),
     ("format", "format kept", "rate"),
     ("mean_length", "mean length, tokens", "number"),
+    ("max_length", "longest response, tokens", "number"),
     ("reflections", "reflective words per response", "number"),
     ("truncated", "cut at the length limit", "rate"),
     ("ungradable", "could not be graded", "rate"),

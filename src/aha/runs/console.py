@@ -33,7 +33,6 @@ PLAIN_SAMPLE_SECONDS = 180.0  # and in a log
 PLAIN_TICK_SECONDS = 60.0  # a log that was silent for so long says where the step is
 
 _FIGURES: tuple[tuple[str, str, str], ...] = (
-    ("loss", "loss", "number"),
     ("reward", "reward", "number"),
     ("rewards/accuracy/mean", "accuracy", "rate"),
     ("rewards/format/mean", "format", "rate"),
@@ -41,6 +40,7 @@ _FIGURES: tuple[tuple[str, str, str], ...] = (
     ("completions/clipped_ratio", "cut", "rate"),
     ("reflections/mean", "reflection", "number"),
     ("entropy", "entropy", "number"),
+    ("loss", "loss", "number"),
     ("lr", "lr", "number"),
     ("tokens_per_second", "tokens/s", "tokens"),
 )
@@ -218,7 +218,7 @@ class Console:
         figures = [
             f"{names[key][0]} {show(self.metrics[key], names[key][1])}"  # type: ignore[arg-type]
             for key in _IN_LOG
-            if key in self.metrics
+            if key in self.metrics and not (key == "loss" and "reward" in self.metrics)
         ]
         left = f"left {self._left()}" if self._left() else ""
         return "  ".join(part for part in (f"{self.unit} {self.done}/{self.total}", *figures, left) if part)

@@ -351,7 +351,7 @@ def _side(name: str, row: Json, words: re.Pattern[str] | None, characters: int) 
     scores = "".join(
         _score(key, as_dict(value)) for key, value in list(as_dict(row.get("scores")).items())[:20]
     )
-    pieces = itertools.islice(segments(clean(row.get("text", ""))), 60)
+    pieces = itertools.islice(segments(clean(row.get("text", "")).strip()), 60)
     body = "".join(_piece(kind, text, words, characters) for kind, text in pieces)
     return (
         f'<div class="side"><h4>{name} <span class="{look}">{label}</span> <span class="soft small">'

@@ -93,7 +93,6 @@ def _word_series(stage: StageData) -> list[Series]:
 
 
 _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
-    ("Loss", "What the optimizer minimises.", (("loss", "loss"),), "number"),
     ("Reward", "Mean over all responses, and the spread within a step.",
      (("reward", "mean"), ("reward_std", "standard deviation")), "number"),
     ("Format", "Share of responses that keep the tags.", (("rewards/format/mean", "format"),), "rate"),
@@ -115,6 +114,7 @@ _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
     ("Time per step", "Seconds.", (("step_time", "step"), ("time/sampling", "sampling"),
                                    ("time/training", "training")), "number"),
     ("Gradient norm", "Before clipping.", (("grad_norm", "norm"),), "number"),
+    ("Loss", "What the optimizer minimises.", (("loss", "loss"),), "number"),
     ("Learning rate", "", (("lr", "lr"),), "number"),
     ("Not gradable", "Share of responses left out.", (("ungradable", "not gradable"),), "rate"),
 )  # fmt: skip
