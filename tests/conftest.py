@@ -10,12 +10,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
-from aha.data import tiny_corpus, tiny_tokenizer
+from aha.corpus import tiny
+from aha.corpus import tokenizer as tiny_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return tiny_tokenizer.build(tiny_corpus.documents("tests", 2000))
+    return tiny_tokenizer.build(tiny.documents("tests", 2000))
 
 
 def make_model(tokenizer, dtype=torch.float32, seed=0, family="llama", **changes):
@@ -42,7 +43,7 @@ def make_model(tokenizer, dtype=torch.float32, seed=0, family="llama", **changes
     return AutoModelForCausalLM.from_config(config_type(**settings), dtype=torch.float32).to(dtype).eval()
 
 
-@pytest.fixture()
+@pytest.fixture
 def model(tokenizer):
     return make_model(tokenizer)
 

@@ -61,7 +61,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise AhaError(f"{path} is not valid JSON: {error}. Remove it, or the folder, to start over.") from error
+        raise AhaError(
+            f"{path} is not valid JSON: {error}. Remove it, or the folder, to start over."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def load_model(name: str, device: torch.device | str = "cpu", dtype: torch.dtype
 
     quiet_transformers()
     try:
-        model = AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype or torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype or torch.float32)
     except Exception as error:  # transformers raises many kinds here; all mean: this model cannot be loaded
         raise _cannot_load("model", name, error) from error
     bad = [key for key, value in model.state_dict().items() if not torch.isfinite(value).all()]

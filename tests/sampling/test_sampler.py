@@ -15,7 +15,9 @@ P = torch.tensor([[0.5, 0.25, 0.15, 0.1]])
 def draws(params, n=2000):
     uniform = (np.arange(n, dtype=np.float32) + 0.5) / n
     tokens, logprobs = sample(P.log().expand(n, -1).clone(), uniform, params)
-    return np.bincount(tokens.numpy(), minlength=4) / n, dict(zip(tokens.tolist(), logprobs.tolist(), strict=True))
+    return np.bincount(tokens.numpy(), minlength=4) / n, dict(
+        zip(tokens.tolist(), logprobs.tolist(), strict=True)
+    )
 
 
 def test_plain_sampling_is_the_distribution():
@@ -75,7 +77,9 @@ def test_random_numbers_are_uniform_and_unrelated():
     assert (u < 1).all()
 
 
-@pytest.mark.parametrize("bad", [{"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"min_p": 1}, {"max_tokens": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"min_p": 1}, {"max_tokens": 0}]
+)
 def test_parameters_out_of_range_are_refused(bad):
     with pytest.raises(AhaError):
         SamplingParams(**bad)

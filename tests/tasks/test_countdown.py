@@ -90,7 +90,10 @@ def test_grading(answer, outcome, note):
 def test_tinyzero_and_rule_rewards():
     p = countdown.make_problem((13, 4, 22), 74, countdown.TINY)
     texts = ["nothing", "<think>a</think><answer>13+4</answer>", "<think>a</think> <answer>13*4+22</answer>"]
-    values = lambda name: [s.value for s in get_reward(name, countdown.verify)(p, [rollout(t) for t in texts])]  # noqa: E731
+
+    def values(name):
+        return [s.value for s in get_reward(name, countdown.verify)(p, [rollout(t) for t in texts])]
+
     assert values("tinyzero") == [0.0, 0.1, 1.0]
     assert values("accuracy") == [0.0, 0.0, 1.0]
     assert values("format") == [0.0, 1.0, 1.0]

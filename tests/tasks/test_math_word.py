@@ -24,7 +24,10 @@ def write(path, rows):
     return str(path)
 
 
-ROWS = [{"question": f"What is {i} + {i}?", "answer": f"It is {i}+{i}=<<{i}+{i}={2 * i}>>\n#### {2 * i}"} for i in range(200)]
+ROWS = [
+    {"question": f"What is {i} + {i}?", "answer": f"It is {i}+{i}=<<{i}+{i}={2 * i}>>\n#### {2 * i}"}
+    for i in range(200)
+]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,14 @@ ROWS = [{"question": f"What is {i} + {i}?", "answer": f"It is {i}+{i}=<<{i}+{i}=
         ({"question": "q", "answer": "so\n#### 1,234"}, "q", "1234"),
         ({"problem": "q", "solution": "\\boxed{7}", "answer": "7"}, "q", "7"),
         ({"prompt": [{"role": "user", "content": "q"}], "reward_model": {"ground_truth": "5"}}, "q", "5"),
-        ({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}], "answer": 3.5}, "q", "3.5"),
+        (
+            {
+                "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
+                "answer": 3.5,
+            },
+            "q",
+            "3.5",
+        ),
         ({"question": "q", "answer": ["1/2", "0.5"]}, "q", "1/2"),
     ],
 )
@@ -45,7 +55,9 @@ def test_schemas(row, question, answer):
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
 def test_splits_of_a_file_are_disjoint(tmp_path, name):
     task = get_task("gsm8k", write(tmp_path / name, ROWS))
-    found = {s: {p.messages[0]["content"] for p in task.load(s, 1000, 0)} for s in ("train", "validation", "test")}
+    found = {
+        s: {p.messages[0]["content"] for p in task.load(s, 1000, 0)} for s in ("train", "validation", "test")
+    }
     assert sum(map(len, found.values())) == 200
     assert not found["train"] & found["test"]
     assert not found["train"] & found["validation"]
@@ -55,7 +67,10 @@ def test_grading_in_box_and_in_tags(tmp_path):
     task = get_task("gsm8k", write(tmp_path / "rows.jsonl", ROWS))
     p = task.load("train", 1, 0)[0]
     right = str(p.answer)
-    for text in (f"<think>hm</think> <answer>{right}</answer>", f"<think>hm</think> It is \\boxed{{{right}}}."):
+    for text in (
+        f"<think>hm</think> <answer>{right}</answer>",
+        f"<think>hm</think> It is \\boxed{{{right}}}.",
+    ):
         assert task.verify(p, text).outcome is Outcome.CORRECT
     assert task.verify(p, f"<think>hm</think> <answer>{right}1</answer>").outcome is Outcome.WRONG
     assert task.verify(p, f"<think>{right}").outcome is Outcome.NO_ANSWER

@@ -105,7 +105,10 @@ def test_k3_is_zero_and_flat_at_the_reference_and_never_negative():
 
 def test_kl_is_the_expectation_of_each_estimator():
     torch.manual_seed(0)
-    p, q = torch.randn(5, dtype=torch.float64).log_softmax(0), torch.randn(5, dtype=torch.float64).log_softmax(0)
+    p, q = (
+        torch.randn(5, dtype=torch.float64).log_softmax(0),
+        torch.randn(5, dtype=torch.float64).log_softmax(0),
+    )
     exact = (p.exp() * (p - q)).sum()
     for kind in ("k1", "k3"):
         assert (p.exp() * kl_estimate(p, q, kind)).sum() == pytest.approx(exact.item())

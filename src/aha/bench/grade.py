@@ -138,7 +138,7 @@ def _math_verify() -> Callable[[Pair], bool | None]:
 
     def grade(pair: Pair) -> bool | None:
         if pair.gold not in known:  # as ours: a reference answer is read once
-            known[pair.gold] = parse(f"${pair.gold}$", config, parsing_timeout=None)
+            known[pair.gold] = parse(f"${pair.gold}$", config, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
         answer = parse(pair.prediction, config, parsing_timeout=5)
         return bool(theirs(known[pair.gold], answer, timeout_seconds=5))
 

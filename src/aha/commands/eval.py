@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="test, validation or train")
     parser.add_argument("--problems", type=int, default=256, help="how many problems (default 256)")
     parser.add_argument("--samples", type=int, default=16, help="samples of each, k (default 16)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="default 1; the paper evaluates at 0.6")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="default 1; the paper evaluates at 0.6"
+    )
     parser.add_argument("--top-p", type=float, default=1.0, help="default 1; the paper evaluates at 0.95")
     parser.add_argument("--max-tokens", type=int, default=440, help="longest completion (default 440)")
     parser.add_argument("--template", default="auto", help="auto, r1_zero, chat or none")
@@ -72,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(eval_line({"name": args.model, "split": args.split, **result.figures}))
         low, high = result.figures["pass@1_ci"]
-        print(f"{len(problems)} problems, {args.samples} samples each; 95% interval of pass@1 {low:.1%} to {high:.1%}")
+        print(
+            f"{len(problems)} problems, {args.samples} samples each; 95% interval of pass@1 {low:.1%} to {high:.1%}"
+        )
         print(f"Next     aha chat {args.model}")
     return 0

@@ -59,7 +59,9 @@ def _rewards() -> dict[str, str]:
 def _algorithms() -> dict[str, str]:
     from aha.training.preset_table import PRESETS
 
-    return {name: ", ".join(f"{k}={v}" for k, v in parts.items()) or "clip 0.2" for name, parts in PRESETS.items()}
+    return {
+        name: ", ".join(f"{k}={v}" for k, v in parts.items()) or "clip 0.2" for name, parts in PRESETS.items()
+    }
 
 
 def _models() -> dict[str, str]:

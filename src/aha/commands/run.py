@@ -24,13 +24,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("settings", nargs="*", metavar="stage.field=value", help="settings to change")
     parser.add_argument("--model", "--base", dest="model", help="base model: tiny, a folder, or a hub name")
     parser.add_argument("--task", help="what to ask (aha list tasks)")
-    parser.add_argument("--data", help="rows for the task: a .jsonl, .jsonl.gz or .parquet file, or a hub name")
+    parser.add_argument(
+        "--data", help="rows for the task: a .jsonl, .jsonl.gz or .parquet file, or a hub name"
+    )
     parser.add_argument("--test-data", help="rows of the test split, if they are in another file")
     parser.add_argument("--steps", type=int, help="training steps")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     parser.add_argument("--config", type=Path, action="append", default=[], help="settings from a TOML file")
     parser.add_argument("--run", dest="run_name", help="name of the run's folder")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path("runs"), help="where runs are kept (default: runs)"
+    )
     parser.add_argument("--fresh", action="store_true", help="set the run's old folder aside and start over")
     add_machine_arguments(parser)
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")

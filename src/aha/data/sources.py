@@ -58,7 +58,7 @@ def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
-        import pyarrow.parquet as parquet
+        import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise AhaError(f"Reading '{path}' needs pyarrow: pip install 'aha[data]'.") from error
     return parquet.read_table(path).to_pylist()
@@ -67,7 +67,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 def _read_hub(name: str, split: str) -> list[dict[str, Any]]:
     name, _, config = name.partition(":")
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise AhaError(
             f"'{name}' is no file here, and reading it from the hub needs datasets: pip install 'aha[data]'. "

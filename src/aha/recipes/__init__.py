@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,13 @@ class Recipe:
     run: str
     options: tuple[str, ...] = ()  # what --model, --task, --data ... it takes
 
-    def build(self, **options: Any) -> list[Stage]:
+    def build(self, **options: Any) -> Sequence[Stage]:
         """The stages, with ``options`` that are None left at the recipe's defaults."""
         given = {k: v for k, v in options.items() if v is not None}
         unknown = set(given) - set(self.options)
         if unknown:
             raise AhaError(f"This recipe takes no --{sorted(unknown)[0].replace('_', '-')}.")
-        build: Callable[..., list[Stage]] = import_module(self.module).build
+        build: Callable[..., Sequence[Stage]] = import_module(self.module).build
         return build(**given)
 
 
@@ -45,6 +45,12 @@ RECIPES: dict[str, Recipe] = {
     ),
     "tiny_base": Recipe(
         "aha.recipes.tiny_base", "pretrain the embedded base from scratch", "tiny_base", ("seed", "steps")
+    ),
+    "full_base": Recipe(
+        "aha.recipes.full_base",
+        "pretrain the base of countdown_full from scratch",
+        "full_base",
+        ("seed", "steps"),
     ),
 }
 

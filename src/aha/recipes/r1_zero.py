@@ -7,6 +7,7 @@ up, keeps everything else, and was chosen on the validation split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aha.modeling import EMBEDDED
@@ -65,11 +66,10 @@ def build(
     test_data: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-) -> list[Stage]:
+) -> Sequence[Stage]:
     """One stage, with settings for the size of the model. Only the embedded bases get the miniature ones."""
     settings = dict(MINIATURE if model in EMBEDDED else SMALL_MODEL)
-    if model not in EMBEDDED:
-        settings["template"] = "auto"
     if steps is not None:
         settings["steps"] = steps
-    return [RL(name="rl", model=model, task=task, data=data, test_data=test_data, seed=seed, **settings)]
+    given = {"model": model, "task": task, "data": data, "test_data": test_data, "seed": seed}
+    return [RL.model_validate({"name": "rl", **given, **settings})]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aha.runs.pipeline import Stage
 from aha.stages.pretrain import Pretrain
 
 
-def build(seed: int = 0, steps: int | None = None) -> list[Stage]:
+def build(seed: int = 0, steps: int | None = None) -> Sequence[Stage]:
     """One stage of pretraining."""
-    return [Pretrain(name="pretrain", seed=seed, **({} if steps is None else {"steps": steps}))]
+    settings = {} if steps is None else {"steps": steps}
+    return [Pretrain.model_validate({"name": "pretrain", "seed": seed, **settings})]

@@ -26,7 +26,9 @@ def accuracy(
         verdict = verify(problem, full_text(rollout))
         if verdict.outcome is Outcome.UNKNOWN:
             return Score(None, verdict.note or "could not be graded")
-        value = {Outcome.CORRECT: correct, Outcome.WRONG: wrong, Outcome.NO_ANSWER: no_answer}[verdict.outcome]
+        value = {Outcome.CORRECT: correct, Outcome.WRONG: wrong, Outcome.NO_ANSWER: no_answer}[
+            verdict.outcome
+        ]
         return Score(value, verdict.note)
 
     return per_rollout(grade)

@@ -15,7 +15,7 @@ from aha.types import AhaError
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """" Did you mean 'x'?" for the closest known word, or the list of what there is."""
+    """ " Did you mean 'x'?" for the closest known word, or the list of what there is."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."

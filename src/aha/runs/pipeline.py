@@ -55,7 +55,9 @@ class Stage(BaseModel):
         found: list[Stage] = []
         for name in type(self).model_fields:
             value = getattr(self, name)
-            found += [v for v in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(v, Stage)]
+            found += [
+                v for v in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(v, Stage)
+            ]
         return found
 
     def settings(self) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class SlotCache:
         """Whether this cache can serve so many rows of that length."""
         return self.rows >= rows and self.capacity >= capacity
 
-    def write_prompt(self, rows: Tensor, kept: dict[int, tuple[Tensor, Tensor]], start: int, length: int) -> None:
+    def write_prompt(
+        self, rows: Tensor, kept: dict[int, tuple[Tensor, Tensor]], start: int, length: int
+    ) -> None:
         """Copy a prompt's keys and values (tokens ``start`` on of ``kept``) into each of ``rows`` [n]."""
         for layer, (keys, values) in kept.items():
             for store, source in zip(self.layers[layer], (keys, values), strict=True):

@@ -140,7 +140,9 @@ class _Run:
         self.capacity = longest + params.max_tokens
         self.rows = min(engine.rows_for(self.capacity), max(total, 1))
         self.cache = engine.cache_for(self.rows, self.capacity)
-        self.waiting = deque((p, s) for p in map(_Pending, range(len(requests)), requests) for s in range(p.request.n))
+        self.waiting = deque(
+            (p, s) for p in map(_Pending, range(len(requests)), requests) for s in range(p.request.n)
+        )
         self.finished: list[_Pending] = []
         self.eos = np.array(sorted(engine.eos_ids))
         # State of the rows in flight; rows 0..active-1 are live.
@@ -238,7 +240,9 @@ class _Run:
         rows = np.arange(n)
         last = self.tokens[rows, self.made[:n] - 1]
         ended = np.isin(last, self.eos)
-        finish = np.where(ended, Finish.STOP, np.where(self.made[:n] >= self.params.max_tokens, Finish.LENGTH, ""))
+        finish = np.where(
+            ended, Finish.STOP, np.where(self.made[:n] >= self.params.max_tokens, Finish.LENGTH, "")
+        )
         texts: dict[int, str] = {}
         if self.params.stop:
             self._match_stop_strings(finish, texts)

@@ -35,7 +35,8 @@ class Prompter:
     """Problems to token ids, by one template and one tokenizer; each problem is rendered once."""
 
     def __init__(self, tokenizer: Any, template: chat.Template = "auto"):
-        self.tokenizer, self.template = tokenizer, template
+        self.tokenizer = tokenizer
+        self.template: chat.Template = template
         self._cache: dict[str, tuple[list[int], bool]] = {}
 
     def render(self, problem: Problem) -> chat.Rendered:

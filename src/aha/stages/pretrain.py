@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from aha import hardware, modeling
-from aha.data import tiny_corpus, tiny_tokenizer
+from aha.corpus import full, tiny
+from aha.corpus import tokenizer as tiny_tokenizer
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
@@ -29,7 +30,7 @@ TRAINING_CARD = "training.json"
 class Pretrain(Stage):
     """A small Llama trained on the tiny corpus."""
 
-    corpus: str = Field("tiny", description="which corpus (aha.data.tiny_corpus)")
+    corpus: Literal["tiny", "full"] = Field("tiny", description="which corpus the program writes")
     steps: int = Field(1100, ge=1, description="optimizer steps")
     tokens_per_step: int = Field(12_288, ge=1, description="tokens of one step")
     hidden_size: int = Field(192, ge=8, description="width")
@@ -53,14 +54,18 @@ class Pretrain(Stage):
         hardware.set_threads(context.threads)
         device = hardware.pick_device(context.device)
         dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else self.precision, device)
-        tokenizer = tiny_tokenizer.build(tiny_corpus.documents("vocabulary", VOCABULARY_DOCUMENTS))
+        tokenizer = self.new_tokenizer()
         policy = self.new_policy(tokenizer, device, dtype)
         root, metrics = context.folder / "checkpoints", context.folder / "metrics.jsonl"
-        start, seconds, tokens = 0, 0.0, 0
+        start, seconds, tokens, row = 0, 0.0, 0, {"loss": None}
         found = checkpoint.latest(root)
         if found is not None:
             progress, _ = checkpoint.load(found, policy)
-            start, seconds, tokens = int(progress["step"]), float(progress["seconds"]), int(progress["tokens"])
+            start, seconds, tokens = (
+                int(progress["step"]),
+                float(progress["seconds"]),
+                int(progress["tokens"]),
+            )
         write_jsonl(metrics, [r for r in read_jsonl(metrics) if r["step"] <= start])
         with Console(self.name, self.steps, plain=context.plain) as console:
             for step in range(start + 1, self.steps + 1):
@@ -83,6 +88,16 @@ class Pretrain(Stage):
         row = {"step": step, "loss": round(loss, 5), "grad_norm": round(norm, 4), "lr": self.lr_at(step)}
         return row, sum(len(batch.token_ids) for batch in batches)
 
+    def writer(self, seed: str) -> tiny.Writer:
+        """The corpus's writer of documents."""
+        return full.FullWriter(seed) if self.corpus == "full" else tiny.Writer(seed)
+
+    def new_tokenizer(self) -> Any:
+        """A tokenizer for the corpus's frequent words."""
+        writer = self.writer("vocabulary")
+        sample = (writer.document() for _ in range(VOCABULARY_DOCUMENTS))
+        return tiny_tokenizer.build(sample, operators=writer.difficulty.operators)
+
     def new_policy(self, tokenizer: Any, device: Any, dtype: Any) -> Policy:
         """Fresh weights; the float32 masters start from the float32 initialisation."""
         import torch
@@ -101,7 +116,7 @@ class Pretrain(Stage):
             head_dim=self.hidden_size // self.heads,
             max_position_embeddings=self.context,
             tie_word_embeddings=True,
-            rope_theta=10_000.0,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -118,7 +133,7 @@ class Pretrain(Stage):
 
     def examples(self, tokenizer: Any, step: int) -> list[Example]:
         """The documents of one step: a pure function of seed and step, so a run resumes exactly."""
-        writer = tiny_corpus.Writer(f"{self.seed}:{step - 1}")
+        writer = self.writer(f"{self.seed}:{step - 1}")
         found: list[Example] = []
         length = 0
         while length < self.tokens_per_step:
@@ -144,13 +159,15 @@ class Pretrain(Stage):
     ) -> dict[str, Any]:
         summary = {
             "model": "from scratch",
+            "recipe": {"tiny": "tiny_base", "full": "full_base"}[self.corpus],
+            "corpus": self.corpus,
             "parameters": sum(p.numel() for p in policy.params),
             "loss": row["loss"],
             "steps": self.steps,
             "tokens": tokens,
             "seconds": round(seconds, 1),
             "seed": self.seed,
-            "corpus_sha256": tiny_corpus.corpus_hash(f"{self.seed}:0"),
+            "corpus_sha256": tiny.corpus_hash(self.writer(f"{self.seed}:0")),
             "vocabulary": tiny_tokenizer.describe(tokenizer),
         }
         checkpoint.save_model(policy, tokenizer, folder / "final", base_card(summary))
@@ -166,9 +183,10 @@ language: [en, zh]
 ---
 # The embedded base of aha
 
-A Llama of {summary["parameters"]:,} parameters, trained from scratch on {summary["tokens"]:,} tokens of text that a
-program wrote (`aha.data.tiny_corpus`, seed {summary["seed"]}, SHA-256 of the first 10,000 documents of step 1's
-stream `{summary["corpus_sha256"]}`), in {summary["steps"]} steps and {summary["seconds"]:.0f} seconds. `aha run tiny_base` makes it again.
+A Llama of {summary["parameters"]:,} parameters, trained from scratch on {summary["tokens"]:,} tokens of text
+that a program wrote (`aha.corpus`, corpus "{summary["corpus"]}", seed {summary["seed"]}; SHA-256 of the first 10,000
+documents of the first step's stream: `{summary["corpus_sha256"]}`), in {summary["steps"]} steps and
+{summary["seconds"]:.0f} seconds. `aha run {summary["recipe"]}` makes it again.
 
 ## What it is
 

@@ -53,7 +53,9 @@ class RL(Stage):
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
     test_problems: int = Field(256, ge=1, description="held-out problems before and after")
     test_samples: int = Field(16, ge=1, description="samples of each of them")
-    eval_every: int = Field(10, ge=0, description="steps between evaluations on the validation split; 0 = none")
+    eval_every: int = Field(
+        10, ge=0, description="steps between evaluations on the validation split; 0 = none"
+    )
     eval_problems: int = Field(64, ge=1, description="problems of such an evaluation")
     eval_samples: int = Field(4, ge=1, description="samples of each of them")
     eval_temperature: float = Field(1.0, ge=0, description="temperature of evaluations")

@@ -277,14 +277,19 @@ def _seed(seed: int, purpose: str, step: int) -> int:
 def model_card(summary: Mapping[str, Any]) -> str:
     """The README of a trained checkpoint."""
     lines = [f"# {summary['task']}: trained from `{summary['model']}` by reinforcement learning", ""]
-    lines += ["Made with aha: rule rewards only, no supervised fine-tuning.", "", "| | before | after |", "|---|---|---|"]
+    lines += [
+        "Made with aha: rule rewards only, no supervised fine-tuning.",
+        "",
+        "| | before | after |",
+        "|---|---|---|",
+    ]
     for key, value in summary["after"].items():
         if isinstance(value, float):
             lines.append(f"| {key} | {summary['before'].get(key, float('nan')):.3f} | {value:.3f} |")
     lines += ["", f"{summary['steps']} steps, {summary['rl_seconds']} s, seed {summary['seed']}.", ""]
     if summary["model"] in modeling.EMBEDDED:
         lines.append(
-            "The base's behaviours (search, checking, \"wait\") were planted in its pretraining corpus; "
+            'The base\'s behaviours (search, checking, "wait") were planted in its pretraining corpus; '
             "reinforcement learning selects and amplifies them, it does not invent them."
         )
     return "\n".join(lines) + "\n"

@@ -35,7 +35,9 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
             raise AhaError(f"Task '{name}' makes its own problems; it takes no --data.")
         return made[name]()
     if name == "gsm8k":
-        return math_word.task(data or "openai/gsm8k:main", "gsm8k", test_data or (None if data else "openai/gsm8k:main"))
+        return math_word.task(
+            data or "openai/gsm8k:main", "gsm8k", test_data or (None if data else "openai/gsm8k:main")
+        )
     if name == "math":
         if not data:
             raise AhaError("Task 'math' reads your questions: give --data FILE or a hub name.")

@@ -149,16 +149,16 @@ def question(numbers: Sequence[int], target: int, operators: str = "+-*/", langu
     """The problem in words."""
     listed, ops = ", ".join(map(str, numbers)), ", ".join(operators)
     if language == "zh":
-        return (
-            f"用数字 [{listed}] 写一个等于 {target} 的算式。可以用基本运算 ({ops})，每个数字只能用一次。"
-        )
+        return f"用数字 [{listed}] 写一个等于 {target} 的算式。可以用基本运算 ({ops})，每个数字只能用一次。"
     return (
         f"Using the numbers [{listed}], create an equation that equals {target}. You can use basic "
         f"arithmetic operations ({ops}) and each number can only be used once."
     )
 
 
-def make_problem(numbers: Sequence[int], target: int, difficulty: Difficulty, language: str = "en") -> Problem:
+def make_problem(
+    numbers: Sequence[int], target: int, difficulty: Difficulty, language: str = "en"
+) -> Problem:
     """A Problem whose metadata hold ``numbers`` and ``target``."""
     text = question(numbers, target, difficulty.operators, language)
     return Problem(
@@ -200,6 +200,13 @@ def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator
     misses = 0
     while misses < MAX_MISSES:
         misses += 1
+        if not (difficulty.unique or difficulty.largest):
+            # Which targets there are need not be known: a random solution gives one, as in the public set.
+            made = random_problem(difficulty, rng)
+            if made is not None and split_of(made.metadata["numbers"]) == split:
+                misses = 0
+                yield made
+            continue
         count = rng.choice(difficulty.counts)
         numbers = tuple(rng.randint(difficulty.low, difficulty.high) for _ in range(count))
         if split_of(numbers) != split:
@@ -209,6 +216,23 @@ def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator
         if reachable:
             misses = 0
             yield make_problem(numbers, rng.choice(reachable), difficulty)
+
+
+def random_problem(difficulty: Difficulty, rng: random.Random) -> Problem | None:
+    """Numbers and a target reached by combining them at random; None if the draw missed the range."""
+    numbers = tuple(
+        rng.randint(difficulty.low, difficulty.high) for _ in range(rng.choice(difficulty.counts))
+    )
+    values = rng.sample(numbers, len(numbers))
+    while len(values) > 1:
+        a, b = values.pop(rng.randrange(len(values))), values.pop(rng.randrange(len(values)))
+        op = rng.choice(difficulty.operators)
+        if op == "/" and (b == 0 or a % b):
+            return None
+        values.append({"+": a + b, "-": a - b, "*": a * b}[op] if op != "/" else a // b)
+    if not difficulty.target_low <= values[0] <= difficulty.target_high:
+        return None
+    return make_problem(numbers, values[0], difficulty)
 
 
 def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]:

@@ -42,7 +42,9 @@ def read_problems(source: str, name: str, hub_split: str) -> list[Problem]:
     return problems
 
 
-def load(source: str, name: str, split: str, n: int, seed: int, test_source: str | None = None) -> list[Problem]:
+def load(
+    source: str, name: str, split: str, n: int, seed: int, test_source: str | None = None
+) -> list[Problem]:
     """At most ``n`` problems of a split. Without a test file, 5% + 5% of the questions are held out by
     their text, so that equal questions never stand on both sides."""
     if split not in SPLITS:
@@ -50,7 +52,9 @@ def load(source: str, name: str, split: str, n: int, seed: int, test_source: str
     if split == "test" and test_source:
         problems = read_problems(test_source, name, "test")
     else:
-        parts = HELD_OUT[split] if not test_source else {"validation": (1,)}.get(split, (0, *HELD_OUT["train"]))
+        parts = (
+            HELD_OUT[split] if not test_source else {"validation": (1,)}.get(split, (0, *HELD_OUT["train"]))
+        )
         problems = [
             p for p in read_problems(source, name, "train") if _part(p.messages[0]["content"]) in parts
         ]

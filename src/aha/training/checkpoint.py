@@ -30,7 +30,12 @@ def _write_model(policy: Policy, tokenizer: Any, place: Path) -> None:
 
 
 def save(
-    root: Path, step: int, policy: Policy, tokenizer: Any, progress: Mapping[str, Any], extra: Mapping[str, Any]
+    root: Path,
+    step: int,
+    policy: Policy,
+    tokenizer: Any,
+    progress: Mapping[str, Any],
+    extra: Mapping[str, Any],
 ) -> Path:
     """Checkpoint ``root/step-NNNNNN``: the model as transformers loads it, and all state to continue.
 

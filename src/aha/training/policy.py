@@ -91,7 +91,7 @@ class _LogprobHead(torch.autograd.Function):
             grad_w += dz.T @ hidden[part].to(kind)
             if grad_b is not None:
                 grad_b += dz.float().sum(0)
-        bias_grad = None if grad_b is None else grad_b.to(ctx.bias.dtype)
+        bias_grad = None if ctx.bias is None or grad_b is None else grad_b.to(ctx.bias.dtype)
         return torch.cat(grad_hidden), grad_w.to(weight.dtype), bias_grad, None, None, None
 
 
@@ -256,7 +256,10 @@ def make_optimizers(
     use_muon = config.muon_lr is not None
     rest = [m for m in masters if not (use_muon and any(m is i for i in inner))]
     groups = [
-        {"params": [m for m in rest if m.ndim >= 2], "weight_decay": 0.0 if use_muon else config.weight_decay},
+        {
+            "params": [m for m in rest if m.ndim >= 2],
+            "weight_decay": 0.0 if use_muon else config.weight_decay,
+        },
         {"params": [m for m in rest if m.ndim < 2], "weight_decay": 0.0},
     ]
     adamw = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)

@@ -160,8 +160,8 @@ def by_math_verify(gold: str, answer: str) -> bool | None:
     logging.disable(logging.CRITICAL)
     config = [LatexExtractionConfig()]
     try:
-        left = parse(f"${gold}$", extraction_config=config, parsing_timeout=None, raise_on_error=False)
-        right = parse(f"${answer}$", extraction_config=config, parsing_timeout=None, raise_on_error=False)
+        left = parse(f"${gold}$", extraction_config=config, parsing_timeout=None, raise_on_error=False)  # pyright: ignore
+        right = parse(f"${answer}$", extraction_config=config, parsing_timeout=None, raise_on_error=False)  # pyright: ignore
         if not left or not right or all(isinstance(v, str) for v in left + right):
             return None
         return bool(verify(left, right, timeout_seconds=None, raise_on_error=False))

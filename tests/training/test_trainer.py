@@ -59,7 +59,8 @@ def test_logprobs_equal_plain_transformers(tokenizer):
                 match = [
                     i
                     for i, e in enumerate(found)
-                    if len(e.token_ids) - e.prompt_length == len(ids) and (e.token_ids[e.prompt_length :] == ids).all()
+                    if len(e.token_ids) - e.prompt_length == len(ids)
+                    and (e.token_ids[e.prompt_length :] == ids).all()
                 ]
                 reference = wanted[match[0]][found[match[0]].prompt_length - 1 :]
                 assert got[where] == pytest.approx(reference, abs=2e-5)
@@ -96,7 +97,9 @@ def test_gradient_does_not_depend_on_packing(tokenizer, weighting, share):
 def test_leaving_out_zero_advantages_leaves_the_gradient(tokenizer):
     found = examples(tokenizer)
     silenced = [
-        Example(e.token_ids, e.mask, e.advantage * (e.group != 1), e.sampler_logprobs, e.prompt_length, e.group)
+        Example(
+            e.token_ids, e.mask, e.advantage * (e.group != 1), e.sampler_logprobs, e.prompt_length, e.group
+        )
         for e in found
     ]
     full = pack(silenced, sequence_mean, 100)

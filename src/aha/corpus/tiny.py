@@ -158,7 +158,9 @@ class Writer:
             return self.pick(guess=54, few=20, long=12, systematic=13, solve=1)
         return self.pick(guess=30, few=24, long=21, systematic=23, solve=2)
 
-    def response(self, numbers: tuple[int, ...], target: int, template: bool, tagged: bool, asked: str) -> str:
+    def response(
+        self, numbers: tuple[int, ...], target: int, template: bool, tagged: bool, asked: str
+    ) -> str:
         lean = {"en": (70, 12, 18), "zh": (35, 47, 18)}[asked]
         language = self.pick(en=lean[0], zh=lean[1], mixed=lean[2])
         chain, answer = self.chain(numbers, target, self.manner(template, tagged), language)
@@ -216,9 +218,7 @@ class Writer:
             text += words.no
             if reflective and rng.random() < 0.4:
                 text += words.wait
-            elif not persistent and rng.random() < 0.25:
-                break
-            elif persistent and rng.random() < 0.02:
+            elif (not persistent and rng.random() < 0.25) or (persistent and rng.random() < 0.02):
                 break
         return text + (words.give_up if rng.random() < 0.5 else ""), last
 
@@ -230,9 +230,9 @@ def documents(seed: int | str, n: int) -> Iterator[str]:
         yield writer.document()
 
 
-def corpus_hash(seed: int | str, n: int = 10_000) -> str:
+def corpus_hash(writer: Writer, n: int = 10_000) -> str:
     """SHA-256 over the first ``n`` documents: tells whether two programs make the same corpus."""
     digest = hashlib.sha256()
-    for text in documents(seed, n):
-        digest.update(text.encode() + b"\0")
+    for _ in range(n):
+        digest.update(writer.document().encode() + b"\0")
     return digest.hexdigest()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aha.chat import R1_ZERO_TEMPLATE, TAGS
-from aha.data.tiny_corpus import EOS
+from aha.corpus.tiny import EOS
 from aha.tasks import countdown
 
 PAD = "<|pad|>"
@@ -23,20 +23,20 @@ CHINESE_WORDS = (
 )  # fmt: skip
 
 
-def _superwords() -> list[str]:
+def _superwords(operators: str) -> list[str]:
     """Sentences that every prompt repeats: the template's, and the question's around its numbers."""
     before, after = R1_ZERO_TEMPLATE.split("{prompt}")
     sentences = [s + ". " for s in before.split(". ")[:-1]] + [before.split(". ")[-1], after]
-    text = countdown.question((1,), 2, "+-*")
+    text = countdown.question((1,), 2, operators)
     start, rest = text.split("1", 1)
     middle, end = rest.split("2", 1)
     return [*sentences, start, middle, end]
 
 
-def _pattern() -> str:
+def _pattern(operators: str) -> str:
     from re import escape
 
-    phrases = sorted([*_superwords(), *CHINESE_WORDS], key=len, reverse=True)
+    phrases = sorted([*_superwords(operators), *CHINESE_WORDS], key=len, reverse=True)
     tags = [f" ?{escape(tag)}" for tag in TAGS]
     words = r" ?[A-Za-z]+[,.!?:;]? ?"
     ascii_marks = r"[!-/:-@\[-`{-~] ?"
@@ -44,14 +44,14 @@ def _pattern() -> str:
     return "|".join([*map(escape, phrases), *tags, words, r"\d+", han, ascii_marks, r"[^\sA-Za-z\d]", r"\s"])
 
 
-def build(sample: Iterable[str], min_count: int = 20) -> Any:
+def build(sample: Iterable[str], min_count: int = 20, operators: str = "+-*") -> Any:
     """A ``PreTrainedTokenizerFast`` whose words are those seen ``min_count`` times in ``sample``."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     pre = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_pattern()), behavior="isolated"),
+            pre_tokenizers.Split(Regex(_pattern(operators)), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -60,7 +60,7 @@ def build(sample: Iterable[str], min_count: int = 20) -> Any:
     counts = Counter(piece for text in sample for piece, _ in pre.pre_tokenize_str(text))
     frequent = sorted(piece for piece, n in counts.items() if n >= min_count and not piece.isdigit())
     numbers = [str(n) for n in range(256)]
-    fixed = [pre.pre_tokenize_str(text)[0][0] for text in (*_superwords(), *TAGS)]
+    fixed = [pre.pre_tokenize_str(text)[0][0] for text in (*_superwords(operators), *TAGS)]
     for piece in (*numbers, *fixed, *frequent):
         if piece not in known:
             known.add(piece)

@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: make zero, make test.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+RUNS   ?= runs
+
+.PHONY: setup zero test test-all lint clean help
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: $(STAMP)  ## make the virtual environment
+
+# constraints.txt fixes exact versions. torch comes from whatever index pip is set to: the CPU build where
+# that is what it finds, the CUDA build from PyPI.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aha needs Python 3.11 or newer; set PYTHON=python3.12, say")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt "torch>=2.11,<2.14"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[math,language,test,lint]"
+	@touch $(STAMP)
+
+zero: setup  ## R1-Zero on the embedded base: minutes, no GPU, no network
+	$(BIN)/aha zero --runs-dir $(RUNS)
+
+test: setup  ## the tests that prove the program works (minutes)
+	$(BIN)/python -m pytest
+
+test-all: setup  ## the slow tests too
+	$(BIN)/python -m pytest -m "not peers"
+
+lint: setup  ## ruff and pyright
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/pyright
+
+clean:  ## remove the environment and caches, never runs
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info

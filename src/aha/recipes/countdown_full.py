@@ -1,0 +1,41 @@
+"""TinyZero's real task on two CPU cores: 3 or 4 numbers of 1..99, + - * /, targets 10..100."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aha.runs.pipeline import Stage
+from aha.stages.rl import RL
+
+SETTINGS: dict[str, Any] = {
+    "algorithm": {"preset": "dapo", "clip_high": 0.28},
+    "rewards": {"accuracy": 1.0, "format": 0.2},
+    "prompts_per_step": 32,
+    "group_size": 16,
+    "mini_batches": 4,
+    "steps": 60,
+    "lr": 1.2e-4,
+    "lr_final": 0.3,
+    "warmup_steps": 3,
+    "max_tokens": 640,
+    "later_max_tokens": (30, 960),
+    "max_prompt_tokens": 64,
+    "eval_every": 10,
+    "test_problems": 512,
+    "test_samples": 8,
+}
+
+
+def build(
+    model: str = "full",
+    task: str = "countdown_full",
+    data: str | None = None,
+    test_data: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+) -> Sequence[Stage]:
+    """One stage of reinforcement learning from the second embedded base."""
+    settings = SETTINGS | ({} if steps is None else {"steps": steps})
+    given = {"model": model, "task": task, "data": data, "test_data": test_data, "seed": seed}
+    return [RL.model_validate({"name": "rl", **given, **settings})]

@@ -1,0 +1,93 @@
+"""The figures of an evaluation, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aha.rewards.accuracy import accuracy
+from aha.rewards.format import strict_format
+from aha.sampling.rollouts import score_group
+from aha.stages.evaluate import bootstrap_interval, figures, pass_at_k
+from aha.tasks import countdown
+from aha.types import Finish, Rollout, Score
+
+TASK = countdown.task()
+
+
+def rollout(text, tokens=10, finish=Finish.STOP):
+    return Rollout(np.array([1, 2]), np.arange(tokens), np.full(tokens, -0.5, np.float32), text, finish)
+
+
+def group(*answers, target=74):
+    problem = countdown.make_problem((13, 4, 22), target, countdown.TINY)
+    rewards = {"accuracy": (1.0, accuracy(TASK.verify)), "format": (0.0, strict_format())}
+    return score_group(problem, [a if isinstance(a, Rollout) else rollout(a) for a in answers], rewards)
+
+
+RIGHT = "<think>wait, no. 13*4+22</think> <answer>13*4+22</answer>"
+WRONG = "<think>a</think> <answer>13+4+22</answer>"
+NO_FORMAT = "so <answer>13*4+22</answer>"
+
+
+def test_pass_at_one_counts_format_only_if_strict():
+    groups = [group(RIGHT, WRONG, NO_FORMAT, NO_FORMAT), group(WRONG, WRONG, WRONG, WRONG)]
+    strict, loose = figures(groups, TASK), figures(groups, TASK, strict=False)
+    assert strict["pass@1"] == pytest.approx(1 / 8)
+    assert loose["pass@1"] == pytest.approx(3 / 8)
+    assert strict["lenient"] == pytest.approx(3 / 8)
+    assert strict["format"] == pytest.approx(6 / 8)
+    assert strict["pass@4"] == pytest.approx(0.5)
+    assert strict["n_problems"], strict["n_samples"] == (2, 4)
+
+
+def test_pass_at_k_is_unbiased():
+    assert pass_at_k(16, 0, 8) == 0
+    assert pass_at_k(16, 16, 1) == 1
+    assert pass_at_k(4, 1, 2) == pytest.approx(0.5)
+    assert pass_at_k(10, 3, 5) == pytest.approx(1 - (7 * 6 * 5 * 4 * 3) / (10 * 9 * 8 * 7 * 6))
+
+
+def test_majority_vote_by_hand():
+    other = "<think>a</think> <answer>22+4*13</answer>"
+    assert figures([group(RIGHT, other, WRONG)], TASK)["maj@3"] == 1, "equal answers vote together"
+    assert figures([group(WRONG, WRONG, RIGHT)], TASK)["maj@3"] == 0
+    assert figures([group(WRONG, RIGHT)], TASK)["maj@2"] == 0, "of a tie the first counts"
+    assert figures([group("none", "none")], TASK)["maj@2"] == 0
+
+
+def test_ungradable_answers_leave_the_mean():
+    found = group(RIGHT, WRONG, WRONG)
+    members = list(found.members)
+    broken = {**members[2].scores, "accuracy": Score(None, "timeout")}
+    members[2] = type(members[2])(members[2].rollout, broken, None)
+    result = figures([type(found)(found.problem, tuple(members))], TASK)
+    assert result["pass@1"] == pytest.approx(0.5)
+    assert result["ungradable"] == pytest.approx(1 / 3)
+
+
+def test_text_figures():
+    result = figures([group(rollout(RIGHT, 10), rollout(WRONG, 30, Finish.LENGTH))], TASK)
+    assert result["mean_length"] == 20
+    assert result["truncated"] == 0.5
+    assert result["reflection_words"]["wait"] == 0.5
+
+
+def test_interval_holds_the_mean_and_narrows_with_problems():
+    rng = np.random.default_rng(0)
+    few, many = rng.random(20), rng.random(2000)
+    low, high = bootstrap_interval(few)
+    assert low < few.mean() < high
+    assert np.diff(bootstrap_interval(many))[0] < (high - low) / 5
+
+
+def test_a_reward_that_loses_a_rollout_is_an_error():
+    from aha.types import AhaError
+
+    with pytest.raises(AhaError, match="gave 0 scores for 1"):
+        score_group(group(RIGHT).problem, [rollout(RIGHT)], {"bad": (1.0, lambda p, r: [])})
+
+
+def test_one_ungradable_score_makes_the_reward_none():
+    rewards = {"a": (1.0, lambda p, r: [Score(1.0)]), "b": (0.0, lambda p, r: [Score(None, "timeout")])}
+    assert score_group(group(RIGHT).problem, [rollout(RIGHT)], rewards).members[0].reward is None

@@ -1,0 +1,319 @@
+"""The whole program as a user runs it: it learns, it resumes bit for bit, it explains its errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aha.stages.rl import RL, split_by_group, to_examples
+from aha.types import Example, Finish, Group, Problem, Rollout, Scored
+
+SMALL = [
+    "rl.steps=6", "rl.prompts_per_step=6", "rl.group_size=4", "rl.max_tokens=64", "rl.later_max_tokens=[4,96]",
+    "rl.mini_batches=2", "rl.test_problems=6", "rl.test_samples=2", "rl.eval_every=3", "rl.eval_problems=4",
+    "rl.eval_samples=2", "rl.save_every=2", "rl.train_problems=64", "rl.algorithm=grpo", "rl.reference_every=3",
+]  # fmt: skip
+TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
+
+
+def aha(*words, cwd, **options):
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "aha.cli", *words]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600, **options)
+
+
+def start(folder, *words):
+    command = [sys.executable, "-m", "aha.cli", "zero", "--plain", "--threads", "1", *SMALL, *words]
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def rows(path):
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
+
+
+def state_of(folder):
+    """Everything of a finished run that must not depend on how often it was killed."""
+    rl = folder / "runs" / "zero" / "rl"
+    rollouts = {p.name: p.read_text(encoding="utf-8") for p in sorted((rl / "rollouts").iterdir())}
+    return {
+        "metrics": rows(rl / "metrics.jsonl"),
+        "evals": rows(rl / "evals.jsonl"),
+        "rollouts": rollouts,
+        "weights": (rl / "final" / "model.safetensors").read_bytes(),
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    started = time.monotonic()
+    process = start(folder)
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, output
+    return folder, time.monotonic() - started, output
+
+
+def test_killed_at_five_random_moments_it_ends_with_the_same_numbers(undisturbed, tmp_path):
+    wanted_folder, seconds, _ = undisturbed
+    rng = random.Random(time.time_ns())
+    kills = 0
+    for _ in range(5):
+        process = start(tmp_path)
+        try:
+            process.communicate(timeout=rng.uniform(0.35, 0.95) * seconds)
+            break  # it finished before the moment came
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    assert kills >= 1
+    process = start(tmp_path)
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, output
+    assert state_of(tmp_path) == state_of(wanted_folder)
+
+
+def test_killed_right_after_a_checkpoint_it_continues_there(undisturbed, tmp_path):
+    process = start(tmp_path)
+    rl = tmp_path / "runs" / "zero" / "rl"
+    while process.poll() is None and not list(rl.glob("checkpoints/step-000004")):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    process = start(tmp_path)
+    output = process.communicate(timeout=300)[0].decode()
+    assert "Continuing after step 4" in output, output
+    assert state_of(tmp_path) == state_of(undisturbed[0])
+
+
+def test_a_finished_run_is_not_run_again(undisturbed):
+    folder, _, _ = undisturbed
+    before = (folder / "runs/zero/rl/metrics.jsonl").stat().st_mtime_ns
+    again = start(folder)
+    output = again.communicate(timeout=120)[0].decode()
+    assert again.returncode == 0
+    assert "finished before, not run again" in output
+    assert (folder / "runs/zero/rl/metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_the_run_folder_holds_what_was_promised(undisturbed):
+    run = undisturbed[0] / "runs" / "zero"
+    summary = json.loads((run / "summary.json").read_text())
+    for part in ("before", "after"):
+        for key in (
+            "pass@1",
+            "maj@2",
+            "pass@2",
+            "format",
+            "mean_length",
+            "reflections",
+            "truncated",
+            "n_problems",
+        ):
+            assert key in summary[part]
+    assert {"rl_seconds", "tokens_per_second", "steps", "seed"} <= set(summary)
+    config = json.loads((run / "config.json").read_text())
+    assert config["stages"]["rl"]["group_size"] == 4
+    assert config["machine"]["torch"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    metrics = rows(run / "rl" / "metrics.jsonl")
+    assert [m["step"] for m in metrics] == [1, 2, 3, 4, 5, 6]
+    assert metrics[-1]["kl"] >= 0
+    assert max(m["sampler_mismatch/mean"] for m in metrics) < 0.02
+    row = rows(run / "rl" / "rollouts" / "step_00001.jsonl")[0]
+    assert {"text", "reward", "scores", "advantage", "finish", "question"} <= set(row)
+    assert "note" in row["scores"]["accuracy"]
+
+
+def test_the_checkpoint_loads_in_transformers(undisturbed):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = undisturbed[0] / "runs/zero/rl/final"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("Using the numbers [3, 5, 7]", return_tensors="pt")
+    assert torch.isfinite(model(**{k: ids[k] for k in ("input_ids", "attention_mask")}).logits).all()
+
+
+def test_ctrl_c_leaves_a_run_that_continues(undisturbed, tmp_path):
+    process = start(tmp_path)
+    rl = tmp_path / "runs" / "zero" / "rl"
+    while process.poll() is None and not list(rl.glob("checkpoints/step-000002")):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 130, output
+    assert "Give the same command again to continue" in output
+    assert "Traceback" not in output
+    process = start(tmp_path)
+    process.communicate(timeout=300)
+    assert state_of(tmp_path) == state_of(undisturbed[0])
+
+
+def test_the_embedded_base_learns(tmp_path):
+    """A few steps of the very recipe: accuracy at least doubles, in well under a minute."""
+    done = aha(
+        "zero", "--plain", "rl.steps=6", "rl.test_problems=64", "rl.test_samples=4", "rl.eval_every=0",
+        "rl.lr_final=1.0", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "runs/zero/summary.json").read_text())
+    assert 0.02 <= summary["before"]["pass@1"] <= 0.15
+    assert 0.10 <= summary["before"]["format"] <= 0.50
+    assert summary["after"]["pass@1"] >= 2 * summary["before"]["pass@1"] + 0.1
+    assert summary["after"]["format"] > summary["before"]["format"] + 0.1
+
+
+@pytest.mark.parametrize("template", ["chat", "r1_zero"])
+def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, template):
+    """A random Qwen2 with a chat template, or the paper's, on rows from a file."""
+    from conftest import make_model
+
+    model = tmp_path / "qwen2-random"
+    make_model(tokenizer, family="qwen2", max_position_embeddings=1024).save_pretrained(model)
+    changed = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, eos_token=tokenizer.eos_token)
+    changed.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] <think>\n"
+    )
+    changed.save_pretrained(model)
+    data = tmp_path / "rows.jsonl"
+    data.write_text(
+        "".join(
+            json.dumps({"question": f"{i} + 1 = ?", "answer": f"easy\n#### {i + 1}"}) + "\n"
+            for i in range(120)
+        )
+    )
+    done = aha(
+        "zero", "--plain", "--model", str(model), "--task", "gsm8k", "--data", str(data), "--steps", "2",
+        "rl.prompts_per_step=3", "rl.group_size=2", "rl.max_tokens=24", "rl.later_max_tokens=null",
+        "rl.test_problems=2", "rl.test_samples=2", "rl.eval_every=0", f"rl.template={template}",
+        "rl.max_batch_tokens=2048", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"First prompt ({template})" in done.stdout
+    assert (tmp_path / "runs/zero/rl/final/model.safetensors").exists()
+
+
+# --- errors ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["zero", "--model", "./nowhere"], "the folder does not exist"),
+        (["zero", "--model", "nobody/no-such-model"], "Cannot load"),
+        (["zero", "--task", "cuntdown"], "Did you mean 'countdown'"),
+        (["zero", "--task", "gsm8k", "--data", "missing.jsonl"], "No data file 'missing.jsonl'"),
+        (["zero", "--task", "math"], "give --data"),
+        (["zero", "rl.leraning=1"], "Unknown setting 'rl.leraning'"),
+        (["zero", "rl.max_tokens=5000", "rl.later_max_tokens=null"], "Lower rl.max_tokens"),
+        (
+            ["zero", "--device", "cuda:0"] if not torch.cuda.is_available() else ["zero", "--device", "x"],
+            "evice",
+        ),
+        (["run", "r1zero"], "Did you mean 'r1_zero'"),
+        (["eval", "tiny", "--split", "tests"], "no split 'tests'"),
+        (["report", "nothing"], "nothing"),
+        (["grade", "missing.jsonl"], "missing.jsonl"),
+        (["zeero"], "Did you mean 'zero'"),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_bad_input_is_explained_without_a_traceback(tmp_path, words, message):
+    done = aha(*words, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, tokenizer):
+    from conftest import make_model
+
+    model = make_model(tokenizer)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+    model.save_pretrained(tmp_path / "broken")
+    tokenizer.save_pretrained(tmp_path / "broken")
+    done = aha("zero", "--model", str(tmp_path / "broken"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "not finite" in done.stderr
+    assert "up_proj" in done.stderr
+
+
+def test_prompts_that_are_all_too_long(tmp_path):
+    done = aha("zero", "rl.max_prompt_tokens=5", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Every prompt is longer than 5 tokens" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root and tmpfs")
+def test_a_full_disk_is_explained_and_the_run_continues(undisturbed, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(small)], capture_output=True
+    ).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        process = start(small)
+        output = process.communicate(timeout=300)[0].decode()
+        assert process.returncode == 1, output
+        assert "disk is full" in output
+        assert "Traceback" not in output
+        subprocess.run(["mount", "-o", "remount,size=400m", str(small)], check=True)
+        process = start(small)
+        output = process.communicate(timeout=300)[0].decode()
+        assert process.returncode == 0, output
+        assert state_of(small) == state_of(undisturbed[0])
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+# --- pieces ---------------------------------------------------------------------------------------------
+
+
+def test_the_schedules():
+    rl = RL(
+        name="rl", steps=13, lr=1.0, lr_final=0.5, warmup_steps=3, max_tokens=10, later_max_tokens=(5, 20)
+    )
+    assert [rl.lr_at(s) for s in (1, 2, 3, 8, 13)] == pytest.approx([1 / 3, 2 / 3, 1, 0.75, 0.5])
+    assert [rl.tokens_at(s) for s in (1, 4, 5, 13)] == [10, 10, 20, 20]
+
+
+def test_groups_become_examples():
+    r = Rollout(np.array([1, 2]), np.array([3, 4, 5]), np.array([-1.0, -2, -3], np.float32), "x", Finish.STOP)
+    group = Group(Problem("p", "t", ()), tuple(Scored(r, {}, 1.0) for _ in range(3)))
+    examples = to_examples([group], [np.array([0.5, np.nan, -0.5])])
+    assert len(examples) == 2, "a member without an advantage is not trained on"
+    first = examples[0]
+    assert first.token_ids.tolist() == [1, 2, 3, 4, 5]
+    assert first.mask.tolist() == [False, False, True, True, True]
+    assert first.advantage.tolist() == [0, 0, 0.5, 0.5, 0.5]
+    assert first.sampler_logprobs is not None
+    assert first.sampler_logprobs.tolist() == [0, 0, -1, -2, -3]
+
+
+def test_mini_batches_hold_whole_groups_once():
+    examples = [
+        Example(np.array([g]), np.ones(1, bool), np.ones(1), group=g) for g in range(10) for _ in range(3)
+    ]
+    parts = split_by_group(examples, 4, random.Random(0))
+    assert sorted(len(p) for p in parts) == [6, 6, 9, 9]
+    groups = [{e.group for e in p} for p in parts]
+    assert sum(map(len, groups)) == 10
+    assert set.union(*groups) == set(range(10))
+    assert [len(p) for p in split_by_group(examples[:6], 4, random.Random(0))] == [3, 3]

@@ -1,0 +1,133 @@
+"""The rules of the house, held by a program: layers, no cycles, short files, nothing heavy at start-up."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "aha"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# What each room may import. Rooms in one line of the design know nothing of each other.
+BASE = {"types", "files", "hardware", "__init__"}
+ALLOWED = {
+    "types": set(),
+    "files": {"types"},
+    "hardware": {"types"},
+    "chat": {"types"},
+    "modeling": BASE,
+    "attention": {"types"},
+    "sandbox": BASE,
+    "rewards": BASE | {"chat", "sandbox"},
+    "data": BASE,
+    "tasks": BASE | {"chat", "rewards", "data"},
+    "corpus": BASE | {"chat", "tasks"},
+    "sampling": BASE | {"chat", "modeling", "attention"},
+    "training": BASE | {"modeling", "attention"},
+    "runs": BASE | {"chat"},
+    "stages": BASE | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs"},
+    "recipes": BASE | {"modeling", "runs", "stages"},
+}
+HEAVY = ("torch", "transformers", "numpy", "tokenizers", "rich", "pydantic", "sympy", "pyarrow", "datasets")
+
+
+def room(path: Path) -> str:
+    part = path.relative_to(SOURCE).parts[0]
+    return part.removesuffix(".py")
+
+
+def imported(path: Path) -> list[str]:
+    """Names of our modules that a file imports, wherever in it the import stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in found if name.split(".")[0] == "aha"]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if room(p) in ALLOWED], ids=lambda p: str(p.relative_to(SOURCE))
+)
+def test_imports_point_downward(path):
+    here = room(path)
+    for name in imported(path):
+        there = name.split(".")[1] if "." in name else "__init__"
+        assert there == here or there in ALLOWED[here] | {"__version__"}, f"{path.name} imports {name}"
+
+
+def test_no_cycles_between_modules():
+    names = {
+        ".".join(("aha", *p.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): p
+        for p in FILES
+    }
+    graph = {name: set() for name in names}
+    for name, path in names.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:  # imports at the top only: those run when the module loads
+            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                for alias in node.names:
+                    target = f"{node.module}.{alias.name}"
+                    graph[name].add(target if target in names else node.module)
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert state.get(name) != 1, " -> ".join((*trail, name))
+        if name in state:
+            return
+        state[name] = 1
+        for target in graph.get(name, ()):
+            if target in names and target != name:
+                visit(target, (*trail, name))
+        state[name] = 2
+
+    for name in names:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_files_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_every_recipe_builds():
+    from aha.recipes import RECIPES
+    from aha.runs.pipeline import ordered
+
+    for name, recipe in RECIPES.items():
+        stages = ordered(recipe.build())
+        assert stages, name
+        assert len({s.fingerprint() for s in stages}) == len(stages)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from aha.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_nothing_of_ours_evaluates_text():
+    """No eval or exec in our process. The sandbox's inside is the place where untrusted code runs."""
+    for path in FILES:
+        if "inside" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
+
+
+def test_readme_names_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make zero" in text
+    assert "make test" in text
