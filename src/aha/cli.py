@@ -53,6 +53,18 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     return top
 
 
+def parse(top: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse, taking stage.field=value words wherever they stand among the options."""
+    args, rest = top.parse_known_args(argv)
+    settings = [word for word in rest if "=" in word and not word.startswith("-")]
+    unknown = [word for word in rest if word not in settings]
+    if unknown or (settings and not hasattr(args, "settings")):
+        top.error(f"unrecognized arguments: {' '.join(unknown or settings)}")
+    if settings:
+        args.settings = [*args.settings, *settings]
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 an error was explained, 2 usage, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -65,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f" Did you mean '{close[0]}'?" if close else ""
         print(f"aha: no command '{command}'.{hint} See: aha --help", file=sys.stderr)
         return 2
-    args = top.parse_args(argv)
+    args = parse(top, argv)
     if args.command is None:
         top.print_help()
         return 0

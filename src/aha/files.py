@@ -13,6 +13,8 @@ from typing import Any
 
 from aha.types import AhaError
 
+LITTLE = 2 << 20  # bytes; with less than this free a failed write is taken to be a full disk
+
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
@@ -20,17 +22,26 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(_existing(path)).free
-            raise AhaError(
-                f"The disk is full: could not write {path} ({free / 2**20:.0f} MiB free). What was written "
-                "before is intact. Free some space and give the same command again: the run continues."
-            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise AhaError(
                 f"No permission to write {path}. Choose another folder with --runs-dir."
             ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(path) from error
         raise
+    except Exception as error:
+        # torch and safetensors write through their own streams, whose errors do not say "no space".
+        if isinstance(error, AhaError) or shutil.disk_usage(_existing(path)).free > LITTLE:
+            raise
+        raise _disk_full(path) from error
+
+
+def _disk_full(path: Path) -> AhaError:
+    free = shutil.disk_usage(_existing(path)).free
+    return AhaError(
+        f"The disk is full: could not write {path} ({free / 2**20:.0f} MiB free). What was written before is "
+        "intact. Free some space and give the same command again: the run continues."
+    )
 
 
 def _existing(path: Path) -> Path:
@@ -73,11 +84,21 @@ def new_folder(path: Path) -> Iterator[Path]:
     with disk_errors(path):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        yield partial
-        _sync(partial)
+        with _removed_on_error(partial), disk_errors(path):
+            yield partial
+            _sync(partial)
         if path.exists():
             shutil.rmtree(path)
         os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # halves would only keep the disk full
+        raise
 
 
 def _sync(folder: Path) -> None:

@@ -317,3 +317,19 @@ def test_mini_batches_hold_whole_groups_once():
     assert sum(map(len, groups)) == 10
     assert set.union(*groups) == set(range(10))
     assert [len(p) for p in split_by_group(examples[:6], 4, random.Random(0))] == [3, 3]
+
+
+def test_a_recipe_of_two_stages_hands_the_model_on(tmp_path):
+    words = [
+        "run", "countdown_full", "--plain", "base.steps=2", "base.hidden_size=24", "base.layers=1",
+        "base.tokens_per_step=512", "rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=2", "rl.max_tokens=16",
+        "rl.later_max_tokens=null", "rl.test_problems=2", "rl.test_samples=2",
+    ]  # fmt: skip
+    done = aha(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "countdown_full"
+    made, used = (json.loads((run / s / "final" / "config.json").read_text()) for s in ("base", "rl"))
+    assert made["hidden_size"] == used["hidden_size"] == 24
+    again = aha(*words[:-1], "rl.test_samples=3", cwd=tmp_path)
+    assert "base: finished before" in again.stdout
+    assert "rl: its settings or inputs changed" in again.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     return execute(args, folder, stages)
 
 
-def execute(args: argparse.Namespace, folder: Path, stages: list[Any]) -> int:
+def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> int:
     """Run the stages in their folder and say what came of it."""
     from aha import hardware
     from aha.files import write_json
@@ -96,7 +97,7 @@ def _set_aside(folder: Path) -> None:
     print(f"The old run is kept in {old}.")
 
 
-def _print_config(stages: list[Any]) -> None:
+def _print_config(stages: Sequence[Any]) -> None:
     from aha.runs.config import describe_fields
 
     for stage in stages:

@@ -46,12 +46,6 @@ RECIPES: dict[str, Recipe] = {
     "tiny_base": Recipe(
         "aha.recipes.tiny_base", "pretrain the embedded base from scratch", "tiny_base", ("seed", "steps")
     ),
-    "full_base": Recipe(
-        "aha.recipes.full_base",
-        "pretrain the base of countdown_full from scratch",
-        "full_base",
-        ("seed", "steps"),
-    ),
 }
 
 

@@ -1,4 +1,7 @@
-"""TinyZero's real task on two CPU cores: 3 or 4 numbers of 1..99, + - * /, targets 10..100."""
+"""TinyZero's real task on two CPU cores: 3 or 4 numbers of 1..99, + - * /, targets 10..100.
+
+The embedded base knows other puzzles, so this recipe first makes its own, and then trains that.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from aha.runs.pipeline import Stage
+from aha.stages.pretrain import Pretrain
 from aha.stages.rl import RL
 
+BASE: dict[str, Any] = {"corpus": "full", "context": 2048, "steps": 1000}
 SETTINGS: dict[str, Any] = {
     "algorithm": {"preset": "dapo", "clip_high": 0.28},
     "rewards": {"accuracy": 1.0, "format": 0.2},
     "prompts_per_step": 32,
     "group_size": 16,
     "mini_batches": 4,
-    "steps": 60,
+    "steps": 50,
     "lr": 1.2e-4,
     "lr_final": 0.3,
     "warmup_steps": 3,
@@ -28,14 +33,15 @@ SETTINGS: dict[str, Any] = {
 
 
 def build(
-    model: str = "full",
+    model: str | None = None,
     task: str = "countdown_full",
     data: str | None = None,
     test_data: str | None = None,
     seed: int = 0,
     steps: int | None = None,
 ) -> Sequence[Stage]:
-    """One stage of reinforcement learning from the second embedded base."""
+    """Pretraining of a base that knows such puzzles faintly, unless ``model`` is given; then R1-Zero."""
+    base = model or Pretrain.model_validate({"name": "base", "seed": seed, **BASE})
     settings = SETTINGS | ({} if steps is None else {"steps": steps})
-    given = {"model": model, "task": task, "data": data, "test_data": test_data, "seed": seed}
+    given = {"model": base, "task": task, "data": data, "test_data": test_data, "seed": seed}
     return [RL.model_validate({"name": "rl", **given, **settings})]

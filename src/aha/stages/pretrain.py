@@ -159,7 +159,7 @@ class Pretrain(Stage):
     ) -> dict[str, Any]:
         summary = {
             "model": "from scratch",
-            "recipe": {"tiny": "tiny_base", "full": "full_base"}[self.corpus],
+            "recipe": {"tiny": "tiny_base", "full": "countdown_full"}[self.corpus],
             "corpus": self.corpus,
             "parameters": sum(p.numel() for p in policy.params),
             "loss": row["loss"],
