@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "report": "write a run's report.html again, and say where it is",
     "list": "what there is: recipes, tasks, rewards, algorithms, models, runs",
     "grade": "grade a file of answers with the math verifier",
+    "sandbox": "run an untrusted Python program in the sandbox, or check the sandbox",
     "bench": "measure this machine against peers",
 }
 EPILOG = """\

@@ -34,9 +34,20 @@ def aha(*words, cwd, **options):
 
 def start(folder, *words):
     command = [sys.executable, "-m", "aha.cli", "zero", "--plain", "--threads", "1", *SMALL, *words]
+    # Started by a script in the background, this process may have inherited an ignored Ctrl-C.
     return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def wait_for_steps(process, folder, steps):
+    """Until so many steps are written, or the process ends."""
+    path = folder / "runs" / "zero" / "rl" / "metrics.jsonl"
+    while process.poll() is None and not (
+        steps == 0 or (path.exists() and path.read_bytes().count(b"\n") >= steps)
+    ):
+        time.sleep(0.003)
 
 
 def rows(path):
@@ -67,18 +78,17 @@ def undisturbed(tmp_path_factory):
 
 
 def test_killed_at_five_random_moments_it_ends_with_the_same_numbers(undisturbed, tmp_path):
-    wanted_folder, seconds, _ = undisturbed
+    wanted_folder, _, _ = undisturbed
     rng = random.Random(time.time_ns())
     kills = 0
-    for _ in range(5):
+    for steps in sorted(rng.randint(0, 5) for _ in range(5)):
         process = start(tmp_path)
-        try:
-            process.communicate(timeout=rng.uniform(0.35, 0.95) * seconds)
-            break  # it finished before the moment came
-        except subprocess.TimeoutExpired:
+        wait_for_steps(process, tmp_path, steps)
+        time.sleep(rng.uniform(0.0, 0.25))
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
             kills += 1
+        process.communicate()
     assert kills >= 1
     process = start(tmp_path)
     output = process.communicate(timeout=300)[0].decode()
