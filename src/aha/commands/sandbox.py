@@ -1,7 +1,7 @@
 """Run an untrusted Python program behind a wall, or say how strong the wall is on this machine.
 
-  aha sandbox                 which isolation there is here (31 attacks are tried and must fail)
-  aha sandbox program.py      run a program; its standard input is read from --stdin FILE
+aha sandbox                 which isolation there is here (31 attacks are tried and must fail)
+aha sandbox program.py      run a program; its standard input is read from --stdin FILE
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
         "note": done.note,
     }
     if args.json:
-        texts = {"stdout": done.stdout.decode(errors="replace"), "stderr": done.stderr.decode(errors="replace")}
+        texts = {
+            "stdout": done.stdout.decode(errors="replace"),
+            "stderr": done.stderr.decode(errors="replace"),
+        }
         print(json.dumps(result | texts, indent=1))
     else:
         sys.stdout.buffer.write(done.stdout)
