@@ -9,9 +9,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from hypothesis import settings
 
 from aha.corpus import tiny
 from aha.corpus import tokenizer as tiny_tokenizer
+
+# The same examples every time: a suite that fails must fail again. HYPOTHESIS_PROFILE=default explores.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")

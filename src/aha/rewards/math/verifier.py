@@ -111,7 +111,7 @@ def grade(gold: Gold, found: Found, pool: workers.Pool | None = None) -> Verdict
     """Compares an extracted answer with a reference answer. Never raises."""
     if found.alternatives:
         return _grade_several(gold, found, pool)
-    answer = _inner_box(found.text)
+    answer = _without_style(_inner_box(found.text))
     if len(answer) > tokens.LONGEST:
         return Verdict(Outcome.WRONG, f"an answer of {len(answer)} characters")
     if answer.strip() == gold.text:
@@ -314,6 +314,16 @@ def _unwrapped(text: str) -> str:
         if wrapped and len(stripped) > 2 * len(opening) and opening not in inside:
             return inside.strip()
     return stripped.rstrip(".") if stripped.endswith("$.") else stripped
+
+
+def _without_style(text: str) -> str:
+    """The text without the commands in front of it that only say how large it is set."""
+    text = text.strip()
+    for style in ("\\displaystyle", "\\textstyle", "\\scriptstyle"):
+        rest = text.removeprefix(style)
+        if rest != text and not rest[:1].isalpha():
+            return rest.strip()
+    return text
 
 
 def _inner_box(text: str) -> str:
