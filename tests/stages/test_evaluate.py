@@ -38,7 +38,7 @@ def test_pass_at_one_counts_format_only_if_strict():
     assert strict["lenient"] == pytest.approx(3 / 8)
     assert strict["format"] == pytest.approx(6 / 8)
     assert strict["pass@4"] == pytest.approx(0.5)
-    assert strict["n_problems"], strict["n_samples"] == (2, 4)
+    assert (strict["n_problems"], strict["n_samples"]) == (2, 4)
 
 
 def test_pass_at_k_is_unbiased():

@@ -4,12 +4,9 @@ not run again. Settings are stage.field=value words, or come from --config FILE.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from aha.types import AhaError
 
 HELP = "run any recipe; continues where it was interrupted"
 
@@ -116,11 +113,3 @@ def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
     finals = sorted(folder.glob("*/final"))
     if finals:
         print(f"Next     aha chat {finals[-1]}")
-
-
-def load_summary(folder: Path) -> dict[str, Any]:
-    """A run's summary. Raises AhaError if the run has none."""
-    path = folder / "summary.json"
-    if not path.exists():
-        raise AhaError(f"{folder} has no summary.json: the run is unfinished, or this is no run folder.")
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aha.corpus.tiny import CHINESE, ENGLISH, TOO_BIG, Phrases, Writer
+from aha.corpus.tiny import TOO_BIG, Phrases, Writer
 from aha.tasks import countdown
 from aha.tasks.countdown import Expression, combine, number
 
@@ -74,7 +74,6 @@ class FullWriter(Writer):
 
     def __init__(self, seed: int | str):
         super().__init__(seed, countdown.FULL)
-        self.problems = quick_problems(random.Random(f"{seed}:problems"))
 
     def worked(self) -> str:
         """What two numbers make, and answers unfolded."""
@@ -164,14 +163,3 @@ def _any_expression(numbers: Sequence[int], rng: random.Random) -> str:
     order = list(numbers)
     rng.shuffle(order)
     return "".join(f"{n}{rng.choice('+-+-*/')}" for n in order)[:-1]
-
-
-def quick_problems(rng: random.Random) -> Iterator:
-    """Problems of the training split, made from a random solution, as the public data set was."""
-    while True:
-        problem = countdown.random_problem(countdown.FULL, rng)
-        if problem is not None and countdown.split_of(problem.metadata["numbers"]) == "train":
-            yield problem
-
-
-WORDS = (ENGLISH, CHINESE)

@@ -176,8 +176,3 @@ def rollout_rows(
                 }
             )
     return rows
-
-
-def default_params(max_tokens: int, temperature: float = 1.0, top_p: float = 1.0) -> SamplingParams:
-    """Sampling for evaluation."""
-    return SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -293,8 +292,3 @@ def model_card(summary: Mapping[str, Any]) -> str:
             "reinforcement learning selects and amplifies them, it does not invent them."
         )
     return "\n".join(lines) + "\n"
-
-
-def now() -> float:
-    """Seconds, for durations."""
-    return time.perf_counter()
