@@ -99,13 +99,10 @@ def restricted(
         p = _softmax(z, keep)
         keep &= p >= min_p * p.max()
     if top_p < 1:
-        p, total = _softmax(z, keep), 0.0
-        order, head = np.argsort(-p, kind="stable"), np.zeros(len(z), bool)
-        for token in order:
-            head[token] = True
-            total += p[token]
-            if total >= top_p:
-                break
+        p, head = _softmax(z, keep), np.zeros(len(z), bool)
+        order = np.argsort(-p, kind="stable")
+        enough = int(np.searchsorted(np.add.accumulate(p[order]), top_p - 1e-15)) + 1
+        head[order[:enough]] = True
         keep &= head
     with np.errstate(divide="ignore"):
         return np.log(_softmax(z, keep))

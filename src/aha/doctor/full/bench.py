@@ -1,0 +1,103 @@
+"""A tiny stage of reinforcement learning on the examined model, for the checks that drive one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aha.doctor.finding import NotApplicable
+from aha.doctor.memory import model_bytes
+from aha.doctor.subject import Subject
+from aha.runs.pipeline import Context
+from aha.stages import rl, rl_setup
+
+LARGEST_SAVED = 1 << 30
+"""Bytes of a model that these checks write to the disk a few times."""
+SETTINGS: dict[str, Any] = {
+    "algorithm": {"preset": "grpo", "kl_coef": 0.05},
+    "rewards": {"length": 1.0},
+    "steps": 4,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "mini_batches": 2,
+    "lr": 1e-3,
+    "lr_final": 0.2,
+    "warmup_steps": 1,
+    "max_tokens": 12,
+    "later_max_tokens": None,
+    "reference_every": 2,
+    "save_every": 2,
+    "eval_every": 0,
+    "test_problems": 1,
+    "test_samples": 1,
+    "train_problems": 8,
+}
+
+
+class Stopped(Exception):
+    """The stage was stopped on purpose."""
+
+
+class StoppedRL(rl.RL):
+    """A stage that dies in the middle of a step, as a killed process would."""
+
+    stop_after: int = 10**9
+
+    def tokens_at(self, step: int) -> int:
+        """Asked once at the start of a step, before anything is sampled."""
+        if step > self.stop_after:
+            raise Stopped
+        return super().tokens_at(step)
+
+
+@contextlib.contextmanager
+def saved(subject: Subject) -> Iterator[Path]:
+    """A scratch folder with the examined model in ``base``."""
+    if model_bytes(subject.model) > LARGEST_SAVED:
+        raise NotApplicable(
+            f"a stage on this model would write {model_bytes(subject.model) / 2**30:.1f} GiB several times; "
+            "aha doctor --model tiny examines the stages"
+        )
+    subject.require_room(8)
+    with subject.scratch() as place:
+        base = Path(place) / "base"
+        subject.model.save_pretrained(base)
+        subject.tokenizer.save_pretrained(base)
+        yield Path(place)
+
+
+def stage(subject: Subject, place: Path, kind: type[rl.RL] = rl.RL, **changes: Any) -> rl.RL:
+    """The stage's settings: the examined model and task, everything else small."""
+    given = {"name": "rl", "model": str(place / "base"), "task": subject.task.name, **SETTINGS} | changes
+    if subject.task.name not in ("countdown", "countdown_full"):
+        given["task"] = "countdown"  # tasks that read rows are not read again for a check of the loop
+    given["rewards"] = {"format": 1.0, "tag_count": 1.0} if "rewards" not in changes else given["rewards"]
+    given["max_batch_tokens"] = 4096
+    given["max_prompt_tokens"] = 1024
+    return kind.model_validate(given)
+
+
+def context(subject: Subject, folder: Path) -> Context:
+    """Where and with what the stage runs: on the examined model's device, in its compute type."""
+    name = {"torch.bfloat16": "bfloat16", "torch.float64": "float64"}.get(str(subject.dtype), "float32")
+    return Context(folder, str(subject.device), name, _threads(), plain=True, doctor=False)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def quiet() -> contextlib.redirect_stdout[io.StringIO]:
+    """The stage's display is not the doctor's."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+def prepared(config: rl.RL, where: Context) -> rl_setup.Session:
+    """The stage's live parts."""
+    with quiet():
+        return rl_setup.prepare(config, where)
