@@ -124,6 +124,7 @@ class Example:
     sampler_logprobs: np.ndarray | None = None
     prompt_length: int = 0
     group: int = -1  # examples of one group with equal prompts may share it; -1 = share nothing
+    right: bool = False  # a correct answer
     steps: tuple[tuple[int, float], ...] = ()  # process rewards: (index of a step's last token, reward)
     policy_logprobs: np.ndarray | None = None  # of the policy before the update; None: the sampler's stand in
     reference_logprobs: np.ndarray | None = None

@@ -37,6 +37,18 @@ def constant_length(length: int) -> Weighting:
     return weigh
 
 
+def sequence_sum(examples: Sequence[Example]) -> list[np.ndarray]:
+    """REINFORCE, RLOO, Kimi: log probabilities of whole completions, 1 / N per token."""
+    return [e.mask / len(examples) for e in examples]
+
+
+WEIGHTINGS: dict[str, Weighting] = {
+    "sequence_mean": sequence_mean,
+    "token_mean": token_mean,
+    "sequence_sum": sequence_sum,
+}
+
+
 def pack(
     examples: Sequence[Example],
     weighting: Weighting,
