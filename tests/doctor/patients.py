@@ -50,12 +50,13 @@ def patient(
         to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),
         source="random-base",
         data_seed=data_seed,
+        _sizes=(16, 4),
     )
 
 
 def findings(subject: Subject, *names: str) -> list[Finding]:
     """What the checks of these names find; all of them without names."""
-    from aha.doctor.suite import CHECKS
+    from aha.doctor.full.suite import CHECKS
 
     unknown = set(names) - {c.name for c in CHECKS}
     assert not unknown, unknown

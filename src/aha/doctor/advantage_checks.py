@@ -30,8 +30,6 @@ REWARDS: tuple[tuple[float, ...], ...] = (
 def estimate(kind: str, rewards: list[np.ndarray]) -> list[np.ndarray]:
     """Advantages of all groups of a step by the program's estimator."""
     function: Any = estimators.ADVANTAGES[kind]
-    if not hasattr(estimators, "each"):
-        return [np.asarray(function(r), np.float64) for r in rewards]
     return [np.asarray(a, np.float64) for a in function(rewards, None)]
 
 
@@ -104,10 +102,6 @@ def _ungradable() -> Iterator[Finding]:
                 str(values), threshold="[1.0, None, 0.0, None]",
                 cause="what could not be graded is scored as wrong",
                 fix="give such answers no score (None): rewards.accuracy, sampling.rollouts")  # fmt: skip
-    array = rollouts.reward_array(group)
-    as_array = bool(np.isnan(array[[1, 3]]).all() and array[[0, 2]].tolist() == [1.0, 0.0])
-    yield holds("the same as an array", as_array, str(array.tolist()), threshold="[1, NaN, 0, NaN]",
-                cause="None becomes 0 on the way to the advantages", fix="look at rollouts.reward_array")  # fmt: skip
 
 
 def _own_reward(subject: Subject) -> Iterator[Finding]:
@@ -167,8 +161,6 @@ def _problem(name: str) -> Problem:
 def _rollout(text: str, number: int) -> Rollout:
     ids = np.array([number + 1], np.int32)
     return Rollout(ids, ids, np.zeros(1, np.float32), text, Finish.STOP)
-
-
 
 
 CHECKS = (Check("advantages", "advantages and rewards of each rollout", advantages, quick=True),)

@@ -111,7 +111,11 @@ def _run(check: Check, subject: Subject) -> Iterator[Finding]:
         yield _raised(check, error, "see the message", "do what the message says", clock)
     except Exception as error:  # whatever a broken program raises is the finding
         yield _raised(
-            check, error, "the code under examination raised", "see it with --debug --only " + check.name, clock
+            check,
+            error,
+            "the code under examination raised",
+            "see it with --debug --only " + check.name,
+            clock,
         )
 
 

@@ -27,7 +27,7 @@ def stops_gradient(algorithm: Any) -> bool:
 
 
 def _objective(algorithm: Any) -> str:
-    return str(getattr(algorithm, "objective", "clipped"))
+    return str(algorithm.objective)
 
 
 def completion_loss(
@@ -38,21 +38,24 @@ def completion_loss(
     advantage: Tensor,
     entropy: Tensor,
     held: Tensor | None = None,
+    imitation: Tensor | None = None,
 ) -> Tensor:
     """Loss [n] of each token of one completion. All arguments are [n]; ``held`` are the logprobs at which a
     part that is constant by definition is taken (default: ``new``, detached)."""
     loss = _surrogate(algorithm, new, old, advantage, new.detach() if held is None else held)
-    kind = str(getattr(algorithm, "kl", "none"))
+    kind = str(algorithm.kl)
     if reference is not None and kind != "none" and algorithm.kl_coef and _in_loss(algorithm):
         divergence = kl(new, reference, kind)
-        if getattr(algorithm, "kl_unbiased", False):
+        if algorithm.kl_unbiased:
             divergence = divergence * torch.exp(new - old)
         loss = loss + algorithm.kl_coef * divergence
-    return loss - float(getattr(algorithm, "entropy_coef", 0.0) or 0.0) * entropy
+    if imitation is not None:
+        loss = loss - imitation * new
+    return loss - algorithm.entropy_coef * entropy
 
 
 def _in_loss(algorithm: Any) -> bool:
-    return str(getattr(algorithm, "kl_place", "loss")) == "loss" and not getattr(algorithm, "agro", False)
+    return algorithm.kl_place == "loss"
 
 
 def _surrogate(algorithm: Any, new: Tensor, old: Tensor, a: Tensor, held: Tensor) -> Tensor:
@@ -69,7 +72,7 @@ def _surrogate(algorithm: Any, new: Tensor, old: Tensor, a: Tensor, held: Tensor
     # PPO's pessimistic bound by cases: a good action is worth at most ratio `high`, a bad one at least `low`.
     good = torch.minimum(r, torch.full_like(r, high)) * a
     bad = torch.maximum(r, torch.full_like(r, low)) * a
-    dual = getattr(algorithm, "clip_dual", None)
+    dual = algorithm.clip_dual
     if dual is not None:
         bad = torch.minimum(torch.maximum(r, torch.full_like(r, low)), torch.full_like(r, dual)) * a
     return -torch.where(a >= 0, good, bad)
@@ -138,6 +141,9 @@ def clip_scale(gradients: Sequence[np.ndarray], limit: float) -> tuple[float, fl
 def group_advantages(rewards: Sequence[float], kind: str) -> list[float] | None:
     """Advantages of one group by loops; None for an estimator not known here. NaN rewards stay NaN."""
     graded = [r for r in rewards if not math.isnan(r)]
+    if kind == "group_best":
+        best = max(graded, default=0.0)
+        return [math.nan if math.isnan(r) else float(r == best > 0) for r in rewards]
     if kind == "raw":
         return list(map(float, rewards))
     if kind not in ("group_std", "group_mean", "leave_one_out"):

@@ -65,7 +65,7 @@ def full_algorithm(subject: Subject) -> Any:
     algorithm = subject.plan.algorithm
     if formulas.known(algorithm) and formulas.weights(algorithm, []) is not None:
         return algorithm
-    return Algorithm(preset="grpo", kl_coef=0.05, entropy_coef=0.01)
+    return Algorithm.model_validate({"preset": "grpo", "kl_coef": 0.05, "entropy_coef": 0.01})
 
 
 def gradients(policy: policies.Policy, batches: Sequence[Batch], loss: Any, t: float) -> list[Tensor]:
@@ -115,9 +115,7 @@ def packing(subject: Subject) -> Iterator[Finding]:
         batches = batching.pack(given, algorithm.weighting(), batch_tokens)
         how = f"{'shared prompts' if share else 'every prompt apart'}, {len(batches)} batch(es)"
         values = batching.unpack(given, batches, [policy.logprobs(b, t) for b in batches])
-        gap = max(
-            float(np.abs(a - b)[e.mask].max()) for e, a, b in zip(examples, values, said, strict=True)
-        )
+        gap = max(float(np.abs(a - b)[e.mask].max()) for e, a, b in zip(examples, values, said, strict=True))
         yield at_most(f"|packed - one by one| logprobs, {how}", gap, LOGPROB_LIMIT, unit=" nats",
                       cause=PACKING, fix=PACKING_FIX)  # fmt: skip
         got = gradients(policy, batches, algorithm.loss(), t)
@@ -130,7 +128,7 @@ def invariance(subject: Subject) -> Iterator[Finding]:
     """One optimizer batch cut in several ways, under each way of averaging."""
     policy, t = subject.new_policy(), subject.plan.temperature
     examples = near_policy(policy, made_examples(subject, 3), subject.data_seed, t)
-    loss = Algorithm(preset="grpo", kl_coef=0.05, entropy_coef=0.01).loss()
+    loss = Algorithm.model_validate({"preset": "grpo", "kl_coef": 0.05, "entropy_coef": 0.01}).loss()
     cause = (
         "the normalisation is taken over a micro-batch instead of the optimizer batch, gradients do not add "
         "up over micro-batches, or a loss is scaled by their number"
@@ -157,9 +155,11 @@ def invariance(subject: Subject) -> Iterator[Finding]:
 def _silent(policy: policies.Policy, examples: Sequence[Example], t: float) -> Finding:
     """Leaving out what has no advantage must not change the gradient of a loss without other terms."""
     quiet = [replace(e, advantage=e.advantage * (e.group != 1), reference_logprobs=None) for e in examples]
-    loss = Algorithm(preset="grpo_no_kl").loss()
+    loss = Algorithm.model_validate({"preset": "grpo_no_kl"}).loss()
     full, fewer = (
-        gradients(policy, batching.pack(quiet, batching.sequence_mean, WHOLE, skip_zero_advantage=skip), loss, t)
+        gradients(
+            policy, batching.pack(quiet, batching.sequence_mean, WHOLE, skip_zero_advantage=skip), loss, t
+        )
         for skip in (False, True)
     )
     return at_most("gradient with and without the sequences of advantage 0, relative",
@@ -172,7 +172,7 @@ def ranks(subject: Subject) -> Iterator[Finding]:
     """Ranks played one after the other: the dealt shares, and the step that each rank takes."""
     policy, t = subject.new_policy(lr=1e-3), subject.plan.temperature
     examples = near_policy(policy, made_examples(subject, 5), subject.data_seed, t)
-    loss = Algorithm(preset="grpo", kl_coef=0.05).loss()
+    loss = Algorithm.model_validate({"preset": "grpo", "kl_coef": 0.05}).loss()
     batches = batching.pack(examples, subject.plan.algorithm.weighting(), 40)
     whole = gradients(policy, batches, loss, t)
     fix = "deal each batch to one rank, and sum the ranks' gradients before clipping (training.parallel)"
@@ -208,7 +208,10 @@ def _rank_step(
                   abs(summed - norm) / norm, 1e-3, fix=fix,
                   cause="gradients are not summed over ranks, or are averaged, or after clipping")  # fmt: skip
     gap = [a - b for a, b in zip(first.masters, alone.masters, strict=True)]
-    moved = [m.detach() - p.detach().to(m.dtype) for m, p in zip(alone.masters, subject.model.parameters(), strict=True)]
+    moved = [
+        m.detach() - p.detach().to(m.dtype)
+        for m, p in zip(alone.masters, subject.model.parameters(), strict=True)
+    ]
     size = sum(float(m.square().sum()) for m in moved) ** 0.5
     yield at_most("step of rank 0 of 2 and of one process, relative difference",
                   sum(float(g.square().sum()) for g in gap) ** 0.5 / max(size, 1e-30), 0.05, fix=fix,

@@ -18,6 +18,9 @@ from aha.training.preset_table import PRESETS
 from aha.training.presets import Algorithm
 
 LENGTHS = (5, 1, 7)  # tokens of three completions
+_LOSS_FIELDS = (
+    "objective", "ratio", "clip_low", "clip_high", "clip_dual", "mirror_coef", "entropy_coef",
+)  # fmt: skip
 STEP = 1e-6
 SLOPE_LIMIT = 2e-5  # of central differences at that step in float64
 EXACT = 1e-9
@@ -28,7 +31,7 @@ CAUSE = (
 FIX = "look at training.losses and at the preset's settings"
 
 
-def drawn(seed: int) -> tuple[Tensor, Tensor, policies.TokenView]:
+def drawn(seed: int, imitation: bool = False) -> tuple[Tensor, Tensor, policies.TokenView]:
     """(logprobs, entropies, view) of made-up tokens in float64, ratios on both sides of every clip."""
     rng = np.random.default_rng(seed)
     n = sum(LENGTHS)
@@ -41,6 +44,7 @@ def drawn(seed: int) -> tuple[Tensor, Tensor, policies.TokenView]:
         old_logprobs=as_tensor(new + rng.normal(0, 0.3, n)),
         reference_logprobs=as_tensor(new + rng.normal(0, 0.5, n)),
         sequence=torch.tensor(sequence),
+        imitation=as_tensor(rng.uniform(0, 0.2, n)) if imitation else None,
     )
     return as_tensor(new), as_tensor(rng.uniform(0.1, 3.0, n)), view
 
@@ -60,7 +64,7 @@ def formula(
         reference = None if view.reference_logprobs is None else view.reference_logprobs[on]
         loss = formulas.completion_loss(
             algorithm, new[on], view.old_logprobs[on], reference, view.advantages[on], entropy[on],
-            None if held is None else held[on],
+            None if held is None else held[on], None if view.imitation is None else view.imitation[on],
         )  # fmt: skip
         pieces.append((loss * view.weights[on]).sum())
     return torch.stack(pieces).sum()
@@ -88,9 +92,16 @@ def gradient(function: Any, at: Tensor) -> Tensor:
 
 
 def algorithms(subject: Subject) -> dict[str, Any]:
-    """Every preset, the run's own algorithm, and one with all terms at once."""
-    found = {name: Algorithm.model_validate(name) for name in PRESETS}
-    found["the run's"] = subject.plan.algorithm
+    """Every preset, the run's own algorithm, and ones with all terms at once; those whose loss has the same
+    settings under one name."""
+    given = {name: Algorithm.model_validate(name) for name in PRESETS}
+    given["the run's"] = subject.plan.algorithm
+    named: dict[str, list[str]] = {}
+    for name, algorithm in given.items():
+        kl = (algorithm.kl, algorithm.kl_coef, algorithm.kl_unbiased) if algorithm.kl_in_loss else None
+        own = [getattr(algorithm, f) for f in _LOSS_FIELDS]
+        named.setdefault(str((own, kl, algorithm.imitation > 0)), []).append(name)
+    found = {", ".join(names): given[names[0]] for names in named.values()}
     for kind in ("k1", "k2", "k3"):
         found[f"all terms, {kind}"] = Algorithm.model_validate(
             {"preset": "dapo", "kl": kind, "kl_coef": 0.3, "entropy_coef": 0.2}
@@ -102,15 +113,16 @@ def losses(subject: Subject) -> Iterator[Finding]:
     """Each algorithm's value and gradients."""
     for name, algorithm in algorithms(subject).items():
         yield _one(name, algorithm, subject.data_seed)
+    yield _value(subject.data_seed)
     yield from _kl(subject.data_seed)
 
 
 def _one(name: str, algorithm: Any, seed: int) -> Finding:
-    """The largest deviation of one algorithm, over three draws."""
+    """The largest deviation of one algorithm, over two draws."""
     loss = algorithm.loss()
     worst = {"value": 0.0, "slope": 0.0, "entropy slope": 0.0}
-    for draw in range(3):
-        new, entropy, view = drawn(100 * seed + draw)
+    for draw in range(2):
+        new, entropy, view = drawn(100 * seed + draw, imitation=algorithm.imitation > 0)
         of_new = lambda x: total(loss, x, entropy, view)  # noqa: B023, E731
         of_entropy = lambda x: total(loss, new, x, view)  # noqa: B023, E731
         exact = of_new
@@ -131,6 +143,23 @@ def _one(name: str, algorithm: Any, seed: int) -> Finding:
     by = "formula and finite differences" if formulas.known(algorithm) else "finite differences"
     return at_most(f"loss and gradient of {name} against {by}", figure, SLOPE_LIMIT, more=more,
                    cause=CAUSE, fix=FIX)  # fmt: skip
+
+
+def _value(seed: int) -> Finding:
+    """The critic's loss with and without its clip, against finite differences and its formula."""
+    rng = np.random.default_rng(seed + 9)
+    at, old, returns = (torch.tensor(rng.normal(0, 1, 12)) for _ in range(3))
+    worst = 0.0
+    for clip in (None, 0.3):
+        of = lambda x: training_losses.value_loss(x, old, returns, clip).sum()  # noqa: B023, E731
+        by_hand = 0.0
+        for v, o, r in zip(at.tolist(), old.tolist(), returns.tolist(), strict=True):
+            moved = v if clip is None else o + min(max(v - o, -clip), clip)
+            by_hand += max((v - r) ** 2, (moved - r) ** 2) / 2
+        worst = _larger(worst, _gap(gradient(of, at), slopes(of, at)))
+        worst = _larger(worst, abs(float(of(at)) - by_hand))
+    return at_most("the critic's loss and gradient against formula and finite differences", worst, SLOPE_LIMIT,
+                   cause="the value loss or its clip is wrong", fix="look at training.losses.value_loss")  # fmt: skip
 
 
 def _larger(a: float, b: float) -> float:

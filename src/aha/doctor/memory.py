@@ -68,6 +68,7 @@ def needs(
     *,
     optimizer: bool,
     reference: bool,
+    critic: bool,
     cache_bytes: int,
     rows: int,
     length: int,
@@ -86,11 +87,12 @@ def needs(
         "masters and gradient sums": 0 if optimizer else 8 * count,
         "optimizer moments": 8 * count,
         "reference": working if reference else 0,
+        "critic": working + 16 * count if critic else 0,
         "KV cache": min(cache_bytes, rows * length * per_token),
         # About 16 tensors of the hidden size live in each layer between forward and backward.
         "activations": 16 * hidden * layers * batch_tokens * max(2, working // max(count, 1)),
     }
-    one = working + 12 * count + (working if reference else 0)
+    one = working + 12 * count + (working if reference else 0) + (12 * count if critic else 0)
     # The newest KEEP stay while the next is written beside them.
     disk = {"checkpoints": (checkpoint.KEEP + 1) * one, "final model": working}
     return Needs(memory, disk)

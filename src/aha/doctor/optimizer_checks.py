@@ -117,7 +117,9 @@ def resume(subject: Subject) -> Iterator[Finding]:
         first = _policy(subject)
         for step in (1, 2):
             _take(first, batches, step)
-        folder = checkpoint.save(Path(place), 2, first, subject.tokenizer, {"tokens": 7}, {"extra": torch.ones(2)})
+        folder = checkpoint.save(
+            Path(place), 2, first, subject.tokenizer, {"tokens": 7}, {"extra": torch.ones(2)}
+        )
         del first
         second = _policy(subject)
         with torch.no_grad():  # as another process would start: with other weights
@@ -144,7 +146,9 @@ def _compare(whole: policies.Policy, second: policies.Policy) -> Iterator[Findin
         ("working weights", whole.params, second.params),
         ("optimizer moments", _moments(whole), _moments(second)),
     ):
-        wrong = [names[i % len(names)] for i, (x, y) in enumerate(zip(a, b, strict=False)) if not torch.equal(x, y)]
+        wrong = [
+            names[i % len(names)] for i, (x, y) in enumerate(zip(a, b, strict=False)) if not torch.equal(x, y)
+        ]
         wrong += [f"{len(a)} and {len(b)} tensors"] if len(a) != len(b) else []
         yield count(f"{what} of the resumed and of the uninterrupted run that differ", wrong, len(a),
                     cause=cause, fix=fix)  # fmt: skip

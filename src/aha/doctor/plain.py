@@ -69,7 +69,9 @@ def examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[
                     token_ids=np.array(prompt + completion, np.int64),
                     mask=mask,
                     advantage=np.array([0.0] * len(prompt) + [float(value)] * len(completion)),
-                    sampler_logprobs=np.array([0.0] * len(prompt) + [float(x) for x in r.logprobs], np.float32),
+                    sampler_logprobs=np.array(
+                        [0.0] * len(prompt) + [float(x) for x in r.logprobs], np.float32
+                    ),
                     prompt_length=len(prompt),
                     group=index,
                 )
@@ -115,7 +117,9 @@ def _softmax(z: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 def relative_error(got: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """|got - wanted| / |wanted| over all tensors as one vector; NaN or infinite gradients give infinity."""
-    difference = sum(float((a.double() - b.double()).square().sum()) for a, b in zip(got, wanted, strict=True))
+    difference = sum(
+        float((a.double() - b.double()).square().sum()) for a, b in zip(got, wanted, strict=True)
+    )
     size = sum(float(b.double().square().sum()) for b in wanted)
     value = (difference / max(size, 1e-300)) ** 0.5
     return value if np.isfinite(value) else float("inf")

@@ -74,9 +74,7 @@ def logprobs(subject: Subject) -> Iterator[Finding]:
     """At the run's temperature: sampler against policy, and against transformers' own forward."""
     groups, t = subject.groups(), subject.plan.temperature
     said = policy_logprobs(subject, groups, t)
-    yield from difference(
-        f"|sampler - policy| at temperature {t:g}", groups, said, subject.precise
-    )
+    yield from difference(f"|sampler - policy| at temperature {t:g}", groups, said, subject.precise)
     own = plain_logprobs(subject.model, groups, t)
     yield from difference(f"|sampler - transformers| at temperature {t:g}", groups, own, subject.precise)
 
@@ -138,6 +136,7 @@ def draws(subject: Subject) -> Iterator[Finding]:
     """20,000 draws from made-up logits: their frequencies, and the log probabilities reported with them."""
     rng = np.random.default_rng(subject.data_seed)
     row, n = rng.normal(0, 2, 40), 20_000
+    yield _greedy(torch.tensor(row, dtype=torch.float32).repeat(4, 1).to(subject.device))
     for case in CASES:
         params = sampler.SamplingParams(**case)  # type: ignore[arg-type]
         seeds = local.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
@@ -222,6 +221,19 @@ def _completions(
     """Ids of every completion, in the order of requests and samples."""
     found = dict(engine.generate(requests, params, seed=seed))
     return [tuple(r.completion_ids.tolist()) for i in range(len(requests)) for r in found[i]]
+
+
+def _greedy(logits: torch.Tensor) -> Finding:
+    """Temperature 0: the likeliest token, with its log probability at temperature 1."""
+    z = logits[:4] + torch.linspace(0, 1, 4, device=logits.device)[:, None]
+    params = sampler.SamplingParams(temperature=0.0)
+    tokens, said = local.sample(z, np.zeros(4, np.float32), params)
+    wanted = [plain.restricted(row, 1.0) for row in z.double().cpu().numpy()]
+    gap = max(abs(w.max() - s) for w, s in zip(wanted, said.tolist(), strict=True))
+    best = all(int(w.argmax()) == t for w, t in zip(wanted, tokens.tolist(), strict=True))
+    return at_most("greedy: the likeliest token and its logprob at temperature 1", gap if best else np.inf, 1e-4,
+                   unit=" nats", cause="greedy and sampled log probabilities are mixed up",
+                   fix="look at sampling.sampler.sample")  # fmt: skip
 
 
 CHECKS = (

@@ -74,6 +74,7 @@ def resources(subject: Subject) -> Iterator[Finding]:
         model,
         optimizer=hasattr(subject.policy, "masters"),
         reference=plan.algorithm.needs_reference,
+        critic=plan.algorithm.critic,
         cache_bytes=getattr(subject.engine, "cache_bytes", 2 << 30),
         rows=min(plan.decode_rows, plan.group_size * plan.prompts_per_step),
         length=longest + plan.max_tokens,
@@ -113,11 +114,15 @@ def template(subject: Subject) -> Iterator[Finding]:
     from aha import chat
 
     rendered = subject.prompter.render(subject.some_problems()[0])
-    doubt = chat.warn_template(rendered, subject.tokenizer, model_name=subject.source.rstrip("/").split("/")[-1])
+    doubt = chat.warn_template(
+        rendered, subject.tokenizer, model_name=subject.source.rstrip("/").split("/")[-1]
+    )
     if doubt:  # a guess: shown, and no reason to stop
         yield Finding("", None, f"template {rendered.template}", cause=doubt)
     else:
-        yield holds(f"the template {rendered.template} suits the model", True, rendered.template, cause="", fix="")
+        yield holds(
+            f"the template {rendered.template} suits the model", True, rendered.template, cause="", fix=""
+        )
     rows = subject.model.get_input_embeddings().weight.shape[0]
     eos = sorted(getattr(subject.engine, "eos_ids", [subject.tokenizer.eos_token_id]))
     outside = [str(t) for t in eos if not 0 <= int(t) < rows]

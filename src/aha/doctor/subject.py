@@ -29,7 +29,7 @@ LARGEST_COPY = 4 << 30
 class Plan:
     """The settings of the run that the examination is for."""
 
-    algorithm: Algorithm = field(default_factory=Algorithm)
+    algorithm: Algorithm = field(default_factory=lambda: Algorithm.model_validate({}))
     rewards: tuple[str, ...] = ("accuracy", "format")
     temperature: float = 1.0
     max_tokens: int = 320
@@ -163,7 +163,7 @@ def made_groups(
     """
     rng = np.random.default_rng(seed + 7919 * subject.data_seed)
     eos, vocabulary = int(subject.tokenizer.eos_token_id), usable_vocabulary(subject)
-    draw = lambda n: np.array([t for t in rng.choice(vocabulary, n)], np.int32)  # noqa: E731
+    draw = lambda n: rng.choice(vocabulary, n).astype(np.int32)  # noqa: E731
     made = []
     for index, length in enumerate(lengths):
         prompt, found = draw(length), []

@@ -36,17 +36,21 @@ def prompts(subject: Subject) -> Iterator[Finding]:
             wrong.append(f"prompt {index} begins with {leading} BOS")
         if bos is not None and leading == 0 and _leading(tokenizer.encode("x"), bos):
             wrong.append(f"prompt {index} has no BOS, which the tokenizer puts in front")
-        if ids and ids[-1] == tokenizer.eos_token_id and not _ends_in(rendered[index].text, tokenizer.eos_token):
+        if (
+            ids
+            and ids[-1] == tokenizer.eos_token_id
+            and not _ends_in(rendered[index].text, tokenizer.eos_token)
+        ):
             wrong.append(f"prompt {index} ends in EOS")
     yield count("prompts with a wrong BOS or EOS", wrong, len(encoded),
                 cause="template and tokenizer both add special tokens", fix="look at chat.encode_prompt")  # fmt: skip
     lost = []
     for index, (text, (ids, _)) in enumerate(zip(rendered, encoded, strict=True)):
-        back = tokenizer.decode(ids, skip_special_tokens=False)
-        if "".join(text.text.split()) not in "".join(back.split()):
-            lost.append(f"prompt {index} reads {back[-60:]!r}")
-    yield count("prompts that do not read as rendered when decoded again", lost, len(encoded),
-                cause="the tokenizer cannot spell the prompt, or another text was tokenized",
+        bare = tokenizer(text.text, add_special_tokens=False)["input_ids"]
+        if list(ids[len(ids) - len(bare) :]) != list(bare):
+            lost.append(f"prompt {index} reads {tokenizer.decode(ids[-20:])!r}")
+    yield count("prompts whose ids are not those of the rendered text (special tokens in front apart)", lost,
+                len(encoded), cause="another text was tokenized, or tokens were cut off",
                 fix="look at the tokenizer and at chat.encode_prompt")  # fmt: skip
     opened = [t.text.rstrip().endswith("<think>") for t in rendered]
     unseen = [f"prompt {i}" for i, (a, (_, b)) in enumerate(zip(opened, encoded, strict=True)) if a != b]
@@ -138,9 +142,6 @@ def masks(subject: Subject) -> Iterator[Finding]:
     yield from _endings(subject)
     groups = made_groups(subject, (2, 8, 5), 4, seed=22)
     advantages = plain.random_advantages(groups)
-    if getattr(subject.plan.algorithm, "mask_truncated", False):
-        groups = [_stopped_only(g) for g in groups]
-        advantages = plain.random_advantages(groups)
     got = examples_of(subject, groups, advantages)
     rollouts = [m.rollout for g in groups for m in g.members]
     wrong: list[str] = []
@@ -158,11 +159,6 @@ def masks(subject: Subject) -> Iterator[Finding]:
                 cause="the mask does not follow prompt, completion and EOS",
                 fix="look at the stages' to_examples")  # fmt: skip
     yield from _packed_masks(subject, got)
-
-
-def _stopped_only(group: Group) -> Group:
-    kept = tuple(m for m in group.members if m.rollout.finish is Finish.STOP)
-    return Group(group.problem, kept)
 
 
 def _packed_masks(subject: Subject, examples: Sequence[Example]) -> Iterator[Finding]:

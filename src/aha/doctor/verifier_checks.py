@@ -40,7 +40,7 @@ def _cases(problem: Problem) -> list[tuple[Problem, str, Outcome]]:
         texts = [(_said(right), RIGHT)] if right else []
         texts += [(_said(str(problem.metadata["target"])), WRONG), (_said(others), WRONG)]
         texts += [(right or "1 + 1", NONE)]
-    elif isinstance(problem.answer, str):
+    elif isinstance(problem.answer, str) and problem.task in ("gsm8k", "math"):
         texts = [(_said(problem.answer), RIGHT), ("<think>no idea</think>", NONE)]
         number = problem.answer.strip().replace(",", "")
         if number.lstrip("-").isdecimal():
@@ -150,7 +150,9 @@ def sandbox(subject: Subject) -> Iterator[Finding]:
     except AhaError as error:
         needed = "code" in subject.plan.rewards
         if "no isolation" in str(error) and not needed:
-            raise NotApplicable(f"this run needs no sandbox, and this machine permits none: {error}") from None
+            raise NotApplicable(
+                f"this run needs no sandbox, and this machine permits none: {error}"
+            ) from None
         yield holds("the sandbox on this machine", False, str(error)[:300],
                     cause="the kernel or the container permits less than the sandbox needs",
                     fix="see aha sandbox and docs/security.md")  # fmt: skip

@@ -81,7 +81,9 @@ def weights_after_step(subject: Subject) -> Iterator[Finding]:
     yield from _output_follows(subject, policy, engine)
 
 
-def _output_follows(subject: Subject, policy: policies.Policy, engine: local.LocalEngine) -> Iterator[Finding]:
+def _output_follows(
+    subject: Subject, policy: policies.Policy, engine: local.LocalEngine
+) -> Iterator[Finding]:
     """New samples carry the new weights' log probabilities; those of the old weights are far off."""
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +27,37 @@ NEVER = 10**6
 def steps(subject: Subject) -> Iterator[Finding]:
     """What changes from step to step in a real session: seeds, versions, weights in the engine."""
     with bench.saved(subject) as place:
-        config = bench.stage(subject, place, temperature=1.5)
+        # One question in all, and hot: equal completions are then equal random numbers.
+        config = bench.stage(subject, place, temperature=3.0, train_problems=1, prompts_per_step=1)
         session = bench.prepared(config, bench.context(subject, place / "run"))
-        problems = session.problems[:2]
-        first, second = _ids(session, problems, 1), _ids(session, problems, 2)
-        both = [str(i) for i, (a, b) in enumerate(zip(first, second, strict=True)) if a == b]
-        yield count("completions of the same questions that repeat in the next step", both, len(first),
+        first, second = _ids(_collect(session, 1)), _ids(_collect(session, 2))
+        yield count("completions of the same question that repeat in the next step",
+                    [str(i) for i in first if i in second], len(first),
                     cause="every step draws the same random numbers: the step is not in the seed",
                     fix="look at the seed that the stage hands to the engine")  # fmt: skip
         other = config.model_copy(update={"seed": config.seed + 1})
-        changed = bench.prepared(other, bench.context(subject, place / "other"))
-        third = _ids(changed, problems, 1)
-        same = [str(i) for i, (a, b) in enumerate(zip(first, third, strict=True)) if a == b]
-        yield count("completions that repeat under another seed of the run", same, len(first),
+        session.collector.seed = other.seed
+        third = _ids(_collect(session, 1))
+        yield count("completions that repeat under another seed of the run",
+                    [str(i) for i in first if i in third], len(first),
                     cause="the run's seed is not used", fix="look at the stage's seed")  # fmt: skip
-        yield from _version(session, config, problems)
+        yield from _version(session, config)
+        yield _ungradable(session)
 
 
-def _ids(session: rl_setup.Session, problems: Any, step: int) -> list[tuple[int, ...]]:
+def _collect(session: rl_setup.Session, step: int) -> list[Group]:
     with bench.quiet():
-        groups = session.sample(problems, step, 12)
+        return session.collect(step, 12, 0.0)
+
+
+def _ids(groups: list[Group]) -> list[tuple[int, ...]]:
     return [tuple(m.rollout.completion_ids.tolist()) for g in groups for m in g.members]
 
 
-def _version(session: rl_setup.Session, config: rl.RL, problems: Any) -> Iterator[Finding]:
+def _version(session: rl_setup.Session, config: rl.RL) -> Iterator[Finding]:
     """After an update the rollouts carry the new version, and their logprobs are the new weights'."""
-    with bench.quiet():
-        groups = session.sample(problems, 1, 12)
-        _update(session, config, 1, groups)
-        after = session.sample(problems, 2, 12)
+    _update(session, config, 1, _collect(session, 1))
+    after = _collect(session, 2)
     versions = {m.rollout.policy_version for g in after for m in g.members}
     now = session.policy.version
     yield holds("policy version noted in rollouts, and the policy's", versions == {now} and now > 0,
@@ -70,10 +74,25 @@ def _version(session: rl_setup.Session, config: rl.RL, problems: Any) -> Iterato
                   "another temperature than it says", fix="load the weights after each step")  # fmt: skip
 
 
+def _ungradable(session: rl_setup.Session) -> Finding:
+    """Through the stage's own path: a member without a reward has no advantage, and is not trained on."""
+    (group,) = _collect(session, 3)
+    rewards = [1.0, None, 0.0, None]
+    members = tuple(replace(m, reward=r) for m, r in zip(group.members, rewards, strict=True))
+    found = session.advantages([replace(group, members=members)])
+    examples = rl.to_examples([group], found)
+    values = [round(float(v), 3) for v in found[0]]
+    ok = str(values) == "[1.0, nan, -1.0, nan]" and len(examples) == 2
+    return holds("advantages of rewards 1, none, 0, none in the stage, and the examples made of them", ok,
+                 f"{values}, {len(examples)} examples", threshold="1, NaN, -1, NaN and 2 examples",
+                 cause="what could not be graded is scored as wrong on the way to the advantages",
+                 fix="look at the stage's collector and at to_examples")  # fmt: skip
+
+
 def _update(session: rl_setup.Session, config: rl.RL, step: int, groups: list[Group]) -> dict[str, float]:
     """The stage's own update, with advantages that are never all zero."""
     examples = rl.to_examples(groups, plain.random_advantages(groups, step))
-    return config._update(session, step, examples)
+    return config._update(session, step, config.algorithm.credit(session.annotate(examples)))
 
 
 def update(subject: Subject) -> Iterator[Finding]:
@@ -85,16 +104,12 @@ def update(subject: Subject) -> Iterator[Finding]:
         return
     with bench.saved(subject) as place:
         config = bench.stage(subject, place, mini_batches=1, temperature=1.2, warmup_steps=0, lr_final=1.0,
-                             max_batch_tokens=80, max_grad_norm=1e9, max_tokens=10)  # fmt: skip
-        config = config.model_copy(update={"max_batch_tokens": 120})
+                             max_batch_tokens=150, max_grad_norm=1e9, prompts_per_step=3)  # fmt: skip
         session = bench.prepared(config, bench.context(subject, place / "run"))
-        with bench.quiet():
-            groups = session.sample(session.problems[:3], 1, 10)
+        groups = _collect(session, 1)
         advantages = plain.random_advantages(groups, 1)
-        examples = plain.examples(groups, advantages)
+        examples = plain.examples(groups, advantages)  # the same advantages as _update takes at step 1
         weights = [e.mask / (len(examples) * e.mask.sum()) for e in examples]  # the mean of sequence means
-        from dataclasses import replace
-
         # At the first update of a stage the reference is the starting policy: the KL term is 0, and flat.
         near = [replace(e, reference_logprobs=e.sampler_logprobs) for e in examples]
         wanted, _ = gradient_checks.plain_gradients(
@@ -103,7 +118,7 @@ def update(subject: Subject) -> Iterator[Finding]:
         norm = float(sum(g.double().square().sum() for g in wanted)) ** 0.5
         session.policy.zero_grad()
         start = [m.detach().clone() for m in session.policy.masters]
-        told = config._update(session, 1, rl.to_examples(groups, advantages))
+        told = _update(session, config, 1, groups)
         yield at_most("gradient norm of the stage's update and of plain autograd, relative",
                       abs(told["grad_norm"] - norm) / norm, 5e-3, more=f"{told['grad_norm']:.5g} and {norm:.5g}",
                       cause="the update is not equation 1: another temperature, weights per micro-batch, a "
@@ -124,7 +139,7 @@ def update(subject: Subject) -> Iterator[Finding]:
 def reference(subject: Subject) -> Iterator[Finding]:
     """Frozen between refreshes, the policy's copy after one, shared never."""
     with bench.saved(subject) as place:
-        config = bench.stage(subject, place, steps=3, reference_every=2, save_every=NEVER)
+        config = bench.stage(subject, place, steps=3, save_every=NEVER)
         session = bench.prepared(config, bench.context(subject, place / "run"))
         start = digest(list(session.policy.model.parameters()))
         seen: list[tuple[int, str, str]] = []
@@ -133,7 +148,9 @@ def reference(subject: Subject) -> Iterator[Finding]:
         def report(step: int, *rest: Any) -> None:
             # Called after the update and before the refresh of the same step.
             assert session.reference is not None
-            seen.append((step, *(digest(list(p.model.parameters())) for p in (session.reference, session.policy))))
+            seen.append(
+                (step, *(digest(list(p.model.parameters())) for p in (session.reference, session.policy)))
+            )
             watch(step, *rest)
 
         session.report = report  # type: ignore[method-assign]
@@ -174,10 +191,8 @@ def stage_resume(subject: Subject) -> Iterator[Finding]:
         with bench.quiet():
             bench.stage(subject, place).run(bench.context(subject, place / "whole"))
             cut = bench.stage(subject, place, bench.StoppedRL, stop_after=3)
-            try:
+            with contextlib.suppress(bench.Stopped):
                 cut.run(bench.context(subject, place / "cut"))
-            except bench.Stopped:
-                pass
             bench.stage(subject, place).run(bench.context(subject, place / "cut"))
         whole, again = _rows(place / "whole"), _rows(place / "cut")
         yield holds("steps in the metrics of the resumed run", [r["step"] for r in again] == [1, 2, 3, 4],

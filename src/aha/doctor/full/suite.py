@@ -8,10 +8,10 @@ from aha import hardware, modeling
 from aha.doctor import suite
 from aha.doctor.finding import Check
 from aha.doctor.full import network_checks, stage_checks
-from aha.doctor.subject import Plan, Subject
+from aha.doctor.subject import Subject
 from aha.sampling import local
 from aha.sampling.rollouts import Prompter
-from aha.stages import rl
+from aha.stages import checkup, rl
 from aha.tasks import get_task
 from aha.training import policy as policies
 from aha.types import AhaError
@@ -48,23 +48,8 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
         prompter=prompter,
         engine=local.LocalEngine(model, tokenizer, max_rows=config.decode_rows),
         policy=policies.Policy(model),
-        plan=plan_of(config),
+        plan=checkup.plan_of(config),
         folder=folder,
         to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),
         source=config.model,
-    )
-
-
-def plan_of(config: rl.RL) -> Plan:
-    """What of a stage's settings the examination needs."""
-    return Plan(
-        algorithm=config.algorithm,
-        rewards=tuple(config.rewards),
-        temperature=config.temperature,
-        max_tokens=max(config.max_tokens, (config.later_max_tokens or (0, 0))[1]),
-        group_size=config.group_size,
-        prompts_per_step=config.prompts_per_step,
-        max_batch_tokens=config.max_batch_tokens,
-        decode_rows=config.decode_rows,
-        seed=config.seed,
     )
