@@ -69,7 +69,7 @@ def _equal() -> Iterator[Finding]:
     for name in ("group_std", "group_mean"):
         with np.errstate(all="ignore"):
             got = np.concatenate(estimate(name, [np.full(7, v) for v in values]))
-        wrong = [f"{v:g}" for v in got if not v == 0]
+        wrong = [f"{v:g}" for v in got if v != 0]
         yield count(f"{name}: advantages of equal rewards that are not exactly 0", wrong, len(got),
                     cause="0/0 or rounding noise divided by a tiny standard deviation",
                     fix="test for equal rewards before dividing (training.advantages)")  # fmt: skip

@@ -148,7 +148,7 @@ def invariance(subject: Subject) -> Iterator[Finding]:
             got = gradients(policy, batches, loss, t)
             yield at_most(f"gradient of one batch and of {way} ({len(batches)}), relative, {name} weights",
                           plain.relative_error(got, whole), SAME_LIMIT, cause=cause,
-                          fix="weigh tokens over the whole optimizer batch, before it is cut (batching.pack)")  # fmt: skip
+                          fix="weigh tokens over the whole optimizer batch, before it is cut")  # fmt: skip
     yield _silent(policy, examples, t)
 
 

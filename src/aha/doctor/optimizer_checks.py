@@ -132,7 +132,7 @@ def resume(subject: Subject) -> Iterator[Finding]:
         loaded = type(subject.model).from_pretrained(folder)
     noted = progress.get("step") == 2 and progress.get("tokens") == 7 and bool((extra["extra"] == 1).all())
     yield holds("progress and extra tensors of the checkpoint", noted, str(progress), threshold="as saved",
-                cause="the checkpoint does not hold what was given to it", fix="look at training.checkpoint")  # fmt: skip
+                cause="the checkpoint does not hold what it was given", fix="look at training.checkpoint")  # fmt: skip
     yield from _compare(whole, second)
     yield _loads(subject, loaded)
 

@@ -122,7 +122,7 @@ def update(subject: Subject) -> Iterator[Finding]:
         yield at_most("gradient norm of the stage's update and of plain autograd, relative",
                       abs(told["grad_norm"] - norm) / norm, 5e-3, more=f"{told['grad_norm']:.5g} and {norm:.5g}",
                       cause="the update is not equation 1: another temperature, weights per micro-batch, a "
-                      "mask or an advantage on wrong tokens", fix="run the checks packing, masks and losses")  # fmt: skip
+                      "mask or an advantage on wrong tokens", fix="run packing, masks and losses")  # fmt: skip
         # AdamW's first step goes against the sign of the gradient, by lr, wherever it is not tiny.
         floor = 1e-3 * max(float(g.abs().max()) for g in wanted)
         off, total = 0, 0
@@ -170,7 +170,7 @@ def reference(subject: Subject) -> Iterator[Finding]:
         shared = [n for n, p in session.reference.model.named_parameters() if p.data_ptr() in tensors]
         grads = [n for n, p in session.reference.model.named_parameters() if p.requires_grad]
         yield count("tensors that the reference shares with the policy, or that take gradients",
-                    shared + grads, len(tensors), cause="the reference is no copy", fix="look at frozen_copy")  # fmt: skip
+                    shared + grads, len(tensors), cause="it is no copy", fix="look at frozen_copy")  # fmt: skip
         yield from _kl_figures(place / "run")
 
 
@@ -196,7 +196,7 @@ def stage_resume(subject: Subject) -> Iterator[Finding]:
             bench.stage(subject, place).run(bench.context(subject, place / "cut"))
         whole, again = _rows(place / "whole"), _rows(place / "cut")
         yield holds("steps in the metrics of the resumed run", [r["step"] for r in again] == [1, 2, 3, 4],
-                    str([r["step"] for r in again]), threshold="1, 2, 3, 4, each once", cause=cause, fix=fix)  # fmt: skip
+                    str([r["step"] for r in again]), threshold="1 to 4, each once", cause=cause, fix=fix)  # fmt: skip
         off = [f"step {a.get('step')}: {k} {a.get(k)} and {b.get(k)}"
                for a, b in zip(whole, again, strict=False) for k in sorted(a.keys() | b.keys())
                if k not in TIMES and a.get(k) != b.get(k)]  # fmt: skip
