@@ -42,8 +42,8 @@ def optimizer(subject: Subject) -> Iterator[Finding]:
     seen: list[list[np.ndarray]] = []
     norms, told = [], []
     left = 0.0
-    for rate in RATES:
-        for batch in batches:
+    for step, rate in enumerate(RATES):
+        for batch in batches[step:]:  # gradients of different size and direction
             policy.backward(batch, losses.negative_log_likelihood)
         whole = [g.detach().double().cpu().numpy() for g in _grads(policy)]
         norm, scale = formulas.clip_scale(whole, 0.05)
@@ -109,6 +109,7 @@ def _larger(a: float, b: float) -> float:
 
 def resume(subject: Subject) -> Iterator[Finding]:
     """Four steps; and two, a checkpoint, new objects, and two more: equal to the last bit."""
+    subject.require_savable()
     batches = _batches(subject)
     with subject.scratch() as place:
         whole = _policy(subject)

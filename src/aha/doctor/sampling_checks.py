@@ -19,6 +19,7 @@ from aha.types import Group, Rollout
 # which the attention's and the products' different orders of summation turn into hundredths of a nat.
 LIMITS = {True: (1e-4, 5e-3), False: (0.03, 1.5)}
 OFF = {True: 2e-3, False: 0.25}  # a token's log probability counts as off from here on
+HOT = 20.0  # a temperature at which whatever a model prefers hardly matters
 SHARE_OFF = {True: 0.02, False: 0.1}  # a nucleus's edge can fall either way by rounding
 CAUSE = (
     "sampler and trainer compute different distributions: another temperature or truncation, positions or "
@@ -171,7 +172,7 @@ def seeds(subject: Subject) -> Iterator[Finding]:
     """The same seed draws the same; other seeds, questions and samples do not; the batch plays no part."""
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     # Hot sampling: two streams that agree over a dozen tokens are then one and the same stream.
-    hot = sampler.SamplingParams(temperature=3.0, max_tokens=min(12, subject.tokens()))
+    hot = sampler.SamplingParams(temperature=HOT, max_tokens=min(12, subject.tokens()))
     same = [local.Request(prompts[0], 4, key) for key in (0, 1)]
     first = _completions(subject.engine, same, hot, 5)
     again = _completions(subject.engine, same, hot, 5)
@@ -187,7 +188,7 @@ def seeds(subject: Subject) -> Iterator[Finding]:
     total = len(first) + len(other)
     repeated = total - len(set(first) | set(other))
     yield count(
-        "completions of one prompt that repeat over 2 seeds, 2 questions and 4 samples, at temperature 3",
+        "completions of one prompt that repeat over 2 seeds, 2 questions and 4 samples, at temperature 20",
         ["a repeated stream"] * repeated,
         total,
         cause="seeds are not mixed with step, question and sample: the same random numbers are used again",

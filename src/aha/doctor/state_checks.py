@@ -80,17 +80,18 @@ def resources(subject: Subject) -> Iterator[Finding]:
         length=longest + plan.max_tokens,
         batch_tokens=plan.max_batch_tokens,
     )
-    for what, parts, free, fix in (
-        ("memory", asked.memory, memory.free_memory(subject.device),
+    # What a run takes in memory is an estimate: only a clear shortage is one.
+    for what, parts, free, slack, fix in (
+        ("memory", asked.memory, memory.free_memory(subject.device), 1.25,
          "lower max_batch_tokens, decode_rows or max_tokens, or take a smaller model"),
-        ("disk", asked.disk, memory.free_disk(subject.folder),
+        ("disk", asked.disk, memory.free_disk(subject.folder), 1.0,
          "free some space, or choose another disk with --runs-dir"),
     ):  # fmt: skip
         need = sum(parts.values())
         listed = ", ".join(f"{k} {_size(v)}" for k, v in parts.items() if v)
-        yield holds(f"free {what} and what the run asks for", free >= need,
+        yield holds(f"free {what} and what the run asks for", slack * free >= need,
                     f"{_size(free)} free, {_size(need)} needed: {listed}",
-                    threshold="free at least as much as needed",
+                    threshold=f"free at least {1 / slack:.0%} of what is needed",
                     cause=f"too little {what} for this run's model, lengths and batch", fix=fix)  # fmt: skip
     room = modeling.max_context(model)
     yield at_most("longest prompt and completion, and the model's context", longest + plan.max_tokens, room,

@@ -23,6 +23,8 @@ from aha.types import Example, Finish, Group, Problem, Rollout, Scored
 
 LARGEST_COPY = 4 << 30
 """Bytes of a model up to which checks may copy it to float32 and step on it."""
+LARGEST_SAVED = 1 << 30
+"""Bytes of a model up to which checks write it to the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,15 @@ class Subject:
                 f"{LARGEST_COPY / 2**30:.0f} GiB (aha doctor --model tiny examines the program itself)"
             )
 
+    def require_savable(self) -> None:
+        """Raises NotApplicable if the model is too large to be written to the disk a few times."""
+        size = model_bytes(self.model)
+        if size > LARGEST_SAVED:
+            raise NotApplicable(
+                f"the model would be written several times, {size / 2**30:.1f} GiB each; aha doctor --model "
+                "tiny examines checkpoints and stages"
+            )
+
     def new_policy(self, **optimizer: Any) -> policies.Policy:
         """A policy of its own on a float32 copy of the model."""
         config = policies.OptimizerConfig(**optimizer)
@@ -185,7 +196,8 @@ def made_groups(
 def usable_vocabulary(subject: Subject) -> np.ndarray:
     """Token ids that are no special tokens."""
     special = set(map(int, subject.tokenizer.all_special_ids))
-    return np.array([i for i in range(len(subject.tokenizer)) if i not in special], np.int64)
+    rows = int(subject.model.get_input_embeddings().weight.shape[0])
+    return np.array([i for i in range(min(len(subject.tokenizer), rows)) if i not in special], np.int64)
 
 
 __all__ = ["Plan", "Subject", "made_groups", "model_bytes", "usable_vocabulary"]

@@ -38,7 +38,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Warning:
+class HealthWarning:
     """The start of an unhealthy episode."""
 
     step: int
@@ -85,19 +85,19 @@ RULES: tuple[Rule, ...] = (
 """Thresholds, each with its reason."""
 
 
-def warnings(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[Warning]:
+def warnings(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[HealthWarning]:
     """The start of every unhealthy episode in the metrics, in order of steps. Rows without a figure, or
     with one that is no number, leave its episode as it is."""
     found = [warning for rule in rules for warning in _episodes(rule, rows)]
     return sorted(found, key=lambda w: w.step)
 
 
-def latest(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[Warning]:
+def latest(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[HealthWarning]:
     """The warnings that the last row brought."""
     return [w for w in warnings(rows, rules) if rows and w.step == rows[-1].get("step")]
 
 
-def _episodes(rule: Rule, rows: Sequence[Mapping[str, Any]]) -> list[Warning]:
+def _episodes(rule: Rule, rows: Sequence[Mapping[str, Any]]) -> list[HealthWarning]:
     found, seen = [], []
     inside, run = False, 0
     for row in rows:
@@ -115,7 +115,7 @@ def _episodes(rule: Rule, rows: Sequence[Mapping[str, Any]]) -> list[Warning]:
         if run >= rule.patience:
             inside, run = True, 0
             found.append(
-                Warning(int(row.get("step", len(seen))), rule.key, value, _words(rule, value, scale))
+                HealthWarning(int(row.get("step", len(seen))), rule.key, value, _words(rule, value, scale))
             )
     return found
 

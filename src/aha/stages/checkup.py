@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from aha.doctor import suite
 from aha.doctor.finding import Finding
 from aha.doctor.subject import Plan, Subject
-from aha.types import Example
+from aha.types import Example, Group
 
 if TYPE_CHECKING:
     from aha.stages.rl import RL
@@ -37,9 +40,6 @@ def examine(session: Session, source: str) -> list[Finding]:
     session.console.note(
         f"Doctor: {passed} quick checks passed in {seconds:.1f} s (all of them: aha doctor)."
     )
-    for finding in findings:
-        if finding.ok is None and finding.name == "resources":
-            session.console.warn(f"{finding.compared}: {finding.cause}")
     return findings
 
 
@@ -60,7 +60,7 @@ def patient(session: Session, source: str) -> Subject:
     )
 
 
-def _to_examples(groups, advantages) -> list[Example]:  # type: ignore[no-untyped-def]
+def _to_examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[Example]:
     from aha.stages import rl  # the loop imports the setting up, which imports this
 
     return rl.to_examples(groups, advantages)

@@ -8,14 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aha.doctor.finding import NotApplicable
-from aha.doctor.memory import model_bytes
 from aha.doctor.subject import Subject
 from aha.runs.pipeline import Context
 from aha.stages import rl, rl_setup
 
-LARGEST_SAVED = 1 << 30
-"""Bytes of a model that these checks write to the disk a few times."""
 SETTINGS: dict[str, Any] = {
     "algorithm": {"preset": "grpo", "kl_coef": 0.05, "reference_every": 2},
     "rewards": {"format": 1.0, "tag_count": 1.0},
@@ -55,11 +51,7 @@ class StoppedRL(rl.RL):
 @contextlib.contextmanager
 def saved(subject: Subject) -> Iterator[Path]:
     """A scratch folder with the examined model in ``base``."""
-    if model_bytes(subject.model) > LARGEST_SAVED:
-        raise NotApplicable(
-            f"a stage on this model would write {model_bytes(subject.model) / 2**30:.1f} GiB several times; "
-            "aha doctor --model tiny examines the stages"
-        )
+    subject.require_savable()
     subject.require_room(8)
     with subject.scratch() as place:
         base = Path(place) / "base"
@@ -72,6 +64,7 @@ def stage(subject: Subject, place: Path, kind: type[rl.RL] = rl.RL, **changes: A
     """The stage's settings: the examined model and task, everything else small."""
     # Countdown makes its own problems: rows of a file are not read again to examine the loop.
     given = {"name": "rl", "model": str(place / "base"), "task": "countdown", **SETTINGS} | changes
+    given["template"] = subject.prompter.template
     return kind.model_validate(given)
 
 

@@ -15,6 +15,7 @@ import torch
 from aha.doctor import gradient_checks, plain
 from aha.doctor.finding import Check, Finding, at_least, at_most, count, holds
 from aha.doctor.full import bench
+from aha.doctor.sampling_checks import HOT
 from aha.doctor.subject import Subject
 from aha.doctor.weight_checks import digest
 from aha.stages import rl, rl_setup
@@ -28,7 +29,7 @@ def steps(subject: Subject) -> Iterator[Finding]:
     """What changes from step to step in a real session: seeds, versions, weights in the engine."""
     with bench.saved(subject) as place:
         # One question in all, and hot: equal completions are then equal random numbers.
-        config = bench.stage(subject, place, temperature=3.0, train_problems=1, prompts_per_step=1)
+        config = bench.stage(subject, place, temperature=HOT, train_problems=1, prompts_per_step=1)
         session = bench.prepared(config, bench.context(subject, place / "run"))
         first, second = _ids(_collect(session, 1)), _ids(_collect(session, 2))
         yield count("completions of the same question that repeat in the next step",
@@ -41,6 +42,7 @@ def steps(subject: Subject) -> Iterator[Finding]:
         yield count("completions that repeat under another seed of the run",
                     [str(i) for i in first if i in third], len(first),
                     cause="the run's seed is not used", fix="look at the stage's seed")  # fmt: skip
+        session.config = config = config.model_copy(update={"temperature": 1.3})
         yield from _version(session, config)
         yield _ungradable(session)
 
@@ -104,9 +106,12 @@ def update(subject: Subject) -> Iterator[Finding]:
         return
     with bench.saved(subject) as place:
         config = bench.stage(subject, place, mini_batches=1, temperature=1.2, warmup_steps=0, lr_final=1.0,
-                             max_batch_tokens=150, max_grad_norm=1e9, prompts_per_step=3)  # fmt: skip
+                             max_grad_norm=1e9, prompts_per_step=3)  # fmt: skip
         session = bench.prepared(config, bench.context(subject, place / "run"))
         groups = _collect(session, 1)
+        # Room for one group and a little: several micro-batches.
+        room = max(len(g.members[0].rollout.prompt_ids) for g in groups) + 60
+        session.config = config = config.model_copy(update={"max_batch_tokens": room})
         advantages = plain.random_advantages(groups, 1)
         examples = plain.examples(groups, advantages)  # the same advantages as _update takes at step 1
         weights = [e.mask / (len(examples) * e.mask.sum()) for e in examples]  # the mean of sequence means
