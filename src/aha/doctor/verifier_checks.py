@@ -102,7 +102,7 @@ def verifiers(subject: Subject) -> Iterator[Finding]:
         verdict = countdown.verify(problem, _said(text))
         off += [] if verdict.outcome is expected else [f"{text!r}: {verdict.outcome}"]
     yield count("answers graded by countdown", off, len(COUNTDOWN), cause=CAUSE,
-                fix="look at tasks.countdown and tasks.arithmetic")  # fmt: skip
+                fix="look at tasks.countdown and rewards.arithmetic")  # fmt: skip
     yield _late(math_rewards)
 
 
