@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     show = _Lines(quiet=args.json)
     show.head(f"{subject.source} on {subject.device}, {str(subject.dtype).removeprefix('torch.')}, task "
               f"{subject.task.name}, engine {args.engine}: {len(checks)} checks")  # fmt: skip
-    findings = examine(checks, subject, starting=show.starting, found=show.found)
+    findings = examine(checks, subject, starting=show.starting, found=show.found, debug=args.debug)
     failed = failures(findings)
     if args.json:
         print(json.dumps({"ok": not failed, "findings": [asdict(f) for f in findings]}, indent=1))

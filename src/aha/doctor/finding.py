@@ -83,18 +83,20 @@ def examine(
     *,
     starting: Callable[[Check], None] = lambda check: None,
     found: Callable[[Finding], None] = lambda finding: None,
+    debug: bool = False,
 ) -> list[Finding]:
-    """Run the checks in order; every finding is also told to ``found`` as it is made."""
+    """Run the checks in order; every finding is also told to ``found`` as it is made. With ``debug`` what a
+    check raises is raised, instead of being a finding."""
     findings = []
     for check in checks:
         starting(check)
-        for finding in _run(check, subject):
+        for finding in _run(check, subject, debug):
             findings.append(finding)
             found(finding)
     return findings
 
 
-def _run(check: Check, subject: Subject) -> Iterator[Finding]:
+def _run(check: Check, subject: Subject, debug: bool) -> Iterator[Finding]:
     """The findings of one check, each with the seconds since the one before. A check that raises has
     failed: the examined code could not do what was asked of it."""
     clock = time.perf_counter()
@@ -106,10 +108,16 @@ def _run(check: Check, subject: Subject) -> Iterator[Finding]:
     except NotApplicable as reason:
         yield Finding(check.name, None, check.about, cause=str(reason), seconds=_since(clock))
     except MemoryError as error:
+        if debug:
+            raise
         yield _raised(check, error, "this machine's memory", "use a smaller model or --quick", clock)
     except AhaError as error:
+        if debug:
+            raise
         yield _raised(check, error, "see the message", "do what the message says", clock)
     except Exception as error:  # whatever a broken program raises is the finding
+        if debug:
+            raise
         yield _raised(
             check,
             error,

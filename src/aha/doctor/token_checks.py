@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -234,7 +235,7 @@ def _forced_end(subject: Subject) -> Finding:
     fresh = subject.new_engine(subject.model)
     fresh.eos_ids = frozenset({*fresh.eos_ids, end})
     first = ids.index(end)
-    asked = Subject.sample(_with_engine(subject, fresh), 0.0, seed=9)
+    asked = replace(subject, engine=fresh).sample(0.0, seed=9)
     r = asked[0].members[0].rollout
     ok = r.completion_ids.tolist() == ids[: first + 1] and r.finish is Finish.STOP
     ok = ok and len(r.logprobs) == first + 1
@@ -242,13 +243,6 @@ def _forced_end(subject: Subject) -> Finding:
                  f"{len(r.completion_ids)} tokens, {r.finish}", threshold=f"{first + 1} tokens, stop",
                  cause="the EOS is dropped from what is trained, or sampling goes on after it",
                  fix="look at the engine's retiring of rows")  # fmt: skip
-
-
-def _with_engine(subject: Subject, engine: Any) -> Subject:
-    other = object.__new__(Subject)
-    other.__dict__.update(subject.__dict__)
-    other.engine = engine
-    return other
 
 
 CHECKS = (
