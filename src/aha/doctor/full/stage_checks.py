@@ -153,9 +153,8 @@ def reference(subject: Subject) -> Iterator[Finding]:
         def report(step: int, *rest: Any) -> None:
             # Called after the update and before the refresh of the same step.
             assert session.reference is not None
-            seen.append(
-                (step, *(digest(list(p.model.parameters())) for p in (session.reference, session.policy)))
-            )
+            held, moved = (digest(list(p.model.parameters())) for p in (session.reference, session.policy))
+            seen.append((step, held, moved))
             watch(step, *rest)
 
         session.report = report  # type: ignore[method-assign]
