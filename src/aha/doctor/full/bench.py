@@ -13,7 +13,8 @@ from aha.runs.pipeline import Context
 from aha.stages import rl, rl_setup
 
 SETTINGS: dict[str, Any] = {
-    "algorithm": {"preset": "grpo", "kl_coef": 0.05, "reference_every": 2},
+    # The entropy term moves the policy where no completion earns anything, as with a random model.
+    "algorithm": {"preset": "grpo", "kl_coef": 0.05, "entropy_coef": 0.02, "reference_every": 2},
     "rewards": {"format": 1.0, "tag_count": 1.0},
     "steps": 4,
     "prompts_per_step": 2,

@@ -199,6 +199,9 @@ def stage_resume(subject: Subject) -> Iterator[Finding]:
                 cut.run(bench.context(subject, place / "cut"))
             bench.stage(subject, place).run(bench.context(subject, place / "cut"))
         whole, again = _rows(place / "whole"), _rows(place / "cut")
+        norms = [float(r["grad_norm"]) for r in whole]
+        yield at_least("smallest gradient norm of the stage (one that does not move shows nothing)", min(norms),
+                       1e-9, cause="no term of the loss has a gradient", fix="look at the stage's update")  # fmt: skip
         yield holds("steps in the metrics of the resumed run", [r["step"] for r in again] == [1, 2, 3, 4],
                     str([r["step"] for r in again]), threshold="1 to 4, each once", cause=cause, fix=fix)  # fmt: skip
         off = [f"step {a.get('step')}: {k} {a.get(k)} and {b.get(k)}"
