@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from aha.doctor.finding import Check, Finding
 from aha.doctor.full import suite
 from aha.runs.pipeline import Context
 from aha.stages import checkup, rl, rl_setup
+from aha.types import AhaError
 
 SMALL = ["rl.max_tokens=24", "rl.later_max_tokens=null", "rl.train_problems=8", "--threads", "1"]
 
@@ -101,9 +103,8 @@ def test_a_run_is_examined_as_it_starts_and_its_numbers_stay(checkpoint, tmp_pat
 
 
 def test_a_run_that_fails_the_examination_does_not_start(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(weight_checks, "digest", lambda tensors: str(id(tensors)))
-    from aha.types import AhaError
-
+    different = itertools.count()
+    monkeypatch.setattr(weight_checks, "digest", lambda tensors: str(next(different)))
     with pytest.raises(AhaError, match="The doctor stopped the run: weights failed"):
         rl_setup.prepare(settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True))
     rl_setup.prepare(

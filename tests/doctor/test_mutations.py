@@ -47,6 +47,7 @@ def test_a_planted_bug_is_seen(name, tokenizer, tmp_path, monkeypatch):
     failed = [f for f in found if f.ok is False]
     assert failed, "\n".join(f"{f.compared}: {f.figure}" for f in found)
     assert {f.name for f in failed} == {bug.check}
+    assert any(f.threshold != "no error" for f in failed), f"only an exception told: {failed[0].figure}"
     assert all(f.cause and f.fix and f.figure and f.threshold for f in failed)
 
 

@@ -69,9 +69,11 @@ def stage(subject: Subject, place: Path, kind: type[rl.RL] = rl.RL, **changes: A
     return kind.model_validate(given)
 
 
-def context(subject: Subject, folder: Path) -> Context:
-    """Where and with what the stage runs: on the examined model's device, in its compute type."""
+def context(subject: Subject, folder: Path, *, precise: bool = False) -> Context:
+    """Where and with what the stage runs: on the examined model's device, in its compute type or, if
+    ``precise``, in float32."""
     name = {"torch.bfloat16": "bfloat16", "torch.float64": "float64"}.get(str(subject.dtype), "float32")
+    name = "float32" if precise else name
     return Context(folder, str(subject.device), name, _threads(), plain=True, doctor=False)
 
 
