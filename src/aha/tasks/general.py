@@ -7,13 +7,12 @@ is measured against it here.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aha.tasks.base import Task
 from aha.tasks.general_world import Item, find, items, kinds
 from aha.tasks.rubric import GOOD_ENOUGH, Rubric, RubricScore, final_text, score
-from aha.tasks.splits import check_split, collect, short_hash, split_of
+from aha.tasks.splits import check_split, short_hash, split_of
 from aha.types import AhaError, Outcome, Problem, Verdict
 
 
@@ -46,45 +45,51 @@ def make_problem(item: Item, language: str, wording: int = 0) -> Problem:
     )
 
 
-def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
-    """Questions of a split without end: the kind is drawn first, then the item."""
+def questions(difficulty: Difficulty, split: str) -> dict[str, list[tuple[Item, str, int]]]:
+    """Every (item, language, wording) of a split by kind. Raises AhaError for a kind there is not."""
     unknown = sorted(set(difficulty.kinds) - set(kinds()))
     if unknown:
         raise AhaError(f"General questions have no kinds {', '.join(unknown)}. Known: {', '.join(kinds())}.")
-    by_kind = {
-        kind: [item for item in items() if item.kind == kind and split_of(item.key) == split]
-        for kind in (*difficulty.kinds, "harm")
-    }
-    harmless = [kind for kind in difficulty.kinds if by_kind[kind] and kind != "harm"]
-    while harmless or by_kind["harm"]:
-        harmful = by_kind["harm"] and (not harmless or rng.random() < difficulty.harmful)
-        kind = "harm" if harmful else rng.choice(harmless)
-        language = "zh" if rng.random() < difficulty.chinese else "en"
-        yield make_problem(rng.choice(by_kind[kind]), language, rng.randrange(8))
+    by_kind: dict[str, list[tuple[Item, str, int]]] = {}
+    for item in items():
+        share = difficulty.harmful if item.kind == "harm" else item.kind in difficulty.kinds
+        if not share or split_of(item.key) != split:
+            continue
+        for language, wordings in item.wordings.items():
+            if difficulty.chinese < 1 if language == "en" else difficulty.chinese > 0:
+                by_kind.setdefault(item.kind, []).extend((item, language, i) for i in range(len(wordings)))
+    return by_kind
 
 
 def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]:
-    """At most ``n`` different questions of a split, the same for one seed. The world is closed: fewer come
-    back where a split has no more."""
+    """At most ``n`` different questions of a split, the same for one seed: the kind is drawn first, then the
+    question. The world is closed: fewer come back where a split has no more."""
     check_split("general", split)
     rng = random.Random(f"general:{split}:{seed}")
-    return collect("general", generate(difficulty, split, rng), split, min(n, _size(difficulty, split)))
+    left = questions(difficulty, split)
+    for found in left.values():
+        rng.shuffle(found)
+    problems: list[Problem] = []
+    while left and len(problems) < n:
+        kind = _draw_kind(list(left), difficulty.harmful, rng)
+        language = "zh" if rng.random() < difficulty.chinese else "en"
+        problems.append(make_problem(*_take(left[kind], language)))
+        if not left[kind]:
+            del left[kind]
+    return problems
 
 
-def _size(difficulty: Difficulty, split: str) -> int:
-    """How many different questions a split has."""
-    asked = {*difficulty.kinds, *(("harm",) if difficulty.harmful else ())}
-    languages = [
-        language
-        for language, wanted in (("en", difficulty.chinese < 1), ("zh", difficulty.chinese > 0))
-        if wanted
-    ]
-    return sum(
-        len(item.wordings[language])
-        for item in items()
-        if item.kind in asked and split_of(item.key) == split
-        for language in languages
-    )
+def _draw_kind(kinds_left: list[str], harmful: float, rng: random.Random) -> str:
+    harmless = [kind for kind in kinds_left if kind != "harm"]
+    if "harm" in kinds_left and (not harmless or rng.random() < harmful):
+        return "harm"
+    return rng.choice(harmless)
+
+
+def _take(found: list[tuple[Item, str, int]], language: str) -> tuple[Item, str, int]:
+    """The last question in that language, else the last of all; it is taken out."""
+    index = next((i for i in reversed(range(len(found))) if found[i][1] == language), len(found) - 1)
+    return found.pop(index)
 
 
 # --- grading -------------------------------------------------------------------------------------------

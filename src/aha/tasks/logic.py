@@ -24,6 +24,7 @@ __all__ = ["FULL", "TINY", "Difficulty", "Statement", "grade_assignment", "load"
 LETTERS = ("A", "B", "C", "D", "E")
 NAMES = ("Tom", "Ann", "Ben", "Mia", "Sam", "Zoe", "Leo", "Eva")
 SINGLE = ("knave", "knight", "same", "different")
+MAX_MISSES = 5_000
 PAIR = ("both_knights", "both_knaves", "some_knave", "some_knight", "iff")
 
 
@@ -213,13 +214,19 @@ def random_statement(rng: random.Random, speaker: int, n: int, kinds: Sequence[s
 
 
 def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
-    """Puzzles of a split without end."""
-    while True:
+    """Different puzzles of a split; ends after ``MAX_MISSES`` draws in a row that gave nothing new."""
+    seen: set[tuple] = set()
+    misses = 0
+    while misses < MAX_MISSES:
+        misses += 1
         n = rng.choice(difficulty.people)
         statements = tuple(random_statement(rng, i, n, difficulty.kinds) for i in range(n))
         language = "zh" if rng.random() < difficulty.chinese else "en"
-        names = difficulty.names[:n] if difficulty.names == LETTERS else rng.sample(difficulty.names, n)
-        if examine(statements) == split:
+        lettered = difficulty.names == LETTERS
+        names = tuple(difficulty.names[:n] if lettered else rng.sample(difficulty.names, n))
+        if examine(statements) == split and (statements, names, language) not in seen:
+            misses = 0
+            seen.add((statements, names, language))
             yield make_problem(statements, names, language)
 
 
