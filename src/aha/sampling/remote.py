@@ -134,21 +134,20 @@ def complete_many(
 def in_parallel(jobs: Sequence[Callable[[], Any]], threads: int) -> Iterator[tuple[int, Any]]:
     """(index, result) of each job as it is done. A job that raises stops those not yet begun, and its error
     is raised; so does leaving the loop early."""
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        pending: dict[Any, int] = {}
-        queue = iter(enumerate(jobs))
-        try:
-            while True:
-                while len(pending) < 2 * threads and (item := next(queue, None)) is not None:
-                    pending[pool.submit(item[1])] = item[0]
-                if not pending:
-                    return
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield pending.pop(future), future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+    pool = ThreadPoolExecutor(max_workers=threads)
+    pending: dict[Any, int] = {}
+    queue = iter(enumerate(jobs))
+    try:
+        while True:
+            while len(pending) < 2 * threads and (item := next(queue, None)) is not None:
+                pending[pool.submit(item[1])] = item[0]
+            if not pending:
+                return
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class RemoteEngine:
