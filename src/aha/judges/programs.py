@@ -141,10 +141,10 @@ def teacher(noise: Noise = Noise()) -> Callable[[Sequence[Message], int], str]:
 
 
 def _summary(answer: str, form: str, language: str) -> str:
-    stated = f"<answer>{answer}</answer>" if "<answer>" in form or "answer>" in form else f"\\boxed{{{answer}}}"
-    if "<answer>" in stated:
-        return stated
-    return f"答案是{stated}。" if language == "zh" else f"The answer is {stated}."
+    if "<answer>" in form:
+        return f"<answer>{answer}</answer>"
+    boxed = f"\\boxed{{{answer}}}"
+    return f"答案是{boxed}。" if language == "zh" else f"The answer is {boxed}."
 
 
 def readable(text: str, language: str) -> str:
