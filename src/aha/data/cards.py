@@ -50,7 +50,11 @@ def card_path(path: Path) -> Path:
 
 
 def card(
-    path: Path, rows: Sequence[Mapping[str, Any]], sources: Sequence[Source], filters: Sequence[Filter], table: str = ""
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    sources: Sequence[Source],
+    filters: Sequence[Filter],
+    table: str = "",
 ) -> str:
     """The card's text."""
     columns = ", ".join(f"`{name}`" for name in dict.fromkeys(key for row in rows for key in row))

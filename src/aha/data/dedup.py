@@ -98,9 +98,7 @@ class _Near:
         """A kept text that this one is a near copy of, the most similar; else None, and it is kept."""
         shingles = frozenset(hash_of(gram) for gram in ngrams(words, self.shingle))
         signature = self.signature(shingles)
-        bands = [
-            (i, signature[i : i + self.rows].tobytes()) for i in range(0, PERMUTATIONS, self.rows)
-        ]
+        bands = [(i, signature[i : i + self.rows].tobytes()) for i in range(0, PERMUTATIONS, self.rows)]
         candidates = sorted({other for band in bands for other in self.buckets.get(band, ())})
         best = None
         for other in candidates:

@@ -99,7 +99,9 @@ def build_pairs(
     jobs = list(_jobs(candidates, shown, per_problem, seed, report))
     report.compared = len(jobs)
     if not jobs:
-        raise AhaError("No two different answers to any problem: sample more answers, or at a higher temperature.")
+        raise AhaError(
+            "No two different answers to any problem: sample more answers, or at a higher temperature."
+        )
 
     def judge(job: tuple[Problem, str, str]) -> float | None:
         problem, a, b = job

@@ -56,7 +56,9 @@ def table(lines: Sequence[DomainStatistics]) -> str:
     return "\n".join(shown)
 
 
-def quotas(available: Mapping[str, int], ratios: Mapping[str, float], total: int | None = None) -> dict[str, int]:
+def quotas(
+    available: Mapping[str, int], ratios: Mapping[str, float], total: int | None = None
+) -> dict[str, int]:
     """How many rows of each domain: in the proportion of ``ratios``, ``total`` at most together, and no more
     than there are. Without ``total`` as many as the scarcest domain allows.
 
@@ -66,7 +68,9 @@ def quotas(available: Mapping[str, int], ratios: Mapping[str, float], total: int
     if not ratios or any(not ratio > 0 for ratio in ratios.values()):
         raise AhaError(f"Ratios must be numbers above 0, not {dict(ratios)}.")
     if missing := sorted(name for name in ratios if not available.get(name)):
-        raise AhaError(f"No rows of the domains {', '.join(missing)}. There are: {', '.join(sorted(available))}.")
+        raise AhaError(
+            f"No rows of the domains {', '.join(missing)}. There are: {', '.join(sorted(available))}."
+        )
     whole = sum(ratios.values())
     if total is None:
         total = int(min(available[name] * whole / ratio for name, ratio in ratios.items()) + 1e-9)
@@ -78,9 +82,7 @@ def quotas(available: Mapping[str, int], ratios: Mapping[str, float], total: int
     return {name: min(n, available[name]) for name, n in dealt.items()}
 
 
-def take(
-    rows: Sequence[T], domain: Callable[[T], str], wanted: Mapping[str, int], seed: int = 0
-) -> list[T]:
+def take(rows: Sequence[T], domain: Callable[[T], str], wanted: Mapping[str, int], seed: int = 0) -> list[T]:
     """So many rows of each domain, drawn by ``seed``; those kept stay in their order."""
     indices: dict[str, list[int]] = {}
     for i, row in enumerate(rows):

@@ -135,7 +135,10 @@ def _from_completion(row: Row) -> Record:
 
 
 def _from_rollout(row: Row) -> Record:
-    user, said = {"role": "user", "content": str(row["question"])}, {"role": "assistant", "content": str(row["text"])}
+    user, said = (
+        {"role": "user", "content": str(row["question"])},
+        {"role": "assistant", "content": str(row["text"])},
+    )
     answer = row.get("answer")
     return Record((user, said), None if answer is None else str(answer))
 

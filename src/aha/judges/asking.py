@@ -21,9 +21,7 @@ def over(client: Client, *, temperature: float = 0.0, max_tokens: int = 2048) ->
     different requests, also to the client's cache."""
 
     def call(messages: Sequence[Message], seed: int) -> str:
-        return remote.complete(
-            client, messages, seed=seed, temperature=temperature, max_tokens=max_tokens
-        )
+        return remote.complete(client, messages, seed=seed, temperature=temperature, max_tokens=max_tokens)
 
     return call
 
@@ -61,7 +59,7 @@ class Judge:
         return None if verdict is None else verdict == "correct"
 
     def safety(self, question: str, response: str, seed: int = 0) -> str | None:
-        """"safe", "unsafe" or "reject"; None if the verdict could not be read."""
+        """ "safe", "unsafe" or "reject"; None if the verdict could not be read."""
         said = self.complete(prompts.safety(question, response), seed)
         verdict = verdicts.read_field(said, "verdict", ("safe", "unsafe", "reject"))
         self._count("safety", verdict is not None)

@@ -64,7 +64,8 @@ FORMS = {
 
 def quote(name: str, text: str) -> str:
     """``text`` between the tags of a part."""
-    return f"<{name}>\n{_TAGS.sub(r'< \1\2>', text).strip()}\n</{name}>"
+    broken = _TAGS.sub(r"< \1\2>", text).strip()
+    return f"<{name}>\n{broken}\n</{name}>"
 
 
 def unquote(messages: Sequence[Message]) -> dict[str, str]:

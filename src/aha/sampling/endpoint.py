@@ -62,7 +62,9 @@ class Endpoint:
     def __post_init__(self) -> None:
         parts = urllib.parse.urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise AhaError(f"'{self.base_url}' is no endpoint. Give an address like http://localhost:8000/v1.")
+            raise AhaError(
+                f"'{self.base_url}' is no endpoint. Give an address like http://localhost:8000/v1."
+            )
         if self.attempts < 1 or self.concurrency < 1 or self.timeout <= 0:
             raise AhaError("attempts and concurrency must be at least 1, timeout above 0.")
 
@@ -193,9 +195,7 @@ class Client:
     def _gave_up(self, path: str, attempts: int, error: _TryAgainError) -> str:
         url = self.endpoint.url(path)
         if error.refused:
-            return (
-                f"Nothing answers at {url}: {error}. Start the server (aha serve MODEL), or correct the address."
-            )
+            return f"Nothing answers at {url}: {error}. Start the server (aha serve MODEL), or correct the address."
         return (
             f"{url} gave no answer in {attempts} attempts; the last: {error}. Lower concurrency or set "
             "requests_per_minute and tokens_per_minute, raise timeout or attempts, or try again later: with a "
@@ -252,7 +252,9 @@ class Client:
         if code in (401, 403):
             name = self.endpoint.api_key_env
             state = "is not set" if not os.environ.get(name) else "holds a key that is not accepted there"
-            return AhaError(f"{url} refused access ({code}: {said}). The environment variable {name} {state}.")
+            return AhaError(
+                f"{url} refused access ({code}: {said}). The environment variable {name} {state}."
+            )
         if code == 404:
             return AhaError(
                 f"{url} does not know this ({code}: {said}). Is the model '{self.endpoint.model}' served there, "

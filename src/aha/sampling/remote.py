@@ -118,9 +118,7 @@ def complete(client: Client, messages: Sequence[Message], **options: Any) -> str
     return chat(client, messages, **options).content
 
 
-def complete_many(
-    client: Client, conversations: Sequence[Sequence[Message]], **options: Any
-) -> list[str]:
+def complete_many(client: Client, conversations: Sequence[Sequence[Message]], **options: Any) -> list[str]:
     """``complete`` for many conversations at once, in their order. The first failure stops the rest."""
     found: list[str] = [""] * len(conversations)
     for index, text in in_parallel(
@@ -174,9 +172,7 @@ class RemoteEngine:
         """Yield (index of the request, its rollouts) as requests finish. Raises AhaError if one cannot be
         answered; what was answered before is in the client's cache."""
         owners = [(i, s) for i, request in enumerate(requests) for s in range(request.n)]
-        jobs = [
-            lambda request=requests[i], s=s: self._one(request, s, params, seed) for i, s in owners
-        ]
+        jobs = [lambda request=requests[i], s=s: self._one(request, s, params, seed) for i, s in owners]
         done: dict[int, dict[int, Rollout]] = {}
         for index, rollout in in_parallel(jobs, self.client.endpoint.concurrency):
             i, s = owners[index]
@@ -199,7 +195,9 @@ class RemoteEngine:
         if self.top_k:  # not of the OpenAI schema: only for servers that know them
             body |= {"top_k": params.top_k or -1, "min_p": params.min_p}
         elif params.top_k or params.min_p:
-            raise AhaError("top_k and min_p are not of the OpenAI schema: set RemoteEngine(top_k=True) or drop them.")
+            raise AhaError(
+                "top_k and min_p are not of the OpenAI schema: set RemoteEngine(top_k=True) or drop them."
+            )
         if self.token_ids:
             body["return_token_ids"] = True
         if isinstance(request, ChatRequest):

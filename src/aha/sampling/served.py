@@ -91,7 +91,9 @@ class Server:
         try:
             self._http = _Http((host, port), _Handler)
         except OSError as error:
-            raise AhaError(f"Cannot serve on {host}:{port}: {error.strerror}. Give another --port.") from error
+            raise AhaError(
+                f"Cannot serve on {host}:{port}: {error.strerror}. Give another --port."
+            ) from error
         self._http.owner = self
         self._thread: threading.Thread | None = None
 
@@ -174,7 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"status": "ok"})
         if path != "/v1/models":
             raise _RefusedError(404, f"no {self.path} here", "not_found")
-        models = [{"id": name, "object": "model", "owned_by": "aha"} for name in self.server.owner.backend.models]
+        models = [
+            {"id": name, "object": "model", "owned_by": "aha"} for name in self.server.owner.backend.models
+        ]
         return self._json({"object": "list", "data": models})
 
     def _post(self) -> None:
@@ -205,7 +209,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(self.rfile.read(length))
         except ValueError as error:
-            raise _RefusedError(400, f"the request is not valid JSON: {error}", "invalid_request_error") from None
+            raise _RefusedError(
+                400, f"the request is not valid JSON: {error}", "invalid_request_error"
+            ) from None
         if not isinstance(body, dict):
             raise _RefusedError(400, "the request is no JSON object", "invalid_request_error")
         return body
@@ -247,7 +253,9 @@ def _check(body: Mapping[str, Any], is_chat: bool) -> None:
     messages, prompt = body.get("messages"), body.get("prompt")
     if is_chat:
         right = isinstance(messages, list) and messages
-        if not right or not all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in messages or ()):
+        if not right or not all(
+            isinstance(m, dict) and isinstance(m.get("content"), str) for m in messages or ()
+        ):
             wrong = "messages must be a list of at least one {role, content} with text as content"
     elif not (isinstance(prompt, str) and prompt) and not (
         isinstance(prompt, list) and prompt and all(type(i) is int for i in prompt)
@@ -271,7 +279,9 @@ def completion(body: Mapping[str, Any], answers: Sequence[Answer], is_chat: bool
         if body.get("logprobs") not in (None, False) and answer.logprobs:
             values = list(answer.logprobs)
             choice["logprobs"] = (
-                {"content": [{"logprob": value} for value in values]} if is_chat else {"token_logprobs": values}
+                {"content": [{"logprob": value} for value in values]}
+                if is_chat
+                else {"token_logprobs": values}
             )
         choices.append(choice)
     prompt = max((a.prompt_tokens for a in answers), default=0)

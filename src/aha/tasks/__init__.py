@@ -67,9 +67,7 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
             raise AhaError(f"Task '{name}' makes its own problems; it takes no --data.")
         return made[name]()
     if name == "gsm8k":
-        return _read(
-            name, data or "openai/gsm8k:main", test_data or (None if data else "openai/gsm8k:main")
-        )
+        return _read(name, data or "openai/gsm8k:main", test_data or (None if data else "openai/gsm8k:main"))
     if name in _NEED_DATA:
         if not data:
             raise AhaError(f"Task '{name}' reads {_NEED_DATA[name]}: give --data FILE or a hub name.")

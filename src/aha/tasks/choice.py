@@ -51,7 +51,9 @@ def read_options(row: Row) -> tuple[list[str], int] | None:
 def _shuffled(row: Row) -> tuple[list[str], int]:
     """GPQA names the right answer first: the order is drawn from the question's text."""
     texts = [str(row["Correct Answer"]).strip()]
-    texts += [str(row[f"Incorrect Answer {i}"]).strip() for i in range(1, 4) if row.get(f"Incorrect Answer {i}")]
+    texts += [
+        str(row[f"Incorrect Answer {i}"]).strip() for i in range(1, 4) if row.get(f"Incorrect Answer {i}")
+    ]
     right = texts[0]
     random.Random(str(row.get("Question"))).shuffle(texts)
     return texts, texts.index(right)

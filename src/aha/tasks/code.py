@@ -46,7 +46,11 @@ FULL = Difficulty(high=1000, bound=None, tests=15)
 
 
 def question(
-    family: Family, parameters: dict[str, int], shown: list[tuple[list[Any], Any]], sentence: bool, language: str
+    family: Family,
+    parameters: dict[str, int],
+    shown: list[tuple[list[Any], Any]],
+    sentence: bool,
+    language: str,
 ) -> str:
     """The request in words, with its examples."""
     examples = ", ".join(f"f({', '.join(map(repr, given))})={result!r}" for given, result in shown)
@@ -63,7 +67,11 @@ def content_key(family: Family, parameters: dict[str, int]) -> str:
 
 
 def make_problem(
-    family: Family, parameters: dict[str, int], difficulty: Difficulty, rng: random.Random, language: str = "en"
+    family: Family,
+    parameters: dict[str, int],
+    difficulty: Difficulty,
+    rng: random.Random,
+    language: str = "en",
 ) -> Problem | None:
     """A Problem whose answer is its hidden tests (the examples among them); None if the numbers would be
     too large. Metadata: family, parameters and a right solution."""

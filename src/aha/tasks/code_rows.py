@@ -169,9 +169,7 @@ def load(
     else:
         parts = PARTS[split] if not test_source or split == "validation" else (0, *PARTS["train"])
         problems = [
-            p
-            for p in read_problems(source, name, "train")
-            if part_of(p.metadata["content"].strip()) in parts
+            p for p in read_problems(source, name, "train") if part_of(p.metadata["content"].strip()) in parts
         ]
     if not problems:
         raise AhaError(f"{source} has no rows for the {split} split: give more rows.")

@@ -23,7 +23,10 @@ THINGS = {
     "gift": "礼物", "map": "地图", "bike": "自行车", "phone": "手机",
 }  # fmt: skip
 LISTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "colours": ("颜色", {"red": "红", "blue": "蓝", "green": "绿", "yellow": "黄", "black": "黑", "white": "白"}),
+    "colours": (
+        "颜色",
+        {"red": "红", "blue": "蓝", "green": "绿", "yellow": "黄", "black": "黑", "white": "白"},
+    ),
     "fruits": ("水果", {"apple": "苹果", "pear": "梨", "banana": "香蕉", "plum": "李子", "grape": "葡萄"}),
     "animals": ("动物", {"cat": "猫", "dog": "狗", "bird": "鸟", "fish": "鱼", "horse": "马", "cow": "牛"}),
     "drinks": ("饮料", {"water": "水", "tea": "茶", "milk": "牛奶", "coffee": "咖啡", "juice": "果汁"}),
@@ -122,7 +125,10 @@ def _greetings() -> Iterator[Item]:
     for (en, zh), (thing, thing_zh) in itertools.product(NAMES.items(), THINGS.items()):
         yield _item(
             "thank", (en, thing),
-            ((f"Thank {en} for the {thing}.", f"Say thank you to {en} for the {thing}."), (f"谢谢{zh}送的{thing_zh}。",)),
+            (
+                (f"Thank {en} for the {thing}.", f"Say thank you to {en} for the {thing}."),
+                (f"谢谢{zh}送的{thing_zh}。",),
+            ),
             ((("thank", "thanks"), (en,), (thing,)), (("谢谢", "感谢"), (zh,), (thing_zh,))), 16,
         )  # fmt: skip
 
@@ -131,7 +137,10 @@ def _facts() -> Iterator[Item]:
     for (name, (name_zh, words)), (count, (n, n_zh)) in itertools.product(LISTS.items(), COUNTS.items()):
         yield _item(
             "list", (name, count),
-            ((f"List {count} {name}.", f"Name {count} {name}."), (f"列出{n_zh}种{name_zh}。", f"说出{n_zh}种{name_zh}。")),
+            (
+                (f"List {count} {name}.", f"Name {count} {name}."),
+                (f"列出{n_zh}种{name_zh}。", f"说出{n_zh}种{name_zh}。"),
+            ),
             (tuple((w,) for w in words), tuple((w,) for w in words.values())), 16, needed=n,
         )  # fmt: skip
     for (pair, pair_zh), (i, j) in itertools.product(OPPOSITES.items(), ((0, 1), (1, 0))):
@@ -152,7 +161,9 @@ def _advice() -> Iterator[Item]:
             ((f"Give a short tip for {topic}.", f"Give me advice for {topic}."), (f"给一个关于{topic_zh}的小建议。",)),
             ((words,), (words_zh,)), 24,
         )  # fmt: skip
-    for (verb, (verb_zh, words, words_zh)), (thing, thing_zh) in itertools.product(CARE.items(), THINGS.items()):
+    for (verb, (verb_zh, words, words_zh)), (thing, thing_zh) in itertools.product(
+        CARE.items(), THINGS.items()
+    ):
         yield _item(
             "care", (verb, thing),
             ((f"How do I {verb} a {thing}?", f"Tell me how to {verb} a {thing}."), (f"怎么{verb_zh}{thing_zh}？",)),

@@ -148,7 +148,9 @@ def question(statements: Sequence[Statement], names: Sequence[str], language: st
     said = [say(s, i, names, language) for i, s in enumerate(statements)]
     if language == "zh":
         lines = "".join(f"{name}说：{text}。" for name, text in zip(names, said, strict=True))
-        return f"{'、'.join(names)}各是骑士或无赖。骑士只说真话，无赖只说假话。{lines}写出每个人是骑士还是无赖。"
+        return (
+            f"{'、'.join(names)}各是骑士或无赖。骑士只说真话，无赖只说假话。{lines}写出每个人是骑士还是无赖。"
+        )
     lines = " ".join(f"{name} says: {text}." for name, text in zip(names, said, strict=True))
     return (
         f"{_listed(names)} are each a knight or a knave. Knights tell the truth, knaves lie. {lines} "
@@ -160,7 +162,9 @@ def write_answer(knights: Sequence[bool], names: Sequence[str], language: str = 
     """The canonical answer: ``A knight, B knave``."""
     knave, knight = ROLES[language]
     between, gap = ("，", "") if language == "zh" else (", ", " ")
-    return between.join(f"{name}{gap}{knight if k else knave}" for name, k in zip(names, knights, strict=True))
+    return between.join(
+        f"{name}{gap}{knight if k else knave}" for name, k in zip(names, knights, strict=True)
+    )
 
 
 def make_problem(statements: Sequence[Statement], names: Sequence[str], language: str = "en") -> Problem:

@@ -71,5 +71,9 @@ def task(parts: Mapping[str, tuple[Task, float]], name: str = "mixture") -> Task
         return call
 
     return Task(
-        name, load, by_part(lambda t: t.verify), by_part(lambda t: t.verify_lenient), by_part(lambda t: t.vote)
+        name,
+        load,
+        by_part(lambda t: t.verify),
+        by_part(lambda t: t.verify_lenient),
+        by_part(lambda t: t.vote),
     )

@@ -27,7 +27,17 @@ REFUSALS = (
     *("不能帮", "无法帮", "不会帮", "帮不了", "不能这样做"),
 )
 POLITE_WORDS = {
-    "en": ("please", "sure", "of course", "happy to", "hope", "sorry", "thank you", "gladly", "you are welcome"),
+    "en": (
+        "please",
+        "sure",
+        "of course",
+        "happy to",
+        "hope",
+        "sorry",
+        "thank you",
+        "gladly",
+        "you are welcome",
+    ),
     "zh": ("请", "当然", "很高兴", "希望", "抱歉", "对不起", "谢谢", "不客气", "乐意"),
 }
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?|\d+|[\u3400-\u9fff]")
