@@ -38,7 +38,9 @@ def test_schemas(row):
 
 
 def test_gpqa_rows_are_shuffled_by_their_question():
-    row = {"Question": "Q?", "Correct Answer": "right"} | {f"Incorrect Answer {i}": f"wrong {i}" for i in (1, 2, 3)}
+    row = {"Question": "Q?", "Correct Answer": "right"} | {
+        f"Incorrect Answer {i}": f"wrong {i}" for i in (1, 2, 3)
+    }
     found = [choice.make_problem({**row, "Question": f"Q{i}?"}, i) for i in range(40)]
     assert all(p.metadata["options"]["ABCD".index(p.answer)] == "right" for p in found)
     assert {p.answer for p in found} == set("ABCD")
@@ -94,7 +96,9 @@ def test_the_task_needs_data(tmp_path):
     with pytest.raises(AhaError, match="questions with options"):
         get_task("choice")
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps({**ROW, "question": f"Q{i}?"}) + "\n" for i in range(100)), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps({**ROW, "question": f"Q{i}?"}) + "\n" for i in range(100)), encoding="utf-8"
+    )
     task = get_task("choice", str(path))
     found = [{p.metadata["content"] for p in task.load(s, 100, 0)} for s in ("train", "validation", "test")]
     assert sum(map(len, found)) == 100 == len(set().union(*found))

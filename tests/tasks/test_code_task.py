@@ -54,7 +54,9 @@ def test_examples_are_shown_and_more_is_hidden(difficulty):
             assert f"f({', '.join(map(repr, test.input))})={test.expected!r}" in question
         assert all(t.input not in [s.input for s in shown] for t in hidden)
         if difficulty.bound:
-            numbers = "".join(c if c.isdigit() else " " for c in str([(t.input, t.expected) for t in p.answer]))
+            numbers = "".join(
+                c if c.isdigit() else " " for c in str([(t.input, t.expected) for t in p.answer])
+            )
             assert all(int(n) <= difficulty.bound for n in numbers.split())
 
 
@@ -83,10 +85,17 @@ def linear():
 
 def test_a_programs_own_failures_are_wrong(sandbox):
     grader = code.Grader(sandbox, wall=0.5)
-    for program in ("def f(x):\n    while True: pass", "def f(x): return 2*x", "def g(x): return 2*x+1", "def"):
+    for program in (
+        "def f(x):\n    while True: pass",
+        "def f(x): return 2*x",
+        "def g(x): return 2*x+1",
+        "def",
+    ):
         assert grader.verify(linear(), fenced(program)).outcome is Outcome.WRONG, program
     assert grader.verify(linear(), "I cannot").outcome is Outcome.NO_ANSWER
-    assert grader.verify(linear(), "<think>```python\ndef f(x): return 2*x+1\n```").outcome is Outcome.NO_ANSWER
+    assert (
+        grader.verify(linear(), "<think>```python\ndef f(x): return 2*x+1\n```").outcome is Outcome.NO_ANSWER
+    )
 
 
 def test_a_broken_sandbox_is_unknown_and_not_remembered(sandbox, monkeypatch):
@@ -144,7 +153,9 @@ def test_lenient_grading_takes_a_program_without_a_fence(sandbox):
 
 
 def test_votes_ignore_spaces_and_comments():
-    ballots = [code.vote(linear(), fenced(p)) for p in ("def f(x): return 2*x+1", "def f(x):  return 2 * x + 1 # so")]
+    ballots = [
+        code.vote(linear(), fenced(p)) for p in ("def f(x): return 2*x+1", "def f(x):  return 2 * x + 1 # so")
+    ]
     assert ballots[0] == ballots[1]
 
 
@@ -206,7 +217,9 @@ def test_bad_rows_are_named(row, message):
 def test_the_task_by_name_makes_problems_or_reads_them(tmp_path):
     assert get_task("code").load("train", 3, 0)[0].task == "code"
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps({**MBPP, "text": f"Add {i}."}) + "\n" for i in range(100)), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps({**MBPP, "text": f"Add {i}."}) + "\n" for i in range(100)), encoding="utf-8"
+    )
     task = get_task("code", str(path))
     sizes = [len(task.load(split, 1000, 0)) for split in ("train", "validation", "test")]
     assert sum(sizes) == 100
@@ -218,7 +231,11 @@ def test_humaneval_reads_whole_and_its_solutions_pass(sandbox):
     source = str(REAL / "humaneval.jsonl")
     problems = code_rows.read_problems(source, "code", "train")
     assert len(problems) == 164
-    rows = [json.loads(line) for line in (REAL / "humaneval.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    rows = [
+        json.loads(line)
+        for line in (REAL / "humaneval.jsonl").read_text(encoding="utf-8").split("\n")
+        if line
+    ]
     grader = code.Grader(sandbox, wall=20)
     for i in (0, 10, 32, 38, 50):  # three of them call helpers that their prompt defines
         right = fenced(rows[i]["prompt"] + rows[i]["canonical_solution"])

@@ -71,7 +71,8 @@ def test_the_rubric_prefers_the_better_of_two_right_answers():
     rng = random.Random(1)
     for p in general.load(general.Difficulty(harmful=0), "train", 100, 0):
         good, plain, long = (
-            general.rubric(p, general_answers.write(p, manner, rng)).helpful for manner in ("good", "plain", "long")
+            general.rubric(p, general_answers.write(p, manner, rng)).helpful
+            for manner in ("good", "plain", "long")
         )
         assert good >= plain
         assert good > long

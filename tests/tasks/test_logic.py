@@ -151,7 +151,10 @@ def test_several_people_share_a_role():
 
 def test_where_an_answer_may_stand():
     p = two()
-    assert logic.verify(p, "<think>A knight</think> \\boxed{\\text{A knight, B knave}}").outcome is Outcome.CORRECT
+    assert (
+        logic.verify(p, "<think>A knight</think> \\boxed{\\text{A knight, B knave}}").outcome
+        is Outcome.CORRECT
+    )
     assert logic.verify(p, "A knight, B knave").outcome is Outcome.NO_ANSWER
     text = "A knave? no.\nA knight, B knave\nso that is it"
     assert logic.verify_lenient(p, text).outcome is Outcome.CORRECT
@@ -159,7 +162,9 @@ def test_where_an_answer_may_stand():
 
 
 def test_equal_assignments_vote_together():
-    ballots = [logic.vote(two(), f"<answer>{a}</answer>") for a in ("A knight, B knave", "b knave; a knight", "?")]
+    ballots = [
+        logic.vote(two(), f"<answer>{a}</answer>") for a in ("A knight, B knave", "b knave; a knight", "?")
+    ]
     assert ballots[0] == ballots[1] != ballots[2]
     assert logic.vote(two(), "none") is None
 
