@@ -216,8 +216,8 @@ def test_mixed_language_is_the_callers_to_tell():
 
 
 def test_repetition_by_hand():
-    assert repeated_share("a b a b a b".split(), 2) == pytest.approx(3 / 5)
-    assert repeated_share("a b".split(), 2) == 0
+    assert repeated_share(["a", "b", "a", "b", "a", "b"], 2) == pytest.approx(3 / 5)
+    assert repeated_share(["a", "b"], 2) == 0
     assert not check("one two", "en", none_other, Limits(shortest=2, longest=2))
     assert [r.name for r in check("one two three", "en", none_other, Limits(longest=2))] == ["too long"]
 

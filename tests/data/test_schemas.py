@@ -166,7 +166,7 @@ def test_dedup_and_decontaminate(tmp_path, capsys):
     evaluation = write(tmp_path / "eval.jsonl", [{"question": long, "answer": "1"}])
     assert main(["data", "decontaminate", source, "--against", evaluation, "--output", str(out)]) == 0
     assert len(read_rows(str(out))) == 2
-    assert f"eval.jsonl: 1" in (tmp_path / "out.card.md").read_text()  # noqa: F541
+    assert "eval.jsonl: 1" in (tmp_path / "out.card.md").read_text()
 
 
 def test_convert_with_quotas(tmp_path, capsys):
@@ -193,7 +193,8 @@ def test_readable_and_difficulty(tmp_path, capsys):
     assert main(["data", "readable", write(tmp_path / "in.jsonl", [good, bad]), "--output", str(out)]) == 0
     assert read_rows(str(out)) == [good]
     assert "mixed language" in capsys.readouterr().out
-    rolled = [{**CASES["rollouts"], "problem_id": p, "scores": {"accuracy": {"value": v}}} for p, v in (("a", 1), ("a", 0), ("b", 1))]  # fmt: skip
+    values = (("a", 1), ("a", 0), ("b", 1))
+    rolled = [{**CASES["rollouts"], "problem_id": p, "scores": {"accuracy": {"value": v}}} for p, v in values]
     assert main(["data", "difficulty", write(tmp_path / "r.jsonl", rolled), "--output", str(out)]) == 0
     assert read_rows(str(out)) == [{"problem_id": "a", "question": "q", "answer": "5", "pass_rate": 0.5}]
 

@@ -66,7 +66,8 @@ def test_an_option_that_is_a_letter_is_read_as_a_letter():
 
 def test_grading():
     p = choice.make_problem(ROW, 1)
-    for text in ("<think>x</think> <answer>B</answer>", "So \\boxed{B}", "<answer>\\boxed{B}</answer>", "\\boxed{\\text{(B) a cat}}"):  # fmt: skip
+    tagged = ("<think>x</think> <answer>B</answer>", "<answer>\\boxed{B}</answer>")
+    for text in (*tagged, "So \\boxed{B}", "\\boxed{\\text{(B) a cat}}"):
         assert choice.verify(p, text).outcome is Outcome.CORRECT, text
     assert choice.verify(p, "<answer>C</answer>").outcome is Outcome.WRONG
     assert choice.verify(p, "<answer>dunno</answer>").outcome is Outcome.WRONG

@@ -190,9 +190,16 @@ STDIO, CLASS = "print(int(input()) * 2)", "class Solution:\n    def twice(self, 
 
 @pytest.mark.parametrize(
     ("row", "right"),
-    [(MBPP, "def add(a, b): return a + b"), (APPS, STDIO), (APPS_CALL, CLASS), (LCB, CLASS), (LISTED, STDIO), (VERL, STDIO)],
+    [
+        (MBPP, "def add(a, b): return a + b"),
+        (APPS, STDIO),
+        (APPS_CALL, CLASS),
+        (LCB, CLASS),
+        (LISTED, STDIO),
+        (VERL, STDIO),
+    ],
     ids=["mbpp", "apps", "apps-call", "livecodebench", "listed", "verl"],
-)  # fmt: skip
+)
 def test_rows_of_public_schemas(row, right, sandbox):
     p, grader = code_rows.make_problem(row, 1), code.Grader(sandbox)
     assert grader.verify(p, fenced(right)).outcome is Outcome.CORRECT
