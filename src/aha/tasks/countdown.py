@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from aha import chat
-from aha.tasks.arithmetic import ExpressionError, evaluate
+from aha.rewards.arithmetic import ExpressionError, evaluate
 from aha.tasks.base import SPLITS, Task
 from aha.types import AhaError, Outcome, Problem, Verdict
 
@@ -326,4 +326,8 @@ def task(difficulty: Difficulty = TINY, name: str = "countdown") -> Task:
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(difficulty, split, n, seed)
 
-    return Task(name, load_split, verify, verify_lenient, vote)
+    return Task(name, load_split, verify, verify_lenient, vote, _operands)
+
+
+def _operands(problem: Problem) -> str:
+    return f"{len(problem.metadata['numbers'])} numbers"
