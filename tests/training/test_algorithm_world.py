@@ -190,7 +190,9 @@ class Recorder(Policy):
 class Bandit(Session):
     """The stage's session in the small world; ``table`` [P, Y] are the rewards, NaN = ungradable."""
 
-    def __init__(self, algorithm, table=None, *, prompts=3, length=2, step_rewards=(), model_seed=0, **settings):
+    def __init__(
+        self, algorithm, table=None, *, prompts=3, length=2, step_rewards=(), model_seed=0, **settings
+    ):
         defaults = {"prompts_per_step": prompts, "group_size": 8, "lr": 0.02, "eval_every": 0}
         self.config = RL.model_validate(defaults | settings | {"name": "bandit", "algorithm": algorithm})
         a, c = self.config.algorithm, self.config

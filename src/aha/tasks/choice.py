@@ -234,4 +234,4 @@ def task(source: str, name: str = "choice", test_source: str | None = None) -> T
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(source, name, split, n, seed, test_source)
 
-    return Task(name, load_split, verify, verify_lenient, vote)
+    return Task(name, load_split, verify, verify_lenient, vote, lambda p: str(p.metadata["domain"] or name))

@@ -192,4 +192,6 @@ def task(difficulty: Difficulty = TINY, name: str = "code", sandbox: Sandbox | N
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(difficulty, split, n, seed)
 
-    return Task(name, load_split, grader.verify, grader.verify_lenient, vote)
+    return Task(
+        name, load_split, grader.verify, grader.verify_lenient, vote, lambda p: str(p.metadata["family"])
+    )

@@ -147,4 +147,4 @@ def task(difficulty: Difficulty = ALL, name: str = "general") -> Task:
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(difficulty, split, n, seed)
 
-    return Task(name, load_split, verify, verify_lenient, vote)
+    return Task(name, load_split, verify, verify_lenient, vote, lambda p: str(p.metadata["kind"]))

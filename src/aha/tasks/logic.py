@@ -247,4 +247,6 @@ def task(difficulty: Difficulty = TINY, name: str = "logic") -> Task:
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(difficulty, split, n, seed)
 
-    return Task(name, load_split, verify, verify_lenient, vote)
+    return Task(
+        name, load_split, verify, verify_lenient, vote, lambda p: f"{len(p.metadata['people'])} people"
+    )

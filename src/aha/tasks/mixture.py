@@ -76,4 +76,5 @@ def task(parts: Mapping[str, tuple[Task, float]], name: str = "mixture") -> Task
         by_part(lambda t: t.verify),
         by_part(lambda t: t.verify_lenient),
         by_part(lambda t: t.vote),
+        lambda problem: problem.task,
     )
