@@ -24,8 +24,9 @@ def two(language="en"):
 
 
 def three():
-    # A: B and C are both knaves. B: C is a knight. C: A is a knave. A a knight would make C's word true.
-    said = (Statement("both_knaves", (1, 2)), Statement("knight", (2,)), Statement("knave", (0,)))
+    # A: B and C are both knaves. B: C is a knight. C: B and I are the same kind. Were A a knight, the knave C
+    # would speak the truth; were C a knave, B would be a knight who lies.
+    said = (Statement("both_knaves", (1, 2)), Statement("knight", (2,)), Statement("same", (1,)))
     return logic.make_problem(said, ("A", "B", "C"))
 
 
