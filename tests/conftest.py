@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, settings
 from aha.corpus import tiny
 from aha.corpus import tokenizer as tiny_tokenizer
 
-# The same examples every time, on a busy machine too: a suite that fails must fail again. HYPOTHESIS_PROFILE=default explores.
+# The same examples every time, on a busy machine too: a suite that fails must fail again.
+# HYPOTHESIS_PROFILE=default explores.
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -248,6 +248,6 @@ def test_quotas_by_hand():
     assert taken == sorted(taken)
     assert quotas.parse_ratios("math:5, code:3") == {"math": 5, "code": 3}
     assert quotas.parse_ratios("paper")["math"] == 395_285
-    assert sum(quotas.PAPER.values()) == 804_745 - 0
+    assert sum(quotas.PAPER.values()) == 804_745
     with pytest.raises(AhaError, match="is no quota"):
         quotas.parse_ratios("math")
