@@ -109,7 +109,7 @@ def test_errors_name_row_and_columns():
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("math/gsm8k_test.jsonl.gz", "gsm8k"), ("math/deepscaler_subset.jsonl.gz", "verl"),
+        ("math/gsm8k_test.jsonl.gz", "gsm8k"),
         ("math/math_train.jsonl.gz", "open-r1-problem"), ("math/cmath.jsonl", "question-answer"),
         ("general/ifeval.jsonl", "trl-prompt"), ("code/humaneval.jsonl", "trl-prompt"),
     ],

@@ -178,9 +178,9 @@ def test_noise_is_as_large_as_asked_and_repeats_with_the_seed():
 
 
 def test_a_liking_for_the_first_shows_in_one_order_only():
-    judge = Judge(programs.pair_judge(Noise(favour_first=0.2)))
-    assert judge.compare(QUESTION, "Red, blue.", GOOD) == 1
-    assert judge.compare(QUESTION, GOOD, "Red, blue.") == 1
+    judge = Judge(programs.pair_judge(Noise(favour_first=0.3)))
+    assert judge.compare(QUESTION, "Red, blue.", GOOD) == 1, "0.15 worse, but first"
+    assert judge.compare(QUESTION, GOOD, "Red, blue.") == 3
 
 
 def test_the_judge_agrees_with_the_rubric_on_every_pair_of_manners():

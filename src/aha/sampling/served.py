@@ -276,7 +276,8 @@ def completion(body: Mapping[str, Any], answers: Sequence[Answer], is_chat: bool
         choice |= {"message": message_with_reasoning(answer.text)} if is_chat else {"text": answer.text}
         if body.get("return_token_ids"):
             choice |= {"token_ids": list(answer.token_ids), "prompt_token_ids": list(answer.prompt_ids)}
-        if body.get("logprobs") not in (None, False) and answer.logprobs:
+        wanted = body.get("logprobs")  # a chat says true; a text completion a number, of which 0 is one
+        if wanted is not None and wanted is not False and answer.logprobs:
             values = list(answer.logprobs)
             choice["logprobs"] = (
                 {"content": [{"logprob": value} for value in values]}
