@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.rewards.code import check_tests, find_program
+from aha.rewards.code import CodeReward, Mode, check_tests, find_program
 from aha.sandbox import Sandbox
 from aha.sandbox.process import Gone
 from aha.tasks import code, code_rows, get_task
@@ -27,12 +27,17 @@ def sandbox():
         pytest.skip(str(error))
 
 
+def grader_in(sandbox, wall=30):
+    """A grader with room for a busy machine."""
+    return code.Grader(CodeReward(Mode.ALL, sandbox=sandbox, wall=wall))
+
+
 def fenced(program):
     return f"<think>x</think>\n```python\n{program}\n```"
 
 
 def test_solutions_pass_their_hidden_tests_and_a_constant_does_not(sandbox):
-    task = code.task(sandbox=sandbox)
+    task = code.task(reward=CodeReward(Mode.ALL, sandbox=sandbox, wall=30))
     seen = {}
     for p in task.load("train", 150, 0):
         seen.setdefault(p.metadata["family"], p)
@@ -84,7 +89,7 @@ def linear():
 
 
 def test_a_programs_own_failures_are_wrong(sandbox):
-    grader = code.Grader(sandbox, wall=0.5)
+    grader = grader_in(sandbox, wall=0.5)
     for program in (
         "def f(x):\n    while True: pass",
         "def f(x): return 2*x",
@@ -102,7 +107,7 @@ def test_a_broken_sandbox_is_unknown_and_not_remembered(sandbox, monkeypatch):
     def lost(*_, **__):
         raise Gone("lost")
 
-    grader = code.Grader(sandbox)
+    grader = grader_in(sandbox)
     right = fenced("def f(x): return 2*x+1")
     with monkeypatch.context() as patch:
         patch.setattr("aha.sandbox.slot.Slot.launch", lost)
@@ -120,7 +125,7 @@ def test_no_sandbox_at_all_is_unknown(monkeypatch):
 
 
 def test_equal_programs_are_run_once(sandbox, monkeypatch):
-    grader = code.Grader(sandbox)
+    grader = grader_in(sandbox)
     calls = []
     grade = grader.reward.grade
     monkeypatch.setattr(grader.reward, "grade", lambda *a: calls.append(a) or grade(*a))
@@ -146,7 +151,7 @@ def test_where_a_program_may_stand(text, program):
 
 
 def test_lenient_grading_takes_a_program_without_a_fence(sandbox):
-    grader = code.Grader(sandbox)
+    grader = grader_in(sandbox)
     text = "I think:\ndef f(x):\n    return 2*x+1\nThat is all."
     assert grader.verify(linear(), text).outcome is Outcome.NO_ANSWER
     assert grader.verify_lenient(linear(), text).outcome is Outcome.CORRECT
@@ -201,7 +206,7 @@ STDIO, CLASS = "print(int(input()) * 2)", "class Solution:\n    def twice(self, 
     ids=["mbpp", "apps", "apps-call", "livecodebench", "listed", "verl"],
 )
 def test_rows_of_public_schemas(row, right, sandbox):
-    p, grader = code_rows.make_problem(row, 1), code.Grader(sandbox)
+    p, grader = code_rows.make_problem(row, 1), grader_in(sandbox)
     assert grader.verify(p, fenced(right)).outcome is Outcome.CORRECT
     assert grader.verify(p, fenced(right.replace("2", "5").replace("+", "-"))).outcome is Outcome.WRONG
 
@@ -243,7 +248,7 @@ def test_humaneval_reads_whole_and_its_solutions_pass(sandbox):
         for line in (REAL / "humaneval.jsonl").read_text(encoding="utf-8").split("\n")
         if line
     ]
-    grader = code.Grader(sandbox, wall=20)
+    grader = grader_in(sandbox, wall=20)
     for i in (0, 10, 32, 38, 50):  # three of them call helpers that their prompt defines
         right = fenced(rows[i]["prompt"] + rows[i]["canonical_solution"])
         assert grader.verify(problems[i], right).outcome is Outcome.CORRECT, rows[i]["task_id"]

@@ -16,7 +16,6 @@ from typing import Any
 
 from aha import chat
 from aha.rewards.code import CodeReward, Mode, check_tests, find_program
-from aha.sandbox import Sandbox
 from aha.tasks.base import Task
 from aha.tasks.code_families import BY_NAME, FAMILIES, Family, draw_tests
 from aha.tasks.splits import check_split, collect, short_hash, split_of
@@ -119,10 +118,13 @@ def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]
 
 
 class Grader:
-    """Runs programs against a problem's tests; remembers verdicts, but never one that said nothing."""
+    """Runs programs against a problem's tests; remembers verdicts, but never one that said nothing.
 
-    def __init__(self, sandbox: Sandbox | None = None, *, wall: float = 4, memory_mb: int = 1024):
-        self.reward = CodeReward(Mode.ALL, sandbox=sandbox, wall=wall, memory_mb=memory_mb)
+    ``reward`` says in which sandbox and within which limits; it must ask for all tests.
+    """
+
+    def __init__(self, reward: CodeReward | None = None):
+        self.reward = reward or CodeReward(Mode.ALL)
         self._known: OrderedDict[tuple[str, int, str], Verdict] = OrderedDict()
 
     def grade(self, problem: Problem, program: str) -> Verdict:
@@ -185,9 +187,9 @@ def vote(problem: Problem, text: str) -> str | None:
     return "\n".join(line for line in lines if line)
 
 
-def task(difficulty: Difficulty = TINY, name: str = "code", sandbox: Sandbox | None = None) -> Task:
+def task(difficulty: Difficulty = TINY, name: str = "code", reward: CodeReward | None = None) -> Task:
     """Functions to write at a difficulty. The sandbox opens with the first answer that is graded."""
-    grader = Grader(sandbox)
+    grader = Grader(reward)
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(difficulty, split, n, seed)

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aha.data.sources import Row, read_rows
-from aha.rewards.code import check_tests
-from aha.sandbox import Sandbox
+from aha.rewards.code import CodeReward, check_tests
 from aha.tasks.base import Task
 from aha.tasks.code import Grader, vote
 from aha.tasks.splits import PARTS, check_split, part_of
@@ -178,10 +177,10 @@ def load(
 
 
 def task(
-    source: str, name: str = "code", test_source: str | None = None, sandbox: Sandbox | None = None
+    source: str, name: str = "code", test_source: str | None = None, reward: CodeReward | None = None
 ) -> Task:
     """Programming problems over the rows of ``source``: a file, or ``hub/name`` or ``hub/name:config``."""
-    grader = Grader(sandbox)
+    grader = Grader(reward)
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(source, name, split, n, seed, test_source)
