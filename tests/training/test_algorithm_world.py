@@ -259,7 +259,7 @@ class Bandit(Session):
     def gradient(self, groups, **rest):
         """The gradient an update from ``groups`` would follow, without taking it."""
         self.policy.frozen = True
-        self.policy.gradient.zero_()
+        self.policy.gradient = torch.zeros_like(self.policy.gradient)
         self.update(groups, **rest)
         self.policy.frozen = False
         return self.policy.gradient
