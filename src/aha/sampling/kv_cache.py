@@ -64,14 +64,20 @@ class SlotCache:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """query [R, H, 1, D], key and value [R, Hkv, 1, D] of the new token -> [R, 1, H, D]."""
+        return self.attend_rows(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0], scale)[:, None]
+
+    def attend_rows(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """query [R, H, D], key and value [R, Hkv, D] of the new token -> [R, H, D]."""
         keys, values = self.layers[layer]
-        keys[self.index, :, self.where] = key[:, :, 0]
-        values[self.index, :, self.where] = value[:, :, 0]
-        rows, heads, dim = self.count, query.shape[1], query.shape[3]
+        keys[self.index, :, self.where] = key
+        values[self.index, :, self.where] = value
+        rows, heads, dim = self.count, query.shape[1], query.shape[2]
         kv_heads = keys.shape[1]
         k, v = (x[:rows, :, : self.longest].flatten(0, 1) for x in (keys, values))
         q = query.reshape(rows * kv_heads, heads // kv_heads, dim)
+        if k.device.type == "cpu" and k.dtype is torch.bfloat16:
+            k = k.contiguous()  # its product copies strided keys itself, three times slower
         scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
         scores.view(rows, -1, self.longest).add_(self.bias[:, None])
         p = torch.softmax(scores, dim=-1).to(v.dtype)
-        return torch.bmm(p, v).view(rows, 1, heads, dim)
+        return torch.bmm(p, v).view(rows, heads, dim)
