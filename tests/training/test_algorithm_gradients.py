@@ -140,8 +140,8 @@ def test_gradient_of_a_token_and_the_length_of_its_completion():
         assert slopes[2, 3, 3] == pytest.approx(np.full(3, relation * slopes[2, 0][0]), rel=1e-4)
 
 
-@shows("dapo", "srpo", "grpo_plus")
-@pytest.mark.parametrize("name", ["dapo", "srpo", "grpo_plus", "magic", "cispo", "gpg", "raft"])
+@shows("dapo", "srpo")
+@pytest.mark.parametrize("name", ["dapo", "srpo", "magic", "cispo", "gpg", "raft"])
 def test_every_token_counts_the_same_under_the_token_mean(name):
     world = Bandit(name, length=3)
     world.gradient([world.group(0, [(1, 0), (1, 3, 0), (2, 0), (2, 3, 0)])])

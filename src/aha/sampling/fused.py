@@ -49,9 +49,10 @@ def _join(params: Sequence[Any]) -> Tensor:
         room = first.untyped_storage().nbytes() - first.storage_offset() * first.element_size()
         if room >= sum(p.numel() for p in params) * first.element_size():
             return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
-    joined = torch.cat([p.detach() for p in params])
-    for param, part in zip(params, joined.split([len(p) for p in params]), strict=True):
-        param.data = part
+    with torch.inference_mode(False):  # the parameters must stay fit for training
+        joined = torch.cat([p.detach() for p in params])
+        for param, part in zip(params, joined.split([len(p) for p in params]), strict=True):
+            param.data = part
     return joined
 
 

@@ -121,7 +121,6 @@ class LocalEngine:
         out = self.model.base_model(input_ids=ids, position_ids=positions, context=context, use_cache=False)
         return out.last_hidden_state
 
-
     def decode(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Hidden states [R, hidden] of one new token a row: fused where the family allows it."""
         if not self.fused:
