@@ -57,7 +57,7 @@ def _formula(name: str, rewards: list[np.ndarray]) -> Iterator[Finding]:
     yield at_most(f"{name} of {len(rewards)} groups against its formula, group by group", gap, 1e-4,
                   cause="the baseline is not the mean of the rollouts of the same problem, or the "
                   "standard deviation is another", fix="look at training.advantages")  # fmt: skip
-    yield holds(f"{name} leaves out exactly the ungradable members (and groups with one graded member)", mask,
+    yield holds(f"{name} leaves out exactly the members that it must (the ungradable above all)", mask,
                 "as wanted" if mask else "other members",
                 cause="an ungradable member is counted as 0, or drags its group along",
                 fix="look at training.advantages")  # fmt: skip

@@ -143,7 +143,7 @@ def group_advantages(rewards: Sequence[float], kind: str) -> list[float] | None:
     graded = [r for r in rewards if not math.isnan(r)]
     if kind == "group_best":
         best = max(graded, default=0.0)
-        return [math.nan if math.isnan(r) else float(r == best > 0) for r in rewards]
+        return [1.0 if r == best > 0 else math.nan for r in rewards]  # NaN equals nothing
     if kind == "raw":
         return list(map(float, rewards))
     if kind not in ("group_std", "group_mean", "leave_one_out"):
