@@ -17,7 +17,18 @@ TOY = ("--shape", "tiny", "--threads", "1", "--runs", "1")
 SIZES = {
     "rollout": ("--rows", "6", "--tokens", "5", "--prompts", "3", "--prompt-tokens", "7"),
     "train": ("--tokens", "400", "--length-mean", "30", "--packed-length", "128"),
-    "step": ("--prompts", "2", "--group", "3", "--tokens", "6", "--prompt-tokens", "5", "--packed-length", "64"),
+    "step": (
+        "--prompts",
+        "2",
+        "--group",
+        "3",
+        "--tokens",
+        "6",
+        "--prompt-tokens",
+        "5",
+        "--packed-length",
+        "64",
+    ),
 }
 
 
@@ -62,7 +73,16 @@ def test_the_peer_does_the_same_work_in_turn(capsys, part, peer):
 
 
 def test_a_plain_page_names_the_ratio_and_the_limit(capsys):
-    words = ["bench", "train", *TOY, *SIZES["train"], "--against", "transformers", "--peer-precision", "masters"]
+    words = [
+        "bench",
+        "train",
+        *TOY,
+        *SIZES["train"],
+        "--against",
+        "transformers",
+        "--peer-precision",
+        "masters",
+    ]
     assert main(words) == 0
     page = capsys.readouterr().out
     assert "times as fast as transformers" in page
@@ -101,7 +121,15 @@ def test_the_profile_attributes_the_whole_step(capsys, tmp_path):
     found = bench(capsys, "step", "--profile", str(trace))["profile"]
     assert sum(found["classes"].values()) == pytest.approx(found["seconds"], rel=0.02)
     assert sum(found["shares"].values()) == pytest.approx(1, abs=0.001)
-    for name in ("matrix products", "attention products", "sampling", "grading", "optimizer", "copies", "Python"):
+    for name in (
+        "matrix products",
+        "attention products",
+        "sampling",
+        "grading",
+        "optimizer",
+        "copies",
+        "Python",
+    ):
         assert found["classes"][name] > 0, name
     assert json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
 
@@ -149,7 +177,9 @@ def test_sequences_have_the_asked_mean_and_sum():
 
 
 def test_costs_by_hand():
-    parts = limits.Anatomy(matrix_parameters=1000, layers=2, attention_width=8, weight_bytes=2000, kv_bytes=10)
+    parts = limits.Anatomy(
+        matrix_parameters=1000, layers=2, attention_width=8, weight_bytes=2000, kv_bytes=10
+    )
     assert limits.training_flops(parts, [3, 5]) == 6 * 1000 * 8 + 6 * 2 * 8 * (9 + 25)
     # One prompt of 4 tokens, 3 rows, 2 tokens: one pass over the prompt, then one step that reads everything.
     prefill = 2 * 1000 * 4 + 2 * 2 * 8 * 16
@@ -192,7 +222,7 @@ def test_text_and_ids_of_a_random_model_say_the_same():
         assert tokenizer.decode(ids) == text
     prompts = models.random_prompts(subject, 3, 9)
     assert [len(ids) for ids in prompts] == [9, 9, 9]
-    assert tokenizer.eos_token_id not in sum(prompts, [])
+    assert tokenizer.eos_token_id not in {i for ids in prompts for i in ids}
 
 
 def test_sides_take_turns_and_warm_ups_do_not_count():

@@ -50,7 +50,10 @@ def test_a_peer_that_fails_says_why(peer):
 def test_a_peer_is_not_waited_for_without_end(tmp_path):
     script = tmp_path / "asleep.py"
     script.write_text("import time; time.sleep(60)", encoding="utf-8")
-    with peers.Peer(sys.executable, script, threads=1) as found, pytest.raises(AhaError, match="without an answer"):
+    with (
+        peers.Peer(sys.executable, script, threads=1) as found,
+        pytest.raises(AhaError, match="without an answer"),
+    ):
         found.ask({}, seconds=0.5)
 
 
@@ -68,7 +71,7 @@ def test_a_peer_that_is_not_installed_is_explained(capsys, tmp_path, monkeypatch
 def test_pins_are_exact(name):
     lines = (peers.HERE / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
-    assert all(line.count("==") == 1 for line in pins)
+    assert all(line.partition(";")[0].count("==") == 1 for line in pins)  # behind ; : where it applies
     assert any(line.startswith("torch==") for line in pins)
     assert (peers.HERE / f"{name}_driver.py").exists()
 

@@ -184,7 +184,7 @@ class Least:
     def compare(self, seconds: float) -> dict[str, Any]:
         """How near a measured time comes to it."""
         return {
-            "percent_of_limit": round(100 * self.seconds / seconds, 2),
+            "percent_of_limit": round(100 * self.seconds / seconds, 4),
             "binds": self.binds,
             "gflops": round(self.flops / seconds / 1e9, 2),
             "gb_per_second": round(self.bytes / seconds / 1e9, 3),

@@ -79,7 +79,12 @@ def _result(
         loads = [r["load_seconds"] for r in found]
         sides[side]["spread"] = round((max(loads) - min(loads)) / statistics.median(loads), 4)
         sides[side]["load_gb_per_second"] = round(size / sides[side]["load_seconds"] / 1e9, 3)
-    result: dict[str, Any] = {"benchmark": "load", "model": described, "checkpoint_bytes": size, "sides": sides}
+    result: dict[str, Any] = {
+        "benchmark": "load",
+        "model": described,
+        "checkpoint_bytes": size,
+        "sides": sides,
+    }
     if len(sides) == 2:
         ours, peer = sides.values()
         result["peer"] = list(sides)[1]
@@ -108,13 +113,15 @@ def _page(found: dict[str, Any]) -> list[str]:
 def work(job: dict[str, Any]) -> dict[str, float]:
     """Load, sample one token, save; called once in a fresh process."""
     started = time.perf_counter()
-    import torch  # noqa: F401  imports are counted apart
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    import torch  # noqa: F401  imports are counted apart, those that transformers puts off too
+    from transformers import AutoConfig, AutoTokenizer  # noqa: F401
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from aha import hardware
     from aha.sampling.local import LocalEngine  # noqa: F401
     from aha.training.policy import Policy  # noqa: F401
 
+    MODEL_FOR_CAUSAL_LM_MAPPING[type(AutoConfig.from_pretrained(job["folder"]))]
     found = {"import_seconds": time.perf_counter() - started, "import_mb": _peak_mb()}
     hardware.set_threads(job["threads"])
     device = hardware.pick_device(job["device"])

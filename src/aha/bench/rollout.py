@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, rows, and the peer."""
     models.add_arguments(parser)
     parser.add_argument("--rows", type=int, default=256, help="completions sampled at once (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=128, help="tokens of each, none ends early (%(default)s)")
+    parser.add_argument(
+        "--tokens", type=int, default=128, help="tokens of each, none ends early (%(default)s)"
+    )
     parser.add_argument("--prompt-tokens", type=int, default=32, help="tokens of a prompt (%(default)s)")
     parser.add_argument("--prompts", type=int, default=0, help="different prompts (default: one for 16 rows)")
     parser.add_argument("--runs", type=int, default=3, help="measured runs of each side (%(default)s)")

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_arguments(parser)
     parser.add_argument("--prompts", type=int, default=8, help="questions of one step (%(default)s)")
     parser.add_argument("--group", type=int, default=16, help="completions of each (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=128, help="tokens of each, none ends early (%(default)s)")
+    parser.add_argument(
+        "--tokens", type=int, default=128, help="tokens of each, none ends early (%(default)s)"
+    )
     parser.add_argument("--prompt-tokens", type=int, default=32, help="tokens of a prompt (%(default)s)")
     parser.add_argument("--packed-length", type=int, default=4096, help="tokens of one pass (%(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="measured steps of each side (%(default)s)")
@@ -99,7 +101,7 @@ def _least(
     speeds = (peaks.flops(subject.dtype), reads)
     sampling = limits.decoding(parts, rows, args.prompts, mean, args.tokens, speeds)
     # The prompt counts once for its group; each completion sees it.
-    lengths = [length for length in ours.prompt_lengths] + [args.tokens] * rows
+    lengths = [*ours.prompt_lengths, *[args.tokens] * rows]
     seen = 12 * parts.layers * parts.attention_width * args.tokens * sum(ours.prompt_lengths) * args.group
     flops = limits.training_flops(parts, lengths) + seen
     training = limits.Least(flops / speeds[0], flops, 0.0, "matrix products")

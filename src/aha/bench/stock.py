@@ -81,9 +81,12 @@ def logprob_keeper() -> Any:
 
 def continuous(subject: Subject, prompts: list[list[int]], n: int, tokens: int) -> Callable[[], float]:
     """``n`` completions of each prompt by transformers' continuous batching, kept warm from call to call."""
+    import logging
+
     from transformers import GenerationConfig
     from transformers.generation import ContinuousBatchingConfig
 
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # advice for other callers
     peer = stock_copy(subject)
     page = 32
     rows = len(prompts) * n
@@ -96,7 +99,10 @@ def continuous(subject: Subject, prompts: list[list[int]], n: int, tokens: int) 
         "max_batch_tokens": max(rows, 2048),
     }
     batching = ContinuousBatchingConfig(
-        return_logprobs=True, max_requests_per_batch=rows, allow_block_sharing=True, **(room if on_cpu else {})
+        return_logprobs=True,
+        max_requests_per_batch=rows,
+        allow_block_sharing=True,
+        **(room if on_cpu else {}),
     )
     config = GenerationConfig(
         do_sample=True,

@@ -24,13 +24,20 @@ _SIGMA = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model and shape of the work."""
     models.add_arguments(parser)
-    parser.add_argument("--tokens", type=int, default=16_384, help="tokens of one optimizer step (%(default)s)")
-    parser.add_argument("--length-mean", type=int, default=160, help="mean length of a sequence (%(default)s)")
+    parser.add_argument(
+        "--tokens", type=int, default=16_384, help="tokens of one optimizer step (%(default)s)"
+    )
+    parser.add_argument(
+        "--length-mean", type=int, default=160, help="mean length of a sequence (%(default)s)"
+    )
     parser.add_argument(
         "--lengths", choices=("lognormal", "equal"), default="lognormal", help="distribution (%(default)s)"
     )
     parser.add_argument(
-        "--packed-length", type=int, default=4096, help="tokens of one forward and backward pass (%(default)s)"
+        "--packed-length",
+        type=int,
+        default=4096,
+        help="tokens of one forward and backward pass (%(default)s)",
     )
     parser.add_argument("--runs", type=int, default=3, help="measured steps of each side (%(default)s)")
     parser.add_argument("--against", choices=("transformers",), help="the peer, in turn in the same run")
@@ -110,7 +117,10 @@ def _notes(found: dict[str, Any], peaks: limits.Limits, least: limits.Least) -> 
         if "compares" in side:
             line += f"; {side['compares']}"
         lines.append(line)
-    lines += [peaks.line(), f"at best {least.seconds:.3f} s: {least.flops / 1e9:,.1f} GFLOP (6ND and attention)"]
+    lines += [
+        peaks.line(),
+        f"at best {least.seconds:.3f} s: {least.flops / 1e9:,.1f} GFLOP (6ND and attention)",
+    ]
     if "scale" in found:
         fit = found["scale"]
         lines += [f"{row['times']}x: {row['tokens']} tokens, {row['seconds']:.3f} s" for row in fit["rows"]]

@@ -88,7 +88,9 @@ def result(
     extra: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The figures of a run: each side's, and how many times as fast as the peer ours is."""
-    sides = {name: reading.describe(unit) | dict((extra or {}).get(name, {})) for name, reading in readings.items()}
+    sides = {
+        name: reading.describe(unit) | dict((extra or {}).get(name, {})) for name, reading in readings.items()
+    }
     found: dict[str, Any] = {"benchmark": benchmark, "work": dict(work), "sides": sides}
     peers = [name for name in readings if name != OURS]
     if peers:
@@ -110,7 +112,9 @@ def show(found: Mapping[str, Any], unit: str, as_json: bool, notes: tuple[str, .
     print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["work"].items()))
     label = unit.replace("_per_second", "/s").replace("_", " ")
     for name, side in found["sides"].items():
-        line = f"  {name:<16} {side[unit]:>12,.1f} {label}, {side['seconds']:.3f} s, spread {side['spread']:.1%}"
+        line = (
+            f"  {name:<16} {side[unit]:>12,.1f} {label}, {side['seconds']:.3f} s, spread {side['spread']:.1%}"
+        )
         if "percent_of_limit" in side:
             line += f", {side['percent_of_limit']:.1f} % of what {side['binds']} allow"
         print(line)

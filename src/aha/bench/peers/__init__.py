@@ -84,7 +84,10 @@ def install(name: str, root: Path | None = None) -> Path:
         print("$", " ".join(command), flush=True)
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=_environment(0))
         if done.returncode:
-            raise AhaError(f"{name} could not be installed in {place}:\n{_tail(done.stderr)}")
+            raise AhaError(
+                f"{name} could not be installed in {place}:\n{_tail(done.stderr)}\n"
+                "Where pip finds no torch for CPUs, set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu."
+            )
     return place
 
 

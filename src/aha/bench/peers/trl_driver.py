@@ -3,6 +3,7 @@
 The trainer is TRL's own, as a user would run it; a callback holds it between steps until it is asked for
 the next one, so that two programs can be measured in turn.
 """
+# pyright: reportMissingImports=false
 
 import json
 import os
@@ -49,7 +50,7 @@ def make_trainer(job):
     import torch
     import trl
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
 
     if job["threads"]:
         torch.set_num_threads(job["threads"])
@@ -117,6 +118,8 @@ def make_trainer(job):
         reward_funcs=graded,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": job["prompts"]}),
+        # By its own file: by the model's type transformers would take another kind for random models.
+        processing_class=PreTrainedTokenizerFast.from_pretrained(job["folder"], padding_side="left"),
         callbacks=[Turns()],
     )
 

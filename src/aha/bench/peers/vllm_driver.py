@@ -1,4 +1,5 @@
 """vLLM in an environment of its own: completions on demand, JSON lines in and out. Imports nothing of aha."""
+# pyright: reportMissingImports=false
 
 import json
 import os
@@ -46,6 +47,7 @@ def load(job):
         enforce_eager=job["eager"],
         seed=0,
         disable_log_stats=True,
+        gpu_memory_utilization=0.5,  # the rest is the other side's; without meaning on a CPU
     )
     params = vllm.SamplingParams(
         n=job["group"],
