@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from aha.bench import limits, models, train, turns
-from aha.cli import main
+from aha.cli import main, parse, parser
 from aha.types import AhaError
 
 TOY = ("--shape", "tiny", "--threads", "1", "--runs", "1")
@@ -140,6 +142,16 @@ def test_work_that_cannot_be_shared_out_is_refused(capsys):
     assert main(["bench", "train", *TOY, "--length-mean", "500", "--packed-length", "100"]) == 1
     assert "--length-mean 500" in capsys.readouterr().err
     assert main(["bench", "step", *TOY, "--group", "1"]) == 1
+
+
+def test_documented_commands_are_understood():
+    text = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    commands = set(re.findall(r"aha bench [^`\n]*", text))
+    ready = [c for c in commands if not re.search(r"[A-Z]{4}", c)]
+    assert len(ready) > 15
+    for command in ready:
+        words = command.split()[1:]
+        assert parse(parser("bench"), words).part in words
 
 
 # --- what figures are read with ---------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 if TYPE_CHECKING:
     import torch
@@ -60,13 +59,14 @@ def profile(step: Callable[[], Any], device: torch.device, trace: Path) -> dict[
 
 
 def summarise(events: Iterable[Any], seconds: float, on_gpu: bool) -> dict[str, Any]:
-    """Seconds in each class; together they are the whole. On a GPU its kernels' own time counts."""
+    """Seconds in each class; together they are the whole. On a GPU the time of the kernels that an operator
+    launched counts; the kernels' own events say the same once more and are left out."""
     totals = dict.fromkeys(CLASSES, 0.0)
     for event in events:
         spent = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
-        if spent > 0 and (on_gpu or str(event.device_type).endswith("CPU")):
+        if spent > 0 and str(event.device_type).endswith("CPU"):
             totals[classify(event)] += spent
-    # What no operator accounts for. Overlapping threads or kernels could account for more than there is.
+    # What no operator accounts for: Python, and on a GPU waiting. Kernels that overlap could be more than all.
     totals["Python"] += max(0.0, seconds - sum(totals.values()))
     whole = sum(totals.values())
     share = {name: round(value / whole, 4) for name, value in totals.items()}
@@ -132,7 +132,12 @@ def named_stretches() -> Iterator[None]:
     ]
     with contextlib.ExitStack() as stack:
         for stretch, owner, attribute in places:
-            stack.enter_context(patch.object(owner, attribute, _named(stretch, getattr(owner, attribute))))
+            original, own = getattr(owner, attribute), attribute in vars(owner)
+            setattr(owner, attribute, _named(stretch, original))
+            if own:
+                stack.callback(setattr, owner, attribute, original)
+            else:  # it was inherited
+                stack.callback(delattr, owner, attribute)
         yield
 
 
