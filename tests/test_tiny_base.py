@@ -12,10 +12,10 @@ from aha.corpus import full, tiny
 from aha.corpus import tokenizer as tiny_tokenizer
 from aha.modeling import EMBEDDED, load_model, load_tokenizer
 from aha.recipes import get_recipe
+from aha.rewards.arithmetic import evaluate
 from aha.runs.pipeline import Context
 from aha.stages.pretrain import Pretrain
 from aha.tasks import countdown
-from aha.tasks.arithmetic import evaluate
 
 
 @pytest.mark.parametrize(

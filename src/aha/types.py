@@ -88,10 +88,12 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One reward's value. ``None`` = could not be graded; it is never 0."""
+    """One reward's value. ``None`` = could not be graded; it is never 0. ``steps`` are the rewards of single
+    steps, (end of the step in the text, reward), where the reward supervises the process."""
 
     value: float | None
     note: str = ""
+    steps: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,13 @@ class Example:
     sampler_logprobs: np.ndarray | None = None
     prompt_length: int = 0
     group: int = -1  # examples of one group with equal prompts may share it; -1 = share nothing
+    right: bool = False  # a correct answer
+    steps: tuple[tuple[int, float], ...] = ()  # process rewards: (index of a step's last token, reward)
+    policy_logprobs: np.ndarray | None = None  # of the policy before the update; None: the sampler's stand in
+    reference_logprobs: np.ndarray | None = None
+    values: np.ndarray | None = None  # the critic's, of the state in which token t is chosen
+    returns: np.ndarray | None = None  # what the critic is to learn
+    imitation: np.ndarray | None = None  # weight of -log p beside the loss
 
 
 Reward = Callable[[Problem, Sequence[Rollout]], Sequence[Score]]
@@ -136,7 +145,8 @@ class Batch:
     prefix is another segment's tokens that this one sees as its past. ``predictor`` is the index of the
     token whose output predicts token t (-1: none), the one place where the next-token shift is written
     down. ``weights`` already hold the normalisation over the whole optimizer batch; 0 = not trained.
-    ``sequence`` numbers the completion a token belongs to (-1: prompt).
+    ``sequence`` numbers the completion a token belongs to (-1: prompt). ``origin`` is the token's place
+    when the packed examples' tokens are laid end to end (a shared prompt: its first owner's).
     """
 
     token_ids: np.ndarray
@@ -147,4 +157,9 @@ class Batch:
     weights: np.ndarray
     advantages: np.ndarray
     sampler_logprobs: np.ndarray
+    origin: np.ndarray
+    policy_logprobs: np.ndarray | None = None
     reference_logprobs: np.ndarray | None = None
+    values: np.ndarray | None = None
+    returns: np.ndarray | None = None
+    imitation: np.ndarray | None = None

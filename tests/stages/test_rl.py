@@ -21,7 +21,8 @@ from aha.types import Example, Finish, Group, Problem, Rollout, Scored
 SMALL = [
     "rl.steps=6", "rl.prompts_per_step=6", "rl.group_size=4", "rl.max_tokens=64", "rl.later_max_tokens=[4,96]",
     "rl.mini_batches=2", "rl.test_problems=6", "rl.test_samples=2", "rl.eval_every=3", "rl.eval_problems=4",
-    "rl.eval_samples=2", "rl.save_every=2", "rl.train_problems=64", "rl.algorithm=grpo", "rl.reference_every=3",
+    "rl.eval_samples=2", "rl.save_every=2", "rl.train_problems=64", "rl.algorithm=grpo",
+    "rl.algorithm.reference_every=3",
 ]  # fmt: skip
 TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aha.rewards import get_reward
+from aha.rewards.arithmetic import evaluate
 from aha.tasks import countdown, get_task
-from aha.tasks.arithmetic import evaluate
 from aha.types import AhaError, Finish, Outcome, Rollout
 
 

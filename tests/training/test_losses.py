@@ -150,7 +150,7 @@ def test_grpo_against_a_plain_loop():
             u = math.exp(ref[i][t] - new[i][t])
             surrogate = min(r * adv[i], max(min(r, 1.2), 0.8) * adv[i])
             total -= (surrogate - beta * (u - math.log(u) - 1)) / n / len(lengths)
-    algorithm = Algorithm(preset="grpo", kl_coef=beta)
+    algorithm = Algorithm.model_validate({"preset": "grpo", "kl_coef": beta})
     weights = np.concatenate([np.full(n, 1 / n / 4) for n in lengths]).tolist()
     advantages = np.concatenate([np.full(n, a) for n, a in zip(lengths, group_std(rewards), strict=True)])
     v = view(np.concatenate(old), advantages.tolist(), weights, np.concatenate(ref))

@@ -14,7 +14,7 @@ from aha.stages.rl import RL
 
 BASE: dict[str, Any] = {"corpus": "full", "context": 2048, "steps": 1000}
 SETTINGS: dict[str, Any] = {
-    "algorithm": {"preset": "dapo", "clip_high": 0.28},
+    "algorithm": {"preset": "grpo_no_kl", "clip_high": 0.28, "aggregation": "token_mean"},
     "rewards": {"accuracy": 1.0, "format": 0.2},
     "prompts_per_step": 32,
     "group_size": 16,

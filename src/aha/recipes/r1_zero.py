@@ -16,7 +16,7 @@ from aha.stages.rl import RL
 
 PAPER: dict[str, Any] = {
     "template": "r1_zero",
-    "algorithm": "grpo",  # k3 KL of 0.001
+    "algorithm": {"preset": "grpo", "reference_every": 25},  # k3 KL of 0.001; 25 rollouts are 400 updates
     "prompts_per_step": 512,  # one rollout of 8,192 outputs ...
     "group_size": 16,
     "mini_batches": 16,  # ... split into 16 updates of 512
@@ -25,7 +25,6 @@ PAPER: dict[str, Any] = {
     "temperature": 1.0,
     "max_tokens": 32_768,
     "later_max_tokens": (512, 65_536),  # from update 8,200 on
-    "reference_every": 25,  # 400 updates
     "max_batch_tokens": 65_536,
 }
 SMALL_MODEL: dict[str, Any] = PAPER | {
@@ -34,9 +33,9 @@ SMALL_MODEL: dict[str, Any] = PAPER | {
     "mini_batches": 2,
     "steps": 500,
     "lr": 1e-6,
+    "algorithm": {"preset": "grpo", "reference_every": 200},
     "max_tokens": 1024,
     "later_max_tokens": (400, 2048),
-    "reference_every": 200,
     "max_batch_tokens": 8192,
     "eval_every": 50,
     "test_samples": 4,
@@ -44,7 +43,7 @@ SMALL_MODEL: dict[str, Any] = PAPER | {
 """What fits one GPU with a model of 0.5 to 3 billion parameters."""
 MINIATURE: dict[str, Any] = {
     "template": "r1_zero",
-    "algorithm": {"preset": "dapo", "clip_high": 0.28},
+    "algorithm": {"preset": "grpo_no_kl", "clip_high": 0.28, "aggregation": "token_mean"},
     "rewards": {"accuracy": 1.0, "format": 0.2},
     "prompts_per_step": 32,
     "group_size": 16,
@@ -56,7 +55,6 @@ MINIATURE: dict[str, Any] = {
     "max_tokens": 320,
     "later_max_tokens": (20, 440),
     "max_prompt_tokens": 64,
-    "reference_every": 10,
     "eval_every": 5,
 }
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from aha import chat
 from aha.sampling.local import Request
 from aha.sampling.sampler import SamplingParams
@@ -108,8 +106,3 @@ def _total(scores: Mapping[str, Score], rewards: Rewards) -> float | None:
     if any(value is None for _, value in values):
         return None
     return float(sum(weight * value for weight, value in values if value is not None))
-
-
-def reward_array(group: Group) -> np.ndarray:
-    """Rewards [G], NaN where a member could not be graded."""
-    return np.array([np.nan if m.reward is None else m.reward for m in group.members], dtype=np.float64)

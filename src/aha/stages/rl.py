@@ -9,8 +9,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +17,14 @@ from pydantic import Field
 
 from aha.chat import Template
 from aha.runs.pipeline import Context, Stage
+from aha.stages.collect import is_right
 from aha.stages.rl_setup import Session, prepare
-from aha.training.batching import pack
+from aha.training import credit
+from aha.training.batching import pack, token_mean
+from aha.training.critic import Critic
 from aha.training.policy import Policy
 from aha.training.presets import Algorithm
-from aha.types import Batch, Example, Group
+from aha.types import Example, Group, Scored
 
 
 class RL(Stage):
@@ -34,7 +36,9 @@ class RL(Stage):
     test_data: str | None = Field(None, description="rows of the test split, if they are apart")
     template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
     rewards: dict[str, float] = Field({"accuracy": 1.0, "format": 1.0}, description="weight of each reward")
-    algorithm: Algorithm = Field(default_factory=lambda: Algorithm(), description="preset or its parts")
+    algorithm: Algorithm = Field(
+        default_factory=lambda: Algorithm.model_validate({}), description="preset or its parts"
+    )
     steps: int = Field(100, ge=0, description="rollouts to take; each is split into mini_batches updates")
     prompts_per_step: int = Field(32, ge=1, description="questions in one rollout")
     group_size: int = Field(16, ge=2, description="G, completions of each question")
@@ -47,7 +51,6 @@ class RL(Stage):
     max_tokens: int = Field(1024, ge=1, description="longest completion")
     later_max_tokens: tuple[int, int] | None = Field(None, description="(step, tokens): raised from there on")
     max_prompt_tokens: int = Field(1024, ge=1, description="problems with longer prompts are left out")
-    reference_every: int = Field(400, ge=1, description="steps after which the reference becomes the policy")
     max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
     decode_rows: int = Field(512, ge=1, description="completions sampled at once")
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
@@ -77,51 +80,59 @@ class RL(Stage):
     def _train(self, s: Session) -> None:
         for step in range(s.start + 1, self.steps + 1):
             clock = time.perf_counter()
-            groups = s.sample(self._problems(s, step), step, self.tokens_at(step))
-            advantages = [self.algorithm.advantages()(rewards) for rewards in map(s.rewards_of, groups)]
+            groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
+            advantages = s.advantages(groups)
             sampled = time.perf_counter()
-            totals = self._update(s, step, to_examples(groups, advantages))
+            examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps))
+            examples = self.algorithm.credit(s.annotate(examples))
+            totals = self._update(s, step, examples)
+            s.adapt_entropy(totals)
             seconds = (sampled - clock, time.perf_counter() - sampled)
             s.report(step, groups, advantages, totals, seconds, self.tokens_at(step), self.lr_at(step))
-            if self.algorithm.needs_reference and step % self.reference_every == 0:
+            if self.algorithm.needs_reference and step % self.algorithm.reference_every == 0:
                 s.reference = frozen_copy(s.policy)
             if step % self.save_every == 0 or step == self.steps:
                 s.save(step)
             if self.eval_every and step % self.eval_every == 0 and step < self.steps:
                 s.evaluation("step", step)
 
-    def _problems(self, s: Session, step: int) -> list[Any]:
-        """The step's questions: a new order every epoch, a pure function of seed and step."""
-        chosen = []
-        for i in range((step - 1) * self.prompts_per_step, step * self.prompts_per_step):
-            epoch, at = divmod(i, len(s.problems))
-            chosen.append(s.problems[s.order(epoch)[at]])
-        return chosen
-
     def _update(self, s: Session, step: int, examples: Sequence[Example]) -> dict[str, float]:
         """Split one rollout into mini-batches by question, in random order, and step on each."""
         totals: dict[str, float] = {}
-        norms = 0.0
         parts = split_by_group(examples, self.mini_batches, random.Random(f"{self.seed}:{step}:split"))
-        loss, weighting = self.algorithm.loss(), self.algorithm.weighting()
-        # Terms besides the advantage reach every token; without them, tokens of advantage 0 have no gradient.
-        silent = not (self.algorithm.needs_reference or self.algorithm.entropy_coef)
         for index, part in enumerate(parts):
-            for batch in pack(part, weighting, self.max_batch_tokens, skip_zero_advantage=silent):
-                found = s.policy.backward(self._with_reference(s, batch), loss, self.temperature)
-                for name, value in found.items():
-                    totals[name] = totals.get(name, 0.0) + value
-                if index == 0:
-                    s.note_mismatch(batch)
-            norms += s.policy.step(self.lr_at(step)) / len(parts)
+            if s.critic is not None:
+                _add(totals, self._critic_step(s, s.critic, part, step), 1 / len(parts))
+            if step > self.algorithm.value_pretrain_steps or s.critic is None:
+                _add(totals, self._policy_step(s, part, step, note=index == 0))
         weight = totals.pop("weight", 0.0) or 1.0
-        means = {name: value if name == "loss" else value / weight for name, value in totals.items()}
-        return means | {"grad_norm": norms}
+        parts_of = {"loss": 1.0, "grad_norm": len(parts) or 1.0}
+        whole = {k: v for k, v in totals.items() if k.startswith("critic/")}
+        return whole | {k: v / parts_of.get(k, weight) for k, v in totals.items() if k not in whole}
 
-    def _with_reference(self, s: Session, batch: Batch) -> Batch:
-        if s.reference is None:
-            return batch
-        return replace(batch, reference_logprobs=s.reference.logprobs(batch, self.temperature))
+    def _policy_step(self, s: Session, part: list[Example], step: int, note: bool) -> dict[str, float]:
+        """One update of the policy from one mini-batch."""
+        a, totals = self.algorithm, {}
+        weighting, loss = a.weighting(), a.loss(s.entropy_coef)
+        if a.agro:
+            part = credit.agro_credit(s.with_policy_logprobs(part), a.kl_coef)
+        if a.imitation:
+            part = credit.imitate(part, a.imitation, weighting)
+        for batch in pack(
+            part, weighting, self.max_batch_tokens, skip_zero_advantage=a.silent_without_advantage
+        ):
+            _add(totals, s.policy.backward(batch, loss, self.temperature))
+            if note and not a.replay_share:  # before the policy moves, on its own samples
+                s.note_mismatch(batch)
+        return totals | {"grad_norm": s.policy.step(self.lr_at(step))}
+
+    def _critic_step(self, s: Session, critic: Critic, part: list[Example], step: int) -> dict[str, float]:
+        """One update of the critic: the mean over tokens of the value loss."""
+        totals: dict[str, float] = {}
+        for batch in pack(part, token_mean, self.max_batch_tokens):
+            _add(totals, critic.backward(batch, self.algorithm.value_clip))
+        critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)
+        return totals
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then a straight line down to ``lr_final``."""
@@ -136,8 +147,15 @@ class RL(Stage):
         return self.max_tokens
 
 
-def to_examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[Example]:
-    """Members with an advantage, as sequences to train on: prompt and completion, learned on the completion."""
+def to_examples(
+    groups: Sequence[Group],
+    advantages: Sequence[np.ndarray],
+    steps: Callable[[Scored], tuple[tuple[int, float], ...]] = lambda member: (),
+) -> list[Example]:
+    """Members with an advantage, as sequences to train on: prompt and completion, learned on the completion.
+
+    ``steps`` gives a member's process rewards as (index among the completion's tokens, reward).
+    """
     examples = []
     for index, (group, values) in enumerate(zip(groups, advantages, strict=True)):
         for member, advantage in zip(group.members, values, strict=True):
@@ -153,9 +171,16 @@ def to_examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> li
                     sampler_logprobs=np.concatenate([np.zeros(prompt, np.float32), r.logprobs]),
                     prompt_length=prompt,
                     group=index,
+                    right=is_right(member),
+                    steps=tuple((prompt + at, value) for at, value in steps(member)),
                 )
             )
     return examples
+
+
+def _add(totals: dict[str, float], found: Mapping[str, float], scale: float = 1.0) -> None:
+    for name, value in found.items():
+        totals[name] = totals.get(name, 0.0) + scale * value
 
 
 def split_by_group(examples: Sequence[Example], parts: int, rng: random.Random) -> list[list[Example]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,18 @@ from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.local import LocalEngine
-from aha.sampling.rollouts import Prompter, Rewards, reward_array, sample_groups
+from aha.sampling.rollouts import Prompter, Rewards
 from aha.sampling.sampler import SamplingParams
+from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.tasks import get_task
 from aha.training import checkpoint
+from aha.training.batching import pack, token_mean, unpack
+from aha.training.critic import Critic
 from aha.training.policy import OptimizerConfig, Policy
-from aha.types import AhaError, Batch, Group, Problem
+from aha.training.presets import adapted_entropy
+from aha.training.replay import Replay
+from aha.types import AhaError, Batch, Example, Group, Problem
 
 if TYPE_CHECKING:
     from aha.stages.rl import RL
@@ -42,7 +47,13 @@ class Session:
             name: (weight, get_reward(name, self.task.verify)) for name, weight in config.rewards.items()
         }
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)
+        self.collector = Collector(
+            engine, self.prompter, self.problems, self.rewards, config.algorithm, config.seed
+        )
+        self.replay = Replay(config.algorithm.replay_share, config.algorithm.replay_steps, config.seed)
         self.reference: Policy | None = None
+        self.critic: Critic | None = None
+        self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
         self.start, self.seconds, self.tokens = 0, 0.0, 0
         self.mismatch: list[np.ndarray] = []
 
@@ -53,29 +64,59 @@ class Session:
         )
         return self.prompter.drop_long(problems, min(self.config.max_prompt_tokens, room))
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019  one session lives as long as the process
-    def order(self, epoch: int) -> list[int]:
-        """The order in which an epoch visits the training problems."""
-        indices = list(range(len(self.problems)))
-        random.Random(f"{self.config.seed}:{epoch}:order").shuffle(indices)
-        return indices
-
     # --- the steps of the loop ----------------------------------------------------------------------------
 
-    def sample(self, problems: Sequence[Problem], step: int, max_tokens: int) -> list[Group]:
-        """One scored group for each problem, from the policy as it is."""
+    def collect(self, step: int, max_tokens: int, progress: float) -> list[Group]:
+        """The step's scored groups, from the policy as it is."""
+        c = self.config
         self.engine.version = self.policy.version
-        params = SamplingParams(temperature=self.config.temperature, max_tokens=max_tokens)
-        return sample_groups(
-            self.engine,
-            self.prompter,
-            problems,
-            self.config.group_size,
-            params,
-            self.rewards,
-            seed=_seed(self.config.seed, "rollout", step),
-            progress=self._ticker(len(problems) * self.config.group_size * max_tokens, "sampling"),
-        )
+        self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
+        tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
+        return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
+
+    def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
+        """Advantages [G] of each group's completions; NaN where the algorithm leaves one out."""
+        algorithm, baselines = self.config.algorithm, None
+        if algorithm.advantage == "greedy_baseline":
+            baselines = self.collector.greedy_rewards(groups, self.params)
+        found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
+        return keep(algorithm, groups, found)
+
+    def annotate(self, examples: Sequence[Example]) -> list[Example]:
+        """What the algorithm needs to know of each token before the update: reference, policy, values."""
+        a, found = self.config.algorithm, list(examples)
+        if self.reference is not None:
+            columns = self._per_token(found, self._logprobs_by(self.reference))
+            found = [replace(e, reference_logprobs=x) for e, x in zip(found, columns, strict=True)]
+        if a.importance != "none":
+            found = self.with_policy_logprobs(found)
+        if self.critic is not None:
+            columns = self._per_token(found, self.critic.values)
+            found = [replace(e, values=x) for e, x in zip(found, columns, strict=True)]
+        return found
+
+    def with_policy_logprobs(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples with the logprobs of the policy as it is now."""
+        columns = self._per_token(examples, self._logprobs_by(self.policy))
+        return [replace(e, policy_logprobs=x) for e, x in zip(examples, columns, strict=True)]
+
+    def _logprobs_by(self, policy: Policy) -> Callable[[Batch], np.ndarray]:
+        return lambda batch: policy.logprobs(batch, self.config.temperature)
+
+    def _per_token(
+        self, examples: Sequence[Example], values: Callable[[Batch], np.ndarray]
+    ) -> list[np.ndarray]:
+        batches = pack(examples, token_mean, self.config.max_batch_tokens)
+        return unpack(examples, batches, [values(batch) for batch in batches])
+
+    def adapt_entropy(self, totals: dict[str, float]) -> None:
+        """Move the entropy bonus towards its target (MAGIC), and record it."""
+        a = self.config.algorithm
+        if a.entropy_target is not None and "entropy" in totals:
+            self.entropy_state, self.entropy_coef = adapted_entropy(
+                self.entropy_state, totals["entropy"], a.entropy_target, a.entropy_step
+            )
+            totals["entropy_coef"] = self.entropy_coef
 
     def _ticker(self, total: int, what: str) -> Callable[[int], None]:
         done = 0
@@ -86,11 +127,6 @@ class Session:
             self.console.tick(done, total, what)
 
         return tick
-
-    @staticmethod
-    def rewards_of(group: Group) -> np.ndarray:
-        """Rewards [G] of a group, NaN where ungradable."""
-        return reward_array(group)
 
     def note_mismatch(self, batch: Batch) -> None:
         """Remember how far the sampler's logprobs lie from the policy's, before the policy moves."""
@@ -164,7 +200,7 @@ class Session:
             problems,
             n,
             SamplingParams(temperature=c.eval_temperature, top_p=c.eval_top_p, max_tokens=limit),
-            seed=_seed(c.seed, f"eval-{name}", step),
+            seed=seed_for(c.seed, f"eval-{name}", step),
             strict=c.strict,
             progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
         )
@@ -179,8 +215,17 @@ class Session:
 
     def save(self, step: int) -> None:
         """Checkpoint everything that the next step depends on."""
-        extra = {} if self.reference is None else {"reference": self.reference.model.state_dict()}
-        progress = {"seconds": self.seconds, "tokens": self.tokens}
+        extra: dict[str, Any] = {"replay": self.replay.state()}
+        if self.reference is not None:
+            extra["reference"] = self.reference.model.state_dict()
+        if self.critic is not None:
+            extra["critic"] = self.critic.state()
+        progress = {
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "curriculum": self.collector.curriculum.state(),
+            "entropy": [self.entropy_state, self.entropy_coef],
+        }
         root = self.folder / "checkpoints"
         checkpoint.save(root, step, self.policy, self.tokenizer, progress, extra)
 
@@ -193,6 +238,11 @@ class Session:
             self.seconds, self.tokens = float(progress["seconds"]), int(progress["tokens"])
             if self.reference is not None:
                 self.reference.model.load_state_dict(extra["reference"])
+            if self.critic is not None:
+                self.critic.load_state(extra["critic"])
+            self.replay.load_state(extra["replay"])
+            self.collector.curriculum.load_state(progress["curriculum"])
+            self.entropy_state, self.entropy_coef = progress["entropy"]
         self._take_back(self.start)
 
     def _take_back(self, step: int) -> None:
@@ -241,6 +291,9 @@ def prepare(config: RL, context: Context) -> Session:
         from aha.stages.rl import frozen_copy
 
         session.reference = frozen_copy(policy)
+    if config.algorithm.critic:
+        critic_lr = config.lr * config.algorithm.critic_lr_scale
+        session.critic = Critic(model, OptimizerConfig(lr=critic_lr, max_grad_norm=config.max_grad_norm))
     session.resume()
     _show_prompt(session, source)
     return session
@@ -266,11 +319,6 @@ def _show_prompt(session: Session, source: str) -> None:
         session.console.warn(warning)
     if session.start:
         session.console.note(f"Continuing after step {session.start}.")
-
-
-def _seed(seed: int, purpose: str, step: int) -> int:
-    """A 64-bit seed for one purpose at one step."""
-    return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)
 
 
 def model_card(summary: Mapping[str, Any]) -> str:

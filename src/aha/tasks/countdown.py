@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from aha import chat
-from aha.tasks.arithmetic import ExpressionError, evaluate
+from aha.rewards.arithmetic import ExpressionError, evaluate
 from aha.tasks.base import SPLITS, Task
 from aha.types import AhaError, Outcome, Problem, Verdict
 

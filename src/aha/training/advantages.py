@@ -1,18 +1,20 @@
-"""From the rewards of a group to the advantage of each member. Pure functions on numpy arrays.
+"""From rewards to advantages of whole completions. Pure functions on numpy arrays.
 
-An ungradable member (reward NaN) leaves the group's baseline and gets advantage NaN; a group with fewer
-than two graded members gives no signal at all.
+An estimator sees all groups of a step. An ungradable member (reward NaN) leaves the baseline and gets
+advantage NaN; a group with fewer than two graded members gives a group baseline no signal at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 STD_EPS = 1e-6
-Advantage = Callable[[np.ndarray], np.ndarray]
-"""Rewards [G] of one problem's rollouts, NaN = could not be graded -> advantages [G], NaN = drop."""
+Rewards = Sequence[np.ndarray]
+Advantage = Callable[[Rewards, "np.ndarray | None"], list[np.ndarray]]
+"""(rewards [G] of each group, NaN = could not be graded; a baseline for each group or None) -> advantages
+[G] of each group, NaN = drop."""
 
 
 def _centred(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -40,9 +42,73 @@ def group_std(rewards: np.ndarray) -> np.ndarray:
 
 
 def group_mean(rewards: np.ndarray) -> np.ndarray:
-    """Dr. GRPO (arXiv 2503.20783): r - mean over the group, without the standard deviation."""
+    """Dr. GRPO (arXiv 2503.20783) and Kimi k1.5: r - mean over the group, without the standard deviation."""
     found = _centred(rewards)
     return np.full(len(rewards), np.nan) if found is None else found[0]
 
 
-ADVANTAGES: dict[str, Advantage] = {"group_std": group_std, "group_mean": group_mean}
+def leave_one_out(rewards: np.ndarray) -> np.ndarray:
+    """RLOO (arXiv 2402.14740): r minus the mean of the *other* members, which is G / (G - 1) * (r - mean)."""
+    found = _centred(rewards)
+    if found is None:
+        return np.full(len(rewards), np.nan)
+    n = found[1].sum()
+    return found[0] * n / (n - 1)
+
+
+def group_best(rewards: np.ndarray) -> np.ndarray:
+    """RAFT (arXiv 2304.06767): 1 for the best of the group, 0 for the rest; no positive, nothing to learn.
+
+    The original keeps the best of K under a learned reward. Under a rule reward several may be best, and
+    all of them are kept; where the best reward is not above 0 there is no positive (arXiv 2504.11343).
+    """
+    rewards = np.asarray(rewards, dtype=np.float64)
+    graded = ~np.isnan(rewards)
+    best = rewards[graded].max() if graded.any() else np.nan
+    return np.where(graded, (rewards == best) & (best > 0), np.nan).astype(np.float64)
+
+
+def raw(rewards: np.ndarray) -> np.ndarray:
+    """REINFORCE: the reward itself, no baseline."""
+    return np.asarray(rewards, dtype=np.float64).copy()
+
+
+def each(estimate: Callable[[np.ndarray], np.ndarray]) -> Advantage:
+    """An estimator that looks at one group at a time."""
+
+    def all_groups(rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
+        return [estimate(r) for r in rewards]
+
+    return all_groups
+
+
+def gpg(rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
+    """GPG (arXiv 2504.02546): r - mean, times B / (B - M): M of the B samples are in groups without signal.
+
+    The scale makes up for samples whose gradient is zero. Without the standard deviation, as the original
+    and TRL have it; the survey arXiv 2505.00551 prints one.
+    """
+    centred = each(group_mean)(rewards, None)
+    graded = sum(int((~np.isnan(a)).sum()) for a in centred)
+    silent = sum(int((a == 0).sum()) for a in centred if not np.nan_to_num(a).any())
+    scale = graded / (graded - silent) if graded > silent else 1.0
+    return [a * scale for a in centred]
+
+
+def greedy_baseline(rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
+    """ReMax (arXiv 2310.10505): r minus the reward of the problem's greedy completion. A group whose greedy
+    completion could not be graded (baseline NaN) is dropped. Raises ValueError without baselines."""
+    if baselines is None or len(baselines) != len(rewards):
+        raise ValueError("ReMax needs the reward of one greedy completion for each group.")
+    return [np.asarray(r, np.float64) - b for r, b in zip(rewards, baselines, strict=True)]
+
+
+ADVANTAGES: dict[str, Advantage] = {
+    "raw": each(raw),
+    "group_std": each(group_std),
+    "group_mean": each(group_mean),
+    "leave_one_out": each(leave_one_out),
+    "group_best": each(group_best),
+    "gpg": gpg,
+    "greedy_baseline": greedy_baseline,
+}

@@ -37,6 +37,18 @@ def constant_length(length: int) -> Weighting:
     return weigh
 
 
+def sequence_sum(examples: Sequence[Example]) -> list[np.ndarray]:
+    """REINFORCE, RLOO, Kimi: log probabilities of whole completions, 1 / N per token."""
+    return [e.mask / len(examples) for e in examples]
+
+
+WEIGHTINGS: dict[str, Weighting] = {
+    "sequence_mean": sequence_mean,
+    "token_mean": token_mean,
+    "sequence_sum": sequence_sum,
+}
+
+
 def pack(
     examples: Sequence[Example],
     weighting: Weighting,
@@ -52,15 +64,26 @@ def pack(
     Raises AhaError if a single example is longer than ``max_tokens``.
     """
     weights = weighting(examples)
+    offsets = np.cumsum([0, *(len(e.token_ids) for e in examples)])
     chosen = [
-        (example, weight)
-        for example, weight in zip(examples, weights, strict=True)
+        (example, weight, int(offset))
+        for example, weight, offset in zip(examples, weights, offsets[:-1], strict=True)
         if weight.any() and not (skip_zero_advantage and not example.advantage[example.mask].any())
     ]
     return [_join(bin_) for bin_ in _fill(chosen, max_tokens)]
 
 
-Weighted = tuple[Example, np.ndarray]
+def unpack(
+    examples: Sequence[Example], batches: Sequence[Batch], values: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Back from packed ``values`` [T] of each batch to arrays [L], one an example; 0 where nothing was packed."""
+    flat = np.zeros(sum(len(e.token_ids) for e in examples), np.float32)
+    for batch, found in zip(batches, values, strict=True):
+        flat[batch.origin] = found
+    return np.split(flat, np.cumsum([len(e.token_ids) for e in examples])[:-1])
+
+
+Weighted = tuple[Example, np.ndarray, int]
 
 
 def _fill(items: list[Weighted], max_tokens: int) -> list[list[Weighted]]:
@@ -108,7 +131,7 @@ def _shares_prompt(example: Example) -> bool:
 
 def _packed_length(block: Sequence[Weighted]) -> int:
     seen, total = set(), 0
-    for example, _ in block:
+    for example, _, _ in block:
         total += len(example.token_ids)
         if _shares_prompt(example):
             if example.group in seen:
@@ -121,13 +144,12 @@ class _Joiner:
     """Lays segments end to end while keeping the arrays of a Batch."""
 
     def __init__(self) -> None:
-        self.columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+        self.columns: dict[str, list[np.ndarray]] = {}
         self.segments: list[tuple[int, int, int, int]] = []
         self.length = 0
 
-    def add(
-        self, example: Example, weight: np.ndarray, part: slice, prefix: tuple[int, int], sequence: int
-    ) -> int:
+    def add(self, item: Weighted, part: slice, prefix: tuple[int, int], sequence: int) -> int:
+        example, weight, offset = item
         start, count = self.length, part.stop - part.start
         predictor = np.arange(start - 1, start + count - 1)
         predictor[:1] = prefix[0] + prefix[1] - 1 if prefix[1] else -1
@@ -140,28 +162,35 @@ class _Joiner:
             "weights": weight[part].astype(np.float32),
             "advantages": example.advantage[part].astype(np.float32),
             "sampler_logprobs": np.zeros(count, np.float32) if logprobs is None else logprobs[part],
+            "origin": np.arange(offset + part.start, offset + part.stop),
         }
+        for name in OPTIONAL_COLUMNS:
+            column = getattr(example, name)
+            if column is not None:
+                row[name] = column[part].astype(np.float32)
         for name, values in row.items():
-            self.columns[name].append(values)
+            self.columns.setdefault(name, []).append(values)
         self.segments.append((start, count, *prefix))
         self.length += count
         return start
 
 
-_COLUMNS = ("token_ids", "positions", "predictor", "sequence", "weights", "advantages", "sampler_logprobs")
+OPTIONAL_COLUMNS = ("policy_logprobs", "reference_logprobs", "values", "returns", "imitation")
+"""Columns that all examples of a batch have, or none."""
 
 
 def _join(items: Sequence[Weighted]) -> Batch:
     joiner = _Joiner()
     prompts: dict[int, tuple[int, int]] = {}
-    for sequence, (example, weight) in enumerate(items):
+    for sequence, item in enumerate(items):
+        example = item[0]
         length, prompt = len(example.token_ids), example.prompt_length
         if not _shares_prompt(example):
-            joiner.add(example, weight, slice(0, length), (0, 0), sequence)
+            joiner.add(item, slice(0, length), (0, 0), sequence)
             continue
         if example.group not in prompts:
-            start = joiner.add(example, weight, slice(0, prompt), (0, 0), -1)
+            start = joiner.add(item, slice(0, prompt), (0, 0), -1)
             prompts[example.group] = (start, prompt)
-        joiner.add(example, weight, slice(prompt, length), prompts[example.group], sequence)
+        joiner.add(item, slice(prompt, length), prompts[example.group], sequence)
     arrays = {name: np.concatenate(parts) for name, parts in joiner.columns.items()}
     return Batch(segments=np.array(joiner.segments, dtype=np.int64), **arrays)

@@ -2,34 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from aha.training import batching
-from aha.training.advantages import ADVANTAGES, Advantage
+from aha.training import batching, credit
+from aha.training.advantages import ADVANTAGES, Rewards
 from aha.training.batching import Weighting
-from aha.training.losses import Kl, Ratio, clipped_loss
+from aha.training.credit import Importance
+from aha.training.curriculum import Rule
+from aha.training.losses import Kl, Objective, Ratio, policy_loss
 from aha.training.policy import Loss
 from aha.training.preset_table import PRESETS
-from aha.types import AhaError
+from aha.types import AhaError, Example
+
+Estimator = Literal["raw", "group_mean", "group_std", "leave_one_out", "group_best", "gpg", "greedy_baseline"]
+Aggregation = Literal["sequence_mean", "token_mean", "sequence_sum", "constant_length"]
 
 
 class Algorithm(BaseModel):
-    """A choice of advantage, ratio, clip, aggregation and KL. ``preset`` fills what is not given."""
+    """A choice of advantage, objective, ratio, clip, aggregation, KL and sampling rule.
+
+    ``preset`` fills what is not given.
+    """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    preset: str = "grpo"
-    advantage: Literal["group_std", "group_mean"] = "group_std"
-    ratio: Ratio = "token"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    aggregation: Literal["sequence_mean", "token_mean", "constant_length"] = "sequence_mean"
-    constant_length: int = 1024
-    kl: Kl = "none"
-    kl_coef: float = 0.0
-    entropy_coef: float = 0.0
+    preset: str = Field("grpo", description="a named algorithm (aha list), whose settings fill the rest")
+    # from rewards to advantages
+    advantage: Estimator = Field("group_std", description="advantage of whole completions")
+    whiten: bool = Field(False, description="normalise advantages over all tokens of the rollout")
+    process: bool = Field(False, description="rewards of single steps, normalised in the group")
+    agro: bool = Field(
+        False, description="advantage from the consistency of r - kl_coef log(policy/reference)"
+    )
+    prune_rate: float = Field(0.0, ge=0, lt=1, description="share of completions left out, least |advantage|")
+    mask_truncated: bool = Field(False, description="completions cut by the limit are not trained on")
+    # the critic
+    critic: bool = Field(False, description="learn a value model; advantages by GAE")
+    gamma: float = Field(1.0, ge=0, le=1, description="discount")
+    lam: float | None = Field(1.0, ge=0, le=1, description="GAE's lambda; none: by length (VAPO)")
+    lam_critic: float = Field(1.0, ge=0, le=1, description="lambda of the critic's returns")
+    lam_length: float = Field(0.05, gt=0, description="VAPO's alpha")
+    value_clip: float | None = Field(None, gt=0, description="clip of the value's change")
+    value_pretrain_steps: int = Field(0, ge=0, description="first steps train the critic alone")
+    critic_lr_scale: float = Field(2.0, gt=0, description="the critic's learning rate as a multiple of lr")
+    imitation: float = Field(0.0, ge=0, description="weight of -log p of correct completions beside the loss")
+    # the loss
+    objective: Objective = Field("clipped", description="clipped (PPO), cispo, logprob or mirror")
+    ratio: Ratio = Field("token", description="level of policy / old policy")
+    clip_low: float = Field(0.2, ge=0, description="the ratio is clipped at 1 - clip_low")
+    clip_high: float = Field(0.2, ge=0, description="and at 1 + clip_high")
+    clip_dual: float | None = Field(
+        None, gt=1, description="bound on the ratio where the advantage is negative"
+    )
+    mirror_coef: float = Field(0.0, ge=0, description="Kimi's tau")
+    aggregation: Aggregation = Field("sequence_mean", description="how tokens are averaged")
+    constant_length: int = Field(1024, ge=1, description="the divisor of constant_length")
+    # reference, entropy
+    kl: Kl = Field("none", description="estimate of KL(policy || reference)")
+    kl_coef: float = Field(0.0, ge=0, description="its coefficient")
+    kl_place: Literal["loss", "reward"] = Field("loss", description="a term of the loss, or of the rewards")
+    kl_unbiased: bool = Field(False, description="weigh the estimate by policy / old policy")
+    reference_every: int = Field(400, ge=1, description="steps after which the reference becomes the policy")
+    entropy_coef: float = Field(0.0, description="entropy bonus")
+    entropy_target: float | None = Field(None, description="adapt the bonus: grows while entropy is below")
+    entropy_step: float = Field(0.005, gt=0, description="by so much a step")
+    # which samples
+    sampling: Rule = Field("shuffle", description="how problems are drawn")
+    keep_rates: tuple[float, float] = Field(
+        (0.0, 1.0), description="pass rates that stay (sampling=pass_rate)"
+    )
+    easy_share: float = Field(
+        0.0, ge=0, lt=1, description="share of visits to problems that left for being easy"
+    )
+    drop_silent: bool = Field(False, description="groups of equal rewards are not trained on")
+    signal_share: float = Field(
+        0.0, ge=0, le=1, description="sample on until so many of the groups have signal"
+    )
+    signal_rounds: int = Field(4, ge=1, description="but at most so many times")
+    replay_share: float = Field(0.0, ge=0, lt=1, description="groups of earlier steps among those trained on")
+    replay_steps: int = Field(4, ge=1, description="age in steps at which they are forgotten")
+    # sampler and policy apart
+    importance: Importance = Field("none", description="correction of sampler / policy mismatch")
+    importance_cap: float = Field(2.0, ge=1, description="bound of the correction")
+    importance_level: Literal["token", "sequence"] = Field("token", description="its level")
 
     @model_validator(mode="before")
     @classmethod
@@ -43,28 +102,89 @@ class Algorithm(BaseModel):
             return PRESETS[name] | given
         return given
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Algorithm:
+        if self.kl_place == "reward" and self.uses_kl and self.kl != "k1":
+            raise AhaError("KL in the reward is log(policy / reference): set algorithm.kl=k1.")
+        if self.process and self.critic:
+            raise AhaError("Process rewards and a critic cannot be combined: choose process or critic.")
+        return self
+
+    @property
+    def uses_kl(self) -> bool:
+        """Whether a KL term is part of the objective."""
+        return self.kl != "none" and self.kl_coef != 0
+
     @property
     def needs_reference(self) -> bool:
         """Whether a reference policy must be kept and asked."""
-        return self.kl != "none" and self.kl_coef != 0
+        return self.uses_kl or self.agro
 
-    def advantages(self) -> Advantage:
-        """Rewards of a group -> advantages."""
-        return ADVANTAGES[self.advantage]
+    @property
+    def kl_in_loss(self) -> bool:
+        """Whether the KL is a term of the loss."""
+        return self.uses_kl and self.kl_place == "loss"
 
-    def loss(self) -> Loss:
-        """The loss of each token."""
-        return clipped_loss(
+    @property
+    def silent_without_advantage(self) -> bool:
+        """Whether a token of advantage 0 has no gradient, so that it need not be computed."""
+        others = (self.kl_in_loss, self.entropy_coef, self.entropy_target, self.mirror_coef, self.imitation)
+        return not any(others)
+
+    def advantages(self, rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
+        """Rewards [G] of each group -> advantages [G] of each group, NaN = drop."""
+        return ADVANTAGES[self.advantage](rewards, baselines)
+
+    def credit(self, examples: Sequence[Example]) -> list[Example]:
+        """From advantages of completions to those of tokens, over the whole rollout."""
+        found = list(examples)
+        in_reward = self.kl_coef if self.uses_kl and self.kl_place == "reward" else 0.0
+        if self.prune_rate:
+            found = credit.prune(found, self.prune_rate)
+        if self.process:
+            found = credit.process_credit(found)
+        if self.critic:
+            found = credit.gae_credit(
+                found,
+                gamma=self.gamma,
+                lam=self.lam,
+                lam_critic=self.lam_critic,
+                lam_length=self.lam_length,
+                kl_coef=in_reward,
+            )
+        elif in_reward:
+            found = credit.subtract_kl(found, in_reward)
+        if self.whiten:
+            found = credit.whiten(found)
+        return credit.correct_importance(found, self.importance, self.importance_cap, self.importance_level)
+
+    def loss(self, entropy_coef: float | None = None) -> Loss:
+        """The loss of each token; ``entropy_coef`` in place of the setting, where it is adapted."""
+        return policy_loss(
+            objective=self.objective,
             clip_low=self.clip_low,
             clip_high=self.clip_high,
+            clip_dual=self.clip_dual,
             ratio=self.ratio,
-            kl=self.kl if self.needs_reference else "none",
+            kl=self.kl if self.kl_in_loss else "none",
             kl_coef=self.kl_coef,
-            entropy_coef=self.entropy_coef,
+            kl_unbiased=self.kl_unbiased,
+            entropy_coef=self.entropy_coef if entropy_coef is None else entropy_coef,
+            mirror_coef=self.mirror_coef,
         )
 
     def weighting(self) -> Weighting:
         """How tokens are averaged."""
         if self.aggregation == "constant_length":
             return batching.constant_length(self.constant_length)
-        return {"sequence_mean": batching.sequence_mean, "token_mean": batching.token_mean}[self.aggregation]
+        return batching.WEIGHTINGS[self.aggregation]
+
+
+def adapted_entropy(coef: float, entropy: float, target: float, step: float) -> tuple[float, float]:
+    """Skywork-OR1 (arXiv 2505.22312): (next coefficient, the one that applies now).
+
+    The coefficient grows by ``step`` while entropy is below ``target`` and shrinks above, never below 0;
+    it applies only while entropy is at or below the target.
+    """
+    moved = max(0.0, coef + (step if entropy < target else -step))
+    return moved, (moved if entropy <= target else 0.0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.tasks.arithmetic import ExpressionError, evaluate
+from aha.rewards.arithmetic import ExpressionError, evaluate
 
 
 @pytest.mark.parametrize(

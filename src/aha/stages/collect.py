@@ -1,0 +1,171 @@
+"""One step's rollouts: which problems, sampled and graded, until enough groups carry a signal."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups
+from aha.sampling.sampler import SamplingParams
+from aha.training.curriculum import Curriculum
+from aha.training.presets import Algorithm
+from aha.types import Finish, Group, Problem, Scored
+
+LEAST_SIGNAL = 0.25  # assumed share of groups with signal when estimating how many more to sample
+
+
+def seed_for(seed: int, purpose: str, step: int) -> int:
+    """A 63-bit seed for one purpose at one step."""
+    return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)
+
+
+def difficulties(problems: Sequence[Problem]) -> list[float] | None:
+    """The number under 'difficulty' or 'level' of every problem, or None if one has none."""
+    found = [p.metadata.get("difficulty", p.metadata.get("level")) for p in problems]
+    numbers = [_number(value) for value in found]
+    return None if any(n is None for n in numbers) else [n for n in numbers if n is not None]
+
+
+def _number(value: Any) -> float | None:
+    """``3``, ``"3"`` and ``"Level 3"`` are 3."""
+    try:
+        return float(str(value).split()[-1])
+    except (ValueError, IndexError):
+        return None
+
+
+class Collector:
+    """Draws problems by the curriculum and samples them with one engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompter: Prompter,
+        problems: Sequence[Problem],
+        rewards: Rewards,
+        algorithm: Algorithm,
+        seed: int,
+    ):
+        self.engine, self.prompter, self.problems = engine, prompter, problems
+        self.rewards, self.algorithm, self.seed = rewards, algorithm, seed
+        self.curriculum = Curriculum(
+            len(problems),
+            algorithm.sampling,
+            seed=seed,
+            difficulty=difficulties(problems),
+            easy_share=algorithm.easy_share,
+            keep=algorithm.keep_rates,
+        )
+        self.rounds = 0  # of sampling, in the last step
+
+    def collect(
+        self,
+        step: int,
+        prompts: int,
+        n: int,
+        params: SamplingParams,
+        progress: float,
+        tick: Callable[[int], None] | None = None,
+    ) -> list[Group]:
+        """Groups of ``n`` for ``prompts`` problems; more, where too few of them carry a signal (DAPO).
+
+        Whatever was sampled is returned: groups without signal are the algorithm's to leave out.
+        """
+        wanted = math.ceil(prompts * self.algorithm.signal_share)
+        found: list[Group] = []
+        self.rounds, count = 0, prompts
+        while True:
+            chosen = self.curriculum.take(count, progress)
+            groups = sample_groups(
+                self.engine,
+                self.prompter,
+                [self.problems[i] for i in chosen],
+                n,
+                params,
+                self.rewards,
+                seed=seed_for(self.seed, "rollout" if not self.rounds else f"rollout{self.rounds}", step),
+                progress=tick,
+            )
+            for index, group in zip(chosen, groups, strict=True):
+                self.curriculum.note(index, *successes(group))
+            found += groups
+            self.rounds += 1
+            signal = sum(has_signal(g) for g in found)
+            if signal >= wanted or self.rounds >= self.algorithm.signal_rounds:
+                return found
+            rate = max(LEAST_SIGNAL, signal / len(found))
+            count = min(prompts, math.ceil((wanted - signal) / rate))
+
+    def greedy_rewards(self, groups: Sequence[Group], params: SamplingParams) -> np.ndarray:
+        """The reward of one greedy completion of each group's problem; NaN where ungradable (ReMax)."""
+        greedy = SamplingParams(temperature=0.0, max_tokens=params.max_tokens)
+        problems = [g.problem for g in groups]
+        one = sample_groups(self.engine, self.prompter, problems, 1, greedy, self.rewards, seed=0)
+        return np.array([np.nan if g.members[0].reward is None else g.members[0].reward for g in one])
+
+    def outcome(self, group: Group) -> np.ndarray:
+        """Rewards [G], NaN where ungradable; under process supervision without those given by steps."""
+        return np.array([self._outcome(m) for m in group.members], np.float64)
+
+    def _outcome(self, member: Scored) -> float:
+        if member.reward is None:
+            return math.nan
+        if not self.algorithm.process:
+            return member.reward
+        by_steps = sum(self.rewards[k][0] * (s.value or 0.0) for k, s in member.scores.items() if s.steps)
+        return member.reward - by_steps
+
+    def steps(self, member: Scored) -> tuple[tuple[int, float], ...]:
+        """Rewards of steps as (index of the last token among the completion's, weighted reward)."""
+        if not self.algorithm.process:
+            return ()
+        ends = text_ends(self.prompter.tokenizer, member.rollout.completion_ids)
+        found = []
+        for name, score in member.scores.items():
+            for end, value in score.steps:
+                at = min(int(np.searchsorted(ends, end)), len(ends) - 1)
+                found.append((at, self.rewards[name][0] * value))
+        return tuple(found)
+
+
+def text_ends(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
+    """How many characters of text the first t + 1 tokens make, for each t."""
+    texts = [tokenizer.decode(ids[: t + 1].tolist(), skip_special_tokens=False) for t in range(len(ids))]
+    return np.maximum.accumulate([len(text) for text in texts])
+
+
+def has_signal(group: Group) -> bool:
+    """At least two graded members with different rewards."""
+    return len({m.reward for m in group.members if m.reward is not None}) > 1
+
+
+def successes(group: Group) -> tuple[int, int]:
+    """(right answers, graded members): by accuracy where it is rewarded, else by a positive reward."""
+    right = [is_right(m) for m in group.members if m.reward is not None]
+    return sum(right), len(right)
+
+
+def is_right(member: Scored) -> bool:
+    """Whether a graded member's answer is correct."""
+    score = member.scores.get("accuracy")
+    if score is not None and score.value is not None:
+        return score.value > 0.5
+    return (member.reward or 0.0) > 0
+
+
+def keep(algorithm: Algorithm, groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Advantages with NaN where the algorithm leaves a completion out: truncated, or in a silent group."""
+    kept = []
+    for group, values in zip(groups, advantages, strict=True):
+        values = values.copy()
+        if algorithm.drop_silent and not has_signal(group):
+            values[:] = np.nan
+        if algorithm.mask_truncated:
+            cut = np.array([m.rollout.finish is Finish.LENGTH for m in group.members])
+            values[cut] = np.nan
+        kept.append(values)
+    return kept

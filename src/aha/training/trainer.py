@@ -1,0 +1,166 @@
+"""Working weights with float32 masters: gradient sums, the optimizer step, and all state to continue.
+
+Working weights are in the compute type (bf16 where the machine is fast at it) and are the very modules the
+sampler runs; the float32 master copy and the gradients' float32 sums live here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aha import attention
+from aha.training import parallel
+from aha.types import AhaError, Batch
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """AdamW on float32 masters. ``lr`` is the peak; schedules pass their own to ``step``."""
+
+    lr: float = 1e-6
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    muon_lr: float | None = None  # matrices of the layers by Muon at this rate; the rest stays with AdamW
+
+
+class Trainer:
+    """A causal LM's layers under an optimizer; what is read off their output is the subclass's."""
+
+    def __init__(self, model: Any, optimizer: OptimizerConfig | None, params: Sequence[torch.nn.Parameter]):
+        attention.install(model)
+        self.model, self.config, self.params = model, optimizer, list(params)
+        self.device = next(model.parameters()).device
+        self.version = 0
+        if optimizer is not None:
+            self._attach_optimizer(optimizer)
+
+    def _attach_optimizer(self, config: OptimizerConfig) -> None:
+        self.masters = [p.detach().to(torch.float32, copy=True) for p in self.params]
+        for master in self.masters:
+            master.grad = torch.zeros_like(master)
+        self.optimizers = make_optimizers(self.masters, self._outer(), config)
+        for param, master in zip(self.params, self.masters, strict=True):
+            param.register_post_accumulate_grad_hook(_add_into(master))
+
+    def _outer(self) -> list[bool]:
+        """Which parameters are embeddings or an output head."""
+        ends = (self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight)
+        return [any(p is end for end in ends) for p in self.params]
+
+    def _hidden(self, batch: Batch, chosen: np.ndarray) -> Tensor:
+        """What the layers make [n, hidden] at the tokens that predict the ``chosen`` ones."""
+        attention.install(
+            self.model
+        )  # whoever shares the model may have changed it; wrong attention is silent
+        context = attention.Packed(attention.make_plan(batch.segments, self.device))
+        ids, positions = (self._tensor(a)[None] for a in (batch.token_ids, batch.positions))
+        out = self.model.base_model(input_ids=ids, position_ids=positions, context=context, use_cache=False)
+        return out.last_hidden_state[0].index_select(0, self._tensor(batch.predictor[chosen]))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        kind = np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=kind)).to(self.device)
+
+    def _accumulate(self, total: Tensor) -> None:
+        """Add the gradient of ``total``; raises AhaError if it is not finite, before any weight is touched."""
+        if not torch.isfinite(total):
+            raise AhaError(
+                "The loss is not finite (NaN or infinity). The step was not taken; the last checkpoint is "
+                "sound. Lower the learning rate, or look for NaN in the data or the starting weights."
+            )
+        total.backward()
+
+    def step(self, lr: float | None = None) -> float:
+        """Clip the gradient, update the masters, copy them into the working weights, clear the gradient.
+
+        Returns the gradient's norm before clipping. Raises AhaError if it is not finite.
+        """
+        assert self.config is not None
+        parallel.sum_gradients(self.masters)
+        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.config.max_grad_norm or math.inf)
+        if not torch.isfinite(norm):
+            raise AhaError(
+                "The gradient is not finite. The step was not taken; the last checkpoint is sound."
+            )
+        scale = 1.0 if lr is None else lr / self.config.lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * scale
+            optimizer.step()
+        self._copy_masters()
+        self.zero_grad()
+        self.version += 1
+        return float(norm)
+
+    def zero_grad(self) -> None:
+        """Forget accumulated gradients."""
+        for master in self.masters:
+            if master.grad is not None:
+                master.grad.zero_()
+
+    @torch.no_grad()
+    def _copy_masters(self) -> None:
+        for param, master in zip(self.params, self.masters, strict=True):
+            param.copy_(master)
+
+    # --- state -------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to continue bit for bit."""
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"masters": self.masters, "optimizers": optimizers, "version": self.version}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state()``."""
+        with torch.no_grad():
+            for master, saved in zip(self.masters, state["masters"], strict=True):
+                master.copy_(saved)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.version = int(state["version"])
+        self._copy_masters()
+
+
+def make_optimizers(
+    masters: Sequence[Tensor], outer: Sequence[bool], config: OptimizerConfig
+) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or, with ``muon_lr``, Muon (Jordan et al., 2024) for the layers' matrices."""
+    inner = [m for m, out in zip(masters, outer, strict=True) if m.ndim == 2 and not out]
+    use_muon = config.muon_lr is not None
+    rest = [m for m in masters if not (use_muon and any(m is i for i in inner))]
+    groups = [
+        {
+            "params": [m for m in rest if m.ndim >= 2],
+            "weight_decay": 0.0 if use_muon else config.weight_decay,
+        },
+        {"params": [m for m in rest if m.ndim < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    optimizers: list[torch.optim.Optimizer] = [adamw]
+    if config.muon_lr is not None:
+        optimizers.append(torch.optim.Muon(inner, lr=config.muon_lr, weight_decay=config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def _add_into(master: Tensor) -> Callable[[Tensor], None]:
+    """Sum micro-batch gradients in float32: bf16 sums lose what many small batches add up to."""
+
+    def hook(param: Tensor) -> None:
+        assert master.grad is not None
+        assert param.grad is not None
+        master.grad.add_(param.grad)
+        param.grad = None
+
+    return hook

@@ -1,0 +1,66 @@
+"""Equations of the chain of thought, graded one by one."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from aha.rewards import get_reward
+from aha.rewards.process import equations
+from aha.types import Finish, Outcome, Problem, Rollout, Verdict
+
+PROBLEM = Problem("p", "countdown", ({"role": "user", "content": "?"},), "1")
+
+
+def score(text, **options):
+    rollout = Rollout(np.zeros(1), np.zeros(1), np.zeros(1), text, Finish.STOP)
+    return equations(**options)(PROBLEM, [rollout])[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("3*4=12 no. 7+5*2=7+10=17 yes!</think>", [1, 1]),
+        ("3*4=13 no. 7+5=12", [-1, 1]),
+        ("(2+3)*4=20, 7-=3, x+1=2", [1, -1]),  # the last two: no sides to compare but 1=2
+        ("nothing here", []),
+        ("3*4=12</think> <answer>5=6</answer>", [1]),
+    ],
+)
+def test_steps_by_hand(text, wanted):
+    assert [value for _, value in score(text).steps] == wanted
+
+
+def test_a_step_ends_where_it_is_written():
+    text = "try 3*4=12 no."
+    ((end, _),) = score(text).steps
+    assert text[:end] == "try 3*4=12"
+
+
+def test_value_is_the_mean_and_the_note_counts():
+    got = score("1+1=2. 1+1=3. 2*2=4.")
+    assert got.value == pytest.approx(1 / 3)
+    assert got.note == "2 of 3 equations hold"
+
+
+def test_hostile_text_is_linear():
+    started = time.process_time()
+    for text in ("1=" * 50_000, "(" * 100_000, "1+" * 50_000 + "=1", "9" * 100_000 + "=9"):
+        score(text)
+    assert time.process_time() - started < 2
+
+
+def test_options_by_name():
+    def verify(problem, text):
+        return Verdict(Outcome.WRONG)
+
+    rollout = Rollout(np.zeros(1), np.zeros(90), np.zeros(90), "x", Finish.STOP)
+    assert get_reward("accuracy:wrong=-1", verify)(PROBLEM, [rollout])[0].value == -1
+    reward = get_reward("soft_overlong:max_length=100,buffer=20", verify)
+    assert reward(PROBLEM, [rollout])[0].value == pytest.approx(-0.5)
+    with pytest.raises(Exception, match="wrongg"):
+        get_reward("accuracy:wrongg=-1", verify)
+    with pytest.raises(Exception, match="key=value"):
+        get_reward("accuracy:wrong", verify)
