@@ -120,8 +120,9 @@ class Step:
         from aha.sampling.local import LocalEngine
         from aha.sampling.rollouts import Prompter
         from aha.sampling.sampler import SamplingParams
-        from aha.training.policy import OptimizerConfig, Policy
+        from aha.training.policy import Policy
         from aha.training.presets import Algorithm
+        from aha.training.trainer import OptimizerConfig
         from aha.types import Problem
 
         rows = args.prompts * args.group
@@ -151,7 +152,7 @@ class Step:
             self.engine, self.prompter, self.problems, self.group, self.params, rewards, seed=self.count
         )
         self.sampling.append(time.perf_counter() - started)
-        advantages = [self.algorithm.advantages()(reward_array(group)) for group in groups]
+        advantages = self.algorithm.advantages([reward_array(group) for group in groups])
         examples = to_examples(groups, advantages)
         loss, weighting = self.algorithm.loss(), self.algorithm.weighting()
         for batch in pack(examples, weighting, self.packed_length):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from aha.bench.models import Subject
-    from aha.training.policy import OptimizerConfig
+    from aha.training.trainer import OptimizerConfig
 
 
 def stock_copy(subject: Subject, attention: str = "sdpa") -> Any:

@@ -65,7 +65,8 @@ def _numbers(text: str) -> list[int]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure in turn, print medians, waste and the limit."""
-    from aha.training.policy import OptimizerConfig, Policy
+    from aha.training.policy import Policy
+    from aha.training.trainer import OptimizerConfig
 
     subject = models.load(args)
     vocabulary = subject.model.config.vocab_size
@@ -199,7 +200,7 @@ class _Padded:
 
     def __init__(self, subject: models.Subject, sequences: Sequence[np.ndarray], args: argparse.Namespace):
         from aha.bench.stock import PaddedTrainer
-        from aha.training.policy import OptimizerConfig
+        from aha.training.trainer import OptimizerConfig
 
         ordered = sorted(sequences, key=len, reverse=True) if args.peer_order == "by-length" else sequences
         self.batches = padded_batches(ordered, args.packed_length)
