@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,20 @@ def peer(tmp_path):
 def test_a_peer_answers_each_question(peer):
     assert peer.ask({"number": 3}) == {"twice": 6}
     assert peer.ask({"number": 4}) == {"twice": 8}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_peer_takes_no_time_between_questions(peer):
+    peer.ask({"number": 3})
+    deadline = time.monotonic() + 10
+    while _state(peer) != "T" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert _state(peer) == "T"  # stopped
+    assert peer.ask({"number": 5}) == {"twice": 10}
+
+
+def _state(peer):
+    return Path(f"/proc/{peer._process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_peer_that_dies_says_why(peer):

@@ -141,9 +141,9 @@ def _vllm(
     threads = torch.get_num_threads()
     cache = limits.anatomy(subject.model).kv_bytes * args.rows * (args.prompt_tokens + args.tokens + 128)
     settings = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(1 + cache // 2**30),
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # By itself it keeps a processor free for others; here it gets as many as the other side.
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, _processors(threads))),
         "VLLM_LOGGING_LEVEL": "WARNING",
     }
     with tempfile.TemporaryDirectory() as place, Peer.start("vllm", threads, settings) as peer:
@@ -164,3 +164,11 @@ def _vllm(
             return found["tokens"], found["seconds"]
 
         yield work, {"version": started["version"], "eager": args.peer_eager}
+
+
+def _processors(count: int) -> list[int]:
+    """The first so many that this process may use."""
+    import os
+
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(count)
+    return list(usable)[:count]

@@ -7,9 +7,11 @@ spoken to in JSON lines by a small driver that imports nothing of aha.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,7 +94,11 @@ def install(name: str, root: Path | None = None) -> Path:
 
 
 class Peer:
-    """A driver at work: one question, one answer. Use it in a ``with``: leaving ends the process."""
+    """A driver at work: one question, one answer. Use it in a ``with``: leaving ends it and its children.
+
+    Between answer and question it is stopped, all its processes: some wait by asking again and again, and would
+    take from the other side what is measured.
+    """
 
     def __init__(self, python: Path, script: Path, threads: int, extra: Mapping[str, str] | None = None):
         self.name = script.stem
@@ -104,6 +110,7 @@ class Peer:
             stderr=self._errors,
             text=True,
             env=_environment(threads) | dict(extra or {}),
+            start_new_session=True,  # a process group of its own, to be stopped and ended as one
         )
 
     @classmethod
@@ -118,8 +125,9 @@ class Peer:
         """Send a question and wait. Raises AhaError if the peer fails, dies or takes too long."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        clock = threading.Timer(seconds, self._process.kill)
+        clock = threading.Timer(seconds, self._signal, [signal.SIGKILL])
         clock.start()
+        self._signal(signal.SIGCONT)
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
@@ -131,10 +139,16 @@ class Peer:
         answer = json.loads(line) if line else {"error": "it ended without an answer"}
         if "error" in answer:
             raise AhaError(f"{self.name} failed: {answer['error']}\n{self._last_words()}")
+        self._signal(signal.SIGSTOP)
         return answer
 
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
     def _last_words(self) -> str:
-        self._process.wait(timeout=30)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=30)
         self._errors.seek(0)
         return _tail(self._errors.read().decode(errors="replace"))
 
@@ -142,7 +156,7 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        self._signal(signal.SIGKILL)
         self._process.communicate()
         self._errors.close()
 

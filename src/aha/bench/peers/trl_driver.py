@@ -40,26 +40,54 @@ def main():
         raise
 
 
-def reward(completions, **_):
+def make_trainer(job):
+    """TRL's GRPO on the given checkpoint and prompts."""
+    import torch
+    import trl
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    if job["threads"]:
+        torch.set_num_threads(job["threads"])
+    lengths = []
+
+    def graded(completions, completion_ids, **_):
+        lengths.extend(map(len, completion_ids))
+        return reward(completions)
+
+    config = make_config(job)
+    return trl.GRPOTrainer(
+        model=job["folder"],
+        reward_funcs=graded,
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": job["prompts"]}),
+        # By its own file: by the model's type transformers would take another kind for random models.
+        processing_class=PreTrainedTokenizerFast.from_pretrained(job["folder"], padding_side="left"),
+        callbacks=[make_turns(lengths, config.per_device_train_batch_size)],
+    )
+
+
+def reward(completions):
     """The share of the digit 1 in the text: cheap, and different for different completions."""
     return [text.count("1") / max(1, len(text)) for text in completions]
 
 
-def make_trainer(job):
-    """TRL's GRPO on the given checkpoint and prompts, every option that costs nothing switched off."""
+def on_gpu(job):
+    """Whether the work is done on a GPU."""
     import torch
-    import trl
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast, TrainerCallback
 
-    if job["threads"]:
-        torch.set_num_threads(job["threads"])
-    cuda = torch.cuda.is_available() and job["device"].startswith("cuda")
+    return torch.cuda.is_available() and job["device"].startswith("cuda")
+
+
+def make_config(job):
+    """TRL's defaults, with everything off that is no part of a step."""
+    import trl
+
     total = len(job["prompts"]) * job["group"]
     micro = max(d for d in range(1, total + 1) if total % d == 0 and d <= max(1, job["micro_batch"]))
     bf16 = job["dtype"] == "bfloat16"
     weights = "bfloat16" if bf16 and job["precision"] == "bf16" else "float32"
-    config = trl.GRPOConfig(
+    return trl.GRPOConfig(
         output_dir=job["folder"],
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=total // micro,
@@ -75,7 +103,7 @@ def make_trainer(job):
         loss_type="grpo",
         bf16=bf16 and job["precision"] == "autocast",
         gradient_checkpointing=False,
-        use_cpu=not cuda,
+        use_cpu=not on_gpu(job),
         optim="adamw_torch_fused",
         report_to=[],
         save_strategy="no",
@@ -83,45 +111,39 @@ def make_trainer(job):
         log_completions=False,
         disable_tqdm=True,
         shuffle_dataset=False,
-        dataloader_pin_memory=cuda,
+        dataloader_pin_memory=on_gpu(job),
         # Nothing ends early, here as there.
         generation_kwargs={"min_new_tokens": job["tokens"]},
         model_init_kwargs={"dtype": weights},
     )
-    lengths = []
 
-    def graded(completions, completion_ids, **rest):
-        lengths.extend(map(len, completion_ids))
-        return reward(completions, **rest)
+
+def make_turns(lengths, micro):
+    """A callback that waits before each step for the word to go, and tells afterwards how long it took."""
+    import torch
+    import trl
+    from transformers import TrainerCallback
+
+    def synchronise():
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
 
     class Turns(TrainerCallback):
-        """Waits before each step for the word to go, and tells afterwards how long it took."""
-
         def on_train_begin(self, *args, **kwargs):
             answer(ready=True, version=f"trl {trl.__version__}, torch {torch.__version__}", micro_batch=micro)
 
         def on_step_begin(self, *args, **kwargs):
             ask()
             lengths.clear()
-            if cuda:
-                torch.cuda.synchronize()
+            synchronise()
             self.started = time.perf_counter()
 
         def on_step_end(self, *args, **kwargs):
-            if cuda:
-                torch.cuda.synchronize()
+            synchronise()
             seconds = time.perf_counter() - self.started
             answer(seconds=seconds, tokens=sum(lengths), completions=len(lengths))
 
-    return trl.GRPOTrainer(
-        model=job["folder"],
-        reward_funcs=graded,
-        args=config,
-        train_dataset=Dataset.from_dict({"prompt": job["prompts"]}),
-        # By its own file: by the model's type transformers would take another kind for random models.
-        processing_class=PreTrainedTokenizerFast.from_pretrained(job["folder"], padding_side="left"),
-        callbacks=[Turns()],
-    )
+    return Turns()
 
 
 if __name__ == "__main__":
