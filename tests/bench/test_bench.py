@@ -222,7 +222,7 @@ def test_the_head_counts_once_and_the_embedding_only_if_it_is_the_head():
     parts = limits.anatomy(model)
     layers = sum(p.numel() for n, p in model.named_parameters() if "layers" in n and p.ndim == 2)
     assert parts.matrix_parameters == layers + 128 * 64
-    assert parts.kv_bytes == 2 * 2 * 2 * 16 * 4
+    assert parts.kv_bytes == 2 * 2 * 1 * 32 * 4
 
 
 def test_text_and_ids_of_a_random_model_say_the_same():

@@ -20,8 +20,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     | {
         "hidden_size": 64,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
         "intermediate_size": 128,
     },
     # 4.8 million parameters.

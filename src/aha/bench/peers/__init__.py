@@ -110,7 +110,7 @@ class Peer:
             stderr=self._errors,
             text=True,
             env=_environment(threads) | dict(extra or {}),
-            start_new_session=True,  # a process group of its own, to be stopped and ended as one
+            process_group=0,  # to be stopped and ended as one, and ended by the system should we be killed
         )
 
     @classmethod
