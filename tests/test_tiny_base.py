@@ -145,10 +145,11 @@ def test_pretraining_learns_and_resumes_bit_for_bit(tmp_path):
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_the_recipe_is_the_one_in_the_card():
-    card = json.loads((EMBEDDED["tiny"] / "training.json").read_text())
-    (stage,) = get_recipe("tiny_base").build()
-    assert card["steps"] == stage.steps
+@pytest.mark.parametrize(("name", "recipe"), [("tiny", "tiny_base"), ("countdown", "countdown_base")])
+def test_the_recipe_is_the_one_in_the_card(name, recipe):
+    card = json.loads((EMBEDDED[name] / "training.json").read_text())
+    (stage,) = get_recipe(recipe).build()
+    assert (card["steps"], card["corpus"], card["recipe"]) == (stage.steps, stage.corpus, recipe)
     assert card["corpus_sha256"] == tiny.corpus_hash(stage.writer("0:0"))
 
 

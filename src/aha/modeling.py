@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"
-EMBEDDED = {"tiny": ASSETS / "tiny-base"}
+EMBEDDED = {"tiny": ASSETS / "tiny-base", "countdown": ASSETS / "countdown-base"}
 """Names of the bases that ship with the program."""
 
 

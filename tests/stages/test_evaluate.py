@@ -91,3 +91,22 @@ def test_a_reward_that_loses_a_rollout_is_an_error():
 def test_one_ungradable_score_makes_the_reward_none():
     rewards = {"a": (1.0, lambda p, r: [Score(1.0)]), "b": (0.0, lambda p, r: [Score(None, "timeout")])}
     assert score_group(group(RIGHT).problem, [rollout(RIGHT)], rewards).members[0].reward is None
+
+
+def test_figures_are_told_apart_by_kind_of_problem():
+    """Two problems of 3 numbers, one of 4: pass@1 of each kind, none where there is one kind only."""
+    from aha.stages.evaluate import _by_facet
+    from aha.types import Group, Problem, Rollout, Scored
+
+    def group(kind, length):
+        problem = Problem(kind, "t", ({"role": "user", "content": "?"},), "1", metadata={"kind": kind})
+        rollout = Rollout(np.zeros(1), np.zeros(length), np.zeros(length), "", Finish.STOP)
+        return Group(problem, (Scored(rollout, {}, 0.0),) * 2)
+
+    groups = [group("a", 10), group("a", 20), group("b", 40)]
+    right = [np.array([1.0, 0.0]), np.array([1.0, np.nan]), np.array([0.0, 0.0])]
+    found = _by_facet(groups, right, lambda p: p.metadata["kind"])
+    assert found["a"]["pass@1"] == 0.75
+    assert found["a"]["mean_length"] == 15
+    assert (found["b"]["pass@1"], found["b"]["pass@n"], found["b"]["n_problems"]) == (0, 0, 1)
+    assert _by_facet(groups[:2], right[:2], lambda p: "same") == {}

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from aha.runs import pipeline
+from aha.stages.pretrain import Pretrain
 from aha.stages.rl import RL, split_by_group, to_examples
 from aha.types import Example, Finish, Group, Problem, Rollout, Scored
 
@@ -331,16 +333,23 @@ def test_mini_batches_hold_whole_groups_once():
 
 
 def test_a_recipe_of_two_stages_hands_the_model_on(tmp_path):
-    words = [
-        "run", "countdown_full", "--plain", "base.steps=2", "base.hidden_size=24", "base.layers=1",
-        "base.tokens_per_step=512", "rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=2", "rl.max_tokens=16",
-        "rl.later_max_tokens=null", "rl.test_problems=2", "rl.test_samples=2",
-    ]  # fmt: skip
-    done = aha(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    run = tmp_path / "runs" / "countdown_full"
-    made, used = (json.loads((run / s / "final" / "config.json").read_text()) for s in ("base", "rl"))
+    def recipe(**changes):
+        base = Pretrain(
+            name="base", steps=2, hidden_size=24, heads=4, layers=1, mlp_size=32, tokens_per_step=512,
+        )  # fmt: skip
+        small = {"steps": 1, "prompts_per_step": 2, "group_size": 2, "max_tokens": 16, "test_problems": 2}
+        given = {"name": "rl", "model": base, "task": "countdown", "eval_every": 0, "test_samples": 2}
+        return [RL.model_validate(given | small | changes)]
+
+    def run(stages):
+        said = []
+        context = pipeline.Context(tmp_path, plain=True, threads=1)
+        pipeline.run(stages, tmp_path, context, config={}, say=said.append)
+        return " ".join(said)
+
+    run(recipe())
+    made, used = (json.loads((tmp_path / s / "final" / "config.json").read_text()) for s in ("base", "rl"))
     assert made["hidden_size"] == used["hidden_size"] == 24
-    again = aha(*words[:-1], "rl.test_samples=3", cwd=tmp_path)
-    assert "base: finished before" in again.stdout
-    assert "rl: its settings or inputs changed" in again.stdout
+    said = run(recipe(test_samples=3))
+    assert "base: finished before" in said
+    assert "rl: its settings or inputs changed" in said

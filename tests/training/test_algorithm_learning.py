@@ -13,6 +13,7 @@ QUICK = {"vc_ppo": {"value_pretrain_steps": 5}, "vapo": {"value_pretrain_steps":
 @pytest.mark.parametrize("name", PRESETS)
 def test_expected_reward_rises(name):
     import time
+
     t = time.process_time()
     world = Bandit({"preset": name} | QUICK.get(name, {}), steps=25)
     start, history = world.expected(), world.train()

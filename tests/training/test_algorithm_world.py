@@ -190,13 +190,13 @@ class Recorder(Policy):
 class Bandit(Session):
     """The stage's session in the small world; ``table`` [P, Y] are the rewards, NaN = ungradable."""
 
-    def __init__(self, algorithm, table=None, *, prompts=3, length=2, steps=(), model_seed=0, **settings):
-        defaults = {"prompts_per_step": prompts, "group_size": 8, "lr": 0.02, "eval_every": 0, "steps": 25}
-        self.config = RL.model_validate(defaults | settings | {"algorithm": algorithm})
+    def __init__(self, algorithm, table=None, *, prompts=3, length=2, step_rewards=(), model_seed=0, **settings):
+        defaults = {"prompts_per_step": prompts, "group_size": 8, "lr": 0.02, "eval_every": 0}
+        self.config = RL.model_validate(defaults | settings | {"name": "bandit", "algorithm": algorithm})
         a, c = self.config.algorithm, self.config
         self.exact = Exact(prompts, length)
         self.table = first_token_table(prompts, length) if table is None else np.asarray(table)
-        self.step_rewards = dict(steps)  # completion -> its steps' rewards
+        self.step_rewards = dict(step_rewards)  # completion -> its steps' rewards
         model = tiny_model(model_seed)
         optimizer = OptimizerConfig(lr=c.lr, max_grad_norm=c.max_grad_norm)
         self.policy = Recorder(model, optimizer)

@@ -77,5 +77,11 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{len(problems)} problems, {args.samples} samples each; 95% interval of pass@1 {low:.1%} to {high:.1%}"
         )
+        for kind, found in result.figures.get("by", {}).items():
+            low, high = found["pass@1_ci"]
+            print(
+                f"{kind}: pass@1 {found['pass@1']:.1%} [{low:.1%}, {high:.1%}]  pass@{args.samples} "
+                f"{found['pass@n']:.1%}  length {found['mean_length']:.0f}  ({found['n_problems']} problems)"
+            )
         print(f"Next     aha chat {args.model}")
     return 0

@@ -30,8 +30,9 @@ def run(args: argparse.Namespace) -> int:
     for kind in [args.kind] if args.kind else KINDS:
         print(f"{kind}:")
         found = listed[kind]()
+        width = max(map(len, found), default=0)
         for name, meaning in found.items():
-            print(f"  {name:<16} {meaning}")
+            print(f"  {name:<{width}}  {meaning}")
         if not found:
             print("  (none)")
     print("Next     aha zero, or aha run RECIPE --print-config")
@@ -57,11 +58,9 @@ def _rewards() -> dict[str, str]:
 
 
 def _algorithms() -> dict[str, str]:
-    from aha.training.preset_table import PRESETS
+    from aha.training.preset_table import PAPERS
 
-    return {
-        name: ", ".join(f"{k}={v}" for k, v in parts.items()) or "clip 0.2" for name, parts in PRESETS.items()
-    }
+    return PAPERS
 
 
 def _models() -> dict[str, str]:

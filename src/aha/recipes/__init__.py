@@ -21,6 +21,7 @@ class Recipe:
     description: str
     run: str
     options: tuple[str, ...] = ()  # what --model, --task, --data ... it takes
+    function: str = "build"
 
     def build(self, **options: Any) -> Sequence[Stage]:
         """The stages, with ``options`` that are None left at the recipe's defaults."""
@@ -28,7 +29,7 @@ class Recipe:
         unknown = set(given) - set(self.options)
         if unknown:
             raise AhaError(f"This recipe takes no --{sorted(unknown)[0].replace('_', '-')}.")
-        build: Callable[..., Sequence[Stage]] = import_module(self.module).build
+        build: Callable[..., Sequence[Stage]] = getattr(import_module(self.module), self.function)
         return build(**given)
 
 
@@ -45,6 +46,13 @@ RECIPES: dict[str, Recipe] = {
     ),
     "tiny_base": Recipe(
         "aha.recipes.tiny_base", "pretrain the embedded base from scratch", "tiny_base", ("seed", "steps")
+    ),
+    "countdown_base": Recipe(
+        "aha.recipes.tiny_base",
+        "pretrain the embedded base of countdown_full from scratch",
+        "countdown_base",
+        ("seed", "steps"),
+        "countdown",
     ),
 }
 

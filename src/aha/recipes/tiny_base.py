@@ -1,14 +1,26 @@
-"""The embedded base: a Llama of 1.7 million parameters, from scratch, on text that a program writes."""
+"""The embedded bases: Llamas of 1.7 million parameters, from scratch, on text that a program writes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aha.runs.pipeline import Stage
 from aha.stages.pretrain import Pretrain
 
+COUNTDOWN: dict[str, Any] = {"corpus": "full", "context": 2048, "steps": 1300}
+
 
 def build(seed: int = 0, steps: int | None = None) -> Sequence[Stage]:
-    """One stage of pretraining."""
-    settings = {} if steps is None else {"steps": steps}
-    return [Pretrain.model_validate({"name": "pretrain", "seed": seed, **settings})]
+    """The base named "tiny": puzzles of three small numbers."""
+    return _pretrain({}, seed, steps)
+
+
+def countdown(seed: int = 0, steps: int | None = None) -> Sequence[Stage]:
+    """The base named "countdown": puzzles of three or four numbers of 1..99."""
+    return _pretrain(COUNTDOWN, seed, steps)
+
+
+def _pretrain(settings: dict[str, Any], seed: int, steps: int | None) -> Sequence[Stage]:
+    given = settings | ({} if steps is None else {"steps": steps})
+    return [Pretrain.model_validate({"name": "pretrain", "seed": seed, **given})]

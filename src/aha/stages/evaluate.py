@@ -73,7 +73,33 @@ def figures(groups: Sequence[Group], task: Task, *, strict: bool = True) -> dict
         "n_problems": len(groups),
         "n_samples": n,
     }
+    if task.facet is not None:
+        result["by"] = _by_facet(groups, right, task.facet)
     return result | text_figures(rollouts, [g.problem.language for g in groups for _ in g.members])
+
+
+def _by_facet(
+    groups: Sequence[Group], right: Sequence[np.ndarray], facet: Callable[[Problem], str]
+) -> dict[str, dict[str, Any]]:
+    """pass@1 with its interval, pass@n and mean length for each kind of problem; one kind alone says nothing."""
+    kinds: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        kinds.setdefault(facet(group.problem), []).append(i)
+    if len(kinds) < 2:
+        return {}
+    found = {}
+    for kind, members in sorted(kinds.items()):
+        graded = [right[i][~np.isnan(right[i])] for i in members]
+        rates = np.array([r.mean() for r in graded if len(r)])
+        lengths = [len(m.rollout.completion_ids) for i in members for m in groups[i].members]
+        found[kind] = {
+            "pass@1": _mean(rates),
+            "pass@1_ci": list(bootstrap_interval(rates)),
+            "pass@n": _mean([float(r.any()) for r in graded if len(r)]),
+            "mean_length": float(np.mean(lengths)),
+            "n_problems": len(members),
+        }
+    return found
 
 
 def text_figures(rollouts: Sequence[Rollout], languages: Sequence[str]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class Pretrain(Stage):
     ) -> dict[str, Any]:
         summary = {
             "model": "from scratch",
-            "recipe": {"tiny": "tiny_base", "full": "countdown_full"}[self.corpus],
+            "recipe": {"tiny": "tiny_base", "full": "countdown_base"}[self.corpus],
             "corpus": self.corpus,
             "parameters": sum(p.numel() for p in policy.params),
             "loss": row["loss"],
@@ -181,12 +181,12 @@ def base_card(summary: dict[str, Any]) -> str:
 license: apache-2.0
 language: [en, zh]
 ---
-# The embedded base of aha
+# An embedded base of aha
 
 A Llama of {summary["parameters"]:,} parameters, trained from scratch on {summary["tokens"]:,} tokens of text
 that a program wrote (`aha.corpus`, corpus "{summary["corpus"]}", seed {summary["seed"]}; SHA-256 of the first 10,000
 documents of the first step's stream: `{summary["corpus_sha256"]}`), in {summary["steps"]} steps and
-{summary["seconds"]:.0f} seconds. `aha run {summary["recipe"]}` makes it again.
+{summary["seconds"]:.0f} seconds on two CPU cores. `aha run {summary["recipe"]}` makes it again.
 
 ## What it is
 

@@ -14,10 +14,12 @@ SPLITS = ("train", "validation", "test")
 class Task:
     """``load(split, n, seed)`` gives at most ``n`` problems of a split, always the same for one seed;
     ``verify(problem, text)`` grades what a model wrote, and ``verify_lenient`` does so without demanding
-    that the answer stands where the format wants it."""
+    that the answer stands where the format wants it. ``facet`` names the kind of a problem (its level, its
+    size), so that evaluations can tell kinds apart."""
 
     name: str
     load: Callable[[str, int, int], list[Problem]]
     verify: Callable[[Problem, str], Verdict]
     verify_lenient: Callable[[Problem, str], Verdict]
     vote: Callable[[Problem, str], str | None]
+    facet: Callable[[Problem], str] | None = None

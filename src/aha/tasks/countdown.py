@@ -326,4 +326,8 @@ def task(difficulty: Difficulty = TINY, name: str = "countdown") -> Task:
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(difficulty, split, n, seed)
 
-    return Task(name, load_split, verify, verify_lenient, vote)
+    return Task(name, load_split, verify, verify_lenient, vote, _operands)
+
+
+def _operands(problem: Problem) -> str:
+    return f"{len(problem.metadata['numbers'])} numbers"
