@@ -141,7 +141,9 @@ class Step:
 
     def take(self) -> float:
         """One step; returns the number of tokens sampled."""
-        from aha.sampling.rollouts import reward_array, sample_groups
+        import numpy as np
+
+        from aha.sampling.rollouts import sample_groups
         from aha.stages.rl import to_examples
         from aha.training.batching import pack
 
@@ -152,7 +154,8 @@ class Step:
             self.engine, self.prompter, self.problems, self.group, self.params, rewards, seed=self.count
         )
         self.sampling.append(time.perf_counter() - started)
-        advantages = self.algorithm.advantages([reward_array(group) for group in groups])
+        found = [np.array([member.reward for member in group.members], dtype=float) for group in groups]
+        advantages = self.algorithm.advantages(found)
         examples = to_examples(groups, advantages)
         loss, weighting = self.algorithm.loss(), self.algorithm.weighting()
         for batch in pack(examples, weighting, self.packed_length):
