@@ -61,7 +61,7 @@ def profile(step: Callable[[], Any], device: torch.device, trace: Path) -> dict[
 def summarise(events: Iterable[Any], seconds: float, on_gpu: bool) -> dict[str, Any]:
     """Seconds in each class; together they are the whole. On a GPU the time of the kernels that an operator
     launched counts; the kernels' own events say the same once more and are left out."""
-    totals = dict.fromkeys(CLASSES, 0.0)
+    totals: dict[str, float] = dict.fromkeys(CLASSES, 0.0)
     for event in events:
         spent = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
         if spent > 0 and str(event.device_type).endswith("CPU"):

@@ -51,15 +51,11 @@ def run(args: argparse.Namespace) -> int:
     subject = models.load(args)
     texts = models.prompt_texts(subject, args.prompts, args.prompt_tokens)
     with contextlib.ExitStack() as stack:
-        sides: dict[str, turns.Work] = {}
-        extra: dict[str, dict[str, Any]] = {turns.OURS: {}}
-        if args.against:  # first: it takes the weights as they are before any step
-            side, said = stack.enter_context(_trl(args, subject, texts))
-            extra[args.against] = said
         ours = Step(subject, texts, args)
-        sides[turns.OURS] = turns.timed(ours.take, subject.device)
-        if args.against:
-            sides[args.against] = side
+        sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours.take, subject.device)}
+        extra: dict[str, dict[str, Any]] = {turns.OURS: {}}
+        if args.against:  # it takes the weights as they are before any step
+            sides[args.against], extra[args.against] = stack.enter_context(_trl(args, subject, texts))
         readings = turns.in_turn(sides, args.runs)
     peaks = limits.measure(subject.device)
     least = _least(subject, ours, args, peaks)
@@ -131,7 +127,7 @@ class Step:
         self.engine.eos_ids = frozenset({-1})
         self.prompter = Prompter(subject.tokenizer, "none")
         self.params = SamplingParams(max_tokens=args.tokens)
-        self.algorithm = Algorithm(preset="grpo_no_kl")
+        self.algorithm = Algorithm.model_validate("grpo_no_kl")
         messages = [({"role": "user", "content": text},) for text in texts]
         self.problems = [Problem(str(i), "bench", message) for i, message in enumerate(messages)]
         self.prompt_lengths = [len(self.prompter.encode(problem)[0]) for problem in self.problems]

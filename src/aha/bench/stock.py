@@ -84,7 +84,7 @@ def continuous(subject: Subject, prompts: list[list[int]], n: int, tokens: int) 
     import logging
 
     from transformers import GenerationConfig
-    from transformers.generation import ContinuousBatchingConfig
+    from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)  # advice for other callers
     peer = stock_copy(subject)
@@ -93,7 +93,7 @@ def continuous(subject: Subject, prompts: list[list[int]], n: int, tokens: int) 
     longest = max(map(len, prompts)) + tokens
     on_cpu = subject.device.type == "cpu"
     # Enough for all rows at once: on a CPU the default takes nine tenths of the memory for the cache.
-    room = {
+    room: dict[str, Any] = {
         "page_size": page,
         "num_blocks": rows * -(-(longest + 1) // page) + 16,
         "max_batch_tokens": max(rows, 2048),

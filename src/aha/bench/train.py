@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     ours = _Ours(policy, sequences, args.packed_length)
     sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours.step, subject.device)}
     extra: dict[str, dict[str, Any]] = {turns.OURS: {}}
-    if args.against:
-        peer = _Padded(subject, sequences, args)
+    peer = _Padded(subject, sequences, args) if args.against else None
+    if peer:
         sides[args.against] = turns.timed(peer.step, subject.device)
         extra[args.against] = {"waste": round(padding_waste(peer.batches), 5)}
     readings = turns.in_turn(sides, args.runs)
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     for name, reading in readings.items():
         extra[name] |= least.compare(reading.median_seconds)
     extra[turns.OURS] |= {"loss": round(ours.first_loss, 5), **ours.waste()}
-    if args.against:
+    if peer:
         extra[args.against] |= {"loss": round(peer.first_loss, 5), **peer.describe()}
     found = turns.result("train", _work(args, lengths), readings, UNIT, extra)
     found |= {"model": subject.describe(), "limits": peaks.describe()}
