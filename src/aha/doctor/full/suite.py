@@ -38,8 +38,10 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     model = modeling.load_model(config.model, place, kind)
     task = get_task(config.task, config.data, config.test_data)
     prompter = Prompter(tokenizer, config.template)
-    problems = prompter.drop_long(task.load("train", min(64, config.train_problems), config.seed),
-                                  config.max_prompt_tokens)  # fmt: skip
+    plan = checkup.plan_of(config)
+    room = modeling.max_context(model) - plan.max_tokens
+    found = task.load("train", min(64, config.train_problems), config.seed)
+    problems = prompter.drop_long(found, min(config.max_prompt_tokens, room))
     return Subject(
         model=model,
         tokenizer=tokenizer,
@@ -48,7 +50,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
         prompter=prompter,
         engine=local.LocalEngine(model, tokenizer, max_rows=config.decode_rows),
         policy=policies.Policy(model),
-        plan=checkup.plan_of(config),
+        plan=plan,
         folder=folder,
         to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),
         source=config.model,
