@@ -9,13 +9,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from aha.corpus import tiny
 from aha.corpus import tokenizer as tiny_tokenizer
 
-# The same examples every time: a suite that fails must fail again. HYPOTHESIS_PROFILE=default explores.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples every time, on a busy machine too: a suite that fails must fail again.
+# HYPOTHESIS_PROFILE=default explores.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 

@@ -28,6 +28,7 @@ ALLOWED = {
     "tasks": BASE | {"chat", "rewards", "data"},
     "corpus": BASE | {"chat", "tasks"},
     "sampling": BASE | {"chat", "modeling", "attention"},
+    "judges": BASE | {"chat", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention"},
     "runs": BASE | {"chat"},
     "stages": BASE | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs"},

@@ -18,6 +18,8 @@ COMMANDS: dict[str, str] = {
     "chat": "talk to a model; its thinking is dimmed",
     "report": "write a run's report.html again, and say where it is",
     "list": "what there is: recipes, tasks, rewards, algorithms, models, runs",
+    "data": "curate training data: stats, dedup, decontaminate, convert",
+    "serve": "serve a model under an OpenAI-compatible address",
     "grade": "grade a file of answers with the math verifier",
     "sandbox": "run an untrusted Python program in the sandbox, or check the sandbox",
     "bench": "measure this machine against peers",

@@ -37,11 +37,14 @@ def examples(advantages, **columns):
     made, i = [], 0
     for group, values in enumerate(advantages):
         for value in values:
+            if np.isnan(value):
+                i += 1
+                continue
             n = len(RATIOS[i]) + 1
             mask = np.arange(n) > 0
             made.append(
                 Example(
-                    np.arange(n),
+                    np.arange(n) + i % 2,  # the first token tells which of the two this is
                     mask,
                     np.where(mask, value, 0.0),
                     np.where(mask, -1.0, 0.0),
@@ -87,7 +90,6 @@ def run(preset, **changes):
     algorithm = Algorithm.model_validate({"preset": preset} | changes)
     columns = {"values": 0.25} if algorithm.critic else {}
     found = examples(algorithm.advantages(REWARDS, GREEDY), **columns)
-    found = [replace(e, token_ids=e.token_ids + i % 2) for i, e in enumerate(found)]
     if algorithm.process:  # a's first token ends a step worth 0.5
         found[0] = replace(found[0], steps=((1, 0.5),))
     found = algorithm.credit(found)
@@ -170,10 +172,10 @@ EXPECTED = {
     "cppo": -1.1 / 2 + 0.04 * ((KL[0] + KL[1]) / 2 + KL[3]) / 2,
     # .5 logp of a, -.5 of b, and .005 * (log of the completion's ratio)^2
     "kimi": (-(0.5 * (LA + LA2) - 0.5 * LB) + 0.005 * (log(1.5) ** 2 + log(0.5) ** 2 + log(2) ** 2)) / 4,
-    "grpo_plus": -((1.28 + 1) - 0.8) / 5,
+    "grpo_plus": -((1.28 + 1) / 2 - 0.8) / 4,
     "magic": -((1.2 + 1) - 0.8) / 5,
     "srpo": -((1.28 + 1) - 0.8) / 5,
-    "raft": -(LA + LA2 + LC + LD) / 5,
+    "raft": -(LA + LA2 + LC + LD) / 4,  # b is left out
     "agro": AGRO,
 }
 
@@ -249,3 +251,16 @@ def test_entropy_bonus_grows_below_the_target_and_is_off_above():
     coef, now = adapted_entropy(coef, entropy=0.15, target=0.2, step=0.005)
     assert (coef, now) == pytest.approx((0.01, 0.01))
     assert adapted_entropy(coef, entropy=0.3, target=0.2, step=0.005) == pytest.approx((0.005, 0.0))
+
+
+def test_process_rewards_alone_are_normalised_alone():
+    # two completions of 4 tokens, steps at tokens 2 and 4 worth (1, 1) and (1, 0): mean 3/4, std sqrt(3)/4
+    mask = np.arange(5) > 0
+    plain = Example(np.arange(5), mask, np.zeros(5), np.zeros(5), 1, 0)
+    found = [replace(plain, steps=steps) for steps in (((2, 1.0), (4, 1.0)), ((2, 1.0), (4, 0.0)))]
+    a, b = (e.advantage[mask] for e in credit.process_credit(found, outcome=False))
+    up, down = 1 / sqrt(3), -sqrt(3)
+    assert a == pytest.approx([2 * up, 2 * up, up, up], rel=1e-4)
+    assert b == pytest.approx([up + down, up + down, down, down], rel=1e-4)
+    silent = credit.process_credit([plain, plain], outcome=False)
+    assert all((e.advantage == 0).all() for e in silent)

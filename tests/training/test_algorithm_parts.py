@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from test_algorithm_loops import (
+    SEEDS,
+    SPREAD,
     clipped,
     credited,
     finite_differences,
@@ -26,6 +28,7 @@ from test_algorithm_loops import (
 
 from aha.training import credit
 from aha.training.losses import value_loss
+from aha.training.preset_table import PRESETS
 from aha.training.presets import Algorithm
 from aha.types import Example
 
@@ -287,3 +290,37 @@ def test_imitation_is_the_mean_over_right_tokens_under_any_weighting():
         right = [c for g in groups for c in graded(g) if c.right]
         wanted = mean(-c.new[t] for c in right for t in range(c.size))
         assert with_it - without == pytest.approx(0.1 * wanted, rel=1e-6)
+
+
+ELSEWHERE = {
+    "sampling",
+    "signal_share",
+    "reference_every",
+    "replay_share",
+    "value_clip",
+    "value_pretrain_steps",
+    "lam_critic",
+    "entropy_target",
+    "entropy_step",
+}
+"""Settings that act on which completions come, on the critic, or from step to step."""
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        (name, key)
+        for name, settings in PRESETS.items()
+        for key, value in settings.items()
+        if key not in ELSEWHERE and value != Algorithm.model_fields[key].default
+    ],
+)
+def test_the_loops_would_notice_a_missing_setting(name, setting):
+    """Without any one setting of a preset the gradient is another, on the very data of the loops."""
+    default, changes = Algorithm.model_fields[setting].default, []
+    for seed in SEEDS:
+        groups = random_groups(SPREAD.get(name, 0.25), seed)
+        whole = flat(program(groups, Algorithm.model_validate({"preset": name}))[1])
+        without = flat(program(groups, Algorithm.model_validate({"preset": name, setting: default}))[1])
+        changes.append(np.abs(whole - without).max() / np.abs(whole).max())
+    assert max(changes) > 1e-4

@@ -190,8 +190,10 @@ class Recorder(Policy):
 class Bandit(Session):
     """The stage's session in the small world; ``table`` [P, Y] are the rewards, NaN = ungradable."""
 
-    def __init__(self, algorithm, table=None, *, prompts=3, length=2, step_rewards=(), model_seed=0, **settings):
-        defaults = {"prompts_per_step": prompts, "group_size": 8, "lr": 0.02, "eval_every": 0}
+    def __init__(
+        self, algorithm, table=None, *, prompts=3, length=2, step_rewards=(), model_seed=0, **settings
+    ):
+        defaults = {"prompts_per_step": prompts, "group_size": 8, "lr": 0.02, "eval_every": 0, "steps": 25}
         self.config = RL.model_validate(defaults | settings | {"name": "bandit", "algorithm": algorithm})
         a, c = self.config.algorithm, self.config
         self.exact = Exact(prompts, length)
@@ -209,7 +211,7 @@ class Bandit(Session):
         critic_optimizer = OptimizerConfig(lr=c.lr * a.critic_lr_scale, max_grad_norm=c.max_grad_norm)
         self.critic = Critic(model, critic_optimizer) if a.critic else None
         self.entropy_state = self.entropy_coef = a.entropy_coef
-        self.start, self.mismatch, self.history, self.totals = 0, [], [], []
+        self.start, self.mismatch, self.history, self.totals, self.entropies = 0, [], [], [], []
         self.console = SimpleNamespace(tick=lambda *found: None)
         self.params = SimpleNamespace(max_tokens=length)
 
@@ -235,6 +237,7 @@ class Bandit(Session):
         self.mismatch.clear()
         self.totals.append(dict(totals))
         self.history.append(self.expected())
+        self.entropies.append(self.entropy())
 
     def save(self, step):
         pass
@@ -257,7 +260,7 @@ class Bandit(Session):
     def gradient(self, groups, **rest):
         """The gradient an update from ``groups`` would follow, without taking it."""
         self.policy.frozen = True
-        self.policy.gradient.zero_()
+        self.policy.gradient = torch.zeros_like(self.policy.gradient)
         self.update(groups, **rest)
         self.policy.frozen = False
         return self.policy.gradient

@@ -23,6 +23,9 @@ DESCRIPTIONS: dict[str, str] = {
     "tinyzero": "TinyZero's: 0 without an answer, 0.1 for a wrong one, 1 for a right one",
 }
 
+PROCESS_REWARDS = frozenset({"equations"})
+"""Rewards of steps; under process supervision the others are rewards of the outcome."""
+
 
 def get_reward(name: str, verify: Callable[[Problem, str], Verdict]) -> Reward:
     """The reward of that name for a task with that verifier.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
+from aha.chat import parse
 from aha.sandbox import (
     Judgement,
     Sandbox,
@@ -129,24 +130,34 @@ def check_tests(problem: Problem) -> tuple[TestCase, ...]:
 
 
 def extract_code(rollout: Rollout) -> str | None:
-    """The last closed fenced Python block after the thinking; None if there is none.
+    """The program in a completion (see ``find_program``); None if there is none.
 
-    A block without a language counts if no block says Python. A completion that was cut or never closes its
-    thinking has no answer.
+    A completion that was cut or never closes its thinking has no answer.
     """
-    text = rollout.text
-    before, closed, answer = text.rpartition("</think>")
-    if not closed:
-        if rollout.opened_think or "<think>" in before + answer:
-            return None
-        answer = text
     if rollout.finish is Finish.ERROR:
         return None
-    blocks = _blocks(answer)
-    named = [code for language, code in blocks if language in _PYTHON]
-    unnamed = [code for language, code in blocks if not language]
-    found = named or unnamed
-    return found[-1] if found else None
+    return find_program("<think>" + rollout.text if rollout.opened_think else rollout.text)
+
+
+def find_program(text: str) -> str | None:
+    """The last closed fenced Python block after the thinking, one in the answer tags before all others; else
+    the bare content of the answer tags. None if there is none, and in a thinking that never closes.
+
+    A block without a language counts if no block says Python.
+    """
+    before, closed, answer = text.rpartition("</think>")
+    if not closed and "<think>" in before + answer:
+        return None
+    tagged = parse(answer).answer
+    for part in (tagged, answer):
+        blocks = _blocks(part or "")
+        named = [code for language, code in blocks if language in _PYTHON]
+        found = named or [code for language, code in blocks if not language]
+        if found:
+            return found[-1]
+        if blocks:
+            return None
+    return tagged + "\n" if tagged and "```" not in tagged else None
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+GROWTH = 16
+"""Tokens by which the room of every row grows."""
+
 
 def bytes_per_token(model: Any) -> int:
     """Cache bytes that one token of one row takes, over all layers."""
@@ -22,28 +25,54 @@ def kv_shape(config: Any) -> tuple[int, int]:
 
 
 class SlotCache:
-    """Keys and values [layers][2][rows, Hkv, capacity, D]. An attention context for decoding one token a row.
+    """Keys and values [layers][2][rows, Hkv, room, D]. An attention context for decoding one token a row.
 
-    ``lengths`` [rows] counts the tokens each row has cached; ``begin_step`` fixes which rows take part.
+    ``room`` follows the longest live row in steps of ``GROWTH`` tokens, up to ``capacity``: what a step reads
+    is then one contiguous block, which batched products need not copy. ``lengths`` [rows] counts the tokens
+    each row has cached; ``begin_step`` fixes which rows take part.
     """
 
     def __init__(self, model: Any, rows: int, capacity: int):
-        heads, dim = kv_shape(model.config)
+        self.heads, self.dim = kv_shape(model.config)
         weight = next(model.parameters())
-        shape = (rows, heads, capacity, dim)
-        make = lambda: torch.zeros(shape, dtype=weight.dtype, device=weight.device)  # noqa: E731
-        self.layers = [(make(), make()) for _ in range(model.config.num_hidden_layers)]
-        self.rows, self.capacity = rows, capacity
-        self.lane = torch.arange(capacity, device=weight.device)
+        self.dtype, self.device = weight.dtype, weight.device
+        self.rows, self.capacity, self.room = rows, capacity, 0
+        self.layers = [(self._empty(0), self._empty(0)) for _ in range(model.config.num_hidden_layers)]
+        self.lane = torch.arange(capacity + GROWTH, device=weight.device)
+
+    def _empty(self, room: int) -> Tensor:
+        return torch.zeros((self.rows, self.heads, room, self.dim), dtype=self.dtype, device=self.device)
 
     def fits(self, rows: int, capacity: int) -> bool:
         """Whether this cache can serve so many rows of that length."""
         return self.rows >= rows and self.capacity >= capacity
 
+    def clear(self) -> None:
+        """Forget every row."""
+        self._resize(0, keep=0)
+
+    def _make_room(self, tokens: int) -> None:
+        """Room for ``tokens`` a row, and not much more; what rows have cached stays."""
+        wanted = -(-tokens // GROWTH) * GROWTH
+        if wanted > self.room or wanted < self.room - 4 * GROWTH:
+            self._resize(wanted, keep=min(self.room, wanted))
+
+    def _resize(self, room: int, keep: int) -> None:
+        def moved(old: Tensor) -> Tensor:
+            new = self._empty(room)
+            new[:, :, :keep] = old[:, :, :keep]
+            return new
+
+        for i, (keys, values) in enumerate(self.layers):
+            self.layers[i] = (moved(keys), moved(values))
+        self.room = room
+
     def write_prompt(
         self, rows: Tensor, kept: dict[int, tuple[Tensor, Tensor]], start: int, length: int
     ) -> None:
         """Copy a prompt's keys and values (tokens ``start`` on of ``kept``) into each of ``rows`` [n]."""
+        if length > self.room:
+            self._make_room(length)
         for layer, (keys, values) in kept.items():
             for store, source in zip(self.layers[layer], (keys, values), strict=True):
                 store[rows, :, :length] = source[start : start + length].transpose(0, 1)
@@ -58,20 +87,25 @@ class SlotCache:
         """The next forward call decodes one token for rows 0..n-1, which have cached ``lengths`` [n]."""
         self.count, self.where = len(lengths), lengths
         self.longest = int(lengths.max()) + 1
+        self._make_room(self.longest)
         self.index = torch.arange(self.count, device=lengths.device)
-        seen = self.lane[: self.longest] <= lengths[:, None]
+        seen = self.lane[: self.room] <= lengths[:, None]
         self.bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """query [R, H, 1, D], key and value [R, Hkv, 1, D] of the new token -> [R, 1, H, D]."""
+        return self.attend_rows(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0], scale)[:, None]
+
+    def attend_rows(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """query [R, H, D], key and value [R, Hkv, D] of the new token -> [R, H, D]."""
         keys, values = self.layers[layer]
-        keys[self.index, :, self.where] = key[:, :, 0]
-        values[self.index, :, self.where] = value[:, :, 0]
-        rows, heads, dim = self.count, query.shape[1], query.shape[3]
+        keys[self.index, :, self.where] = key
+        values[self.index, :, self.where] = value
+        rows, heads, dim = self.count, query.shape[1], query.shape[2]
         kv_heads = keys.shape[1]
-        k, v = (x[:rows, :, : self.longest].flatten(0, 1) for x in (keys, values))
+        k, v = (x[:rows].flatten(0, 1) for x in (keys, values))
         q = query.reshape(rows * kv_heads, heads // kv_heads, dim)
-        scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
-        scores.view(rows, -1, self.longest).add_(self.bias[:, None])
-        p = torch.softmax(scores, dim=-1).to(v.dtype)
-        return torch.bmm(p, v).view(rows, 1, heads, dim)
+        scores = torch.bmm(q, k.transpose(1, 2)).view(rows, -1, self.room)
+        scores = torch.add(self.bias[:, None], scores, alpha=scale)  # in float32, the bias's type
+        p = torch.softmax(scores, dim=-1).to(v.dtype).view(rows * kv_heads, -1, self.room)
+        return torch.bmm(p, v).view(rows, heads, dim)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aha import attention
 from aha.modeling import Head, max_context
+from aha.sampling.fused import FusedDecoder, supports
 from aha.sampling.kv_cache import SlotCache, bytes_per_token
 from aha.sampling.sampler import SamplingParams, row_seeds, sample, uniforms
 from aha.types import AhaError, Finish, Rollout
@@ -64,7 +65,9 @@ class LocalEngine:
         self.max_rows, self.cache_bytes = max_rows, cache_bytes
         self.version = 0
         self.eos_ids = _eos_ids(model, tokenizer)
+        self.fused = supports(model)
         self._cache: SlotCache | None = None
+        self._decoder: FusedDecoder | None = None
 
     def generate(
         self,
@@ -107,6 +110,7 @@ class LocalEngine:
         if self._cache is None or not self._cache.fits(rows, capacity):
             self._cache = None  # free it before the larger one is made
             self._cache = SlotCache(self.model, rows, capacity)
+        self._cache.clear()
         return self._cache
 
     def rows_for(self, capacity: int) -> int:
@@ -117,6 +121,14 @@ class LocalEngine:
         """Hidden states of ``ids`` [B, T] under an attention context."""
         out = self.model.base_model(input_ids=ids, position_ids=positions, context=context, use_cache=False)
         return out.last_hidden_state
+
+    def decode(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
+        """Hidden states [R, hidden] of one new token a row: fused where the family allows it."""
+        if not self.fused:
+            return self.forward(ids[:, None], positions[:, None], cache)[:, 0]
+        if self._decoder is None or self._decoder.capacity < cache.capacity:
+            self._decoder = FusedDecoder(self.model, cache.capacity)
+        return self._decoder.forward(ids, positions, cache)
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -218,7 +230,7 @@ class _Run:
         ids = self.tokens[np.arange(n), self.made[:n] - 1]
         lengths = self._tensor(self.lengths[:n])
         self.cache.begin_step(lengths)
-        hidden = self.engine.forward(self._tensor(ids)[:, None], lengths[:, None], self.cache)[:, 0]
+        hidden = self.engine.decode(self._tensor(ids), lengths, self.cache)
         self.lengths[:n] += 1
         self._append(self.head.logits(hidden), np.arange(n))
         return n

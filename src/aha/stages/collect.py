@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aha.rewards import PROCESS_REWARDS
 from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups
 from aha.sampling.sampler import SamplingParams
 from aha.training.curriculum import Curriculum
@@ -61,6 +62,7 @@ class Collector:
             keep=algorithm.keep_rates,
         )
         self.rounds = 0  # of sampling, in the last step
+        self.has_outcome = any(name.partition(":")[0] not in PROCESS_REWARDS for name in rewards)
 
     def collect(
         self,

@@ -84,7 +84,7 @@ class RL(Stage):
             advantages = s.advantages(groups)
             sampled = time.perf_counter()
             examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps))
-            examples = self.algorithm.credit(s.annotate(examples))
+            examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
             totals = self._update(s, step, examples)
             s.adapt_entropy(totals)
             seconds = (sampled - clock, time.perf_counter() - sampled)

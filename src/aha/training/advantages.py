@@ -57,7 +57,7 @@ def leave_one_out(rewards: np.ndarray) -> np.ndarray:
 
 
 def group_best(rewards: np.ndarray) -> np.ndarray:
-    """RAFT (arXiv 2304.06767): 1 for the best of the group, 0 for the rest; no positive, nothing to learn.
+    """RAFT (arXiv 2304.06767): 1 for the best of the group; the rest is dropped.
 
     The original keeps the best of K under a learned reward. Under a rule reward several may be best, and
     all of them are kept; where the best reward is not above 0 there is no positive (arXiv 2504.11343).
@@ -65,7 +65,7 @@ def group_best(rewards: np.ndarray) -> np.ndarray:
     rewards = np.asarray(rewards, dtype=np.float64)
     graded = ~np.isnan(rewards)
     best = rewards[graded].max() if graded.any() else np.nan
-    return np.where(graded, (rewards == best) & (best > 0), np.nan).astype(np.float64)
+    return np.where(graded & (rewards == best) & (best > 0), 1.0, np.nan)
 
 
 def raw(rewards: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ Each function takes the examples of a whole rollout and returns new ones; values
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -103,29 +104,34 @@ def gae_credit(
     return done
 
 
-def process_credit(examples: Examples) -> list[Example]:
+def process_credit(examples: Examples, outcome: bool = True) -> list[Example]:
     """GRPO with process supervision (arXiv 2402.03300, section 4.1.3): rewards of steps, normalised over all
     steps of the group; a token's advantage is the sum over the steps that end at or after it.
 
-    The reward of the outcome, which every token carries before, is one more step, the last token.
+    With ``outcome`` the reward of the outcome, which every token carries before, is one more step, the last
+    token; without it, only steps are rewarded.
     """
-    rewards = [np.array([*(v for _, v in e.steps), e.advantage[e.mask][-1]]) for e in examples]
+    steps = [_all_steps(e, outcome) for e in examples]
     groups: dict[int, list[int]] = {}
     for i, e in enumerate(examples):
         groups.setdefault(e.group, []).append(i)
     done: list[Example] = list(examples)
     for members in groups.values():
-        all_steps = np.concatenate([rewards[i] for i in members])
-        mean, std = all_steps.mean(), all_steps.std()
-        equal = all_steps.min() == all_steps.max()
+        rewards = np.array([value for i in members for _, value in steps[i]])
+        equal = len(rewards) == 0 or rewards.min() == rewards.max()
+        mean, std = (0.0, 1.0) if equal else (rewards.mean(), rewards.std())
         for i in members:
             e = examples[i]
-            normal = np.zeros(len(rewards[i])) if equal else (rewards[i] - mean) / (std + STD_EPS)
-            ends = np.array([*(at for at, _ in e.steps), int(np.flatnonzero(e.mask)[-1])])
             at_token = np.zeros(len(e.mask))
-            np.add.at(at_token, ends, normal)
+            for at, value in steps[i]:
+                at_token[at] += 0.0 if equal else (value - mean) / (std + STD_EPS)
             done[i] = _with(e, np.cumsum(at_token[::-1])[::-1][e.mask])
     return done
+
+
+def _all_steps(e: Example, outcome: bool) -> list[tuple[int, float]]:
+    last = [(int(np.flatnonzero(e.mask)[-1]), float(e.advantage[e.mask][-1]))] if outcome else []
+    return [*e.steps, *last]
 
 
 def agro_credit(examples: Examples, coef: float) -> list[Example]:
@@ -142,7 +148,7 @@ def agro_credit(examples: Examples, coef: float) -> list[Example]:
 
 
 def prune(examples: Examples, rate: float) -> list[Example]:
-    """CPPO (arXiv 2503.22342): of each group, leave out the share ``rate`` with the smallest |advantage|.
+    """CPPO (arXiv 2503.22342): of each group of G keep floor(G (1 - rate)) with the largest |advantage|.
 
     The original fills the freed places of its fixed batch with more questions; packed batches have none.
     """
@@ -151,7 +157,7 @@ def prune(examples: Examples, rate: float) -> list[Example]:
         groups.setdefault(e.group, []).append(i)
     kept: list[int] = []
     for members in groups.values():
-        count = max(1, round(len(members) * (1 - rate)))
+        count = max(1, math.floor(len(members) * (1 - rate) + 1e-9))
         order = sorted(members, key=lambda i: -np.abs(examples[i].advantage).max())
         kept += order[:count]
     return [examples[i] for i in sorted(kept)]

@@ -50,7 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "aggregation": "sequence_sum",
         "sampling": "failure",
     },
-    "grpo_plus": _DAPO | {"mask_truncated": True},
+    "grpo_plus": {"clip_high": 0.28, "mask_truncated": True},
     "magic": {
         "aggregation": "token_mean",
         "drop_silent": True,
@@ -99,9 +99,7 @@ PAPERS: dict[str, str] = {
     "gpg": "arXiv 2504.02546: no reference, no clip; samples without signal are made up for.",
     "cppo": "arXiv 2503.22342: GRPO on the completions with the largest |advantage|.",
     "kimi": "Kimi k1.5, arXiv 2501.12599: online mirror descent, prompts drawn in proportion to failure.",
-    "grpo_plus": (
-        "DeepCoder (2025): DAPO's clip and token mean, truncated completions masked, no entropy bonus, no KL."
-    ),
+    "grpo_plus": ("DeepCoder (2025): clip-higher, truncated completions masked, no entropy bonus, no KL."),
     "magic": (
         "Skywork-OR1, arXiv 2505.22312: groups without signal out, no KL, entropy held up by an adaptive "
         "bonus."

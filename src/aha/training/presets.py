@@ -135,14 +135,17 @@ class Algorithm(BaseModel):
         """Rewards [G] of each group -> advantages [G] of each group, NaN = drop."""
         return ADVANTAGES[self.advantage](rewards, baselines)
 
-    def credit(self, examples: Sequence[Example]) -> list[Example]:
-        """From advantages of completions to those of tokens, over the whole rollout."""
+    def credit(self, examples: Sequence[Example], outcome: bool = True) -> list[Example]:
+        """From advantages of completions to those of tokens, over the whole rollout.
+
+        ``outcome``: under process supervision, whether a reward of the outcome is there besides the steps'.
+        """
         found = list(examples)
         in_reward = self.kl_coef if self.uses_kl and self.kl_place == "reward" else 0.0
         if self.prune_rate:
             found = credit.prune(found, self.prune_rate)
         if self.process:
-            found = credit.process_credit(found)
+            found = credit.process_credit(found, outcome)
         if self.critic:
             found = credit.gae_credit(
                 found,

@@ -1,0 +1,54 @@
+"""Serve a model under an OpenAI-compatible address: /v1/models, /v1/chat/completions, /v1/completions.
+
+aha serve tiny --port 8000      then: curl localhost:8000/v1/chat/completions -d '{"model": "tiny", ...}'
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from aha.commands.run import add_machine_arguments
+from aha.types import AhaError
+
+HELP = "serve a model under an OpenAI-compatible address"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, address, defaults."""
+    parser.add_argument("model", help="tiny, a checkpoint folder, or a hub name")
+    parser.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1: this machine only")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any free one")
+    parser.add_argument("--name", help="the model's name in requests (default: as given)")
+    parser.add_argument("--max-tokens", type=int, default=512, help="longest completion where none is asked")
+    parser.add_argument("--template", default="auto", help="auto, r1_zero, chat or none")
+    parser.add_argument("--api-key-env", help="environment variable with a key that requests must carry")
+    add_machine_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, then serve until interrupted."""
+    from aha.sampling.served import Server
+
+    key = None
+    if args.api_key_env:
+        key = os.environ.get(args.api_key_env)
+        if not key:
+            raise AhaError(f"The environment variable {args.api_key_env} is not set: put the key there.")
+    server = Server(_backend(args), args.host, args.port, key)
+    print(f"Serving  {args.name or args.model} at {server.url}   (Ctrl-C ends)", flush=True)
+    server.serve()
+    return 0
+
+
+def _backend(args: argparse.Namespace):
+    from aha import hardware, modeling
+    from aha.sampling.local import LocalEngine
+    from aha.sampling.served_model import ModelBackend
+
+    hardware.set_threads(args.threads)
+    device = hardware.pick_device(args.device)
+    model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
+    tokenizer = modeling.load_tokenizer(args.model)
+    name = args.name or args.model
+    return ModelBackend(LocalEngine(model, tokenizer), tokenizer, name, args.template, args.max_tokens)

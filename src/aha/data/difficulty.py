@@ -1,0 +1,91 @@
+"""Keeps problems of a fitting difficulty, by how often a model solved them in rollouts that were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aha.data.sources import read_rows
+from aha.types import AhaError
+
+
+@dataclass(frozen=True, slots=True)
+class PassRate:
+    """How many answers to a problem were graded, and how many of them were right; what could not be graded
+    counts as neither."""
+
+    graded: int
+    correct: int
+    ungraded: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """Share of graded answers that are right; None if none was graded."""
+        return self.correct / self.graded if self.graded else None
+
+
+def pass_rates(rollouts: Iterable[Mapping[str, Any]], score: str = "accuracy") -> dict[str, PassRate]:
+    """By ``problem_id``, from rows as rollout files have them: ``scores[score]["value"]`` above 0.5 is right.
+
+    Raises AhaError for a row without a problem or that score.
+    """
+    counts: dict[str, list[int]] = {}
+    for number, row in enumerate(rollouts, 1):
+        try:
+            problem, value = str(row["problem_id"]), row["scores"][score]["value"]
+        except (KeyError, TypeError) as error:
+            raise AhaError(
+                f"Rollout row {number} has no problem_id or no scores.{score}.value: its columns are "
+                f"{sorted(row)}. Give files that aha eval --output or a run's rollouts folder wrote."
+            ) from error
+        found = counts.setdefault(problem, [0, 0, 0])
+        if value is None:
+            found[2] += 1
+        else:
+            found[0] += 1
+            found[1] += value > 0.5
+    return {problem: PassRate(*found) for problem, found in counts.items()}
+
+
+def read_pass_rates(files: Sequence[Path | str], score: str = "accuracy") -> dict[str, PassRate]:
+    """``pass_rates`` over rollout files together."""
+    return pass_rates((row for file in files for row in read_rows(str(file))), score)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Problem ids to keep, and how many went for which reason."""
+
+    kept: tuple[str, ...]
+    dropped: Mapping[str, int]
+
+
+def keep_between(
+    rates: Mapping[str, PassRate], low: float = 0.0, high: float = 1.0, *, least_graded: int = 1
+) -> Selection:
+    """Problems with ``low`` <= pass rate <= ``high``, and never those that were always or never solved: they
+    teach nothing to a method that compares the answers to one problem. (PRIME keeps 0.2 to 0.8.)
+
+    Problems with fewer than ``least_graded`` graded answers are dropped too: nothing is known of them.
+    """
+    if not 0 <= low <= high <= 1:
+        raise AhaError(f"Pass rates lie in 0..1 and low is at most high, not {low} and {high}.")
+    kept: list[str] = []
+    dropped = dict.fromkeys(("too few graded", "never solved", "always solved", "too hard", "too easy"), 0)
+    for problem, found in rates.items():
+        rate = found.rate
+        if rate is None or found.graded < least_graded:
+            dropped["too few graded"] += 1
+        elif rate == 0:
+            dropped["never solved"] += 1
+        elif rate == 1:
+            dropped["always solved"] += 1
+        elif rate < low:
+            dropped["too hard"] += 1
+        elif rate > high:
+            dropped["too easy"] += 1
+        else:
+            kept.append(problem)
+    return Selection(tuple(kept), {reason: n for reason, n in dropped.items() if n})

@@ -1,0 +1,88 @@
+"""Asking a judge or a teacher, whatever it is; every answer that cannot be read is counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from aha.chat import TAGS, parse
+from aha.judges import prompts, verdicts
+from aha.sampling import remote
+from aha.sampling.endpoint import Client
+from aha.types import Message
+
+Complete = Callable[[Sequence[Message], int], str]
+"""(messages, seed) -> text: an endpoint by ``over(client)``, or a program of ``judges.programs`` itself."""
+
+
+def over(client: Client, *, temperature: float = 0.0, max_tokens: int = 2048) -> Complete:
+    """An endpoint as ``Complete``. The seed goes into the request: so the calls of one comparison are
+    different requests, also to the client's cache."""
+
+    def call(messages: Sequence[Message], seed: int) -> str:
+        return remote.complete(client, messages, seed=seed, temperature=temperature, max_tokens=max_tokens)
+
+    return call
+
+
+def final_text(text: str) -> str:
+    """What a judge is shown of an answer: the answer tags' content, else what follows the thinking."""
+    parsed = parse(text)
+    return parsed.answer if parsed.answer is not None else parsed.body
+
+
+class Judge:
+    """Asks for verdicts. ``counts``: how often each kind was ``asked`` and ``unread``; safe over threads."""
+
+    def __init__(self, complete: Complete):
+        self.complete = complete
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def _count(self, kind: str, read: bool) -> None:
+        with self._lock:
+            self.counts[f"{kind}/asked"] += 1
+            self.counts[f"{kind}/unread"] += not read
+
+    def compare(self, question: str, a: str, b: str, seed: int = 0) -> float | None:
+        """The margin of answer ``a`` over ``b``: -3, -1, 0, 1, 3; None if the verdict could not be read."""
+        margin = verdicts.read_pair(self.complete(prompts.pair(question, a, b), seed))
+        self._count("pair", margin is not None)
+        return margin
+
+    def correct(self, question: str, reference: str, response: str, seed: int = 0) -> bool | None:
+        """Whether the response's result is the reference's; None if the verdict could not be read."""
+        said = self.complete(prompts.correctness(question, reference, response), seed)
+        verdict = verdicts.read_field(said, "correctness", ("correct", "incorrect"))
+        self._count("correctness", verdict is not None)
+        return None if verdict is None else verdict == "correct"
+
+    def safety(self, question: str, response: str, seed: int = 0) -> str | None:
+        """ "safe", "unsafe" or "reject"; None if the verdict could not be read."""
+        said = self.complete(prompts.safety(question, response), seed)
+        verdict = verdicts.read_field(said, "verdict", ("safe", "unsafe", "reject"))
+        self._count("safety", verdict is not None)
+        return verdict
+
+
+class Teacher:
+    """Asks for chains rewritten into the readable format."""
+
+    def __init__(self, complete: Complete, form: str = "boxed"):
+        self.complete, self.form = complete, form
+        self.counts: Counter[str] = Counter()
+
+    def rewrite(self, question: str, draft: str, language: str = "en", seed: int = 0) -> str | None:
+        """``<think>...</think>`` and a summary that ends in the answer; None if the reply has not the form.
+
+        That the rewritten answer is right is for the task's verifier to say: ask it again.
+        """
+        reply = self.complete(prompts.teacher(question, draft, language, self.form), seed)
+        found = verdicts.read_sections(reply)
+        right = found is not None and not any(tag in found[0] for tag in TAGS)
+        self.counts["asked"] += 1
+        self.counts["unread"] += not right
+        if found is None or not right:
+            return None
+        return f"<think>{found[0]}</think> {found[1]}"

@@ -1,0 +1,72 @@
+"""Reading what judges say. What is missing or contradicts itself is None: it is never taken for a verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+SCALE = {">>": 3.0, ">": 1.0, "=": 0.0, "<": -1.0, "<<": -3.0}
+"""What a verdict weighs: much better counts three times a little better, as in Arena-Hard's scoring
+(arXiv 2406.11939), where a strong verdict is counted as three weak ones."""
+MAX_CHARS = 40_000
+MAX_OBJECTS = 64
+
+_PAIR = re.compile(r"\[\[\s*([ABab])\s*(>>|<<|>|<|=)\s*([ABab])\s*\]\]")
+_SECTION = re.compile(r"^[#* ]*(thinking|summary)[:* ]*$", re.IGNORECASE | re.MULTILINE)
+
+
+def read_pair(text: str) -> float | None:
+    """The margin of A over B on ``SCALE``: -3, -1, 0, 1 or 3. None without a verdict or with several that
+    differ. The same verdict said twice counts once."""
+    found = {_margin(*match) for match in _PAIR.findall(text[-MAX_CHARS:])}
+    return found.pop() if len(found) == 1 else None
+
+
+def _margin(left: str, sign: str, right: str) -> float | None:
+    if left.upper() == right.upper():
+        return None
+    value = SCALE[sign]
+    return (value if left.upper() == "A" else -value) + 0.0
+
+
+def read_field(text: str, key: str, allowed: Sequence[str]) -> str | None:
+    """The value of ``key`` in the JSON object that a judge wrote, in a fence or in running text; None if there
+    is none, if it is not one of ``allowed`` (in any case), or if two objects differ."""
+    found: set[str] = set()
+    for value in _objects(text[-MAX_CHARS:]):
+        if key in value:
+            said = str(value[key]).strip().strip(".").lower()
+            if said not in allowed:
+                return None
+            found.add(said)
+    return found.pop() if len(found) == 1 else None
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """JSON objects in a text, outermost ones, from left to right."""
+    decoder, found, at = json.JSONDecoder(strict=False), [], 0
+    for _ in range(MAX_OBJECTS):
+        at = text.find("{", at)
+        if at < 0:
+            break
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 1
+            continue
+        at = end
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def read_sections(text: str) -> tuple[str, str] | None:
+    """(thinking, summary) of a teacher's reply; None if either is missing, empty or stands twice."""
+    marks = list(_SECTION.finditer(text))
+    if [mark[1].lower() for mark in marks] != ["thinking", "summary"]:
+        return None
+    thinking = text[marks[0].end() : marks[1].start()].strip()
+    summary = text[marks[1].end() :].strip()
+    return (thinking, summary) if thinking and summary else None

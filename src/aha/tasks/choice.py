@@ -1,0 +1,237 @@
+"""Multiple choice with 4 to 8 options, from rows: MMLU, MMLU-Pro, ARC, GPQA, C-Eval and the like."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aha import chat
+from aha.data.sources import Row, read_rows
+from aha.rewards.language import language_mix
+from aha.rewards.math.extract import Extraction, extract
+from aha.tasks.base import Task
+from aha.tasks.splits import PARTS, check_split, part_of
+from aha.types import AhaError, Outcome, Problem, Verdict
+
+LETTERS = "ABCDEFGHIJ"
+MAX_CHARS = 4000
+_QUESTIONS = ("question", "problem", "prompt", "Question", "input")
+_ANSWERS = ("answer", "answerKey", "answer_key", "Answer", "label", "target", "answer_index", "gold")
+_WRAPPING = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)(?![a-z])|[{}$*_`\\]")
+_LETTER = re.compile(r"\(?\[?([A-J])\]?\)?\.?", re.IGNORECASE)
+_LEADING = re.compile(
+    r"(?:the )?(?:correct |final )?(?:answer|option|choice)?(?: is)?:?\s*\(?\[?([A-J])(?:[).\]:、，：]|\s*[-–—]\s)",
+    re.IGNORECASE,
+)
+_PHRASE = re.compile(
+    r"(?:answer|option|choice)(?: is|:| would be)*:?\s*\(?\[?([A-J])(?![A-Za-z])"
+    r"|(?:答案|选项?)(?:是|为|：|:)*\s*[（(]?([A-J])(?![A-Za-z])",
+    re.IGNORECASE,
+)
+_PHRASE_IS_CASELESS = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z'])")
+
+
+def read_options(row: Row) -> tuple[list[str], int] | None:
+    """(options, index of the right one) of a row in one of the schemas in use; None if it has none."""
+    if isinstance(row.get("Correct Answer"), str):
+        return _shuffled(row)
+    options = _options(row)
+    if options is None:
+        return None
+    labels, texts = options
+    for key in _ANSWERS:
+        index = _index(row.get(key), labels, texts)
+        if index is not None:
+            return texts, index
+    return None
+
+
+def _shuffled(row: Row) -> tuple[list[str], int]:
+    """GPQA names the right answer first: the order is drawn from the question's text."""
+    texts = [str(row["Correct Answer"]).strip()]
+    texts += [
+        str(row[f"Incorrect Answer {i}"]).strip() for i in range(1, 4) if row.get(f"Incorrect Answer {i}")
+    ]
+    right = texts[0]
+    random.Random(str(row.get("Question"))).shuffle(texts)
+    return texts, texts.index(right)
+
+
+def _options(row: Row) -> tuple[list[str], list[str]] | None:
+    """(labels, texts)."""
+    given = row.get("choices", row.get("options"))
+    if isinstance(given, Mapping) and isinstance(given.get("text"), Sequence):
+        return [str(label) for label in given.get("label", LETTERS)], [str(t) for t in given["text"]]
+    if isinstance(given, Mapping):
+        return [str(k) for k in given], [str(v) for v in given.values()]
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        texts = [re.sub(r"^\(?[A-J][).:]\s+", "", str(t)) for t in given]
+        return list(LETTERS[: len(texts)]), texts
+    letters = [c for c in LETTERS if isinstance(row.get(c), (str, int, float))]
+    if letters and "".join(letters) == LETTERS[: len(letters)]:
+        return letters, [str(row[c]) for c in letters]
+    return None
+
+
+def _index(value: Any, labels: Sequence[str], texts: Sequence[str]) -> int | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int):
+        return value if 0 <= value < len(texts) else None
+    text = str(value).strip()
+    for found in (text, text.strip("().").upper()):
+        if found in labels:
+            return labels.index(found)
+    return texts.index(text) if texts.count(text) == 1 else None
+
+
+def question_text(question: str, options: Sequence[str], language: str = "en") -> str:
+    """The question with lettered options and what form the answer takes."""
+    listed = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False))
+    closing = "只用选项的字母回答。" if language == "zh" else "Answer with the letter of the right option."
+    return f"{question.strip()}\n{listed}\n{closing}"
+
+
+def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
+    """The problem in a row. Raises AhaError naming the row if it lacks a question, options or the answer."""
+    question = next((row[k] for k in _QUESTIONS if isinstance(row.get(k), str) and row[k].strip()), None)
+    found = read_options(row)
+    if question is None or found is None:
+        missing = "question" if question is None else "options with a right one among them"
+        raise AhaError(
+            f"Row {number} has no {missing}: its columns are {sorted(row)}. Wanted: question; choices, options "
+            "or A, B, C, D; and answer (a letter, an index or the option's text)."
+        )
+    options, right = found
+    if not 2 <= len(options) <= len(LETTERS):
+        raise AhaError(f"Row {number} has {len(options)} options; 2 to {len(LETTERS)} can be lettered.")
+    language = "zh" if language_mix(question, "zh").shares.get("zh", 0.0) > 0.5 else "en"
+    return Problem(
+        id=f"{name}-{number}",
+        task=name,
+        messages=({"role": "user", "content": question_text(question, options, language)},),
+        answer=LETTERS[right],
+        language=language,
+        metadata={
+            "content": question,
+            "options": tuple(options),
+            "domain": str(row.get("subject") or row.get("category") or ""),
+        },
+    )
+
+
+# --- grading -------------------------------------------------------------------------------------------
+
+
+def _plain(text: str) -> str:
+    """A text as it is compared: without mark-up, case, spaces and a full stop."""
+    return " ".join(_WRAPPING.sub(" ", text).split()).casefold().rstrip(".。 ")
+
+
+def read_choice(text: str, options: Sequence[str]) -> str | None:
+    """The letter that a short answer gives: alone, in brackets, before its option's text, or as that text
+    (where one option alone has it). None if it gives no letter, or one that no option has."""
+    plain = " ".join(_WRAPPING.sub(" ", text[:MAX_CHARS]).split())
+    letters = LETTERS[: len(options)]
+    alone = _LETTER.fullmatch(plain.rstrip("。 "))
+    by_text = [letter for letter, o in zip(letters, options, strict=True) if _plain(o) == _plain(plain)]
+    if len(by_text) == 1 and not (alone and alone[1].upper() in letters):
+        return by_text[0]
+    found = alone or _LEADING.match(plain + " ")
+    if found is None:
+        phrase = list(_PHRASE.finditer(plain)) if len(plain) < 200 else []
+        letter = next((g for g in phrase[-1].groups() if g), "") if phrase else ""
+    else:
+        letter = found[1]
+    return letter.upper() if letter and letter.upper() in letters else None
+
+
+def _stated(text: str) -> str | None:
+    """What stands in the answer tags, or in the last box after the thinking."""
+    answer = chat.parse(text).answer
+    if answer is not None:
+        boxed = extract(answer, Extraction())
+        return boxed.text if boxed else answer
+    boxed = extract(text, Extraction())
+    return boxed.text if boxed and boxed.text.strip() else None
+
+
+def _grade(problem: Problem, letter: str | None, words: str) -> Verdict:
+    if letter is None:
+        return Verdict(Outcome.WRONG, f"names no option: {words[:60]!r}")
+    if letter == problem.answer:
+        return Verdict(Outcome.CORRECT)
+    return Verdict(Outcome.WRONG, f"{letter}, not {problem.answer}")
+
+
+def verify(problem: Problem, text: str) -> Verdict:
+    """Grade the letter (or the option's text) in the answer tags or in the last box."""
+    stated = _stated(text)
+    if stated is None or not stated.strip():
+        return Verdict(Outcome.NO_ANSWER, "no answer in \\boxed{} or <answer> after the thinking")
+    return _grade(problem, read_choice(stated, problem.metadata["options"]), stated)
+
+
+def verify_lenient(problem: Problem, text: str) -> Verdict:
+    """The same; without tags and box, what "the answer is" says last, else the last capital letter alone."""
+    stated = _stated(text)
+    if stated is not None and stated.strip():
+        return _grade(problem, read_choice(stated, problem.metadata["options"]), stated)
+    tail = (chat.parse(text).body or text)[-MAX_CHARS:]
+    letters = LETTERS[: len(problem.metadata["options"])]
+    said = [g for match in _PHRASE.finditer(tail) for g in match.groups() if g]
+    said = said or _PHRASE_IS_CASELESS.findall(tail)
+    said = [letter.upper() for letter in said if letter.upper() in letters]
+    if not said:
+        return Verdict(Outcome.NO_ANSWER, "names no option")
+    return _grade(problem, said[-1], said[-1])
+
+
+def vote(problem: Problem, text: str) -> str | None:
+    """The letter as a ballot; an answer that names no option votes for itself."""
+    stated = _stated(text)
+    if stated is None or not stated.strip():
+        return None
+    return read_choice(stated, problem.metadata["options"]) or "unread:" + _plain(stated)[:80]
+
+
+# --- loading -------------------------------------------------------------------------------------------
+
+
+def read_problems(source: str, name: str, hub_split: str) -> list[Problem]:
+    """Every row as a problem. Raises AhaError naming the first bad row."""
+    problems = []
+    for number, row in enumerate(read_rows(source, hub_split), 1):
+        try:
+            problems.append(make_problem(row, number, name))
+        except AhaError as error:
+            raise AhaError(f"{source}: {error}") from error
+    return problems
+
+
+def load(
+    source: str, name: str, split: str, n: int, seed: int, test_source: str | None = None
+) -> list[Problem]:
+    """At most ``n`` problems of a split; held out by the question's text unless there is a test file."""
+    check_split(name, split)
+    if split == "test" and test_source:
+        problems = read_problems(test_source, name, "test")
+    else:
+        parts = PARTS[split] if not test_source or split == "validation" else (0, *PARTS["train"])
+        rows = read_problems(source, name, "train")
+        problems = [p for p in rows if part_of(p.metadata["content"].strip()) in parts]
+    if not problems:
+        raise AhaError(f"{source} has no rows for the {split} split: give more rows.")
+    random.Random(f"{name}:{split}:{seed}").shuffle(problems)
+    return problems[:n]
+
+
+def task(source: str, name: str = "choice", test_source: str | None = None) -> Task:
+    """Multiple choice over the rows of ``source``: a file, or ``hub/name`` or ``hub/name:config``."""
+
+    def load_split(split: str, n: int, seed: int) -> list[Problem]:
+        return load(source, name, split, n, seed, test_source)
+
+    return Task(name, load_split, verify, verify_lenient, vote, lambda p: str(p.metadata["domain"] or name))

@@ -1,0 +1,104 @@
+"""The fused decoder is the model: same numbers as transformers, on the very weights that are trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+
+from aha.sampling.fused import join, supports
+from aha.sampling.local import LocalEngine, Request
+from aha.sampling.sampler import SamplingParams
+from aha.training.batching import pack, token_mean
+from aha.training.losses import negative_log_likelihood
+from aha.training.policy import OptimizerConfig, Policy
+from aha.types import Example
+
+ROPE = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0}
+
+
+def sampled(model, tokenizer, fused=True):
+    engine = LocalEngine(model, tokenizer, max_rows=5)
+    assert engine.fused
+    engine.fused = fused
+    requests = [Request([5, 6, 7], 3, 0), Request([9, 8, 7, 6, 5, 4], 4, 1)]
+    found = dict(engine.generate(requests, SamplingParams(max_tokens=20), seed=3))
+    return [r for i in sorted(found) for r in found[i]]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"attention_bias": True}, {"rope_parameters": ROPE}], ids=["", "bias", "rope"]
+)
+def test_sampled_logprobs_are_those_of_plain_transformers(tokenizer, family, changes):
+    for rollout in sampled(make_model(tokenizer, family=family, **changes), tokenizer):
+        ids = torch.tensor(np.concatenate([rollout.prompt_ids, rollout.completion_ids]))[None].long()
+        with torch.no_grad():
+            logp = make_model(tokenizer, family=family, **changes)(ids).logits[0].log_softmax(-1)
+        first = len(rollout.prompt_ids) - 1
+        wanted = logp[first:-1].gather(1, ids[0, first + 1 :, None])[:, 0]
+        assert rollout.logprobs == pytest.approx(wanted.numpy(), abs=2e-4)
+
+
+def test_the_modules_themselves_sample_the_same(tokenizer):
+    fused, plain = (sampled(make_model(tokenizer), tokenizer, f) for f in (True, False))
+    for a, b in zip(fused, plain, strict=True):
+        assert a.completion_ids.tolist() == b.completion_ids.tolist()
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_joined_projections_are_the_parameters_themselves(tokenizer):
+    model = make_model(tokenizer)
+    layer = model.base_model.layers[0].self_attn
+    before = torch.cat([p.weight.detach().clone() for p in (layer.q_proj, layer.k_proj, layer.v_proj)])
+    joined, bias = join([layer.q_proj, layer.k_proj, layer.v_proj])
+    assert torch.equal(joined, before)
+    assert bias is None
+    with torch.no_grad():
+        layer.k_proj.weight.fill_(7.0)
+    assert (joined[32:48] == 7).all()
+    again, _ = join([layer.q_proj, layer.k_proj, layer.v_proj])
+    assert again.data_ptr() == joined.data_ptr(), "joined once, not at every step"
+    layer.k_proj.weight.data = torch.zeros_like(layer.k_proj.weight)  # somebody replaced a parameter's tensor
+    fresh, _ = join([layer.q_proj, layer.k_proj, layer.v_proj])
+    assert (fresh[32:48] == 0).all()
+
+
+def test_a_training_step_reaches_the_joined_weights(tokenizer):
+    model = make_model(tokenizer)
+    sampled(model, tokenizer)
+    policy = Policy(model, OptimizerConfig(lr=1e-2))
+    ids = np.arange(40) % 300
+    (batch,) = pack([Example(ids, np.arange(40) > 0, np.ones(40))], token_mean, 100)
+    policy.backward(batch, negative_log_likelihood)
+    policy.step()
+    for fused in (True, False):
+        rollout = sampled(model, tokenizer, fused)[0]
+        whole = np.concatenate([rollout.prompt_ids, rollout.completion_ids]).astype(np.int64)
+        mask = np.arange(len(whole)) >= len(rollout.prompt_ids)
+        (check,) = pack([Example(whole, mask, np.ones(len(whole)))], token_mean, 100)
+        assert policy.logprobs(check)[mask] == pytest.approx(rollout.logprobs, abs=2e-4)
+
+
+def test_a_joined_model_saves_and_loads_as_any_other(tokenizer, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    model = make_model(tokenizer)
+    wanted = {k: v.clone() for k, v in model.state_dict().items()}
+    sampled(model, tokenizer)
+    model.save_pretrained(tmp_path)
+    back = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(wanted[k], back[k]) for k in wanted)
+    size = sum(v.numel() * 4 for k, v in wanted.items() if k != "lm_head.weight")
+    assert (tmp_path / "model.safetensors").stat().st_size < size + 10_000, "views must not be saved whole"
+
+
+def test_what_it_does_not_compute_is_left_to_transformers(tokenizer):
+    assert not supports(make_model(tokenizer, hidden_act="gelu"))
+    dynamic = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+    assert not supports(make_model(tokenizer, rope_parameters=dynamic))
+    qwen = make_model(
+        tokenizer, family="qwen2", use_sliding_window=True, sliding_window=16, max_window_layers=0
+    )
+    assert not supports(qwen)
