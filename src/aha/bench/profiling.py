@@ -125,7 +125,7 @@ def named_stretches() -> Iterator[None]:
 
     places = [
         ("attention", attention.Packed, "attend"),
-        ("attention", kv_cache.SlotCache, "attend"),
+        ("attention", kv_cache.SlotCache, "attend_rows"),
         ("sampling", local, "sample"),
         ("grading", step_module, "grade"),
         ("optimizer", Policy, "step"),
