@@ -60,13 +60,22 @@ def load_model(name: str, device: torch.device | str = "cpu", dtype: torch.dtype
         model: Any = AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype or torch.float32)
     except Exception as error:  # transformers raises many kinds here; all mean: this model cannot be loaded
         raise _cannot_load("model", name, error) from error
-    bad = [key for key, value in model.state_dict().items() if not torch.isfinite(value).all()]
+    bad = [key for key, value in model.state_dict().items() if not _finite(value)]
     if bad:
         raise AhaError(
             f"The weights of '{name}' are not finite (NaN or infinity) in {len(bad)} tensors, first in "
             f"'{bad[0]}'. The checkpoint is damaged: use an earlier one, or download it again."
         )
     return model.to(device).eval()
+
+
+def _finite(value: Tensor) -> bool:
+    """One pass without a copy: the least and the largest value carry NaN and infinity."""
+    import torch
+
+    if value.numel() == 0 or not value.is_floating_point():
+        return True
+    return bool(torch.isfinite(torch.stack(torch.aminmax(value.detach()))).all())
 
 
 def quiet_transformers() -> None:
