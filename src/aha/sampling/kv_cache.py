@@ -7,32 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aha import attention
+from aha.attention import PLAIN, Variant
+
 
 def bytes_per_token(model: Any) -> int:
     """Cache bytes that one token of one row takes, over all layers."""
-    config, dtype = model.config, next(model.parameters()).dtype
-    heads, dim = kv_shape(config)
-    return 2 * config.num_hidden_layers * heads * dim * dtype.itemsize
-
-
-def kv_shape(config: Any) -> tuple[int, int]:
-    """(key heads, head size) of a config."""
-    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads, dim
+    numbers = sum(layer.kv_heads * (layer.key_dim + layer.value_dim) for layer in attention.layers(model))
+    return numbers * next(model.parameters()).dtype.itemsize
 
 
 class SlotCache:
-    """Keys and values [layers][2][rows, Hkv, capacity, D]. An attention context for decoding one token a row.
+    """Keys [layers][rows, Hkv, capacity, D] and values [.., Dv]. An attention context for decoding one token
+    a row.
 
     ``lengths`` [rows] counts the tokens each row has cached; ``begin_step`` fixes which rows take part.
     """
 
     def __init__(self, model: Any, rows: int, capacity: int):
-        heads, dim = kv_shape(model.config)
         weight = next(model.parameters())
-        shape = (rows, heads, capacity, dim)
-        make = lambda: torch.zeros(shape, dtype=weight.dtype, device=weight.device)  # noqa: E731
-        self.layers = [(make(), make()) for _ in range(model.config.num_hidden_layers)]
+
+        def make(heads: int, dim: int) -> Tensor:
+            return torch.zeros((rows, heads, capacity, dim), dtype=weight.dtype, device=weight.device)
+
+        self.layers = [
+            (make(layer.kv_heads, layer.key_dim), make(layer.kv_heads, layer.value_dim))
+            for layer in attention.layers(model)
+        ]
         self.rows, self.capacity = rows, capacity
         self.lane = torch.arange(capacity, device=weight.device)
 
@@ -60,24 +61,38 @@ class SlotCache:
         self.longest = int(lengths.max()) + 1
         self.index = torch.arange(self.count, device=lengths.device)
         seen = self.lane[: self.longest] <= lengths[:, None]
-        self.bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
+        bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
+        self.biases: dict[int | None, tuple[int, Tensor]] = {None: (0, bias)}
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """query [R, H, 1, D], key and value [R, Hkv, 1, D] of the new token -> [R, 1, H, D]."""
-        return self.attend_rows(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0], scale)[:, None]
+    def _seen(self, window: int | None) -> tuple[int, Tensor]:
+        """Where the first key that some row still sees stands, and the bias [R, keys] from there on."""
+        if window is None or window >= self.longest:
+            return self.biases[None]
+        if window not in self.biases:
+            first = max(0, int(self.where.min()) + 1 - window)
+            too_far = self.lane[first : self.longest] <= (self.where - window)[:, None]
+            self.biases[window] = first, self.biases[None][1][:, first:].masked_fill(too_far, -torch.inf)
+        return self.biases[window]
 
-    def attend_rows(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """query [R, H, D], key and value [R, Hkv, D] of the new token -> [R, H, D]."""
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN
+    ) -> Tensor:
+        """query [R, H, 1, D], key and value [R, Hkv, 1, ..] of the new token -> [R, 1, H, Dv]."""
+        return self.attend_rows(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0], scale, variant)[:, None]
+
+    def attend_rows(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN
+    ) -> Tensor:
+        """query [R, H, D], key [R, Hkv, D] and value [R, Hkv, Dv] of the new token -> [R, H, Dv]."""
         keys, values = self.layers[layer]
         keys[self.index, :, self.where] = key
         values[self.index, :, self.where] = value
         rows, heads, dim = self.count, query.shape[1], query.shape[2]
         kv_heads = keys.shape[1]
-        k, v = (x[:rows, :, : self.longest].flatten(0, 1) for x in (keys, values))
+        first, bias = self._seen(variant.window)
+        k, v = (x[:rows, :, first : self.longest].flatten(0, 1) for x in (keys, values))
         q = query.reshape(rows * kv_heads, heads // kv_heads, dim)
         if k.device.type == "cpu" and k.dtype is torch.bfloat16:
             k = k.contiguous()  # its product copies strided keys itself, three times slower
-        scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
-        scores.view(rows, -1, self.longest).add_(self.bias[:, None])
-        p = torch.softmax(scores, dim=-1).to(v.dtype)
-        return torch.bmm(p, v).view(rows, heads, dim)
+        p, _ = attention.probabilities(q, k, bias[:, None], scale, variant)
+        return torch.bmm(p.to(v.dtype), v).view(rows, heads, -1)
