@@ -123,7 +123,7 @@ def _change_rope(config: Any, key: str, value: Any) -> None:
     rope = getattr(config, "rope_parameters", None)
     if not isinstance(rope, dict):
         raise AhaError(f"A {config.model_type} model has no rotary positions: '{key}' cannot be changed.")
-    place = rope["full_attention"] if "full_attention" in rope else rope
+    place = rope.get("full_attention", rope)
     if key == "rope_theta":
         place["rope_theta"] = float(value)
         return
@@ -211,17 +211,19 @@ def max_context(model: Any) -> int:
     Long rope ("longrope") turns to other frequencies once any sequence is longer than the original context,
     so that a token's probability would depend on what comes after it: there the original context is the end.
     """
-    config = model.config
-    limit = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
-    if _rope_type(config) == "longrope":
-        limit = min(limit, int(config.rope_parameters.get("original_max_position_embeddings") or limit))
-    return limit
+    limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
+    turns = [r["original_max_position_embeddings"] for r in _ropes(model) if r.get("rope_type") == "longrope"]
+    return min([limit, *map(int, turns)])
 
 
 def outgrows(model: Any, longest: int) -> bool:
     """Whether a sequence of ``longest`` tokens would change the rotary frequencies of all tokens beside it."""
-    return _rope_type(model.config) in ("longrope", "dynamic") and longest > max_context(model)
+    moving = any(r.get("rope_type") in ("longrope", "dynamic") for r in _ropes(model))
+    return moving and longest > max_context(model)
 
 
-def _rope_type(config: Any) -> str:
-    return (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+def _ropes(model: Any) -> list[dict[str, Any]]:
+    """The settings of rotary positions: one for all layers, or one for each kind of layer."""
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    nested = [value for value in rope.values() if isinstance(value, dict)]
+    return nested or [rope]

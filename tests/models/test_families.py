@@ -104,7 +104,9 @@ def test_samples_trains_saves_and_loads(tokenizer, family, tmp_path):
             plain = _loaded(tmp_path / "trained")
     assert any(
         not torch.equal(a, b)
-        for a, b in zip(plain.state_dict().values(), make(family, tokenizer).state_dict().values(), strict=True)
+        for a, b in zip(
+            plain.state_dict().values(), make(family, tokenizer).state_dict().values(), strict=True
+        )
     )
 
 
@@ -132,7 +134,9 @@ def _loaded(folder):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert AutoTokenizer.from_pretrained(folder).eos_token_id is not None
-    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32
+    ).eval()
 
 
 @pytest.mark.parametrize("family", ["qwen3-moe", pytest.param("mixtral", marks=pytest.mark.slow)])

@@ -101,7 +101,13 @@ def test_a_call_that_is_not_ours_is_told_how_to_go_on(tokenizer):
 
 def test_long_rope_ends_where_its_frequencies_would_turn(tokenizer):
     """Beyond its original context such a model computes every token of a batch differently."""
-    model = make("phi3", tokenizer, rope_parameters=LONGROPE, sliding_window=None)
+    model = make(
+        "phi3",
+        tokenizer,
+        rope_parameters=LONGROPE,
+        sliding_window=None,
+        original_max_position_embeddings=16,
+    )
     assert max_context(model) == 16
     with pytest.raises(AhaError, match="context of 16 tokens"):
         dict(LocalEngine(model, tokenizer).generate([Request([1] * 8, 1, 0)], SamplingParams(max_tokens=9)))

@@ -123,7 +123,7 @@ class _PackedAttention(torch.autograd.Function):
             dp = torch.bmm(gb, vb.transpose(1, 2)).float()
             pf = p.float()
             mean = (pf * dp).sum(-1, keepdim=True)  # a sink's share of it is zero, as its value is
-            if dsinks is not None:
+            if dsinks is not None and sunk is not None:
                 given = (sunk * mean).view(bucket.rows, kv_heads, -1, bucket.q_len)
                 dsinks -= given.sum((0, 3)).view(-1)
             ds = pf.mul_(dp.sub_(mean))
@@ -137,7 +137,7 @@ class _PackedAttention(torch.autograd.Function):
             dkv_parts.append(torch.cat(both, dim=join))
         dq = torch.cat(dq_parts).index_select(0, plan.inverse)
         dk, dv = _sum_into_tokens(plan, dkv_parts).split([k.shape[join], v.shape[join]], dim=join)
-        return dq, dk, dv, None if dsinks is None else dsinks.to(sinks.dtype), None, None, None
+        return dq, dk, dv, dsinks if sinks is None or dsinks is None else dsinks.to(sinks.dtype), *[None] * 3
 
 
 def _lay_out(padded: Sequence[Tensor], bucket: Bucket, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:

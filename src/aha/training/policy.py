@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aha.modeling import Head
+from aha.training.lora import Adapters
 from aha.training.trainer import OptimizerConfig, Trainer
 from aha.types import Batch
 
@@ -96,9 +97,15 @@ class _LogprobHead(torch.autograd.Function):
 
 
 class Policy(Trainer):
-    """A causal LM that can be asked for logprobs, given gradients and stepped."""
+    """A causal LM that can be asked for logprobs, given gradients and stepped.
 
-    def __init__(self, model: Any, optimizer: OptimizerConfig | None = None):
+    With ``adapters`` (put into ``model`` before) only they are trained.
+    """
+
+    def __init__(
+        self, model: Any, optimizer: OptimizerConfig | None = None, adapters: Adapters | None = None
+    ):
+        self.adapters = adapters
         super().__init__(model, optimizer, [p for p in model.parameters() if p.requires_grad])
         self.last_logprobs: tuple[np.ndarray, np.ndarray] | None = None  # of the last backward: where, what
 

@@ -158,11 +158,13 @@ def layers_recomputed(model: Any) -> Iterator[None]:
 
     found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not found:
-        raise AhaError(f"{type(model).__name__} cannot compute its layers again; set checkpoint_layers=false.")
+        raise AhaError(
+            f"{type(model).__name__} cannot compute its layers again; set checkpoint_layers=false."
+        )
     before = [layer.training for layer in found]
     for layer in found:
         layer.training, layer.gradient_checkpointing = True, True
-        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        setattr(layer, "_gradient_checkpointing_func", partial(checkpoint, use_reentrant=False))  # noqa: B010
     try:
         yield
     finally:
