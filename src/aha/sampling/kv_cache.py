@@ -10,6 +10,9 @@ from torch import Tensor
 from aha import attention
 from aha.attention import PLAIN, Variant
 
+GROWTH = 16
+"""Tokens by which the room of every row grows."""
+
 
 def bytes_per_token(model: Any) -> int:
     """Cache bytes that one token of one row takes, over all layers."""
@@ -18,60 +21,104 @@ def bytes_per_token(model: Any) -> int:
 
 
 class SlotCache:
-    """Keys [layers][rows, Hkv, capacity, D] and values [.., Dv]. An attention context for decoding one token
-    a row.
+    """Keys [layers][rows, Hkv, room, D] and values [.., Dv]. An attention context for decoding one token a
+    row.
 
-    ``lengths`` [rows] counts the tokens each row has cached; ``begin_step`` fixes which rows take part.
+    ``room`` follows the longest live row in steps of ``GROWTH`` tokens, up to ``capacity``: what a step reads
+    is then one contiguous block, which batched products need not copy. ``lengths`` [rows] counts the tokens
+    each row has cached; ``begin_step`` fixes which rows take part.
     """
 
     def __init__(self, model: Any, rows: int, capacity: int):
         weight = next(model.parameters())
+        self.rows, self.capacity, self.room = rows, capacity, 0
+        layers = attention.layers(model)
+        self.shapes = [((x.kv_heads, x.key_dim), (x.kv_heads, x.value_dim)) for x in layers]
 
-        def make(heads: int, dim: int) -> Tensor:
-            return torch.zeros((rows, heads, capacity, dim), dtype=weight.dtype, device=weight.device)
+        def buffer(size: int) -> Tensor:
+            return torch.empty(size, dtype=weight.dtype, device=weight.device)
 
-        self.layers = [
-            (make(layer.kv_heads, layer.key_dim), make(layer.kv_heads, layer.value_dim))
-            for layer in attention.layers(model)
-        ]
-        self.rows, self.capacity = rows, capacity
-        self.lane = torch.arange(capacity, device=weight.device)
+        def size(shape: tuple[int, int]) -> int:
+            return rows * shape[0] * (capacity + GROWTH) * shape[1]
+
+        self.layers = [[buffer(size(shape)) for shape in pair] for pair in self.shapes]
+        # One buffer more of each size: resizing copies into it, and leaves the old one spare.
+        self.spares = {n: buffer(n) for n in {size(shape) for pair in self.shapes for shape in pair}}
+        self.lane = torch.arange(capacity + GROWTH, device=weight.device)
+
+    def view(self, layer: int, i: int, rows: int) -> Tensor:
+        """The first ``rows`` of a layer's keys (``i`` = 0) or values (1): [rows, Hkv, room, D], contiguous."""
+        return _view(self.layers[layer][i], self.shapes[layer][i], rows, self.room)
 
     def fits(self, rows: int, capacity: int) -> bool:
         """Whether this cache can serve so many rows of that length."""
         return self.rows >= rows and self.capacity >= capacity
 
+    def clear(self) -> None:
+        """Forget every row."""
+        self.room = self.used = 0
+
+    def _make_room(self, tokens: int) -> None:
+        """Room for ``tokens`` a row, and not much more; what rows have cached stays."""
+        wanted = -(-tokens // GROWTH) * GROWTH
+        if wanted > self.room or wanted < self.room - 4 * GROWTH:
+            self._resize(wanted, keep=min(self.room, wanted))
+
+    def _resize(self, room: int, keep: int) -> None:
+        for layer, shapes in zip(self.layers, self.shapes, strict=True):
+            for i, (old, shape) in enumerate(zip(layer, shapes, strict=True)):
+                layer[i], self.spares[len(old)] = self.spares[len(old)], old
+                new = _view(layer[i], shape, self.used, room)
+                new[:, :, :keep] = _view(old, shape, self.used, self.room)[:, :, :keep]
+                new[:, :, keep:] = 0  # a probability of 0 times whatever stood there must be 0
+        self.room = room
+
     def write_prompt(
         self, rows: Tensor, kept: dict[int, tuple[Tensor, Tensor]], start: int, length: int
     ) -> None:
         """Copy a prompt's keys and values (tokens ``start`` on of ``kept``) into each of ``rows`` [n]."""
-        for layer, (keys, values) in kept.items():
-            for store, source in zip(self.layers[layer], (keys, values), strict=True):
-                store[rows, :, :length] = source[start : start + length].transpose(0, 1)
+        first, self.used = self.used, max(self.used, int(rows.max()) + 1)
+        if length > self.room:
+            self._make_room(length)
+        for layer, sources in kept.items():
+            for i, source in enumerate(sources):
+                place = self.view(layer, i, self.used)
+                place[first:] = 0
+                place[rows, :, :length] = source[start : start + length].transpose(0, 1)
 
     def move(self, source: Tensor, target: Tensor, length: int) -> None:
         """Copy the first ``length`` tokens of rows ``source`` into rows ``target``."""
-        for layer in self.layers:
-            for store in layer:
-                store[target, :, :length] = store[source, :, :length]
+        for layer in range(len(self.layers)):
+            for i in (0, 1):
+                place = self.view(layer, i, self.used)
+                place[target, :, :length] = place[source, :, :length]
 
     def begin_step(self, lengths: Tensor) -> None:
         """The next forward call decodes one token for rows 0..n-1, which have cached ``lengths`` [n]."""
-        self.count, self.where = len(lengths), lengths
+        self.count = self.used = len(lengths)
         self.longest = int(lengths.max()) + 1
-        self.index = torch.arange(self.count, device=lengths.device)
-        seen = self.lane[: self.longest] <= lengths[:, None]
+        self._make_room(self.longest)
+        self.where = lengths
+        self.targets: dict[int, Tensor] = {}
+        seen = self.lane[: self.room] <= lengths[:, None]
         bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
-        self.biases: dict[int | None, tuple[int, Tensor]] = {None: (0, bias)}
+        self.biases: dict[int | None, Tensor] = {None: bias}
 
-    def _seen(self, window: int | None) -> tuple[int, Tensor]:
-        """Where the first key that some row still sees stands, and the bias [R, keys] from there on."""
-        if window is None or window >= self.longest:
-            return self.biases[None]
+    def _target(self, heads: int) -> Tensor:
+        """Where the new token of each row and head stands in [rows * Hkv * room, D]."""
+        if heads not in self.targets:
+            head = torch.arange(self.count * heads, device=self.where.device)
+            self.targets[heads] = head * self.room + self.where.repeat_interleave(heads)
+        return self.targets[heads]
+
+    def _bias(self, window: int | None) -> Tensor:
+        """[R, room]: 0 where a row's new token sees, -inf else."""
+        if window is not None and window >= self.longest:
+            window = None
         if window not in self.biases:
-            first = max(0, int(self.where.min()) + 1 - window)
-            too_far = self.lane[first : self.longest] <= (self.where - window)[:, None]
-            self.biases[window] = first, self.biases[None][1][:, first:].masked_fill(too_far, -torch.inf)
+            assert window is not None
+            too_far = self.lane[: self.room] <= (self.where - window)[:, None]
+            self.biases[window] = self.biases[None].masked_fill(too_far, -torch.inf)
         return self.biases[window]
 
     def attend(
@@ -84,15 +131,23 @@ class SlotCache:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN
     ) -> Tensor:
         """query [R, H, D], key [R, Hkv, D] and value [R, Hkv, Dv] of the new token -> [R, H, Dv]."""
-        keys, values = self.layers[layer]
-        keys[self.index, :, self.where] = key
-        values[self.index, :, self.where] = value
-        rows, heads, dim = self.count, query.shape[1], query.shape[2]
-        kv_heads = keys.shape[1]
-        first, bias = self._seen(variant.window)
-        k, v = (x[:rows, :, first : self.longest].flatten(0, 1) for x in (keys, values))
+        rows, (_, heads, dim), kv_heads = self.count, query.shape, key.shape[1]
+        keys, values = self.view(layer, 0, rows), self.view(layer, 1, rows)
+        for store, new in ((keys, key), (values, value)):
+            size = new.shape[2]
+            store.view(-1, size).index_copy_(0, self._target(kv_heads), new.reshape(-1, size))
+        k, v = keys.flatten(0, 1), values.flatten(0, 1)
         q = query.reshape(rows * kv_heads, heads // kv_heads, dim)
-        if k.device.type == "cpu" and k.dtype is torch.bfloat16:
-            k = k.contiguous()  # its product copies strided keys itself, three times slower
-        p, _ = attention.probabilities(q, k, bias[:, None], scale, variant)
+        bias = self._bias(variant.window)[:, None]
+        if variant.softcap or variant.sinks is not None:
+            p, _ = attention.probabilities(q, k, bias, scale, variant)
+        else:
+            scores = torch.bmm(q, k.transpose(1, 2)).view(rows, -1, self.room)
+            scores = torch.add(bias, scores, alpha=scale)  # in float32, the bias's type
+            p = torch.softmax(scores, dim=-1).view(rows * kv_heads, -1, self.room)
         return torch.bmm(p.to(v.dtype), v).view(rows, heads, -1)
+
+
+def _view(buffer: Tensor, shape: tuple[int, int], rows: int, room: int) -> Tensor:
+    heads, dim = shape
+    return buffer[: rows * heads * room * dim].view(rows, heads, room, dim)

@@ -85,7 +85,7 @@ class Adapters:
 
 def _peft() -> Any:
     try:
-        import peft
+        import peft  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise AhaError("Adapters need peft: pip install 'aha[lora]'.") from error
     return peft

@@ -65,8 +65,8 @@ class _LogprobHead(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprob, grad_entropy = grads
         hidden, weight, tokens = ctx.saved_tensors
-        head, precise = ctx.head, hidden.device.type == "cpu"
-        kind = torch.float32 if precise else hidden.dtype
+        head = ctx.head
+        kind = torch.float32 if head.precise else hidden.dtype
         w = weight.to(kind)
         wants_w, wants_b = ctx.needs_input_grad[1:3]  # a frozen head, under adapters, wants none
         grad_w = torch.zeros_like(weight, dtype=torch.float32) if wants_w else None
