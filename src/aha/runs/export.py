@@ -106,7 +106,7 @@ def card(made: Made, stages: Mapping[str, Made], recipe: str) -> str:
         *_front_matter(base),
         f"# {recipe or made.name}: {made.settings.get('task', 'a language model')}",
         "",
-        f"Made with [aha](https://pypi.org/project/aha/){f', recipe `{recipe}`' if recipe else ''}"
+        f"Made with aha{f', recipe `{recipe}`' if recipe else ''}"
         f"{f', from `{base}`' if base else ''}. It loads with `AutoModelForCausalLM` and `AutoTokenizer`.",
         "",
         *_lineage_table(line),
@@ -155,7 +155,7 @@ def _figures(made: Made) -> list[str]:
     rows = [
         f"| {key} | {_figure(before.get(key))} | {_figure(value)} |"
         for key, value in after.items()
-        if isinstance(value, (int, float))
+        if isinstance(value, (int, float)) and key != "step"
     ]
     return ["## Results", "", "| | before | after |", "|---|---|---|", *rows, ""] if rows else []
 
