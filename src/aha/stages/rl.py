@@ -54,8 +54,6 @@ class RL(Stage):
     max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
     checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
     lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
-    checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
-    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
     decode_rows: int = Field(512, ge=1, description="completions sampled at once")
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
     test_problems: int = Field(256, ge=1, description="held-out problems before and after")
