@@ -75,7 +75,7 @@ def load_model(
         model: Any = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype or torch.float32)
     except Exception as error:
         raise _cannot_load("model", name, error) from error
-    bad = [key for key, value in model.state_dict().items() if not torch.isfinite(value).all()]
+    bad = [key for key, value in model.state_dict().items() if not _finite(value)]
     if bad:
         raise AhaError(
             f"The weights of '{name}' are not finite (NaN or infinity) in {len(bad)} tensors, first in "
@@ -133,6 +133,15 @@ def _change_rope(config: Any, key: str, value: Any) -> None:
     scaling.setdefault("rope_type", scaling.pop("type", "default"))  # older recipes call it "type"
     place.clear()
     place.update(kept | scaling)
+
+
+def _finite(value: Tensor) -> bool:
+    """One pass without a copy: the least and the largest value carry NaN and infinity."""
+    import torch
+
+    if value.numel() == 0 or not value.is_floating_point():
+        return True
+    return bool(torch.isfinite(torch.stack(torch.aminmax(value.detach()))).all())
 
 
 def quiet_transformers() -> None:
