@@ -31,7 +31,8 @@ ALLOWED = {
     "judges": BASE | {"chat", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention"},
     "runs": BASE | {"chat"},
-    "stages": BASE | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs"},
+    "stages": BASE
+    | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"},
     "recipes": BASE | {"modeling", "runs", "stages"},
 }
 HEAVY = ("torch", "transformers", "numpy", "tokenizers", "rich", "pydantic", "sympy", "pyarrow", "datasets")
