@@ -115,9 +115,10 @@ class Session:
             self.seconds = float(progress["seconds"])
             self.console.note(f"Continuing after step {self.start}.")
         metrics = self.folder / "metrics.jsonl"
-        write_jsonl(metrics, [row for row in read_jsonl(metrics) if row["step"] <= self.start])
+        rows = [row for row in read_jsonl(metrics) if row["step"] <= self.start]
         if not self.start:
-            append_jsonl(metrics, [{"step": 0, "validation_loss": self.validation_loss()}])
+            rows = [{"step": 0, "validation_loss": self.validation_loss()}]
+        write_jsonl(metrics, rows)
 
     # --- training -----------------------------------------------------------------------------------------
 
