@@ -59,8 +59,8 @@ def label_rows(n, seed=0):
 
 def stage(checkpoint, rows, **changes):
     settings = {
-        "name": "rm", "model": str(checkpoint), "data": (str(rows),), "template": "r1_zero", "batch_size": 16, "lr": 3e-3,
-        "epochs": 3, "max_length": 200, "max_batch_tokens": 512, "save_every": 3, "precision": "float32",
+        "name": "rm", "model": str(checkpoint), "data": (str(rows),), "template": "r1_zero", "batch_size": 16,
+        "lr": 3e-3, "epochs": 3, "max_length": 200, "max_batch_tokens": 512, "save_every": 3, "precision": "float32",
         "held_out": 0.2,
     }  # fmt: skip
     return RewardModel.model_validate(settings | changes)
@@ -83,7 +83,12 @@ def test_a_separable_preference_is_learned_and_the_model_loads(checkpoint, pairs
     assert (summary["rows"], summary["held_out"]) == (96, 24)
     scorer = Scorer(str(tmp_path / "a" / "final"), Context(tmp_path, device="cpu", dtype="float32"))
     good, bad, none = scorer.scores(
-        ASKED, ["<think>no</think> <answer>3 yes</answer>", "<think>yes</think> <answer>3 no</answer>", "<think>yes"]
+        ASKED,
+        [
+            "<think>no</think> <answer>3 yes</answer>",
+            "<think>yes</think> <answer>3 no</answer>",
+            "<think>yes",
+        ],
     )
     assert good is not None
     assert bad is not None
@@ -106,7 +111,8 @@ def test_helpful_reads_the_summary_and_safety_the_whole(tokenizer):
     assert read == " hello 7" + tokenizer.eos_token
     assert "secret plan" in tokenizer.decode(safety.token_ids[safety.prompt_length :])
     assert np.flatnonzero(helpful.mask).tolist() == [len(helpful.token_ids) - 1]
-    assert encode("helpful", ASKED, "<think>other</think> <answer>hello 7</answer>", tokenizer, "r1_zero").token_ids.tolist() == helpful.token_ids.tolist()  # fmt: skip
+    other = encode("helpful", ASKED, "<think>other</think> <answer>hello 7</answer>", tokenizer, "r1_zero")
+    assert other.token_ids.tolist() == helpful.token_ids.tolist()
 
 
 def random_head(scalar, seed=0):
@@ -115,14 +121,15 @@ def random_head(scalar, seed=0):
     return scalar
 
 
-def test_the_value_is_that_of_the_last_token_by_hand(model):
+def test_the_value_is_that_of_the_last_token_by_hand(model, checkpoint):
+    plain = modeling.load_model(str(checkpoint))  # the same weights, with transformers' own attention
     scalar = random_head(ScalarModel(model))
     examples = [text_example([5, 6, 7], [8] * k, 2, group=0) for k in (1, 4)] + [text_example([9], [3, 4], 2)]
     for budget in (16, 64):
         scores = scalar.score(examples, budget)
         for example, score in zip(examples, scores, strict=True):
-            hidden = scalar.model.base_model(torch.from_numpy(example.token_ids)[None]).last_hidden_state
-            assert score == pytest.approx(float(hidden[0, -1] @ scalar.head), abs=1e-4)
+            hidden = plain.base_model(torch.from_numpy(example.token_ids)[None]).last_hidden_state
+            assert score == pytest.approx(float((hidden[0, -1] @ scalar.head).detach()), abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["pairs", "labels"])
@@ -130,8 +137,9 @@ def test_gradients_do_not_depend_on_packing(model, kind):
     """Loss and gradient against one plain sum over single texts, for a wide and a narrow batch."""
     rng = np.random.default_rng(0)
     examples = [
-        text_example(rng.integers(3, 50, 4), rng.integers(3, 50, n), 2, group=i // 2) for i, n in enumerate((3, 7, 2, 5, 9, 1))
-    ]  # fmt: skip
+        text_example(rng.integers(3, 50, 4), rng.integers(3, 50, n), 2, group=i // 2)
+        for i, n in enumerate((3, 7, 2, 5, 9, 1))
+    ]
     for i in (1, 3, 5):  # a pair has one prompt
         examples[i].token_ids[:4] = examples[i - 1].token_ids[:4]
     labels = np.array([1, 0, 1, 1, 0, 0])
@@ -160,10 +168,9 @@ def test_a_pair_split_over_batches_is_an_error(model):
 
 def test_stopped_and_resumed_it_ends_the_same(checkpoint, pairs, tmp_path, monkeypatch):
     def result(folder):
-        final = folder / "final"
-        return [(final / f).read_bytes() for f in ("model.safetensors", "value_head.safetensors", "calibration.json")] + [
-            (folder / "metrics.jsonl").read_text()
-        ]  # fmt: skip
+        names = ("model.safetensors", "value_head.safetensors", "calibration.json")
+        files = [(folder / "final" / name).read_bytes() for name in names]
+        return [*files, (folder / "metrics.jsonl").read_bytes()]
 
     whole = run(stage(checkpoint, pairs), tmp_path / "whole")
     learn, calls = reward_model.Session.learn, []

@@ -35,7 +35,8 @@ def row(question, answer, **rest):
 def rows(tmp_path):
     path = tmp_path / "rows.jsonl"
     write_jsonl(
-        path, [row(f"Add {i} and 2", f"<think>{i}+2={i + 2}.</think> <answer>{i + 2}</answer>") for i in range(24)]
+        path,
+        [row(f"Add {i} and 2", f"<think>{i}+2={i + 2}.</think> <answer>{i + 2}</answer>") for i in range(24)],
     )
     return str(path)
 
@@ -132,7 +133,9 @@ def test_stopped_and_resumed_it_ends_the_same(checkpoint, rows, tmp_path, monkey
 
 def test_every_epoch_shows_every_row_once_in_another_order(checkpoint, rows, tmp_path):
     (tmp_path / "a").mkdir()
-    session = sft.Session(stage(checkpoint, rows, validation=0.0), Context(tmp_path / "a", plain=True, threads=1))
+    session = sft.Session(
+        stage(checkpoint, rows, validation=0.0), Context(tmp_path / "a", plain=True, threads=1)
+    )
     epochs = [[id(e) for s in part for e in session.batch_of(s)] for part in (range(1, 6), range(6, 11))]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(id(e) for e in session.train_set)
     assert epochs[0] != epochs[1]
@@ -141,7 +144,9 @@ def test_every_epoch_shows_every_row_once_in_another_order(checkpoint, rows, tmp
 def test_sources_are_mixed_by_their_shares_and_stages_are_inputs(checkpoint, rows, tmp_path):
     more = tmp_path / "made"
     more.mkdir()
-    write_jsonl(more / "data.jsonl", [row(f"Say {i}", f"<think>x.</think> <answer>{i}</answer>") for i in range(8)])
+    write_jsonl(
+        more / "data.jsonl", [row(f"Say {i}", f"<think>x.</think> <answer>{i}</answer>") for i in range(8)]
+    )
     made = Stage(name="made")
     c = stage(checkpoint, rows, data=(rows, made), shares=(1.0, 1.0), epochs=1, validation=0.0)
     assert c.inputs() == [made]
@@ -160,7 +165,9 @@ def test_a_changed_file_changes_the_fingerprint(checkpoint, rows):
 def test_what_cannot_be_trained_on_is_counted(checkpoint, tmp_path):
     path = tmp_path / "rows.jsonl"
     long = row("Add", "<think>" + "1+1=2. " * 200 + "</think> <answer>2</answer>")
-    write_jsonl(path, [row("Add 1", "<answer>1</answer>"), long, {"messages": [{"role": "user", "content": "x"}]}])
+    write_jsonl(
+        path, [row("Add 1", "<answer>1</answer>"), long, {"messages": [{"role": "user", "content": "x"}]}]
+    )
     summary = run(stage(checkpoint, str(path), validation=0.0), tmp_path / "a")
     assert summary["dropped"] == {"too long": 1, "no completion": 1}
     assert summary["rows"] == 1

@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict
 from aha.files import disk_errors, read_json, write_json
 from aha.types import AhaError
 
-
 DATA = "data.jsonl"
 """What a stage that makes training data writes into its folder."""
 

@@ -100,7 +100,9 @@ class Compare(Stage):
             SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens),
             seed=seed_for(self.seed, f"compare:{task_name}", 0), strict=self.strict, progress=tick,
         )  # fmt: skip
-        write_jsonl(folder / "rollouts" / f"{slug(name)}.{slug(task_name)}.jsonl", rollout_rows(0, result.groups))
+        write_jsonl(
+            folder / "rollouts" / f"{slug(name)}.{slug(task_name)}.jsonl", rollout_rows(0, result.groups)
+        )
         extra = style(result.groups)
         figures = result.figures | extra
         return json.loads(json.dumps(figures, default=float))

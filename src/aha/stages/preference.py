@@ -87,9 +87,7 @@ class Router:
                 continue
             scored = self._preference(group.problem, [m.rollout for m in group.members])
             proxy += [s.value for s in scored if s.value is not None]
-            found = [
-                rubric.score(rubric_of(group.problem), full_text(m.rollout)) for m in group.members
-            ]
+            found = [rubric.score(rubric_of(group.problem), full_text(m.rollout)) for m in group.members]
             helpful += [f.helpful for f in found]
             unsafe += [not f.safe for f in found]
         if not proxy:
@@ -101,7 +99,9 @@ class Router:
 def hacking(rows: Sequence[Mapping[str, Any]], now: Mapping[str, Any], least: float = 0.01) -> dict[str, str]:
     """``warning`` in words where, since the truth was best among earlier ``rows`` of the same split, the proxy
     rose and the truth fell by ``least`` at least; else nothing."""
-    earlier = [r for r in rows if r.get("split") == now.get("split") and TRUE in r and r["step"] < now["step"]]
+    earlier = [
+        r for r in rows if r.get("split") == now.get("split") and TRUE in r and r["step"] < now["step"]
+    ]
     if not earlier or TRUE not in now:
         return {}
     best = max(earlier, key=lambda row: row[TRUE])
@@ -128,9 +128,7 @@ def make_router(
     return Router(general, *found)
 
 
-def phases(
-    problems: Sequence[Problem], router: Router | None, start: int
-) -> list[tuple[int, list[Problem]]]:
+def phases(problems: Sequence[Problem], router: Router | None, start: int) -> list[tuple[int, list[Problem]]]:
     """(first step, problems) of each phase: without the general ones before step ``start``."""
     if router is None or start <= 1:
         return [(1, list(problems))]
@@ -144,5 +142,3 @@ Phase = tuple[int, Any]
 def at(found: Sequence[Phase], step: int) -> Any:
     """What holds at a step: of the last phase that has begun."""
     return [value for start, value in found if start <= step][-1]
-
-
