@@ -87,10 +87,11 @@ SMALL_CHANGES: Settings = {
     "compare": {"samples": 4, "problems": 256, "max_tokens": 2048},
 }
 
+_CPU: dict[str, Any] = {"max_batch_tokens": 4096}
 _TINY_RL: dict[str, Any] = {
     key: r1_zero.MINIATURE[key]
     for key in ("prompts_per_step", "group_size", "mini_batches", "lr_final", "warmup_steps", "eval_every")
-} | {"algorithm": r1_zero.MINIATURE["algorithm"], "max_prompt_tokens": 256, "max_tokens": 320, "lr": 1e-4}
+} | _CPU | {"algorithm": r1_zero.MINIATURE["algorithm"], "max_prompt_tokens": 256, "max_tokens": 320, "lr": 1e-4}
 _TINY_SFT: dict[str, Any] = {
     "epochs": 3, "batch_size": 32, "lr": 5e-4, "max_length": 1024, "max_batch_tokens": 4096, "validation": 0.05,
 }  # fmt: skip
@@ -98,10 +99,10 @@ _TINY_RM: dict[str, Any] = {
     "epochs": 4, "batch_size": 32, "lr": 3e-4, "lr_final": 0.1, "max_length": 512, "max_batch_tokens": 4096,
 }  # fmt: skip
 MINI_CHANGES: Settings = {
-    "zero": r1_zero.MINIATURE,
+    "zero": r1_zero.MINIATURE | _CPU,
     "cold_start": {"problems": 256, "samples": 8, "keep": 2, "max_tokens": 320},
     "dev1": _TINY_SFT,
-    "dev2": _TINY_RL | {"steps": 20, "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2}},
+    "dev2": _TINY_RL | {"steps": 20, "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2}, "algorithm": r1_zero.MINIATURE["algorithm"] | {"clip_low": 0.5, "clip_high": 1.0}},
     "reject": {"problems": 1024, "samples": 8, "keep": 2, "max_tokens": 320, "rows": None},
     "general": {"problems": 512},
     "dev3": _TINY_SFT,

@@ -58,12 +58,12 @@ def differing(stage: Stage, paper: Mapping[str, Any]) -> list[str]:
             continue
         value = settings[name]
         if hasattr(default, "model_dump"):
-            base = default.model_dump()
+            base = json.loads(default.model_dump_json())
             value = {k: v for k, v in value.items() if base.get(k) != v}
         text = f"{name} = {json.dumps(value, ensure_ascii=False)}"
         theirs = paper.get(name)
         shown = json.loads(json.dumps(theirs))
-        if theirs is not None and shown != settings[name] and not isinstance(theirs, Mapping):
+        if theirs is not None and shown not in (settings[name], value):
             text += f"  (paper: {json.dumps(theirs)}{_ratio(settings[name], theirs)})"
         found.append(text)
     return found
