@@ -21,7 +21,10 @@ def figures(**changes):
 def test_the_table_has_a_row_a_checkpoint_and_names_what_is_missing():
     text = markdown({"countdown": {"base": figures(), "r1": figures(unsafe=0.25, general=0.5)}})
     lines = text.splitlines()
-    assert "| | pass@1 | cons@k | pass@k | format | language | length | reflections | general | unsafe |" in lines
+    assert (
+        "| | pass@1 | cons@k | pass@k | format | language | length | reflections | general | unsafe |"
+        in lines
+    )
     assert "| base | 50.0% [25.0%, 75.0%] | 60.0% | 80.0% | 100.0% | 90.0% | 42 | 1.23 | - | - |" in lines
     assert lines[-1].endswith("0.50 | 25.0% |")
     assert row_of(figures())["maj"] == 0.6

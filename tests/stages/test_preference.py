@@ -18,7 +18,9 @@ from aha.training.scalar import ScalarModel, save_scalar
 from aha.types import Finish, Problem, Rollout, Score
 
 PUZZLE = Problem("p", "countdown", ({"role": "user", "content": "?"},), "1")
-KIND, HARM = (next(p for p in general.task().load("train", 60, 0) if p.metadata["harmful"] is h) for h in (False, True))
+KIND, HARM = (
+    next(p for p in general.task().load("train", 60, 0) if p.metadata["harmful"] is h) for h in (False, True)
+)
 TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
 
 
@@ -41,7 +43,10 @@ def router():
 
 
 def test_each_problem_is_scored_by_its_own_rewards():
-    rewards = {"accuracy": (1.0, lambda p, r: [Score(1.0)] * len(r)), "format": (0.5, lambda p, r: [Score(1.0)] * len(r))}
+    rewards = {
+        "accuracy": (1.0, lambda p, r: [Score(1.0)] * len(r)),
+        "format": (0.5, lambda p, r: [Score(1.0)] * len(r)),
+    }
     routed = router().route(rewards, 2.0)
     text = rollout("<think>a</think> <answer>b</answer>")
     found = {p.id: score_group(p, [text], routed).members[0] for p in (PUZZLE, KIND, HARM)}
@@ -90,7 +95,10 @@ def test_the_monitor_has_the_rubric_beside_the_proxy():
 
     rng = __import__("random").Random(0)
     good = rollout(f"<think>a</think> <answer>{write(KIND, 'good', rng)}</answer>")
-    groups = [score_group(KIND, [good, rollout("<think>a</think> <answer>no</answer>")], {}), score_group(PUZZLE, [good], {})]
+    groups = [
+        score_group(KIND, [good, rollout("<think>a</think> <answer>no</answer>")], {}),
+        score_group(PUZZLE, [good], {}),
+    ]
     found = router().proxy_and_truth(groups)
     assert found["preference/proxy"] == 0.25
     assert 0.4 < found["preference/true"] <= 0.75
@@ -116,15 +124,24 @@ def asked(folder, step):
     return {json.loads(line)["problem_id"].partition("/")[0] for line in text.splitlines()}
 
 
-def test_the_stage_with_reward_models_resumes_across_the_change(tmp_path, model, tokenizer, checkpoint, monkeypatch):
-    calibration = {"kind": "helpful", "template": "r1_zero", "mean": 0.0, "std": 1.0, "max_batch_tokens": 512, "max_length": 512}
+def test_the_stage_with_reward_models_resumes_across_the_change(
+    tmp_path, model, tokenizer, checkpoint, monkeypatch
+):
+    calibration = {
+        "kind": "helpful",
+        "template": "r1_zero",
+        "mean": 0.0,
+        "std": 1.0,
+        "max_batch_tokens": 512,
+        "max_length": 512,
+    }
     scalar = ScalarModel(model)
     scalar.head.data.normal_()
     save_scalar(scalar, tokenizer, tmp_path / "rm", calibration)
     stage = RL.model_validate(
         {
-            "name": "r1", "model": str(checkpoint), "task": "countdown:0.5,general:0.5", "steps": 4, "prompts_per_step": 4,
-            "group_size": 2, "max_tokens": 24, "max_prompt_tokens": 400, "test_problems": 4, "test_samples": 1,
+            "name": "r1", "model": str(checkpoint), "task": "countdown:0.5,general:0.5", "steps": 4,
+            "prompts_per_step": 4, "group_size": 2, "max_tokens": 24, "max_prompt_tokens": 400, "test_problems": 4, "test_samples": 1,
             "eval_every": 2, "eval_problems": 4, "eval_samples": 1, "save_every": 1, "train_problems": 24, "lr": 1e-4,
             "temperature": 0.7, "rewards": {"accuracy": 1.0, "format": 0.5, "language": 0.1}, "template": "r1_zero",
             "helpful_model": str(tmp_path / "rm"), "preference_from": 3, "algorithm": "grpo_no_kl",

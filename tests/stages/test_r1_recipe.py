@@ -63,7 +63,9 @@ def run(folder, **changes):
 def plain(value):
     """Without what depends on the clock."""
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items() if k not in ("seconds", "rl_seconds", "tokens_per_second")}
+        return {
+            k: plain(v) for k, v in value.items() if k not in ("seconds", "rl_seconds", "tokens_per_second")
+        }
     return [plain(v) for v in value] if isinstance(value, list) else value
 
 
@@ -159,11 +161,15 @@ def test_the_plan_says_what_is_finished_and_what_differs(whole, tmp_path):
     assert "inputs   reject" in text
     assert "lr = 0.001  (paper: 5e-05, 20 times it)" in text
     assert "zero (RL): finished" in text
-    assert "million tokens sampled; at most" in text.split("r1 (RL)")[1], "a time, from the speeds of this run"
+    assert "million tokens sampled; at most" in text.split("r1 (RL)")[1], (
+        "a time, from the speeds of this run"
+    )
 
 
 def test_estimates_by_hand(tmp_path):
-    write_jsonl(tmp_path / "old/rl/metrics.jsonl", [{"reward": 0, "tokens_per_second": v} for v in (10, 20, 90)])
+    write_jsonl(
+        tmp_path / "old/rl/metrics.jsonl", [{"reward": 0, "tokens_per_second": v} for v in (10, 20, 90)]
+    )
     write_jsonl(tmp_path / "old/sft/metrics.jsonl", [{"loss": 0, "tokens_per_second": 7}])
     assert plan.speeds(tmp_path) == (20, 7)
     stage = RL.model_validate({"name": "rl", "steps": 3, "prompts_per_step": 2, "group_size": 2, "max_tokens": 10,
@@ -183,7 +189,9 @@ def test_estimates_by_hand(tmp_path):
 
 
 def test_the_recipe_for_real_models_has_the_papers_order_and_no_programs_student():
-    stages = {s.name: s for s in ordered(r1.build(model="Qwen/Qwen2.5-1.5B", task="gsm8k", teacher="http://h/v1#m"))}
+    stages = {
+        s.name: s for s in ordered(r1.build(model="Qwen/Qwen2.5-1.5B", task="gsm8k", teacher="http://h/v1#m"))
+    }
     assert "student" not in stages
     assert stages["dev3"].model == "Qwen/Qwen2.5-1.5B"
     assert stages["dev1"].template == "auto"

@@ -111,7 +111,8 @@ def test_the_right_and_readable_are_kept_and_each_loss_has_its_reason(scripted, 
     assert len(english) == 6
     assert summary["rows"] == 12
     assert summary["dropped"] == {
-        "wrong": 6, "copy": 6, "mixed language": 6, "long paragraph": 6, "code block": 6, "bad format": 6, "repetition": 6,
+        "wrong": 6, "copy": 6, "mixed language": 6, "long paragraph": 6, "code block": 6, "bad format": 6,
+        "repetition": 6,
     }  # fmt: skip
     rows = read_jsonl(tmp_path / "a" / "data.jsonl")
     assert rows[0]["messages"][-1] == {"role": "assistant", "content": right(PROBLEMS[0])}
@@ -146,7 +147,7 @@ def test_killed_it_samples_only_what_is_missing(scripted, tmp_path):
 def test_nothing_kept_is_an_error_with_the_reasons(scripted, tmp_path):
     scripted(lambda key, sample: "<think>no</think> <answer>1+1</answer>")
     stage, context = reject(tmp_path / "a")
-    with pytest.raises(AhaError, match="No answer of 54 was kept: .*wrong"):
+    with pytest.raises(AhaError, match=r"No answer of 54 was kept: .*wrong"):
         stage.run(context)
 
 
@@ -154,6 +155,9 @@ def test_ungradable_and_truncated_answers_are_told_apart():
     def row(value, finish="stop", text="<think>a b</think> <answer>1</answer>"):
         return {"scores": {"accuracy": {"value": value}}, "finish": finish, "text": text, "tokens": 3}
 
+    asked = row(1.0)
+    asked["scores"]["accuracy"]["note"] = "judged correct"
+    assert select([(PROBLEMS[0], [asked, row(0.0)])], Limits(), keep=1).judged == {"judged correct": 1}
     found = select([(PROBLEMS[0], [row(None), row(1.0, "length"), row(0.0), row(1.0)])], Limits(), keep=1)
     assert found.dropped == {"could not be graded": 1, "truncated": 1, "wrong": 1}
     assert len(found.rows) == 1
@@ -162,7 +166,8 @@ def test_ungradable_and_truncated_answers_are_told_apart():
 
 def test_no_more_than_enough_of_a_problem():
     rows = [
-        {"scores": {"accuracy": {"value": 1.0}}, "finish": "stop", "tokens": 3, "text": f"<think>way {w}</think> <answer>1</answer>"}
+        {"scores": {"accuracy": {"value": 1.0}}, "finish": "stop", "tokens": 3,
+         "text": f"<think>way {w}</think> <answer>1</answer>"}
         for w in ("one", "two", "three", "four")
     ]  # fmt: skip
     found = select([(PROBLEMS[0], rows)], Limits(), keep=2, near=None)
@@ -175,9 +180,15 @@ def test_a_judge_stands_in_for_the_rule_and_its_silence_is_no_verdict():
     rule = accuracy(lambda p, t: pytest.fail("the rule was asked"))
     texts = [rollout("<think>x</think> The answer is \\boxed{1/2}."), rollout("The answer is 3.")]
     judge = Judge(correctness_judge())
-    assert [s.value for s in judged_accuracy(rule, judge, frozenset({"math"}), 0)(problem, texts)] == [1.0, 0.0]
+    assert [s.value for s in judged_accuracy(rule, judge, frozenset({"math"}), 0)(problem, texts)] == [
+        1.0,
+        0.0,
+    ]
     silent = Judge(correctness_judge(Noise(broken=1.0)))
-    assert [s.value for s in judged_accuracy(rule, silent, frozenset({"math"}), 0)(problem, texts)] == [None, None]
+    assert [s.value for s in judged_accuracy(rule, silent, frozenset({"math"}), 0)(problem, texts)] == [
+        None,
+        None,
+    ]
     with pytest.raises(AhaError, match="no reference answer"):
         judged_accuracy(rule, judge, frozenset({"x"}), 0)(Problem("q", "x", problem.messages), texts)
 
@@ -209,12 +220,21 @@ def test_evaluation_questions_do_not_stay_but_their_wording_does():
 
 def test_other_sources_and_ratios(scripted, tmp_path):
     scripted(answers)
-    say = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<think>a</think> <answer>Hello</answer>"}]
+    say = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "<think>a</think> <answer>Hello</answer>"},
+    ]
     others = [{"messages": [{**say[0], "content": f"Hi {i}"}, say[1]], "domain": "general"} for i in range(9)]
     write_jsonl(tmp_path / "others.jsonl", [*others, others[0]])
-    stage, context = reject(tmp_path / "a", others=(str(tmp_path / "others.jsonl"),), ratios="reasoning:3,general:1")
+    stage, context = reject(
+        tmp_path / "a", others=(str(tmp_path / "others.jsonl"),), ratios="reasoning:3,general:1"
+    )
     summary = stage.run(context)
-    assert {k: v["samples"] for k, v in summary["domains"].items()} == {"countdown": 12, "general": 4, "total": 16}
+    assert {k: v["samples"] for k, v in summary["domains"].items()} == {
+        "countdown": 12,
+        "general": 4,
+        "total": 16,
+    }
     assert summary["taken_away"]["equal rows"] == 1
 
 
@@ -283,7 +303,7 @@ def test_a_teacher_behind_an_endpoint_is_asked_once(scripted, tmp_path):
         summary = stage.run(context)
     assert summary["teacher"] == {"asked": 12, "unread": 0}
     again = stage.run(context)  # the server is gone: everything was remembered
-    assert (again["rows"], again["teacher"]) == (12, {})
+    assert (again["rows"], again["teacher"]) == (12, summary["teacher"])
 
 
 def test_general_data_are_checked_by_the_rubric(tmp_path):
@@ -299,5 +319,7 @@ def test_general_data_are_checked_by_the_rubric(tmp_path):
     stage.run(Context(tmp_path / "a"))
     assert (tmp_path / "a" / "data.jsonl").read_bytes() == first
     with pytest.raises(AhaError, match="names no model"):
-        GeneralData.model_validate({"name": "g", "teacher": "http://localhost:1/v1"}).run(Context(tmp_path / "a"))
+        GeneralData.model_validate({"name": "g", "teacher": "http://localhost:1/v1"}).run(
+            Context(tmp_path / "a")
+        )
     assert json.loads(asked.read_text().splitlines()[-1])

@@ -88,10 +88,21 @@ SMALL_CHANGES: Settings = {
 }
 
 _CPU: dict[str, Any] = {"max_batch_tokens": 4096}
-_TINY_RL: dict[str, Any] = {
-    key: r1_zero.MINIATURE[key]
-    for key in ("prompts_per_step", "group_size", "mini_batches", "lr_final", "warmup_steps", "eval_every")
-} | _CPU | {"algorithm": r1_zero.MINIATURE["algorithm"], "max_prompt_tokens": 256, "max_tokens": 320, "lr": 1e-4}
+_TINY_RL: dict[str, Any] = (
+    {
+        key: r1_zero.MINIATURE[key]
+        for key in (
+            "prompts_per_step",
+            "group_size",
+            "mini_batches",
+            "lr_final",
+            "warmup_steps",
+            "eval_every",
+        )
+    }
+    | _CPU
+    | {"algorithm": r1_zero.MINIATURE["algorithm"], "max_prompt_tokens": 256, "max_tokens": 320, "lr": 1e-4}
+)
 _TINY_SFT: dict[str, Any] = {
     "epochs": 3, "batch_size": 32, "lr": 5e-4, "max_length": 1024, "max_batch_tokens": 4096, "validation": 0.05,
 }  # fmt: skip
@@ -102,7 +113,12 @@ MINI_CHANGES: Settings = {
     "zero": r1_zero.MINIATURE | _CPU,
     "cold_start": {"problems": 256, "samples": 8, "keep": 2, "max_tokens": 320},
     "dev1": _TINY_SFT,
-    "dev2": _TINY_RL | {"steps": 20, "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2}, "algorithm": r1_zero.MINIATURE["algorithm"] | {"clip_low": 0.5, "clip_high": 1.0}},
+    "dev2": _TINY_RL
+    | {
+        "algorithm": r1_zero.MINIATURE["algorithm"] | {"clip_low": 0.5, "clip_high": 1.0},  # larger, as the paper's
+        "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2},
+        "steps": 20,
+    },
     "reject": {"problems": 1024, "samples": 8, "keep": 2, "max_tokens": 320, "rows": None},
     "general": {"problems": 512},
     "dev3": _TINY_SFT,

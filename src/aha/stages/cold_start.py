@@ -109,7 +109,7 @@ class ColdStart(Stage):
             "dropped": dict(drafts.dropped),
             "rewriting": dict(reasons),
             "review": changes,
-            "teacher": dict(asked.counts),
+            "teacher": {"asked": len(rewritten), "unread": rewritten.count(None)},
         }
 
     # --- drafts and rewriting -------------------------------------------------------------------------------

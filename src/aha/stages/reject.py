@@ -30,7 +30,7 @@ from aha.sampling.sampler import SamplingParams
 from aha.stages import engines
 from aha.stages.collect import seed_for
 from aha.stages.samples import Row, sample_parts
-from aha.stages.select import Selection, clean, evaluation_texts, row_text, select
+from aha.stages.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
 from aha.tasks import get_task
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
@@ -111,7 +111,7 @@ class Reject(Stage):
                 }
                 for line in lines
             },
-            "judge": dict(judge.counts),
+            "judge": dict(found.judged),
         }  # fmt: skip
         write_json(context.folder / "statistics.json", summary)
         return summary
@@ -222,10 +222,7 @@ def judged_accuracy(rule: Reward, judge: Judge, judged: frozenset[str], seed: in
         for number, rollout in enumerate(rollouts):
             call = seed_for(seed, f"judge:{problem.id}", number) >> 33
             verdict = judge.correct(question, problem.answer, full_text(rollout), call)
-            if verdict is None:
-                found.append(Score(None, "the judge's verdict could not be read"))
-            else:
-                found.append(Score(float(verdict), "judged" if verdict else "judged incorrect"))
+            found.append(Score(None if verdict is None else float(verdict), VERDICTS[verdict]))
         return found
 
     return grade

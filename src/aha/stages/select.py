@@ -15,6 +15,9 @@ from aha.stages.samples import Row, Sampled, other_languages
 from aha.tasks import get_task
 from aha.types import Finish, Problem
 
+VERDICTS = {True: "judged correct", False: "judged incorrect", None: "the judge's verdict could not be read"}
+"""What stands in a score's note where a judge was asked."""
+
 
 @dataclass(slots=True)
 class Selection:
@@ -24,6 +27,7 @@ class Selection:
     dropped: Counter[str] = field(default_factory=Counter)
     seen: int = 0
     solved: int = 0  # problems with a row at least
+    judged: Counter[str] = field(default_factory=Counter)  # what a judge said, where one was asked
 
 
 def reason_against(row: Mapping[str, Any], language: str, limits: Limits, require_answer: bool) -> str:
@@ -59,6 +63,8 @@ def select(
         found.seen += len(answers)
         good: list[Row] = []
         for row in answers:
+            note = row["scores"]["accuracy"].get("note", "")
+            found.judged[note] += note in VERDICTS.values()
             reason = reason_against(row, problem.language, limits, require_answer)
             if reason:
                 found.dropped[reason] += 1
@@ -69,7 +75,7 @@ def select(
         found.dropped["more than enough"] += max(0, len(kept) - keep)
         found.rows += [conversation(problem, good[i]) for i in kept[:keep]]
         found.solved += bool(kept)
-    found.dropped = Counter({reason: n for reason, n in found.dropped.items() if n})
+    found.dropped, found.judged = +found.dropped, +found.judged  # without what did not happen
     return found
 
 
