@@ -141,7 +141,8 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
     stage = RL.model_validate(
         {
             "name": "r1", "model": str(checkpoint), "task": "countdown:0.5,general:0.5", "steps": 4,
-            "prompts_per_step": 4, "group_size": 2, "max_tokens": 24, "max_prompt_tokens": 400, "test_problems": 4, "test_samples": 1,
+            "prompts_per_step": 4, "group_size": 2, "max_tokens": 24, "max_prompt_tokens": 400,
+            "test_problems": 4, "test_samples": 1,
             "eval_every": 2, "eval_problems": 4, "eval_samples": 1, "save_every": 1, "train_problems": 24, "lr": 1e-4,
             "temperature": 0.7, "rewards": {"accuracy": 1.0, "format": 0.5, "language": 0.1}, "template": "r1_zero",
             "helpful_model": str(tmp_path / "rm"), "preference_from": 3, "algorithm": "grpo_no_kl",
