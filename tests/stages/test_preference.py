@@ -81,13 +81,15 @@ def row(step, proxy, true, split="validation"):
 
 def test_a_rising_proxy_with_a_falling_truth_is_told_in_words():
     rows = [row(0, 0.3, 0.9, "test"), row(5, 0.4, 0.5), row(10, 0.5, 0.6)]
-    found = hacking(rows, row(15, 0.8, 0.45))["warning"]
+    (warning,) = hacking(rows, row(15, 0.8, 0.45))
+    found = warning["text"]
+    assert (warning["step"], warning["key"], warning["value"]) == (15, "preference/true", 0.45)
     assert "rose by 0.300 to 0.800" in found
     assert "fell by 0.150 to 0.450 since step 10" in found
-    assert hacking(rows, row(15, 0.8, 0.7)) == {}, "both rise"
-    assert hacking(rows, row(15, 0.4, 0.3)) == {}, "both fall"
-    assert hacking([], row(15, 0.8, 0.1)) == {}
-    assert hacking(rows, {"step": 15, "split": "validation"}) == {}
+    assert hacking(rows, row(15, 0.8, 0.7)) == [], "both rise"
+    assert hacking(rows, row(15, 0.4, 0.3)) == [], "both fall"
+    assert hacking([], row(15, 0.8, 0.1)) == []
+    assert hacking(rows, {"step": 15, "split": "validation"}) == []
 
 
 def test_the_monitor_has_the_rubric_beside_the_proxy():

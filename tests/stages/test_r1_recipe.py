@@ -200,3 +200,43 @@ def test_the_recipe_for_real_models_has_the_papers_order_and_no_programs_student
     assert stages["cold_start"].teacher == stages["pairs"].judge == "http://h/v1#m"
     assert stages["dev2"].algorithm.clip_high == 10.0
     assert r1.mixture("a:3,b=f.jsonl:1", 0.5) == "a:0.375,b=f.jsonl:0.125"
+
+
+def test_the_commands_show_their_plans(tmp_path, capsys, monkeypatch):
+    from aha.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["r1", "--dry-run", "dev3.epochs=5"]) == 0
+    text = capsys.readouterr().out
+    assert "epochs = 5  (paper: 2, 2.5 times it)" in text
+    assert "16 stages, 0 finished" in text
+    assert main(["distill", "--teacher", "tiny", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert [name for name in ("reject", "student", "distilled", "compare") if f"{name} (" in text][0:4]
+    assert main(["r1", "dev4.epochs=5"]) == 1
+    assert "Did you mean 'dev" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
+
+
+def test_a_student_learns_from_its_teachers_answers(tmp_path):
+    """The recipe of distillation with a student from scratch, and its learning rate for a known one."""
+    from aha.recipes import distill
+
+    stages = {
+        s.name: s
+        for s in ordered(distill.build(student="Qwen/Qwen2.5-14B", teacher="http://h/v1#m", task="gsm8k"))
+    }
+    assert stages["distilled"].lr == 7e-5
+    assert stages["distilled"].batch_size == 64
+    stages = list(distill.build())
+    flat = {
+        f"{n}.{k}": v
+        for n, f in SMALL.items()
+        for k, v in f.items()
+        if n in ("reject", "student", "distilled", "compare")
+    }
+    config.apply(ordered(stages), flat)
+    found = pipeline.run(stages, tmp_path, Context(tmp_path, plain=True, threads=1), config={}, say=str)
+    assert found["distilled"]["model"] == "student"
+    assert found["distilled"]["sources"] == {"reject": found["reject"]["rows"]}
+    assert set(found["compare"]["figures"]["countdown"]) == {"teacher", "student", "distilled"}

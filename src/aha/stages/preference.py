@@ -96,23 +96,26 @@ class Router:
         return {name: round(float(np.mean(values)), 6) for name, values in means.items()}
 
 
-def hacking(rows: Sequence[Mapping[str, Any]], now: Mapping[str, Any], least: float = 0.01) -> dict[str, str]:
-    """``warning`` in words where, since the truth was best among earlier ``rows`` of the same split, the proxy
-    rose and the truth fell by ``least`` at least; else nothing."""
+def hacking(
+    rows: Sequence[Mapping[str, Any]], now: Mapping[str, Any], least: float = 0.01
+) -> list[dict[str, Any]]:
+    """A warning as a row to write (step, key, value, text) where, since the truth was best among earlier
+    ``rows`` of the same split, the proxy rose and the truth fell by ``least`` at least; else nothing."""
     earlier = [
         r for r in rows if r.get("split") == now.get("split") and TRUE in r and r["step"] < now["step"]
     ]
     if not earlier or TRUE not in now:
-        return {}
+        return []
     best = max(earlier, key=lambda row: row[TRUE])
     up, down = float(now[PROXY]) - float(best[PROXY]), float(best[TRUE]) - float(now[TRUE])
     if up < least or down < least:
-        return {}
-    return {
-        "warning": f"The reward model's score rose by {up:.3f} to {now[PROXY]:.3f} while the true rubric fell by "
-        f"{down:.3f} to {now[TRUE]:.3f} since step {best['step']}: the reward model is being exploited. Stop "
-        "earlier, use preference rewards for fewer steps, or train the reward model on newer answers."
-    }
+        return []
+    text = (
+        f"The reward model's score rose by {up:.3f} to {now[PROXY]:.3f} while the true rubric fell by {down:.3f} to "
+        f"{now[TRUE]:.3f} since step {best['step']}: the reward model is being exploited. Stop earlier, use preference "
+        "rewards for fewer steps, or train the reward model on newer answers."
+    )
+    return [{"step": now["step"], "key": TRUE, "value": now[TRUE], "text": text}]
 
 
 def make_router(

@@ -90,7 +90,13 @@ class RL(Stage):
         tokens = float(each * sum(self.tokens_at(step) for step in range(1, self.steps + 1)))
         return {"sampled": tokens, "trained": tokens}
 
+    def _evaluate(self, s: Session, step: int) -> None:
+        """Evaluate where it is due; an evaluation that was done before is only read."""
+        if self.eval_every and step and step % self.eval_every == 0 and step < self.steps:
+            s.evaluation("step", step)
+
     def _train(self, s: Session) -> None:
+        self._evaluate(s, s.start)  # a kill may have come between the checkpoint and its evaluation
         for step in range(s.start + 1, self.steps + 1):
             clock = time.perf_counter()
             groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
@@ -106,8 +112,7 @@ class RL(Stage):
                 s.reference = frozen_copy(s.policy)
             if step % self.save_every == 0 or step == self.steps:
                 s.save(step)
-            if self.eval_every and step % self.eval_every == 0 and step < self.steps:
-                s.evaluation("step", step)
+            self._evaluate(s, step)
 
     def _update(self, s: Session, step: int, examples: Sequence[Example]) -> dict[str, float]:
         """Split one rollout into mini-batches by question, in random order, and step on each."""

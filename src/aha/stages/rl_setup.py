@@ -225,9 +225,11 @@ class Session:
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
             row |= self.router.proxy_and_truth(result.groups)
-            row |= preference.hacking(read_jsonl(path), row)
-            if "warning" in row:
-                self.console.warn(row["warning"])
+            found = preference.hacking(read_jsonl(path), row)
+            said = read_jsonl(self.folder / "warnings.jsonl")  # a kill may have come right after it was said
+            append_jsonl(self.folder / "warnings.jsonl", [w for w in found if w not in said])
+            for warning in found:
+                self.console.warn(warning["text"])
         if held_out:
             write_jsonl(self.folder / f"rollouts/{name}.jsonl", rollout_rows(step, result.groups))
         append_jsonl(path, [row])
