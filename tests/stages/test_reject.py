@@ -323,3 +323,16 @@ def test_general_data_are_checked_by_the_rubric(tmp_path):
             Context(tmp_path / "a")
         )
     assert json.loads(asked.read_text().splitlines()[-1])
+
+
+def test_a_teachers_reasoning_is_put_back_in_front(tmp_path):
+    """Servers split the thinking off into a field of its own."""
+    from aha.sampling.served import Programs, Server
+
+    said = "<think>I answer.</think> <answer>Sure. Hello!</answer>"
+    stage = {"name": "general", "problems": 3, "check": False}
+    with Server(Programs({"m": lambda messages, seed: said})) as server:
+        found = GeneralData.model_validate({**stage, "teacher": f"{server.url}#m"}).run(Context(tmp_path))
+    assert found["rows"] == 3
+    row = read_jsonl(tmp_path / "data.jsonl")[0]
+    assert row["messages"][-1]["content"].startswith("<think>I answer.</think>")

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
 
-from aha import chat
+from aha.chat import parse
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import statistics, table
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.pipeline import DATA, Context, Stage
-from aha.sampling.remote import in_parallel
+from aha.sampling.remote import chat, in_parallel
 from aha.stages import engines
 from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
@@ -47,6 +47,8 @@ class GeneralData(Stage):
     data: str | None = Field(None, description="rows for tasks that read them")
     teacher: str | None = Field(None, description="endpoint#MODEL; none: the program that knows the world")
     problems: int = Field(512, ge=1, description="questions")
+    temperature: float = Field(0.7, ge=0, description="of an endpoint's answers")
+    max_tokens: int = Field(2048, ge=1, description="longest answer of an endpoint")
     check: bool = Field(True, description="keep only answers that the task finds right")
     seed: int = Field(0, description="of the questions and the answers")
 
@@ -61,7 +63,7 @@ class GeneralData(Stage):
         dropped: Counter[str] = Counter()
         rows = []
         for problem, text in zip(problems, self._answers(context, problems), strict=True):
-            reason = "bad format" if not chat.parse(text).well_formed else ""
+            reason = "bad format" if not parse(text).well_formed else ""
             if not reason and self.check:
                 outcome = task.verify(problem, text).outcome
                 reason = "" if outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
@@ -86,18 +88,25 @@ class GeneralData(Stage):
         write_jsonl(path, before)  # without a torn last line
         found = {row["problem_id"]: row["text"] for row in before}
         missing = [p for p in problems if p.id not in found]
-        jobs = [lambda p=p: self._answer(context, p) for p in missing]
-        if self.teacher is not None:
-            ask = engines.completer(context, self.teacher, _no_program)
-            jobs = [lambda p=p: ask(asked(p), seed_for(self.seed, p.id, 0) >> 33) for p in missing]
+        ask = self._teacher(context)
+        jobs = [lambda p=p: ask(p) for p in missing]
         for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
             found[missing[index].id] = text
             append_jsonl(path, [{"problem_id": missing[index].id, "text": text}])
         return [found[p.id] for p in problems]
 
-    def _answer(self, context: Context, problem: Problem) -> str:
-        rng = random.Random(f"{self.seed}:{problem.id}")
-        return programmed(problem, "good", rng)
+    def _teacher(self, context: Context) -> Callable[[Problem], str]:
+        """Who answers: the endpoint, its reasoning put back between think tags, or the program."""
+        if self.teacher is None:
+            return lambda p: programmed(p, "good", random.Random(f"{self.seed}:{p.id}"))
+        client = engines.connect(self.teacher, context.folder)
+        options = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+
+        def ask(problem: Problem) -> str:
+            seed = seed_for(self.seed, problem.id, 0) >> 33
+            return chat(client, asked(problem), seed=seed, **options).text
+
+        return ask
 
 
 def programmed(problem: Problem, manner: str, rng: random.Random) -> str:
@@ -109,7 +118,3 @@ def programmed(problem: Problem, manner: str, rng: random.Random) -> str:
 def asked(problem: Problem) -> list[Message]:
     """The conversation a teacher is given."""
     return [{"role": "system", "content": FORMAT}, *problem.messages]
-
-
-def _no_program(messages: Sequence[Message], seed: int) -> str:
-    raise AhaError("There is no program for these questions: name an endpoint as teacher.")

@@ -86,13 +86,13 @@ class Reject(Stage):
         """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""
         judge = Judge(engines.completer(context, self.judge, correctness_judge()))
         with Console(self.name, 1, plain=context.plain) as console:
-            found = self._selected(context, judge, console)
+            found, tokenizer = self._selected(context, judge, console)
         rows, filters = list(found.rows), [Filter("selection", found.seen, len(found.rows), found.dropped)]
         if not rows:
             raise AhaError(
                 f"No answer of {found.seen} was kept: {dict(found.dropped)}. Sample more, or from a better model."
             )
-        others, sources = self._others(context)
+        others, sources = self._others(context, tokenizer)
         rows, filters = self._finished([*rows, *others], filters)
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
         name = self.model if isinstance(self.model, str) else self.model.name
@@ -118,7 +118,8 @@ class Reject(Stage):
 
     # --- sampling and selecting -----------------------------------------------------------------------------
 
-    def _selected(self, context: Context, judge: Judge, console: Console) -> Selection:
+    def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[Selection, Any]:
+        """What is kept of the samples, and the model's tokenizer (None behind an endpoint)."""
         task = get_task(self.task, self.data, self.test_data)
         source = engines.open_source(context, self.model, self.template, self.precision, self.decode_rows)
         problems = task.load("train", self.problems, self.seed)
@@ -138,23 +139,26 @@ class Reject(Stage):
             seed=self.seed, part=self.part, tick=tick,
         )  # fmt: skip
         limits = Limits(self.other_languages, self.repeated, paragraph=self.paragraph)
-        return select(sampled, limits, keep=self.keep, require_answer=self.require_answer, near=self.near)
+        found = select(sampled, limits, keep=self.keep, require_answer=self.require_answer, near=self.near)
+        return found, source.tokenizer
 
-    def _others(self, context: Context) -> tuple[list[Row], list[Source]]:
-        """Rows of the other sources as conversations, domains by the rows' own word."""
+    def _others(self, context: Context, tokenizer: Any) -> tuple[list[Row], list[Source]]:
+        """Rows of the other sources as conversations, domains by the rows' own word. Their length is that of
+        the last message in tokens, or in words where there is no tokenizer."""
         rows: list[Row] = []
         sources = []
         for other in self.others:
             path = context.data_path(other)
             records, counts = read_records(read_rows(path))
             for record in records:
-                tokens = record.rest.get("tokens")
+                last = record.messages[-1]
+                said = last.get("reasoning", "") + last["content"]
                 rows.append(
                     {
                         "messages": [dict(m) for m in record.messages],
                         "domain": record.domain or "general",
                         "language": record.rest.get("language", "en"),
-                        "tokens": tokens if isinstance(tokens, int) else len(record.text.split()),
+                        "tokens": len(tokenizer.encode(said) if tokenizer else said.split()),
                     }
                 )
             name = other if isinstance(other, str) else other.name
