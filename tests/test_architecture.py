@@ -35,7 +35,8 @@ ALLOWED = {
     "doctor": BASE | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"},
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
     "stages": BASE
-    | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "doctor"},
+    | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}
+    | {"doctor"},
     "recipes": BASE | {"modeling", "runs", "stages"},
 }
 HEAVY = ("torch", "transformers", "numpy", "tokenizers", "rich", "pydantic", "sympy", "pyarrow", "datasets")

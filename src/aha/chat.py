@@ -104,6 +104,23 @@ def _apply_chat_template(messages: Sequence[Message], tokenizer: Any, options: M
     return str(text)
 
 
+def render_completion(message: Message, rendered: Rendered) -> str:
+    """What an assistant's message adds after a rendered prompt, without the end-of-text mark.
+
+    A ``reasoning`` field stands in front between think tags. A thinking that the prompt opened is not opened
+    again, and is closed at once where the message has none. A space parts prompt and completion where no
+    chat template does, as base models continue ``Assistant:``.
+    """
+    text, reasoning = _content(message), message.get("reasoning")
+    if reasoning:
+        text = f"{THINK}{reasoning}{END_THINK}{text}"
+    if rendered.opened_think:
+        bare = text.strip()
+        return bare.removeprefix(THINK) if END_THINK in bare else f"\n{END_THINK}\n\n{bare}"
+    spaced = rendered.template != "chat" and not rendered.text[-1:].isspace()
+    return f" {text.lstrip()}" if spaced else text
+
+
 def encode_prompt(rendered: Rendered, tokenizer: Any) -> list[int]:
     """Token ids of a rendered prompt: special tokens that the tokenizer puts in front (BOS) appear once,
     whether or not the template wrote them too; those it puts behind (EOS) are left off, since the

@@ -13,6 +13,8 @@ from aha.types import AhaError
 
 COMMANDS: dict[str, str] = {
     "zero": "R1-Zero from a base model: watch it learn to think (start here)",
+    "r1": "the whole R1 recipe: every stage of the paper, resumable; --dry-run shows the plan",
+    "distill": "teach a smaller model by a teacher's right answers",
     "run": "run any recipe; continues where it was interrupted",
     "eval": "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals",
     "chat": "talk to a model; its thinking is dimmed",

@@ -86,3 +86,26 @@ def check(kind, rows):
         assert any(row["rewards/equations/mean"] != 0 for row in rows)
     if kind == "agro":
         assert all("loss" in row for row in rows)
+
+
+def test_killed_between_a_checkpoint_and_its_evaluation_nothing_is_missing(tmp_path, monkeypatch):
+    settings = SMALL | {"eval_every": 2, "eval_problems": 2, "eval_samples": 1, "algorithm": "grpo_no_kl"}
+    folders = tmp_path / "whole", tmp_path / "cut"
+    for folder in folders:
+        folder.mkdir()
+    RL.model_validate(settings).run(Context(folders[0], plain=True, threads=1))
+    evaluation = Session.evaluation
+
+    def dies(self, name, step):
+        if name == "step":
+            raise Killed
+        return evaluation(self, name, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "evaluation", dies)
+        with pytest.raises(Killed):
+            RL.model_validate(settings).run(Context(folders[1], plain=True, threads=1))
+    RL.model_validate(settings).run(Context(folders[1], plain=True, threads=1))
+    evals = [(folder / "evals.jsonl").read_text() for folder in folders]
+    assert evals[0] == evals[1]
+    assert [json.loads(line)["step"] for line in evals[0].splitlines()] == [0, 2, 4]

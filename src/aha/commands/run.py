@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+OPTIONS = ("model", "task", "data", "test_data", "seed", "steps", "teacher", "student")
 HELP = "run any recipe; continues where it was interrupted"
 
 
@@ -21,7 +22,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """What every run takes, whatever its recipe."""
     parser.add_argument("settings", nargs="*", metavar="stage.field=value", help="settings to change")
     parser.add_argument("--model", "--base", dest="model", help="base model: tiny, a folder, or a hub name")
-    parser.add_argument("--task", help="what to ask (aha list tasks)")
+    parser.add_argument("--task", "--tasks", dest="task", help="what to ask (aha list tasks)")
+    parser.add_argument("--teacher", help="who rewrites, judges or is distilled: a model, or endpoint#MODEL")
+    parser.add_argument("--student", help="who is distilled into: a model")
     parser.add_argument(
         "--data", help="rows for the task: a .jsonl, .jsonl.gz or .parquet file, or a hub name"
     )
@@ -37,7 +40,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine_arguments(parser)
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
     parser.add_argument("--no-doctor", action="store_true", help="start without the quick checks")
-    parser.add_argument("--print-config", action="store_true", help="show what would run, and stop")
+    parser.add_argument("--print-config", action="store_true", help="show every setting, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan with estimates, and stop")
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +57,18 @@ def run(args: argparse.Namespace) -> int:
     from aha.runs import config, pipeline
 
     recipe = get_recipe(args.recipe)
-    options = {k: getattr(args, k) for k in ("model", "task", "data", "test_data", "seed", "steps")}
+    options = {k: getattr(args, k) for k in OPTIONS}
     stages = recipe.build(**options)
     config.apply(pipeline.ordered(stages), config.read_overrides(args.settings, args.config))
     if args.print_config:
         _print_config(pipeline.ordered(stages))
         return 0
     folder = args.runs_dir / (args.run_name or recipe.run)
+    if args.dry_run:
+        from aha.stages.plan import plan
+
+        print(plan(stages, folder, recipe.paper()))
+        return 0
     if args.fresh and folder.exists():
         _set_aside(folder)
     return execute(args, folder, stages)
@@ -111,6 +120,8 @@ def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
 
     if "before" in summary:
         print_table(summary["before"], summary["after"])
+    for table in sorted(folder.glob("*/compare.md")):
+        print(table.read_text(encoding="utf-8"))
     print(f"Summary  {folder / 'summary.json'}")
     print(f"Report   {report}")
     finals = sorted(folder.glob("*/final"))

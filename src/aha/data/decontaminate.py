@@ -6,6 +6,7 @@ Words are compared in one case and without punctuation; Chinese characters one b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -46,17 +47,21 @@ class ContaminationReport:
 
 
 def decontaminate(
-    texts: Sequence[str], evaluation: Mapping[str, Sequence[str]], *, n: int = N
+    texts: Sequence[str], evaluation: Mapping[str, Sequence[str]], *, n: int = N, common: int | None = None
 ) -> tuple[list[int], ContaminationReport]:
     """Indices of the texts to keep, and what each of the others shares with which evaluation text.
 
     ``evaluation``: texts by the name of their set. A text with fewer than ``n`` words, but ``SHORTEST`` at
-    least, is recognised where it stands whole. Raises AhaError if there is nothing to compare with.
+    least, is recognised where it stands whole. ``common``: runs of words that more texts of one set than this
+    share are the set's wording ("Using the numbers ...") and tell nothing; None: every run counts. Raises
+    AhaError if there is nothing to compare with.
     """
     if n < 2:
         raise AhaError(f"n-grams of {n} words would remove nearly everything: use 5 to 13.")
     report = ContaminationReport(rows=len(texts))
     index = _index(evaluation, n, report)
+    if common is not None:
+        _forget_wording(index, evaluation, n, common)
     if not index:
         raise AhaError("The evaluation sets hold no text to compare with: give rows with questions.")
     kept = []
@@ -87,6 +92,17 @@ def _index(evaluation: Mapping[str, Sequence[str]], n: int, report: Contaminatio
             for gram in ngrams(words, n):
                 found.setdefault(hash_of(gram), (source, number))
     return index
+
+
+def _forget_wording(index: _Index, evaluation: Mapping[str, Sequence[str]], n: int, common: int) -> None:
+    """Take out the n-grams that more than ``common`` different texts of one set share."""
+    for rows in evaluation.values():
+        counts: Counter[int] = Counter()
+        for words in {tuple(tokens(text)) for text in rows}:
+            counts.update({hash_of(gram) for gram in ngrams(words, n)})
+        for found in index.values():
+            for gram in [g for g, k in counts.items() if k > common]:
+                found.pop(gram, None)
 
 
 def _first_hit(words: Sequence[str], index: _Index, sizes: Sequence[int]) -> tuple[str, int, str] | None:

@@ -32,11 +32,28 @@ class Recipe:
         build: Callable[..., Sequence[Stage]] = getattr(import_module(self.module), self.function)
         return build(**given)
 
+    def paper(self) -> dict[str, Any]:
+        """The paper's settings by stage, where the recipe's module has them so."""
+        found = getattr(import_module(self.module), "PAPER", {})
+        return found if all(isinstance(value, dict) for value in found.values()) else {"rl": found}
+
 
 _RL = ("model", "task", "data", "test_data", "seed", "steps")
 RECIPES: dict[str, Recipe] = {
     "r1_zero": Recipe(
         "aha.recipes.r1_zero", "R1-Zero: pure reinforcement learning from a base model", "zero", _RL
+    ),
+    "r1": Recipe(
+        "aha.recipes.r1",
+        "R1: cold start, SFT, RL, rejection sampling, SFT from the base, reward models, RL, distillation",
+        "r1",
+        ("model", "task", "student", "teacher", "seed"),
+    ),
+    "distill": Recipe(
+        "aha.recipes.distill",
+        "a teacher's right answers, and a smaller model tuned on them",
+        "distill",
+        ("teacher", "student", "task", "data", "seed"),
     ),
     "countdown_full": Recipe(
         "aha.recipes.countdown_full",

@@ -6,6 +6,7 @@ while that fingerprint holds. A stage whose settings changed is run anew; its ol
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -20,6 +21,9 @@ from pydantic import BaseModel, ConfigDict
 
 from aha.files import disk_errors, read_json, write_json
 from aha.types import AhaError
+
+DATA = "data.jsonl"
+"""What a stage that makes training data writes into its folder."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,10 @@ class Context:
     def model_path(self, source: str | Stage) -> str:
         """The checkpoint that ``source`` stands for: a stage's final one, or a name as given."""
         return str(self.finals[source.name]) if isinstance(source, Stage) else source
+
+    def data_path(self, source: str | Stage) -> str:
+        """The rows that ``source`` stands for: a stage's ``data.jsonl``, or a file or hub name as given."""
+        return str(self.finals[source.name].parent / DATA) if isinstance(source, Stage) else source
 
 
 class Stage(BaseModel):
@@ -73,10 +81,34 @@ class Stage(BaseModel):
                 plain[name] = value.model_dump() if isinstance(value, BaseModel) else value
         return json.loads(json.dumps(plain, default=str))
 
+    def data_files(self) -> list[str]:
+        """Files among the settings whose content counts as well as their name."""
+        return []
+
+    def work(self) -> dict[str, float]:
+        """Upper bounds for a plan: ``sampled`` and ``trained`` tokens; empty where nothing is known."""
+        return {}
+
     def fingerprint(self) -> str:
-        """Equal exactly for equal settings on equal inputs."""
-        content = [self.settings(), [stage.fingerprint() for stage in self.inputs()]]
+        """Equal exactly for equal settings on equal inputs, data files by their content."""
+        content: list[Any] = [self.settings(), [stage.fingerprint() for stage in self.inputs()]]
+        if files := self.data_files():
+            content.append([_content_hash(Path(file).expanduser()) for file in files])
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _content_hash(file: Path) -> str:
+    """SHA-256 of a file; "" for what is no file here, such as a hub name."""
+    if not file.is_file():
+        return ""
+    stat = file.stat()
+    return _hash_of(file, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _hash_of(file: Path, size: int, changed: int) -> str:
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def ordered(stages: Sequence[Stage]) -> list[Stage]:

@@ -36,6 +36,13 @@ class RL(Stage):
     test_data: str | None = Field(None, description="rows of the test split, if they are apart")
     template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
     rewards: dict[str, float] = Field({"accuracy": 1.0, "format": 1.0}, description="weight of each reward")
+    helpful_model: str | Stage | None = Field(None, description="reward model of general questions")
+    safety_model: str | Stage | None = Field(None, description="reward model of harmful ones")
+    general_tasks: tuple[str, ...] = Field(("general",), description="tasks that reward models score")
+    preference_weight: float = Field(1.0, description="weight of the reward models' scores, 0 to 1 each")
+    preference_from: int = Field(
+        1, ge=1, description="step from which general questions are asked (the paper: the last 400 of 1,700)"
+    )
     algorithm: Algorithm = Field(
         default_factory=lambda: Algorithm.model_validate({}), description="preset or its parts"
     )
@@ -79,7 +86,19 @@ class RL(Stage):
             after = session.evaluation("after", self.steps)
         return session.finish(before, after)
 
+    def work(self) -> dict[str, float]:
+        """Tokens sampled at most, each of them trained on; without evaluations."""
+        each = self.prompts_per_step * self.group_size
+        tokens = float(each * sum(self.tokens_at(step) for step in range(1, self.steps + 1)))
+        return {"sampled": tokens, "trained": tokens}
+
+    def _evaluate(self, s: Session, step: int) -> None:
+        """Evaluate where it is due; an evaluation that was done before is only read."""
+        if self.eval_every and step and step % self.eval_every == 0 and step < self.steps:
+            s.evaluation("step", step)
+
     def _train(self, s: Session) -> None:
+        self._evaluate(s, s.start)  # a kill may have come between the checkpoint and its evaluation
         for step in range(s.start + 1, self.steps + 1):
             clock = time.perf_counter()
             groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
@@ -95,8 +114,7 @@ class RL(Stage):
                 s.reference = frozen_copy(s.policy)
             if step % self.save_every == 0 or step == self.steps:
                 s.save(step)
-            if self.eval_every and step % self.eval_every == 0 and step < self.steps:
-                s.evaluation("step", step)
+            self._evaluate(s, step)
 
     def _update(self, s: Session, step: int, examples: Sequence[Example]) -> dict[str, float]:
         """Split one rollout into mini-batches by question, in random order, and step on each."""

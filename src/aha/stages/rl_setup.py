@@ -20,7 +20,7 @@ from aha.runs.pipeline import Context
 from aha.sampling.local import LocalEngine
 from aha.sampling.rollouts import Prompter, Rewards
 from aha.sampling.sampler import SamplingParams
-from aha.stages import checkup
+from aha.stages import checkup, preference
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.tasks import get_task
@@ -46,13 +46,20 @@ class Session:
         self.prompter = Prompter(tokenizer, config.template)
         self.task = get_task(config.task, config.data, config.test_data)
         self.problems = self._load("train", config.train_problems)
+        self.router = preference.make_router(
+            context, config.general_tasks, config.helpful_model, config.safety_model
+        )
         self.rewards: Rewards = {
             name: (weight, get_reward(name, self.task.verify)) for name, weight in config.rewards.items()
         }
+        if self.router is not None:
+            self.rewards = self.router.route(self.rewards, config.preference_weight)
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)
-        self.collector = Collector(
-            engine, self.prompter, self.problems, self.rewards, config.algorithm, config.seed
-        )
+        self.collectors = [
+            (first, Collector(engine, self.prompter, some, self.rewards, config.algorithm, config.seed))
+            for first, some in preference.phases(self.problems, self.router, config.preference_from)
+        ]
+        self.collector: Collector = preference.at(self.collectors, 1)
         self.replay = Replay(config.algorithm.replay_share, config.algorithm.replay_steps, config.seed)
         self.reference: Policy | None = None
         self.critic: Critic | None = None
@@ -73,6 +80,7 @@ class Session:
         """The step's scored groups, from the policy as it is."""
         c = self.config
         self.engine.version = self.policy.version
+        self.collector = preference.at(self.collectors, step)
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
         return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
@@ -216,6 +224,13 @@ class Session:
             progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
         )
         row = {"name": name, "step": step, "split": split, **result.figures}
+        if self.router is not None:
+            row |= self.router.proxy_and_truth(result.groups)
+            found = preference.hacking(read_jsonl(path), row)
+            said = read_jsonl(self.folder / "warnings.jsonl")  # a kill may have come right after it was said
+            append_jsonl(self.folder / "warnings.jsonl", [w for w in found if w not in said])
+            for warning in found:
+                self.console.warn(warning["text"])
         if held_out:
             write_jsonl(self.folder / f"rollouts/{name}.jsonl", rollout_rows(step, result.groups))
         append_jsonl(path, [row])
@@ -234,7 +249,7 @@ class Session:
         progress = {
             "seconds": self.seconds,
             "tokens": self.tokens,
-            "curriculum": self.collector.curriculum.state(),
+            "curriculum": preference.at(self.collectors, step + 1).curriculum.state(),
             "entropy": [self.entropy_state, self.entropy_coef],
         }
         root = self.folder / "checkpoints"
@@ -252,7 +267,7 @@ class Session:
             if self.critic is not None:
                 self.critic.load_state(extra["critic"])
             self.replay.load_state(extra["replay"])
-            self.collector.curriculum.load_state(progress["curriculum"])
+            preference.at(self.collectors, self.start + 1).curriculum.load_state(progress["curriculum"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
         self._take_back(self.start)
 
@@ -275,6 +290,8 @@ class Session:
             "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
             "steps": self.config.steps,
             "seed": self.config.seed,
+            "rewards": sorted(self.rewards),
+            "from_base": isinstance(self.config.model, str),
             "model": str(self.config.model if isinstance(self.config.model, str) else self.config.model.name),
             "task": self.config.task,
         }
@@ -341,7 +358,8 @@ def model_card(summary: Mapping[str, Any]) -> str:
     """The README of a trained checkpoint."""
     lines = [f"# {summary['task']}: trained from `{summary['model']}` by reinforcement learning", ""]
     lines += [
-        "Made with aha: rule rewards only, no supervised fine-tuning.",
+        f"Made with aha. Rewards: {', '.join(summary['rewards'])}."
+        + (" No supervised fine-tuning." if summary["from_base"] else ""),
         "",
         "| | before | after |",
         "|---|---|---|",

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from aha.files import new_folder, read_json, write_json
-from aha.training.policy import Policy
+from aha.training.trainer import Trainer
 from aha.types import AhaError
 
 KEEP = 2
 
 
-def save_model(policy: Policy, tokenizer: Any, folder: Path, card: str = "") -> None:
+def save_model(policy: Trainer, tokenizer: Any, folder: Path, card: str = "") -> None:
     """A Hugging Face checkpoint in ``folder``: working weights, tokenizer, config."""
     with new_folder(folder) as place:
         _write_model(policy, tokenizer, place)
@@ -24,7 +24,7 @@ def save_model(policy: Policy, tokenizer: Any, folder: Path, card: str = "") -> 
             (place / "README.md").write_text(card, encoding="utf-8")
 
 
-def _write_model(policy: Policy, tokenizer: Any, place: Path) -> None:
+def _write_model(policy: Trainer, tokenizer: Any, place: Path) -> None:
     """Weights, config, generation config, tokenizer and chat template; adapters merged, and beside it alone."""
     if policy.adapters is None:
         policy.model.save_pretrained(place)
@@ -38,7 +38,7 @@ def _write_model(policy: Policy, tokenizer: Any, place: Path) -> None:
 def save(
     root: Path,
     step: int,
-    policy: Policy,
+    policy: Trainer,
     tokenizer: Any,
     progress: Mapping[str, Any],
     extra: Mapping[str, Any],
@@ -63,7 +63,7 @@ def latest(root: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load(folder: Path, policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
+def load(folder: Path, policy: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Put ``policy`` where the checkpoint left it; returns (progress, extra)."""
     try:
         state = torch.load(folder / "state.pt", map_location=policy.device, weights_only=True)

@@ -40,6 +40,8 @@ class OptimizerConfig:
 class Trainer:
     """A causal LM's layers under an optimizer; what is read off their output is the subclass's."""
 
+    adapters: Any = None  # those of ``lora``, where only they are trained
+
     def __init__(self, model: Any, optimizer: OptimizerConfig | None, params: Sequence[torch.nn.Parameter]):
         attention.install(model)
         self.model, self.config, self.params = model, optimizer, list(params)

@@ -1,0 +1,222 @@
+"""The whole of DeepSeek-R1 (arXiv 2501.12948), the paper's figure 2 in one function.
+
+``PAPER`` are the paper's settings. ``SMALL_MODEL`` is what fits one GPU with a model of some billions of
+parameters. ``MINIATURE`` is for embedded bases of a few million parameters on a CPU: shapes, order, rewards,
+temperatures and ratios are the paper's; sizes are smaller and learning rates larger, for so small a model.
+``aha r1 --dry-run`` prints every setting beside the paper's.
+
+Steps of reinforcement learning are rollouts: one of the paper's is 16 of its updates, so 1,700 updates are
+106 rollouts, of which the last 400 updates, 25 rollouts, have general questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aha.modeling import EMBEDDED
+from aha.recipes import r1_zero
+from aha.runs.pipeline import Stage
+from aha.stages.cold_start import ColdStart
+from aha.stages.compare import Compare
+from aha.stages.general_data import GeneralData
+from aha.stages.preferences import Preferences
+from aha.stages.pretrain import Pretrain
+from aha.stages.reject import Reject
+from aha.stages.reward_model import RewardModel
+from aha.stages.rl import RL
+from aha.stages.sft import SFT
+
+Settings = dict[str, dict[str, Any]]
+_SFT: dict[str, Any] = {"epochs": 2, "batch_size": 128, "lr": 5e-5, "lr_final": 0.1, "max_length": 32_768}
+_LARGE_CLIP: dict[str, Any] = {"clip_low": 10.0, "clip_high": 10.0}  # the paper's epsilon: hardly any clip
+_RL = {key: r1_zero.PAPER[key] for key in ("prompts_per_step", "group_size", "mini_batches", "lr")}
+_REWARDS = {"accuracy": 1.0, "format": 1.0, "language": 1.0}
+_RM: dict[str, Any] = {"epochs": 1, "batch_size": 256, "lr": 6e-6, "max_length": 8192}
+
+PAPER: Settings = {
+    "zero": r1_zero.PAPER,
+    "cold_start": {"problems": 8192, "samples": 16, "keep": 1, "temperature": 1.0, "max_tokens": 32_768},
+    "dev1": _SFT,
+    "dev2": _RL | {
+        "algorithm": {"preset": "grpo", "reference_every": 25} | _LARGE_CLIP, "rewards": _REWARDS,
+        "temperature": 1.0, "steps": 650, "max_tokens": 32_768, "max_batch_tokens": 65_536,
+    },
+    "reject": {
+        "problems": 200_000, "samples": 16, "keep": 4, "temperature": 1.0, "max_tokens": 32_768,
+        "ratios": "reasoning:3,general:1", "rows": 800_000,
+    },
+    "general": {"problems": 200_000},
+    "dev3": _SFT,
+    "pairs": {"problems": 66_000, "samples": 4, "pairs_per_problem": 4, "max_tokens": 8192},
+    "safety_data": {"problems": 106_000, "samples": 1, "max_tokens": 8192},
+    "helpful_rm": _RM,
+    "safety_rm": _RM,
+    "r1": _RL | {
+        "algorithm": {"preset": "grpo", "reference_every": 25}, "rewards": _REWARDS, "temperature": 0.7,
+        "steps": 106, "preference_from": 82, "max_tokens": 32_768, "max_batch_tokens": 65_536,
+    },
+    "distilled": _SFT | {"batch_size": 64, "lr": 1e-4},
+    "student_rl": _RL | {"lr": 2e-6, "steps": 625, "max_tokens": 32_768, "max_batch_tokens": 65_536},
+    "compare": {"temperature": 0.6, "top_p": 0.95, "samples": 16, "max_tokens": 32_768},
+}  # fmt: skip
+"""By stage. The paper says neither how many cold-start chains nor prompts of rejection sampling there were
+("thousands", 600k kept of "several samples" each), nor how long RL-1 ran: those are ours."""
+
+_GPU_RL: dict[str, Any] = {
+    "prompts_per_step": 64, "group_size": 8, "mini_batches": 2, "lr": 1e-6, "max_tokens": 2048,
+    "max_batch_tokens": 8192, "max_prompt_tokens": 512, "eval_every": 50, "test_samples": 4,
+}  # fmt: skip
+_GPU_SFT: dict[str, Any] = {"batch_size": 64, "lr": 1e-5, "max_length": 4096, "max_batch_tokens": 16_384}
+_GPU_RM: dict[str, Any] = {"batch_size": 64, "lr": 6e-6, "max_length": 2048, "max_batch_tokens": 16_384}
+SMALL_CHANGES: Settings = {
+    "zero": r1_zero.SMALL_MODEL,
+    "cold_start": {"problems": 1024, "samples": 8, "max_tokens": 2048},
+    "dev1": _GPU_SFT,
+    "dev2": _GPU_RL | {"steps": 200},
+    "reject": {"problems": 8192, "samples": 8, "max_tokens": 2048, "rows": 16_000},
+    "general": {"problems": 4096},
+    "dev3": _GPU_SFT,
+    "pairs": {"problems": 2048, "max_tokens": 1024},
+    "safety_data": {"problems": 2048, "max_tokens": 1024},
+    "helpful_rm": _GPU_RM,
+    "safety_rm": _GPU_RM,
+    "r1": _GPU_RL | {"steps": 106, "preference_from": 82},
+    "distilled": _GPU_SFT | {"lr": 2e-5},
+    "student_rl": _GPU_RL | {"steps": 200},
+    "compare": {"samples": 4, "problems": 256, "max_tokens": 2048},
+}
+
+_CPU: dict[str, Any] = {"max_batch_tokens": 4096}
+_TINY_RL: dict[str, Any] = (
+    {
+        key: r1_zero.MINIATURE[key]
+        for key in (
+            "prompts_per_step",
+            "group_size",
+            "mini_batches",
+            "lr_final",
+            "warmup_steps",
+            "eval_every",
+        )
+    }
+    | _CPU
+    | {"algorithm": r1_zero.MINIATURE["algorithm"], "max_prompt_tokens": 256, "max_tokens": 320, "lr": 1e-4}
+)
+_TINY_SFT: dict[str, Any] = {
+    "epochs": 3, "batch_size": 32, "lr": 5e-4, "max_length": 1024, "max_batch_tokens": 4096, "validation": 0.05,
+}  # fmt: skip
+_TINY_RM: dict[str, Any] = {
+    "epochs": 4, "batch_size": 32, "lr": 3e-4, "lr_final": 0.1, "max_length": 512, "max_batch_tokens": 4096,
+}  # fmt: skip
+MINI_CHANGES: Settings = {
+    "zero": r1_zero.MINIATURE | _CPU,
+    "cold_start": {"problems": 256, "samples": 8, "keep": 2, "max_tokens": 320},
+    "dev1": _TINY_SFT,
+    "dev2": _TINY_RL
+    | {
+        "algorithm": r1_zero.MINIATURE["algorithm"] | {"clip_low": 0.5, "clip_high": 1.0},  # larger, as the paper's
+        "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2},
+        "steps": 20,
+    },
+    "reject": {"problems": 1024, "samples": 8, "keep": 2, "max_tokens": 320, "rows": None},
+    "general": {"problems": 512},
+    "dev3": _TINY_SFT,
+    "pairs": {"problems": 384, "samples": 2, "written": 4, "max_tokens": 160},
+    "safety_data": {"problems": 384, "samples": 2, "written": 4, "max_tokens": 160},
+    "helpful_rm": _TINY_RM,
+    "safety_rm": _TINY_RM,
+    "r1": _TINY_RL | {
+        "steps": 24, "preference_from": 18, "preference_weight": 1.0,
+        "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2},
+    },
+    "distilled": _TINY_SFT | {"lr": 1e-3},
+    "student_rl": _TINY_RL | {"steps": 20, "rewards": {"accuracy": 1.0, "format": 0.2}},
+    "compare": {"problems": 128, "samples": 8, "max_tokens": 320},
+}  # fmt: skip
+"""What the miniature changes. Against the paper: 1/16 of the questions and 1/1 of the samples of a rollout, 1/20
+to 1/30 of the rollouts, 1/100 of the lengths, about 1/500 of the SFT data, and learning rates 10 to 50 times
+larger. Preference rewards begin after the same three quarters of the last stage as in the paper."""
+
+STUDENT: dict[str, Any] = {
+    "hidden_size": 96,
+    "layers": 3,
+    "heads": 4,
+    "kv_heads": 2,
+    "mlp_size": 256,
+    "steps": 600,
+}
+"""A student from scratch with about a fifth of the embedded base's parameters."""
+CORPORA = {"tiny": "tiny", "countdown": "full"}
+"""What a student from scratch reads, by the embedded base that it stands beside."""
+TASKS = {"tiny": "countdown", "countdown": "countdown_full"}
+"""Reasoning tasks, by embedded base: what it was pretrained for."""
+GENERAL = "general"
+
+
+def merged(changes: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """The paper's settings with changes on top."""
+    return {name: {**settings, **changes.get(name, {})} for name, settings in PAPER.items()}
+
+
+SMALL_MODEL, MINIATURE = merged(SMALL_CHANGES), merged(MINI_CHANGES)
+
+
+def build(
+    model: str | None = None,
+    task: str | None = None,
+    student: str | None = None,
+    teacher: str | None = None,
+    seed: int = 0,
+) -> Sequence[Stage]:
+    """Every stage, from the base to the comparison of all checkpoints.
+
+    ``model``: the base. ``task``: the reasoning tasks, a mixture in shares. ``student``: who is distilled into;
+    for embedded bases one is pretrained, for others none is unless named. ``teacher``: an endpoint#MODEL that
+    rewrites, answers and judges; none: programs, which know the made tasks only.
+    """
+    model = model or ("world" if "world" in EMBEDDED else "tiny")
+    task = task or TASKS.get(model, "countdown")
+    settings = MINIATURE if model in EMBEDDED else SMALL_MODEL
+    template = "r1_zero" if model in EMBEDDED else "auto"
+
+    def make(stage: type[Stage], name: str, /, **fields: Any) -> Any:
+        given = {"name": name, "seed": seed, "template": template, **settings.get(name, {}), **fields}
+        return stage.model_validate({k: v for k, v in given.items() if k in stage.model_fields})
+
+    zero = make(RL, "zero", model=model, task=task)
+    cold = make(ColdStart, "cold_start", model=zero, task=task, teacher=teacher)
+    dev1 = make(SFT, "dev1", model=model, data=(cold,))
+    dev2 = make(RL, "dev2", model=dev1, task=task)
+    general = make(GeneralData, "general", task=GENERAL, teacher=teacher)
+    reject = make(Reject, "reject", model=dev2, task=task, others=(general,), evaluation=(task, GENERAL))
+    dev3 = make(SFT, "dev3", model=model, data=(reject,))  # from the BASE again
+    pairs = make(Preferences, "pairs", kind="helpful", models=(dev3,), judge=teacher)
+    safety = make(Preferences, "safety_data", kind="safety", models=(dev3,), judge=teacher)
+    helpful_rm = make(RewardModel, "helpful_rm", kind="helpful", model=dev3, data=(pairs,))
+    safety_rm = make(RewardModel, "safety_rm", kind="safety", model=dev3, data=(safety,))
+    mixed = f"{mixture(task, 0.5)},{GENERAL}:0.5"
+    r1 = make(RL, "r1", model=dev3, task=mixed, helpful_model=helpful_rm, safety_model=safety_rm)
+    checkpoints: list[Any] = [model, zero, dev1, dev2, dev3, r1]
+    if student is not None or model in EMBEDDED:
+        base = student or Pretrain.model_validate(
+            {"name": "student", "corpus": CORPORA.get(model, "tiny"), "seed": seed, **STUDENT}
+        )
+        distilled = make(SFT, "distilled", model=base, data=(reject,))
+        checkpoints += [base, distilled, make(RL, "student_rl", model=base, task=task)]
+    names = tuple(m if isinstance(m, str) else m.name for m in checkpoints)
+    return [make(Compare, "compare", models=tuple(checkpoints), names=names, tasks=(*parts(task), GENERAL))]
+
+
+def parts(task: str) -> list[str]:
+    """The tasks of a mixture in words, one by one; a single task alone."""
+    return [p.rpartition(":")[0] for p in task.split(",")] if ":" in task else [task]
+
+
+def mixture(task: str, share: float) -> str:
+    """A mixture in words whose shares sum to ``share``; a single task gets it all."""
+    if ":" not in task:
+        return f"{task}:{share:g}"
+    found = [p.rpartition(":") for p in task.split(",")]
+    whole = sum(float(number) for _, _, number in found)
+    return ",".join(f"{name}:{float(number) * share / whole:g}" for name, _, number in found)

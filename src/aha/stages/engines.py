@@ -1,0 +1,80 @@
+"""Where a stage's answers come from: a checkpoint in this process, an endpoint by its address, or a program.
+
+An endpoint is written ``http://host:port/v1#MODEL``: what stands after ``#`` is the model's name there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aha import hardware, modeling
+from aha.chat import Template
+from aha.judges.asking import Complete, over
+from aha.sampling.endpoint import Client, Endpoint
+from aha.sampling.local import LocalEngine
+from aha.sampling.remote import ChatPrompter, RemoteEngine
+from aha.sampling.rollouts import Engine, Prompter
+from aha.types import AhaError
+
+if TYPE_CHECKING:
+    from aha.runs.pipeline import Context, Stage
+
+ANSWERS = "answers.jsonl"
+"""Every answer of an endpoint, by request: what a stage that was killed does not pay for again."""
+
+
+@dataclass(slots=True)
+class Source:
+    """An engine with what renders for it; ``tokenizer`` is None behind an endpoint."""
+
+    engine: Engine
+    prompter: Any  # Prompter or ChatPrompter
+    tokenizer: Any
+    context: int  # longest sequence, in tokens
+
+
+def is_endpoint(source: object) -> bool:
+    """Whether a model is named by an address."""
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
+
+
+def connect(address: str, folder: Path) -> Client:
+    """A client of ``http://host:port/v1#MODEL`` that remembers its answers in ``folder``.
+
+    Raises AhaError for an address without a model's name.
+    """
+    base, _, model = address.partition("#")
+    if not model:
+        raise AhaError(f"'{address}' names no model. Write the address and the model: {address}#MODEL.")
+    return Client(Endpoint(base, model), folder / ANSWERS)
+
+
+def open_source(
+    context: Context, source: str | Stage, template: Template, precision: str = "auto", rows: int = 512
+) -> Source:
+    """The engine behind a model's name, a stage or an address. ``rows``: completions sampled at once."""
+    if isinstance(source, str) and is_endpoint(source):
+        return Source(RemoteEngine(connect(source, context.folder)), ChatPrompter(), None, 1 << 30)
+    path = context.model_path(source)
+    hardware.set_threads(context.threads)
+    device = hardware.pick_device(context.device)
+    dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else precision, device)
+    model, tokenizer = modeling.load_model(path, device, dtype), modeling.load_tokenizer(path)
+    engine = LocalEngine(model, tokenizer, max_rows=rows)
+    return Source(engine, Prompter(tokenizer, template), tokenizer, modeling.max_context(model))
+
+
+def completer(context: Context, address: str | None, program: Complete) -> Complete:
+    """Who judges or teaches: the endpoint at ``address``, or ``program`` where none is given."""
+    if address is None:
+        return program
+    if not is_endpoint(address):
+        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL.")
+    return over(connect(address, context.folder))
+
+
+def concurrency(address: str | None) -> int:
+    """How many questions may be asked at once: programs are asked one after another."""
+    return Endpoint.__dataclass_fields__["concurrency"].default if address else 1

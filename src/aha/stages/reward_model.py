@@ -1,0 +1,283 @@
+"""Reward models: helpfulness from pairs on the final summary only, safety from labels on the whole response.
+
+The paper (DeepSeek-R1, arXiv 2501.12948): the R1 architecture with a scalar head; pairwise loss for helpful
+answers, pointwise for safe ones; batch 256, learning rate 6e-6, one epoch, 8,192 tokens at most.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from aha import chat, hardware, modeling
+from aha.chat import Template
+from aha.data.sources import read_rows
+from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.judges.asking import final_text
+from aha.runs.console import Console
+from aha.runs.pipeline import Context, Stage
+from aha.training import checkpoint
+from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
+from aha.training.trainer import OptimizerConfig
+from aha.types import AhaError, Example
+
+Kind = Literal["helpful", "safety"]
+
+
+def scored_text(kind: Kind, text: str) -> str:
+    """What a reward model reads of an answer: the final summary (helpful), or all of it (safety)."""
+    return final_text(text) if kind == "helpful" else text
+
+
+def encode(
+    kind: Kind,
+    messages: Sequence[Mapping[str, str]],
+    text: str,
+    tokenizer: Any,
+    template: Template,
+    group: int = -1,
+) -> Example:
+    """A question and an answer to it as a reward model of that kind reads them, ids [L]."""
+    rendered = chat.render(messages, tokenizer, template=template)
+    # The summary stands alone: a thinking that the prompt opened would have to be closed in front of it.
+    plain = chat.Rendered(rendered.text.rstrip().removesuffix(chat.THINK), False, rendered.template)
+    said = chat.render_completion({"role": "assistant", "content": scored_text(kind, text)}, plain)
+    prompt = chat.encode_prompt(plain, tokenizer)
+    return text_example(
+        prompt, tokenizer.encode(said, add_special_tokens=False), tokenizer.eos_token_id, group
+    )
+
+
+@dataclass(slots=True)
+class Item:
+    """What one loss term needs: a pair (chosen, rejected), or one answer with its label."""
+
+    examples: tuple[Example, ...]
+    label: float = 1.0
+
+    @property
+    def packed(self) -> int:
+        """Tokens it takes in a batch, the shared prompt once."""
+        shared = self.examples[0].prompt_length * (len(self.examples) - 1)
+        return sum(len(e.token_ids) for e in self.examples) - shared
+
+
+class RewardModel(Stage):
+    """A scalar model trained on judged answers."""
+
+    kind: Kind = Field("helpful", description="helpful: pairs, on summaries; safety: labels, on responses")
+    model: str | Stage = Field("tiny", description="whose layers it starts from")
+    data: tuple[str | Stage, ...] = Field((), description="pairs or labelled answers: files, stages")
+    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    epochs: int = Field(1, ge=1, description="times through the data (the paper: 1)")
+    batch_size: int = Field(256, ge=1, description="pairs or answers of one step")
+    lr: float = Field(6e-6, gt=0, description="learning rate")
+    lr_final: float = Field(1.0, ge=0, le=1, description="the last step's rate as a part of lr; a cosine")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_length: int = Field(8192, ge=2, description="longer texts are left out, and counted")
+    max_batch_tokens: int = Field(16_384, ge=16, description="packed tokens of one pass")
+    held_out: float = Field(0.1, gt=0, lt=1, description="share of questions whose rows only measure")
+    save_every: int = Field(50, ge=1, description="steps between checkpoints")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of the order and of what is held out")
+
+    def data_files(self) -> list[str]:
+        """The files among the sources."""
+        return [source for source in self.data if isinstance(source, str)]
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Train, or continue; returns the summary with the accuracy on held-out rows."""
+        session = Session(self, context)
+        with session.console:
+            session.train()
+            return session.finish()
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """A cosine from ``lr`` to ``lr_final`` of it."""
+        cosine = 0.5 * (1 + math.cos(math.pi * (step - 1) / max(1, steps - 1)))
+        return self.lr * (self.lr_final + (1 - self.lr_final) * cosine)
+
+
+class Session:
+    """The live parts of one training of a reward model."""
+
+    def __init__(self, config: RewardModel, context: Context):
+        hardware.set_threads(context.threads)
+        device = hardware.pick_device(context.device)
+        chosen = context.dtype if context.dtype != "auto" else config.precision
+        path = context.model_path(config.model)
+        self.config, self.folder = config, context.folder
+        self.tokenizer = modeling.load_tokenizer(path)
+        model = modeling.load_model(path, device, hardware.pick_dtype(chosen, device))
+        self.dropped = 0
+        rows = [row for source in config.data for row in read_rows(context.data_path(source))]
+        train, held_out = split_by_problem(rows, config.held_out, config.seed)
+        longest = min(config.max_length, modeling.max_context(model))
+        self.train_set, self.held_out = self._items(train, longest), self._items(held_out, longest)
+        if not self.train_set or not self.held_out:
+            raise AhaError(
+                f"{len(rows)} rows, {self.dropped} of them too long, leave {len(self.train_set)} to train on and "
+                f"{len(self.held_out)} to measure with: give more rows, or raise max_length."
+            )
+        self.scalar = ScalarModel(model, OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm))
+        self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
+        self.steps = self.per_epoch * config.epochs
+        self.console = Console(config.name, self.steps, plain=context.plain)
+        self.start, self.seconds = 0, 0.0
+        self._resume()
+
+    def _items(self, rows: Sequence[Mapping[str, Any]], longest: int) -> list[Item]:
+        """Rows as items; those that do not fit are counted."""
+        c, found = self.config, []
+        for row in rows:
+            sides = ("chosen", "rejected") if c.kind == "helpful" else ("completion",)
+            if any(side not in row for side in sides):
+                raise AhaError(f"A row for the {c.kind} reward model has no {sides[0]}: {sorted(row)}.")
+            examples = tuple(
+                encode(c.kind, row["prompt"], row[side][-1]["content"], self.tokenizer, c.template)
+                for side in sides
+            )
+            item = Item(examples, float(row.get("label", 1)))
+            fits = max(len(e.token_ids) for e in examples) <= longest and item.packed <= c.max_batch_tokens
+            self.dropped += not fits
+            found += [item] if fits else []
+        return found
+
+    def _resume(self) -> None:
+        found = checkpoint.latest(self.folder / "checkpoints")
+        if found is not None:
+            progress, _ = checkpoint.load(found, self.scalar)
+            self.start, self.seconds = int(progress["step"]), float(progress["seconds"])
+            self.console.note(f"Continuing after step {self.start}.")
+        metrics = self.folder / "metrics.jsonl"
+        write_jsonl(metrics, [row for row in read_jsonl(metrics) if row["step"] <= self.start])
+
+    def train(self) -> None:
+        """Every step from where the last process stopped."""
+        for step in range(self.start + 1, self.steps + 1):
+            clock = time.perf_counter()
+            items = self.batch_of(step)
+            totals = self.learn(items)
+            lr = self.config.lr_at(step, self.steps)
+            norm = self.scalar.step(lr)
+            self.seconds += time.perf_counter() - clock
+            row = {
+                "step": step,
+                "loss": round(totals["loss"], 6),
+                "accuracy": round(totals["right"] / len(items), 6),
+                "grad_norm": round(norm, 5),
+                "lr": lr,
+            }
+            append_jsonl(self.folder / "metrics.jsonl", [row])
+            self.console.step(row)
+            if step % self.config.save_every == 0 or step == self.steps:
+                root = self.folder / "checkpoints"
+                checkpoint.save(root, step, self.scalar, self.tokenizer, {"seconds": self.seconds}, {})
+
+    def batch_of(self, step: int) -> list[Item]:
+        """The items of a step (from 1), a function of seed and step."""
+        epoch, at = divmod(step - 1, self.per_epoch)
+        order = list(range(len(self.train_set)))
+        random.Random(f"{self.config.seed}:epoch:{epoch}").shuffle(order)
+        size = self.config.batch_size
+        return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
+
+    def learn(self, items: Sequence[Item]) -> dict[str, float]:
+        """Add the gradient of the mean loss over ``items``."""
+        examples = flat(items)
+        if self.config.kind == "helpful":
+            loss = pairwise(len(items))
+        else:
+            loss = pointwise(np.array([item.label for item in items]))
+        return self.scalar.learn(examples, self.config.max_batch_tokens, loss)
+
+    def finish(self) -> dict[str, Any]:
+        """Measure on what was held out, write the final model; returns the summary."""
+        scores = self.scalar.score(flat(self.held_out), self.config.max_batch_tokens)
+        if self.config.kind == "helpful":
+            right = scores[0::2] > scores[1::2]
+        else:
+            right = (scores > 0) == (np.array([item.label for item in self.held_out]) > 0.5)
+        trained = self.scalar.score(flat(self.train_set), self.config.max_batch_tokens)
+        calibration = {
+            "kind": self.config.kind, "template": self.config.template,
+            "mean": float(trained.mean()), "std": float(trained.std()),
+            "max_batch_tokens": self.config.max_batch_tokens, "max_length": self.config.max_length,
+        }  # fmt: skip
+        summary = {
+            "kind": self.config.kind,
+            "rows": len(self.train_set),
+            "held_out": len(self.held_out),
+            "accuracy": float(right.mean()),
+            "too_long": self.dropped,
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "scores": {k: round(calibration[k], 6) for k in ("mean", "std")},
+            "seed": self.config.seed,
+        }
+        text = (
+            f"# A {self.config.kind} reward model\n\nA scalar head (`value_head.safetensors`) read at the last token. "
+            f"Accuracy on {len(self.held_out)} held-out rows: {summary['accuracy']:.1%}.\n"
+        )
+        save_scalar(self.scalar, self.tokenizer, self.folder / "final", calibration, text)
+        return summary
+
+
+def flat(items: Sequence[Item]) -> list[Example]:
+    """The items' examples one after another; those of one pair share their prompt and stay in one batch."""
+    from dataclasses import replace
+
+    return [replace(e, group=i) for i, item in enumerate(items) for e in item.examples]
+
+
+def split_by_problem(
+    rows: Sequence[Mapping[str, Any]], share: float, seed: int
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """(to train on, held out), all rows of a question on one side; one question held out at least."""
+
+    def key(row: Mapping[str, Any]) -> str:
+        return str(row.get("problem_id") or row["prompt"])
+
+    keys = sorted({key(row) for row in rows})
+    n = min(len(keys) - 1, max(1, round(share * len(keys)))) if keys else 0
+    out = set(random.Random(f"{seed}:held_out").sample(keys, n))
+    return [r for r in rows if key(r) not in out], [r for r in rows if key(r) in out]
+
+
+class Scorer:
+    """A trained reward model that scores answers, brought to 0..1 by its own calibration."""
+
+    def __init__(self, folder: str, context: Context):
+        device = hardware.pick_device(context.device)
+        self.scalar, self.calibration = load_scalar(
+            folder, device, hardware.pick_dtype(context.dtype, device)
+        )
+        self.tokenizer = modeling.load_tokenizer(folder)
+        self.kind: Kind = self.calibration["kind"]
+
+    def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:
+        """One number 0..1 for each answer: helpful ones sigma((score - mean) / std) over the training texts,
+        safe ones the probability of being safe. None for an answer too long to read; 0 where a helpful model
+        finds nothing after the thinking."""
+        longest = min(int(self.calibration["max_length"]), modeling.max_context(self.scalar.model))
+        budget = max(longest, int(self.calibration["max_batch_tokens"]))
+        template = self.calibration["template"]
+        examples = [encode(self.kind, messages, t, self.tokenizer, template) for t in texts]
+        readable = [i for i, e in enumerate(examples) if len(e.token_ids) <= longest]
+        found: list[float | None] = [None] * len(texts)
+        values = self.scalar.score([examples[i] for i in readable], budget) if readable else []
+        for i, value in zip(readable, values, strict=True):
+            found[i] = self._unit(float(value)) if scored_text(self.kind, texts[i]).strip() else 0.0
+        return found
+
+    def _unit(self, score: float) -> float:
+        if self.kind == "helpful":
+            score = (score - self.calibration["mean"]) / max(self.calibration["std"], 1e-6)
+        return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))

@@ -1,0 +1,221 @@
+"""Supervised fine-tuning on conversations: the cold start, both of R1's SFT stages, and distillation.
+
+The paper (DeepSeek-R1, arXiv 2501.12948): 2 to 3 epochs, a cosine from the peak to a tenth of it, context
+32,768, batch 128 (64 for students). The loss is on the completion only, each token counting the same.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from aha import hardware, modeling
+from aha.chat import Template
+from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.runs.console import Console
+from aha.runs.pipeline import Context, Stage
+from aha.stages.conversations import Conversations, load
+from aha.training import checkpoint
+from aha.training.batching import pack, token_mean
+from aha.training.losses import negative_log_likelihood
+from aha.training.policy import OptimizerConfig, Policy
+from aha.types import AhaError, Example
+
+
+class SFT(Stage):
+    """Fine-tuning of a model on the completions of conversations."""
+
+    model: str | Stage = Field("tiny", description="what is tuned: an embedded base, a folder, a stage")
+    data: tuple[str | Stage, ...] = Field((), description="conversations: files, hub names, stages")
+    shares: tuple[float, ...] = Field((), description="proportions of the sources; none: all rows of each")
+    rows: int | None = Field(None, ge=1, description="at most so many conversations")
+    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    epochs: int = Field(2, ge=1, description="times through the data (the paper: 2 to 3)")
+    batch_size: int = Field(128, ge=1, description="conversations of one step")
+    lr: float = Field(5e-5, gt=0, description="peak learning rate")
+    lr_final: float = Field(0.1, ge=0, le=1, description="the last step's rate as a part of the peak")
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="of matrices")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_length: int = Field(32_768, ge=2, description="longer conversations are left out, and counted")
+    max_batch_tokens: int = Field(32_768, ge=16, description="packed tokens of one pass")
+    validation: float = Field(0.02, ge=0, lt=1, description="share of conversations held out")
+    save_every: int = Field(100, ge=1, description="steps between checkpoints")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of the order and of what is held out")
+
+    def data_files(self) -> list[str]:
+        """The files among the sources."""
+        return [source for source in self.data if isinstance(source, str)]
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Train, or continue; returns the summary."""
+        session = Session(self, context)
+        with session.console:
+            session.train()
+        return session.finish()
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Linear warm-up times a cosine from the peak at the first step to ``lr_final`` of it at the last."""
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        done = (step - 1) / max(1, steps - 1)
+        return (
+            self.lr
+            * warm
+            * (self.lr_final + (1 - self.lr_final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        )
+
+
+class Session:
+    """The live parts of one fine-tuning."""
+
+    def __init__(self, config: SFT, context: Context):
+        hardware.set_threads(context.threads)
+        device = hardware.pick_device(context.device)
+        chosen = context.dtype if context.dtype != "auto" else config.precision
+        source = context.model_path(config.model)
+        self.config, self.folder, self.source = config, context.folder, source
+        self.tokenizer = modeling.load_tokenizer(source)
+        model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device))
+        self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
+        self.train_set, self.held_out = split(self.found.examples, config.validation, config.seed)
+        self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
+        self.steps = self.per_epoch * config.epochs
+        settings = OptimizerConfig(
+            lr=config.lr, weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm
+        )
+        self.policy = Policy(model, settings)
+        self.console = Console(config.name, self.steps, plain=context.plain)
+        self.start, self.seconds, self.tokens = 0, 0.0, 0
+        self._resume()
+
+    def _load(self, context: Context, longest: int) -> Conversations:
+        c = self.config
+        if longest > c.max_batch_tokens:
+            raise AhaError(
+                f"max_batch_tokens={c.max_batch_tokens} is smaller than the longest conversation allowed, "
+                f"{longest} tokens. Raise {c.name}.max_batch_tokens or lower {c.name}.max_length."
+            )
+        paths = [context.data_path(source) for source in c.data]
+        return load(paths, c.shares, c.rows, self.tokenizer, c.template, longest, c.seed)
+
+    def _resume(self) -> None:
+        """Continue from the newest checkpoint; what was written after it is taken back."""
+        found = checkpoint.latest(self.folder / "checkpoints")
+        if found is not None:
+            progress, _ = checkpoint.load(found, self.policy)
+            self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
+            self.seconds = float(progress["seconds"])
+            self.console.note(f"Continuing after step {self.start}.")
+        metrics = self.folder / "metrics.jsonl"
+        rows = [row for row in read_jsonl(metrics) if row["step"] <= self.start]
+        if not self.start:
+            rows = [{"step": 0, "validation_loss": self.validation_loss()}]
+        write_jsonl(metrics, rows)
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Every step from where the last process stopped."""
+        for step in range(self.start + 1, self.steps + 1):
+            clock = time.perf_counter()
+            row, used = self.step(step)
+            elapsed = time.perf_counter() - clock
+            self.seconds += elapsed
+            self.tokens += used
+            row |= {"num_tokens": self.tokens, "tokens_per_second": round(used / elapsed, 1)}
+            if step % self.per_epoch == 0:
+                row["validation_loss"] = self.validation_loss()
+            append_jsonl(self.folder / "metrics.jsonl", [row])
+            self.console.step({k: v for k, v in row.items() if v is not None})
+            if step % self.config.save_every == 0 or step == self.steps:
+                progress = {"seconds": self.seconds, "tokens": self.tokens}
+                checkpoint.save(self.folder / "checkpoints", step, self.policy, self.tokenizer, progress, {})
+
+    def batch_of(self, step: int) -> list[Example]:
+        """The conversations of a step (from 1): each epoch is a new order, a function of seed and epoch."""
+        epoch, at = divmod(step - 1, self.per_epoch)
+        order = list(range(len(self.train_set)))
+        random.Random(f"{self.config.seed}:epoch:{epoch}").shuffle(order)
+        size = self.config.batch_size
+        return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
+
+    def step(self, step: int) -> tuple[dict[str, Any], int]:
+        """One optimizer step: its metrics, and the tokens that went through the model."""
+        batches = pack(self.batch_of(step), token_mean, self.config.max_batch_tokens)
+        totals = [self.policy.backward(batch, negative_log_likelihood) for batch in batches]
+        lr = self.config.lr_at(step, self.steps)
+        norm = self.policy.step(lr)
+        row = {
+            "step": step,
+            "epoch": round(step / self.per_epoch, 4),
+            "loss": round(sum(t["loss"] for t in totals), 6),
+            "entropy": round(sum(t["entropy"] for t in totals), 6),
+            "grad_norm": round(norm, 5),
+            "lr": lr,
+        }
+        return row, sum(len(batch.token_ids) for batch in batches)
+
+    def validation_loss(self) -> float | None:
+        """Mean -log p of the held-out completions' tokens; None where nothing is held out."""
+        if not self.held_out:
+            return None
+        total = 0.0
+        for batch in pack(self.held_out, token_mean, self.config.max_batch_tokens):
+            total -= float((self.policy.logprobs(batch).astype(np.float64) * batch.weights).sum())
+        return round(total, 6)
+
+    def finish(self) -> dict[str, Any]:
+        """Write the final checkpoint with its card; returns the summary."""
+        rows = read_jsonl(self.folder / "metrics.jsonl")
+        losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
+        summary = {
+            "model": self.source if isinstance(self.config.model, str) else self.config.model.name,
+            "rows": len(self.train_set),
+            "held_out": len(self.held_out),
+            "sources": source_names(self.config.data, self.found.sources),
+            "dropped": dict(self.found.dropped),
+            "epochs": self.config.epochs,
+            "steps": self.steps,
+            "loss": rows[-1].get("loss"),
+            "validation_loss": {"before": losses[0], "after": losses[-1]} if losses else None,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
+            "seed": self.config.seed,
+        }
+        checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", card(summary))
+        return summary
+
+
+def source_names(data: Sequence[str | Stage], counts: dict[str, int]) -> dict[str, int]:
+    """Rows taken of each source, by the stage's name or the file's."""
+    names = [s.name if isinstance(s, Stage) else Path(s).name for s in data]
+    found: dict[str, int] = {}
+    for name, n in zip(names, counts.values(), strict=True):
+        found[name] = found.get(name, 0) + n
+    return found
+
+
+def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """(to train on, held out): one held out at least where ``share`` is above 0 and there are two."""
+    n = min(len(examples) - 1, max(1, round(share * len(examples)))) if share else 0
+    out = set(random.Random(f"{seed}:validation").sample(range(len(examples)), n))
+    train = [e for i, e in enumerate(examples) if i not in out]
+    return train, [examples[i] for i in sorted(out)]
+
+
+def card(summary: dict[str, Any]) -> str:
+    """The README of a fine-tuned checkpoint."""
+    sources = "\n".join(f"- {name}: {n} conversations" for name, n in summary["sources"].items())
+    return (
+        f"# `{summary['model']}`, fine-tuned\n\nMade with aha: supervised fine-tuning on completions, "
+        f"{summary['epochs']} epochs, {summary['steps']} steps, {summary['tokens']:,} tokens, seed "
+        f"{summary['seed']}.\n\n{sources}\n"
+    )

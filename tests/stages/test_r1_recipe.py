@@ -1,0 +1,242 @@
+"""The whole recipe at the smallest sizes: it runs, a second run does nothing, a change re-runs what depends on it,
+and killed in the middle it ends with the same figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from aha.files import write_jsonl
+from aha.recipes import r1
+from aha.runs import config, pipeline
+from aha.runs.pipeline import Context, ordered
+from aha.stages import plan, reward_model
+from aha.stages.pretrain import Pretrain
+from aha.stages.rl import RL
+from aha.stages.sft import SFT
+
+RL_SMALL = {
+    "steps": 2, "prompts_per_step": 2, "group_size": 2, "mini_batches": 1, "max_tokens": 24, "later_max_tokens": None,
+    "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 1, "train_problems": 16, "lr": 1e-5,
+}  # fmt: skip
+SFT_SMALL = {"epochs": 1, "batch_size": 16, "save_every": 1, "validation": 0.1}
+RM_SMALL = {"epochs": 1, "batch_size": 8, "save_every": 1, "max_length": 400}
+SMALL = {
+    "zero": RL_SMALL,
+    "cold_start": {"problems": 24, "samples": 10, "max_tokens": 56},
+    "dev1": SFT_SMALL,
+    "dev2": RL_SMALL,
+    "general": {"problems": 12},
+    "reject": {"problems": 24, "samples": 10, "max_tokens": 56, "evaluation_problems": 16, "ratios": ""},
+    "dev3": SFT_SMALL,
+    "pairs": {"problems": 10, "samples": 0, "written": 6},
+    "safety_data": {"problems": 40, "samples": 0, "written": 6},
+    "helpful_rm": RM_SMALL,
+    "safety_rm": RM_SMALL,
+    "r1": RL_SMALL | {"steps": 3, "preference_from": 3, "max_prompt_tokens": 300},
+    "student": {"steps": 2, "tokens_per_step": 512, "hidden_size": 16, "layers": 1, "mlp_size": 16, "save_every": 1},
+    "distilled": SFT_SMALL,
+    "student_rl": RL_SMALL | {"steps": 1},
+    "compare": {"problems": 2, "samples": 1, "max_tokens": 16},
+}  # fmt: skip
+ALL = list(SMALL)
+
+
+def recipe(**changes):
+    stages = list(r1.build(model="tiny"))
+    flat = {f"{name}.{key}": value for name, fields in SMALL.items() for key, value in fields.items()}
+    config.apply(ordered(stages), flat | changes)
+    return stages
+
+
+def run(folder, **changes):
+    """Runs; returns the summaries and the stages that were run and not taken from before."""
+    said = []
+    context = Context(folder, plain=True, threads=1)
+    summaries = pipeline.run(recipe(**changes), folder, context, config={}, say=said.append)
+    cached = {line.partition(":")[0] for line in said if "finished before" in line}
+    return plain(summaries), [name for name in summaries if name not in cached]
+
+
+def plain(value):
+    """Without what depends on the clock."""
+    if isinstance(value, dict):
+        return {
+            k: plain(v) for k, v in value.items() if k not in ("seconds", "rl_seconds", "tokens_per_second")
+        }
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("r1") / "run"
+    summaries, ran = run(folder)
+    assert sorted(ran) == sorted(ALL)
+    return folder, summaries
+
+
+def test_every_stage_leaves_what_the_next_one_needs(whole):
+    folder, summaries = whole
+    assert summaries["cold_start"]["rows"] >= 1
+    assert summaries["dev1"]["sources"] == {"cold_start": summaries["cold_start"]["rows"]}
+    assert summaries["dev3"]["model"] == "tiny", "the second SFT starts from the base again"
+    assert {"countdown", "general", "total"} == set(summaries["reject"]["domains"])
+    assert summaries["helpful_rm"]["kind"] == "helpful"
+    assert summaries["safety_rm"]["kind"] == "safety"
+    assert (folder / "helpful_rm" / "final" / "value_head.safetensors").exists()
+    table = (folder / "compare" / "compare.md").read_text()
+    for name in ("tiny", "zero", "dev1", "dev2", "dev3", "r1", "distilled", "student_rl"):
+        assert f"| {name} |" in table
+    asked = {
+        step: {json.loads(line)["problem_id"].split("/")[0] for line in path.read_text().splitlines()}
+        for step, path in enumerate(sorted((folder / "r1" / "rollouts").glob("step_*")), 1)
+    }
+    assert asked[1] | asked[2] == {"countdown"}
+
+
+def test_a_second_run_does_nothing(whole):
+    folder, summaries = whole
+    again, ran = run(folder)
+    assert ran == []
+    assert again == summaries
+
+
+def test_a_changed_setting_runs_its_stage_and_those_after_it(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    _, ran = run(folder, **{"helpful_rm.lr": 1e-5})
+    assert ran == ["helpful_rm", "r1", "compare"]
+    _, ran = run(folder, **{"helpful_rm.lr": 1e-5, "student_rl.lr": 2e-5})
+    assert ran == ["student_rl", "compare"]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_again_and_again_it_ends_with_the_same_figures(whole, tmp_path, monkeypatch):
+    """Each of these calls, the first time it is reached in a stage, is a kill."""
+    seen = set()
+
+    def deadly(owner, method, key):
+        real = getattr(owner, method)
+
+        def once(self, *args, **options):
+            place = (method, key(self))
+            if place not in seen:
+                seen.add(place)
+                raise Killed
+            return real(self, *args, **options)
+
+        monkeypatch.setattr(owner, method, once)
+
+    from aha.stages import cold_start, reject, sft
+    from aha.stages.rl_setup import Session
+
+    deadly(Session, "report", lambda s: s.config.name if s.start or s.config.name != "zero" else "zero first")
+    deadly(sft.Session, "finish", lambda s: s.config.name)
+    deadly(reward_model.Session, "finish", lambda s: s.config.name)
+    deadly(cold_start.ColdStart, "_queue", lambda s: s.name)
+    deadly(reject.Reject, "_finished", lambda s: s.name)
+    kills = 0
+    while True:
+        try:
+            summaries, _ = run(tmp_path / "run")
+            break
+        except Killed:
+            kills += 1
+    assert kills >= 11
+    assert summaries == whole[1]
+
+
+def test_the_plan_says_what_is_finished_and_what_differs(whole, tmp_path):
+    folder = whole[0]
+    text = plan.plan(recipe(), folder, r1.PAPER)
+    assert text.count("finished, will not run again") == len(ALL)
+    assert f"{len(ALL)} stages, {len(ALL)} finished" in text
+    text = plan.plan(recipe(**{"dev3.lr": 1e-3}), folder, r1.PAPER)
+    assert "dev3 (SFT): will run" in text
+    assert "inputs   reject" in text
+    assert "lr = 0.001  (paper: 5e-05, 20 times it)" in text
+    assert "zero (RL): finished" in text
+    assert "million tokens sampled; at most" in text.split("r1 (RL)")[1], (
+        "a time, from the speeds of this run"
+    )
+
+
+def test_estimates_by_hand(tmp_path):
+    write_jsonl(
+        tmp_path / "old/rl/metrics.jsonl", [{"reward": 0, "tokens_per_second": v} for v in (10, 20, 90)]
+    )
+    write_jsonl(tmp_path / "old/sft/metrics.jsonl", [{"loss": 0, "tokens_per_second": 7}])
+    assert plan.speeds(tmp_path) == (20, 7)
+    stage = RL.model_validate({"name": "rl", "steps": 3, "prompts_per_step": 2, "group_size": 2, "max_tokens": 10,
+                               "later_max_tokens": (3, 20)})  # fmt: skip
+    assert stage.work()["sampled"] == 2 * 2 * (10 + 10 + 20)
+    assert plan.duration(stage, tmp_path, 20.0, None) == 8.0
+    assert plan.duration(stage, tmp_path, None, None) is None
+    source = Pretrain(name="made")
+    tuned = SFT(name="sft", data=(source,), epochs=3)
+    write_jsonl(tmp_path / "made/data.jsonl", [{"tokens": 5}, {"tokens": 9}])
+    assert plan.duration(tuned, tmp_path, None, 7.0) == 6.0
+    from aha import modeling
+
+    model = modeling.load_model("tiny")
+    assert plan.parameters_of(SFT(name="a", model="tiny")) == sum(p.numel() for p in model.parameters())
+    assert (plan.clock(90), plan.clock(600), plan.clock(9000)) == ("90 s", "10 min", "2.5 h")
+
+
+def test_the_recipe_for_real_models_has_the_papers_order_and_no_programs_student():
+    stages = {
+        s.name: s for s in ordered(r1.build(model="Qwen/Qwen2.5-1.5B", task="gsm8k", teacher="http://h/v1#m"))
+    }
+    assert "student" not in stages
+    assert stages["dev3"].model == "Qwen/Qwen2.5-1.5B"
+    assert stages["dev1"].template == "auto"
+    assert stages["r1"].task == "gsm8k:0.5,general:0.5"
+    assert stages["r1"].temperature == 0.7
+    assert stages["cold_start"].teacher == stages["pairs"].judge == "http://h/v1#m"
+    assert stages["dev2"].algorithm.clip_high == 10.0
+    assert r1.mixture("a:3,b=f.jsonl:1", 0.5) == "a:0.375,b=f.jsonl:0.125"
+
+
+def test_the_commands_show_their_plans(tmp_path, capsys, monkeypatch):
+    from aha.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["r1", "--dry-run", "dev3.epochs=5"]) == 0
+    text = capsys.readouterr().out
+    assert "epochs = 5  (paper: 2, 2.5 times it)" in text
+    assert "16 stages, 0 finished" in text
+    assert main(["distill", "--teacher", "tiny", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert [name for name in ("reject", "student", "distilled", "compare") if f"{name} (" in text][0:4]
+    assert main(["r1", "dev4.epochs=5"]) == 1
+    assert "Did you mean 'dev" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
+
+
+def test_a_student_learns_from_its_teachers_answers(tmp_path):
+    """The recipe of distillation with a student from scratch, and its learning rate for a known one."""
+    from aha.recipes import distill
+
+    stages = {
+        s.name: s
+        for s in ordered(distill.build(student="Qwen/Qwen2.5-14B", teacher="http://h/v1#m", task="gsm8k"))
+    }
+    assert stages["distilled"].lr == 7e-5
+    assert stages["distilled"].batch_size == 64
+    stages = list(distill.build())
+    flat = {
+        f"{n}.{k}": v
+        for n, f in SMALL.items()
+        for k, v in f.items()
+        if n in ("reject", "student", "distilled", "compare")
+    }
+    config.apply(ordered(stages), flat)
+    found = pipeline.run(stages, tmp_path, Context(tmp_path, plain=True, threads=1), config={}, say=str)
+    assert found["distilled"]["model"] == "student"
+    assert found["distilled"]["sources"] == {"reject": found["reject"]["rows"]}
+    assert set(found["compare"]["figures"]["countdown"]) == {"teacher", "student", "distilled"}

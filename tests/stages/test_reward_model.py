@@ -1,0 +1,210 @@
+"""Reward models learn what separates answers, read what they should read, and resume exactly."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from aha import modeling
+from aha.files import write_jsonl
+from aha.runs.pipeline import Context
+from aha.stages import reward_model
+from aha.stages.reward_model import RewardModel, Scorer, encode, flat
+from aha.training.scalar import ScalarModel, pairwise, pointwise, text_example
+from aha.training.trainer import OptimizerConfig
+from aha.types import AhaError
+
+ASKED = [{"role": "user", "content": "Add 1 and 2"}]
+
+
+class Killed(Exception):
+    pass
+
+
+def answer(good, rng):
+    """Good answers say "yes" in the summary; the thinking says either at random, to mislead."""
+    think = rng.choice(["yes", "no"])
+    return f"<think>{think} {rng.randint(0, 99)}</think> <answer>{rng.randint(0, 9)} {'yes' if good else 'no'}</answer>"
+
+
+def pair_rows(n, seed=0):
+    rng = random.Random(seed)
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"Add {i} and {i % 7}"}],
+            "chosen": [{"role": "assistant", "content": answer(True, rng)}],
+            "rejected": [{"role": "assistant", "content": answer(False, rng)}],
+            "problem_id": str(i),
+        }
+        for i in range(n)
+    ]
+
+
+def label_rows(n, seed=0):
+    rng = random.Random(seed)
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"Add {i} and 1"}],
+            "completion": [{"role": "assistant", "content": answer(i % 2, rng)}],
+            "label": i % 2,
+            "problem_id": str(i),
+        }
+        for i in range(n)
+    ]
+
+
+def stage(checkpoint, rows, **changes):
+    settings = {
+        "name": "rm", "model": str(checkpoint), "data": (str(rows),), "template": "r1_zero", "batch_size": 16,
+        "lr": 3e-3, "epochs": 3, "max_length": 200, "max_batch_tokens": 512, "save_every": 3, "precision": "float32",
+        "held_out": 0.2,
+    }  # fmt: skip
+    return RewardModel.model_validate(settings | changes)
+
+
+def run(stage, folder):
+    folder.mkdir(exist_ok=True)
+    return stage.run(Context(folder, plain=True, threads=1, device="cpu", dtype="float32"))
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(120))
+    return tmp_path / "pairs.jsonl"
+
+
+def test_a_separable_preference_is_learned_and_the_model_loads(checkpoint, pairs, tmp_path):
+    summary = run(stage(checkpoint, pairs), tmp_path / "a")
+    assert summary["accuracy"] >= 0.95
+    assert (summary["rows"], summary["held_out"]) == (96, 24)
+    scorer = Scorer(str(tmp_path / "a" / "final"), Context(tmp_path, device="cpu", dtype="float32"))
+    good, bad, none = scorer.scores(
+        ASKED,
+        [
+            "<think>no</think> <answer>3 yes</answer>",
+            "<think>yes</think> <answer>3 no</answer>",
+            "<think>yes",
+        ],
+    )
+    assert good is not None
+    assert bad is not None
+    assert 0 <= bad < 0.5 < good <= 1
+    assert none == 0.0, "nothing was said after the thinking"
+    assert scorer.scores(ASKED, ["<answer>" + "1 " * 400 + "</answer>"]) == [None], "too long to read"
+
+
+def test_a_pointwise_label_is_learned(checkpoint, tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", label_rows(160))
+    summary = run(stage(checkpoint, tmp_path / "rows.jsonl", kind="safety", epochs=6), tmp_path / "a")
+    assert summary["accuracy"] >= 0.9
+
+
+def test_helpful_reads_the_summary_and_safety_the_whole(tokenizer):
+    text = "<think>secret plan</think> <answer>hello 7</answer>"
+    helpful = encode("helpful", ASKED, text, tokenizer, "r1_zero")
+    safety = encode("safety", ASKED, text, tokenizer, "r1_zero")
+    read = tokenizer.decode(helpful.token_ids[helpful.prompt_length :])
+    assert read == " hello 7" + tokenizer.eos_token
+    assert "secret plan" in tokenizer.decode(safety.token_ids[safety.prompt_length :])
+    assert np.flatnonzero(helpful.mask).tolist() == [len(helpful.token_ids) - 1]
+    other = encode("helpful", ASKED, "<think>other</think> <answer>hello 7</answer>", tokenizer, "r1_zero")
+    assert other.token_ids.tolist() == helpful.token_ids.tolist()
+
+
+def random_head(scalar, seed=0):
+    with torch.no_grad():
+        scalar.head.normal_(generator=torch.Generator().manual_seed(seed))
+    return scalar
+
+
+def test_the_value_is_that_of_the_last_token_by_hand(model, checkpoint):
+    plain = modeling.load_model(str(checkpoint))  # the same weights, with transformers' own attention
+    scalar = random_head(ScalarModel(model))
+    examples = [text_example([5, 6, 7], [8] * k, 2, group=0) for k in (1, 4)] + [text_example([9], [3, 4], 2)]
+    for budget in (16, 64):
+        scores = scalar.score(examples, budget)
+        for example, score in zip(examples, scores, strict=True):
+            hidden = plain.base_model(torch.from_numpy(example.token_ids)[None]).last_hidden_state
+            assert score == pytest.approx(float((hidden[0, -1] @ scalar.head).detach()), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labels"])
+def test_gradients_do_not_depend_on_packing(model, kind):
+    """Loss and gradient against one plain sum over single texts, for a wide and a narrow batch."""
+    rng = np.random.default_rng(0)
+    examples = [
+        text_example(rng.integers(3, 50, 4), rng.integers(3, 50, n), 2, group=i // 2)
+        for i, n in enumerate((3, 7, 2, 5, 9, 1))
+    ]
+    for i in (1, 3, 5):  # a pair has one prompt
+        examples[i].token_ids[:4] = examples[i - 1].token_ids[:4]
+    labels = np.array([1, 0, 1, 1, 0, 0])
+    found = []
+    for budget in (20, 200):
+        scalar = random_head(ScalarModel(model, OptimizerConfig(lr=1e-3)))
+        loss = pairwise(3) if kind == "pairs" else pointwise(labels)
+        totals = scalar.learn(examples, budget, loss)
+        found.append((totals, torch.cat([m.grad.flatten() for m in scalar.masters])))
+    scalar = random_head(ScalarModel(model))
+    scores = torch.tensor(scalar.score(examples, 200))
+    gaps = scores[0::2] - scores[1::2]
+    sign = torch.tensor(labels * 2.0 - 1)
+    wanted = -(torch.nn.functional.logsigmoid(gaps if kind == "pairs" else sign * scores)).mean()
+    assert found[0][0]["loss"] == pytest.approx(float(wanted), rel=1e-4)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
+    assert found[0][1].norm() > 1e-3
+
+
+def test_a_pair_split_over_batches_is_an_error(model):
+    scalar = ScalarModel(model, OptimizerConfig())
+    examples = [text_example([5, 6], [7] * 9, 2), text_example([5, 6], [8] * 9, 2)]
+    with pytest.raises(AhaError, match="split over two batches"):
+        scalar.learn(examples, 12, pairwise(1))
+
+
+def test_stopped_and_resumed_it_ends_the_same(checkpoint, pairs, tmp_path, monkeypatch):
+    def result(folder):
+        names = ("model.safetensors", "value_head.safetensors", "calibration.json")
+        files = [(folder / "final" / name).read_bytes() for name in names]
+        return [*files, (folder / "metrics.jsonl").read_bytes()]
+
+    whole = run(stage(checkpoint, pairs), tmp_path / "whole")
+    learn, calls = reward_model.Session.learn, []
+
+    def dies(self, items):
+        calls.append(1)
+        if len(calls) == 8:
+            raise Killed
+        return learn(self, items)
+
+    monkeypatch.setattr(reward_model.Session, "learn", dies)
+    with pytest.raises(Killed):
+        run(stage(checkpoint, pairs), tmp_path / "cut")
+    cut = run(stage(checkpoint, pairs), tmp_path / "cut")
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
+    assert cut["accuracy"] == whole["accuracy"]
+
+
+def test_rows_of_one_question_are_on_one_side():
+    rows = pair_rows(20) + pair_rows(20, seed=1)
+    train, held_out = reward_model.split_by_problem(rows, 0.25, 0)
+    assert len(held_out) == 10
+    assert not {r["problem_id"] for r in train} & {r["problem_id"] for r in held_out}
+
+
+def test_rows_of_the_wrong_kind_are_refused(checkpoint, pairs, tmp_path):
+    with pytest.raises(AhaError, match="has no completion"):
+        run(stage(checkpoint, pairs, kind="safety"), tmp_path / "a")
+    with pytest.raises(AhaError, match="is no reward model"):
+        Scorer(str(checkpoint), Context(tmp_path, device="cpu"))
+
+
+def test_the_saved_backbone_loads_in_transformers(checkpoint, pairs, tmp_path):
+    run(stage(checkpoint, pairs, epochs=1), tmp_path / "a")
+    assert modeling.load_model(str(tmp_path / "a" / "final")) is not None
+    assert json.loads((tmp_path / "a/final/calibration.json").read_text())["kind"] == "helpful"
+    assert flat([]) == []

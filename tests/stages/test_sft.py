@@ -1,0 +1,193 @@
+"""Supervised fine-tuning: the loss is on completions only, the schedule is a cosine, a killed run ends the same."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from aha import modeling
+from aha.files import write_jsonl
+from aha.runs.pipeline import Context, Stage
+from aha.stages import sft
+from aha.stages.conversations import load, to_example
+from aha.stages.sft import SFT
+from aha.types import AhaError
+
+TIMES = ("tokens_per_second", "seconds")
+
+
+class Killed(Exception):
+    pass
+
+
+def row(question, answer, **rest):
+    return {
+        "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
+        **rest,
+    }
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(
+        path,
+        [row(f"Add {i} and 2", f"<think>{i}+2={i + 2}.</think> <answer>{i + 2}</answer>") for i in range(24)],
+    )
+    return str(path)
+
+
+def stage(checkpoint, rows, **changes):
+    settings = {
+        "name": "sft", "model": str(checkpoint), "data": (rows,), "template": "r1_zero", "epochs": 2, "batch_size": 5,
+        "lr": 1e-2, "max_length": 256, "max_batch_tokens": 256, "validation": 0.1, "save_every": 2,
+        "precision": "float32", "seed": 3,
+    }  # fmt: skip
+    return SFT.model_validate(settings | changes)
+
+
+def run(stage, folder, **finals):
+    folder.mkdir(exist_ok=True)
+    context = Context(folder, plain=True, threads=1, device="cpu")
+    context.finals |= finals
+    return stage.run(context)
+
+
+def result(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    plain = [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+    return plain, (folder / "final" / "model.safetensors").read_bytes()
+
+
+def test_prompt_is_masked_and_the_end_is_trained(tokenizer):
+    from aha.data.schemas import read_record
+
+    record, _ = read_record(row("Add 3 and 2", "<think>3+2=5.</think> <answer>5</answer>"), 1)
+    example = to_example(record, tokenizer, "r1_zero")
+    assert example is not None
+    trained = tokenizer.decode(example.token_ids[example.mask])
+    masked = tokenizer.decode(example.token_ids[~example.mask])
+    assert trained == " <think>3+2=5.</think> <answer>5</answer>" + tokenizer.eos_token
+    assert masked.endswith("User: Add 3 and 2 Assistant:")
+    assert example.token_ids[-1] == tokenizer.eos_token_id
+
+
+def test_the_loss_is_that_of_the_completions_tokens_by_hand(checkpoint, rows, tmp_path):
+    """Each conversation alone through transformers, -log p of its completion's tokens, summed, over their number."""
+    done = stage(checkpoint, rows, epochs=1, batch_size=64, validation=0.0)
+    run(done, tmp_path / "a")
+    tokenizer = modeling.load_tokenizer(str(checkpoint))
+    model = modeling.load_model(str(checkpoint))
+    total, count = 0.0, 0
+    for example in load([rows], (), None, tokenizer, "r1_zero", 256, 3).examples:
+        ids = torch.from_numpy(example.token_ids)[None]
+        logp = torch.log_softmax(model(ids).logits[0].detach().float(), -1)
+        for t in np.flatnonzero(example.mask):
+            total -= float(logp[t - 1, ids[0, t]])
+            count += 1
+    lines, _ = result(tmp_path / "a")
+    assert lines[1]["loss"] == pytest.approx(total / count, abs=1e-4)
+
+
+def test_the_learning_rate_is_a_cosine_to_a_tenth(checkpoint, rows):
+    c = stage(checkpoint, rows, lr=5e-5, lr_final=0.1)
+    assert c.lr_at(1, 11) == pytest.approx(5e-5)
+    assert c.lr_at(6, 11) == pytest.approx(5e-5 * 0.55)
+    assert c.lr_at(11, 11) == pytest.approx(5e-6)
+    assert c.lr_at(3, 11) == pytest.approx(5e-5 * (0.1 + 0.9 * 0.5 * (1 + math.cos(0.2 * math.pi))))
+    warm = stage(checkpoint, rows, lr=1.0, warmup_steps=4)
+    assert warm.lr_at(1, 100) == pytest.approx(0.25)
+
+
+def test_it_learns_and_reports_what_it_held_out(checkpoint, rows, tmp_path):
+    summary = run(stage(checkpoint, rows, epochs=6), tmp_path / "a")
+    assert (summary["rows"], summary["held_out"]) == (22, 2)
+    assert summary["validation_loss"]["after"] < summary["validation_loss"]["before"] - 0.5
+    assert summary["steps"] == 6 * 5
+    lines, _ = result(tmp_path / "a")
+    assert [line["step"] for line in lines] == list(range(31))
+    assert lines[0]["validation_loss"] == summary["validation_loss"]["before"]
+
+
+def test_stopped_and_resumed_it_ends_the_same(checkpoint, rows, tmp_path, monkeypatch):
+    run(stage(checkpoint, rows), tmp_path / "whole")
+    step = sft.Session.step
+    for kill_at in (1, 4, 5, 10):
+
+        def dies(self, at, kill_at=kill_at):
+            if at == kill_at:
+                raise Killed
+            return step(self, at)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sft.Session, "step", dies)
+            with pytest.raises(Killed):
+                run(stage(checkpoint, rows), tmp_path / "cut")
+    run(stage(checkpoint, rows), tmp_path / "cut")
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
+
+
+def test_every_epoch_shows_every_row_once_in_another_order(checkpoint, rows, tmp_path):
+    (tmp_path / "a").mkdir()
+    session = sft.Session(
+        stage(checkpoint, rows, validation=0.0), Context(tmp_path / "a", plain=True, threads=1)
+    )
+    epochs = [[id(e) for s in part for e in session.batch_of(s)] for part in (range(1, 6), range(6, 11))]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(id(e) for e in session.train_set)
+    assert epochs[0] != epochs[1]
+
+
+def test_sources_are_mixed_by_their_shares_and_stages_are_inputs(checkpoint, rows, tmp_path):
+    more = tmp_path / "made"
+    more.mkdir()
+    write_jsonl(
+        more / "data.jsonl", [row(f"Say {i}", f"<think>x.</think> <answer>{i}</answer>") for i in range(8)]
+    )
+    made = Stage(name="made")
+    c = stage(checkpoint, rows, data=(rows, made), shares=(1.0, 1.0), epochs=1, validation=0.0)
+    assert c.inputs() == [made]
+    summary = run(c, tmp_path / "a", made=more / "final")
+    assert summary["sources"] == {"rows.jsonl": 8, "made": 8}
+    with pytest.raises(AhaError, match="2 sources of data but 1 shares"):
+        run(stage(checkpoint, rows, data=(rows, made), shares=(1.0,)), tmp_path / "b", made=more / "final")
+
+
+def test_a_changed_file_changes_the_fingerprint(checkpoint, rows):
+    before = stage(checkpoint, rows).fingerprint()
+    write_jsonl(tmp := __import__("pathlib").Path(rows), [row("Add 1 and 1", "<answer>2</answer>")])
+    assert stage(checkpoint, str(tmp)).fingerprint() != before
+
+
+def test_what_cannot_be_trained_on_is_counted(checkpoint, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    long = row("Add", "<think>" + "1+1=2. " * 200 + "</think> <answer>2</answer>")
+    write_jsonl(
+        path, [row("Add 1", "<answer>1</answer>"), long, {"messages": [{"role": "user", "content": "x"}]}]
+    )
+    summary = run(stage(checkpoint, str(path), validation=0.0), tmp_path / "a")
+    assert summary["dropped"] == {"too long": 1, "no completion": 1}
+    assert summary["rows"] == 1
+    write_jsonl(path, [long])
+    with pytest.raises(AhaError, match="No conversation of 1 can be trained on"):
+        run(stage(checkpoint, str(path)), tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("message", "opened", "template", "wanted"),
+    [
+        ({"content": "<think>a</think> b"}, False, "r1_zero", " <think>a</think> b"),
+        ({"content": "b", "reasoning": "a"}, False, "chat", "<think>a</think>b"),
+        ({"content": "<think>a</think> b"}, True, "chat", "a</think> b"),
+        ({"content": "b"}, True, "chat", "\n</think>\n\nb"),
+    ],
+)
+def test_a_completion_continues_its_prompt(message, opened, template, wanted):
+    from aha.chat import Rendered, render_completion
+
+    text = "User: x Assistant:" + ("<think>\n" if opened else "")
+    found = render_completion({"role": "assistant", **message}, Rendered(text, opened, template))
+    assert found == wanted
