@@ -64,8 +64,9 @@ class Candidate:
 
     def worked(self, given: Sequence[Any]) -> str:
         """``4*5+2=20+2=22``: the expression with these arguments, worked out."""
-        equals = " is " if "==" in self.expression else "="
-        return equals.join([*steps(self, given), repr(self.value(given))])
+        value = self.value(given)
+        equals = " is " if isinstance(value, bool) else "="
+        return equals.join([*steps(self, given), repr(value)])
 
 
 def steps(candidate: Candidate, given: Sequence[Any]) -> list[str]:

@@ -53,8 +53,7 @@ class GeneralWriter:
 
     def __init__(self, seed: int | str, rng: random.Random):
         self.rng = rng
-        found = general.questions(general.ALL, "train")
-        self.questions = {kind: rows for kind, rows in found.items()}
+        self.questions = general.questions(general.ALL, "train")
         self.harmless = [kind for kind in self.questions if kind != "harm"]
         self.words = list(_pairs())
 
