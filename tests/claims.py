@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 _SAFE = {"__builtins__": {}, "abs": abs, "max": max, "min": min, "sum": sum, "len": len, "sorted": sorted}
 _EQUALS = re.compile(r"(?<![=<>!])=(?!=)| is ")
-_CHECK = re.compile(r"([^:：.!。！]+?)(?: vs |比)([^.!。！]+?)(?: (yes)!| (no)\.|(对)！|(不对)。)")
+_STOPS = r"(?:^|: |：|[.!] |[。！>])"
+_CHECK = re.compile(rf"{_STOPS} ?([^.。！!?：]+?)(?: vs |比)([^.!。！]+?)(?: (yes)!| (no)\.|(对)！|(不对)。)")
 _SUPPOSE = re.compile(r"(?:suppose |假设)(.+?)(?:\. |。|$)")
 _TRUTH = re.compile(r"([ABC])(?: (knight|knave): |(骑士|无赖)：)([^.。]+?)(?:, (true|false)\.|，(真|假)。)")
+_IFF = re.compile(r"当且仅当([ABC我])是骑士时，([ABC我])是骑士")
 _ROLE = re.compile(r"([ABC]) ?(knight|knave|骑士|无赖)")
 _KNIGHT = ("knight", "骑士")
 
@@ -28,13 +30,16 @@ def worth(text: str) -> object:
 def sums(text: str) -> Iterator[tuple[str, bool]]:
     """Each comparison with a target: (``yes`` or ``no``, whether verdict and calculation before it are right),
     the calculation as the kind ``steps``."""
-    for match in _CHECK.finditer(text):
-        parts = _EQUALS.split(match.group(1).strip())
+    at = 0
+    while (match := _CHECK.search(text, at)) is not None:
+        at = match.end() - 1  # the stop of this check is what the next begins after
+        parts = _EQUALS.split(match.group(1).rpartition(": ")[2].strip().removeprefix("<think>"))
         wanted = worth(match.group(2).strip())
         values = [worth(part.strip()) for part in parts]
         yield "steps", all(v == values[-1] for v in values)
         said = bool(match.group(3) or match.group(5))
-        yield ("yes" if said else "no"), (values[-1] == wanted) == said
+        same = values[-1] == wanted and isinstance(values[-1], bool) == isinstance(wanted, bool)
+        yield ("yes" if said else "no"), same == said
 
 
 def suppositions(text: str) -> Iterator[tuple[str, bool]]:
@@ -46,7 +51,8 @@ def suppositions(text: str) -> Iterator[tuple[str, bool]]:
             continue
         roles = {name: role in _KNIGHT for name, role in _ROLE.findall(begun.group(1))}
         ends: list[bool] = []
-        for name, en, zh, said, *verdict in _TRUTH.findall(block[begun.end() :]):
+        body = _IFF.sub(r"当且仅当\1\2", block[begun.end() :])
+        for name, en, zh, said, *verdict in _TRUTH.findall(body):
             statement, *about = re.split(r"[,，] ?", said)
             yield (
                 "roles",

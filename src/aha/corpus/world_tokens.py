@@ -72,7 +72,8 @@ def _phrases() -> list[str]:
 
 def _pattern() -> str:
     tags = [f" ?{escape(tag)}" for tag in TAGS]
-    quoted, words, marks = r"'[a-e]*'", r" ?[A-Za-z]+ ?", r"[!-/:-@\[-`{-~] ?"
+    space = r"(?: (?!Assistant:|Answer: ))?"  # what ends a prompt keeps its own space, whatever follows it
+    quoted, words, marks = r"'[a-e]*'", rf" ?[A-Za-z]+{space}", rf"[!-/:-@\[-`{{-~]{space}"
     han = r"[\x{4e00}-\x{9fff}]"
     return "|".join(
         [*map(escape, _phrases()), *tags, quoted, words, r"\d+", han, marks, r"[^\sA-Za-z\d]", r"\s"]
