@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
+import claims
 import pytest
 import torch
 
@@ -19,9 +18,6 @@ from aha.tasks.code_families import FAMILIES
 from aha.tasks.general_world import find
 from aha.tasks.splits import split_of
 from aha.types import AhaError, Outcome
-
-sys.path.insert(0, str(Path(__file__).parent))
-import claims
 
 DOMAINS = ("countdown", "logic", "code", "general")
 TEMPLATE = chat.R1_ZERO_TEMPLATE.split("{prompt}")[0]
@@ -253,7 +249,9 @@ def test_the_model_begins_as_the_base_it_goes_on_from(tokenizer):
     rows = tokenizer.convert_tokens_to_ids(shared)
     with torch.no_grad():
         new = model(torch.tensor([tokenizer.convert_tokens_to_ids(pieces)])).logits[0][:, rows]
-        before = old(torch.tensor([known(text)["input_ids"]])).logits[0][:, known.convert_tokens_to_ids(shared)]
+        before = old(torch.tensor([known(text)["input_ids"]])).logits[0][
+            :, known.convert_tokens_to_ids(shared)
+        ]
     assert torch.allclose(new, before, atol=1e-3)
     assert sum(p.numel() for p in model.parameters()) < 2.5e6
 
