@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "serve": "serve a model under an OpenAI-compatible address",
     "grade": "grade a file of answers with the math verifier",
     "sandbox": "run an untrusted Python program in the sandbox, or check the sandbox",
+    "doctor": "prove that sampling and training are right on this machine, with this model",
     "bench": "measure this machine against peers",
 }
 EPILOG = """\

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"
+PRECISE_HEAD = 1 << 23
 EMBEDDED = {"tiny": ASSETS / "tiny-base", "countdown": ASSETS / "countdown-base"}
 """Names of the bases that ship with the program."""
 
@@ -104,12 +105,19 @@ class Head:
         softcap = getattr(config, "final_logit_softcapping", None)
         return cls(layer.weight, getattr(layer, "bias", None), float(scale), softcap)
 
+    @property
+    def precise(self) -> bool:
+        """Whether the product is float32: on CPUs, for heads so small that converting them costs little.
+
+        It keeps sampler and trainer within rounding of each other; a large head is used in its own type.
+        """
+        return self.weight.device.type == "cpu" and self.weight.numel() <= PRECISE_HEAD
+
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 logits [..., V] of ``hidden`` [..., hidden]. On a CPU the product itself is float32:
-        it costs little there and keeps sampler and trainer within rounding of each other."""
+        """Float32 logits [..., V] of ``hidden`` [..., hidden]; the product is as ``precise`` says."""
         import torch.nn.functional as F
 
-        if hidden.device.type == "cpu":
+        if self.precise:
             out = F.linear(
                 hidden.float(), self.weight.float(), None if self.bias is None else self.bias.float()
             )

@@ -123,3 +123,17 @@ def test_too_long_a_prompt_is_refused_with_its_number(tokenizer):
     engine = LocalEngine(make_model(tokenizer), tokenizer)
     with pytest.raises(AhaError, match=r"Prompt 1 has 500 tokens.*context of 512"):
         sample(engine, [Request([1], 1, 0), Request([1] * 500, 1, 1)], max_tokens=100)
+
+
+def test_closing_the_stream_cancels_the_rest_and_the_engine_goes_on(model, tokenizer):
+    engine = LocalEngine(model, tokenizer, max_rows=4)
+    requests = [Request([5, 6, 7], 2, key) for key in range(6)]
+    params = SamplingParams(max_tokens=12)
+    whole = dict(engine.generate(requests, params, seed=1))
+    stream = engine.generate(requests, params, seed=1)
+    index, first = next(stream)
+    stream.close()
+    assert [r.completion_ids.tolist() for r in first] == [r.completion_ids.tolist() for r in whole[index]]
+    again = dict(engine.generate(requests, params, seed=1))
+    for i in whole:
+        assert [r.text for r in again[i]] == [r.text for r in whole[i]]

@@ -285,6 +285,10 @@ def test_a_full_disk_is_explained_and_the_run_continues(undisturbed, tmp_path):
         process = start(small)
         output = process.communicate(timeout=300)[0].decode()
         assert process.returncode == 1, output
+        assert "The doctor stopped the run: resources failed. free disk" in output
+        process = start(small, "--no-doctor")
+        output = process.communicate(timeout=300)[0].decode()
+        assert process.returncode == 1, output
         assert "disk is full" in output
         assert "Traceback" not in output
         subprocess.run(["mount", "-o", "remount,size=400m", str(small)], check=True)

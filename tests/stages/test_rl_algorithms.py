@@ -17,6 +17,7 @@ SMALL = {
 }  # fmt: skip
 KINDS = {
     "dapo": {"preset": "dapo", "signal_rounds": 3},
+    "oversampled": {"preset": "grpo_no_kl", "oversample": 0.5},
     "remax": "remax",
     "ppo": "ppo",
     "vapo": {"preset": "vapo", "value_pretrain_steps": 2},
@@ -73,6 +74,8 @@ def check(kind, rows):
     """What this kind leaves in the metrics."""
     if kind == "dapo":
         assert max(row["groups"] for row in rows) > 4, "too few groups with signal: sampled on"
+    if kind == "oversampled":
+        assert all(row["groups"] == 4 for row in rows), "six are begun, and the slowest two cancelled"
     if kind in ("ppo", "vapo"):
         assert all(row["critic/loss"] > 0 for row in rows)
     if kind == "vapo":

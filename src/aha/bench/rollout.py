@@ -1,92 +1,174 @@
-"""How fast the in-process engine samples, in tokens a second, beside transformers' own generate."""
+"""How fast the in-process engine samples: tokens a second, beside a peer and beside what the machine allows."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from aha.bench import limits, models, turns
+from aha.types import AhaError
+
 HELP = "sampling speed of the local engine"
+UNIT = "tokens_per_second"
+PEERS = ("transformers", "transformers-cb", "vllm")
+_GROUP = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, rows, and the peer."""
-    parser.add_argument("--model", default="tiny", help="tiny, a folder or a hub name")
-    parser.add_argument("--rows", type=int, default=256, help="completions sampled at once")
-    parser.add_argument("--tokens", type=int, default=128, help="tokens of each, none ends early")
-    parser.add_argument("--runs", type=int, default=3, help="measured runs")
-    parser.add_argument("--against", choices=("transformers",), help="the peer, in turn in the same run")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
+    models.add_arguments(parser)
+    parser.add_argument("--rows", type=int, default=256, help="completions sampled at once (%(default)s)")
+    parser.add_argument(
+        "--tokens", type=int, default=128, help="tokens of each, none ends early (%(default)s)"
+    )
+    parser.add_argument("--prompt-tokens", type=int, default=32, help="tokens of a prompt (%(default)s)")
+    parser.add_argument("--prompts", type=int, default=0, help="different prompts (default: one for 16 rows)")
+    parser.add_argument("--runs", type=int, default=3, help="measured runs of each side (%(default)s)")
+    parser.add_argument("--against", choices=PEERS, help="the peer, in turn in the same run")
+    parser.add_argument("--peer-eager", action="store_true", help="vllm without compilation")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure in turn, print medians and their ratio."""
-    from aha import hardware, modeling
-
-    hardware.set_threads(args.threads)
-    device = hardware.pick_device()
-    model = modeling.load_model(args.model, device, hardware.pick_dtype("auto", device))
-    tokenizer = modeling.load_tokenizer(args.model)
-    prompt = tokenizer("Using the numbers [3, 5, 7], create an equation that equals 26.")["input_ids"]
-    sides: dict[str, Callable[[], int]] = {"aha": _ours(model, tokenizer, prompt, args)}
-    if args.against == "transformers":
-        sides["transformers"] = _generate(model, tokenizer, prompt, args)
-    speeds: dict[str, list[float]] = {name: [] for name in sides}
-    for i in range(args.runs + 1):
-        for name, side in sides.items():
-            started = time.perf_counter()
-            tokens = side()
-            if i:  # the first is a warm-up
-                speeds[name].append(tokens / (time.perf_counter() - started))
-    result: dict[str, Any] = {name: round(statistics.median(v), 1) for name, v in speeds.items()}
+    """Measure in turn, print medians, their ratio and the limit."""
+    prompts_count = args.prompts or max(1, args.rows // _GROUP)
+    if args.rows % prompts_count:
+        raise AhaError(f"--rows {args.rows} cannot be shared out evenly to --prompts {prompts_count}.")
+    subject = models.load(args)
+    prompts = models.random_prompts(subject, prompts_count, args.prompt_tokens)
+    group = args.rows // prompts_count
+    sides: dict[str, turns.Work] = {
+        turns.OURS: turns.timed(_ours(subject, prompts, group, args.tokens), subject.device)
+    }
+    with contextlib.ExitStack() as stack:
+        peer = {}
+        if args.against:
+            side, peer = stack.enter_context(_peer(args, subject, prompts, group))
+            sides[args.against] = side
+        readings = turns.in_turn(sides, args.runs)
+    work = {
+        "rows": args.rows,
+        "tokens": args.tokens,
+        "prompts": prompts_count,
+        "prompt_tokens": args.prompt_tokens,
+        "temperature": 1.0,
+        "logprobs": True,
+    }
+    peaks, least = _least(subject, args, prompts_count)
+    extra: dict[str, Any] = {name: least.compare(r.median_seconds) for name, r in readings.items()}
     if args.against:
-        result["ratio"] = round(result["aha"] / result[args.against], 2)
-    result |= {"unit": "tokens/s", "rows": args.rows, "tokens": args.tokens}
-    if args.json:
-        print(json.dumps(result | {"machine": hardware.describe_machine()}, indent=1))
-    else:
-        print(", ".join(f"{key} {value}" for key, value in result.items()))
+        extra[args.against] |= peer
+    found = turns.result("rollout", work, readings, UNIT, extra)
+    found |= {"model": subject.describe(), "limits": peaks}
+    turns.show(found, UNIT, args.json, (_limit_line(peaks, least),))
     return 0
 
 
-def _ours(model: Any, tokenizer: Any, prompt: list[int], args: argparse.Namespace) -> Callable[[], int]:
+def _least(
+    subject: models.Subject, args: argparse.Namespace, prompts: int
+) -> tuple[dict[str, Any], limits.Least]:
+    """The machine's peaks, and the least time for this work. Reading is measured at the size of what one
+    step reads: a small model lives in the caches, and memory alone is not its limit."""
+    found = limits.measure(subject.device)
+    parts = limits.anatomy(subject.model)
+    context = args.prompt_tokens + args.tokens // 2
+    working_set = parts.weight_bytes + args.rows * context * parts.kv_bytes
+    reads = max(found.bytes_per_second, limits.read_peak_at(subject.device, working_set))
+    peaks = (found.flops(subject.dtype), reads)
+    least = limits.decoding(parts, args.rows, prompts, args.prompt_tokens, args.tokens, peaks)
+    described = found.describe() | {
+        "working_set_mb": round(working_set / 2**20, 1),
+        "working_set_gb_per_second": round(reads / 1e9, 2),
+    }
+    return described, least
+
+
+def _limit_line(peaks: dict[str, Any], least: limits.Least) -> str:
+    return (
+        f"limits: {peaks['bf16_gflops']:,} GFLOP/s bf16, {peaks['float32_gflops']:,} float32, "
+        f"{peaks['memory_gb_per_second']} GB/s of memory, {peaks['working_set_gb_per_second']} GB/s at the "
+        f"{peaks['working_set_mb']:,} MB that a step reads; at best {least.seconds:.3f} s, bound by {least.binds}"
+    )
+
+
+def _ours(subject: models.Subject, prompts: list[list[int]], n: int, tokens: int) -> Callable[[], float]:
     from aha.sampling.local import LocalEngine, Request
     from aha.sampling.sampler import SamplingParams
 
-    engine = LocalEngine(model, tokenizer, max_rows=args.rows)
+    rows = len(prompts) * n
+    engine = LocalEngine(subject.model, subject.tokenizer, max_rows=rows, cache_bytes=1 << 60)
     engine.eos_ids = frozenset({-1})  # equal work: nothing ends early
-    params = SamplingParams(max_tokens=args.tokens)
+    params = SamplingParams(max_tokens=tokens)
+    requests = [Request(ids, n, key) for key, ids in enumerate(prompts)]
 
-    def sample() -> int:
-        groups = engine.generate([Request(prompt, args.rows, 0)], params)
-        return sum(len(r.completion_ids) for _, group in groups for r in group)
+    def sample() -> float:
+        groups = engine.generate(requests, params)
+        return float(sum(len(r.logprobs) for _, group in groups for r in group))
 
     return sample
 
 
-def _generate(model: Any, tokenizer: Any, prompt: list[int], args: argparse.Namespace) -> Callable[[], int]:
-    import copy
+@contextlib.contextmanager
+def _peer(
+    args: argparse.Namespace, subject: models.Subject, prompts: list[list[int]], n: int
+) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
+    """The peer ready to work, and what it says of itself."""
+    if args.against == "vllm":
+        with _vllm(args, subject, prompts, n) as found:
+            yield found
+        return
+    import transformers
 
+    from aha.bench import stock
+
+    make = stock.generate if args.against == "transformers" else stock.continuous
+    side = turns.timed(make(subject, prompts, n, args.tokens), subject.device)
+    yield side, {"version": f"transformers {transformers.__version__}"}
+
+
+@contextlib.contextmanager
+def _vllm(
+    args: argparse.Namespace, subject: models.Subject, prompts: list[list[int]], n: int
+) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
     import torch
 
-    peer = copy.deepcopy(model)
-    peer.set_attn_implementation("sdpa")
-    ids = torch.tensor([prompt] * args.rows, device=peer.device)
+    from aha.bench.peers import Peer
 
-    def sample() -> int:
-        with torch.inference_mode():
-            out = peer.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                min_new_tokens=args.tokens,
-                max_new_tokens=args.tokens,
-                pad_token_id=tokenizer.eos_token_id,
-            )
-        return int(out.shape[0] * (out.shape[1] - ids.shape[1]))
+    threads = torch.get_num_threads()
+    cache = limits.anatomy(subject.model).kv_bytes * args.rows * (args.prompt_tokens + args.tokens + 128)
+    settings = {
+        "VLLM_CPU_KVCACHE_SPACE": str(1 + cache // 2**30),
+        # By itself it keeps a processor free for others; here it gets as many as the other side.
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, _processors(threads))),
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
+    with tempfile.TemporaryDirectory() as place, Peer.start("vllm", threads, settings) as peer:
+        question = {
+            "folder": str(models.save(subject, Path(place))),
+            "dtype": str(subject.dtype).removeprefix("torch."),
+            "prompts": prompts,
+            "group": n,
+            "tokens": args.tokens,
+            "eager": args.peer_eager,
+        }
+        started = peer.ask(question)
 
-    return sample
+        def work() -> tuple[float, float]:
+            found = peer.ask({})
+            if found["tokens"] != args.rows * args.tokens or not found["logprobs"]:
+                raise AhaError(f"vllm did other work than was asked for: {found}")
+            return found["tokens"], found["seconds"]
+
+        yield work, {"version": started["version"], "eager": args.peer_eager}
+
+
+def _processors(count: int) -> list[int]:
+    """The first so many that this process may use."""
+    import os
+
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(count)
+    return list(usable)[:count]

@@ -36,6 +36,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="set the run's old folder aside and start over")
     add_machine_arguments(parser)
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
+    parser.add_argument("--no-doctor", action="store_true", help="start without the quick checks")
     parser.add_argument("--print-config", action="store_true", help="show what would run, and stop")
 
 
@@ -70,7 +71,9 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> in
     from aha.files import write_json
     from aha.runs import pipeline
 
-    context = pipeline.Context(folder, args.device, args.dtype, args.threads, True if args.plain else None)
+    context = pipeline.Context(
+        folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor
+    )
     resolved = {
         "recipe": args.recipe,
         "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},

@@ -31,6 +31,7 @@ class Context:
     dtype: str = "auto"
     threads: int = 0
     plain: bool | None = None  # None: a live display on terminals, plain lines elsewhere
+    doctor: bool = True  # whether a run examines itself as it starts
     finals: dict[str, Path] = field(default_factory=dict)
 
     def model_path(self, source: str | Stage) -> str:

@@ -110,6 +110,7 @@ class LocalEngine:
         if self._cache is None or not self._cache.fits(rows, capacity):
             self._cache = None  # free it before the larger one is made
             self._cache = SlotCache(self.model, rows, capacity)
+        self._cache.clear()
         return self._cache
 
     def rows_for(self, capacity: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from aha import chat
@@ -77,11 +77,26 @@ def sample_groups(
     progress: Callable[[int], None] | None = None,
 ) -> list[Group]:
     """``n`` scored rollouts of each problem, in the order of ``problems``."""
-    groups: dict[int, Group] = {}
+    stream = stream_groups(engine, prompter, problems, n, params, rewards, seed=seed, progress=progress)
+    groups = dict(stream)
+    return [groups[i] for i in range(len(problems))]
+
+
+def stream_groups(
+    engine: Engine,
+    prompter: Prompter,
+    problems: Sequence[Problem],
+    n: int,
+    params: SamplingParams,
+    rewards: Rewards,
+    *,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Generator[tuple[int, Group], None, None]:
+    """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest."""
     requests = prompter.requests(problems, n)
     for index, rollouts in engine.generate(requests, params, seed=seed, progress=progress):
-        groups[index] = score_group(problems[index], rollouts, rewards)
-    return [groups[i] for i in range(len(problems))]
+        yield index, score_group(problems[index], rollouts, rewards)
 
 
 def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: Rewards) -> Group:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aha.rewards import PROCESS_REWARDS
-from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups
+from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups, stream_groups
 from aha.sampling.sampler import SamplingParams
 from aha.training.curriculum import Curriculum
 from aha.training.presets import Algorithm
@@ -75,14 +75,17 @@ class Collector:
     ) -> list[Group]:
         """Groups of ``n`` for ``prompts`` problems; more, where too few of them carry a signal (DAPO).
 
-        Whatever was sampled is returned: groups without signal are the algorithm's to leave out.
+        Whatever was sampled is returned: groups without signal are the algorithm's to leave out. With
+        ``oversample`` more problems are begun, and the step ends as soon as enough groups are there; the
+        slowest are cancelled, which favours problems with short answers.
         """
         wanted = math.ceil(prompts * self.algorithm.signal_share)
         found: list[Group] = []
         self.rounds, count = 0, prompts
         while True:
-            chosen = self.curriculum.take(count, progress)
-            groups = sample_groups(
+            begun = math.ceil(count * (1 + self.algorithm.oversample))
+            chosen = self.curriculum.take(begun, progress)
+            stream = stream_groups(
                 self.engine,
                 self.prompter,
                 [self.problems[i] for i in chosen],
@@ -92,15 +95,25 @@ class Collector:
                 seed=seed_for(self.seed, "rollout" if not self.rounds else f"rollout{self.rounds}", step),
                 progress=tick,
             )
-            for index, group in zip(chosen, groups, strict=True):
-                self.curriculum.note(index, *successes(group))
-            found += groups
+            done: dict[int, Group] = {}
+            for index, group in stream:
+                done[index] = group
+                if begun > count and self._enough([*found, *done.values()], len(done) >= count, wanted):
+                    stream.close()
+                    break
+            for index in sorted(done):
+                self.curriculum.note(chosen[index], *successes(done[index]))
+                found.append(done[index])
             self.rounds += 1
             signal = sum(has_signal(g) for g in found)
             if signal >= wanted or self.rounds >= self.algorithm.signal_rounds:
                 return found
             rate = max(LEAST_SIGNAL, signal / len(found))
             count = min(prompts, math.ceil((wanted - signal) / rate))
+
+    def _enough(self, groups: Sequence[Group], full: bool, wanted: int) -> bool:
+        """Whether an oversampled step can end: as many groups as asked for, or with signal as wanted."""
+        return sum(has_signal(g) for g in groups) >= wanted if wanted else full
 
     def greedy_rewards(self, groups: Sequence[Group], params: SamplingParams) -> np.ndarray:
         """The reward of one greedy completion of each group's problem; NaN where ungradable (ReMax)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,14 @@ import numpy as np
 from aha import hardware, modeling
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from aha.rewards import get_reward
+from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.local import LocalEngine
 from aha.sampling.rollouts import Prompter, Rewards
 from aha.sampling.sampler import SamplingParams
+from aha.stages import checkup
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.tasks import get_task
@@ -168,7 +170,15 @@ class Session:
         write_jsonl(self.folder / f"rollouts/step_{step:05d}.jsonl", rollout_rows(step, groups, advantages))
         append_jsonl(self.folder / "metrics.jsonl", [metrics])
         self.console.step(metrics)
+        self._watch_health()
         self._show_samples(groups, step)
+
+    def _watch_health(self) -> None:
+        """Say, and write down, which figures left their healthy range with this step."""
+        found = health.latest(read_jsonl(self.folder / "metrics.jsonl"))
+        append_jsonl(self.folder / "warnings.jsonl", [asdict(w) for w in found])
+        for warning in found:
+            self.console.warn(f"step {warning.step}: {warning.text}")
 
     def _show_samples(self, groups: Sequence[Group], step: int) -> None:
         rng = random.Random(step)
@@ -246,8 +256,7 @@ class Session:
         self._take_back(self.start)
 
     def _take_back(self, step: int) -> None:
-        metrics, evals = self.folder / "metrics.jsonl", self.folder / "evals.jsonl"
-        for path in (metrics, evals):
+        for path in (self.folder / f"{name}.jsonl" for name in ("metrics", "evals", "warnings")):
             rows = read_jsonl(path)
             kept = [r for r in rows if int(r.get("step", 0)) <= step]
             if path.exists():
@@ -296,6 +305,8 @@ def prepare(config: RL, context: Context) -> Session:
         session.critic = Critic(model, OptimizerConfig(lr=critic_lr, max_grad_norm=config.max_grad_norm))
     session.resume()
     _show_prompt(session, source)
+    if context.doctor:
+        checkup.examine(session, source)
     return session
 
 

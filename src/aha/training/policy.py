@@ -64,8 +64,8 @@ class _LogprobHead(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprob, grad_entropy = grads
         hidden, weight, tokens = ctx.saved_tensors
-        head, precise = ctx.head, hidden.device.type == "cpu"
-        kind = torch.float32 if precise else hidden.dtype
+        head = ctx.head
+        kind = torch.float32 if head.precise else hidden.dtype
         w, grad_w = weight.to(kind), torch.zeros_like(weight, dtype=torch.float32)
         grad_b = None if ctx.bias is None else torch.zeros_like(ctx.bias, dtype=torch.float32)
         grad_hidden = []

@@ -83,6 +83,9 @@ class Algorithm(BaseModel):
         0.0, ge=0, le=1, description="sample on until so many of the groups have signal"
     )
     signal_rounds: int = Field(4, ge=1, description="but at most so many times")
+    oversample: float = Field(
+        0.0, ge=0, description="begin so many more problems, and end with the first done"
+    )
     replay_share: float = Field(0.0, ge=0, lt=1, description="groups of earlier steps among those trained on")
     replay_steps: int = Field(4, ge=1, description="age in steps at which they are forgotten")
     # sampler and policy apart

@@ -1,0 +1,154 @@
+"""Where a step's time goes: a trace for Perfetto, and the same time added up in classes.
+
+Operators are told apart by the named stretch they run in (attention, sampling, grading, optimizer) and, outside
+of all stretches, by what they are. What no operator accounts for is Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+CLASSES = (
+    "matrix products",
+    "attention products",
+    "attention layout and softmax",
+    "sampling",
+    "grading",
+    "optimizer",
+    "copies",
+    "other operators",
+    "Python",
+)
+_STRETCHES = ("attention", "sampling", "grading", "optimizer")
+_PREFIX = "aha: "
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "linear", "matmul", "mkldnn_linear", "onednn_linear")
+_COPIES = (
+    "copy_", "_to_copy", "to", "clone", "contiguous", "cat", "index_select", "index", "index_put_", "gather",
+    "_index_put_impl_", "index_add_", "index_add", "scatter_add_", "embedding", "embedding_dense_backward",
+    "fill_", "zero_", "zeros", "zeros_like", "empty", "empty_like", "repeat_interleave", "stack",
+)  # fmt: skip
+
+
+def profile(step: Callable[[], Any], device: torch.device, trace: Path) -> dict[str, Any]:
+    """Run ``step`` once under the profiler, write the trace and say where the time went."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    from aha.bench.limits import synchronise
+
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with named_stretches(), torch_profile(activities=activities, acc_events=True) as profiler:
+        synchronise(device)
+        started = time.perf_counter()
+        step()
+        synchronise(device)
+        seconds = time.perf_counter() - started
+    trace.parent.mkdir(parents=True, exist_ok=True)
+    profiler.export_chrome_trace(str(trace))
+    return summarise(profiler.events() or [], seconds, on_gpu=device.type == "cuda")
+
+
+def summarise(events: Iterable[Any], seconds: float, on_gpu: bool) -> dict[str, Any]:
+    """Seconds in each class; together they are the whole. On a GPU the time of the kernels that an operator
+    launched counts; the kernels' own events say the same once more and are left out."""
+    totals: dict[str, float] = dict.fromkeys(CLASSES, 0.0)
+    for event in events:
+        spent = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
+        if spent > 0 and str(event.device_type).endswith("CPU"):
+            totals[classify(event)] += spent
+    # What no operator accounts for: Python, and on a GPU waiting. Kernels that overlap could be more than all.
+    totals["Python"] += max(0.0, seconds - sum(totals.values()))
+    whole = sum(totals.values())
+    share = {name: round(value / whole, 4) for name, value in totals.items()}
+    return {
+        "seconds": round(seconds, 6),
+        "classes": {name: round(value, 6) for name, value in totals.items()},
+        "shares": share,
+        "matrix_and_sampling": round(
+            sum(share[name] for name in ("matrix products", "attention products", "sampling")), 4
+        ),
+    }
+
+
+def classify(event: Any) -> str:
+    """The class of one operator: by the stretch around it, else by its name."""
+    name = event.name.removeprefix("aten::")
+    stretch = _stretch_of(event)
+    if stretch == "attention":
+        return "attention products" if name in _PRODUCTS else "attention layout and softmax"
+    if stretch:
+        return stretch
+    if name in _PRODUCTS:
+        return "matrix products"
+    return "copies" if name in _COPIES else "other operators"
+
+
+def _stretch_of(event: Any) -> str | None:
+    while event is not None:
+        name = event.name
+        if name.startswith(_PREFIX):
+            return name.removeprefix(_PREFIX)
+        if "_PackedAttention" in name:  # its backward runs from autograd, outside of any stretch
+            return "attention"
+        event = event.cpu_parent
+    return None
+
+
+def page(found: dict[str, Any]) -> tuple[str, ...]:
+    """The classes, largest first, one line each."""
+    shares = sorted(found["shares"].items(), key=lambda item: -item[1])
+    lines = [f"{name:<30} {share:>6.1%}" for name, share in shares]
+    lines.append(f"matrix products and sampling together {found['matrix_and_sampling']:.1%}")
+    return tuple(lines)
+
+
+# --- stretches --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def named_stretches() -> Iterator[None]:
+    """While this lasts, the parts of a step name themselves to the profiler."""
+    from aha import attention
+    from aha.bench import step as step_module
+    from aha.sampling import kv_cache, local
+    from aha.training.policy import Policy
+
+    places = [
+        ("attention", attention.Packed, "attend"),
+        ("attention", kv_cache.SlotCache, "attend_rows"),
+        ("sampling", local, "sample"),
+        ("grading", step_module, "grade"),
+        ("optimizer", Policy, "step"),
+    ]
+    with contextlib.ExitStack() as stack:
+        for stretch, owner, attribute in places:
+            original, own = getattr(owner, attribute), attribute in vars(owner)
+            setattr(owner, attribute, _named(stretch, original))
+            if own:
+                stack.callback(setattr, owner, attribute, original)
+            else:  # it was inherited
+                stack.callback(delattr, owner, attribute)
+        yield
+
+
+def _named(stretch: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    assert stretch in _STRETCHES
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with torch.profiler.record_function(_PREFIX + stretch):
+            return function(*args, **kwargs)
+
+    return wrapped

@@ -1,0 +1,1 @@
+"""Checks that drive a whole stage, or several processes. They stand above the stages."""

@@ -1,0 +1,57 @@
+"""All checks, and the patient made from a command's arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aha import hardware, modeling
+from aha.doctor import suite
+from aha.doctor.finding import Check
+from aha.doctor.full import network_checks, stage_checks
+from aha.doctor.subject import Subject
+from aha.sampling import local
+from aha.sampling.rollouts import Prompter
+from aha.stages import checkup, rl
+from aha.tasks import get_task
+from aha.training import policy as policies
+from aha.types import AhaError
+
+CHECKS: tuple[Check, ...] = (*suite.CHECKS, *stage_checks.CHECKS, *network_checks.CHECKS)
+ENGINES = ("local",)
+
+
+def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, threads: int) -> Subject:
+    """The patient: the run's model, engine and task, as the stage ``config`` would set them up.
+
+    Raises AhaError for an unknown engine and where model or task cannot be had.
+    """
+    if engine not in ENGINES:
+        raise AhaError(f"Unknown engine '{engine}'. Known: {', '.join(ENGINES)}.")
+    if not isinstance(config.model, str):
+        raise AhaError(
+            f"The stage '{config.name}' starts from another stage's model, which does not exist yet. Give --model."
+        )
+    hardware.set_threads(threads)
+    place = hardware.pick_device(device)
+    kind = hardware.pick_dtype(dtype if dtype != "auto" else config.precision, place)
+    tokenizer = modeling.load_tokenizer(config.model)
+    model = modeling.load_model(config.model, place, kind)
+    task = get_task(config.task, config.data, config.test_data)
+    prompter = Prompter(tokenizer, config.template)
+    plan = checkup.plan_of(config)
+    room = modeling.max_context(model) - plan.max_tokens
+    found = task.load("train", min(64, config.train_problems), config.seed)
+    problems = prompter.drop_long(found, min(config.max_prompt_tokens, room))
+    return Subject(
+        model=model,
+        tokenizer=tokenizer,
+        task=task,
+        problems=problems,
+        prompter=prompter,
+        engine=local.LocalEngine(model, tokenizer, max_rows=config.decode_rows),
+        policy=policies.Policy(model),
+        plan=plan,
+        folder=folder,
+        to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),
+        source=config.model,
+    )

@@ -1,0 +1,125 @@
+"""Independent computation: transformers' own forward, one sequence at a time, and plain formulas.
+
+Nothing here uses packing, the packed attention, the chunked head, or the trainer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aha import attention
+from aha.types import Example, Group, Rollout
+
+
+@contextlib.contextmanager
+def own_attention(model: Any) -> Iterator[Any]:
+    """The model with the attention that transformers ships; ours is back in place afterwards."""
+    try:
+        model.set_attn_implementation("sdpa")
+    except (ValueError, ImportError):  # some architectures have no sdpa
+        model.set_attn_implementation("eager")
+    try:
+        yield model
+    finally:
+        attention.install(model)
+
+
+def logits(model: Any, ids: np.ndarray) -> Tensor:
+    """Float32 (or better) logits [L, V]; row t predicts token t + 1. ``model`` is inside ``own_attention``."""
+    tokens = torch.from_numpy(np.asarray(ids, np.int64))[None].to(next(model.parameters()).device)
+    found = model(input_ids=tokens, use_cache=False).logits[0]
+    return found if found.dtype is torch.float64 else found.float()
+
+
+def token_logprobs(model: Any, ids: np.ndarray, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """(log probability of tokens 1..L-1, entropy of the distributions they came from), each [L - 1]."""
+    logp = torch.log_softmax(logits(model, ids)[:-1] / temperature, dim=-1)
+    chosen = torch.from_numpy(np.asarray(ids[1:], np.int64)).to(logp.device)
+    return logp.gather(1, chosen[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
+
+
+def completion_logprobs(model: Any, rollout: Rollout, temperature: float = 1.0) -> np.ndarray:
+    """Log probability [C] of each token of a completion."""
+    ids = np.concatenate([rollout.prompt_ids, rollout.completion_ids])
+    with torch.no_grad():
+        values, _ = token_logprobs(model, ids, temperature)
+    return values.cpu().double().numpy()[len(rollout.prompt_ids) - 1 :]
+
+
+def examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[Example]:
+    """Examples as they must be: the sampled ids, learned on every token of the completion and on no other.
+
+    Members whose advantage is NaN are left out."""
+    made = []
+    for index, (group, values) in enumerate(zip(groups, advantages, strict=True)):
+        for member, value in zip(group.members, values, strict=True):
+            if np.isnan(value):
+                continue
+            r = member.rollout
+            prompt, completion = [int(t) for t in r.prompt_ids], [int(t) for t in r.completion_ids]
+            mask = np.array([False] * len(prompt) + [True] * len(completion))
+            made.append(
+                Example(
+                    token_ids=np.array(prompt + completion, np.int64),
+                    mask=mask,
+                    advantage=np.array([0.0] * len(prompt) + [float(value)] * len(completion)),
+                    sampler_logprobs=np.array(
+                        [0.0] * len(prompt) + [float(x) for x in r.logprobs], np.float32
+                    ),
+                    prompt_length=len(prompt),
+                    group=index,
+                )
+            )
+    return made
+
+
+def random_advantages(groups: Sequence[Group], seed: int = 0) -> list[np.ndarray]:
+    """Advantages that are neither equal nor zero, for each member of each group."""
+    rng = np.random.default_rng(seed)
+    return [rng.choice([-1.5, -0.5, 0.7, 1.3], len(g.members)) + 0.01 * i for i, g in enumerate(groups)]
+
+
+def restricted(
+    logits_row: np.ndarray, temperature: float, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0
+) -> np.ndarray:
+    """Log probabilities [V] that a sampler must draw from, in float64, written as the definitions read.
+
+    Top-k keeps the k likeliest; min-p what has at least that part of the likeliest one's probability; top-p
+    the shortest head of the ranking that reaches p. Each renormalises what the one before left.
+    """
+    z = np.asarray(logits_row, np.float64) / temperature
+    keep = np.ones(len(z), bool)
+    if top_k and top_k < len(z):
+        keep &= z >= np.sort(z)[-top_k]
+    if min_p:
+        p = _softmax(z, keep)
+        keep &= p >= min_p * p.max()
+    if top_p < 1:
+        p, head = _softmax(z, keep), np.zeros(len(z), bool)
+        order = np.argsort(-p, kind="stable")
+        enough = int(np.searchsorted(np.add.accumulate(p[order]), top_p - 1e-15)) + 1
+        head[order[:enough]] = True
+        keep &= head
+    with np.errstate(divide="ignore"):
+        return np.log(_softmax(z, keep))
+
+
+def _softmax(z: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    e = np.where(keep, np.exp(z - z[keep].max()), 0.0)
+    return e / e.sum()
+
+
+def relative_error(got: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """|got - wanted| / |wanted| over all tensors as one vector; NaN or infinite gradients give infinity."""
+    difference = sum(
+        float((a.double() - b.double()).square().sum()) for a, b in zip(got, wanted, strict=True)
+    )
+    size = sum(float(b.double().square().sum()) for b in wanted)
+    value = (difference / max(size, 1e-300)) ** 0.5
+    return value if np.isfinite(value) else float("inf")

@@ -1,0 +1,245 @@
+"""The sampler: its log probabilities, what it draws, and its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from aha.doctor import plain
+from aha.doctor.finding import Check, Finding, at_most, count, holds
+from aha.doctor.subject import Subject
+from aha.sampling import local, sampler
+from aha.training import batching
+from aha.types import Group, Rollout
+
+# (mean, largest) difference of log probabilities in nats. Float32 leaves rounding alone; bf16 keeps 8 bits,
+# which the attention's and the products' different orders of summation turn into hundredths of a nat.
+LIMITS = {True: (1e-4, 5e-3), False: (0.03, 1.5)}
+OFF = {True: 2e-3, False: 0.25}  # a token's log probability counts as off from here on
+HOT = 20.0  # a temperature at which whatever a model prefers hardly matters
+SHARE_OFF = {True: 0.02, False: 0.1}  # a nucleus's edge can fall either way by rounding
+CAUSE = (
+    "sampler and trainer compute different distributions: another temperature or truncation, positions or "
+    "masks that differ, an off-by-one in the shift, stale weights, or an unsupported architecture"
+)
+FIX = "sample at the temperature that is trained on; compare aha doctor --model tiny, and report the architecture"
+
+
+def rollouts_of(groups: Sequence[Group]) -> list[Rollout]:
+    """All rollouts, in order."""
+    return [m.rollout for g in groups for m in g.members]
+
+
+def policy_logprobs(subject: Subject, groups: Sequence[Group], temperature: float) -> list[np.ndarray]:
+    """What the policy says [C] of each completion, through packing, as training asks it."""
+    examples = plain.examples(groups, [np.ones(len(g.members)) for g in groups])
+    longest = max(len(e.token_ids) for e in examples)
+    batches = batching.pack(examples, batching.token_mean, max(subject.plan.max_batch_tokens, longest))
+    values = batching.unpack(examples, batches, [subject.policy.logprobs(b, temperature) for b in batches])
+    return [v[e.prompt_length :].astype(np.float64) for e, v in zip(examples, values, strict=True)]
+
+
+def plain_logprobs(model: Any, groups: Sequence[Group], temperature: float) -> list[np.ndarray]:
+    """What transformers' own forward says [C] of each completion."""
+    with plain.own_attention(model):
+        return [plain.completion_logprobs(model, r, temperature) for r in rollouts_of(groups)]
+
+
+def difference(
+    compared: str, groups: Sequence[Group], other: Sequence[np.ndarray], precise: bool
+) -> Iterator[Finding]:
+    """Findings on |sampler - other| over all tokens."""
+    sampled = [np.asarray(r.logprobs, np.float64) for r in rollouts_of(groups)]
+    if any(len(a) != len(b) for a, b in zip(sampled, other, strict=True)):
+        yield holds(compared, False, "lengths differ", cause=CAUSE, fix=FIX)
+        return
+    gap = np.abs(np.concatenate(sampled) - np.concatenate(list(other)))
+    mean, largest = LIMITS[precise]
+    more = f"{len(gap)} tokens"
+    yield at_most(f"{compared}, mean", float(gap.mean()), mean, cause=CAUSE, fix=FIX, more=more, unit=" nats")
+    yield at_most(
+        f"{compared}, largest",
+        float(gap.max()),
+        largest,
+        cause=CAUSE,
+        fix=FIX,
+        more=f"token {int(gap.argmax())}",
+        unit=" nats",
+    )
+
+
+def logprobs(subject: Subject) -> Iterator[Finding]:
+    """At the run's temperature: sampler against policy, and against transformers' own forward."""
+    groups, t = subject.groups(), subject.plan.temperature
+    said = policy_logprobs(subject, groups, t)
+    yield from difference(f"|sampler - policy| at temperature {t:g}", groups, said, subject.precise)
+    own = plain_logprobs(subject.model, groups, t)
+    yield from difference(f"|sampler - transformers| at temperature {t:g}", groups, own, subject.precise)
+
+
+def settings(subject: Subject) -> Iterator[Finding]:
+    """Other temperatures; truncation, where the log probability is that of the renormalised distribution."""
+    for temperature in (0.7, 1.3):
+        groups = subject.sample(temperature, seed=2)
+        said = policy_logprobs(subject, groups, temperature)
+        yield from difference(
+            f"|sampler - policy| at temperature {temperature}", groups, said, subject.precise
+        )
+        own = plain_logprobs(subject.model, groups, temperature)
+        yield from difference(
+            f"|sampler - transformers| at temperature {temperature}", groups, own, subject.precise
+        )
+    greedy = subject.sample(0.0, seed=3)
+    yield from difference(
+        "|sampler - transformers|, greedy (reported at temperature 1)",
+        greedy,
+        plain_logprobs(subject.model, greedy, 1.0),
+        subject.precise,
+    )
+    for cut in ({"top_p": 0.6}, {"top_k": 5, "top_p": 0.8}, {"min_p": 0.05}):
+        yield _truncated(subject, cut)
+
+
+def _truncated(subject: Subject, cut: dict[str, float]) -> Finding:
+    """The share of tokens whose log probability is not that of the distribution left by the truncation."""
+    groups = subject.sample(1.3, seed=4, **cut)
+    off, total = 0, 0
+    with plain.own_attention(subject.model), torch.no_grad():
+        for r in rollouts_of(groups):
+            ids = np.concatenate([r.prompt_ids, r.completion_ids])
+            rows = plain.logits(subject.model, ids)[len(r.prompt_ids) - 1 : -1].cpu().numpy()
+            for row, token, logprob in zip(rows, r.completion_ids, r.logprobs, strict=True):
+                wanted = plain.restricted(row, 1.3, **cut)[token]  # type: ignore[arg-type]
+                off, total = off + int(not abs(wanted - logprob) <= OFF[subject.precise]), total + 1
+    named = ", ".join(f"{k} {v:g}" for k, v in cut.items())
+    return at_most(
+        f"tokens whose logprob is off by {OFF[subject.precise]:g} nats from the renormalised one, {named}",
+        off / max(total, 1),
+        SHARE_OFF[subject.precise],
+        more=f"{off} of {total}",
+        cause="the sampler truncates another distribution than it says, or does not renormalise",
+        fix="look at sampling.sampler.sample",
+    )
+
+
+CASES: tuple[dict[str, float], ...] = (
+    {"temperature": 1.0},
+    {"temperature": 0.6, "top_p": 0.95},
+    {"temperature": 1.0, "top_k": 4},
+    {"temperature": 1.5, "min_p": 0.1, "top_p": 0.7},
+)
+
+
+def draws(subject: Subject) -> Iterator[Finding]:
+    """20,000 draws from made-up logits: their frequencies, and the log probabilities reported with them."""
+    rng = np.random.default_rng(subject.data_seed)
+    row, n = rng.normal(0, 2, 40), 20_000
+    yield _greedy(torch.tensor(row, dtype=torch.float32).repeat(4, 1).to(subject.device))
+    for case in CASES:
+        params = sampler.SamplingParams(**case)  # type: ignore[arg-type]
+        seeds = local.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
+        uniform = local.uniforms(seeds, np.zeros(n, np.int64))
+        logits = torch.tensor(row, dtype=torch.float32).repeat(n, 1).to(subject.device)
+        tokens, said = local.sample(logits, uniform, params)
+        wanted = plain.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
+        p = np.exp(wanted)
+        frequency = np.bincount(tokens.cpu().numpy(), minlength=40) / n
+        z = np.abs(frequency - p) / np.sqrt(np.maximum(p * (1 - p), 1e-9) / n + 1 / n**2)
+        named = ", ".join(f"{k} {v:g}" for k, v in case.items())
+        yield at_most(
+            f"frequency of drawn tokens, {named}",
+            float(z.max()),
+            5.5,
+            unit=" standard errors",
+            cause="the sampler does not draw from the distribution it is asked for",
+            fix="look at sampling.sampler.sample and its uniform numbers",
+        )
+        gap = np.abs(said.double().cpu().numpy() - wanted[tokens.cpu().numpy()])
+        yield at_most(
+            f"logprob reported with a draw, {named}",
+            float(gap.max()),
+            1e-4,
+            unit=" nats",
+            cause="the reported logprob is not that of the distribution drawn from (temperature, renormalising)",
+            fix="look at sampling.sampler.sample",
+        )
+
+
+def seeds(subject: Subject) -> Iterator[Finding]:
+    """The same seed draws the same; other seeds, questions and samples do not; the batch plays no part."""
+    prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
+    # Hot sampling: two streams that agree over a dozen tokens are then one and the same stream.
+    hot = sampler.SamplingParams(temperature=HOT, max_tokens=min(12, subject.tokens()))
+    same = [local.Request(prompts[0], 4, key) for key in (0, 1)]
+    first = _completions(subject.engine, same, hot, 5)
+    again = _completions(subject.engine, same, hot, 5)
+    differing = [str(i) for i, (a, b) in enumerate(zip(first, again, strict=True)) if a != b]
+    yield count(
+        "completions that change when the same call is repeated",
+        differing,
+        len(first),
+        cause="sampling depends on something besides (seed, step, question, sample, token)",
+        fix="draw with sampling.sampler.uniforms alone; on a GPU, ask for deterministic kernels",
+    )
+    other = _completions(subject.engine, same, hot, 6)
+    total = len(first) + len(other)
+    repeated = total - len(set(first) | set(other))
+    yield count(
+        "completions of one prompt that repeat over 2 seeds, 2 questions and 4 samples, at temperature 20",
+        ["a repeated stream"] * repeated,
+        total,
+        cause="seeds are not mixed with step, question and sample: the same random numbers are used again",
+        fix="look at row_seeds, at the keys of requests and at the stage's seed of a step",
+    )
+    yield _batch_independence(subject, prompts)
+
+
+def _batch_independence(subject: Subject, prompts: list[list[int]]) -> Finding:
+    """Ids of completions sampled in one batch, and two rows at a time on an engine of its own."""
+    params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
+    requests = [local.Request(prompt, 3, key) for key, prompt in enumerate(prompts)]
+    together = _completions(subject.engine, requests, params, 7)
+    apart = _completions(subject.new_engine(subject.model, max_rows=2), requests, params, 7)
+    changed = sum(a != b for a, b in zip(together, apart, strict=True))
+    # Matrix products of other shapes round otherwise, so a draw at the very edge of two tokens may flip.
+    limit = 0.12 if subject.precise else 0.7
+    return at_most(
+        "completions whose ids change when the batch is two rows instead of all",
+        changed / len(together),
+        limit,
+        more=f"{changed} of {len(together)}",
+        cause="a sample depends on what else is in the batch: a row reads another row's cache or numbers",
+        fix="look at sampling.local (compaction, seeds of rows) and sampling.kv_cache",
+    )
+
+
+def _completions(
+    engine: Any, requests: Sequence[local.Request], params: sampler.SamplingParams, seed: int
+) -> list[tuple[int, ...]]:
+    """Ids of every completion, in the order of requests and samples."""
+    found = dict(engine.generate(requests, params, seed=seed))
+    return [tuple(r.completion_ids.tolist()) for i in range(len(requests)) for r in found[i]]
+
+
+def _greedy(logits: torch.Tensor) -> Finding:
+    """Temperature 0: the likeliest token, with its log probability at temperature 1."""
+    z = logits[:4] + torch.linspace(0, 1, 4, device=logits.device)[:, None]
+    params = sampler.SamplingParams(temperature=0.0)
+    tokens, said = local.sample(z, np.zeros(4, np.float32), params)
+    wanted = [plain.restricted(row, 1.0) for row in z.double().cpu().numpy()]
+    gap = max(abs(w.max() - s) for w, s in zip(wanted, said.tolist(), strict=True))
+    best = all(int(w.argmax()) == t for w, t in zip(wanted, tokens.tolist(), strict=True))
+    return at_most("greedy: the likeliest token and its logprob at temperature 1", gap if best else np.inf, 1e-4,
+                   unit=" nats", cause="greedy and sampled log probabilities are mixed up",
+                   fix="look at sampling.sampler.sample")  # fmt: skip
+
+
+CHECKS = (
+    Check("logprobs", "the sampler's logprobs equal the policy's", logprobs, quick=True),
+    Check("sampling_settings", "temperature, greedy, top-p, top-k and min-p", settings),
+    Check("draws", "the sampler draws what it says", draws),
+    Check("seeds", "random numbers are functions of position", seeds),
+)

@@ -1,0 +1,108 @@
+"""Weights: the engine samples with the very weights that are trained, before and after a step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aha.doctor import plain, sampling_checks
+from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
+from aha.doctor.subject import Subject
+from aha.sampling import local, sampler
+from aha.training import batching, losses
+from aha.training import policy as policies
+
+SAMPLED_ELEMENTS = 1 << 16
+CAUSE = "the engine samples with weights that are not the trained ones"
+FIX = "share the modules with the trainer, or load the weights into the engine after every step"
+
+
+def digest(tensors: Sequence[Tensor]) -> str:
+    """A hash of up to 65,536 evenly spread elements of every tensor, in its own type."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        flat = tensor.detach().reshape(-1)
+        part = flat[:: max(1, len(flat) // SAMPLED_ELEMENTS)].contiguous()
+        found.update(str((tuple(tensor.shape), tensor.dtype)).encode())
+        found.update(part.view(torch.uint8).cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _engine_weights(engine: Any) -> list[Tensor]:
+    if not hasattr(engine, "model"):
+        raise NotApplicable("the engine's weights are in another process; it must report their hash itself")
+    return list(engine.model.parameters())
+
+
+def weights(subject: Subject) -> Iterator[Finding]:
+    """Hashes of the engine's weights, of the policy's, and of the masters in the compute type."""
+    engine, policy = digest(_engine_weights(subject.engine)), digest(list(subject.policy.model.parameters()))
+    yield holds("hash of the engine's weights and of the policy's", engine == policy,
+                f"{engine} and {policy}", threshold="equal", cause=CAUSE, fix=FIX)  # fmt: skip
+    masters = getattr(subject.policy, "masters", None)
+    if masters is None:
+        return
+    pairs = list(zip(subject.policy.params, masters, strict=True))
+    working, rounded = digest([p for p, _ in pairs]), digest([m.to(p.dtype) for p, m in pairs])
+    yield holds("hash of the working weights and of the float32 masters rounded", working == rounded,
+                f"{working} and {rounded}", threshold="equal",
+                cause="the masters were not copied into the working weights",
+                fix="look at Trainer.step and Trainer.load_state")  # fmt: skip
+
+
+def weights_after_step(subject: Subject) -> Iterator[Finding]:
+    """A large step on a copy: the hash and the version move, and the output follows."""
+    model = subject.copy_model()
+    size = float(np.mean([p.detach().float().abs().mean().item() for p in model.parameters() if p.ndim > 1]))
+    lr = 0.1 * size  # AdamW's first step moves every weight by lr
+    policy = policies.Policy(model, policies.OptimizerConfig(lr=lr))
+    engine = subject.new_engine(model)
+    before, version = digest(_engine_weights(engine)), policy.version
+    groups = subject.groups()
+    examples = plain.examples(groups, [np.ones(len(g.members)) for g in groups])
+    longest = max(len(e.token_ids) for e in examples)
+    for batch in batching.pack(examples, batching.token_mean, max(4096, longest)):
+        policy.backward(batch, losses.negative_log_likelihood)
+    policy.step(lr)
+    after = digest(_engine_weights(engine))
+    masters = digest([m.to(p.dtype) for p, m in zip(policy.params, policy.masters, strict=True)])
+    yield holds("hash of the engine's weights before and after a step", after != before,
+                f"{before} and {after}", threshold="different", cause=CAUSE, fix=FIX)  # fmt: skip
+    yield holds("hash of the engine's weights and of the updated masters", after == masters,
+                f"{after} and {masters}", threshold="equal", cause=CAUSE, fix=FIX)  # fmt: skip
+    yield holds("the policy's version after a step", policy.version == version + 1,
+                f"{version} to {policy.version}", threshold="one more",
+                cause="the version does not count steps", fix="look at Trainer.step")  # fmt: skip
+    yield from _output_follows(subject, policy, engine)
+
+
+def _output_follows(
+    subject: Subject, policy: policies.Policy, engine: local.LocalEngine
+) -> Iterator[Finding]:
+    """New samples carry the new weights' log probabilities; those of the old weights are far off."""
+    prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
+    params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
+    requests = [local.Request(p, 2, i) for i, p in enumerate(prompts)]
+    rollouts = [r for _, found in sorted(engine.generate(requests, params, seed=8)) for r in found]
+    sampled = np.concatenate([r.logprobs for r in rollouts]).astype(np.float64)
+    gaps = []
+    for model in (policy.model, subject.model):
+        with plain.own_attention(model):
+            said = np.concatenate([plain.completion_logprobs(model, r) for r in rollouts])
+        gaps.append(float(np.abs(said - sampled).mean()))
+    mean = sampling_checks.LIMITS[subject.precise][0]
+    yield at_most("|sampler after the step - new weights|, mean", gaps[0], 2 * mean, unit=" nats",
+                  cause=CAUSE, fix=FIX)  # fmt: skip
+    yield at_least("|sampler after the step - old weights|, mean", gaps[1], 0.05, unit=" nats",
+                   cause="a large change of the weights is not seen in what the engine samples", fix=FIX)  # fmt: skip
+
+
+CHECKS = (
+    Check("weights", "the engine holds the policy's weights", weights, quick=True),
+    Check("weights_after_step", "a step's weights reach the engine", weights_after_step),
+)

@@ -1,0 +1,139 @@
+"""Live figures that leave their healthy range, in words. A pure function of the metrics so far.
+
+A warning opens an episode, which ends when the figure is back behind a second, stricter bound: a figure that
+trembles at a threshold is reported once and not at every step.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aha.runs.charts import number
+
+Against = Literal["", "start", "recent"]
+START, RECENT = 5, 20  # steps whose median a figure is compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a figure is unhealthy: beyond ``enter`` for ``patience`` steps in a row, until it is back within
+    ``leave``. Bounds are upper ones if ``enter`` > ``leave``, else lower ones; with ``against`` they are
+    multiples of the median of the first or of the preceding steps."""
+
+    key: str
+    label: str
+    enter: float
+    leave: float
+    reason: str
+    advice: str
+    patience: int = 1
+    against: Against = ""
+
+    def beyond(self, value: float, bound: float) -> bool:
+        """Whether a value lies on the unhealthy side of a bound."""
+        return value > bound if self.enter > self.leave else value < bound
+
+
+@dataclass(frozen=True, slots=True)
+class HealthWarning:
+    """The start of an unhealthy episode."""
+
+    step: int
+    key: str
+    value: float
+    text: str
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("sampler_mismatch/mean", "|policy - sampler| logprobs, mean", 0.03, 0.02,
+         # bf16 rounds log probabilities by some hundredths; more means two different distributions
+         "the sampler draws from another distribution than the one that is trained",
+         "run aha doctor; correct with algorithm.importance=truncated", patience=2),
+    Rule("clip_ratio/region_mean", "share of clipped tokens", 0.3, 0.2,
+         # published runs clip some per cent of the tokens; the clip is there for exceptions
+         "the policy moves too far between sampling and its last update",
+         "lower lr or mini_batches", patience=2),
+    Rule("entropy", "entropy of the policy", 0.02, 0.05,
+         # at 0.02 nats samples of one question are copies, and a group of equal rewards teaches nothing
+         "the policy hardly explores any more",
+         "raise clip_high or entropy_coef, or lower lr", patience=3),
+    Rule("entropy", "entropy of the policy", 3.0, 2.0,
+         # reinforcement learning sharpens; growth to a multiple is the beginning of babble
+         "the policy dissolves into noise", "lower lr, or entropy_coef if it is set", patience=3, against="start"),
+    Rule("kl", "KL from the reference", 1.0, 0.5,
+         # one nat a token: the reference would hardly ever write what the policy writes
+         "the policy is far from its reference, and the penalty may rule the gradient",
+         "lower lr, refresh the reference more often, or drop the KL term", patience=2),
+    Rule("ungradable", "share of completions that could not be graded", 0.05, 0.02,
+         # they are left out of the baselines, so many of them bias the step towards what grades easily
+         "the verifier times out or cannot read the answers", "look at the notes in rollouts/", patience=2),
+    Rule("completions/clipped_ratio", "share of completions cut by max_tokens", 0.5, 0.3,
+         # a cut chain has no answer, so above one half the reward is mostly about length
+         "most completions have no room to finish", "raise max_tokens", patience=3),
+    Rule("frac_reward_zero_std", "share of groups with equal rewards", 0.9, 0.75,
+         # such groups have advantage 0: the step rests on a tenth of what was sampled
+         "nearly no group teaches anything: the questions are too hard or too easy",
+         "take other questions, larger groups, or an algorithm that samples on (dapo)", patience=3),
+    Rule("grad_norm", "gradient norm", 10.0, 3.0,
+         # clipping bounds the step, but a norm of ten times the usual is another kind of batch
+         "a batch unlike the others, or the beginning of a divergence",
+         "look at that step's rollouts; lower lr if it stays", against="recent"),
+)  # fmt: skip
+"""Thresholds, each with its reason."""
+
+
+def warnings(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[HealthWarning]:
+    """The start of every unhealthy episode in the metrics, in order of steps. Rows without a figure, or
+    with one that is no number, leave its episode as it is."""
+    found = [warning for rule in rules for warning in _episodes(rule, rows)]
+    return sorted(found, key=lambda w: w.step)
+
+
+def latest(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[HealthWarning]:
+    """The warnings that the last row brought."""
+    return [w for w in warnings(rows, rules) if rows and w.step == rows[-1].get("step")]
+
+
+def _episodes(rule: Rule, rows: Sequence[Mapping[str, Any]]) -> list[HealthWarning]:
+    found, seen = [], []
+    inside, run = False, 0
+    for row in rows:
+        value = number(row.get(rule.key))
+        if value is None:
+            continue
+        scale = _scale(rule, seen)
+        seen.append(value)
+        if scale is None:
+            continue
+        if inside:
+            inside = rule.beyond(value, rule.leave * scale)
+            continue
+        run = run + 1 if rule.beyond(value, rule.enter * scale) else 0
+        if run >= rule.patience:
+            inside, run = True, 0
+            found.append(
+                HealthWarning(int(row.get("step", len(seen))), rule.key, value, _words(rule, value, scale))
+            )
+    return found
+
+
+def _scale(rule: Rule, seen: Sequence[float]) -> float | None:
+    """What the bounds are multiples of; None while there is too little to compare with."""
+    if not rule.against:
+        return 1.0
+    if len(seen) < START:
+        return None
+    median = statistics.median(seen[:START] if rule.against == "start" else seen[-RECENT:])
+    return median if median > 0 else None
+
+
+def _words(rule: Rule, value: float, scale: float) -> str:
+    side = "above" if rule.enter > rule.leave else "below"
+    usual = {"": "", "start": " times its start", "recent": " times its recent median"}[rule.against]
+    shown = f"{value:.3g}" + (f", {value / scale:.1f} times the usual" if rule.against else "")
+    return (
+        f"{rule.label} is {shown} ({side} {rule.enter:g}{usual}): {rule.reason}. {rule.advice.capitalize()}."
+    )

@@ -1,0 +1,615 @@
+"""Classic bugs, each planted by changing the real modules. ``BUGS``: name -> (plant, check that must see it)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from aha import attention, chat
+from aha.doctor import memory
+from aha.rewards import accuracy
+from aha.sampling import local, rollouts
+from aha.stages import collect, rl, rl_setup
+from aha.tasks import countdown
+from aha.training import advantages, batching, losses, parallel, presets, trainer
+from aha.training import policy as policies
+from aha.types import Finish, Outcome, Score, Verdict
+
+
+@dataclass(frozen=True)
+class Bug:
+    """``plant`` takes pytest's monkeypatch; ``check`` must fail; ``patient`` are settings of the patient."""
+
+    plant: Any
+    check: str
+    patient: dict[str, Any] = field(default_factory=dict)
+
+
+BUGS: dict[str, Bug] = {}
+
+
+def bug(check: str, **patient: Any) -> Any:
+    def note(plant: Any) -> Any:
+        BUGS[plant.__name__] = Bug(plant, check, patient)
+        return plant
+
+    return note
+
+
+def wrap(mp: Any, owner: Any, name: str, around: Any) -> None:
+    """Replace ``owner.name`` by ``around(original, *args)``."""
+    original = getattr(owner, name)
+    mp.setattr(owner, name, lambda *args, **kwargs: around(original, *args, **kwargs))
+
+
+def change_examples(mp: Any, change: Any) -> None:
+    wrap(mp, rl, "to_examples", lambda f, g, *rest: [change(e) for e in f(g, *rest)])
+
+
+def change_batches(mp: Any, change: Any) -> None:
+    wrap(mp, batching, "pack", lambda f, *a, **k: [change(b) for b in f(*a, **k)])
+
+
+def change_rollouts(mp: Any, change: Any) -> None:
+    """Every finished rollout of the engine goes through ``change``."""
+
+    def finish(original: Any, run: Any, row: int, why: Any, text: Any) -> None:
+        pending, sample = run.owner[row]
+        original(run, row, why, text)
+        pending.done[sample] = change(pending.done[sample])
+
+    wrap(mp, local._Run, "_finish", finish)
+
+
+# --- weights -----------------------------------------------------------------------------------------------
+
+
+@bug("weights_after_step")
+def stale_weights_after_sync(mp):
+    wrap(mp, local.LocalEngine, "__init__", lambda f, s, m, t, **k: f(s, copy.deepcopy(m), t, **k))
+
+
+@bug("weights_after_step")
+def masters_not_copied_into_working_weights(mp):
+    mp.setattr(trainer.Trainer, "_copy_masters", lambda self: None)
+
+
+@bug("weights_after_step")
+def version_does_not_move(mp):
+    def step(original, self, lr=None):
+        norm = original(self, lr)
+        self.version = 0
+        return norm
+
+    wrap(mp, trainer.Trainer, "step", step)
+
+
+# --- log probabilities and sampling ------------------------------------------------------------------------
+
+
+@bug("logprobs")
+def off_by_one_in_the_policy(mp):
+    change_batches(
+        mp, lambda b: replace(b, predictor=np.where(b.predictor > 0, b.predictor - 1, b.predictor))
+    )
+
+
+@bug("logprobs")
+def off_by_one_in_the_sampler(mp):
+    change_rollouts(mp, lambda r: replace(r, logprobs=np.roll(r.logprobs, 1)))
+
+
+@bug("logprobs", temperature=0.7)
+def temperature_missing_in_the_policy(mp):
+    wrap(mp, policies.Policy, "_forward", lambda f, s, b, c, t: f(s, b, c, 1.0))
+
+
+@bug("packing", temperature=0.7)
+def temperature_missing_in_the_gradient(mp):
+    wrap(mp, policies.Policy, "backward", lambda f, s, b, loss, t=1.0: f(s, b, loss, 1.0))
+
+
+def report_logprobs(mp, logp_of):
+    """The sampler draws as before and reports log probabilities of another distribution."""
+
+    def sample(original, logits, uniform, params):
+        tokens, _ = original(logits, uniform, params)
+        return tokens, logp_of(logits, params).gather(1, tokens[:, None])[:, 0]
+
+    wrap(mp, local, "sample", sample)
+
+
+@bug("draws")
+def temperature_missing_in_the_sampler(mp):
+    report_logprobs(mp, lambda logits, params: torch.log_softmax(logits, -1))
+
+
+@bug("draws")
+def top_p_without_renormalising(mp):
+    report_logprobs(mp, lambda logits, params: torch.log_softmax(logits / (params.temperature or 1), -1))
+
+
+@bug("draws")
+def greedy_reports_certainty(mp):
+    def sample(original, logits, uniform, params):
+        tokens, logprobs = original(logits, uniform, params)
+        return tokens, torch.zeros_like(logprobs) if params.temperature == 0 else logprobs
+
+    wrap(mp, local, "sample", sample)
+
+
+@bug("draws")
+def temperature_applied_twice(mp):
+    wrap(mp, local, "sample", lambda f, z, u, p: f(z / (p.temperature or 1), u, p))
+
+
+@bug("seeds")
+def all_samples_draw_the_same_numbers(mp):
+    wrap(mp, local, "row_seeds", lambda f, seed, keys: f(seed, np.zeros_like(keys)))
+
+
+@bug("seeds")
+def run_seed_not_used(mp):
+    wrap(mp, local, "row_seeds", lambda f, seed, keys: f(0, keys))
+
+
+@bug("seeds")
+def numbers_depend_on_the_row(mp):
+    wrap(mp, local, "uniforms", lambda f, s, c: f(s + np.arange(len(s)).astype(np.uint64), c))
+
+
+@bug("seeds")
+def numbers_from_a_global_generator(mp):
+    wrap(mp, local, "uniforms", lambda f, s, c: np.random.random(len(s)).astype(np.float32))
+
+
+@bug("steps")
+def sampler_seed_repeated_across_steps(mp):
+    wrap(mp, collect, "seed_for", lambda f, seed, purpose, step: f(seed, purpose, 1))
+
+
+@bug("steps")
+def engine_not_told_the_version(mp):
+    def collect_(original, self, *args, **kwargs):
+        version, self.policy.version = self.policy.version, 0
+        found = original(self, *args, **kwargs)
+        self.policy.version = version
+        return found
+
+    wrap(mp, rl_setup.Session, "collect", collect_)
+
+
+# --- packing and gradients ---------------------------------------------------------------------------------
+
+
+@bug("packing")
+def positions_run_on_over_the_packed_row(mp):
+    change_batches(mp, lambda b: replace(b, positions=np.arange(len(b.positions))))
+
+
+@bug("packing")
+def attention_leaks_across_segments(mp):
+    def plan(original, segments, device="cpu"):
+        return original(np.array([(0, int(segments[:, 1].sum()), 0, 0)]), device)
+
+    wrap(mp, attention, "make_plan", plan)
+
+
+@bug("packing")
+def completions_do_not_see_their_shared_prompt(mp):
+    def plan(original, segments, device="cpu"):
+        return original(segments * np.array([1, 1, 0, 0]), device)
+
+    wrap(mp, attention, "make_plan", plan)
+
+
+@bug("invariance")
+def normalised_per_micro_batch(mp):
+    change_batches(mp, lambda b: replace(b, weights=b.weights / b.weights.sum()))
+
+
+@bug("invariance")
+def loss_scaled_by_the_number_of_micro_batches(mp):
+    def pack(original, *args, **kwargs):
+        batches = original(*args, **kwargs)
+        return [replace(b, weights=b.weights / len(batches)) for b in batches]
+
+    wrap(mp, batching, "pack", pack)
+
+
+@bug("invariance")
+def silent_sequences_left_out_before_weighing(mp):
+    def pack(original, examples, weighting, room, *, skip_zero_advantage=False):
+        kept = [e for e in examples if e.advantage.any()] if skip_zero_advantage else examples
+        return original(kept, weighting, room)
+
+    wrap(mp, batching, "pack", pack)
+
+
+@bug("invariance")
+def last_micro_batch_overwrites_the_gradient(mp):
+    def backward(original, self, *args):
+        self.zero_grad()
+        return original(self, *args)
+
+    wrap(mp, policies.Policy, "backward", backward)
+
+
+@bug("ranks")
+def gradients_not_summed_over_ranks(mp):
+    mp.setattr(parallel, "sum_gradients", lambda masters: None)
+
+
+@bug("ranks")
+def gradients_averaged_over_ranks(mp):
+    def averaged(original, masters):
+        original(masters)
+        for master in masters:
+            master.grad /= parallel.world()[1]
+
+    wrap(mp, parallel, "sum_gradients", averaged)
+
+
+@bug("ranks")
+def every_rank_takes_all_batches(mp):
+    mp.setattr(parallel, "deal", lambda batches, rank, size: list(batches))
+
+
+# --- losses ------------------------------------------------------------------------------------------------
+
+
+@bug("losses")
+def clip_on_the_wrong_side(mp):
+    def clipped(original, r, a, low, high, dual):
+        return -torch.maximum(r * a, r.clamp(1 - low, 1 + high) * a), original(r, a, low, high, dual)[1]
+
+    wrap(mp, losses, "_clipped", clipped)
+
+
+@bug("losses")
+def advantage_sign(mp):
+    wrap(mp, losses, "_clipped", lambda f, r, a, *rest: f(r, -a, *rest))
+
+
+@bug("losses")
+def kl_sign(mp):
+    wrap(mp, losses, "kl_estimate", lambda f, *args: -f(*args))
+
+
+@bug("losses")
+def k3_with_swapped_policies(mp):
+    wrap(mp, losses, "kl_estimate", lambda f, policy, reference, kind: f(reference, policy, kind))
+
+
+@bug("losses")
+def kl_without_gradient(mp):
+    wrap(mp, losses, "kl_estimate", lambda f, *args: f(*args).detach())
+
+
+@bug("losses")
+def entropy_sign(mp):
+    def settings(original, **given):
+        return original(**given | {"entropy_coef": -given.get("entropy_coef", 0.0)})
+
+    wrap(mp, presets, "policy_loss", settings)
+
+
+@bug("losses")
+def gspo_ratio_per_token(mp):
+    wrap(mp, losses, "log_ratio", lambda f, logprobs, view, ratio: f(logprobs, view, "token"))
+
+
+# --- tokens and masks --------------------------------------------------------------------------------------
+
+
+@bug("masks")
+def pad_tokens_in_the_loss(mp):
+    def padded(e):
+        pad = lambda a, value: np.append(a, [value, value]).astype(a.dtype)  # noqa: E731
+        return replace(
+            e, token_ids=pad(e.token_ids, 0), mask=pad(e.mask, True), advantage=pad(e.advantage, 1.0),
+            sampler_logprobs=pad(e.sampler_logprobs, -1.0),
+        )  # fmt: skip
+
+    change_examples(mp, padded)
+
+
+@bug("masks")
+def eos_dropped_from_the_loss(mp):
+    def without_last(e):
+        return replace(e, mask=e.mask & (np.arange(len(e.mask)) < len(e.mask) - 1))
+
+    change_examples(mp, without_last)
+
+
+@bug("masks")
+def eos_dropped_from_the_completion(mp):
+    def cut(r):
+        if r.finish is not Finish.STOP:
+            return r
+        return replace(r, completion_ids=r.completion_ids[:-1], logprobs=r.logprobs[:-1])
+
+    change_rollouts(mp, cut)
+
+
+@bug("masks")
+def truncated_counted_as_stopped(mp):
+    change_rollouts(mp, lambda r: replace(r, finish=Finish.STOP))
+
+
+@bug("masks")
+def sampling_goes_on_after_eos(mp):
+    wrap(mp, np, "isin", lambda f, a, b, **k: np.zeros(np.shape(a), bool))
+
+
+@bug("masks")
+def prompt_is_trained(mp):
+    change_examples(mp, lambda e: replace(e, mask=np.ones_like(e.mask)))
+
+
+@bug("masks")
+def advantage_broadcast_to_the_prompt(mp):
+    change_examples(mp, lambda e: replace(e, advantage=np.full(len(e.mask), e.advantage[-1])))
+
+
+@bug("masks")
+def weights_shifted_against_tokens(mp):
+    change_batches(mp, lambda b: replace(b, weights=np.roll(b.weights, -1)))
+
+
+@bug("tokens")
+def completion_tokenized_again(mp):
+    tokenizer = TOKENIZER.value
+
+    def again(e):
+        text = tokenizer.decode(e.token_ids[e.prompt_length :].tolist(), skip_special_tokens=False)
+        ids = np.array(tokenizer.encode(text, add_special_tokens=False), e.token_ids.dtype)
+        ids = np.resize(ids, len(e.token_ids) - e.prompt_length)
+        return replace(e, token_ids=np.concatenate([e.token_ids[: e.prompt_length], ids]))
+
+    change_examples(mp, again)
+
+
+@bug("tokens", bos=True)
+def double_bos(mp):
+    wrap(mp, chat, "encode_prompt", lambda f, r, t: [t.bos_token_id, t.bos_token_id, *f(r, t)])
+
+
+@bug("tokens")
+def prompt_cut_on_the_right(mp):
+    wrap(mp, chat, "encode_prompt", lambda f, r, t: f(r, t)[:-3])
+
+
+@bug("tokens")
+def opened_think_not_noticed(mp):
+    wrap(mp, chat, "render", lambda f, *a, **k: replace(f(*a, **k), opened_think=False))
+
+
+@bug("tokens")
+def texts_of_other_rollouts(mp):
+    change_rollouts(mp, lambda r: replace(r, text="something else altogether"))
+
+
+# --- advantages and rewards --------------------------------------------------------------------------------
+
+
+def estimator(mp, function):
+    for name in ("group_std", "group_mean"):
+        mp.setitem(advantages.ADVANTAGES, name, function)
+
+
+@bug("advantages")
+def baseline_over_different_problems(mp):
+    def shared(rewards, baselines=None):
+        mean = np.nanmean(np.concatenate(rewards))
+        return [r - mean for r in rewards]
+
+    estimator(mp, shared)
+
+
+@bug("advantages")
+def std_of_a_zero_variance_group(mp):
+    def divided(rewards, baselines=None):
+        with np.errstate(all="ignore"):
+            return [(r - np.nanmean(r)) / np.nanstd(r) for r in rewards]
+
+    estimator(mp, divided)
+
+
+@bug("advantages")
+def ungradable_counted_as_zero(mp):
+    for name in ("group_std", "group_mean"):
+        original = advantages.ADVANTAGES[name]
+        mp.setitem(
+            advantages.ADVANTAGES, name, lambda r, b=None, f=original: f([np.nan_to_num(x) for x in r], b)
+        )
+
+
+@bug("advantages")
+def sample_std_instead_of_population(mp):
+    def sample_std(rewards, baselines=None):
+        return [advantages.group_mean(r) / (np.nanstd(r, ddof=1) + 1e-6) for r in rewards]
+
+    mp.setitem(advantages.ADVANTAGES, "group_std", sample_std)
+
+
+@bug("advantages")
+def reward_of_one_rollout_given_to_another(mp):
+    def rotated(original, problem, made, rewards):
+        group = original(problem, made, rewards)
+        moved = group.members[1:] + group.members[:1]
+        return replace(
+            group,
+            members=tuple(
+                replace(m, reward=o.reward, scores=o.scores)
+                for m, o in zip(group.members, moved, strict=True)
+            ),
+        )
+
+    wrap(mp, rollouts, "score_group", rotated)
+
+
+@bug("advantages")
+def advantages_of_members_in_reverse(mp):
+    wrap(mp, rl, "to_examples", lambda f, g, values, *rest: f(g, [v[::-1] for v in values], *rest))
+
+
+@bug("advantages")
+def timeouts_scored_zero(mp):
+    def reward(original, verify, **values):
+        def known(problem, text):
+            verdict = verify(problem, text)
+            late = verdict.outcome is Outcome.UNKNOWN
+            return Verdict(Outcome.WRONG, verdict.note) if late else verdict
+
+        return original(known, **values)
+
+    wrap(mp, accuracy, "accuracy", reward)
+
+
+@bug("advantages")
+def missing_scores_summed_as_zero(mp):
+    def total(original, scores, rewards):
+        return original({k: Score(v.value or 0.0) for k, v in scores.items()}, rewards)
+
+    wrap(mp, rollouts, "_total", total)
+
+
+@bug("steps")
+def ungradable_becomes_zero_in_the_stage(mp):
+    wrap(mp, collect.Collector, "outcome", lambda f, self, group: np.nan_to_num(f(self, group)))
+
+
+@bug("verifier")
+def verifier_likes_everything(mp):
+    mp.setattr(countdown, "verify", lambda problem, text: Verdict(Outcome.CORRECT))
+
+
+@bug("verifier")
+def verifier_likes_nothing(mp):
+    mp.setattr(countdown, "verify", lambda problem, text: Verdict(Outcome.WRONG))
+
+
+# --- optimizer, resuming, state ----------------------------------------------------------------------------
+
+
+@bug("optimizer")
+def gradient_not_cleared_after_a_step(mp):
+    mp.setattr(trainer.Trainer, "zero_grad", lambda self: None)
+
+
+@bug("optimizer")
+def weight_decay_on_norms(mp):
+    def made(original, masters, outer, config):
+        optimizers = original(masters, outer, config)
+        for group in optimizers[0].param_groups:
+            group["weight_decay"] = config.weight_decay
+        return optimizers
+
+    wrap(mp, trainer, "make_optimizers", made)
+
+
+@bug("optimizer")
+def gradient_not_clipped(mp):
+    wrap(mp, torch.nn.utils, "clip_grad_norm_", lambda f, params, limit: f(params, math.inf))
+
+
+@bug("optimizer")
+def schedule_not_followed(mp):
+    wrap(mp, trainer.Trainer, "step", lambda f, self, lr=None: f(self, None))
+
+
+@bug("optimizer")
+def betas_of_another_optimizer(mp):
+    wrap(mp, trainer, "make_optimizers", lambda f, m, o, c: f(m, o, replace(c, betas=(0.9, 0.999))))
+
+
+@bug("resume")
+def optimizer_state_lost_on_resume(mp):
+    def load(original, self, state):
+        fresh = [optimizer.state_dict() for optimizer in self.optimizers]
+        original(self, state | {"optimizers": fresh})
+
+    wrap(mp, trainer.Trainer, "load_state", load)
+
+
+@bug("resume")
+def version_lost_on_resume(mp):
+    wrap(mp, trainer.Trainer, "load_state", lambda f, self, state: f(self, state | {"version": 0}))
+
+
+@bug("resume")
+def masters_saved_rounded(mp):
+    def state(original, self):
+        found = original(self)
+        return found | {"masters": [m.to(torch.bfloat16).float() for m in found["masters"]]}
+
+    wrap(mp, trainer.Trainer, "state", state)
+
+
+@bug("stage_resume")
+def learning_rate_schedule_restarted_on_resume(mp):
+    began = SimpleNamespace(step=0)
+
+    def resume(original, session):
+        original(session)
+        began.step = session.start
+
+    wrap(mp, rl_setup.Session, "resume", resume)
+    wrap(mp, rl.RL, "lr_at", lambda f, self, step: f(self, step - began.step))
+
+
+@bug("reference")
+def reference_not_refreshed(mp):
+    first: list[Any] = []
+
+    def copy_once(original, policy):
+        first.append(first[0] if first else original(policy))
+        return first[0]
+
+    wrap(mp, rl, "frozen_copy", copy_once)
+
+
+@bug("reference")
+def reference_shares_the_policys_weights(mp):
+    mp.setattr(rl, "frozen_copy", lambda policy: policies.Policy(policy.model))
+
+
+@bug("update")
+def advantages_lost_before_the_update(mp):
+    wrap(mp, presets.Algorithm, "credit", lambda f, self, examples: [
+        replace(e, advantage=np.sign(e.advantage)) for e in f(self, examples)])  # fmt: skip
+
+
+@bug("dropout", dropout=0.1)
+def dropout_on(mp):
+    """The patient's model is in training mode."""
+
+
+@bug("training_mode")
+def backward_switches_to_training_mode(mp):
+    def backward(original, self, *args):
+        self.model.train()
+        return original(self, *args)
+
+    wrap(mp, policies.Policy, "backward", backward)
+
+
+@bug("resources")
+def disk_is_full(mp):
+    mp.setattr(memory, "free_disk", lambda folder: 1000)
+
+
+@bug("resources")
+def memory_is_short(mp):
+    mp.setattr(memory, "free_memory", lambda device: 1 << 20)
+
+
+TOKENIZER = SimpleNamespace(value=None)
+"""The suite puts its tokenizer here."""
