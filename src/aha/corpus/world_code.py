@@ -8,9 +8,10 @@ an expression that was refuted.
 from __future__ import annotations
 
 import ast
+import operator
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +81,7 @@ def steps(candidate: Candidate, given: Sequence[Any]) -> list[str]:
     tree = ast.parse(text, mode="eval").body
     if not isinstance(tree, ast.BinOp) or all(map(_is_leaf, (tree.left, tree.right))):
         return [text]
-    left, right = (_worth(part) for part in (tree.left, tree.right))
-    sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Mod: "%", ast.FloorDiv: "//"}[type(tree.op)]
-    return [text, f"{left}{sign}{right}"]
+    return [text, f"{_worth(tree.left)!r}{_SIGNS[type(tree.op)][0]}{_worth(tree.right)!r}"]
 
 
 def _partial_sums(numbers: list[int]) -> list[str]:
@@ -98,12 +97,32 @@ def _is_leaf(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant | ast.List)
 
 
-def _worth(node: ast.expr) -> str:
-    """The value of an expression that we wrote ourselves."""
-    code_object = compile(ast.Expression(node), "corpus", "eval")
-    return repr(
-        eval(code_object, {"__builtins__": {}, "abs": abs, "max": max, "min": min, "sum": sum, "len": len})
-    )
+_CALLS = {"abs": abs, "max": max, "min": min, "sum": sum, "len": len}
+_SIGNS: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Mod: ("%", operator.mod),
+    ast.FloorDiv: ("//", operator.floordiv),
+    ast.Gt: (">", operator.gt),
+    ast.Lt: ("<", operator.lt),
+}
+
+
+def _worth(node: ast.AST) -> Any:
+    """The value of a part of a solution: numbers, lists, the functions and signs that families use."""
+    match node:
+        case ast.Constant(value):
+            return value
+        case ast.List(items):
+            return [_worth(item) for item in items]
+        case ast.UnaryOp(ast.USub(), inner):
+            return -_worth(inner)
+        case ast.BinOp(left, sign, right) | ast.Compare(left, [sign], [right]):
+            return _SIGNS[type(sign)][1](_worth(left), _worth(right))
+        case ast.Call(ast.Name(name), arguments):
+            return _CALLS[name](*map(_worth, arguments))
+    raise ValueError(f"cannot work out {ast.dump(node)}")
 
 
 def fits_tokens(value: Any) -> bool:
