@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,26 +48,100 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def load_model(name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Any:
+def load_model(
+    name: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Any:
     """A causal language model on ``device`` in ``dtype``, in evaluation mode (dropout off).
 
-    Raises AhaError if the model is unknown, damaged, or holds weights that are not finite.
+    ``changes`` are made to its config first (see ``change_config``) and are saved with it later. Raises
+    AhaError if the model is unknown, damaged, not a language model alone, or holds weights that are not finite.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     quiet_transformers()
+    path = resolve(name)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype or torch.float32)
+        config: Any = AutoConfig.from_pretrained(path)
     except Exception as error:  # transformers raises many kinds here; all mean: this model cannot be loaded
         raise _cannot_load("model", name, error) from error
-    bad = [key for key, value in model.state_dict().items() if not torch.isfinite(value).all()]
+    _refuse_multimodal(config, name)
+    if changes:
+        change_config(config, changes)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype or torch.float32)
+    except Exception as error:
+        raise _cannot_load("model", name, error) from error
+    bad = [key for key, value in model.state_dict().items() if not _finite(value)]
     if bad:
         raise AhaError(
             f"The weights of '{name}' are not finite (NaN or infinity) in {len(bad)} tensors, first in "
             f"'{bad[0]}'. The checkpoint is damaged: use an earlier one, or download it again."
         )
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    check_head(model)
+    return model
+
+
+def _refuse_multimodal(config: Any, name: str) -> None:
+    text = config.get_text_config(decoder=True)
+    if text is config:
+        return
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+    text_class = CLASSES.get(text.model_type, "its text-only class")
+    raise AhaError(
+        f"'{name}' ({config.model_type}) reads more than text; only language models alone are sampled and "
+        f"trained here. Save its text model on its own and give that folder: transformers.{text_class}"
+        f".from_pretrained({name!r}).save_pretrained('text-only'), and the tokenizer beside it."
+    )
+
+
+# --- changes to the config -------------------------------------------------------------------------------
+
+
+def change_config(config: Any, changes: Mapping[str, Any]) -> None:
+    """Change a model's config in place, before its weights are loaded.
+
+    ``rope_theta`` and ``rope_scaling`` (a dict with ``rope_type``, ``factor`` and so on) speak of the rotary
+    positions, wherever the family keeps them; where layers differ, of the layers with full attention.
+    Everything else, such as ``max_position_embeddings``, must be a field that the config already has.
+    Raises AhaError for a field that it has not.
+    """
+    for key, value in changes.items():
+        if key in ("rope_theta", "rope_scaling"):
+            _change_rope(config, key, value)
+        elif hasattr(config, key):
+            setattr(config, key, value)
+        else:
+            raise AhaError(f"The config of a {config.model_type} model has no field '{key}' to change.")
+
+
+def _change_rope(config: Any, key: str, value: Any) -> None:
+    rope = getattr(config, "rope_parameters", None)
+    if not isinstance(rope, dict):
+        raise AhaError(f"A {config.model_type} model has no rotary positions: '{key}' cannot be changed.")
+    place = rope.get("full_attention", rope)
+    if key == "rope_theta":
+        place["rope_theta"] = float(value)
+        return
+    kept = {k: place[k] for k in ("rope_theta", "partial_rotary_factor") if k in place}
+    scaling = dict(value or {"rope_type": "default"})
+    scaling.setdefault("rope_type", scaling.pop("type", "default"))  # older recipes call it "type"
+    place.clear()
+    place.update(kept | scaling)
+
+
+def _finite(value: Tensor) -> bool:
+    """One pass without a copy: the least and the largest value carry NaN and infinity."""
+    import torch
+
+    if value.numel() == 0 or not value.is_floating_point():
+        return True
+    return bool(torch.isfinite(torch.stack(torch.aminmax(value.detach()))).all())
 
 
 def quiet_transformers() -> None:
@@ -130,6 +205,42 @@ class Head:
         return out
 
 
+def check_head(model: Any) -> None:
+    """Raise AhaError if ``Head`` does not make of the layers' output what the model itself makes of it."""
+    import torch
+
+    weight = model.get_input_embeddings().weight
+    ids = torch.arange(1, 4, device=weight.device)[None] % weight.shape[0]
+    with torch.no_grad():
+        wanted = model(input_ids=ids, use_cache=False).logits.float()
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        found = Head.of(model).logits(hidden)
+    if found.shape != wanted.shape or not (found - wanted).norm() <= 0.05 * wanted.norm():
+        raise AhaError(
+            f"{type(model).__name__} makes logits in a way that is not known here: something other than one "
+            "projection of the last layer, scaled and capped, comes after it. It cannot be sampled or trained."
+        )
+
+
 def max_context(model: Any) -> int:
-    """The longest sequence the model was built for, in tokens."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
+    """The longest sequence the model computes the same way whatever else is in the batch, in tokens.
+
+    Long rope ("longrope") turns to other frequencies once any sequence is longer than the original context,
+    so that a token's probability would depend on what comes after it: there the original context is the end.
+    """
+    limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
+    turns = [r["original_max_position_embeddings"] for r in _ropes(model) if r.get("rope_type") == "longrope"]
+    return min([limit, *map(int, turns)])
+
+
+def outgrows(model: Any, longest: int) -> bool:
+    """Whether a sequence of ``longest`` tokens would change the rotary frequencies of all tokens beside it."""
+    moving = any(r.get("rope_type") in ("longrope", "dynamic") for r in _ropes(model))
+    return moving and longest > max_context(model)
+
+
+def _ropes(model: Any) -> list[dict[str, Any]]:
+    """The settings of rotary positions: one for all layers, or one for each kind of layer."""
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    nested = [value for value in rope.values() if isinstance(value, dict)]
+    return nested or [rope]

@@ -493,3 +493,18 @@ def test_browser_draws_it(run: Path, tmp_path: Path, width: int) -> None:
     command = [browser, *flags, size, f"--screenshot={shot}", page.as_uri()]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     assert shot.stat().st_size > 50_000
+
+
+def test_what_the_run_warned_of_is_on_its_page_and_said_once(tmp_path):
+    stage = tmp_path / "rl"
+    stage.mkdir()
+    rows = [{"step": i, "reward": 0.5, "kl": 3.0, "entropy": 0.5} for i in range(1, 12)]
+    (stage / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    live = {"step": 4, "key": "kl", "value": 3.0, "text": "KL from the reference is 3: lower lr"}
+    (stage / "warnings.jsonl").write_text(json.dumps(live) + "\n")
+    (found,) = report_data.read_run(tmp_path).stages
+    said = [text for text in report_data.warnings(found) if "KL" in text or "kl" in text]
+    assert said == ["Step 4: KL from the reference is 3: lower lr"]
+    (stage / "warnings.jsonl").unlink()
+    (found,) = report_data.read_run(tmp_path).stages
+    assert any(text.startswith("kl was above") for text in report_data.warnings(found))

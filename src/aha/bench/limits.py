@@ -158,7 +158,8 @@ class Anatomy:
 
 def anatomy(model: Any) -> Anatomy:
     """Count ``model``."""
-    from aha.sampling.kv_cache import bytes_per_token, kv_shape
+    from aha import attention
+    from aha.sampling.kv_cache import bytes_per_token
 
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     used = [p for p in model.parameters() if p is not embedding or embedding is head]
@@ -166,7 +167,7 @@ def anatomy(model: Any) -> Anatomy:
     return Anatomy(
         matrix_parameters=sum(p.numel() for p in used if p.ndim >= 2),
         layers=config.num_hidden_layers,
-        attention_width=config.num_attention_heads * kv_shape(config)[1],
+        attention_width=config.num_attention_heads * attention.layers(model)[0].key_dim,
         weight_bytes=sum(p.numel() * p.element_size() for p in used),
         kv_bytes=bytes_per_token(model),
     )

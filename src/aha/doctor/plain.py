@@ -21,7 +21,8 @@ from aha.types import Example, Group, Rollout
 def own_attention(model: Any) -> Iterator[Any]:
     """The model with the attention that transformers ships; ours is back in place afterwards."""
     try:
-        model.set_attn_implementation("sdpa")
+        capped = getattr(model.config, "attn_logit_softcapping", None)  # which sdpa leaves out
+        model.set_attn_implementation("eager" if capped else "sdpa")
     except (ValueError, ImportError):  # some architectures have no sdpa
         model.set_attn_implementation("eager")
     try:

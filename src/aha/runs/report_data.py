@@ -32,6 +32,7 @@ class StageData:
     settings: Json
     metrics: list[Json]
     evals: list[Json]
+    warnings: list[Json] = field(default_factory=list)  # as they were shown while it ran
 
     def curve(self, key: str) -> list[tuple[float, float]]:
         """(step, value) of a metric where it was finite."""
@@ -89,7 +90,9 @@ def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
         step = number(row.get("step"))
         by_step[len(by_step) + 1.0 if step is None else step] = {"step": len(by_step) + 1, **row}
     metrics = [by_step[step] for step in sorted(by_step)]  # a step repeated after a resume counts once
-    stage = StageData(place.name, place, settings, metrics, [])
+    stage = StageData(
+        place.name, place, settings, metrics, [], list(_lines(place / "warnings.jsonl", faults))
+    )
     last = stage.last_step
     for row in _lines(place / "evals.jsonl", faults):
         at = number(row.get("step"))
@@ -280,9 +283,15 @@ HEALTH: dict[str, Health] = {
 
 
 def warnings(stage: StageData) -> list[str]:
-    """In words, each metric that left its healthy range. Judged on medians of five steps."""
-    found = []
+    """In words: what the run itself warned of, then each other metric that left its healthy range.
+
+    The run warns as it goes, by the rules of ``health``; here whole curves are judged, on medians of five steps.
+    """
+    live = [row for row in stage.warnings if row.get("text")]
+    found = [f"Step {row.get('step')}: {row['text']}" for row in live]
     for key, health in HEALTH.items():
+        if any(row.get("key") == key for row in live):
+            continue
         points = _smooth(stage.curve(key))
         out = [(x, y) for x, y in points if _outside(y, health)]
         if out:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aha import attention
+from aha.modeling import max_context
 from aha.sampling.kv_cache import SlotCache
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -25,10 +27,17 @@ def supports(model: Any) -> bool:
     """Whether the model is built the way this file computes."""
     config = model.config
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    plain = config.model_type in FAMILIES and rope in STATIC_ROPE and config.hidden_act == "silu"
-    return plain and not any(
-        getattr(layer.self_attn, "sliding_window", None) for layer in model.base_model.layers
+    if config.model_type not in FAMILIES or rope not in STATIC_ROPE or config.hidden_act != "silu":
+        return False
+    # Adapters stand in place of linear layers; a window matters only where a sequence can outgrow it.
+    linear = all(
+        type(getattr(part, name)) is torch.nn.Linear
+        for layer in model.base_model.layers
+        for part, names in ((layer.self_attn, "qkvo"), (layer.mlp, ("gate", "up", "down")))
+        for name in (f"{n}_proj" for n in names)
     )
+    limit = max_context(model)
+    return linear and not any((layer.window or limit) < limit for layer in attention.layers(model))
 
 
 def join(linears: Sequence[torch.nn.Linear]) -> tuple[Tensor, Tensor | None]:

@@ -7,25 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aha import attention
+from aha.attention import PLAIN, Variant
+
 GROWTH = 16
 """Tokens by which the room of every row grows."""
 
 
 def bytes_per_token(model: Any) -> int:
     """Cache bytes that one token of one row takes, over all layers."""
-    config, dtype = model.config, next(model.parameters()).dtype
-    heads, dim = kv_shape(config)
-    return 2 * config.num_hidden_layers * heads * dim * dtype.itemsize
-
-
-def kv_shape(config: Any) -> tuple[int, int]:
-    """(key heads, head size) of a config."""
-    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads, dim
+    numbers = sum(layer.kv_heads * (layer.key_dim + layer.value_dim) for layer in attention.layers(model))
+    return numbers * next(model.parameters()).dtype.itemsize
 
 
 class SlotCache:
-    """Keys and values [layers][2][rows, Hkv, room, D]. An attention context for decoding one token a row.
+    """Keys [layers][rows, Hkv, room, D] and values [.., Dv]. An attention context for decoding one token a
+    row.
 
     ``room`` follows the longest live row in steps of ``GROWTH`` tokens, up to ``capacity``: what a step reads
     is then one contiguous block, which batched products need not copy. ``lengths`` [rows] counts the tokens
@@ -33,20 +30,25 @@ class SlotCache:
     """
 
     def __init__(self, model: Any, rows: int, capacity: int):
-        self.heads, self.dim = kv_shape(model.config)
         weight = next(model.parameters())
         self.rows, self.capacity, self.room = rows, capacity, 0
-        # One buffer more than keys and values need: resizing copies into it, and leaves the old one spare.
-        size = rows * self.heads * (capacity + GROWTH) * self.dim
-        buffer = lambda: torch.empty(size, dtype=weight.dtype, device=weight.device)  # noqa: E731
-        self.layers = [[buffer(), buffer()] for _ in range(model.config.num_hidden_layers)]
-        self.spare = buffer()
+        layers = attention.layers(model)
+        self.shapes = [((x.kv_heads, x.key_dim), (x.kv_heads, x.value_dim)) for x in layers]
+
+        def buffer(size: int) -> Tensor:
+            return torch.empty(size, dtype=weight.dtype, device=weight.device)
+
+        def size(shape: tuple[int, int]) -> int:
+            return rows * shape[0] * (capacity + GROWTH) * shape[1]
+
+        self.layers = [[buffer(size(shape)) for shape in pair] for pair in self.shapes]
+        # One buffer more of each size: resizing copies into it, and leaves the old one spare.
+        self.spares = {n: buffer(n) for n in {size(shape) for pair in self.shapes for shape in pair}}
         self.lane = torch.arange(capacity + GROWTH, device=weight.device)
 
-    def view(self, buffer: Tensor, rows: int, room: int | None = None) -> Tensor:
-        """The first ``rows`` of a buffer: [rows, Hkv, room, D], contiguous."""
-        room = self.room if room is None else room
-        return buffer[: rows * self.heads * room * self.dim].view(rows, self.heads, room, self.dim)
+    def view(self, layer: int, i: int, rows: int) -> Tensor:
+        """The first ``rows`` of a layer's keys (``i`` = 0) or values (1): [rows, Hkv, room, D], contiguous."""
+        return _view(self.layers[layer][i], self.shapes[layer][i], rows, self.room)
 
     def fits(self, rows: int, capacity: int) -> bool:
         """Whether this cache can serve so many rows of that length."""
@@ -63,12 +65,12 @@ class SlotCache:
             self._resize(wanted, keep=min(self.room, wanted))
 
     def _resize(self, room: int, keep: int) -> None:
-        for layer in self.layers:
-            for i, old in enumerate(layer):
-                new = self.view(self.spare, self.used, room)
-                new[:, :, :keep] = self.view(old, self.used)[:, :, :keep]
+        for layer, shapes in zip(self.layers, self.shapes, strict=True):
+            for i, (old, shape) in enumerate(zip(layer, shapes, strict=True)):
+                layer[i], self.spares[len(old)] = self.spares[len(old)], old
+                new = _view(layer[i], shape, self.used, room)
+                new[:, :, :keep] = _view(old, shape, self.used, self.room)[:, :, :keep]
                 new[:, :, keep:] = 0  # a probability of 0 times whatever stood there must be 0
-                layer[i], self.spare = self.spare, old
         self.room = room
 
     def write_prompt(
@@ -78,17 +80,17 @@ class SlotCache:
         first, self.used = self.used, max(self.used, int(rows.max()) + 1)
         if length > self.room:
             self._make_room(length)
-        for layer, (keys, values) in kept.items():
-            for store, source in zip(self.layers[layer], (keys, values), strict=True):
-                place = self.view(store, self.used)
+        for layer, sources in kept.items():
+            for i, source in enumerate(sources):
+                place = self.view(layer, i, self.used)
                 place[first:] = 0
                 place[rows, :, :length] = source[start : start + length].transpose(0, 1)
 
     def move(self, source: Tensor, target: Tensor, length: int) -> None:
         """Copy the first ``length`` tokens of rows ``source`` into rows ``target``."""
-        for layer in self.layers:
-            for store in layer:
-                place = self.view(store, self.used)
+        for layer in range(len(self.layers)):
+            for i in (0, 1):
+                place = self.view(layer, i, self.used)
                 place[target, :, :length] = place[source, :, :length]
 
     def begin_step(self, lengths: Tensor) -> None:
@@ -96,26 +98,56 @@ class SlotCache:
         self.count = self.used = len(lengths)
         self.longest = int(lengths.max()) + 1
         self._make_room(self.longest)
-        head = torch.arange(self.count * self.heads, device=lengths.device)
-        self.target = head * self.room + lengths.repeat_interleave(self.heads)  # in [rows * Hkv * room, D]
+        self.where = lengths
+        self.targets: dict[int, Tensor] = {}
         seen = self.lane[: self.room] <= lengths[:, None]
-        self.bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
+        bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
+        self.biases: dict[int | None, Tensor] = {None: bias}
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """query [R, H, 1, D], key and value [R, Hkv, 1, D] of the new token -> [R, 1, H, D]."""
-        return self.attend_rows(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0], scale)[:, None]
+    def _target(self, heads: int) -> Tensor:
+        """Where the new token of each row and head stands in [rows * Hkv * room, D]."""
+        if heads not in self.targets:
+            head = torch.arange(self.count * heads, device=self.where.device)
+            self.targets[heads] = head * self.room + self.where.repeat_interleave(heads)
+        return self.targets[heads]
 
-    def attend_rows(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """query [R, H, D], key and value [R, Hkv, D] of the new token -> [R, H, D]."""
-        rows = self.count
-        keys, values = (self.view(store, rows) for store in self.layers[layer])
+    def _bias(self, window: int | None) -> Tensor:
+        """[R, room]: 0 where a row's new token sees, -inf else."""
+        if window is not None and window >= self.longest:
+            window = None
+        if window not in self.biases:
+            assert window is not None
+            too_far = self.lane[: self.room] <= (self.where - window)[:, None]
+            self.biases[window] = self.biases[None].masked_fill(too_far, -torch.inf)
+        return self.biases[window]
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN
+    ) -> Tensor:
+        """query [R, H, 1, D], key and value [R, Hkv, 1, ..] of the new token -> [R, 1, H, Dv]."""
+        return self.attend_rows(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0], scale, variant)[:, None]
+
+    def attend_rows(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN
+    ) -> Tensor:
+        """query [R, H, D], key [R, Hkv, D] and value [R, Hkv, Dv] of the new token -> [R, H, Dv]."""
+        rows, (_, heads, dim), kv_heads = self.count, query.shape, key.shape[1]
+        keys, values = self.view(layer, 0, rows), self.view(layer, 1, rows)
         for store, new in ((keys, key), (values, value)):
-            store.view(-1, self.dim).index_copy_(0, self.target, new.reshape(-1, self.dim))
-        heads, dim = query.shape[1:]
-        kv_heads = keys.shape[1]
+            size = new.shape[2]
+            store.view(-1, size).index_copy_(0, self._target(kv_heads), new.reshape(-1, size))
         k, v = keys.flatten(0, 1), values.flatten(0, 1)
         q = query.reshape(rows * kv_heads, heads // kv_heads, dim)
-        scores = torch.bmm(q, k.transpose(1, 2)).view(rows, -1, self.room)
-        scores = torch.add(self.bias[:, None], scores, alpha=scale)  # in float32, the bias's type
-        p = torch.softmax(scores, dim=-1).to(v.dtype).view(rows * kv_heads, -1, self.room)
-        return torch.bmm(p, v).view(rows, heads, dim)
+        bias = self._bias(variant.window)[:, None]
+        if variant.softcap or variant.sinks is not None:
+            p, _ = attention.probabilities(q, k, bias, scale, variant)
+        else:
+            scores = torch.bmm(q, k.transpose(1, 2)).view(rows, -1, self.room)
+            scores = torch.add(bias, scores, alpha=scale)  # in float32, the bias's type
+            p = torch.softmax(scores, dim=-1).view(rows * kv_heads, -1, self.room)
+        return torch.bmm(p.to(v.dtype), v).view(rows, heads, -1)
+
+
+def _view(buffer: Tensor, shape: tuple[int, int], rows: int, room: int) -> Tensor:
+    heads, dim = shape
+    return buffer[: rows * heads * room * dim].view(rows, heads, room, dim)

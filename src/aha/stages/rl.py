@@ -52,6 +52,8 @@ class RL(Stage):
     later_max_tokens: tuple[int, int] | None = Field(None, description="(step, tokens): raised from there on")
     max_prompt_tokens: int = Field(1024, ge=1, description="problems with longer prompts are left out")
     max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
+    checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
+    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
     decode_rows: int = Field(512, ge=1, description="completions sampled at once")
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
     test_problems: int = Field(256, ge=1, description="held-out problems before and after")

@@ -27,6 +27,7 @@ from aha.tasks import get_task
 from aha.training import checkpoint
 from aha.training.batching import pack, token_mean, unpack
 from aha.training.critic import Critic
+from aha.training.lora import Adapters, LoraSettings
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.presets import adapted_entropy
 from aha.training.replay import Replay
@@ -293,7 +294,11 @@ def prepare(config: RL, context: Context) -> Session:
     tokenizer = modeling.load_tokenizer(source)
     model = modeling.load_model(source, device, dtype)
     _check_lengths(config, model)
-    policy = Policy(model, OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm))
+    adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
+    optimizer = OptimizerConfig(
+        lr=config.lr, max_grad_norm=config.max_grad_norm, checkpoint_layers=config.checkpoint_layers
+    )
+    policy = Policy(model, optimizer, adapters)
     engine = LocalEngine(model, tokenizer, max_rows=config.decode_rows)
     session = Session(config, context, policy, engine, tokenizer)
     if config.algorithm.needs_reference:
@@ -302,7 +307,7 @@ def prepare(config: RL, context: Context) -> Session:
         session.reference = frozen_copy(policy)
     if config.algorithm.critic:
         critic_lr = config.lr * config.algorithm.critic_lr_scale
-        session.critic = Critic(model, OptimizerConfig(lr=critic_lr, max_grad_norm=config.max_grad_norm))
+        session.critic = Critic(model, replace(optimizer, lr=critic_lr))
     session.resume()
     _show_prompt(session, source)
     if context.doctor:

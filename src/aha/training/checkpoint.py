@@ -25,7 +25,13 @@ def save_model(policy: Policy, tokenizer: Any, folder: Path, card: str = "") -> 
 
 
 def _write_model(policy: Policy, tokenizer: Any, place: Path) -> None:
-    policy.model.save_pretrained(place)
+    """Weights, config, generation config, tokenizer and chat template; adapters merged, and beside it alone."""
+    if policy.adapters is None:
+        policy.model.save_pretrained(place)
+    else:
+        with policy.adapters.merged():
+            policy.model.save_pretrained(place, state_dict=dict(policy.adapters.plain_state()))
+        policy.adapters.save(place / "adapters")
     tokenizer.save_pretrained(place)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aha.modeling import Head
+from aha.training.lora import Adapters
 from aha.training.trainer import OptimizerConfig, Trainer
 from aha.types import Batch
 
@@ -66,8 +67,10 @@ class _LogprobHead(torch.autograd.Function):
         hidden, weight, tokens = ctx.saved_tensors
         head = ctx.head
         kind = torch.float32 if head.precise else hidden.dtype
-        w, grad_w = weight.to(kind), torch.zeros_like(weight, dtype=torch.float32)
-        grad_b = None if ctx.bias is None else torch.zeros_like(ctx.bias, dtype=torch.float32)
+        w = weight.to(kind)
+        wants_w, wants_b = ctx.needs_input_grad[1:3]  # a frozen head, under adapters, wants none
+        grad_w = torch.zeros_like(weight, dtype=torch.float32) if wants_w else None
+        grad_b = torch.zeros_like(ctx.bias, dtype=torch.float32) if wants_b else None
         grad_hidden = []
         for start in range(0, len(hidden), ctx.rows):
             part = slice(start, start + ctx.rows)
@@ -84,17 +87,25 @@ class _LogprobHead(torch.autograd.Function):
                 dz *= 1 - (z / head.softcap) ** 2
             dz = (dz * head.scale).to(kind)
             grad_hidden.append((dz @ w).to(hidden.dtype))
-            grad_w += dz.T @ hidden[part].to(kind)
+            if grad_w is not None:
+                grad_w += dz.T @ hidden[part].to(kind)
             if grad_b is not None:
                 grad_b += dz.float().sum(0)
-        bias_grad = None if ctx.bias is None or grad_b is None else grad_b.to(ctx.bias.dtype)
-        return torch.cat(grad_hidden), grad_w.to(weight.dtype), bias_grad, None, None, None
+        weight_grad = None if grad_w is None else grad_w.to(weight.dtype)
+        bias_grad = None if grad_b is None else grad_b.to(ctx.bias.dtype)
+        return torch.cat(grad_hidden), weight_grad, bias_grad, None, None, None
 
 
 class Policy(Trainer):
-    """A causal LM that can be asked for logprobs, given gradients and stepped."""
+    """A causal LM that can be asked for logprobs, given gradients and stepped.
 
-    def __init__(self, model: Any, optimizer: OptimizerConfig | None = None):
+    With ``adapters`` (put into ``model`` before) only they are trained.
+    """
+
+    def __init__(
+        self, model: Any, optimizer: OptimizerConfig | None = None, adapters: Adapters | None = None
+    ):
+        self.adapters = adapters
         super().__init__(model, optimizer, [p for p in model.parameters() if p.requires_grad])
         self.last_logprobs: tuple[np.ndarray, np.ndarray] | None = None  # of the last backward: where, what
 

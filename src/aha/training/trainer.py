@@ -7,15 +7,19 @@ sampler runs; the float32 master copy and the gradients' float32 sums live here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from aha import attention
+from aha.modeling import max_context, outgrows
 from aha.training import parallel
 from aha.types import AhaError, Batch
 
@@ -30,6 +34,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     muon_lr: float | None = None  # matrices of the layers by Muon at this rate; the rest stays with AdamW
+    checkpoint_layers: bool = False  # keep only each layer's input and compute the layer again: less memory
 
 
 class Trainer:
@@ -58,13 +63,25 @@ class Trainer:
 
     def _hidden(self, batch: Batch, chosen: np.ndarray) -> Tensor:
         """What the layers make [n, hidden] at the tokens that predict the ``chosen`` ones."""
-        attention.install(
-            self.model
-        )  # whoever shares the model may have changed it; wrong attention is silent
+        attention.install(self.model)  # whoever shares the model may have changed it
+        self._check_positions(batch)
         context = attention.Packed(attention.make_plan(batch.segments, self.device))
         ids, positions = (self._tensor(a)[None] for a in (batch.token_ids, batch.positions))
-        out = self.model.base_model(input_ids=ids, position_ids=positions, context=context, use_cache=False)
+        again = self.config is not None and self.config.checkpoint_layers and torch.is_grad_enabled()
+        with layers_recomputed(self.model) if again else nullcontext():
+            out = self.model.base_model(
+                input_ids=ids, position_ids=positions, context=context, use_cache=False
+            )
         return out.last_hidden_state[0].index_select(0, self._tensor(batch.predictor[chosen]))
+
+    def _check_positions(self, batch: Batch) -> None:
+        longest = int(batch.positions.max()) + 1
+        if outgrows(self.model, longest):
+            raise AhaError(
+                f"A sequence of {longest} tokens is longer than the {max_context(self.model)} within which this "
+                "model's rotary positions stay fixed. Shorten it, or load the model with another rope_scaling "
+                "(yarn, linear or llama3)."
+            )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         kind = np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32
@@ -128,6 +145,31 @@ class Trainer:
             optimizer.load_state_dict(saved)
         self.version = int(state["version"])
         self._copy_masters()
+
+
+@contextmanager
+def layers_recomputed(model: Any) -> Iterator[None]:
+    """Within it, a forward call keeps only the input of each layer; the backward pass computes the rest again.
+
+    transformers' own layers know how to, in training mode; here they stay in evaluation mode otherwise (no
+    dropout), and the sampler, which shares them, never notices.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not found:
+        raise AhaError(
+            f"{type(model).__name__} cannot compute its layers again; set checkpoint_layers=false."
+        )
+    before = [layer.training for layer in found]
+    for layer in found:
+        layer.training, layer.gradient_checkpointing = True, True
+        setattr(layer, "_gradient_checkpointing_func", partial(checkpoint, use_reentrant=False))  # noqa: B010
+    try:
+        yield
+    finally:
+        for layer, was in zip(found, before, strict=True):
+            layer.training, layer.gradient_checkpointing = was, False
 
 
 def make_optimizers(

@@ -1,0 +1,23 @@
+"""Padding-free attention for transformers' own modules: who sees whom, the products, and the door between.
+
+``plan.py`` lays sequences out, ``packed.py`` computes, ``models.py`` routes a model's attention here after
+trying out that the model is one of those that can be computed so.
+"""
+
+from aha.attention.models import Layer, install, layers
+from aha.attention.packed import PLAIN, Context, Packed, Variant, probabilities
+from aha.attention.plan import Bucket, Plan, make_plan
+
+__all__ = [
+    "PLAIN",
+    "Bucket",
+    "Context",
+    "Layer",
+    "Packed",
+    "Plan",
+    "Variant",
+    "install",
+    "layers",
+    "make_plan",
+    "probabilities",
+]

@@ -1,0 +1,197 @@
+"""Attention over a plan: each sequence seeing only itself and its prompt, the backward pass written out.
+
+On CPUs plain products and a softmax measured faster than ``scaled_dot_product_attention``, whose backward
+is slow there; the backward below is tested against autograd. What families do besides (sliding windows, soft
+caps on the scores, sinks, values of another size than keys) costs only the families that do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from aha.attention.plan import Bucket, Plan
+
+_KEEP_PROBABILITIES_UP_TO = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variant:
+    """What a layer's attention does beside the softmax of scaled products."""
+
+    window: int | None = None  # a token sees itself and the window - 1 before it
+    softcap: float | None = None  # scores -> cap * tanh(scores / cap)
+    sinks: Tensor | None = None  # [H]: the score of one more key of each query head, whose value is zero
+
+
+PLAIN = Variant()
+
+
+def _with_zero_row(x: Tensor) -> Tensor:
+    return torch.cat([x, x.new_zeros(1, *x.shape[1:])])
+
+
+def _heads_first(x: Tensor, rows: int, length: int, kv_heads: int) -> Tensor:
+    """[R * L, H, D] -> [R * Hkv, (H / Hkv) * L, D]: the query heads of one key head stacked as queries."""
+    groups, dim = x.shape[1] // kv_heads, x.shape[2]
+    x = x.view(rows, length, kv_heads, groups, dim).permute(0, 2, 3, 1, 4)
+    return x.reshape(rows * kv_heads, groups * length, dim)
+
+
+def _tokens_first(x: Tensor, rows: int, length: int, kv_heads: int) -> Tensor:
+    """The inverse of ``_heads_first``: back to [R * L, H, D]."""
+    groups, dim = x.shape[1] // length, x.shape[2]
+    x = x.view(rows, kv_heads, groups, length, dim).permute(0, 3, 1, 2, 4)
+    return x.reshape(rows * length, kv_heads * groups, dim)
+
+
+def _scores(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """q k' * scale in float32, capped: [R * Hkv, g * Lq, Lk]."""
+    scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
+    return scores.div_(softcap).tanh_().mul_(softcap) if softcap else scores
+
+
+def probabilities(
+    q: Tensor, k: Tensor, bias: Tensor, scale: float, variant: Variant = PLAIN
+) -> tuple[Tensor, Tensor | None]:
+    """What queries q [R * Hkv, g * Lq, D] give to keys k [R * Hkv, Lk, D] under ``bias`` [R, Lq, Lk], in
+    float32: [R * Hkv, g * Lq, Lk], and what they give to their sink [R * Hkv, g * Lq, 1], if there is one."""
+    scores = _scores(q, k, scale, variant.softcap)
+    view = scores.view(len(bias), -1, *bias.shape[1:])
+    view += bias[:, None]
+    p = torch.softmax(scores, dim=-1)
+    if variant.sinks is None:
+        return p, None
+    over = _each_query(variant.sinks, len(bias), bias.shape[1], len(k)) - scores.logsumexp(-1, keepdim=True)
+    return p.mul_(torch.sigmoid(-over)), torch.sigmoid(over)
+
+
+def _each_query(sinks: Tensor, rows: int, q_len: int, batch: int) -> Tensor:
+    """One number a query head [H], laid out like the queries: [R * Hkv, g * Lq, 1], float32."""
+    kv_heads = batch // rows
+    sinks = sinks.float().view(1, kv_heads, -1, 1).expand(rows, -1, -1, q_len)
+    return sinks.reshape(batch, -1, 1)
+
+
+class _PackedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        sinks: Tensor | None,
+        plan: Plan,
+        scale: float,
+        variant: Variant,
+    ) -> Tensor:
+        kv_heads = k.shape[1]
+        padded = [_with_zero_row(x) for x in (q, k, v)]
+        outputs, kept = [], []
+        for bucket, bias in zip(plan.buckets, plan.biases(variant.window), strict=True):
+            qb, kb, vb = _lay_out(padded, bucket, kv_heads)
+            p, sunk = probabilities(qb, kb, bias, scale, variant)
+            p = p.to(q.dtype)
+            outputs.append(_tokens_first(torch.bmm(p, vb), bucket.rows, bucket.q_len, kv_heads))
+            kept += [p, sunk] if bucket.kv_len <= _KEEP_PROBABILITIES_UP_TO else [None, None]
+        # Saved the official way, so that recomputing layers (checkpoint_layers) can let go of them.
+        ctx.save_for_backward(q, k, v, sinks, *kept)
+        ctx.plan, ctx.scale, ctx.variant = plan, scale, variant
+        return torch.cat(outputs).index_select(0, plan.inverse)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, sinks, *kept = ctx.saved_tensors
+        plan, kv_heads = ctx.plan, k.shape[1]
+        variant = Variant(ctx.variant.window, ctx.variant.softcap, sinks)
+        padded, padded_grad = [_with_zero_row(x) for x in (q, k, v)], _with_zero_row(grads[0])
+        dq_parts, dkv_parts, dsinks = [], [], None if sinks is None else torch.zeros_like(sinks.float())
+        join = 1 if k.shape == v.shape else 2  # keys and values travel as one tensor
+        for i, (bucket, bias) in enumerate(zip(plan.buckets, plan.biases(variant.window), strict=True)):
+            qb, kb, vb = _lay_out(padded, bucket, kv_heads)
+            p, sunk = kept[2 * i : 2 * i + 2]
+            if p is None:
+                p, sunk = probabilities(qb, kb, bias, ctx.scale, variant)
+                p = p.to(q.dtype)
+            grad = padded_grad.index_select(0, bucket.q_index)
+            gb = _heads_first(grad, bucket.rows, bucket.q_len, kv_heads)
+            dv = torch.bmm(p.transpose(1, 2), gb)
+            dp = torch.bmm(gb, vb.transpose(1, 2)).float()
+            pf = p.float()
+            mean = (pf * dp).sum(-1, keepdim=True)  # a sink's share of it is zero, as its value is
+            if dsinks is not None and sunk is not None:
+                given = (sunk * mean).view(bucket.rows, kv_heads, -1, bucket.q_len)
+                dsinks -= given.sum((0, 3)).view(-1)
+            ds = pf.mul_(dp.sub_(mean))
+            if variant.softcap:
+                capped = _scores(qb, kb, ctx.scale, variant.softcap)
+                ds.mul_(1 - capped.div_(variant.softcap).square_())
+            ds = ds.mul_(ctx.scale).to(q.dtype)
+            dq_parts.append(_tokens_first(torch.bmm(ds, kb), bucket.rows, bucket.q_len, kv_heads))
+            dk = torch.bmm(ds.transpose(1, 2), qb)
+            both = [_tokens_first(x, bucket.rows, bucket.kv_len, kv_heads) for x in (dk, dv)]
+            dkv_parts.append(torch.cat(both, dim=join))
+        dq = torch.cat(dq_parts).index_select(0, plan.inverse)
+        dk, dv = _sum_into_tokens(plan, dkv_parts).split([k.shape[join], v.shape[join]], dim=join)
+        return dq, dk, dv, dsinks if sinks is None or dsinks is None else dsinks.to(sinks.dtype), *[None] * 3
+
+
+def _lay_out(padded: Sequence[Tensor], bucket: Bucket, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = padded
+    return (
+        _heads_first(q.index_select(0, bucket.q_index), bucket.rows, bucket.q_len, kv_heads),
+        _heads_first(k.index_select(0, bucket.kv_index), bucket.rows, bucket.kv_len, kv_heads),
+        _heads_first(v.index_select(0, bucket.kv_index), bucket.rows, bucket.kv_len, kv_heads),
+    )
+
+
+def _sum_into_tokens(plan: Plan, parts: Sequence[Tensor]) -> Tensor:
+    """Bring the gradients of keys and values, joined [R * Lk, .., ..], back to tokens, adding where shared."""
+    own, shared_index, shared_values = [], [], []
+    for bucket, part in zip(plan.buckets, parts, strict=True):
+        prefix = bucket.kv_len - bucket.q_len
+        rows = part.view(bucket.rows, bucket.kv_len, *part.shape[1:])
+        own.append(rows[:, prefix:].reshape(-1, *part.shape[1:]))
+        if prefix:
+            shared_index.append(bucket.kv_index.view(bucket.rows, -1)[:, :prefix].reshape(-1))
+            shared_values.append(rows[:, :prefix].reshape(-1, *part.shape[1:]))
+    total = torch.cat(own).index_select(0, plan.inverse)
+    if shared_index:
+        # Float32 for the sum over a group, as many small gradients meet in one token; row T is padding.
+        prompt = total.new_zeros(plan.tokens + 1, *total.shape[1:], dtype=torch.float32)
+        prompt.index_add_(0, torch.cat(shared_index), torch.cat(shared_values).float())
+        total = (total.float() + prompt[:-1]).to(total.dtype)
+    return total
+
+
+class Context(Protocol):
+    """Who sees whom in one forward call: packed sequences (below) or the sampler's cache."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN
+    ) -> Tensor:
+        """query [1 or R, H, T or 1, D], key [.., Hkv, .., D], value [.., Hkv, .., Dv] ->
+        [1 or R, T or 1, H, Dv]."""
+        ...
+
+
+class Packed:
+    """Packed sequences attending by a plan. With ``keep`` the keys and values [T, Hkv, D] of each layer
+    are kept in ``kept``: a prompt's cache for the sampler."""
+
+    def __init__(self, plan: Plan, keep: bool = False):
+        self.plan, self.keep = plan, keep
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN
+    ) -> Tensor:
+        """query [1, H, T, D], key [1, Hkv, T, D], value [1, Hkv, T, Dv] -> [1, T, H, Dv]."""
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        if self.keep:
+            self.kept[layer] = (k, v)
+        return _PackedAttention.apply(q, k, v, variant.sinks, self.plan, scale, variant)[None]  # type: ignore[index]

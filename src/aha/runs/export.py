@@ -1,0 +1,175 @@
+"""A run's final checkpoint, copied out with a card that says how it came to be."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aha.files import new_folder, read_json
+from aha.types import AhaError
+
+TRAINING_STATE = ("state.pt", "progress.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One finished stage of a run: its settings (inputs as "<name>") and what it said at its end."""
+
+    name: str
+    settings: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    seconds: float
+    final: Path
+
+    def inputs(self) -> list[str]:
+        """The names of the stages whose results it started from."""
+        return [v[1:-1] for v in _values(self.settings) if v.startswith("<") and v.endswith(">")]
+
+
+def _values(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _values(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _values(part)
+
+
+def export(run: Path, target: Path, stage: str | None = None) -> Made:
+    """Copy the final checkpoint of ``stage`` (default: the run's last) to ``target`` with a new card.
+
+    Raises AhaError if nothing has finished, or ``target`` holds something already.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise AhaError(f"{target} is not empty. Choose another folder.")
+    stages = finished(run)
+    made = _chosen(run, stages, stage)
+    with new_folder(target) as place:
+        shutil.copytree(made.final, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*TRAINING_STATE))
+        config = run / "config.json"
+        recipe = str(read_json(config).get("recipe", "")) if config.exists() else ""
+        (place / "README.md").write_text(card(made, stages, recipe), encoding="utf-8")
+    return made
+
+
+def finished(run: Path) -> dict[str, Made]:
+    """The run's finished stages by name, inputs before what was made from them."""
+    found: dict[str, Made] = {}
+    for marker in sorted(run.glob("*/done.json"), key=lambda path: path.stat().st_mtime_ns):
+        folder, done = marker.parent, read_json(marker)
+        if folder.name.endswith(".old"):
+            continue
+        settings = read_json(folder / "settings.json")["settings"]
+        seconds = float(done.get("seconds", 0.0))
+        found[folder.name] = Made(folder.name, settings, done["summary"] or {}, seconds, folder / "final")
+    return found
+
+
+def _chosen(run: Path, stages: Mapping[str, Made], stage: str | None) -> Made:
+    with_model = [made for made in stages.values() if (made.final / "config.json").exists()]
+    if stage is not None:
+        with_model = [made for made in with_model if made.name == stage]
+    if not with_model:
+        what = f"no finished stage '{stage}' with a model" if stage else "no finished stage with a model"
+        raise AhaError(f"{run} has {what}. Give a run's folder; 'aha run' continues an interrupted one.")
+    used = {name for made in with_model for name in made.inputs()}
+    return [made for made in with_model if made.name not in used or stage][-1]
+
+
+def lineage(made: Made, stages: Mapping[str, Made]) -> list[Made]:
+    """The stages that led to ``made``, itself last."""
+    found: dict[str, Made] = {}
+
+    def visit(name: str) -> None:
+        if name in stages and name not in found:
+            for needed in stages[name].inputs():
+                visit(needed)
+            found[name] = stages[name]
+
+    visit(made.name)
+    return list(found.values())
+
+
+# --- the card --------------------------------------------------------------------------------------------
+
+
+def card(made: Made, stages: Mapping[str, Made], recipe: str) -> str:
+    """The README of an exported checkpoint: recipe, lineage, data, figures, settings."""
+    line = lineage(made, stages)
+    base = next((str(s.settings["model"]) for s in line if _is_name(s.settings.get("model"))), "")
+    parts = [
+        *_front_matter(base),
+        f"# {recipe or made.name}: {made.settings.get('task', 'a language model')}",
+        "",
+        f"Made with aha{f', recipe `{recipe}`' if recipe else ''}"
+        f"{f', from `{base}`' if base else ''}. It loads with `AutoModelForCausalLM` and `AutoTokenizer`.",
+        "",
+        *_lineage_table(line),
+        *_data(line),
+        *_figures(made),
+        *(text for stage in line for text in _settings(stage)),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _is_name(model: Any) -> bool:
+    return isinstance(model, str) and not model.startswith("<")
+
+
+def _front_matter(base: str) -> list[str]:
+    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [aha, reasoning]"]
+    # Only names on the hub may stand in base_model; a local folder or an embedded base is not one.
+    if base.count("/") == 1 and not base.startswith((".", "/", "~")):
+        lines.append(f"base_model: {base}")
+    return [*lines, "---", ""]
+
+
+def _lineage_table(line: Sequence[Made]) -> list[str]:
+    rows = ["## Lineage", "", "| stage | from | task | steps | time |", "|---|---|---|---|---|"]
+    for s in line:
+        origin = ", ".join(f"`{name}`" for name in s.inputs()) or f"`{s.settings.get('model', 'scratch')}`"
+        steps = s.summary.get("steps", s.settings.get("steps", ""))
+        rows.append(f"| `{s.name}` | {origin} | {s.settings.get('task', '')} | {steps} | {s.seconds:.0f} s |")
+    return [*rows, ""]
+
+
+def _data(line: Sequence[Made]) -> list[str]:
+    rows = []
+    for s in line:
+        named = {
+            k: s.settings[k] for k in ("data", "test_data", "train_problems", "rewards") if k in s.settings
+        }
+        given = ", ".join(f"{k} {_plain(v)}" for k, v in named.items() if v not in (None, "", []))
+        if given:
+            rows.append(f"- `{s.name}`: {given}")
+    return ["## Data", "", *rows, ""] if rows else []
+
+
+def _figures(made: Made) -> list[str]:
+    before, after = made.summary.get("before") or {}, made.summary.get("after") or {}
+    rows = [
+        f"| {key} | {_figure(before.get(key))} | {_figure(value)} |"
+        for key, value in after.items()
+        if isinstance(value, (int, float)) and key != "step"
+    ]
+    return ["## Results", "", "| | before | after |", "|---|---|---|", *rows, ""] if rows else []
+
+
+def _figure(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _settings(stage: Made) -> list[str]:
+    lines = [f"{key} = {_plain(value)}" for key, value in stage.settings.items() if value is not None]
+    return [f"## Settings of `{stage.name}`", "", "```", *lines, "```", ""]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    return str(value)
