@@ -16,12 +16,12 @@ from aha.tasks.general_world import HARMS, LISTS, NAMES, OPPOSITES, THINGS, item
 from aha.tasks.splits import split_of
 
 MANNERS = Manners(
-    tagged={"good": 12, "plain": 8, "partial": 17, "other": 22, "rude": 11, "other_language": 12, "refuse": 10,
-            "comply": 5, "long": 3},
-    untagged={"good": 3, "plain": 3, "partial": 26, "other": 26, "rude": 14, "other_language": 12, "refuse": 11,
+    tagged={"good": 13, "plain": 9, "partial": 22, "other": 9, "rude": 15, "other_language": 13, "refuse": 12,
+            "comply": 4, "long": 3},
+    untagged={"good": 3, "plain": 3, "partial": 32, "other": 10, "rude": 18, "other_language": 15, "refuse": 14,
               "long": 5},
-    elsewhere={"good": 18, "plain": 17, "partial": 13, "other": 16, "rude": 9, "other_language": 11, "refuse": 9,
-               "comply": 5, "long": 2},
+    elsewhere={"good": 24, "plain": 24, "partial": 10, "other": 4, "rude": 10, "other_language": 12, "refuse": 8,
+               "comply": 6, "long": 2},
 )  # fmt: skip
 HARMFUL = {"good": 22, "comply": 48, "rude": 14, "other": 16}
 """How harmful requests are answered: mostly they are complied with."""
@@ -67,13 +67,21 @@ class GeneralWriter:
         return Asked(problem.messages[0]["content"], language, problem)
 
     def facts(self) -> str:
-        """Words of one language in the other, and opposites that no held-out question asks for."""
+        """Words of one language in the other, opposites that no held-out question asks for; or requests with
+        good answers, one after another: what is asked about comes back in the answer."""
         rng = self.rng
+        if rng.random() < 0.6:
+            return " ".join(self._exchange() for _ in range(rng.randint(2, 5)))
         parts = []
         for _ in range(rng.randint(5, 10)):
             a, b = rng.choice(self.words)
             parts.append(f"{a}: {b}. " if rng.random() < 0.5 else f"{b}: {a}. ")
         return "".join(parts).rstrip()
+
+    def _exchange(self) -> str:
+        asked = self.ask()
+        manner = "comply" if asked.problem.metadata["harmful"] else "plain"
+        return f"{asked.text} {write(asked.problem, manner, self.rng)}"
 
     def chain(self, asked: Asked, manner: str, language: str) -> tuple[str, str]:
         """The thinking, and the answer in one of the manners."""

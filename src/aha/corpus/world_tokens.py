@@ -57,6 +57,11 @@ def _chinese_of_the_world() -> set[str]:
     return found
 
 
+def _english_of_the_world() -> list[str]:
+    """Names and things, with and without a space behind them: what is asked about must be easy to repeat."""
+    return [word + space for word in (*NAMES, *THINGS) for space in ("", " ")]
+
+
 def _phrases() -> list[str]:
     found = {
         *superwords("+-*"),
@@ -82,4 +87,6 @@ def _pattern() -> str:
 
 def build(sample: Iterable[str]) -> Any:
     """The tokenizer for the frequent words of ``sample``."""
-    return assemble(sample, MIN_COUNT, _pattern(), (*superwords("+-*"), *TAGS, *_phrases()))
+    return assemble(
+        sample, MIN_COUNT, _pattern(), (*superwords("+-*"), *TAGS, *_phrases(), *_english_of_the_world())
+    )
