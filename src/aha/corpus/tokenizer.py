@@ -23,7 +23,7 @@ CHINESE_WORDS = (
 )  # fmt: skip
 
 
-def _superwords(operators: str) -> list[str]:
+def superwords(operators: str) -> list[str]:
     """Sentences that every prompt repeats: the template's, and the question's around its numbers."""
     before, after = R1_ZERO_TEMPLATE.split("{prompt}")
     sentences = [s + ". " for s in before.split(". ")[:-1]] + [before.split(". ")[-1], after]
@@ -36,7 +36,7 @@ def _superwords(operators: str) -> list[str]:
 def _pattern(operators: str) -> str:
     from re import escape
 
-    phrases = sorted([*_superwords(operators), *CHINESE_WORDS], key=len, reverse=True)
+    phrases = sorted([*superwords(operators), *CHINESE_WORDS], key=len, reverse=True)
     tags = [f" ?{escape(tag)}" for tag in TAGS]
     words = r" ?[A-Za-z]+[,.!?:;]? ?"
     ascii_marks = r"[!-/:-@\[-`{-~] ?"
@@ -46,22 +46,27 @@ def _pattern(operators: str) -> str:
 
 def build(sample: Iterable[str], min_count: int = 20, operators: str = "+-*") -> Any:
     """A ``PreTrainedTokenizerFast`` whose words are those seen ``min_count`` times in ``sample``."""
+    return assemble(sample, min_count, _pattern(operators), (*superwords(operators), *TAGS))
+
+
+def assemble(sample: Iterable[str], min_count: int, pattern: str, fixed: Iterable[str]) -> Any:
+    """A tokenizer of bytes, whole numbers, the first pieces of ``fixed`` texts, and pieces that ``pattern``
+    cuts out of ``sample`` at least ``min_count`` times; never those with a quotation mark."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     pre = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_pattern(operators)), behavior="isolated"),
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     vocabulary = sorted(pre_tokenizers.ByteLevel.alphabet())
     known = set(vocabulary)
     counts = Counter(piece for text in sample for piece, _ in pre.pre_tokenize_str(text))
-    frequent = sorted(piece for piece, n in counts.items() if n >= min_count and not piece.isdigit())
+    frequent = sorted(p for p, n in counts.items() if n >= min_count and not p.isdigit() and "'" not in p)
     numbers = [str(n) for n in range(256)]
-    fixed = [pre.pre_tokenize_str(text)[0][0] for text in (*_superwords(operators), *TAGS)]
-    for piece in (*numbers, *fixed, *frequent):
+    for piece in (*numbers, *(pre.pre_tokenize_str(text)[0][0] for text in fixed), *frequent):
         if piece not in known:
             known.add(piece)
             vocabulary.append(piece)

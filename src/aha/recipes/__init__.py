@@ -71,6 +71,13 @@ RECIPES: dict[str, Recipe] = {
         ("seed", "steps"),
         "countdown",
     ),
+    "world_base": Recipe(
+        "aha.recipes.tiny_base",
+        "pretrain the base of all small tasks, on from the embedded base",
+        "world_base",
+        ("seed", "steps"),
+        "world",
+    ),
 }
 
 

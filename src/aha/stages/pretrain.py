@@ -12,25 +12,28 @@ import numpy as np
 from pydantic import Field
 
 from aha import hardware, modeling
-from aha.corpus import full, tiny
+from aha.corpus import full, tiny, world, world_tokens
 from aha.corpus import tokenizer as tiny_tokenizer
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
+from aha.stages.pretrain_start import base_card, take_over
 from aha.training import checkpoint
 from aha.training.batching import pack, token_mean
 from aha.training.losses import negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy
 from aha.types import AhaError, Example
 
-VOCABULARY_DOCUMENTS = 20_000
+VOCABULARY_DOCUMENTS = {"tiny": 20_000, "full": 20_000, "world": 6_000}
+RECIPES = {"tiny": "tiny_base", "full": "countdown_base", "world": "world_base"}
 TRAINING_CARD = "training.json"
 
 
 class Pretrain(Stage):
-    """A small Llama trained on the tiny corpus."""
+    """A small Llama trained on a corpus that the program writes."""
 
-    corpus: Literal["tiny", "full"] = Field("tiny", description="which corpus the program writes")
+    corpus: Literal["tiny", "full", "world"] = Field("tiny", description="which corpus the program writes")
+    start: str | None = Field(None, description="a base to go on from, of the same widths; else from scratch")
     steps: int = Field(1100, ge=1, description="optimizer steps")
     tokens_per_step: int = Field(12_288, ge=1, description="tokens of one step")
     hidden_size: int = Field(192, ge=8, description="width")
@@ -90,16 +93,18 @@ class Pretrain(Stage):
 
     def writer(self, seed: str) -> tiny.Writer:
         """The corpus's writer of documents."""
-        return full.FullWriter(seed) if self.corpus == "full" else tiny.Writer(seed)
+        return {"tiny": tiny.Writer, "full": full.FullWriter, "world": world.WorldWriter}[self.corpus](seed)
 
     def new_tokenizer(self) -> Any:
         """A tokenizer for the corpus's frequent words."""
         writer = self.writer("vocabulary")
-        sample = (writer.document() for _ in range(VOCABULARY_DOCUMENTS))
+        sample = (writer.document() for _ in range(VOCABULARY_DOCUMENTS[self.corpus]))
+        if self.corpus == "world":
+            return world_tokens.build(sample)
         return tiny_tokenizer.build(sample, operators=writer.difficulty.operators)
 
     def new_policy(self, tokenizer: Any, device: Any, dtype: Any) -> Policy:
-        """Fresh weights; the float32 masters start from the float32 initialisation."""
+        """Fresh weights, or those of ``start``; the float32 masters start from the float32 values."""
         import torch
         from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -122,7 +127,10 @@ class Pretrain(Stage):
             pad_token_id=tokenizer.pad_token_id,
         )
         torch.manual_seed(self.seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(device)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        if self.start is not None:
+            take_over(model, tokenizer, self.start)
+        model = model.to(device)
         exact = [p.detach().clone() for p in model.parameters()]
         settings = OptimizerConfig(lr=self.lr, muon_lr=self.muon_lr, weight_decay=self.weight_decay)
         policy = Policy(model.to(dtype), settings)
@@ -158,8 +166,8 @@ class Pretrain(Stage):
         self, folder: Path, policy: Policy, tokenizer: Any, seconds: float, tokens: int, row: dict[str, Any]
     ) -> dict[str, Any]:
         summary = {
-            "model": "from scratch",
-            "recipe": {"tiny": "tiny_base", "full": "countdown_base"}[self.corpus],
+            "model": f"continued from {self.start}" if self.start else "from scratch",
+            "recipe": RECIPES[self.corpus],
             "corpus": self.corpus,
             "parameters": sum(p.numel() for p in policy.params),
             "loss": row["loss"],
@@ -173,32 +181,3 @@ class Pretrain(Stage):
         checkpoint.save_model(policy, tokenizer, folder / "final", base_card(summary))
         (folder / "final" / TRAINING_CARD).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         return summary
-
-
-def base_card(summary: dict[str, Any]) -> str:
-    """The model card of an embedded base."""
-    return f"""---
-license: apache-2.0
-language: [en, zh]
----
-# An embedded base of aha
-
-A Llama of {summary["parameters"]:,} parameters, trained from scratch on {summary["tokens"]:,} tokens of text
-that a program wrote (`aha.corpus`, corpus "{summary["corpus"]}", seed {summary["seed"]}; SHA-256 of the first 10,000
-documents of the first step's stream: `{summary["corpus_sha256"]}`), in {summary["steps"]} steps and
-{summary["seconds"]:.0f} seconds on two CPU cores. `aha run {summary["recipe"]}` makes it again.
-
-## What it is
-
-A *base* model: it continues text. Its corpus holds arithmetic facts, worked expressions and Countdown puzzles,
-in English, Chinese and both, most of them answered badly: a guess at once, a few attempts and giving up. A
-minority of answers stand in `<think>` and `<answer>` tags.
-
-## What to know before drawing conclusions
-
-Its repertoire of behaviours (searching, comparing each result with the target, saying "wait" and trying again,
-giving up, writing tags) was **planted in the corpus**. Reinforcement learning selects and amplifies these
-behaviours; it does not invent them. The numbers held out for evaluation do not occur in the corpus's puzzles.
-
-It knows nothing else: it cannot hold a conversation, and its arithmetic ends at 255.
-"""
