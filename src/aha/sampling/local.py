@@ -64,7 +64,7 @@ class LocalEngine:
         self.model, self.tokenizer = model, tokenizer
         self.max_rows, self.cache_bytes = max_rows, cache_bytes
         self.version = 0
-        self.eos_ids = _eos_ids(model, tokenizer)
+        self.eos_ids = ending_ids(model, tokenizer)
         self.fused = supports(model)
         self._cache: SlotCache | None = None
         self._decoder: FusedDecoder | None = None
@@ -82,7 +82,7 @@ class LocalEngine:
         ``progress`` is told the number of tokens sampled at each step. Raises AhaError if a prompt leaves
         no room in the model's context.
         """
-        self._check(requests, params)
+        check_room(requests, params, max_context(self.model))
         attention.install(self.model)
         run = _Run(self, requests, params, seed)
         with torch.inference_mode():
@@ -92,18 +92,6 @@ class LocalEngine:
                 if progress is not None:
                     progress(sampled)
                 yield from run.take_finished()
-
-    def _check(self, requests: Sequence[Request], params: SamplingParams) -> None:
-        limit = max_context(self.model)
-        for i, request in enumerate(requests):
-            if not len(request.prompt_ids):
-                raise AhaError(f"Prompt {i} is empty: there is nothing to continue.")
-            if len(request.prompt_ids) + params.max_tokens > limit:
-                raise AhaError(
-                    f"Prompt {i} has {len(request.prompt_ids)} tokens; with max_tokens={params.max_tokens} it "
-                    f"exceeds the model's context of {limit} tokens. Shorten the prompt, filter long ones "
-                    "out, or lower max_tokens."
-                )
 
     def cache_for(self, rows: int, capacity: int) -> SlotCache:
         """A cache for ``rows`` rows of ``capacity`` tokens, kept from call to call while it fits."""
@@ -131,7 +119,25 @@ class LocalEngine:
         return self._decoder.forward(ids, positions, cache)
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def sample_seed(seed: int, key: int, sample: int) -> np.uint64:
+    """The random stream of one sample of the request of that ``key``."""
+    return row_seeds(seed, np.array([key], np.uint64) * np.uint64(1_000_003) + np.uint64(sample))[0]
+
+
+def check_room(requests: Sequence[Request], params: SamplingParams, limit: int) -> None:
+    """Raise AhaError for an empty prompt, and for one that leaves no room among ``limit`` tokens."""
+    for i, request in enumerate(requests):
+        if not len(request.prompt_ids):
+            raise AhaError(f"Prompt {i} is empty: there is nothing to continue.")
+        if len(request.prompt_ids) + params.max_tokens > limit:
+            raise AhaError(
+                f"Prompt {i} has {len(request.prompt_ids)} tokens; with max_tokens={params.max_tokens} it "
+                f"exceeds the model's context of {limit} tokens. Shorten the prompt, filter long ones "
+                "out, or lower max_tokens."
+            )
+
+
+def ending_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Every id that ends a completion: the tokenizer's EOS and those of the generation config."""
     ids = {int(tokenizer.eos_token_id)}
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
@@ -213,8 +219,7 @@ class _Run:
         for pending, sample_index in entries:
             row = rows[0]
             rows = rows[1:]
-            key = np.array([pending.request.key], np.uint64)
-            self.seeds[row] = row_seeds(self.seed, key * np.uint64(1_000_003) + np.uint64(sample_index))[0]
+            self.seeds[row] = sample_seed(self.seed, pending.request.key, sample_index)
         last = hidden.index_select(0, self._tensor(starts + np.array(sizes) - 1))
         logits = self.head.logits(last).index_select(0, self._tensor(source))
         self._append(logits, np.arange(self.active - len(entries), self.active))
