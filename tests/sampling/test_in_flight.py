@@ -116,7 +116,8 @@ def test_what_a_closed_call_left_goes_on_as_if_it_had_not_been_closed(tokenizer,
     wanted = sample(LocalEngine(model, tokenizer), asked, max_tokens=40)
     engine = LocalEngine(model, tokenizer, max_rows=9)
     found, left = interrupted(engine, asked, after, max_tokens=40)
-    assert set(found) | set(left) == set(range(8)) and not set(found) & set(left)
+    assert set(found) | set(left) == set(range(8))
+    assert not set(found) & set(left)
     again = [
         Request(asked[i].prompt_ids, 3, asked[i].key, begun=rollouts, seed=5) for i, rollouts in left.items()
     ]
@@ -143,9 +144,11 @@ def test_stretches_say_which_version_sampled_what(tokenizer):
             if was.finish is not Finish.ABORT:
                 assert now is was
             elif made:
-                assert now.stretches == ((0, 0), (made, 3)) and now.policy_version == 3
+                assert now.stretches == ((0, 0), (made, 3))
+                assert now.policy_version == 3
             else:
-                assert now.stretches == () and now.policy_version == 3
+                assert now.stretches == ()
+                assert now.policy_version == 3
 
 
 def test_a_lowered_limit_ends_what_is_longer_already(tokenizer):
