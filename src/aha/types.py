@@ -133,6 +133,7 @@ class Example:
     values: np.ndarray | None = None  # the critic's, of the state in which token t is chosen
     returns: np.ndarray | None = None  # what the critic is to learn
     imitation: np.ndarray | None = None  # weight of -log p beside the loss
+    stale: np.ndarray | None = None  # 1 where an earlier version of the policy sampled the token
 
 
 Reward = Callable[[Problem, Sequence[Rollout]], Sequence[Score]]
@@ -165,3 +166,4 @@ class Batch:
     values: np.ndarray | None = None
     returns: np.ndarray | None = None
     imitation: np.ndarray | None = None
+    stale: np.ndarray | None = None
