@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aha.modeling import max_context
 from aha.sampling import vllm_wire as wire
-from aha.sampling.local import Request, check_room, ending_ids, sample_seed
+from aha.sampling.in_flight import Request, sample_seed
+from aha.sampling.local import check_room, ending_ids
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm_process import Process, find_python
 from aha.sampling.vllm_weights import Parcel, Tensors, digests, whole
@@ -179,6 +180,8 @@ class VllmEngine:
         no room, if no weights were loaded, and if vLLM's process fails or dies.
         """
         check_room(requests, params, self.max_len)
+        if any(r.begun for r in requests):
+            raise AhaError("vLLM cannot go on with completions that were begun: set algorithm.carry=0.")
         self.wait()
         if self.version == UNLOADED:
             raise AhaError("vLLM has been given no weights that were proven: call load_weights first.")
@@ -208,7 +211,8 @@ class VllmEngine:
     def _question(
         self, call: int, requests: Sequence[Request], params: SamplingParams, seed: int
     ) -> wire.Generate:
-        seeds = [sample_seed(seed, r.key, i) for r in requests for i in range(r.n)]
+        chosen = [seed if r.seed is None else r.seed for r in requests]
+        seeds = [sample_seed(s, r.key, i) for s, r in zip(chosen, requests, strict=True) for i in range(r.n)]
         return wire.Generate(
             call=call,
             prompts=np.concatenate([np.asarray(r.prompt_ids, np.int32) for r in requests]),
