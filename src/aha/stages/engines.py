@@ -125,6 +125,12 @@ def sync(engine: Any, policy: Policy) -> float:
     return time.perf_counter() - started
 
 
+def rest(engine: Any) -> None:
+    """Nothing is sampled for a while: an engine on the policy's own GPU may give its memory back."""
+    if isinstance(engine, VllmEngine):
+        engine.rest()
+
+
 def close(engine: Any) -> None:
     """End an engine that is a process."""
     if isinstance(engine, VllmEngine):

@@ -105,6 +105,7 @@ class Session:
         algorithm, baselines = self.config.algorithm, None
         if algorithm.advantage == "greedy_baseline":
             baselines = self.collector.greedy_rewards(groups, self.params)
+        engines.rest(self.engine)
         found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
         return keep(algorithm, groups, found)
 
@@ -248,6 +249,7 @@ class Session:
             strict=c.strict,
             progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
         )
+        engines.rest(self.engine)
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
             row |= self.router.proxy_and_truth(result.groups)
