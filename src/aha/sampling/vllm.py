@@ -73,7 +73,6 @@ class VllmEngine:
         self.version, self.max_rows = UNLOADED, max_rows
         self.max_len = min(max_context(model), max_len or max_context(model))
         self.eos_ids = ending_ids(model, tokenizer)
-        self.tokens, self.seconds = 0, 0.0  # sampled so far, and how long that took
         self._call, self._active, self._ready = 0, 0, False
         self._parcel = Parcel()
         self._process = Process(find_python(self.settings.python), threads=threads)
@@ -189,7 +188,7 @@ class VllmEngine:
             return
         self._stop_sampling()
         self._call += 1
-        call, started = self._call, time.perf_counter()
+        call = self._call
         self._process.send(self._question(call, requests, params, seed))
         self._active = call
         try:
@@ -198,13 +197,11 @@ class VllmEngine:
                 if isinstance(message, wire.Done):
                     self._active = 0
                     return
-                self.tokens += len(message.tokens)
                 if progress is not None:
                     progress(len(message.tokens))
                 yield message.index, self._rollouts(message, requests[message.index], params)
             raise AhaError("This call was ended by a later one: vLLM answers one call at a time.")
         finally:
-            self.seconds += time.perf_counter() - started
             if self._active == call:
                 self._stop_sampling()
 

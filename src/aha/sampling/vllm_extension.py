@@ -14,8 +14,8 @@ from torch import Tensor
 
 from aha.sampling.vllm_weights import digest, digests, read
 
-READ_BACK = 2e11
-"""Multiplications up to which packed matrices are read back: more would take longer than the sampling."""
+READ_BACK = 1e12
+"""Multiplications for reading packed matrices back: more would take longer than the sampling."""
 ROWS = 512
 
 
@@ -66,7 +66,7 @@ def _packed(module: Any) -> bool:
 
 def _held(model: Any, shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, Tensor]]:
     """(canonical name, tensor) wherever the model holds one of the tensors whose ``shapes`` are given."""
-    fused = dict(getattr(model, "packed_modules_mapping", None) or {})
+    fused, budget = dict(getattr(model, "packed_modules_mapping", None) or {}), READ_BACK
     names = {id(p): name for name, p in model.named_parameters()}  # the first of tied ones
     for path, module in model.named_modules():
         for own, param in module.named_parameters(recurse=False):
@@ -77,20 +77,29 @@ def _held(model: Any, shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str,
             if not all(part in shapes for part in wanted):
                 continue
             rows = [shapes[part][0] if shapes[part] else 1 for part in wanted]
-            for whole in _places(module, own, param, sum(rows), shapes[wanted[0]]):
+            places = []
+            if (held := _as_it_is(module, param, sum(rows), shapes[wanted[0]])) is not None:
+                places.append(held)
+            if own == "weight" and _multiplies(module, param):
+                inputs = shapes[wanted[0]][-1]
+                budget -= inputs**2 * getattr(module, "output_size_per_partition", sum(rows))
+                if budget > 0:
+                    places.append(_read_back(module, inputs, param.dtype)[: sum(rows)])
+            for whole in places:
                 yield from zip(wanted, whole.split(rows), strict=True)
 
 
-def _places(module: Any, own: str, param: Tensor, rows: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
-    """Where this tensor is: the parameter itself, and the packed copy that is multiplied by."""
-    padded = param.dim() == len(shape) and param.shape[1:] == shape[1:] and param.shape[0] >= rows
-    if param.numel() and padded and (param.shape[0] == rows or hasattr(module, "org_vocab_size")):
-        yield param.detach()[:rows]
-    multiplied = type(module).__name__ != "VocabParallelEmbedding"  # a table is looked up, not multiplied by
-    if own == "weight" and _packed(module) and multiplied and len(shape) == 2:
-        outputs = getattr(module, "output_size_per_partition", rows)
-        if shape[1] ** 2 * outputs <= READ_BACK:
-            yield _read_back(module, shape[1], param.dtype)[:rows]
+def _as_it_is(module: Any, param: Tensor, rows: int, shape: tuple[int, ...]) -> Tensor | None:
+    """The parameter, without the rows that pad a vocabulary; None if it is not kept in this shape."""
+    padded = param.dim() == len(shape) > 0 and param.shape[1:] == shape[1:] and param.shape[0] >= rows
+    whole = param.shape[0] == rows or hasattr(module, "org_vocab_size") if padded else False
+    return param.detach()[:rows] if whole and param.numel() else None
+
+
+def _multiplies(module: Any, param: Tensor) -> bool:
+    """Whether a packed copy is multiplied by. A table that is looked up has one too, unused."""
+    matrix = param.dim() == 2 or not param.numel()
+    return matrix and _packed(module) and type(module).__name__ != "VocabParallelEmbedding"
 
 
 @torch.inference_mode()

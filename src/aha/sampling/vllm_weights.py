@@ -6,13 +6,13 @@ with us. Both sides import this module; nothing but torch is needed.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import mmap
 import os
 import struct
 import tempfile
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -81,6 +81,7 @@ class Parcel:
             self._folder = tempfile.TemporaryDirectory(prefix="aha-weights-")
             self.path = os.path.join(self._folder.name, "weights.safetensors")
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._end = weakref.finalize(self, _free, self._fd, self._folder)
 
     def write(self, tensors: Tensors) -> None:
         """Put the tensors in. Raises AhaError for a type that cannot travel and if memory is short."""
@@ -113,11 +114,14 @@ class Parcel:
             del place  # the map cannot be closed under it
 
     def close(self) -> None:
-        """Free the memory."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
-        if self._folder is not None:
-            self._folder.cleanup()
+        """Free the memory. Harmless the second time."""
+        self._end()
+
+
+def _free(fd: int, folder: tempfile.TemporaryDirectory[str] | None) -> None:
+    os.close(fd)
+    if folder is not None:
+        folder.cleanup()
 
 
 def read(path: str) -> dict[str, Tensor]:

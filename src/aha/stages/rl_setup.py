@@ -68,7 +68,7 @@ class Session:
         self.start, self.seconds, self.tokens = 0, 0.0, 0
         self.mismatch: list[np.ndarray] = []
         self.correction: dict[str, float] = {}
-        self.sync_seconds = 0.0
+        self.sync_seconds = self.sync_before = 0.0  # since the last report; of them, before sampling
 
     def _load(self, split: str, n: int) -> list[Problem]:
         problems = self.task.load(split, n, self.config.seed if split == "train" else 0)
@@ -79,9 +79,11 @@ class Session:
 
     # --- the steps of the loop ----------------------------------------------------------------------------
 
-    def sync(self) -> None:
-        """Have the engine sample from the policy as it is."""
-        self.sync_seconds += engines.sync(self.engine, self.policy)
+    def sync(self) -> float:
+        """Have the engine sample from the policy as it is; returns the seconds it took."""
+        seconds = engines.sync(self.engine, self.policy)
+        self.sync_seconds += seconds
+        return seconds
 
     @contextmanager
     def closing(self) -> Iterator[None]:
@@ -94,7 +96,7 @@ class Session:
     def collect(self, step: int, max_tokens: int, progress: float) -> list[Group]:
         """The step's scored groups, from the policy as it is."""
         c = self.config
-        self.sync()
+        self.sync_before = self.sync()
         self.collector = preference.at(self.collectors, step)
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
@@ -197,7 +199,7 @@ class Session:
         }
         metrics |= self.correction
         if self.config.engine != "local":
-            sampling = max(seconds[0] - self.sync_seconds, 1e-9)
+            sampling = max(seconds[0] - self.sync_before, 1e-9)
             metrics["time/weight_sync"] = round(self.sync_seconds, 3)
             metrics["sampling/tokens_per_second"] = round(sampled / sampling, 1)
         self.sync_seconds = 0.0
