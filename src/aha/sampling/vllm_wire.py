@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -141,7 +141,7 @@ class Failed:
 
 
 Message = Start | Ready | Load | Prove | Held | Generate | Finished | Cancel | Done | Rest | Rested | Failed
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in Message.__args__}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:
