@@ -29,6 +29,7 @@ ALLOWED = {
     "corpus": BASE | {"chat", "tasks"},
     "sampling": BASE | {"chat", "modeling", "attention"},
     "judges": BASE | {"chat", "rewards", "tasks", "sampling"},
+    "cluster": BASE | {"modeling", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention"},
     "runs": BASE | {"chat"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
@@ -36,10 +37,10 @@ ALLOWED = {
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}
-    | {"doctor"},
+    | {"doctor", "cluster"},
     "recipes": BASE | {"modeling", "runs", "stages"},
 }
-HEAVY = ("torch", "transformers", "numpy", "tokenizers", "rich", "pydantic", "sympy", "pyarrow", "datasets")
+HEAVY = ("torch", "transformers", "numpy", "tokenizers", "rich", "pydantic", "sympy", "pyarrow", "datasets", "ray")
 
 
 def room(path: Path) -> str:

@@ -29,6 +29,20 @@ class Engine(Protocol):
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]: ...
 
 
+class Grader(Protocol):
+    """Grades groups beside the sampling. They go in by a ticket and come out scored, in any order."""
+
+    def submit(self, ticket: int, problem: Problem, rollouts: Sequence[Rollout]) -> None: ...
+
+    def finished(self, *, wait: bool) -> list[tuple[int, Group]]:
+        """Those graded since; with ``wait`` of one at least, if any is left."""
+        ...
+
+    def clear(self) -> None:
+        """Forget what was submitted."""
+        ...
+
+
 class Prompter:
     """Problems to token ids, by one template and one tokenizer; each problem is rendered once."""
 
@@ -94,21 +108,52 @@ def stream_groups(
     progress: Callable[[int], None] | None = None,
     requests: Sequence[Request] | None = None,
     leftovers: dict[int, tuple[Rollout, ...]] | None = None,
+    grader: Grader | None = None,
 ) -> Generator[tuple[int, Group], None, None]:
     """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest; where
-    ``leftovers`` is given, which the in-process engine knows, it gets what there is of them.
+    ``leftovers`` is given, which in-process engines know, it gets what there is of them.
 
-    ``requests`` stand in place of new ones, where some of the completions are begun.
+    ``requests`` stand in place of new ones, where some of the completions are begun. A ``grader`` gives the
+    rewards in place of ``rewards``, while sampling goes on.
     """
     requests = prompter.requests(problems, n) if requests is None else requests
     more: dict[str, Any] = {} if leftovers is None else {"leftovers": leftovers}
     stream = engine.generate(requests, params, seed=seed, progress=progress, **more)
     try:
-        for index, rollouts in stream:
-            yield index, score_group(problems[index], rollouts, rewards)
+        if grader is None:
+            for index, rollouts in stream:
+                yield index, score_group(problems[index], rollouts, rewards)
+        else:
+            yield from _graded(stream, problems, grader, leftovers)
     finally:
         if isinstance(stream, Generator):
             stream.close()
+
+
+def _graded(
+    stream: Iterator[tuple[int, tuple[Rollout, ...]]],
+    problems: Sequence[Problem],
+    grader: Grader,
+    leftovers: dict[int, tuple[Rollout, ...]] | None,
+) -> Generator[tuple[int, Group], None, None]:
+    """Groups as they are graded; what is not when the iterator is closed is among the ``leftovers``."""
+    waiting: dict[int, tuple[Rollout, ...]] = {}
+    grader.clear()
+    try:
+        for index, rollouts in stream:
+            waiting[index] = rollouts
+            grader.submit(index, problems[index], rollouts)
+            for ticket, group in grader.finished(wait=False):
+                del waiting[ticket]
+                yield ticket, group
+        while waiting:
+            for ticket, group in grader.finished(wait=True):
+                del waiting[ticket]
+                yield ticket, group
+    finally:
+        grader.clear()
+        if leftovers is not None:
+            leftovers.update(waiting)
 
 
 def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: Rewards) -> Group:

@@ -94,14 +94,17 @@ class Carry:
         policy sampled, and the largest number of versions between."""
         if not self.steps:
             return {}
-        rollouts = [m.rollout for g in groups for m in g.members]
-        ages = np.concatenate([version - token_versions(r) for r in rollouts])
         return {
             "carried/kept": len(self.kept),
             "carried/dropped": self.dropped,
-            "stale/tokens": round(float((ages > 0).mean()), 6),
-            "stale/versions": int(ages.max()),
+            **staleness(groups, version),
         }
+
+
+def staleness(groups: Sequence[Group], version: int) -> dict[str, float]:
+    """For the metrics: the share of tokens that a version before this one sampled, and the most versions between."""
+    ages = np.concatenate([version - token_versions(m.rollout) for g in groups for m in g.members])
+    return {"stale/tokens": round(float((ages > 0).mean()), 6), "stale/versions": int(ages.max())}
 
 
 def token_versions(rollout: Rollout) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aha.rewards import PROCESS_REWARDS
-from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups, stream_groups
+from aha.sampling.rollouts import Engine, Grader, Prompter, Rewards, sample_groups, stream_groups
 from aha.sampling.sampler import SamplingParams
 from aha.stages.carry import Carried, Carry
 from aha.training.curriculum import Curriculum
@@ -52,7 +52,9 @@ class Collector:
         rewards: Rewards,
         algorithm: Algorithm,
         seed: int,
+        grader: Grader | None = None,
     ):
+        self.grader = grader
         self.engine, self.prompter, self.problems = engine, prompter, problems
         self.rewards, self.algorithm, self.seed = rewards, algorithm, seed
         self.curriculum = Curriculum(
@@ -104,6 +106,7 @@ class Collector:
                 progress=tick,
                 requests=[c.request for c in going_on],
                 leftovers=left,
+                grader=self.grader,
             )
             done: dict[int, Group] = {}
             for index, group in stream:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aha import hardware, modeling
 from aha.chat import Template
+from aha.cluster.engine import RayEngine
+from aha.cluster.settings import ClusterSettings
+from aha.cluster.workers import RewardSpec
 from aha.judges.asking import Complete, over
 from aha.sampling.endpoint import Client, Endpoint
 from aha.sampling.local import LocalEngine
 from aha.sampling.remote import ChatPrompter, RemoteEngine
-from aha.sampling.rollouts import Engine, Prompter
+from aha.sampling.rollouts import Engine, Grader, Prompter
 from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
 from aha.training.policy import Policy
 from aha.types import AhaError
@@ -24,7 +27,7 @@ from aha.types import AhaError
 if TYPE_CHECKING:
     from aha.runs.pipeline import Context, Stage
 
-Kind = Literal["local", "vllm"]
+Kind = Literal["local", "vllm", "ray"]
 """What samples for a policy that is trained."""
 
 ANSWERS = "answers.jsonl"
@@ -98,10 +101,18 @@ def for_policy(
     rows: int,
     longest: int,
     threads: int,
-) -> LocalEngine | VllmEngine:
-    """The engine that samples from ``policy``; ``rows`` completions at once, ``longest`` tokens of a sequence."""
+    cluster: ClusterSettings | None = None,
+    workers: int = 2,
+    rewards: RewardSpec | None = None,
+) -> LocalEngine | VllmEngine | RayEngine:
+    """The engine that samples from ``policy``; ``rows`` completions at once, ``longest`` tokens of a sequence.
+
+    ``rewards`` are what its reward workers grade by, where it has any.
+    """
     if kind == "local":
         return LocalEngine(policy.model, tokenizer, max_rows=rows)
+    if kind == "ray":
+        return RayEngine(policy.model, tokenizer, cluster, workers=workers, rows=rows, rewards=rewards)
     return VllmEngine(policy.model, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
 
 
@@ -110,18 +121,18 @@ def sync(engine: Any, policy: Policy) -> float:
 
     The local engine shares the modules. Raises AhaError if the engine does not hold what was sent.
     """
-    if not isinstance(engine, VllmEngine):
+    if not isinstance(engine, VllmEngine | RayEngine):
         engine.version = policy.version
         return 0.0
     if engine.version == policy.version:
         return 0.0
     started = time.perf_counter()
+    names = engine.weights_of if isinstance(engine, RayEngine) else checkpoint_weights
     if policy.adapters is None:
-        engine.load_weights(checkpoint_weights(policy.model), policy.version)
+        engine.load_weights(names(policy.model), policy.version)
     else:
         with policy.adapters.merged():
-            weights = checkpoint_weights(policy.model, policy.adapters.plain_state())
-            engine.load_weights(weights, policy.version)
+            engine.load_weights(names(policy.model, policy.adapters.plain_state()), policy.version)
     return time.perf_counter() - started
 
 
@@ -133,5 +144,16 @@ def rest(engine: Any) -> None:
 
 def close(engine: Any) -> None:
     """End an engine that is a process."""
-    if isinstance(engine, VllmEngine):
+    if isinstance(engine, VllmEngine | RayEngine):
         engine.close()
+
+
+def events(engine: Any) -> list[tuple[str, str]]:
+    """(worker, reason) of each worker that was lost and replaced since this was last asked."""
+    found = engine.events() if isinstance(engine, RayEngine) else []
+    return [(event.worker, event.reason) for event in found]
+
+
+def grader(engine: Any) -> Grader | None:
+    """What grades beside the engine, if anything does."""
+    return engine.graders if isinstance(engine, RayEngine) else None

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from aha.chat import Template
+from aha.cluster.settings import ClusterSettings
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.vllm import VllmSettings
 from aha.stages import engines
@@ -78,7 +79,14 @@ class RL(Stage):
     strict: bool = Field(True, description="right answers count only if they keep the format")
     save_every: int = Field(10, ge=1, description="steps between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    engine: engines.Kind = Field("local", description="what samples: the policy itself, or vLLM beside it")
+    engine: engines.Kind = Field(
+        "local", description="what samples: the policy itself, vLLM beside it, or workers through Ray"
+    )
+    workers: int = Field(2, ge=1, description="processes that sample, with engine=ray")
+    ahead: int = Field(0, ge=0, description="steps that sampling may be ahead of the update (engine=ray)")
+    cluster: ClusterSettings = Field(
+        default_factory=lambda: ClusterSettings.model_validate({}), description="how Ray is used"
+    )
     vllm: VllmSettings = Field(
         default_factory=lambda: VllmSettings.model_validate({}), description="how vLLM is run"
     )
@@ -86,11 +94,12 @@ class RL(Stage):
 
     @model_validator(mode="after")
     def _corrected(self) -> RL:
-        """An engine that is not the policy itself is corrected for, unless importance was set."""
-        if self.engine != "local" and "importance" not in self.algorithm.model_fields_set:
+        """What is not sampled by the policy itself is corrected for, unless importance was set."""
+        other = self.engine == "vllm" or self.ahead > 0
+        if other and "importance" not in self.algorithm.model_fields_set:
             self.algorithm.importance = "truncated"
-        if self.engine != "local" and self.algorithm.carry:
-            raise AhaError("Only the local engine goes on with what is begun: set algorithm.carry=0.")
+        if self.engine == "vllm" and self.algorithm.carry:
+            raise AhaError("vLLM cannot go on with what is begun: set algorithm.carry=0.")
         return self
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -120,7 +129,7 @@ class RL(Stage):
             groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
             advantages = s.advantages(groups)
             sampled = time.perf_counter()
-            version = s.engine.version if self.algorithm.carry else None
+            version = s.engine.version if self.algorithm.carry or self.ahead else None
             examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps, version))
             examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
             totals = self._update(s, step, examples)

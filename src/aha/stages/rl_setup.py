@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
-from aha.sampling.rollouts import Engine, Prompter, Rewards
+from aha.sampling.rollouts import Engine, Grader, Prompter, Rewards
 from aha.sampling.sampler import SamplingParams
-from aha.stages import checkup, engines, preference
+from aha.stages import ahead, checkup, engines, preference
+from aha.stages.carry import staleness
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.tasks import get_task
@@ -56,16 +57,19 @@ class Session:
         if self.router is not None:
             self.rewards = self.router.route(self.rewards, config.preference_weight)
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)
+        grader = None if self.router is not None else engines.grader(engine)
         self.collectors = [
-            (first, Collector(engine, self.prompter, some, self.rewards, config.algorithm, config.seed))
+            (first, Collector(engine, self.prompter, some, self.rewards, config.algorithm, config.seed, grader))
             for first, some in preference.phases(self.problems, self.router, config.preference_from)
         ]
+        self.ahead = self._sampling_ahead(grader) if config.ahead else None
         self.collector: Collector = preference.at(self.collectors, 1)
         self.replay = Replay(config.algorithm.replay_share, config.algorithm.replay_steps, config.seed)
         self.reference: Policy | None = None
         self.critic: Critic | None = None
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
         self.start, self.seconds, self.tokens = 0, 0.0, 0
+        self.step = 0  # that is being done
         self.mismatch: list[np.ndarray] = []
         self.correction: dict[str, float] = {}
         self.sync_seconds = self.sync_before = 0.0  # since the last report; of them, before sampling
@@ -77,29 +81,52 @@ class Session:
         )
         return self.prompter.drop_long(problems, min(self.config.max_prompt_tokens, room))
 
+    def _sampling_ahead(self, grader: Grader | None) -> ahead.Ahead:
+        c = self.config
+        return ahead.Ahead(
+            self.engine,
+            lambda step: preference.at(self.collectors, step),
+            limit=c.ahead,
+            prompts=c.prompts_per_step,
+            group_size=c.group_size,
+            steps=c.steps,
+            grader=grader,
+        )
+
     # --- the steps of the loop ----------------------------------------------------------------------------
 
     def sync(self) -> float:
-        """Have the engine sample from the policy as it is; returns the seconds it took."""
+        """Have the engine sample from the policy as it is, and nothing else; returns the seconds it took."""
+        self.halt()
         seconds = engines.sync(self.engine, self.policy)
         self.sync_seconds += seconds
         return seconds
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """On leaving, an engine that is a process ends."""
+        """On leaving, sampling in the background and an engine that is a process end."""
         try:
             yield
         finally:
+            self._note_lost(self.step)
+            with suppress(AhaError):  # what led here is already told
+                self.halt()
             engines.close(self.engine)
+
+    def halt(self) -> None:
+        """End sampling in the background; what there is of it is kept."""
+        if self.ahead is not None:
+            self.ahead.halt()
 
     def collect(self, step: int, max_tokens: int, progress: float) -> list[Group]:
         """The step's scored groups, from the policy as it is."""
-        c = self.config
+        c, self.step = self.config, step
         self.sync_before = self.sync()
         self.collector = preference.at(self.collectors, step)
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
+        if self.ahead is not None:
+            return self.ahead.collect(step, self.params, progress, tick)
         return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
     def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
@@ -198,7 +225,13 @@ class Session:
             "tokens_per_second": round(sampled / sum(seconds), 1),
         }
         metrics |= self.correction
-        if self.config.engine != "local":
+        lost = self._note_lost(step)
+        if self.config.engine == "ray":
+            metrics["workers/restarted"] = lost
+        if self.ahead is not None:
+            metrics |= staleness(groups, self.engine.version) | self.ahead.figures()
+            metrics["time/weight_sync"] = round(self.sync_seconds, 3)
+        elif self.config.engine != "local":
             sampling = max(seconds[0] - self.sync_before, 1e-9)
             metrics["time/weight_sync"] = round(self.sync_seconds, 3)
             metrics["sampling/tokens_per_second"] = round(sampled / sampling, 1)
@@ -208,6 +241,16 @@ class Session:
         self.console.step(metrics)
         self._watch_health()
         self._show_samples(groups, step)
+
+    def _note_lost(self, step: int) -> int:
+        """Say, and write down, which workers were lost; returns how many."""
+        found = engines.events(self.engine)
+        for worker, reason in found:
+            text = f"{worker} was lost and replaced: {reason}"
+            row = {"step": step, "key": "workers/restarted", "value": 1.0, "text": text}
+            append_jsonl(self.folder / "warnings.jsonl", [row])
+            self.console.warn(text)
+        return len(found)
 
     def _watch_health(self) -> None:
         """Say, and write down, which figures left their healthy range with this step."""
@@ -271,7 +314,10 @@ class Session:
     def save(self, step: int) -> None:
         """Checkpoint everything that the next step depends on."""
         collector = preference.at(self.collectors, step + 1)
+        self.halt()
         extra: dict[str, Any] = {"replay": self.replay.state(), "carried": collector.carry.state()}
+        if self.ahead is not None:
+            extra["ahead"] = self.ahead.state()
         if self.reference is not None:
             extra["reference"] = self.reference.model.state_dict()
         if self.critic is not None:
@@ -300,6 +346,8 @@ class Session:
             collector = preference.at(self.collectors, self.start + 1)
             collector.curriculum.load_state(progress["curriculum"])
             collector.carry.load_state(extra["carried"])
+            if self.ahead is not None and "ahead" in extra:
+                self.ahead.load_state(extra["ahead"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
         self._take_back(self.start)
 
@@ -343,6 +391,7 @@ def prepare(config: RL, context: Context) -> Session:
     tokenizer = modeling.load_tokenizer(source)
     model = modeling.load_model(source, device, dtype)
     _check_lengths(config, model)
+    ahead.check(config)
     adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
     optimizer = OptimizerConfig(
         lr=config.lr, max_grad_norm=config.max_grad_norm, checkpoint_layers=config.checkpoint_layers
@@ -350,8 +399,25 @@ def prepare(config: RL, context: Context) -> Session:
     policy = Policy(model, optimizer, adapters)
     engine = engines.for_policy(
         config.engine, policy, tokenizer, config.vllm, rows=config.decode_rows, longest=_longest(config),
-        threads=context.threads,
+        threads=context.threads, cluster=config.cluster, workers=config.workers,
+        rewards=engines.RewardSpec(config.task, config.data, config.test_data, config.rewards),
     )  # fmt: skip
+    try:
+        return _session(config, context, policy, engine, tokenizer, source, optimizer)
+    except BaseException:
+        engines.close(engine)
+        raise
+
+
+def _session(
+    config: RL,
+    context: Context,
+    policy: Policy,
+    engine: Any,
+    tokenizer: Any,
+    source: str,
+    optimizer: OptimizerConfig,
+) -> Session:
     session = Session(config, context, policy, engine, tokenizer)
     if config.algorithm.needs_reference:
         from aha.stages.rl import frozen_copy
@@ -359,7 +425,7 @@ def prepare(config: RL, context: Context) -> Session:
         session.reference = frozen_copy(policy)
     if config.algorithm.critic:
         critic_lr = config.lr * config.algorithm.critic_lr_scale
-        session.critic = Critic(model, replace(optimizer, lr=critic_lr))
+        session.critic = Critic(policy.model, replace(optimizer, lr=critic_lr))
     session.resume()
     _show_prompt(session, source)
     session.sync()

@@ -1,0 +1,38 @@
+"""Dealing requests over workers, so that all of them are busy for about as long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aha.sampling.in_flight import Request
+from aha.types import Finish
+
+PREFILL_COST = 0.1
+"""Of a token that is read, in tokens that are sampled."""
+
+
+def cost(request: Request, expected: float, longest: int) -> float:
+    """Tokens that a request will take, where completions are ``expected`` tokens long on average.
+
+    What has been going on for longer than that is expected to go on for half of what is left to it.
+    """
+    total = 0.0
+    for number in range(request.n):
+        begun = request.begun[number] if request.begun else None
+        if begun is not None and begun.finish is not Finish.ABORT:
+            continue
+        made = 0 if begun is None else len(begun.completion_ids)
+        total += expected - made if made < expected else max(1.0, (longest - made) / 2)
+        total += PREFILL_COST * made
+    return total + PREFILL_COST * len(request.prompt_ids)
+
+
+def deal(costs: Sequence[float], workers: int) -> list[list[int]]:
+    """Indices of ``costs`` for each worker: the dearest first, each to the worker with the least so far; within
+    a worker in the order given."""
+    loads, shares = [0.0] * workers, [[] for _ in range(workers)]
+    for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        least = min(range(workers), key=lambda w: (loads[w], w))
+        loads[least] += costs[index]
+        shares[least].append(index)
+    return [sorted(share) for share in shares]

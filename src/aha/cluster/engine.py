@@ -1,0 +1,301 @@
+"""An engine over rollout workers: each an in-process engine with a copy of the weights, in a process of its own.
+
+A sample's random numbers depend on its key alone, so which worker draws it changes nothing, nor does drawing it
+again after a worker was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from aha.cluster.connect import Cluster
+from aha.cluster.crew import Crew, Event, Member
+from aha.cluster.dealing import cost, deal
+from aha.cluster.graders import Graders
+from aha.cluster.settings import ClusterSettings
+from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, own_weights, pack, writable
+from aha.modeling import max_context
+from aha.sampling.in_flight import Request
+from aha.sampling.local import check_room
+from aha.sampling.sampler import SamplingParams
+from aha.sampling.vllm_weights import digests, whole
+from aha.types import AhaError, Finish, Rollout
+
+UNLOADED = -1
+"""The version of an engine that has been given no weights yet."""
+TURN_SECONDS = 0.5
+Begun = dict[int, tuple[Rollout, ...]]
+
+
+class RayEngine:
+    """Rollouts from ``workers`` processes; ``rows`` completions at once in each of them.
+
+    Use it in a ``with``, or ``close`` it. Nothing is sampled before ``load_weights``. ``model`` gives the
+    architecture, not the weights. Raises AhaError where Ray is missing or has not got the resources.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: ClusterSettings | None = None,
+        *,
+        workers: int = 2,
+        rows: int = 512,
+        rewards: RewardSpec | None = None,
+    ):
+        self.settings = s = settings or ClusterSettings.model_validate({})
+        self.tokenizer, self.workers = tokenizer, workers
+        self.version, self.hash = UNLOADED, ""
+        self.max_len = max_context(model)
+        own = {"CPU": s.cpus} | ({"GPU": s.gpus} if s.gpus else {})
+        graders = s.reward_workers if rewards is not None else 0
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.cluster = Cluster(
+            [own] * workers + [{"CPU": 1.0}] * graders,
+            s.address,
+            store_bytes=4 * weights,
+            spread=s.spread,
+            timeout=s.start_timeout,
+        )
+        self._sent: tuple[Any, int, dict[str, str]] | None = None  # parcel, version, hashes
+        self._held: dict[int, int] = {}  # version by worker
+        self._work: dict[int, dict[int, Request]] = {}  # by worker, what it has not finished
+        self._call: tuple[SamplingParams, int] | None = None
+        self._finished: list[tuple[int, tuple[Rollout, ...]]] = []
+        self._sampled = self._calls = 0
+        self._lengths = (0.0, 0)  # tokens and number of completions that ended
+        try:
+            threads = max(1, int(s.cpus))
+            self.crew = Crew(
+                self.cluster, RolloutWorker, workers, 0, _spec(model, tokenizer, s, rows, threads), s,
+                name="rollout worker", resources=own, begin=self._ready,
+            )  # fmt: skip
+            self.graders = None
+            if rewards is not None and graders:
+                self.graders = Graders(self.cluster, rewards, graders, workers, s)
+        except BaseException:
+            self.cluster.close()
+            raise
+
+    # --- weights ------------------------------------------------------------------------------------------
+
+    def weights_of(
+        self, model: Any, state: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """A model's tensors by the names that the workers' models have."""
+        return own_weights(model, state)
+
+    def load_weights(self, tensors: Mapping[str, torch.Tensor], version: int) -> str:
+        """Give every worker these weights, put into the object store once; returns the one hash of all.
+
+        Each worker answers with the hashes of what its model holds afterwards. Raises AhaError if one holds
+        anything else, naming the worker and the first tensor; nothing is sampled then.
+        """
+        self._cancel({})
+        self.version, self._sent = UNLOADED, None
+        self._held.clear()
+        found = digests(tensors)
+        self._sent = (self.cluster.ray.put(pack(tensors)), version, found)
+        for member in self.crew.members:
+            if member.ready:
+                self._give_weights(member)
+        while any(self._held.get(m.number) != version for m in self.crew.members):
+            self.crew.turn(TURN_SECONDS)
+        self.version, self.hash = version, whole(found)[:16]
+        return self.hash
+
+    def _ready(self, member: Member) -> None:
+        """A worker has started, at first or in place of a lost one."""
+        self._held.pop(member.number, None)
+        if self._sent is not None:
+            self._give_weights(member)
+
+    def _give_weights(self, member: Member) -> None:
+        assert self._sent is not None
+        parcel, version, _ = self._sent
+        limit = self.settings.start_timeout
+        self.crew.ask(member, "load", parcel, version, then=self._loaded, limit=limit)
+
+    def _loaded(self, member: Member, found: dict[str, str]) -> None:
+        assert self._sent is not None
+        _, version, wanted = self._sent
+        wrong = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
+        if wrong:
+            self.version, self._sent = UNLOADED, None
+            raise AhaError(
+                f"{member.name} does not hold the policy's weights: {len(wrong)} of {len(wanted)} tensors differ, "
+                f"first '{wrong[0]}'. Nothing is sampled from them. Its memory or the way to it is broken, or it "
+                "builds another model: run aha doctor --engine ray, or sample with engine=local."
+            )
+        self._held[member.number] = version
+        self._begin(member)
+
+    # --- sampling -----------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        params: SamplingParams,
+        *,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+        leftovers: Begun | None = None,
+    ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
+        """Yield (index of the request, its ``n`` rollouts) as requests finish, as the in-process engine does,
+        with ``leftovers`` where the iterator is closed early. ``progress`` is told of the tokens since it was
+        told last, also if there are none, and may raise.
+
+        Raises AhaError if no weights were loaded, if a prompt leaves no room, and if workers are lost again and
+        again.
+        """
+        check_room(requests, params, self.max_len)
+        if self.version == UNLOADED:
+            raise AhaError(
+                "The workers have been given no weights that were proven: call load_weights first."
+            )
+        self._cancel({})
+        self._finished.clear()
+        self._calls += 1
+        number, self._call = self._calls, (params, seed)
+        untaken = dict(enumerate(requests))
+        costs = [cost(r, self._expected(params), params.max_tokens) for r in requests]
+        shares = deal(costs, self.workers)
+        for member in self.crew.members:
+            self._work[member.number] = {i: requests[i] for i in shares[member.number]}
+            if self._held.get(member.number) == self.version:
+                self._begin(member)
+        try:
+            while untaken:
+                if number != self._calls or self._call is None:
+                    raise AhaError(
+                        "This call was ended by a later one: the workers answer one call at a time."
+                    )
+                self.crew.turn(TURN_SECONDS)
+                if self.graders is not None:
+                    self.graders.pump()
+                sampled, self._sampled = self._sampled, 0
+                if progress is not None:
+                    progress(sampled)
+                while self._finished:
+                    index, rollouts = self._finished.pop(0)
+                    del untaken[index]
+                    yield index, rollouts
+        finally:
+            found: Begun = {}
+            if number == self._calls:
+                found |= dict(self._finished)
+                self._finished.clear()
+                self._cancel(found)
+            if leftovers is not None:
+                leftovers |= {i: found.get(i) or _as_begun(r) for i, r in untaken.items()}
+
+    def _expected(self, params: SamplingParams) -> float:
+        """Tokens of a completion, by those that ended so far."""
+        tokens, n = self._lengths
+        return tokens / n if n else float(params.max_tokens)
+
+    def _begin(self, member: Member) -> None:
+        work = self._work.get(member.number)
+        if work and self._call is not None:
+            counted = 0
+
+            def heard(member: Member, news: News) -> None:
+                nonlocal counted
+                self._sampled += max(0, news.count - counted)
+                counted = max(counted, news.count)
+                self._hear(member, news)
+
+            self.crew.work(member, list(work.items()), *self._call, then=heard)
+
+    def _hear(self, member: Member, news: News) -> None:
+        work = self._work[member.number]
+        for index, rollouts in news.items:
+            if index in work:
+                del work[index]
+                self._finished.append((index, tuple(writable(r) for r in rollouts)))
+                tokens, n = self._lengths
+                self._lengths = (tokens + sum(len(r.completion_ids) for r in rollouts), n + len(rollouts))
+        if news.over and work:
+            self.crew.replace(member, f"it ended with {len(work)} of its requests undone")
+
+    def _cancel(self, found: Begun) -> None:
+        """End what is running; ``found`` gets what there is of it."""
+        busy = [m for m in self.crew.members if m.ready and self._work.get(m.number)]
+        self._work.clear()
+        self._call = None
+
+        def cancelled(member: Member, answer: tuple[list[Any], Begun]) -> None:
+            items, left = answer
+            for index, rollouts in [*items, *left.items()]:
+                found[index] = tuple(writable(r) for r in rollouts)
+
+        waiting = []
+        for member in busy:
+            if self._held.get(member.number) == self.version and member.job:
+                self.crew.ask(
+                    member,
+                    "cancel",
+                    member.job,
+                    member.taken,
+                    then=cancelled,
+                    limit=self.settings.hang_timeout,
+                )
+                waiting.append((member, member.asked))
+        while any(member.asked is ref for member, ref in waiting):
+            self.crew.turn(TURN_SECONDS)
+
+    # --- watching, ending -----------------------------------------------------------------------------------
+
+    def events(self) -> list[Event]:
+        """Workers that were lost and replaced since this was last asked."""
+        crews = [self.crew] + ([self.graders.crew] if self.graders else [])
+        found = [event for crew in crews for event in crew.events]
+        for crew in crews:
+            crew.events.clear()
+        return found
+
+    def close(self) -> None:
+        """End the workers, and the cluster if it was started here."""
+        for crew in [self.crew] + ([self.graders.crew] if self.graders else []):
+            crew.close()
+        self.cluster.close()
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _spec(model: Any, tokenizer: Any, settings: ClusterSettings, rows: int, threads: int) -> Spec:
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    cache = None if settings.cache_gib is None else int(settings.cache_gib * 2**30)
+    # Workers of one machine share its memory: as many as the GPUs hold, or twice as many CPUs as each takes.
+    share = min(1.0, settings.gpus) if settings.gpus else 0.5
+    return Spec(
+        config=model.config,
+        dtype=dtype,
+        tokenizer=tokenizer,
+        generation=getattr(model, "generation_config", None),
+        rows=rows,
+        cache_bytes=cache,
+        cache_share=share,
+        threads=threads,
+        device="cuda" if settings.gpus else "cpu",
+    )
+
+
+def _as_begun(request: Request) -> tuple[Rollout, ...]:
+    """What there was of a request before a call of which nothing is known."""
+    if request.begun:
+        return request.begun
+    nothing = np.zeros(0, np.float32)
+    prompt = np.asarray(request.prompt_ids, np.int32)
+    empty = Rollout(prompt, nothing.astype(np.int32), nothing, "", Finish.ABORT, 0, request.opened_think)
+    return tuple(replace(empty) for _ in range(request.n))
