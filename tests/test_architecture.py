@@ -33,7 +33,8 @@ ALLOWED = {
     "training": BASE | {"modeling", "attention"},
     "runs": BASE | {"chat"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
-    "doctor": BASE | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"},
+    "doctor": BASE | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}
+    | {"cluster"},
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}

@@ -91,16 +91,22 @@ class RayEngine:
         """A model's tensors by the names that the workers' models have."""
         return own_weights(model, state)
 
-    def load_weights(self, tensors: Mapping[str, torch.Tensor], version: int) -> str:
+    def load_weights(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        version: int,
+        wanted: Mapping[str, torch.Tensor] | None = None,
+    ) -> str:
         """Give every worker these weights, put into the object store once; returns the one hash of all.
 
         Each worker answers with the hashes of what its model holds afterwards. Raises AhaError if one holds
-        anything else, naming the worker and the first tensor; nothing is sampled then.
+        anything but ``wanted`` (``tensors``, unless a check says otherwise), naming the worker and the first
+        tensor; nothing is sampled then.
         """
         self._cancel({})
         self.version, self._sent = UNLOADED, None
         self._held.clear()
-        found = digests(tensors)
+        found = digests(tensors if wanted is None else wanted)
         self._sent = (self.cluster.ray.put(pack(tensors)), version, found)
         for member in self.crew.members:
             if member.ready:

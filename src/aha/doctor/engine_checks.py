@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from aha.cluster.engine import RayEngine
 from aha.doctor import plain, sampling_checks
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
 from aha.doctor.subject import Subject
@@ -24,8 +26,19 @@ CHANGE = 0.2  # of a matrix's mean absolute value
 
 def _engine(subject: Subject) -> VllmEngine:
     if not isinstance(subject.engine, VllmEngine):
+        raise NotApplicable("the engine is not vLLM")
+    return subject.engine
+
+
+def _remote(subject: Subject) -> VllmEngine | RayEngine:
+    if not isinstance(subject.engine, VllmEngine | RayEngine):
         raise NotApplicable("the engine shares the policy's modules")
     return subject.engine
+
+
+def _weights(engine: VllmEngine | RayEngine, model: Any) -> dict[str, Tensor]:
+    """The model's tensors by the names that the engine knows."""
+    return engine.weights_of(model) if isinstance(engine, RayEngine) else checkpoint_weights(model)
 
 
 def _changed(subject: Subject) -> torch.nn.Module:
@@ -42,20 +55,20 @@ def _changed(subject: Subject) -> torch.nn.Module:
 
 def update(subject: Subject) -> Iterator[Finding]:
     """Other weights, then the policy's again: what is sampled follows both times, from prompts seen before."""
-    engine, changed = _engine(subject), _changed(subject)
+    engine, changed = _remote(subject), _changed(subject)
     version = engine.version
     try:
         _sample(subject, engine)  # its prompts are in the prefix cache now
-        engine.load_weights(checkpoint_weights(changed), version + 1)
+        engine.load_weights(_weights(engine, changed), version + 1)
         yield from _follows(subject, engine, changed, "new", version + 1)
     finally:
-        engine.load_weights(checkpoint_weights(subject.model), version)
+        engine.load_weights(_weights(engine, subject.model), version)
     yield from _follows(subject, engine, subject.model, "the policy's", version, other=changed)
 
 
 def _follows(
     subject: Subject,
-    engine: VllmEngine,
+    engine: VllmEngine | RayEngine,
     holds_now: torch.nn.Module,
     which: str,
     version: int,
@@ -78,7 +91,7 @@ def _follows(
                 threshold=str(version), cause="the engine does not know what it holds", fix=FIX)  # fmt: skip
 
 
-def _sample(subject: Subject, engine: VllmEngine) -> list[Rollout]:
+def _sample(subject: Subject, engine: VllmEngine | RayEngine) -> list[Rollout]:
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
     requests = [local.Request(p, 2, i) for i, p in enumerate(prompts)]
@@ -142,7 +155,28 @@ def _altered(tensor: Tensor) -> Tensor:
     return changed
 
 
+def workers(subject: Subject) -> Iterator[Finding]:
+    """One element of one tensor is altered on its way; each worker's hashes must show it, whichever tensor it is."""
+    engine = subject.engine
+    if not isinstance(engine, RayEngine):
+        raise NotApplicable("the engine has no workers")
+    sound, version = engine.weights_of(subject.model), engine.version
+    try:
+        for name in _some(sound):
+            said = ""
+            try:
+                engine.load_weights(dict(sound) | {name: _altered(sound[name])}, version, wanted=sound)
+            except AhaError as error:
+                said = str(error)
+            yield holds(f"one element of '{name}' altered on its way", name in said, said or "not noticed",
+                        threshold="refused, naming it", fix=FIX,
+                        cause="the hashes do not cover what the workers hold")  # fmt: skip
+    finally:
+        engine.load_weights(sound, version)
+
+
 CHECKS = (
+    Check("engine_workers", "a worker without the policy's weights is noticed", workers),
     Check("engine_update", "new weights reach the engine's process, old prefixes do not stay", update),
     Check("engine_proof", "a weight altered on its way is noticed", proof),
 )

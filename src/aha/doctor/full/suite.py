@@ -51,7 +51,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     policy = policies.Policy(model)
     sampler = engines.for_policy(
         kind_of_engine, policy, tokenizer, config.vllm, rows=config.decode_rows, threads=threads,
-        longest=config.max_prompt_tokens + plan.max_tokens,
+        longest=config.max_prompt_tokens + plan.max_tokens, cluster=config.cluster, workers=config.workers,
     )  # fmt: skip
     engines.sync(sampler, policy)
     return Subject(
