@@ -50,7 +50,7 @@ class Cluster:
         self.ray = ray_module()
         self._owns = not self.ray.is_initialized()
         if self._owns:
-            self._connect(bundles, address or os.environ.get("RAY_ADDRESS"), store_bytes)
+            self._connect(bundles, address or os.environ.get("RAY_ADDRESS"), store_bytes, timeout)
         self.node = self.ray.get_runtime_context().get_node_id()
         try:
             self._group = self._reserve(bundles, "SPREAD" if spread else "PACK", timeout)
@@ -58,12 +58,16 @@ class Cluster:
             self._disconnect()
             raise
 
-    def _connect(self, bundles: Sequence[Mapping[str, float]], address: str | None, store_bytes: int) -> None:
+    def _connect(
+        self, bundles: Sequence[Mapping[str, float]], address: str | None, store_bytes: int, timeout: float
+    ) -> None:
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
             if address:
                 self.ray.init(address=address, **quiet)
-            else:  # its CPUs and GPUs are only numbers: as many as are asked for
+            else:  # its CPUs are only numbers: as many as are asked for
+                # Ray gives a process a minute to import what it needs, which on a busy machine it is still doing.
+                os.environ.setdefault("RAY_worker_register_timeout_seconds", str(round(timeout)))
                 self.ray.init(
                     num_cpus=math.ceil(sum(b.get("CPU", 0) for b in bundles)),
                     include_dashboard=False,
