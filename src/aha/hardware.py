@@ -64,11 +64,12 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
 
 
 def set_threads(n: int = 0) -> int:
-    """Use ``n`` CPU threads (0 = every core this process may use). Returns the number set."""
+    """Use ``n`` CPU threads (0 = every core this process may use, shared evenly by the ranks of this machine).
+    Returns the number set."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n = n or cores
+    n = n or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     torch.set_num_threads(n)
     return n
 

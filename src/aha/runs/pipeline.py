@@ -6,6 +6,7 @@ while that fingerprint holds. A stage whose settings changed is run anew; its ol
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -15,15 +16,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from aha import ranks
 from aha.files import disk_errors, read_json, write_json
 from aha.types import AhaError
 
 DATA = "data.jsonl"
 """What a stage that makes training data writes into its folder."""
+
+Parallel = Literal["auto", "replicated", "sharded"]
+"""What each of several ranks keeps: whole weights and optimizer state, or parts of them."""
 
 
 @dataclass(slots=True)
@@ -36,6 +41,7 @@ class Context:
     threads: int = 0
     plain: bool | None = None  # None: a live display on terminals, plain lines elsewhere
     doctor: bool = True  # whether a run examines itself as it starts
+    parallel: Parallel = "auto"  # whether several ranks keep whole weights each, or parts
     finals: dict[str, Path] = field(default_factory=dict)
 
     def model_path(self, source: str | Stage) -> str:
@@ -51,6 +57,9 @@ class Stage(BaseModel):
     """One stage of a recipe: its settings are its fields."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+    all_ranks: ClassVar[bool] = False
+    """Whether every rank runs this stage; else the first does, and the others wait."""
 
     name: str
 
@@ -141,31 +150,55 @@ def run(
     say: Callable[[str], None],
     after: Callable[[Path], None] = lambda folder: None,
 ) -> dict[str, dict[str, Any]]:
-    """Run what is not finished, in order; returns each stage's summary. ``after`` is called as stages end."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    """Run what is not finished, in order; returns each stage's summary. ``after`` is called as stages end.
+
+    Several ranks call this together, on one file system. The first one holds the lock and writes; the others
+    take part in the stages that are for all ranks.
+    """
+    with contextlib.ExitStack() as held:
+        ranks.from_first(lambda: _open(folder, held))
         write_json(folder / "config.json", config)
         summaries = {}
         for stage in ordered(stages):
             place = folder / stage.name
             context.finals[stage.name] = place / "final"
-            if is_done(place, stage):
+            finished = ranks.from_first(functools.partial(_summary_of, place, stage))
+            if finished is not None:
                 say(f"{stage.name}: finished before, not run again.")
-                summaries[stage.name] = read_json(place / "done.json")["summary"]
+                summaries[stage.name] = finished
                 continue
-            _claim(place, stage, say)
+            ranks.from_first(functools.partial(_claim, place, stage, say))
             started = time.time()
             context.folder = place
-            summaries[stage.name] = stage.run(context)
+            summaries[stage.name] = _run(stage, context)
             done = {
                 "fingerprint": stage.fingerprint(),
                 "seconds": round(time.time() - started, 1),
                 "summary": summaries[stage.name],
             }
             write_json(place / "done.json", done)
-            after(folder)
+            if ranks.leads():
+                after(folder)
     return summaries
+
+
+def _open(folder: Path, held: contextlib.ExitStack) -> None:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(_lock(folder))
+
+
+def _summary_of(place: Path, stage: Stage) -> dict[str, Any] | None:
+    """The summary of a stage that has finished there."""
+    return read_json(place / "done.json")["summary"] if is_done(place, stage) else None
+
+
+def _run(stage: Stage, context: Context) -> dict[str, Any]:
+    """The stage's summary, the same on every rank, once its files are there."""
+    if not stage.all_ranks:
+        return ranks.from_first(lambda: stage.run(context))
+    summary = stage.run(context)
+    return ranks.from_first(lambda: summary)
 
 
 def _claim(place: Path, stage: Stage, say: Callable[[str], None]) -> None:

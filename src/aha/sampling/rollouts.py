@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from aha import chat
+from aha import chat, ranks
 from aha.sampling.local import Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Group, Problem, Reward, Rollout, Score, Scored
@@ -76,9 +76,9 @@ def sample_groups(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Group]:
-    """``n`` scored rollouts of each problem, in the order of ``problems``."""
+    """``n`` scored rollouts of each problem, in the order of ``problems``; ranks share the work."""
     stream = stream_groups(engine, prompter, problems, n, params, rewards, seed=seed, progress=progress)
-    groups = dict(stream)
+    groups = together(dict(stream), problems)
     return [groups[i] for i in range(len(problems))]
 
 
@@ -93,10 +93,23 @@ def stream_groups(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> Generator[tuple[int, Group], None, None]:
-    """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest."""
+    """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest.
+
+    Of several ranks each samples and grades its share; ``together`` brings them together. A request's key is
+    its problem's index among all, so what is drawn does not depend on the number of ranks.
+    """
+    mine = ranks.share(len(problems))
     requests = prompter.requests(problems, n)
-    for index, rollouts in engine.generate(requests, params, seed=seed, progress=progress):
-        yield index, score_group(problems[index], rollouts, rewards)
+    for at, rollouts in engine.generate([requests[i] for i in mine], params, seed=seed, progress=progress):
+        yield mine[at], score_group(problems[mine[at]], rollouts, rewards)
+
+
+def together(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[int, Group]:
+    """All ranks' groups, by the index of their problem, on every rank."""
+    if ranks.world()[1] == 1:
+        return dict(groups)
+    members = ranks.merged({index: group.members for index, group in groups.items()})
+    return {index: Group(problems[index], found) for index, found in members.items()}
 
 
 def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: Rewards) -> Group:

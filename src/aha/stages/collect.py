@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from aha import ranks
 from aha.rewards import PROCESS_REWARDS
-from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups, stream_groups
+from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups, stream_groups, together
 from aha.sampling.sampler import SamplingParams
 from aha.training.curriculum import Curriculum
 from aha.training.presets import Algorithm
@@ -85,10 +86,12 @@ class Collector:
         while True:
             begun = math.ceil(count * (1 + self.algorithm.oversample))
             chosen = self.curriculum.take(begun, progress)
+            asked = [self.problems[i] for i in chosen]
+            size = ranks.world()[1]  # each rank ends when its share is enough
             stream = stream_groups(
                 self.engine,
                 self.prompter,
-                [self.problems[i] for i in chosen],
+                asked,
                 n,
                 params,
                 self.rewards,
@@ -98,9 +101,11 @@ class Collector:
             done: dict[int, Group] = {}
             for index, group in stream:
                 done[index] = group
-                if begun > count and self._enough([*found, *done.values()], len(done) >= count, wanted):
+                full = len(done) * size >= count
+                if begun > count and self._enough([*found, *[*done.values()] * size], full, wanted):
                     stream.close()
                     break
+            done = together(done, asked)
             for index in sorted(done):
                 self.curriculum.note(chosen[index], *successes(done[index]))
                 found.append(done[index])

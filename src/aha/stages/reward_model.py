@@ -11,19 +11,19 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from aha import chat, hardware, modeling
+from aha import chat, hardware, modeling, ranks
 from aha.chat import Template
 from aha.data.sources import read_rows
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import final_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.training import checkpoint
+from aha.training import checkpoint, sharding
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Example
@@ -71,6 +71,8 @@ class Item:
 
 class RewardModel(Stage):
     """A scalar model trained on judged answers."""
+
+    all_ranks: ClassVar[bool] = True
 
     kind: Kind = Field("helpful", description="helpful: pairs, on summaries; safety: labels, on responses")
     model: str | Stage = Field("tiny", description="whose layers it starts from")
@@ -126,7 +128,9 @@ class Session:
                 f"{len(rows)} rows, {self.dropped} of them too long, leave {len(self.train_set)} to train on and "
                 f"{len(self.held_out)} to measure with: give more rows, or raise max_length."
             )
-        self.scalar = ScalarModel(model, OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm))
+        optimizer = OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm)
+        sharded = sharding.chosen(context.parallel, model)
+        self.scalar = ScalarModel(model, optimizer, sharded=sharded)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.steps = self.per_epoch * config.epochs
         self.console = Console(config.name, self.steps, plain=context.plain)
@@ -151,7 +155,7 @@ class Session:
         return found
 
     def _resume(self) -> None:
-        found = checkpoint.latest(self.folder / "checkpoints")
+        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
             progress, _ = checkpoint.load(found, self.scalar)
             self.start, self.seconds = int(progress["step"]), float(progress["seconds"])
@@ -200,12 +204,12 @@ class Session:
 
     def finish(self) -> dict[str, Any]:
         """Measure on what was held out, write the final model; returns the summary."""
-        scores = self.scalar.score(flat(self.held_out), self.config.max_batch_tokens)
+        scores = self.scalar.score(flat(self.held_out), self.config.max_batch_tokens, deal=True)
         if self.config.kind == "helpful":
             right = scores[0::2] > scores[1::2]
         else:
             right = (scores > 0) == (np.array([item.label for item in self.held_out]) > 0.5)
-        trained = self.scalar.score(flat(self.train_set), self.config.max_batch_tokens)
+        trained = self.scalar.score(flat(self.train_set), self.config.max_batch_tokens, deal=True)
         calibration = {
             "kind": self.config.kind, "template": self.config.template,
             "mean": float(trained.mean()), "std": float(trained.std()),

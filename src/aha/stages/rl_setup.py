@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aha import hardware, modeling
+from aha import hardware, modeling, ranks
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from aha.rewards import get_reward
 from aha.runs import health
@@ -24,13 +24,14 @@ from aha.stages import checkup, preference
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.tasks import get_task
-from aha.training import checkpoint
+from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean, unpack
 from aha.training.critic import Critic
 from aha.training.lora import Adapters, LoraSettings
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.presets import adapted_entropy
 from aha.training.replay import Replay
+from aha.training.trainer import Trainer
 from aha.types import AhaError, Batch, Example, Group, Problem
 
 if TYPE_CHECKING:
@@ -83,13 +84,15 @@ class Session:
         self.collector = preference.at(self.collectors, step)
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
-        return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
+        with self.policy.whole():
+            return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
     def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
         """Advantages [G] of each group's completions; NaN where the algorithm leaves one out."""
         algorithm, baselines = self.config.algorithm, None
         if algorithm.advantage == "greedy_baseline":
-            baselines = self.collector.greedy_rewards(groups, self.params)
+            with self.policy.whole():
+                baselines = self.collector.greedy_rewards(groups, self.params)
         found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
         return keep(algorithm, groups, found)
 
@@ -97,28 +100,28 @@ class Session:
         """What the algorithm needs to know of each token before the update: reference, policy, values."""
         a, found = self.config.algorithm, list(examples)
         if self.reference is not None:
-            columns = self._per_token(found, self._logprobs_by(self.reference))
+            columns = self._per_token(found, self.reference, self._logprobs_by(self.reference))
             found = [replace(e, reference_logprobs=x) for e, x in zip(found, columns, strict=True)]
         if a.importance != "none":
             found = self.with_policy_logprobs(found)
         if self.critic is not None:
-            columns = self._per_token(found, self.critic.values)
+            columns = self._per_token(found, self.critic, self.critic.values)
             found = [replace(e, values=x) for e, x in zip(found, columns, strict=True)]
         return found
 
     def with_policy_logprobs(self, examples: Sequence[Example]) -> list[Example]:
         """The examples with the logprobs of the policy as it is now."""
-        columns = self._per_token(examples, self._logprobs_by(self.policy))
+        columns = self._per_token(examples, self.policy, self._logprobs_by(self.policy))
         return [replace(e, policy_logprobs=x) for e, x in zip(examples, columns, strict=True)]
 
     def _logprobs_by(self, policy: Policy) -> Callable[[Batch], np.ndarray]:
         return lambda batch: policy.logprobs(batch, self.config.temperature)
 
     def _per_token(
-        self, examples: Sequence[Example], values: Callable[[Batch], np.ndarray]
+        self, examples: Sequence[Example], of: Trainer, values: Callable[[Batch], np.ndarray]
     ) -> list[np.ndarray]:
-        batches = pack(examples, token_mean, self.config.max_batch_tokens)
-        return unpack(examples, batches, [values(batch) for batch in batches])
+        batches = parallel.even(lambda n: pack(examples, token_mean, n), self.config.max_batch_tokens)
+        return unpack(examples, batches, of.over_ranks(batches, values, trains=False))
 
     def adapt_entropy(self, totals: dict[str, float]) -> None:
         """Move the entropy bonus towards its target (MAGIC), and record it."""
@@ -130,20 +133,21 @@ class Session:
             totals["entropy_coef"] = self.entropy_coef
 
     def _ticker(self, total: int, what: str) -> Callable[[int], None]:
-        done = 0
+        done, size = 0, ranks.world()[1]  # the first rank, which shows it, counts for all
 
         def tick(sampled: int) -> None:
             nonlocal done
-            done += sampled
+            done += sampled * size
             self.console.tick(done, total, what)
 
         return tick
 
-    def note_mismatch(self, batch: Batch) -> None:
-        """Remember how far the sampler's logprobs lie from the policy's, before the policy moves."""
-        if self.policy.last_logprobs is not None:
-            chosen, values = self.policy.last_logprobs
-            self.mismatch.append(values - batch.sampler_logprobs[chosen])
+    def mismatch_of(self, batch: Batch) -> np.ndarray:
+        """How far the sampler's logprobs lie from the policy's, on the batch it has just gone backward on."""
+        if self.policy.last_logprobs is None:
+            return np.zeros(0)
+        chosen, values = self.policy.last_logprobs
+        return values - batch.sampler_logprobs[chosen]
 
     def report(
         self,
@@ -164,6 +168,8 @@ class Session:
         sampled = int(sum(len(r.completion_ids) for r in rollouts))
         self.seconds += sum(seconds)
         self.tokens += sampled
+        if not ranks.leads():
+            return
         metrics |= {
             "completions/clipped_ratio": text["truncated"],
             "reflections/mean": text["reflections"],
@@ -204,25 +210,26 @@ class Session:
     def evaluation(self, name: str, step: int) -> dict[str, Any]:
         """Evaluate on the test split (before, after) or on the validation split; once, then remembered."""
         path = self.folder / "evals.jsonl"
-        for row in read_jsonl(path):
-            if row.get("name") == name and row.get("step") == step:
-                return row
+        known = ranks.from_first(lambda: _evaluated(path, name, step))
+        if known is not None:
+            return known
         c, held_out = self.config, name != "step"
         split = "test" if held_out else "validation"
         problems = self._load(split, c.test_problems if held_out else c.eval_problems)
         n = c.test_samples if held_out else c.eval_samples
         limit = max(c.max_tokens, (c.later_max_tokens or (0, 0))[1])
-        result = evaluate(
-            self.engine,
-            self.prompter,
-            self.task,
-            problems,
-            n,
-            SamplingParams(temperature=c.eval_temperature, top_p=c.eval_top_p, max_tokens=limit),
-            seed=seed_for(c.seed, f"eval-{name}", step),
-            strict=c.strict,
-            progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
-        )
+        with self.policy.whole():
+            result = evaluate(
+                self.engine,
+                self.prompter,
+                self.task,
+                problems,
+                n,
+                SamplingParams(temperature=c.eval_temperature, top_p=c.eval_top_p, max_tokens=limit),
+                seed=seed_for(c.seed, f"eval-{name}", step),
+                strict=c.strict,
+                progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
+            )
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
             row |= self.router.proxy_and_truth(result.groups)
@@ -243,9 +250,10 @@ class Session:
         """Checkpoint everything that the next step depends on."""
         extra: dict[str, Any] = {"replay": self.replay.state()}
         if self.reference is not None:
-            extra["reference"] = self.reference.model.state_dict()
+            weights = self.reference.weights()
+            extra["reference"] = self.reference.model.state_dict() if weights is None else weights
         if self.critic is not None:
-            extra["critic"] = self.critic.state()
+            extra["critic"] = self.critic
         progress = {
             "seconds": self.seconds,
             "tokens": self.tokens,
@@ -257,19 +265,18 @@ class Session:
 
     def resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = checkpoint.latest(self.folder / "checkpoints")
+        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
-            progress, extra = checkpoint.load(found, self.policy)
+            others = {} if self.critic is None else {"critic": self.critic}
+            progress, extra = checkpoint.load(found, self.policy, others)
             self.start = int(progress["step"])
             self.seconds, self.tokens = float(progress["seconds"]), int(progress["tokens"])
             if self.reference is not None:
-                self.reference.model.load_state_dict(extra["reference"])
-            if self.critic is not None:
-                self.critic.load_state(extra["critic"])
+                self.reference.load_weights(extra["reference"])
             self.replay.load_state(extra["replay"])
             preference.at(self.collectors, self.start + 1).curriculum.load_state(progress["curriculum"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
-        self._take_back(self.start)
+        ranks.from_first(lambda: self._take_back(self.start))
 
     def _take_back(self, step: int) -> None:
         for path in (self.folder / f"{name}.jsonl" for name in ("metrics", "evals", "warnings")):
@@ -313,23 +320,37 @@ def prepare(config: RL, context: Context) -> Session:
     _check_lengths(config, model)
     adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
     optimizer = OptimizerConfig(
-        lr=config.lr, max_grad_norm=config.max_grad_norm, checkpoint_layers=config.checkpoint_layers
+        lr=config.lr,
+        max_grad_norm=config.max_grad_norm,
+        checkpoint_layers=config.checkpoint_layers,
+        offload_activations=config.offload_activations,
     )
-    policy = Policy(model, optimizer, adapters)
-    engine = LocalEngine(model, tokenizer, max_rows=config.decode_rows)
+    sharded, critic = sharding.chosen(context.parallel, model), None
+    if config.algorithm.critic:
+        critic_lr = config.lr * config.algorithm.critic_lr_scale
+        critic = Critic(model, replace(optimizer, lr=critic_lr), sharded=sharded)
+    shards = sharding.shards(context.parallel, model, samples=True)
+    policy = Policy(model, optimizer, adapters, shards)
+    engine = LocalEngine(policy.sampler, tokenizer, max_rows=config.decode_rows)
     session = Session(config, context, policy, engine, tokenizer)
     if config.algorithm.needs_reference:
         from aha.stages.rl import frozen_copy
 
         session.reference = frozen_copy(policy)
-    if config.algorithm.critic:
-        critic_lr = config.lr * config.algorithm.critic_lr_scale
-        session.critic = Critic(model, replace(optimizer, lr=critic_lr))
+    session.critic = critic
     session.resume()
     _show_prompt(session, source)
-    if context.doctor:
-        checkup.examine(session, source)
+    if context.doctor and sharded:
+        session.console.note("Doctor: not run, for its checks need whole weights (--parallel replicated).")
+    elif context.doctor:
+        ranks.from_first(lambda: bool(checkup.examine(session, source)))
     return session
+
+
+def _evaluated(path: Path, name: str, step: int) -> dict[str, Any] | None:
+    """The evaluation of that name and step, if it was done before."""
+    rows = (r for r in read_jsonl(path) if r.get("name") == name and r.get("step") == step)
+    return next(rows, None)
 
 
 def _check_lengths(config: RL, model: Any) -> None:
