@@ -92,16 +92,31 @@ def stream_groups(
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    requests: Sequence[Request] | None = None,
+    leftovers: dict[int, tuple[Rollout, ...]] | None = None,
 ) -> Generator[tuple[int, Group], None, None]:
-    """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest.
+    """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest; where
+    ``leftovers`` is given, which the in-process engine knows, it gets what there is of them.
 
-    Of several ranks each samples and grades its share; ``together`` brings them together. A request's key is
-    its problem's index among all, so what is drawn does not depend on the number of ranks.
+    ``requests`` stand in place of new ones, where some of the completions are begun. Of several ranks each
+    samples and grades its share; ``together`` brings them together. A request's key is its problem's index
+    among all, so what is drawn does not depend on the number of ranks.
     """
     mine = ranks.share(len(problems))
-    requests = prompter.requests(problems, n)
-    for at, rollouts in engine.generate([requests[i] for i in mine], params, seed=seed, progress=progress):
-        yield mine[at], score_group(problems[mine[at]], rollouts, rewards)
+    if not mine:
+        return
+    requests = prompter.requests(problems, n) if requests is None else requests
+    left: dict[int, tuple[Rollout, ...]] = {}
+    more: dict[str, Any] = {} if leftovers is None else {"leftovers": left}
+    stream = engine.generate([requests[i] for i in mine], params, seed=seed, progress=progress, **more)
+    try:
+        for at, rollouts in stream:
+            yield mine[at], score_group(problems[mine[at]], rollouts, rewards)
+    finally:
+        if isinstance(stream, Generator):
+            stream.close()
+        if leftovers is not None:
+            leftovers.update((mine[at], rollouts) for at, rollouts in left.items())
 
 
 def together(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[int, Group]:

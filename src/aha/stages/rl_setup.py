@@ -147,7 +147,8 @@ class Session:
         if self.policy.last_logprobs is None:
             return np.zeros(0)
         chosen, values = self.policy.last_logprobs
-        return values - batch.sampler_logprobs[chosen]
+        fresh = slice(None) if batch.stale is None else batch.stale[chosen] == 0
+        return (values - batch.sampler_logprobs[chosen])[fresh]
 
     def report(
         self,
@@ -170,6 +171,7 @@ class Session:
         self.tokens += sampled
         if not ranks.leads():
             return
+        metrics |= self.collector.carry.figures(groups, self.engine.version)
         metrics |= {
             "completions/clipped_ratio": text["truncated"],
             "reflections/mean": text["reflections"],
@@ -248,7 +250,8 @@ class Session:
 
     def save(self, step: int) -> None:
         """Checkpoint everything that the next step depends on."""
-        extra: dict[str, Any] = {"replay": self.replay.state()}
+        collector = preference.at(self.collectors, step + 1)
+        extra: dict[str, Any] = {"replay": self.replay.state(), "carried": collector.carry.state()}
         if self.reference is not None:
             weights = self.reference.weights()
             extra["reference"] = self.reference.model.state_dict() if weights is None else weights
@@ -257,7 +260,7 @@ class Session:
         progress = {
             "seconds": self.seconds,
             "tokens": self.tokens,
-            "curriculum": preference.at(self.collectors, step + 1).curriculum.state(),
+            "curriculum": collector.curriculum.state(),
             "entropy": [self.entropy_state, self.entropy_coef],
         }
         root = self.folder / "checkpoints"
@@ -274,7 +277,9 @@ class Session:
             if self.reference is not None:
                 self.reference.load_weights(extra["reference"])
             self.replay.load_state(extra["replay"])
-            preference.at(self.collectors, self.start + 1).curriculum.load_state(progress["curriculum"])
+            collector = preference.at(self.collectors, self.start + 1)
+            collector.curriculum.load_state(progress["curriculum"])
+            collector.carry.load_state(extra["carried"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
         ranks.from_first(lambda: self._take_back(self.start))
 
