@@ -17,7 +17,7 @@ from aha.rewards.format import strict_format
 from aha.sampling.local import LocalEngine
 from aha.sampling.rollouts import Prompter, sample_groups
 from aha.sampling.sampler import SamplingParams
-from aha.training import checkpoint, parallel
+from aha.training import checkpoint, offload, parallel
 from aha.training.batching import pack, sequence_mean
 from aha.training.losses import clipped_loss
 from aha.training.policy import OptimizerConfig, Policy
@@ -146,6 +146,7 @@ def continued(tokenizer, root, sharded):
 def main(folder):
     """As one of the ranks: everything, into FOLDER/RANK.pt; FOLDER/one holds a checkpoint of one process."""
     torch.set_num_threads(1)
+    offload.LEAST_ELEMENTS = 1  # these models' tensors are small
     tokenizer, found = make_tokenizer(), {}
     with ranks.joined("cpu"):
         found["world"] = parallel.world()

@@ -15,8 +15,9 @@ import rank_jobs
 import torch
 
 from aha import ranks
-from aha.training import parallel
+from aha.training import offload, parallel, trainer
 from aha.training.batching import pack, sequence_mean
+from aha.training.losses import clipped_loss
 from aha.types import AhaError
 
 HERE = Path(__file__).parent
@@ -121,6 +122,40 @@ def test_reward_models(two, tok, layout):
     for key in ("dealt", "each", "head"):
         assert torch.allclose(found[key], wanted[key], rtol=1e-3, atol=2e-4), key
     assert wanted["head"].abs().max() > 1e-3
+
+
+# --- memory of activations -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_offloading_changes_no_gradient(tok, monkeypatch, recomputed):
+    monkeypatch.setattr(offload, "LEAST_ELEMENTS", 1)
+    used = []
+    monkeypatch.setattr(trainer, "Offloaded", lambda: used.append(offload.Offloaded()) or used[-1])
+    grads = []
+    for away in (False, True):
+        policy = rank_jobs.new_policy(tok, False, checkpoint_layers=recomputed, offload_activations=away)
+        batch = pack(rank_jobs.examples(2), sequence_mean, 200)[0]
+        policy.backward(batch, clipped_loss())
+        grads.append([m.grad for m in policy.masters])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+    assert len(used) == 1
+    inputs = (
+        policy.model.config.num_hidden_layers * len(batch.token_ids) * policy.model.config.hidden_size * 4
+    )
+    assert used[0].moved > inputs
+    assert used[0].moved < (4 if recomputed else 100) * inputs  # with layers computed again, little else
+
+
+def test_offloading_leaves_weights_where_they_are(monkeypatch):
+    monkeypatch.setattr(offload, "LEAST_ELEMENTS", 1)
+    layer, x = torch.nn.Linear(64, 32), torch.randn(8, 64, requires_grad=True)
+    hooks = offload.Offloaded()
+    with hooks:
+        y = layer(x).tanh()
+    assert hooks.moved == x.nbytes + y.nbytes
+    y.sum().backward()
+    assert torch.allclose(layer.weight.grad, (1 - y.detach() ** 2).T @ x.detach(), atol=1e-5)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -147,7 +148,10 @@ def _read_parts(parts: Mapping[str, dict[str, Tensor]], place: Path) -> None:
     from torch.distributed.checkpoint.api import CheckpointException
 
     flat = {f"{name}.{key}": value for name, own in parts.items() for key, value in own.items()}
+    alone = not any(sharding.is_part(v) for v in flat.values())
     try:
-        load_parts(flat, checkpoint_id=place, no_dist=not any(sharding.is_part(v) for v in flat.values()))
+        with warnings.catch_warnings():  # that one process reads them is meant
+            warnings.simplefilter("ignore", UserWarning)
+            load_parts(flat, checkpoint_id=place, no_dist=alone)
     except CheckpointException as error:
         raise RuntimeError(str(error)) from error

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from aha import attention, ranks
 from aha.modeling import max_context, outgrows
 from aha.training import parallel
-from aha.training.offload import offloaded
+from aha.training.offload import Offloaded
 from aha.training.sharding import Shards, layers, like, whole
 from aha.types import AhaError, Batch
 
@@ -131,7 +131,7 @@ class Trainer:
         away = self.config is not None and self.config.offload_activations and torch.is_grad_enabled()
         with (
             layers_recomputed(self.model) if again else nullcontext(),
-            offloaded() if away else nullcontext(),
+            Offloaded() if away else nullcontext(),
         ):
             out = self.model.base_model(
                 input_ids=ids, position_ids=positions, context=context, use_cache=False
