@@ -248,7 +248,7 @@ except AhaError as error:
 
 def test_a_killed_rank_ends_the_others():
     body = "os.kill(os.getpid(), 9) if rank else ranks.gather(1)"
-    (code, out), (killed, _) = ended(start("-c", MEET.format(body=body)), timeout=120)
+    (code, out), (killed, _) = ended(start("-c", MEET.format(body=body)))
     assert killed == -signal.SIGKILL
     assert code == 1, out
     assert "Rank 0 of 2 lost another rank" in out
@@ -256,7 +256,7 @@ def test_a_killed_rank_ends_the_others():
 
 def test_an_error_of_the_first_rank_ends_all_and_is_said_once():
     body = "ranks.from_first(lambda: (_ for _ in ()).throw(AhaError('no such data')))"
-    (code, out), (other, said) = ended(start("-c", MEET.format(body=body)), timeout=120)
+    (code, out), (other, said) = ended(start("-c", MEET.format(body=body)))
     assert (code, other) == (1, 1)
     assert "aha: no such data" in out
     assert "no such data" not in said
@@ -267,7 +267,7 @@ def test_only_the_first_rank_speaks_and_writes(tmp_path):
         "from aha.files import write_json; from pathlib import Path; print('hello from', rank); "
         f"write_json(Path({str(tmp_path)!r}) / f'{{rank}}.json', 1); ranks.barrier(); sys.exit(0)"
     )
-    (code, out), (other, said) = ended(start("-c", MEET.format(body=body)), timeout=120)
+    (code, out), (other, said) = ended(start("-c", MEET.format(body=body)))
     assert (code, other) == (0, 0), (out, said)
     assert "hello from 0" in out
     assert "hello" not in said

@@ -15,8 +15,8 @@ from torch import Tensor
 from aha import ranks
 from aha.types import AhaError, Batch
 
-SLACK = (1.0, 1.03, 1.1, 1.2, 1.4)
-"""By how much chunks may be larger than the mean when they are cut anew for an equal number a rank."""
+TRIES = 6
+"""How often chunks are cut anew for an equal number a rank."""
 
 
 def world() -> tuple[int, int]:
@@ -52,12 +52,15 @@ def even(packed: Callable[[int], list[Batch]], max_tokens: int) -> list[Batch]:
     if not batches or len(batches) % size == 0:
         return batches
     wanted = math.ceil(len(batches) / size) * size
-    mean = sum(len(b.token_ids) for b in batches) / wanted
-    for slack in SLACK:
+    small, large = sum(len(b.token_ids) for b in batches) // wanted, max_tokens
+    for _ in range(TRIES):
+        tokens = (small + large) // 2
         try:
-            again = packed(min(max_tokens, math.ceil(mean * slack)))
+            again = packed(tokens)
         except AhaError:  # one example is longer than such a chunk
+            small = tokens
             continue
         if len(again) == wanted:
             return again
+        small, large = (tokens, large) if len(again) > wanted else (small, tokens)
     return batches
