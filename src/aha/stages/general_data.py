@@ -23,7 +23,7 @@ from aha.stages import engines
 from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.select import conversation
-from aha.tasks import get_task
+from aha.tasks import get_task, row_sources
 from aha.tasks.general_answers import write
 from aha.types import AhaError, Message, Outcome, Problem
 
@@ -53,8 +53,8 @@ class GeneralData(Stage):
     seed: int = Field(0, description="of the questions and the answers")
 
     def data_files(self) -> list[str]:
-        """The rows, if they are a file."""
-        return [self.data] if self.data else []
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Ask what was not asked yet, check, write; returns the summary."""
