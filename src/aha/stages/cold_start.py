@@ -159,6 +159,7 @@ class ColdStart(Stage):
         for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
             found[missing[index]] = text
             append_jsonl(path, [{"draft": missing[index], "text": text}])
+        write_jsonl(path, [{"draft": i, "text": found[i]} for i in range(len(drafts))])  # not as they arrived
         return [found[i] for i in range(len(drafts))]
 
     def _wrong(self, task: Task, problem: Problem, text: str) -> str:

@@ -93,6 +93,9 @@ class GeneralData(Stage):
         for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
             found[missing[index].id] = text
             append_jsonl(path, [{"problem_id": missing[index].id, "text": text}])
+        write_jsonl(
+            path, [{"problem_id": p.id, "text": found[p.id]} for p in problems]
+        )  # not as they arrived
         return [found[p.id] for p in problems]
 
     def _teacher(self, context: Context) -> Callable[[Problem], str]:
