@@ -65,7 +65,7 @@ def live(folder: Path, death: Death) -> None:
     os.replace, files.open = death.replace, death.open  # type: ignore[attr-defined]
     stages = list(r1.build(model="tiny"))
     config.apply(ordered(stages), flat())
-    context = Context(folder, plain=True, threads=1, doctor=False)
+    context = Context(folder, plain=True, threads=1)
     pipeline.run(stages, folder, context, config={}, say=lambda text: None)
 
 
