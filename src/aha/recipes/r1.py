@@ -173,12 +173,15 @@ def build(
     student: str | None = None,
     teacher: str | None = None,
     seed: int = 0,
+    data: str | None = None,
+    test_data: str | None = None,
 ) -> Sequence[Stage]:
     """Every stage, from the base to the comparison of all checkpoints.
 
     ``model``: the base. ``task``: the reasoning tasks, a mixture in shares. ``student``: who is distilled into;
     for embedded bases one is pretrained, for others none is unless named. ``teacher``: an endpoint#MODEL that
-    rewrites, answers and judges; none: programs, which know the made tasks only.
+    rewrites, answers and judges; none: programs, which know the made tasks only. ``data``, ``test_data``: rows
+    of the reasoning task, if it reads any.
     """
     model = model or "world"
     task = task or TASKS.get(model, "countdown")
@@ -189,33 +192,37 @@ def build(
         given = {"name": name, "seed": seed, "template": template, **settings.get(name, {}), **fields}
         return stage.model_validate({k: v for k, v in given.items() if k in stage.model_fields})
 
-    zero = make(RL, "zero", model=model, task=task)
-    cold = make(ColdStart, "cold_start", model=zero, task=task, teacher=teacher)
+    asked: dict[str, Any] = {"task": task, "data": data, "test_data": test_data}
+    zero = make(RL, "zero", model=model, **asked)
+    cold = make(ColdStart, "cold_start", model=zero, teacher=teacher, **asked)
     dev1 = make(SFT, "dev1", model=model, data=(cold,))
-    dev2 = make(RL, "dev2", model=dev1, task=task)
+    dev2 = make(RL, "dev2", model=dev1, **asked)
     general = make(GeneralData, "general", task=GENERAL, teacher=teacher)
-    reject = make(Reject, "reject", model=dev2, task=task, others=(general,), evaluation=(task, GENERAL))
+    reject = make(Reject, "reject", model=dev2, others=(general,), evaluation=(task, GENERAL), **asked)
     dev3 = make(SFT, "dev3", model=model, data=(reject,))  # from the BASE again
     pairs = make(Preferences, "pairs", kind="helpful", models=(dev3,), judge=teacher)
     safety = make(Preferences, "safety_data", kind="safety", models=(dev3,), judge=teacher)
     helpful_rm = make(RewardModel, "helpful_rm", kind="helpful", model=dev3, data=(pairs,))
     safety_rm = make(RewardModel, "safety_rm", kind="safety", model=dev3, data=(safety,))
-    mixed = f"{mixture(task, 0.5)},{GENERAL}:0.5"
-    r1 = make(RL, "r1", model=dev3, task=mixed, helpful_model=helpful_rm, safety_model=safety_rm)
+    mixed = asked | {"task": f"{mixture(task, 0.5)},{GENERAL}:0.5"}
+    r1 = make(RL, "r1", model=dev3, helpful_model=helpful_rm, safety_model=safety_rm, **mixed)
     checkpoints: list[Any] = [model, zero, dev1, dev2, dev3, r1]
     if student is not None or model in EMBEDDED:
         base = student or Pretrain.model_validate(
             {"name": "student", "corpus": CORPORA.get(model, "tiny"), "seed": seed, **STUDENT}
         )
         distilled = make(SFT, "distilled", model=base, data=(reject,))
-        checkpoints += [base, distilled, make(RL, "student_rl", model=base, task=task)]
+        checkpoints += [base, distilled, make(RL, "student_rl", model=base, **asked)]
     names = tuple(m if isinstance(m, str) else m.name for m in checkpoints)
-    return [make(Compare, "compare", models=tuple(checkpoints), names=names, tasks=(*parts(task), GENERAL))]
+    tasks = asked | {"tasks": (*parts(task), GENERAL)}
+    return [make(Compare, "compare", models=tuple(checkpoints), names=names, **tasks)]
 
 
 def parts(task: str) -> list[str]:
-    """The tasks of a mixture in words, one by one; a single task alone."""
-    return [p.rpartition(":")[0] for p in task.split(",")] if ":" in task else [task]
+    """The tasks of a mixture in words, one by one; a single task alone. One that names its rows stays a mixture,
+    of itself."""
+    names = [p.rpartition(":")[0] for p in task.split(",")] if ":" in task else [task]
+    return [f"{name}:1" if "=" in name else name for name in names]
 
 
 def mixture(task: str, share: float) -> str:
