@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from aha.runs.charts import duration, escape
 from aha.runs.report_recipe_data import Node
 
-WIDE, HIGH, GAP, ROW = 104.0, 34.0, 30.0, 52.0
+WIDE, HIGH, GAP, ROW = 118.0, 34.0, 24.0, 50.0
+COMPARISON = "comparison"
 SHOWN = 12  # characters of a hash
 
 STYLE = """
@@ -21,7 +22,7 @@ td.verdict{white-space:nowrap;font-weight:600}code.hash{font-size:.82em}
 
 
 def graph(nodes: Sequence[Node]) -> str:
-    """Stages as boxes, those that a stage needs on its left. Blue: reinforcement learning; green: data."""
+    """Stages as boxes, those that a stage needs on its left. Comparisons read every checkpoint, and have no lines."""
     columns: dict[int, list[Node]] = {}
     for node in nodes:
         columns.setdefault(node.depth, []).append(node)
@@ -38,13 +39,15 @@ def graph(nodes: Sequence[Node]) -> str:
         _edge(places[name], places[node.made.name])
         for node in nodes
         for name in node.inputs
-        if name in places
+        if name in places and node.kind != COMPARISON
     ]
     boxes = [_box(node, *places[node.made.name]) for node in nodes]
     return (
         f'<div class="scroll"><svg class="graph" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'aria-label="Graph of {len(nodes)} stages; the table below holds the same">'
         f"{''.join(lines)}{''.join(boxes)}</svg></div>"
+        '<p class="small soft">Under each name is the hash of its settings and inputs. Blue: reinforcement learning; '
+        "green: data; dashed: not finished. Comparisons read every checkpoint and have no lines here.</p>"
     )
 
 
