@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "eval": "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals",
     "chat": "talk to a model; its thinking is dimmed",
     "report": "write a run's report.html again, and say where it is",
+    "claims": "judge the paper's claims over finished runs of r1 with different seeds",
     "export": "copy a run's final checkpoint with its card, or push it to the hub",
     "list": "what there is: recipes, tasks, rewards, algorithms, models, runs",
     "data": "curate training data: stats, dedup, decontaminate, convert",

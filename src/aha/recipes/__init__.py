@@ -49,6 +49,12 @@ RECIPES: dict[str, Recipe] = {
         "r1",
         ("model", "task", "data", "test_data", "student", "teacher", "seed"),
     ),
+    "r1_claims": Recipe(
+        "aha.recipes.claims",
+        "r1 and the stages beside it that aha claims needs; in a finished run of r1 only those run",
+        "r1",
+        ("model", "task", "student", "teacher", "seed"),
+    ),
     "distill": Recipe(
         "aha.recipes.distill",
         "a teacher's right answers, and a smaller model tuned on them",

@@ -63,8 +63,8 @@ def read_run(folder: Path) -> RunData:
             f"{folder} is not a folder. Give a run's folder, such as runs/zero; `aha list` names them."
         )
     faults: list[str] = []
-    config = _object(folder / "config.json", faults)
-    summary = _object(folder / "summary.json", faults)
+    config = read_object(folder / "config.json", faults)
+    summary = read_object(folder / "summary.json", faults)
     stages = [_read_stage(place, config, faults) for place in _stage_folders(folder, config)]
     if not (stages or (folder / "config.json").exists() or (folder / "summary.json").exists()):
         raise AhaError(
@@ -87,15 +87,15 @@ def _stage_folders(folder: Path, config: Json) -> list[Path]:
 def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
     settings = as_dict(as_dict(config.get("stages")).get(place.name))
     by_step: dict[float, Json] = {}
-    for row in _lines(place / "metrics.jsonl", faults):
+    for row in read_lines(place / "metrics.jsonl", faults):
         step = number(row.get("step"))
         by_step[len(by_step) + 1.0 if step is None else step] = {"step": len(by_step) + 1, **row}
     metrics = [by_step[step] for step in sorted(by_step)]  # a step repeated after a resume counts once
     stage = StageData(
-        place.name, place, settings, metrics, [], list(_lines(place / "warnings.jsonl", faults))
+        place.name, place, settings, metrics, [], list(read_lines(place / "warnings.jsonl", faults))
     )
     last = stage.last_step
-    for row in _lines(place / "evals.jsonl", faults):
+    for row in read_lines(place / "evals.jsonl", faults):
         at = number(row.get("step"))
         stage.evals.append(
             {**row, "step": at if at is not None else 0.0 if row.get("name") == "before" else last}
@@ -104,7 +104,7 @@ def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
     return stage
 
 
-def _object(path: Path, faults: list[str]) -> Json:
+def read_object(path: Path, faults: list[str]) -> Json:
     if not path.exists():
         return {}
     try:
@@ -117,7 +117,7 @@ def _object(path: Path, faults: list[str]) -> Json:
     return as_dict(value)
 
 
-def _lines(path: Path, faults: list[str]) -> Iterator[Json]:
+def read_lines(path: Path, faults: list[str]) -> Iterator[Json]:
     """The objects of a JSON Lines file; what cannot be read is counted into ``faults``."""
     if not path.is_file():
         return
@@ -198,7 +198,7 @@ def is_right(row: Mapping[str, Any]) -> bool | None:
 def read_chains(path: Path, faults: list[str]) -> Chains:
     """The chains of one rollout file that may be shown."""
     chains = Chains(path.stem)
-    for row in _lines(path, faults):
+    for row in read_lines(path, faults):
         right = is_right(row)
         chains.graded += right is not None
         chains.right += bool(right)
