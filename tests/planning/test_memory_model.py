@@ -133,11 +133,17 @@ def test_settings_that_are_suggested_do_fit(gpu, count):
     work = Workload("rl", 10, 512, 8, 256, 4096, 32768, 2, reference=True, decode_rows=512, name="rl")
     machine = machines.machine(gpu, count)
     options = dict(advice.settings(work))
-    for words in advice.suggestions(QWEN, work, machine):
-        if words in options:
-            assert advice.judge(QWEN, options[words], machine).fits
+    found = advice.suggestions(QWEN, work, machine)
+    for words in found:
+        parts = words.split(" with ")[-1].split()
+        if all(part in options for part in parts) and " with " not in words:
+            changes = {k: v for part in parts for k, v in options[part].items()}
+            assert advice.judge(QWEN, replace(work, **changes), machine).fits
+            for left_out in parts:
+                fewer = {k: v for part in parts if part != left_out for k, v in options[part].items()}
+                assert not advice.judge(QWEN, replace(work, **fewer), machine).fits, "and all of it is needed"
+    assert found
     assert not advice.judge(QWEN, work, machine).fits
-    assert advice.suggestions(QWEN, work, machine)
 
 
 def test_long_sequences_are_what_attention_cannot_hold():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from aha.planning import memory
 from aha.planning.machines import GB, GPUS, Machine
@@ -43,23 +44,19 @@ def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
     return (True,) if parallel == "sharded" else (False, True)
 
 
-def settings(work: Workload) -> Iterator[tuple[str, Workload]]:
-    """Changes of settings that need less memory, from those that cost least: words and the changed workload."""
+def settings(work: Workload) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Changes of settings that need less memory, from those that cost least: words and what they change."""
     name = f"{work.name}." if work.name else ""
     if not work.recompute and "checkpoint_layers" in work.fields:
-        yield f"{name}checkpoint_layers=true", replace(work, recompute=True)
-    smaller = max(work.longest, work.batch_tokens // 2)
-    while smaller < work.batch_tokens:
-        yield f"{name}max_batch_tokens={smaller}", replace(work, batch_tokens=smaller)
-        if smaller == work.longest:
-            break
-        smaller = max(work.longest, smaller // 2)
+        yield f"{name}checkpoint_layers=true", {"recompute": True}
+    if work.batch_tokens > work.longest:
+        yield f"{name}max_batch_tokens={work.longest}", {"batch_tokens": work.longest}
     if work.reference:
-        yield f"{name}algorithm.preset=grpo_no_kl", replace(work, reference=False)
+        yield f"{name}algorithm.preset=grpo_no_kl", {"reference": False}
     if work.decode_rows > 32:
-        yield f"{name}decode_rows=32", replace(work, decode_rows=32)
+        yield f"{name}decode_rows=32", {"decode_rows": 32}
     if not work.lora and "lora_rank" in work.fields:
-        yield f"{name}lora_rank=32", replace(work, lora=32)
+        yield f"{name}lora_rank=32", {"lora": 32}
 
 
 def shorter(work: Workload) -> Iterator[tuple[str, Workload]]:
@@ -82,40 +79,59 @@ def suggestions(shape: Shape, work: Workload, machine: Machine, parallel: str | 
     for change in (_settings_that_fit, _length_that_fits):
         words = change(shape, work, machine, parallel)
         found += [words] if words else []
-    for more in (replace(machine, count=count) for count in _more(machine)):
-        verdict = judge(shape, work, more, parallel)
-        if verdict.fits:
-            found.append(f"{more.count} GPUs of this kind" + (", sharded" if verdict.sharded else ""))
-            break
-    larger = [gpu for gpu in GPUS.values() if gpu.memory > machine.gpu.memory]
-    for gpu in sorted(larger, key=lambda gpu: gpu.memory):
-        if judge(shape, work, replace(machine, gpu=gpu), parallel).fits:
-            found.append(f"{gpu.name}, {gpu.memory / GB:.0f} GB each")
-            break
+    enough = bool(found)
+    for others in (_more(machine), _larger(machine)):
+        words = _machine_that_fits(shape, work, others, parallel, unchanged=enough)
+        found += [words] if words else []
     return found
 
 
-def _more(machine: Machine) -> Iterator[int]:
+def _more(machine: Machine) -> Iterator[Machine]:
     count = machine.count * 2
     while count <= MOST_GPUS:
-        yield count
+        yield replace(machine, count=count)
         count *= 2
+
+
+def _larger(machine: Machine) -> Iterator[Machine]:
+    for gpu in sorted(GPUS.values(), key=lambda gpu: gpu.memory):
+        if gpu.memory > machine.gpu.memory:
+            yield replace(machine, gpu=gpu)
+
+
+def _machine_that_fits(
+    shape: Shape, work: Workload, machines: Iterator[Machine], parallel: str | None, unchanged: bool
+) -> str | None:
+    """The first machine on which the workload fits ``unchanged``, or else with other settings."""
+    with_settings = None
+    for machine in machines:
+        verdict = judge(shape, work, machine, parallel)
+        if verdict.fits:
+            return machine.describe() + (", sharded" if verdict.sharded else "")
+        if with_settings is None and not unchanged:
+            words = _settings_that_fit(shape, work, machine, parallel)
+            with_settings = f"{machine.describe()} with {words}" if words else None
+    return with_settings
 
 
 def _settings_that_fit(shape: Shape, work: Workload, machine: Machine, parallel: str | None) -> str | None:
     """The first setting that is enough by itself, or else as many as it takes, the cheapest first."""
+
+    def fits(options: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+        changes = {key: value for _, change in options for key, value in change.items()}
+        return judge(shape, replace(work, **changes), machine, parallel).fits
+
     options = list(settings(work))
-    for words, changed in options:
-        if judge(shape, changed, machine, parallel).fits:
-            return words
-    taken: dict[str, str] = {}
-    while options:
-        words, work = options[0]
-        taken[words.split("=")[0]] = words
-        if judge(shape, work, machine, parallel).fits:
-            return " ".join(taken.values())
-        options = list(settings(work))
-    return None
+    alone = next((option for option in options if fits([option])), None)
+    if alone:
+        return alone[0]
+    taken = next((options[:n] for n in range(2, len(options) + 1) if fits(options[:n])), None)
+    if taken is None:
+        return None
+    for option in reversed(taken):  # what a later one made unnecessary goes again, the dearest first
+        rest = [other for other in taken if other is not option]
+        taken = rest if fits(rest) else taken
+    return " ".join(words for words, _ in taken)
 
 
 def _length_that_fits(shape: Shape, work: Workload, machine: Machine, parallel: str | None) -> str | None:
