@@ -110,7 +110,7 @@ _TINY_RM: dict[str, Any] = {
     "epochs": 4, "batch_size": 32, "lr": 3e-4, "lr_final": 0.1, "max_length": 512, "max_batch_tokens": 4096,
 }  # fmt: skip
 MINI_CHANGES: Settings = {
-    "zero": r1_zero.MINIATURE | _CPU,
+    "zero": r1_zero.MINIATURE | _CPU | {"max_prompt_tokens": 256, "steps": 40},
     "cold_start": {"problems": 256, "samples": 8, "keep": 2, "max_tokens": 320},
     "dev1": _TINY_SFT,
     "dev2": _TINY_RL
@@ -147,9 +147,13 @@ STUDENT: dict[str, Any] = {
     "steps": 600,
 }
 """A student from scratch with about a fifth of the embedded base's parameters."""
-CORPORA = {"tiny": "tiny", "countdown": "full"}
+CORPORA = {"tiny": "tiny", "countdown": "full", "world": "world"}
 """What a student from scratch reads, by the embedded base that it stands beside."""
-TASKS = {"tiny": "countdown", "countdown": "countdown_full"}
+TASKS = {
+    "tiny": "countdown",
+    "countdown": "countdown_full",
+    "world": "countdown:0.4,logic:0.3,code:0.3",
+}
 """Reasoning tasks, by embedded base: what it was pretrained for."""
 GENERAL = "general"
 
@@ -175,7 +179,7 @@ def build(
     for embedded bases one is pretrained, for others none is unless named. ``teacher``: an endpoint#MODEL that
     rewrites, answers and judges; none: programs, which know the made tasks only.
     """
-    model = model or ("world" if "world" in EMBEDDED else "tiny")
+    model = model or "world"
     task = task or TASKS.get(model, "countdown")
     settings = MINIATURE if model in EMBEDDED else SMALL_MODEL
     template = "r1_zero" if model in EMBEDDED else "auto"

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from aha.chat import Template
 from aha.runs.pipeline import Context, Stage
+from aha.stages.carry import token_versions
 from aha.stages.collect import is_right
 from aha.stages.rl_setup import Session, prepare
 from aha.training import credit
@@ -104,7 +105,8 @@ class RL(Stage):
             groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
             advantages = s.advantages(groups)
             sampled = time.perf_counter()
-            examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps))
+            version = s.engine.version if self.algorithm.carry else None
+            examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps, version))
             examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
             totals = self._update(s, step, examples)
             s.adapt_entropy(totals)
@@ -171,10 +173,12 @@ def to_examples(
     groups: Sequence[Group],
     advantages: Sequence[np.ndarray],
     steps: Callable[[Scored], tuple[tuple[int, float], ...]] = lambda member: (),
+    version: int | None = None,
 ) -> list[Example]:
     """Members with an advantage, as sequences to train on: prompt and completion, learned on the completion.
 
-    ``steps`` gives a member's process rewards as (index among the completion's tokens, reward).
+    ``steps`` gives a member's process rewards as (index among the completion's tokens, reward). With
+    ``version`` tokens that an earlier version of the policy sampled are marked.
     """
     examples = []
     for index, (group, values) in enumerate(zip(groups, advantages, strict=True)):
@@ -193,9 +197,15 @@ def to_examples(
                     group=index,
                     right=is_right(member),
                     steps=tuple((prompt + at, value) for at, value in steps(member)),
+                    stale=None if version is None else mask_of(token_versions(r) < version, prompt),
                 )
             )
     return examples
+
+
+def mask_of(values: np.ndarray, prompt: int) -> np.ndarray:
+    """Values of a completion's tokens [C] as those of the whole sequence [P + C], 0 in the prompt."""
+    return np.concatenate([np.zeros(prompt), values])
 
 
 def _add(totals: dict[str, float], found: Mapping[str, float], scale: float = 1.0) -> None:
