@@ -17,17 +17,20 @@ from aha.training.policy import OptimizerConfig, Policy
 from aha.types import Example
 
 QWEN = from_config(published.PUBLISHED["Qwen/Qwen2.5-7B"], "Qwen/Qwen2.5-7B")
+ROOM = 80e9
 
 
 def test_limits_are_those_of_the_modules_they_belong_to():
     from aha.attention import packed, plan
-    from aha.sampling import kv_cache, local
+    from aha.sampling import in_flight, kv_cache, local
     from aha.training import policy
 
     assert limits.KEEP_PROBABILITIES_UP_TO == packed._KEEP_PROBABILITIES_UP_TO
     assert limits.MAX_BUCKET_SCORES == plan.MAX_BUCKET_SCORES
     assert limits.HEAD_CHUNK_ELEMENTS == policy.HEAD_CHUNK_ELEMENTS
-    assert (limits.CACHE_BYTES, limits.PREFILL_TOKENS) == (local.CACHE_BYTES, local.PREFILL_TOKENS)
+    assert limits.LASTING_SCORES == plan.LASTING_SCORES
+    assert all(limits.piece_length(n) == plan.piece_length(n) for n in (1, 1000, 30_000, 10**6))
+    assert (limits.CACHE_SHARE, limits.PREFILL_TOKENS) == (local.CACHE_SHARE, in_flight.PREFILL_TOKENS)
     assert limits.CACHE_GROWTH == kv_cache.GROWTH
 
 
@@ -102,29 +105,30 @@ def test_what_a_layer_keeps(family):
 
 def test_what_saves_memory_saves_memory():
     work = sample_workload("rl", recompute=False, reference=True)
-    peak = memory.estimate(QWEN, work).peak
+    peak = memory.estimate(QWEN, work, ROOM).peak
     for saving in ({"recompute": True}, {"reference": False}, {"lora": 16}, {"batch_tokens": 4096}):
-        assert memory.estimate(QWEN, replace(work, **saving)).peak < peak, saving
-    assert memory.estimate(QWEN, work, 8, sharded=True).peak < memory.estimate(QWEN, work, 8).peak
-    assert memory.estimate(QWEN, replace(work, critic=True)).peak > peak
-    assert memory.estimate(QWEN, replace(work, completion=4096)).peak > peak
+        assert memory.estimate(QWEN, replace(work, **saving), ROOM).peak < peak, saving
+    assert memory.estimate(QWEN, work, ROOM, 8, sharded=True).peak < memory.estimate(QWEN, work, ROOM, 8).peak
+    assert memory.estimate(QWEN, replace(work, critic=True), ROOM).peak > peak
+    assert memory.estimate(QWEN, replace(work, completion=4096), ROOM).peak > peak
 
 
 def test_parts_of_a_7b_by_hand():
     """7,615,616,512 parameters: 2 bytes of weights, 4 of masters, 4 of gradient sums, 8 of moments."""
-    found = memory.estimate(QWEN, sample_workload("rl"))
+    found = memory.estimate(QWEN, sample_workload("rl"), ROOM)
     assert sum(found.resident.values()) - found.resident["sampler's cache"] == 18 * QWEN.parameters
-    sharded = memory.estimate(QWEN, sample_workload("rl"), 8, sharded=True)
+    sharded = memory.estimate(QWEN, sample_workload("rl"), ROOM, 8, sharded=True)
     held = sum(sharded.resident.values()) - sharded.resident["sampler's cache"]
     assert held == 16 * QWEN.parameters / 8
     assert sharded.sampling["whole weights"] == 2 * QWEN.parameters
 
 
 def test_rows_are_those_that_the_cache_has_room_for():
-    work = sample_workload("rl")
-    rows = memory.rows_of(QWEN, work)
-    assert rows == (2 << 30) // (2304 * 2 * 28 * 4 * 2 * 128)
-    assert memory.rows_of(QWEN, replace(work, sequences=64), gpus=8) == 8
+    """57,344 bytes a token, and one spare buffer of 56 like it."""
+    work, each = sample_workload("rl"), 57_344 * 57 // 56
+    assert memory.cache_token_bytes(QWEN, work) == each
+    assert memory.rows_of(QWEN, work, ROOM) == int(0.125 * ROOM / each) // (2304 + 16)
+    assert memory.rows_of(QWEN, replace(work, sequences=64), ROOM, gpus=8) == 8
 
 
 @pytest.mark.parametrize("gpu", ["rtx-4090", "h100"])
@@ -146,7 +150,22 @@ def test_settings_that_are_suggested_do_fit(gpu, count):
     assert not advice.judge(QWEN, work, machine).fits
 
 
-def test_long_sequences_are_what_attention_cannot_hold():
-    """Scores are laid out whole: four times the length, sixteen times the scores."""
+def test_scores_held_at_once_do_not_grow_with_length():
+    """Long sequences go in pieces: what is computed grows with the square, what is held does not."""
     short, long = (memory.layout(sample_workload("sft", completion=n, batch_tokens=n)) for n in (8192, 32768))
-    assert long.bucket == pytest.approx(16 * short.bucket)
+    assert long.scores > 10 * short.scores
+    assert long.bucket <= limits.MAX_BUCKET_SCORES
+
+
+@pytest.mark.parametrize(("length", "prefix"), [(100, 0), (5000, 300), (20_000, 0)])
+def test_pieces_are_those_of_the_plan(length, prefix):
+    from aha.attention import make_plan
+
+    segments = [(0, prefix, 0, 0)] if prefix else []
+    plan = make_plan(np.array([*segments, (prefix, length, 0, prefix)]))
+    laid_out = sum(b.rows * b.q_len * b.kv_len for b in plan.buckets)
+    pieces = memory.in_pieces(length, prefix, 1) + memory.in_pieces(prefix, 0, 1)
+    predicted = sum(q * k * rows for q, k, rows in pieces)
+    assert predicted == pytest.approx(laid_out, rel=0.02)
+    largest = max(b.rows * b.q_len * b.kv_len for b in plan.buckets)
+    assert max(memory.bucket_scores(q * k, rows) for q, k, rows in pieces) == pytest.approx(largest, rel=0.02)

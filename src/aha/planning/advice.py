@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aha.planning import memory
+from aha.planning import limits, memory
 from aha.planning.machines import GB, GPUS, Machine
 from aha.planning.memory import Memory
 from aha.planning.shapes import Shape
@@ -32,7 +32,11 @@ class Verdict:
 def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> Verdict:
     """The verdict with training ``replicated`` or ``sharded``; None: replicated where that fits, else sharded."""
     found = [
-        Verdict(memory.estimate(shape, work, machine.count, sharded), sharded, machine.gpu.memory)
+        Verdict(
+            memory.estimate(shape, work, machine.gpu.memory, machine.count, sharded),
+            sharded,
+            machine.gpu.memory,
+        )
         for sharded in _modes(machine, "replicated" if work.lora else parallel)
     ]
     return next((verdict for verdict in found if verdict.fits), found[-1])
@@ -145,9 +149,16 @@ def _length_that_fits(shape: Shape, work: Workload, machine: Machine, parallel: 
     return None
 
 
-def refused(shape: Shape, work: Workload) -> list[str]:
-    """What the stage itself would refuse, whatever the machine."""
-    return check(work, shape.context)
+def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:
+    """What the stage itself would refuse as it starts."""
+    found = check(work, shape.context)
+    room = machine.gpu.memory
+    if work.kind == "rl" and memory.cache_tokens(shape, work, room, machine.count) < work.longest:
+        found.append(
+            f"The sampler's cache, {limits.CACHE_SHARE:.1%} of the GPU's memory, does not hold one completion of "
+            f"{work.longest} tokens: lower max_tokens."
+        )
+    return found
 
 
 def refused_parallel(work: Workload, parallel: str | None) -> list[str]:

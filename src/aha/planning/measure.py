@@ -74,7 +74,9 @@ def check(case: Case) -> dict[str, Any]:
 
     config = _config(case)
     shape = from_config(config.to_dict(), case.size)
-    predicted = memory.estimate(shape, case.work(), device="cpu")  # what no tensor holds is not measured
+    predicted = memory.estimate(
+        shape, case.work(), room=16e9, tensors_only=True
+    )  # what no tensor holds is not measured
     resident = sum(size for name, size in predicted.resident.items() if name != "sampler's cache")
     found = {
         "resident": resident,

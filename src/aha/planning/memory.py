@@ -45,12 +45,15 @@ class Memory:
 
 
 def estimate(
-    shape: Shape, work: Workload, gpus: int = 1, sharded: bool = False, device: str = "cuda"
+    shape: Shape,
+    work: Workload,
+    room: float,
+    gpus: int = 1,
+    sharded: bool = False,
+    tensors_only: bool = False,
 ) -> Memory:
-    """The memory of one GPU of ``gpus``; ``sharded`` as ``training.sharding`` cuts, else each holds all.
-
-    ``device`` "cpu": tensors alone, without what a CUDA process takes besides.
-    """
+    """The memory of one GPU of ``gpus``, each of ``room`` bytes; ``sharded`` as ``training.sharding`` cuts, else
+    each holds all. ``tensors_only``: without what a CUDA process takes besides."""
     resident = held_weights(shape, work)
     training, sampling = training_bytes(shape, work), dict[str, float]()
     if work.kind == "rl":
@@ -62,8 +65,8 @@ def estimate(
         if sampling:
             sampling["whole weights"] = float(work.number_bytes * shape.parameters)
     if sampling:  # kept from rollout to rollout, the update between them included
-        resident["sampler's cache"] = cache_bytes(shape, work, gpus)
-    overhead = 0.0 if device == "cpu" else CONTEXT + COLLECTIVES * (gpus > 1)
+        resident["sampler's cache"] = cache_bytes(shape, work, room, gpus)
+    overhead = 0.0 if tensors_only else CONTEXT + COLLECTIVES * (gpus > 1)
     return Memory(resident, training, sampling, overhead)
 
 
@@ -122,19 +125,25 @@ def layout(work: Workload) -> Layout:
     block = work.prompt + members * work.completion
     tokens = max(block, min(work.batch_tokens, work.tokens // work.mini_batches))
     blocks = tokens / block
-    segments = [(work.completion, work.longest, blocks * members)]
-    if work.prompt:
-        segments.append((work.prompt, work.prompt, blocks))
-    scores = [(q * k, k, rows) for q, k, rows in segments]
+    pieces = in_pieces(work.completion, work.prompt, blocks * members)
+    pieces += in_pieces(work.prompt, 0, blocks)
     keep = limits.KEEP_PROBABILITIES_UP_TO
     return Layout(
         tokens=tokens,
         trained=round(blocks * members * work.completion),
-        scores=sum(area * rows for area, _, rows in scores),
-        kept=sum(area * rows for area, k, rows in scores if k <= keep),
-        bucket=max(bucket_scores(area, rows) for area, _, rows in scores),
-        keys=sum(k * rows for _, k, rows in scores),
+        scores=sum(q * k * rows for q, k, rows in pieces),
+        kept=sum(q * k * rows for q, k, rows in pieces if k <= keep),
+        bucket=max(bucket_scores(q * k, rows) for q, k, rows in pieces),
+        keys=sum(k * rows for _, k, rows in pieces),
     )
+
+
+def in_pieces(length: int, prefix: int, rows: float) -> list[tuple[int, int, float]]:
+    """(queries, keys, rows) of the rectangles of ``rows`` segments of one length."""
+    step = limits.piece_length(length + prefix)
+    return [
+        (min(step, length - at), prefix + at + min(step, length - at), rows) for at in range(0, length, step)
+    ]
 
 
 def bucket_scores(area: float, rows: float) -> float:
@@ -157,7 +166,7 @@ def training_bytes(shape: Shape, work: Workload) -> dict[str, float]:
     deep += layer if work.recompute else 0
     return {
         "activations": activations + ends,
-        "attention's masks": 4.0 * batch.scores * windows,
+        "attention's masks": 4.0 * min(batch.scores * windows, limits.LASTING_SCORES + batch.bucket),
         "output head" if head >= deep else "one layer backward": max(head, deep),
     }
 
@@ -214,7 +223,8 @@ def layer_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
     mlp = b * (3 * t * inner + (0 if work.lora else matrix))
     kept = batch.kept >= batch.scores
     each = (12 if b == 2 else 8) + (0 if kept else b) + (8 if shape.family == "gemma2" else 0)
-    attention = shape.heads * batch.bucket * each + b * (4 * t * q + 3 * batch.keys * kv)
+    spread = 4 if b == 2 else 2  # keys' gradients of every rectangle, joined, and in float32 to be summed
+    attention = shape.heads * batch.bucket * each + b * (4 * t * q + spread * batch.keys * kv)
     norm = 16.0 * t * h
     waiting = 0 if work.lora or not shape.tied else b * shape.embedding
     return max(mlp, attention, norm) + 2 * b * t * h + waiting
@@ -223,34 +233,46 @@ def layer_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
 # --- sampling --------------------------------------------------------------------------------------------
 
 
-def rows_of(shape: Shape, work: Workload, gpus: int = 1) -> int:
-    """Completions decoded at once on one GPU, as ``LocalEngine.rows_for`` decides."""
-    token = shape.cache_numbers * work.number_bytes
-    budget = limits.CACHE_BYTES // (work.longest * token)
-    return max(1, min(work.decode_rows, budget, -(-work.sequences // gpus)))
+def cache_tokens(shape: Shape, work: Workload, room: float, gpus: int = 1) -> int:
+    """Tokens that the sampler's cache has memory for, as ``LocalEngine.cache_for`` decides: its share of ``room``,
+    or all that the rows could take."""
+    rows = min(work.decode_rows, -(-work.sequences // gpus))
+    budget = limits.CACHE_SHARE * room // cache_token_bytes(shape, work)
+    return int(min(budget, rows * (work.longest + limits.CACHE_GROWTH)))
 
 
-def cache_bytes(shape: Shape, work: Workload, gpus: int = 1) -> float:
-    """``SlotCache``: keys and values of every layer, and a spare of each size."""
-    token = shape.cache_numbers * work.number_bytes
-    sizes = 1 if shape.key_dim == shape.value_dim else 2
-    spare = 1 + sizes / (2 * shape.layers)
-    return float(rows_of(shape, work, gpus) * (work.longest + limits.CACHE_GROWTH) * token * spare)
+def cache_token_bytes(shape: Shape, work: Workload) -> int:
+    """``kv_cache.buffer_bytes_per_token``: keys and values of every layer, and a spare of each size."""
+    heads = shape.heads if shape.kv_rank else shape.kv_heads
+    spares = heads * sum({shape.key_dim, shape.value_dim})
+    return work.number_bytes * (shape.cache_numbers + spares)
+
+
+def rows_of(shape: Shape, work: Workload, room: float, gpus: int = 1) -> int:
+    """Completions of full length that one GPU decodes at once."""
+    held = cache_tokens(shape, work, room, gpus) // (work.longest + limits.CACHE_GROWTH)
+    return max(1, min(work.decode_rows, held, -(-work.sequences // gpus)))
+
+
+def cache_bytes(shape: Shape, work: Workload, room: float, gpus: int = 1) -> float:
+    """``SlotCache``; at least one row, without which the sampler refuses to begin."""
+    tokens = max(cache_tokens(shape, work, room, gpus), work.longest + limits.CACHE_GROWTH)
+    return float(tokens * cache_token_bytes(shape, work))
 
 
 def sampling_bytes(shape: Shape, work: Workload, gpus: int = 1) -> dict[str, float]:
-    """What prefilling the prompts and decoding add to the cache: the larger of the two."""
-    b, rows = work.number_bytes, rows_of(shape, work, gpus)
+    """What prefilling the prompts and decoding add to the cache: the larger of the two. Rows are as many as may
+    be in flight while all are short."""
+    b, rows = work.number_bytes, min(work.decode_rows, -(-work.sequences // gpus))
     logits = 24.0 * rows * shape.vocabulary
-    decode = logits + rows * shape.heads * work.longest * (2 * b + 8) + 8.0 * rows * work.longest
+    decode = logits + rows * shape.heads * work.prompt * (2 * b + 8) + 8.0 * rows * work.longest
     prompts = min(-(-rows // work.group), max(1, limits.PREFILL_TOKENS // work.prompt))
     t = prompts * work.prompt
-    kept = float(t * shape.cache_numbers * b)
     bucket = bucket_scores(work.prompt**2, prompts)
     inner = shape.intermediate
     if shape.experts:
         inner = shape.experts_per_token * shape.expert_intermediate + shape.shared_intermediate
     layer = max(3 * b * t * inner, 8 * shape.heads * bucket) + 8 * t * shape.hidden
-    prefill = kept + max(layer, logits + 6.0 * prompts * shape.vocabulary)
+    prefill = max(float(t * shape.cache_numbers * b) + layer, logits + 6.0 * prompts * shape.vocabulary)
     name = "decoding" if decode >= prefill else "prefilling"
     return {name: max(decode, prefill)}

@@ -22,7 +22,7 @@ def figures(
 ) -> dict[str, Any]:
     """Everything that is known of a stage on a machine, as plain data."""
     used = used or Utilisation()
-    verdict, problems = advice.judge(shape, work, machine, parallel), advice.refused(shape, work)
+    verdict, problems = advice.judge(shape, work, machine, parallel), advice.refused(shape, work, machine)
     problems += advice.refused_parallel(work, parallel)
     times = timing.estimate(shape, work, machine, verdict.sharded, used)
     fits = verdict.fits and not problems

@@ -90,7 +90,7 @@ def sampling_seconds(
 ) -> float:
     """Waves of as many rows as the cache holds; a decoding step reads weights and cache, or computes, whichever
     takes longer. A sharded model is gathered whole before."""
-    b, rows = work.number_bytes, memory.rows_of(shape, work, machine.count)
+    b, rows = work.number_bytes, memory.rows_of(shape, work, machine.gpu.memory, machine.count)
     waves = -(-work.sequences // (machine.count * rows))
     flops, bandwidth = machine.gpu.flops * used.products, machine.gpu.bandwidth * used.bandwidth
     context = work.prompt + work.completion / 2
