@@ -224,8 +224,8 @@ def run(case: Case) -> dict[str, float]:
 
 
 def cases(device: str) -> list[Case]:
-    """What ``aha plan --check`` measures: two sizes and four lengths' tokens, with and without recomputation;
-    in the compute type that the device trains in."""
+    """What ``aha plan --check`` measures: two sizes and three lengths, with and without recomputation, in
+    the compute type that the device trains in (float32 on CPUs)."""
     dtype = "float32" if device == "cpu" else "bfloat16"
     plans = (("small", False, 1), ("small", True, 4), ("medium", False, 1), ("medium", True, 2))
     return [Case(size, again, False, dtype, device, factor) for size, again, factor in plans]
