@@ -166,6 +166,7 @@ def test_pieces_are_those_of_the_plan(length, prefix):
     laid_out = sum(b.rows * b.q_len * b.kv_len for b in plan.buckets)
     pieces = memory.in_pieces(length, prefix, 1) + memory.in_pieces(prefix, 0, 1)
     predicted = sum(q * k * rows for q, k, rows in pieces)
-    assert predicted == pytest.approx(laid_out, rel=0.02)
+    # Pieces of one bucket are padded to the longest past among them, which is not followed here.
+    assert predicted <= laid_out <= 1.15 * predicted
     largest = max(b.rows * b.q_len * b.kv_len for b in plan.buckets)
-    assert max(memory.bucket_scores(q * k, rows) for q, k, rows in pieces) == pytest.approx(largest, rel=0.02)
+    assert largest <= memory.largest_bucket(pieces) <= 1.15 * largest

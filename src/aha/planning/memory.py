@@ -133,7 +133,7 @@ def layout(work: Workload) -> Layout:
         trained=round(blocks * members * work.completion),
         scores=sum(q * k * rows for q, k, rows in pieces),
         kept=sum(q * k * rows for q, k, rows in pieces if k <= keep),
-        bucket=max(bucket_scores(q * k, rows) for q, k, rows in pieces),
+        bucket=largest_bucket(pieces),
         keys=sum(k * rows for _, k, rows in pieces),
     )
 
@@ -144,6 +144,14 @@ def in_pieces(length: int, prefix: int, rows: float) -> list[tuple[int, int, flo
     return [
         (min(step, length - at), prefix + at + min(step, length - at), rows) for at in range(0, length, step)
     ]
+
+
+def largest_bucket(pieces: list[tuple[int, int, float]]) -> float:
+    """Scores of one head in the largest bucket. Pieces of one sequence join up to the limit, padded to each
+    other's past."""
+    found = max(bucket_scores(q * k, rows) for q, k, rows in pieces)
+    split = len(pieces) > 2  # more than completions and prompts
+    return max(found, min(limits.MAX_BUCKET_SCORES, sum(q * k * n for q, k, n in pieces))) if split else found
 
 
 def bucket_scores(area: float, rows: float) -> float:
