@@ -145,7 +145,9 @@ def test_pretraining_learns_and_resumes_bit_for_bit(tmp_path):
     assert losses[-1] < losses[0] - 0.1
 
 
-@pytest.mark.parametrize(("name", "recipe"), [("tiny", "tiny_base"), ("countdown", "countdown_base")])
+@pytest.mark.parametrize(
+    ("name", "recipe"), [("tiny", "tiny_base"), ("countdown", "countdown_base"), ("world", "world_base")]
+)
 def test_the_recipe_is_the_one_in_the_card(name, recipe):
     card = json.loads((EMBEDDED[name] / "training.json").read_text())
     (stage,) = get_recipe(recipe).build()

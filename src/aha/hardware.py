@@ -73,6 +73,18 @@ def set_threads(n: int = 0) -> int:
     return n
 
 
+def memory_bytes(device: torch.device) -> int:
+    """The whole memory of a device; where the system does not tell, 16 GiB."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError, AttributeError):
+        return 16 << 30
+
+
 def describe_machine() -> dict[str, object]:
     """What a figure must be read with: CPU, cores, memory, fast types, GPU, library versions."""
     import torch

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets"
 PRECISE_HEAD = 1 << 23
-EMBEDDED = {"tiny": ASSETS / "tiny-base", "countdown": ASSETS / "countdown-base"}
+EMBEDDED = {
+    "tiny": ASSETS / "tiny-base",
+    "countdown": ASSETS / "countdown-base",
+    "world": ASSETS / "world-base",
+}
 """Names of the bases that ship with the program."""
 
 

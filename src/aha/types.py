@@ -75,7 +75,8 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """One sampled completion. ``prompt_ids`` [P], ``completion_ids`` [C] and ``logprobs`` [C] are what the
-    sampler saw and chose; ``text`` is only for reading and grading and is never tokenized again."""
+    sampler saw and chose; ``text`` is only for reading and grading and is never tokenized again. ``stretches`` are
+    (first token, version of the policy) where more than one version sampled it; ``policy_version`` is the last."""
 
     prompt_ids: np.ndarray
     completion_ids: np.ndarray
@@ -84,6 +85,7 @@ class Rollout:
     finish: Finish
     policy_version: int = 0
     opened_think: bool = False  # the prompt itself already ended in "<think>"
+    stretches: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Example:
     values: np.ndarray | None = None  # the critic's, of the state in which token t is chosen
     returns: np.ndarray | None = None  # what the critic is to learn
     imitation: np.ndarray | None = None  # weight of -log p beside the loss
+    stale: np.ndarray | None = None  # 1 where an earlier version of the policy sampled the token
 
 
 Reward = Callable[[Problem, Sequence[Rollout]], Sequence[Score]]
@@ -163,3 +166,4 @@ class Batch:
     values: np.ndarray | None = None
     returns: np.ndarray | None = None
     imitation: np.ndarray | None = None
+    stale: np.ndarray | None = None

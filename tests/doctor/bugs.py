@@ -14,7 +14,7 @@ import torch
 from aha import attention, chat
 from aha.doctor import memory
 from aha.rewards import accuracy
-from aha.sampling import local, rollouts
+from aha.sampling import in_flight, local, rollouts
 from aha.stages import collect, rl, rl_setup
 from aha.tasks import countdown
 from aha.training import advantages, batching, losses, parallel, presets, trainer
@@ -60,11 +60,11 @@ def change_rollouts(mp: Any, change: Any) -> None:
     """Every finished rollout of the engine goes through ``change``."""
 
     def finish(original: Any, run: Any, row: int, why: Any, text: Any) -> None:
-        pending, sample = run.owner[row]
+        one = run.owner[row]
         original(run, row, why, text)
-        pending.done[sample] = change(pending.done[sample])
+        one.pending.done[one.number] = change(one.pending.done[one.number])
 
-    wrap(mp, local._Run, "_finish", finish)
+    wrap(mp, in_flight.InFlight, "_finish", finish)
 
 
 # --- weights -----------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def report_logprobs(mp, logp_of):
         tokens, _ = original(logits, uniform, params)
         return tokens, logp_of(logits, params).gather(1, tokens[:, None])[:, 0]
 
-    wrap(mp, local, "sample", sample)
+    wrap(mp, in_flight, "sample", sample)
 
 
 @bug("draws")
@@ -141,32 +141,32 @@ def greedy_reports_certainty(mp):
         tokens, logprobs = original(logits, uniform, params)
         return tokens, torch.zeros_like(logprobs) if params.temperature == 0 else logprobs
 
-    wrap(mp, local, "sample", sample)
+    wrap(mp, in_flight, "sample", sample)
 
 
 @bug("draws")
 def temperature_applied_twice(mp):
-    wrap(mp, local, "sample", lambda f, z, u, p: f(z / (p.temperature or 1), u, p))
+    wrap(mp, in_flight, "sample", lambda f, z, u, p: f(z / (p.temperature or 1), u, p))
 
 
 @bug("seeds")
 def all_samples_draw_the_same_numbers(mp):
-    wrap(mp, local, "row_seeds", lambda f, seed, keys: f(seed, np.zeros_like(keys)))
+    wrap(mp, in_flight, "row_seeds", lambda f, seed, keys: f(seed, np.zeros_like(keys)))
 
 
 @bug("seeds")
 def run_seed_not_used(mp):
-    wrap(mp, local, "row_seeds", lambda f, seed, keys: f(0, keys))
+    wrap(mp, in_flight, "row_seeds", lambda f, seed, keys: f(0, keys))
 
 
 @bug("seeds")
 def numbers_depend_on_the_row(mp):
-    wrap(mp, local, "uniforms", lambda f, s, c: f(s + np.arange(len(s)).astype(np.uint64), c))
+    wrap(mp, in_flight, "uniforms", lambda f, s, c: f(s + np.arange(len(s)).astype(np.uint64), c))
 
 
 @bug("seeds")
 def numbers_from_a_global_generator(mp):
-    wrap(mp, local, "uniforms", lambda f, s, c: np.random.random(len(s)).astype(np.float32))
+    wrap(mp, in_flight, "uniforms", lambda f, s, c: np.random.random(len(s)).astype(np.float32))
 
 
 @bug("steps")

@@ -165,3 +165,25 @@ def test_layers_know_their_shapes_and_windows(tokenizer):
     assert (first.window, second.window) == (6, None)
     (layer, _) = attention.layers(make("deepseek-v3", tokenizer))
     assert (layer.kv_heads, layer.key_dim, layer.value_dim) == (4, 12, 6)
+
+
+@every_family
+def test_long_sequences_in_pieces_are_the_whole(tokenizer, family, monkeypatch):
+    """Scores cut into pieces of 5 queries, across shared prompts and windows: logprobs, gradients, a cache."""
+    found, ids = examples(), np.random.default_rng(2).integers(0, 300, 33)
+    results = []
+    for piece in (1000, 5):
+        monkeypatch.setattr("aha.attention.plan.piece_length", lambda tokens, piece=piece: piece)
+        monkeypatch.setattr(attention, "piece_length", lambda tokens, piece=piece: piece)
+        policy = Policy(make(family, tokenizer), OptimizerConfig())
+        (batch,) = pack(found, sequence_mean, 10_000)
+        logprobs = policy.logprobs(batch)
+        policy.backward(batch, clipped_loss())
+        engine = LocalEngine(policy.model, tokenizer)
+        ((_, (rollout,)),) = engine.generate([Request(ids, 1, 0)], SamplingParams(max_tokens=20), seed=1)
+        results.append((logprobs, [m.grad.clone() for m in policy.masters], rollout))
+    (whole, grads, sampled), (pieces, piece_grads, again) = results
+    assert pieces == pytest.approx(whole, abs=1e-4)
+    assert_close(piece_grads, grads, 5e-4)
+    assert again.completion_ids.tolist() == sampled.completion_ids.tolist()
+    assert again.logprobs == pytest.approx(sampled.logprobs, abs=1e-4)

@@ -18,6 +18,7 @@ SMALL = {
 KINDS = {
     "dapo": {"preset": "dapo", "signal_rounds": 3},
     "oversampled": {"preset": "grpo_no_kl", "oversample": 0.5},
+    "carried": {"preset": "grpo_no_kl", "oversample": 1.0, "carry": 2, "importance": "truncated"},
     "remax": "remax",
     "ppo": "ppo",
     "vapo": {"preset": "vapo", "value_pretrain_steps": 2},
@@ -76,6 +77,11 @@ def check(kind, rows):
         assert max(row["groups"] for row in rows) > 4, "too few groups with signal: sampled on"
     if kind == "oversampled":
         assert all(row["groups"] == 4 for row in rows), "six are begun, and the slowest two cancelled"
+    if kind == "carried":
+        assert all(row["groups"] >= 4 for row in rows)
+        assert all(row["carried/kept"] > 0 for row in rows)
+        assert any(row["stale/tokens"] > 0 and row["stale/versions"] > 0 for row in rows)
+        assert all(row["sampler_mismatch/mean"] < 0.02 for row in rows), "of fresh tokens alone"
     if kind in ("ppo", "vapo"):
         assert all(row["critic/loss"] > 0 for row in rows)
     if kind == "vapo":

@@ -4,14 +4,16 @@
 trying out that the model is one of those that can be computed so.
 """
 
+from aha.attention.continued import Continued
 from aha.attention.models import Layer, install, layers
 from aha.attention.packed import PLAIN, Context, Packed, Variant, probabilities
-from aha.attention.plan import Bucket, Plan, make_plan
+from aha.attention.plan import Bucket, Plan, make_plan, piece_length
 
 __all__ = [
     "PLAIN",
     "Bucket",
     "Context",
+    "Continued",
     "Layer",
     "Packed",
     "Plan",
@@ -19,5 +21,6 @@ __all__ = [
     "install",
     "layers",
     "make_plan",
+    "piece_length",
     "probabilities",
 ]

@@ -35,15 +35,15 @@ def _with_zero_row(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_zeros(1, *x.shape[1:])])
 
 
-def _heads_first(x: Tensor, rows: int, length: int, kv_heads: int) -> Tensor:
+def heads_first(x: Tensor, rows: int, length: int, kv_heads: int) -> Tensor:
     """[R * L, H, D] -> [R * Hkv, (H / Hkv) * L, D]: the query heads of one key head stacked as queries."""
     groups, dim = x.shape[1] // kv_heads, x.shape[2]
     x = x.view(rows, length, kv_heads, groups, dim).permute(0, 2, 3, 1, 4)
     return x.reshape(rows * kv_heads, groups * length, dim)
 
 
-def _tokens_first(x: Tensor, rows: int, length: int, kv_heads: int) -> Tensor:
-    """The inverse of ``_heads_first``: back to [R * L, H, D]."""
+def tokens_first(x: Tensor, rows: int, length: int, kv_heads: int) -> Tensor:
+    """The inverse of ``heads_first``: back to [R * L, H, D]."""
     groups, dim = x.shape[1] // length, x.shape[2]
     x = x.view(rows, kv_heads, groups, length, dim).permute(0, 3, 1, 2, 4)
     return x.reshape(rows * length, kv_heads * groups, dim)
@@ -96,7 +96,7 @@ class _PackedAttention(torch.autograd.Function):
             qb, kb, vb = _lay_out(padded, bucket, kv_heads)
             p, sunk = probabilities(qb, kb, bias, scale, variant)
             p = p.to(q.dtype)
-            outputs.append(_tokens_first(torch.bmm(p, vb), bucket.rows, bucket.q_len, kv_heads))
+            outputs.append(tokens_first(torch.bmm(p, vb), bucket.rows, bucket.q_len, kv_heads))
             kept += [p, sunk] if bucket.kv_len <= _KEEP_PROBABILITIES_UP_TO else [None, None]
         # Saved the official way, so that recomputing layers (checkpoint_layers) can let go of them.
         ctx.save_for_backward(q, k, v, sinks, *kept)
@@ -118,7 +118,7 @@ class _PackedAttention(torch.autograd.Function):
                 p, sunk = probabilities(qb, kb, bias, ctx.scale, variant)
                 p = p.to(q.dtype)
             grad = padded_grad.index_select(0, bucket.q_index)
-            gb = _heads_first(grad, bucket.rows, bucket.q_len, kv_heads)
+            gb = heads_first(grad, bucket.rows, bucket.q_len, kv_heads)
             dv = torch.bmm(p.transpose(1, 2), gb)
             dp = torch.bmm(gb, vb.transpose(1, 2)).float()
             pf = p.float()
@@ -131,9 +131,9 @@ class _PackedAttention(torch.autograd.Function):
                 capped = _scores(qb, kb, ctx.scale, variant.softcap)
                 ds.mul_(1 - capped.div_(variant.softcap).square_())
             ds = ds.mul_(ctx.scale).to(q.dtype)
-            dq_parts.append(_tokens_first(torch.bmm(ds, kb), bucket.rows, bucket.q_len, kv_heads))
+            dq_parts.append(tokens_first(torch.bmm(ds, kb), bucket.rows, bucket.q_len, kv_heads))
             dk = torch.bmm(ds.transpose(1, 2), qb)
-            both = [_tokens_first(x, bucket.rows, bucket.kv_len, kv_heads) for x in (dk, dv)]
+            both = [tokens_first(x, bucket.rows, bucket.kv_len, kv_heads) for x in (dk, dv)]
             dkv_parts.append(torch.cat(both, dim=join))
         dq = torch.cat(dq_parts).index_select(0, plan.inverse)
         dk, dv = _sum_into_tokens(plan, dkv_parts).split([k.shape[join], v.shape[join]], dim=join)
@@ -143,9 +143,9 @@ class _PackedAttention(torch.autograd.Function):
 def _lay_out(padded: Sequence[Tensor], bucket: Bucket, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     q, k, v = padded
     return (
-        _heads_first(q.index_select(0, bucket.q_index), bucket.rows, bucket.q_len, kv_heads),
-        _heads_first(k.index_select(0, bucket.kv_index), bucket.rows, bucket.kv_len, kv_heads),
-        _heads_first(v.index_select(0, bucket.kv_index), bucket.rows, bucket.kv_len, kv_heads),
+        heads_first(q.index_select(0, bucket.q_index), bucket.rows, bucket.q_len, kv_heads),
+        heads_first(k.index_select(0, bucket.kv_index), bucket.rows, bucket.kv_len, kv_heads),
+        heads_first(v.index_select(0, bucket.kv_index), bucket.rows, bucket.kv_len, kv_heads),
     )
 
 

@@ -3,11 +3,13 @@
 The linear layers of the model run on packed tokens, without padding. Only in attention are sequences laid out
 as rectangles: rows of similar length form a bucket, and every bucket is a few batched matrix products. A
 segment may name a *prefix*: tokens of another segment (the prompt that G completions share) which it sees
-as its own past, so a prompt is computed once for its whole group.
+as its own past, so a prompt is computed once for its whole group. A long segment is cut into pieces whose past
+is all before them, so that the memory of its scores grows with its length and not with the square.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,19 +20,37 @@ MAX_BUCKET_SCORES = 8 * 2**20
 """Attention scores held at once by a bucket, in elements for one head: bounds memory, fits the caches."""
 
 
+LASTING_SCORES = 1 << 26
+"""Biases that a plan keeps for all layers, in elements; the others are made anew in every layer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """Rows of similar shape. ``q_index`` [R * Lq] and ``kv_index`` [R * Lk] point at packed tokens; the
-    index T (one past the last token) stands for padding. ``bias`` [R, Lq, Lk]: 0 where seen, -inf else.
-    ``prefix`` [R]: how many of a row's first keys are its prefix."""
+    index T (one past the last token) stands for padding. ``past`` [R]: how many of a row's first keys are
+    before its first query."""
 
     rows: int
     q_len: int
     kv_len: int
     q_index: Tensor
     kv_index: Tensor
-    bias: Tensor
-    prefix: Tensor
+    past: Tensor
+
+    def bias(self, window: int | None) -> Tensor:
+        """[R, Lq, Lk]: 0 where seen, -inf else. A token sees itself and, of what is before it, the last
+        ``window`` - 1 tokens or all. A padded query sees what its lane would, so that its softmax is finite;
+        nobody reads it."""
+        lanes = torch.arange(self.kv_len, device=self.past.device)
+        shared = self.kv_len - self.q_len  # lanes of the past, padded to the bucket's longest
+        past = self.past[:, None]
+        query = past + lanes[: self.q_len]  # [R, Lq]: positions in the whole sequence
+        key = torch.where(lanes < shared, lanes, past + lanes - shared)  # [R, Lk]
+        unseen = key[:, None] > query[:, :, None]
+        unseen |= ((lanes < shared) & (lanes >= past))[:, None]
+        if window is not None:
+            unseen |= query[:, :, None] - key[:, None] >= window
+        return torch.zeros(unseen.shape, device=unseen.device).masked_fill_(unseen, -torch.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +63,33 @@ class Plan:
     buckets: tuple[Bucket, ...]
     inverse: Tensor
     longest: int
-    windowed: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    made: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
 
-    def biases(self, window: int | None) -> tuple[Tensor, ...]:
-        """The bias [R, Lq, Lk] of each bucket where a token sees itself and the ``window`` - 1 before it;
-        made once for all layers of one window. A window that holds every sequence whole costs nothing."""
-        if window is None or window >= self.longest:
-            return tuple(bucket.bias for bucket in self.buckets)
-        if window not in self.windowed:
-            self.windowed[window] = tuple(_windowed(bucket, window) for bucket in self.buckets)
-        return self.windowed[window]
+    def biases(self, window: int | None) -> Iterator[Tensor]:
+        """The bias [R, Lq, Lk] of each bucket; small ones are made once for all layers of one window. A window
+        that holds every sequence whole costs nothing."""
+        if window is not None and window >= self.longest:
+            window = None
+        for i, bucket in enumerate(self.buckets):
+            bias = self.made.get((i, window))
+            if bias is None:
+                bias = bucket.bias(window)
+                if bias.numel() + sum(b.numel() for b in self.made.values()) <= LASTING_SCORES:
+                    self.made[i, window] = bias
+            yield bias
 
 
-def _windowed(bucket: Bucket, window: int) -> Tensor:
-    lanes = torch.arange(bucket.kv_len, device=bucket.bias.device)
-    shared = bucket.kv_len - bucket.q_len  # lanes of the prefix, padded to the bucket's longest
-    prefix = bucket.prefix[:, None]
-    query = prefix + lanes[: bucket.q_len]  # [R, Lq]: positions in the whole sequence
-    key = torch.where(lanes < shared, lanes, prefix + lanes - shared)  # [R, Lk]
-    too_far = query[:, :, None] - key[:, None] >= window
-    return bucket.bias.masked_fill(too_far, -torch.inf)
+def piece_length(tokens: int) -> int:
+    """The longest piece of a sequence of ``tokens`` tokens whose scores are few enough; at least 64."""
+    return max(64, MAX_BUCKET_SCORES // max(1, tokens))
 
 
 def make_plan(segments: np.ndarray, device: torch.device | str = "cpu") -> Plan:
     """Plan attention for ``segments`` [S, 4]: (start, length, prefix_start, prefix_length) of each."""
     tokens = int(segments[:, 1].sum())
-    order = np.lexsort((segments[:, 3], segments[:, 1]))[::-1]
+    longest = int((segments[:, 1] + segments[:, 3]).max())
+    segments = np.concatenate([_in_pieces(segment) for segment in segments])
+    order = np.lexsort((segments[:, 3] + segments[:, 4], segments[:, 1]))[::-1]
     inverse = np.empty(tokens, dtype=np.int64)
     buckets, offset = [], 0
     for rows in _split_rows(segments[order]):
@@ -78,8 +99,16 @@ def make_plan(segments: np.ndarray, device: torch.device | str = "cpu") -> Plan:
             inverse[start : start + length] = offset + i * bucket.q_len + lanes[:length]
         offset += bucket.rows * bucket.q_len
         buckets.append(bucket)
-    longest = int((segments[:, 1] + segments[:, 3]).max())
     return Plan(tokens, tuple(buckets), torch.from_numpy(inverse).to(device), longest)
+
+
+def _in_pieces(segment: np.ndarray) -> np.ndarray:
+    """A segment as pieces [n, 5] of (start, length, prefix_start, prefix_length, tokens of it before)."""
+    start, length, prefix_start, prefix = map(int, segment)
+    step = piece_length(length + prefix)
+    return np.array(
+        [(start + a, min(step, length - a), prefix_start, prefix, a) for a in range(0, max(length, 1), step)]
+    )
 
 
 def _split_rows(segments: np.ndarray) -> list[np.ndarray]:
@@ -88,7 +117,7 @@ def _split_rows(segments: np.ndarray) -> list[np.ndarray]:
     for i in range(1, len(segments) + 1):
         if i < len(segments):
             longest = segments[first, 1]
-            keys = longest + segments[first : i + 1, 3].max()
+            keys = longest + segments[first : i + 1, 3:].sum(1).max()
             small = (i + 1 - first) * longest * keys <= MAX_BUCKET_SCORES
             if segments[i, 1] >= 0.8 * longest - 8 and small:
                 continue
@@ -98,24 +127,19 @@ def _split_rows(segments: np.ndarray) -> list[np.ndarray]:
 
 
 def _make_bucket(rows: np.ndarray, tokens: int, device: torch.device | str) -> Bucket:
-    start, length, prefix_start, prefix = (rows[:, i : i + 1] for i in range(4))
-    q_len, prefix_len = int(length.max()), int(prefix.max())
-    lane, prefix_lane = np.arange(q_len)[None], np.arange(prefix_len)[None]
+    start, length, prefix_start, prefix, before = (rows[:, i : i + 1] for i in range(5))
+    q_len, past_len = int(length.max()), int((prefix + before).max())
+    lane, past_lane = np.arange(q_len)[None], np.arange(past_len)[None]
     own = np.where(lane < length, start + lane, tokens)
-    past = np.where(prefix_lane < prefix, prefix_start + prefix_lane, tokens)
+    past = np.where(past_lane < prefix, prefix_start + past_lane, start - before + past_lane - prefix)
+    past = np.where(past_lane < prefix + before, past, tokens)
     keys = np.concatenate([past, own], axis=1)
-    # A padded query sees the keys its lane would see, so that its softmax stays finite; nobody reads it.
-    seen_own = np.broadcast_to(lane <= lane.T, (len(rows), q_len, q_len))
-    seen_past = np.broadcast_to((prefix_lane < prefix)[:, None], (len(rows), q_len, prefix_len))
-    seen = np.concatenate([seen_past, seen_own], axis=2)
-    bias = np.where(seen, np.float32(0), np.float32(-np.inf))
     as_tensor = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(device)  # noqa: E731
     return Bucket(
         len(rows),
         q_len,
-        q_len + prefix_len,
+        q_len + past_len,
         as_tensor(own.ravel()),
         as_tensor(keys.ravel()),
-        as_tensor(bias),
-        as_tensor(prefix[:, 0]),
+        as_tensor((prefix + before)[:, 0]),
     )

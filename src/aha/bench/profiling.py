@@ -120,13 +120,13 @@ def named_stretches() -> Iterator[None]:
     """While this lasts, the parts of a step name themselves to the profiler."""
     from aha import attention
     from aha.bench import step as step_module
-    from aha.sampling import kv_cache, local
+    from aha.sampling import in_flight, kv_cache
     from aha.training.policy import Policy
 
     places = [
         ("attention", attention.Packed, "attend"),
         ("attention", kv_cache.SlotCache, "attend_rows"),
-        ("sampling", local, "sample"),
+        ("sampling", in_flight, "sample"),
         ("grading", step_module, "grade"),
         ("optimizer", Policy, "step"),
     ]

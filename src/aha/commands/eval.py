@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     engine, prompter = LocalEngine(model, tokenizer), Prompter(tokenizer, args.template)
     total = len(problems) * args.samples * args.max_tokens
     done = 0
-    with Console(f"evaluating {args.model} on {args.task}", 1, plain=True if args.json else None) as console:
+    title, plain = f"evaluating {args.model} on {args.task}", True if args.json else None
+    with Console(title, 1, unit="", plain=plain) as console:
 
         def tick(sampled: int) -> None:
             nonlocal done

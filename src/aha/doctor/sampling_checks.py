@@ -11,7 +11,7 @@ import torch
 from aha.doctor import plain
 from aha.doctor.finding import Check, Finding, at_most, count, holds
 from aha.doctor.subject import Subject
-from aha.sampling import local, sampler
+from aha.sampling import in_flight, sampler
 from aha.training import batching
 from aha.types import Group, Rollout
 
@@ -140,10 +140,10 @@ def draws(subject: Subject) -> Iterator[Finding]:
     yield _greedy(torch.tensor(row, dtype=torch.float32).repeat(4, 1).to(subject.device))
     for case in CASES:
         params = sampler.SamplingParams(**case)  # type: ignore[arg-type]
-        seeds = local.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
-        uniform = local.uniforms(seeds, np.zeros(n, np.int64))
+        seeds = in_flight.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
+        uniform = in_flight.uniforms(seeds, np.zeros(n, np.int64))
         logits = torch.tensor(row, dtype=torch.float32).repeat(n, 1).to(subject.device)
-        tokens, said = local.sample(logits, uniform, params)
+        tokens, said = in_flight.sample(logits, uniform, params)
         wanted = plain.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
         p = np.exp(wanted)
         frequency = np.bincount(tokens.cpu().numpy(), minlength=40) / n
@@ -173,7 +173,7 @@ def seeds(subject: Subject) -> Iterator[Finding]:
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     # Hot sampling: two streams that agree over a dozen tokens are then one and the same stream.
     hot = sampler.SamplingParams(temperature=HOT, max_tokens=min(12, subject.tokens()))
-    same = [local.Request(prompts[0], 4, key) for key in (0, 1)]
+    same = [in_flight.Request(prompts[0], 4, key) for key in (0, 1)]
     first = _completions(subject.engine, same, hot, 5)
     again = _completions(subject.engine, same, hot, 5)
     differing = [str(i) for i, (a, b) in enumerate(zip(first, again, strict=True)) if a != b]
@@ -200,7 +200,7 @@ def seeds(subject: Subject) -> Iterator[Finding]:
 def _batch_independence(subject: Subject, prompts: list[list[int]]) -> Finding:
     """Ids of completions sampled in one batch, and two rows at a time on an engine of its own."""
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
-    requests = [local.Request(prompt, 3, key) for key, prompt in enumerate(prompts)]
+    requests = [in_flight.Request(prompt, 3, key) for key, prompt in enumerate(prompts)]
     together = _completions(subject.engine, requests, params, 7)
     apart = _completions(subject.new_engine(subject.model, max_rows=2), requests, params, 7)
     changed = sum(a != b for a, b in zip(together, apart, strict=True))
@@ -217,7 +217,7 @@ def _batch_independence(subject: Subject, prompts: list[list[int]]) -> Finding:
 
 
 def _completions(
-    engine: Any, requests: Sequence[local.Request], params: sampler.SamplingParams, seed: int
+    engine: Any, requests: Sequence[in_flight.Request], params: sampler.SamplingParams, seed: int
 ) -> list[tuple[int, ...]]:
     """Ids of every completion, in the order of requests and samples."""
     found = dict(engine.generate(requests, params, seed=seed))
@@ -228,7 +228,7 @@ def _greedy(logits: torch.Tensor) -> Finding:
     """Temperature 0: the likeliest token, with its log probability at temperature 1."""
     z = logits[:4] + torch.linspace(0, 1, 4, device=logits.device)[:, None]
     params = sampler.SamplingParams(temperature=0.0)
-    tokens, said = local.sample(z, np.zeros(4, np.float32), params)
+    tokens, said = in_flight.sample(z, np.zeros(4, np.float32), params)
     wanted = [plain.restricted(row, 1.0) for row in z.double().cpu().numpy()]
     gap = max(abs(w.max() - s) for w, s in zip(wanted, said.tolist(), strict=True))
     best = all(int(w.argmax()) == t for w, t in zip(wanted, tokens.tolist(), strict=True))

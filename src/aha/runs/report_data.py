@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aha.runs.charts import Kind, clean, number, show
+from aha.runs.charts import clean, number, show
+from aha.runs.health import RULES
 from aha.types import AhaError
 
 READ_BYTES = 64 << 20  # of one file: enough for thousands of chains
@@ -251,64 +252,27 @@ def _alone(chains: Chains, on_the_left: bool, most: int) -> list[Pair]:
 # ------------------------------------------------------------------------------------------ warnings
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The healthy range of a metric, and what leaving it means."""
-
-    high: float | None
-    low: float | None
-    kind: Kind
-    words: str
-
-
-HEALTH: dict[str, Health] = {
-    "completions/clipped_ratio": Health(
-        0.15, None, "rate", "Many responses were cut at the length limit. Raise max_tokens, or lower the lr."
-    ),
-    "frac_reward_zero_std": Health(
-        0.8, None, "rate", "Most groups taught nothing: all right or all wrong. Change the difficulty."
-    ),
-    "entropy": Health(
-        None, 0.03, "number", "The policy hardly explores any more; lower the lr or raise the upper clip."
-    ),
-    "kl": Health(1.0, None, "number", "The policy went far from its reference."),
-    "clip_ratio/region_mean": Health(
-        0.2, None, "rate", "Updates are too large: lower the lr, or use fewer mini-batches per rollout."
-    ),
-    "sampler_mismatch/mean": Health(
-        0.05, None, "number", "Sampler and trainer disagree about the same tokens: check compute types."
-    ),
-    "language/mixed": Health(0.5, None, "rate", "Languages mix within responses; see the language reward."),
-}
-
-
 def warnings(stage: StageData) -> list[str]:
     """In words: what the run itself warned of, then each other metric that left its healthy range.
 
-    The run warns as it goes, by the rules of ``health``; here whole curves are judged, on medians of five steps.
+    The run warns as it goes; here whole curves are judged by the same rules, on medians of five steps.
     """
     live = [row for row in stage.warnings if row.get("text")]
     found = [f"Step {row.get('step')}: {row['text']}" for row in live]
-    for key, health in HEALTH.items():
-        if any(row.get("key") == key for row in live):
+    for rule in RULES:
+        if rule.against or rule.key == "ungradable" or any(row.get("key") == rule.key for row in live):
             continue
-        points = _smooth(stage.curve(key))
-        out = [(x, y) for x, y in points if _outside(y, health)]
+        points = _smooth(stage.curve(rule.key))
+        out = [(x, y) for x, y in points if rule.beyond(y, rule.enter)]
         if out:
-            worst = min(y for _, y in out) if health.low is not None else max(y for _, y in out)
-            bound = health.low if health.low is not None else health.high
-            side = "below" if health.low is not None else "above"
+            lower = rule.enter < rule.leave
+            worst = min(y for _, y in out) if lower else max(y for _, y in out)
             found.append(
-                f"{key} was {side} {show(bound, health.kind)} from step {out[0][0]:.0f} to {out[-1][0]:.0f} "
-                f"({len(out)} of {len(points)} steps; at worst {show(worst, health.kind)}). {health.words}"
+                f"{rule.key} was {'below' if lower else 'above'} {show(rule.enter, rule.kind)} from step "
+                f"{out[0][0]:.0f} to {out[-1][0]:.0f} ({len(out)} of {len(points)} steps; at worst "
+                f"{show(worst, rule.kind)}): {rule.reason}. {rule.advice.capitalize()}."
             )
     return found + [text for rule in (_fell, _ungradable, _spikes, _not_finite) for text in rule(stage)]
-
-
-def _outside(value: float, health: Health) -> bool:
-    return (health.high is not None and value > health.high) or (
-        health.low is not None and value < health.low
-    )
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -345,9 +309,9 @@ def _ungradable(stage: StageData) -> list[str]:
 
 
 def _spikes(stage: StageData) -> list[str]:
-    points = stage.curve("grad_norm")
+    points, usual = stage.curve("grad_norm"), next(rule for rule in RULES if rule.key == "grad_norm")
     middle = statistics.median(y for _, y in points) if len(points) >= 5 else 0.0
-    spikes = [(x, y) for x, y in points if y > 10 * middle > 0]
+    spikes = [(x, y) for x, y in points if y > usual.enter * middle > 0]
     if not spikes:
         return []
     x, y = max(spikes, key=lambda p: p[1])

@@ -20,18 +20,25 @@ def bytes_per_token(model: Any) -> int:
     return numbers * next(model.parameters()).dtype.itemsize
 
 
+def buffer_bytes_per_token(model: Any) -> int:
+    """What a cache of one token takes, with the buffers that it grows through."""
+    sizes = {x.kv_heads * dim for x in attention.layers(model) for dim in (x.key_dim, x.value_dim)}
+    return bytes_per_token(model) + sum(sizes) * next(model.parameters()).dtype.itemsize
+
+
 class SlotCache:
     """Keys [layers][rows, Hkv, room, D] and values [.., Dv]. An attention context for decoding one token a
     row.
 
-    ``room`` follows the longest live row in steps of ``GROWTH`` tokens, up to ``capacity``: what a step reads
-    is then one contiguous block, which batched products need not copy. ``lengths`` [rows] counts the tokens
-    each row has cached; ``begin_step`` fixes which rows take part.
+    There is memory for ``tokens`` tokens in all: many short rows, or few long ones. ``room`` follows the longest
+    live row in steps of ``GROWTH`` tokens, up to ``capacity``: what a step reads is then one contiguous block,
+    which batched products need not copy. ``lengths`` [rows] counts the tokens each row has cached;
+    ``begin_step`` fixes which rows take part.
     """
 
-    def __init__(self, model: Any, rows: int, capacity: int):
+    def __init__(self, model: Any, tokens: int, capacity: int):
         weight = next(model.parameters())
-        self.rows, self.capacity, self.room = rows, capacity, 0
+        self.tokens, self.capacity, self.room, self.used = tokens, capacity, 0, 0
         layers = attention.layers(model)
         self.shapes = [((x.kv_heads, x.key_dim), (x.kv_heads, x.value_dim)) for x in layers]
 
@@ -39,7 +46,7 @@ class SlotCache:
             return torch.empty(size, dtype=weight.dtype, device=weight.device)
 
         def size(shape: tuple[int, int]) -> int:
-            return rows * shape[0] * (capacity + GROWTH) * shape[1]
+            return tokens * shape[0] * shape[1]
 
         self.layers = [[buffer(size(shape)) for shape in pair] for pair in self.shapes]
         # One buffer more of each size: resizing copies into it, and leaves the old one spare.
@@ -50,9 +57,13 @@ class SlotCache:
         """The first ``rows`` of a layer's keys (``i`` = 0) or values (1): [rows, Hkv, room, D], contiguous."""
         return _view(self.layers[layer][i], self.shapes[layer][i], rows, self.room)
 
-    def fits(self, rows: int, capacity: int) -> bool:
-        """Whether this cache can serve so many rows of that length."""
-        return self.rows >= rows and self.capacity >= capacity
+    def fits(self, tokens: int, capacity: int) -> bool:
+        """Whether this cache has so many tokens, and rows of that length."""
+        return self.tokens >= tokens and self.capacity >= capacity
+
+    def holds(self, rows: int, length: int) -> bool:
+        """Whether there is memory for so many rows when the longest has ``length`` tokens."""
+        return rows * _in_steps(length) <= self.tokens
 
     def clear(self) -> None:
         """Forget every row."""
@@ -60,9 +71,17 @@ class SlotCache:
 
     def _make_room(self, tokens: int) -> None:
         """Room for ``tokens`` a row, and not much more; what rows have cached stays."""
-        wanted = -(-tokens // GROWTH) * GROWTH
-        if wanted > self.room or wanted < self.room - 4 * GROWTH:
+        wanted = _in_steps(tokens)
+        too_much = wanted < self.room and self.used * self.room > self.tokens
+        if wanted > self.room or wanted < self.room - 4 * GROWTH or too_much:
             self._resize(wanted, keep=min(self.room, wanted))
+
+    def expect(self, rows: int, more: int, longest: int) -> None:
+        """``more`` rows are about to join the ``rows`` there are, whose longest has ``longest`` tokens: give back
+        the room of rows that left, where it would be missing."""
+        if (rows + more) * self.room > self.tokens:
+            self.used = rows
+            self._resize(_in_steps(longest), keep=_in_steps(longest))
 
     def _resize(self, room: int, keep: int) -> None:
         for layer, shapes in zip(self.layers, self.shapes, strict=True):
@@ -146,6 +165,11 @@ class SlotCache:
             scores = torch.add(bias, scores, alpha=scale)  # in float32, the bias's type
             p = torch.softmax(scores, dim=-1).view(rows * kv_heads, -1, self.room)
         return torch.bmm(p.to(v.dtype), v).view(rows, heads, -1)
+
+
+def _in_steps(tokens: int) -> int:
+    """The room for so many tokens."""
+    return -(-tokens // GROWTH) * GROWTH
 
 
 def _view(buffer: Tensor, shape: tuple[int, int], rows: int, room: int) -> Tensor:

@@ -1,52 +1,30 @@
 """The in-process engine: continuous batching over the policy's own modules. No copy of the weights exists.
 
-Prompts are prefilled once for all their samples, packed without padding. Then every row decodes one token a
-step; finished rows leave at once, the last rows move into their slots, and waiting prompts enter.
+The batch itself, and how rows enter, grow and leave, is in ``in_flight.py``.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aha import attention
-from aha.modeling import Head, max_context
+from aha import attention, hardware
+from aha.modeling import max_context
 from aha.sampling.fused import FusedDecoder, supports
-from aha.sampling.kv_cache import SlotCache, bytes_per_token
-from aha.sampling.sampler import SamplingParams, row_seeds, sample, uniforms
-from aha.types import AhaError, Finish, Rollout
+from aha.sampling.in_flight import InFlight, Request
+from aha.sampling.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
+from aha.sampling.sampler import SamplingParams
+from aha.types import AhaError, Rollout
 
-CACHE_BYTES = 2 << 30
-PREFILL_TOKENS = 8192
+__all__ = ["LocalEngine", "Request"]
+
+CACHE_SHARE = 0.125
+"""Of the device's whole memory, for keys and values. Of the whole and not of what is free, so that a run on
+one machine always batches alike."""
 DECODE_ROWS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """``n`` completions of one prompt. ``key`` picks the random streams: equal keys draw equal numbers."""
-
-    prompt_ids: Sequence[int]
-    n: int
-    key: int
-    opened_think: bool = False
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A request with the completions it still waits for."""
-
-    index: int
-    request: Request
-    done: list[Rollout | None] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.done = [None] * self.request.n
 
 
 class LocalEngine:
@@ -58,12 +36,14 @@ class LocalEngine:
         tokenizer: Any,
         *,
         max_rows: int = DECODE_ROWS,
-        cache_bytes: int = CACHE_BYTES,
+        cache_bytes: int | None = None,
     ):
         attention.install(model)
-        self.model, self.tokenizer = model, tokenizer
-        self.max_rows, self.cache_bytes = max_rows, cache_bytes
+        self.model, self.tokenizer, self.max_rows = model, tokenizer, max_rows
+        memory = hardware.memory_bytes(next(model.parameters()).device)
+        self.cache_bytes = int(memory * CACHE_SHARE) if cache_bytes is None else cache_bytes
         self.version = 0
+        self.set_aside = 0  # rows that had to make room since the engine was made
         self.eos_ids = _eos_ids(model, tokenizer)
         self.fused = supports(model)
         self._cache: SlotCache | None = None
@@ -76,22 +56,31 @@ class LocalEngine:
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
+        leftovers: dict[int, tuple[Rollout, ...]] | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its ``n`` rollouts) as requests finish, in order of finishing.
 
-        ``progress`` is told the number of tokens sampled at each step. Raises AhaError if a prompt leaves
-        no room in the model's context.
+        ``progress`` is told the number of tokens sampled at each step. Where the iterator is closed early,
+        ``leftovers`` gets the rollouts of every other request by its index, those that had not ended with
+        Finish.ABORT: as a later request's ``begun`` they are continued. Raises AhaError if a prompt leaves
+        no room in the model's context, or one completion none in the cache.
         """
         self._check(requests, params)
         attention.install(self.model)
-        run = _Run(self, requests, params, seed)
         with torch.inference_mode():
+            run = InFlight(self, requests, params, seed)
+        try:
             while run.busy:
-                run.admit()
-                sampled = run.decode()
+                with torch.inference_mode():
+                    run.admit()
+                    sampled = run.decode()
                 if progress is not None:
                     progress(sampled)
                 yield from run.take_finished()
+        finally:
+            if leftovers is not None:
+                with torch.inference_mode():
+                    leftovers.update(run.leftovers())
 
     def _check(self, requests: Sequence[Request], params: SamplingParams) -> None:
         limit = max_context(self.model)
@@ -106,16 +95,22 @@ class LocalEngine:
                 )
 
     def cache_for(self, rows: int, capacity: int) -> SlotCache:
-        """A cache for ``rows`` rows of ``capacity`` tokens, kept from call to call while it fits."""
-        if self._cache is None or not self._cache.fits(rows, capacity):
+        """A cache for ``rows`` rows of ``capacity`` tokens, or for as many tokens as the budget allows; kept
+        from call to call while it fits. Raises AhaError if the budget does not hold a single row."""
+        each = buffer_bytes_per_token(self.model)
+        tokens = self.cache_bytes // each
+        if tokens < capacity + GROWTH:
+            raise AhaError(
+                f"A completion with its prompt may take {capacity} tokens, {(capacity + GROWTH) * each / 2**20:.0f} "
+                f"MiB of keys and values, but the cache has {self.cache_bytes / 2**20:.0f} MiB. Lower max_tokens, "
+                "or give the engine more memory (cache_bytes)."
+            )
+        tokens = min(tokens, rows * (capacity + GROWTH))
+        if self._cache is None or not self._cache.fits(tokens, capacity):
             self._cache = None  # free it before the larger one is made
-            self._cache = SlotCache(self.model, rows, capacity)
+            self._cache = SlotCache(self.model, tokens, capacity)
         self._cache.clear()
         return self._cache
-
-    def rows_for(self, capacity: int) -> int:
-        """How many rows of that length the cache budget allows, at most ``max_rows``."""
-        return max(1, min(self.max_rows, self.cache_bytes // (capacity * bytes_per_token(self.model))))
 
     def forward(self, ids: Tensor, positions: Tensor, context: attention.Context) -> Tensor:
         """Hidden states of ``ids`` [B, T] under an attention context."""
@@ -138,184 +133,3 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     if configured is not None:
         ids.update([configured] if isinstance(configured, int) else configured)
     return frozenset(ids)
-
-
-class _Run:
-    """One call of ``generate``: the rows in flight and the prompts that wait."""
-
-    def __init__(self, engine: LocalEngine, requests: Sequence[Request], params: SamplingParams, seed: int):
-        self.engine, self.params, self.seed = engine, params, seed
-        self.head = Head.of(engine.model)
-        self.device = self.head.weight.device
-        longest = max((len(r.prompt_ids) for r in requests), default=0)
-        total = sum(r.n for r in requests)
-        self.capacity = longest + params.max_tokens
-        self.rows = min(engine.rows_for(self.capacity), max(total, 1))
-        self.cache = engine.cache_for(self.rows, self.capacity)
-        self.waiting = deque(
-            (p, s) for p in map(_Pending, range(len(requests)), requests) for s in range(p.request.n)
-        )
-        self.finished: list[_Pending] = []
-        self.eos = np.array(sorted(engine.eos_ids))
-        # State of the rows in flight; rows 0..active-1 are live.
-        self.active = 0
-        self.owner: list[tuple[_Pending, int]] = []
-        self.lengths = np.zeros(self.rows, np.int64)  # tokens in the cache
-        self.made = np.zeros(self.rows, np.int64)  # tokens sampled
-        self.seeds = np.zeros(self.rows, np.uint64)
-        self.tokens = np.zeros((self.rows, params.max_tokens), np.int64)
-        self.logprobs = np.zeros((self.rows, params.max_tokens), np.float32)
-
-    @property
-    def busy(self) -> bool:
-        return bool(self.waiting or self.active)
-
-    # --- entering ----------------------------------------------------------------------------------------
-
-    def admit(self) -> None:
-        """Let waiting samples enter free rows: their prompts are prefilled, each once."""
-        while self.waiting and self.active < self.rows:
-            # Wait until a good part is free: many small prefills cost more than a few idle rows.
-            if self.active and self.rows - self.active < min(len(self.waiting), max(1, self.rows // 8)):
-                return
-            self._prefill(self._next_entries())
-
-    def _next_entries(self) -> list[tuple[_Pending, int]]:
-        entries, prompts, tokens = [], set(), 0
-        while self.waiting and self.active + len(entries) < self.rows:
-            pending = self.waiting[0][0]
-            if pending.index not in prompts:
-                size = len(pending.request.prompt_ids)
-                if prompts and tokens + size > PREFILL_TOKENS:
-                    break
-                prompts.add(pending.index)
-                tokens += size
-            entries.append(self.waiting.popleft())
-        return entries
-
-    def _prefill(self, entries: list[tuple[_Pending, int]]) -> None:
-        prompts = list({p.index: p for p, _ in entries}.values())
-        sizes = [len(p.request.prompt_ids) for p in prompts]
-        starts = np.cumsum([0, *sizes[:-1]])
-        segments = np.array([(a, n, 0, 0) for a, n in zip(starts, sizes, strict=True)])
-        context = attention.Packed(attention.make_plan(segments, self.device), keep=True)
-        ids = np.concatenate([np.asarray(p.request.prompt_ids, np.int64) for p in prompts])
-        positions = np.concatenate([np.arange(n) for n in sizes])
-        hidden = self.engine.forward(self._tensor(ids)[None], self._tensor(positions)[None], context)[0]
-        first = {p.index: i for i, p in enumerate(prompts)}
-        rows = np.arange(self.active, self.active + len(entries))
-        source = np.array([first[p.index] for p, _ in entries])
-        for i in range(len(prompts)):
-            self.cache.write_prompt(self._tensor(rows[source == i]), context.kept, int(starts[i]), sizes[i])
-        self.owner.extend(entries)
-        self.active += len(entries)
-        self.lengths[rows], self.made[rows] = np.array(sizes)[source], 0
-        for pending, sample_index in entries:
-            row = rows[0]
-            rows = rows[1:]
-            key = np.array([pending.request.key], np.uint64)
-            self.seeds[row] = row_seeds(self.seed, key * np.uint64(1_000_003) + np.uint64(sample_index))[0]
-        last = hidden.index_select(0, self._tensor(starts + np.array(sizes) - 1))
-        logits = self.head.logits(last).index_select(0, self._tensor(source))
-        self._append(logits, np.arange(self.active - len(entries), self.active))
-
-    # --- decoding ----------------------------------------------------------------------------------------
-
-    def decode(self) -> int:
-        """One token for every live row that has not ended; returns how many were sampled."""
-        self._retire()
-        n = self.active
-        if n == 0:
-            return 0
-        ids = self.tokens[np.arange(n), self.made[:n] - 1]
-        lengths = self._tensor(self.lengths[:n])
-        self.cache.begin_step(lengths)
-        hidden = self.engine.decode(self._tensor(ids), lengths, self.cache)
-        self.lengths[:n] += 1
-        self._append(self.head.logits(hidden), np.arange(n))
-        return n
-
-    def _append(self, logits: Tensor, rows: np.ndarray) -> None:
-        """Sample a token for each of ``rows`` from ``logits`` and note it."""
-        uniform = uniforms(self.seeds[rows], self.made[rows])
-        tokens, logprobs = sample(logits, uniform, self.params)
-        at = self.made[rows]
-        self.tokens[rows, at] = tokens.cpu().numpy()
-        self.logprobs[rows, at] = logprobs.float().cpu().numpy()
-        self.made[rows] += 1
-
-    # --- leaving -----------------------------------------------------------------------------------------
-
-    def _retire(self) -> None:
-        """Rows that ended leave; the last live rows take their places."""
-        n = self.active
-        rows = np.arange(n)
-        last = self.tokens[rows, self.made[:n] - 1]
-        ended = np.isin(last, self.eos)
-        finish = np.where(
-            ended, Finish.STOP, np.where(self.made[:n] >= self.params.max_tokens, Finish.LENGTH, "")
-        )
-        texts: dict[int, str] = {}
-        if self.params.stop:
-            self._match_stop_strings(finish, texts)
-        leaving = np.flatnonzero(finish != "")
-        for row in leaving:
-            self._finish(int(row), Finish(str(finish[row])), texts.get(int(row)))
-        self._compact(leaving)
-
-    def _match_stop_strings(self, finish: np.ndarray, texts: dict[int, str]) -> None:
-        longest = max(map(len, self.params.stop)) + 8
-        for row in np.flatnonzero(finish == ""):
-            made = int(self.made[row])
-            tail = self._text(self.tokens[row, max(0, made - longest) : made])
-            if any(stop in tail for stop in self.params.stop):
-                whole = self._text(self.tokens[row, :made])
-                cut = min(at for stop in self.params.stop if (at := whole.find(stop)) >= 0)
-                finish[row], texts[int(row)] = Finish.STOP, whole[:cut]
-
-    def _finish(self, row: int, finish: Finish, text: str | None) -> None:
-        pending, sample_index = self.owner[row]
-        made = int(self.made[row])
-        ids = self.tokens[row, :made].astype(np.int32)
-        if text is None:
-            text = self._text(ids[:-1] if ids[-1] in self.engine.eos_ids else ids)
-        pending.done[sample_index] = Rollout(
-            prompt_ids=np.asarray(pending.request.prompt_ids, np.int32),
-            completion_ids=ids,
-            logprobs=self.logprobs[row, :made].copy(),
-            text=text,
-            finish=finish,
-            policy_version=self.engine.version,
-            opened_think=pending.request.opened_think,
-        )
-        if all(r is not None for r in pending.done):
-            self.finished.append(pending)
-
-    def _compact(self, leaving: np.ndarray) -> None:
-        if not len(leaving):
-            return
-        kept = self.active - len(leaving)
-        holes = leaving[leaving < kept]
-        gone = set(leaving.tolist())
-        movers = np.array([r for r in range(kept, self.active) if r not in gone], dtype=np.int64)
-        if len(movers):
-            length = int(self.lengths[movers].max())
-            self.cache.move(self._tensor(movers), self._tensor(holes), length)
-            for array in (self.lengths, self.made, self.seeds, self.tokens, self.logprobs):
-                array[holes] = array[movers]
-            for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
-                self.owner[hole] = self.owner[mover]
-        del self.owner[kept:]
-        self.active = kept
-
-    def take_finished(self) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
-        """The requests whose every sample has ended since the last call."""
-        finished, self.finished = self.finished, []
-        for pending in finished:
-            yield pending.index, tuple(r for r in pending.done if r is not None)
-
-    def _text(self, ids: np.ndarray) -> str:
-        return self.engine.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -92,11 +92,23 @@ def stream_groups(
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    requests: Sequence[Request] | None = None,
+    leftovers: dict[int, tuple[Rollout, ...]] | None = None,
 ) -> Generator[tuple[int, Group], None, None]:
-    """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest."""
-    requests = prompter.requests(problems, n)
-    for index, rollouts in engine.generate(requests, params, seed=seed, progress=progress):
-        yield index, score_group(problems[index], rollouts, rewards)
+    """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest; where
+    ``leftovers`` is given, which the in-process engine knows, it gets what there is of them.
+
+    ``requests`` stand in place of new ones, where some of the completions are begun.
+    """
+    requests = prompter.requests(problems, n) if requests is None else requests
+    more: dict[str, Any] = {} if leftovers is None else {"leftovers": leftovers}
+    stream = engine.generate(requests, params, seed=seed, progress=progress, **more)
+    try:
+        for index, rollouts in stream:
+            yield index, score_group(problems[index], rollouts, rewards)
+    finally:
+        if isinstance(stream, Generator):
+            stream.close()
 
 
 def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: Rewards) -> Group:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy as np
 from aha.rewards import PROCESS_REWARDS
 from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups, stream_groups
 from aha.sampling.sampler import SamplingParams
+from aha.stages.carry import Carried, Carry
 from aha.training.curriculum import Curriculum
 from aha.training.presets import Algorithm
-from aha.types import Finish, Group, Problem, Scored
+from aha.types import Finish, Group, Problem, Rollout, Scored
 
 LEAST_SIGNAL = 0.25  # assumed share of groups with signal when estimating how many more to sample
 
@@ -62,6 +64,7 @@ class Collector:
             keep=algorithm.keep_rates,
         )
         self.rounds = 0  # of sampling, in the last step
+        self.carry = Carry(algorithm.carry)
         self.has_outcome = any(name.partition(":")[0] not in PROCESS_REWARDS for name in rewards)
 
     def collect(
@@ -77,14 +80,19 @@ class Collector:
 
         Whatever was sampled is returned: groups without signal are the algorithm's to leave out. With
         ``oversample`` more problems are begun, and the step ends as soon as enough groups are there; the
-        slowest are cancelled, which favours problems with short answers.
+        slowest are cancelled, which favours problems with short answers, or with ``carry`` go on in the next.
         """
         wanted = math.ceil(prompts * self.algorithm.signal_share)
         found: list[Group] = []
-        self.rounds, count = 0, prompts
+        self.rounds, count, going_on = 0, prompts, self.carry.take(step)
         while True:
             begun = math.ceil(count * (1 + self.algorithm.oversample))
-            chosen = self.curriculum.take(begun, progress)
+            seed = seed_for(self.seed, "rollout" if not self.rounds else f"rollout{self.rounds}", step)
+            going_on += self._new(
+                self.curriculum.take(max(0, begun - len(going_on)), progress), n, step, seed
+            )
+            chosen = [c.problem for c in going_on]
+            left: dict[int, tuple[Rollout, ...]] | None = {} if self.carry.steps else None
             stream = stream_groups(
                 self.engine,
                 self.prompter,
@@ -92,8 +100,10 @@ class Collector:
                 n,
                 params,
                 self.rewards,
-                seed=seed_for(self.seed, "rollout" if not self.rounds else f"rollout{self.rounds}", step),
+                seed=seed,
                 progress=tick,
+                requests=[c.request for c in going_on],
+                leftovers=left,
             )
             done: dict[int, Group] = {}
             for index, group in stream:
@@ -104,12 +114,21 @@ class Collector:
             for index in sorted(done):
                 self.curriculum.note(chosen[index], *successes(done[index]))
                 found.append(done[index])
+            for index, rollouts in (left or {}).items():
+                c = going_on[index]
+                self.carry.kept.append(replace(c, request=replace(c.request, begun=rollouts)))
+            going_on = []
             self.rounds += 1
             signal = sum(has_signal(g) for g in found)
             if signal >= wanted or self.rounds >= self.algorithm.signal_rounds:
                 return found
             rate = max(LEAST_SIGNAL, signal / len(found))
             count = min(prompts, math.ceil((wanted - signal) / rate))
+
+    def _new(self, chosen: Sequence[int], n: int, step: int, seed: int) -> list[Carried]:
+        """These problems, of which nothing is there yet."""
+        requests = self.prompter.requests([self.problems[i] for i in chosen], n)
+        return [Carried(i, step, replace(r, seed=seed)) for i, r in zip(chosen, requests, strict=True)]
 
     def _enough(self, groups: Sequence[Group], full: bool, wanted: int) -> bool:
         """Whether an oversampled step can end: as many groups as asked for, or with signal as wanted."""

@@ -17,8 +17,10 @@ from pydantic import Field
 
 from aha.chat import Template
 from aha.runs.pipeline import Context, Stage
+from aha.stages.carry import token_versions
 from aha.stages.collect import is_right
 from aha.stages.rl_setup import Session, prepare
+from aha.tasks import row_sources
 from aha.training import credit
 from aha.training.batching import pack, token_mean
 from aha.training.critic import Critic
@@ -39,7 +41,10 @@ class RL(Stage):
     helpful_model: str | Stage | None = Field(None, description="reward model of general questions")
     safety_model: str | Stage | None = Field(None, description="reward model of harmful ones")
     general_tasks: tuple[str, ...] = Field(("general",), description="tasks that reward models score")
-    preference_weight: float = Field(1.0, description="weight of the reward models' scores, 0 to 1 each")
+    preference_weight: float = Field(1.0, description="weight of the reward models' scores")
+    preference_scale: Literal["unit", "raw"] = Field(
+        "unit", description="of those scores: brought to 0..1, or the reward models' own (the paper)"
+    )
     preference_from: int = Field(
         1, ge=1, description="step from which general questions are asked (the paper: the last 400 of 1,700)"
     )
@@ -77,6 +82,10 @@ class RL(Stage):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
     seed: int = Field(0, description="of everything random")
 
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data, self.test_data)
+
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns what goes into ``summary.json``."""
         session = prepare(self, context)
@@ -104,7 +113,8 @@ class RL(Stage):
             groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
             advantages = s.advantages(groups)
             sampled = time.perf_counter()
-            examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps))
+            version = s.engine.version if self.algorithm.carry else None
+            examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps, version))
             examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
             totals = self._update(s, step, examples)
             s.adapt_entropy(totals)
@@ -171,10 +181,12 @@ def to_examples(
     groups: Sequence[Group],
     advantages: Sequence[np.ndarray],
     steps: Callable[[Scored], tuple[tuple[int, float], ...]] = lambda member: (),
+    version: int | None = None,
 ) -> list[Example]:
     """Members with an advantage, as sequences to train on: prompt and completion, learned on the completion.
 
-    ``steps`` gives a member's process rewards as (index among the completion's tokens, reward).
+    ``steps`` gives a member's process rewards as (index among the completion's tokens, reward). With
+    ``version`` tokens that an earlier version of the policy sampled are marked.
     """
     examples = []
     for index, (group, values) in enumerate(zip(groups, advantages, strict=True)):
@@ -193,9 +205,15 @@ def to_examples(
                     group=index,
                     right=is_right(member),
                     steps=tuple((prompt + at, value) for at, value in steps(member)),
+                    stale=None if version is None else mask_of(token_versions(r) < version, prompt),
                 )
             )
     return examples
+
+
+def mask_of(values: np.ndarray, prompt: int) -> np.ndarray:
+    """Values of a completion's tokens [C] as those of the whole sequence [P + C], 0 in the prompt."""
+    return np.concatenate([np.zeros(prompt), values])
 
 
 def _add(totals: dict[str, float], found: Mapping[str, float], scale: float = 1.0) -> None:

@@ -47,7 +47,7 @@ class Session:
         self.task = get_task(config.task, config.data, config.test_data)
         self.problems = self._load("train", config.train_problems)
         self.router = preference.make_router(
-            context, config.general_tasks, config.helpful_model, config.safety_model
+            context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale
         )
         self.rewards: Rewards = {
             name: (weight, get_reward(name, self.task.verify)) for name, weight in config.rewards.items()
@@ -143,7 +143,8 @@ class Session:
         """Remember how far the sampler's logprobs lie from the policy's, before the policy moves."""
         if self.policy.last_logprobs is not None:
             chosen, values = self.policy.last_logprobs
-            self.mismatch.append(values - batch.sampler_logprobs[chosen])
+            fresh = slice(None) if batch.stale is None else batch.stale[chosen] == 0
+            self.mismatch.append((values - batch.sampler_logprobs[chosen])[fresh])
 
     def report(
         self,
@@ -164,6 +165,7 @@ class Session:
         sampled = int(sum(len(r.completion_ids) for r in rollouts))
         self.seconds += sum(seconds)
         self.tokens += sampled
+        metrics |= self.collector.carry.figures(groups, self.engine.version)
         metrics |= {
             "completions/clipped_ratio": text["truncated"],
             "reflections/mean": text["reflections"],
@@ -241,7 +243,8 @@ class Session:
 
     def save(self, step: int) -> None:
         """Checkpoint everything that the next step depends on."""
-        extra: dict[str, Any] = {"replay": self.replay.state()}
+        collector = preference.at(self.collectors, step + 1)
+        extra: dict[str, Any] = {"replay": self.replay.state(), "carried": collector.carry.state()}
         if self.reference is not None:
             extra["reference"] = self.reference.model.state_dict()
         if self.critic is not None:
@@ -249,7 +252,7 @@ class Session:
         progress = {
             "seconds": self.seconds,
             "tokens": self.tokens,
-            "curriculum": preference.at(self.collectors, step + 1).curriculum.state(),
+            "curriculum": collector.curriculum.state(),
             "entropy": [self.entropy_state, self.entropy_coef],
         }
         root = self.folder / "checkpoints"
@@ -267,7 +270,9 @@ class Session:
             if self.critic is not None:
                 self.critic.load_state(extra["critic"])
             self.replay.load_state(extra["replay"])
-            preference.at(self.collectors, self.start + 1).curriculum.load_state(progress["curriculum"])
+            collector = preference.at(self.collectors, self.start + 1)
+            collector.curriculum.load_state(progress["curriculum"])
+            collector.carry.load_state(extra["carried"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
         self._take_back(self.start)
 

@@ -175,7 +175,7 @@ class _Joiner:
         return start
 
 
-OPTIONAL_COLUMNS = ("policy_logprobs", "reference_logprobs", "values", "returns", "imitation")
+OPTIONAL_COLUMNS = ("policy_logprobs", "reference_logprobs", "values", "returns", "imitation", "stale")
 """Columns that all examples of a batch have, or none."""
 
 

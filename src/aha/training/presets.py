@@ -86,6 +86,9 @@ class Algorithm(BaseModel):
     oversample: float = Field(
         0.0, ge=0, description="begin so many more problems, and end with the first done"
     )
+    carry: int = Field(
+        0, ge=0, description="what oversampling did not wait for goes on for so many steps; 0: cancelled"
+    )
     replay_share: float = Field(0.0, ge=0, lt=1, description="groups of earlier steps among those trained on")
     replay_steps: int = Field(4, ge=1, description="age in steps at which they are forgotten")
     # sampler and policy apart
@@ -111,6 +114,12 @@ class Algorithm(BaseModel):
             raise AhaError("KL in the reward is log(policy / reference): set algorithm.kl=k1.")
         if self.process and self.critic:
             raise AhaError("Process rewards and a critic cannot be combined: choose process or critic.")
+        if self.carry and not self.oversample:
+            raise AhaError(
+                "algorithm.carry takes up what oversampling leaves: set algorithm.oversample=0.25, say."
+            )
+        if self.carry and self.replay_share:
+            raise AhaError("algorithm.carry and algorithm.replay_share cannot be combined: choose one.")
         return self
 
     @property

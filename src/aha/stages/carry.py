@@ -1,0 +1,112 @@
+"""Completions that a step did not wait for: they go on in the next ones, with the weights of then.
+
+(Kimi k1.5, arXiv 2501.12599, section 2.6: partial rollouts.) Each token keeps the log probability and the version
+of the policy that sampled it, so the ratio of the update knows how old it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from aha.sampling.local import Request
+from aha.types import Finish, Group, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A problem whose completions have not all ended: its number, the step it was begun in, and what there is."""
+
+    problem: int
+    step: int
+    request: Request
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers, for a checkpoint."""
+        r = self.request
+        rollouts = [
+            {
+                "prompt_ids": torch.from_numpy(np.asarray(x.prompt_ids)),
+                "completion_ids": torch.from_numpy(x.completion_ids),
+                "logprobs": torch.from_numpy(x.logprobs),
+                "text": x.text,
+                "finish": x.finish.value,
+                "policy_version": x.policy_version,
+                "opened_think": x.opened_think,
+                "stretches": [list(s) for s in x.stretches],
+            }
+            for x in r.begun
+        ]
+        request = {"n": r.n, "key": r.key, "seed": r.seed, "opened_think": r.opened_think}
+        prompt = torch.tensor(list(r.prompt_ids))
+        return {
+            "problem": self.problem,
+            "step": self.step,
+            "request": request,
+            "prompt": prompt,
+            "begun": rollouts,
+        }
+
+
+def load(state: Mapping[str, Any]) -> Carried:
+    """Out of ``Carried.state()``."""
+    begun = tuple(
+        Rollout(
+            **{name: row[name].numpy() for name in ("prompt_ids", "completion_ids", "logprobs")},
+            **{name: row[name] for name in ("text", "policy_version", "opened_think")},
+            finish=Finish(row["finish"]),
+            stretches=tuple((int(at), int(version)) for at, version in row["stretches"]),
+        )
+        for row in state["begun"]
+    )
+    request = Request(state["prompt"].tolist(), begun=begun, **state["request"])
+    return Carried(int(state["problem"]), int(state["step"]), request)
+
+
+class Carry:
+    """What is carried from step to step, for at most ``steps`` of them; 0 carries nothing."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+        self.kept: list[Carried] = []
+        self.dropped = 0  # in the last step, for their age
+
+    def take(self, step: int) -> list[Carried]:
+        """What goes on in this step; what has become too old is dropped and counted."""
+        due = [c for c in self.kept if step - c.step <= self.steps]
+        self.dropped, self.kept = len(self.kept) - len(due), []
+        return due
+
+    def state(self) -> list[dict[str, Any]]:
+        """For a checkpoint."""
+        return [c.state() for c in self.kept]
+
+    def load_state(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Continue from ``state()``."""
+        self.kept = [load(row) for row in state]
+
+    def figures(self, groups: Sequence[Group], version: int) -> dict[str, float]:
+        """For the metrics: problems carried on and dropped, the share of tokens that an earlier version of the
+        policy sampled, and the largest number of versions between."""
+        if not self.steps:
+            return {}
+        rollouts = [m.rollout for g in groups for m in g.members]
+        ages = np.concatenate([version - token_versions(r) for r in rollouts])
+        return {
+            "carried/kept": len(self.kept),
+            "carried/dropped": self.dropped,
+            "stale/tokens": round(float((ages > 0).mean()), 6),
+            "stale/versions": int(ages.max()),
+        }
+
+
+def token_versions(rollout: Rollout) -> np.ndarray:
+    """Which version of the policy sampled each token [C]."""
+    found = np.full(len(rollout.completion_ids), rollout.policy_version)
+    for (start, version), (end, _) in zip(rollout.stretches, rollout.stretches[1:], strict=False):
+        found[start:end] = version
+    return found
