@@ -4,9 +4,12 @@ the graph with its hashes, data, reward models, proxy and truth, and chains of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from aha.runs import report_lineage
 from aha.runs.charts import Chart, Kind, Series, at_k, draw, duration, escape, interval, number, show
+from aha.runs.claims import value
+from aha.runs.claims_rules import Kind as ClaimKind
 from aha.runs.report_data import Json, RunData, StageData, as_dict
 from aha.runs.report_recipe_data import Node, Whole, read_whole, same_problems, share_interval
 
@@ -95,14 +98,14 @@ def _figure(figures: Json, key: str, label: str, kind: Kind) -> str:
 
 def _claims(claims: Json) -> str:
     """Claims with their verdicts, the figures of each to unfold."""
-    found = [as_dict(claim) for claim in claims.get("claims") or [] if as_dict(claim)]
+    found = _objects(claims.get("claims"))
     if not found:
         return ""
-    runs = [as_dict(run) for run in claims.get("runs") or []]
+    runs = _objects(claims.get("runs"))
     names = ", ".join(f"{run.get('folder')} (seed {run.get('seed')})" for run in runs)
     rows = []
     for claim in found:
-        figures = [as_dict(figure) for figure in claim.get("figures") or []]
+        figures = _objects(claim.get("figures"))
         inside = _table(
             [
                 "",
@@ -117,29 +120,33 @@ def _claims(claims: Json) -> str:
         title = f"{escape(claim.get('title'), 300)}<details><summary>figures</summary>{inside}</details>"
         rows.append((escape(claim.get("key"), 10), title, f"<b>{escape(claim.get('verdict'), 60)}</b>"))
     rule = f'<p class="small soft">{escape(claims.get("rule"), 1500)}</p>'
-    notes = "".join(f"<li>{escape(note, 400)}</li>" for note in claims.get("notes") or [])
+    notes = "".join(f"<li>{escape(note, 400)}</li>" for note in _list(claims.get("notes")))
     return f"<p>Over {escape(names, 600)}.</p>{_table(['', 'claim', 'verdict'], rows, 'left')}{rule}" + (
         f'<div class="warn"><ul>{notes}</ul></div>' if notes else ""
     )
 
 
-def _claim_row(figure: Json) -> list[str]:
-    from aha.runs.claims import value
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
-    kind = figure.get("kind", "number")
+
+def _objects(value: object) -> list[Json]:
+    """The objects of a list that a damaged file may hold anything in the place of."""
+    return [found for item in _list(value) if (found := as_dict(item))]
+
+
+def _claim_row(figure: Json) -> list[str]:
+    kind = cast("ClaimKind", str(figure.get("kind", "number")))
 
     def words(given: object) -> str:
         return escape(value(number(given), kind), 60)
 
-    demand, bounds = as_dict(figure.get("demand")), figure.get("interval")
+    demand, bounds = as_dict(figure.get("demand")), _list(figure.get("interval"))
     asked = f"{escape(demand.get('side'), 10)} {words(demand.get('bound'))}" if demand else ""
-    between = (
-        f"{words(bounds[0])} to {words(bounds[1])}" if isinstance(bounds, list) and len(bounds) == 2 else "-"
-    )
+    between = f"{words(bounds[0])} to {words(bounds[1])}" if len(bounds) == 2 else "-"
     note = f" ({escape(figure['note'], 200)})" if figure.get("note") else ""
-    values = figure.get("values")
     return [
-        escape(figure.get("text"), 200), *map(words, values if isinstance(values, list) else []),
+        escape(figure.get("text"), 200), *map(words, _list(figure.get("values"))),
         words(figure.get("mean")), between, asked, f"{escape(figure.get('verdict'), 60)}{note}",
     ]  # fmt: skip
 
