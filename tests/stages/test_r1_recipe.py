@@ -206,6 +206,7 @@ def test_the_command_given_again_does_nothing(twice_killed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # a busy machine
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_ten_moments_it_ends_with_the_same_numbers(whole, tmp_path, seed):
     folder, kills = killed(tmp_path, 10, seed, whole[0])
@@ -214,6 +215,7 @@ def test_killed_at_ten_moments_it_ends_with_the_same_numbers(whole, tmp_path, se
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # a busy machine
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_its_writes_it_ends_with_the_same_numbers(whole, tmp_path, seed):

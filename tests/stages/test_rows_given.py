@@ -188,6 +188,7 @@ def test_real_rows_are_selected_against_their_own_test_questions(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # a busy machine
 def test_the_whole_recipe_on_real_rows(tmp_path):
     """``aha r1 --tasks gsm8k --data --test-data`` on a base that was taught one answer, and rows with that one."""
     files = {}
