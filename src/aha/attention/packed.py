@@ -109,7 +109,11 @@ class _PackedAttention(torch.autograd.Function):
         plan, kv_heads = ctx.plan, k.shape[1]
         variant = Variant(ctx.variant.window, ctx.variant.softcap, sinks)
         padded, padded_grad = [_with_zero_row(x) for x in (q, k, v)], _with_zero_row(grads[0])
-        dq_parts, dkv, dsinks = [], _TokenGradients(plan), None if sinks is None else torch.zeros_like(sinks.float())
+        dq_parts, dkv, dsinks = (
+            [],
+            _TokenGradients(plan),
+            None if sinks is None else torch.zeros_like(sinks.float()),
+        )
         join = 1 if k.shape == v.shape else 2  # keys and values travel as one tensor
         for i, (bucket, bias) in enumerate(zip(plan.buckets, plan.biases(variant.window), strict=True)):
             qb, kb, vb = _lay_out(padded, bucket, kv_heads)
