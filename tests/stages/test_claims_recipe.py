@@ -17,7 +17,9 @@ def stages_of(**options):
     return {stage.name: stage for stage in ordered(claims.build(**options))}
 
 
-@pytest.mark.parametrize("options", [{}, {"seed": 3}, {"model": "Qwen/Qwen2.5-1.5B", "task": "gsm8k"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"seed": 3}, {"model": "Qwen/Qwen2.5-1.5B", "task": "gsm8k", "data": "org/rows"}]
+)
 def test_the_stages_of_r1_are_the_same(options):
     found, own = stages_of(**options), ordered(r1.build(**options))
     assert list(found)[: len(own)] == [stage.name for stage in own]
@@ -40,6 +42,9 @@ def test_the_new_stages_differ_only_in_what_they_are_there_for():
     assert found["hacked"].model is found["dev3"]
     assert found["hacked"].task == "general"
     assert (found["hacked"].preference_from, found["hacked"].steps) == (1, 28)
+    assert stages_of(model="tiny", task="math", data="rows.jsonl")["hacked"].data is None, (
+        "general reads none"
+    )
     assert found["hacked"].preference_weight == 4 * found["r1"].preference_weight
 
 
@@ -55,7 +60,7 @@ def test_equal_steps_have_equal_learning_rates():
 @pytest.mark.slow
 def test_in_a_finished_run_of_r1_only_the_new_stages_run(tmp_path):
     """At the smallest sizes; then the claims are judged on what the run left."""
-    from test_r1_recipe import RL_SMALL, SMALL
+    from smallest import RL_SMALL, SMALL
 
     general = {"steps": 2, "eval_every": 1, "eval_problems": 2, "eval_samples": 1, "max_prompt_tokens": 300}
     extra = dict.fromkeys(("dev2_no_language", "ppo", "ppo_095"), RL_SMALL)

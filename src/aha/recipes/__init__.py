@@ -53,7 +53,7 @@ RECIPES: dict[str, Recipe] = {
         "aha.recipes.claims",
         "r1 and the stages beside it that aha claims needs; in a finished run of r1 only those run",
         "r1",
-        ("model", "task", "student", "teacher", "seed"),
+        ("model", "task", "data", "test_data", "student", "teacher", "seed"),
     ),
     "distill": Recipe(
         "aha.recipes.distill",

@@ -32,9 +32,11 @@ def build(
     student: str | None = None,
     teacher: str | None = None,
     seed: int = 0,
+    data: str | None = None,
+    test_data: str | None = None,
 ) -> Sequence[Stage]:
     """The stages of ``r1`` with the same options, and those of the claims with a comparison of their own."""
-    whole = r1.build(model, task, student, teacher, seed)
+    whole = r1.build(model, task, student, teacher, seed, data, test_data)
     stages: dict[str, Any] = {stage.name: stage for stage in ordered(whole)}
     more = (
         without_language(stages["dev2"]),
@@ -66,7 +68,7 @@ def hacked(last: RL) -> RL:
     and truth are evaluated seven times on the way."""
     steps = LONGER * (last.steps - last.preference_from + 1)
     return changed(
-        last, RL, name="hacked", task=r1.GENERAL, steps=steps, preference_from=1,
+        last, RL, name="hacked", task=r1.GENERAL, data=None, test_data=None, steps=steps, preference_from=1,
         preference_weight=LONGER * last.preference_weight, eval_every=max(1, steps // 7),
     )  # fmt: skip
 
