@@ -32,6 +32,8 @@ ALLOWED = {
     "judges": BASE | {"chat", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention"},
     "runs": BASE | {"chat"},
+    # Estimates need configs alone; their measurement drives the trainer and the sampler.
+    "planning": BASE | {"modeling", "sampling", "training"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
     "doctor": BASE | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"},
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},

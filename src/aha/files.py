@@ -70,7 +70,18 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as JSON."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_text(path, _as_json(value))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
+
+
+def keep_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as JSON, unless it holds just that: then the file is left untouched."""
+    text = _as_json(value)
+    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+        write_text(path, text)
 
 
 def read_json(path: Path) -> Any:

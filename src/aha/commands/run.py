@@ -92,7 +92,7 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
 def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> int:
     """Run the stages in their folder and say what came of it."""
     from aha import hardware, ranks
-    from aha.files import write_json
+    from aha.files import keep_json
     from aha.runs import pipeline
 
     context = pipeline.Context(
@@ -107,14 +107,20 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> in
     }
     summaries = pipeline.run(stages, folder, context, config=resolved, say=print)
     summary = {**next(reversed(summaries.values())), "stages": summaries if len(summaries) > 1 else {}}
-    write_json(folder / "summary.json", summary)
-    if not ranks.leads():
-        return 0
+    keep_json(folder / "summary.json", summary)
+    if ranks.leads():
+        _tell(folder, summary, _report(folder))
+    return 0
+
+
+def _report(folder: Path) -> Path:
+    """The run's page, written anew where it is older than what it shows."""
+    page, shown = folder / "report.html", [folder / "summary.json", *folder.glob("*/done.json")]
+    if page.exists() and page.stat().st_mtime_ns >= max(p.stat().st_mtime_ns for p in shown):
+        return page
     from aha.runs.report import write_report
 
-    report = write_report(folder)
-    _tell(folder, summary, report)
-    return 0
+    return write_report(folder)
 
 
 def _set_aside(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 A finished stage has ``done.json`` with the fingerprint of its settings and inputs, and is not run again
 while that fingerprint holds. A stage whose settings changed is run anew; its old folder is kept as ``.old``.
+What people lay into a stage's folder afterwards counts too: the stage goes on from what is there, and what
+depends on it is run anew.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from aha import ranks
-from aha.files import disk_errors, read_json, write_json
+from aha.files import disk_errors, keep_json, read_json, write_json
 from aha.types import AhaError
 
 DATA = "data.jsonl"
@@ -57,6 +59,8 @@ class Stage(BaseModel):
     """One stage of a recipe: its settings are its fields."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    edits: ClassVar[tuple[str, ...]] = ()
+    """Files that people may lay into the stage's folder, such as a review; read whenever the stage runs."""
 
     all_ranks: ClassVar[bool] = False
     """Whether every rank runs this stage; else the first does, and the others wait."""
@@ -98,12 +102,24 @@ class Stage(BaseModel):
         """Upper bounds for a plan: ``sampled`` and ``trained`` tokens; empty where nothing is known."""
         return {}
 
-    def fingerprint(self) -> str:
-        """Equal exactly for equal settings on equal inputs, data files by their content."""
-        content: list[Any] = [self.settings(), [stage.fingerprint() for stage in self.inputs()]]
+    def fingerprint(self, run: Path | None = None) -> str:
+        """Equal exactly for equal settings on equal inputs, data files by their content. In the folder of a
+        ``run``, what people laid beside the inputs is part of them."""
+        content: list[Any] = [self.settings(), [stage.result(run) for stage in self.inputs()]]
         if files := self.data_files():
             content.append([_content_hash(Path(file).expanduser()) for file in files])
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return _short_hash(content)
+
+    def result(self, run: Path | None = None) -> str:
+        """Equal exactly for equal fingerprints and equal ``edits``: what stands for the stage's result."""
+        made = self.fingerprint(run)
+        found = {name: _content_hash(run / self.name / name) for name in self.edits} if run else {}
+        edited = {name: content for name, content in found.items() if content}
+        return _short_hash([made, edited]) if edited else made
+
+
+def _short_hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _content_hash(file: Path) -> str:
@@ -136,9 +152,9 @@ def ordered(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def is_done(folder: Path, stage: Stage) -> bool:
-    """Whether this very stage has finished in that folder."""
+    """Whether this very stage has finished in that folder, with what people laid into it since."""
     marker = folder / "done.json"
-    return marker.exists() and read_json(marker).get("fingerprint") == stage.fingerprint()
+    return marker.exists() and read_json(marker).get("fingerprint") == stage.result(folder.parent)
 
 
 def run(
@@ -157,7 +173,7 @@ def run(
     """
     with contextlib.ExitStack() as held:
         ranks.from_first(lambda: _open(folder, held))
-        write_json(folder / "config.json", config)
+        keep_json(folder / "config.json", config)
         summaries = {}
         for stage in ordered(stages):
             place = folder / stage.name
@@ -170,9 +186,11 @@ def run(
             ranks.from_first(functools.partial(_claim, place, stage, say))
             started = time.time()
             context.folder = place
+            # what is laid beside it from here on, the next run notices
+            result = ranks.from_first(functools.partial(stage.result, folder))
             summaries[stage.name] = _run(stage, context)
             done = {
-                "fingerprint": stage.fingerprint(),
+                "fingerprint": result,
                 "seconds": round(time.time() - started, 1),
                 "summary": summaries[stage.name],
             }
@@ -203,16 +221,28 @@ def _run(stage: Stage, context: Context) -> dict[str, Any]:
 
 def _claim(place: Path, stage: Stage, say: Callable[[str], None]) -> None:
     """Make the stage's folder; one left by other settings is set aside."""
+    fingerprint = stage.fingerprint(place.parent)
     with disk_errors(place):
         marker = place / "settings.json"
-        if marker.exists() and read_json(marker).get("fingerprint") != stage.fingerprint():
-            old = place.with_name(place.name + ".old")
+        if marker.exists() and read_json(marker).get("fingerprint") != fingerprint:
+            old = _old(place, stage)
             shutil.rmtree(old, ignore_errors=True)
             os.replace(place, old)
             say(f"{stage.name}: its settings or inputs changed; starting it anew, the old folder is {old}.")
+        elif stage.edits and (place / "done.json").exists():
+            say(f"{stage.name}: {', '.join(stage.edits)} changed since it finished; going on from there.")
         place.mkdir(parents=True, exist_ok=True)
     if not marker.exists():
-        write_json(marker, {"fingerprint": stage.fingerprint(), "settings": stage.settings()})
+        write_json(marker, {"fingerprint": fingerprint, "settings": stage.settings()})
+
+
+def _old(place: Path, stage: Stage) -> Path:
+    """Where a stage's old folder goes: over an older one, unless that has people's work in it."""
+    old, number = place.with_name(f"{place.name}.old"), 1
+    while any((old / name).exists() for name in stage.edits):
+        number += 1
+        old = place.with_name(f"{place.name}.{number}.old")
+    return old
 
 
 class _lock:
@@ -222,7 +252,7 @@ class _lock:
         self.path = folder / ".lock"
 
     def __enter__(self) -> None:
-        self.file = open(self.path, "w")
+        self.file = open(self.path, "a")
         try:
             import fcntl
 

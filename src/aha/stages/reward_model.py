@@ -29,6 +29,9 @@ from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Example
 
 Kind = Literal["helpful", "safety"]
+Scale = Literal["unit", "raw"]
+LOWEST = 3.0
+"""Standard deviations below the mean: the raw score of a helpful answer that says nothing after its thinking."""
 
 
 def scored_text(kind: Kind, text: str) -> str:
@@ -256,20 +259,22 @@ def split_by_problem(
 
 
 class Scorer:
-    """A trained reward model that scores answers, brought to 0..1 by its own calibration."""
+    """A trained reward model that scores answers, brought to 0..1 by its own calibration or as they are."""
 
-    def __init__(self, folder: str, context: Context):
+    def __init__(self, folder: str, context: Context, scale: Scale = "unit"):
         device = hardware.pick_device(context.device)
         self.scalar, self.calibration = load_scalar(
             folder, device, hardware.pick_dtype(context.dtype, device)
         )
         self.tokenizer = modeling.load_tokenizer(folder)
         self.kind: Kind = self.calibration["kind"]
+        self.scale: Scale = scale
 
     def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:
-        """One number 0..1 for each answer: helpful ones sigma((score - mean) / std) over the training texts,
-        safe ones the probability of being safe. None for an answer too long to read; 0 where a helpful model
-        finds nothing after the thinking."""
+        """One number for each answer. On the scale "unit" it lies in 0..1: helpful ones sigma((score - mean) /
+        std) over the training texts, safe ones the probability of being safe; on "raw" it is the head's output.
+        None for an answer too long to read; the lowest (0, or ``LOWEST``) where a helpful model finds nothing
+        after the thinking."""
         longest = min(int(self.calibration["max_length"]), modeling.max_context(self.scalar.model))
         budget = max(longest, int(self.calibration["max_batch_tokens"]))
         template = self.calibration["template"]
@@ -278,10 +283,18 @@ class Scorer:
         found: list[float | None] = [None] * len(texts)
         values = self.scalar.score([examples[i] for i in readable], budget) if readable else []
         for i, value in zip(readable, values, strict=True):
-            found[i] = self._unit(float(value)) if scored_text(self.kind, texts[i]).strip() else 0.0
+            silent = not scored_text(self.kind, texts[i]).strip()
+            found[i] = self._lowest() if silent else self._scaled(float(value))
         return found
 
-    def _unit(self, score: float) -> float:
+    def _lowest(self) -> float:
+        if self.scale == "unit":
+            return 0.0
+        return float(self.calibration["mean"]) - LOWEST * float(self.calibration["std"])
+
+    def _scaled(self, score: float) -> float:
+        if self.scale == "raw":
+            return score
         if self.kind == "helpful":
             score = (score - self.calibration["mean"]) / max(self.calibration["std"], 1e-6)
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))

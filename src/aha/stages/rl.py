@@ -20,6 +20,7 @@ from aha.runs.pipeline import Context, Stage
 from aha.stages.carry import token_versions
 from aha.stages.collect import is_right
 from aha.stages.rl_setup import Session, prepare
+from aha.tasks import row_sources
 from aha.training import credit, parallel
 from aha.training.batching import pack, token_mean
 from aha.training.critic import Critic
@@ -43,7 +44,10 @@ class RL(Stage):
     helpful_model: str | Stage | None = Field(None, description="reward model of general questions")
     safety_model: str | Stage | None = Field(None, description="reward model of harmful ones")
     general_tasks: tuple[str, ...] = Field(("general",), description="tasks that reward models score")
-    preference_weight: float = Field(1.0, description="weight of the reward models' scores, 0 to 1 each")
+    preference_weight: float = Field(1.0, description="weight of the reward models' scores")
+    preference_scale: Literal["unit", "raw"] = Field(
+        "unit", description="of those scores: brought to 0..1, or the reward models' own (the paper)"
+    )
     preference_from: int = Field(
         1, ge=1, description="step from which general questions are asked (the paper: the last 400 of 1,700)"
     )
@@ -81,6 +85,10 @@ class RL(Stage):
     save_every: int = Field(10, ge=1, description="steps between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
     seed: int = Field(0, description="of everything random")
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data, self.test_data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns what goes into ``summary.json``."""

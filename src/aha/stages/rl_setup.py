@@ -48,7 +48,7 @@ class Session:
         self.task = get_task(config.task, config.data, config.test_data)
         self.problems = self._load("train", config.train_problems)
         self.router = preference.make_router(
-            context, config.general_tasks, config.helpful_model, config.safety_model
+            context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale
         )
         self.rewards: Rewards = {
             name: (weight, get_reward(name, self.task.verify)) for name, weight in config.rewards.items()

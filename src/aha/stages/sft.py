@@ -24,6 +24,7 @@ from aha.runs.pipeline import Context, Stage
 from aha.stages.conversations import Conversations, load
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
+from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy
 from aha.types import AhaError, Example
@@ -50,6 +51,13 @@ class SFT(Stage):
     max_batch_tokens: int = Field(32_768, ge=16, description="packed tokens of one pass")
     checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
+    rope_theta: float | None = Field(
+        None, gt=0, description="base of the rotary positions, changed before training (Open-R1: 300000)"
+    )
+    positions: int | None = Field(
+        None, ge=2, description="the model's context in tokens, changed as well (Open-R1: 32768)"
+    )
+    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
     validation: float = Field(0.02, ge=0, lt=1, description="share of conversations held out")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
@@ -58,6 +66,11 @@ class SFT(Stage):
     def data_files(self) -> list[str]:
         """The files among the sources."""
         return [source for source in self.data if isinstance(source, str)]
+
+    def changes(self) -> dict[str, Any]:
+        """What is changed in the model's config before its weights are loaded."""
+        found = {"rope_theta": self.rope_theta, "max_position_embeddings": self.positions}
+        return {key: value for key, value in found.items() if value is not None}
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""
@@ -87,7 +100,7 @@ class Session:
         source = context.model_path(config.model)
         self.config, self.folder, self.source = config, context.folder, source
         self.tokenizer = modeling.load_tokenizer(source)
-        model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device))
+        model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device), config.changes())
         self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
         self.train_set, self.held_out = split(self.found.examples, config.validation, config.seed)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
@@ -99,7 +112,8 @@ class Session:
             checkpoint_layers=config.checkpoint_layers,
             offload_activations=config.offload_activations,
         )
-        self.policy = Policy(model, settings, shards=sharding.shards(context.parallel, model))
+        adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
+        self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))
         self.console = Console(config.name, self.steps, plain=context.plain)
         self.start, self.seconds, self.tokens = 0, 0.0, 0
         self._resume()

@@ -108,7 +108,8 @@ def chosen(parallel: str, model: Any) -> bool:
     if ranks.world()[1] == 1 or parallel == "replicated":
         return False
     weight = next(model.parameters())
-    if parallel == "sharded" or weight.device.type != "cuda":
+    frozen = any(not p.requires_grad for p in model.parameters())  # adapters beside weights that stay
+    if parallel == "sharded" or frozen or weight.device.type != "cuda":
         return parallel == "sharded"
     numbers = sum(p.numel() for p in model.parameters())
     size = numbers * (BYTES_PER_WEIGHT + weight.element_size())
