@@ -143,6 +143,42 @@ def continued(tokenizer, root, sharded):
     return {"curve": curve, "weights": weights(policy)}
 
 
+def run_stages(folder, layout):
+    """A pipeline of pretraining, fine-tuning and a reward model, on all ranks; small, and from scratch."""
+    from aha.files import write_jsonl
+    from aha.runs import pipeline
+    from aha.stages.pretrain import Pretrain
+    from aha.stages.reward_model import RewardModel
+    from aha.stages.sft import SFT
+
+    rows, pairs = folder / "rows.jsonl", folder / "pairs.jsonl"
+    user = [[{"role": "user", "content": f"Add {i} and 2"}] for i in range(24)]
+    texts = [f"<think>{i}+2={i + 2}.</think> <answer>{i + 2}</answer>" for i in range(24)]
+    said = [[{"role": "assistant", "content": text}] for text in texts]
+    write_jsonl(rows, [{"messages": [*q, *a]} for q, a in zip(user, said, strict=True)])
+    wrong = [*said[1:], said[0]]
+    write_jsonl(
+        pairs,
+        [
+            {"prompt": q, "chosen": a, "rejected": b, "problem_id": str(i)}
+            for i, (q, a, b) in enumerate(zip(user, said, wrong, strict=True))
+        ],
+    )
+    widths = {"hidden_size": 32, "layers": 2, "heads": 4, "kv_heads": 2, "mlp_size": 64, "context": 256}
+    small = {"precision": "float32", "save_every": 2, "max_batch_tokens": 512}
+    base = Pretrain.model_validate({"name": "base", "steps": 4, "tokens_per_step": 900, **widths, **small})
+    common = {"model": base, "template": "r1_zero", "max_length": 200, "lr": 1e-2, **small}
+    tuned = SFT.model_validate(
+        {"name": "tuned", "data": (str(rows),), "epochs": 1, "batch_size": 6, "validation": 0.2, **common}
+    )
+    scorer = RewardModel.model_validate(
+        {"name": "scorer", "data": (str(pairs),), "batch_size": 6, "held_out": 0.2, **common}
+    )
+    ranks.barrier()
+    context = pipeline.Context(folder, "cpu", threads=1, plain=True, parallel=layout)
+    return pipeline.run([tuned, scorer], folder / "run", context, config={}, say=print)
+
+
 def main(folder):
     """As one of the ranks: everything, into FOLDER/RANK.pt; FOLDER/one holds a checkpoint of one process."""
     torch.set_num_threads(1)
@@ -170,4 +206,8 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        with ranks.joined("cpu"):
+            run_stages(Path(sys.argv[1]), sys.argv[2])
+    else:
+        main(Path(sys.argv[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -309,7 +310,7 @@ def same_run(folder, wanted, steps=None):
     texts = [[(r["text"], r["reward"]) for r in _read(place / first)] for place in (folder, wanted)]
     assert texts[0] == texts[1]
     for key in ("loss", "grad_norm", "reward"):
-        assert rl_rows(folder)[0][key] == pytest.approx(rl_rows(wanted)[0][key], rel=1e-3, abs=1e-5)
+        assert rl_rows(folder)[0][key] == pytest.approx(rl_rows(wanted)[0][key], rel=1e-3, abs=1e-4)
     assert len(rl_rows(folder)) == len(rl_rows(wanted))
 
 
@@ -342,6 +343,36 @@ def test_a_run_on_two_ranks_and_its_resumption_on_one(one_run, tmp_path, layout)
     assert code == 0, out
     assert "Continuing after step 2" in out
     same_run(tmp_path, one_run)
+
+
+@pytest.fixture(scope="module")
+def one_pipeline(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one-pipeline")
+    return folder, rank_jobs.run_stages(folder, "auto")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
+def test_pretraining_tuning_and_reward_models_on_two_ranks(one_pipeline, tmp_path, layout):
+    found = ended(start(HERE / "rank_jobs.py", tmp_path, layout))
+    assert [code for code, _ in found] == [0, 0], found
+    wanted, summaries = one_pipeline
+    check_stages(tmp_path, wanted, summaries)
+
+
+def check_stages(folder, wanted, summaries):
+    """Every stage's figures are those of one process to rounding, and its model is there."""
+    for name, limit in {"base": 0.02, "tuned": 0.02, "scorer": 0.02}.items():
+        here, there = (_read(place / "run" / name / "metrics.jsonl") for place in (folder, wanted))
+        assert [row["step"] for row in here] == [row["step"] for row in there]
+        for a, b in zip(here, there, strict=True):
+            for key in {"loss", "validation_loss"} & b.keys():
+                assert a[key] == pytest.approx(b[key], rel=limit), (name, a, b)
+        assert (folder / "run" / name / "final" / "model.safetensors").exists()
+        assert (
+            json.loads((folder / "run" / name / "done.json").read_text())["summary"].keys()
+            == summaries[name].keys()
+        )
 
 
 @pytest.mark.slow
