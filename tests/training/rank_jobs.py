@@ -147,10 +147,12 @@ def run_stages(folder, layout):
     """A pipeline of pretraining, fine-tuning and a reward model, on all ranks; small, and from scratch."""
     from aha.files import write_jsonl
     from aha.runs import pipeline
+    from aha.stages import pretrain
     from aha.stages.pretrain import Pretrain
     from aha.stages.reward_model import RewardModel
     from aha.stages.sft import SFT
 
+    pretrain.VOCABULARY_DOCUMENTS["tiny"] = 300  # a small vocabulary is soon made
     rows, pairs = folder / "rows.jsonl", folder / "pairs.jsonl"
     user = [[{"role": "user", "content": f"Add {i} and 2"}] for i in range(24)]
     texts = [f"<think>{i}+2={i + 2}.</think> <answer>{i + 2}</answer>" for i in range(24)]
