@@ -262,6 +262,7 @@ def test_a_run_trains_is_interrupted_and_continues(tmp_path):
     metrics = tmp_path / "runs/zero/rl/metrics.jsonl"
     while process.poll() is None and not metrics.exists():
         time.sleep(0.05)
+    assert process.poll() is None, process.communicate()[0].decode()
     workers = _workers_of(process.pid)
     assert len(workers) == 1
     process.send_signal(signal.SIGINT)
