@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", default="r1_zero", help="recipe of the run in question (default r1_zero)")
     parser.add_argument("--model", "--base", dest="model", help="tiny, a checkpoint folder, or a hub name")
-    parser.add_argument("--engine", default="local", help="what samples (local: the policy's own modules)")
+    parser.add_argument("--engine", default="local", help="what samples: local (the policy itself) or vllm")
     parser.add_argument("--task", help="what to ask (aha list tasks)")
     parser.add_argument("--data", help="rows for the task")
     parser.add_argument("--seed", type=int, help="of the run")
@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
     from aha.doctor.finding import examine, failures
     from aha.doctor.full import suite
     from aha.doctor.suite import choose
+    from aha.stages import engines
 
-    checks = choose(suite.CHECKS, args.only, quick=args.quick)
+    checks = choose(suite.checks_for(args.engine), args.only, quick=args.quick)
     subject = suite.admit(
         _stage(args), args.runs_dir / "doctor", engine=args.engine, device=args.device, dtype=args.dtype,
         threads=args.threads,
@@ -63,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
     show = _Lines(quiet=args.json)
     show.head(f"{subject.source} on {subject.device}, {str(subject.dtype).removeprefix('torch.')}, task "
               f"{subject.task.name}, engine {args.engine}: {len(checks)} checks")  # fmt: skip
-    findings = examine(checks, subject, starting=show.starting, found=show.found, debug=args.debug)
+    try:
+        findings = examine(checks, subject, starting=show.starting, found=show.found, debug=args.debug)
+    finally:
+        engines.close(subject.engine)
     failed = failures(findings)
     if args.json:
         print(json.dumps({"ok": not failed, "findings": [asdict(f) for f in findings]}, indent=1))

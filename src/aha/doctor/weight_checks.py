@@ -14,6 +14,7 @@ from aha.doctor import plain, sampling_checks
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
 from aha.doctor.subject import Subject
 from aha.sampling import local, sampler
+from aha.sampling.vllm import VllmEngine, checkpoint_weights
 from aha.training import batching, losses
 from aha.training import policy as policies
 
@@ -41,9 +42,10 @@ def _engine_weights(engine: Any) -> list[Tensor]:
 
 def weights(subject: Subject) -> Iterator[Finding]:
     """Hashes of the engine's weights, of the policy's, and of the masters in the compute type."""
-    engine, policy = digest(_engine_weights(subject.engine)), digest(list(subject.policy.model.parameters()))
-    yield holds("hash of the engine's weights and of the policy's", engine == policy,
-                f"{engine} and {policy}", threshold="equal", cause=CAUSE, fix=FIX)  # fmt: skip
+    if isinstance(subject.engine, VllmEngine):
+        yield _proven(subject, subject.engine)
+    else:
+        yield _shared(subject)
     masters = getattr(subject.policy, "masters", None)
     if masters is None:
         return
@@ -53,6 +55,26 @@ def weights(subject: Subject) -> Iterator[Finding]:
                 f"{working} and {rounded}", threshold="equal",
                 cause="the masters were not copied into the working weights",
                 fix="look at Trainer.step and Trainer.load_state")  # fmt: skip
+
+
+def _proven(subject: Subject, engine: VllmEngine) -> Finding:
+    """What another process says that it holds. Raises AhaError if it is something else."""
+    adapters = getattr(subject.policy, "adapters", None)
+    if adapters is not None:
+        with adapters.merged():
+            proof = engine.prove(checkpoint_weights(subject.model, adapters.plain_state()))
+    else:
+        proof = engine.prove(checkpoint_weights(subject.model))
+    return holds("hash of what the engine's process holds and of the policy's weights", proof.held > 0,
+                 f"{proof.hash} both; {proof.held} tensors read back, {proof.hidden} hidden by their layout",
+                 threshold="equal", cause="nothing could be read back from the engine's model",
+                 fix="rely on the checks of log probabilities, or sample with engine=local")  # fmt: skip
+
+
+def _shared(subject: Subject) -> Finding:
+    engine, policy = digest(_engine_weights(subject.engine)), digest(list(subject.policy.model.parameters()))
+    return holds("hash of the engine's weights and of the policy's", engine == policy,
+                 f"{engine} and {policy}", threshold="equal", cause=CAUSE, fix=FIX)  # fmt: skip
 
 
 def weights_after_step(subject: Subject) -> Iterator[Finding]:

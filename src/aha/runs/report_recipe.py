@@ -21,7 +21,7 @@ COLUMNS: tuple[tuple[str, str, Kind], ...] = (
     ("mean_length", "length", "number"), ("reflections", "reflections", "number"),
     ("general", "helpfulness", "number"), ("unsafe", "unsafe", "rate"),
 )  # fmt: skip
-CURVES = (
+CURVES: tuple[tuple[str, str, str, Kind], ...] = (
     ("Accuracy over steps", "Share of right answers in training; general questions have none by rule.",
      "rewards/accuracy/mean", "rate"),
     ("Response length over steps", "Mean tokens per response in training.", "completions/mean_length", "number"),

@@ -32,6 +32,11 @@ PREFILL_TOKENS = 8192
 _SAMPLES = np.uint64(1_000_003)  # apart: the streams of two keys
 
 
+def sample_seed(seed: int, key: int, number: int) -> np.uint64:
+    """The random stream of one sample of the request of that ``key``."""
+    return row_seeds(seed, np.array([key], np.uint64) * _SAMPLES + np.uint64(number))[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """``n`` completions of one prompt. ``key`` picks the random streams: equal keys draw equal numbers.
@@ -191,8 +196,7 @@ class InFlight:
     def _set_row(self, row: int, one: _Sample) -> None:
         request, made = one.pending.request, one.made
         seed = self.seed if request.seed is None else request.seed
-        key = np.array([request.key], np.uint64) * _SAMPLES + np.uint64(one.number)
-        self.seeds[row] = row_seeds(seed, key)[0]
+        self.seeds[row] = sample_seed(seed, request.key, one.number)
         self.entered[row], self.made[row] = next(self.turn), made
         if one.begun is not None:
             self.tokens[row, :made] = one.begun.completion_ids

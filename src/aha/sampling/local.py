@@ -44,7 +44,7 @@ class LocalEngine:
         self.cache_bytes = int(memory * CACHE_SHARE) if cache_bytes is None else cache_bytes
         self.version = 0
         self.set_aside = 0  # rows that had to make room since the engine was made
-        self.eos_ids = _eos_ids(model, tokenizer)
+        self.eos_ids = ending_ids(model, tokenizer)
         self.fused = supports(model)
         self._cache: SlotCache | None = None
         self._decoder: FusedDecoder | None = None
@@ -65,7 +65,7 @@ class LocalEngine:
         Finish.ABORT: as a later request's ``begun`` they are continued. Raises AhaError if a prompt leaves
         no room in the model's context, or one completion none in the cache.
         """
-        self._check(requests, params)
+        check_room(requests, params, max_context(self.model))
         attention.install(self.model)
         with torch.inference_mode():
             run = InFlight(self, requests, params, seed)
@@ -81,18 +81,6 @@ class LocalEngine:
             if leftovers is not None:
                 with torch.inference_mode():
                     leftovers.update(run.leftovers())
-
-    def _check(self, requests: Sequence[Request], params: SamplingParams) -> None:
-        limit = max_context(self.model)
-        for i, request in enumerate(requests):
-            if not len(request.prompt_ids):
-                raise AhaError(f"Prompt {i} is empty: there is nothing to continue.")
-            if len(request.prompt_ids) + params.max_tokens > limit:
-                raise AhaError(
-                    f"Prompt {i} has {len(request.prompt_ids)} tokens; with max_tokens={params.max_tokens} it "
-                    f"exceeds the model's context of {limit} tokens. Shorten the prompt, filter long ones "
-                    "out, or lower max_tokens."
-                )
 
     def cache_for(self, rows: int, capacity: int) -> SlotCache:
         """A cache for ``rows`` rows of ``capacity`` tokens, or for as many tokens as the budget allows; kept
@@ -126,7 +114,20 @@ class LocalEngine:
         return self._decoder.forward(ids, positions, cache)
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def check_room(requests: Sequence[Request], params: SamplingParams, limit: int) -> None:
+    """Raise AhaError for an empty prompt, and for one that leaves no room among ``limit`` tokens."""
+    for i, request in enumerate(requests):
+        if not len(request.prompt_ids):
+            raise AhaError(f"Prompt {i} is empty: there is nothing to continue.")
+        if len(request.prompt_ids) + params.max_tokens > limit:
+            raise AhaError(
+                f"Prompt {i} has {len(request.prompt_ids)} tokens; with max_tokens={params.max_tokens} it "
+                f"exceeds the model's context of {limit} tokens. Shorten the prompt, filter long ones "
+                "out, or lower max_tokens."
+            )
+
+
+def ending_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Every id that ends a completion: the tokenizer's EOS and those of the generation config."""
     ids = {int(tokenizer.eos_token_id)}
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)

@@ -1,13 +1,14 @@
-"""Where a stage's answers come from: a checkpoint in this process, an endpoint by its address, or a program.
+"""Where a stage's answers come from: a checkpoint in this process, vLLM, an endpoint by its address, or a program.
 
 An endpoint is written ``http://host:port/v1#MODEL``: what stands after ``#`` is the model's name there.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aha import hardware, modeling
 from aha.chat import Template
@@ -16,10 +17,15 @@ from aha.sampling.endpoint import Client, Endpoint
 from aha.sampling.local import LocalEngine
 from aha.sampling.remote import ChatPrompter, RemoteEngine
 from aha.sampling.rollouts import Engine, Prompter
+from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
+from aha.training.policy import Policy
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.runs.pipeline import Context, Stage
+
+Kind = Literal["local", "vllm"]
+"""What samples for a policy that is trained."""
 
 ANSWERS = "answers.jsonl"
 """Every answer of an endpoint, by request: what a stage that was killed does not pay for again."""
@@ -78,3 +84,54 @@ def completer(context: Context, address: str | None, program: Complete) -> Compl
 def concurrency(address: str | None) -> int:
     """How many questions may be asked at once: programs are asked one after another."""
     return Endpoint.__dataclass_fields__["concurrency"].default if address else 1
+
+
+# --- for a policy that is trained -----------------------------------------------------------------------------
+
+
+def for_policy(
+    kind: Kind,
+    policy: Policy,
+    tokenizer: Any,
+    settings: VllmSettings,
+    *,
+    rows: int,
+    longest: int,
+    threads: int,
+) -> LocalEngine | VllmEngine:
+    """The engine that samples from ``policy``; ``rows`` completions at once, ``longest`` tokens of a sequence."""
+    if kind == "local":
+        return LocalEngine(policy.sampler, tokenizer, max_rows=rows)
+    return VllmEngine(policy.sampler, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
+
+
+def sync(engine: Any, policy: Policy) -> float:
+    """Bring the policy's weights and version to its engine, proven; returns the seconds it took.
+
+    The local engine shares the modules. Raises AhaError if the engine does not hold what was sent.
+    """
+    if not isinstance(engine, VllmEngine):
+        engine.version = policy.version
+        return 0.0
+    if engine.version == policy.version:
+        return 0.0
+    started = time.perf_counter()
+    if policy.adapters is None:
+        engine.load_weights(checkpoint_weights(policy.sampler), policy.version)
+    else:
+        with policy.adapters.merged():
+            weights = checkpoint_weights(policy.model, policy.adapters.plain_state())
+            engine.load_weights(weights, policy.version)
+    return time.perf_counter() - started
+
+
+def rest(engine: Any) -> None:
+    """Nothing is sampled for a while: an engine on the policy's own GPU may give its memory back."""
+    if isinstance(engine, VllmEngine):
+        engine.rest()
+
+
+def close(engine: Any) -> None:
+    """End an engine that is a process."""
+    if isinstance(engine, VllmEngine):
+        engine.close()

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aha.chat import Template
 from aha.runs.pipeline import Context, Stage
+from aha.sampling.vllm import VllmSettings
+from aha.stages import engines
 from aha.stages.carry import token_versions
 from aha.stages.collect import is_right
 from aha.stages.rl_setup import Session, prepare
@@ -27,7 +29,7 @@ from aha.training.critic import Critic
 from aha.training.policy import Policy
 from aha.training.presets import Algorithm
 from aha.training.sharding import Shards
-from aha.types import Batch, Example, Group, Scored
+from aha.types import AhaError, Batch, Example, Group, Scored
 
 
 class RL(Stage):
@@ -84,16 +86,29 @@ class RL(Stage):
     strict: bool = Field(True, description="right answers count only if they keep the format")
     save_every: int = Field(10, ge=1, description="steps between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    engine: engines.Kind = Field("local", description="what samples: the policy itself, or vLLM beside it")
+    vllm: VllmSettings = Field(
+        default_factory=lambda: VllmSettings.model_validate({}), description="how vLLM is run"
+    )
     seed: int = Field(0, description="of everything random")
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
         return row_sources(self.task, self.data, self.test_data)
 
+    @model_validator(mode="after")
+    def _corrected(self) -> RL:
+        """An engine that is not the policy itself is corrected for, unless importance was set."""
+        if self.engine != "local" and "importance" not in self.algorithm.model_fields_set:
+            self.algorithm.importance = "truncated"
+        if self.engine != "local" and self.algorithm.carry:
+            raise AhaError("Only the local engine goes on with what is begun: set algorithm.carry=0.")
+        return self
+
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns what goes into ``summary.json``."""
         session = prepare(self, context)
-        with session.console:
+        with session.console, session.closing():
             before = session.evaluation("before", 0)
             self._train(session)
             after = session.evaluation("after", self.steps)

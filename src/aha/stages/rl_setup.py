@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,15 @@ from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
-from aha.sampling.local import LocalEngine
-from aha.sampling.rollouts import Prompter, Rewards
+from aha.sampling.rollouts import Engine, Prompter, Rewards
 from aha.sampling.sampler import SamplingParams
-from aha.stages import checkup, preference
+from aha.stages import checkup, engines, preference
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.tasks import get_task
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean, unpack
+from aha.training.credit import importance_figures
 from aha.training.critic import Critic
 from aha.training.lora import Adapters, LoraSettings
 from aha.training.policy import OptimizerConfig, Policy
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 class Session:
     """The live parts of one stage of reinforcement learning."""
 
-    def __init__(self, config: RL, context: Context, policy: Policy, engine: LocalEngine, tokenizer: Any):
+    def __init__(self, config: RL, context: Context, policy: Policy, engine: Engine, tokenizer: Any):
         self.config, self.folder = config, context.folder
         self.policy, self.engine, self.tokenizer = policy, engine, tokenizer
         self.prompter = Prompter(tokenizer, config.template)
@@ -67,6 +68,8 @@ class Session:
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
         self.start, self.seconds, self.tokens = 0, 0.0, 0
         self.mismatch: list[np.ndarray] = []
+        self.correction: dict[str, float] = {}
+        self.sync_seconds = self.sync_before = 0.0  # since the last report; of them, before sampling
 
     def _load(self, split: str, n: int) -> list[Problem]:
         problems = self.task.load(split, n, self.config.seed if split == "train" else 0)
@@ -77,14 +80,28 @@ class Session:
 
     # --- the steps of the loop ----------------------------------------------------------------------------
 
+    def sync(self) -> float:
+        """Have the engine sample from the policy as it is; returns the seconds it took."""
+        seconds = engines.sync(self.engine, self.policy)
+        self.sync_seconds += seconds
+        return seconds
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """On leaving, an engine that is a process ends."""
+        try:
+            yield
+        finally:
+            engines.close(self.engine)
+
     def collect(self, step: int, max_tokens: int, progress: float) -> list[Group]:
         """The step's scored groups, from the policy as it is."""
         c = self.config
-        self.engine.version = self.policy.version
         self.collector = preference.at(self.collectors, step)
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
         with self.policy.whole():
+            self.sync_before = self.sync()
             return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
     def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
@@ -93,6 +110,7 @@ class Session:
         if algorithm.advantage == "greedy_baseline":
             with self.policy.whole():
                 baselines = self.collector.greedy_rewards(groups, self.params)
+        engines.rest(self.engine)
         found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
         return keep(algorithm, groups, found)
 
@@ -104,6 +122,7 @@ class Session:
             found = [replace(e, reference_logprobs=x) for e, x in zip(found, columns, strict=True)]
         if a.importance != "none":
             found = self.with_policy_logprobs(found)
+            self.correction = importance_figures(found, a.importance_cap, a.importance_level)
         if self.critic is not None:
             columns = self._per_token(found, self.critic, self.critic.values)
             found = [replace(e, values=x) for e, x in zip(found, columns, strict=True)]
@@ -184,6 +203,12 @@ class Session:
             "time/training": round(seconds[1], 3),
             "tokens_per_second": round(sampled / sum(seconds), 1),
         }
+        metrics |= self.correction
+        if self.config.engine != "local":
+            sampling = max(seconds[0] - self.sync_before, 1e-9)
+            metrics["time/weight_sync"] = round(self.sync_seconds, 3)
+            metrics["sampling/tokens_per_second"] = round(sampled / sampling, 1)
+        self.sync_seconds = 0.0
         write_jsonl(self.folder / f"rollouts/step_{step:05d}.jsonl", rollout_rows(step, groups, advantages))
         append_jsonl(self.folder / "metrics.jsonl", [metrics])
         self.console.step(metrics)
@@ -221,6 +246,7 @@ class Session:
         n = c.test_samples if held_out else c.eval_samples
         limit = max(c.max_tokens, (c.later_max_tokens or (0, 0))[1])
         with self.policy.whole():
+            self.sync()
             result = evaluate(
                 self.engine,
                 self.prompter,
@@ -232,6 +258,7 @@ class Session:
                 strict=c.strict,
                 progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
             )
+        engines.rest(self.engine)
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
             row |= self.router.proxy_and_truth(result.groups)
@@ -334,9 +361,11 @@ def prepare(config: RL, context: Context) -> Session:
     if config.algorithm.critic:
         critic_lr = config.lr * config.algorithm.critic_lr_scale
         critic = Critic(model, replace(optimizer, lr=critic_lr), sharded=sharded)
-    shards = sharding.shards(context.parallel, model, samples=True)
-    policy = Policy(model, optimizer, adapters, shards)
-    engine = LocalEngine(policy.sampler, tokenizer, max_rows=config.decode_rows)
+    policy = Policy(model, optimizer, adapters, sharding.shards(context.parallel, model, samples=True))
+    engine = engines.for_policy(
+        config.engine, policy, tokenizer, config.vllm, rows=config.decode_rows, longest=_longest(config),
+        threads=context.threads,
+    )  # fmt: skip
     session = Session(config, context, policy, engine, tokenizer)
     if config.algorithm.needs_reference:
         from aha.stages.rl import frozen_copy
@@ -345,6 +374,8 @@ def prepare(config: RL, context: Context) -> Session:
     session.critic = critic
     session.resume()
     _show_prompt(session, source)
+    with policy.whole():
+        session.sync()
     if context.doctor and sharded:
         session.console.note("Doctor: not run, for its checks need whole weights (--parallel replicated).")
     elif context.doctor:
@@ -356,6 +387,11 @@ def _evaluated(path: Path, name: str, step: int) -> dict[str, Any] | None:
     """The evaluation of that name and step, if it was done before."""
     rows = (r for r in read_jsonl(path) if r.get("name") == name and r.get("step") == step)
     return next(rows, None)
+
+
+def _longest(config: RL) -> int:
+    """Tokens of prompt and completion that can come up."""
+    return config.max_prompt_tokens + max(config.max_tokens, (config.later_max_tokens or (0, 0))[1])
 
 
 def _check_lengths(config: RL, model: Any) -> None:

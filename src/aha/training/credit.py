@@ -176,15 +176,33 @@ def correct_importance(
         return list(examples)
     done = []
     for e in examples:
-        assert e.policy_logprobs is not None
-        assert e.sampler_logprobs is not None
-        log_u = (e.policy_logprobs - e.sampler_logprobs)[e.mask].astype(np.float64)
-        if level == "sequence":
-            log_u = np.full(len(log_u), log_u.sum())
-        u = np.exp(np.clip(log_u, -50, 50))
+        u = _importance(e, level)
         factor = np.minimum(u, cap) if kind == "truncated" else np.where((u <= cap) & (u >= 1 / cap), u, 0.0)
         done.append(_with(e, e.advantage[e.mask] * factor))
     return done
+
+
+def _importance(e: Example, level: Literal["token", "sequence"]) -> np.ndarray:
+    """policy / sampler [C]."""
+    assert e.policy_logprobs is not None
+    assert e.sampler_logprobs is not None
+    log_u = (e.policy_logprobs - e.sampler_logprobs)[e.mask].astype(np.float64)
+    if level == "sequence":
+        log_u = np.full(len(log_u), log_u.sum())
+    return np.exp(np.clip(log_u, -50, 50))
+
+
+def importance_figures(
+    examples: Examples, cap: float, level: Literal["token", "sequence"]
+) -> dict[str, float]:
+    """What the correction does to a rollout: its weight on average, and the share of tokens beyond its bounds."""
+    found = [_importance(e, level) for e in examples]
+    u = np.concatenate(found) if found else np.ones(1)
+    return {
+        "importance/mean": round(float(np.minimum(u, cap).mean()), 6),
+        "importance/above_cap": float((u > cap).mean()),
+        "importance/below_inverse": float((u < 1 / cap).mean()),
+    }
 
 
 def imitate(examples: Examples, coef: float, weighting: Weighting) -> list[Example]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from aha import hardware, modeling
-from aha.doctor import suite
+from aha.doctor import engine_checks, suite
 from aha.doctor.finding import Check
 from aha.doctor.full import network_checks, stage_checks
 from aha.doctor.subject import Subject
-from aha.sampling import local
 from aha.sampling.rollouts import Prompter
-from aha.stages import checkup, rl
+from aha.stages import checkup, engines, rl
 from aha.tasks import get_task
 from aha.training import policy as policies
 from aha.types import AhaError
 
 CHECKS: tuple[Check, ...] = (*suite.CHECKS, *stage_checks.CHECKS, *network_checks.CHECKS)
-ENGINES = ("local",)
+ENGINES: tuple[engines.Kind, ...] = get_args(engines.Kind)
+
+
+def checks_for(engine: str) -> tuple[Check, ...]:
+    """All that apply to a run with this engine."""
+    return CHECKS if engine == "local" else (*CHECKS, *engine_checks.CHECKS)
 
 
 def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, threads: int) -> Subject:
@@ -25,7 +30,8 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
 
     Raises AhaError for an unknown engine and where model or task cannot be had.
     """
-    if engine not in ENGINES:
+    kind_of_engine = next((kind for kind in ENGINES if kind == engine), None)
+    if kind_of_engine is None:
         raise AhaError(f"Unknown engine '{engine}'. Known: {', '.join(ENGINES)}.")
     if not isinstance(config.model, str):
         raise AhaError(
@@ -42,14 +48,20 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     room = modeling.max_context(model) - plan.max_tokens
     found = task.load("train", min(64, config.train_problems), config.seed)
     problems = prompter.drop_long(found, min(config.max_prompt_tokens, room))
+    policy = policies.Policy(model)
+    sampler = engines.for_policy(
+        kind_of_engine, policy, tokenizer, config.vllm, rows=config.decode_rows, threads=threads,
+        longest=config.max_prompt_tokens + plan.max_tokens,
+    )  # fmt: skip
+    engines.sync(sampler, policy)
     return Subject(
         model=model,
         tokenizer=tokenizer,
         task=task,
         problems=problems,
         prompter=prompter,
-        engine=local.LocalEngine(model, tokenizer, max_rows=config.decode_rows),
-        policy=policies.Policy(model),
+        engine=sampler,
+        policy=policy,
         plan=plan,
         folder=folder,
         to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),

@@ -1,0 +1,149 @@
+"""An engine in another process: new weights reach it, and weights that are not the policy's are noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aha.doctor import plain, sampling_checks
+from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
+from aha.doctor.subject import Subject
+from aha.sampling import local, sampler
+from aha.sampling.vllm import VllmEngine, checkpoint_weights
+from aha.sampling.vllm_wire import Held
+from aha.types import AhaError, Rollout
+
+CAUSE = "the engine samples with weights, or a prefix cache, from before the last load"
+FIX = "do not train with this engine; report its version and the architecture"
+CHANGE = 0.2  # of a matrix's mean absolute value
+
+
+def _engine(subject: Subject) -> VllmEngine:
+    if not isinstance(subject.engine, VllmEngine):
+        raise NotApplicable("the engine shares the policy's modules")
+    return subject.engine
+
+
+def _changed(subject: Subject) -> torch.nn.Module:
+    """A copy of the model with noise on every matrix."""
+    model = subject.copy_model()
+    generator = torch.Generator().manual_seed(17 + subject.data_seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() > 1:
+                noise = torch.randn(p.shape, generator=generator).to(p.device)
+                p.add_((noise * CHANGE * p.detach().float().abs().mean()).to(p.dtype))
+    return model
+
+
+def update(subject: Subject) -> Iterator[Finding]:
+    """Other weights, then the policy's again: what is sampled follows both times, from prompts seen before."""
+    engine, changed = _engine(subject), _changed(subject)
+    version = engine.version
+    try:
+        _sample(subject, engine)  # its prompts are in the prefix cache now
+        engine.load_weights(checkpoint_weights(changed), version + 1)
+        yield from _follows(subject, engine, changed, "new", version + 1)
+    finally:
+        engine.load_weights(checkpoint_weights(subject.model), version)
+    yield from _follows(subject, engine, subject.model, "the policy's", version, other=changed)
+
+
+def _follows(
+    subject: Subject,
+    engine: VllmEngine,
+    holds_now: torch.nn.Module,
+    which: str,
+    version: int,
+    other: torch.nn.Module | None = None,
+) -> Iterator[Finding]:
+    rollouts = _sample(subject, engine)
+    said = np.concatenate([r.logprobs for r in rollouts]).astype(np.float64)
+    gaps = []
+    for model in (holds_now, other or subject.model):
+        with plain.own_attention(model):
+            own = np.concatenate([plain.completion_logprobs(model, r) for r in rollouts])
+        gaps.append(float(np.abs(own - said).mean()))
+    mean = sampling_checks.LIMITS[subject.precise][0]
+    yield at_most(f"|sampler - {which} weights| after a load, mean", gaps[0], 2 * mean, unit=" nats",
+                  cause=CAUSE, fix=FIX)  # fmt: skip
+    yield at_least(f"|sampler - the weights before| after a load of {which}, mean", gaps[1],
+                   max(0.02, 3 * gaps[0]), unit=" nats", cause=CAUSE, fix=FIX)  # fmt: skip
+    versions = {r.policy_version for r in rollouts}
+    yield holds("version that the rollouts carry", versions == {version}, f"{sorted(versions)}",
+                threshold=str(version), cause="the engine does not know what it holds", fix=FIX)  # fmt: skip
+
+
+def _sample(subject: Subject, engine: VllmEngine) -> list[Rollout]:
+    prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
+    params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
+    requests = [local.Request(p, 2, i) for i, p in enumerate(prompts)]
+    return [r for _, found in sorted(engine.generate(requests, params, seed=9)) for r in found]
+
+
+def proof(subject: Subject) -> Iterator[Finding]:
+    """One element of one tensor is altered on its way; the hashes must notice, whichever tensor it is."""
+    engine = _engine(subject)
+    subject.require_room(1)
+    sound, version = checkpoint_weights(subject.model), engine.version
+    try:
+        for name in _some(sound):
+            altered = dict(sound) | {name: _altered(sound[name])}
+            said = _refusal(engine, sound, altered, version)
+            yield holds(f"one element of '{name}' altered on its way", name in said, said or "not noticed",
+                        threshold="refused, naming it", fix=FIX,
+                        cause="the hashes do not cover what the engine holds")  # fmt: skip
+    finally:
+        engine.load_weights(sound, version)
+    again = engine.prove(sound)
+    yield holds("the policy's own weights afterwards", again.version == version, again.hash,
+                threshold="accepted", cause="the engine was left with altered weights", fix=FIX)  # fmt: skip
+
+
+def _refusal(engine: VllmEngine, sound: dict[str, Tensor], altered: dict[str, Tensor], version: int) -> str:
+    """What is said to weights that differ from those delivered; empty if one of the two hashes notices nothing:
+    that of what came, and that of what the model holds, where its layout lets it be read."""
+    came = engine.deliver(altered, version)
+    words = ""
+    for held in (replace(came, held={}, hidden=sorted(came.delivered)), replace(came, delivered={})):
+        if _is_hidden(sound, altered, held):
+            continue
+        try:
+            engine.compare(sound, held)
+            return ""
+        except AhaError as error:
+            words = str(error)
+    return words
+
+
+def _is_hidden(sound: dict[str, Tensor], altered: dict[str, Tensor], held: Held) -> bool:
+    """Whether this answer says nothing of the tensor that was altered."""
+    names = {name for name in sound if altered[name] is not sound[name]}
+    return not names & (set(held.held) | set(held.delivered))
+
+
+def _some(tensors: dict[str, Tensor]) -> list[str]:
+    """The first, the middle and the last matrix, and a vector."""
+    matrices = [name for name, t in tensors.items() if t.dim() == 2]
+    vectors = [name for name, t in tensors.items() if t.dim() == 1]
+    return list(dict.fromkeys([matrices[0], matrices[len(matrices) // 2], matrices[-1], *vectors[-1:]]))
+
+
+def _altered(tensor: Tensor) -> Tensor:
+    """The tensor with its middle element changed in its lowest bit."""
+    changed = tensor.detach().clone()
+    flat = changed.view(-1)
+    at = flat.numel() // 2
+    flat[at] = torch.nextafter(flat[at].cpu(), torch.tensor(torch.inf, dtype=flat.dtype)).to(flat.device)
+    return changed
+
+
+CHECKS = (
+    Check("engine_update", "new weights reach the engine's process, old prefixes do not stay", update),
+    Check("engine_proof", "a weight altered on its way is noticed", proof),
+)
+"""For engines in a process of their own; the others' table is ``suite.CHECKS``."""

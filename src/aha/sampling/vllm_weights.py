@@ -1,0 +1,142 @@
+"""Weights on their way into vLLM's process: canonical names, hashes, and the file in memory that carries them.
+
+The file has safetensors' layout and no place on any disk: it lives in memory that both processes map, and is gone
+with us. Both sides import this module; nothing but torch is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import struct
+import tempfile
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from aha.types import AhaError
+
+Tensors = Mapping[str, Tensor]
+
+NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3",
+}
+"""What safetensors calls the types."""
+TYPES = {name: dtype for dtype, name in NAMES.items()}
+HASHING_THREADS = 8
+
+
+def raw(tensor: Tensor) -> Tensor:
+    """The tensor's bytes [n] in the order of its elements, on the CPU."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+def digest(tensor: Tensor) -> str:
+    """SHA-256 of type, shape and bytes; numbers too small to be normal count as 0, and 0 has no sign: processors
+    flush them on the way through a product."""
+    found = hashlib.sha256(f"{NAMES[tensor.dtype]} {tuple(tensor.shape)} ".encode())
+    if tensor.numel():
+        t = tensor.detach()
+        if t.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+            t = t.masked_fill(t.abs() < torch.finfo(t.dtype).tiny, 0.0)
+        found.update(memoryview(raw(t).numpy()))
+    return found.hexdigest()
+
+
+def digests(tensors: Tensors) -> dict[str, str]:
+    """The hash of each tensor, by name."""
+    with ThreadPoolExecutor(min(HASHING_THREADS, os.cpu_count() or 1)) as pool:
+        return dict(zip(tensors, pool.map(digest, tensors.values()), strict=True))
+
+
+def whole(by_name: Mapping[str, str]) -> str:
+    """One hash of all: of the lines ``name hash`` in the order of names."""
+    text = "".join(f"{name} {by_name[name]}\n" for name in sorted(by_name))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Parcel:
+    """A safetensors file in memory, written again for every version of the weights."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if hasattr(os, "memfd_create"):
+            self._fd = os.memfd_create("aha-weights", os.MFD_CLOEXEC)
+            self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
+        else:  # not Linux
+            self._folder = tempfile.TemporaryDirectory(prefix="aha-weights-")
+            self.path = os.path.join(self._folder.name, "weights.safetensors")
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._end = weakref.finalize(self, _free, self._fd, self._folder)
+
+    def write(self, tensors: Tensors) -> None:
+        """Put the tensors in. Raises AhaError for a type that cannot travel and if memory is short."""
+        table, at = {}, 0
+        for name, t in tensors.items():
+            if t.dtype not in NAMES:
+                raise AhaError(f"'{name}' is {t.dtype}: tensors of that type cannot be given to vLLM.")
+            size = t.numel() * t.element_size()
+            table[name] = {"dtype": NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + size]}
+            at += size
+        text = json.dumps(table).encode()
+        text += b" " * (-len(text) % 64)
+        start = 8 + len(text)
+        try:
+            os.ftruncate(self._fd, start + at)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._fd, 0, start + at)  # else a lack of memory would be a bus error
+        except OSError as error:
+            raise AhaError(
+                f"No memory for {(start + at) / 2**30:.1f} GiB of weights on their way to vLLM: {error}."
+            ) from error
+        self.size = start + at
+        with mmap.mmap(self._fd, self.size) as file:
+            file[:8], file[8:start] = struct.pack("<Q", len(text)), text
+            place = torch.frombuffer(file, dtype=torch.uint8)
+            for name, t in tensors.items():
+                first, last = table[name]["data_offsets"]
+                if last > first:
+                    place[start + first : start + last].copy_(raw(t))
+            del place  # the map cannot be closed under it
+
+    def close(self) -> None:
+        """Free the memory. Harmless the second time."""
+        self._end()
+
+
+def _free(fd: int, folder: tempfile.TemporaryDirectory[str] | None) -> None:
+    os.close(fd)
+    if folder is not None:
+        folder.cleanup()
+
+
+def read(path: str) -> dict[str, Tensor]:
+    """The tensors of a parcel, as copies. Raises ValueError if it is none."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        table = json.loads(file.read(length))
+        found = {}
+        for name, entry in table.items():
+            first, last = entry["data_offsets"]
+            file.seek(8 + length + first)
+            data = bytearray(file.read(last - first))
+            if len(data) != last - first:
+                raise ValueError(f"{path} ends within {name}")
+            dtype = TYPES[entry["dtype"]]
+            flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+            found[name] = flat.reshape(entry["shape"])
+    return found

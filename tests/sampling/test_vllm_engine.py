@@ -1,0 +1,308 @@
+"""vLLM for real, in its own environment: `pytest -m peers` where one is installed (aha bench peers install vllm)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+
+from aha import modeling
+from aha.doctor import plain
+from aha.sampling.local import LocalEngine, Request
+from aha.sampling.sampler import SamplingParams
+from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
+from aha.sampling.vllm_process import find_python
+from aha.types import AhaError, Finish
+
+pytestmark = pytest.mark.peers
+SETTINGS = VllmSettings(cache_gib=0.25)
+
+
+def python():
+    try:
+        found = find_python()
+    except AhaError as error:
+        pytest.skip(str(error))
+    return found
+
+
+def start(model, tokenizer, **options):
+    python()
+    return VllmEngine(model, tokenizer, SETTINGS, max_rows=64, max_len=512, threads=1, **options)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return modeling.load_model("tiny", "cpu", torch.float32), modeling.load_tokenizer("tiny")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny):
+    with start(*tiny) as found:
+        found.load_weights(checkpoint_weights(tiny[0]), 5)
+        yield found
+
+
+def requests(tokenizer, n=3, prompts=3):
+    text = "User: use 24 7 3 to make 171. Assistant: <think> "
+    return [Request(tokenizer.encode(text * 2)[i:], n, i) for i in range(prompts)]
+
+
+def sample(engine, asked, seed=1, **params):
+    found = dict(engine.generate(asked, SamplingParams(**({"max_tokens": 24} | params)), seed=seed))
+    return [r for i in range(len(asked)) for r in found[i]]
+
+
+def ids(rollouts):
+    return [r.completion_ids.tolist() for r in rollouts]
+
+
+def gap(model, rollouts, temperature=1.0):
+    with plain.own_attention(model):
+        return np.concatenate(
+            [plain.completion_logprobs(model, r, temperature) - r.logprobs for r in rollouts]
+        )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 1.3])
+def test_logprobs_are_those_of_the_distribution_that_was_sampled(engine, tiny, temperature):
+    rollouts = sample(engine, requests(tiny[1]), temperature=temperature)
+    assert np.abs(gap(tiny[0], rollouts, temperature)).max() < 1e-3
+    assert {r.policy_version for r in rollouts} == {5}
+
+
+def test_greedy_takes_the_likeliest_token(engine, tiny):
+    asked = requests(tiny[1], n=1)
+    rollouts = sample(engine, asked, temperature=0.0)
+    assert np.abs(gap(tiny[0], rollouts)).max() < 1e-3
+    assert ids(rollouts) == ids(sample(LocalEngine(*tiny), asked, temperature=0.0))
+
+
+@pytest.mark.parametrize("cut", [{"top_p": 0.7}, {"top_k": 4}, {"min_p": 0.1}, {"top_k": 6, "top_p": 0.8}])
+def test_truncated_distributions_are_renormalised(engine, tiny, cut):
+    off = total = 0
+    with plain.own_attention(tiny[0]), torch.no_grad():
+        for r in sample(engine, requests(tiny[1]), temperature=1.3, **cut):
+            rows = plain.logits(tiny[0], np.concatenate([r.prompt_ids, r.completion_ids]))
+            for row, token, logprob in zip(
+                rows[len(r.prompt_ids) - 1 : -1].numpy(), r.completion_ids, r.logprobs, strict=True
+            ):
+                off += not abs(plain.restricted(row, 1.3, **cut)[token] - logprob) < 1e-3
+                total += 1
+    assert off <= 0.01 * total, (off, total)
+
+
+def test_seeds_repeat_and_streams_differ(engine, tiny):
+    asked = [Request(requests(tiny[1])[0].prompt_ids, 4, key) for key in (0, 1)]
+    first = sample(engine, asked, seed=1, temperature=20.0, max_tokens=12)
+    assert ids(first) == ids(sample(engine, asked, seed=1, temperature=20.0, max_tokens=12))
+    other = sample(engine, asked, seed=2, temperature=20.0, max_tokens=12)
+    assert len({tuple(i) for i in ids(first) + ids(other)}) == 16
+
+
+def test_ends_and_texts_are_those_of_the_local_engine(engine, tiny):
+    eos = tiny[1].eos_token_id
+    rollouts = sample(engine, requests(tiny[1], n=8), max_tokens=48)
+    assert {r.finish for r in rollouts} == {Finish.STOP, Finish.LENGTH}
+    for r in rollouts:
+        assert len(r.logprobs) == len(r.completion_ids) <= 48
+        assert (r.completion_ids[-1] == eos) == (r.finish is Finish.STOP)
+        assert eos not in r.completion_ids[:-1]
+        body = r.completion_ids[:-1] if r.finish is Finish.STOP else r.completion_ids
+        assert r.text == tiny[1].decode(body.tolist(), skip_special_tokens=False)
+        assert (r.finish is Finish.STOP) or len(r.completion_ids) == 48
+
+
+def test_stop_strings_cut_the_text_and_end_the_completion(engine, tiny):
+    asked = requests(tiny[1], n=4)
+    free = sample(engine, asked, max_tokens=48)
+    cut = sample(engine, asked, max_tokens=48, stop=("=",))
+    assert any("=" in r.text for r in free)
+    for a, b in zip(free, cut, strict=True):
+        assert "=" not in b.text
+        assert b.text == a.text.partition("=")[0]
+        if "=" in a.text:
+            assert b.finish is Finish.STOP
+            assert "=" in tiny[1].decode(b.completion_ids.tolist())
+            assert len(b.completion_ids) <= len(a.completion_ids)
+
+
+def test_groups_come_as_they_finish_and_closing_cancels_the_rest(engine, tiny):
+    asked = [*requests(tiny[1], n=2, prompts=1), *requests(tiny[1], n=40, prompts=3)[1:]]
+    told = []
+    stream = engine.generate(asked, SamplingParams(max_tokens=300), seed=3, progress=told.append)
+    index, group = next(stream)
+    assert (index, len(group)) == (0, 2)
+    assert told == [sum(len(r.completion_ids) for r in group)]
+    started = time.perf_counter()
+    stream.close()
+    assert time.perf_counter() - started < 60
+    again = sample(engine, asked[:1], seed=3, max_tokens=300)
+    assert len(ids(again)) == 2  # the next call finds nothing of the one before
+    assert engine.version == 5
+
+
+def test_a_later_call_ends_the_one_before(engine, tiny):
+    asked = requests(tiny[1], n=8)
+    first = engine.generate(asked, SamplingParams(max_tokens=200), seed=3)
+    next(first)
+    assert len(sample(engine, asked)) == 24
+    with pytest.raises(AhaError, match="one call at a time"):
+        next(first)
+
+
+def test_new_weights_are_sampled_from_and_old_prefixes_forgotten(engine, tiny):
+    model, tokenizer = tiny
+    changed = modeling.load_model("tiny", "cpu", torch.float32)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in changed.parameters():
+            if p.dim() > 1:
+                p.add_(torch.randn_like(p) * 0.2 * p.abs().mean())
+    asked = requests(tokenizer)
+    assert min(len(r.prompt_ids) for r in asked) > 33  # more than a block: the prefix cache has it
+    sample(engine, asked)
+    proof = engine.load_weights(checkpoint_weights(changed), 6)
+    assert proof.held == len(checkpoint_weights(changed))
+    assert proof.hidden == 0
+    rollouts = sample(engine, asked)
+    assert np.abs(gap(changed, rollouts)).max() < 1e-3
+    assert np.abs(gap(model, rollouts)).mean() > 0.02
+    assert {r.policy_version for r in rollouts} == {6}
+    back = engine.load_weights(checkpoint_weights(model), 5)
+    assert back.hash != proof.hash
+    assert np.abs(gap(model, sample(engine, asked))).max() < 1e-3
+
+
+def test_every_altered_tensor_is_noticed_where_it_is_held(engine, tiny):
+    sound = checkpoint_weights(tiny[0])
+    try:
+        for name in ("model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight",
+                     "model.layers.2.mlp.up_proj.weight", "model.norm.weight"):  # fmt: skip
+            altered = sound[name].detach().clone()
+            altered.view(-1)[7] = torch.nextafter(altered.view(-1)[7], torch.tensor(9.0))
+            engine.deliver(sound | {name: altered}, 6)
+            with pytest.raises(AhaError, match=f"1 of {len(sound)} tensors differ, first '{name}'"):
+                engine.prove(sound)  # asks the model itself
+            with pytest.raises(AhaError, match="no weights that were proven"):
+                sample(engine, requests(tiny[1]))
+    finally:
+        engine.load_weights(sound, 5)
+    assert engine.prove(sound).version == 5
+
+
+def test_missing_and_unknown_tensors_are_noticed(engine, tiny):
+    sound = checkpoint_weights(tiny[0])
+    held = engine.deliver(sound, 5)
+    with pytest.raises(AhaError, match="'another'"):
+        engine.compare(sound | {"another": torch.zeros(2)}, held)
+    engine.load_weights(sound, 5)
+
+
+def test_prompts_without_room_are_refused(engine, tiny):
+    with pytest.raises(AhaError, match="exceeds the model's context of 512"):
+        sample(engine, [Request([5] * 500, 1, 0)], max_tokens=64)
+    with pytest.raises(AhaError, match="is empty"):
+        sample(engine, [Request([], 1, 0)])
+
+
+def test_a_death_in_the_middle_is_reported(tiny):
+    with start(*tiny) as engine:
+        with pytest.raises(AhaError, match="no weights that were proven"):
+            sample(engine, requests(tiny[1]))
+        engine.load_weights(checkpoint_weights(tiny[0]), 0)
+        stream = engine.generate(requests(tiny[1], n=32), SamplingParams(max_tokens=400), seed=1)
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(AhaError, match="killed by SIGKILL") as caught:
+            list(stream)
+        assert "The end of its log" in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+def test_fused_and_packed_layouts_are_read_back_in_bf16(family, tokenizer):
+    shape = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
+             "tie_word_embeddings": False, "initializer_range": 0.05}  # fmt: skip
+    model = make_model(tokenizer, dtype=torch.bfloat16, family=family, **shape)
+    with start(model, tokenizer) as engine:
+        proof = engine.load_weights(checkpoint_weights(model), 1)
+        assert proof.hidden == 0
+        rollouts = sample(engine, requests(tokenizer))
+        assert np.abs(gap(model, rollouts)).mean() < 0.03
+
+
+# --- whole runs -----------------------------------------------------------------------------------------------
+
+SMALL = [
+    "rl.engine=vllm", "rl.vllm.cache_gib=0.25", "rl.steps=3", "rl.prompts_per_step=4", "rl.group_size=4",
+    "rl.max_tokens=48", "rl.later_max_tokens=null", "rl.mini_batches=2", "rl.test_problems=4",
+    "rl.test_samples=2", "rl.eval_every=0", "rl.save_every=1", "rl.train_problems=64",
+]  # fmt: skip
+
+
+def run(folder, *words):
+    python()
+    command = [sys.executable, "-m", "aha.cli", "zero", "--plain", "--threads", "1", *SMALL, *words]
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+def test_a_run_trains_is_interrupted_and_continues(tmp_path):
+    process = run(tmp_path)
+    metrics = tmp_path / "runs/zero/rl/metrics.jsonl"
+    while process.poll() is None and not metrics.exists():
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()[0].decode()
+    workers = _workers_of(process.pid)
+    assert len(workers) == 1
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=300)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    process = run(tmp_path)
+    output = process.communicate(timeout=900)[0].decode()
+    assert process.returncode == 0, output
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [r["step"] for r in rows] == [1, 2, 3]
+    for row in rows:
+        assert row["sampler_mismatch/mean"] < 0.03
+        assert row["time/weight_sync"] >= 0
+        assert row["sampling/tokens_per_second"] > 0
+        assert 0.9 < row["importance/mean"] <= 1.1
+    settings = json.loads((tmp_path / "runs/zero/config.json").read_text())["stages"]["rl"]
+    assert settings["algorithm"]["importance"] == "truncated"
+
+
+def _workers_of(pid):
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and b"vllm_worker" in (status.parent / "cmdline").read_bytes():
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_the_doctor_examines_the_engine(tmp_path, capsys):
+    python()
+    from aha.cli import main
+
+    only = [f"--only={name}" for name in ("logprobs", "weights", "seeds", "engine_update", "engine_proof")]
+    words = ["doctor", "--engine", "vllm", "--json", "--threads", "1", "--runs-dir", str(tmp_path), *only]
+    assert main([*words, "rl.vllm.cache_gib=0.25"]) == 0, capsys.readouterr().out
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert {f["name"] for f in found if f["ok"]} == {o.partition("=")[2] for o in only}
