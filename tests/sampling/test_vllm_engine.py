@@ -103,9 +103,11 @@ def test_truncated_distributions_are_renormalised(engine, tiny, cut):
 
 def test_seeds_repeat_and_streams_differ(engine, tiny):
     asked = [Request(requests(tiny[1])[0].prompt_ids, 4, key) for key in (0, 1)]
-    first = sample(engine, asked, seed=1, temperature=20.0, max_tokens=12)
-    assert ids(first) == ids(sample(engine, asked, seed=1, temperature=20.0, max_tokens=12))
-    other = sample(engine, asked, seed=2, temperature=20.0, max_tokens=12)
+    first = sample(engine, asked, seed=1, temperature=2.0, max_tokens=40)
+    assert ids(first) == ids(sample(engine, asked, seed=1, temperature=2.0, max_tokens=40))
+    other = sample(engine, asked, seed=2, temperature=2.0, max_tokens=40)
+    with pytest.raises(AhaError, match="up to 2, not 20"):
+        sample(engine, asked, temperature=20.0)
     assert len({tuple(i) for i in ids(first) + ids(other)}) == 16
 
 
