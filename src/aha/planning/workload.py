@@ -112,7 +112,7 @@ def sample_workload(kind: str, **changes: Any) -> Workload:
 
     base = {
         "rl": Workload("rl", 500, 512, 8, 256, 2048, 8192, 2, recompute=True, decode_rows=512),
-        "sft": Workload("sft", 500, 128, 1, 0, 4096, 4096, fields=frozenset()),
+        "sft": Workload("sft", 500, 128, 1, 0, 4096, 4096, recompute=True),
     }
     if kind not in base:
         raise AhaError(f"No workload '{kind}'. Known: {', '.join(base)}.")
