@@ -20,7 +20,9 @@ from aha.files import write_jsonl
 from aha.recipes import r1
 from aha.runs import config, pipeline
 from aha.runs.pipeline import Context, ordered
-from aha.stages import plan, reward_model
+from aha.stages import plan, plan_time, reward_model
+from aha.stages.cold_start import ColdStart
+from aha.stages.plan_time import Speeds
 from aha.stages.pretrain import Pretrain
 from aha.stages.rl import RL
 from aha.stages.sft import SFT
@@ -239,30 +241,49 @@ def test_the_plan_says_what_is_finished_and_what_differs(whole, tmp_path):
     assert "inputs   reject" in text
     assert "lr = 0.001  (paper: 5e-05, 20 times it)" in text
     assert "zero (RL): finished" in text
-    assert "million tokens sampled; at most" in text.split("r1 (RL)")[1], (
-        "a time, from the speeds of this run"
-    )
+    assert "about " in text.split("r1 (RL)")[1], "a time, from the speeds of this run"
 
 
 def test_estimates_by_hand(tmp_path):
+    rows = [
+        {"reward": 0, "tokens_per_second": v, "step_time": 2, "time/sampling": 0.5, "time/training": 1,
+         "completions/mean_length": 3, "max_tokens": 12}
+        for v in (10, 20, 90)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "old/rl/metrics.jsonl", rows)
+    found = plan_time.of_runs(tmp_path)
+    assert (found.sampling, found.training, found.filled) == (80, 40, 0.25)
     write_jsonl(
-        tmp_path / "old/rl/metrics.jsonl", [{"reward": 0, "tokens_per_second": v} for v in (10, 20, 90)]
+        tmp_path / "old/sft/metrics.jsonl", [{"loss": 0, "tokens_per_second": v} for v in (7, 8, 9, 10)]
     )
-    write_jsonl(tmp_path / "old/sft/metrics.jsonl", [{"loss": 0, "tokens_per_second": 7}])
-    assert plan.speeds(tmp_path) == (20, 7)
+    assert plan_time.of_runs(tmp_path).training == 10
     stage = RL.model_validate({"name": "rl", "steps": 3, "prompts_per_step": 2, "group_size": 2, "max_tokens": 10,
-                               "later_max_tokens": (3, 20)})  # fmt: skip
-    assert stage.work()["sampled"] == 2 * 2 * (10 + 10 + 20)
-    assert plan.duration(stage, tmp_path, 20.0, None) == 8.0
-    assert plan.duration(stage, tmp_path, None, None) is None
-    source = Pretrain(name="made")
+                               "later_max_tokens": (3, 20), "eval_every": 1, "eval_problems": 3, "eval_samples": 2,
+                               "test_problems": 5, "test_samples": 2})  # fmt: skip
+    assert stage.work() == {"trained": 160, "sampled": 160 + (2 * 10 + 2 * 6) * 20}
+    assert Speeds(80, 40, 0.25).seconds(stage.work()) == (0.25 * (10 + 4), 10 + 4)
+    assert Speeds(80, None).seconds(stage.work()) is None
+    source = Pretrain(name="made", steps=3, tokens_per_step=7)
+    assert Speeds(None, 7).seconds(source.work()) == (3, 3), "a corpus is there whole"
     tuned = SFT(name="sft", data=(source,), epochs=3)
     write_jsonl(tmp_path / "made/data.jsonl", [{"tokens": 5}, {"tokens": 9}])
-    assert plan.duration(tuned, tmp_path, None, 7.0) == 6.0
+    assert plan_time.work_of(tuned, tmp_path, 0.25) == {"trained": 42}
+    cold = ColdStart(name="cold", problems=10, keep=2, max_tokens=8)
+    assert plan_time.work_of(SFT(name="s", data=(cold,), epochs=3), tmp_path, 0.25) == {"trained": 3 * 20 * 2}
+
+
+def test_without_an_earlier_run_the_model_is_tried(tmp_path):
+    text = plan.plan([RL(name="rl", model="tiny", steps=2)], tmp_path / "run")
+    assert "Speeds from a trial of tiny" in text
+    assert "time unknown" not in text
+    assert plan_time.trial("http://host/v1#model") is None
+
+
+def test_parameters_are_counted_in_the_headers():
     from aha import modeling
 
     model = modeling.load_model("tiny")
-    assert plan.parameters_of(SFT(name="a", model="tiny")) == sum(p.numel() for p in model.parameters())
+    assert plan_time.parameters_of(SFT(name="a", model="tiny")) == sum(p.numel() for p in model.parameters())
     assert (plan.clock(90), plan.clock(600), plan.clock(9000)) == ("90 s", "10 min", "2.5 h")
 
 

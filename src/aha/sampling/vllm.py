@@ -183,7 +183,9 @@ class VllmEngine:
         """
         check_room(requests, params, self.max_len)
         if params.temperature > self.max_temperature:
-            raise AhaError(f"vLLM samples at temperatures up to {self.max_temperature:g}, not {params.temperature:g}.")
+            raise AhaError(
+                f"vLLM samples at temperatures up to {self.max_temperature:g}, not {params.temperature:g}."
+            )
         if any(r.begun for r in requests):
             raise AhaError("vLLM cannot go on with completions that were begun: set algorithm.carry=0.")
         self.wait()

@@ -54,6 +54,10 @@ class Pretrain(Stage):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
     seed: int = Field(0, description="of the weights and the corpus")
 
+    def work(self) -> dict[str, float]:
+        """Tokens trained on."""
+        return {"trained": float(self.steps * self.tokens_per_step)}
+
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""
         hardware.set_threads(context.threads)

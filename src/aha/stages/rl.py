@@ -115,10 +115,16 @@ class RL(Stage):
         return session.finish(before, after)
 
     def work(self) -> dict[str, float]:
-        """Tokens sampled at most, each of them trained on; without evaluations."""
+        """Tokens sampled at most, with the evaluations, and trained on."""
         each = self.prompts_per_step * self.group_size
         tokens = float(each * sum(self.tokens_at(step) for step in range(1, self.steps + 1)))
-        return {"sampled": tokens, "trained": tokens}
+        between = (
+            (self.steps - 1) // self.eval_every * self.eval_problems * self.eval_samples
+            if self.eval_every
+            else 0
+        )
+        asked = 2 * self.test_problems * self.test_samples + max(0, between)
+        return {"sampled": tokens + asked * self.tokens_at(self.steps), "trained": tokens}
 
     def _evaluate(self, s: Session, step: int) -> None:
         """Evaluate where it is due; an evaluation that was done before is only read."""
