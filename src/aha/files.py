@@ -1,4 +1,7 @@
-"""Writing files so that a crash, a kill or a full disk leaves the old ones or the new ones, never halves."""
+"""Writing files so that a crash, a kill or a full disk leaves the old ones or the new ones, never halves.
+
+Of several ranks only the first writes; in the others these functions do nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aha import ranks
 from aha.types import AhaError
 
 LITTLE = 2 << 20  # bytes; with less than this free a failed write is taken to be a full disk
@@ -52,6 +56,8 @@ def _existing(path: Path) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text``, all or nothing."""
+    if not ranks.leads():
+        return
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
@@ -64,7 +70,18 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as JSON."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_text(path, _as_json(value))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
+
+
+def keep_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as JSON, unless it holds just that: then the file is left untouched."""
+    text = _as_json(value)
+    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+        write_text(path, text)
 
 
 def read_json(path: Path) -> Any:
@@ -77,10 +94,15 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def partial_name(path: Path) -> Path:
+    """Where ``new_folder`` keeps a folder while it is filled."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder under another name and rename it into place at the end."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Fill a folder under another name and rename it into place at the end. For the first rank alone."""
+    partial = partial_name(path)
     with disk_errors(path):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -113,6 +135,8 @@ def _sync(folder: Path) -> None:
 
 def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows at the end of a JSON Lines file."""
+    if not ranks.leads():
+        return
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as f:

@@ -64,25 +64,33 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
 
 
 def set_threads(n: int = 0) -> int:
-    """Use ``n`` CPU threads (0 = every core this process may use). Returns the number set."""
+    """Use ``n`` CPU threads (0 = every core this process may use, shared evenly by the ranks of this machine).
+    Returns the number set."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n = n or cores
+    n = n or max(1, cores // ranks_here())
     torch.set_num_threads(n)
     return n
 
 
+def ranks_here() -> int:
+    """How many processes torchrun started on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+
+
 def memory_bytes(device: torch.device) -> int:
-    """The whole memory of a device; where the system does not tell, 16 GiB."""
+    """The whole memory of a device; where the system does not tell, 16 GiB. Several ranks on one machine's CPUs
+    have a part each."""
     import torch
 
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError, AttributeError):
-        return 16 << 30
+        whole = 16 << 30
+    return whole // ranks_here()
 
 
 def describe_machine() -> dict[str, object]:

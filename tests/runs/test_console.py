@@ -124,6 +124,22 @@ def test_a_silent_log_says_where_the_step_is(clock: Clock) -> None:
     assert "step 1/10: sampling 29/100" in out.getvalue()
 
 
+def test_a_job_without_steps_counts_none(clock: Clock) -> None:
+    for plain in (True, False):
+        out = io.StringIO()
+        with Console("evaluating tiny on countdown", 1, unit="", stream=out, plain=plain) as shown:
+            clock.now += 61
+            shown.tick(5, 100, "sampling")
+        assert "evaluating tiny on countdown" in out.getvalue()
+        assert "sampling 5/100" in out.getvalue()
+        assert "step" not in out.getvalue()
+        assert "0/1" not in out.getvalue()
+    out = io.StringIO()
+    with Console("rl", 1, stream=out):
+        pass
+    assert out.getvalue() == "rl: 1 step\n"
+
+
 def test_plain_text_fits_any_encoding() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -28,6 +28,14 @@ class Note(Stage):
         return {"value": self.value}
 
 
+class Reviewed(Note):
+    edits: ClassVar[tuple[str, ...]] = ("people.txt",)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        append_jsonl(context.folder / "runs.jsonl", [{"value": self.value}])
+        return super().run(context)
+
+
 def chain(first=0, second=0):
     a = Note(name="a", value=first)
     b = Note(name="b", value=second, after=a)
@@ -46,6 +54,41 @@ def test_only_what_changed_runs_again(tmp_path):
     assert run(tmp_path, chain(second=1)) == ["b", "c"]
     assert run(tmp_path, chain(first=1, second=1)) == ["a", "b", "c"]
     assert (tmp_path / "a.old" / "final" / "x").read_text() == "0", "what was there is kept"
+
+
+def reviewed(value=0):
+    return [Note(name="c", after=Reviewed(name="b", value=value, after=Note(name="a")))]
+
+
+def test_what_people_lay_beside_a_result_is_noticed_and_what_was_made_is_kept(tmp_path):
+    assert run(tmp_path, reviewed()) == ["a", "b", "c"]
+    people = tmp_path / "b" / "people.txt"
+    for text in ("accept", "reject"):
+        people.write_text(text)
+        assert run(tmp_path, reviewed()) == ["b", "c"]
+        assert run(tmp_path, reviewed()) == []
+    people.unlink()
+    assert run(tmp_path, reviewed()) == ["b", "c"]
+    assert len(read_jsonl(tmp_path / "b" / "runs.jsonl")) == 4, "its folder stayed"
+    assert not (tmp_path / "b.old").exists()
+    assert (tmp_path / "c.old").exists()
+
+
+def test_what_people_laid_there_before_the_stage_ended_counts_once(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "people.txt").write_text("accept")
+    assert run(tmp_path, reviewed()) == ["a", "b", "c"]
+    assert run(tmp_path, reviewed()) == []
+
+
+def test_work_of_people_is_never_thrown_away(tmp_path):
+    for value in range(3):
+        run(tmp_path, reviewed(value))
+        (tmp_path / "b" / "people.txt").write_text(f"of {value}")
+    run(tmp_path, reviewed(3))
+    run(tmp_path, reviewed(4))
+    kept = sorted(p.read_text() for p in tmp_path.glob("b*.old/people.txt"))
+    assert kept == ["of 0", "of 1", "of 2"]
 
 
 def test_inputs_come_first_and_names_are_unique():

@@ -394,12 +394,13 @@ def stage_of(rows: list[dict]) -> report_data.StageData:
 @pytest.mark.parametrize(
     ("key", "values", "words"),
     [
-        ("completions/clipped_ratio", [0.05] * 10 + [0.3] * 10, "was above 15.0% from step 11 to 18"),
-        ("entropy", [0.3] * 10 + [0.01] * 10, "was below 0.030"),
-        ("frac_reward_zero_std", [0.95] * 6, "taught nothing"),
+        ("completions/clipped_ratio", [0.05] * 10 + [0.6] * 10, "was above 50.0% from step 11 to 18"),
+        ("entropy", [0.3] * 10 + [0.01] * 10, "was below 0.020"),
+        ("frac_reward_zero_std", [0.95] * 6, "no group teaches anything"),
         ("kl", [0.0, 2.0], "far from its reference"),
-        ("clip_ratio/region_mean", [0.4] * 6, "too large"),
-        ("sampler_mismatch/mean", [0.2] * 6, "disagree"),
+        ("clip_ratio/region_mean", [0.4] * 6, "moves too far"),
+        ("language/mixed", [0.6] * 6, "was above 50.0%"),
+        ("sampler_mismatch/mean", [0.2] * 6, "another distribution"),
         (
             "rewards/accuracy/mean",
             [0.1, 0.5, 0.8, 0.8, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.3, 0.3],
@@ -414,6 +415,23 @@ def test_warnings_in_words(key: str, values: list[float], words: str) -> None:
     found = report_data.warnings(stage_of([{key: value} for value in values]))
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_the_page_and_the_live_warnings_have_the_same_bounds() -> None:
+    """Every rule with a bound of its own: a curve just beyond it is told by both, one just within by neither."""
+    from aha.runs import health
+    from aha.runs.report_curves import small_charts
+
+    for rule in health.RULES:
+        if rule.against or rule.key == "ungradable":  # the page names every ungradable answer
+            continue
+        for factor in (0.99, 1.01):
+            rows = [{"step": i, rule.key: rule.enter * factor} for i in range(1, 12)]
+            live = health.warnings(rows, [rule])
+            assert bool(live) == bool(report_data.warnings(stage_of(rows))) == rule.beyond(factor, 1.0)
+        upper = rule.enter if rule.enter > rule.leave else None
+        limits = [c.limit for c in small_charts(stage_of(rows)) if any(s.points for s in c.series)]
+        assert limits == [upper]
 
 
 def test_one_odd_step_is_no_warning() -> None:

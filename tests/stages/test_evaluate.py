@@ -110,3 +110,13 @@ def test_figures_are_told_apart_by_kind_of_problem():
     assert found["a"]["mean_length"] == 15
     assert (found["b"]["pass@1"], found["b"]["pass@n"], found["b"]["n_problems"]) == (0, 0, 1)
     assert _by_facet(groups[:2], right[:2], lambda p: "same") == {}
+
+
+def test_json_is_all_that_is_printed(capsys):
+    import json
+
+    from aha.cli import main
+
+    assert main(["eval", "tiny", "--problems", "2", "--samples", "2", "--max-tokens", "8", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["n_problems"] == 2

@@ -4,50 +4,35 @@ and killed in the middle it ends with the same figures."""
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+from smallest import SMALL, assert_same, contents, flat, plain, times
 
 from aha.files import write_jsonl
 from aha.recipes import r1
 from aha.runs import config, pipeline
 from aha.runs.pipeline import Context, ordered
-from aha.stages import plan, reward_model
+from aha.stages import plan, plan_time, reward_model
+from aha.stages.cold_start import ColdStart
+from aha.stages.plan_time import Speeds
 from aha.stages.pretrain import Pretrain
 from aha.stages.rl import RL
 from aha.stages.sft import SFT
 
-RL_SMALL = {
-    "steps": 2, "prompts_per_step": 2, "group_size": 2, "mini_batches": 1, "max_tokens": 24, "later_max_tokens": None,
-    "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 1, "train_problems": 16, "lr": 1e-5,
-}  # fmt: skip
-SFT_SMALL = {"epochs": 1, "batch_size": 16, "save_every": 1, "validation": 0.1}
-RM_SMALL = {"epochs": 1, "batch_size": 8, "save_every": 1, "max_length": 400}
-SMALL = {
-    "zero": RL_SMALL,
-    "cold_start": {"problems": 24, "samples": 10, "max_tokens": 56},
-    "dev1": SFT_SMALL,
-    "dev2": RL_SMALL,
-    "general": {"problems": 12},
-    "reject": {"problems": 24, "samples": 10, "max_tokens": 56, "evaluation_problems": 16, "ratios": ""},
-    "dev3": SFT_SMALL,
-    "pairs": {"problems": 10, "samples": 0, "written": 6},
-    "safety_data": {"problems": 40, "samples": 0, "written": 6},
-    "helpful_rm": RM_SMALL,
-    "safety_rm": RM_SMALL,
-    "r1": RL_SMALL | {"steps": 3, "preference_from": 3, "max_prompt_tokens": 300},
-    "student": {"steps": 2, "tokens_per_step": 512, "hidden_size": 16, "layers": 1, "mlp_size": 16, "save_every": 1},
-    "distilled": SFT_SMALL,
-    "student_rl": RL_SMALL | {"steps": 1},
-    "compare": {"problems": 2, "samples": 1, "max_tokens": 16},
-}  # fmt: skip
 ALL = list(SMALL)
 
 
 def recipe(**changes):
     stages = list(r1.build(model="tiny"))
-    flat = {f"{name}.{key}": value for name, fields in SMALL.items() for key, value in fields.items()}
-    config.apply(ordered(stages), flat | changes)
+    config.apply(ordered(stages), flat() | changes)
     return stages
 
 
@@ -58,15 +43,6 @@ def run(folder, **changes):
     summaries = pipeline.run(recipe(**changes), folder, context, config={}, say=said.append)
     cached = {line.partition(":")[0] for line in said if "finished before" in line}
     return plain(summaries), [name for name in summaries if name not in cached]
-
-
-def plain(value):
-    """Without what depends on the clock."""
-    if isinstance(value, dict):
-        return {
-            k: plain(v) for k, v in value.items() if k not in ("seconds", "rl_seconds", "tokens_per_second")
-        }
-    return [plain(v) for v in value] if isinstance(value, list) else value
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +74,21 @@ def test_every_stage_leaves_what_the_next_one_needs(whole):
 
 def test_a_second_run_does_nothing(whole):
     folder, summaries = whole
+    before = times(folder)
     again, ran = run(folder)
     assert ran == []
     assert again == summaries
+    assert times(folder) == before, "no file is written"
 
 
 def test_a_changed_setting_runs_its_stage_and_those_after_it(whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole[0], folder)
+    before = times(folder)
     _, ran = run(folder, **{"helpful_rm.lr": 1e-5})
     assert ran == ["helpful_rm", "r1", "compare"]
+    touched = {path for path, at in times(folder).items() if before.get(path) != at}
+    assert {path.split("/run/")[1].split("/")[0].removesuffix(".old") for path in touched} == set(ran)
     _, ran = run(folder, **{"helpful_rm.lr": 1e-5, "student_rl.lr": 2e-5})
     assert ran == ["student_rl", "compare"]
 
@@ -149,6 +130,105 @@ def test_killed_again_and_again_it_ends_with_the_same_figures(whole, tmp_path, m
             kills += 1
     assert kills >= 11
     assert summaries == whole[1]
+    assert_same(contents(tmp_path / "run"), contents(whole[0]))
+
+
+# --- killed from outside ------------------------------------------------------------------------------------
+
+
+MACHINE = ["--plain", "--threads", "1", "--run", "run", "--model", "tiny"]
+
+
+def start(cwd):
+    """``aha r1`` in a process group of its own; what it says goes to ``log.txt``."""
+    settings = [f"{key}={json.dumps(value)}" for key, value in flat().items()]
+    command = [sys.executable, "-m", "aha", "r1", *MACHINE, "--runs-dir", str(cwd), *settings]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with open(cwd / "log.txt", "ab") as log:
+        return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True)
+
+
+def finish(cwd):
+    """The recipe to its end; returns what it said."""
+    (cwd / "log.txt").unlink(missing_ok=True)
+    process = start(cwd)
+    process.wait()
+    text = (cwd / "log.txt").read_text()
+    assert process.returncode == 0, text[-2000:]
+    return text
+
+
+def kill_in(cwd, stage, delay):
+    """Start the recipe, and kill its whole group ``delay`` seconds after it has come to ``stage``; False where it
+    ended before."""
+    log = cwd / "log.txt"
+    said = log.stat().st_size if log.exists() else 0
+    process = start(cwd)
+    while process.poll() is None and not ((cwd / "run" / stage).exists() and log.stat().st_size > said):
+        time.sleep(0.01)
+    time.sleep(delay)
+    alive = process.poll() is None
+    if alive:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+def killed(cwd, n, seed, whole):
+    """A finished run that was killed at ``n`` moments: stages spread over the recipe, moments within the time that
+    each took undisturbed. Returns its folder and the number of kills."""
+    rng, names = random.Random(seed), [stage.name for stage in ordered(recipe())]
+    kills = 0
+    for i in range(n):
+        stage = names[int((i + rng.random()) * len(names) / n)]
+        seconds = json.loads((whole / stage / "done.json").read_text())["seconds"]
+        kills += kill_in(cwd, stage, rng.random() * seconds)
+    finish(cwd)
+    return cwd / "run", kills
+
+
+@pytest.fixture(scope="module")
+def twice_killed(whole, tmp_path_factory):
+    return killed(tmp_path_factory.mktemp("killed"), 2, 20260, whole[0])
+
+
+def test_killed_by_the_system_it_ends_with_the_same_numbers(whole, twice_killed):
+    """Every figure, chain, row of data and weight, against the run in this process that nothing disturbed."""
+    folder, kills = twice_killed
+    assert kills == 2
+    assert_same(contents(folder), contents(whole[0]))
+
+
+def test_the_command_given_again_does_nothing(twice_killed):
+    folder, _ = twice_killed
+    before = times(folder)
+    said = finish(folder.parent)
+    assert said.count("finished before, not run again") == len(ALL)
+    assert times(folder) == before, "no file is written"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # a busy machine
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_ten_moments_it_ends_with_the_same_numbers(whole, tmp_path, seed):
+    folder, kills = killed(tmp_path, 10, seed, whole[0])
+    assert kills >= 9, "the last may come after the end"
+    assert_same(contents(folder), contents(whole[0]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # a busy machine
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_its_writes_it_ends_with_the_same_numbers(whole, tmp_path, seed):
+    """Between two files that belong together, and in the middle of a line (see ``mortal``)."""
+    program = Path(__file__).with_name("mortal.py")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(program), str(tmp_path / "run"), str(seed)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) >= 15, "so many died"
+    assert_same(contents(tmp_path / "run"), contents(whole[0]))
 
 
 def test_the_plan_says_what_is_finished_and_what_differs(whole, tmp_path):
@@ -161,30 +241,49 @@ def test_the_plan_says_what_is_finished_and_what_differs(whole, tmp_path):
     assert "inputs   reject" in text
     assert "lr = 0.001  (paper: 5e-05, 20 times it)" in text
     assert "zero (RL): finished" in text
-    assert "million tokens sampled; at most" in text.split("r1 (RL)")[1], (
-        "a time, from the speeds of this run"
-    )
+    assert "about " in text.split("r1 (RL)")[1], "a time, from the speeds of this run"
 
 
 def test_estimates_by_hand(tmp_path):
+    rows = [
+        {"reward": 0, "tokens_per_second": v, "step_time": 2, "time/sampling": 0.5, "time/training": 1,
+         "completions/mean_length": 3, "max_tokens": 12}
+        for v in (10, 20, 90)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "old/rl/metrics.jsonl", rows)
+    found = plan_time.of_runs(tmp_path)
+    assert (found.sampling, found.training, found.filled) == (80, 40, 0.25)
     write_jsonl(
-        tmp_path / "old/rl/metrics.jsonl", [{"reward": 0, "tokens_per_second": v} for v in (10, 20, 90)]
+        tmp_path / "old/sft/metrics.jsonl", [{"loss": 0, "tokens_per_second": v} for v in (7, 8, 9, 10)]
     )
-    write_jsonl(tmp_path / "old/sft/metrics.jsonl", [{"loss": 0, "tokens_per_second": 7}])
-    assert plan.speeds(tmp_path) == (20, 7)
+    assert plan_time.of_runs(tmp_path).training == 10
     stage = RL.model_validate({"name": "rl", "steps": 3, "prompts_per_step": 2, "group_size": 2, "max_tokens": 10,
-                               "later_max_tokens": (3, 20)})  # fmt: skip
-    assert stage.work()["sampled"] == 2 * 2 * (10 + 10 + 20)
-    assert plan.duration(stage, tmp_path, 20.0, None) == 8.0
-    assert plan.duration(stage, tmp_path, None, None) is None
-    source = Pretrain(name="made")
+                               "later_max_tokens": (3, 20), "eval_every": 1, "eval_problems": 3, "eval_samples": 2,
+                               "test_problems": 5, "test_samples": 2})  # fmt: skip
+    assert stage.work() == {"trained": 160, "sampled": 160 + (2 * 10 + 2 * 6) * 20}
+    assert Speeds(80, 40, 0.25).seconds(stage.work()) == (0.25 * (10 + 4), 10 + 4)
+    assert Speeds(80, None).seconds(stage.work()) is None
+    source = Pretrain(name="made", steps=3, tokens_per_step=7)
+    assert Speeds(None, 7).seconds(source.work()) == (3, 3), "a corpus is there whole"
     tuned = SFT(name="sft", data=(source,), epochs=3)
     write_jsonl(tmp_path / "made/data.jsonl", [{"tokens": 5}, {"tokens": 9}])
-    assert plan.duration(tuned, tmp_path, None, 7.0) == 6.0
+    assert plan_time.work_of(tuned, tmp_path, 0.25) == {"trained": 42}
+    cold = ColdStart(name="cold", problems=10, keep=2, max_tokens=8)
+    assert plan_time.work_of(SFT(name="s", data=(cold,), epochs=3), tmp_path, 0.25) == {"trained": 3 * 20 * 2}
+
+
+def test_without_an_earlier_run_the_model_is_tried(tmp_path):
+    text = plan.plan([RL(name="rl", model="tiny", steps=2)], tmp_path / "run")
+    assert "Speeds from a trial of tiny" in text
+    assert "time unknown" not in text
+    assert plan_time.trial("http://host/v1#model") is None
+
+
+def test_parameters_are_counted_in_the_headers():
     from aha import modeling
 
     model = modeling.load_model("tiny")
-    assert plan.parameters_of(SFT(name="a", model="tiny")) == sum(p.numel() for p in model.parameters())
+    assert plan_time.parameters_of(SFT(name="a", model="tiny")) == sum(p.numel() for p in model.parameters())
     assert (plan.clock(90), plan.clock(600), plan.clock(9000)) == ("90 s", "10 min", "2.5 h")
 
 
@@ -229,13 +328,7 @@ def test_a_student_learns_from_its_teachers_answers(tmp_path):
     assert stages["distilled"].lr == 7e-5
     assert stages["distilled"].batch_size == 64
     stages = list(distill.build())
-    flat = {
-        f"{n}.{k}": v
-        for n, f in SMALL.items()
-        for k, v in f.items()
-        if n in ("reject", "student", "distilled", "compare")
-    }
-    config.apply(ordered(stages), flat)
+    config.apply(ordered(stages), flat(("reject", "student", "distilled", "compare")))
     found = pipeline.run(stages, tmp_path, Context(tmp_path, plain=True, threads=1), config={}, say=str)
     assert found["distilled"]["model"] == "student"
     assert found["distilled"]["sources"] == {"reject": found["reject"]["rows"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from aha.judges import programs
 from aha.judges.asking import Judge
 from aha.judges.programs import Noise, correctness_judge
 from aha.rewards.accuracy import accuracy
+from aha.runs import pipeline
 from aha.runs.pipeline import Context
 from aha.stages import cold_start, engines
 from aha.stages.cold_start import ColdStart
@@ -291,6 +293,48 @@ def test_people_reject_edit_and_are_checked(scripted, tmp_path):
     write_jsonl(tmp_path / "a" / "review_edited.jsonl", [{"id": "nobody", "status": "accept"}])
     with pytest.raises(AhaError, match="not in the queue: nobody"):
         stage.run(context)
+
+
+class Reader(pipeline.Stage):
+    """Reads what a stage made."""
+
+    source: pipeline.Stage
+
+    def run(self, context):
+        return {
+            "texts": [r["messages"][-1]["content"] for r in read_jsonl(Path(context.data_path(self.source)))]
+        }
+
+
+def test_a_review_that_comes_after_the_end_is_noticed_and_nothing_is_sampled_again(scripted, tmp_path):
+    stages = [Reader(name="reader", source=cold(tmp_path / "cold")[0])]
+    said = []
+
+    def run():
+        said.clear()
+        engine = scripted(answers)
+        context = Context(tmp_path, plain=True, threads=1)
+        found = pipeline.run(stages, tmp_path, context, config={}, say=said.append)
+        return found["reader"]["texts"], engine.calls
+
+    first, calls = run()
+    assert calls == 6
+    queue = read_jsonl(tmp_path / "cold" / "review.jsonl")
+    queue[0]["status"] = "reject"
+    queue[1]["text"] = queue[1]["text"].replace("<think>", "<think>Let me see. ")
+    edited = tmp_path / "cold" / "review_edited.jsonl"
+    write_jsonl(edited, queue)
+    second, calls = run()
+    assert calls == 0
+    assert "review_edited.jsonl changed since it finished" in said[0]
+    assert second == [queue[1]["text"], *first[2:]]
+    assert run()[0] == second
+    assert [line.partition(":")[2] for line in said] == [" finished before, not run again."] * 2
+    edited.write_text(edited.read_text() + '{"id": "torn')
+    with pytest.raises(AhaError, match=r"review_edited.jsonl', line 13: not valid JSON"):
+        run()
+    edited.unlink()
+    assert run()[0] == first
 
 
 def test_a_teacher_behind_an_endpoint_is_asked_once(scripted, tmp_path):

@@ -13,7 +13,7 @@ from aha import modeling
 from aha.files import write_jsonl
 from aha.runs.pipeline import Context
 from aha.stages import reward_model
-from aha.stages.reward_model import RewardModel, Scorer, encode, flat
+from aha.stages.reward_model import LOWEST, RewardModel, Scorer, encode, flat
 from aha.training.scalar import ScalarModel, pairwise, pointwise, text_example
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError
@@ -95,6 +95,27 @@ def test_a_separable_preference_is_learned_and_the_model_loads(checkpoint, pairs
     assert 0 <= bad < 0.5 < good <= 1
     assert none == 0.0, "nothing was said after the thinking"
     assert scorer.scores(ASKED, ["<answer>" + "1 " * 400 + "</answer>"]) == [None], "too long to read"
+
+
+def test_raw_scores_are_the_heads_and_unit_scores_a_function_of_them(checkpoint, pairs, tmp_path):
+    """The paper adds the reward model's own score; ours lie in 0..1 unless asked for."""
+    run(stage(checkpoint, pairs, epochs=1), tmp_path / "a")
+    context = Context(tmp_path, device="cpu", dtype="float32")
+    unit, raw = (Scorer(str(tmp_path / "a" / "final"), context, scale) for scale in ("unit", "raw"))
+    prompt = [{"role": "user", "content": "Say hello"}]
+    texts = [f"<think>x</think> <answer>{said}</answer>" for said in ("Hello.", "No.", "Go away, please.")]
+    example = [encode("helpful", prompt, t, raw.tokenizer, raw.calibration["template"]) for t in texts]
+    found = raw.scores(prompt, texts)
+    assert found == pytest.approx(list(raw.scalar.score(example, 512)))
+    mean, std = raw.calibration["mean"], raw.calibration["std"]
+    assert unit.scores(prompt, texts) == pytest.approx([1 / (1 + np.exp(-(v - mean) / std)) for v in found])
+    silent = ["<think>nothing after this</think>"]
+    assert unit.scores(prompt, silent) == [0.0]
+    assert raw.scores(prompt, silent) == [mean - LOWEST * std]
+    unit.kind = raw.kind = "safety"
+    assert unit.scores(prompt, texts) == pytest.approx(
+        [1 / (1 + np.exp(-v)) for v in raw.scores(prompt, texts)]
+    )
 
 
 def test_a_pointwise_label_is_learned(checkpoint, tmp_path):

@@ -191,3 +191,54 @@ def test_a_completion_continues_its_prompt(message, opened, template, wanted):
     text = "User: x Assistant:" + ("<think>\n" if opened else "")
     found = render_completion({"role": "assistant", **message}, Rendered(text, opened, template))
     assert found == wanted
+
+
+# --- what distillation changes in a model -------------------------------------------------------------------
+
+
+def test_rope_and_context_are_changed_before_training_and_saved(checkpoint, rows, tmp_path):
+    c = stage(checkpoint, rows, epochs=1, rope_theta=300_000, positions=1024, validation=0.0, lr=1e-9)
+    run(c, tmp_path / "a")
+    model = modeling.load_model(str(tmp_path / "a" / "final"))
+    assert modeling.max_context(model) == 1024
+    wanted = modeling.load_model(str(checkpoint), changes={"rope_theta": 300_000.0})
+    ids = torch.arange(3, 60)[None]
+    with torch.no_grad():
+        found, plain = model(ids).logits, modeling.load_model(str(checkpoint))(ids).logits
+        assert torch.allclose(found, wanted(ids).logits, atol=1e-4)
+    assert not torch.allclose(found, plain, atol=1e-2), "another base turns the positions otherwise"
+    assert stage(checkpoint, rows).fingerprint() != stage(checkpoint, rows, rope_theta=300_000).fingerprint()
+
+
+def test_adapters_are_trained_alone_merged_and_resumed(checkpoint, rows, tmp_path, monkeypatch):
+    peft = pytest.importorskip("peft")
+    c = stage(checkpoint, rows, lora_rank=4, epochs=3)
+    summary = run(c, tmp_path / "whole")
+    assert summary["validation_loss"]["after"] < summary["validation_loss"]["before"] - 0.1
+    final = tmp_path / "whole" / "final"
+    base = modeling.load_model(str(checkpoint))
+    merged, ids = modeling.load_model(str(final)), torch.arange(3, 60)[None]
+    with torch.no_grad():
+        before = base(ids).logits
+        beside = peft.PeftModel.from_pretrained(base, str(final / "adapters"))(ids).logits
+        after = merged(ids).logits
+    assert torch.allclose(after, beside, atol=1e-4), (
+        "merged weights say what the adapters beside the base say"
+    )
+    assert not torch.allclose(after, before, atol=1e-1)
+    untouched = modeling.load_model(str(checkpoint)).state_dict()
+    moved = {name for name, value in merged.state_dict().items() if not torch.equal(value, untouched[name])}
+    assert moved == {name for name in untouched if name.endswith("_proj.weight")}
+    step = sft.Session.step
+
+    def dies(self, at):
+        if at == 8:
+            raise Killed
+        return step(self, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sft.Session, "step", dies)
+        with pytest.raises(Killed):
+            run(c, tmp_path / "cut")
+    run(c, tmp_path / "cut")
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")

@@ -109,7 +109,11 @@ class _PackedAttention(torch.autograd.Function):
         plan, kv_heads = ctx.plan, k.shape[1]
         variant = Variant(ctx.variant.window, ctx.variant.softcap, sinks)
         padded, padded_grad = [_with_zero_row(x) for x in (q, k, v)], _with_zero_row(grads[0])
-        dq_parts, dkv_parts, dsinks = [], [], None if sinks is None else torch.zeros_like(sinks.float())
+        dq_parts, dkv, dsinks = (
+            [],
+            _TokenGradients(plan),
+            None if sinks is None else torch.zeros_like(sinks.float()),
+        )
         join = 1 if k.shape == v.shape else 2  # keys and values travel as one tensor
         for i, (bucket, bias) in enumerate(zip(plan.buckets, plan.biases(variant.window), strict=True)):
             qb, kb, vb = _lay_out(padded, bucket, kv_heads)
@@ -134,9 +138,9 @@ class _PackedAttention(torch.autograd.Function):
             dq_parts.append(tokens_first(torch.bmm(ds, kb), bucket.rows, bucket.q_len, kv_heads))
             dk = torch.bmm(ds.transpose(1, 2), qb)
             both = [tokens_first(x, bucket.rows, bucket.kv_len, kv_heads) for x in (dk, dv)]
-            dkv_parts.append(torch.cat(both, dim=join))
+            dkv.add(bucket, torch.cat(both, dim=join))
         dq = torch.cat(dq_parts).index_select(0, plan.inverse)
-        dk, dv = _sum_into_tokens(plan, dkv_parts).split([k.shape[join], v.shape[join]], dim=join)
+        dk, dv = dkv.total().split([k.shape[join], v.shape[join]], dim=join)
         return dq, dk, dv, dsinks if sinks is None or dsinks is None else dsinks.to(sinks.dtype), *[None] * 3
 
 
@@ -149,23 +153,32 @@ def _lay_out(padded: Sequence[Tensor], bucket: Bucket, kv_heads: int) -> tuple[T
     )
 
 
-def _sum_into_tokens(plan: Plan, parts: Sequence[Tensor]) -> Tensor:
-    """Bring the gradients of keys and values, joined [R * Lk, .., ..], back to tokens, adding where shared."""
-    own, shared_index, shared_values = [], [], []
-    for bucket, part in zip(plan.buckets, parts, strict=True):
-        prefix = bucket.kv_len - bucket.q_len
+class _TokenGradients:
+    """Gradients of keys and values, joined, brought from the buckets' rows back to tokens, added where shared."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.own: list[Tensor] = []  # of each bucket, a token once
+        self.shared: Tensor | None = None  # [T + 1, .., ..], row T is padding
+
+    def add(self, bucket: Bucket, part: Tensor) -> None:
+        """One bucket's ``part`` [R * Lk, .., ..]; what is before its queries is summed at once, in float32, as
+        many small gradients meet in one token, and as a long sequence's pieces would be a square of them."""
+        past = bucket.kv_len - bucket.q_len
         rows = part.view(bucket.rows, bucket.kv_len, *part.shape[1:])
-        own.append(rows[:, prefix:].reshape(-1, *part.shape[1:]))
-        if prefix:
-            shared_index.append(bucket.kv_index.view(bucket.rows, -1)[:, :prefix].reshape(-1))
-            shared_values.append(rows[:, :prefix].reshape(-1, *part.shape[1:]))
-    total = torch.cat(own).index_select(0, plan.inverse)
-    if shared_index:
-        # Float32 for the sum over a group, as many small gradients meet in one token; row T is padding.
-        prompt = total.new_zeros(plan.tokens + 1, *total.shape[1:], dtype=torch.float32)
-        prompt.index_add_(0, torch.cat(shared_index), torch.cat(shared_values).float())
-        total = (total.float() + prompt[:-1]).to(total.dtype)
-    return total
+        self.own.append(rows[:, past:].reshape(-1, *part.shape[1:]))
+        if not past:
+            return
+        if self.shared is None:
+            size = (self.plan.tokens + 1, *part.shape[1:])
+            self.shared = part.new_zeros(size, dtype=torch.float32)
+        index = bucket.kv_index.view(bucket.rows, -1)[:, :past].reshape(-1)
+        self.shared.index_add_(0, index, rows[:, :past].reshape(-1, *part.shape[1:]).float())
+
+    def total(self) -> Tensor:
+        """[T, .., ..]."""
+        total = torch.cat(self.own).index_select(0, self.plan.inverse)
+        return total if self.shared is None else (total.float() + self.shared[:-1]).to(total.dtype)
 
 
 class Context(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from aha.commands.run import add_machine_arguments
@@ -55,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
     engine, prompter = LocalEngine(model, tokenizer), Prompter(tokenizer, args.template)
     total = len(problems) * args.samples * args.max_tokens
     done = 0
-    with Console(f"evaluating {args.model} on {args.task}", 1, plain=True if args.json else None) as console:
+    shown = nullcontext() if args.json else Console(f"evaluating {args.model} on {args.task}", 1, unit="")
+    with shown as console:
 
         def tick(sampled: int) -> None:
             nonlocal done
             done += sampled
-            if not args.json:
+            if console is not None:
                 console.tick(done, total, "sampling")
 
         result = evaluate(

@@ -20,5 +20,7 @@ def run(args: argparse.Namespace) -> int:
 
     folder = args.run if args.run.exists() else args.runs_dir / args.run
     print(f"Report   {write_report(folder)}")
-    print(f"Next     open it in a browser; aha chat {folder / 'rl' / 'final'}")
+    finals = [folder / "r1/final", folder / "rl/final", *sorted(folder.glob("*/final"))]
+    last = next((place for place in finals if place.is_dir()), finals[1])
+    print(f"Next     open it in a browser; aha chat {last}")
     return 0

@@ -38,6 +38,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fresh", action="store_true", help="set the run's old folder aside and start over")
     add_machine_arguments(parser)
+    parser.add_argument(
+        "--parallel",
+        choices=("auto", "replicated", "sharded"),
+        default="auto",
+        help="what each of several ranks (torchrun) keeps: whole weights, or parts; auto: by their size",
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
     parser.add_argument("--no-doctor", action="store_true", help="start without the quick checks")
     parser.add_argument("--print-config", action="store_true", help="show every setting, and stop")
@@ -64,38 +70,57 @@ def run(args: argparse.Namespace) -> int:
         _print_config(pipeline.ordered(stages))
         return 0
     folder = args.runs_dir / (args.run_name or recipe.run)
+    from aha import ranks
+
+    with ranks.joined(args.device):
+        return _start(args, folder, stages, recipe)
+
+
+def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe: Any) -> int:
+    """Show the plan or run it, as one of the ranks."""
+    from aha import ranks
+
     if args.dry_run:
         from aha.stages.plan import plan
 
         print(plan(stages, folder, recipe.paper()))
         return 0
-    if args.fresh and folder.exists():
-        _set_aside(folder)
+    ranks.from_first(lambda: _set_aside(folder) if args.fresh and folder.exists() else None)
     return execute(args, folder, stages)
 
 
 def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> int:
     """Run the stages in their folder and say what came of it."""
-    from aha import hardware
-    from aha.files import write_json
+    from aha import hardware, ranks
+    from aha.files import keep_json
     from aha.runs import pipeline
 
     context = pipeline.Context(
-        folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor
-    )
+        folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor,
+        args.parallel,
+    )  # fmt: skip
     resolved = {
         "recipe": args.recipe,
         "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},
         "machine": hardware.describe_machine(),
+        "ranks": ranks.world()[1],
     }
     summaries = pipeline.run(stages, folder, context, config=resolved, say=print)
     summary = {**next(reversed(summaries.values())), "stages": summaries if len(summaries) > 1 else {}}
-    write_json(folder / "summary.json", summary)
+    keep_json(folder / "summary.json", summary)
+    if ranks.leads():
+        _tell(folder, summary, _report(folder))
+    return 0
+
+
+def _report(folder: Path) -> Path:
+    """The run's page, written anew where it is older than what it shows."""
+    page, shown = folder / "report.html", [folder / "summary.json", *folder.glob("*/done.json")]
+    if page.exists() and page.stat().st_mtime_ns >= max(p.stat().st_mtime_ns for p in shown):
+        return page
     from aha.runs.report import write_report
 
-    report = write_report(folder)
-    _tell(folder, summary, report)
-    return 0
+    return write_report(folder)
 
 
 def _set_aside(folder: Path) -> None:

@@ -47,13 +47,19 @@ RECIPES: dict[str, Recipe] = {
         "aha.recipes.r1",
         "R1: cold start, SFT, RL, rejection sampling, SFT from the base, reward models, RL, distillation",
         "r1",
-        ("model", "task", "student", "teacher", "seed"),
+        ("model", "task", "data", "test_data", "student", "teacher", "seed"),
+    ),
+    "r1_claims": Recipe(
+        "aha.recipes.claims",
+        "r1 and the stages beside it that aha claims needs; in a finished run of r1 only those run",
+        "r1",
+        ("model", "task", "data", "test_data", "student", "teacher", "seed"),
     ),
     "distill": Recipe(
         "aha.recipes.distill",
         "a teacher's right answers, and a smaller model tuned on them",
         "distill",
-        ("teacher", "student", "task", "data", "seed"),
+        ("teacher", "student", "task", "data", "test_data", "seed"),
     ),
     "countdown_full": Recipe(
         "aha.recipes.countdown_full",

@@ -35,6 +35,7 @@ def build(
     task: str | None = None,
     data: str | None = None,
     seed: int = 0,
+    test_data: str | None = None,
 ) -> Sequence[Stage]:
     """Sample and select the teacher's answers, tune the student on them, compare all three.
 
@@ -49,20 +50,19 @@ def build(
         small = Pretrain.model_validate(given)
     template = "r1_zero" if settings is MINIATURE else "auto"
     sampled = {**settings["reject"], "ratios": "", "rows": None}
+    rows = {"data": data, "test_data": test_data}
     reject = Reject.model_validate(
-        {"name": "reject", "model": teacher, "task": task, "data": data, "seed": seed, "template": template}
-        | sampled
-    )
+        {"name": "reject", "model": teacher, "task": task, "seed": seed, "template": template}
+        | rows | sampled
+    )  # fmt: skip
     tuned: dict[str, Any] = {**settings["distilled"]}
     if student is not None:
         tuned["lr"] = LEARNING_RATES.get(student.rsplit("/", 1)[-1], tuned["lr"])
     distilled = SFT.model_validate(
         {"name": "distilled", "model": small, "data": (reject,), "seed": seed, "template": template} | tuned
     )
-    if data is not None:  # comparing needs a task that makes its own test problems
-        return [distilled]
     compare = Compare.model_validate(
         {"name": "compare", "models": (teacher, small, distilled), "tasks": parts(task), "seed": seed}
-        | {"names": ("teacher", "student", "distilled"), "template": template} | settings["compare"]
+        | {"names": ("teacher", "student", "distilled"), "template": template} | rows | settings["compare"]
     )  # fmt: skip
     return [compare]

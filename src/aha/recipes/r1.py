@@ -102,6 +102,7 @@ _TINY_RL: dict[str, Any] = (
     }
     | _CPU
     | {"algorithm": r1_zero.MINIATURE["algorithm"], "max_prompt_tokens": 256, "max_tokens": 320, "lr": 1e-4}
+    | {"test_problems": 96, "test_samples": 8}
 )
 _TINY_SFT: dict[str, Any] = {
     "epochs": 3, "batch_size": 32, "lr": 5e-4, "max_length": 1024, "max_batch_tokens": 4096, "validation": 0.05,
@@ -110,14 +111,14 @@ _TINY_RM: dict[str, Any] = {
     "epochs": 4, "batch_size": 32, "lr": 3e-4, "lr_final": 0.1, "max_length": 512, "max_batch_tokens": 4096,
 }  # fmt: skip
 MINI_CHANGES: Settings = {
-    "zero": r1_zero.MINIATURE | _CPU | {"max_prompt_tokens": 256, "steps": 40},
+    "zero": r1_zero.MINIATURE | _CPU | {"max_prompt_tokens": 256, "steps": 30, "test_problems": 128},
     "cold_start": {"problems": 256, "samples": 8, "keep": 2, "max_tokens": 320},
     "dev1": _TINY_SFT,
     "dev2": _TINY_RL
     | {
         "algorithm": r1_zero.MINIATURE["algorithm"] | {"clip_low": 0.5, "clip_high": 1.0},  # larger, as the paper's
         "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2},
-        "steps": 20,
+        "steps": 12,
     },
     "reject": {"problems": 1024, "samples": 8, "keep": 2, "max_tokens": 320, "rows": None},
     "general": {"problems": 512},
@@ -131,11 +132,11 @@ MINI_CHANGES: Settings = {
         "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2},
     },
     "distilled": _TINY_SFT | {"lr": 1e-3},
-    "student_rl": _TINY_RL | {"steps": 20, "rewards": {"accuracy": 1.0, "format": 0.2}},
-    "compare": {"problems": 128, "samples": 8, "max_tokens": 320},
+    "student_rl": _TINY_RL | {"steps": 16, "rewards": {"accuracy": 1.0, "format": 0.2}},
+    "compare": {"problems": 96, "samples": 8, "max_tokens": 320},
 }  # fmt: skip
-"""What the miniature changes. Against the paper: 1/16 of the questions and 1/1 of the samples of a rollout, 1/20
-to 1/30 of the rollouts, 1/100 of the lengths, about 1/500 of the SFT data, and learning rates 10 to 50 times
+"""What the miniature changes. Against the paper: 1/16 of the questions and 1/1 of the samples of a rollout, 1/5
+to 1/50 of the rollouts, 1/100 of the lengths, about 1/500 of the SFT data, and learning rates 10 to 50 times
 larger. Preference rewards begin after the same three quarters of the last stage as in the paper."""
 
 STUDENT: dict[str, Any] = {
@@ -144,7 +145,7 @@ STUDENT: dict[str, Any] = {
     "heads": 4,
     "kv_heads": 2,
     "mlp_size": 256,
-    "steps": 600,
+    "steps": 400,
 }
 """A student from scratch with about a fifth of the embedded base's parameters."""
 CORPORA = {"tiny": "tiny", "countdown": "full", "world": "world"}
@@ -172,12 +173,15 @@ def build(
     student: str | None = None,
     teacher: str | None = None,
     seed: int = 0,
+    data: str | None = None,
+    test_data: str | None = None,
 ) -> Sequence[Stage]:
     """Every stage, from the base to the comparison of all checkpoints.
 
     ``model``: the base. ``task``: the reasoning tasks, a mixture in shares. ``student``: who is distilled into;
     for embedded bases one is pretrained, for others none is unless named. ``teacher``: an endpoint#MODEL that
-    rewrites, answers and judges; none: programs, which know the made tasks only.
+    rewrites, answers and judges; none: programs, which know the made tasks only. ``data``, ``test_data``: rows
+    of the reasoning task, if it reads any.
     """
     model = model or "world"
     task = task or TASKS.get(model, "countdown")
@@ -188,33 +192,37 @@ def build(
         given = {"name": name, "seed": seed, "template": template, **settings.get(name, {}), **fields}
         return stage.model_validate({k: v for k, v in given.items() if k in stage.model_fields})
 
-    zero = make(RL, "zero", model=model, task=task)
-    cold = make(ColdStart, "cold_start", model=zero, task=task, teacher=teacher)
+    asked: dict[str, Any] = {"task": task, "data": data, "test_data": test_data}
+    zero = make(RL, "zero", model=model, **asked)
+    cold = make(ColdStart, "cold_start", model=zero, teacher=teacher, **asked)
     dev1 = make(SFT, "dev1", model=model, data=(cold,))
-    dev2 = make(RL, "dev2", model=dev1, task=task)
+    dev2 = make(RL, "dev2", model=dev1, **asked)
     general = make(GeneralData, "general", task=GENERAL, teacher=teacher)
-    reject = make(Reject, "reject", model=dev2, task=task, others=(general,), evaluation=(task, GENERAL))
+    reject = make(Reject, "reject", model=dev2, others=(general,), evaluation=(task, GENERAL), **asked)
     dev3 = make(SFT, "dev3", model=model, data=(reject,))  # from the BASE again
     pairs = make(Preferences, "pairs", kind="helpful", models=(dev3,), judge=teacher)
     safety = make(Preferences, "safety_data", kind="safety", models=(dev3,), judge=teacher)
     helpful_rm = make(RewardModel, "helpful_rm", kind="helpful", model=dev3, data=(pairs,))
     safety_rm = make(RewardModel, "safety_rm", kind="safety", model=dev3, data=(safety,))
-    mixed = f"{mixture(task, 0.5)},{GENERAL}:0.5"
-    r1 = make(RL, "r1", model=dev3, task=mixed, helpful_model=helpful_rm, safety_model=safety_rm)
+    mixed = asked | {"task": f"{mixture(task, 0.5)},{GENERAL}:0.5"}
+    r1 = make(RL, "r1", model=dev3, helpful_model=helpful_rm, safety_model=safety_rm, **mixed)
     checkpoints: list[Any] = [model, zero, dev1, dev2, dev3, r1]
     if student is not None or model in EMBEDDED:
         base = student or Pretrain.model_validate(
             {"name": "student", "corpus": CORPORA.get(model, "tiny"), "seed": seed, **STUDENT}
         )
         distilled = make(SFT, "distilled", model=base, data=(reject,))
-        checkpoints += [base, distilled, make(RL, "student_rl", model=base, task=task)]
+        checkpoints += [base, distilled, make(RL, "student_rl", model=base, **asked)]
     names = tuple(m if isinstance(m, str) else m.name for m in checkpoints)
-    return [make(Compare, "compare", models=tuple(checkpoints), names=names, tasks=(*parts(task), GENERAL))]
+    tasks = asked | {"tasks": (*parts(task), GENERAL)}
+    return [make(Compare, "compare", models=tuple(checkpoints), names=names, **tasks)]
 
 
 def parts(task: str) -> list[str]:
-    """The tasks of a mixture in words, one by one; a single task alone."""
-    return [p.rpartition(":")[0] for p in task.split(",")] if ":" in task else [task]
+    """The tasks of a mixture in words, one by one; a single task alone. One that names its rows stays a mixture,
+    of itself."""
+    names = [p.rpartition(":")[0] for p in task.split(",")] if ":" in task else [task]
+    return [f"{name}:1" if "=" in name else name for name in names]
 
 
 def mixture(task: str, share: float) -> str:

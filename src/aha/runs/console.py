@@ -132,7 +132,8 @@ def _live_possible(stream: TextIO) -> bool:
 
 
 class Console:
-    """The display of one stage, used as a context manager. ``plain``: None decides by the stream."""
+    """The display of one stage, used as a context manager. ``unit``: what its steps are called; "" for one job
+    without steps. ``plain``: None decides by the stream."""
 
     def __init__(
         self,
@@ -221,11 +222,15 @@ class Console:
             if key in self.metrics and not (key == "loss" and "reward" in self.metrics)
         ]
         left = f"left {self._left()}" if self._left() else ""
-        return "  ".join(part for part in (f"{self.unit} {self.done}/{self.total}", *figures, left) if part)
+        return "  ".join(part for part in (self._place(self.done), *figures, left) if part)
+
+    def _place(self, at: int) -> str:
+        """Where it is; "" for a job without steps."""
+        return f"{self.unit} {at}/{self.total}" if self.unit else ""
 
     def _eval(self, result: Mapping[str, Any]) -> None:
         name, split = (_one_line(result.get(key, ""), 40) for key in ("name", "split"))
-        at = f" at {self.unit} {self.done}" if name not in ("before", "after") else ""
+        at = f" at {self.unit} {self.done}" if name not in ("before", "after") and self.unit else ""
         label = f"evaluation {name if name != 'step' else ''}".strip() + at + (f" ({split})" if split else "")
         self.last_eval = f"{label}: {eval_line(result)}"
         self._say(self.last_eval, "cyan")
@@ -252,7 +257,7 @@ class Console:
         if not self.plain:
             self._redraw()
         elif time.monotonic() - self._last_line >= PLAIN_TICK_SECONDS:
-            self._line(f"  {self.unit} {self.done + 1}/{self.total}: {self.progress}")
+            self._line("  " + ": ".join(filter(None, (self._place(self.done + 1), self.progress))))
 
     def _left(self) -> str:
         if not self._seconds or self.done >= self.total:
@@ -282,7 +287,8 @@ class Console:
 
     def _open(self) -> None:
         if self.plain:
-            self._line(f"{self.title}: {self.total} {self.unit}s")
+            steps = f": {self.total} {self.unit}{'' if self.total == 1 else 's'}" if self.unit else ""
+            self._line(self.title + steps)
             return
         from rich.live import Live
 
@@ -317,7 +323,7 @@ class Console:
         full = round(width * min(self.done / self.total, 1.0)) if self.total else 0
         left = self._left()
         parts = [
-            f"{self.unit} {self.done}/{self.total}",
+            self._place(self.done),
             duration(time.monotonic() - self._start),
             f"{left} left" if left else "",
             self.progress,

@@ -1,4 +1,5 @@
-"""Live figures that leave their healthy range, in words. A pure function of the metrics so far.
+"""Figures that leave their healthy range, in words: ``RULES`` is the one table, for the live warnings made
+here and for what a report says of whole curves. A pure function of the metrics so far.
 
 A warning opens an episode, which ends when the figure is back behind a second, stricter bound: a figure that
 trembles at a threshold is reported once and not at every step.
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aha.runs.charts import number
+from aha.runs.charts import Kind, number
 
 Against = Literal["", "start", "recent"]
 START, RECENT = 5, 20  # steps whose median a figure is compared with
@@ -31,6 +32,7 @@ class Rule:
     advice: str
     patience: int = 1
     against: Against = ""
+    kind: Kind = "number"  # how its values are written
 
     def beyond(self, value: float, bound: float) -> bool:
         """Whether a value lies on the unhealthy side of a bound."""
@@ -55,7 +57,7 @@ RULES: tuple[Rule, ...] = (
     Rule("clip_ratio/region_mean", "share of clipped tokens", 0.3, 0.2,
          # published runs clip some per cent of the tokens; the clip is there for exceptions
          "the policy moves too far between sampling and its last update",
-         "lower lr or mini_batches", patience=2),
+         "lower lr or mini_batches", patience=2, kind="rate"),
     Rule("entropy", "entropy of the policy", 0.02, 0.05,
          # at 0.02 nats samples of one question are copies, and a group of equal rewards teaches nothing
          "the policy hardly explores any more",
@@ -69,20 +71,35 @@ RULES: tuple[Rule, ...] = (
          "lower lr, refresh the reference more often, or drop the KL term", patience=2),
     Rule("ungradable", "share of completions that could not be graded", 0.05, 0.02,
          # they are left out of the baselines, so many of them bias the step towards what grades easily
-         "the verifier times out or cannot read the answers", "look at the notes in rollouts/", patience=2),
+         "the verifier times out or cannot read the answers", "look at the notes in rollouts/", patience=2,
+         kind="rate"),
     Rule("completions/clipped_ratio", "share of completions cut by max_tokens", 0.5, 0.3,
          # a cut chain has no answer, so above one half the reward is mostly about length
-         "most completions have no room to finish", "raise max_tokens", patience=3),
+         "most completions have no room to finish", "raise max_tokens", patience=3, kind="rate"),
     Rule("frac_reward_zero_std", "share of groups with equal rewards", 0.9, 0.75,
          # such groups have advantage 0: the step rests on a tenth of what was sampled
          "nearly no group teaches anything: the questions are too hard or too easy",
-         "take other questions, larger groups, or an algorithm that samples on (dapo)", patience=3),
+         "take other questions, larger groups, or an algorithm that samples on (dapo)", patience=3, kind="rate"),
+    Rule("language/mixed", "share of chains in more than one language", 0.5, 0.3,
+         # the paper's R1-Zero mixed languages too: a matter of reading, not of learning
+         "most chains mix languages", "give the language reward more weight", patience=3, kind="rate"),
     Rule("grad_norm", "gradient norm", 10.0, 3.0,
          # clipping bounds the step, but a norm of ten times the usual is another kind of batch
          "a batch unlike the others, or the beginning of a divergence",
          "look at that step's rollouts; lower lr if it stays", against="recent"),
 )  # fmt: skip
 """Thresholds, each with its reason."""
+
+
+def rule_of(key: str) -> Rule | None:
+    """The rule of a figure with a bound of its own, not relative to its past; None if it has none."""
+    return next((rule for rule in RULES if rule.key == key and not rule.against), None)
+
+
+def upper_bound(key: str) -> float | None:
+    """Above what a figure is unhealthy; None where nothing is too much."""
+    rule = rule_of(key)
+    return rule.enter if rule and rule.enter > rule.leave else None
 
 
 def warnings(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[HealthWarning]:

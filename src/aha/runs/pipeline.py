@@ -2,10 +2,13 @@
 
 A finished stage has ``done.json`` with the fingerprint of its settings and inputs, and is not run again
 while that fingerprint holds. A stage whose settings changed is run anew; its old folder is kept as ``.old``.
+What people lay into a stage's folder afterwards counts too: the stage goes on from what is there, and what
+depends on it is run anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -15,15 +18,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from aha.files import disk_errors, read_json, write_json
+from aha import ranks
+from aha.files import disk_errors, keep_json, read_json, write_json
 from aha.types import AhaError
 
 DATA = "data.jsonl"
 """What a stage that makes training data writes into its folder."""
+
+Parallel = Literal["auto", "replicated", "sharded"]
+"""What each of several ranks keeps: whole weights and optimizer state, or parts of them."""
 
 
 @dataclass(slots=True)
@@ -36,6 +43,7 @@ class Context:
     threads: int = 0
     plain: bool | None = None  # None: a live display on terminals, plain lines elsewhere
     doctor: bool = True  # whether a run examines itself as it starts
+    parallel: Parallel = "auto"  # whether several ranks keep whole weights each, or parts
     finals: dict[str, Path] = field(default_factory=dict)
 
     def model_path(self, source: str | Stage) -> str:
@@ -51,6 +59,11 @@ class Stage(BaseModel):
     """One stage of a recipe: its settings are its fields."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    edits: ClassVar[tuple[str, ...]] = ()
+    """Files that people may lay into the stage's folder, such as a review; read whenever the stage runs."""
+
+    all_ranks: ClassVar[bool] = False
+    """Whether every rank runs this stage; else the first does, and the others wait."""
 
     name: str
 
@@ -89,12 +102,24 @@ class Stage(BaseModel):
         """Upper bounds for a plan: ``sampled`` and ``trained`` tokens; empty where nothing is known."""
         return {}
 
-    def fingerprint(self) -> str:
-        """Equal exactly for equal settings on equal inputs, data files by their content."""
-        content: list[Any] = [self.settings(), [stage.fingerprint() for stage in self.inputs()]]
+    def fingerprint(self, run: Path | None = None) -> str:
+        """Equal exactly for equal settings on equal inputs, data files by their content. In the folder of a
+        ``run``, what people laid beside the inputs is part of them."""
+        content: list[Any] = [self.settings(), [stage.result(run) for stage in self.inputs()]]
         if files := self.data_files():
             content.append([_content_hash(Path(file).expanduser()) for file in files])
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return _short_hash(content)
+
+    def result(self, run: Path | None = None) -> str:
+        """Equal exactly for equal fingerprints and equal ``edits``: what stands for the stage's result."""
+        made = self.fingerprint(run)
+        found = {name: _content_hash(run / self.name / name) for name in self.edits} if run else {}
+        edited = {name: content for name, content in found.items() if content}
+        return _short_hash([made, edited]) if edited else made
+
+
+def _short_hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _content_hash(file: Path) -> str:
@@ -127,9 +152,9 @@ def ordered(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def is_done(folder: Path, stage: Stage) -> bool:
-    """Whether this very stage has finished in that folder."""
+    """Whether this very stage has finished in that folder, with what people laid into it since."""
     marker = folder / "done.json"
-    return marker.exists() and read_json(marker).get("fingerprint") == stage.fingerprint()
+    return marker.exists() and read_json(marker).get("fingerprint") == stage.result(folder.parent)
 
 
 def run(
@@ -141,45 +166,83 @@ def run(
     say: Callable[[str], None],
     after: Callable[[Path], None] = lambda folder: None,
 ) -> dict[str, dict[str, Any]]:
-    """Run what is not finished, in order; returns each stage's summary. ``after`` is called as stages end."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        write_json(folder / "config.json", config)
+    """Run what is not finished, in order; returns each stage's summary. ``after`` is called as stages end.
+
+    Several ranks call this together, on one file system. The first one holds the lock and writes; the others
+    take part in the stages that are for all ranks.
+    """
+    with contextlib.ExitStack() as held:
+        ranks.from_first(lambda: _open(folder, held))
+        keep_json(folder / "config.json", config)
         summaries = {}
         for stage in ordered(stages):
             place = folder / stage.name
             context.finals[stage.name] = place / "final"
-            if is_done(place, stage):
+            finished = ranks.from_first(functools.partial(_summary_of, place, stage))
+            if finished is not None:
                 say(f"{stage.name}: finished before, not run again.")
-                summaries[stage.name] = read_json(place / "done.json")["summary"]
+                summaries[stage.name] = finished
                 continue
-            _claim(place, stage, say)
+            ranks.from_first(functools.partial(_claim, place, stage, say))
             started = time.time()
             context.folder = place
-            summaries[stage.name] = stage.run(context)
+            # what is laid beside it from here on, the next run notices
+            result = ranks.from_first(functools.partial(stage.result, folder))
+            summaries[stage.name] = _run(stage, context)
             done = {
-                "fingerprint": stage.fingerprint(),
+                "fingerprint": result,
                 "seconds": round(time.time() - started, 1),
                 "summary": summaries[stage.name],
             }
             write_json(place / "done.json", done)
-            after(folder)
+            if ranks.leads():
+                after(folder)
     return summaries
+
+
+def _open(folder: Path, held: contextlib.ExitStack) -> None:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(_lock(folder))
+
+
+def _summary_of(place: Path, stage: Stage) -> dict[str, Any] | None:
+    """The summary of a stage that has finished there."""
+    return read_json(place / "done.json")["summary"] if is_done(place, stage) else None
+
+
+def _run(stage: Stage, context: Context) -> dict[str, Any]:
+    """The stage's summary, the same on every rank, once its files are there."""
+    if not stage.all_ranks:
+        return ranks.from_first(lambda: stage.run(context))
+    summary = stage.run(context)
+    return ranks.from_first(lambda: summary)
 
 
 def _claim(place: Path, stage: Stage, say: Callable[[str], None]) -> None:
     """Make the stage's folder; one left by other settings is set aside."""
+    fingerprint = stage.fingerprint(place.parent)
     with disk_errors(place):
         marker = place / "settings.json"
-        if marker.exists() and read_json(marker).get("fingerprint") != stage.fingerprint():
-            old = place.with_name(place.name + ".old")
+        if marker.exists() and read_json(marker).get("fingerprint") != fingerprint:
+            old = _old(place, stage)
             shutil.rmtree(old, ignore_errors=True)
             os.replace(place, old)
             say(f"{stage.name}: its settings or inputs changed; starting it anew, the old folder is {old}.")
+        elif stage.edits and (place / "done.json").exists():
+            say(f"{stage.name}: {', '.join(stage.edits)} changed since it finished; going on from there.")
         place.mkdir(parents=True, exist_ok=True)
     if not marker.exists():
-        write_json(marker, {"fingerprint": stage.fingerprint(), "settings": stage.settings()})
+        write_json(marker, {"fingerprint": fingerprint, "settings": stage.settings()})
+
+
+def _old(place: Path, stage: Stage) -> Path:
+    """Where a stage's old folder goes: over an older one, unless that has people's work in it."""
+    old, number = place.with_name(f"{place.name}.old"), 1
+    while any((old / name).exists() for name in stage.edits):
+        number += 1
+        old = place.with_name(f"{place.name}.{number}.old")
+    return old
 
 
 class _lock:
@@ -189,7 +252,7 @@ class _lock:
         self.path = folder / ".lock"
 
     def __enter__(self) -> None:
-        self.file = open(self.path, "w")
+        self.file = open(self.path, "a")
         try:
             import fcntl
 

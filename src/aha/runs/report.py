@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aha.files import write_text
+from aha.runs import report_recipe
 from aha.runs.charts import (
     SCRIPT,
     STYLE,
@@ -75,19 +76,24 @@ def build_report(run: Path) -> str:
 
 def _page(run: RunData, pairs: int, characters: int) -> str:
     faults = list(run.faults)
-    before, after = _ends(run)
-    sections = [_stage(stage, run, pairs, characters, faults) for stage in run.stages]
+    whole = _whole(run, pairs, characters, faults)
+    before, after = ({}, {}) if whole else _ends(run)
+    stages = [s for s in run.stages if not whole or s.metrics or s.evals]
+    sections = [_stage(stage, run, pairs, characters, faults) for stage in stages]
     title = _title(run)
-    nav = "".join(f'<a href="#stage-{i}">{escape(s.name, 60)}</a>' for i, s in enumerate(run.stages))
+    nav = "".join(f'<a href="#{name}">{escape(words)}</a>' for name, words, _ in whole)
+    nav += "".join(f'<a href="#stage-{i}">{escape(s.name, 60)}</a>' for i, s in enumerate(stages))
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     body = [
-        f"<h1>{title}</h1>{_lead(run)}",
+        f"<h1>{title}</h1>{_lead(run, report_recipe.spent(run) if whole else '')}",
         f"<nav>{nav}</nav>" if len(run.stages) > 1 else "",
         _tiles(run, before, after),
         _honesty(run),
         _doubts(run, before, after),
         _table(compare(before, after, others=True), before, after),
+        report_recipe.style() if whole else "",
+        *(f'<section id="{name}"><h2>{escape(words)}</h2>{text}</section>' for name, words, text in whole),
         *(f'<section id="stage-{i}">{text}</section>' for i, text in enumerate(sections)),
         _settings(run),
         _list("note", "Files that could not be read in full", faults),
@@ -99,6 +105,12 @@ def _page(run: RunData, pairs: int, characters: int) -> str:
         f"<title>{title}</title><style>{STYLE}</style></head><body><main>{''.join(body)}</main>"
         f"<script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def _whole(run: RunData, pairs: int, characters: int, faults: list[str]) -> list[tuple[str, str, str]]:
+    """The sections that only a run of the whole recipe has."""
+    words, most = _word_pattern(run), min(characters, report_recipe.MOST_CHARACTERS)
+    return report_recipe.sections(run, faults, pairs // 2, lambda name, row: _side(name, row, words, most))
 
 
 def _ends(run: RunData) -> tuple[Json, Json]:
@@ -124,15 +136,14 @@ def _title(run: RunData) -> str:
     return f"{model} on {task}" if task else model
 
 
-def _lead(run: RunData) -> str:
+def _lead(run: RunData, spent: str = "") -> str:
     machine = as_dict(run.config.get("machine"))
     gpus = machine.get("gpus")
     chip = ", ".join(map(str, gpus)) if isinstance(gpus, list) and gpus else str(machine.get("cpu", ""))
     cores = number(machine.get("cores"))
-    seconds = _seconds(run)
     parts = [
         f"Recipe <b>{escape(run.config.get('recipe'), 60)}</b>" if run.config.get("recipe") else "",
-        f"{_steps(run):,.0f} steps in <b>{duration(seconds)}</b>" if seconds else f"{_steps(run):,.0f} steps",
+        spent or _spent(run),
         f"on {escape(chip, 120)}{f', {cores:.0f} cores' if cores else ''}" if chip else "",
         f"seed {_fact(run, 'seed')}" if _fact(run, "seed") else "",
     ]
@@ -143,6 +154,11 @@ def _lead(run: RunData) -> str:
         else _box("note", "This run has not finished (no summary.json yet): figures so far.")
     )
     return f'<p class="lead soft">{text}</p>{running}'
+
+
+def _spent(run: RunData) -> str:
+    steps, seconds = f"{_steps(run):,.0f} steps", _seconds(run)
+    return f"{steps} in <b>{duration(seconds)}</b>" if seconds else steps
 
 
 def _seconds(run: RunData) -> float:
@@ -172,7 +188,7 @@ def _tiles(run: RunData, before: Json, after: Json) -> str:
 def _honesty(run: RunData) -> str:
     stages = as_dict(run.config.get("stages")).values()
     models = [as_dict(stage).get("model") for stage in stages] + [run.summary.get("model")]
-    if "tiny" not in models:
+    if not any(name in models for name in ("tiny", "countdown", "world")):
         return ""
     return _box(
         "note",

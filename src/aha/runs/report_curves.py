@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from aha.runs.charts import Chart, Kind, Series, at_k, interval, number
-from aha.runs.report_data import HEALTH, Json, StageData, as_dict
+from aha.runs.health import upper_bound
+from aha.runs.report_data import Json, StageData, as_dict
 
 
 def _split(row: Json) -> str:
@@ -130,7 +131,6 @@ def small_charts(stage: StageData) -> list[Chart]:
         series = [Series(name, stage.curve(key), color) for color, (key, name) in enumerate(keys, 1)]
         if keys[0][0] in _SILENT_AT_ZERO and not any(y for s in series for _, y in s.points):
             continue
-        health = HEALTH.get(keys[0][0])
         top = 1.0 if title == "Format" else None
-        charts.append(Chart(title, note, series, kind, top=top, limit=health.high if health else None))
+        charts.append(Chart(title, note, series, kind, top=top, limit=upper_bound(keys[0][0])))
     return charts

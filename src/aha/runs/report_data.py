@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aha.runs.charts import Kind, clean, number, show
+from aha.runs.charts import clean, number, show
+from aha.runs.health import RULES
 from aha.types import AhaError
 
 READ_BYTES = 64 << 20  # of one file: enough for thousands of chains
@@ -62,8 +63,8 @@ def read_run(folder: Path) -> RunData:
             f"{folder} is not a folder. Give a run's folder, such as runs/zero; `aha list` names them."
         )
     faults: list[str] = []
-    config = _object(folder / "config.json", faults)
-    summary = _object(folder / "summary.json", faults)
+    config = read_object(folder / "config.json", faults)
+    summary = read_object(folder / "summary.json", faults)
     stages = [_read_stage(place, config, faults) for place in _stage_folders(folder, config)]
     if not (stages or (folder / "config.json").exists() or (folder / "summary.json").exists()):
         raise AhaError(
@@ -86,15 +87,15 @@ def _stage_folders(folder: Path, config: Json) -> list[Path]:
 def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
     settings = as_dict(as_dict(config.get("stages")).get(place.name))
     by_step: dict[float, Json] = {}
-    for row in _lines(place / "metrics.jsonl", faults):
+    for row in read_lines(place / "metrics.jsonl", faults):
         step = number(row.get("step"))
         by_step[len(by_step) + 1.0 if step is None else step] = {"step": len(by_step) + 1, **row}
     metrics = [by_step[step] for step in sorted(by_step)]  # a step repeated after a resume counts once
     stage = StageData(
-        place.name, place, settings, metrics, [], list(_lines(place / "warnings.jsonl", faults))
+        place.name, place, settings, metrics, [], list(read_lines(place / "warnings.jsonl", faults))
     )
     last = stage.last_step
-    for row in _lines(place / "evals.jsonl", faults):
+    for row in read_lines(place / "evals.jsonl", faults):
         at = number(row.get("step"))
         stage.evals.append(
             {**row, "step": at if at is not None else 0.0 if row.get("name") == "before" else last}
@@ -103,7 +104,7 @@ def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
     return stage
 
 
-def _object(path: Path, faults: list[str]) -> Json:
+def read_object(path: Path, faults: list[str]) -> Json:
     if not path.exists():
         return {}
     try:
@@ -116,7 +117,7 @@ def _object(path: Path, faults: list[str]) -> Json:
     return as_dict(value)
 
 
-def _lines(path: Path, faults: list[str]) -> Iterator[Json]:
+def read_lines(path: Path, faults: list[str]) -> Iterator[Json]:
     """The objects of a JSON Lines file; what cannot be read is counted into ``faults``."""
     if not path.is_file():
         return
@@ -197,7 +198,7 @@ def is_right(row: Mapping[str, Any]) -> bool | None:
 def read_chains(path: Path, faults: list[str]) -> Chains:
     """The chains of one rollout file that may be shown."""
     chains = Chains(path.stem)
-    for row in _lines(path, faults):
+    for row in read_lines(path, faults):
         right = is_right(row)
         chains.graded += right is not None
         chains.right += bool(right)
@@ -251,64 +252,27 @@ def _alone(chains: Chains, on_the_left: bool, most: int) -> list[Pair]:
 # ------------------------------------------------------------------------------------------ warnings
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The healthy range of a metric, and what leaving it means."""
-
-    high: float | None
-    low: float | None
-    kind: Kind
-    words: str
-
-
-HEALTH: dict[str, Health] = {
-    "completions/clipped_ratio": Health(
-        0.15, None, "rate", "Many responses were cut at the length limit. Raise max_tokens, or lower the lr."
-    ),
-    "frac_reward_zero_std": Health(
-        0.8, None, "rate", "Most groups taught nothing: all right or all wrong. Change the difficulty."
-    ),
-    "entropy": Health(
-        None, 0.03, "number", "The policy hardly explores any more; lower the lr or raise the upper clip."
-    ),
-    "kl": Health(1.0, None, "number", "The policy went far from its reference."),
-    "clip_ratio/region_mean": Health(
-        0.2, None, "rate", "Updates are too large: lower the lr, or use fewer mini-batches per rollout."
-    ),
-    "sampler_mismatch/mean": Health(
-        0.05, None, "number", "Sampler and trainer disagree about the same tokens: check compute types."
-    ),
-    "language/mixed": Health(0.5, None, "rate", "Languages mix within responses; see the language reward."),
-}
-
-
 def warnings(stage: StageData) -> list[str]:
     """In words: what the run itself warned of, then each other metric that left its healthy range.
 
-    The run warns as it goes, by the rules of ``health``; here whole curves are judged, on medians of five steps.
+    The run warns as it goes; here whole curves are judged by the same rules, on medians of five steps.
     """
     live = [row for row in stage.warnings if row.get("text")]
     found = [f"Step {row.get('step')}: {row['text']}" for row in live]
-    for key, health in HEALTH.items():
-        if any(row.get("key") == key for row in live):
+    for rule in RULES:
+        if rule.against or rule.key == "ungradable" or any(row.get("key") == rule.key for row in live):
             continue
-        points = _smooth(stage.curve(key))
-        out = [(x, y) for x, y in points if _outside(y, health)]
+        points = _smooth(stage.curve(rule.key))
+        out = [(x, y) for x, y in points if rule.beyond(y, rule.enter)]
         if out:
-            worst = min(y for _, y in out) if health.low is not None else max(y for _, y in out)
-            bound = health.low if health.low is not None else health.high
-            side = "below" if health.low is not None else "above"
+            lower = rule.enter < rule.leave
+            worst = min(y for _, y in out) if lower else max(y for _, y in out)
             found.append(
-                f"{key} was {side} {show(bound, health.kind)} from step {out[0][0]:.0f} to {out[-1][0]:.0f} "
-                f"({len(out)} of {len(points)} steps; at worst {show(worst, health.kind)}). {health.words}"
+                f"{rule.key} was {'below' if lower else 'above'} {show(rule.enter, rule.kind)} from step "
+                f"{out[0][0]:.0f} to {out[-1][0]:.0f} ({len(out)} of {len(points)} steps; at worst "
+                f"{show(worst, rule.kind)}): {rule.reason}. {rule.advice.capitalize()}."
             )
     return found + [text for rule in (_fell, _ungradable, _spikes, _not_finite) for text in rule(stage)]
-
-
-def _outside(value: float, health: Health) -> bool:
-    return (health.high is not None and value > health.high) or (
-        health.low is not None and value < health.low
-    )
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -345,9 +309,9 @@ def _ungradable(stage: StageData) -> list[str]:
 
 
 def _spikes(stage: StageData) -> list[str]:
-    points = stage.curve("grad_norm")
+    points, usual = stage.curve("grad_norm"), next(rule for rule in RULES if rule.key == "grad_norm")
     middle = statistics.median(y for _, y in points) if len(points) >= 5 else 0.0
-    spikes = [(x, y) for x, y in points if y > 10 * middle > 0]
+    spikes = [(x, y) for x, y in points if y > usual.enter * middle > 0]
     if not spikes:
         return []
     x, y = max(spikes, key=lambda p: p[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from aha import chat
+from aha import chat, ranks
 from aha.sampling.local import Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Group, Problem, Reward, Rollout, Score, Scored
@@ -90,9 +90,9 @@ def sample_groups(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Group]:
-    """``n`` scored rollouts of each problem, in the order of ``problems``."""
+    """``n`` scored rollouts of each problem, in the order of ``problems``; ranks share the work."""
     stream = stream_groups(engine, prompter, problems, n, params, rewards, seed=seed, progress=progress)
-    groups = dict(stream)
+    groups = together(dict(stream), problems)
     return [groups[i] for i in range(len(problems))]
 
 
@@ -114,20 +114,37 @@ def stream_groups(
     ``leftovers`` is given, which in-process engines know, it gets what there is of them.
 
     ``requests`` stand in place of new ones, where some of the completions are begun. A ``grader`` gives the
-    rewards in place of ``rewards``, while sampling goes on.
+    rewards in place of ``rewards``, while sampling goes on. Of several ranks each samples and grades its share;
+    ``together`` brings them together. A request's key is its problem's index among all, so what is drawn does not
+    depend on the number of ranks.
     """
+    mine = ranks.share(len(problems))
+    if not mine:
+        return
     requests = prompter.requests(problems, n) if requests is None else requests
-    more: dict[str, Any] = {} if leftovers is None else {"leftovers": leftovers}
-    stream = engine.generate(requests, params, seed=seed, progress=progress, **more)
+    left: dict[int, tuple[Rollout, ...]] = {}
+    more: dict[str, Any] = {} if leftovers is None else {"leftovers": left}
+    stream = engine.generate([requests[i] for i in mine], params, seed=seed, progress=progress, **more)
     try:
+        found = ((mine[at], rollouts) for at, rollouts in stream)
         if grader is None:
-            for index, rollouts in stream:
+            for index, rollouts in found:
                 yield index, score_group(problems[index], rollouts, rewards)
         else:
-            yield from _graded(stream, problems, grader, leftovers)
+            yield from _graded(found, problems, grader, leftovers)
     finally:
         if isinstance(stream, Generator):
             stream.close()
+        if leftovers is not None:
+            leftovers.update((mine[at], rollouts) for at, rollouts in left.items())
+
+
+def together(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[int, Group]:
+    """All ranks' groups, by the index of their problem, on every rank."""
+    if ranks.world()[1] == 1:
+        return dict(groups)
+    members = ranks.merged({index: group.members for index, group in groups.items()})
+    return {index: Group(problems[index], found) for index, found in members.items()}
 
 
 def _graded(

@@ -59,6 +59,9 @@ class VllmEngine:
     ``load_weights``.
     """
 
+    max_temperature = 2.0
+    """vLLM refuses more."""
+
     def __init__(
         self,
         model: Any,
@@ -179,6 +182,10 @@ class VllmEngine:
         no room, if no weights were loaded, and if vLLM's process fails or dies.
         """
         check_room(requests, params, self.max_len)
+        if params.temperature > self.max_temperature:
+            raise AhaError(
+                f"vLLM samples at temperatures up to {self.max_temperature:g}, not {params.temperature:g}."
+            )
         if any(r.begun for r in requests):
             raise AhaError("vLLM cannot go on with completions that were begun: set algorithm.carry=0.")
         self.wait()

@@ -28,7 +28,8 @@ CPU_BLOCK = 32  # tokens; vLLM's default of 128 would share few prompts
 def main() -> None:
     """Serve until the other side is gone."""
     sock = socket.socket(fileno=int(sys.argv[1]))
-    threading.Thread(target=_end_with_them, args=(sock, sys.argv[2]), daemon=True).start()
+    end = threading.Thread(target=_end_with_them, args=(sock, sys.argv[2]), daemon=True)
+    end.start()
     line = wire.Wire(sock)
     try:
         start = line.receive()
@@ -37,7 +38,7 @@ def main() -> None:
         while True:
             worker.answer(line.receive())
     except wire.Closed:
-        pass
+        end.join()
     except Exception as error:
         line.send(wire.Failed(f"{type(error).__name__}: {error}"[:4000]))
         raise

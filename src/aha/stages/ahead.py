@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from aha import ranks
 from aha.sampling.rollouts import Engine, Grader, score_group
 from aha.sampling.sampler import SamplingParams
 from aha.stages import carry
@@ -27,8 +28,13 @@ TICK_SECONDS = 0.2
 
 
 def check(config: RL) -> None:
-    """Raise AhaError for settings that sampling ahead of the update does not go with."""
+    """Raise AhaError for what workers, and sampling ahead of the update, do not go with."""
     a = config.algorithm
+    if config.engine == "ray" and ranks.world()[1] > 1:
+        raise AhaError(
+            f"{config.name}.engine=ray samples for one trainer process, and there are {ranks.world()[1]} ranks. Start "
+            "it without torchrun, or sample with engine=local, which every rank does."
+        )
     if config.ahead and config.engine != "ray":
         raise AhaError(
             f"{config.name}.ahead={config.ahead} needs workers: in one process sampling and update take turns on "
@@ -260,3 +266,20 @@ class Ahead:
             self.tickets - len(rows) + i: _Open(one, self.collector_at(one.step))
             for i, one in enumerate(loaded)
         }
+
+
+def make(
+    config: RL, engine: Engine, collector_at: Callable[[int], Collector], grader: Grader | None
+) -> Ahead | None:
+    """What samples ahead for a stage; None where it does not."""
+    if not config.ahead:
+        return None
+    return Ahead(
+        engine,
+        collector_at,
+        limit=config.ahead,
+        prompts=config.prompts_per_step,
+        group_size=config.group_size,
+        steps=config.steps,
+        grader=grader,
+    )

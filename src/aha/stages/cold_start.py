@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from aha.chat import Template
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import statistics, table
 from aha.data.readable import Limits, check
+from aha.data.sources import read_rows
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import Teacher
 from aha.judges.programs import teacher
@@ -34,7 +35,7 @@ from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.samples import Row, other_languages, sample_parts
 from aha.stages.select import Selection, conversation, select
-from aha.tasks import get_task
+from aha.tasks import get_task, row_sources
 from aha.tasks.base import Task
 from aha.types import AhaError, Outcome, Problem
 
@@ -45,9 +46,11 @@ STATUSES = ("pending", "accept", "reject")
 class ColdStart(Stage):
     """Chains of a policy, selected, rewritten, reviewed."""
 
+    edits: ClassVar[tuple[str, ...]] = (EDITED,)
     model: str | Stage = Field("tiny", description="who thinks: R1-Zero's checkpoint, an endpoint#MODEL")
     task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")
     data: str | None = Field(None, description="rows for tasks that read them")
+    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
     template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
     problems: int = Field(512, ge=1, description="questions")
     samples: int = Field(8, ge=1, description="traces of each")
@@ -67,8 +70,8 @@ class ColdStart(Stage):
     seed: int = Field(0, description="of everything random")
 
     def data_files(self) -> list[str]:
-        """The rows, if they are a file."""
-        return [self.data] if self.data else []
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data, self.test_data)
 
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
@@ -79,9 +82,9 @@ class ColdStart(Stage):
 
         Raises AhaError where a review is required and not there yet, or where nothing is left.
         """
-        task = get_task(self.task, self.data)
+        task = get_task(self.task, self.data, self.test_data)
         problems = {p.id: p for p in task.load("train", self.problems, self.seed)}
-        with Console(self.name, 1, plain=context.plain) as console:
+        with Console(self.name, 1, unit="", plain=context.plain) as console:
             drafts = self._drafts(context, task, list(problems.values()), console)
         asked = Teacher(engines.completer(context, self.teacher, teacher()), self.form)
         rewritten = self._rewritten(context, asked, problems, drafts.rows)
@@ -156,6 +159,7 @@ class ColdStart(Stage):
         for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
             found[missing[index]] = text
             append_jsonl(path, [{"draft": missing[index], "text": text}])
+        write_jsonl(path, [{"draft": i, "text": found[i]} for i in range(len(drafts))])  # not as they arrived
         return [found[i] for i in range(len(drafts))]
 
     def _wrong(self, task: Task, problem: Problem, text: str) -> str:
@@ -198,8 +202,8 @@ class ColdStart(Stage):
         return queue, reasons
 
     def _reviewed(self, folder: Path, queue: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
-        """The queue as people left it: rejected ones out, texts as edited. Raises AhaError for an unknown id or
-        status, and where a review is required and missing."""
+        """The queue as people left it: rejected ones out, texts as edited. Raises AhaError for a line that cannot
+        be read, an unknown id or status, and where a review is required and missing."""
         path = folder / EDITED
         if not path.exists():
             if self.review == "required":
@@ -208,7 +212,7 @@ class ColdStart(Stage):
                     "to accept or reject, edit `text` where needed, and give the same command again."
                 )
             return list(queue), {"waiting": len(queue)}
-        edited = {str(row.get("id")): row for row in read_jsonl(path)}
+        edited = {str(row.get("id")): row for row in read_rows(str(path))}
         unknown = sorted(set(edited) - {item["id"] for item in queue})
         if unknown:
             raise AhaError(f"{path} has an id that is not in the queue: {unknown[0]}.")

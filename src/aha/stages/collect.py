@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from aha import ranks
 from aha.rewards import PROCESS_REWARDS
-from aha.sampling.rollouts import Engine, Grader, Prompter, Rewards, sample_groups, stream_groups
+from aha.sampling.rollouts import Engine, Grader, Prompter, Rewards, sample_groups, stream_groups, together
 from aha.sampling.sampler import SamplingParams
 from aha.stages.carry import Carried, Carry
 from aha.training.curriculum import Curriculum
@@ -94,11 +95,13 @@ class Collector:
                 self.curriculum.take(max(0, begun - len(going_on)), progress), n, step, seed
             )
             chosen = [c.problem for c in going_on]
+            asked = [self.problems[i] for i in chosen]
             left: dict[int, tuple[Rollout, ...]] | None = {} if self.carry.steps else None
+            size = ranks.world()[1]  # each rank ends when its share is enough
             stream = stream_groups(
                 self.engine,
                 self.prompter,
-                [self.problems[i] for i in chosen],
+                asked,
                 n,
                 params,
                 self.rewards,
@@ -111,13 +114,15 @@ class Collector:
             done: dict[int, Group] = {}
             for index, group in stream:
                 done[index] = group
-                if begun > count and self._enough([*found, *done.values()], len(done) >= count, wanted):
+                full = len(done) * size >= count
+                if begun > count and self._enough([*found, *[*done.values()] * size], full, wanted):
                     stream.close()
                     break
+            done = together(done, asked)
             for index in sorted(done):
                 self.curriculum.note(chosen[index], *successes(done[index]))
                 found.append(done[index])
-            for index, rollouts in (left or {}).items():
+            for index, rollouts in ranks.merged(left or {}).items():
                 c = going_on[index]
                 self.carry.kept.append(replace(c, request=replace(c.request, begun=rollouts)))
             going_on = []

@@ -26,7 +26,7 @@ from aha.stages import engines
 from aha.stages.collect import seed_for
 from aha.stages.evaluate import evaluate, rollout_rows
 from aha.stages.samples import other_languages
-from aha.tasks import get_task, rubric
+from aha.tasks import deal_rows, get_task, row_sources, rubric
 from aha.tasks.general import rubric_of
 from aha.types import Group
 
@@ -46,6 +46,8 @@ class Compare(Stage):
     models: tuple[str | Stage, ...] = Field((), description="checkpoints: stages, folders, names, endpoints")
     names: tuple[str, ...] = Field((), description="what the table calls them; none: their own names")
     tasks: tuple[str, ...] = Field(("countdown",), description="what is asked, one table each")
+    data: str | None = Field(None, description="rows for the one of them that reads rows")
+    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
     template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
     problems: int = Field(256, ge=1, description="test problems of each task")
     samples: int = Field(16, ge=1, description="answers to each (the paper: 4 to 64)")
@@ -56,6 +58,11 @@ class Compare(Stage):
     decode_rows: int = Field(512, ge=1, description="answers sampled at once")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
     seed: int = Field(0, description="of the sampling")
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        own = [source for task in self.tasks for source in row_sources(task)]
+        return [*own, *(source for source in (self.data, self.test_data) if source)]
 
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
@@ -85,7 +92,7 @@ class Compare(Stage):
     def _figures(
         self, folder: Path, source: engines.Source, name: str, task_name: str, console: Console
     ) -> dict[str, Any]:
-        task = get_task(task_name)
+        task = get_task(task_name, *deal_rows(self.tasks, self.data, self.test_data)[task_name])
         problems = task.load("test", self.problems, 0)
         problems = source.prompter.drop_long(problems, source.context - self.max_tokens)
         total, done = len(problems) * self.samples * self.max_tokens, 0

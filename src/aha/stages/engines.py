@@ -110,10 +110,10 @@ def for_policy(
     ``rewards`` are what its reward workers grade by, where it has any.
     """
     if kind == "local":
-        return LocalEngine(policy.model, tokenizer, max_rows=rows)
+        return LocalEngine(policy.sampler, tokenizer, max_rows=rows)
     if kind == "ray":
-        return RayEngine(policy.model, tokenizer, cluster, workers=workers, rows=rows, rewards=rewards)
-    return VllmEngine(policy.model, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
+        return RayEngine(policy.sampler, tokenizer, cluster, workers=workers, rows=rows, rewards=rewards)
+    return VllmEngine(policy.sampler, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
 
 
 def sync(engine: Any, policy: Policy) -> float:
@@ -129,7 +129,7 @@ def sync(engine: Any, policy: Policy) -> float:
     started = time.perf_counter()
     names = engine.weights_of if isinstance(engine, RayEngine) else checkpoint_weights
     if policy.adapters is None:
-        engine.load_weights(names(policy.model), policy.version)
+        engine.load_weights(names(policy.sampler), policy.version)
     else:
         with policy.adapters.merged():
             engine.load_weights(names(policy.model, policy.adapters.plain_state()), policy.version)

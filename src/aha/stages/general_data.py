@@ -23,7 +23,7 @@ from aha.stages import engines
 from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.select import conversation
-from aha.tasks import get_task
+from aha.tasks import get_task, row_sources
 from aha.tasks.general_answers import write
 from aha.types import AhaError, Message, Outcome, Problem
 
@@ -53,8 +53,8 @@ class GeneralData(Stage):
     seed: int = Field(0, description="of the questions and the answers")
 
     def data_files(self) -> list[str]:
-        """The rows, if they are a file."""
-        return [self.data] if self.data else []
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Ask what was not asked yet, check, write; returns the summary."""
@@ -93,6 +93,9 @@ class GeneralData(Stage):
         for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
             found[missing[index].id] = text
             append_jsonl(path, [{"problem_id": missing[index].id, "text": text}])
+        write_jsonl(
+            path, [{"problem_id": p.id, "text": found[p.id]} for p in problems]
+        )  # not as they arrived
         return [found[p.id] for p in problems]
 
     def _teacher(self, context: Context) -> Callable[[Problem], str]:

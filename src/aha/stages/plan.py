@@ -1,21 +1,18 @@
 """What a run would do, before it does it: stages, what is finished, inputs, settings, time, memory and disk.
 
-Times are upper bounds from the tokens a stage may sample or train on and the median speed of earlier runs'
-metrics; without any, none is named. Nothing is loaded: parameters are counted in files' headers.
+Parameters are counted in files' headers; times are those of ``plan_time``.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aha import modeling
-from aha.files import read_jsonl
-from aha.runs.pipeline import DATA, Stage, is_done, ordered
-from aha.types import AhaError
+from aha.runs.pipeline import Stage, is_done, ordered
+from aha.stages import plan_time
+from aha.stages.plan_time import Speeds, parameters_of
 
 TRAINING_BYTES = 20
 """A parameter under training: weights, float32 master, gradient sum and AdamW's two moments."""
@@ -25,8 +22,8 @@ CHECKPOINT_BYTES = 16
 
 def plan(stages: Sequence[Stage], folder: Path, paper: Mapping[str, Mapping[str, Any]] | None = None) -> str:
     """The plan in words, one paragraph a stage, and sums. ``paper``: settings to compare with, by stage."""
-    lines, total, unknown, disk = [], 0.0, 0, 0.0
-    sampling, training = speeds(folder.parent)
+    lines, total, unknown, disk = [], (0.0, 0.0), 0, 0.0
+    known = plan_time.known(folder.parent, ordered(stages))
     done: set[str] = set()
     for stage in ordered(stages):
         if is_done(folder / stage.name, stage):
@@ -39,12 +36,15 @@ def plan(stages: Sequence[Stage], folder: Path, paper: Mapping[str, Mapping[str,
         lines += [f"  setting  {text}" for text in changed]
         if stage.name in done:
             continue
-        seconds = duration(stage, folder, sampling, training)
-        total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
+        work = plan_time.work_of(stage, folder, known.filled)
+        seconds = known.seconds(work) if work else None
+        if seconds is not None:
+            total = total[0] + seconds[0], total[1] + seconds[1]
+        unknown += bool(work) and seconds is None
         memory, written = bytes_of(stage)
         disk += written
-        lines.append(f"  needs    {_needs(stage, seconds, memory, written)}")
-    lines += ["", _sum(len(ordered(stages)), len(done), total, unknown, disk, sampling)]
+        lines.append(f"  needs    {_needs(work, seconds, memory, written)}")
+    lines += ["", _sum(len(ordered(stages)), len(done), total, unknown, disk, known)]
     return "\n".join(lines)
 
 
@@ -88,37 +88,6 @@ def _input_fields(stage: Stage) -> list[str]:
 # --- estimates -------------------------------------------------------------------------------------------
 
 
-def speeds(runs: Path) -> tuple[float | None, float | None]:
-    """Median tokens a second of sampling and learning together (reinforcement learning), and of learning
-    alone (fine-tuning), over the metrics of the runs in a folder; None where there are none."""
-    both: list[float] = []
-    learning: list[float] = []
-    for path in runs.glob("*/*/metrics.jsonl"):
-        for row in read_jsonl(path)[-50:]:
-            speed = row.get("tokens_per_second")
-            if isinstance(speed, (int, float)) and speed > 0:
-                (both if "reward" in row else learning).append(float(speed))
-    return tuple(statistics.median(v) if v else None for v in (both, learning))  # type: ignore[return-value]
-
-
-def duration(stage: Stage, folder: Path, sampling: float | None, training: float | None) -> float | None:
-    """Seconds at most, or None where tokens or speed are not known."""
-    work = stage.work()
-    if "sampled" in work:
-        return work["sampled"] / sampling if sampling else None
-    tokens = data_tokens(stage, folder)
-    return tokens / training if tokens and training else None
-
-
-def data_tokens(stage: Stage, folder: Path) -> float | None:
-    """Tokens of a tuning stage's data times its epochs, where the stages that make it have finished."""
-    sources = [folder / s.name / DATA for s in stage.inputs() if (folder / s.name / DATA).exists()]
-    epochs = getattr(stage, "epochs", None)
-    if not sources or epochs is None:
-        return None
-    return float(epochs * sum(row.get("tokens", 0) for path in sources for row in read_jsonl(path)))
-
-
 def bytes_of(stage: Stage) -> tuple[float | None, float]:
     """(memory at its peak without activations, disk) in bytes, by the parameters of the stage's model."""
     parameters = parameters_of(getattr(stage, "model", None))
@@ -133,46 +102,31 @@ def bytes_of(stage: Stage) -> tuple[float | None, float]:
     return parameters * float(TRAINING_BYTES + more), parameters * float(2 * CHECKPOINT_BYTES + 4)
 
 
-def parameters_of(model: Any) -> int | None:
-    """Parameters of a model by the headers of its files, through the stages to their base; None if unknown."""
-    while isinstance(model, Stage):
-        model = getattr(model, "model", None)
-    if not isinstance(model, str) or "://" in model:
-        return None
-    try:
-        place = Path(modeling.resolve(model))
-    except AhaError:
-        return None
-    return sum(count_parameters(file) for file in place.glob("*.safetensors")) or None
-
-
-def count_parameters(file: Path) -> int:
-    """Numbers in a safetensors file, from its header alone."""
-    with open(file, "rb") as f:
-        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        size = 1
-        for n in tensor.get("shape", ()) if name != "__metadata__" else (0,):
-            size *= n
-        total += size
-    return total
-
-
-def _needs(stage: Stage, seconds: float | None, memory: float | None, disk: float) -> str:
-    work = stage.work()
+def _needs(
+    work: Mapping[str, float], seconds: tuple[float, float] | None, memory: float | None, disk: float
+) -> str:
     parts = [f"at most {n / 1e6:,.3g} million tokens {kind}" for kind, n in work.items()]
-    parts.append("time unknown" if seconds is None else f"at most {clock(seconds)}")
+    if seconds is None:
+        parts.append("time unknown" if work else "little time")
+    elif seconds[0] == seconds[1]:
+        parts.append(f"about {clock(seconds[0])}")
+    else:
+        parts.append(f"about {clock(seconds[0])}, at most {clock(seconds[1])}")
     parts.append("memory unknown" if memory is None else f"{size(memory)} of memory and activations")
     parts += [f"{size(disk)} of disk"] if disk else []
     return "; ".join(parts)
 
 
-def _sum(stages: int, done: int, total: float, unknown: int, disk: float, speed: float | None) -> str:
-    text = f"{stages} stages, {done} finished. At most {clock(total)} for those that can be estimated"
-    text += f", {unknown} cannot" if unknown else ""
+def _sum(stages: int, done: int, total: tuple[float, float], unknown: int, disk: float, known: Speeds) -> str:
+    text = f"{stages} stages, {done} finished. About {clock(total[0])}, at most {clock(total[1])}"
+    text += f", without {unknown} that cannot be estimated" if unknown else ""
     text += f"; about {size(disk)} of checkpoints."
-    if speed is None:
+    if known.sampling and known.training:
+        text += (
+            f" Speeds {known.source}: {known.sampling:,.0f} tokens/s sampled, {known.training:,.0f} trained on; "
+            f"completions are taken to fill {known.filled:.0%} of their room."
+        )
+    else:
         text += " No earlier run here to take a speed from: run the first stage, then ask again."
     return text
 

@@ -16,7 +16,7 @@ import numpy as np
 from aha.rewards.accuracy import full_text
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.rollouts import Rewards
-from aha.stages.reward_model import Scorer
+from aha.stages.reward_model import Scale, Scorer
 from aha.tasks import rubric
 from aha.tasks.general import rubric_of
 from aha.types import Finish, Group, Problem, Reward, Rollout, Score
@@ -62,8 +62,8 @@ class Router:
         return grade
 
     def _preference(self, problem: Problem, rollouts: Sequence[Rollout]) -> Sequence[Score]:
-        """Scores 0..1 of the problem's reward model. None for answers too long for it, and for rollouts the
-        engine failed on."""
+        """Scores of the problem's reward model, on its scale. None for answers too long for it, and for
+        rollouts the engine failed on."""
         if not self.is_general(problem):
             return [Score(0.0, "a reasoning question: no reward model")] * len(rollouts)
         scorer = self.scorer(problem)
@@ -123,11 +123,12 @@ def make_router(
     general: Sequence[str],
     helpful: str | Stage | None,
     safety: str | Stage | None,
+    scale: Scale = "unit",
 ) -> Router | None:
     """The router of a stage that names reward models; None for one that names none."""
     if helpful is None and safety is None:
         return None
-    found = [None if m is None else Scorer(context.model_path(m), context) for m in (helpful, safety)]
+    found = [None if m is None else Scorer(context.model_path(m), context, scale) for m in (helpful, safety)]
     return Router(general, *found)
 
 

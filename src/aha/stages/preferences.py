@@ -27,7 +27,7 @@ from aha.stages import engines
 from aha.stages.collect import seed_for
 from aha.stages.general_data import programmed
 from aha.stages.samples import sample_parts
-from aha.tasks import get_task
+from aha.tasks import get_task, row_sources
 from aha.tasks.general_answers import MANNERS
 from aha.types import AhaError, Problem
 
@@ -58,8 +58,8 @@ class Preferences(Stage):
     seed: int = Field(0, description="of everything random")
 
     def data_files(self) -> list[str]:
-        """The rows, if they are a file."""
-        return [self.data] if self.data else []
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data)
 
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
@@ -67,7 +67,7 @@ class Preferences(Stage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, judge, write; returns the summary."""
-        with Console(self.name, 1, plain=context.plain):
+        with Console(self.name, 1, unit="", plain=context.plain):
             candidates = self._candidates(context)
         program = pair_judge() if self.kind == "helpful" else safety_judge()
         judge = Judge(engines.completer(context, self.judge, program))

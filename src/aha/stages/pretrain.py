@@ -6,19 +6,19 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from aha import hardware, modeling
+from aha import hardware, modeling, ranks
 from aha.corpus import full, tiny, world, world_tokens
 from aha.corpus import tokenizer as tiny_tokenizer
-from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.files import append_jsonl, read_jsonl, write_jsonl, write_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.stages.pretrain_start import base_card, take_over
-from aha.training import checkpoint
+from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
 from aha.training.losses import negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy
@@ -31,6 +31,8 @@ TRAINING_CARD = "training.json"
 
 class Pretrain(Stage):
     """A small Llama trained on a corpus that the program writes."""
+
+    all_ranks: ClassVar[bool] = True
 
     corpus: Literal["tiny", "full", "world"] = Field("tiny", description="which corpus the program writes")
     start: str | None = Field(None, description="a base to go on from, of the same widths; else from scratch")
@@ -52,16 +54,20 @@ class Pretrain(Stage):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
     seed: int = Field(0, description="of the weights and the corpus")
 
+    def work(self) -> dict[str, float]:
+        """Tokens trained on."""
+        return {"trained": float(self.steps * self.tokens_per_step)}
+
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""
         hardware.set_threads(context.threads)
         device = hardware.pick_device(context.device)
         dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else self.precision, device)
         tokenizer = self.new_tokenizer()
-        policy = self.new_policy(tokenizer, device, dtype)
+        policy = self.new_policy(tokenizer, device, dtype, context.parallel)
         root, metrics = context.folder / "checkpoints", context.folder / "metrics.jsonl"
         start, seconds, tokens, row = 0, 0.0, 0, {"loss": None}
-        found = checkpoint.latest(root)
+        found = ranks.from_first(lambda: checkpoint.latest(root))
         if found is not None:
             progress, _ = checkpoint.load(found, policy)
             start, seconds, tokens = (
@@ -85,8 +91,10 @@ class Pretrain(Stage):
 
     def step(self, policy: Policy, tokenizer: Any, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step on its own documents; returns its metrics and the tokens used."""
-        batches = pack(self.examples(tokenizer, step), token_mean, self.max_batch_tokens)
-        loss = sum(policy.backward(batch, negative_log_likelihood)["loss"] for batch in batches)
+        rows = self.examples(tokenizer, step)
+        batches = parallel.even(lambda tokens: pack(rows, token_mean, tokens), self.max_batch_tokens)
+        found = policy.over_ranks(batches, lambda batch: policy.backward(batch, negative_log_likelihood))
+        loss = sum(sums["loss"] for sums in found)
         norm = policy.step(self.lr_at(step))
         row = {"step": step, "loss": round(loss, 5), "grad_norm": round(norm, 4), "lr": self.lr_at(step)}
         return row, sum(len(batch.token_ids) for batch in batches)
@@ -103,7 +111,7 @@ class Pretrain(Stage):
             return world_tokens.build(sample)
         return tiny_tokenizer.build(sample, operators=writer.difficulty.operators)
 
-    def new_policy(self, tokenizer: Any, device: Any, dtype: Any) -> Policy:
+    def new_policy(self, tokenizer: Any, device: Any, dtype: Any, split: str = "replicated") -> Policy:
         """Fresh weights, or those of ``start``; the float32 masters start from the float32 values."""
         import torch
         from transformers import AutoModelForCausalLM, LlamaConfig
@@ -133,10 +141,9 @@ class Pretrain(Stage):
         model = model.to(device)
         exact = [p.detach().clone() for p in model.parameters()]
         settings = OptimizerConfig(lr=self.lr, muon_lr=self.muon_lr, weight_decay=self.weight_decay)
-        policy = Policy(model.to(dtype), settings)
-        with torch.no_grad():
-            for master, value in zip(policy.masters, exact, strict=True):
-                master.copy_(value)
+        model = model.to(dtype)
+        policy = Policy(model, settings, shards=sharding.shards(split, model))
+        policy.set_masters(exact)
         return policy
 
     def examples(self, tokenizer: Any, step: int) -> list[Example]:
@@ -179,5 +186,5 @@ class Pretrain(Stage):
             "vocabulary": tiny_tokenizer.describe(tokenizer),
         }
         checkpoint.save_model(policy, tokenizer, folder / "final", base_card(summary))
-        (folder / "final" / TRAINING_CARD).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "final" / TRAINING_CARD, json.dumps(summary, indent=1) + "\n")
         return summary

@@ -31,7 +31,7 @@ from aha.stages import engines
 from aha.stages.collect import seed_for
 from aha.stages.samples import Row, sample_parts
 from aha.stages.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
-from aha.tasks import get_task
+from aha.tasks import get_task, row_sources
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
 REASONING = "reasoning"
@@ -75,8 +75,9 @@ class Reject(Stage):
     seed: int = Field(0, description="of everything random")
 
     def data_files(self) -> list[str]:
-        """The files among the sources."""
-        return [s for s in (self.data, self.test_data, *self.others) if isinstance(s, str)]
+        """The rows that its tasks read, and the files among the other sources."""
+        rows = row_sources(self.task, self.data, self.test_data)
+        return [*rows, *(s for s in self.others if isinstance(s, str))]
 
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
@@ -85,7 +86,7 @@ class Reject(Stage):
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""
         judge = Judge(engines.completer(context, self.judge, correctness_judge()))
-        with Console(self.name, 1, plain=context.plain) as console:
+        with Console(self.name, 1, unit="", plain=context.plain) as console:
             found, tokenizer = self._selected(context, judge, console)
         rows, filters = list(found.rows), [Filter("selection", found.seen, len(found.rows), found.dropped)]
         if not rows:

@@ -11,24 +11,27 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from aha import chat, hardware, modeling
+from aha import chat, hardware, modeling, ranks
 from aha.chat import Template
 from aha.data.sources import read_rows
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import final_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.training import checkpoint
+from aha.training import checkpoint, sharding
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Example
 
 Kind = Literal["helpful", "safety"]
+Scale = Literal["unit", "raw"]
+LOWEST = 3.0
+"""Standard deviations below the mean: the raw score of a helpful answer that says nothing after its thinking."""
 
 
 def scored_text(kind: Kind, text: str) -> str:
@@ -71,6 +74,8 @@ class Item:
 
 class RewardModel(Stage):
     """A scalar model trained on judged answers."""
+
+    all_ranks: ClassVar[bool] = True
 
     kind: Kind = Field("helpful", description="helpful: pairs, on summaries; safety: labels, on responses")
     model: str | Stage = Field("tiny", description="whose layers it starts from")
@@ -126,7 +131,9 @@ class Session:
                 f"{len(rows)} rows, {self.dropped} of them too long, leave {len(self.train_set)} to train on and "
                 f"{len(self.held_out)} to measure with: give more rows, or raise max_length."
             )
-        self.scalar = ScalarModel(model, OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm))
+        optimizer = OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm)
+        sharded = sharding.chosen(context.parallel, model)
+        self.scalar = ScalarModel(model, optimizer, sharded=sharded)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.steps = self.per_epoch * config.epochs
         self.console = Console(config.name, self.steps, plain=context.plain)
@@ -151,7 +158,7 @@ class Session:
         return found
 
     def _resume(self) -> None:
-        found = checkpoint.latest(self.folder / "checkpoints")
+        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
             progress, _ = checkpoint.load(found, self.scalar)
             self.start, self.seconds = int(progress["step"]), float(progress["seconds"])
@@ -200,12 +207,12 @@ class Session:
 
     def finish(self) -> dict[str, Any]:
         """Measure on what was held out, write the final model; returns the summary."""
-        scores = self.scalar.score(flat(self.held_out), self.config.max_batch_tokens)
+        scores = self.scalar.score(flat(self.held_out), self.config.max_batch_tokens, deal=True)
         if self.config.kind == "helpful":
             right = scores[0::2] > scores[1::2]
         else:
             right = (scores > 0) == (np.array([item.label for item in self.held_out]) > 0.5)
-        trained = self.scalar.score(flat(self.train_set), self.config.max_batch_tokens)
+        trained = self.scalar.score(flat(self.train_set), self.config.max_batch_tokens, deal=True)
         calibration = {
             "kind": self.config.kind, "template": self.config.template,
             "mean": float(trained.mean()), "std": float(trained.std()),
@@ -252,20 +259,22 @@ def split_by_problem(
 
 
 class Scorer:
-    """A trained reward model that scores answers, brought to 0..1 by its own calibration."""
+    """A trained reward model that scores answers, brought to 0..1 by its own calibration or as they are."""
 
-    def __init__(self, folder: str, context: Context):
+    def __init__(self, folder: str, context: Context, scale: Scale = "unit"):
         device = hardware.pick_device(context.device)
         self.scalar, self.calibration = load_scalar(
             folder, device, hardware.pick_dtype(context.dtype, device)
         )
         self.tokenizer = modeling.load_tokenizer(folder)
         self.kind: Kind = self.calibration["kind"]
+        self.scale: Scale = scale
 
     def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:
-        """One number 0..1 for each answer: helpful ones sigma((score - mean) / std) over the training texts,
-        safe ones the probability of being safe. None for an answer too long to read; 0 where a helpful model
-        finds nothing after the thinking."""
+        """One number for each answer. On the scale "unit" it lies in 0..1: helpful ones sigma((score - mean) /
+        std) over the training texts, safe ones the probability of being safe; on "raw" it is the head's output.
+        None for an answer too long to read; the lowest (0, or ``LOWEST``) where a helpful model finds nothing
+        after the thinking."""
         longest = min(int(self.calibration["max_length"]), modeling.max_context(self.scalar.model))
         budget = max(longest, int(self.calibration["max_batch_tokens"]))
         template = self.calibration["template"]
@@ -274,10 +283,18 @@ class Scorer:
         found: list[float | None] = [None] * len(texts)
         values = self.scalar.score([examples[i] for i in readable], budget) if readable else []
         for i, value in zip(readable, values, strict=True):
-            found[i] = self._unit(float(value)) if scored_text(self.kind, texts[i]).strip() else 0.0
+            silent = not scored_text(self.kind, texts[i]).strip()
+            found[i] = self._lowest() if silent else self._scaled(float(value))
         return found
 
-    def _unit(self, score: float) -> float:
+    def _lowest(self) -> float:
+        if self.scale == "unit":
+            return 0.0
+        return float(self.calibration["mean"]) - LOWEST * float(self.calibration["std"])
+
+    def _scaled(self, score: float) -> float:
+        if self.scale == "raw":
+            return score
         if self.kind == "helpful":
             score = (score - self.calibration["mean"]) / max(self.calibration["std"], 1e-6)
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -23,16 +23,20 @@ from aha.stages import engines
 from aha.stages.carry import token_versions
 from aha.stages.collect import is_right
 from aha.stages.rl_setup import Session, prepare
-from aha.training import credit
+from aha.tasks import row_sources
+from aha.training import credit, parallel
 from aha.training.batching import pack, token_mean
 from aha.training.critic import Critic
 from aha.training.policy import Policy
 from aha.training.presets import Algorithm
-from aha.types import AhaError, Example, Group, Scored
+from aha.training.sharding import Shards
+from aha.types import AhaError, Batch, Example, Group, Scored
 
 
 class RL(Stage):
     """One stage of reinforcement learning."""
+
+    all_ranks: ClassVar[bool] = True
 
     model: str | Stage = Field("tiny", description="base: an embedded one, a folder, a hub name, a stage")
     task: str = Field("countdown", description="what is asked (aha list)")
@@ -43,7 +47,10 @@ class RL(Stage):
     helpful_model: str | Stage | None = Field(None, description="reward model of general questions")
     safety_model: str | Stage | None = Field(None, description="reward model of harmful ones")
     general_tasks: tuple[str, ...] = Field(("general",), description="tasks that reward models score")
-    preference_weight: float = Field(1.0, description="weight of the reward models' scores, 0 to 1 each")
+    preference_weight: float = Field(1.0, description="weight of the reward models' scores")
+    preference_scale: Literal["unit", "raw"] = Field(
+        "unit", description="of those scores: brought to 0..1, or the reward models' own (the paper)"
+    )
     preference_from: int = Field(
         1, ge=1, description="step from which general questions are asked (the paper: the last 400 of 1,700)"
     )
@@ -64,6 +71,7 @@ class RL(Stage):
     max_prompt_tokens: int = Field(1024, ge=1, description="problems with longer prompts are left out")
     max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
     checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
+    offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
     lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
     decode_rows: int = Field(512, ge=1, description="completions sampled at once")
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
@@ -92,6 +100,10 @@ class RL(Stage):
     )
     seed: int = Field(0, description="of everything random")
 
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data, self.test_data)
+
     @model_validator(mode="after")
     def _corrected(self) -> RL:
         """What is not sampled by the policy itself is corrected for, unless importance was set."""
@@ -112,10 +124,16 @@ class RL(Stage):
         return session.finish(before, after)
 
     def work(self) -> dict[str, float]:
-        """Tokens sampled at most, each of them trained on; without evaluations."""
+        """Tokens sampled at most, with the evaluations, and trained on."""
         each = self.prompts_per_step * self.group_size
         tokens = float(each * sum(self.tokens_at(step) for step in range(1, self.steps + 1)))
-        return {"sampled": tokens, "trained": tokens}
+        between = (
+            (self.steps - 1) // self.eval_every * self.eval_problems * self.eval_samples
+            if self.eval_every
+            else 0
+        )
+        asked = 2 * self.test_problems * self.test_samples + max(0, between)
+        return {"sampled": tokens + asked * self.tokens_at(self.steps), "trained": tokens}
 
     def _evaluate(self, s: Session, step: int) -> None:
         """Evaluate where it is due; an evaluation that was done before is only read."""
@@ -164,19 +182,27 @@ class RL(Stage):
             part = credit.agro_credit(s.with_policy_logprobs(part), a.kl_coef)
         if a.imitation:
             part = credit.imitate(part, a.imitation, weighting)
-        for batch in pack(
-            part, weighting, self.max_batch_tokens, skip_zero_advantage=a.silent_without_advantage
-        ):
-            _add(totals, s.policy.backward(batch, loss, self.temperature))
+
+        def chunks(tokens: int) -> list[Batch]:
+            return pack(part, weighting, tokens, skip_zero_advantage=a.silent_without_advantage)
+
+        def learn(batch: Batch) -> tuple[dict[str, float], np.ndarray]:
+            found = s.policy.backward(batch, loss, self.temperature)
+            return found, s.mismatch_of(batch)
+
+        for found, mismatch in s.policy.over_ranks(parallel.even(chunks, self.max_batch_tokens), learn):
+            _add(totals, found)
             if note and not a.replay_share:  # before the policy moves, on its own samples
-                s.note_mismatch(batch)
+                s.mismatch.append(mismatch)
         return totals | {"grad_norm": s.policy.step(self.lr_at(step))}
 
     def _critic_step(self, s: Session, critic: Critic, part: list[Example], step: int) -> dict[str, float]:
         """One update of the critic: the mean over tokens of the value loss."""
         totals: dict[str, float] = {}
-        for batch in pack(part, token_mean, self.max_batch_tokens):
-            _add(totals, critic.backward(batch, self.algorithm.value_clip))
+        clip = self.algorithm.value_clip
+        batches = parallel.even(lambda tokens: pack(part, token_mean, tokens), self.max_batch_tokens)
+        for found in critic.over_ranks(batches, lambda batch: critic.backward(batch, clip)):
+            _add(totals, found)
         critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)
         return totals
 
@@ -250,8 +276,9 @@ def split_by_group(examples: Sequence[Example], parts: int, rng: random.Random) 
 
 def frozen_copy(policy: Policy) -> Policy:
     """The policy as it is now, without an optimizer: a reference."""
-    model = copy.deepcopy(policy.model)
+    with policy.whole():
+        model = copy.deepcopy(policy.sampler)
     for param in model.parameters():
         param.grad = None
         param.requires_grad_(False)
-    return Policy(model)
+    return Policy(model, shards=None if policy.shards is None else Shards(model, trains=False))

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aha import hardware, modeling
+from aha import hardware, modeling, ranks
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from aha.rewards import get_reward
 from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
-from aha.sampling.rollouts import Engine, Grader, Prompter, Rewards
+from aha.sampling.rollouts import Engine, Prompter, Rewards
 from aha.sampling.sampler import SamplingParams
 from aha.stages import ahead, checkup, engines, preference
 from aha.stages.carry import staleness
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.tasks import get_task
-from aha.training import checkpoint
+from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean, unpack
 from aha.training.credit import importance_figures
 from aha.training.critic import Critic
@@ -33,6 +33,7 @@ from aha.training.lora import Adapters, LoraSettings
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.presets import adapted_entropy
 from aha.training.replay import Replay
+from aha.training.trainer import Trainer
 from aha.types import AhaError, Batch, Example, Group, Problem
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Session:
         self.task = get_task(config.task, config.data, config.test_data)
         self.problems = self._load("train", config.train_problems)
         self.router = preference.make_router(
-            context, config.general_tasks, config.helpful_model, config.safety_model
+            context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale
         )
         self.rewards: Rewards = {
             name: (weight, get_reward(name, self.task.verify)) for name, weight in config.rewards.items()
@@ -62,7 +63,7 @@ class Session:
             (first, Collector(engine, self.prompter, some, self.rewards, config.algorithm, config.seed, grader))
             for first, some in preference.phases(self.problems, self.router, config.preference_from)
         ]
-        self.ahead = self._sampling_ahead(grader) if config.ahead else None
+        self.ahead = ahead.make(config, engine, lambda step: preference.at(self.collectors, step), grader)
         self.collector: Collector = preference.at(self.collectors, 1)
         self.replay = Replay(config.algorithm.replay_share, config.algorithm.replay_steps, config.seed)
         self.reference: Policy | None = None
@@ -80,18 +81,6 @@ class Session:
             self.config.max_tokens, (self.config.later_max_tokens or (0, 0))[1]
         )
         return self.prompter.drop_long(problems, min(self.config.max_prompt_tokens, room))
-
-    def _sampling_ahead(self, grader: Grader | None) -> ahead.Ahead:
-        c = self.config
-        return ahead.Ahead(
-            self.engine,
-            lambda step: preference.at(self.collectors, step),
-            limit=c.ahead,
-            prompts=c.prompts_per_step,
-            group_size=c.group_size,
-            steps=c.steps,
-            grader=grader,
-        )
 
     # --- the steps of the loop ----------------------------------------------------------------------------
 
@@ -121,19 +110,21 @@ class Session:
     def collect(self, step: int, max_tokens: int, progress: float) -> list[Group]:
         """The step's scored groups, from the policy as it is."""
         c, self.step = self.config, step
-        self.sync_before = self.sync()
         self.collector = preference.at(self.collectors, step)
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
-        if self.ahead is not None:
-            return self.ahead.collect(step, self.params, progress, tick)
-        return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
+        with self.policy.whole():
+            self.sync_before = self.sync()
+            if self.ahead is not None:
+                return self.ahead.collect(step, self.params, progress, tick)
+            return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
     def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
         """Advantages [G] of each group's completions; NaN where the algorithm leaves one out."""
         algorithm, baselines = self.config.algorithm, None
         if algorithm.advantage == "greedy_baseline":
-            baselines = self.collector.greedy_rewards(groups, self.params)
+            with self.policy.whole():
+                baselines = self.collector.greedy_rewards(groups, self.params)
         engines.rest(self.engine)
         found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
         return keep(algorithm, groups, found)
@@ -142,29 +133,29 @@ class Session:
         """What the algorithm needs to know of each token before the update: reference, policy, values."""
         a, found = self.config.algorithm, list(examples)
         if self.reference is not None:
-            columns = self._per_token(found, self._logprobs_by(self.reference))
+            columns = self._per_token(found, self.reference, self._logprobs_by(self.reference))
             found = [replace(e, reference_logprobs=x) for e, x in zip(found, columns, strict=True)]
         if a.importance != "none":
             found = self.with_policy_logprobs(found)
             self.correction = importance_figures(found, a.importance_cap, a.importance_level)
         if self.critic is not None:
-            columns = self._per_token(found, self.critic.values)
+            columns = self._per_token(found, self.critic, self.critic.values)
             found = [replace(e, values=x) for e, x in zip(found, columns, strict=True)]
         return found
 
     def with_policy_logprobs(self, examples: Sequence[Example]) -> list[Example]:
         """The examples with the logprobs of the policy as it is now."""
-        columns = self._per_token(examples, self._logprobs_by(self.policy))
+        columns = self._per_token(examples, self.policy, self._logprobs_by(self.policy))
         return [replace(e, policy_logprobs=x) for e, x in zip(examples, columns, strict=True)]
 
     def _logprobs_by(self, policy: Policy) -> Callable[[Batch], np.ndarray]:
         return lambda batch: policy.logprobs(batch, self.config.temperature)
 
     def _per_token(
-        self, examples: Sequence[Example], values: Callable[[Batch], np.ndarray]
+        self, examples: Sequence[Example], of: Trainer, values: Callable[[Batch], np.ndarray]
     ) -> list[np.ndarray]:
-        batches = pack(examples, token_mean, self.config.max_batch_tokens)
-        return unpack(examples, batches, [values(batch) for batch in batches])
+        batches = parallel.even(lambda n: pack(examples, token_mean, n), self.config.max_batch_tokens)
+        return unpack(examples, batches, of.over_ranks(batches, values, trains=False))
 
     def adapt_entropy(self, totals: dict[str, float]) -> None:
         """Move the entropy bonus towards its target (MAGIC), and record it."""
@@ -176,21 +167,22 @@ class Session:
             totals["entropy_coef"] = self.entropy_coef
 
     def _ticker(self, total: int, what: str) -> Callable[[int], None]:
-        done = 0
+        done, size = 0, ranks.world()[1]  # the first rank, which shows it, counts for all
 
         def tick(sampled: int) -> None:
             nonlocal done
-            done += sampled
+            done += sampled * size
             self.console.tick(done, total, what)
 
         return tick
 
-    def note_mismatch(self, batch: Batch) -> None:
-        """Remember how far the sampler's logprobs lie from the policy's, before the policy moves."""
-        if self.policy.last_logprobs is not None:
-            chosen, values = self.policy.last_logprobs
-            fresh = slice(None) if batch.stale is None else batch.stale[chosen] == 0
-            self.mismatch.append((values - batch.sampler_logprobs[chosen])[fresh])
+    def mismatch_of(self, batch: Batch) -> np.ndarray:
+        """How far the sampler's logprobs lie from the policy's, on the batch it has just gone backward on."""
+        if self.policy.last_logprobs is None:
+            return np.zeros(0)
+        chosen, values = self.policy.last_logprobs
+        fresh = slice(None) if batch.stale is None else batch.stale[chosen] == 0
+        return (values - batch.sampler_logprobs[chosen])[fresh]
 
     def report(
         self,
@@ -211,6 +203,8 @@ class Session:
         sampled = int(sum(len(r.completion_ids) for r in rollouts))
         self.seconds += sum(seconds)
         self.tokens += sampled
+        if not ranks.leads():
+            return
         metrics |= self.collector.carry.figures(groups, self.engine.version)
         metrics |= {
             "completions/clipped_ratio": text["truncated"],
@@ -274,26 +268,27 @@ class Session:
     def evaluation(self, name: str, step: int) -> dict[str, Any]:
         """Evaluate on the test split (before, after) or on the validation split; once, then remembered."""
         path = self.folder / "evals.jsonl"
-        for row in read_jsonl(path):
-            if row.get("name") == name and row.get("step") == step:
-                return row
-        self.sync()
+        known = ranks.from_first(lambda: _evaluated(path, name, step))
+        if known is not None:
+            return known
         c, held_out = self.config, name != "step"
         split = "test" if held_out else "validation"
         problems = self._load(split, c.test_problems if held_out else c.eval_problems)
         n = c.test_samples if held_out else c.eval_samples
         limit = max(c.max_tokens, (c.later_max_tokens or (0, 0))[1])
-        result = evaluate(
-            self.engine,
-            self.prompter,
-            self.task,
-            problems,
-            n,
-            SamplingParams(temperature=c.eval_temperature, top_p=c.eval_top_p, max_tokens=limit),
-            seed=seed_for(c.seed, f"eval-{name}", step),
-            strict=c.strict,
-            progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
-        )
+        with self.policy.whole():
+            self.sync()
+            result = evaluate(
+                self.engine,
+                self.prompter,
+                self.task,
+                problems,
+                n,
+                SamplingParams(temperature=c.eval_temperature, top_p=c.eval_top_p, max_tokens=limit),
+                seed=seed_for(c.seed, f"eval-{name}", step),
+                strict=c.strict,
+                progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
+            )
         engines.rest(self.engine)
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
@@ -319,9 +314,10 @@ class Session:
         if self.ahead is not None:
             extra["ahead"] = self.ahead.state()
         if self.reference is not None:
-            extra["reference"] = self.reference.model.state_dict()
+            weights = self.reference.weights()
+            extra["reference"] = self.reference.model.state_dict() if weights is None else weights
         if self.critic is not None:
-            extra["critic"] = self.critic.state()
+            extra["critic"] = self.critic
         progress = {
             "seconds": self.seconds,
             "tokens": self.tokens,
@@ -333,15 +329,14 @@ class Session:
 
     def resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = checkpoint.latest(self.folder / "checkpoints")
+        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
-            progress, extra = checkpoint.load(found, self.policy)
+            others = {} if self.critic is None else {"critic": self.critic}
+            progress, extra = checkpoint.load(found, self.policy, others)
             self.start = int(progress["step"])
             self.seconds, self.tokens = float(progress["seconds"]), int(progress["tokens"])
             if self.reference is not None:
-                self.reference.model.load_state_dict(extra["reference"])
-            if self.critic is not None:
-                self.critic.load_state(extra["critic"])
+                self.reference.load_weights(extra["reference"])
             self.replay.load_state(extra["replay"])
             collector = preference.at(self.collectors, self.start + 1)
             collector.curriculum.load_state(progress["curriculum"])
@@ -349,7 +344,7 @@ class Session:
             if self.ahead is not None and "ahead" in extra:
                 self.ahead.load_state(extra["ahead"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
-        self._take_back(self.start)
+        ranks.from_first(lambda: self._take_back(self.start))
 
     def _take_back(self, step: int) -> None:
         for path in (self.folder / f"{name}.jsonl" for name in ("metrics", "evals", "warnings")):
@@ -394,16 +389,23 @@ def prepare(config: RL, context: Context) -> Session:
     ahead.check(config)
     adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
     optimizer = OptimizerConfig(
-        lr=config.lr, max_grad_norm=config.max_grad_norm, checkpoint_layers=config.checkpoint_layers
+        lr=config.lr,
+        max_grad_norm=config.max_grad_norm,
+        checkpoint_layers=config.checkpoint_layers,
+        offload_activations=config.offload_activations,
     )
-    policy = Policy(model, optimizer, adapters)
+    sharded, critic = sharding.chosen(context.parallel, model), None
+    if config.algorithm.critic:
+        critic_lr = config.lr * config.algorithm.critic_lr_scale
+        critic = Critic(model, replace(optimizer, lr=critic_lr), sharded=sharded)
+    policy = Policy(model, optimizer, adapters, sharding.shards(context.parallel, model, samples=True))
     engine = engines.for_policy(
         config.engine, policy, tokenizer, config.vllm, rows=config.decode_rows, longest=_longest(config),
         threads=context.threads, cluster=config.cluster, workers=config.workers,
         rewards=engines.RewardSpec(config.task, config.data, config.test_data, config.rewards),
     )  # fmt: skip
     try:
-        return _session(config, context, policy, engine, tokenizer, source, optimizer)
+        return _session(config, context, policy, engine, tokenizer, source, critic)
     except BaseException:
         engines.close(engine)
         raise
@@ -416,22 +418,30 @@ def _session(
     engine: Any,
     tokenizer: Any,
     source: str,
-    optimizer: OptimizerConfig,
+    critic: Critic | None,
 ) -> Session:
+    """The session, taken up where an earlier process stopped, and examined."""
     session = Session(config, context, policy, engine, tokenizer)
     if config.algorithm.needs_reference:
         from aha.stages.rl import frozen_copy
 
         session.reference = frozen_copy(policy)
-    if config.algorithm.critic:
-        critic_lr = config.lr * config.algorithm.critic_lr_scale
-        session.critic = Critic(policy.model, replace(optimizer, lr=critic_lr))
+    session.critic = critic
     session.resume()
     _show_prompt(session, source)
-    session.sync()
-    if context.doctor:
-        checkup.examine(session, source)
+    with policy.whole():
+        session.sync()
+    if context.doctor and policy.shards is not None:
+        session.console.note("Doctor: not run, for its checks need whole weights (--parallel replicated).")
+    elif context.doctor:
+        ranks.from_first(lambda: bool(checkup.examine(session, source)))
     return session
+
+
+def _evaluated(path: Path, name: str, step: int) -> dict[str, Any] | None:
+    """The evaluation of that name and step, if it was done before."""
+    rows = (r for r in read_jsonl(path) if r.get("name") == name and r.get("step") == step)
+    return next(rows, None)
 
 
 def _longest(config: RL) -> int:

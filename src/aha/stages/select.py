@@ -12,7 +12,7 @@ from aha.data.decontaminate import decontaminate
 from aha.data.dedup import deduplicate
 from aha.data.readable import Limits, check
 from aha.stages.samples import Row, Sampled, other_languages
-from aha.tasks import get_task
+from aha.tasks import deal_rows, get_task
 from aha.types import Finish, Problem
 
 VERDICTS = {True: "judged correct", False: "judged incorrect", None: "the judge's verdict could not be read"}
@@ -102,8 +102,8 @@ def evaluation_texts(
 ) -> dict[str, list[str]]:
     """The questions that the run evaluates on, by task and split."""
     found = {}
-    for name in tasks:
-        task = get_task(name, data, test_data)
+    for name, rows in deal_rows(tasks, data, test_data).items():
+        task = get_task(name, *rows)
         for split in ("validation", "test"):
             loaded = task.load(split, problems, 0)
             found[f"{name}/{split}"] = [p.messages[-1]["content"] for p in loaded]

@@ -11,19 +11,20 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from aha import hardware, modeling
+from aha import hardware, modeling, ranks
 from aha.chat import Template
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.stages.conversations import Conversations, load
-from aha.training import checkpoint
+from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
+from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy
 from aha.types import AhaError, Example
@@ -31,6 +32,8 @@ from aha.types import AhaError, Example
 
 class SFT(Stage):
     """Fine-tuning of a model on the completions of conversations."""
+
+    all_ranks: ClassVar[bool] = True
 
     model: str | Stage = Field("tiny", description="what is tuned: an embedded base, a folder, a stage")
     data: tuple[str | Stage, ...] = Field((), description="conversations: files, hub names, stages")
@@ -46,6 +49,15 @@ class SFT(Stage):
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_length: int = Field(32_768, ge=2, description="longer conversations are left out, and counted")
     max_batch_tokens: int = Field(32_768, ge=16, description="packed tokens of one pass")
+    checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
+    offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
+    rope_theta: float | None = Field(
+        None, gt=0, description="base of the rotary positions, changed before training (Open-R1: 300000)"
+    )
+    positions: int | None = Field(
+        None, ge=2, description="the model's context in tokens, changed as well (Open-R1: 32768)"
+    )
+    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
     validation: float = Field(0.02, ge=0, lt=1, description="share of conversations held out")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
@@ -54,6 +66,11 @@ class SFT(Stage):
     def data_files(self) -> list[str]:
         """The files among the sources."""
         return [source for source in self.data if isinstance(source, str)]
+
+    def changes(self) -> dict[str, Any]:
+        """What is changed in the model's config before its weights are loaded."""
+        found = {"rope_theta": self.rope_theta, "max_position_embeddings": self.positions}
+        return {key: value for key, value in found.items() if value is not None}
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""
@@ -83,15 +100,20 @@ class Session:
         source = context.model_path(config.model)
         self.config, self.folder, self.source = config, context.folder, source
         self.tokenizer = modeling.load_tokenizer(source)
-        model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device))
+        model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device), config.changes())
         self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
         self.train_set, self.held_out = split(self.found.examples, config.validation, config.seed)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.steps = self.per_epoch * config.epochs
         settings = OptimizerConfig(
-            lr=config.lr, weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            checkpoint_layers=config.checkpoint_layers,
+            offload_activations=config.offload_activations,
         )
-        self.policy = Policy(model, settings)
+        adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
+        self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))
         self.console = Console(config.name, self.steps, plain=context.plain)
         self.start, self.seconds, self.tokens = 0, 0.0, 0
         self._resume()
@@ -108,17 +130,16 @@ class Session:
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = checkpoint.latest(self.folder / "checkpoints")
+        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
             progress, _ = checkpoint.load(found, self.policy)
             self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
             self.seconds = float(progress["seconds"])
             self.console.note(f"Continuing after step {self.start}.")
         metrics = self.folder / "metrics.jsonl"
+        before = None if self.start else self.validation_loss()
         rows = [row for row in read_jsonl(metrics) if row["step"] <= self.start]
-        if not self.start:
-            rows = [{"step": 0, "validation_loss": self.validation_loss()}]
-        write_jsonl(metrics, rows)
+        write_jsonl(metrics, rows if self.start else [{"step": 0, "validation_loss": before}])
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -149,8 +170,9 @@ class Session:
 
     def step(self, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step: its metrics, and the tokens that went through the model."""
-        batches = pack(self.batch_of(step), token_mean, self.config.max_batch_tokens)
-        totals = [self.policy.backward(batch, negative_log_likelihood) for batch in batches]
+        rows = self.batch_of(step)
+        batches = parallel.even(lambda tokens: pack(rows, token_mean, tokens), self.config.max_batch_tokens)
+        totals = self.policy.over_ranks(batches, lambda b: self.policy.backward(b, negative_log_likelihood))
         lr = self.config.lr_at(step, self.steps)
         norm = self.policy.step(lr)
         row = {
@@ -167,14 +189,17 @@ class Session:
         """Mean -log p of the held-out completions' tokens; None where nothing is held out."""
         if not self.held_out:
             return None
+        batches = pack(self.held_out, token_mean, self.config.max_batch_tokens)
         total = 0.0
-        for batch in pack(self.held_out, token_mean, self.config.max_batch_tokens):
-            total -= float((self.policy.logprobs(batch).astype(np.float64) * batch.weights).sum())
+        for batch, found in zip(
+            batches, self.policy.over_ranks(batches, self.policy.logprobs, trains=False), strict=True
+        ):
+            total -= float((found.astype(np.float64) * batch.weights).sum())
         return round(total, 6)
 
     def finish(self) -> dict[str, Any]:
         """Write the final checkpoint with its card; returns the summary."""
-        rows = read_jsonl(self.folder / "metrics.jsonl")
+        rows = ranks.from_first(lambda: read_jsonl(self.folder / "metrics.jsonl"))
         losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
         summary = {
             "model": self.source if isinstance(self.config.model, str) else self.config.model.name,

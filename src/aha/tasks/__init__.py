@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,10 @@ DESCRIPTIONS: dict[str, str] = {
 }
 TASKS = tuple(name for name in DESCRIPTIONS if ":" not in name)
 _NEED_DATA = {"math": "your questions", "choice": "your questions with options"}
+_READ_ROWS = {"gsm8k": 2, "math": 2, "choice": 2, "code": 1}
+"""Tasks that can read rows; 2: that make no problems of their own."""
+Rows = tuple[str | None, str | None]
+"""(data, test_data) of a task."""
 
 
 def _made() -> dict[str, Callable[[], Task]]:
@@ -58,7 +62,7 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
     Raises AhaError for an unknown task, and for one that needs data and has none.
     """
     if ":" in name:
-        return _mixture(name, data)
+        return _mixture(name, data, test_data)
     if name == "code" and data:
         return _read(name, data, test_data)
     made = _made()
@@ -79,10 +83,49 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
     raise AhaError(f"Unknown task '{name}'. {hint}")
 
 
-def _mixture(name: str, data: str | None) -> Task:
+def _mixture(name: str, data: str | None, test_data: str | None) -> Task:
     from aha.tasks import mixture
 
-    if data:
-        raise AhaError("A mixture names its data in itself: write TASK=FILE:SHARE instead of --data.")
     parts = mixture.parse(name)
-    return mixture.task({part: (get_task(part, rows), share) for part, (rows, share) in parts.items()})
+    dealt = deal_rows([part for part, (own, _) in parts.items() if not own], data, test_data)
+    rows = {part: (own, None) if own else dealt[part] for part, (own, _) in parts.items()}
+    return mixture.task({part: (get_task(part, *rows[part]), share) for part, (_, share) in parts.items()})
+
+
+def deal_rows(names: Sequence[str], data: str | None, test_data: str | None) -> dict[str, Rows]:
+    """Of several tasks, which one ``data`` is for: the one that reads rows and names none itself.
+
+    Raises AhaError where rows are given and it is none of them, or several.
+    """
+    found: dict[str, Rows] = dict.fromkeys(names, (None, None))
+    if not (data or test_data):
+        return found
+    most = max(map(_reads_rows, names), default=0)
+    readers = [name for name in found if most and _reads_rows(name) == most]
+    if len(readers) != 1:
+        none = f"none of {', '.join(names)}" if names else "no task"
+        which = f"are for {' or '.join(readers) if readers else none}"
+        raise AhaError(f"The rows {which}. Write TASK=FILE:SHARE in a mixture instead of --data.")
+    found[readers[0]] = (data, test_data)
+    return found
+
+
+def _reads_rows(name: str) -> int:
+    """0: never; 1: if it is given any; 2: always. Of a mixture, its parts that name none themselves."""
+    if ":" not in name:
+        return _READ_ROWS.get(name, 0)
+    from aha.tasks import mixture
+
+    return max(
+        (_READ_ROWS.get(part, 0) for part, (own, _) in mixture.parse(name).items() if not own), default=0
+    )
+
+
+def row_sources(name: str, data: str | None = None, test_data: str | None = None) -> list[str]:
+    """The files and hub names whose rows a task reads, those that a mixture names among them."""
+    found = [data, test_data]
+    if ":" in name:
+        from aha.tasks import mixture
+
+        found += [own for own, _ in mixture.parse(name).values()]
+    return [source for source in found if source]

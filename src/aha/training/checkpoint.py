@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from aha.files import new_folder, read_json, write_json
+from aha import ranks
+from aha.files import disk_errors, new_folder, partial_name, read_json, write_json
+from aha.training import sharding
+from aha.training.critic import HEAD
 from aha.training.trainer import Trainer
 from aha.types import AhaError
 
 KEEP = 2
+PARTS = "parts"
+"""The folder of what ranks wrote in parts, within a checkpoint."""
 
 
 def save_model(policy: Trainer, tokenizer: Any, folder: Path, card: str = "") -> None:
     """A Hugging Face checkpoint in ``folder``: working weights, tokenizer, config."""
+    weights = policy.weights()
+    if not ranks.leads():
+        return
     with new_folder(folder) as place:
-        _write_model(policy, tokenizer, place)
+        _write_model(policy, tokenizer, place, weights)
         if card:
             (place / "README.md").write_text(card, encoding="utf-8")
 
 
-def _write_model(policy: Trainer, tokenizer: Any, place: Path) -> None:
+def write_weights(policy: Trainer, place: Path, weights: Mapping[str, Tensor] | None) -> None:
+    """Weights and configs as transformers loads them; ``weights`` are those of ``policy.weights()``."""
+    if weights is None:
+        policy.model.save_pretrained(place)
+    else:
+        known = {k: v for k, v in weights.items() if k != HEAD}  # a critic's head is no part of the model
+        policy.model.save_pretrained(place, state_dict=known)
+
+
+def _write_model(policy: Trainer, tokenizer: Any, place: Path, weights: Mapping[str, Tensor] | None) -> None:
     """Weights, config, generation config, tokenizer and chat template; adapters merged, and beside it alone."""
     if policy.adapters is None:
-        policy.model.save_pretrained(place)
+        write_weights(policy, place, weights)
     else:
         with policy.adapters.merged():
             policy.model.save_pretrained(place, state_dict=dict(policy.adapters.plain_state()))
@@ -45,13 +65,27 @@ def save(
 ) -> Path:
     """Checkpoint ``root/step-NNNNNN``: the model as transformers loads it, and all state to continue.
 
-    ``progress`` is JSON, ``extra`` may hold tensors. The newest two are kept.
+    ``progress`` is JSON, ``extra`` may hold tensors, and trainers, whose state is kept as the policy's is. The
+    newest two are kept. Every rank calls it. Where weights are sharded each rank writes its parts, in the
+    format of torch.distributed.checkpoint, which any number of ranks can read.
     """
     folder = root / f"step-{step:06d}"
-    with new_folder(folder) as place:
-        _write_model(policy, tokenizer, place)
-        torch.save({"policy": policy.state(), "extra": dict(extra)}, place / "state.pt")
-        write_json(place / "progress.json", {"step": step, **progress})
+    weights = policy.weights()
+    trainers = {"policy": policy} | {k: v for k, v in extra.items() if isinstance(v, Trainer)}
+    parts: dict[str, Tensor] = {}
+    state = {name: _state_of(name, trainer, parts) for name, trainer in trainers.items()}
+    if not parts and not ranks.leads():
+        return folder
+    with new_folder(folder) if ranks.leads() else nullcontext(partial_name(folder)) as place:
+        if parts:
+            _write_parts(parts, place / PARTS)
+        if ranks.leads():
+            _write_model(policy, tokenizer, place, weights)
+            kept = {"policy": state.pop("policy"), "extra": {**extra, **state}}
+            torch.save(kept, place / "state.pt")
+            write_json(place / "progress.json", {"step": step, **progress})
+    if not ranks.leads():
+        return folder
     for old in sorted(root.glob("step-*"))[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
@@ -63,14 +97,61 @@ def latest(root: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load(folder: Path, policy: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Put ``policy`` where the checkpoint left it; returns (progress, extra)."""
+def load(
+    folder: Path, policy: Trainer, others: Mapping[str, Trainer] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Put ``policy``, and the trainers that were saved as ``extra``, where the checkpoint left them; returns
+    (progress, the rest of extra). The number of ranks, and what each keeps, may be others than at saving."""
+    trainers = {"policy": policy, **(others or {})}
     try:
-        state = torch.load(folder / "state.pt", map_location=policy.device, weights_only=True)
-        policy.load_state(state["policy"])
+        place = policy.device if policy.shards is None else "cpu"
+        state = torch.load(folder / "state.pt", map_location=place, weights_only=True)
+        extra = state["extra"]
+        found = {name: state["policy"] if name == "policy" else extra.pop(name) for name in trainers}
+        parts = {name: trainers[name].empty_parts(s) for name, s in found.items() if "masters" not in s}
+        if parts:
+            _read_parts(parts, folder / PARTS)
+        for name, trainer in trainers.items():
+            trainer.load_state(trainer.with_parts(found[name], parts[name]) if name in parts else found[name])
     except (RuntimeError, OSError, KeyError, ValueError) as error:
         raise AhaError(
             f"The checkpoint {folder} cannot be continued: {error}. Remove that folder to continue from the "
             "one before it, or the whole stage's folder to start over."
         ) from error
-    return read_json(folder / "progress.json"), state["extra"]
+    return read_json(folder / "progress.json"), extra
+
+
+# --- parts -----------------------------------------------------------------------------------------------
+
+
+def _state_of(name: str, trainer: Trainer, parts: dict[str, Tensor]) -> dict[str, Any]:
+    """The state of a trainer; where it is sharded, the rest of it, and its tensors go into ``parts``."""
+    if trainer.shards is None:
+        return trainer.state()
+    rest, own = trainer.split_state()
+    parts |= {f"{name}.{key}": value for key, value in own.items()}
+    return rest
+
+
+def _write_parts(parts: dict[str, Tensor], place: Path) -> None:
+    from torch.distributed.checkpoint import save as save_parts
+
+    ranks.barrier()  # the folder is there
+    with disk_errors(place):
+        save_parts(parts, checkpoint_id=place)
+    ranks.barrier()
+
+
+def _read_parts(parts: Mapping[str, dict[str, Tensor]], place: Path) -> None:
+    """Fill tensors, whole ones or parts of them, with what any number of ranks wrote."""
+    from torch.distributed.checkpoint import load as load_parts
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    flat = {f"{name}.{key}": value for name, own in parts.items() for key, value in own.items()}
+    alone = not any(sharding.is_part(v) for v in flat.values())
+    try:
+        with warnings.catch_warnings():  # that one process reads them is meant
+            warnings.simplefilter("ignore", UserWarning)
+            load_parts(flat, checkpoint_id=place, no_dist=alone)
+    except CheckpointException as error:
+        raise RuntimeError(str(error)) from error

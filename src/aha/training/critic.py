@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from aha.training.losses import value_loss
+from aha.training.sharding import Shards, whole
 from aha.training.trainer import OptimizerConfig, Trainer
 from aha.types import Batch
+
+HEAD = "value_head"
+"""The head's name among the model's parameters, where weights are sharded."""
 
 
 class Critic(Trainer):
@@ -20,7 +24,7 @@ class Critic(Trainer):
     The layers are a copy of the policy's; the head is one row of zeros. Reward models use it as well.
     """
 
-    def __init__(self, model: Any, optimizer: OptimizerConfig | None = None):
+    def __init__(self, model: Any, optimizer: OptimizerConfig | None = None, *, sharded: bool = False):
         model = copy.deepcopy(model)
         weight = next(model.parameters())
         self.head = nn.Parameter(
@@ -28,11 +32,29 @@ class Critic(Trainer):
         )
         for param in model.base_model.parameters():
             param.requires_grad_(optimizer is not None)
-        super().__init__(model, optimizer, [*model.base_model.parameters(), self.head])
+        shards = None
+        if sharded:
+            model.register_parameter(HEAD, self.head)  # so that it is sharded with the embeddings
+            shards = Shards(model, trains=optimizer is not None)
+            self.head = getattr(model, HEAD)
+        super().__init__(model, optimizer, [*model.base_model.parameters(), self.head], shards)
+
+    def whole_head(self) -> Tensor:
+        """The head [hidden]; every rank must call it where weights are sharded."""
+        head = self.head.detach()
+        return head if self.shards is None else whole(head.to(self.shards.dtype))
 
     def _forward(self, batch: Batch, chosen: np.ndarray) -> Tensor:
         """Values [n], float32, at the ``chosen`` tokens."""
-        return (self._hidden(batch, chosen).float() * self.head.float()).sum(-1)
+
+        def compute() -> Tensor:
+            head = self.head if self.shards is None else getattr(self.model, HEAD)  # gathered, in here
+            return (self._hidden(batch, chosen).float() * head.float()).sum(-1)
+
+        return self._run(compute)
+
+    def _values_of(self, batch: Batch) -> Tensor:
+        return self._forward(batch, np.flatnonzero(batch.predictor >= 0))
 
     @torch.no_grad()
     def values(self, batch: Batch) -> np.ndarray:

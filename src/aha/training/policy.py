@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aha.modeling import Head
 from aha.training.lora import Adapters
+from aha.training.sharding import Shards
 from aha.training.trainer import OptimizerConfig, Trainer
 from aha.types import Batch
 
@@ -103,10 +104,14 @@ class Policy(Trainer):
     """
 
     def __init__(
-        self, model: Any, optimizer: OptimizerConfig | None = None, adapters: Adapters | None = None
+        self,
+        model: Any,
+        optimizer: OptimizerConfig | None = None,
+        adapters: Adapters | None = None,
+        shards: Shards | None = None,
     ):
         self.adapters = adapters
-        super().__init__(model, optimizer, [p for p in model.parameters() if p.requires_grad])
+        super().__init__(model, optimizer, [p for p in model.parameters() if p.requires_grad], shards)
         self.last_logprobs: tuple[np.ndarray, np.ndarray] | None = None  # of the last backward: where, what
 
     def logprobs(self, batch: Batch, temperature: float = 1.0) -> np.ndarray:
@@ -120,10 +125,17 @@ class Policy(Trainer):
 
     def _forward(self, batch: Batch, chosen: np.ndarray, temperature: float) -> tuple[Tensor, Tensor]:
         """Logprobs and entropies [n] of the ``chosen`` tokens."""
-        hidden = self._hidden(batch, chosen)
-        head = Head.of(self.model)
-        tokens = self._tensor(batch.token_ids[chosen])
-        return _LogprobHead.apply(hidden, head.weight, head.bias, head, tokens, temperature)  # type: ignore[return-value]
+
+        def compute() -> tuple[Tensor, Tensor]:
+            hidden = self._hidden(batch, chosen)
+            head = Head.of(self.model)
+            tokens = self._tensor(batch.token_ids[chosen])
+            return _LogprobHead.apply(hidden, head.weight, head.bias, head, tokens, temperature)  # type: ignore[return-value]
+
+        return self._run(compute)
+
+    def _values_of(self, batch: Batch) -> Tensor:
+        return self._forward(batch, np.flatnonzero(batch.predictor >= 0), 1.0)[0]
 
     def backward(self, batch: Batch, loss: Loss, temperature: float = 1.0) -> dict[str, float]:
         """Add this batch's share of the gradient of ``(token_loss * weight).sum()``.

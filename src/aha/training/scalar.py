@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aha import modeling
+from aha import modeling, ranks
 from aha.files import new_folder, read_json, write_json
 from aha.training.batching import pack, sequence_mean
+from aha.training.checkpoint import write_weights
 from aha.training.critic import Critic
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Batch, Example
@@ -47,14 +48,21 @@ class ScalarModel(Critic):
         last, own = self._last(batch)
         return self._forward(own, last)
 
-    def score(self, examples: Sequence[Example], max_tokens: int) -> np.ndarray:
-        """Scores [N], float64, of ``examples`` in their order, packed into batches of ``max_tokens``."""
+    def score(self, examples: Sequence[Example], max_tokens: int, *, deal: bool = False) -> np.ndarray:
+        """Scores [N], float64, of ``examples`` in their order, packed into batches of ``max_tokens``.
+
+        With ``deal`` all ranks score the same examples together.
+        """
         out = np.zeros(len(examples))
         ends = np.cumsum([len(e.token_ids) for e in examples]) - 1
-        for batch in pack(examples, sequence_mean, max_tokens):
-            with torch.no_grad():
-                found = self.texts(batch)
-            out[owners(batch, ends)] = found.cpu().numpy()
+
+        @torch.no_grad()
+        def read(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+            return owners(batch, ends), self.texts(batch).cpu().numpy()
+
+        batches = pack(examples, sequence_mean, max_tokens)
+        for which, scores in self.over_ranks(batches, read, trains=False) if deal else map(read, batches):
+            out[which] = scores
         return out
 
     def learn(
@@ -69,13 +77,14 @@ class ScalarModel(Critic):
         in one batch. Raises AhaError if a group does not fit ``max_tokens``, or on a loss that is not finite.
         """
         ends = np.cumsum([len(e.token_ids) for e in examples]) - 1
-        totals = {"loss": 0.0, "right": 0.0}
-        for batch in pack(examples, sequence_mean, max_tokens):
+
+        def add(batch: Batch) -> tuple[float, float]:
             value, right = loss(self.texts(batch), owners(batch, ends))
             self._accumulate(value)
-            totals["loss"] += float(value.detach())
-            totals["right"] += float(right)
-        return totals
+            return float(value.detach()), float(right)
+
+        found = self.over_ranks(pack(examples, sequence_mean, max_tokens), add)
+        return {"loss": sum(value for value, _ in found), "right": sum(right for _, right in found)}
 
 
 def owners(batch: Batch, ends: np.ndarray) -> np.ndarray:
@@ -118,10 +127,13 @@ def save_scalar(
     """A Hugging Face checkpoint with the head beside it, all or nothing."""
     from safetensors.torch import save_file
 
+    weights, head = scalar.weights(), scalar.whole_head()
+    if not ranks.leads():
+        return
     with new_folder(folder) as place:
-        scalar.model.save_pretrained(place)
+        write_weights(scalar, place, weights)
         tokenizer.save_pretrained(place)
-        save_file({"head": scalar.head.detach().cpu().contiguous()}, place / HEAD_FILE)
+        save_file({"head": head.cpu().contiguous()}, place / HEAD_FILE)
         write_json(place / CALIBRATION, calibration)
         (place / "README.md").write_text(card, encoding="utf-8")
 

@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from aha import attention
+from aha import attention, ranks
 from aha.modeling import max_context, outgrows
 from aha.training import parallel
+from aha.training.offload import Offloaded
+from aha.training.sharding import Shards, layers, like, whole
 from aha.types import AhaError, Batch
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class OptimizerConfig:
     max_grad_norm: float = 1.0
     muon_lr: float | None = None  # matrices of the layers by Muon at this rate; the rest stays with AdamW
     checkpoint_layers: bool = False  # keep only each layer's input and compute the layer again: less memory
+    offload_activations: bool = False  # keep what the backward pass needs in the CPU's memory
 
 
 class Trainer:
@@ -42,21 +47,74 @@ class Trainer:
 
     adapters: Any = None  # those of ``lora``, where only they are trained
 
-    def __init__(self, model: Any, optimizer: OptimizerConfig | None, params: Sequence[torch.nn.Parameter]):
+    def __init__(
+        self,
+        model: Any,
+        optimizer: OptimizerConfig | None,
+        params: Sequence[torch.nn.Parameter],
+        shards: Shards | None = None,
+    ):
         attention.install(model)
-        self.model, self.config, self.params = model, optimizer, list(params)
+        self.model, self.config, self.shards = model, optimizer, shards
+        self.params = list(params)
         self.device = next(model.parameters()).device
         self.version = 0
         if optimizer is not None:
             self._attach_optimizer(optimizer)
 
     def _attach_optimizer(self, config: OptimizerConfig) -> None:
-        self.masters = [p.detach().to(torch.float32, copy=True) for p in self.params]
+        if self.shards is None:
+            self.masters = [p.detach().to(torch.float32, copy=True) for p in self.params]
+        else:
+            self.masters: list[Tensor] = list(self.params)
         for master in self.masters:
             master.grad = torch.zeros_like(master)
         self.optimizers = make_optimizers(self.masters, self._outer(), config)
-        for param, master in zip(self.params, self.masters, strict=True):
-            param.register_post_accumulate_grad_hook(_add_into(master))
+        if self.shards is None:
+            for param, master in zip(self.params, self.masters, strict=True):
+                param.register_post_accumulate_grad_hook(_add_into(master))
+
+    @property
+    def sampler(self) -> Any:
+        """The model to sample with: where weights are sharded it has them within ``whole`` only."""
+        return self.model if self.shards is None else self.shards.twin
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within it ``sampler`` has all weights. Every rank must enter it at the same time."""
+        with nullcontext() if self.shards is None else self.shards.whole():
+            yield
+
+    def over_ranks(
+        self, batches: Sequence[Batch], work: Callable[[Batch], T], *, trains: bool = True
+    ) -> list[T]:
+        """``work(batch)`` of every batch, in order, on every rank; each rank does its share of the work.
+
+        ``trains``: ``work`` goes backward. Where weights are sharded every rank must go forward and backward
+        equally often, so one with a batch less makes up for it with two tokens of weight 0.
+        """
+        rank, size = parallel.world()
+        if size == 1:
+            return [work(batch) for batch in batches]
+        mine = parallel.dealt(batches, rank, size)
+        found = {i: work(batches[i]) for i in mine}
+        if self.shards is not None and len(mine) < math.ceil(len(batches) / size):
+            self._idle(trains)
+        return list(ranks.merged(found).values())
+
+    def _idle(self, trains: bool) -> None:
+        with torch.set_grad_enabled(trains):
+            nothing = self._values_of(_NOTHING) * 0
+        if trains:
+            nothing.sum().backward()
+
+    def _values_of(self, batch: Batch) -> Tensor:
+        """One number for each token that has a predictor: what this model is trained on."""
+        raise NotImplementedError
+
+    def _run(self, work: Callable[[], T]) -> T:
+        """A forward pass: the layers and what is read off them."""
+        return work() if self.shards is None else self.shards.run(work)
 
     def _outer(self) -> list[bool]:
         """Which parameters are embeddings or an output head."""
@@ -70,7 +128,11 @@ class Trainer:
         context = attention.Packed(attention.make_plan(batch.segments, self.device))
         ids, positions = (self._tensor(a)[None] for a in (batch.token_ids, batch.positions))
         again = self.config is not None and self.config.checkpoint_layers and torch.is_grad_enabled()
-        with layers_recomputed(self.model) if again else nullcontext():
+        away = self.config is not None and self.config.offload_activations and torch.is_grad_enabled()
+        with (
+            layers_recomputed(self.model) if again else nullcontext(),
+            Offloaded() if away else nullcontext(),
+        ):
             out = self.model.base_model(
                 input_ids=ids, position_ids=positions, context=context, use_cache=False
             )
@@ -104,8 +166,13 @@ class Trainer:
         Returns the gradient's norm before clipping. Raises AhaError if it is not finite.
         """
         assert self.config is not None
-        parallel.sum_gradients(self.masters)
-        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.config.max_grad_norm or math.inf)
+        limit = self.config.max_grad_norm or math.inf
+        if self.shards is None:
+            parallel.sum_gradients(self.masters)
+            norm = torch.nn.utils.clip_grad_norm_(self.masters, limit)
+        else:  # summed as they were scattered; the norm is that of all parts
+            norm = whole(torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None]))
+            torch.nn.utils.clip_grads_with_norm_(self.masters, limit, norm)
         if not torch.isfinite(norm):
             raise AhaError(
                 "The gradient is not finite. The step was not taken; the last checkpoint is sound."
@@ -128,23 +195,85 @@ class Trainer:
 
     @torch.no_grad()
     def _copy_masters(self) -> None:
+        if self.shards is not None:
+            return  # the working weights are made of the masters whenever they are used
         for param, master in zip(self.params, self.masters, strict=True):
             param.copy_(master)
 
+    @torch.no_grad()
+    def set_masters(self, values: Sequence[Tensor]) -> None:
+        """Start from other float32 ``values``, whole on every rank, than those of the working weights."""
+        for master, value in zip(self.masters, values, strict=True):
+            master.copy_(like(value, master))
+        self._copy_masters()
+
     # --- state -------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """Where weights are sharded the whole model's, on the first rank; every rank must call it. Else None."""
+        return None if self.shards is None else self.shards.state_dict()
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Put the whole model's weights, by name, in place; for models without an optimizer."""
+        if self.shards is None:
+            self.model.load_state_dict(state)
+            return
+        with torch.no_grad():
+            for name, param in self.model.named_parameters():
+                param.copy_(like(state[name], param))
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs to continue bit for bit."""
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
         return {"masters": self.masters, "optimizers": optimizers, "version": self.version}
 
+    def split_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """``state()`` in two: the tensors of the masters' shapes by name, of which a rank may have parts, and
+        the rest, in which their names stand for them."""
+        parts = {f"masters.{i}": master.detach() for i, master in enumerate(self.masters)}
+        optimizers = []
+        for number, optimizer in enumerate(self.optimizers):
+            saved, params = optimizer.state_dict(), _params(optimizer)
+            saved["state"] = {index: dict(values) for index, values in saved["state"].items()}
+            for index, values in saved["state"].items():
+                for key in [k for k, v in values.items() if is_like(v, params[index])]:
+                    name = f"optimizers.{number}.{index}.{key}"
+                    parts[name], values[key] = values[key], name
+            optimizers.append(saved)
+        return {"optimizers": optimizers, "version": self.version}, parts
+
+    def empty_parts(self, rest: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Room for the tensors that ``rest`` of ``split_state`` names, as this trainer keeps its masters."""
+        parts = {f"masters.{i}": torch.zeros_like(m.detach()) for i, m in enumerate(self.masters)}
+        for saved, optimizer in zip(rest["optimizers"], self.optimizers, strict=True):
+            params = _params(optimizer)
+            for index, values in saved["state"].items():
+                names = [v for v in values.values() if isinstance(v, str)]
+                parts |= {name: torch.zeros_like(params[index].detach()) for name in names}
+        return parts
+
+    def with_parts(self, rest: Mapping[str, Any], parts: Mapping[str, Tensor]) -> dict[str, Any]:
+        """``state()`` again, of what ``split_state`` gave."""
+        optimizers = [
+            {
+                **saved,
+                "state": {
+                    index: {k: parts[v] if isinstance(v, str) else v for k, v in values.items()}
+                    for index, values in saved["state"].items()
+                },
+            }
+            for saved in rest["optimizers"]
+        ]
+        masters = [parts[f"masters.{i}"] for i in range(len(self.masters))]
+        return {"masters": masters, "optimizers": optimizers, "version": rest["version"]}
+
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state()``."""
         with torch.no_grad():
             for master, saved in zip(self.masters, state["masters"], strict=True):
-                master.copy_(saved)
+                master.copy_(like(saved, master))
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            optimizer.load_state_dict(saved if self.shards is None else _in_parts(saved, optimizer))
         self.version = int(state["version"])
         self._copy_masters()
 
@@ -156,9 +285,7 @@ def layers_recomputed(model: Any) -> Iterator[None]:
     transformers' own layers know how to, in training mode; here they stay in evaluation mode otherwise (no
     dropout), and the sampler, which shares them, never notices.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    found: list[Any] = layers(model)
     if not found:
         raise AhaError(
             f"{type(model).__name__} cannot compute its layers again; set checkpoint_layers=false."
@@ -196,6 +323,39 @@ def make_optimizers(
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def _in_parts(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's saved state with what is as large as its parameter in parts as that is."""
+    params = _params(optimizer)
+    state = {
+        index: {k: like(v, params[index]) if is_like(v, params[index]) else v for k, v in values.items()}
+        for index, values in saved["state"].items()
+    }
+    return {**saved, "state": state}
+
+
+def _params(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The optimizer's parameters by the numbers that its state has."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def is_like(value: Any, param: Tensor) -> bool:
+    """Whether a value of an optimizer's state is a tensor of its parameter's shape, of one dimension or more."""
+    return isinstance(value, Tensor) and value.ndim > 0 and value.shape == param.shape
+
+
+_NOTHING = Batch(
+    token_ids=np.array([0, 1]),
+    positions=np.array([0, 1]),
+    segments=np.array([[0, 2, 0, 0]]),
+    predictor=np.array([-1, 0]),
+    sequence=np.array([0, 0]),
+    weights=np.zeros(2, np.float32),
+    advantages=np.zeros(2, np.float32),
+    sampler_logprobs=np.zeros(2, np.float32),
+    origin=np.array([0, 1]),
+)
 
 
 def _add_into(master: Tensor) -> Callable[[Tensor], None]:

@@ -1,0 +1,151 @@
+"""Does a recipe fit a machine, how long may it take, and what would make it fit: before anything is downloaded.
+
+aha plan --base Qwen/Qwen2.5-7B --gpus 8 --gpu h100                    R1-Zero's stage on eight of them
+aha plan --base Qwen/Qwen2.5-7B --gpu-memory 24 --lora 32              adapters on one GPU of 24 GB
+aha plan --base ./my-model --recipe r1 --gpus 4 --gpu a100-80          every training stage of the recipe
+aha plan --table                                                       which model fits which machine
+aha plan --check                                                       the memory model beside measurements here
+
+Well-known models are planned from their published shapes; folders from their config.json; of other models on the
+hub config.json alone is fetched. Settings are stage.field=value, as for aha run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from aha.types import AhaError
+
+HELP = "does a recipe fit a machine, how long may it take, and what would change it"
+FIELDS = {
+    "max_tokens": ("max_tokens", "max_length"),
+    "group_size": ("group_size",),
+    "prompts": ("prompts_per_step",),
+    "batch_tokens": ("max_batch_tokens",),
+    "lora": ("lora_rank",),
+    "checkpoint_layers": ("checkpoint_layers",),
+}
+"""Options that are short for a setting of every stage that has it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, machine, what changes the stages, and what is shown."""
+    parser.add_argument("settings", nargs="*", metavar="stage.field=value", help="settings to change")
+    parser.add_argument("--base", "--model", dest="base", help="a model: hub name, folder, embedded base")
+    parser.add_argument("--recipe", default="r1_zero", help="whose stages (default: %(default)s)")
+    parser.add_argument("--task", help="what is asked (aha list tasks)")
+    parser.add_argument("--gpus", type=int, default=1, help="how many GPUs (default 1; over 8: nodes of 8)")
+    parser.add_argument("--gpu", help="which GPU: h200, h100, a100-80, rtx-4090 ... (default: h100)")
+    parser.add_argument("--gpu-memory", type=float, metavar="GB", help="memory of one GPU, for any other")
+    parser.add_argument("--max-tokens", type=int, help="longest completion, or conversation")
+    parser.add_argument("--group-size", type=int, help="completions of each question")
+    parser.add_argument("--prompts", type=int, help="questions of one step")
+    parser.add_argument("--batch-tokens", type=int, help="packed tokens of one pass")
+    parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
+    parser.add_argument(
+        "--checkpoint-layers", action="store_true", default=None, help="compute layers again going backward"
+    )
+    parser.add_argument(
+        "--parallel", choices=("auto", "replicated", "sharded"), default="auto", help="what each GPU keeps"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--table", action="store_true", help="which model fits which machine, as Markdown")
+    parser.add_argument("--check", action="store_true", help="measure small models here beside the estimate")
+    parser.add_argument("--device", default="auto", help="of --check: auto, cpu, cuda, cuda:N")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was asked for; the exit code is 1 where a stage does not fit."""
+    if args.table:
+        from aha.planning.table import table
+
+        print(table())
+        return 0
+    if args.check:
+        return _check(args)
+    if not args.base:
+        raise AhaError("Which model? Give --base NAME, or --table for many of them.")
+    from aha.planning import machines, report
+
+    machine = machines.machine(args.gpu, args.gpus, args.gpu_memory)
+    parallel = None if args.parallel == "auto" else args.parallel
+    found = [
+        {**report.figures(shape, work, machine, parallel), "shape_from": source}
+        for shape, work, source in _workloads(args)
+    ]
+    if not found:
+        raise AhaError(f"No stage of the recipe '{args.recipe}' trains a model by RL or SFT.")
+    _show(found, as_json=args.json)
+    return 0 if all(row["fits"] for row in found) else 1
+
+
+def _show(found: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps(found, indent=1))
+        return
+    from aha.planning import report
+
+    for row in found:
+        print(f"{report.text(row)}\n           sizes from {row['shape_from']}\n")
+
+
+def _workloads(args: argparse.Namespace) -> Iterator[tuple[Any, Any, str]]:
+    """(shape, workload, where the shape is from) of each stage that trains."""
+    from aha.planning import configs, workload
+    from aha.recipes import get_recipe
+    from aha.runs import config, pipeline
+
+    recipe = get_recipe(args.recipe)
+    place = "model" if "model" in recipe.options else "student"
+    stages = pipeline.ordered(recipe.build(**{place: args.base, "task": args.task}))
+    for stage in stages:
+        config.apply([stage], _overrides(args, stage))
+    config.apply(stages, config.read_overrides(args.settings))
+    shapes: dict[str, Any] = {}
+    for stage in stages:
+        work, name = workload.from_stage(stage), _base(stage)
+        if work is not None and name is not None:
+            if name not in shapes:
+                shapes[name] = configs.shape_of(name)
+            yield shapes[name][0], work, shapes[name][1]
+
+
+def _overrides(args: argparse.Namespace, stage: Any) -> dict[str, Any]:
+    fields = type(stage).model_fields
+    found: dict[str, Any] = {}
+    for option, names in FIELDS.items():
+        value = getattr(args, option)
+        found |= {f"{stage.name}.{n}": value for n in names if value is not None and n in fields}
+    if args.max_tokens and "later_max_tokens" in fields:
+        found[f"{stage.name}.later_max_tokens"] = None
+    return found
+
+
+def _base(stage: Any) -> str | None:
+    """The model that a stage goes back to; None for one behind an address."""
+    while not isinstance(stage, str):
+        stage = getattr(stage, "model", None)
+        if stage is None:
+            return None
+    return None if "://" in stage else stage
+
+
+def _check(args: argparse.Namespace) -> int:
+    from aha import hardware
+    from aha.planning import measure, report
+
+    device = str(hardware.pick_device(args.device))
+    found = [measure.check(case) for case in measure.cases(device)]
+    if args.json:
+        import json
+
+        print(json.dumps(found, indent=1))
+    else:
+        print(report.checked(found))
+        print(f"Allowed: predictions of the peak within {measure.FACTOR:.2f} times of what is measured.")
+    peaks = [row["parts"]["peak"]["ratio"] for row in found]
+    return 0 if all(1 / measure.FACTOR <= ratio <= measure.FACTOR for ratio in peaks) else 1

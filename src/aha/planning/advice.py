@@ -1,0 +1,173 @@
+"""Whether a workload fits, and which changes would make it fit: each is tried on the memory model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aha.planning import limits, memory
+from aha.planning.machines import GB, GPUS, Machine
+from aha.planning.memory import Memory
+from aha.planning.shapes import Shape
+from aha.planning.workload import Workload, check
+
+MOST_GPUS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One workload on one machine."""
+
+    memory: Memory
+    sharded: bool
+    room: float  # bytes of one GPU
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the GPU's memory."""
+        return self.memory.peak <= self.room
+
+
+def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> Verdict:
+    """The verdict with training ``replicated`` or ``sharded``; None: replicated where that fits, else sharded."""
+    found = [
+        Verdict(
+            memory.estimate(shape, work, machine.gpu.memory, machine.count, sharded),
+            sharded,
+            machine.gpu.memory,
+        )
+        for sharded in _modes(machine, "replicated" if work.lora else parallel)
+    ]
+    return next((verdict for verdict in found if verdict.fits), found[-1])
+
+
+def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
+    if machine.count == 1 or parallel == "replicated":
+        return (False,)
+    return (True,) if parallel == "sharded" else (False, True)
+
+
+def settings(work: Workload) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Changes of settings that need less memory, from those that cost least: words and what they change."""
+    name = f"{work.name}." if work.name else ""
+    if not work.recompute and "checkpoint_layers" in work.fields:
+        yield f"{name}checkpoint_layers=true", {"recompute": True}
+    if work.batch_tokens > work.longest:
+        yield f"{name}max_batch_tokens={work.longest}", {"batch_tokens": work.longest}
+    if work.reference:
+        yield f"{name}algorithm.preset=grpo_no_kl", {"reference": False}
+    if work.decode_rows > 32:
+        yield f"{name}decode_rows=32", {"decode_rows": 32}
+    if not work.lora and "lora_rank" in work.fields:
+        yield f"{name}lora_rank=32", {"lora": 32}
+
+
+def shorter(work: Workload) -> Iterator[tuple[str, Workload]]:
+    """The same with shorter completions, down to 256 tokens: another experiment, so it comes last."""
+    field = "max_length" if work.kind == "sft" else "max_tokens"
+    name, length = f"{work.name}." if work.name else "", work.completion // 2
+    while length >= 256:
+        batch = min(work.batch_tokens, max(work.prompt + length, 1024))
+        words = f"{name}{field}={length} {name}max_batch_tokens={batch}"
+        yield words, replace(work, completion=length, batch_tokens=batch)
+        length //= 2
+
+
+def suggestions(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> list[str]:
+    """What would make it fit, at most one line of each kind: settings, lengths, machines."""
+    work = replace(work, batch_tokens=max(work.batch_tokens, work.longest))
+    found: list[str] = []
+    if machine.count > 1 and parallel == "replicated" and judge(shape, work, machine, "sharded").fits:
+        found.append("--parallel sharded")
+    for change in (_settings_that_fit, _length_that_fits):
+        words = change(shape, work, machine, parallel)
+        found += [words] if words else []
+    enough = bool(found)
+    for others in (_more(machine), _larger(machine)):
+        words = _machine_that_fits(shape, work, others, parallel, unchanged=enough)
+        found += [words] if words else []
+    return found
+
+
+def _more(machine: Machine) -> Iterator[Machine]:
+    count = machine.count * 2
+    while count <= MOST_GPUS:
+        yield replace(machine, count=count)
+        count *= 2
+
+
+def _larger(machine: Machine) -> Iterator[Machine]:
+    for gpu in sorted(GPUS.values(), key=lambda gpu: gpu.memory):
+        if gpu.memory > machine.gpu.memory:
+            yield replace(machine, gpu=gpu)
+
+
+def _machine_that_fits(
+    shape: Shape, work: Workload, machines: Iterator[Machine], parallel: str | None, unchanged: bool
+) -> str | None:
+    """The first machine on which the workload fits ``unchanged``, or else with other settings."""
+    with_settings = None
+    for machine in machines:
+        verdict = judge(shape, work, machine, parallel)
+        if verdict.fits:
+            return machine.describe() + (", sharded" if verdict.sharded else "")
+        if with_settings is None and not unchanged:
+            words = _settings_that_fit(shape, work, machine, parallel)
+            with_settings = f"{machine.describe()} with {words}" if words else None
+    return with_settings
+
+
+def _settings_that_fit(shape: Shape, work: Workload, machine: Machine, parallel: str | None) -> str | None:
+    """The first setting that is enough by itself, or else as many as it takes, the cheapest first."""
+
+    def fits(options: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+        changes = {key: value for _, change in options for key, value in change.items()}
+        return judge(shape, replace(work, **changes), machine, parallel).fits
+
+    options = list(settings(work))
+    alone = next((option for option in options if fits([option])), None)
+    if alone:
+        return alone[0]
+    taken = next((options[:n] for n in range(2, len(options) + 1) if fits(options[:n])), None)
+    if taken is None:
+        return None
+    for option in reversed(taken):  # what a later one made unnecessary goes again, the dearest first
+        rest = [other for other in taken if other is not option]
+        taken = rest if fits(rest) else taken
+    return " ".join(words for words, _ in taken)
+
+
+def _length_that_fits(shape: Shape, work: Workload, machine: Machine, parallel: str | None) -> str | None:
+    can = "checkpoint_layers" in work.fields
+    base = replace(work, recompute=work.recompute or can)
+    for words, changed in shorter(base):
+        if judge(shape, changed, machine, parallel).fits:
+            prefix = f"{work.name}." if work.name else ""
+            more = f" {prefix}checkpoint_layers=true" if can and not work.recompute else ""
+            return words + more
+    return None
+
+
+def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:
+    """What the stage itself would refuse as it starts."""
+    found = check(work, shape.context)
+    room = machine.gpu.memory
+    if work.kind == "rl" and memory.cache_tokens(shape, work, room, machine.count) < work.longest:
+        found.append(
+            f"The sampler's cache, {limits.CACHE_SHARE:.1%} of the GPU's memory, does not hold one completion of "
+            f"{work.longest} tokens: lower max_tokens."
+        )
+    return found
+
+
+def refused_parallel(work: Workload, parallel: str | None) -> list[str]:
+    """What ``training.sharding`` refuses."""
+    if work.lora and parallel == "sharded":
+        return ["Adapters beside frozen weights cannot be sharded: give --parallel replicated."]
+    return []
+
+
+def gigabytes(size: float) -> str:
+    """Bytes in GB with as many digits as are meant."""
+    return f"{size / GB:,.0f} GB" if size >= 100 * GB else f"{size / GB:.1f} GB"

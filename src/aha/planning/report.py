@@ -1,0 +1,103 @@
+"""The plan of a stage on a machine, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aha.planning import advice, timing
+from aha.planning.advice import gigabytes
+from aha.planning.machines import Machine
+from aha.planning.shapes import Shape
+from aha.planning.timing import Utilisation
+from aha.planning.workload import Workload
+
+
+def figures(
+    shape: Shape,
+    work: Workload,
+    machine: Machine,
+    parallel: str | None = None,
+    used: Utilisation | None = None,
+) -> dict[str, Any]:
+    """Everything that is known of a stage on a machine, as plain data."""
+    used = used or Utilisation()
+    verdict, problems = advice.judge(shape, work, machine, parallel), advice.refused(shape, work, machine)
+    problems += advice.refused_parallel(work, parallel)
+    times = timing.estimate(shape, work, machine, verdict.sharded, used)
+    fits = verdict.fits and not problems
+    return {
+        "stage": work.name,
+        "kind": work.kind,
+        "model": shape.name,
+        "parameters": shape.parameters,
+        "active_parameters": shape.active,
+        "machine": machine.describe(),
+        "parallel": "sharded" if verdict.sharded else "replicated",
+        "fits": fits,
+        "refused": problems,
+        "room_bytes": verdict.room,
+        "peak_bytes": verdict.memory.peak,
+        "resident_bytes": verdict.memory.resident,
+        "training_bytes": verdict.memory.training,
+        "sampling_bytes": verdict.memory.sampling,
+        "overhead_bytes": verdict.memory.peak - verdict.memory.tensors,
+        "change": [] if verdict.fits else advice.suggestions(shape, work, machine, parallel),
+        "longest_sequence": work.longest,
+        "step_seconds": times.parts,
+        "hours": work.steps * times.step / 3600 if work.steps else None,
+        "utilisation": used.describe(),
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """``figures`` for people."""
+    name = found["stage"] or found["kind"]
+    active = found["active_parameters"]
+    sparse = f", {active / 1e9:.3g} active" if active < 0.7 * found["parameters"] else ""
+    lines = [
+        f"{name} of {found['model']} ({found['parameters'] / 1e9:.3g} billion parameters{sparse}) on "
+        f"{found['machine']}" + (f", {found['parallel']}" if not found["machine"].startswith("1 x") else ""),
+        f"  {'fits' if found['fits'] else 'DOES NOT FIT'}: {gigabytes(found['peak_bytes'])} of "
+        f"{gigabytes(found['room_bytes'])} on each GPU at the peak",
+        *(f"  refused  {problem}" for problem in found["refused"]),
+    ]
+    for title, key in (("always", "resident"), ("training", "training"), ("sampling", "sampling")):
+        lines += _parts(title, found[f"{key}_bytes"])
+    lines += _parts("besides", {"CUDA context, collectives, allocator": found["overhead_bytes"]})
+    if found["change"]:
+        lines += ["  To make it fit, any one of:", *(f"    {words}" for words in found["change"])]
+    elif not found["fits"] and not found["refused"]:
+        lines.append("  No setting known here makes it fit on GPUs of this kind.")
+    seconds = sum(found["step_seconds"].values())
+    spent = ", ".join(f"{part} {_clock(s)}" for part, s in found["step_seconds"].items())
+    lines.append(f"  time     at most {_clock(seconds)} a step ({spent})")
+    if found["hours"] is not None:
+        lines.append(f"           {_clock(3600 * found['hours'])} for all steps, evaluations not counted")
+    lines.append(f"           assuming {found['utilisation']}")
+    return "\n".join(lines)
+
+
+def _parts(title: str, parts: dict[str, float]) -> list[str]:
+    shown = [(name, size) for name, size in parts.items() if size >= 5e6]
+    return [f"  {title if not i else '':<9}{gigabytes(s):>10}  {name}" for i, (name, s) in enumerate(shown)]
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def checked(rows: Sequence[dict[str, Any]]) -> str:
+    """Predicted and measured memory, a line a part."""
+    lines = [f"{'case':<32}{'part':<10}{'predicted':>12}{'measured':>12}{'ratio':>8}"]
+    for row in rows:
+        tags = [row["size"], row["device"], row["dtype"], f"{row['factor']}x"]
+        tags += ["recompute"] if row["recompute"] else []
+        name = " ".join(tags)
+        for part, values in row["parts"].items():
+            sizes = "".join(f"{values[k] / 1e6:>9.1f} MB" for k in ("predicted", "measured"))
+            lines.append(f"{name:<32}{part:<10}{sizes}{values['ratio']:>8.2f}")
+            name = ""
+    return "\n".join(lines)

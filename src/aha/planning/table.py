@@ -1,0 +1,60 @@
+"""Which model fits which machine: the table of docs/scale.md, made of the published shapes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aha.planning import advice, published
+from aha.planning.machines import Machine, machine
+from aha.planning.shapes import Shape, from_config
+from aha.planning.workload import Workload, sample_workload
+
+MODELS = {
+    "0.5B": "Qwen/Qwen2.5-0.5B",
+    "1.5B": "Qwen/Qwen2.5-1.5B",
+    "3B": "Qwen/Qwen2.5-3B",
+    "7B": "Qwen/Qwen2.5-7B",
+    "14B": "Qwen/Qwen2.5-14B",
+    "32B": "Qwen/Qwen2.5-32B",
+    "70B": "meta-llama/Llama-3.1-70B",
+    "30B-A3B": "Qwen/Qwen3-30B-A3B",
+    "671B-A37B": "deepseek-ai/DeepSeek-V3-Base",
+}
+MACHINES = {
+    "1 x 24 GB": ("rtx-4090", 1),
+    "1 x 80 GB": ("h100", 1),
+    "1 x 141 GB": ("h200", 1),
+    "8 x 80 GB": ("h100", 8),
+    "8 x 141 GB": ("h200", 8),
+    "4 x 8 x 80 GB": ("h100", 32),
+    "16 x 8 x 80 GB": ("h100", 128),
+    "64 x 8 x 80 GB": ("h800", 512),
+}
+BEGIN, END = "<!-- aha plan --table -->", "<!-- end of aha plan --table -->"
+"""What stands around the table in the documentation."""
+
+
+def works() -> dict[str, Workload]:
+    """The three columns' workloads by their letter."""
+    rl = sample_workload("rl")
+    return {"F": rl, "L": replace(rl, lora=32), "S": sample_workload("sft")}
+
+
+def cell(shape: Shape, on: Machine) -> str:
+    """Letters of what fits, small where only sharded, and a dash where nothing does."""
+    found = []
+    for letter, work in works().items():
+        verdict = advice.judge(shape, work, on)
+        if verdict.fits:
+            found.append(letter.lower() if verdict.sharded else letter)
+    return " ".join(found) or "-"
+
+
+def table() -> str:
+    """The table in Markdown."""
+    lines = ["| | " + " | ".join(MACHINES) + " |", "| --- |" + " --- |" * len(MACHINES)]
+    for label, name in MODELS.items():
+        shape = from_config(published.PUBLISHED[name], name)
+        cells = [cell(shape, machine(gpu, count)) for gpu, count in MACHINES.values()]
+        lines.append(f"| {label} ({name.rsplit('/', 1)[-1]}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,190 @@
+"""The processes of one run, as torchrun starts them: who this one is, how they meet, what only the first does.
+
+Without torchrun there is one rank, and nothing here imports torch. Ranks read the same files and take the same
+decisions; whatever could differ between them (a file that is being written, what was sampled) is asked of the
+first rank or gathered from all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from aha.types import AhaError
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=7)
+"""How long a rank waits for the others: stages that one rank runs take hours. A rank that ends breaks its
+connections, which ends the others at once."""
+
+_alone = 0  # how many `alone` blocks this process is in
+
+
+def launched() -> int:
+    """How many processes torchrun started together with this one, itself included."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def real_world() -> tuple[int, int]:
+    """(rank, number of ranks) of this process, also within ``alone``."""
+    dist = sys.modules.get("torch.distributed")
+    if dist is None or not dist.is_available() or not dist.is_initialized():
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of ranks) among which work is dealt: (0, 1) without torchrun and within ``alone``."""
+    return (0, 1) if _alone else real_world()
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes files and speaks."""
+    return real_world()[0] == 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it this process works by itself: nothing is dealt and nothing is summed over ranks."""
+    global _alone
+    _alone += 1
+    try:
+        yield
+    finally:
+        _alone -= 1
+
+
+def share(n: int) -> range:
+    """Which of ``n`` pieces of work are this rank's."""
+    rank, size = world()
+    return range(rank, n, size)
+
+
+def gather(value: T) -> list[T]:
+    """Every rank's ``value``, in the order of ranks, on every rank."""
+    size = world()[1]
+    if size == 1:
+        return [value]
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * size
+    dist.all_gather_object(found, value)
+    return found
+
+
+def merged(mine: Mapping[int, T]) -> dict[int, T]:
+    """The ranks' results by number, together, on every rank; in the order of numbers where there are several."""
+    parts = gather(dict(mine))
+    if len(parts) == 1:
+        return parts[0]
+    return dict(sorted(item for part in parts for item in part.items()))
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    gather(None)
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """What ``work`` returns on the first rank, which runs it alone; an AhaError there ends every rank."""
+    rank, size = world()
+    if size == 1:
+        return work()
+    import torch.distributed as dist
+
+    box: list[Any] = [None, False]
+    error: AhaError | None = None
+    if rank == 0:
+        try:
+            with alone():
+                box[0] = work()
+        except AhaError as found:
+            error, box[1] = found, True
+    dist.broadcast_object_list(box, src=0)
+    if error is not None:
+        raise error
+    if box[1]:
+        raise SystemExit(1)  # the first rank says why
+    return box[0]
+
+
+# --- meeting ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[None]:
+    """Meet the other ranks, if torchrun started several; within it only the first rank writes and speaks.
+
+    gloo on CPUs; nccl on GPUs, one GPU a rank. Raises AhaError if there is no GPU for this rank, if the ranks
+    cannot meet, or if one of them ends before its time.
+    """
+    if launched() == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    _join(device)
+    rank, size = real_world()
+    before = sys.stdout
+    if rank:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    try:
+        yield
+        dist.destroy_process_group()
+    except AhaError as error:
+        raise AhaError(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        raise AhaError(
+            f"Rank {rank} of {size} lost another rank, which failed (its own message says why) or was killed. "
+            "What was written up to the last checkpoint is sound: give the same command again to continue."
+        ) from error
+    finally:
+        sys.stdout = before
+
+
+def _join(device: str) -> None:
+    import torch
+    import torch.distributed as dist
+
+    missing = [k for k in ("RANK", "MASTER_ADDR", "MASTER_PORT") if k not in os.environ]
+    if missing:
+        raise AhaError(
+            f"WORLD_SIZE={launched()} is set without {', '.join(missing)}: start several ranks with "
+            "torchrun --nproc-per-node N -m aha ..., or unset WORLD_SIZE."
+        )
+    kind = device.split(":")[0]
+    if kind == "cuda" or (kind == "auto" and torch.cuda.is_available()):
+        local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= found or ":" in device:
+            raise AhaError(
+                f"Rank {os.environ['RANK']} needs a GPU of its own, number {local} of this machine's {found}. Start "
+                "at most one rank a GPU, with --device cuda or auto; or give --device cpu."
+            )
+        torch.cuda.set_device(local)
+        backend = "cpu:gloo,cuda:nccl"
+    elif kind == "mps":
+        raise AhaError("Several ranks need CPUs or CUDA GPUs: give --device cpu, or start one process.")
+    else:
+        backend = "gloo"
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise AhaError(
+            f"The ranks cannot meet at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}. Check "
+            "the address given to torchrun, and that the machines reach each other."
+        ) from error
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether an error of torch.distributed speaks of a connection to another rank."""
+    import torch.distributed as dist
+
+    text = str(error)
+    words = ("gloo", "NCCL", "onnection", "Broken pipe", "remote process", "peer")
+    return isinstance(error, dist.DistError) or any(word in text for word in words)

@@ -1,0 +1,80 @@
+"""The whole recipe at the smallest sizes, and what of a finished run must not depend on how it came about."""
+
+from __future__ import annotations
+
+import json
+
+RL_SMALL = {
+    "steps": 2, "prompts_per_step": 2, "group_size": 2, "mini_batches": 1, "max_tokens": 24, "later_max_tokens": None,
+    "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 1, "train_problems": 16, "lr": 1e-5,
+}  # fmt: skip
+SFT_SMALL = {"epochs": 1, "batch_size": 16, "save_every": 1, "validation": 0.1}
+RM_SMALL = {"epochs": 1, "batch_size": 8, "save_every": 1, "max_length": 400}
+SMALL = {
+    "zero": RL_SMALL,
+    "cold_start": {"problems": 24, "samples": 10, "max_tokens": 56},
+    "dev1": SFT_SMALL,
+    "dev2": RL_SMALL,
+    "general": {"problems": 12},
+    "reject": {"problems": 24, "samples": 10, "max_tokens": 56, "evaluation_problems": 16, "ratios": ""},
+    "dev3": SFT_SMALL,
+    "pairs": {"problems": 10, "samples": 0, "written": 6},
+    "safety_data": {"problems": 40, "samples": 0, "written": 6},
+    "helpful_rm": RM_SMALL,
+    "safety_rm": RM_SMALL,
+    "r1": RL_SMALL | {"steps": 3, "preference_from": 3, "max_prompt_tokens": 300},
+    "student": {"steps": 2, "tokens_per_step": 512, "hidden_size": 16, "layers": 1, "mlp_size": 16, "save_every": 1},
+    "distilled": SFT_SMALL,
+    "student_rl": RL_SMALL | {"steps": 1},
+    "compare": {"problems": 2, "samples": 1, "max_tokens": 16},
+}  # fmt: skip
+CLOCK = (
+    "seconds", "rl_seconds", "tokens_per_second", "step_time", "time/sampling", "time/training",
+)  # fmt: skip
+CARD = "README.md"
+"""A checkpoint's card names the seconds that its training took."""
+
+
+def flat(names=tuple(SMALL)):
+    """The settings of these stages as ``config.apply`` takes them."""
+    return {f"{name}.{key}": value for name in names for key, value in SMALL[name].items()}
+
+
+def plain(value):
+    """Without what depends on the clock."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if k not in CLOCK}
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+def contents(run):
+    """Everything that the stages of a run left, by path: JSON without clocks, all else (weights, tables) byte for
+    byte. Left out: checkpoints on the way, which serve a resume alone, and cards."""
+    found = {}
+    for path in sorted(
+        p for stage in run.iterdir() if stage.is_dir() for p in stage.rglob("*") if p.is_file()
+    ):
+        if "checkpoints" in path.parts or path.name == CARD:
+            continue
+        found[str(path.relative_to(run))] = _content(path)
+    return found
+
+
+def _content(path):
+    if path.suffix == ".json":
+        return plain(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".jsonl":
+        return [plain(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return path.read_bytes()
+
+
+def assert_same(found, wanted):
+    """Equal contents; names the first file that differs instead of printing all of them."""
+    assert sorted(found) == sorted(wanted), sorted(set(found) ^ set(wanted))
+    different = [name for name in wanted if found[name] != wanted[name]]
+    assert not different, f"{different}: {str(found[different[0]])[:500]} | {str(wanted[different[0]])[:500]}"
+
+
+def times(run):
+    """When each file of a run was last written."""
+    return {str(p): p.stat().st_mtime_ns for p in sorted(run.rglob("*")) if p.is_file()}
