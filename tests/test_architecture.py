@@ -36,7 +36,8 @@ ALLOWED = {
     # Estimates need configs alone; their measurement drives the trainer and the sampler.
     "planning": BASE | {"modeling", "sampling", "training"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
-    "doctor": BASE | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}
+    "doctor": BASE
+    | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}
     | {"cluster"},
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
     "stages": BASE
@@ -44,7 +45,18 @@ ALLOWED = {
     | {"doctor", "cluster"},
     "recipes": BASE | {"modeling", "runs", "stages"},
 }
-HEAVY = ("torch", "transformers", "numpy", "tokenizers", "rich", "pydantic", "sympy", "pyarrow", "datasets", "ray")
+HEAVY = (
+    "torch",
+    "transformers",
+    "numpy",
+    "tokenizers",
+    "rich",
+    "pydantic",
+    "sympy",
+    "pyarrow",
+    "datasets",
+    "ray",
+)
 
 
 def room(path: Path) -> str:

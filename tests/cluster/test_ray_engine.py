@@ -100,6 +100,9 @@ def test_weights_that_are_not_held_whole_are_noticed(loaded, trained, tokenizer)
     with pytest.raises(AhaError, match="no weights"):
         next(loaded.generate(requests(tokenizer), PARAMS))
     loaded.load_weights(loaded.weights_of(trained), 3)
+    assert loaded.prove(sound) == loaded.hash
+    with pytest.raises(AhaError, match=name):
+        loaded.prove(sound | {name: flipped})
 
 
 def test_what_was_begun_is_continued_alike(loaded, trained, tokenizer):

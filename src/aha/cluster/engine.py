@@ -116,6 +116,26 @@ class RayEngine:
         self.version, self.hash = version, whole(found)[:16]
         return self.hash
 
+    def prove(self, tensors: Mapping[str, torch.Tensor]) -> str:
+        """Have every worker hash what it holds now; returns the one hash of all. Raises AhaError if it is not
+        ``tensors``."""
+        self._cancel({})
+        wanted, proven = digests(tensors), set()
+
+        def compare(member: Member, found: dict[str, str]) -> None:
+            self._compare(member, wanted, found)
+            proven.add(member.number)
+
+        while len(proven) < self.workers:
+            for (
+                member
+            ) in self.crew.members:  # one that is replaced meanwhile is asked when it has the weights
+                idle = member.asked is None and self._held.get(member.number) == self.version
+                if idle and member.number not in proven:
+                    self.crew.ask(member, "held", then=compare, limit=self.settings.start_timeout)
+            self.crew.turn(TURN_SECONDS)
+        return whole(wanted)[:16]
+
     def _ready(self, member: Member) -> None:
         """A worker has started, at first or in place of a lost one."""
         self._held.pop(member.number, None)
@@ -131,6 +151,12 @@ class RayEngine:
     def _loaded(self, member: Member, found: dict[str, str]) -> None:
         assert self._sent is not None
         _, version, wanted = self._sent
+        self._compare(member, wanted, found)
+        self._held[member.number] = version
+        self._begin(member)
+
+    def _compare(self, member: Member, wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
+        """Raise AhaError, and sample no more, if a worker holds anything but what is wanted."""
         wrong = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
         if wrong:
             self.version, self._sent = UNLOADED, None
@@ -139,8 +165,6 @@ class RayEngine:
                 f"first '{wrong[0]}'. Nothing is sampled from them. Its memory or the way to it is broken, or it "
                 "builds another model: run aha doctor --engine ray, or sample with engine=local."
             )
-        self._held[member.number] = version
-        self._begin(member)
 
     # --- sampling -----------------------------------------------------------------------------------------
 

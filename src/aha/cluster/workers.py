@@ -223,6 +223,10 @@ class RolloutWorker(Worker):
                     )
                 held[name].copy_(tensor)
         self.engine.version = version
+        return self.held()
+
+    def held(self) -> dict[str, str]:
+        """The hash of every tensor as the model holds it now."""
         return digests(own_weights(self.engine.model))
 
     def begin(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aha.cluster.engine import RayEngine
 from aha.doctor import plain, sampling_checks
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
 from aha.doctor.subject import Subject
@@ -44,6 +45,8 @@ def weights(subject: Subject) -> Iterator[Finding]:
     """Hashes of the engine's weights, of the policy's, and of the masters in the compute type."""
     if isinstance(subject.engine, VllmEngine):
         yield _proven(subject, subject.engine)
+    elif isinstance(subject.engine, RayEngine):
+        yield _held_by_workers(subject, subject.engine)
     else:
         yield _shared(subject)
     masters = getattr(subject.policy, "masters", None)
@@ -69,6 +72,19 @@ def _proven(subject: Subject, engine: VllmEngine) -> Finding:
                  f"{proof.hash} both; {proof.held} tensors read back, {proof.hidden} hidden by their layout",
                  threshold="equal", cause="nothing could be read back from the engine's model",
                  fix="rely on the checks of log probabilities, or sample with engine=local")  # fmt: skip
+
+
+def _held_by_workers(subject: Subject, engine: RayEngine) -> Finding:
+    """What every worker says that it holds. Raises AhaError if one holds something else."""
+    adapters = getattr(subject.policy, "adapters", None)
+    if adapters is not None:
+        with adapters.merged():
+            proof = engine.prove(engine.weights_of(subject.model, adapters.plain_state()))
+    else:
+        proof = engine.prove(engine.weights_of(subject.model))
+    return holds("hash of what every worker holds and of the policy's weights", bool(proof),
+                 f"{proof} in {engine.workers} workers", threshold="equal", cause=CAUSE,
+                 fix="sample with engine=local")  # fmt: skip
 
 
 def _shared(subject: Subject) -> Finding:
