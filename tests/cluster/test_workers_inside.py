@@ -9,7 +9,10 @@ import pytest
 import torch
 from conftest import make_model
 
-from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, Spec, own_weights, pack, unpack
+from aha import attention
+from aha.cluster.engine import spec_of
+from aha.cluster.settings import ClusterSettings
+from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, own_weights, pack, unpack
 from aha.sampling.local import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm_weights import digests
@@ -20,7 +23,7 @@ PARAMS = SamplingParams(max_tokens=24)
 
 
 def spec(model, tokenizer):
-    return Spec(model.config, "float32", tokenizer, model.generation_config, 8, None, 0.5, 1, "cpu")
+    return spec_of(model, tokenizer, ClusterSettings.model_validate({}), rows=8, threads=1)
 
 
 @pytest.fixture
@@ -70,6 +73,15 @@ def test_a_worker_with_the_weights_samples_what_the_model_samples(worker, model,
             assert np.array_equal(a.completion_ids, b.completion_ids)
             assert np.allclose(a.logprobs, b.logprobs, atol=1e-5)
             assert a.policy_version == 7
+
+
+def test_the_trainers_own_attention_does_not_travel(model, tokenizer):
+    plain = model.config._attn_implementation
+    attention.install(model)
+    config = spec(model, tokenizer).config
+    assert model.config._attn_implementation != plain
+    assert config._attn_implementation in (plain, None)
+    assert config.to_dict() == model.config.to_dict()
 
 
 def test_the_hashes_are_of_what_the_model_holds_not_of_what_came(worker, model):

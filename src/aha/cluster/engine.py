@@ -73,7 +73,7 @@ class RayEngine:
         try:
             threads = max(1, int(s.cpus))
             self.crew = Crew(
-                self.cluster, RolloutWorker, workers, 0, _spec(model, tokenizer, s, rows, threads), s,
+                self.cluster, RolloutWorker, workers, 0, spec_of(model, tokenizer, s, rows, threads), s,
                 name="rollout worker", resources=own, begin=self._ready,
             )  # fmt: skip
             self.graders = None
@@ -303,13 +303,15 @@ class RayEngine:
         self.close()
 
 
-def _spec(model: Any, tokenizer: Any, settings: ClusterSettings, rows: int, threads: int) -> Spec:
+def spec_of(model: Any, tokenizer: Any, settings: ClusterSettings, rows: int, threads: int) -> Spec:
+    """What a worker builds an engine like the trainer's from."""
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     cache = None if settings.cache_gib is None else int(settings.cache_gib * 2**30)
     # Workers of one machine share its memory: as many as the GPUs hold, or twice as many CPUs as each takes.
     share = min(1.0, settings.gpus) if settings.gpus else 0.5
     return Spec(
-        config=model.config,
+        # Written out and read again: without the attention that this process has installed in it.
+        config=type(model.config).from_dict(model.config.to_dict()),
         dtype=dtype,
         tokenizer=tokenizer,
         generation=getattr(model, "generation_config", None),
