@@ -52,7 +52,7 @@ def test_predictions_are_near_measurements(case):
 def test_a_measurement_that_fails_says_why():
     from aha.types import AhaError
 
-    with pytest.raises(AhaError, match=r"failed: .*(cuda|CUDA)"):
+    with pytest.raises(AhaError, match=r"failed: .*(cuda|CUDA|NVIDIA)"):
         measure.in_subprocess(measure.Case("small", device="cuda:63"))
 
 

@@ -212,6 +212,7 @@ class Bandit(Session):
         critic_optimizer = OptimizerConfig(lr=c.lr * a.critic_lr_scale, max_grad_norm=c.max_grad_norm)
         self.critic = Critic(model, critic_optimizer) if a.critic else None
         self.entropy_state = self.entropy_coef = a.entropy_coef
+        self.ahead = None
         self.start, self.mismatch, self.history, self.totals, self.entropies = 0, [], [], [], []
         self.console = SimpleNamespace(tick=lambda *found: None)
         self.params = SimpleNamespace(max_tokens=length)

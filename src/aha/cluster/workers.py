@@ -94,6 +94,9 @@ class Job:
         self.count, self.stop, self.over = 0, False, False
         self.error = self.failure = ""
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin; apart from making it, so that the work finds its worker's ``job`` in place."""
         self._thread.start()
 
     def _run(self) -> None:
@@ -157,6 +160,7 @@ class Worker:
             if number > self.number:  # else it was called off before it came to its turn
                 self._end()
                 self.number, self.job = number, Job(work)
+                self.job.start()
 
     def _end(self) -> None:
         if self.job is not None:
