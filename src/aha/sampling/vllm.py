@@ -5,6 +5,7 @@ What it samples with is proven, not believed: both sides hash every tensor, and 
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,10 @@ class VllmEngine:
     def _start(self, model: Any) -> None:
         folder, kind = self._process.scratch / "model", next(model.parameters())
         # The config and the tokenizer alone: weights come from the policy, and from nowhere else.
-        model.config.save_pretrained(folder)
+        config = copy.deepcopy(model.config)
+        # Without the name of a class that generates, vLLM takes some families for embedders.
+        config.architectures = [type(model).__name__]
+        config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         on_cpu, s = kind.device.type == "cpu", self.settings
         self._process.send(

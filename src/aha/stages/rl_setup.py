@@ -60,7 +60,10 @@ class Session:
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)
         grader = None if self.router is not None else engines.grader(engine)
         self.collectors = [
-            (first, Collector(engine, self.prompter, some, self.rewards, config.algorithm, config.seed, grader))
+            (
+                first,
+                Collector(engine, self.prompter, some, self.rewards, config.algorithm, config.seed, grader),
+            )
             for first, some in preference.phases(self.problems, self.router, config.preference_from)
         ]
         self.ahead = ahead.make(config, engine, lambda step: preference.at(self.collectors, step), grader)
