@@ -23,6 +23,7 @@ from aha.sampling import vllm_wire as wire
 
 EXTENSION = "aha.sampling.vllm_extension.Extension"
 CPU_BLOCK = 32  # tokens; vLLM's default of 128 would share few prompts
+CPU_PREFILL = 8192  # tokens of prompts in one pass on a CPU
 
 
 def main() -> None:
@@ -64,7 +65,14 @@ class Worker:
 
         self.line, self.version, self.asleep = line, -1, False
         on_gpu = torch.cuda.is_available()
-        more = {} if on_gpu else {"block_size": CPU_BLOCK}
+        more: dict[str, Any] = {}
+        if not on_gpu:
+            # After a part of a prompt vLLM sets a seeded generator back, which a CPU's cannot be.
+            whole = {
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(start.max_len, CPU_PREFILL),
+            }
+            more = {"block_size": CPU_BLOCK, **whole}
         self.llm: Any = vllm.LLM(
             model=start.folder,
             dtype=start.dtype,
