@@ -269,11 +269,20 @@ def test_what_is_no_set_of_runs(tmp_path):
         claims.judge([])
 
 
+def _set(stage_folder, values):
+    settings = json.loads((stage_folder / "settings.json").read_text())
+    settings["settings"] |= values
+    write_json(stage_folder / "settings.json", settings)
+
+
 def test_runs_and_stages_that_should_be_alike_are_checked(tmp_path):
     folders = make_runs(tmp_path, 2)
-    settings = json.loads((folders[1] / "zero/settings.json").read_text())
-    settings["settings"] |= {"lr": 1e-3, "rewards": {"accuracy": 1.0, "cosine": 0.5}}
-    write_json(folders[1] / "zero/settings.json", settings)
+    changed = {"lr": 1e-3, "rewards": {"accuracy": 1.0, "cosine": 0.5}, "later": 1}
+    common = {"lr": 1e-4, "rewards": {"accuracy": 1.0, "format": 0.2}}
+    for folder in folders:
+        for name in ("zero", "ppo"):
+            _set(folder / name, common)
+    _set(folders[1] / "zero", changed)  # "later": a setting that the others' version of aha did not have
     (first, second, *third) = claims.judge(folders).notes
     assert first == "zero has other settings in r1_1 than in r1_0: lr, rewards."
     assert second == "zero is rewarded for more than accuracy and format: cosine."

@@ -124,6 +124,17 @@ def test_a_silent_log_says_where_the_step_is(clock: Clock) -> None:
     assert "step 1/10: sampling 29/100" in out.getvalue()
 
 
+def test_a_counter_adds_up_what_it_is_told_for_all_who_do_the_same(clock: Clock) -> None:
+    out = io.StringIO()
+    with Console("x", 10, stream=out) as shown:
+        add = shown.counter(100, "sampling", times=2)
+        for tokens in (7, 8):
+            clock.now += 61
+            add(tokens)
+    assert "sampling 14/100" in out.getvalue()
+    assert "sampling 30/100" in out.getvalue()
+
+
 def test_a_job_without_steps_counts_none(clock: Clock) -> None:
     for plain in (True, False):
         out = io.StringIO()

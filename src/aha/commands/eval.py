@@ -54,17 +54,10 @@ def run(args: argparse.Namespace) -> int:
     model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
     tokenizer = modeling.load_tokenizer(args.model)
     engine, prompter = LocalEngine(model, tokenizer), Prompter(tokenizer, args.template)
-    total = len(problems) * args.samples * args.max_tokens
-    done = 0
     shown = nullcontext() if args.json else Console(f"evaluating {args.model} on {args.task}", 1, unit="")
     with shown as console:
-
-        def tick(sampled: int) -> None:
-            nonlocal done
-            done += sampled
-            if console is not None:
-                console.tick(done, total, "sampling")
-
+        total = len(problems) * args.samples * args.max_tokens
+        tick = console.counter(total, "sampling") if console else None
         result = evaluate(
             engine, prompter, task, problems, args.samples, params,
             seed=args.seed, strict=not args.any_format, progress=tick,

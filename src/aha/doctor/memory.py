@@ -81,7 +81,7 @@ def needs(
     """
     count = sum(p.numel() for p in model.parameters())
     working = model_bytes(model)
-    per_token = kv_cache.bytes_per_token(model)
+    per_token = kv_cache.buffer_bytes_per_token(model)
     hidden, layers = model.config.hidden_size, model.config.num_hidden_layers
     memory = {
         "masters and gradient sums": 0 if optimizer else 8 * count,

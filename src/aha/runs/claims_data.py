@@ -194,8 +194,8 @@ def notes(runs: list[RunFigures]) -> list[str]:
 
 def _differing(one: StageFigures, other: StageFigures, allowed: frozenset[str] = frozenset()) -> str:
     skip = allowed | {"seed", "name"}
-    keys = sorted(k for k in one.settings.keys() | other.settings.keys() if k not in skip)
-    return ", ".join(k for k in keys if one.settings.get(k) != other.settings.get(k))
+    keys = sorted(one.settings.keys() & other.settings.keys())  # an older version lacks later settings
+    return ", ".join(k for k in keys if k not in skip and one.settings[k] != other.settings[k])
 
 
 Measure = Callable[[RunFigures], float | None]

@@ -185,6 +185,17 @@ class Console:
         """Progress inside a step."""
         self._safely(lambda: self._tick(done, total, what))
 
+    def counter(self, total: int, what: str, times: int = 1) -> Callable[[int], None]:
+        """A callback that is told what has just been done, and shows the sum of it, ``times`` as much."""
+        done = 0
+
+        def add(more: int) -> None:
+            nonlocal done
+            done += more * times
+            self.tick(done, total, what)
+
+        return add
+
     def note(self, text: str) -> None:
         """A line that stays."""
         self._safely(lambda: self._say(clean(text), ""))

@@ -125,13 +125,7 @@ class ColdStart(Stage):
         fitting = source.prompter.drop_long(problems, source.context - self.max_tokens)
         params = SamplingParams(self.temperature, max_tokens=self.max_tokens)
         rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify))}
-        total, done = len(fitting) * self.samples * self.max_tokens, 0
-
-        def tick(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            console.tick(done, total, "sampling")
-
+        tick = console.counter(len(fitting) * self.samples * self.max_tokens, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, fitting, self.samples, params, rewards,
             seed=self.seed, part=self.part, tick=tick,

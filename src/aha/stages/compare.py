@@ -95,13 +95,7 @@ class Compare(Stage):
         task = get_task(task_name, *deal_rows(self.tasks, self.data, self.test_data)[task_name])
         problems = task.load("test", self.problems, 0)
         problems = source.prompter.drop_long(problems, source.context - self.max_tokens)
-        total, done = len(problems) * self.samples * self.max_tokens, 0
-
-        def tick(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            console.tick(done, total, f"{name} on {task_name}")
-
+        tick = console.counter(len(problems) * self.samples * self.max_tokens, f"{name} on {task_name}")
         result = evaluate(
             source.engine, source.prompter, task, problems, self.samples,
             SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens),

@@ -128,13 +128,7 @@ class Reject(Stage):
         params = SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens)
         grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged), self.seed)
         rewards: Rewards = {"accuracy": (1.0, grade)}
-        total, done = len(problems) * self.samples * self.max_tokens, 0
-
-        def tick(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            console.tick(done, total, "sampling")
-
+        tick = console.counter(len(problems) * self.samples * self.max_tokens, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, problems, self.samples, params, rewards,
             seed=self.seed, part=self.part, tick=tick,

@@ -170,14 +170,7 @@ class Session:
             totals["entropy_coef"] = self.entropy_coef
 
     def _ticker(self, total: int, what: str) -> Callable[[int], None]:
-        done, size = 0, ranks.world()[1]  # the first rank, which shows it, counts for all
-
-        def tick(sampled: int) -> None:
-            nonlocal done
-            done += sampled * size
-            self.console.tick(done, total, what)
-
-        return tick
+        return self.console.counter(total, what, ranks.world()[1])  # the first rank counts for all
 
     def mismatch_of(self, batch: Batch) -> np.ndarray:
         """How far the sampler's logprobs lie from the policy's, on the batch it has just gone backward on."""
