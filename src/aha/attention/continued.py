@@ -41,7 +41,7 @@ class Continued:
         seen, given = (x[:end].transpose(0, 1) for x in (keys, values))
         bias = self._bias(count, variant.window, q.device)
         p, _ = probabilities(heads_first(q, 1, count, kv_heads), seen, bias, scale, variant)
-        return tokens_first(torch.bmm(p.to(v.dtype), given), 1, count, kv_heads)[None]
+        return tokens_first(torch.bmm(p, given), 1, count, kv_heads)[None]
 
     def _bias(self, count: int, window: int | None, device: torch.device) -> Tensor:
         """[1, T, start + T]: 0 where seen, -inf else."""

@@ -49,25 +49,33 @@ def tokens_first(x: Tensor, rows: int, length: int, kv_heads: int) -> Tensor:
     return x.reshape(rows * length, kv_heads * groups, dim)
 
 
-def _scores(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> Tensor:
-    """q k' * scale in float32, capped: [R * Hkv, g * Lq, Lk]."""
-    scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
-    return scores.div_(softcap).tanh_().mul_(softcap) if softcap else scores
-
-
 def probabilities(
     q: Tensor, k: Tensor, bias: Tensor, scale: float, variant: Variant = PLAIN
 ) -> tuple[Tensor, Tensor | None]:
-    """What queries q [R * Hkv, g * Lq, D] give to keys k [R * Hkv, Lk, D] under ``bias`` [R, Lq, Lk], in
-    float32: [R * Hkv, g * Lq, Lk], and what they give to their sink [R * Hkv, g * Lq, 1], if there is one."""
+    """What queries q [R * Hkv, g * Lq, D] give to keys k [R * Hkv, Lk, D] under ``bias`` [R, Lq, Lk], in q's
+    type: [R * Hkv, g * Lq, Lk], and what they give to their sink [R * Hkv, g * Lq, 1], if there is one.
+
+    Products, scale and bias are summed in float32 and rounded once, and so is the softmax: passes over scores
+    in float32 cost more than the products.
+    """
+    if variant.softcap is None and variant.sinks is None:
+        scores = q.new_empty(*q.shape[:2], k.shape[1])
+        scores.view(len(bias), -1, *bias.shape[1:]).copy_(bias[:, None])
+        return torch.softmax(scores.baddbmm_(q, k.transpose(1, 2), alpha=scale), dim=-1), None
     scores = _scores(q, k, scale, variant.softcap)
     view = scores.view(len(bias), -1, *bias.shape[1:])
     view += bias[:, None]
     p = torch.softmax(scores, dim=-1)
     if variant.sinks is None:
-        return p, None
+        return p.to(q.dtype), None
     over = _each_query(variant.sinks, len(bias), bias.shape[1], len(k)) - scores.logsumexp(-1, keepdim=True)
-    return p.mul_(torch.sigmoid(-over)), torch.sigmoid(over)
+    return p.mul_(torch.sigmoid(-over)).to(q.dtype), torch.sigmoid(over)
+
+
+def _scores(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """q k' * scale in float32, capped: [R * Hkv, g * Lq, Lk]."""
+    scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
+    return scores.div_(softcap).tanh_().mul_(softcap) if softcap else scores
 
 
 def _each_query(sinks: Tensor, rows: int, q_len: int, batch: int) -> Tensor:
@@ -92,10 +100,9 @@ class _PackedAttention(torch.autograd.Function):
         kv_heads = k.shape[1]
         padded = [_with_zero_row(x) for x in (q, k, v)]
         outputs, kept = [], []
-        for bucket, bias in zip(plan.buckets, plan.biases(variant.window), strict=True):
+        for bucket, bias in zip(plan.buckets, plan.biases(variant.window, q.dtype), strict=True):
             qb, kb, vb = _lay_out(padded, bucket, kv_heads)
             p, sunk = probabilities(qb, kb, bias, scale, variant)
-            p = p.to(q.dtype)
             outputs.append(tokens_first(torch.bmm(p, vb), bucket.rows, bucket.q_len, kv_heads))
             kept += [p, sunk] if bucket.kv_len <= _KEEP_PROBABILITIES_UP_TO else [None, None]
         # Saved the official way, so that recomputing layers (checkpoint_layers) can let go of them.
@@ -115,33 +122,37 @@ class _PackedAttention(torch.autograd.Function):
             None if sinks is None else torch.zeros_like(sinks.float()),
         )
         join = 1 if k.shape == v.shape else 2  # keys and values travel as one tensor
-        for i, (bucket, bias) in enumerate(zip(plan.buckets, plan.biases(variant.window), strict=True)):
+        biases = plan.biases(variant.window, q.dtype)
+        for i, (bucket, bias) in enumerate(zip(plan.buckets, biases, strict=True)):
             qb, kb, vb = _lay_out(padded, bucket, kv_heads)
             p, sunk = kept[2 * i : 2 * i + 2]
             if p is None:
                 p, sunk = probabilities(qb, kb, bias, ctx.scale, variant)
-                p = p.to(q.dtype)
             grad = padded_grad.index_select(0, bucket.q_index)
             gb = heads_first(grad, bucket.rows, bucket.q_len, kv_heads)
             dv = torch.bmm(p.transpose(1, 2), gb)
-            dp = torch.bmm(gb, vb.transpose(1, 2)).float()
-            pf = p.float()
-            mean = (pf * dp).sum(-1, keepdim=True)  # a sink's share of it is zero, as its value is
+            dp = torch.bmm(gb, vb.transpose(1, 2))
             if dsinks is not None and sunk is not None:
+                mean = (p.float() * dp).sum(-1, keepdim=True)  # a sink's share of it is zero, as its value is
                 given = (sunk * mean).view(bucket.rows, kv_heads, -1, bucket.q_len)
                 dsinks -= given.sum((0, 3)).view(-1)
-            ds = pf.mul_(dp.sub_(mean))
+            ds = torch._softmax_backward_data(dp, p, -1, p.dtype)  # p (dp - sum of p dp), summed in float32
             if variant.softcap:
                 capped = _scores(qb, kb, ctx.scale, variant.softcap)
                 ds.mul_(1 - capped.div_(variant.softcap).square_())
-            ds = ds.mul_(ctx.scale).to(q.dtype)
-            dq_parts.append(tokens_first(torch.bmm(ds, kb), bucket.rows, bucket.q_len, kv_heads))
-            dk = torch.bmm(ds.transpose(1, 2), qb)
+            dq = _scaled_products(ds, kb, ctx.scale)
+            dq_parts.append(tokens_first(dq, bucket.rows, bucket.q_len, kv_heads))
+            dk = _scaled_products(ds.transpose(1, 2), qb, ctx.scale)
             both = [tokens_first(x, bucket.rows, bucket.kv_len, kv_heads) for x in (dk, dv)]
             dkv.add(bucket, torch.cat(both, dim=join))
         dq = torch.cat(dq_parts).index_select(0, plan.inverse)
         dk, dv = dkv.total().split([k.shape[join], v.shape[join]], dim=join)
         return dq, dk, dv, dsinks if sinks is None or dsinks is None else dsinks.to(sinks.dtype), *[None] * 3
+
+
+def _scaled_products(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """``scale`` a b [B, n, m], rounded once."""
+    return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
 
 
 def _lay_out(padded: Sequence[Tensor], bucket: Bucket, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -37,7 +37,7 @@ class Bucket:
     kv_index: Tensor
     past: Tensor
 
-    def bias(self, window: int | None) -> Tensor:
+    def bias(self, window: int | None, dtype: torch.dtype = torch.float32) -> Tensor:
         """[R, Lq, Lk]: 0 where seen, -inf else. A token sees itself and, of what is before it, the last
         ``window`` - 1 tokens or all. A padded query sees what its lane would, so that its softmax is finite;
         nobody reads it."""
@@ -50,7 +50,7 @@ class Bucket:
         unseen |= ((lanes < shared) & (lanes >= past))[:, None]
         if window is not None:
             unseen |= query[:, :, None] - key[:, None] >= window
-        return torch.zeros(unseen.shape, device=unseen.device).masked_fill_(unseen, -torch.inf)
+        return torch.zeros(unseen.shape, dtype=dtype, device=unseen.device).masked_fill_(unseen, -torch.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +63,19 @@ class Plan:
     buckets: tuple[Bucket, ...]
     inverse: Tensor
     longest: int
-    made: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+    made: dict[tuple[int, int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
-    def biases(self, window: int | None) -> Iterator[Tensor]:
+    def biases(self, window: int | None, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
         """The bias [R, Lq, Lk] of each bucket; small ones are made once for all layers of one window. A window
         that holds every sequence whole costs nothing."""
         if window is not None and window >= self.longest:
             window = None
         for i, bucket in enumerate(self.buckets):
-            bias = self.made.get((i, window))
+            bias = self.made.get((i, window, dtype))
             if bias is None:
-                bias = bucket.bias(window)
+                bias = bucket.bias(window, dtype)
                 if bias.numel() + sum(b.numel() for b in self.made.values()) <= LASTING_SCORES:
-                    self.made[i, window] = bias
+                    self.made[i, window, dtype] = bias
             yield bias
 
 

@@ -29,7 +29,19 @@ CLASSES = (
 )
 _STRETCHES = ("attention", "sampling", "grading", "optimizer")
 _PREFIX = "aha: "
-_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "linear", "matmul", "mkldnn_linear", "onednn_linear")
+_PRODUCTS = (
+    "mm",
+    "addmm",
+    "addmm_",
+    "bmm",
+    "baddbmm",
+    "baddbmm_",
+    "mv",
+    "linear",
+    "matmul",
+    "mkldnn_linear",
+    "onednn_linear",
+)
 _COPIES = (
     "copy_", "_to_copy", "to", "clone", "contiguous", "cat", "index_select", "index", "index_put_", "gather",
     "_index_put_impl_", "index_add_", "index_add", "scatter_add_", "embedding", "embedding_dense_backward",

@@ -174,7 +174,7 @@ def training_bytes(shape: Shape, work: Workload) -> dict[str, float]:
     deep += layer if work.recompute else 0
     return {
         "activations": activations + ends,
-        "attention's masks": 4.0 * min(batch.scores * windows, limits.LASTING_SCORES + batch.bucket),
+        "attention's masks": float(b) * min(batch.scores * windows, limits.LASTING_SCORES + batch.bucket),
         "output head" if head >= deep else "one layer backward": max(head, deep),
     }
 
@@ -230,7 +230,7 @@ def layer_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
         matrix = 2 * shape.experts * shape.expert_intermediate * h
     mlp = b * (3 * t * inner + (0 if work.lora else matrix))
     kept = batch.kept >= batch.scores
-    each = (12 if b == 2 else 8) + (0 if kept else b) + (8 if shape.family == "gemma2" else 0)
+    each = 2 * b + (0 if kept else b) + (8 if shape.family == "gemma2" else 0)
     spread = 4 if b == 2 else 2  # keys' gradients of every rectangle, joined, and in float32 to be summed
     attention = shape.heads * batch.bucket * each + b * (4 * t * q + spread * batch.keys * kv)
     norm = 16.0 * t * h
@@ -273,14 +273,14 @@ def sampling_bytes(shape: Shape, work: Workload, gpus: int = 1) -> dict[str, flo
     be in flight while all are short."""
     b, rows = work.number_bytes, min(work.decode_rows, -(-work.sequences // gpus))
     logits = 24.0 * rows * shape.vocabulary
-    decode = logits + rows * shape.heads * work.prompt * (2 * b + 8) + 8.0 * rows * work.longest
+    decode = logits + rows * shape.heads * work.prompt * 2 * b + 8.0 * rows * work.longest
     prompts = min(-(-rows // work.group), max(1, limits.PREFILL_TOKENS // work.prompt))
     t = prompts * work.prompt
     bucket = bucket_scores(work.prompt**2, prompts)
     inner = shape.intermediate
     if shape.experts:
         inner = shape.experts_per_token * shape.expert_intermediate + shape.shared_intermediate
-    layer = max(3 * b * t * inner, 8 * shape.heads * bucket) + 8 * t * shape.hidden
+    layer = max(3 * b * t * inner, 2 * b * shape.heads * bucket) + 8 * t * shape.hidden
     prefill = max(float(t * shape.cache_numbers * b) + layer, logits + 6.0 * prompts * shape.vocabulary)
     name = "decoding" if decode >= prefill else "prefilling"
     return {name: max(decode, prefill)}

@@ -38,6 +38,7 @@ class SlotCache:
 
     def __init__(self, model: Any, tokens: int, capacity: int):
         weight = next(model.parameters())
+        self.dtype = weight.dtype
         self.tokens, self.capacity, self.room, self.used = tokens, capacity, 0, 0
         layers = attention.layers(model)
         self.shapes = [((x.kv_heads, x.key_dim), (x.kv_heads, x.value_dim)) for x in layers]
@@ -120,7 +121,9 @@ class SlotCache:
         self.where = lengths
         self.targets: dict[int, Tensor] = {}
         seen = self.lane[: self.room] <= lengths[:, None]
-        bias = torch.zeros(seen.shape, device=lengths.device).masked_fill_(~seen, -torch.inf)
+        bias = torch.zeros(seen.shape, dtype=self.dtype, device=lengths.device).masked_fill_(
+            ~seen, -torch.inf
+        )
         self.biases: dict[int | None, Tensor] = {None: bias}
 
     def _target(self, heads: int) -> Tensor:
@@ -158,13 +161,8 @@ class SlotCache:
         k, v = keys.flatten(0, 1), values.flatten(0, 1)
         q = query.reshape(rows * kv_heads, heads // kv_heads, dim)
         bias = self._bias(variant.window)[:, None]
-        if variant.softcap or variant.sinks is not None:
-            p, _ = attention.probabilities(q, k, bias, scale, variant)
-        else:
-            scores = torch.bmm(q, k.transpose(1, 2)).view(rows, -1, self.room)
-            scores = torch.add(bias, scores, alpha=scale)  # in float32, the bias's type
-            p = torch.softmax(scores, dim=-1).view(rows * kv_heads, -1, self.room)
-        return torch.bmm(p.to(v.dtype), v).view(rows, heads, -1)
+        p, _ = attention.probabilities(q, k, bias, scale, variant)
+        return torch.bmm(p, v).view(rows, heads, -1)
 
 
 def _in_steps(tokens: int) -> int:
