@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import shutil
@@ -112,6 +113,21 @@ def test_scripts_run_what_they_say(path, tmp_path):
     assert "4" in words
     if "rdzv-endpoint" in options:
         assert words[words.index("--rdzv-endpoint") + 1] == "first:29500"
+
+
+def test_torchrun_hands_every_option_of_a_run_on():
+    """It looks for abbreviations of its own options in all words, also in those for the program."""
+    from torch.distributed.run import get_args_parser
+
+    from aha.commands.run import add_run_arguments
+
+    ours = argparse.ArgumentParser()
+    add_run_arguments(ours)
+    assert "--run" in ours._option_string_actions  # the one that it does not hand on
+    for option in set(ours._option_string_actions) - {"-h", "--help", "--run"}:
+        words = ["--nproc-per-node", "2", "-m", "aha", "zero", option, "word"]
+        assert get_args_parser().parse_args(words).training_script_args == ["zero", option, "word"]
+    assert ours.parse_args(["--run-name", "mine"]).run_name == "mine"
 
 
 @pytest.mark.parametrize("missing", ["HEAD", "NODES"])

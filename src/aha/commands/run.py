@@ -32,7 +32,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="training steps")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     parser.add_argument("--config", type=Path, action="append", default=[], help="settings from a TOML file")
-    parser.add_argument("--run", dest="run_name", help="name of the run's folder")
+    # torchrun takes --run for its own --run-path, whatever stands before it
+    parser.add_argument("--run", "--run-name", dest="run_name", help="name of the run's folder")
     parser.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), help="where runs are kept (default: runs)"
     )
