@@ -128,6 +128,7 @@ def test_every_recipe_builds():
         stages = ordered(recipe.build())
         assert stages, name
         assert len({s.fingerprint() for s in stages}) == len(stages)
+        assert all(s.machine <= type(s).model_fields.keys() for s in stages), name
 
 
 def test_help_imports_nothing_heavy():

@@ -67,3 +67,14 @@ def test_a_fingerprint_knows_every_setting():
     assert stages().fingerprint() == stages().fingerprint()
     assert stages("rl.lr=1e-4").fingerprint() != stages().fingerprint()
     assert stages("rl.algorithm.clip_low=0.1").fingerprint() != stages().fingerprint()
+
+
+def test_settings_of_the_machine_are_no_part_of_a_fingerprint():
+    words = (
+        "rl.engine=ray",
+        "rl.workers=4",
+        "rl.max_batch_tokens=999",
+        "rl.decode_rows=3",
+        "rl.save_every=1",
+    )
+    assert stages(*words).fingerprint() == stages().fingerprint()

@@ -112,10 +112,28 @@ def test_killed_right_after_a_checkpoint_it_continues_there(undisturbed, tmp_pat
     assert state_of(tmp_path) == state_of(undisturbed[0])
 
 
+def test_it_continues_with_other_settings_of_the_machine(undisturbed, tmp_path):
+    """As after running out of memory: in smaller passes, with layers computed again."""
+    process = start(tmp_path)
+    rl = tmp_path / "runs" / "zero" / "rl"
+    while process.poll() is None and not list(rl.glob("checkpoints/step-000002")):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    process = start(tmp_path, "rl.max_batch_tokens=700", "rl.decode_rows=5", "rl.checkpoint_layers=true")
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, output
+    assert "Continuing after step" in output
+    assert json.loads((rl / "settings.json").read_text())["settings"]["decode_rows"] == 5
+    metrics, wanted = (rows(folder / "metrics.jsonl") for folder in (rl, undisturbed[0] / "runs/zero/rl"))
+    assert [row["step"] for row in metrics] == [row["step"] for row in wanted]
+    assert metrics[:2] == wanted[:2]
+
+
 def test_a_finished_run_is_not_run_again(undisturbed):
     folder, _, _ = undisturbed
     before = (folder / "runs/zero/rl/metrics.jsonl").stat().st_mtime_ns
-    again = start(folder)
+    again = start(folder, "rl.decode_rows=7")  # how many at once is the machine's affair
     output = again.communicate(timeout=120)[0].decode()
     assert again.returncode == 0
     assert "finished before, not run again" in output

@@ -62,6 +62,10 @@ class Stage(BaseModel):
     edits: ClassVar[tuple[str, ...]] = ()
     """Files that people may lay into the stage's folder, such as a review; read whenever the stage runs."""
 
+    machine: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how the work is done here and leave its result, but for rounding: a stage goes on, or
+    stays finished, with others."""
+
     all_ranks: ClassVar[bool] = False
     """Whether every rank runs this stage; else the first does, and the others wait."""
 
@@ -103,9 +107,10 @@ class Stage(BaseModel):
         return {}
 
     def fingerprint(self, run: Path | None = None) -> str:
-        """Equal exactly for equal settings on equal inputs, data files by their content. In the folder of a
-        ``run``, what people laid beside the inputs is part of them."""
-        content: list[Any] = [self.settings(), [stage.result(run) for stage in self.inputs()]]
+        """Equal exactly for equal settings, those of the ``machine`` aside, on equal inputs, data files by their
+        content. In the folder of a ``run``, what people laid beside the inputs is part of them."""
+        said = {key: value for key, value in self.settings().items() if key not in self.machine}
+        content: list[Any] = [said, [stage.result(run) for stage in self.inputs()]]
         if files := self.data_files():
             content.append([_content_hash(Path(file).expanduser()) for file in files])
         return _short_hash(content)
@@ -232,8 +237,7 @@ def _claim(place: Path, stage: Stage, say: Callable[[str], None]) -> None:
         elif stage.edits and (place / "done.json").exists():
             say(f"{stage.name}: {', '.join(stage.edits)} changed since it finished; going on from there.")
         place.mkdir(parents=True, exist_ok=True)
-    if not marker.exists():
-        write_json(marker, {"fingerprint": fingerprint, "settings": stage.settings()})
+    keep_json(marker, {"fingerprint": fingerprint, "settings": stage.settings()})
 
 
 def _old(place: Path, stage: Stage) -> Path:

@@ -47,6 +47,7 @@ class ColdStart(Stage):
     """Chains of a policy, selected, rewritten, reviewed."""
 
     edits: ClassVar[tuple[str, ...]] = (EDITED,)
+    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
     model: str | Stage = Field("tiny", description="who thinks: R1-Zero's checkpoint, an endpoint#MODEL")
     task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")
     data: str | None = Field(None, description="rows for tasks that read them")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +42,8 @@ PLAIN = ("reflections", "general")
 
 class Compare(Stage):
     """The figures of every checkpoint on every task."""
+
+    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
 
     models: tuple[str | Stage, ...] = Field((), description="checkpoints: stages, folders, names, endpoints")
     names: tuple[str, ...] = Field((), description="what the table calls them; none: their own names")

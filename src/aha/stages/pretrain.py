@@ -33,6 +33,7 @@ class Pretrain(Stage):
     """A small Llama trained on a corpus that the program writes."""
 
     all_ranks: ClassVar[bool] = True
+    machine: ClassVar[frozenset[str]] = frozenset({"max_batch_tokens", "save_every"})
 
     corpus: Literal["tiny", "full", "world"] = Field("tiny", description="which corpus the program writes")
     start: str | None = Field(None, description="a base to go on from, of the same widths; else from scratch")

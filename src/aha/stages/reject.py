@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,8 @@ REASONING = "reasoning"
 
 class Reject(Stage):
     """Training data from a checkpoint's own right answers, mixed with other data."""
+
+    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
 
     model: str | Stage = Field("tiny", description="who answers: a checkpoint, a stage, an endpoint#MODEL")
     task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")

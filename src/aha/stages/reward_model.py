@@ -76,6 +76,7 @@ class RewardModel(Stage):
     """A scalar model trained on judged answers."""
 
     all_ranks: ClassVar[bool] = True
+    machine: ClassVar[frozenset[str]] = frozenset({"save_every"})
 
     kind: Kind = Field("helpful", description="helpful: pairs, on summaries; safety: labels, on responses")
     model: str | Stage = Field("tiny", description="whose layers it starts from")

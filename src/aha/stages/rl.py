@@ -37,6 +37,19 @@ class RL(Stage):
     """One stage of reinforcement learning."""
 
     all_ranks: ClassVar[bool] = True
+    machine: ClassVar[frozenset[str]] = frozenset(
+        {
+            "engine",
+            "workers",
+            "cluster",
+            "vllm",
+            "max_batch_tokens",
+            "decode_rows",
+            "checkpoint_layers",
+            "offload_activations",
+            "save_every",
+        }
+    )
 
     model: str | Stage = Field("tiny", description="base: an embedded one, a folder, a hub name, a stage")
     task: str = Field("countdown", description="what is asked (aha list)")

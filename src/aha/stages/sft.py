@@ -34,6 +34,9 @@ class SFT(Stage):
     """Fine-tuning of a model on the completions of conversations."""
 
     all_ranks: ClassVar[bool] = True
+    machine: ClassVar[frozenset[str]] = frozenset(
+        {"max_batch_tokens", "checkpoint_layers", "offload_activations", "save_every"}
+    )
 
     model: str | Stage = Field("tiny", description="what is tuned: an embedded base, a folder, a stage")
     data: tuple[str | Stage, ...] = Field((), description="conversations: files, hub names, stages")
