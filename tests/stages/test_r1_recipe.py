@@ -175,14 +175,14 @@ def kill_in(cwd, stage, delay):
 
 
 def killed(cwd, n, seed, whole):
-    """A finished run that was killed at ``n`` moments: stages spread over the recipe, moments within the time that
-    each took undisturbed. Returns its folder and the number of kills."""
+    """A finished run that was killed at ``n`` moments: stages spread over the recipe, moments within two thirds of
+    the time that each took undisturbed, as that time varies. Returns its folder and the number of kills."""
     rng, names = random.Random(seed), [stage.name for stage in ordered(recipe())]
     kills = 0
     for i in range(n):
         stage = names[int((i + rng.random()) * len(names) / n)]
         seconds = json.loads((whole / stage / "done.json").read_text())["seconds"]
-        kills += kill_in(cwd, stage, rng.random() * seconds)
+        kills += kill_in(cwd, stage, rng.random() * seconds * 2 / 3)
     finish(cwd)
     return cwd / "run", kills
 
@@ -212,7 +212,7 @@ def test_the_command_given_again_does_nothing(twice_killed):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_ten_moments_it_ends_with_the_same_numbers(whole, tmp_path, seed):
     folder, kills = killed(tmp_path, 10, seed, whole[0])
-    assert kills >= 9, "the last may come after the end"
+    assert kills >= 8, "the last ones may come after the end"
     assert_same(contents(folder), contents(whole[0]))
 
 
