@@ -143,6 +143,8 @@ def test_pretraining_learns_and_resumes_bit_for_bit(tmp_path):
     losses = [json.loads(line)["loss"] for line in (whole.folder / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 6
     assert losses[-1] < losses[0] - 0.1
+    again = stage(6).run(broken)  # as after a kill between the last checkpoint and the end
+    assert again["loss"] == losses[-1]
 
 
 @pytest.mark.parametrize(

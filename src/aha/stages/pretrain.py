@@ -67,7 +67,7 @@ class Pretrain(Stage):
         tokenizer = self.new_tokenizer()
         policy = self.new_policy(tokenizer, device, dtype, context.parallel)
         root, metrics = context.folder / "checkpoints", context.folder / "metrics.jsonl"
-        start, seconds, tokens, row = 0, 0.0, 0, {"loss": None}
+        start, seconds, tokens = 0, 0.0, 0
         found = ranks.from_first(lambda: checkpoint.latest(root))
         if found is not None:
             progress, _ = checkpoint.load(found, policy)
@@ -76,7 +76,9 @@ class Pretrain(Stage):
                 float(progress["seconds"]),
                 int(progress["tokens"]),
             )
-        write_jsonl(metrics, [r for r in read_jsonl(metrics) if r["step"] <= start])
+        rows = [r for r in read_jsonl(metrics) if r["step"] <= start]
+        write_jsonl(metrics, rows)
+        row = rows[-1] if rows else {"loss": None}  # killed after the last step, its figures are there
         with Console(self.name, self.steps, plain=context.plain) as console:
             for step in range(start + 1, self.steps + 1):
                 clock = time.perf_counter()
