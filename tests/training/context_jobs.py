@@ -1,5 +1,5 @@
 """What the tests of context parallelism compute, in one process or in each of several ranks:
-``python context_jobs.py FOLDER CONTEXT_RANKS NAME ...``"""
+``python context_jobs.py FOLDER SIZES NAME ...``"""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ import torch
 import torch.distributed as dist
 from conftest import make_model
 from rank_jobs import make_tokenizer, weights
+from transformers import AutoModelForCausalLM
 
 from aha import ranks
-from aha.planning.measure import _StorageCounter
+from aha.files import write_jsonl
+from aha.planning import measure
+from aha.planning.measure import _config, _StorageCounter
+from aha.planning.workload import Workload
+from aha.runs import pipeline
+from aha.stages.sft import SFT
 from aha.training import offload, parallel
 from aha.training.batching import pack, sequence_mean
 from aha.training.critic import Critic
-from aha.training.losses import policy_loss
+from aha.training.losses import negative_log_likelihood, policy_loss
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.scalar import ScalarModel, pairwise, text_example
 from aha.training.sharding import Shards, whole
@@ -51,7 +57,7 @@ def many(rng):
     return [example(rng, rng.integers(0, 300, 3), int(n)) for n in rng.integers(1, 30, 24)]
 
 
-def shared(rng):
+def prompts(rng):
     """Groups of four with prompts longer and shorter than their completions."""
     made = []
     for group, length in enumerate((40, 3, 12)):
@@ -67,7 +73,7 @@ def few(rng):
 
 @dataclass(frozen=True)
 class Case:
-    rows: Callable[[np.random.Generator], list[Example]] = shared
+    rows: Callable[[np.random.Generator], list[Example]] = prompts
     max_tokens: int = 200
     family: str = "llama"
     sharded: bool = False
@@ -140,14 +146,14 @@ def computed(tokenizer, case, context_ranks=1, dtype=torch.float32):
 def critic(tokenizer, sharded, context_ranks):
     """The values of a critic before and after a step, and a reward model's scores on pairs."""
     config = OptimizerConfig(lr=1e-2, context_ranks=context_ranks)
-    batches = pack(shared(np.random.default_rng(0)), sequence_mean, 150)
-    model = Critic(make_model(make_tokenizer()), config, sharded=sharded)
+    batches = pack(prompts(np.random.default_rng(0)), sequence_mean, 150)
+    model = Critic(make_model(tokenizer), config, sharded=sharded)
     sums = model.over_ranks(batches, lambda batch: model.backward(batch, 0.2))
     slope, norm = gradient(model), model.step()
     values = model.over_ranks(batches, model.values, trains=False)
     rng = np.random.default_rng(3)
     rows = [text_example(rng.integers(0, 300, 4), rng.integers(0, 300, 15), 1, i // 2) for i in range(10)]
-    scorer = ScalarModel(make_model(make_tokenizer()), config, sharded=sharded)
+    scorer = ScalarModel(make_model(tokenizer), config, sharded=sharded)
     learned = scorer.learn(rows, 60, pairwise(5)), scorer.step()
     return {
         "sums": sums,
@@ -159,34 +165,77 @@ def critic(tokenizer, sharded, context_ranks):
     }
 
 
-def memory(context_ranks):
-    """Bytes in tensors at the peak of a forward and backward pass over one long sequence, on this rank, and
-    bytes that autograd keeps between them, of a model with wide layers."""
-    model = make_model(make_tokenizer(), intermediate_size=256, num_hidden_layers=4)
-    policy = Policy(model, OptimizerConfig(context_ranks=context_ranks))
-    (batch,) = pack([example(np.random.default_rng(0), np.arange(4), 500)], sequence_mean, 600)
-    counter, saved = _StorageCounter(), offload.Offloaded()
-    with counter.watching(), saved:
-        policy.backward(batch, policy_loss())
-    return {"peak": counter.peak, "saved": saved.moved}
+WORK = {
+    again: Workload("sft", 1, 1, 1, 0, 1024, 1024, recompute=again, number_bytes=4) for again in (False, True)
+}
 
 
-def main(folder, context_ranks, names):
-    """As one of the ranks: the named cases into FOLDER/RANK.pt."""
+def memory(recompute, context_ranks):
+    """Bytes that a pass over one long sequence adds to this rank's tensors at its peak, and those that autograd
+    keeps between the passes."""
+    torch.manual_seed(0)
+    length, counter = WORK[recompute].longest, _StorageCounter()
+    ids = np.random.default_rng(0).integers(0, 300, length)
+    rows = [Example(ids, np.arange(length) >= 0, np.ones(length), None, 0, -1)]
+    (batch,) = pack(rows, sequence_mean, length)
+    with counter.watching():
+        model = AutoModelForCausalLM.from_config(_config(measure.Case("small")), dtype=torch.float32).eval()
+        policy = Policy(model, OptimizerConfig(checkpoint_layers=recompute, context_ranks=context_ranks))
+        policy.step()  # makes the optimizer's moments
+        kept = {p.untyped_storage().data_ptr(): 0 for p in model.parameters()}
+        resident = counter.now
+        counter.start()
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: _noted(x, kept), lambda x: x):
+            policy.backward(batch, negative_log_likelihood)
+    return {"peak": counter.peak - resident, "saved": sum(kept.values())}
+
+
+def _noted(value, kept):
+    storage = value.untyped_storage()
+    kept.setdefault(storage.data_ptr(), storage.nbytes())
+    return value
+
+
+def fine_tuned(folder, context_ranks):
+    """A stage of three steps on conversations of which one is long, from FOLDER/base, into FOLDER/RANKS."""
+    rows = folder / "rows.jsonl"
+    if ranks.leads() and not rows.exists():
+        texts = [" ".join(f"{i} + {n} = {i + n}." for n in range(30 if i == 3 else 3)) for i in range(10)]
+        turns = [("user", "Add."), ("assistant", "")]
+        made = [[{"role": role, "content": said or text} for role, said in turns] for text in texts]
+        write_jsonl(rows, [{"messages": messages} for messages in made])
+    ranks.barrier()
+    stage = SFT.model_validate(
+        {"name": "tuned", "model": str(folder / "base"), "data": (str(rows),), "epochs": 1, "batch_size": 3}
+        | {"validation": 0.1, "lr": 1e-3, "template": "r1_zero", "precision": "float32", "max_length": 500}
+        | {"max_batch_tokens": 500, "checkpoint_layers": True, "context_ranks": context_ranks}
+    )
+    context = pipeline.Context(folder, "cpu", threads=1, plain=True)
+    return pipeline.run([stage], folder / str(context_ranks), context, config={}, say=print)
+
+
+def main(folder, groups, names):
+    """As one of the ranks: the named cases, in groups of each size, into FOLDER/RANK.pt."""
     torch.set_num_threads(1)
     offload.LEAST_ELEMENTS = 1  # these models' tensors are small
     tokenizer, found = make_tokenizer(), {}
     with ranks.joined("cpu"):
         found["world"] = parallel.world()
-        for name in names:
-            found[name] = computed(tokenizer, CASES[name], context_ranks)
+        for size in groups:
+            for name in names:
+                found[size, name] = computed(tokenizer, CASES[name], size)
+            for sharded in (False, True):
+                found[size, "critic", sharded] = critic(tokenizer, sharded, size)
         if "gemma2" in names:
-            found["bfloat16"] = computed(tokenizer, CASES["prompts"], context_ranks, torch.bfloat16)
-        for sharded in (False, True):
-            found["critic", sharded] = critic(tokenizer, sharded, context_ranks)
-        found["memory"] = memory(context_ranks)
+            found["bfloat16"] = computed(tokenizer, CASES["prompts"], 2, torch.bfloat16)
+        for recompute in WORK:
+            found["memory", recompute] = memory(recompute, max(groups))
     torch.save(found, folder / f"{os.environ['RANK']}.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    if sys.argv[2] == "sft":
+        with ranks.joined("cpu"):
+            fine_tuned(Path(sys.argv[1]), 2)
+    else:
+        main(Path(sys.argv[1]), [int(size) for size in sys.argv[2].split(",")], sys.argv[3:])

@@ -59,18 +59,14 @@ class Exchange:
     """
 
     def __init__(self, owner: np.ndarray, group: Any, device: torch.device | str):
-        rank, size = dist.get_rank(group), dist.get_world_size(group)
-        counts = np.bincount(owner, minlength=size)
-        self.group, self.size, self.own = group, size, np.flatnonzero(owner == rank)
-        self.width = max(1, int(counts.max()))  # messages are equally long: filled up to the longest
-        # Slot w of rank r is place r * width + w of what is gathered; rows of one rank keep their order.
-        order = np.argsort(owner, kind="stable")
-        slots = np.full(size * self.width, len(owner))
-        lanes = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        slots[owner[order] * self.width + lanes] = order
-        places = np.empty(len(owner), np.int64)
-        places[order] = owner[order] * self.width + lanes
-        self.slots, self.places = (torch.from_numpy(a).to(device) for a in (slots, places))
+        rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        rows = [np.flatnonzero(owner == other) for other in range(self.size)]
+        self.group, self.own = group, rows[rank]
+        self.width = max(1, *map(len, rows))  # messages are equally long: filled up to the longest
+        places = np.empty(len(owner), np.int64)  # of each row among what is gathered
+        for other, theirs in enumerate(rows):
+            places[theirs] = other * self.width + np.arange(len(theirs))
+        self.places = torch.from_numpy(places).to(device)
 
     def gather(self, own: Tensor) -> Tensor:
         """All rows [n, ..] of ranks' ``own`` [m, ..], on every rank. (A rank that has none may give one row, which
@@ -84,7 +80,8 @@ class Exchange:
     def sum_scatter(self, whole: Tensor) -> Tensor:
         """The sum over ranks of ``whole`` [n, ..], of which each gets its own rows [m, ..]; where it has none one
         row of zeros."""
-        padded = torch.cat([whole, whole.new_zeros(1, *whole.shape[1:])]).index_select(0, self.slots)
+        padded = whole.new_zeros(self.size * self.width, *whole.shape[1:])
+        padded.index_copy_(0, self.places, whole)
         found = whole.new_empty(self.width, *whole.shape[1:])
         _reduce_scatter(found, padded, group=self.group)
         return found[: max(1, len(self.own))]

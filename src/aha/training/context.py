@@ -43,8 +43,8 @@ def join(size: int) -> Group | None:
         count = f"{world} rank" + ("s" if world > 1 else "")
         raise AhaError(
             f"context_ranks={size} does not divide the {count} of this run, but ranks share micro-batches in groups "
-            f"of so many. Start a multiple of {size} with torchrun --nproc-per-node, or set context_ranks to a "
-            f"divisor of {world}."
+            f"of so many. Start a multiple of {size} with torchrun --nproc-per-node, or give a context_ranks that "
+            f"divides {world}."
         )
     import torch.distributed as dist
 
