@@ -74,7 +74,7 @@ class Exchange:
         padded = own.new_zeros(self.width, *own.shape[1:])
         padded[: len(own)] = own
         found = own.new_empty(self.size * self.width, *own.shape[1:])
-        _all_gather(found, padded, group=self.group)
+        _collective("all_gather_single", "all_gather_into_tensor")(found, padded, group=self.group)
         return found.index_select(0, self.places)
 
     def sum_scatter(self, whole: Tensor) -> Tensor:
@@ -83,10 +83,10 @@ class Exchange:
         padded = whole.new_zeros(self.size * self.width, *whole.shape[1:])
         padded.index_copy_(0, self.places, whole)
         found = whole.new_empty(self.width, *whole.shape[1:])
-        _reduce_scatter(found, padded, group=self.group)
+        _collective("reduce_scatter_single", "reduce_scatter_tensor")(found, padded, group=self.group)
         return found[: max(1, len(self.own))]
 
 
-# torch 2.13 has these under new names, and warns of the old ones.
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+def _collective(new: str, old: str) -> Any:
+    """A function of torch.distributed, which torch 2.13 has under another name, and warns of the old one."""
+    return getattr(dist, new, None) or getattr(dist, old)
