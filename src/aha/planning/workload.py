@@ -52,7 +52,7 @@ def from_stage(stage: Any) -> Workload | None:
     common: dict[str, Any] = {
         "recompute": bool(get("checkpoint_layers", False)),
         "lora": int(get("lora_rank", 0) or 0),
-        "context": int(get("context_ranks", 1)),
+        "context": int(get("context_ranks") or 1),
         "fields": frozenset(type(stage).model_fields),
     }
     if get("prompts_per_step") is not None and get("group_size") is not None:
