@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from aha.stages.sft import SFT
 from aha.training import offload, parallel
 from aha.training.batching import pack, sequence_mean
 from aha.training.critic import Critic
+from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood, policy_loss
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.scalar import ScalarModel, pairwise, text_example
@@ -79,6 +81,7 @@ class Case:
     sharded: bool = False
     loss: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
+    adapters: bool = False
 
 
 GRPO = {"kl": "k3", "kl_coef": 0.1, "entropy_coef": 0.02}
@@ -98,6 +101,8 @@ CASES = {
     "gpt-oss": Case(family="gpt-oss", changes={"checkpoint_layers": True}),
     "deepseek-v3": Case(family="deepseek-v3"),
 }
+if find_spec("peft"):
+    CASES["adapters"] = Case(one_long, adapters=True, changes={"checkpoint_layers": True})
 FOUR = ("long", "many", "prompts-both", "few", "sharded-many", "sharded-long", "sharded-few")
 """What four ranks compute, two to a micro-batch and all four to one."""
 
@@ -111,7 +116,9 @@ def new_model(tokenizer, case, dtype=torch.float32):
 def new_policy(tokenizer, case, context_ranks, dtype=torch.float32):
     model = new_model(tokenizer, case, dtype)
     config = OptimizerConfig(lr=1e-3, context_ranks=context_ranks, **case.changes)
-    return Policy(model, config, shards=Shards(model, trains=True, samples=True) if case.sharded else None)
+    adapters = Adapters(model, LoraSettings(4)) if case.adapters else None
+    shards = Shards(model, trains=True, samples=True) if case.sharded else None
+    return Policy(model, config, adapters, shards)
 
 
 def gradient(trainer):
