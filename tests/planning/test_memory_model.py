@@ -110,6 +110,9 @@ def test_what_saves_memory_saves_memory():
         assert memory.estimate(QWEN, replace(work, **saving), ROOM).peak < peak, saving
     assert memory.estimate(QWEN, work, ROOM, 8, sharded=True).peak < memory.estimate(QWEN, work, ROOM, 8).peak
     assert memory.estimate(QWEN, replace(work, critic=True), ROOM).peak > peak
+    whole, shared = (memory.estimate(QWEN, replace(work, context=n), ROOM, 8) for n in (1, 4))
+    assert shared.resident == whole.resident
+    assert sum(shared.training.values()) < 0.4 * sum(whole.training.values())
     assert memory.estimate(QWEN, replace(work, completion=4096), ROOM).peak > peak
 
 

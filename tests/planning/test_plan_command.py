@@ -98,6 +98,13 @@ def test_adapters_are_not_sharded(capsys):
     assert "cannot be sharded" in out
 
 
+def test_ranks_that_share_passes_divide_the_gpus(capsys):
+    words = ("--base", "Qwen/Qwen2.5-0.5B", "--gpus", "8", "rl.context_ranks=3")
+    code, out = plan(capsys, *words)
+    assert code == 1
+    assert "context_ranks=3 does not divide 8 GPUs" in out
+
+
 def test_a_plan_of_machines_needs_no_torch():
     code = (
         "import sys; from aha.cli import main; main(['plan', '--table']); "

@@ -1,23 +1,26 @@
 """Padding-free attention for transformers' own modules: who sees whom, the products, and the door between.
 
-``plan.py`` lays sequences out, ``packed.py`` computes, ``models.py`` routes a model's attention here after
-trying out that the model is one of those that can be computed so.
+``plan.py`` lays sequences out, ``packed.py`` computes, ``shared.py`` divides a batch over ranks, ``models.py``
+routes a model's attention here after trying out that the model is one of those that can be computed so.
 """
 
 from aha.attention.continued import Continued
 from aha.attention.models import Layer, install, layers
 from aha.attention.packed import PLAIN, Context, Packed, Variant, probabilities
 from aha.attention.plan import Bucket, Plan, make_plan, piece_length
+from aha.attention.shared import Exchange, divided
 
 __all__ = [
     "PLAIN",
     "Bucket",
     "Context",
     "Continued",
+    "Exchange",
     "Layer",
     "Packed",
     "Plan",
     "Variant",
+    "divided",
     "install",
     "layers",
     "make_plan",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from aha.attention.plan import Bucket, Plan
+from aha.attention.shared import Exchange
 
 _KEEP_PROBABILITIES_UP_TO = 1024
 
@@ -96,9 +97,10 @@ class _PackedAttention(torch.autograd.Function):
         plan: Plan,
         scale: float,
         variant: Variant,
+        exchange: Exchange | None,
     ) -> Tensor:
         kv_heads = k.shape[1]
-        padded = [_with_zero_row(x) for x in (q, k, v)]
+        padded = [_with_zero_row(x) for x in (q, *_everyones(k, v, exchange))]
         outputs, kept = [], []
         for bucket, bias in zip(plan.buckets, plan.biases(variant.window, q.dtype), strict=True):
             qb, kb, vb = _lay_out(padded, bucket, kv_heads)
@@ -107,7 +109,7 @@ class _PackedAttention(torch.autograd.Function):
             kept += [p, sunk] if bucket.kv_len <= _KEEP_PROBABILITIES_UP_TO else [None, None]
         # Saved the official way, so that recomputing layers (checkpoint_layers) can let go of them.
         ctx.save_for_backward(q, k, v, sinks, *kept)
-        ctx.plan, ctx.scale, ctx.variant = plan, scale, variant
+        ctx.plan, ctx.scale, ctx.variant, ctx.exchange = plan, scale, variant, exchange
         return torch.cat(outputs).index_select(0, plan.inverse)
 
     @staticmethod
@@ -115,7 +117,8 @@ class _PackedAttention(torch.autograd.Function):
         q, k, v, sinks, *kept = ctx.saved_tensors
         plan, kv_heads = ctx.plan, k.shape[1]
         variant = Variant(ctx.variant.window, ctx.variant.softcap, sinks)
-        padded, padded_grad = [_with_zero_row(x) for x in (q, k, v)], _with_zero_row(grads[0])
+        padded = [_with_zero_row(x) for x in (q, *_everyones(k, v, ctx.exchange))]
+        padded_grad = _with_zero_row(grads[0])
         dq_parts, dkv, dsinks = (
             [],
             _TokenGradients(plan),
@@ -146,8 +149,18 @@ class _PackedAttention(torch.autograd.Function):
             both = [tokens_first(x, bucket.rows, bucket.kv_len, kv_heads) for x in (dk, dv)]
             dkv.add(bucket, torch.cat(both, dim=join))
         dq = torch.cat(dq_parts).index_select(0, plan.inverse)
-        dk, dv = dkv.total().split([k.shape[join], v.shape[join]], dim=join)
-        return dq, dk, dv, dsinks if sinks is None or dsinks is None else dsinks.to(sinks.dtype), *[None] * 3
+        total = dkv.total() if ctx.exchange is None else ctx.exchange.sum_scatter(dkv.total())
+        dk, dv = total.to(k.dtype).split([k.shape[join], v.shape[join]], dim=join)
+        return dq, dk, dv, dsinks if sinks is None or dsinks is None else dsinks.to(sinks.dtype), *[None] * 4
+
+
+def _everyones(k: Tensor, v: Tensor, exchange: Exchange | None) -> tuple[Tensor, Tensor]:
+    """Keys and values of all tokens. Only a rank's own are kept between the passes: gathered again, they cost a
+    little time and not the memory that ranks share a batch to save."""
+    if exchange is None:
+        return k, v
+    whole = exchange.gather(torch.cat([k, v], dim=-1))
+    return whole[..., : k.shape[-1]], whole[..., k.shape[-1] :]
 
 
 def _scaled_products(a: Tensor, b: Tensor, scale: float) -> Tensor:
@@ -187,9 +200,13 @@ class _TokenGradients:
         self.shared.index_add_(0, index, rows[:, :past].reshape(-1, *part.shape[1:]).float())
 
     def total(self) -> Tensor:
-        """[T, .., ..]."""
+        """[T, .., ..], in float32 where it was summed."""
         total = torch.cat(self.own).index_select(0, self.plan.inverse)
-        return total if self.shared is None else (total.float() + self.shared[:-1]).to(total.dtype)
+        if self.plan.own is not None:
+            shared = total.new_zeros(self.plan.tokens + 1, *total.shape[1:], dtype=torch.float32)
+            shared = shared if self.shared is None else self.shared
+            return shared.index_add_(0, self.plan.own, total.float())[:-1]
+        return total if self.shared is None else total.float() + self.shared[:-1]
 
 
 class Context(Protocol):
@@ -205,10 +222,11 @@ class Context(Protocol):
 
 class Packed:
     """Packed sequences attending by a plan. With ``keep`` the keys and values [T, Hkv, D] of each layer
-    are kept in ``kept``: a prompt's cache for the sampler."""
+    are kept in ``kept``: a prompt's cache for the sampler. With ``exchange`` T is a rank's own tokens, and keys
+    and values of the others come through it."""
 
-    def __init__(self, plan: Plan, keep: bool = False):
-        self.plan, self.keep = plan, keep
+    def __init__(self, plan: Plan, keep: bool = False, exchange: Exchange | None = None):
+        self.plan, self.keep, self.exchange = plan, keep, exchange
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attend(
@@ -218,4 +236,5 @@ class Packed:
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         if self.keep:
             self.kept[layer] = (k, v)
-        return _PackedAttention.apply(q, k, v, variant.sinks, self.plan, scale, variant)[None]  # type: ignore[index]
+        out = _PackedAttention.apply(q, k, v, variant.sinks, self.plan, scale, variant, self.exchange)
+        return out[None]  # type: ignore[index]

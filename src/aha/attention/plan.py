@@ -26,8 +26,8 @@ LASTING_SCORES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Rows of similar shape. ``q_index`` [R * Lq] and ``kv_index`` [R * Lk] point at packed tokens; the
-    index T (one past the last token) stands for padding. ``past`` [R]: how many of a row's first keys are
+    """Rows of similar shape. ``q_index`` [R * Lq] points at the plan's queries, ``kv_index`` [R * Lk] at packed
+    tokens; one past the last of them stands for padding. ``past`` [R]: how many of a row's first keys are
     before its first query."""
 
     rows: int
@@ -55,14 +55,15 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the tokens of one packed batch see each other. ``inverse`` [T]: where each token's output
-    stands in the buckets' outputs laid end to end; ``longest``: tokens of the longest sequence, prefix
-    included."""
+    """How the tokens of one packed batch see each other. ``inverse`` [t]: where each query's output stands in
+    the buckets' outputs laid end to end; ``longest``: tokens of the longest sequence, prefix included; ``own``
+    [t]: which tokens the queries are, in order, where they are not all T of them."""
 
     tokens: int
     buckets: tuple[Bucket, ...]
     inverse: Tensor
     longest: int
+    own: Tensor | None = None
     made: dict[tuple[int, int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
     def biases(self, window: int | None, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
@@ -84,30 +85,45 @@ def piece_length(tokens: int) -> int:
     return max(64, MAX_BUCKET_SCORES // max(1, tokens))
 
 
-def make_plan(segments: np.ndarray, device: torch.device | str = "cpu") -> Plan:
-    """Plan attention for ``segments`` [S, 4]: (start, length, prefix_start, prefix_length) of each."""
+def make_plan(
+    segments: np.ndarray, device: torch.device | str = "cpu", pieces: np.ndarray | None = None
+) -> Plan:
+    """Plan attention for ``segments`` [S, 4]: (start, length, prefix_start, prefix_length) of each.
+
+    ``pieces`` [n, 5], of (start, length, prefix_start, prefix_length, tokens of the segment before it), are the
+    tokens that are queries, where not all are; keys are always all.
+    """
     tokens = int(segments[:, 1].sum())
     longest = int((segments[:, 1] + segments[:, 3]).max())
-    segments = np.concatenate([_in_pieces(segment) for segment in segments])
-    order = np.lexsort((segments[:, 3] + segments[:, 4], segments[:, 1]))[::-1]
-    inverse = np.empty(tokens, dtype=np.int64)
+    whole = pieces is None
+    pieces = np.pad(segments, ((0, 0), (0, 1))) if pieces is None else pieces
+    own = np.sort(np.concatenate([np.arange(start, start + n) for start, n in pieces[:, :2]]))
+    local = np.full(tokens + 1, len(own))  # where a token stands among the queries
+    local[own] = np.arange(len(own))
+    pieces = np.concatenate([_in_pieces(piece) for piece in pieces])
+    order = np.lexsort((pieces[:, 3] + pieces[:, 4], pieces[:, 1]))[::-1]
+    inverse = np.empty(len(own), dtype=np.int64)
     buckets, offset = [], 0
-    for rows in _split_rows(segments[order]):
-        bucket = _make_bucket(rows, tokens, device)
+    for rows in _split_rows(pieces[order]):
+        bucket = _make_bucket(rows, local, device)
         lanes = np.arange(bucket.q_len)
         for i, (start, length) in enumerate(rows[:, :2]):
-            inverse[start : start + length] = offset + i * bucket.q_len + lanes[:length]
+            inverse[local[start : start + length]] = offset + i * bucket.q_len + lanes[:length]
         offset += bucket.rows * bucket.q_len
         buckets.append(bucket)
-    return Plan(tokens, tuple(buckets), torch.from_numpy(inverse).to(device), longest)
+    which = None if whole else torch.from_numpy(own).to(device)
+    return Plan(tokens, tuple(buckets), torch.from_numpy(inverse).to(device), longest, which)
 
 
-def _in_pieces(segment: np.ndarray) -> np.ndarray:
-    """A segment as pieces [n, 5] of (start, length, prefix_start, prefix_length, tokens of it before)."""
-    start, length, prefix_start, prefix = map(int, segment)
-    step = piece_length(length + prefix)
+def _in_pieces(piece: np.ndarray) -> np.ndarray:
+    """A piece as shorter ones [n, 5], with few enough scores each."""
+    start, length, prefix_start, prefix, before = map(int, piece)
+    step = piece_length(before + length + prefix)
     return np.array(
-        [(start + a, min(step, length - a), prefix_start, prefix, a) for a in range(0, max(length, 1), step)]
+        [
+            (start + a, min(step, length - a), prefix_start, prefix, before + a)
+            for a in range(0, max(length, 1), step)
+        ]
     )
 
 
@@ -126,7 +142,8 @@ def _split_rows(segments: np.ndarray) -> list[np.ndarray]:
     return parts
 
 
-def _make_bucket(rows: np.ndarray, tokens: int, device: torch.device | str) -> Bucket:
+def _make_bucket(rows: np.ndarray, local: np.ndarray, device: torch.device | str) -> Bucket:
+    tokens = len(local) - 1
     start, length, prefix_start, prefix, before = (rows[:, i : i + 1] for i in range(5))
     q_len, past_len = int(length.max()), int((prefix + before).max())
     lane, past_lane = np.arange(q_len)[None], np.arange(past_len)[None]
@@ -139,7 +156,7 @@ def _make_bucket(rows: np.ndarray, tokens: int, device: torch.device | str) -> B
         len(rows),
         q_len,
         q_len + past_len,
-        as_tensor(own.ravel()),
+        as_tensor(local[own.ravel()]),
         as_tensor(keys.ravel()),
         as_tensor((prefix + before)[:, 0]),
     )

@@ -153,6 +153,10 @@ def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:
     """What the stage itself would refuse as it starts."""
     found = check(work, shape.context)
     room = machine.gpu.memory
+    if machine.count % work.context:
+        found.append(
+            f"context_ranks={work.context} does not divide {machine.count} GPUs: give another, or more GPUs."
+        )
     if work.kind == "rl" and memory.cache_tokens(shape, work, room, machine.count) < work.longest:
         found.append(
             f"The sampler's cache, {limits.CACHE_SHARE:.1%} of the GPU's memory, does not hold one completion of "

@@ -109,7 +109,7 @@ def gathered(shape: Shape, b: int) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A packed batch of the longest sequences: tokens, and attention scores of one head."""
+    """What one rank has of a packed batch of the longest sequences: tokens, and attention scores of one head."""
 
     tokens: int
     trained: int  # tokens whose logprobs are asked for
@@ -120,21 +120,23 @@ class Layout:
 
 
 def layout(work: Workload) -> Layout:
-    """How ``batching.pack`` and ``attention.make_plan`` lay out a full batch."""
+    """How ``batching.pack`` and ``attention.make_plan`` lay out a full batch, and ``attention.divided`` divides it
+    where ranks share it."""
     members = min(work.group, max(1, (work.batch_tokens - work.prompt) // work.completion))
     block = work.prompt + members * work.completion
     tokens = max(block, min(work.batch_tokens, work.tokens // work.mini_batches))
     blocks = tokens / block
     pieces = in_pieces(work.completion, work.prompt, blocks * members)
     pieces += in_pieces(work.prompt, 0, blocks)
-    keep = limits.KEEP_PROBABILITIES_UP_TO
+    keep, ranks = limits.KEEP_PROBABILITIES_UP_TO, work.context
+    scores = sum(q * k * rows for q, k, rows in pieces) / ranks
     return Layout(
-        tokens=tokens,
-        trained=round(blocks * members * work.completion),
-        scores=sum(q * k * rows for q, k, rows in pieces),
-        kept=sum(q * k * rows for q, k, rows in pieces if k <= keep),
-        bucket=largest_bucket(pieces),
-        keys=sum(k * rows for _, k, rows in pieces),
+        tokens=-(-tokens // ranks),
+        trained=round(blocks * members * work.completion / ranks),
+        scores=scores,
+        kept=sum(q * k * rows for q, k, rows in pieces if k <= keep) / ranks,
+        bucket=largest_bucket(pieces) if ranks == 1 else min(largest_bucket(pieces), scores),
+        keys=sum(k * rows for _, k, rows in pieces) / ranks,
     )
 
 
@@ -233,6 +235,10 @@ def layer_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
     each = 2 * b + (0 if kept else b) + (8 if shape.family == "gemma2" else 0)
     spread = 4 if b == 2 else 2  # keys' gradients of every rectangle, joined, and in float32 to be summed
     attention = shape.heads * batch.bucket * each + b * (4 * t * q + spread * batch.keys * kv)
+    if (
+        work.context > 1
+    ):  # keys and values of all ranks, gathered and laid out; their gradients, summed and sent
+        attention += t * work.context * kv * (2 * b + 8)
     norm = 16.0 * t * h
     waiting = 0 if work.lora or not shape.tied else b * shape.embedding
     return max(mlp, attention, norm) + 2 * b * t * h + waiting

@@ -107,11 +107,17 @@ def exchange_seconds(
     shape: Shape, work: Workload, machine: Machine, sharded: bool, used: Utilisation
 ) -> float:
     """Messages of one step's updates: float32 gradients summed once an update; sharded, weights gathered for
-    each pass over a batch (twice, thrice with recomputation) and its float32 gradients scattered."""
+    each pass over a batch (twice, thrice with recomputation) and its float32 gradients scattered. Where ranks share
+    a pass, its keys and values likewise."""
     b, link = work.number_bytes, machine.link * used.link
-    trained = memory.trained_parameters(shape, work)
+    trained, times = memory.trained_parameters(shape, work), 3 if work.recompute else 2
+    shared = 0.0
+    if work.context > 1:
+        tokens = work.tokens * work.context / machine.count
+        heads = shape.heads if shape.kv_rank else shape.kv_heads
+        numbers = tokens * shape.layers * heads * (shape.key_dim + shape.value_dim)
+        shared = numbers * (times * b + 4.0) / link
     if not sharded:
-        return work.mini_batches * 2 * 4.0 * trained / link
+        return shared + work.mini_batches * 2 * 4.0 * trained / link
     batches = max(work.mini_batches, work.tokens / memory.layout(work).tokens / machine.count)
-    gathers = (3 if work.recompute else 2) * b * shape.parameters
-    return batches * (gathers + 4.0 * trained) / link
+    return shared + batches * (times * b * shape.parameters + 4.0 * trained) / link

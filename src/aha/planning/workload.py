@@ -30,6 +30,7 @@ class Workload:
     policy_again: bool = False  # the policy's own logprobs are computed before the update
     decode_rows: int = 0
     number_bytes: int = 2  # of the compute type
+    context: int = 1  # ranks that share each pass
     name: str = ""
     fields: frozenset[str] = frozenset({"checkpoint_layers", "lora_rank"})  # settings that the stage has
 
@@ -51,6 +52,7 @@ def from_stage(stage: Any) -> Workload | None:
     common: dict[str, Any] = {
         "recompute": bool(get("checkpoint_layers", False)),
         "lora": int(get("lora_rank", 0) or 0),
+        "context": int(get("context_ranks") or 1),
         "fields": frozenset(type(stage).model_fields),
     }
     if get("prompts_per_step") is not None and get("group_size") is not None:

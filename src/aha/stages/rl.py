@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -47,6 +48,7 @@ class RL(Stage):
             "decode_rows",
             "checkpoint_layers",
             "offload_activations",
+            "context_ranks",
             "save_every",
         }
     )
@@ -85,6 +87,7 @@ class RL(Stage):
     max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
     checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
+    context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
     lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
     decode_rows: int = Field(512, ge=1, description="completions sampled at once")
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
@@ -203,7 +206,8 @@ class RL(Stage):
             found = s.policy.backward(batch, loss, self.temperature)
             return found, s.mismatch_of(batch)
 
-        for found, mismatch in s.policy.over_ranks(parallel.even(chunks, self.max_batch_tokens), learn):
+        batches = parallel.even(chunks, self.max_batch_tokens, s.policy.dealt_to)
+        for found, mismatch in s.policy.over_ranks(batches, learn):
             _add(totals, found)
             if note and not a.replay_share:  # before the policy moves, on its own samples
                 s.mismatch.append(mismatch)
@@ -213,7 +217,7 @@ class RL(Stage):
         """One update of the critic: the mean over tokens of the value loss."""
         totals: dict[str, float] = {}
         clip = self.algorithm.value_clip
-        batches = parallel.even(lambda tokens: pack(part, token_mean, tokens), self.max_batch_tokens)
+        batches = parallel.even(partial(pack, part, token_mean), self.max_batch_tokens, critic.dealt_to)
         for found in critic.over_ranks(batches, lambda batch: critic.backward(batch, clip)):
             _add(totals, found)
         critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)
@@ -294,4 +298,6 @@ def frozen_copy(policy: Policy) -> Policy:
     for param in model.parameters():
         param.grad = None
         param.requires_grad_(False)
-    return Policy(model, shards=None if policy.shards is None else Shards(model, trains=False))
+    copied = Policy(model, shards=None if policy.shards is None else Shards(model, trains=False))
+    copied.context = policy.context
+    return copied

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,8 @@ class Session:
     def _per_token(
         self, examples: Sequence[Example], of: Trainer, values: Callable[[Batch], np.ndarray]
     ) -> list[np.ndarray]:
-        batches = parallel.even(lambda n: pack(examples, token_mean, n), self.config.max_batch_tokens)
+        chunks = partial(pack, examples, token_mean)
+        batches = parallel.even(chunks, self.config.max_batch_tokens, of.dealt_to)
         return unpack(examples, batches, of.over_ranks(batches, values, trains=False))
 
     def adapt_entropy(self, totals: dict[str, float]) -> None:
@@ -389,6 +391,7 @@ def prepare(config: RL, context: Context) -> Session:
         max_grad_norm=config.max_grad_norm,
         checkpoint_layers=config.checkpoint_layers,
         offload_activations=config.offload_activations,
+        context_ranks=config.context_ranks,
     )
     sharded, critic = sharding.chosen(context.parallel, model), None
     if config.algorithm.critic:

@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -35,7 +36,7 @@ class SFT(Stage):
 
     all_ranks: ClassVar[bool] = True
     machine: ClassVar[frozenset[str]] = frozenset(
-        {"max_batch_tokens", "checkpoint_layers", "offload_activations", "save_every"}
+        {"max_batch_tokens", "checkpoint_layers", "offload_activations", "context_ranks", "save_every"}
     )
 
     model: str | Stage = Field("tiny", description="what is tuned: an embedded base, a folder, a stage")
@@ -54,6 +55,7 @@ class SFT(Stage):
     max_batch_tokens: int = Field(32_768, ge=16, description="packed tokens of one pass")
     checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
+    context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
     rope_theta: float | None = Field(
         None, gt=0, description="base of the rotary positions, changed before training (Open-R1: 300000)"
     )
@@ -114,6 +116,7 @@ class Session:
             max_grad_norm=config.max_grad_norm,
             checkpoint_layers=config.checkpoint_layers,
             offload_activations=config.offload_activations,
+            context_ranks=config.context_ranks,
         )
         adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
         self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))
@@ -174,7 +177,8 @@ class Session:
     def step(self, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step: its metrics, and the tokens that went through the model."""
         rows = self.batch_of(step)
-        batches = parallel.even(lambda tokens: pack(rows, token_mean, tokens), self.config.max_batch_tokens)
+        chunks = partial(pack, rows, token_mean)
+        batches = parallel.even(chunks, self.config.max_batch_tokens, self.policy.dealt_to)
         totals = self.policy.over_ranks(batches, lambda b: self.policy.backward(b, negative_log_likelihood))
         lr = self.config.lr_at(step, self.steps)
         norm = self.policy.step(lr)

@@ -47,11 +47,11 @@ class Critic(Trainer):
     def _forward(self, batch: Batch, chosen: np.ndarray) -> Tensor:
         """Values [n], float32, at the ``chosen`` tokens."""
 
-        def compute() -> Tensor:
+        def read(hidden: Tensor, which: np.ndarray) -> tuple[Tensor, ...]:
             head = self.head if self.shards is None else getattr(self.model, HEAD)  # gathered, in here
-            return (self._hidden(batch, chosen).float() * head.float()).sum(-1)
+            return ((hidden.float() * head.float()).sum(-1),)
 
-        return self._run(compute)
+        return self._read(batch, chosen, read)[0]
 
     def _values_of(self, batch: Batch) -> Tensor:
         return self._forward(batch, np.flatnonzero(batch.predictor >= 0))

@@ -45,10 +45,13 @@ def deal(batches: Sequence[Batch], rank: int, size: int) -> list[Batch]:
     return [batches[i] for i in dealt(batches, rank, size)]
 
 
-def even(packed: Callable[[int], list[Batch]], max_tokens: int) -> list[Batch]:
+def even(packed: Callable[[int], list[Batch]], max_tokens: int, dealt_to: int | None = None) -> list[Batch]:
     """``packed(max_tokens)``, or, where that leaves some ranks a chunk less than others, the same examples in
-    smaller chunks, equally many a rank (as in DeepSeek-R1's infrastructure). The gradient is the same."""
-    batches, size = packed(max_tokens), world()[1]
+    smaller chunks, equally many a rank (as in DeepSeek-R1's infrastructure). The gradient is the same.
+
+    ``dealt_to``: among how many they are dealt, see ``Trainer.dealt_to``; the ranks if it is not given.
+    """
+    batches, size = packed(max_tokens), dealt_to or world()[1]
     if not batches or len(batches) % size == 0:
         return batches
     wanted = math.ceil(len(batches) / size) * size

@@ -73,7 +73,7 @@ class _LogprobHead(torch.autograd.Function):
         grad_w = torch.zeros_like(weight, dtype=torch.float32) if wants_w else None
         grad_b = torch.zeros_like(ctx.bias, dtype=torch.float32) if wants_b else None
         grad_hidden = []
-        for start in range(0, len(hidden), ctx.rows):
+        for start in range(0, max(1, len(hidden)), ctx.rows):  # a rank may have no tokens to read
             part = slice(start, start + ctx.rows)
             z = head.logits(hidden[part])
             logp = torch.log_softmax(z / ctx.temperature, dim=-1)
@@ -126,13 +126,13 @@ class Policy(Trainer):
     def _forward(self, batch: Batch, chosen: np.ndarray, temperature: float) -> tuple[Tensor, Tensor]:
         """Logprobs and entropies [n] of the ``chosen`` tokens."""
 
-        def compute() -> tuple[Tensor, Tensor]:
-            hidden = self._hidden(batch, chosen)
+        def read(hidden: Tensor, which: np.ndarray) -> tuple[Tensor, ...]:
             head = Head.of(self.model)
-            tokens = self._tensor(batch.token_ids[chosen])
+            tokens = self._tensor(batch.token_ids[which])
             return _LogprobHead.apply(hidden, head.weight, head.bias, head, tokens, temperature)  # type: ignore[return-value]
 
-        return self._run(compute)
+        logprobs, entropies = self._read(batch, chosen, read)
+        return logprobs, entropies
 
     def _values_of(self, batch: Batch) -> Tensor:
         return self._forward(batch, np.flatnonzero(batch.predictor >= 0), 1.0)[0]

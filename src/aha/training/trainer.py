@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aha import attention, ranks
 from aha.modeling import max_context, outgrows
-from aha.training import parallel
+from aha.training import context, parallel
 from aha.training.offload import Offloaded
 from aha.training.sharding import Shards, layers, like, whole
 from aha.types import AhaError, Batch
@@ -40,6 +40,7 @@ class OptimizerConfig:
     muon_lr: float | None = None  # matrices of the layers by Muon at this rate; the rest stays with AdamW
     checkpoint_layers: bool = False  # keep only each layer's input and compute the layer again: less memory
     offload_activations: bool = False  # keep what the backward pass needs in the CPU's memory
+    context_ranks: int = 1  # consecutive ranks that share each micro-batch
 
 
 class Trainer:
@@ -59,6 +60,7 @@ class Trainer:
         self.params = list(params)
         self.device = next(model.parameters()).device
         self.version = 0
+        self.context = None if optimizer is None else context.join(optimizer.context_ranks)
         if optimizer is not None:
             self._attach_optimizer(optimizer)
 
@@ -85,10 +87,16 @@ class Trainer:
         with nullcontext() if self.shards is None else self.shards.whole():
             yield
 
+    @property
+    def dealt_to(self) -> int:
+        """Among how many micro-batches are dealt: the ranks, or the groups that share each."""
+        size = parallel.world()[1]
+        return size if self.context is None or size == 1 else self.context.count
+
     def over_ranks(
         self, batches: Sequence[Batch], work: Callable[[Batch], T], *, trains: bool = True
     ) -> list[T]:
-        """``work(batch)`` of every batch, in order, on every rank; each rank does its share of the work.
+        """``work(batch)`` of every batch, in order, on every rank; each rank, or group, does its share of the work.
 
         ``trains``: ``work`` goes backward. Where weights are sharded every rank must go forward and backward
         equally often, so one with a batch less makes up for it with two tokens of weight 0.
@@ -96,11 +104,12 @@ class Trainer:
         rank, size = parallel.world()
         if size == 1:
             return [work(batch) for batch in batches]
-        mine = parallel.dealt(batches, rank, size)
+        index, within = (rank, 0) if self.context is None else (self.context.index, self.context.rank)
+        mine = parallel.dealt(batches, index, self.dealt_to)
         found = {i: work(batches[i]) for i in mine}
-        if self.shards is not None and len(mine) < math.ceil(len(batches) / size):
+        if self.shards is not None and len(mine) < math.ceil(len(batches) / self.dealt_to):
             self._idle(trains)
-        return list(ranks.merged(found).values())
+        return list(ranks.merged({} if within else found).values())  # a group's ranks have found the same
 
     def _idle(self, trains: bool) -> None:
         with torch.set_grad_enabled(trains):
@@ -121,22 +130,37 @@ class Trainer:
         ends = (self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight)
         return [any(p is end for end in ends) for p in self.params]
 
-    def _hidden(self, batch: Batch, chosen: np.ndarray) -> Tensor:
-        """What the layers make [n, hidden] at the tokens that predict the ``chosen`` ones."""
+    def _read(
+        self, batch: Batch, chosen: np.ndarray, read: Callable[[Tensor, np.ndarray], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """``read(hidden [n, hidden], chosen)``: values [n] of the ``chosen`` tokens, of each kind, off what the layers
+        make at their predictors. Of ranks that share the batch each reads off its own tokens; all get all."""
+        if self.context is None or parallel.world()[1] == 1:
+            return self._run(lambda: read(self._hidden(batch, chosen), chosen))
+        share = context.Share(batch, self.context, self.device)
+        readers = share.readers(batch.predictor[chosen])
+        own = chosen[readers.own]
+        return context.together(self._run(lambda: read(self._hidden(batch, own, share), own)), readers)
+
+    def _hidden(self, batch: Batch, chosen: np.ndarray, share: context.Share | None = None) -> Tensor:
+        """What the layers make [n, hidden] at the tokens that predict the ``chosen`` ones. With ``share`` only its
+        tokens are computed, of which the predictors are."""
         attention.install(self.model)  # whoever shares the model may have changed it
         self._check_positions(batch)
-        context = attention.Packed(attention.make_plan(batch.segments, self.device))
-        ids, positions = (self._tensor(a)[None] for a in (batch.token_ids, batch.positions))
+        at, tokens = batch.predictor[chosen], np.arange(len(batch.token_ids))
+        if share is None:
+            seen = attention.Packed(attention.make_plan(batch.segments, self.device))
+        else:
+            seen, at, tokens = share.attention(), share.place(at), share.own
+        ids, positions = (self._tensor(a[tokens])[None] for a in (batch.token_ids, batch.positions))
         again = self.config is not None and self.config.checkpoint_layers and torch.is_grad_enabled()
         away = self.config is not None and self.config.offload_activations and torch.is_grad_enabled()
         with (
             layers_recomputed(self.model) if again else nullcontext(),
             Offloaded() if away else nullcontext(),
         ):
-            out = self.model.base_model(
-                input_ids=ids, position_ids=positions, context=context, use_cache=False
-            )
-        return out.last_hidden_state[0].index_select(0, self._tensor(batch.predictor[chosen]))
+            out = self.model.base_model(input_ids=ids, position_ids=positions, context=seen, use_cache=False)
+        return out.last_hidden_state[0].index_select(0, self._tensor(at))
 
     def _check_positions(self, batch: Batch) -> None:
         longest = int(batch.positions.max()) + 1
