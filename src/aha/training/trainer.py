@@ -123,6 +123,7 @@ class Trainer:
 
     def _hidden(self, batch: Batch, chosen: np.ndarray) -> Tensor:
         """What the layers make [n, hidden] at the tokens that predict the ``chosen`` ones."""
+        ranks.progress()
         attention.install(self.model)  # whoever shares the model may have changed it
         self._check_positions(batch)
         context = attention.Packed(attention.make_plan(batch.segments, self.device))
