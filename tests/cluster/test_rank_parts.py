@@ -20,7 +20,10 @@ from aha.cluster.generation import GRACE_SECONDS, Command, Fault, Generation, Ra
 from aha.cluster.rank_actor import RankActor, RankHello, RankNews
 from aha.cluster.settings import RankSettings
 from aha.commands import ray_ranks
-from aha.types import AhaError
+from aha.sampling.local import Request
+from aha.sampling.rollouts import Elsewhere, samplers, stream_groups
+from aha.sampling.sampler import SamplingParams
+from aha.types import AhaError, Problem
 
 SETTINGS = RankSettings.model_validate({"hang_timeout": 10.0, "start_timeout": 100.0, "max_failures": 3})
 
@@ -92,7 +95,7 @@ def test_while_one_rank_goes_on_none_is_hung_and_then_all_are():
         made._hear(made.ranks[1], RankNews(b"", b"", 1, None))
         assert made._verdict() is None
     made._looked += 10.5
-    with pytest.raises(Fault, match=r"no rank made progress for 1[01] s .* rank 1 stood still first"):
+    with pytest.raises(Fault, match=r"no rank made progress for 1[01] s .*: hung"):
         made._verdict()
 
 
@@ -342,3 +345,38 @@ def test_workers_beside_the_ranks_are_counted():
     assert ray_ranks.workers_beside(stages) == 7
     config.apply(stages, {"rl.cluster.address": "head:6379"})
     assert ray_ranks.workers_beside(stages) == 0
+
+
+# --- who samples ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("for_all", "rank", "wanted"), [(False, 0, [0, 2]), (False, 1, [1]), (True, 0, [0, 1, 2]), (True, 1, [])]
+)
+def test_the_first_rank_samples_for_all_where_it_alone_has_the_engine(for_all, rank, wanted, monkeypatch):
+    asked = []
+
+    class Engine:
+        version = 0
+
+        def generate(self, requests, params, **_):
+            asked.extend(r.key for r in requests)
+            return iter([])
+
+    engine = Engine()
+    if for_all:
+        engine.for_all = True
+    monkeypatch.setattr(ranks, "world", lambda: (rank, 2))
+    requests = [Request([1, 2], 1, key) for key in range(3)]
+    problems = [Problem(f"q{i}", "none", ()) for i in range(3)]
+    stream = stream_groups(
+        engine, SimpleNamespace(), problems, 1, SamplingParams(), {}, seed=0, requests=requests
+    )
+    assert list(stream) == []
+    assert asked == wanted
+    assert samplers(engine) == (1 if for_all else 2)
+
+
+def test_nobody_asks_an_engine_that_is_elsewhere():
+    with pytest.raises(AhaError, match="first rank"):
+        Elsewhere().generate([], SamplingParams())

@@ -146,7 +146,7 @@ def test_a_killed_rank_changes_nothing(two, tmp_path):
 
 
 def test_a_hung_rank_is_replaced(two, tmp_path):
-    process = start(tmp_path, "--ray-ranks", 2, "ranks.hang_timeout=45")
+    process = start(tmp_path, "--ray-ranks", 2, "ranks.hang_timeout=240")
     struck = strike_at(process, tmp_path, 2, lambda: ranks_of(process)[0], signal.SIGSTOP)
     code, out = ended(process)
     assert code == 0, out

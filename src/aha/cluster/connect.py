@@ -43,16 +43,16 @@ class Cluster:
         bundles: Sequence[Mapping[str, float]],
         address: str | None = None,
         *,
-        store_bytes: int = 0,
+        store_bytes: int | None = 0,
         spread: bool = False,
         timeout: float = 900.0,
         others: float = 0.0,
         gpu_each: bool = False,
         lower: str = "workers, cluster.reward_workers, cluster.cpus or cluster.gpus",
     ):
-        """``others``: CPUs that a cluster started here is to have beyond the room, for those who join it.
-        ``gpu_each``: a GPU in every bundle, where the cluster has any. ``lower``: what is to be lowered where
-        there is no room, in words."""
+        """``store_bytes``: of the object store of a cluster started here; None: as Ray would have it. ``others``:
+        CPUs that such a cluster is to have beyond the room, for those who join it. ``gpu_each``: a GPU in every
+        bundle, where the cluster has any. ``lower``: what is to be lowered where there is no room, in words."""
         self.ray, self._lower = ray_module(), lower
         self._owns = not self.ray.is_initialized()
         if self._owns:
@@ -69,7 +69,7 @@ class Cluster:
             self._disconnect()
             raise
 
-    def _connect(self, cpus: int, address: str | None, store_bytes: int, timeout: float) -> None:
+    def _connect(self, cpus: int, address: str | None, store_bytes: int | None, timeout: float) -> None:
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
             if address:
@@ -82,7 +82,7 @@ class Cluster:
                 self.ray.init(
                     num_cpus=cpus,
                     include_dashboard=False,
-                    object_store_memory=max(LOCAL_STORE, store_bytes),
+                    object_store_memory=None if store_bytes is None else max(LOCAL_STORE, store_bytes),
                     **quiet,
                 )
         except Exception as error:  # Ray raises many kinds; all mean that there is no cluster
@@ -162,3 +162,12 @@ class Cluster:
 def _end(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
+
+
+def gone(error: Exception) -> AhaError:
+    """What is said where Ray itself fails."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return AhaError(
+        f"The Ray cluster failed: {text} The same command continues from the last checkpoint, once the cluster is "
+        "back."
+    )

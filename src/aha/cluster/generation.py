@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import aha
 from aha import ranks
-from aha.cluster.connect import Cluster
+from aha.cluster.connect import Cluster, gone
 from aha.cluster.rank_actor import RankActor, RankHello, RankNews
 from aha.cluster.settings import RankSettings
 from aha.cluster.watch import Watch
@@ -29,7 +29,8 @@ UNWATCHED = 5.0
 GRACE_SECONDS = 30.0
 """After one rank failed: for the others to notice and to say what they have to say."""
 END_SECONDS = 15.0
-TOLD = (1, 2, 130)
+INTERRUPTED = 130
+TOLD = (1, 2, INTERRUPTED)
 """Exit codes of a command that said why it ended: nothing that another start could change."""
 TAIL = 4000  # characters of a later rank's last words
 _UTF8 = codecs.getincrementaldecoder("utf-8")
@@ -74,7 +75,7 @@ class Generation:
 
     def run(self) -> int:
         """The command's exit code. Raises Fault where ranks died, hung or crashed, and AhaError for what another
-        start would not change; Ctrl-C reaches the ranks before it is raised."""
+        start would not change; Ctrl-C reaches the ranks, and is raised unless the first one answered it."""
         self._start()
         try:
             while True:
@@ -84,6 +85,8 @@ class Generation:
                     return code
         except KeyboardInterrupt:
             self._interrupt()
+            if self.ranks[0].code in TOLD:
+                return INTERRUPTED
             raise
 
     # --- starting -----------------------------------------------------------------------------------------
@@ -139,11 +142,17 @@ class Generation:
         if now - self._looked > UNWATCHED:
             for rank in self.ranks:
                 rank.watch.unseen(now - self._looked)
-        ready, rest = self.cluster.ray.wait(list(asked), num_returns=1, timeout=TURN_SECONDS)
-        ready += self.cluster.ray.wait(rest, num_returns=len(rest), timeout=0)[0] if rest else []
+        ready, rest = self._wait(list(asked), 1, TURN_SECONDS)
+        ready += self._wait(rest, len(rest), 0)[0] if rest else []
         self._looked = time.monotonic()
         for ref in ready:
             self._hear(asked[ref], self._get(asked[ref], ref, END_SECONDS))
+
+    def _wait(self, refs: list[Any], n: int, seconds: float) -> tuple[list[Any], list[Any]]:
+        try:
+            return self.cluster.ray.wait(refs, num_returns=n, timeout=seconds)
+        except Exception as error:
+            raise gone(error) from error
 
     def _hear(self, rank: Rank, news: RankNews) -> None:
         out, err = (
@@ -180,12 +189,8 @@ class Generation:
     def _raise_hung(self) -> None:
         going = [r for r in self.ranks if r.code is None]
         if going and all(r.watch.hung(self._looked) for r in going):
-            first = min(going, key=lambda r: r.watch.since)
             seconds = self._looked - max(r.watch.since for r in going)
-            raise Fault(
-                f"no rank made progress for {seconds:.0f} s (ranks.hang_timeout): hung, rank {first.number} stood "
-                "still first"
-            )
+            raise Fault(f"no rank made progress for {seconds:.0f} s (ranks.hang_timeout): hung")
 
     def _failed(self, failed: dict[int, int]) -> int:
         """The exit code of a command that explained its error. Raises Fault where no rank did."""

@@ -28,6 +28,12 @@ NEWS_SECONDS = 0.5
 LAST_SECONDS = 2.0
 """For so long what a rank wrote is read after its end: processes that it left may keep its output open."""
 
+_OF_A_WORKER = (
+    "RAY_JOB_ID",
+    "RAY_RAYLET_PID",
+    "RAY_CLIENT_MODE",
+)  # the rest, such as a token, a rank needs too
+
 
 @dataclass(frozen=True, slots=True)
 class RankHello:
@@ -120,7 +126,7 @@ class RankActor:
 
     def _environment(self, given: dict[str, str]) -> dict[str, str]:
         """This process's, without what makes it a worker of Ray, and with our package where this one has it."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        kept = {name: value for name, value in os.environ.items() if name not in _OF_A_WORKER}
         path = os.pathsep.join([str(Path(aha.__file__).parents[1]), *filter(None, [kept.get("PYTHONPATH")])])
         own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", ranks.PULSE: str(self._pulse)}
         return kept | own | given
@@ -151,6 +157,7 @@ class RankActor:
         if self._process is not None and self._thread is not None:
             _kill_group(self._process.pid)
             self._thread.join()
+        self._scratch.cleanup()
 
 
 def _kill_group(pid: int) -> None:

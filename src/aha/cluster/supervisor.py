@@ -16,8 +16,6 @@ from aha.cluster.settings import RankSettings
 from aha.types import AhaError
 
 LOG = logging.getLogger("aha.cluster")
-STORE_BYTES = 2 << 30
-"""Of the object store of a cluster started here, where workers beside the ranks get their weights through it."""
 
 
 def supervise(
@@ -40,7 +38,7 @@ def supervise(
     cluster = Cluster(
         [own] * n,
         settings.address,
-        store_bytes=STORE_BYTES if others else 0,
+        store_bytes=None if others else 0,  # workers' weights go through it: as large as Ray would make it
         spread=settings.spread,
         timeout=settings.start_timeout,
         others=others,

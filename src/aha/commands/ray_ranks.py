@@ -48,18 +48,15 @@ def run(args: argparse.Namespace, settings: RankSettings, folder: Path, stages: 
     from aha.cluster.generation import Command
     from aha.cluster.supervisor import supervise
 
-    try:
-        return supervise(
-            Command(tuple(args.words), os.getcwd()),
-            args.ray_ranks,
-            settings,
-            others=workers_beside(stages),
-            gpus=args.device.split(":")[0] in ("auto", "cuda"),
-            reached=lambda: reached(folder),
-            note=lambda reason: note(folder, stages, reason),
-        )
-    except KeyboardInterrupt:
-        return 130  # the first rank, which was told, said the rest
+    return supervise(
+        Command(tuple(args.words), os.getcwd()),
+        args.ray_ranks,
+        settings,
+        others=workers_beside(stages),
+        gpus=args.device.split(":")[0] in ("auto", "cuda"),
+        reached=lambda: reached(folder),
+        note=lambda reason: note(folder, stages, reason),
+    )
 
 
 def workers_beside(stages: Sequence[Any]) -> float:
