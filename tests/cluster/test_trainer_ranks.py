@@ -61,24 +61,27 @@ def ranks_of(process):
 
 
 def strike_at(process, folder, step, who, sent):
-    """In a thread: once ``step`` is done send ``sent`` to the process that ``who`` names; its id comes in the list."""
+    """In a thread: once ``step`` is done send ``sent`` to the process that ``who`` names, by an id that was known
+    before; it comes in the list."""
     struck = []
 
     def strike():
-        while len(metrics(folder)) < step and process.poll() is None:
-            time.sleep(0.1)
-        if process.poll() is None:
-            struck.append(who())
-            os.kill(struck[0], sent)
+        pid = None
+        while process.poll() is None and (pid is None or len(metrics(folder)) < step):
+            pid = pid or who()
+            time.sleep(0.02)
+        if process.poll() is None and pid is not None:
+            os.kill(pid, sent)
+            struck.append(pid)
 
     threading.Thread(target=strike, daemon=True).start()
     return struck
 
 
 def actor(kind, process):
-    """The process of a worker: Ray names it so."""
-    (pid,) = [p for p in children(process.pid) if words_of(p)[0].startswith(f"ray::{kind}")]
-    return pid
+    """The process of a worker, once it is there: Ray names it so."""
+    found = [p for p in children(process.pid) if words_of(p)[0].startswith(f"ray::{kind}")]
+    return next(iter(found), None)
 
 
 # --- workers for several ranks ----------------------------------------------------------------------------
@@ -134,7 +137,7 @@ def test_ranks_that_are_actors_train_as_one_process_does(one, two):
 
 def test_a_killed_rank_changes_nothing(two, tmp_path):
     process = start(tmp_path, "--ray-ranks", 2)
-    struck = strike_at(process, tmp_path, 2, lambda: ranks_of(process)[1], signal.SIGKILL)
+    struck = strike_at(process, tmp_path, 2, lambda: ranks_of(process).get(1), signal.SIGKILL)
     code, out = ended(process)
     assert code == 0, out
     assert struck
@@ -147,7 +150,7 @@ def test_a_killed_rank_changes_nothing(two, tmp_path):
 
 def test_a_hung_rank_is_replaced(two, tmp_path):
     process = start(tmp_path, "--ray-ranks", 2, "ranks.hang_timeout=240")
-    struck = strike_at(process, tmp_path, 2, lambda: ranks_of(process)[0], signal.SIGSTOP)
+    struck = strike_at(process, tmp_path, 2, lambda: ranks_of(process).get(0), signal.SIGSTOP)
     code, out = ended(process)
     assert code == 0, out
     assert struck
@@ -185,10 +188,10 @@ def test_ranks_end_with_what_watches_over_them(tmp_path):
 
 
 def test_ctrl_c_reaches_the_ranks(tmp_path):
-    process = start(tmp_path, "--ray-ranks", 2)
+    process = start(tmp_path, "--ray-ranks", 2, "rl.steps=2000")
+    found = wait_for_ranks(process)
     while len(metrics(tmp_path)) < 1 and process.poll() is None:
-        time.sleep(0.2)
-    found = ranks_of(process)
+        time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     code, out = ended(process)
     assert code == 130, out

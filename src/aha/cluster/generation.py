@@ -222,8 +222,9 @@ class Generation:
     def end(self) -> None:
         """Kill what is left of the ranks, and their actors."""
         asked = [rank.actor.end.remote() for rank in self.ranks]
+        asked += [rank.asked for rank in self.ranks if rank.asked is not None]
         if asked:
-            self.cluster.ray.wait(asked, num_returns=len(asked), timeout=END_SECONDS)
+            self._wait(asked, len(asked), END_SECONDS)
         for rank in self.ranks:
             self.cluster.kill(rank.actor, rank.number, rank.pid)  # and with it its child: see ``leash``
 
