@@ -187,12 +187,13 @@ def test_ranks_end_with_what_watches_over_them(tmp_path):
     assert not any(map(alive, found.values()))
 
 
-def test_ctrl_c_reaches_the_ranks(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_reaches_the_ranks(tmp_path, sent):
     process = start(tmp_path, "--ray-ranks", 2, "rl.steps=2000")
     found = wait_for_ranks(process)
     while len(metrics(tmp_path)) < 1 and process.poll() is None:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     code, out = ended(process)
     assert code == 130, out
     assert out.count("Interrupted. Give the same command again to continue.") == 1

@@ -6,6 +6,7 @@ Everything that a run is lies in its folder, so the supervisor keeps nothing: it
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -45,10 +46,13 @@ def supervise(
         gpu_each=settings.gpus is None and gpus,
         lower="--ray-ranks, ranks.cpus or ranks.gpus",
     )
+    # What a scheduler sends ends as Ctrl-C does, in place of Ray's handler, which aborts this process.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _until_done(cluster, settings, command, reached, note)
     finally:
         cluster.close()
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _until_done(
