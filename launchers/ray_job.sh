@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# One node of a Ray cluster: RAY_ADDRESS=http://head:8265 launchers/ray_job.sh [stage.field=value ...]
-# The job asks Ray for the GPUs and torchrun divides them among its ranks. aha must be installed on the nodes
-# (launchers/Dockerfile makes such an image), and RUNS must outlive them.
+# A job of a Ray cluster: RAY_ADDRESS=http://head:8265 launchers/ray_job.sh [stage.field=value ...]
+# The command runs on the head and places one rank a GPU, on any of the nodes; ranks that are lost start again from
+# the last checkpoint. aha must be installed on all nodes (launchers/Dockerfile makes such an image), and RUNS must be
+# on a file system that all of them see, and outlive them.
 set -euo pipefail
 
 : "${RAY_ADDRESS:?the address of the dashboard, http://head:8265}"
@@ -11,7 +12,6 @@ RECIPE="${RECIPE:-r1_zero}"
 RUNS="${RUNS:-/shared/runs}"
 GPUS="${GPUS:-8}"
 
-exec ray job submit --address "$RAY_ADDRESS" \
-    --entrypoint-num-gpus "$GPUS" --entrypoint-num-cpus "$((4 * GPUS))" -- \
-    torchrun --standalone --nproc-per-node "$GPUS" \
-    -m aha run "$RECIPE" --model "$MODEL" --task "$TASK" --runs-dir "$RUNS" --plain "$@"
+exec ray job submit --address "$RAY_ADDRESS" -- \
+    aha run "$RECIPE" --model "$MODEL" --task "$TASK" --runs-dir "$RUNS" --plain \
+    --ray-ranks "$GPUS" ranks.cpus=4 ranks.gpus=1 "$@"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from aha import __version__
+from aha import __version__, ranks
 from aha.types import AhaError
 
 COMMANDS: dict[str, str] = {
@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"aha: no command '{command}'.{hint} See: aha --help", file=sys.stderr)
         return 2
     args = parse(top, argv)
+    args.words = argv
     if args.command is None:
         top.print_help()
         return 0
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"aha: {error}", file=sys.stderr)
-        return 1
+        return ranks.exit_code(error)
     except KeyboardInterrupt:
         print("\nInterrupted. Give the same command again to continue.", file=sys.stderr)
         return 130

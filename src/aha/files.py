@@ -66,6 +66,7 @@ def write_text(path: Path, text: str) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(partial, path)
+    ranks.progress()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -131,6 +132,7 @@ def _sync(folder: Path) -> None:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+            ranks.progress()
 
 
 def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -141,6 +143,7 @@ def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as f:
             f.write("".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+    ranks.progress()
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

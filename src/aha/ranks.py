@@ -1,6 +1,7 @@
-"""The processes of one run, as torchrun starts them: who this one is, how they meet, what only the first does.
+"""The processes of one run, as torchrun or ``--ray-ranks`` starts them: who this one is, how they meet, what only the
+first does.
 
-Without torchrun there is one rank, and nothing here imports torch. Ranks read the same files and take the same
+Without those there is one rank, and nothing here imports torch. Ranks read the same files and take the same
 decisions; whatever could differ between them (a file that is being written, what was sampled) is asked of the
 first rank or gathered from all.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -21,7 +23,18 @@ PATIENCE = timedelta(days=7)
 """How long a rank waits for the others: stages that one rank runs take hours. A rank that ends breaks its
 connections, which ends the others at once."""
 
+PULSE = "AHA_RANK_PULSE"
+"""Names the file whose time a rank moves as its work goes on, where somebody watches over it."""
+PULSE_SECONDS = 1.0
+LOST, CRASHED = 75, 70
+"""Exit codes of a watched rank that another one was lost to, and of one with an error that nobody explained."""
+
+_pulse_at = 0.0  # when the file's time was moved last
 _alone = 0  # how many `alone` blocks this process is in
+
+
+class LostRank(AhaError):
+    """Ranks cannot reach each other, or no longer: not this one's doing."""
 
 
 def launched() -> int:
@@ -73,6 +86,7 @@ def gather(value: T) -> list[T]:
 
     found: list[Any] = [None] * size
     dist.all_gather_object(found, value)
+    progress()
     return found
 
 
@@ -105,11 +119,35 @@ def from_first(work: Callable[[], T]) -> T:
         except AhaError as found:
             error, box[1] = found, True
     dist.broadcast_object_list(box, src=0)
+    progress()
     if error is not None:
         raise error
     if box[1]:
         raise SystemExit(1)  # the first rank says why
     return box[0]
+
+
+# --- being watched over ----------------------------------------------------------------------------------
+
+
+def watched() -> bool:
+    """Whether somebody watches over this rank, and starts all of them again where one is lost."""
+    return PULSE in os.environ
+
+
+def progress() -> None:
+    """Say that work went on: tokens were sampled or trained on, a group was graded, ranks met. A rank that says
+    it is slow at worst. Cheap, and nothing where nobody watches."""
+    global _pulse_at
+    if (path := os.environ.get(PULSE)) and time.monotonic() - _pulse_at >= PULSE_SECONDS:
+        _pulse_at = time.monotonic()
+        with suppress(OSError):
+            os.utime(path)
+
+
+def exit_code(error: AhaError) -> int:
+    """Of a command that ends with this error: 1, or what tells whoever watches that another rank was lost."""
+    return LOST if watched() and isinstance(error, LostRank) else 1
 
 
 # --- meeting ---------------------------------------------------------------------------------------------
@@ -136,13 +174,14 @@ def joined(device: str = "auto") -> Iterator[None]:
         yield
         dist.destroy_process_group()
     except AhaError as error:
-        raise AhaError(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
+        raise type(error)(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
     except RuntimeError as error:
         if not _lost(error):
             raise
-        raise AhaError(
+        way = "the ranks are started again." if watched() else "give the same command again to continue."
+        raise LostRank(
             f"Rank {rank} of {size} lost another rank, which failed (its own message says why) or was killed. "
-            "What was written up to the last checkpoint is sound: give the same command again to continue."
+            f"What was written up to the last checkpoint is sound: {way}"
         ) from error
     finally:
         sys.stdout = before
@@ -175,7 +214,7 @@ def _join(device: str) -> None:
     try:
         dist.init_process_group(backend, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise AhaError(
+        raise LostRank(
             f"The ranks cannot meet at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}. Check "
             "the address given to torchrun, and that the machines reach each other."
         ) from error

@@ -17,6 +17,7 @@ from aha.cli import parse, parser
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = ROOT / "launchers"
 SHELL = sorted([*LAUNCHERS.glob("*.sh"), *LAUNCHERS.glob("*.sbatch")])
+RAY = LAUNCHERS / "ray_job.sh"
 SBATCH = {
     "account", "array", "chdir", "comment", "constraint", "cpus-per-gpu", "cpus-per-task", "dependency", "error",
     "exclude", "exclusive", "export", "gpus", "gpus-per-node", "gpus-per-task", "gres", "job-name", "mail-type",
@@ -64,6 +65,17 @@ def check_torchrun(words):
     return options
 
 
+def check_ray(words):
+    """A submitted job: the address, and after ``--`` a command line that aha takes, which starts its own ranks."""
+    at = words.index("--")
+    assert words[:at] == ["ray", "job", "submit", "--address", "http://head:8265"]
+    assert words[at + 1] == "aha"
+    given = check_aha(words[at + 2 :])
+    assert (given.command, given.plain, given.ray_ranks) == ("run", True, 4)
+    assert {"ranks.gpus=1", "ranks.cpus=4", "rl.steps=3"} <= set(given.settings)
+    return set()
+
+
 def check_aha(words):
     return parse(parser(words[0]), words)
 
@@ -77,7 +89,8 @@ def test_scripts_are_valid_and_strict(path):
     assert done.returncode == 0, done.stderr
     assert "set -euo pipefail" in path.read_text(encoding="utf-8")
     assert path.stat().st_mode & stat.S_IXUSR
-    check_torchrun(words_of_torchrun(code_of(path)))
+    if path != RAY:
+        check_torchrun(words_of_torchrun(code_of(path)))
 
 
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
@@ -106,8 +119,11 @@ def test_scripts_run_what_they_say(path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     words = done.stdout.splitlines()
-    words = words[words.index("torchrun") + 1 :]
-    options = check_torchrun(words)
+    if path == RAY:
+        options = check_ray(words)
+    else:
+        words = words[words.index("torchrun") + 1 :]
+        options = check_torchrun(words)
     assert words[-2:] == ["rl.steps=3", "rl.lr=1e-6"]
     assert "a model" in words, "one word, whatever is in it"
     assert "4" in words

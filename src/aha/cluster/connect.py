@@ -43,24 +43,33 @@ class Cluster:
         bundles: Sequence[Mapping[str, float]],
         address: str | None = None,
         *,
-        store_bytes: int = 0,
+        store_bytes: int | None = 0,
         spread: bool = False,
         timeout: float = 900.0,
+        others: float = 0.0,
+        gpu_each: bool = False,
+        lower: str = "workers, cluster.reward_workers, cluster.cpus or cluster.gpus",
     ):
-        self.ray = ray_module()
+        """``store_bytes``: of the object store of a cluster started here; None: as Ray would have it. ``others``:
+        CPUs that such a cluster is to have beyond the room, for those who join it. ``gpu_each``: a GPU in every
+        bundle, where the cluster has any. ``lower``: what is to be lowered where there is no room, in words."""
+        self.ray, self._lower = ray_module(), lower
         self._owns = not self.ray.is_initialized()
         if self._owns:
-            self._connect(bundles, address or os.environ.get("RAY_ADDRESS"), store_bytes, timeout)
-        self.node = self.ray.get_runtime_context().get_node_id()
+            cpus = sum(b.get("CPU", 0) for b in bundles) + others
+            self._connect(math.ceil(cpus), address or os.environ.get("RAY_ADDRESS"), store_bytes, timeout)
+        context = self.ray.get_runtime_context()
+        self.node, self.address = context.get_node_id(), context.gcs_address
         try:
+            if gpu_each and self.ray.cluster_resources().get("GPU"):
+                bundles = [{**b, "GPU": 1.0} for b in bundles]
+            self.bundles = bundles
             self._group = self._reserve(bundles, "SPREAD" if spread else "PACK", timeout)
         except BaseException:
             self._disconnect()
             raise
 
-    def _connect(
-        self, bundles: Sequence[Mapping[str, float]], address: str | None, store_bytes: int, timeout: float
-    ) -> None:
+    def _connect(self, cpus: int, address: str | None, store_bytes: int | None, timeout: float) -> None:
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
             if address:
@@ -68,10 +77,12 @@ class Cluster:
             else:  # its CPUs are only numbers: as many as are asked for
                 # Ray gives a process a minute to import what it needs, which on a busy machine it is still doing.
                 os.environ.setdefault("RAY_worker_register_timeout_seconds", str(round(timeout)))
+                # Workers do the run's work: at Ray's niceness of 15 they starve where anything else runs.
+                os.environ.setdefault("RAY_worker_niceness", "0")
                 self.ray.init(
-                    num_cpus=math.ceil(sum(b.get("CPU", 0) for b in bundles)),
+                    num_cpus=cpus,
                     include_dashboard=False,
-                    object_store_memory=max(LOCAL_STORE, store_bytes),
+                    object_store_memory=None if store_bytes is None else max(LOCAL_STORE, store_bytes),
                     **quiet,
                 )
         except Exception as error:  # Ray raises many kinds; all mean that there is no cluster
@@ -88,7 +99,7 @@ class Cluster:
             if wanted > have.get(kind, 0.0) + 1e-6:
                 raise AhaError(
                     f"The workers want {wanted:g} {kind}s and the Ray cluster has {have.get(kind, 0.0):g}. Lower "
-                    "workers, cluster.reward_workers, cluster.cpus or cluster.gpus, or join a larger cluster."
+                    f"{self._lower}, or join a larger cluster."
                 )
         group = self.ray.util.placement_group([dict(b) for b in bundles], strategy=strategy)
         if not group.wait(timeout):
@@ -113,6 +124,12 @@ class Cluster:
             "scheduling_strategy": strategy,
         }
         return self.ray.remote(kind).options(**options).remote()
+
+    def nodes(self) -> list[tuple[str, str]]:
+        """(id, address) of the machine of each bundle, once there are actors in them."""
+        found = self.ray.util.placement_group_table(self._group)["bundles_to_node_id"]
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self.ray.nodes()}
+        return [(found[i], addresses[found[i]]) for i in range(len(self.bundles))]
 
     def kill(self, actor: Any, bundle: int, pid: int) -> None:
         """End the process of an actor in the room of that number, also one that no longer listens."""
@@ -145,3 +162,12 @@ class Cluster:
 def _end(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
+
+
+def gone(error: Exception) -> AhaError:
+    """What is said where Ray itself fails."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return AhaError(
+        f"The Ray cluster failed: {text} The same command continues from the last checkpoint, once the cluster is "
+        "back."
+    )

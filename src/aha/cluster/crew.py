@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import aha
-from aha.cluster.connect import Cluster
+from aha.cluster.connect import Cluster, gone
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.watch import Watch
 from aha.cluster.workers import Hello, News
@@ -209,12 +209,3 @@ def _reason(error: Exception) -> str:
     """Ray's words in one line."""
     text = " ".join(str(error).split())
     return f"its process died ({text[:200]})" if text else "its process died"
-
-
-def gone(error: Exception) -> AhaError:
-    """What is said where Ray itself fails."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return AhaError(
-        f"The Ray cluster failed: {text} The same command continues from the last checkpoint, once the cluster is "
-        "back."
-    )

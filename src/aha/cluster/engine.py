@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from aha import ranks
 from aha.cluster.connect import Cluster
 from aha.cluster.crew import Crew, Event, Member
 from aha.cluster.dealing import cost, deal
@@ -38,6 +39,9 @@ class RayEngine:
     Use it in a ``with``, or ``close`` it. Nothing is sampled before ``load_weights``. ``model`` gives the
     architecture, not the weights. Raises AhaError where Ray is missing or has not got the resources.
     """
+
+    for_all = True
+    """The first of several ranks drives it."""
 
     def __init__(
         self,
@@ -210,6 +214,8 @@ class RayEngine:
                 if self.graders is not None:
                     self.graders.pump()
                 sampled, self._sampled = self._sampled, 0
+                if sampled:
+                    ranks.progress()
                 if progress is not None:
                     progress(sampled)
                 while self._finished:

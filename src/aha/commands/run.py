@@ -43,7 +43,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--parallel",
         choices=("auto", "replicated", "sharded"),
         default="auto",
-        help="what each of several ranks (torchrun) keeps: whole weights, or parts; auto: by their size",
+        help="what each of several ranks keeps: whole weights, or parts; auto: by their size",
+    )
+    parser.add_argument(
+        "--ray-ranks",
+        type=int,
+        metavar="N",
+        help="train on N ranks that are Ray actors, in place of torchrun",
     )
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
     parser.add_argument("--no-doctor", action="store_true", help="start without the quick checks")
@@ -60,17 +66,22 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the stages, apply the settings, run them, write the summary and the report."""
+    from aha.commands import ray_ranks
     from aha.recipes import get_recipe
     from aha.runs import config, pipeline
 
     recipe = get_recipe(args.recipe)
     options = {k: getattr(args, k) for k in OPTIONS}
     stages = recipe.build(**options)
-    config.apply(pipeline.ordered(stages), config.read_overrides(args.settings, args.config))
+    of_ranks, settings = ray_ranks.split(args, config.read_overrides(args.settings, args.config))
+    config.apply(pipeline.ordered(stages), settings)
     if args.print_config:
         _print_config(pipeline.ordered(stages))
         return 0
     folder = args.runs_dir / (args.run_name or recipe.run)
+    if ray_ranks.asked(args) and not args.dry_run:
+        _start_over(args, folder)
+        return ray_ranks.run(args, of_ranks, folder, pipeline.ordered(stages))
     from aha import ranks
 
     with ranks.joined(args.device):
@@ -86,8 +97,16 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
 
         print(plan(stages, folder, recipe.paper()))
         return 0
-    ranks.from_first(lambda: _set_aside(folder) if args.fresh and folder.exists() else None)
+    if (
+        not ranks.watched()
+    ):  # else it was done before the ranks were started, and may have been more than once
+        ranks.from_first(lambda: _start_over(args, folder))
     return execute(args, folder, stages)
+
+
+def _start_over(args: argparse.Namespace, folder: Path) -> None:
+    if args.fresh and folder.exists():
+        _set_aside(folder)
 
 
 def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> int:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aha import ranks
 from aha.sampling.metering import Bill, Cache, RateLimit, request_key
 from aha.types import AhaError
 
@@ -213,6 +214,7 @@ class Client:
         try:
             with self._opener.open(request, timeout=self.endpoint.timeout) as response:
                 raw = _read(response, deadline)
+            ranks.progress()
         except urllib.error.HTTPError as error:
             raise self._refusal(path, error) from None
         except urllib.error.URLError as error:

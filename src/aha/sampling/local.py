@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aha import attention, hardware
+from aha import attention, hardware, ranks
 from aha.modeling import max_context
 from aha.sampling.fused import FusedDecoder, supports
 from aha.sampling.in_flight import InFlight, Request
@@ -74,6 +74,7 @@ class LocalEngine:
                 with torch.inference_mode():
                     run.admit()
                     sampled = run.decode()
+                ranks.progress()
                 if progress is not None:
                     progress(sampled)
                 yield from run.take_finished()

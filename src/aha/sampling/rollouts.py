@@ -15,7 +15,10 @@ Rewards = Mapping[str, tuple[float, Reward]]
 
 
 class Engine(Protocol):
-    """What samples: in process, vLLM, or an endpoint."""
+    """What samples: in process, vLLM, or an endpoint.
+
+    One with ``for_all`` true is driven by the first rank alone and samples for all of them.
+    """
 
     version: int
 
@@ -79,6 +82,26 @@ class Prompter:
         return kept
 
 
+class Elsewhere:
+    """What a rank has in place of an engine that the first rank drives: the version, and nothing to ask."""
+
+    for_all = True
+
+    def __init__(self) -> None:
+        self.version = 0
+
+    def generate(
+        self, requests: Sequence[Request], *_: object, **more: object
+    ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
+        """Never asked: the first rank samples. Raises AhaError."""
+        raise AhaError("The first rank alone samples with this engine; its rollouts come from there.")
+
+
+def samplers(engine: Engine) -> int:
+    """How many ranks sample: all, each with its own engine, or the first alone with one for all."""
+    return 1 if getattr(engine, "for_all", False) else ranks.world()[1]
+
+
 def sample_groups(
     engine: Engine,
     prompter: Prompter,
@@ -114,11 +137,12 @@ def stream_groups(
     ``leftovers`` is given, which in-process engines know, it gets what there is of them.
 
     ``requests`` stand in place of new ones, where some of the completions are begun. A ``grader`` gives the
-    rewards in place of ``rewards``, while sampling goes on. Of several ranks each samples and grades its share;
-    ``together`` brings them together. A request's key is its problem's index among all, so what is drawn does not
-    depend on the number of ranks.
+    rewards in place of ``rewards``, while sampling goes on. Of several ranks each samples and grades its share, or
+    the first does all of it where its engine is ``for_all``; ``together`` brings them together. A request's key is
+    its problem's index among all, so what is drawn does not depend on the number of ranks.
     """
-    mine = ranks.share(len(problems))
+    rank, size = ranks.world()[0], samplers(engine)
+    mine = range(rank if rank < size else len(problems), len(problems), size)
     if not mine:
         return
     requests = prompter.requests(problems, n) if requests is None else requests
@@ -186,6 +210,7 @@ def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: Rewards)
     for i, rollout in enumerate(rollouts):
         scores = {name: column[i] for name, column in columns.items()}
         members.append(Scored(rollout, scores, _total(scores, rewards)))
+    ranks.progress()
     return Group(problem, tuple(members))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from aha import ranks
 from aha.modeling import max_context
 from aha.sampling import vllm_wire as wire
 from aha.sampling.in_flight import Request, sample_seed
@@ -62,6 +63,9 @@ class VllmEngine:
 
     max_temperature = 2.0
     """vLLM refuses more."""
+
+    for_all = True
+    """The first of several ranks drives it."""
 
     def __init__(
         self,
@@ -205,6 +209,7 @@ class VllmEngine:
         try:
             while self._active == call:
                 message = self._process.receive(wire.Finished, wire.Done)
+                ranks.progress()
                 if isinstance(message, wire.Done):
                     self._active = 0
                     return

@@ -23,6 +23,7 @@ LOG_LINES = 25
 Answer = TypeVar("Answer")
 
 _OURS_ALONE = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSAFEPATH")
+_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _QUIET = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -171,7 +172,9 @@ def _end(process: subprocess.Popen[bytes], sock: socket.socket, scratch: Path) -
 
 
 def _environment(path: Path, threads: int) -> dict[str, str]:
-    """Ours, without what leads Python to our packages; offline, quiet, and with so many threads."""
-    kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+    """Ours, without what leads Python to our packages or makes it one of our ranks; offline, quiet, and with so
+    many threads."""
+    ours = (*_OURS_ALONE, *_RANKS)
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     some = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     return kept | _QUIET | some | {"PYTHONPATH": str(path)}

@@ -30,11 +30,6 @@ TICK_SECONDS = 0.2
 def check(config: RL) -> None:
     """Raise AhaError for what workers, and sampling ahead of the update, do not go with."""
     a = config.algorithm
-    if config.engine == "ray" and ranks.world()[1] > 1:
-        raise AhaError(
-            f"{config.name}.engine=ray samples for one trainer process, and there are {ranks.world()[1]} ranks. Start "
-            "it without torchrun, or sample with engine=local, which every rank does."
-        )
     if config.ahead and config.engine != "ray":
         raise AhaError(
             f"{config.name}.ahead={config.ahead} needs workers: in one process sampling and update take turns on "
@@ -271,8 +266,8 @@ class Ahead:
 def make(
     config: RL, engine: Engine, collector_at: Callable[[int], Collector], grader: Grader | None
 ) -> Ahead | None:
-    """What samples ahead for a stage; None where it does not."""
-    if not config.ahead:
+    """What samples ahead for a stage, on the first rank; None where it does not, and on the others."""
+    if not config.ahead or not ranks.leads():
         return None
     return Ahead(
         engine,
@@ -283,3 +278,13 @@ def make(
         steps=config.steps,
         grader=grader,
     )
+
+
+def collect(one: Ahead | None, *asked: Any) -> list[Group]:
+    """What ``collect`` of the first rank's object gives, on every rank; the others have none."""
+
+    def work() -> list[Group]:
+        assert one is not None
+        return one.collect(*asked)
+
+    return ranks.from_first(work)

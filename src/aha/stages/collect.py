@@ -12,7 +12,16 @@ import numpy as np
 
 from aha import ranks
 from aha.rewards import PROCESS_REWARDS
-from aha.sampling.rollouts import Engine, Grader, Prompter, Rewards, sample_groups, stream_groups, together
+from aha.sampling.rollouts import (
+    Engine,
+    Grader,
+    Prompter,
+    Rewards,
+    sample_groups,
+    samplers,
+    stream_groups,
+    together,
+)
 from aha.sampling.sampler import SamplingParams
 from aha.stages.carry import Carried, Carry
 from aha.training.curriculum import Curriculum
@@ -97,7 +106,7 @@ class Collector:
             chosen = [c.problem for c in going_on]
             asked = [self.problems[i] for i in chosen]
             left: dict[int, tuple[Rollout, ...]] | None = {} if self.carry.steps else None
-            size = ranks.world()[1]  # each rank ends when its share is enough
+            size = samplers(self.engine)  # each ends when its share is enough
             stream = stream_groups(
                 self.engine,
                 self.prompter,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aha import hardware, modeling
+from aha import hardware, modeling, ranks
 from aha.chat import Template
 from aha.cluster.engine import RayEngine
 from aha.cluster.settings import ClusterSettings
@@ -19,7 +19,7 @@ from aha.judges.asking import Complete, over
 from aha.sampling.endpoint import Client, Endpoint
 from aha.sampling.local import LocalEngine
 from aha.sampling.remote import ChatPrompter, RemoteEngine
-from aha.sampling.rollouts import Engine, Grader, Prompter
+from aha.sampling.rollouts import Elsewhere, Engine, Grader, Prompter
 from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
 from aha.training.policy import Policy
 from aha.types import AhaError
@@ -104,22 +104,34 @@ def for_policy(
     cluster: ClusterSettings | None = None,
     workers: int = 2,
     rewards: RewardSpec | None = None,
-) -> LocalEngine | VllmEngine | RayEngine:
+) -> LocalEngine | VllmEngine | RayEngine | Elsewhere:
     """The engine that samples from ``policy``; ``rows`` completions at once, ``longest`` tokens of a sequence.
 
-    ``rewards`` are what its reward workers grade by, where it has any.
+    ``rewards`` are what its reward workers grade by, where it has any. Every rank calls it: an engine in other
+    processes is made on the first, which drives it for all, and the others get what stands in its place.
     """
     if kind == "local":
         return LocalEngine(policy.sampler, tokenizer, max_rows=rows)
-    if kind == "ray":
-        return RayEngine(policy.sampler, tokenizer, cluster, workers=workers, rows=rows, rewards=rewards)
-    return VllmEngine(policy.sampler, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
+    made: list[VllmEngine | RayEngine] = []
+
+    def make() -> None:
+        model = policy.sampler
+        if kind == "ray":
+            engine = RayEngine(model, tokenizer, cluster, workers=workers, rows=rows, rewards=rewards)
+        else:
+            engine = VllmEngine(model, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
+        made.append(engine)
+
+    with policy.whole():  # its size counts, and weights in parts have none
+        ranks.from_first(make)
+    return made[0] if made else Elsewhere()
 
 
 def sync(engine: Any, policy: Policy) -> float:
     """Bring the policy's weights and version to its engine, proven; returns the seconds it took.
 
-    The local engine shares the modules. Raises AhaError if the engine does not hold what was sent.
+    The local engine shares the modules; a rank whose engine is driven elsewhere only notes the version. Weights in
+    parts must be ``whole``. Raises AhaError if the engine does not hold what was sent.
     """
     if not isinstance(engine, VllmEngine | RayEngine):
         engine.version = policy.version

@@ -19,7 +19,7 @@ from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
-from aha.sampling.rollouts import Engine, Prompter, Rewards
+from aha.sampling.rollouts import Engine, Prompter, Rewards, samplers
 from aha.sampling.sampler import SamplingParams
 from aha.stages import ahead, checkup, engines, preference
 from aha.stages.carry import staleness
@@ -119,8 +119,8 @@ class Session:
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
         with self.policy.whole():
             self.sync_before = self.sync()
-            if self.ahead is not None:
-                return self.ahead.collect(step, self.params, progress, tick)
+            if c.ahead:
+                return ahead.collect(self.ahead, step, self.params, progress, tick)
             return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
     def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
@@ -172,7 +172,7 @@ class Session:
             totals["entropy_coef"] = self.entropy_coef
 
     def _ticker(self, total: int, what: str) -> Callable[[int], None]:
-        return self.console.counter(total, what, ranks.world()[1])  # the first rank counts for all
+        return self.console.counter(total, what, samplers(self.engine))  # the first rank counts for all
 
     def mismatch_of(self, batch: Batch) -> np.ndarray:
         """How far the sampler's logprobs lie from the policy's, on the batch it has just gone backward on."""

@@ -145,6 +145,7 @@ class Trainer:
     def _hidden(self, batch: Batch, chosen: np.ndarray, share: context.Share | None = None) -> Tensor:
         """What the layers make [n, hidden] at the tokens that predict the ``chosen`` ones. With ``share`` only its
         tokens are computed, of which the predictors are."""
+        ranks.progress()
         attention.install(self.model)  # whoever shares the model may have changed it
         self._check_positions(batch)
         at, tokens = batch.predictor[chosen], np.arange(len(batch.token_ids))
