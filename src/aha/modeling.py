@@ -248,3 +248,15 @@ def _ropes(model: Any) -> list[dict[str, Any]]:
     rope = getattr(model.config, "rope_parameters", None) or {}
     nested = [value for value in rope.values() if isinstance(value, dict)]
     return nested or [rope]
+
+
+def own_weights(model: Any, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """A model's parameters and buffers by their names in it, each tied one once. ``state`` stands in for the
+    model's own, where adapters are merged into it."""
+    seen: dict[int, str] = {}
+    found: Mapping[str, Tensor] = model.state_dict() if state is None else state
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    for name, tensor in sorted(found.items(), key=lambda item: item[0] in tied):
+        seen.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name)
+    once = set(seen.values())
+    return {name: tensor for name, tensor in found.items() if name in once}

@@ -12,7 +12,8 @@ from conftest import make_model
 from aha import attention
 from aha.cluster.engine import spec_of
 from aha.cluster.settings import ClusterSettings
-from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, own_weights, pack, unpack
+from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, pack, unpack
+from aha.modeling import own_weights
 from aha.sampling.local import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm_weights import digests

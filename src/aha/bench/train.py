@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", type=_numbers, default=[], help="also time so many times the tokens: 1,2,4,8"
     )
+    parser.add_argument("--compile", action="store_true", help="our layers through torch.compile")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     vocabulary = subject.model.config.vocab_size
     sequences = make_sequences(args.tokens, args.length_mean, args.lengths, args.packed_length, vocabulary)
     lengths = [len(ids) for ids in sequences]
-    policy = Policy(subject.model, OptimizerConfig(lr=1e-6))
+    policy = Policy(subject.model, OptimizerConfig(lr=1e-6, compile_layers=args.compile))
     ours = _Ours(policy, sequences, args.packed_length)
     sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours.step, subject.device)}
     extra: dict[str, dict[str, Any]] = {turns.OURS: {}}

@@ -19,8 +19,8 @@ from aha.cluster.crew import Crew, Event, Member
 from aha.cluster.dealing import cost, deal
 from aha.cluster.graders import Graders
 from aha.cluster.settings import ClusterSettings
-from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, own_weights, pack, writable
-from aha.modeling import max_context
+from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, writable
+from aha.modeling import max_context, own_weights
 from aha.sampling.in_flight import Request
 from aha.sampling.local import check_room
 from aha.sampling.sampler import SamplingParams

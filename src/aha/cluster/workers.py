@@ -19,6 +19,7 @@ from torch import Tensor
 
 import aha
 from aha import hardware
+from aha.modeling import own_weights
 from aha.rewards import get_reward
 from aha.sampling.in_flight import Request
 from aha.sampling.local import LocalEngine
@@ -33,18 +34,6 @@ NEWS_SECONDS = 0.2
 
 Parcel = dict[str, tuple[str, tuple[int, ...], np.ndarray]]
 """Tensors on their way: type, shape and bytes by name. Ray hands the bytes over without copying them."""
-
-
-def own_weights(model: Any, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """A model's parameters and buffers by their names in it, each tied one once. ``state`` stands in for the
-    model's own, where adapters are merged into it."""
-    seen: dict[int, str] = {}
-    state = model.state_dict() if state is None else state
-    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    for name, tensor in sorted(state.items(), key=lambda item: item[0] in tied):
-        seen.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name)
-    once = set(seen.values())
-    return {name: tensor for name, tensor in state.items() if name in once}
 
 
 def pack(tensors: Mapping[str, Tensor]) -> Parcel:

@@ -56,7 +56,7 @@ def from_stage(stage: Any) -> Workload | None:
         "fields": frozenset(type(stage).model_fields),
     }
     if get("prompts_per_step") is not None and get("group_size") is not None:
-        algorithm = get("algorithm")
+        algorithm: Any = get("algorithm")
         completion = max(stage.max_tokens, (get("later_max_tokens") or (0, 0))[1])
         return Workload(
             kind="rl",

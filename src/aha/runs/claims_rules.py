@@ -129,5 +129,5 @@ def overall(findings: Sequence[Finding]) -> Verdict:
     """A claim's verdict: it fails with one criterion; else it is not measured in full, or nobody can tell, if
     that is so of one; it holds if all do."""
     verdicts = {f.verdict for f in findings if f.criterion.bound is not None}
-    worst: tuple[Verdict, ...] = (FAILS, MISSING, UNSURE)
-    return next((v for v in worst if v in verdicts), HOLDS)
+    worst: list[Verdict] = [v for v in (FAILS, MISSING, UNSURE) if v in verdicts]
+    return worst[0] if worst else HOLDS

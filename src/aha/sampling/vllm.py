@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from aha import ranks
-from aha.modeling import max_context
+from aha.modeling import max_context, own_weights
 from aha.sampling import vllm_wire as wire
 from aha.sampling.in_flight import Request, sample_seed
 from aha.sampling.local import check_room, ending_ids
@@ -307,10 +307,4 @@ def checkpoint_weights(
     """
     from transformers.core_model_loading import revert_weight_conversion
 
-    seen: dict[int, str] = {}
-    state = model.state_dict() if state is None else state
-    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    for name, tensor in sorted(state.items(), key=lambda item: item[0] in tied):
-        seen.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name)
-    once = set(seen.values())
-    return dict(revert_weight_conversion(model, {k: v for k, v in state.items() if k in once}))
+    return dict(revert_weight_conversion(model, own_weights(model, state)))

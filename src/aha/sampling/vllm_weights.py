@@ -52,7 +52,7 @@ def digest(tensor: Tensor) -> str:
         t = tensor.detach()
         if t.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
             t = t.masked_fill(t.abs() < torch.finfo(t.dtype).tiny, 0.0)
-        found.update(memoryview(raw(t).numpy()))
+        found.update(raw(t).numpy().data)
     return found.hexdigest()
 
 

@@ -49,6 +49,7 @@ class RL(Stage):
             "checkpoint_layers",
             "offload_activations",
             "context_ranks",
+            "compile_layers",
             "save_every",
         }
     )
@@ -87,6 +88,7 @@ class RL(Stage):
     max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
     checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
+    compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
     context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
     lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
     decode_rows: int = Field(512, ge=1, description="completions sampled at once")

@@ -392,6 +392,7 @@ def prepare(config: RL, context: Context) -> Session:
         checkpoint_layers=config.checkpoint_layers,
         offload_activations=config.offload_activations,
         context_ranks=config.context_ranks,
+        compile_layers=config.compile_layers,
     )
     sharded, critic = sharding.chosen(context.parallel, model), None
     if config.algorithm.critic:

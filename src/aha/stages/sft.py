@@ -36,7 +36,14 @@ class SFT(Stage):
 
     all_ranks: ClassVar[bool] = True
     machine: ClassVar[frozenset[str]] = frozenset(
-        {"max_batch_tokens", "checkpoint_layers", "offload_activations", "context_ranks", "save_every"}
+        {
+            "max_batch_tokens",
+            "checkpoint_layers",
+            "offload_activations",
+            "context_ranks",
+            "compile_layers",
+            "save_every",
+        }
     )
 
     model: str | Stage = Field("tiny", description="what is tuned: an embedded base, a folder, a stage")
@@ -55,6 +62,7 @@ class SFT(Stage):
     max_batch_tokens: int = Field(32_768, ge=16, description="packed tokens of one pass")
     checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
+    compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
     context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
     rope_theta: float | None = Field(
         None, gt=0, description="base of the rotary positions, changed before training (Open-R1: 300000)"
@@ -117,6 +125,7 @@ class Session:
             checkpoint_layers=config.checkpoint_layers,
             offload_activations=config.offload_activations,
             context_ranks=config.context_ranks,
+            compile_layers=config.compile_layers,
         )
         adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
         self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))

@@ -134,7 +134,7 @@ def _state_of(name: str, trainer: Trainer, parts: dict[str, Tensor]) -> dict[str
 
 
 def _write_parts(parts: dict[str, Tensor], place: Path) -> None:
-    from torch.distributed.checkpoint import save as save_parts
+    from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
     ranks.barrier()  # the folder is there
     with disk_errors(place):
@@ -144,8 +144,8 @@ def _write_parts(parts: dict[str, Tensor], place: Path) -> None:
 
 def _read_parts(parts: Mapping[str, dict[str, Tensor]], place: Path) -> None:
     """Fill tensors, whole ones or parts of them, with what any number of ranks wrote."""
-    from torch.distributed.checkpoint import load as load_parts
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 
     flat = {f"{name}.{key}": value for name, own in parts.items() for key, value in own.items()}
     alone = not any(sharding.is_part(v) for v in flat.values())

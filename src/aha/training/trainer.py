@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from aha import attention, ranks
 from aha.modeling import max_context, outgrows
 from aha.training import context, parallel
+from aha.training.compiled import compile_layers
 from aha.training.offload import Offloaded
 from aha.training.sharding import Shards, layers, like, whole
 from aha.types import AhaError, Batch
@@ -40,6 +41,7 @@ class OptimizerConfig:
     muon_lr: float | None = None  # matrices of the layers by Muon at this rate; the rest stays with AdamW
     checkpoint_layers: bool = False  # keep only each layer's input and compute the layer again: less memory
     offload_activations: bool = False  # keep what the backward pass needs in the CPU's memory
+    compile_layers: bool = False  # norms and feed-forward through torch.compile
     context_ranks: int = 1  # consecutive ranks that share each micro-batch
 
 
@@ -63,6 +65,8 @@ class Trainer:
         self.context = None if optimizer is None else context.join(optimizer.context_ranks)
         if optimizer is not None:
             self._attach_optimizer(optimizer)
+            if optimizer.compile_layers:
+                compile_layers(model)
 
     def _attach_optimizer(self, config: OptimizerConfig) -> None:
         if self.shards is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from aha import hardware, modeling
 from aha.doctor import engine_checks, suite
@@ -30,8 +30,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
 
     Raises AhaError for an unknown engine and where model or task cannot be had.
     """
-    kind_of_engine = next((kind for kind in ENGINES if kind == engine), None)
-    if kind_of_engine is None:
+    if engine not in ENGINES:
         raise AhaError(f"Unknown engine '{engine}'. Known: {', '.join(ENGINES)}.")
     if not isinstance(config.model, str):
         raise AhaError(
@@ -50,7 +49,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     problems = prompter.drop_long(found, min(config.max_prompt_tokens, room))
     policy = policies.Policy(model)
     sampler = engines.for_policy(
-        kind_of_engine, policy, tokenizer, config.vllm, rows=config.decode_rows, threads=threads,
+        cast("engines.Kind", engine), policy, tokenizer, config.vllm, rows=config.decode_rows, threads=threads,
         longest=config.max_prompt_tokens + plan.max_tokens, cluster=config.cluster, workers=config.workers,
     )  # fmt: skip
     engines.sync(sampler, policy)
