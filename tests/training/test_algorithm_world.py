@@ -215,7 +215,7 @@ class Bandit(Session):
         self.ahead, self.step, self.correction = None, 0, {}
         self.sync_seconds = self.sync_before = 0.0
         self.start, self.mismatch, self.history, self.totals, self.entropies = 0, [], [], [], []
-        self.console = SimpleNamespace(tick=lambda *found: None)
+        self.console = SimpleNamespace(counter=lambda *given: lambda more: None)
         self.params = SimpleNamespace(max_tokens=length)
 
     def _reward(self, problem, rollouts):
