@@ -136,12 +136,13 @@ class _PackedAttention(torch.autograd.Function):
             dv = torch.bmm(p.transpose(1, 2), gb)
             dp = torch.bmm(gb, vb.transpose(1, 2))
             if dsinks is not None and sunk is not None:
-                mean = (p.float() * dp).sum(-1, keepdim=True)  # a sink's share of it is zero, as its value is
+                # a sink's share of it is zero, as its value is
+                mean = (p.float() * dp).sum(-1, keepdim=True)
                 given = (sunk * mean).view(bucket.rows, kv_heads, -1, bucket.q_len)
                 dsinks -= given.sum((0, 3)).view(-1)
-            ds = torch.ops.aten._softmax_backward_data(
-                dp, p, -1, p.dtype
-            )  # p (dp - sum of p dp), summed in float32
+            # p (dp - sum of p dp), summed in float32
+            ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
+            del dp
             if variant.softcap:
                 capped = _scores(qb, kb, ctx.scale, variant.softcap)
                 ds.mul_(1 - capped.div_(variant.softcap).square_())
