@@ -51,6 +51,9 @@ def make_recipe(folder: Path) -> Path:
         write_json(place / "settings.json", {
             "fingerprint": f"{number:016x}", "settings": {**given["settings"], **settings}
         })  # fmt: skip
+    for name, rate in (("dev2", 1e-5), ("dev2_no_language", 2e-5)):
+        given = json.loads((folder / name / "settings.json").read_text())
+        write_json(folder / name / "settings.json", {**given, "settings": {**given["settings"], "lr": rate}})
     summary = {"kind": "helpful", "rows": 900, "held_out": 100, "accuracy": 0.83}
     write_json(folder / "helpful_rm/done.json", {"fingerprint": "x", "seconds": 7200, "summary": summary})
     table = "domain     samples  avg tokens  avg rounds\ncountdown      512        93.5        1.00"
@@ -115,7 +118,7 @@ def test_claims_are_shown_as_they_were_judged(run):
     assert "Over r1 (seed 0)." in text
     assert text.count("<b>cannot tell</b>") == 10
     assert text.count("<b>not measured</b>") == 1, "no reflective words in these metrics"
-    assert "dev2_no_language differs from dev2 in more than it is there for: algorithm, model." in text
+    assert "dev2_no_language differs from dev2 in more than it is there for: lr." in text
     assert "above x2.00" in text
     assert "one seed has no interval" in text
     (run / "claims.json").unlink()
