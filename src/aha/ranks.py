@@ -173,7 +173,12 @@ def joined(device: str = "auto") -> Iterator[None]:
     try:
         yield
         dist.destroy_process_group()
-    except AhaError as error:
+    except (AhaError, SystemExit) as error:
+        if dist.get_backend() == "gloo":  # left to the interpreter's end, its threads may abort the process
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
+        if not isinstance(error, AhaError):
+            raise
         raise type(error)(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
     except RuntimeError as error:
         if not _lost(error):

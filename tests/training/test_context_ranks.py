@@ -86,6 +86,7 @@ def test_two_ranks_find_what_one_process_finds(two, alone, name):
     assert torch.equal(two[0][2, name]["weights"], two[1][2, name]["weights"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("name", context_jobs.FOUR)
 def test_four_ranks_in_pairs_and_together(four, alone, name, size):
@@ -107,7 +108,10 @@ def critic(tok):
 
 
 @pytest.mark.parametrize("sharded", [False, True])
-@pytest.mark.parametrize(("there", "size"), [("two", 2), ("four", 2), ("four", 4)])
+@pytest.mark.parametrize(
+    ("there", "size"),
+    [("two", 2), *(pytest.param("four", size, marks=pytest.mark.slow) for size in (2, 4))],
+)
 def test_critics_and_reward_models(request, critic, there, size, sharded):
     for found in (run[size, "critic", sharded] for run in request.getfixturevalue(there)):
         assert found["sums"] == [pytest.approx(s, rel=1e-4) for s in critic["sums"]]
@@ -118,17 +122,17 @@ def test_critics_and_reward_models(request, critic, there, size, sharded):
 
 
 @pytest.mark.parametrize("recompute", context_jobs.WORK)
-def test_a_rank_holds_its_share_of_the_activations(two, four, recompute):
+@pytest.mark.parametrize(("there", "size"), [("two", 2), pytest.param("four", 4, marks=pytest.mark.slow)])
+def test_a_rank_holds_its_share_of_the_activations(request, there, size, recompute):
     """Keys and values of the layer at hand are whole; all else falls with the ranks."""
     alone = context_jobs.memory(recompute, 1)
-    for found, size in ((two, 2), (four, 4)):
-        for rank in found:
-            held = rank["memory", recompute]
-            assert held["saved"] < 1.05 / size * alone["saved"]
-            assert held["peak"] < (1 / size + 0.1) * alone["peak"]
-            work = replace(context_jobs.WORK[recompute], context=size)
-            planned = sum(training_bytes(SMALL, work).values())
-            assert 0.95 <= planned / held["peak"] <= 1.2  # what `aha plan` says
+    for rank in request.getfixturevalue(there):
+        held = rank["memory", recompute]
+        assert held["saved"] < 1.05 / size * alone["saved"]
+        assert held["peak"] < (1 / size + 0.1) * alone["peak"]
+        work = replace(context_jobs.WORK[recompute], context=size)
+        planned = sum(training_bytes(SMALL, work).values())
+        assert 0.95 <= planned / held["peak"] <= 1.2  # what `aha plan` says
 
 
 # --- the division of a batch -----------------------------------------------------------------------------
