@@ -53,6 +53,16 @@ def wait_for_steps(process, folder, steps):
         time.sleep(0.003)
 
 
+def start_and_strike(folder, step, blow):
+    """A run that gets the signal ``blow`` right after the checkpoint of ``step``: the ended process, its output."""
+    process = start(folder)
+    place = folder / "runs" / "zero" / "rl" / "checkpoints" / f"step-{step:06d}"
+    while process.poll() is None and not place.exists():
+        time.sleep(0.005)
+    os.killpg(process.pid, blow)
+    return process, process.communicate(timeout=60)[0].decode()
+
+
 def rows(path):
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
@@ -100,12 +110,7 @@ def test_killed_at_five_random_moments_it_ends_with_the_same_numbers(undisturbed
 
 
 def test_killed_right_after_a_checkpoint_it_continues_there(undisturbed, tmp_path):
-    process = start(tmp_path)
-    rl = tmp_path / "runs" / "zero" / "rl"
-    while process.poll() is None and not list(rl.glob("checkpoints/step-000004")):
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    start_and_strike(tmp_path, 4, signal.SIGKILL)
     process = start(tmp_path)
     output = process.communicate(timeout=300)[0].decode()
     assert "Continuing after step 4" in output, output
@@ -114,12 +119,8 @@ def test_killed_right_after_a_checkpoint_it_continues_there(undisturbed, tmp_pat
 
 def test_it_continues_with_other_settings_of_the_machine(undisturbed, tmp_path):
     """As after running out of memory: in smaller passes, with layers computed again."""
-    process = start(tmp_path)
     rl = tmp_path / "runs" / "zero" / "rl"
-    while process.poll() is None and not list(rl.glob("checkpoints/step-000002")):
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    start_and_strike(tmp_path, 2, signal.SIGKILL)
     process = start(tmp_path, "rl.max_batch_tokens=700", "rl.decode_rows=5", "rl.checkpoint_layers=true")
     output = process.communicate(timeout=300)[0].decode()
     assert process.returncode == 0, output
@@ -181,12 +182,7 @@ def test_the_checkpoint_loads_in_transformers(undisturbed):
 
 
 def test_ctrl_c_leaves_a_run_that_continues(undisturbed, tmp_path):
-    process = start(tmp_path)
-    rl = tmp_path / "runs" / "zero" / "rl"
-    while process.poll() is None and not list(rl.glob("checkpoints/step-000002")):
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate(timeout=60)[0].decode()
+    process, output = start_and_strike(tmp_path, 2, signal.SIGINT)
     assert process.returncode == 130, output
     assert "Give the same command again to continue" in output
     assert "Traceback" not in output

@@ -131,6 +131,20 @@ class Cluster:
         addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self.ray.nodes()}
         return [(found[i], addresses[found[i]]) for i in range(len(self.bundles))]
 
+    def ready(self, refs: list[Any], seconds: float) -> list[Any]:
+        """Those of ``refs`` that are answered, or the first one to be within ``seconds``. Raises AhaError where the
+        cluster fails."""
+        first, rest = self.wait(refs, 1, seconds)
+        return first + (self.wait(rest, len(rest), 0)[0] if rest else [])
+
+    def wait(self, refs: list[Any], n: int, seconds: float) -> tuple[list[Any], list[Any]]:
+        """(answered, open) of ``refs``, as soon as ``n`` are answered and after ``seconds`` at the latest. Raises
+        AhaError where the cluster fails."""
+        try:
+            return self.ray.wait(refs, num_returns=n, timeout=seconds)
+        except Exception as error:
+            raise gone(error) from error
+
     def kill(self, actor: Any, bundle: int, pid: int) -> None:
         """End the process of an actor in the room of that number, also one that no longer listens."""
         with contextlib.suppress(Exception):

@@ -120,8 +120,7 @@ class Crew:
         if now - self._looked > UNWATCHED:
             for member in asked.values():
                 member.watch.unseen(now - self._looked)
-        ready, rest = self._wait(list(asked), 1, wait)
-        ready += self._wait(rest, len(rest), 0)[0] if rest else []
+        ready = self.cluster.ready(list(asked), wait)
         self._looked = time.monotonic()
         for ref in ready:
             self._answered(asked[ref], ref)
@@ -129,12 +128,6 @@ class Crew:
             if member.asked is not None and member.watch.hung(self._looked):
                 seconds = self._looked - member.watch.since
                 self._lost(member, f"no progress for {seconds:.0f} s (cluster.hang_timeout): hung")
-
-    def _wait(self, refs: list[Any], n: int, seconds: float) -> tuple[list[Any], list[Any]]:
-        try:
-            return self.cluster.ray.wait(refs, num_returns=n, timeout=seconds)
-        except Exception as error:
-            raise gone(error) from error
 
     def _answered(self, member: Member, ref: Any) -> None:
         if member.asked is not ref:  # replaced, or asked something else, by another answer of this turn

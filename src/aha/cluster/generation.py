@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import aha
 from aha import ranks
-from aha.cluster.connect import Cluster, gone
+from aha.cluster.connect import Cluster
 from aha.cluster.rank_actor import RankActor, RankHello, RankNews
 from aha.cluster.settings import RankSettings
 from aha.cluster.watch import Watch
@@ -142,17 +142,10 @@ class Generation:
         if now - self._looked > UNWATCHED:
             for rank in self.ranks:
                 rank.watch.unseen(now - self._looked)
-        ready, rest = self._wait(list(asked), 1, TURN_SECONDS)
-        ready += self._wait(rest, len(rest), 0)[0] if rest else []
+        ready = self.cluster.ready(list(asked), TURN_SECONDS)
         self._looked = time.monotonic()
         for ref in ready:
             self._hear(asked[ref], self._get(asked[ref], ref, END_SECONDS))
-
-    def _wait(self, refs: list[Any], n: int, seconds: float) -> tuple[list[Any], list[Any]]:
-        try:
-            return self.cluster.ray.wait(refs, num_returns=n, timeout=seconds)
-        except Exception as error:
-            raise gone(error) from error
 
     def _hear(self, rank: Rank, news: RankNews) -> None:
         out, err = (
@@ -224,7 +217,7 @@ class Generation:
         asked = [rank.actor.end.remote() for rank in self.ranks]
         asked += [rank.asked for rank in self.ranks if rank.asked is not None]
         if asked:
-            self._wait(asked, len(asked), END_SECONDS)
+            self.cluster.wait(asked, len(asked), END_SECONDS)
         for rank in self.ranks:
             self.cluster.kill(rank.actor, rank.number, rank.pid)  # and with it its child: see ``leash``
 

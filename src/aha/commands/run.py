@@ -97,9 +97,8 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
 
         print(plan(stages, folder, recipe.paper()))
         return 0
-    if (
-        not ranks.watched()
-    ):  # else it was done before the ranks were started, and may have been more than once
+    # Watched ranks may be started more than once: there it was done before the first time.
+    if not ranks.watched():
         ranks.from_first(lambda: _start_over(args, folder))
     return execute(args, folder, stages)
 

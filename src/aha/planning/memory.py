@@ -235,9 +235,8 @@ def layer_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
     each = 2 * b + (0 if kept else b) + (8 if shape.family == "gemma2" else 0)
     spread = 4 if b == 2 else 2  # keys' gradients of every rectangle, joined, and in float32 to be summed
     attention = shape.heads * batch.bucket * each + b * (4 * t * q + spread * batch.keys * kv)
-    if (
-        work.context > 1
-    ):  # keys and values of all ranks, gathered and laid out; their gradients, summed and sent
+    if work.context > 1:
+        # keys and values of all ranks, gathered and laid out; their gradients, summed and sent
         attention += t * work.context * kv * (2 * b + 8)
     norm = 16.0 * t * h
     waiting = 0 if work.lora or not shape.tied else b * shape.embedding
