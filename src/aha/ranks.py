@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,9 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 """How long a rank waits for the others: stages that one rank runs take hours. A rank that ends breaks its
 connections, which ends the others at once."""
+
+LEAVING = 10.0
+"""Seconds that leaving a broken group may take."""
 
 PULSE = "AHA_RANK_PULSE"
 """Names the file whose time a rank moves as its work goes on, where somebody watches over it."""
@@ -173,15 +177,11 @@ def joined(device: str = "auto") -> Iterator[None]:
     try:
         yield
         dist.destroy_process_group()
-    except (AhaError, SystemExit) as error:
-        if dist.get_backend() == "gloo":  # left to the interpreter's end, its threads may abort the process
-            with suppress(RuntimeError):
-                dist.destroy_process_group()
-        if not isinstance(error, AhaError):
-            raise
-        raise type(error)(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
-    except RuntimeError as error:
-        if not _lost(error):
+    except BaseException as error:
+        _leave()
+        if isinstance(error, AhaError):
+            raise type(error)(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
+        if not isinstance(error, RuntimeError) or not _lost(error):
             raise
         way = "the ranks are started again." if watched() else "give the same command again to continue."
         raise LostRank(
@@ -223,6 +223,21 @@ def _join(device: str) -> None:
             f"The ranks cannot meet at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}. Check "
             "the address given to torchrun, and that the machines reach each other."
         ) from error
+
+
+def _leave() -> None:
+    """Leave a group of gloo's in which something failed: a thread of it that drops a tensor while the interpreter
+    ends would abort the process. Not for longer than LEAVING: others may hold what is under way."""
+    import torch.distributed as dist
+
+    def leave() -> None:
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+    if dist.is_initialized() and dist.get_backend() == "gloo":
+        leaving = threading.Thread(target=leave, daemon=True)
+        leaving.start()
+        leaving.join(LEAVING)
 
 
 def _lost(error: RuntimeError) -> bool:
