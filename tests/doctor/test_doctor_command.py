@@ -133,7 +133,7 @@ def test_warnings_of_live_figures_are_written_down_and_taken_back(checkpoint, tm
 def test_the_patient_of_a_session_is_the_session(checkpoint, tmp_path):
     where = Context(tmp_path / "run", "cpu", threads=1, plain=True, doctor=False)
     session = rl_setup.prepare(settings(checkpoint, temperature=0.8), where)
-    subject = checkup.patient(session, "x")
+    subject = checkup.patient(session, "x", session.policy)
     assert subject.engine is session.engine
     assert subject.policy is session.policy
     assert subject.plan.temperature == 0.8

@@ -11,7 +11,7 @@ from aha.doctor.finding import Check, Finding, NotApplicable, examine, failures,
 from aha.doctor.suite import CHECKS, at_start, choose
 from aha.types import AhaError
 
-SEEDLESS = ("verifiers", "sandbox", "network", "resources")  # do not depend on the model
+SEEDLESS = ("verifiers", "sandbox", "network", "sharded", "resources")  # do not depend on the model
 STAGES = ("steps", "update", "reference", "stage_resume")
 MODEL = [c.name for c in CHECKS if c.name not in (*SEEDLESS, "sampling_settings")]
 

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aha import ranks
 from aha.commands.run import add_machine_arguments
 from aha.types import AhaError
 
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from aha.doctor.suite import choose
     from aha.stages import engines
 
+    if ranks.launched() > 1:
+        raise AhaError("aha doctor is one process, which starts ranks of its own: give it without torchrun.")
     checks = choose(suite.checks_for(args.engine), args.only, quick=args.quick)
     subject = suite.admit(
         _stage(args), args.runs_dir / "doctor", engine=args.engine, device=args.device, dtype=args.dtype,

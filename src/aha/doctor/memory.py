@@ -73,10 +73,12 @@ def needs(
     rows: int,
     length: int,
     batch_tokens: int,
+    shares: int = 1,
 ) -> Needs:
     """What a run with this model asks for beyond the loaded model.
 
     ``optimizer``: whether masters and gradient sums exist already (then only the moments are to come).
+    ``shares``: among how many ranks weights and optimizer state are divided, where they are.
     ``rows`` completions of ``length`` tokens are decoded at once, within ``cache_bytes``.
     """
     count = sum(p.numel() for p in model.parameters())
@@ -84,10 +86,10 @@ def needs(
     per_token = kv_cache.buffer_bytes_per_token(model)
     hidden, layers = model.config.hidden_size, model.config.num_hidden_layers
     memory = {
-        "masters and gradient sums": 0 if optimizer else 8 * count,
-        "optimizer moments": 8 * count,
+        "masters and gradient sums": 0 if optimizer else 8 * count // shares,
+        "optimizer moments": 8 * count // shares,
         "reference": working if reference else 0,
-        "critic": working + 16 * count if critic else 0,
+        "critic": working + 16 * count // shares if critic else 0,
         "KV cache": min(cache_bytes, rows * length * per_token),
         # About 16 tensors of the hidden size live in each layer between forward and backward.
         "activations": 16 * hidden * layers * batch_tokens * max(2, working // max(count, 1)),

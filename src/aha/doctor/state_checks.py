@@ -79,6 +79,7 @@ def resources(subject: Subject) -> Iterator[Finding]:
         rows=min(plan.decode_rows, plan.group_size * plan.prompts_per_step),
         length=longest + plan.max_tokens,
         batch_tokens=plan.max_batch_tokens,
+        shares=subject.shares,
     )
     # What a run takes in memory is an estimate: only a clear shortage is one.
     for what, parts, free, slack, fix in (

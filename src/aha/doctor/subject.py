@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from aha.doctor.finding import NotApplicable
+from aha.doctor.in_parts import Asked
 from aha.doctor.memory import free_memory, model_bytes
 from aha.rewards import get_reward
 from aha.sampling import local, rollouts, sampler
@@ -56,12 +57,13 @@ class Subject:
     problems: Sequence[Problem]
     prompter: rollouts.Prompter
     engine: rollouts.Engine
-    policy: policies.Policy
+    policy: policies.Policy | Asked
     plan: Plan
     folder: Path
     to_examples: Callable[[Sequence[Group], Sequence[np.ndarray]], list[Example]] | None = None
     source: str = ""
     data_seed: int = 0
+    shares: int = 1  # ranks among which weights and optimizer state are divided
     _groups: list[Group] | None = None
     _twin: Any = None
     _sizes: tuple[int, int] = (24, 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from aha.cluster.engine import RayEngine
 from aha.doctor import plain, sampling_checks
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
+from aha.doctor.in_parts import Asked
 from aha.doctor.subject import Subject
 from aha.sampling import local, sampler
 from aha.sampling.vllm import VllmEngine, checkpoint_weights
@@ -24,7 +25,7 @@ CAUSE = "the engine samples with weights that are not the trained ones"
 FIX = "share the modules with the trainer, or load the weights into the engine after every step"
 
 
-def digest(tensors: Sequence[Tensor]) -> str:
+def digest(tensors: Iterable[Tensor]) -> str:
     """A hash of up to 65,536 evenly spread elements of every tensor, in its own type."""
     found = hashlib.sha256()
     for tensor in tensors:
@@ -50,7 +51,7 @@ def weights(subject: Subject) -> Iterator[Finding]:
     else:
         yield _shared(subject)
     masters = getattr(subject.policy, "masters", None)
-    if masters is None:
+    if masters is None or isinstance(subject.policy, Asked):  # parts are the masters themselves
         return
     pairs = list(zip(subject.policy.params, masters, strict=True))
     working, rounded = digest([p for p, _ in pairs]), digest([m.to(p.dtype) for p, m in pairs])
@@ -88,8 +89,11 @@ def _held_by_workers(subject: Subject, engine: RayEngine) -> Finding:
 
 
 def _shared(subject: Subject) -> Finding:
-    engine, policy = digest(_engine_weights(subject.engine)), digest(list(subject.policy.model.parameters()))
-    return holds("hash of the engine's weights and of the policy's", engine == policy,
+    asked = subject.policy
+    own = asked.weights() if isinstance(asked, Asked) else asked.model.parameters()
+    engine, policy = digest(_engine_weights(subject.engine)), digest(own)
+    parts = ", whose parts the ranks have," if isinstance(asked, Asked) else ""
+    return holds(f"hash of the engine's weights and of the policy's{parts}", engine == policy,
                  f"{engine} and {policy}", threshold="equal", cause=CAUSE, fix=FIX)  # fmt: skip
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aha.doctor import suite
-from aha.doctor.finding import Finding
+from aha import ranks
+from aha.doctor import in_parts, suite
 from aha.doctor.subject import Plan, Subject
+from aha.training.policy import Policy
 from aha.types import Example, Group
 
 if TYPE_CHECKING:
@@ -32,31 +33,41 @@ def plan_of(config: RL) -> Plan:
     )
 
 
-def examine(session: Session, source: str) -> list[Finding]:
-    """Examine the session before its first step. Raises AhaError with check, figure, cause and fix."""
-    findings = suite.at_start(patient(session, source))
+def examine(session: Session, source: str) -> None:
+    """Examine the session before its first step; every rank must call it. Raises AhaError on the first rank, with
+    check, figure, cause and fix, and ends the others."""
+    policy = session.policy
+    if policy.shards is None:
+        ranks.from_first(lambda: _examine(session, source, policy))
+        return
+    with policy.whole():
+        in_parts.led(policy, lambda asked: _examine(session, source, asked))
+
+
+def _examine(session: Session, source: str, policy: Policy | in_parts.Asked) -> None:
+    findings = suite.at_start(patient(session, source, policy))
     passed = len({f.name for f in findings if f.ok})
     seconds = sum(f.seconds for f in findings)
     session.console.note(
         f"Doctor: {passed} quick checks passed in {seconds:.1f} s (all of them: aha doctor)."
     )
-    return findings
 
 
-def patient(session: Session, source: str) -> Subject:
-    """The session as the doctor sees it."""
+def patient(session: Session, source: str, policy: Policy | in_parts.Asked) -> Subject:
+    """The session as the doctor sees it, with ``policy`` for its own."""
     return Subject(
-        model=session.policy.model,
+        model=session.policy.sampler,
         tokenizer=session.tokenizer,
         task=session.task,
         problems=session.problems,
         prompter=session.prompter,
         engine=session.engine,
-        policy=session.policy,
+        policy=policy,
         plan=plan_of(session.config),
         folder=session.folder,
         to_examples=_to_examples,
         source=source,
+        shares=1 if session.policy.shards is None else ranks.real_world()[1],
     )
 
 

@@ -431,10 +431,8 @@ def _session(
     _show_prompt(session, source)
     with policy.whole():
         session.sync()
-    if context.doctor and policy.shards is not None:
-        session.console.note("Doctor: not run, for its checks need whole weights (--parallel replicated).")
-    elif context.doctor:
-        ranks.from_first(lambda: bool(checkup.examine(session, source)))
+    if context.doctor:
+        checkup.examine(session, source)
     return session
 
 

@@ -1,0 +1,64 @@
+"""The doctor and weights in parts: at the start of a run on several ranks, and by itself with ranks of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from patients import findings, patient
+
+HERE = Path(__file__).parent
+BUG = """
+import torch.distributed.fsdp as fsdp
+real = fsdp.fully_shard
+def planted(module, **options):
+    found = real(module, **options)
+    found.set_gradient_divide_factor = lambda factor: type(found).set_gradient_divide_factor(found, 2 * factor)
+    return found
+fsdp.fully_shard = planted
+"""
+
+
+def test_a_run_in_parts_examines_itself(checkpoint, tmp_path):
+    """A healthy one is let through; a sampler with stale weights and parts that compute otherwise are not."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    env = os.environ | {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / "in_parts_job.py"), str(checkpoint), str(tmp_path / "run")],
+            env=env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    (out, said), (_, other) = [p.communicate(timeout=300) for p in started]
+    assert [p.returncode for p in started] == [0, 0], (said, other)
+    assert out.count("Doctor: 9 quick checks passed") == 2, out
+    stale, differing = (line for line in said.splitlines() if line.startswith("REFUSED"))
+    assert "logprobs failed" in stale
+    assert "Also failed: weights." in stale
+    assert "logprobs failed" in differing
+    assert [line for line in other.splitlines() if "REFUSED" in line] == ["REFUSED elsewhere"] * 2
+
+
+def test_two_ranks_with_parts_take_the_step_of_one(tokenizer, tmp_path):
+    found = findings(patient(tokenizer, tmp_path), "sharded")
+    assert len(found) == 5
+    assert all(f.ok for f in found), found
+
+
+def test_gradients_in_parts_that_are_averaged_are_noticed(tokenizer, tmp_path, monkeypatch):
+    """The bug is planted in the ranks' own processes."""
+    (tmp_path / "sitecustomize.py").write_text(BUG)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    found = findings(patient(tokenizer, tmp_path), "sharded")
+    wrong = [f.compared for f in found if f.ok is False]
+    assert any("gradient in parts and whole" in w for w in wrong), found
