@@ -19,7 +19,7 @@ ALLOWED = {
     "types": set(),
     "ranks": {"types"},
     "files": {"types", "ranks"},
-    "hardware": {"types"},
+    "hardware": {"types", "ranks"},
     "chat": {"types"},
     "modeling": BASE,
     "attention": {"types"},

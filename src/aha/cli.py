@@ -100,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"aha: {error}", file=sys.stderr)
         return ranks.exit_code(error)
     except KeyboardInterrupt:
-        print("\nInterrupted. Give the same command again to continue.", file=sys.stderr)
+        if ranks.number() == 0:
+            print("\nInterrupted. Give the same command again to continue.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

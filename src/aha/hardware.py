@@ -64,14 +64,27 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
 
 
 def set_threads(n: int = 0) -> int:
-    """Use ``n`` CPU threads (0 = every core this process may use, shared evenly by the ranks of this machine).
-    Returns the number set."""
+    """Use ``n`` CPU threads (0 = every core this process may use, shared evenly by the ranks of this machine that
+    work at the same time). Returns the number set."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n = n or max(1, cores // ranks_here())
+    from aha import ranks
+
+    n = n or max(1, cores() // (1 if ranks.alone_here() else ranks_here()))
     torch.set_num_threads(n)
     return n
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count(device: torch.device) -> int:
+    """How many devices of this kind there are."""
+    import torch
+
+    return torch.cuda.device_count() if device.type == "cuda" else 1
 
 
 def ranks_here() -> int:

@@ -46,6 +46,11 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def number() -> int:
+    """Which of them this process is, also before they meet and after they parted."""
+    return int(os.environ.get("RANK") or 0) if launched() > 1 else 0
+
+
 def real_world() -> tuple[int, int]:
     """(rank, number of ranks) of this process, also within ``alone``."""
     dist = sys.modules.get("torch.distributed")
@@ -73,6 +78,11 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _alone -= 1
+
+
+def alone_here() -> bool:
+    """Whether this process works while the other ranks wait for it."""
+    return _alone > 0
 
 
 def share(n: int) -> range:

@@ -220,6 +220,21 @@ def test_chunks_are_cut_evenly(monkeypatch):
         assert max(len(b.token_ids) for b in batches) <= 60
         assert sum(b.weights.sum() for b in batches) == pytest.approx(sum(b.weights.sum() for b in whole))
         assert len(batches) % size == 0
+        shares = [sum(len(b.token_ids) for b in parallel.deal(batches, r, size)) for r in range(size)]
+        assert max(shares) < 1.15 * sum(shares) / size, shares
+
+
+def test_one_large_chunk_is_divided_evenly(monkeypatch):
+    """What fits one chunk with little left over must not leave the second rank with that little."""
+    found = rank_jobs.examples(groups=20)
+    packed = lambda tokens: pack(found, sequence_mean, tokens)  # noqa: E731
+    total = sum(len(b.token_ids) for b in packed(10**6))
+    for room in (total + 1, int(0.9 * total)):
+        monkeypatch.setattr(parallel, "world", lambda: (0, 2))
+        first, second = (len(b.token_ids) for b in parallel.even(packed, room))
+        assert abs(first - second) < 0.1 * total
+    monkeypatch.setattr(parallel, "world", lambda: (0, 1))
+    assert len(parallel.even(packed, total)) == 1
 
 
 def test_alone_is_a_world_of_one():

@@ -21,6 +21,10 @@ def asked(args: argparse.Namespace) -> bool:
     """Whether this command is to watch over ranks, and is none of them. Raises AhaError under torchrun."""
     if args.ray_ranks is None or ranks.watched():
         return False
+    if args.ranks is not None:
+        raise AhaError(
+            "--ranks and --ray-ranks both start the ranks: give it without --ray-ranks, or without --ranks."
+        )
     if args.ray_ranks < 1:
         raise AhaError(f"--ray-ranks {args.ray_ranks}: give 1 or more.")
     if ranks.launched() > 1:

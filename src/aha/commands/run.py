@@ -46,6 +46,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="what each of several ranks keeps: whole weights, or parts; auto: by their size",
     )
     parser.add_argument(
+        "--ranks",
+        metavar="N",
+        help="train on N processes of this machine; auto: one for each GPU, or for each core, up to 4",
+    )
+    parser.add_argument(
         "--ray-ranks",
         type=int,
         metavar="N",
@@ -66,7 +71,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the stages, apply the settings, run them, write the summary and the report."""
-    from aha.commands import ray_ranks
+    from aha.commands import local_ranks, ray_ranks
     from aha.recipes import get_recipe
     from aha.runs import config, pipeline
 
@@ -84,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         return ray_ranks.run(args, of_ranks, folder, pipeline.ordered(stages))
     from aha import ranks
 
+    if not args.dry_run:
+        local_ranks.start(args)
     with ranks.joined(args.device):
         return _start(args, folder, stages, recipe)
 

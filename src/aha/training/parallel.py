@@ -6,15 +6,19 @@ gathered, so that every rank knows all of it, in the order that one process woul
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from aha import ranks
 from aha.types import AhaError, Batch
 
+BUCKET = 1 << 24
+"""Gradients that are exchanged at once, in elements."""
 TRIES = 6
 """How often chunks are cut anew for an equal number a rank."""
 
@@ -30,14 +34,33 @@ def sum_gradients(masters: Sequence[Tensor]) -> None:
     """Add up every rank's float32 gradients in place: each rank then takes the same step."""
     if world()[1] == 1:
         return
-    for master in masters:
-        dist.all_reduce(master.grad)
+    bucket: list[Tensor] = []
+    for number, master in enumerate(masters, 1):
+        assert master.grad is not None
+        bucket.append(master.grad)
+        if number == len(masters) or sum(grad.numel() for grad in bucket) >= BUCKET:
+            _sum(bucket)
+            bucket = []
+
+
+def _sum(grads: Sequence[Tensor]) -> None:
+    """Add up in one exchange what would take one each: small tensors cost mostly the waiting."""
+    if len(grads) == 1:
+        dist.all_reduce(grads[0])
+        return
+    flat = torch.cat([grad.reshape(-1) for grad in grads])
+    dist.all_reduce(flat)
+    for grad, total in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(total.view_as(grad))
 
 
 def dealt(batches: Sequence[Batch], rank: int, size: int) -> list[int]:
-    """Which batches are the share of ``rank``: by falling length, dealt in turn, so that shares are about equal."""
+    """Which batches are the share of ``rank``: by falling length, dealt there and back, so that shares are about
+    equal."""
     order = sorted(range(len(batches)), key=lambda i: (-len(batches[i].token_ids), i))
-    return order[rank::size]
+    rounds = (order[i : i + size] for i in range(0, len(order), size))
+    places = (rank if number % 2 == 0 else size - 1 - rank for number in itertools.count())
+    return [row[place] for row, place in zip(rounds, places) if place < len(row)]  # noqa: B905, endless places
 
 
 def deal(batches: Sequence[Batch], rank: int, size: int) -> list[Batch]:
@@ -46,24 +69,31 @@ def deal(batches: Sequence[Batch], rank: int, size: int) -> list[Batch]:
 
 
 def even(packed: Callable[[int], list[Batch]], max_tokens: int, dealt_to: int | None = None) -> list[Batch]:
-    """``packed(max_tokens)``, or, where that leaves some ranks a chunk less than others, the same examples in
-    smaller chunks, equally many a rank (as in DeepSeek-R1's infrastructure). The gradient is the same.
+    """``packed(max_tokens)``; on several ranks the same examples in chunks of about equal length, equally many a
+    rank (as in DeepSeek-R1's infrastructure), so that no rank waits for another. The gradient is the same.
 
     ``dealt_to``: among how many they are dealt, see ``Trainer.dealt_to``; the ranks if it is not given.
     """
     batches, size = packed(max_tokens), dealt_to or world()[1]
-    if not batches or len(batches) % size == 0:
+    if not batches or size == 1:
         return batches
     wanted = math.ceil(len(batches) / size) * size
+    found = [batches]
     small, large = sum(len(b.token_ids) for b in batches) // wanted, max_tokens
-    for _ in range(TRIES):
+    for _ in range(TRIES):  # for the shortest chunks of which there are no more
         tokens = (small + large) // 2
         try:
             again = packed(tokens)
         except AhaError:  # one example is longer than such a chunk
             small = tokens
             continue
-        if len(again) == wanted:
-            return again
-        small, large = (tokens, large) if len(again) > wanted else (small, tokens)
-    return batches
+        if len(again) > wanted:
+            small = tokens
+        else:
+            large = tokens
+            found.append(again)
+    return min(found, key=lambda made: (len(made) % size != 0, _longest_share(made, size)))
+
+
+def _longest_share(batches: Sequence[Batch], size: int) -> int:
+    return max(sum(len(b.token_ids) for b in deal(batches, rank, size)) for rank in range(size))

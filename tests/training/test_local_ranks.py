@@ -1,0 +1,96 @@
+"""``--ranks N``: one command is N processes, and ends as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from aha import cli
+
+SMALL = [
+    "rl.steps=2", "rl.prompts_per_step=4", "rl.group_size=4", "rl.max_tokens=24", "rl.later_max_tokens=null",
+    "rl.test_problems=4", "rl.test_samples=1", "rl.eval_every=0", "rl.save_every=1", "rl.train_problems=32",
+    "rl.algorithm=grpo_no_kl", "rl.precision=float32", "--device", "cpu", "--no-doctor",
+]  # fmt: skip
+DEAD = """
+import os
+if os.environ.get("RANK") == "1":
+    os._exit(3)
+"""
+
+
+def start(folder, *words, **env):
+    command = [sys.executable, "-m", "aha", "zero", "--plain", *SMALL, *words]
+    return subprocess.Popen(
+        command, cwd=folder, env=os.environ | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def gone(group):
+    """Whether no process of a process group is left, waiting for it a little."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_one_command_is_two_ranks(checkpoint, tmp_path):
+    process = start(tmp_path, "--model", checkpoint, "--ranks", "2", "rl.steps=100")
+    saved = tmp_path / "runs/zero/rl/checkpoints"
+    while not list(saved.glob("step-*")) and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C reaches all of them
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 130, (out, said)
+    assert said.count("Interrupted") == 1
+    assert "Traceback" not in said
+    assert gone(process.pid)
+    process = start(tmp_path, "--model", checkpoint, "--ranks", "2", "rl.steps=100")
+    while not process.poll() and len(_rows(tmp_path)) < 3:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert gone(process.pid), "the others end with the first, however it ends"
+    assert json.loads((tmp_path / "runs/zero/config.json").read_text())["ranks"] == 2
+    steps = [row["step"] for row in _rows(tmp_path)]
+    assert steps == list(range(1, len(steps) + 1)), "it went on where it was interrupted"
+
+
+def _rows(folder):
+    path = folder / "runs/zero/rl/metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_rank_that_never_comes_is_told(checkpoint, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(DEAD)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = start(tmp_path, "--model", checkpoint, "--ranks", "2", PYTHONPATH=path)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "Rank 1 ended with exit code 3" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "wanted"),
+    [
+        (["--ranks", "none"], {}, "a number from 1, or auto"),
+        (["--ranks", "3"], {"WORLD_SIZE": "2"}, "without torchrun"),
+        (["--ranks", "2", "--ray-ranks", "2"], {}, "without --ray-ranks"),
+    ],
+)
+def test_what_cannot_be_is_refused(words, env, wanted, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["zero", *words]) == 1
+    assert wanted in capsys.readouterr().err
