@@ -22,10 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 zero: setup  ## R1-Zero on the embedded base: minutes, no GPU, no network
-	$(BIN)/aha zero --runs-dir $(RUNS)
+	$(BIN)/aha zero --ranks auto --runs-dir $(RUNS)
 
 test: setup  ## the tests that prove the program works (minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-all: setup  ## the slow tests too
 	$(BIN)/python -m pytest -m "not peers"

@@ -64,12 +64,15 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
 
 
 def set_threads(n: int = 0) -> int:
-    """Use ``n`` CPU threads (0 = every core this process may use, shared evenly by the ranks of this machine that
-    work at the same time). Returns the number set."""
+    """Use ``n`` CPU threads (0 = what OMP_NUM_THREADS says, else every core this process may use, shared evenly by
+    the ranks of this machine that work at the same time). Returns the number set."""
     import torch
 
     from aha import ranks
 
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if not n and asked.isdigit() and ranks.launched() == 1:  # torchrun sets it to 1, whoever asked
+        n = int(asked)
     n = n or max(1, cores() // (1 if ranks.alone_here() else ranks_here()))
     torch.set_num_threads(n)
     return n

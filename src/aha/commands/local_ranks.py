@@ -37,6 +37,9 @@ def start(args: argparse.Namespace) -> None:
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(number),
         "LOCAL_WORLD_SIZE": str(number), "RANK": "0", "LOCAL_RANK": "0",
     }  # fmt: skip
+    os.environ.setdefault(
+        "GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0"
+    )  # whatever the network is
     words = [sys.executable, "-m", "aha.cluster.rank_process", str(os.getpid()), *args.words]
     others = [
         subprocess.Popen(
