@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from patients import findings, patient
+from patients import describe, findings, patient
 
 HERE = Path(__file__).parent
 BUG = """
@@ -51,8 +51,8 @@ def test_a_run_in_parts_examines_itself(checkpoint, tmp_path):
 
 def test_two_ranks_with_parts_take_the_step_of_one(tokenizer, tmp_path):
     found = findings(patient(tokenizer, tmp_path), "sharded")
+    assert not describe(found), describe(found)
     assert len(found) == 5
-    assert all(f.ok for f in found), found
 
 
 def test_gradients_in_parts_that_are_averaged_are_noticed(tokenizer, tmp_path, monkeypatch):

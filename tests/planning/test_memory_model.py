@@ -139,7 +139,7 @@ def test_rows_are_those_that_the_cache_has_room_for():
 def test_settings_that_are_suggested_do_fit(gpu, count):
     work = Workload("rl", 10, 512, 8, 256, 4096, 32768, 2, reference=True, decode_rows=512, name="rl")
     machine = machines.machine(gpu, count)
-    options = dict(advice.settings(work))
+    options = dict(advice.settings(work, machine))
     found = advice.suggestions(QWEN, work, machine)
     for words in found:
         parts = words.split(" with ")[-1].split()
@@ -151,6 +151,18 @@ def test_settings_that_are_suggested_do_fit(gpu, count):
                 assert not advice.judge(QWEN, replace(work, **fewer), machine).fits, "and all of it is needed"
     assert found
     assert not advice.judge(QWEN, work, machine).fits
+
+
+def test_ranks_that_share_a_pass_are_suggested_where_one_sequence_is_too_long():
+    fields = frozenset({"checkpoint_layers", "context_ranks"})
+    work = Workload("sft", 10, 64, 1, 256, 250_000, 250_256, name="sft", fields=fields)
+    machine = machines.machine("h100", 8)
+    assert not advice.judge(QWEN, work, machine).fits
+    words = next(w for w in advice.suggestions(QWEN, work, machine) if "context_ranks" in w)
+    assert words.count("context_ranks") == 1
+    changes = {k: v for part in words.split() for k, v in dict(advice.settings(work, machine))[part].items()}
+    assert machine.count % changes["context"] == 0
+    assert advice.judge(QWEN, replace(work, **changes), machine).fits
 
 
 def test_scores_held_at_once_do_not_grow_with_length():

@@ -202,7 +202,7 @@ def _rank_step(
     absent = gradients(first, parallel.deal(batches, 1, 2), loss, t)
     for batch in parallel.deal(batches, 0, 2):
         first.backward(batch, loss, t)
-    network = mock.patch.object(parallel, "dist", _network(first.masters, absent))
+    network = mock.patch.object(parallel, "dist", _network(absent))
     with network, mock.patch.object(parallel, "world", return_value=(0, 2)):
         summed = first.step()
     yield at_most("gradient norm of rank 0 of 2 and of one process, relative difference",
@@ -221,12 +221,14 @@ def _rank_step(
                 str(parallel.world()), cause="the rank emulation leaked", fix=fix)  # fmt: skip
 
 
-def _network(masters: Sequence[Tensor], absent: Sequence[Tensor]) -> Any:
-    """torch.distributed as rank 0 of 2 sees it: an all-reduce adds what rank 1 holds."""
-    waiting = {id(m.grad): g for m, g in zip(masters, absent, strict=True)}
+def _network(absent: Sequence[Tensor]) -> Any:
+    """torch.distributed as rank 0 of 2 sees it: an all-reduce adds what rank 1 holds, tensor by tensor or several,
+    in their order, as one."""
+    waiting = [torch.cat([g.reshape(-1) for g in absent])]
 
     def all_reduce(tensor: Tensor, op: Any = None, **_: Any) -> None:
-        tensor.add_(waiting.pop(id(tensor)))
+        part, waiting[0] = waiting[0].tensor_split([tensor.numel()])
+        tensor.add_(part.view_as(tensor))
 
     from torch.distributed import ReduceOp
 

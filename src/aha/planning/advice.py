@@ -48,13 +48,18 @@ def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
     return (True,) if parallel == "sharded" else (False, True)
 
 
-def settings(work: Workload) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Changes of settings that need less memory, from those that cost least: words and what they change."""
+def settings(work: Workload, machine: Machine) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Changes of settings that need less memory, from those that cost least: words and what they change. Of the
+    numbers of ranks that could share each pass all come, the largest last."""
     name = f"{work.name}." if work.name else ""
     if not work.recompute and "checkpoint_layers" in work.fields:
         yield f"{name}checkpoint_layers=true", {"recompute": True}
     if work.batch_tokens > work.longest:
         yield f"{name}max_batch_tokens={work.longest}", {"batch_tokens": work.longest}
+    if "context_ranks" in work.fields:
+        for ranks in range(work.context + 1, machine.count + 1):
+            if machine.count % ranks == 0:
+                yield f"{name}context_ranks={ranks}", {"context": ranks}
     if work.reference:
         yield f"{name}algorithm.preset=grpo_no_kl", {"reference": False}
     if work.decode_rows > 32:
@@ -125,10 +130,12 @@ def _settings_that_fit(shape: Shape, work: Workload, machine: Machine, parallel:
         changes = {key: value for _, change in options for key, value in change.items()}
         return judge(shape, replace(work, **changes), machine, parallel).fits
 
-    options = list(settings(work))
+    options = list(settings(work, machine))
     alone = next((option for option in options if fits([option])), None)
     if alone:
         return alone[0]
+    most = max((change.get("context", 0) for _, change in options), default=0)
+    options = [(words, change) for words, change in options if change.get("context", most) == most]
     taken = next((options[:n] for n in range(2, len(options) + 1) if fits(options[:n])), None)
     if taken is None:
         return None

@@ -116,7 +116,7 @@ class Layout:
     scores: float  # of all rectangles
     kept: float  # of those whose probabilities are kept for the backward pass
     bucket: float  # of the largest bucket
-    keys: float  # rows times keys over all rectangles
+    keys: float  # rows times keys of the largest bucket
 
 
 def layout(work: Workload) -> Layout:
@@ -136,7 +136,7 @@ def layout(work: Workload) -> Layout:
         scores=scores,
         kept=sum(q * k * rows for q, k, rows in pieces if k <= keep) / ranks,
         bucket=largest_bucket(pieces) if ranks == 1 else min(largest_bucket(pieces), scores),
-        keys=sum(k * rows for _, k, rows in pieces) / ranks,
+        keys=max(bucket_scores(q * k, rows) / q for q, k, rows in pieces),
     )
 
 
@@ -233,8 +233,10 @@ def layer_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
     mlp = b * (3 * t * inner + (0 if work.lora else matrix))
     kept = batch.kept >= batch.scores
     each = 2 * b + (0 if kept else b) + (8 if shape.family == "gemma2" else 0)
-    spread = 4 if b == 2 else 2  # keys' gradients of every rectangle, joined, and in float32 to be summed
-    attention = shape.heads * batch.bucket * each + b * (4 * t * q + spread * batch.keys * kv)
+    # Keys and values of a bucket, their gradients laid out for heads, for tokens and joined, and in float32 to be
+    # summed; then the gradients of all tokens: as the buckets gave them, in order, and in float32 with the sum.
+    attention = shape.heads * batch.bucket * each + 4 * b * t * q
+    attention += kv * max((4 * b + 4) * batch.keys, (2 * b + 8) * t)
     if work.context > 1:
         # keys and values of all ranks, gathered and laid out; their gradients, summed and sent
         attention += t * work.context * kv * (2 * b + 8)
