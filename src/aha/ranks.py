@@ -9,6 +9,8 @@ first rank or gathered from all.
 from __future__ import annotations
 
 import os
+import random
+import socket
 import sys
 import threading
 import time
@@ -26,6 +28,9 @@ connections, which ends the others at once."""
 
 LEAVING = 10.0
 """Seconds that leaving a broken group may take."""
+
+PORTS = range(12_000, 32_000)
+"""Where ranks meet: below what operating systems give to connections by themselves."""
 
 PULSE = "AHA_RANK_PULSE"
 """Names the file whose time a rank moves as its work goes on, where somebody watches over it."""
@@ -165,6 +170,16 @@ def exit_code(error: AhaError) -> int:
 
 
 # --- meeting ---------------------------------------------------------------------------------------------
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port at which ranks can meet in a moment: one that nobody listens at, and that no connection is given
+    by itself meanwhile. Raises AhaError if there is none."""
+    for port in random.SystemRandom().sample(PORTS, 200):
+        with socket.socket() as s, suppress(OSError):
+            s.bind((host, port))
+            return port
+    raise AhaError(f"No free port from {PORTS.start} to {PORTS.stop - 1} for the ranks to meet at.")
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from aha import ranks
 from aha.files import read_jsonl
 
 SMALL = [
@@ -39,9 +39,7 @@ def start(folder, *words, rank=None, **environment):
 
 def start_ranks(folder, *words, size=2):
     """The same as the ranks that torchrun would start."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
+    port = str(ranks.free_port())
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(size)}
     shared["LOCAL_WORLD_SIZE"] = str(size)
     return [start(folder, *words, RANK=str(i), LOCAL_RANK=str(i), **shared) for i in range(size)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from patients import describe, findings, patient
+
+from aha import ranks
 
 HERE = Path(__file__).parent
 BUG = """
@@ -24,9 +25,7 @@ fsdp.fully_shard = planted
 
 def test_a_run_in_parts_examines_itself(checkpoint, tmp_path):
     """A healthy one is let through; a sampler with stale weights and parts that compute otherwise are not."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = ranks.free_port()
     env = os.environ | {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
         "OMP_NUM_THREADS": "1",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from conftest import make_model
 
+from aha import ranks
 from aha.corpus import tiny
 from aha.corpus import tokenizer as tiny_tokenizer
 from aha.training import parallel
@@ -48,9 +48,7 @@ def step(model):
 
 
 def test_two_ranks_step_as_one(tmp_path):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = ranks.free_port()
     env = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -58,14 +56,14 @@ def test_two_ranks_step_as_one(tmp_path):
         "OMP_NUM_THREADS": "1",
     }
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    ranks = [
+    started = [
         subprocess.Popen(
             [sys.executable, __file__, str(tmp_path)], env=env | {"RANK": str(r), "PYTHONPATH": path}
         )
         for r in range(2)
     ]
     alone = step(make_model(tiny_tokenizer.build(tiny.documents("tests", 2000))))
-    assert [r.wait(timeout=300) for r in ranks] == [0, 0]
+    assert [r.wait(timeout=300) for r in started] == [0, 0]
     first, second = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
     assert torch.equal(first, second)
     start = step_free_masters()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,9 +27,7 @@ CLOSE = 2e-5
 
 def start(*words, size=2, **options):
     """The ranks of one job, as torchrun would start them."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = ranks.free_port()
     path = os.pathsep.join([str(HERE.parent), str(HERE), *sys.path])
     env = os.environ | {
         "MASTER_ADDR": "127.0.0.1",

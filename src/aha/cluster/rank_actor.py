@@ -72,10 +72,7 @@ class RankActor:
     def hello(self) -> RankHello:
         """Who this is."""
         gpus = tuple(name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name)
-        with socket.socket() as s:
-            s.bind(("", 0))
-            port = s.getsockname()[1]
-        return RankHello(os.getpid(), aha.__version__, version("torch"), gpus, port)
+        return RankHello(os.getpid(), aha.__version__, version("torch"), gpus, ranks.free_port(""))
 
     def begin(self, words: Sequence[str], folder: str, environment: Mapping[str, str]) -> int:
         """Start the rank: the command ``aha WORDS`` in ``folder``; returns its process id."""

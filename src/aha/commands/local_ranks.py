@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -30,9 +29,7 @@ def start(args: argparse.Namespace) -> None:
         return
     if ranks.launched() > 1:
         raise AhaError("--ranks starts the ranks itself: give it without torchrun.")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = ranks.free_port()
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(number),
         "LOCAL_WORLD_SIZE": str(number), "RANK": "0", "LOCAL_RANK": "0",

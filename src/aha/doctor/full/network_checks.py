@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from aha import ranks
 from aha.doctor import formulas, gradient_checks, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count
 from aha.doctor.full import part
@@ -88,9 +88,7 @@ def _in_parts(place: Path, model: Any, job: dict[str, Any], device: str) -> dict
     """What two ranks find. Raises RuntimeError with what they said if they find nothing."""
     model.save_pretrained(place / "model")
     torch.save(job, place / "job.pt")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = ranks.free_port()
     env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
                         "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
     envs = [env | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
