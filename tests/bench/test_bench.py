@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,6 +136,15 @@ def test_the_profile_attributes_the_whole_step(capsys, tmp_path):
     ):
         assert found["classes"][name] > 0, name
     assert json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+
+
+def test_a_step_of_two_ranks():
+    words = ["bench", "step", *TOY, *SIZES["step"], "--ranks", "2", "--device", "cpu", "--json"]
+    done = subprocess.run([sys.executable, "-m", "aha", *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["work"]["ranks"] == 2
+    assert found["sides"]["aha"]["tokens_per_second"] > 0
 
 
 def test_work_that_cannot_be_shared_out_is_refused(capsys):

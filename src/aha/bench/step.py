@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aha.bench import limits, models, turns
+from aha import hardware, ranks
+from aha.bench import limits, models, profiling, turns
 from aha.types import AhaError
 
 HELP = "a whole GRPO step, end to end"
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trl's weights: float32 with bf16 autocast (its default), or bf16 without float32 masters",
     )
     parser.add_argument("--peer-micro-batch", type=int, default=0, help="trl's sequences of one pass")
+    parser.add_argument("--ranks", metavar="N", help="take our steps on N processes, as aha run --ranks does")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="write a trace for Perfetto of our step")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
@@ -48,16 +50,42 @@ def run(args: argparse.Namespace) -> int:
     """Measure in turn, print medians, their ratio and the limit; profile if asked."""
     if args.group < 2:
         raise AhaError("--group must be at least 2: an advantage compares completions of one prompt.")
+    with ranks.joined(args.device):
+        return _lead(args) if ranks.leads() else _follow(args)
+
+
+def _follow(args: argparse.Namespace) -> int:
+    """Take part in every step that the first rank takes, until it takes no more."""
+    subject = models.load(args)
+    ours = Step(subject, models.prompt_texts(subject, args.prompts, args.prompt_tokens), args)
+    while ranks.from_first(lambda: False):
+        ours.take()
+    ranks.barrier()  # nobody leaves while the machine is measured
+    return 0
+
+
+def _lead(args: argparse.Namespace) -> int:
+    """Measure on the first rank, or the only one."""
     subject = models.load(args)
     texts = models.prompt_texts(subject, args.prompts, args.prompt_tokens)
     with contextlib.ExitStack() as stack:
         ours = Step(subject, texts, args)
-        sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours.take, subject.device)}
+
+        def take() -> float:
+            ranks.from_first(lambda: True)
+            return ours.take()
+
+        sides: dict[str, turns.Work] = {turns.OURS: turns.timed(take, subject.device)}
         extra: dict[str, dict[str, Any]] = {turns.OURS: {}}
         if args.against:  # it takes the weights as they are before any step
             sides[args.against], extra[args.against] = stack.enter_context(_trl(args, subject, texts))
         readings = turns.in_turn(sides, args.runs)
-    peaks = limits.measure(subject.device)
+        profile = profiling.profile(take, subject.device, args.profile) if args.profile else None
+        ranks.from_first(lambda: False)
+    with ranks.alone():
+        hardware.set_threads(args.threads)  # the machine's limit, whoever shares the work
+        peaks = limits.measure(subject.device)
+    ranks.barrier()
     least = _least(subject, ours, args, peaks)
     for name, reading in readings.items():
         extra[name] |= least.compare(reading.median_seconds)
@@ -66,10 +94,8 @@ def run(args: argparse.Namespace) -> int:
     found |= {"model": subject.describe(), "limits": peaks.describe()}
     sampling = found["sides"][turns.OURS]["sampling_seconds"]
     notes = [f"of ours, sampling {sampling:.3f} s a step", peaks.line(), f"at best {least.seconds:.3f} s"]
-    if args.profile:
-        from aha.bench import profiling
-
-        found["profile"] = profiling.profile(ours.take, subject.device, args.profile)
+    if profile is not None:
+        found["profile"] = profile
         notes += [*profiling.page(found["profile"]), f"trace: {args.profile} (open it at ui.perfetto.dev)"]
     turns.show(found, UNIT, args.json, tuple(notes))
     return 0
@@ -82,6 +108,7 @@ def _work(args: argparse.Namespace, ours: Step) -> dict[str, Any]:
         "tokens": args.tokens,
         "prompt_tokens": round(sum(ours.prompt_lengths) / args.prompts, 1),
         "packed_length": args.packed_length,
+        "ranks": ranks.launched(),
     }
 
 
@@ -141,6 +168,7 @@ class Step:
 
         from aha.sampling.rollouts import sample_groups
         from aha.stages.rl import to_examples
+        from aha.training import parallel
         from aha.training.batching import pack
 
         started = time.perf_counter()
@@ -154,8 +182,8 @@ class Step:
         advantages = self.algorithm.advantages(found)
         examples = to_examples(groups, advantages)
         loss, weighting = self.algorithm.loss(), self.algorithm.weighting()
-        for batch in pack(examples, weighting, self.packed_length):
-            self.policy.backward(batch, loss)
+        batches = parallel.even(lambda tokens: pack(examples, weighting, tokens), self.packed_length)
+        self.policy.over_ranks(batches, lambda batch: self.policy.backward(batch, loss))
         self.policy.step(1e-6)
         return float(sum(len(m.rollout.completion_ids) for g in groups for m in g.members))
 
@@ -182,7 +210,9 @@ def _trl(
     from aha.bench.peers import Peer
 
     expected = args.prompts * args.group * args.tokens
-    threads = torch.get_num_threads()
+    with ranks.alone():  # its process is the only one that works
+        threads = args.threads or hardware.set_threads()
+    hardware.set_threads(args.threads)
     micro = args.peer_micro_batch or max(1, args.packed_length // (args.prompt_tokens + args.tokens))
     with tempfile.TemporaryDirectory() as place, Peer.start("trl", threads) as peer:
         question = {

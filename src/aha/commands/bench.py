@@ -20,5 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the part's benchmark."""
+    """Run the part's benchmark, on ranks if they are asked for."""
+    if getattr(args, "ranks", None):
+        from aha.commands import local_ranks
+
+        local_ranks.start(args)
     return import_module(f"aha.bench.{args.part}").run(args)

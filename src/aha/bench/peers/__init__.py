@@ -165,11 +165,14 @@ def _tail(text: str, lines: int = 15) -> str:
     return "\n".join(text.strip().splitlines()[-lines:])
 
 
-_OURS_ALONE: Sequence[str] = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+_OURS_ALONE: Sequence[str] = (
+    *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"),
+    *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+)
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Ours without what leads Python to our packages; offline, quiet, and with so many threads."""
+    """Ours less what leads Python to our packages or makes it one of our ranks; offline, quiet, so many threads."""
     kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
     quiet = {
         "HF_HUB_OFFLINE": "1",
