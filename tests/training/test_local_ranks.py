@@ -25,11 +25,12 @@ if os.environ.get("RANK") == "1":
 """
 
 
-def start(folder, *words, **env):
+def start(folder, *words, sigint=signal.SIG_DFL, **env):
     command = [sys.executable, "-m", "aha", "zero", "--plain", *SMALL, *words]
+    # Started by a script in the background, this process may have inherited an ignored Ctrl-C.
     return subprocess.Popen(
         command, cwd=folder, env=os.environ | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, sigint),
     )  # fmt: skip
 
 
@@ -64,6 +65,15 @@ def test_one_command_is_two_ranks(checkpoint, tmp_path):
     assert json.loads((tmp_path / "runs/zero/config.json").read_text())["ranks"] == 2
     steps = [row["step"] for row in _rows(tmp_path)]
     assert steps == list(range(1, len(steps) + 1)), "it went on where it was interrupted"
+
+
+def test_in_the_background_no_rank_hears_ctrl_c(checkpoint, tmp_path):
+    process = start(tmp_path, "--model", checkpoint, "--ranks", "2", "rl.steps=3", sigint=signal.SIG_IGN)
+    while not process.poll() and not _rows(tmp_path):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 0, (out, said)
 
 
 def _rows(folder):

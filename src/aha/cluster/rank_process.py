@@ -39,8 +39,9 @@ def _watch(parent: int) -> None:
 def main(parent: int, words: list[str]) -> int:
     """Run the command; returns its exit code, or one that says that its error was not explained."""
     leash(parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it for what it starts
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if ranks.watched():  # Ray blocks it for what it starts
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["aha", *words]
     try:
         runpy.run_module("aha", run_name="__main__", alter_sys=True)
