@@ -18,6 +18,7 @@ SMALL = [
     "rl.test_problems=4", "rl.test_samples=1", "rl.eval_every=0", "rl.save_every=1", "rl.train_problems=32",
     "rl.algorithm=grpo_no_kl", "rl.precision=float32", "--device", "cpu", "--no-doctor",
 ]  # fmt: skip
+TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
 DEAD = """
 import os
 if os.environ.get("RANK") == "1":
@@ -56,15 +57,28 @@ def test_one_command_is_two_ranks(checkpoint, tmp_path):
     assert said.count("Interrupted") == 1
     assert "Traceback" not in said
     assert gone(process.pid)
-    process = start(tmp_path, "--model", checkpoint, "--ranks", "2", "rl.steps=100")
-    while not process.poll() and len(_rows(tmp_path)) < 3:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert gone(process.pid), "the others end with the first, however it ends"
     assert json.loads((tmp_path / "runs/zero/config.json").read_text())["ranks"] == 2
-    steps = [row["step"] for row in _rows(tmp_path)]
-    assert steps == list(range(1, len(steps) + 1)), "it went on where it was interrupted"
+
+
+def test_killed_and_continued_it_ends_with_the_same_bits(checkpoint, tmp_path):
+    words, ends = ("--model", checkpoint, "--ranks", "2", "rl.steps=4", "rl.lr=1e-3"), []
+    for killed in (False, True):
+        place = tmp_path / str(killed)
+        place.mkdir()
+        process = start(place, *words)
+        while killed and process.poll() is None:
+            if list((place / "runs/zero/rl/checkpoints").glob("step-*")):
+                process.kill()
+            time.sleep(0.01)
+        process.communicate(timeout=200)
+        assert gone(process.pid), "the others end with the first, however it ends"
+        if killed:
+            assert process.returncode == -signal.SIGKILL
+            out, said = start(place, *words).communicate(timeout=200)
+            assert "Continuing after step" in out, said
+        rows = [{k: v for k, v in row.items() if k not in TIMES} for row in _rows(place)]
+        ends.append((rows, (place / "runs/zero/rl/final/model.safetensors").read_bytes()))
+    assert ends[0] == ends[1]
 
 
 def test_in_the_background_no_rank_hears_ctrl_c(checkpoint, tmp_path):
