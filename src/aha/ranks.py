@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import sys
 import threading
@@ -199,11 +200,14 @@ def joined(device: str = "auto") -> Iterator[None]:
     before = sys.stdout
     if rank:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    interrupted = _noting_interrupts()
     try:
         yield
         dist.destroy_process_group()
     except BaseException as error:
         _leave()
+        if interrupted:  # whatever the others' end then made of it on the way here
+            raise KeyboardInterrupt from error
         if isinstance(error, AhaError):
             raise type(error)(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
         if not isinstance(error, RuntimeError) or not _lost(error):
@@ -248,6 +252,21 @@ def _join(device: str) -> None:
             f"The ranks cannot meet at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}. Check "
             "the address given to torchrun, and that the machines reach each other."
         ) from error
+
+
+def _noting_interrupts() -> list[bool]:
+    """Becomes true at a Ctrl-C, which otherwise does what it does: the error of a connection that other ranks, who
+    heard it too, break meanwhile can take its place."""
+    heard: list[bool] = []
+
+    def handler(number: int, frame: Any) -> None:
+        heard.append(True)
+        signal.default_int_handler(number, frame)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if usual and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
+    return heard
 
 
 def _leave() -> None:
