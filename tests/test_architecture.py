@@ -22,19 +22,20 @@ ALLOWED = {
     "hardware": {"types", "ranks"},
     "chat": {"types"},
     "modeling": BASE,
-    "attention": {"types"},
+    "kernels": {"hardware"},
+    "attention": {"types", "kernels"},
     "sandbox": BASE,
     "rewards": BASE | {"chat", "sandbox"},
     "data": BASE,
     "tasks": BASE | {"chat", "rewards", "data"},
     "corpus": BASE | {"chat", "tasks"},
-    "sampling": BASE | {"chat", "modeling", "attention"},
+    "sampling": BASE | {"chat", "modeling", "attention", "kernels"},
     "judges": BASE | {"chat", "rewards", "tasks", "sampling"},
     "cluster": BASE | {"modeling", "rewards", "tasks", "sampling"},
-    "training": BASE | {"modeling", "attention"},
+    "training": BASE | {"modeling", "attention", "kernels"},
     "runs": BASE | {"chat"},
     # Estimates need configs alone; their measurement drives the trainer and the sampler.
-    "planning": BASE | {"modeling", "sampling", "training"},
+    "planning": BASE | {"modeling", "kernels", "sampling", "training"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
     "doctor": BASE
     | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}

@@ -30,6 +30,7 @@ connections, which ends the others at once."""
 LEAVING = 10.0
 """Seconds that leaving a broken group may take."""
 
+LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 PORTS = range(12_000, 32_000)
 """Where ranks meet: below what operating systems give to connections by themselves."""
 
@@ -181,6 +182,16 @@ def free_port(host: str = "127.0.0.1") -> int:
             s.bind((host, port))
             return port
     raise AhaError(f"No free port from {PORTS.start} to {PORTS.stop - 1} for the ranks to meet at.")
+
+
+def variables(size: int, port: int) -> list[dict[str, str]]:
+    """What the environment of each of ``size`` ranks on this machine says, as torchrun sets it. gloo keeps to the
+    loopback, whatever the network is."""
+    shared = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "GLOO_SOCKET_IFNAME": LOOPBACK,
+    }  # fmt: skip
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
 
 @contextmanager

@@ -25,18 +25,13 @@ fsdp.fully_shard = planted
 
 def test_a_run_in_parts_examines_itself(checkpoint, tmp_path):
     """A healthy one is let through; a sampler with stale weights and parts that compute otherwise are not."""
-    port = ranks.free_port()
-    env = os.environ | {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
     started = [
         subprocess.Popen(
             [sys.executable, str(HERE / "in_parts_job.py"), str(checkpoint), str(tmp_path / "run")],
-            env=env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
+            env=os.environ | one | {"OMP_NUM_THREADS": "1"}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
-        for rank in range(2)
+        for one in ranks.variables(2, ranks.free_port())
     ]  # fmt: skip
     (out, said), (_, other) = [p.communicate(timeout=300) for p in started]
     assert [p.returncode for p in started] == [0, 0], (said, other)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from shrunk import shrunk
 
+from aha import kernels
 from aha.planning import advice, limits, machines, measure, memory, published
 from aha.planning.shapes import FAMILIES, from_config
 from aha.planning.workload import Workload, sample_workload
@@ -81,7 +82,7 @@ def kept_bytes(model, batch):
             held[storage.data_ptr()] = (storage.nbytes(), x)  # kept, so that no address comes again
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with kernels.without(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         hidden = policy._hidden(batch, np.flatnonzero(batch.predictor >= 0))
     del hidden
     return sum(size for size, _ in held.values())

@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import make_model
 
-from aha.sampling.fused import join, supports
+from aha.kernels import join
+from aha.sampling.fused import supports
 from aha.sampling.local import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.training.batching import pack, token_mean

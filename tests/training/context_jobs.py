@@ -18,7 +18,7 @@ from conftest import make_model
 from rank_jobs import make_tokenizer, weights
 from transformers import AutoModelForCausalLM
 
-from aha import ranks
+from aha import kernels, ranks
 from aha.files import write_jsonl
 from aha.planning import measure
 from aha.planning.measure import _config, _StorageCounter
@@ -185,7 +185,7 @@ def memory(recompute, context_ranks):
     ids = np.random.default_rng(0).integers(0, 300, length)
     rows = [Example(ids, np.arange(length) >= 0, np.ones(length), None, 0, -1)]
     (batch,) = pack(rows, sequence_mean, length)
-    with counter.watching():
+    with kernels.without(), counter.watching():
         model = AutoModelForCausalLM.from_config(_config(measure.Case("small")), dtype=torch.float32).eval()
         policy = Policy(model, OptimizerConfig(checkpoint_layers=recompute, context_ranks=context_ranks))
         policy.step()  # makes the optimizer's moments

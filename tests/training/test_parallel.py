@@ -48,19 +48,11 @@ def step(model):
 
 
 def test_two_ranks_step_as_one(tmp_path):
-    port = ranks.free_port()
-    env = os.environ | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-    }
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     started = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)], env=env | {"RANK": str(r), "PYTHONPATH": path}
-        )
-        for r in range(2)
+        subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=env | one)
+        for one in ranks.variables(2, ranks.free_port())
     ]
     alone = step(make_model(tiny_tokenizer.build(tiny.documents("tests", 2000))))
     assert [r.wait(timeout=300) for r in started] == [0, 0]

@@ -27,26 +27,18 @@ CLOSE = 2e-5
 
 def start(*words, size=2, **options):
     """The ranks of one job, as torchrun would start them."""
-    port = ranks.free_port()
     path = os.pathsep.join([str(HERE.parent), str(HERE), *sys.path])
-    env = os.environ | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": path,
-    }
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return [
         subprocess.Popen(
             [sys.executable, *map(str, words)],
-            env=env | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=env | one,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             **options,
         )
-        for rank in range(size)
+        for one in ranks.variables(size, ranks.free_port())
     ]
 
 

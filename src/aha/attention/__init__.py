@@ -1,11 +1,13 @@
 """Padding-free attention for transformers' own modules: who sees whom, the products, and the door between.
 
 ``plan.py`` lays sequences out, ``packed.py`` computes, ``shared.py`` divides a batch over ranks, ``models.py``
-routes a model's attention here after trying out that the model is one of those that can be computed so.
+routes a model's attention here after trying out that the model is one of those that can be computed so,
+``modules.py`` gives its norms and feed-forward their kernels.
 """
 
 from aha.attention.continued import Continued
 from aha.attention.models import Layer, install, layers
+from aha.attention.modules import to_torch
 from aha.attention.packed import PLAIN, Context, Packed, Variant, probabilities
 from aha.attention.plan import Bucket, Plan, make_plan, piece_length
 from aha.attention.shared import Exchange, divided
@@ -26,4 +28,5 @@ __all__ = [
     "make_plan",
     "piece_length",
     "probabilities",
+    "to_torch",
 ]

@@ -7,6 +7,7 @@ and what we compute must equal what the family's own plain attention computes. W
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aha import kernels
+from aha.attention.modules import to_kernels, to_torch
 from aha.attention.packed import Context, Packed, Variant
 from aha.attention.plan import make_plan
 from aha.types import AhaError
 
+_log = logging.getLogger(__name__)
 IMPLEMENTATION = "aha"
 TRIAL_TOKENS = 7
 TOLERANCE = 0.05
@@ -56,13 +60,14 @@ def install(model: Any) -> None:
     if model.config._attn_implementation != IMPLEMENTATION:
         from transformers import AttentionInterface, AttentionMaskInterface
 
-        AttentionInterface.register(IMPLEMENTATION, _attention)
+        AttentionInterface.register(IMPLEMENTATION, attend)
         AttentionMaskInterface.register(IMPLEMENTATION, _mask)
         model.set_attn_implementation(IMPLEMENTATION)
         if model.config._attn_implementation != IMPLEMENTATION:
             raise _refusal(model, "its attention cannot be replaced")
     if model not in _known:
         _known[model] = _try_out(model)
+        _try_kernels(model)
 
 
 def layers(model: Any) -> tuple[Layer, ...]:
@@ -71,7 +76,7 @@ def layers(model: Any) -> tuple[Layer, ...]:
     return _known[model]
 
 
-def _attention(
+def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer; ``context`` comes with the forward call."""
@@ -184,6 +189,27 @@ def _try_out(model: Any) -> tuple[Layer, ...]:
         shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         raise _refusal(model, f"layers {shown} mix tokens by something else than softmax attention")
     return tuple(layer for _, layer in sorted(trial.layers.items()))
+
+
+@torch.no_grad()
+def _try_kernels(model: Any) -> None:
+    """Give modules their kernels where that changes nothing but rounding."""
+    weight = model.get_input_embeddings().weight
+    if not kernels.takes(weight):
+        return
+    positions = torch.arange(TRIAL_TOKENS)[None]
+    ids = (positions + 1) % weight.shape[0]
+
+    def made() -> Tensor:
+        context = Packed(make_plan(np.array([(0, TRIAL_TOKENS, 0, 0)])))
+        out = model.base_model(input_ids=ids, position_ids=positions, context=context, use_cache=False)
+        return out.last_hidden_state.float()
+
+    to_torch(model)
+    wanted = made()
+    if to_kernels(model) and not (made() - wanted).norm() <= TOLERANCE * wanted.norm():
+        _log.warning("%s computes otherwise with kernels: it goes without", type(model).__name__)
+        to_torch(model)
 
 
 def _refusal(model: Any, reason: str) -> AhaError:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from aha import kernels
 from aha.attention.plan import Bucket, Plan
 from aha.attention.shared import Exchange
 
@@ -239,5 +240,14 @@ class Packed:
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         if self.keep:
             self.kept[layer] = (k, v)
+        if self._in_kernels(q, k, v, variant):
+            return kernels.attend(q, k, v, self.plan.families, scale)[None]  # type: ignore[arg-type]
         out = _PackedAttention.apply(q, k, v, variant.sinks, self.plan, scale, variant, self.exchange)
         return out[None]  # type: ignore[index]
+
+    def _in_kernels(self, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> bool:
+        """Whether kernels compute this layer: a plain one, of all tokens."""
+        longest = self.plan.longest
+        plain = variant.softcap is None and variant.sinks is None and (variant.window or longest) >= longest
+        whole = self.exchange is None and self.plan.families is not None
+        return plain and whole and kernels.can_attend(q, k, v, longest)

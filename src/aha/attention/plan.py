@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aha.kernels import Families
+
 MAX_BUCKET_SCORES = 8 * 2**20
 """Attention scores held at once by a bucket, in elements for one head: bounds memory, fits the caches."""
 
@@ -57,13 +59,15 @@ class Bucket:
 class Plan:
     """How the tokens of one packed batch see each other. ``inverse`` [t]: where each query's output stands in
     the buckets' outputs laid end to end; ``longest``: tokens of the longest sequence, prefix included; ``own``
-    [t]: which tokens the queries are, in order, where they are not all T of them."""
+    [t]: which tokens the queries are, in order, where they are not all T of them; ``families``: the sequences as
+    kernels take them, where they are."""
 
     tokens: int
     buckets: tuple[Bucket, ...]
     inverse: Tensor
     longest: int
     own: Tensor | None = None
+    families: Families | None = None
     made: dict[tuple[int, int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
     def biases(self, window: int | None, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
@@ -112,7 +116,8 @@ def make_plan(
         offset += bucket.rows * bucket.q_len
         buckets.append(bucket)
     which = None if whole else torch.from_numpy(own).to(device)
-    return Plan(tokens, tuple(buckets), torch.from_numpy(inverse).to(device), longest, which)
+    families = Families.of(segments) if whole else None
+    return Plan(tokens, tuple(buckets), torch.from_numpy(inverse).to(device), longest, which, families)
 
 
 def _in_pieces(piece: np.ndarray) -> np.ndarray:

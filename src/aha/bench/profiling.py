@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CLASSES = (
     "matrix products",
+    "attention kernels",
     "attention products",
     "attention layout and softmax",
     "sampling",
@@ -29,6 +30,8 @@ CLASSES = (
 )
 _STRETCHES = ("attention", "sampling", "grading", "optimizer")
 _PREFIX = "aha: "
+_WORK = ("matrix products", "attention kernels", "attention products", "sampling")
+_ATTENTION_KERNELS = ("aha::attend", "aha::attend_backward", "aha::decode")
 _PRODUCTS = (
     "mm",
     "addmm",
@@ -86,15 +89,15 @@ def summarise(events: Iterable[Any], seconds: float, on_gpu: bool) -> dict[str, 
         "seconds": round(seconds, 6),
         "classes": {name: round(value, 6) for name, value in totals.items()},
         "shares": share,
-        "matrix_and_sampling": round(
-            sum(share[name] for name in ("matrix products", "attention products", "sampling")), 4
-        ),
+        "matrix_and_sampling": round(sum(share[name] for name in _WORK), 4),
     }
 
 
 def classify(event: Any) -> str:
     """The class of one operator: by the stretch around it, else by its name."""
     name = event.name.removeprefix("aten::")
+    if name in _ATTENTION_KERNELS:  # products and softmax in one
+        return "attention kernels"
     stretch = _stretch_of(event)
     if stretch == "attention":
         return "attention products" if name in _PRODUCTS else "attention layout and softmax"

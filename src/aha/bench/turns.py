@@ -101,10 +101,11 @@ def result(
 
 def show(found: Mapping[str, Any], unit: str, as_json: bool, notes: tuple[str, ...] = ()) -> None:
     """Print the figures: one JSON object with the machine described, or lines for people."""
-    from aha import hardware
+    from aha import hardware, kernels
 
     if as_json:
-        print(json.dumps({**found, "machine": hardware.describe_machine()}, indent=1, ensure_ascii=False))
+        machine = hardware.describe_machine() | {"kernels": kernels.compiled()}
+        print(json.dumps({**found, "machine": machine}, indent=1, ensure_ascii=False))
         return
     model = found.get("model")
     if model:

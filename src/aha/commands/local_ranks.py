@@ -29,21 +29,10 @@ def start(args: argparse.Namespace) -> None:
         return
     if ranks.launched() > 1:
         raise AhaError("--ranks starts the ranks itself: give it without torchrun.")
-    port = ranks.free_port()
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(number),
-        "LOCAL_WORLD_SIZE": str(number), "RANK": "0", "LOCAL_RANK": "0",
-    }  # fmt: skip
-    os.environ.setdefault(
-        "GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0"
-    )  # whatever the network is
+    own, *rest = ranks.variables(number, ranks.free_port())
+    os.environ |= own
     words = [sys.executable, "-m", "aha.cluster.rank_process", str(os.getpid()), *args.words]
-    others = [
-        subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, env=os.environ | {"RANK": str(r), "LOCAL_RANK": str(r)}
-        )
-        for r in range(1, number)
-    ]
+    others = [subprocess.Popen(words, stdin=subprocess.DEVNULL, env=os.environ | one) for one in rest]
     threading.Thread(target=_watch, args=(others,), daemon=True).start()
 
 

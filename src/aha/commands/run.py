@@ -117,7 +117,7 @@ def _start_over(args: argparse.Namespace, folder: Path) -> None:
 
 def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> int:
     """Run the stages in their folder and say what came of it."""
-    from aha import hardware, ranks
+    from aha import hardware, kernels, ranks
     from aha.files import keep_json
     from aha.runs import pipeline
 
@@ -128,9 +128,11 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> in
     resolved = {
         "recipe": args.recipe,
         "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},
-        "machine": hardware.describe_machine(),
+        "machine": hardware.describe_machine() | {"kernels": kernels.compiled()},
         "ranks": ranks.world()[1],
     }
+    if hardware.pick_device(args.device).type == "cpu" and ranks.leads() and (advice := kernels.advice()):
+        print(advice)
     summaries = pipeline.run(stages, folder, context, config=resolved, say=print)
     summary = {**next(reversed(summaries.values())), "stages": summaries if len(summaries) > 1 else {}}
     keep_json(folder / "summary.json", summary)

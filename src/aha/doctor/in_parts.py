@@ -21,21 +21,29 @@ class Asked:
 
     def __init__(self, policy: policies.Policy):
         self.policy, self.model = policy, policy.model
-        self.version, self.masters = policy.version, policy.masters
+        self.masters = policy.masters
+        self._unread: Iterator[Tensor] = iter(())  # of the last ``weights``
 
     def logprobs(self, batch: Batch, temperature: float = 1.0) -> np.ndarray:
         """Of every token [T], through the parts."""
-        _tell(("logprobs", batch, temperature))
+        self._ask("logprobs", batch, temperature)
         return self.policy.logprobs(batch, temperature)
 
     def weights(self) -> Iterator[Tensor]:
-        """The parts, put together in the compute type, parameter by parameter; to be read to the end."""
-        _tell(("weights",))
-        return gathered(self.policy)
+        """The parts, put together in the compute type, parameter by parameter."""
+        self._ask("weights")
+        self._unread = gathered(self.policy)
+        return self._unread
+
+    def _ask(self, *question: Any) -> None:
+        """Have the others do the same, who went to the end of what was asked before."""
+        for _ in self._unread:
+            pass
+        _tell(question)
 
     def done(self) -> None:
         """The others need not wait for more questions."""
-        _tell(())
+        self._ask()
 
 
 def gathered(policy: policies.Policy) -> Iterator[Tensor]:

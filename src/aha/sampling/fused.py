@@ -2,20 +2,18 @@
 
 transformers' modules spend most of a small decode step on many tiny operations. Here a layer is two joined
 projections, one rotation of queries and keys together, the attention, and two products that add to the
-residual. Joined projections are not copies: the parameters of q, k and v (and of gate and up) become views
-of one tensor, so an optimizer that writes into a parameter writes into the joined one.
+residual. On CPUs kernels take what lies between the products.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aha import attention
+from aha import attention, kernels
 from aha.modeling import max_context
 from aha.sampling.kv_cache import SlotCache
 
@@ -40,31 +38,6 @@ def supports(model: Any) -> bool:
     return linear and not any((layer.window or limit) < limit for layer in attention.layers(model))
 
 
-def join(linears: Sequence[torch.nn.Linear]) -> tuple[Tensor, Tensor | None]:
-    """(weight, bias) of several projections of one input as one; their parameters become views of it."""
-    weight = _join([linear.weight for linear in linears])
-    biases = [linear.bias for linear in linears]
-    return weight, None if biases[0] is None else _join(biases)
-
-
-def _join(params: Sequence[Any]) -> Tensor:
-    first, rows = params[0], sum(len(p) for p in params)
-    expected = first.data_ptr()
-    for param in params:
-        if param.data_ptr() != expected or not param.is_contiguous():
-            break
-        expected += param.numel() * param.element_size()
-    else:
-        room = first.untyped_storage().nbytes() - first.storage_offset() * first.element_size()
-        if room >= sum(p.numel() for p in params) * first.element_size():
-            return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
-    with torch.inference_mode(False):  # the parameters must stay fit for training
-        joined = torch.cat([p.detach() for p in params])
-        for param, part in zip(params, joined.split([len(p) for p in params]), strict=True):
-            param.data = part
-    return joined
-
-
 class FusedDecoder:
     """The layers of one model, ready to decode sequences of up to ``capacity`` tokens."""
 
@@ -78,27 +51,38 @@ class FusedDecoder:
         positions = torch.arange(capacity, device=weight.device)[None]
         cos, sin = self.base.rotary_emb(weight[:1, None], positions)
         half = self.dim // 2
+        self.step = None
+        if kernels.can_decode(weight, self.heads, self.kv_heads, self.dim):
+            self.step = kernels.DecodeStep(self.heads, self.kv_heads, self.scale, cos[0], sin[0], self.eps)
         self.cos = cos[0]
         self.sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)  # the sign of rotate_half
 
     def forward(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Hidden states [R, hidden] of one new token ``ids`` [R] a row at ``positions`` [R]."""
         x = F.embedding(ids, self.base.embed_tokens.weight)
-        cos, sin = (table.index_select(0, positions)[:, None] for table in (self.cos, self.sin))
+        cos = sin = None
+        if self.step is None:
+            cos, sin = (table.index_select(0, positions)[:, None] for table in (self.cos, self.sin))
         for number, layer in enumerate(self.base.layers):
             x = self._attention(number, layer, x, cos, sin, cache)
             h = self._norm(x, layer.post_attention_layernorm)
-            weight, bias = join([layer.mlp.gate_proj, layer.mlp.up_proj])
-            gate, up = F.linear(h, weight, bias).chunk(2, -1)
-            x = _add_linear(x, F.silu(gate).mul_(up), layer.mlp.down_proj)
+            weight, bias = kernels.join([layer.mlp.gate_proj, layer.mlp.up_proj])
+            x = _add_linear(x, self._swiglu(F.linear(h, weight, bias)), layer.mlp.down_proj)
         return self._norm(x, self.base.norm)
 
     def _attention(
-        self, number: int, layer: Any, x: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache
+        self, number: int, layer: Any, x: Tensor, cos: Tensor | None, sin: Tensor | None, cache: SlotCache
     ) -> Tensor:
         a, rows = layer.self_attn, len(x)
-        weight, bias = join([a.q_proj, a.k_proj, a.v_proj])
-        qkv = F.linear(self._norm(x, layer.input_layernorm), weight, bias).view(rows, -1, self.dim)
+        weight, bias = kernels.join([a.q_proj, a.k_proj, a.v_proj])
+        qkv = F.linear(self._norm(x, layer.input_layernorm), weight, bias)
+        if self.step is not None:
+            norms = (a.q_norm.weight, a.k_norm.weight) if hasattr(a, "q_norm") else None
+            keys, values = (cache.view(number, i, rows) for i in (0, 1))
+            return _add_linear(x, self.step.attend(qkv, keys, values, cache.where, norms), a.o_proj)
+        assert cos is not None
+        assert sin is not None
+        qkv = qkv.view(rows, -1, self.dim)
         both = self.heads + self.kv_heads
         qk = qkv[:, :both]
         if hasattr(a, "q_norm"):
@@ -111,7 +95,16 @@ class FusedDecoder:
         out = cache.attend_rows(number, q, k, qkv[:, both:], self.scale)
         return _add_linear(x, out.reshape(rows, -1), a.o_proj)
 
+    def _swiglu(self, both: Tensor) -> Tensor:
+        """silu(gate) * up of the two side by side."""
+        if self.step is not None and both.shape[-1] % 32 == 0:
+            return kernels.swiglu(both)
+        gate, up = both.chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
     def _norm(self, x: Tensor, norm: Any) -> Tensor:
+        if self.step is not None and x.shape[-1] % 16 == 0:
+            return kernels.rms_norm(x, norm.weight, self.eps)
         return F.rms_norm(x, (x.shape[-1],), norm.weight, self.eps)
 
 

@@ -120,11 +120,7 @@ class SlotCache:
         self._make_room(self.longest)
         self.where = lengths
         self.targets: dict[int, Tensor] = {}
-        seen = self.lane[: self.room] <= lengths[:, None]
-        bias = torch.zeros(seen.shape, dtype=self.dtype, device=lengths.device).masked_fill_(
-            ~seen, -torch.inf
-        )
-        self.biases: dict[int | None, Tensor] = {None: bias}
+        self.biases: dict[int | None, Tensor] = {}
 
     def _target(self, heads: int) -> Tensor:
         """Where the new token of each row and head stands in [rows * Hkv * room, D]."""
@@ -138,9 +134,12 @@ class SlotCache:
         if window is not None and window >= self.longest:
             window = None
         if window not in self.biases:
-            assert window is not None
-            too_far = self.lane[: self.room] <= (self.where - window)[:, None]
-            self.biases[window] = self.biases[None].masked_fill(too_far, -torch.inf)
+            lane = self.lane[: self.room]
+            unseen = lane > self.where[:, None]
+            if window is not None:
+                unseen |= lane <= (self.where - window)[:, None]
+            bias = torch.zeros(unseen.shape, dtype=self.dtype, device=unseen.device)
+            self.biases[window] = bias.masked_fill_(unseen, -torch.inf)
         return self.biases[window]
 
     def attend(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aha import kernels
 from aha.types import AhaError
 
 
@@ -21,6 +22,11 @@ class SamplingParams:
     min_p: float = 0.0
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
+
+    @property
+    def restricted(self) -> bool:
+        """Whether some tokens cannot be drawn."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.min_p < 1:
@@ -88,6 +94,8 @@ def sample(logits: Tensor, uniform: np.ndarray, params: SamplingParams) -> tuple
         logp = torch.log_softmax(logits, dim=-1)
         tokens = logp.argmax(-1)
         return tokens, logp.gather(1, tokens[:, None])[:, 0]
+    if not params.restricted and kernels.can_score(logits):
+        return kernels.pick(logits, torch.from_numpy(uniform), params.temperature)
     logits = _restrict(logits / params.temperature, params)
     logp = torch.log_softmax(logits, dim=-1)
     cdf = logp.exp().cumsum(-1)

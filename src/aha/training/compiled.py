@@ -9,6 +9,7 @@ import os
 import shutil
 from typing import Any
 
+from aha import attention
 from aha.training.sharding import layers
 from aha.types import AhaError
 
@@ -27,4 +28,5 @@ def compile_layers(model: Any) -> None:
     for layer in layers(model):
         for name, part in layer.named_children():
             if "attn" not in name:
+                attention.to_torch(part)
                 part.compile(dynamic=True)

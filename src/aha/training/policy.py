@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aha import kernels
 from aha.modeling import Head
 from aha.training.lora import Adapters
 from aha.training.sharding import Shards
@@ -53,19 +54,19 @@ class _LogprobHead(torch.autograd.Function):
         temperature: float,
     ) -> tuple[Tensor, Tensor]:
         rows = max(1, HEAD_CHUNK_ELEMENTS // weight.shape[0])
-        logprobs, entropies = [], []
+        found, z = [], None
         for h, t in zip(hidden.split(rows), tokens.split(rows), strict=True):
-            logp = torch.log_softmax(head.logits(h) / temperature, dim=-1)
-            logprobs.append(logp.gather(1, t[:, None])[:, 0])
-            entropies.append(-(logp.exp() * logp).sum(-1))
-        ctx.save_for_backward(hidden, weight, tokens)
+            z = head.logits(h)
+            found.append(_scores(z, t, temperature))
+        logprobs, entropies, sums = map(torch.cat, zip(*found, strict=True))
+        ctx.save_for_backward(hidden, weight, tokens, entropies, sums)
         ctx.head, ctx.bias, ctx.temperature, ctx.rows = head, bias, temperature, rows
-        return torch.cat(logprobs), torch.cat(entropies)
+        ctx.logits = z if len(hidden) <= rows and any(ctx.needs_input_grad) else None  # few enough to stay
+        return logprobs, entropies
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_logprob, grad_entropy = grads
-        hidden, weight, tokens = ctx.saved_tensors
+        hidden, weight, tokens, entropies, sums = ctx.saved_tensors
         head = ctx.head
         kind = torch.float32 if head.precise else hidden.dtype
         w = weight.to(kind)
@@ -75,18 +76,17 @@ class _LogprobHead(torch.autograd.Function):
         grad_hidden = []
         for start in range(0, max(1, len(hidden)), ctx.rows):  # a rank may have no tokens to read
             part = slice(start, start + ctx.rows)
-            z = head.logits(hidden[part])
-            logp = torch.log_softmax(z / ctx.temperature, dim=-1)
-            p = logp.exp()
-            dz = -p * grad_logprob[part, None]
-            dz.scatter_add_(1, tokens[part, None], grad_logprob[part, None])
-            if grad_entropy is not None and grad_entropy.any():
-                entropy = -(p * logp).sum(-1, keepdim=True)
-                dz -= p * (logp + entropy) * grad_entropy[part, None]
-            dz /= ctx.temperature
-            if head.softcap:
-                dz *= 1 - (z / head.softcap) ** 2
-            dz = (dz * head.scale).to(kind)
+            z = head.logits(hidden[part]) if ctx.logits is None else ctx.logits
+            ctx.logits = None  # it is written over
+            spread = grads[1][part] if grads[1] is not None and grads[1].any() else None
+            dz = _score_gradient(
+                z,
+                tokens[part],
+                ctx.temperature,
+                head,
+                (entropies[part], sums[part]),
+                (grads[0][part], spread),
+            ).to(kind)
             grad_hidden.append((dz @ w).to(hidden.dtype))
             if grad_w is not None:
                 grad_w += dz.T @ hidden[part].to(kind)
@@ -95,6 +95,43 @@ class _LogprobHead(torch.autograd.Function):
         weight_grad = None if grad_w is None else grad_w.to(weight.dtype)
         bias_grad = None if grad_b is None else grad_b.to(ctx.bias.dtype)
         return torch.cat(grad_hidden), weight_grad, bias_grad, None, None, None
+
+
+def _scores(z: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of softmax(z / temperature) [n, V]: the log probability of ``tokens`` [n], the entropy and the log of the
+    sum."""
+    if kernels.can_score(z):
+        return kernels.score(z, tokens, temperature)
+    z = z / temperature
+    sums = z.logsumexp(-1)
+    logp = torch.log_softmax(z, dim=-1)
+    return logp.gather(1, tokens[:, None])[:, 0], -(logp.exp() * logp).sum(-1), sums
+
+
+def _score_gradient(
+    z: Tensor,
+    tokens: Tensor,
+    temperature: float,
+    head: Head,
+    known: tuple[Tensor, Tensor],
+    given: tuple[Tensor, Tensor | None],
+) -> Tensor:
+    """The gradient [n, V] of what ``z`` was made of, before scale and cap; ``known``: entropies and sums."""
+    entropies, sums = known
+    grad_logprob, grad_entropy = given
+    if kernels.can_score(z) and not head.softcap:
+        kernels.score_gradient(z, tokens, temperature, entropies, sums, given, head.scale)
+        return z
+    logp = z / temperature - sums[:, None]
+    p = logp.exp()
+    dz = -p * grad_logprob[:, None]
+    dz.scatter_add_(1, tokens[:, None], grad_logprob[:, None])
+    if grad_entropy is not None:
+        dz -= p * (logp + entropies[:, None]) * grad_entropy[:, None]
+    dz /= temperature
+    if head.softcap:
+        dz *= 1 - (z / head.softcap) ** 2
+    return dz * head.scale
 
 
 class Policy(Trainer):

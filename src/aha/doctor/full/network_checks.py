@@ -30,7 +30,7 @@ def network(subject: Subject) -> Iterator[Finding]:
         raise NotApplicable("this torch was built without gloo")
     with subject.scratch() as place:
         store = Path(place) / "store"
-        env = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        env = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": ranks.LOOPBACK}
         words = ["-m", "aha.doctor.full.rank", str(store)]
         outputs = _outputs([[*words, str(rank), "2"] for rank in range(2)], [env, env])
     wrong = []
@@ -88,10 +88,8 @@ def _in_parts(place: Path, model: Any, job: dict[str, Any], device: str) -> dict
     """What two ranks find. Raises RuntimeError with what they said if they find nothing."""
     model.save_pretrained(place / "model")
     torch.save(job, place / "job.pt")
-    port = ranks.free_port()
-    env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
-                        "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
-    envs = [env | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    given = ranks.variables(2, ranks.free_port())
+    envs = [os.environ | one | {"OMP_NUM_THREADS": "1"} for one in given]
     outputs = _outputs([["-m", "aha.doctor.full.part", str(place), device]] * 2, envs)
     if any(code for code, _, _ in outputs):
         raise RuntimeError("; ".join(f"rank {i}: {e.strip()[-200:]}" for i, (_, _, e) in enumerate(outputs)))

@@ -47,14 +47,13 @@ def step(policy: policies.Policy, batches: Sequence[Batch], algorithm: Any, t: f
     said = policy.over_ranks(batches, lambda b: policy.logprobs(b, t), trains=False)
     policy.zero_grad()
     loss = algorithm.loss()
-    sums = policy.over_ranks(batches, lambda b: policy.backward(b, loss, t))
+    policy.over_ranks(batches, lambda b: policy.backward(b, loss, t))
     grads = [sharding.whole(m.grad).clone().cpu() for m in policy.masters if m.grad is not None]
     norm = policy.step()
     with policy.whole():
         weights = [p.detach().clone().cpu() for p in policy.sampler.parameters()]
     return {
         "logprobs": np.concatenate(said),
-        "loss": sum(s["loss"] for s in sums),
         "gradient": grads,
         "norm": norm,
         "weights": weights,

@@ -1,0 +1,113 @@
+"""transformers' own modules through our kernels: norms, SwiGLU and the rotation of heads in one pass each.
+
+On CPUs a small model's time goes into many small operators between its products. A module that computes what a
+kernel computes gets the kernel as its forward; its weights, its name and its place stay, and before a model is
+used so, what it makes is held against what it made without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aha import kernels
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def to_kernels(model: Any) -> int:
+    """Give every module that there is a kernel for its kernel; returns how many."""
+    found = 0
+    for module in model.base_model.modules():
+        forward = _forward_for(module, model.config.model_type)
+        if forward is not None and getattr(module, "_compiled_call_impl", None) is None:
+            module.forward = MethodType(forward, module)
+            found += 1
+    return found
+
+
+def _forward_for(module: Any, family: str) -> Callable[..., Any] | None:
+    """The forward through kernels of a module that they know; projections of one input are joined for it."""
+    from transformers.activations import SiLUActivation
+
+    name = type(module).__name__
+    if name.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+        return _norm if module.weight.shape[-1] % 16 == 0 else None
+    if name.endswith("MLP") and all(hasattr(module, f"{n}_proj") for n in ("gate", "up", "down")):
+        if not isinstance(getattr(module, "act_fn", None), (torch.nn.SiLU, SiLUActivation)):
+            return None
+        if kernels.plain((module.gate_proj, module.up_proj)):
+            kernels.join((module.gate_proj, module.up_proj))
+        return _feed_forward
+    if name.endswith("Attention") and family in FAMILIES and module.head_dim % 32 == 0:
+        if kernels.plain((module.q_proj, module.k_proj, module.v_proj)):
+            kernels.join((module.q_proj, module.k_proj, module.v_proj))
+        return _attend
+    return None
+
+
+def to_torch(module: torch.nn.Module) -> None:
+    """Undo it for a module and all within it."""
+    for part in module.modules():
+        part.__dict__.pop("forward", None)
+
+
+def _norm(self: Any, hidden_states: Tensor) -> Tensor:
+    if not kernels.takes(hidden_states, self.weight):
+        return type(self).forward(self, hidden_states)
+    return kernels.rms_norm(hidden_states, self.weight, self.variance_epsilon)
+
+
+def _feed_forward(self: Any, x: Tensor) -> Tensor:
+    linears = (self.gate_proj, self.up_proj)
+    if kernels.joined(linears) and kernels.takes(x, linears[0].weight) and len(linears[0].weight) % 16 == 0:
+        y = kernels.swiglu_linear(x.reshape(-1, x.shape[-1]), *linears)
+        return self.down_proj(y.view(*x.shape[:-1], -1))
+    gate, up = (linear(x) for linear in linears)
+    if kernels.takes(gate, up) and gate.shape[-1] % 16 == 0:
+        return self.down_proj(kernels.swiglu(torch.cat([gate, up], -1)))
+    return self.down_proj(self.act_fn(gate) * up)
+
+
+def _attend(
+    self: Any,
+    hidden_states: Tensor,
+    position_embeddings: tuple[Tensor, Tensor],
+    attention_mask: Any = None,
+    past_key_values: Any = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    if kwargs.get("context") is None or not kernels.takes(hidden_states, *position_embeddings):
+        return type(self).forward(
+            self, hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
+        )
+    from aha.attention.models import attend
+
+    before = hidden_states.shape[:-1]
+    x = hidden_states.reshape(-1, hidden_states.shape[-1])
+    cos, sin = (_table(table, before) for table in position_embeddings)
+    q, k, v = _heads(self, x, cos, sin)
+    q, k, v = (part.view(*before, -1, self.head_dim).transpose(1, 2) for part in (q, k, v))
+    out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, **kwargs)
+    return self.o_proj(out.reshape(*before, -1)), None
+
+
+def _heads(layer: Any, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+    """Queries and keys at their positions, and values, [n, .., D], of x [n, hidden]."""
+    linears = (layer.q_proj, layer.k_proj, layer.v_proj)
+    normed = hasattr(layer, "q_norm")
+    if not normed and kernels.joined(linears) and kernels.takes(x, layer.q_proj.weight):
+        return kernels.turned_linears(x, linears, cos, sin)
+    q, k, v = (linear(x).view(len(x), -1, layer.head_dim) for linear in linears)
+    if normed:
+        q, k = layer.q_norm(q), layer.k_norm(k)
+    return kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin), v
+
+
+def _table(table: Tensor, before: Any) -> Tensor:
+    """cos or sin [B or 1, T, D] -> [B * T, D]."""
+    return table.expand(*before, -1).reshape(-1, table.shape[-1])

@@ -1,0 +1,37 @@
+"""Compiled kernels for CPUs: what lies between a model's products, in one pass each.
+
+They are compiled on the machine at their first use. Everything here has a way through torch's operators too,
+which is taken on other devices, for other types, and where there is no compiler.
+"""
+
+from aha.kernels.attention import Families, attend, can_attend
+from aha.kernels.build import advice, compiled
+from aha.kernels.decode import DecodeStep, can_decode
+from aha.kernels.door import takes, without
+from aha.kernels.head import can_score, pick, score, score_gradient
+from aha.kernels.joined import join, joined, plain, swiglu_linear, turned_linears
+from aha.kernels.rows import rms_norm, rotate, swiglu
+
+__all__ = [
+    "DecodeStep",
+    "Families",
+    "advice",
+    "attend",
+    "can_attend",
+    "can_decode",
+    "can_score",
+    "compiled",
+    "join",
+    "joined",
+    "pick",
+    "plain",
+    "rms_norm",
+    "rotate",
+    "score",
+    "score_gradient",
+    "swiglu",
+    "swiglu_linear",
+    "takes",
+    "turned_linears",
+    "without",
+]

@@ -1,0 +1,61 @@
+// The door: plain C functions, each for bf16 and float32. Sizes are elements, strides too.
+#include <algorithm>
+
+#include "decode.h"
+#include "head.h"
+#include "packed.h"
+#include "rows.h"
+
+#define DOOR(T, NAME)                                                                                                \
+    extern "C" void norm_##NAME(const T* x, int64_t stride, const T* weight, T* y, float* factors, int64_t rows,     \
+                                int64_t width, float eps) {                                                          \
+        norm(x, stride, weight, y, factors, rows, width, eps);                                                       \
+    }                                                                                                                \
+    extern "C" void norm_backward_##NAME(const T* dy, const T* x, int64_t stride, const T* weight,                   \
+                                         const float* factors, T* dx, T* dweight, int64_t rows, int64_t width) {     \
+        norm_backward(dy, x, stride, weight, factors, dx, dweight, rows, width);                                     \
+    }                                                                                                                \
+    extern "C" void swiglu_##NAME(const T* gate, const T* up, int64_t stride, T* y, int64_t rows, int64_t width) {   \
+        swiglu(gate, up, stride, y, rows, width);                                                                    \
+    }                                                                                                                \
+    extern "C" void swiglu_backward_##NAME(const T* dy, const T* gate, const T* up, T* dgate, T* dup,                \
+                                           int64_t stride, int64_t rows, int64_t width) {                            \
+        swiglu_backward(dy, gate, up, dgate, dup, stride, rows, width);                                              \
+    }                                                                                                                \
+    extern "C" void rotate_##NAME(const T* x, int64_t stride, int64_t head_stride, const T* cos, const T* sin, T* y, \
+                                  int64_t y_stride, int64_t rows, int64_t heads, int64_t dim, float sign) {          \
+        rotate(x, stride, head_stride, cos, sin, y, y_stride, rows, heads, dim, sign);                               \
+    }                                                                                                                \
+    extern "C" void attend_##NAME(Heads<const T> q, Heads<const T> k, Heads<const T> v, T* out, float* lse,          \
+                                  const Segment* segments, int64_t count, Shape shape) {                             \
+        attend(q, k, v, out, lse, segments, count, shape);                                                           \
+    }                                                                                                                \
+    extern "C" void attend_backward_##NAME(Heads<const T> q, Heads<const T> k, Heads<const T> v, const T* out,       \
+                                           const float* lse, Heads<const T> dout, T* dq, T* dk, T* dv,               \
+                                           const Segment* segments, const int64_t* families, int64_t count,          \
+                                           Shape shape) {                                                            \
+        attend_backward(q, k, v, out, lse, dout, dq, dk, dv, segments, families, count, shape);                      \
+    }                                                                                                                \
+    extern "C" void decode_##NAME(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, int64_t rows,  \
+                                  Shape shape) {                                                                     \
+        decode(qkv, stride, cache, turn, out, rows, shape);                                                          \
+    }
+
+DOOR(bf16, bfloat16)
+DOOR(float, float32)
+
+extern "C" void score_float32(const float* z, int64_t rows, int64_t size, float factor, const int64_t* tokens,
+                              float* logprobs, float* entropies, float* lse) {
+    score(z, rows, size, factor, tokens, logprobs, entropies, lse);
+}
+
+extern "C" void score_backward_float32(float* z, int64_t rows, int64_t size, float factor, const int64_t* tokens,
+                                       const float* entropies, const float* lse, const float* dlogprobs,
+                                       const float* dentropies, float scale) {
+    score_backward(z, rows, size, factor, tokens, entropies, lse, dlogprobs, dentropies, scale);
+}
+
+extern "C" void pick_float32(const float* z, int64_t rows, int64_t size, float factor, const float* uniform,
+                             int64_t* tokens, float* logprobs) {
+    pick(z, rows, size, factor, uniform, tokens, logprobs);
+}

@@ -1,0 +1,165 @@
+// Vectors of the width this CPU has, bf16 in and out of float32, and small products in float32.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+constexpr int W = 16, ROWS = 6;  // lanes of a vector; rows of a tile of products
+#elif defined(__AVX__)
+constexpr int W = 8, ROWS = 4;
+#else
+constexpr int W = 4, ROWS = 4;
+#endif
+constexpr int TILE = 2 * W;  // columns of a tile
+
+typedef float Lanes __attribute__((vector_size(4 * W)));
+typedef int32_t Ints __attribute__((vector_size(4 * W)));
+typedef uint32_t Words __attribute__((vector_size(4 * W)));
+typedef uint16_t Halves __attribute__((vector_size(2 * W)));
+
+struct bf16 {
+    uint16_t bits;
+};
+
+inline Lanes all(float x) { return x - Lanes{}; }
+
+inline Lanes load(const float* p) {
+    Lanes x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+inline void store(float* p, Lanes x) { memcpy(p, &x, sizeof x); }
+
+inline Lanes load(const bf16* p) {
+#ifdef __AVX512F__
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+    return (Lanes)_mm512_slli_epi32(wide, 16);
+#else
+    Halves h;
+    memcpy(&h, p, sizeof h);
+    return (Lanes)(__builtin_convertvector(h, Words) << 16);
+#endif
+}
+
+inline void store(bf16* p, Lanes x) {  // to the nearest, ties to even; NaN stays NaN
+#ifdef __AVX512BF16__
+    __m256bh h = _mm512_cvtneps_pbh((__m512)x);
+    memcpy(p, &h, sizeof h);
+#else
+    Words bits = (Words)x;
+    Words rounded = bits + 0x7fff + ((bits >> 16) & 1);
+    Words nan = (Words)(x != x);
+    Halves h = __builtin_convertvector((nan & 0x7fc00000u | ~nan & rounded) >> 16, Halves);
+    memcpy(p, &h, sizeof h);
+#endif
+}
+
+typedef float Eight __attribute__((vector_size(32)));
+typedef float Four __attribute__((vector_size(16)));
+
+inline float sum(Four x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+#if defined(__AVX__)
+inline Four halved(Eight x) {
+    return (Four)_mm256_castps256_ps128((__m256)x) + (Four)_mm256_extractf128_ps((__m256)x, 1);
+}
+inline float sum(Eight x) { return sum(halved(x)); }
+#endif
+#if defined(__AVX__)
+inline Four sums(Four a, Four b, Four c, Four d) {
+    return (Four)_mm_hadd_ps(_mm_hadd_ps((__m128)a, (__m128)b), _mm_hadd_ps((__m128)c, (__m128)d));
+}
+#else
+inline Four sums(Four a, Four b, Four c, Four d) { return Four{sum(a), sum(b), sum(c), sum(d)}; }
+#endif
+inline Four quarter(Four x) { return x; }
+#if defined(__AVX__)
+inline Four quarter(Eight x) { return halved(x); }
+#endif
+#if defined(__AVX512F__)
+inline Eight halved(Lanes x) {
+    __m512d whole = (__m512d)x;
+    return (Eight)_mm512_castpd512_pd256(whole) + (Eight)_mm512_extractf64x4_pd(whole, 1);
+}
+inline float sum(Lanes x) { return sum(halved(x)); }
+inline Four quarter(Lanes x) { return halved(halved(x)); }
+#endif
+
+inline Lanes larger(Lanes a, Lanes b) { return b > a ? b : a; }  // a where b is NaN
+
+inline float largest(Lanes x) {
+    float best = x[0];
+    for (int i = 1; i < W; i++) best = x[i] > best ? x[i] : best;
+    return best;
+}
+
+// e^x to about two units in the last place; 0 below -87, infinity above 88; NaN stays NaN.
+inline Lanes exponential(Lanes x) {
+    Lanes low = all(-87.3f), high = all(88.7f);
+    Lanes under = (Lanes)((Words)(x < low)), y = x < low ? low : x;
+    y = y > high ? high : y;
+    Lanes n = y * 1.44269504f + 12582912.f;  // rounded by the addition
+    n -= 12582912.f;
+    Lanes f = y - n * 0.693359375f;
+    f += n * 2.12194440e-4f;
+    Lanes p = all(1.9875691500e-4f);
+    p = p * f + 1.3981999507e-3f;
+    p = p * f + 8.3334519073e-3f;
+    p = p * f + 4.1665795894e-2f;
+    p = p * f + 1.6666665459e-1f;
+    p = p * f + 5.0000001201e-1f;
+    p = p * f * f + f + 1.f;
+    Lanes power = (Lanes)((__builtin_convertvector(n, Ints) + 127) << 23);
+    p *= power;
+    p = x > high ? all(__builtin_inff()) : p;
+    return (Lanes)((Words)p & ~(Words)under);
+}
+
+// One tile of c[m][n] = a b, or added to it: a(m, k) at a[m * am + k * ak], b and c by rows.
+template <int M, class B>
+inline void tile(int64_t depth, const float* a, int64_t am, int64_t ak, const B* b, int64_t bk, float* c, int64_t cm,
+                 bool add) {
+    Lanes left[M], right[M];
+    for (int m = 0; m < M; m++) {
+        left[m] = add ? load(c + m * cm) : Lanes{};
+        right[m] = add ? load(c + m * cm + W) : Lanes{};
+    }
+    for (int64_t k = 0; k < depth; k++) {
+        Lanes b0 = load(b + k * bk), b1 = load(b + k * bk + W);
+        for (int m = 0; m < M; m++) {
+            Lanes x = all(a[m * am + k * ak]);
+            left[m] += x * b0;
+            right[m] += x * b1;
+        }
+    }
+    for (int m = 0; m < M; m++) {
+        store(c + m * cm, left[m]);
+        store(c + m * cm + W, right[m]);
+    }
+}
+
+// c [rows, columns] = a b, or added to it; columns are a multiple of TILE.
+template <class B>
+inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t am, int64_t ak, const B* b,
+                    int64_t bk, float* c, int64_t cm, bool add = false) {
+    for (int64_t n = 0; n < columns; n += TILE)
+        for (int64_t m = 0; m < rows; m += ROWS) {
+            const float* from = a + m * am;
+            float* to = c + m * cm + n;
+            switch (rows - m) {
+                case 1: tile<1>(depth, from, am, ak, b + n, bk, to, cm, add); break;
+                case 2: tile<2>(depth, from, am, ak, b + n, bk, to, cm, add); break;
+                case 3: tile<3>(depth, from, am, ak, b + n, bk, to, cm, add); break;
+#if defined(__AVX512F__)
+                case 4: tile<4>(depth, from, am, ak, b + n, bk, to, cm, add); break;
+                case 5: tile<5>(depth, from, am, ak, b + n, bk, to, cm, add); break;
+#endif
+                default: tile<ROWS>(depth, from, am, ak, b + n, bk, to, cm, add);
+            }
+        }
+}
+
+inline int64_t padded(int64_t n) { return (n + TILE - 1) / TILE * TILE; }

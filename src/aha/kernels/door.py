@@ -1,0 +1,94 @@
+"""How tensors reach the compiled kernels, and what of them may."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aha.kernels.build import library
+
+PREFIX = "aha::"
+"""Kernels are named so in a profile."""
+_NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
+
+
+class Shape(ctypes.Structure):
+    """Heads of queries and of keys, their size, and the scale of scores."""
+
+    _fields_ = (
+        ("heads", ctypes.c_int64),
+        ("kv_heads", ctypes.c_int64),
+        ("dim", ctypes.c_int64),
+        ("scale", ctypes.c_float),
+    )
+
+
+class Heads(ctypes.Structure):
+    """A tensor [T, H, D], its last dimension contiguous."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
+
+    @classmethod
+    def of(cls, x: Tensor) -> Heads:
+        """As it stands, whatever its other strides."""
+        return cls(x.data_ptr(), x.stride(0), x.stride(1))
+
+
+_off = False
+
+
+@contextlib.contextmanager
+def without() -> Iterator[None]:
+    """Within it torch's operators do the work: what kernels are held against."""
+    global _off
+    before, _off = _off, True
+    try:
+        yield
+    finally:
+        _off = before
+
+
+def takes(*tensors: Tensor) -> bool:
+    """Whether there are kernels for these: of one type that they know, on a CPU."""
+    first = tensors[0]
+    return (
+        not _off
+        and all(x.device.type == "cpu" and x.dtype == first.dtype for x in tensors)
+        and first.dtype in _NAMES
+        and library() is not None
+    )
+
+
+def call(name: str, like: Tensor, *arguments: Any) -> None:
+    """The kernel of that name for the type of ``like``. Tensors go as pointers; they must be contiguous where the
+    kernel has no stride for them."""
+    function = _function(f"{name}_{_NAMES[like.dtype]}")
+    if not torch.autograd._profiler_enabled():  # pyright: ignore[reportPrivateImportUsage]
+        function(*map(_argument, arguments))
+        return
+    with torch.profiler.record_function(PREFIX + name):  # a profile shows it beside torch's operators
+        function(*map(_argument, arguments))
+
+
+@functools.cache
+def _function(name: str) -> Any:
+    function = getattr(library(), name)
+    function.restype = None
+    return function
+
+
+def pointer(x: Tensor) -> int:
+    """Where a tensor begins."""
+    return x.data_ptr()
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_int64(value) if isinstance(value, int) else value

@@ -1,0 +1,52 @@
+"""What is read off logits in float32: the log probability of a token, the entropy, a drawn token."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from aha.kernels.door import call, takes
+
+
+def can_score(logits: Tensor) -> bool:
+    """Whether there are kernels for these logits [n, V]."""
+    return logits.dtype == torch.float32 and logits.is_contiguous() and takes(logits)
+
+
+def score(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of softmax(logits / temperature) [n, V]: the log probability of ``tokens`` [n], the entropy [n], and the log
+    of each row's sum [n]."""
+    rows, size = logits.shape
+    logprobs, entropies, sums = logits.new_empty(3, rows)
+    factor = ctypes.c_float(1 / temperature)
+    call("score", logits, logits, rows, size, factor, tokens, logprobs, entropies, sums)
+    return logprobs, entropies, sums
+
+
+def score_gradient(
+    logits: Tensor,
+    tokens: Tensor,
+    temperature: float,
+    entropies: Tensor,
+    sums: Tensor,
+    given: tuple[Tensor, Tensor | None],
+    scale: float = 1.0,
+) -> None:
+    """Turn ``logits`` into ``scale`` times their gradient, where ``given`` are those of log probability and
+    entropy."""
+    rows, size = logits.shape
+    call(
+        "score_backward", logits, logits, rows, size, ctypes.c_float(1 / temperature), tokens,
+        entropies, sums, given[0].contiguous(), None if given[1] is None else given[1].contiguous(),
+        ctypes.c_float(scale),
+    )  # fmt: skip
+
+
+def pick(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """One token a row of softmax(logits / temperature) [n, V] by ``uniform`` [n], and its log probability."""
+    rows, size = logits.shape
+    tokens, logprobs = logits.new_empty(rows, dtype=torch.int64), logits.new_empty(rows)
+    call("pick", logits, logits, rows, size, ctypes.c_float(1 / temperature), uniform, tokens, logprobs)
+    return tokens, logprobs

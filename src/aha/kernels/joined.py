@@ -1,0 +1,134 @@
+"""Several projections of one input as one product, and what follows them, with the gradients written out.
+
+Joined projections are not copies: their parameters become views of one tensor, so an optimizer that writes into a
+parameter writes into the joined one. Parameters' gradients come out apart, as if there were no join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aha.kernels.rows import rotated, swiglu_gradient, swiglu_of
+
+Linears = Sequence[torch.nn.Linear]
+
+
+def join(linears: Linears) -> tuple[Tensor, Tensor | None]:
+    """(weight, bias) of several projections of one input as one; their parameters become views of it."""
+    weight = _join([linear.weight for linear in linears])
+    biases = [linear.bias for linear in linears]
+    return weight, None if biases[0] is None else _join(biases)
+
+
+def plain(linears: Linears) -> bool:
+    """Whether these may be joined: no adapters, no parts of a sharded model."""
+    return all(type(linear) is torch.nn.Linear and type(linear.weight.data) is Tensor for linear in linears)
+
+
+def joined(linears: Linears) -> bool:
+    """Whether these are joined as they stand. Those of a sharded model are not, however they were before."""
+    if not plain(linears):
+        return False
+    sets = [[linear.weight for linear in linears], [linear.bias for linear in linears]]
+    return all(params[0] is None or _view(params) is not None for params in sets)
+
+
+def _join(params: Sequence[Any]) -> Tensor:
+    view = _view(params)
+    if view is not None:
+        return view
+    with torch.inference_mode(False):  # the parameters must stay fit for training
+        whole = torch.cat([p.detach() for p in params])
+        for param, part in zip(params, whole.split([len(p) for p in params]), strict=True):
+            param.data = part
+    return whole
+
+
+def _view(params: Sequence[Any]) -> Tensor | None:
+    """The one tensor whose parts these are, if they are."""
+    first = params[0]
+    expected = first.data_ptr()
+    for param in params:
+        if param.data_ptr() != expected or not param.is_contiguous():
+            return None
+        expected += param.numel() * param.element_size()
+    room = first.untyped_storage().nbytes() - first.storage_offset() * first.element_size()
+    if room < sum(p.numel() for p in params) * first.element_size():
+        return None
+    return first.detach().as_strided((sum(map(len, params)), *first.shape[1:]), first.stride())
+
+
+def _params(linears: Linears) -> list[Tensor]:
+    """Weights and then biases, which autograd is to give gradients."""
+    biases = [linear.bias for linear in linears if linear.bias is not None]
+    return [*(linear.weight for linear in linears), *biases]
+
+
+def _backward(
+    ctx: Any, given: Tensor, x: Tensor, sizes: Sequence[int], biased: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x [n, in] and of each parameter, where ``given`` [n, out] is that of the joined product."""
+    wants_x, *wants = ctx.needs_input_grad[-1 - (2 if biased else 1) * len(sizes) :]
+    dx = given @ ctx.weight if wants_x else None
+    found: list[Tensor | None] = [None] * len(wants)
+    if any(wants):
+        found[: len(sizes)] = (given.t() @ x).split(list(sizes))
+        if biased:
+            found[len(sizes) :] = given.float().sum(0).to(given.dtype).split(list(sizes))
+    return dx, *(part if want else None for part, want in zip(found, wants, strict=True))
+
+
+class _Swiglu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, linears: Linears, x: Tensor, *params: Tensor) -> Tensor:
+        ctx.weight, bias = join(linears)
+        ctx.sizes, ctx.biased = [len(linear.weight) for linear in linears], bias is not None
+        both = F.linear(x, ctx.weight, bias)
+        ctx.save_for_backward(x, both)
+        return swiglu_of(both)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, both = ctx.saved_tensors
+        given = swiglu_gradient(grads[0], both)
+        return None, *_backward(ctx, given, x, ctx.sizes, ctx.biased)
+
+
+def swiglu_linear(x: Tensor, gate: torch.nn.Linear, up: torch.nn.Linear) -> Tensor:
+    """silu(gate(x)) * up(x) [n, out] of x [n, in]."""
+    return _Swiglu.apply((gate, up), x, *_params((gate, up)))  # type: ignore[return-value]
+
+
+class _Turned(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, linears: Linears, cos: Tensor, sin: Tensor, x: Tensor, *params: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.weight, bias = join(linears)
+        ctx.sizes, ctx.biased = [len(linear.weight) for linear in linears], bias is not None
+        dim = cos.shape[-1]
+        ctx.heads = [size // dim for size in ctx.sizes]
+        q, k, v = F.linear(x, ctx.weight, bias).view(len(x), -1, dim).split(ctx.heads, 1)
+        ctx.save_for_backward(x, cos, sin)
+        return rotated(q, cos, sin), rotated(k, cos, sin), v.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, cos, sin = ctx.saved_tensors
+        given = x.new_empty(len(x), sum(ctx.heads), cos.shape[-1])
+        q, k, v = given.split(ctx.heads, 1)
+        rotated(grads[0], cos, sin, out=q, back=True)
+        rotated(grads[1], cos, sin, out=k, back=True)
+        v.copy_(grads[2])
+        return None, None, None, *_backward(ctx, given.flatten(1), x, ctx.sizes, ctx.biased)
+
+
+def turned_linears(x: Tensor, linears: Linears, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [n, H, D] and keys [n, Hkv, D] turned to their positions (tables [n, D]), and values [n, Hkv, D], of
+    x [n, in]; ``linears``: their projections."""
+    return _Turned.apply(linears, cos, sin, x, *_params(linears))  # type: ignore[return-value]
