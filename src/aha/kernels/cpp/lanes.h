@@ -68,24 +68,29 @@ inline Four halved(Eight x) {
 }
 inline float sum(Eight x) { return sum(halved(x)); }
 #endif
-#if defined(__AVX__)
-inline Four sums(Four a, Four b, Four c, Four d) {
-    return (Four)_mm_hadd_ps(_mm_hadd_ps((__m128)a, (__m128)b), _mm_hadd_ps((__m128)c, (__m128)d));
-}
-#else
-inline Four sums(Four a, Four b, Four c, Four d) { return Four{sum(a), sum(b), sum(c), sum(d)}; }
-#endif
-inline Four quarter(Four x) { return x; }
-#if defined(__AVX__)
-inline Four quarter(Eight x) { return halved(x); }
-#endif
 #if defined(__AVX512F__)
 inline Eight halved(Lanes x) {
     __m512d whole = (__m512d)x;
     return (Eight)_mm512_castpd512_pd256(whole) + (Eight)_mm512_extractf64x4_pd(whole, 1);
 }
 inline float sum(Lanes x) { return sum(halved(x)); }
-inline Four quarter(Lanes x) { return halved(halved(x)); }
+#endif
+
+// The sums of four vectors: neighbours are brought together first, so that four cost little more than one.
+#if defined(__AVX512F__)
+inline __m512 crossed(__m512 a, __m512 b) { return _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b); }
+inline Four sums(Lanes a, Lanes b, Lanes c, Lanes d) {
+    __m512d ab = (__m512d)crossed((__m512)a, (__m512)b), cd = (__m512d)crossed((__m512)c, (__m512)d);
+    return halved(halved((Lanes)_mm512_unpacklo_pd(ab, cd) + (Lanes)_mm512_unpackhi_pd(ab, cd)));
+}
+#elif defined(__AVX__)
+inline __m256 crossed(__m256 a, __m256 b) { return _mm256_unpacklo_ps(a, b) + _mm256_unpackhi_ps(a, b); }
+inline Four sums(Lanes a, Lanes b, Lanes c, Lanes d) {
+    __m256d ab = (__m256d)crossed((__m256)a, (__m256)b), cd = (__m256d)crossed((__m256)c, (__m256)d);
+    return halved((Lanes)_mm256_unpacklo_pd(ab, cd) + (Lanes)_mm256_unpackhi_pd(ab, cd));
+}
+#else
+inline Four sums(Lanes a, Lanes b, Lanes c, Lanes d) { return Four{sum(a), sum(b), sum(c), sum(d)}; }
 #endif
 
 inline Lanes larger(Lanes a, Lanes b) { return b > a ? b : a; }  // a where b is NaN
