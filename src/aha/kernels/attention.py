@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,5 +86,5 @@ def _shape(q: Tensor, k: Tensor, scale: float) -> Shape:
     return Shape(q.shape[1], k.shape[1], q.shape[2], scale)
 
 
-def _array(x: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(x.ctypes.data)
+def _array(x: np.ndarray) -> int:
+    return x.ctypes.data

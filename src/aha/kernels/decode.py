@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-
 from torch import Tensor
 
-from aha.kernels.door import Shape, call, pointer, takes
+from aha.kernels.door import Cache, Shape, Turn, call, pointer, takes
 
 _MAX_DIM, _MAX_GROUP = 512, 64
-
-
-class _Cache(ctypes.Structure):
-    _fields_ = (
-        ("keys", ctypes.c_void_p),
-        ("values", ctypes.c_void_p),
-        ("lengths", ctypes.c_void_p),
-        ("room", ctypes.c_int64),
-    )
-
-
-class _Turn(ctypes.Structure):
-    _fields_ = (
-        ("query_norm", ctypes.c_void_p),
-        ("key_norm", ctypes.c_void_p),
-        ("cos", ctypes.c_void_p),
-        ("sin", ctypes.c_void_p),
-        ("eps", ctypes.c_float),
-    )
 
 
 def can_decode(weight: Tensor, heads: int, kv_heads: int, dim: int) -> bool:
@@ -56,7 +35,7 @@ class DecodeStep:
         rows = len(qkv)
         out = qkv.new_empty(rows, self.shape.heads * self.shape.dim)
         query_norm, key_norm = (None, None) if norms is None else map(pointer, norms)
-        cache = _Cache(pointer(keys), pointer(values), pointer(lengths), keys.shape[2])
-        turn = _Turn(query_norm, key_norm, pointer(self.cos), pointer(self.sin), self.eps)
+        cache = Cache(pointer(keys), pointer(values), pointer(lengths), keys.shape[2])
+        turn = Turn(query_norm, key_norm, pointer(self.cos), pointer(self.sin), self.eps)
         call("decode", qkv, qkv, qkv.stride(0), cache, turn, out, rows, self.shape)
         return out

@@ -40,6 +40,45 @@ class Heads(ctypes.Structure):
         return cls(x.data_ptr(), x.stride(0), x.stride(1))
 
 
+class Cache(ctypes.Structure):
+    """Keys and values [rows, kv_heads, room, dim], of which a row has ``lengths`` [rows] tokens."""
+
+    _fields_ = (
+        ("keys", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("lengths", ctypes.c_void_p),
+        ("room", ctypes.c_int64),
+    )
+
+
+class Turn(ctypes.Structure):
+    """What is done to queries and keys before they meet."""
+
+    _fields_ = (
+        ("query_norm", ctypes.c_void_p),
+        ("key_norm", ctypes.c_void_p),
+        ("cos", ctypes.c_void_p),
+        ("sin", ctypes.c_void_p),
+        ("eps", ctypes.c_float),
+    )
+
+
+_CODES = {
+    "p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float,
+    "H": Heads, "S": Shape, "C": Cache, "T": Turn,
+}  # fmt: skip
+_SIGNATURES = {
+    kernel: [_CODES[code] for code in codes]
+    for kernel, codes in {
+        "norm": "pipppiif", "norm_backward": "ppippppii",
+        "swiglu": "ppipii", "swiglu_backward": "pppppiii",
+        "rotate": "piipppiiiif",
+        "attend": "HHHpppiS", "attend_backward": "HHHppHpppppiS",
+        "decode": "piCTpiS",
+        "score": "piifpppp", "score_backward": "piifpppppf", "pick": "piifppp",
+    }.items()
+}  # fmt: skip
+"""Of the kernels in cpp/kernels.cpp: pointers, integers, float32 numbers and structures."""
 _off = False
 
 
@@ -68,27 +107,22 @@ def takes(*tensors: Tensor) -> bool:
 def call(name: str, like: Tensor, *arguments: Any) -> None:
     """The kernel of that name for the type of ``like``. Tensors go as pointers; they must be contiguous where the
     kernel has no stride for them."""
-    function = _function(f"{name}_{_NAMES[like.dtype]}")
+    function = _function(f"{name}_{_NAMES[like.dtype]}", name)
+    plain = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
     if not torch.autograd._profiler_enabled():  # pyright: ignore[reportPrivateImportUsage]
-        function(*map(_argument, arguments))
+        function(*plain)
         return
     with torch.profiler.record_function(PREFIX + name):  # a profile shows it beside torch's operators
-        function(*map(_argument, arguments))
+        function(*plain)
 
 
 @functools.cache
-def _function(name: str) -> Any:
+def _function(name: str, kind: str) -> Any:
     function = getattr(library(), name)
-    function.restype = None
+    function.restype, function.argtypes = None, _SIGNATURES[kind]
     return function
 
 
 def pointer(x: Tensor) -> int:
     """Where a tensor begins."""
     return x.data_ptr()
-
-
-def _argument(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_int64(value) if isinstance(value, int) else value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 
@@ -20,7 +18,7 @@ def score(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, T
     of each row's sum [n]."""
     rows, size = logits.shape
     logprobs, entropies, sums = logits.new_empty(3, rows)
-    factor = ctypes.c_float(1 / temperature)
+    factor = 1 / temperature
     call("score", logits, logits, rows, size, factor, tokens, logprobs, entropies, sums)
     return logprobs, entropies, sums
 
@@ -38,9 +36,9 @@ def score_gradient(
     entropy."""
     rows, size = logits.shape
     call(
-        "score_backward", logits, logits, rows, size, ctypes.c_float(1 / temperature), tokens,
+        "score_backward", logits, logits, rows, size, 1 / temperature, tokens,
         entropies, sums, given[0].contiguous(), None if given[1] is None else given[1].contiguous(),
-        ctypes.c_float(scale),
+        scale,
     )  # fmt: skip
 
 
@@ -48,5 +46,5 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
     """One token a row of softmax(logits / temperature) [n, V] by ``uniform`` [n], and its log probability."""
     rows, size = logits.shape
     tokens, logprobs = logits.new_empty(rows, dtype=torch.int64), logits.new_empty(rows)
-    call("pick", logits, logits, rows, size, ctypes.c_float(1 / temperature), uniform, tokens, logprobs)
+    call("pick", logits, logits, rows, size, 1 / temperature, uniform, tokens, logprobs)
     return tokens, logprobs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -41,7 +40,7 @@ def _norm(x: Tensor, weight: Tensor, eps: float, keep: bool) -> tuple[Tensor, Te
     rows = x.numel() // width
     y = torch.empty_like(x)
     factors = x.new_empty(rows, dtype=torch.float32) if keep else None
-    call("norm", x, x, width, weight, y, factors, rows, width, ctypes.c_float(eps))
+    call("norm", x, x, width, weight, y, factors, rows, width, eps)
     return y, factors
 
 
@@ -79,9 +78,9 @@ def swiglu_gradient(given: Tensor, both: Tensor) -> Tensor:
     return found
 
 
-def _second(both: Tensor) -> ctypes.c_void_p:
+def _second(both: Tensor) -> int:
     """Where the second half of each row begins."""
-    return ctypes.c_void_p(both.data_ptr() + both.shape[-1] // 2 * both.element_size())
+    return both.data_ptr() + both.shape[-1] // 2 * both.element_size()
 
 
 class _Rotate(torch.autograd.Function):
@@ -106,6 +105,6 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor | None = None, back
     if x.stride(2) != 1:
         x = x.contiguous()
     y = x.new_empty(x.shape) if out is None else out
-    sign = ctypes.c_float(-1.0 if back else 1.0)
+    sign = -1.0 if back else 1.0
     call("rotate", x, x, x.stride(0), x.stride(1), cos, sin, y, y.stride(0), *x.shape, sign)
     return y

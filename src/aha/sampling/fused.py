@@ -38,6 +38,20 @@ def supports(model: Any) -> bool:
     return linear and not any((layer.window or limit) < limit for layer in attention.layers(model))
 
 
+class _Weights:
+    """One layer's weights as they are used: projections joined, those that add to the residual turned over."""
+
+    def __init__(self, layer: Any):
+        a, mlp = layer.self_attn, layer.mlp
+        self.qkv = kernels.join([a.q_proj, a.k_proj, a.v_proj])
+        self.gate_up = kernels.join([mlp.gate_proj, mlp.up_proj])
+        self.out, self.down = ((p.weight.detach().t(), p.bias) for p in (a.o_proj, mlp.down_proj))
+        self.before, self.between = (
+            n.weight for n in (layer.input_layernorm, layer.post_attention_layernorm)
+        )
+        self.heads = (a.q_norm.weight, a.k_norm.weight) if hasattr(a, "q_norm") else None
+
+
 class FusedDecoder:
     """The layers of one model, ready to decode sequences of up to ``capacity`` tokens."""
 
@@ -56,44 +70,56 @@ class FusedDecoder:
             self.step = kernels.DecodeStep(self.heads, self.kv_heads, self.scale, cos[0], sin[0], self.eps)
         self.cos = cos[0]
         self.sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)  # the sign of rotate_half
+        self.layers: list[_Weights] = []
+        self.places: list[tuple[dict[str, Any], str, int]] = []
+
+    def _current(self) -> list[_Weights]:
+        """The layers' weights, looked up anew if any stands elsewhere than it did."""
+        if not self.places or any(owner[name].data_ptr() != at for owner, name, at in self.places):
+            self.layers = [_Weights(layer) for layer in self.base.layers]
+            self.places = [
+                (module._parameters, name, param.data_ptr())
+                for module in self.base.modules()
+                for name, param in module._parameters.items()
+                if param is not None
+            ]
+        return self.layers
 
     def forward(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Hidden states [R, hidden] of one new token ``ids`` [R] a row at ``positions`` [R]."""
+        layers = self._current()
         x = F.embedding(ids, self.base.embed_tokens.weight)
         cos = sin = None
         if self.step is None:
             cos, sin = (table.index_select(0, positions)[:, None] for table in (self.cos, self.sin))
-        for number, layer in enumerate(self.base.layers):
-            x = self._attention(number, layer, x, cos, sin, cache)
-            h = self._norm(x, layer.post_attention_layernorm)
-            weight, bias = kernels.join([layer.mlp.gate_proj, layer.mlp.up_proj])
-            x = _add_linear(x, self._swiglu(F.linear(h, weight, bias)), layer.mlp.down_proj)
-        return self._norm(x, self.base.norm)
+        for number, layer in enumerate(layers):
+            qkv = F.linear(self._norm(x, layer.before), *layer.qkv)
+            if self.step is not None:
+                keys, values = (cache.view(number, i, len(x)) for i in (0, 1))
+                out = self.step.attend(qkv, keys, values, cache.where, layer.heads)
+            else:
+                assert cos is not None
+                assert sin is not None
+                out = self._attend(number, layer, qkv, cos, sin, cache)
+            x = _add_linear(x, out, *layer.out)
+            both = F.linear(self._norm(x, layer.between), *layer.gate_up)
+            x = _add_linear(x, self._swiglu(both), *layer.down)
+        return self._norm(x, self.base.norm.weight)
 
-    def _attention(
-        self, number: int, layer: Any, x: Tensor, cos: Tensor | None, sin: Tensor | None, cache: SlotCache
+    def _attend(
+        self, number: int, layer: _Weights, qkv: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache
     ) -> Tensor:
-        a, rows = layer.self_attn, len(x)
-        weight, bias = kernels.join([a.q_proj, a.k_proj, a.v_proj])
-        qkv = F.linear(self._norm(x, layer.input_layernorm), weight, bias)
-        if self.step is not None:
-            norms = (a.q_norm.weight, a.k_norm.weight) if hasattr(a, "q_norm") else None
-            keys, values = (cache.view(number, i, rows) for i in (0, 1))
-            return _add_linear(x, self.step.attend(qkv, keys, values, cache.where, norms), a.o_proj)
-        assert cos is not None
-        assert sin is not None
+        rows, both = len(qkv), self.heads + self.kv_heads
         qkv = qkv.view(rows, -1, self.dim)
-        both = self.heads + self.kv_heads
         qk = qkv[:, :both]
-        if hasattr(a, "q_norm"):
-            q, k = qk.split([self.heads, self.kv_heads], 1)
-            qk = torch.cat([self._norm(q, a.q_norm), self._norm(k, a.k_norm)], 1)
+        if layer.heads is not None:
+            parts = qk.split([self.heads, self.kv_heads], 1)
+            qk = torch.cat([self._norm(x, weight) for x, weight in zip(parts, layer.heads, strict=True)], 1)
         half = self.dim // 2
         turned = torch.cat([qk[..., half:], qk[..., :half]], -1)
         qk = torch.addcmul(qk * cos, turned, sin)
         q, k = qk[:, : self.heads], qk[:, self.heads :]
-        out = cache.attend_rows(number, q, k, qkv[:, both:], self.scale)
-        return _add_linear(x, out.reshape(rows, -1), a.o_proj)
+        return cache.attend_rows(number, q, k, qkv[:, both:], self.scale).reshape(rows, -1)
 
     def _swiglu(self, both: Tensor) -> Tensor:
         """silu(gate) * up of the two side by side."""
@@ -102,12 +128,12 @@ class FusedDecoder:
         gate, up = both.chunk(2, -1)
         return F.silu(gate).mul_(up)
 
-    def _norm(self, x: Tensor, norm: Any) -> Tensor:
+    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.step is not None and x.shape[-1] % 16 == 0:
-            return kernels.rms_norm(x, norm.weight, self.eps)
-        return F.rms_norm(x, (x.shape[-1],), norm.weight, self.eps)
+            return kernels.rms_norm(x, weight, self.eps)
+        return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
 
 
-def _add_linear(x: Tensor, h: Tensor, linear: torch.nn.Linear) -> Tensor:
-    out = torch.addmm(x, h, linear.weight.t())
-    return out if linear.bias is None else out.add_(linear.bias)
+def _add_linear(x: Tensor, h: Tensor, turned_weight: Tensor, bias: Tensor | None) -> Tensor:
+    out = torch.addmm(x, h, turned_weight)
+    return out if bias is None else out.add_(bias)

@@ -101,26 +101,48 @@ inline float largest(Lanes x) {
     return best;
 }
 
-// e^x to about two units in the last place; 0 below -87, infinity above 88; NaN stays NaN.
+// e^f for |f| up to half of ln 2 (the polynomial of Cephes).
+inline Lanes series(Lanes f) {
+    Lanes p = f * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * f + 8.3334519073e-3f;
+    p = p * f + 4.1665795894e-2f;
+    p = p * f + 1.6666665459e-1f;
+    p = p * f + 5.0000001201e-1f;
+    return p * f * f + f + 1.f;
+}
+
+// e^x to about two units in the last place; 0 where it is below the least float32 (or, on other CPUs, below e^-87),
+// infinity above e^88.7; NaN stays NaN.
+#if defined(__AVX512F__)
+inline Lanes exponential(Lanes x) {
+    __m512 y = _mm512_min_ps(_mm512_set1_ps(89.f), _mm512_max_ps(_mm512_set1_ps(-110.f), (__m512)x));
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(y, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
+    Lanes f = (Lanes)y - (Lanes)n * 0.693359375f + (Lanes)n * 2.12194440e-4f;
+    return (Lanes)_mm512_scalef_ps((__m512)series(f), n);
+}
+#else
 inline Lanes exponential(Lanes x) {
     Lanes low = all(-87.3f), high = all(88.7f);
     Lanes under = (Lanes)((Words)(x < low)), y = x < low ? low : x;
     y = y > high ? high : y;
     Lanes n = y * 1.44269504f + 12582912.f;  // rounded by the addition
     n -= 12582912.f;
-    Lanes f = y - n * 0.693359375f;
-    f += n * 2.12194440e-4f;
-    Lanes p = all(1.9875691500e-4f);
-    p = p * f + 1.3981999507e-3f;
-    p = p * f + 8.3334519073e-3f;
-    p = p * f + 4.1665795894e-2f;
-    p = p * f + 1.6666665459e-1f;
-    p = p * f + 5.0000001201e-1f;
-    p = p * f * f + f + 1.f;
-    Lanes power = (Lanes)((__builtin_convertvector(n, Ints) + 127) << 23);
-    p *= power;
+    Lanes p = series(y - n * 0.693359375f + n * 2.12194440e-4f);
+    p *= (Lanes)((__builtin_convertvector(n, Ints) + 127) << 23);
     p = x > high ? all(__builtin_inff()) : p;
     return (Lanes)((Words)p & ~(Words)under);
+}
+#endif
+
+// 1 / (1 + e^-x)
+inline Lanes sigmoid(Lanes x) {
+    Lanes y = x < -80.f ? all(-80.f) : x, d = 1.f + exponential(-y);
+#if defined(__AVX512F__)
+    Lanes r = (Lanes)_mm512_rcp14_ps((__m512)d);  // and one step of Newton's: cheaper than to divide
+    return r * (2.f - d * r);
+#else
+    return 1.f / d;
+#endif
 }
 
 // One tile of c[m][n] = a b, or added to it: a(m, k) at a[m * am + k * ak], b and c by rows.

@@ -64,8 +64,6 @@ void norm_backward(const T* dy, const T* x, int64_t stride, const T* weight, con
     for (int64_t i = 0; i < width; i += W) store(dweight + i, chunks ? load(partial.data() + i) : Lanes{});
 }
 
-inline Lanes sigmoid(Lanes x) { return 1.f / (1.f + exponential(-x)); }
-
 // y = silu(gate) * up; rows of gate and up lie ``stride`` apart.
 template <class T>
 void swiglu(const T* gate, const T* up, int64_t stride, T* y, int64_t rows, int64_t width) {
