@@ -59,7 +59,7 @@ def test_gradients_of_a_model(tokenizer, family, dtype):
         off, allowed = (
             sum((x[1][n].float() - exact[1][n]).square().sum() for n in names) for x in (found, plain)
         )
-        assert off <= 1.1 * allowed
+        assert off <= 1.5 * allowed
 
 
 @FAMILIES

@@ -30,7 +30,9 @@ def sampled(model, tokenizer, fused=True):
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"attention_bias": True}, {"rope_parameters": ROPE}], ids=["", "bias", "rope"]
+    "changes",
+    [{}, {"attention_bias": True}, {"rope_parameters": ROPE}, {"head_dim": 32, "attention_bias": True}],
+    ids=["", "bias", "rope", "kernels"],
 )
 def test_sampled_logprobs_are_those_of_plain_transformers(tokenizer, family, changes):
     for rollout in sampled(make_model(tokenizer, family=family, **changes), tokenizer):
@@ -42,8 +44,9 @@ def test_sampled_logprobs_are_those_of_plain_transformers(tokenizer, family, cha
         assert rollout.logprobs == pytest.approx(wanted.numpy(), abs=2e-4)
 
 
-def test_the_modules_themselves_sample_the_same(tokenizer):
-    fused, plain = (sampled(make_model(tokenizer), tokenizer, f) for f in (True, False))
+@pytest.mark.parametrize("dim", [8, 32])
+def test_the_modules_themselves_sample_the_same(tokenizer, dim):
+    fused, plain = (sampled(make_model(tokenizer, head_dim=dim), tokenizer, f) for f in (True, False))
     for a, b in zip(fused, plain, strict=True):
         assert a.completion_ids.tolist() == b.completion_ids.tolist()
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
@@ -66,8 +69,35 @@ def test_joined_projections_are_the_parameters_themselves(tokenizer):
     assert (fresh[32:48] == 0).all()
 
 
-def test_a_training_step_reaches_the_joined_weights(tokenizer):
-    model = make_model(tokenizer)
+def test_weights_that_were_replaced_are_noticed_at_the_next_token(tokenizer):
+    """Looked up once for many steps, they must not be used when others stand in their place."""
+    params = SamplingParams(max_tokens=12)
+
+    def logprobs(change_at, fused=True):
+        model = make_model(tokenizer)
+        engine, steps = LocalEngine(model, tokenizer), []
+        engine.fused = fused
+
+        def progress(_):
+            steps.append(1)
+            if len(steps) == change_at:
+                for layer in model.base_model.layers:
+                    for linear in (layer.mlp.down_proj, layer.self_attn.v_proj):
+                        linear.weight.data = linear.weight.data * 2
+
+        ((_, (found,)),) = engine.generate([Request([5, 6, 7], 1, 0)], params, progress=progress)
+        return found.logprobs
+
+    for change_at in (1, 4):
+        found, wanted = logprobs(change_at), logprobs(change_at, fused=False)
+        assert found == pytest.approx(wanted, abs=1e-4)
+        assert logprobs(0)[:change_at] == pytest.approx(found[:change_at], abs=1e-4)
+        assert logprobs(0) != pytest.approx(found, abs=1e-2)
+
+
+@pytest.mark.parametrize("dim", [8, 32])
+def test_a_training_step_reaches_the_joined_weights(tokenizer, dim):
+    model = make_model(tokenizer, head_dim=dim)
     sampled(model, tokenizer)
     policy = Policy(model, OptimizerConfig(lr=1e-2))
     ids = np.arange(40) % 300

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.kernels.door import Heads, Shape, call, takes
+from aha.kernels.door import MAX_DIM, Heads, Shape, call, takes
 
 LONGEST = 4096
 """Keys of a sequence up to which a block's scores fit a core's cache."""
@@ -73,7 +73,7 @@ class _Attend(torch.autograd.Function):
 def can_attend(q: Tensor, k: Tensor, v: Tensor, longest: int) -> bool:
     """Whether ``attend`` takes queries and keys like these, of sequences of up to ``longest`` tokens."""
     same = k.shape[2] == v.shape[2] == q.shape[2]
-    return same and q.shape[2] % 32 == 0 and longest <= LONGEST and takes(q, k, v)
+    return same and q.shape[2] % 32 == 0 and q.shape[2] <= MAX_DIM and longest <= LONGEST and takes(q, k, v)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, families: Families, scale: float) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from aha.kernels.door import Cache, Shape, Turn, call, pointer, takes
+from aha.kernels.door import MAX_DIM, Cache, Shape, Turn, call, pointer, takes
 
-_MAX_DIM, _MAX_GROUP = 512, 64
+_MAX_GROUP = 64
 
 
 def can_decode(weight: Tensor, heads: int, kv_heads: int, dim: int) -> bool:
     """Whether ``DecodeStep`` knows models of this type and these heads."""
-    return dim % 32 == 0 and dim <= _MAX_DIM and heads // kv_heads <= _MAX_GROUP and takes(weight)
+    return dim % 32 == 0 and dim <= MAX_DIM and heads // kv_heads <= _MAX_GROUP and takes(weight)
 
 
 class DecodeStep:

@@ -15,6 +15,8 @@ from aha.kernels.build import library
 
 PREFIX = "aha::"
 """Kernels are named so in a profile."""
+MAX_DIM = 512
+"""The largest head that attention has room for."""
 _NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
 

@@ -5,7 +5,7 @@ KEEP_PROBABILITIES_UP_TO = 1024
 """``attention.packed``: keys up to which attention's probabilities are kept for the backward pass."""
 MAX_BUCKET_SCORES = 8 * 2**20
 """``attention.plan``: scores of one head held at once."""
-HEAD_CHUNK_ELEMENTS = 1 << 23
+HEAD_CHUNK_ELEMENTS = 1 << 25
 """``training.policy``: logits that exist at once."""
 LASTING_SCORES = 1 << 26
 """``attention.plan``: elements of masks that are kept for all layers."""

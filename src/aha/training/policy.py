@@ -17,8 +17,11 @@ from aha.training.sharding import Shards
 from aha.training.trainer import OptimizerConfig, Trainer
 from aha.types import Batch
 
-HEAD_CHUNK_ELEMENTS = 1 << 23
-"""Logits that exist at once, in float32 elements: bounds memory whatever vocabulary and batch are."""
+HEAD_CHUNK_ELEMENTS = 1 << 25
+"""Logits that exist at once, in float32 elements: bounds memory whatever vocabulary and batch are. Each chunk adds to
+the gradient of the whole head, which with a large vocabulary is more to read and write than the chunk."""
+LOGITS_KEPT = 1 << 23
+"""Logits of a batch that stay between the passes, if they are no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class _LogprobHead(torch.autograd.Function):
         logprobs, entropies, sums = map(torch.cat, zip(*found, strict=True))
         ctx.save_for_backward(hidden, weight, tokens, entropies, sums)
         ctx.head, ctx.bias, ctx.temperature, ctx.rows = head, bias, temperature, rows
-        ctx.logits = z if len(hidden) <= rows and any(ctx.needs_input_grad) else None  # few enough to stay
+        few = len(hidden) * weight.shape[0] <= LOGITS_KEPT
+        ctx.logits = z if few and any(ctx.needs_input_grad) else None
         return logprobs, entropies
 
     @staticmethod

@@ -171,10 +171,6 @@ void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, 
             const T* in = qkv + row * stride;
             for (int64_t h = 0; h < group; h++) {
                 turned(in + (head * group + h) * dim, turn.query_norm, turn, length, dim, queries + h * dim);
-                for (int64_t i = 0; i < dim; i += W) {
-                    float* at = queries + h * dim + i;
-                    store(at, load(at) * shape.scale);
-                }
             }
             int64_t place = (row * shape.kv_heads + head) * cache.room;
             T *keys = cache.keys + place * dim, *values = cache.values + place * dim;
@@ -184,7 +180,7 @@ void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, 
             dots(ready(queries, group * dim, keys), group, keys, length + 1, dim, scores, ld, values,
                  keys + cache.room * dim);
             float totals[64];
-            for (int64_t h = 0; h < group; h++) totals[h] = soften(scores + h * ld, length + 1, ld).second;
+            for (int64_t h = 0; h < group; h++) totals[h] = soften(scores + h * ld, length + 1, ld, shape.scale).second;
             mix(scores, group, ld, values, length + 1, dim, found);
             T* to = out + (row * shape.heads + head * group) * dim;
             for (int64_t h = 0; h < group; h++)

@@ -145,48 +145,4 @@ inline Lanes sigmoid(Lanes x) {
 #endif
 }
 
-// One tile of c[m][n] = a b, or added to it: a(m, k) at a[m * am + k * ak], b and c by rows.
-template <int M, class B>
-inline void tile(int64_t depth, const float* a, int64_t am, int64_t ak, const B* b, int64_t bk, float* c, int64_t cm,
-                 bool add) {
-    Lanes left[M], right[M];
-    for (int m = 0; m < M; m++) {
-        left[m] = add ? load(c + m * cm) : Lanes{};
-        right[m] = add ? load(c + m * cm + W) : Lanes{};
-    }
-    for (int64_t k = 0; k < depth; k++) {
-        Lanes b0 = load(b + k * bk), b1 = load(b + k * bk + W);
-        for (int m = 0; m < M; m++) {
-            Lanes x = all(a[m * am + k * ak]);
-            left[m] += x * b0;
-            right[m] += x * b1;
-        }
-    }
-    for (int m = 0; m < M; m++) {
-        store(c + m * cm, left[m]);
-        store(c + m * cm + W, right[m]);
-    }
-}
-
-// c [rows, columns] = a b, or added to it; columns are a multiple of TILE.
-template <class B>
-inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t am, int64_t ak, const B* b,
-                    int64_t bk, float* c, int64_t cm, bool add = false) {
-    for (int64_t n = 0; n < columns; n += TILE)
-        for (int64_t m = 0; m < rows; m += ROWS) {
-            const float* from = a + m * am;
-            float* to = c + m * cm + n;
-            switch (rows - m) {
-                case 1: tile<1>(depth, from, am, ak, b + n, bk, to, cm, add); break;
-                case 2: tile<2>(depth, from, am, ak, b + n, bk, to, cm, add); break;
-                case 3: tile<3>(depth, from, am, ak, b + n, bk, to, cm, add); break;
-#if defined(__AVX512F__)
-                case 4: tile<4>(depth, from, am, ak, b + n, bk, to, cm, add); break;
-                case 5: tile<5>(depth, from, am, ak, b + n, bk, to, cm, add); break;
-#endif
-                default: tile<ROWS>(depth, from, am, ak, b + n, bk, to, cm, add);
-            }
-        }
-}
-
 inline int64_t padded(int64_t n) { return (n + TILE - 1) / TILE * TILE; }

@@ -2,9 +2,10 @@
 // Scores exist for a block of queries at a time, of one sequence and one head of keys; nothing is padded.
 #pragma once
 #include <cmath>
+#include <utility>
 #include <vector>
 
-#include "lanes.h"
+#include "products.h"
 
 constexpr int64_t BLOCK = 48;  // queries at a time, of all heads that share keys
 
@@ -32,47 +33,48 @@ inline int64_t token_of(const Segment& s, int64_t key) {
     return key < s.past ? s.past_start + key : s.start + key - s.past;
 }
 
-// Keys or values of a segment in float32: by rows [keys, dim], and by columns [dim, ld].
-template <class T>
-void gather(const Heads<const T>& x, const Segment& s, int64_t head, int64_t dim, float* by_rows, float* by_columns,
-            int64_t ld) {
-    int64_t keys = s.past + s.length;
+// Keys or values of a segment as the right side of products with each: [units of dim, ld].
+template <class T, class Unit>
+void by_columns(const Heads<const T>& x, const Segment& s, int64_t head, int64_t dim, Unit* panel, int64_t ld) {
+    int64_t keys = s.past + s.length, count = units<Unit>(dim);
+    Unit row[512];
     for (int64_t j = 0; j < keys; j++) {
-        const T* from = x.at(token_of(s, j), head);
-        float row[W];
-        for (int64_t i = 0; i < dim; i += W) {
-            store(by_rows ? by_rows + j * dim + i : row, load(from + i));
-            if (by_columns)
-                for (int w = 0; w < W; w++) by_columns[(i + w) * ld + j] = (by_rows ? by_rows + j * dim + i : row)[w];
-        }
+        along(x.at(token_of(s, j), head), dim, row);
+        for (int64_t i = 0; i < count; i++) panel[i * ld + j] = row[i];
     }
-    if (by_columns)
-        for (int64_t i = 0; i < dim; i++)
-            for (int64_t j = keys; j < ld; j++) by_columns[i * ld + j] = 0;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t j = keys; j < ld; j++) panel[i * ld + j] = 0;
 }
 
-// The block's rows of x times ``factor``, [tokens * group, dim]: a token's heads one after another.
+// The same as the right side of products over them: [units of keys, dim].
+template <class T, class Unit>
+void by_rows(const Heads<const T>& x, const Segment& s, int64_t head, int64_t dim, Unit* panel) {
+    int64_t keys = s.past + s.length;
+    for (int64_t j = 0; j < keys; j += DEPTH<Unit>) {
+        bool more = DEPTH<Unit> == 2 && j + 1 < keys;
+        across(x.at(token_of(s, j), head), more ? x.at(token_of(s, j + 1), head) : nullptr, dim,
+               panel + j / DEPTH<Unit> * dim);
+    }
+}
+
+// Row ``r`` of a block of tokens: a token's heads stand one after another.
 template <class T>
-void gather_block(const Heads<const T>& x, int64_t first, int64_t tokens, int64_t head, const Shape& shape,
-                  float factor, float* rows) {
-    for (int64_t t = 0; t < tokens; t++)
-        for (int64_t h = 0; h < shape.group(); h++, rows += shape.dim)
-            for (int64_t i = 0; i < shape.dim; i += W)
-                store(rows + i, load(x.at(first + t, head * shape.group() + h) + i) * factor);
+const T* row_of(const Heads<const T>& x, int64_t first, int64_t r, int64_t head, int64_t group) {
+    return x.at(first + r / group, head * group + r % group);
 }
 
 inline void hide(float* scores, int64_t seen, int64_t columns) {
     for (int64_t j = seen; j < columns; j++) scores[j] = -__builtin_inff();
 }
 
-// Scores become e^(score - largest); returns (largest, their sum).
-inline std::pair<float, float> soften(float* scores, int64_t seen, int64_t columns) {
+// Scores become e^(score * scale - largest); returns (largest, their sum).
+inline std::pair<float, float> soften(float* scores, int64_t seen, int64_t columns, float scale) {
     hide(scores, seen, columns);
     Lanes best = all(-__builtin_inff()), total = {};
     for (int64_t j = 0; j < columns; j += W) best = larger(best, load(scores + j));
-    float top = largest(best);
+    float top = largest(best) * scale;
     for (int64_t j = 0; j < columns; j += W) {
-        Lanes p = exponential(load(scores + j) - top);
+        Lanes p = exponential(load(scores + j) * scale - top);
         store(scores + j, p);
         total += p;
     }
@@ -81,10 +83,16 @@ inline std::pair<float, float> soften(float* scores, int64_t seen, int64_t colum
 
 struct Scratch {
     std::vector<float> memory;
-    float* take(int64_t n) {
-        float* place = memory.data() + used;
+    template <class Unit = float>
+    Unit* take(int64_t n) {
+        Unit* place = (Unit*)(memory.data() + used);
         used += (n + 15) / 16 * 16;
         return place;
+    }
+    // Room for units made of ``numbers``: their own place where they are numbers themselves.
+    template <class Unit>
+    Unit* beside(float* numbers, int64_t n) {
+        return DEPTH<Unit> == 1 ? (Unit*)numbers : take<Unit>(n);
     }
     void reset(int64_t n) {
         used = 0;
@@ -96,27 +104,30 @@ struct Scratch {
 template <class T>
 void attend_segment(Heads<const T> q, Heads<const T> k, Heads<const T> v, T* out, float* lse, const Segment& s,
                     int64_t head, const Shape& shape, Scratch& scratch) {
-    int64_t dim = shape.dim, group = shape.group(), keys = s.past + s.length, ld = padded(keys);
-    int64_t step = BLOCK / group > 0 ? BLOCK / group : 1;
-    scratch.reset(2 * ld * dim + step * group * (2 * dim + ld));
-    float *columns = scratch.take(ld * dim), *values = scratch.take(ld * dim);
-    float *queries = scratch.take(step * group * dim), *scores = scratch.take(step * group * ld);
-    float* found = scratch.take(step * group * dim);
-    gather<T>(k, s, head, dim, nullptr, columns, ld);
-    gather<T>(v, s, head, dim, values, nullptr, ld);
+    typedef typename UnitOf<T>::type Unit;
+    int64_t dim = shape.dim, group = shape.group(), ld = padded(s.past + s.length);
+    int64_t step = BLOCK / group > 0 ? BLOCK / group : 1, most = step * group, wide_row = units<Unit>(dim);
+    scratch.reset(2 * ld * dim + most * (2 * dim + 2 * ld));
+    Unit *columns = scratch.take<Unit>(ld * dim), *values = scratch.take<Unit>(ld * dim);
+    Unit* queries = scratch.take<Unit>(most * dim);
+    float *scores = scratch.take(most * ld), *found = scratch.take(most * dim);
+    Unit* p = scratch.beside<Unit>(scores, most * ld);
+    std::vector<float> totals(most);
+    by_columns(k, s, head, dim, columns, ld);
+    by_rows(v, s, head, dim, values);
     for (int64_t first = 0; first < s.length; first += step) {
         int64_t tokens = std::min(step, s.length - first), rows = tokens * group;
         int64_t seen = s.past + first + tokens, wide = padded(seen);
-        gather_block<T>(q, s.start + first, tokens, head, shape, shape.scale, queries);
-        product(rows, wide, dim, queries, dim, 1, columns, ld, scores, ld);
-        float totals[BLOCK > 64 ? BLOCK : 64];
+        for (int64_t r = 0; r < rows; r++) along(row_of(q, s.start + first, r, head, group), dim, queries + r * wide_row);
+        product(rows, wide, wide_row, queries, wide_row, 1, columns, ld, scores, ld);
         for (int64_t r = 0; r < rows; r++) {
-            int64_t t = first + r / group, h = head * group + r % group;
-            auto [top, total] = soften(scores + r * ld, s.past + t + 1, wide);
-            lse[(s.start + t) * shape.heads + h] = top + std::log(total);
+            int64_t t = first + r / group, row = (s.start + t) * shape.heads + head * group + r % group;
+            auto [top, total] = soften(scores + r * ld, s.past + t + 1, wide, shape.scale);
+            lse[row] = top + std::log(total);
             totals[r] = total;
+            along(scores + r * ld, wide, p + r * ld);
         }
-        product(rows, dim, seen, scores, ld, 1, values, dim, found, dim);
+        product(rows, dim, units<Unit>(seen), p, ld, 1, values, dim, found, dim);
         for (int64_t r = 0; r < rows; r++) {
             T* to = out + ((s.start + first + r / group) * shape.heads + head * group + r % group) * dim;
             for (int64_t i = 0; i < dim; i += W) store(to + i, load(found + r * dim + i) / totals[r]);
@@ -141,45 +152,62 @@ template <class T>
 void segment_gradients(Heads<const T> q, Heads<const T> k, Heads<const T> v, const T* out, const float* lse,
                        Heads<const T> dout, T* dq, float* dk, float* dv, const Segment& s, int64_t head,
                        const Shape& shape, Scratch& scratch) {
-    int64_t dim = shape.dim, group = shape.group(), keys = s.past + s.length, ld = padded(keys);
-    int64_t step = BLOCK / group > 0 ? BLOCK / group : 1, most = step * group;
-    scratch.reset(3 * ld * dim + most * (3 * dim + 2 * ld));
-    float *key_columns = scratch.take(ld * dim), *key_rows = scratch.take(ld * dim);
-    float* value_columns = scratch.take(ld * dim);
-    float *queries = scratch.take(most * dim), *given = scratch.take(most * dim), *found = scratch.take(most * dim);
-    float *p = scratch.take(most * ld), *ds = scratch.take(most * ld);
-    gather<T>(k, s, head, dim, key_rows, key_columns, ld);
-    gather<T>(v, s, head, dim, nullptr, value_columns, ld);
+    typedef typename UnitOf<T>::type Unit;
+    int64_t dim = shape.dim, group = shape.group(), ld = padded(s.past + s.length);
+    int64_t step = BLOCK / group > 0 ? BLOCK / group : 1, most = step * group, wide_row = units<Unit>(dim);
+    scratch.reset(3 * ld * dim + most * (5 * dim + 5 * ld));
+    Unit *key_columns = scratch.take<Unit>(ld * dim), *key_rows = scratch.take<Unit>(ld * dim);
+    Unit* value_columns = scratch.take<Unit>(ld * dim);
+    Unit *queries = scratch.take<Unit>(most * dim), *given = scratch.take<Unit>(most * dim);
+    Unit* query_rows = scratch.beside<Unit>((float*)queries, most * dim);
+    Unit* given_rows = scratch.beside<Unit>((float*)given, most * dim);
+    float *p = scratch.take(most * ld), *ds = scratch.take(most * ld), *found = scratch.take(most * dim);
+    Unit *p_rows = scratch.beside<Unit>(p, most * ld), *ds_rows = scratch.beside<Unit>(ds, most * ld);
+    Unit* ds_along = scratch.beside<Unit>(ds, most * ld);
+    by_columns(k, s, head, dim, key_columns, ld);
+    by_rows(k, s, head, dim, key_rows);
+    by_columns(v, s, head, dim, value_columns, ld);
     for (int64_t first = 0; first < s.length; first += step) {
-        int64_t tokens = std::min(step, s.length - first), rows = tokens * group;
+        int64_t tokens = std::min(step, s.length - first), rows = tokens * group, start = s.start + first;
         int64_t seen = s.past + first + tokens, wide = padded(seen);
-        gather_block<T>(q, s.start + first, tokens, head, shape, shape.scale, queries);
-        gather_block<T>(dout, s.start + first, tokens, head, shape, 1, given);
-        product(rows, wide, dim, queries, dim, 1, key_columns, ld, p, ld);
-        product(rows, wide, dim, given, dim, 1, value_columns, ld, ds, ld);
+        for (int64_t r = 0; r < rows; r++) {
+            along(row_of(q, start, r, head, group), dim, queries + r * wide_row);
+            along(row_of(dout, start, r, head, group), dim, given + r * wide_row);
+        }
+        product(rows, wide, wide_row, queries, wide_row, 1, key_columns, ld, p, ld);
+        product(rows, wide, wide_row, given, wide_row, 1, value_columns, ld, ds, ld);
         for (int64_t r = 0; r < rows; r++) {
             int64_t t = first + r / group, row = (s.start + t) * shape.heads + head * group + r % group;
+            const T *gave = row_of(dout, start, r, head, group), *made = out + row * dim;
             hide(p + r * ld, s.past + t + 1, wide);
             Lanes dot = {};
-            for (int64_t i = 0; i < dim; i += W) dot += load(given + r * dim + i) * load(out + row * dim + i);
+            for (int64_t i = 0; i < dim; i += W) dot += load(gave + i) * load(made + i);
             float mean = sum(dot);
             for (int64_t j = 0; j < wide; j += W) {
-                Lanes x = exponential(load(p + r * ld + j) - lse[row]);
+                Lanes x = exponential(load(p + r * ld + j) * shape.scale - lse[row]);
                 store(p + r * ld + j, x);
-                store(ds + r * ld + j, x * (load(ds + r * ld + j) - mean));
+                store(ds + r * ld + j, x * (load(ds + r * ld + j) - mean) * shape.scale);
             }
+            along(ds + r * ld, wide, ds_along + r * ld);
         }
-        product(rows, dim, seen, ds, ld, 1, key_rows, dim, found, dim);
+        for (int64_t r = 0, u = 0; r < rows; r += DEPTH<Unit>, u++) {
+            bool more = DEPTH<Unit> == 2 && r + 1 < rows;
+            across(p + r * ld, more ? p + (r + 1) * ld : nullptr, wide, p_rows + u * ld);
+            across(ds + r * ld, more ? ds + (r + 1) * ld : nullptr, wide, ds_rows + u * ld);
+            auto next = [&](const Heads<const T>& x) { return more ? row_of(x, start, r + 1, head, group) : nullptr; };
+            across(row_of(q, start, r, head, group), next(q), dim, query_rows + u * dim);
+            across(row_of(dout, start, r, head, group), next(dout), dim, given_rows + u * dim);
+        }
+        product(rows, dim, units<Unit>(seen), ds_along, ld, 1, key_rows, dim, found, dim);
         for (int64_t r = 0; r < rows; r++) {
-            T* to = dq + ((s.start + first + r / group) * shape.heads + head * group + r % group) * dim;
-            for (int64_t i = 0; i < dim; i += W) store(to + i, load(found + r * dim + i) * shape.scale);
+            T* to = dq + ((start + r / group) * shape.heads + head * group + r % group) * dim;
+            for (int64_t i = 0; i < dim; i += W) store(to + i, load(found + r * dim + i));
         }
-        float *past_k = dk + s.past_local * dim, *own_k = dk + s.local * dim;
-        float *past_v = dv + s.past_local * dim, *own_v = dv + s.local * dim;
-        product(s.past, dim, rows, ds, 1, ld, queries, dim, past_k, dim, true);
-        product(seen - s.past, dim, rows, ds + s.past, 1, ld, queries, dim, own_k, dim, true);
-        product(s.past, dim, rows, p, 1, ld, given, dim, past_v, dim, true);
-        product(seen - s.past, dim, rows, p + s.past, 1, ld, given, dim, own_v, dim, true);
+        int64_t deep = units<Unit>(rows), own = seen - s.past;
+        product(s.past, dim, deep, ds_rows, 1, ld, query_rows, dim, dk + s.past_local * dim, dim, true);
+        product(own, dim, deep, ds_rows + s.past, 1, ld, query_rows, dim, dk + s.local * dim, dim, true);
+        product(s.past, dim, deep, p_rows, 1, ld, given_rows, dim, dv + s.past_local * dim, dim, true);
+        product(own, dim, deep, p_rows + s.past, 1, ld, given_rows, dim, dv + s.local * dim, dim, true);
     }
 }
 

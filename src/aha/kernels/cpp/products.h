@@ -1,0 +1,117 @@
+// Small products into float32: of float32 numbers, or of pairs of bf16 where the CPU multiplies those.
+#pragma once
+#include "lanes.h"
+
+// A product runs over units: one number of float32, or two of bf16 that are multiplied and added together.
+typedef uint32_t Pair;
+template <class Unit>
+constexpr int64_t DEPTH = 1;  // numbers of a unit
+template <>
+constexpr int64_t DEPTH<Pair> = 2;
+
+#if defined(__AVX512BF16__)
+template <class T>
+struct UnitOf {
+    typedef float type;
+};
+template <>
+struct UnitOf<bf16> {
+    typedef Pair type;
+};
+#else
+template <class T>
+struct UnitOf {
+    typedef float type;
+};
+#endif
+
+inline Lanes spread(float x) { return all(x); }
+inline Lanes operand(const float* p) { return load(p); }
+inline Lanes operand(const bf16* p) { return load(p); }
+inline Lanes added(Lanes sum, Lanes a, Lanes b) { return sum + a * b; }
+#if defined(__AVX512BF16__)
+inline __m512bh spread(Pair x) { return (__m512bh)_mm512_set1_epi32(x); }
+inline __m512bh operand(const Pair* p) { return (__m512bh)_mm512_loadu_si512(p); }
+inline Lanes added(Lanes sum, __m512bh a, __m512bh b) { return (Lanes)_mm512_dpbf16_ps((__m512)sum, a, b); }
+#endif
+
+// One tile of c[m][n] = a b, or added to it: a(m, k) at a[m * am + k * ak], b and c by rows.
+template <int M, class A, class B>
+inline void tile(int64_t units, const A* a, int64_t am, int64_t ak, const B* b, int64_t bk, float* c, int64_t cm,
+                 bool add) {
+    Lanes left[M], right[M];
+    for (int m = 0; m < M; m++) {
+        left[m] = add ? load(c + m * cm) : Lanes{};
+        right[m] = add ? load(c + m * cm + W) : Lanes{};
+    }
+    for (int64_t k = 0; k < units; k++) {
+        auto b0 = operand(b + k * bk), b1 = operand(b + k * bk + W);
+        for (int m = 0; m < M; m++) {
+            auto x = spread(a[m * am + k * ak]);
+            left[m] = added(left[m], x, b0);
+            right[m] = added(right[m], x, b1);
+        }
+    }
+    for (int m = 0; m < M; m++) {
+        store(c + m * cm, left[m]);
+        store(c + m * cm + W, right[m]);
+    }
+}
+
+// c [rows, columns] = a b, or added to it; columns are a multiple of TILE.
+template <class A, class B>
+inline void product(int64_t rows, int64_t columns, int64_t units, const A* a, int64_t am, int64_t ak, const B* b,
+                    int64_t bk, float* c, int64_t cm, bool add = false) {
+    for (int64_t n = 0; n < columns; n += TILE)
+        for (int64_t m = 0; m < rows; m += ROWS) {
+            const A* from = a + m * am;
+            float* to = c + m * cm + n;
+            switch (rows - m) {
+                case 1: tile<1>(units, from, am, ak, b + n, bk, to, cm, add); break;
+                case 2: tile<2>(units, from, am, ak, b + n, bk, to, cm, add); break;
+                case 3: tile<3>(units, from, am, ak, b + n, bk, to, cm, add); break;
+#if defined(__AVX512F__)
+                case 4: tile<4>(units, from, am, ak, b + n, bk, to, cm, add); break;
+                case 5: tile<5>(units, from, am, ak, b + n, bk, to, cm, add); break;
+#endif
+                default: tile<ROWS>(units, from, am, ak, b + n, bk, to, cm, add);
+            }
+        }
+}
+
+// A row of numbers as the left side of a product along it.
+template <class T>
+void along(const T* x, int64_t n, float* to) {
+    if ((const void*)x == to) return;  // it is one already
+    for (int64_t i = 0; i < n; i += W) store(to + i, load(x + i));
+}
+
+inline void along(const bf16* x, int64_t n, Pair* to) { memcpy(to, x, n * sizeof(bf16)); }
+
+inline void along(const float* x, int64_t n, Pair* to) {
+    for (int64_t i = 0; i < n; i += W) store((bf16*)to + i, load(x + i));
+}
+
+// The next rows (as many as a unit has) as a part of either side of a product across them; a missing one is zero.
+template <class T>
+void across(const T* first, const T*, int64_t n, float* to) {
+    along(first, n, to);
+}
+
+#if defined(__AVX512BF16__)
+inline __m512i halves(const bf16* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
+inline __m512i halves(const float* p) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(p))); }
+
+template <class T>
+void across(const T* first, const T* second, int64_t n, Pair* to) {
+    for (int64_t i = 0; i < n; i += W) {
+        __m512i high = second ? _mm512_slli_epi32(halves(second + i), 16) : _mm512_setzero_si512();
+        _mm512_storeu_si512(to + i, _mm512_or_si512(halves(first + i), high));
+    }
+}
+#endif
+
+template <class Unit>
+constexpr int64_t units(int64_t numbers) {
+    return (numbers + DEPTH<Unit> - 1) / DEPTH<Unit>;
+}
