@@ -194,7 +194,9 @@ class _Ours:
         batches = self.packed()
         layer, weight = attention.layers(self.policy.model)[0], self.policy.params[0]
         q, v = (weight.new_empty(1, 1, dim) for dim in (layer.key_dim, layer.value_dim))
-        exact = kernels.can_attend(q, q, v, max(int((b.segments[:, 1] + b.segments[:, 3]).max()) for b in batches))
+        exact = kernels.can_attend(
+            q, q, v, max(int((b.segments[:, 1] + b.segments[:, 3]).max()) for b in batches)
+        )
         return {
             "waste": 0.0,
             "unused": round(packing_waste([len(b.token_ids) for b in batches], self.packed_length), 5),

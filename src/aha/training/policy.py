@@ -64,7 +64,7 @@ class _LogprobHead(torch.autograd.Function):
         logprobs, entropies, sums = map(torch.cat, zip(*found, strict=True))
         ctx.save_for_backward(hidden, weight, tokens, entropies, sums)
         ctx.head, ctx.bias, ctx.temperature, ctx.rows = head, bias, temperature, rows
-        few = len(hidden) * weight.shape[0] <= LOGITS_KEPT
+        few = len(hidden) <= rows and len(hidden) * weight.shape[0] <= LOGITS_KEPT
         ctx.logits = z if few and any(ctx.needs_input_grad) else None
         return logprobs, entropies
 
