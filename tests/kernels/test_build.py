@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -37,6 +38,20 @@ def test_it_is_compiled_once_into_a_folder_of_the_user(tmp_path):
     before = made.stat().st_mtime_ns
     assert told(XDG_CACHE_HOME=str(tmp_path))
     assert [path.stat().st_mtime_ns for path in (tmp_path / "aha").iterdir()] == [before]
+
+
+@pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
+def test_a_compiler_without_openmp_makes_kernels_of_one_thread(tmp_path):
+    real = shutil.which("g++") or shutil.which("clang++")
+    plain = tmp_path / "c++"
+    plain.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec {real} "$@"\n')
+    plain.chmod(0o755)
+    told_parallel = "from aha.kernels.build import library; print(library().parallel)"
+    env = os.environ | {"CXX": str(plain), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", told_parallel], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip() == "False", done.stderr
 
 
 @pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")

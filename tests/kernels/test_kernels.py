@@ -352,6 +352,18 @@ def test_bits_do_not_hang_on_threads():
         assert all(torch.equal(x, y) for x, y in zip(found[0], other, strict=True))
 
 
+def test_kernels_without_threads_are_for_one_thread(monkeypatch):
+    x, before = torch.ones(4, 32), torch.get_num_threads()
+    monkeypatch.setattr(build.library(), "parallel", False)
+    try:
+        torch.set_num_threads(1)
+        assert kernels.takes(x)
+        torch.set_num_threads(2)
+        assert not kernels.takes(x)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_what_kernels_do_not_take():
     x = torch.ones(4, 2, 32)
     assert kernels.can_attend(x, x, x, 4096)

@@ -27,6 +27,13 @@ OFF = ("0", "no", "false")
 _log = logging.getLogger(__name__)
 
 
+class Library(ctypes.CDLL):
+    """The compiled kernels."""
+
+    parallel: bool = True
+    """Whether they divide their work over threads."""
+
+
 def compiled() -> bool:
     """Whether there are kernels on this machine; the first call may compile them."""
     return library() is not None
@@ -37,13 +44,13 @@ def advice() -> str | None:
     if compiled() or os.environ.get("AHA_KERNELS", "1") in OFF:
         return None
     return (
-        "No C++ compiler was found to build kernels for this CPU with, so torch's own operators do their work: the "
-        "same results, more slowly. Install g++ or clang++ (or name one in CXX)."
+        "No kernels could be compiled for this CPU, so torch's own operators do their work: the same results, more "
+        "slowly. Install g++ (or name another C++ compiler in CXX)."
     )
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def library() -> Library | None:
     """The kernels, or None where they cannot be had."""
     if os.environ.get("AHA_KERNELS", "1") in OFF or os.name != "posix":
         return None
@@ -54,7 +61,9 @@ def library() -> ctypes.CDLL | None:
         return None
     for openmp in (True, False):  # some compilers, and builds of torch, have none
         try:
-            return ctypes.CDLL(str(_built(compiler, openmp)))
+            found = Library(str(_built(compiler, openmp)))
+            found.parallel = openmp
+            return found
         except (OSError, subprocess.SubprocessError) as error:
             _log.info("kernels: %s", getattr(error, "stderr", None) or error)
     return None

@@ -95,6 +95,12 @@ def without() -> Iterator[None]:
         _off = before
 
 
+def _ready() -> bool:
+    """Whether there are kernels; those of one thread only where torch has no more."""
+    found = library()
+    return found is not None and (found.parallel or torch.get_num_threads() == 1)
+
+
 def takes(*tensors: Tensor) -> bool:
     """Whether there are kernels for these: of one type that they know, on a CPU."""
     first = tensors[0]
@@ -102,7 +108,7 @@ def takes(*tensors: Tensor) -> bool:
         not _off
         and all(x.device.type == "cpu" and x.dtype == first.dtype for x in tensors)
         and first.dtype in _NAMES
-        and library() is not None
+        and _ready()
     )
 
 
