@@ -203,13 +203,20 @@ def dense(segments, q, k, v, scale):
     return torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, -torch.inf).softmax(-1), v)
 
 
-@DTYPES
-@pytest.mark.parametrize("heads", [(6, 2, 32), (4, 4, 64), (14, 2, 64), (3, 1, 96)], ids=str)
+SHAPES = [
+    *(
+        ("native", dtype, heads)
+        for dtype in CLOSE
+        for heads in ((6, 2, 32), (4, 4, 64), (14, 2, 64), (3, 1, 96))
+    ),
+    *((lanes, torch.float32, (6, 2, 32)) for lanes in WIDTHS if lanes != "native"),
+]
+
+
+@pytest.mark.parametrize(("lanes", "dtype", "heads"), SHAPES, indirect=["lanes"], ids=str)
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_attention(lanes, dtype, heads, name):
     segments, (h, kv, dim) = np.array(PACKED[name]), heads
-    if lanes != "native" and (dtype, heads) != (torch.float32, (6, 2, 32)):
-        pytest.skip("one shape is enough")
     tokens = int(segments[:, 1].sum())
     q, k, v = (random(tokens, n, dim, dtype=dtype, seed=i) for i, n in enumerate((h, kv, kv)))
     families, scale = kernels.Families.of(segments), dim**-0.5
