@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aha import attention, kernels
+from aha.attention.modules import FAMILIES
 from aha.modeling import max_context
 from aha.sampling.kv_cache import SlotCache
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 

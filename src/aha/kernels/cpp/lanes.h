@@ -1,4 +1,4 @@
-// Vectors of the width this CPU has, bf16 in and out of float32, and small products in float32.
+// Vectors of the width this CPU has, bf16 in and out of float32, and exponentials.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -14,6 +14,7 @@ constexpr int W = 8, ROWS = 4;
 constexpr int W = 4, ROWS = 4;
 #endif
 constexpr int TILE = 2 * W;  // columns of a tile
+constexpr int MAX_DIM = 512;  // of a head; door.py says the same
 
 typedef float Lanes __attribute__((vector_size(4 * W)));
 typedef int32_t Ints __attribute__((vector_size(4 * W)));

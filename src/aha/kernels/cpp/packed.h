@@ -37,7 +37,7 @@ inline int64_t token_of(const Segment& s, int64_t key) {
 template <class T, class Unit>
 void by_columns(const Heads<const T>& x, const Segment& s, int64_t head, int64_t dim, Unit* panel, int64_t ld) {
     int64_t keys = s.past + s.length, count = units<Unit>(dim);
-    Unit row[512];
+    Unit row[MAX_DIM];
     for (int64_t j = 0; j < keys; j++) {
         along(x.at(token_of(s, j), head), dim, row);
         for (int64_t i = 0; i < count; i++) panel[i * ld + j] = row[i];
@@ -61,6 +61,11 @@ void by_rows(const Heads<const T>& x, const Segment& s, int64_t head, int64_t di
 template <class T>
 const T* row_of(const Heads<const T>& x, int64_t first, int64_t r, int64_t head, int64_t group) {
     return x.at(first + r / group, head * group + r % group);
+}
+
+// Which row of [tokens, heads] that is.
+inline int64_t place_of(int64_t first, int64_t r, int64_t head, const Shape& shape) {
+    return (first + r / shape.group()) * shape.heads + head * shape.group() + r % shape.group();
 }
 
 inline void hide(float* scores, int64_t seen, int64_t columns) {
@@ -121,7 +126,7 @@ void attend_segment(Heads<const T> q, Heads<const T> k, Heads<const T> v, T* out
         for (int64_t r = 0; r < rows; r++) along(row_of(q, s.start + first, r, head, group), dim, queries + r * wide_row);
         product(rows, wide, wide_row, queries, wide_row, 1, columns, ld, scores, ld);
         for (int64_t r = 0; r < rows; r++) {
-            int64_t t = first + r / group, row = (s.start + t) * shape.heads + head * group + r % group;
+            int64_t t = first + r / group, row = place_of(s.start + first, r, head, shape);
             auto [top, total] = soften(scores + r * ld, s.past + t + 1, wide, shape.scale);
             lse[row] = top + std::log(total);
             totals[r] = total;
@@ -129,7 +134,7 @@ void attend_segment(Heads<const T> q, Heads<const T> k, Heads<const T> v, T* out
         }
         product(rows, dim, units<Unit>(seen), p, ld, 1, values, dim, found, dim);
         for (int64_t r = 0; r < rows; r++) {
-            T* to = out + ((s.start + first + r / group) * shape.heads + head * group + r % group) * dim;
+            T* to = out + place_of(s.start + first, r, head, shape) * dim;
             for (int64_t i = 0; i < dim; i += W) store(to + i, load(found + r * dim + i) / totals[r]);
         }
     }
@@ -177,7 +182,7 @@ void segment_gradients(Heads<const T> q, Heads<const T> k, Heads<const T> v, con
         product(rows, wide, wide_row, queries, wide_row, 1, key_columns, ld, p, ld);
         product(rows, wide, wide_row, given, wide_row, 1, value_columns, ld, ds, ld);
         for (int64_t r = 0; r < rows; r++) {
-            int64_t t = first + r / group, row = (s.start + t) * shape.heads + head * group + r % group;
+            int64_t t = first + r / group, row = place_of(s.start + first, r, head, shape);
             const T *gave = row_of(dout, start, r, head, group), *made = out + row * dim;
             hide(p + r * ld, s.past + t + 1, wide);
             Lanes dot = {};
@@ -200,7 +205,7 @@ void segment_gradients(Heads<const T> q, Heads<const T> k, Heads<const T> v, con
         }
         product(rows, dim, units<Unit>(seen), ds_along, ld, 1, key_rows, dim, found, dim);
         for (int64_t r = 0; r < rows; r++) {
-            T* to = dq + ((start + r / group) * shape.heads + head * group + r % group) * dim;
+            T* to = dq + place_of(start, r, head, shape) * dim;
             for (int64_t i = 0; i < dim; i += W) store(to + i, load(found + r * dim + i));
         }
         int64_t deep = units<Unit>(rows), own = seen - s.past;
