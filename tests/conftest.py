@@ -66,3 +66,25 @@ def checkpoint(tmp_path_factory, tokenizer):
     make_model(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+VECTORS = {"native": None, "eight lanes": ("-mavx2", "-mfma"), "four lanes": ()}
+"""Flags of the compiler for the vectors of other CPUs."""
+
+
+@pytest.fixture(params=VECTORS)
+def lanes(request, monkeypatch):
+    """The kernels compiled for this CPU, and for the vectors of others."""
+    from aha.kernels import build, door
+
+    flags = VECTORS[request.param]
+    if flags is not None:
+        if build.platform.machine() != "x86_64":
+            pytest.skip("its flags are of x86-64")
+        kept = [flag for flag in build.FLAGS if flag != "-march=native"]
+        monkeypatch.setattr(build, "FLAGS", (*kept, *flags))
+    build.library.cache_clear()
+    door._function.cache_clear()
+    yield request.param
+    build.library.cache_clear()
+    door._function.cache_clear()

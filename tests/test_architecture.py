@@ -21,7 +21,7 @@ ALLOWED = {
     "files": {"types", "ranks"},
     "hardware": {"types", "ranks"},
     "chat": {"types"},
-    "modeling": BASE,
+    "modeling": BASE | {"kernels"},
     "kernels": {"hardware"},
     "attention": {"types", "kernels"},
     "sandbox": BASE,

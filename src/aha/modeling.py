@@ -193,10 +193,15 @@ class Head:
         return self.weight.device.type == "cpu" and self.weight.numel() <= PRECISE_HEAD
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 logits [..., V] of ``hidden`` [..., hidden]; the product is as ``precise`` says."""
+        """Float32 logits [..., V] of ``hidden`` [..., hidden]. Sums are float32 where the CPU has a kernel, and else
+        as ``precise`` says."""
         import torch.nn.functional as F
 
-        if self.precise:
+        from aha import kernels
+
+        if kernels.can_project(hidden, self.weight):
+            out = kernels.project(hidden, self.weight, self.bias)
+        elif self.precise:
             out = F.linear(
                 hidden.float(), self.weight.float(), None if self.bias is None else self.bias.float()
             )

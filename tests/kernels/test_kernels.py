@@ -8,59 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import VECTORS
+from held import CLOSE, DTYPES, near, random, same, tables, turned
 
 from aha import kernels
-from aha.kernels import build, door
-
-WIDTHS = {"native": build.FLAGS, "eight lanes": ("-mavx2", "-mfma"), "four lanes": ()}
-CLOSE = {torch.float32: 3e-6, torch.bfloat16: 8e-3}
-DTYPES = pytest.mark.parametrize("dtype", CLOSE, ids=str)
+from aha.kernels import build
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
-
-
-@pytest.fixture(params=WIDTHS)
-def lanes(request, monkeypatch):
-    """The kernels compiled for this CPU, and for the vectors of others."""
-    flags = WIDTHS[request.param]
-    if request.param != "native":
-        if build.platform.machine() != "x86_64":
-            pytest.skip("its flags are of x86-64")
-        kept = [flag for flag in build.FLAGS if flag != "-march=native"]
-        monkeypatch.setattr(build, "FLAGS", (*kept, *flags))
-    build.library.cache_clear()
-    door._function.cache_clear()
-    yield request.param
-    build.library.cache_clear()
-    door._function.cache_clear()
-
-
-def random(*shape, dtype=torch.float32, seed=0, scale=1.0):
-    made = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
-    return made.to(dtype).requires_grad_()
-
-
-def exactly(*tensors):
-    """The same numbers in float64."""
-    return [x.detach().double().requires_grad_() for x in tensors]
-
-
-def near(found, wanted, dtype):
-    found, wanted = found.detach().double(), wanted.detach().double()
-    assert found.shape == wanted.shape
-    scale = wanted.norm() + wanted.numel() ** 0.5  # some gradients are zero but for what cancels
-    assert (found - wanted).norm() <= CLOSE[dtype] * scale
-
-
-def same(function, reference, inputs, dtype):
-    """Results and gradients of ``function`` are those of ``reference`` on float64."""
-    found, wanted = function(*inputs), reference(*(exact := exactly(*inputs)))
-    near(found, wanted, dtype)
-    given = random(*wanted.shape, dtype=dtype, seed=9).detach()
-    found.backward(given)
-    wanted.backward(given.double())
-    for x, y in zip(inputs, exact, strict=True):
-        near(x.grad, y.grad, dtype)
 
 
 # --- rows -------------------------------------------------------------------------------------------------
@@ -86,18 +40,6 @@ def test_swiglu(lanes, dtype, shape):
         return F.silu(gate) * up
 
     same(kernels.swiglu, plain, [random(*shape, dtype=dtype, scale=4)], dtype)
-
-
-def turned(x, cos, sin):
-    half = x.shape[-1] // 2
-    other = torch.cat([-x[..., half:], x[..., :half]], -1)
-    return x * cos[:, None] + other * sin[:, None]
-
-
-def tables(tokens, dim, dtype):
-    angles = torch.arange(tokens)[:, None] * 10000 ** (-torch.arange(0, dim, 2) / dim)
-    angles = torch.cat([angles, angles], -1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 @DTYPES
@@ -209,7 +151,7 @@ SHAPES = [
         for dtype in CLOSE
         for heads in ((6, 2, 32), (4, 4, 64), (14, 2, 64), (3, 1, 96))
     ),
-    *((lanes, torch.float32, (6, 2, 32)) for lanes in WIDTHS if lanes != "native"),
+    *((lanes, torch.float32, (6, 2, 32)) for lanes in VECTORS if lanes != "native"),
 ]
 
 

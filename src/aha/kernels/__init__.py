@@ -6,25 +6,29 @@ which is taken on other devices, for other types, and where there is no compiler
 
 from aha.kernels.attention import Families, attend, can_attend
 from aha.kernels.build import advice, compiled
-from aha.kernels.decode import DecodeStep, can_decode
+from aha.kernels.decode import DecodeStep, Weights, WholeStep, can_decode
 from aha.kernels.door import takes, without
-from aha.kernels.head import can_score, pick, score, score_gradient
+from aha.kernels.head import can_project, can_score, pick, project, score, score_gradient
 from aha.kernels.joined import join, joined, plain, swiglu_linear, turned_linears
 from aha.kernels.rows import rms_norm, rotate, swiglu
 
 __all__ = [
     "DecodeStep",
     "Families",
+    "Weights",
+    "WholeStep",
     "advice",
     "attend",
     "can_attend",
     "can_decode",
+    "can_project",
     "can_score",
     "compiled",
     "join",
     "joined",
     "pick",
     "plain",
+    "project",
     "rms_norm",
     "rotate",
     "score",

@@ -1,12 +1,43 @@
-"""Attention of one new token a row: turned to its position, put into the cache, and held against what is there."""
+"""Decoding, one new token a row: the attention of a layer, or all layers of a Llama-like model at once."""
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from torch import Tensor
 
-from aha.kernels.door import MAX_DIM, Cache, Shape, Turn, call, pointer, takes
+from aha import hardware
+from aha.kernels.door import (
+    MAX_DIM,
+    Cache,
+    Layer,
+    Linear,
+    Model,
+    Shape,
+    Turn,
+    call,
+    has,
+    pointer,
+    takes,
+)
 
 _MAX_GROUP = 64
+_WIDTH = 32
+"""Numbers that every matrix must have a multiple of, in each direction."""
+
+
+class Weights(NamedTuple):
+    """One layer: projections as (weight [out, in], bias [out] or None), those of one input joined; norms [in]."""
+
+    qkv: tuple[Tensor, Tensor | None]
+    out: tuple[Tensor, Tensor | None]
+    gate_up: tuple[Tensor, Tensor | None]
+    down: tuple[Tensor, Tensor | None]
+    before: Tensor
+    between: Tensor
+    heads: tuple[Tensor, Tensor] | None  # norms of queries and keys
 
 
 def can_decode(weight: Tensor, heads: int, kv_heads: int, dim: int) -> bool:
@@ -39,3 +70,41 @@ class DecodeStep:
         turn = Turn(query_norm, key_norm, pointer(self.cos), pointer(self.sin), self.eps)
         call("decode", qkv, qkv, qkv.stride(0), cache, turn, out, rows, self.shape)
         return out
+
+
+class WholeStep:
+    """All layers of a model, and the norm behind them, in one call. It reads the weights as they stand, and must be
+    made again where others stand in their place."""
+
+    def __init__(self, layers: Sequence[Weights], norm: Tensor, step: DecodeStep):
+        self.kept = layers, norm, step  # what the pointers point to
+        self.layers = (Layer * len(layers))(*map(_layer, layers))
+        inner = layers[0].down[0].shape[1]
+        self.model = Model(
+            ctypes.addressof(self.layers), len(layers), len(norm), inner,
+            pointer(norm), pointer(step.cos), pointer(step.sin), step.eps, step.shape,
+        )  # fmt: skip
+
+    @staticmethod
+    def knows(layers: Sequence[Weights]) -> bool:
+        """Whether the CPU has it for layers like these, and it is the fast way there."""
+        weight = layers[0].before
+        sizes = {size for layer in layers for part in layer[:4] for size in part[0].shape}
+        straight = all(part[0].is_contiguous() for layer in layers for part in layer[:4])
+        # Matrix units, which it does not use, are several times as fast.
+        units = "amx_bf16" in hardware.cpu_flags() and weight.element_size() == 2
+        return straight and not units and has("step", weight) and not any(size % _WIDTH for size in sizes)
+
+    def take(self, x: Tensor, caches: Sequence[Sequence[Tensor]], lengths: Tensor, room: int) -> Tensor:
+        """x [R, hidden], the embedded tokens, becomes the normed output of the last layer. ``caches`` [layers]: keys
+        and values [R, Hkv, room, D], of which row r has ``lengths[r]`` tokens; the new one is put behind them."""
+        for layer, (keys, values) in zip(self.layers, caches, strict=True):
+            layer.keys, layer.values = pointer(keys), pointer(values)
+        call("step", x, ctypes.addressof(self.model), x, len(x), lengths, room)
+        return x
+
+
+def _layer(w: Weights) -> Layer:
+    norms = (None, None) if w.heads is None else map(pointer, w.heads)
+    linears = (Linear.of(*part) for part in w[:4])
+    return Layer(pointer(w.before), pointer(w.between), *norms, *linears)

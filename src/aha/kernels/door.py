@@ -65,9 +65,42 @@ class Turn(ctypes.Structure):
     )
 
 
+class Linear(ctypes.Structure):
+    """A weight [outputs, inputs] and a bias [outputs] or none."""
+
+    _fields_ = (("weight", ctypes.c_void_p), ("bias", ctypes.c_void_p))
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None) -> Linear:
+        """As they stand."""
+        return cls(weight.data_ptr(), None if bias is None else bias.data_ptr())
+
+
+class Layer(ctypes.Structure):
+    """One layer's weights, and its keys and values in the cache."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("before", "between", "query_norm", "key_norm")),
+        *((name, Linear) for name in ("qkv", "out", "both", "down")),
+        *((name, ctypes.c_void_p) for name in ("keys", "values")),
+    )
+
+
+class Model(ctypes.Structure):
+    """All layers, the norm behind them, and what they share."""
+
+    _fields_ = (
+        ("layers", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("count", "hidden", "inner")),
+        *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin")),
+        ("eps", ctypes.c_float),
+        ("shape", Shape),
+    )
+
+
 _CODES = {
     "p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float,
-    "H": Heads, "S": Shape, "C": Cache, "T": Turn,
+    "H": Heads, "S": Shape, "C": Cache, "T": Turn, "L": Linear,
 }  # fmt: skip
 _SIGNATURES = {
     kernel: [_CODES[code] for code in codes]
@@ -76,7 +109,7 @@ _SIGNATURES = {
         "swiglu": "ppipii", "swiglu_backward": "pppppiii",
         "rotate": "piipppiiiif",
         "attend": "HHHpppiS", "attend_backward": "HHHppHpppppiS",
-        "decode": "piCTpiS",
+        "decode": "piCTpiS", "step": "ppipi", "project": "piiLip",
         "score": "piifpppp", "score_backward": "piifpppppf", "pick": "piifppp",
     }.items()
 }  # fmt: skip
@@ -110,6 +143,11 @@ def takes(*tensors: Tensor) -> bool:
         and first.dtype in _NAMES
         and _ready()
     )
+
+
+def has(name: str, like: Tensor) -> bool:
+    """Whether the library has the kernel of that name for the type of ``like``: some CPUs have not all."""
+    return hasattr(library(), f"{name}_{_NAMES[like.dtype]}")
 
 
 def call(name: str, like: Tensor, *arguments: Any) -> None:

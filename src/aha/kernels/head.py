@@ -1,11 +1,32 @@
-"""What is read off logits in float32: the log probability of a token, the entropy, a drawn token."""
+"""Logits in float32, and what is read off them: the log probability of a token, the entropy, a drawn token."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from aha.kernels.door import call, takes
+from aha.kernels.door import Linear, call, has, takes
+
+_LEAST = 32
+"""Outputs, and numbers that the width is a multiple of."""
+
+
+def can_project(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether there is a kernel for these: bf16, where the CPU multiplies it, and nobody asks for gradients."""
+    asked = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    known = weight.dtype == torch.bfloat16 and takes(hidden, weight) and has("project", weight)
+    fits = len(weight) >= _LEAST and weight.shape[1] % _LEAST == 0 and weight.is_contiguous()
+    return known and fits and not asked
+
+
+def project(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """hidden [.., width] times a weight [V, width] -> [.., V]: products of bf16 and all sums in float32, which is what
+    float32 products of the same numbers give."""
+    hidden = hidden.contiguous()
+    z = hidden.new_empty(*hidden.shape[:-1], len(weight), dtype=torch.float32)
+    rows = z.numel() // len(weight)
+    call("project", weight, hidden, rows, weight.shape[1], Linear.of(weight, bias), len(weight), z)
+    return z
 
 
 def can_score(logits: Tensor) -> bool:

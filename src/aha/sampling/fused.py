@@ -38,18 +38,17 @@ def supports(model: Any) -> bool:
     return linear and not any((layer.window or limit) < limit for layer in attention.layers(model))
 
 
-class _Weights:
-    """One layer's weights as they are used: projections joined, those that add to the residual turned over."""
-
-    def __init__(self, layer: Any):
-        a, mlp = layer.self_attn, layer.mlp
-        self.qkv = kernels.join([a.q_proj, a.k_proj, a.v_proj])
-        self.gate_up = kernels.join([mlp.gate_proj, mlp.up_proj])
-        self.out, self.down = ((p.weight.detach().t(), p.bias) for p in (a.o_proj, mlp.down_proj))
-        self.before, self.between = (
-            n.weight for n in (layer.input_layernorm, layer.post_attention_layernorm)
-        )
-        self.heads = (a.q_norm.weight, a.k_norm.weight) if hasattr(a, "q_norm") else None
+def _weights(layer: Any) -> kernels.Weights:
+    a, mlp = layer.self_attn, layer.mlp
+    return kernels.Weights(
+        qkv=kernels.join([a.q_proj, a.k_proj, a.v_proj]),
+        out=(a.o_proj.weight.detach(), a.o_proj.bias),
+        gate_up=kernels.join([mlp.gate_proj, mlp.up_proj]),
+        down=(mlp.down_proj.weight.detach(), mlp.down_proj.bias),
+        before=layer.input_layernorm.weight,
+        between=layer.post_attention_layernorm.weight,
+        heads=(a.q_norm.weight, a.k_norm.weight) if hasattr(a, "q_norm") else None,
+    )
 
 
 class FusedDecoder:
@@ -70,13 +69,17 @@ class FusedDecoder:
             self.step = kernels.DecodeStep(self.heads, self.kv_heads, self.scale, cos[0], sin[0], self.eps)
         self.cos = cos[0]
         self.sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)  # the sign of rotate_half
-        self.layers: list[_Weights] = []
+        self.layers: list[kernels.Weights] = []
+        self.whole: kernels.WholeStep | None = None
         self.places: list[tuple[dict[str, Any], str, int]] = []
 
-    def _current(self) -> list[_Weights]:
+    def _current(self) -> list[kernels.Weights]:
         """The layers' weights, looked up anew if any stands elsewhere than it did."""
         if not self.places or any(owner[name].data_ptr() != at for owner, name, at in self.places):
-            self.layers = [_Weights(layer) for layer in self.base.layers]
+            self.layers = [_weights(layer) for layer in self.base.layers]
+            self.whole = None
+            if self.step is not None and kernels.WholeStep.knows(self.layers):
+                self.whole = kernels.WholeStep(self.layers, self.base.norm.weight, self.step)
             self.places = [
                 (module._parameters, name, param.data_ptr())
                 for module in self.base.modules()
@@ -89,6 +92,8 @@ class FusedDecoder:
         """Hidden states [R, hidden] of one new token ``ids`` [R] a row at ``positions`` [R]."""
         layers = self._current()
         x = F.embedding(ids, self.base.embed_tokens.weight)
+        if self.whole is not None:
+            return self.whole.take(x, cache.layers, cache.where, cache.room)
         cos = sin = None
         if self.step is None:
             cos, sin = (table.index_select(0, positions)[:, None] for table in (self.cos, self.sin))
@@ -107,7 +112,7 @@ class FusedDecoder:
         return self._norm(x, self.base.norm.weight)
 
     def _attend(
-        self, number: int, layer: _Weights, qkv: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache
+        self, number: int, layer: kernels.Weights, qkv: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache
     ) -> Tensor:
         rows, both = len(qkv), self.heads + self.kv_heads
         qkv = qkv.view(rows, -1, self.dim)
@@ -134,6 +139,6 @@ class FusedDecoder:
         return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
 
 
-def _add_linear(x: Tensor, h: Tensor, turned_weight: Tensor, bias: Tensor | None) -> Tensor:
-    out = torch.addmm(x, h, turned_weight)
+def _add_linear(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out = torch.addmm(x, h, weight.t())
     return out if bias is None else out.add_(bias)

@@ -100,11 +100,6 @@ inline void mix(float* p, int64_t group, int64_t ld, const bf16* values, int64_t
 }
 #endif
 
-// Have memory brought near, to the second cache: more than the first holds is on its way.
-inline void fetch(const void* from, int64_t bytes) {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char*)from + at, 0, 2);
-}
-
 // ``next`` and ``after``: what is read when this is done, as many rows of each.
 template <class A, class B>
 void dots(const A* queries, int64_t group, const B* keys, int64_t count, int64_t width, float* scores, int64_t ld,
@@ -127,39 +122,46 @@ void dots(const A* queries, int64_t group, const B* keys, int64_t count, int64_t
     }
 }
 
-// qkv [rows, heads + 2 kv_heads, dim], ``stride`` apart -> out [rows, heads, dim].
+// qkv [rows, heads + 2 kv_heads, dim], ``stride`` apart -> out [rows, heads, dim], divided among the threads of a
+// parallel region.
 template <class T>
-void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, int64_t rows, Shape shape) {
+void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, int64_t rows, Shape shape,
+            Scratch& scratch) {
     typedef typename UnitOf<T>::type Unit;
     int64_t dim = shape.dim, group = shape.group();
+#pragma omp for schedule(dynamic, 4)
+    for (int64_t task = 0; task < rows * shape.kv_heads; task++) {
+        int64_t row = task / shape.kv_heads, head = task % shape.kv_heads;
+        int64_t length = cache.lengths[row], ld = padded(length + 1);
+        scratch.reset(group * (2 * dim + ld));
+        float *queries = scratch.take(group * dim), *scores = scratch.take(group * ld);
+        float* found = scratch.take(group * dim);
+        const T* in = qkv + row * stride;
+        for (int64_t h = 0; h < group; h++)
+            turned(in + (head * group + h) * dim, turn.query_norm, turn, length, dim, queries + h * dim);
+        Unit* side = (Unit*)queries;
+        along(queries, group * dim, side);  // in place: what is written never overtakes what is read
+        int64_t place = (row * shape.kv_heads + head) * cache.room;
+        T *keys = cache.keys + place * dim, *values = cache.values + place * dim;
+        turned(in + (shape.heads + head) * dim, turn.key_norm, turn, length, dim, keys + length * dim);
+        const T* value = in + (shape.heads + shape.kv_heads + head) * dim;
+        memcpy(values + length * dim, value, dim * sizeof(T));
+        dots(side, group, cached(keys, side), length + 1, units<Unit>(dim), scores, ld, cached(values, side),
+             cached(keys + cache.room * dim, side));
+        float totals[64];
+        for (int64_t h = 0; h < group; h++) totals[h] = soften(scores + h * ld, length + 1, ld, shape.scale).second;
+        mix(scores, group, ld, values, length + 1, dim, found);
+        T* to = out + (row * shape.heads + head * group) * dim;
+        for (int64_t h = 0; h < group; h++)
+            for (int64_t i = 0; i < dim; i += W) store(to + h * dim + i, load(found + h * dim + i) / totals[h]);
+    }
+}
+
+template <class T>
+void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, int64_t rows, Shape shape) {
 #pragma omp parallel
     {
         Scratch scratch;
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t task = 0; task < rows * shape.kv_heads; task++) {
-            int64_t row = task / shape.kv_heads, head = task % shape.kv_heads;
-            int64_t length = cache.lengths[row], ld = padded(length + 1);
-            scratch.reset(group * (2 * dim + ld));
-            float *queries = scratch.take(group * dim), *scores = scratch.take(group * ld);
-            float* found = scratch.take(group * dim);
-            const T* in = qkv + row * stride;
-            for (int64_t h = 0; h < group; h++)
-                turned(in + (head * group + h) * dim, turn.query_norm, turn, length, dim, queries + h * dim);
-            Unit* side = (Unit*)queries;
-            along(queries, group * dim, side);  // in place: what is written never overtakes what is read
-            int64_t place = (row * shape.kv_heads + head) * cache.room;
-            T *keys = cache.keys + place * dim, *values = cache.values + place * dim;
-            turned(in + (shape.heads + head) * dim, turn.key_norm, turn, length, dim, keys + length * dim);
-            const T* value = in + (shape.heads + shape.kv_heads + head) * dim;
-            memcpy(values + length * dim, value, dim * sizeof(T));
-            dots(side, group, cached(keys, side), length + 1, units<Unit>(dim), scores, ld, cached(values, side),
-                 cached(keys + cache.room * dim, side));
-            float totals[64];
-            for (int64_t h = 0; h < group; h++) totals[h] = soften(scores + h * ld, length + 1, ld, shape.scale).second;
-            mix(scores, group, ld, values, length + 1, dim, found);
-            T* to = out + (row * shape.heads + head * group) * dim;
-            for (int64_t h = 0; h < group; h++)
-                for (int64_t i = 0; i < dim; i += W) store(to + h * dim + i, load(found + h * dim + i) / totals[h]);
-        }
+        decode(qkv, stride, cache, turn, out, rows, shape, scratch);
     }
 }

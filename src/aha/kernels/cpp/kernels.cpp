@@ -3,6 +3,7 @@
 
 #include "decode.h"
 #include "head.h"
+#include "layers.h"
 #include "packed.h"
 #include "rows.h"
 
@@ -43,6 +44,20 @@
 
 DOOR(bf16, bfloat16)
 DOOR(float, float32)
+
+#define UNITS_DOOR(T, NAME)                                                                                          \
+    extern "C" void step_##NAME(const Model<T>* model, T* x, int64_t rows, const int64_t* lengths, int64_t room) {   \
+        step(*model, x, rows, lengths, room);                                                                        \
+    }                                                                                                                \
+    extern "C" void project_##NAME(const T* x, int64_t rows, int64_t width, Linear<T> linear, int64_t outputs,       \
+                                   float* z) {                                                                       \
+        project(x, rows, width, linear, outputs, z);                                                                 \
+    }
+
+UNITS_DOOR(float, float32)
+#ifdef __AVX512BF16__
+UNITS_DOOR(bf16, bfloat16)
+#endif
 
 extern "C" void score_float32(const float* z, int64_t rows, int64_t size, float factor, const int64_t* tokens,
                               float* logprobs, float* entropies, float* lse) {

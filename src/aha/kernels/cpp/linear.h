@@ -1,0 +1,176 @@
+// Products with the weight of a linear layer as it stands, [outputs, width]: no copy of it is kept. A few of its rows
+// are turned over into what a tile reads, and serve all rows of the input; a few rows of input meet it as it is.
+#pragma once
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "decode.h"
+
+constexpr int64_t DEEP = 128;  // units of weight that are turned over at a time: 16 KB
+constexpr int64_t FEW_ROWS = 8;  // of input, for which turning over would cost more than it gives
+constexpr int64_t MOST_ROWS = 128;  // of input, whose sums are kept at a time: 16 KB
+constexpr int64_t TALL = W == 16 ? 8 : 4;  // rows of a tile
+
+template <class T>
+struct Linear {
+    const T *weight, *bias;  // [outputs, width], [outputs] or none
+};
+
+// TILE rows, ``ld`` apart, as the right side of products: [count, TILE].
+template <class Unit>
+void turn_over(const Unit* rows, int64_t ld, int64_t count, Unit* to) {
+    int64_t i = 0;
+#if defined(__AVX512F__)
+    for (; i + 16 <= count; i += 16)
+        for (int64_t r = 0; r < TILE; r += 16) {
+            __m512i a[16], b[16];
+            for (int n = 0; n < 16; n++) a[n] = _mm512_loadu_si512(rows + (r + n) * ld + i);
+            for (int n = 0; n < 16; n += 2) {
+                b[n] = _mm512_unpacklo_epi32(a[n], a[n + 1]);
+                b[n + 1] = _mm512_unpackhi_epi32(a[n], a[n + 1]);
+            }
+            for (int n = 0; n < 16; n += 4)
+                for (int odd = 0; odd < 2; odd++) {
+                    a[n + 2 * odd] = _mm512_unpacklo_epi64(b[n + odd], b[n + 2 + odd]);
+                    a[n + 2 * odd + 1] = _mm512_unpackhi_epi64(b[n + odd], b[n + 2 + odd]);
+                }
+            for (int c = 0; c < 4; c++) {  // a[4 g + c] has columns c, 4 + c, .. of rows 4 g to 4 g + 3
+                __m512i even = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), odd = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
+                __m512i even2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
+                __m512i odd2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
+                Unit* at = to + (i + c) * TILE + r;
+                _mm512_storeu_si512(at, _mm512_shuffle_i32x4(even, even2, 0x88));
+                _mm512_storeu_si512(at + 4 * TILE, _mm512_shuffle_i32x4(odd, odd2, 0x88));
+                _mm512_storeu_si512(at + 8 * TILE, _mm512_shuffle_i32x4(even, even2, 0xdd));
+                _mm512_storeu_si512(at + 12 * TILE, _mm512_shuffle_i32x4(odd, odd2, 0xdd));
+            }
+        }
+#endif
+    for (; i < count; i++)
+        for (int64_t r = 0; r < TILE; r++) to[i * TILE + r] = rows[r * ld + i];
+}
+
+// c [rows, TILE] = x b, or added to it; the tiles are about equally tall.
+template <class Unit>
+void multiply(const Unit* x, int64_t ld, int64_t rows, const Unit* b, int64_t count, float* c, bool add) {
+    int64_t tiles = (rows + TALL - 1) / TALL;
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t first = rows * t / tiles;
+        const Unit* a = x + first * ld;
+        float* to = c + first * TILE;
+        switch (rows * (t + 1) / tiles - first) {
+            case 1: tile<1>(count, a, ld, 1, b, TILE, to, TILE, add); break;
+            case 2: tile<2>(count, a, ld, 1, b, TILE, to, TILE, add); break;
+            case 3: tile<3>(count, a, ld, 1, b, TILE, to, TILE, add); break;
+            case 4: tile<4>(count, a, ld, 1, b, TILE, to, TILE, add); break;
+#if defined(__AVX512F__)
+            case 5: tile<5>(count, a, ld, 1, b, TILE, to, TILE, add); break;
+            case 6: tile<6>(count, a, ld, 1, b, TILE, to, TILE, add); break;
+            case 7: tile<7>(count, a, ld, 1, b, TILE, to, TILE, add); break;
+            default: tile<8>(count, a, ld, 1, b, TILE, to, TILE, add);
+#endif
+        }
+    }
+}
+
+// c [rows, TILE]: sums along x and along the weight.
+template <class Unit>
+void meet(const Unit* x, int64_t rows, const Unit* weight, int64_t count, float* c) {
+    for (int64_t n = 0; n < TILE; n += 4) {
+        const Unit* four[4];
+        for (int64_t i = 0; i < 4; i++) four[i] = weight + (n + i) * count;
+        for (int64_t r = 0; r < rows; r += 4) {
+            const Unit* from = x + r * count;
+            float* to = c + r * TILE + n;
+            switch (rows - r) {
+                case 1: dots_of_four<1>(from, four, count, to, TILE); break;
+                case 2: dots_of_four<2>(from, four, count, to, TILE); break;
+                case 3: dots_of_four<3>(from, four, count, to, TILE); break;
+                default: dots_of_four<4>(from, four, count, to, TILE);
+            }
+        }
+    }
+}
+
+// c [rows, TILE] = x [rows, width] times TILE rows of a weight. ``few`` is for all rows of an input alike, that a row's
+// sums do not depend on how they are divided.
+template <class T>
+void panel(const T* x, int64_t rows, const T* weight, int64_t width, bool few, float* c, void* place) {
+    typedef typename UnitOf<T>::type Unit;
+    static_assert(sizeof(Unit) == DEPTH<Unit> * sizeof(T), "numbers stand as units do");
+    const Unit *a = (const Unit*)x, *b = (const Unit*)weight;
+    int64_t count = units<Unit>(width);
+    if (few) return meet(a, rows, b, count, c);
+    for (int64_t k = 0; k < count; k += DEEP) {
+        int64_t n = std::min(DEEP, count - k);
+        turn_over(b + k, count, n, (Unit*)place);
+        const Unit* next = k + n < count ? b + k + n : b + TILE * count;  // meanwhile the next ones come nearer
+        for (int64_t r = 0; r < TILE; r++) fetch(next + r * count, std::min(DEEP, count) * sizeof(Unit));
+        multiply(a + k, count, rows, (const Unit*)place, n, c, k > 0);
+    }
+}
+
+inline int64_t threads() {
+#ifdef _OPENMP
+    return omp_get_num_threads();
+#else
+    return 1;
+#endif
+}
+
+// Divides x [rows, width] times a weight among the threads of a parallel region. Of every panel
+// ``work(first row, rows, first output, weight's rows)`` is asked to make the sums and to use them.
+template <class Work>
+void divide(int64_t rows, int64_t outputs, Work work) {
+    int64_t panels = outputs / TILE, blocks = (rows + MOST_ROWS - 1) / MOST_ROWS;
+    while (panels * blocks < 2 * threads() && rows / (blocks + 1) >= 4 * TALL) blocks++;
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < panels * blocks; task++) {
+        int64_t block = task / panels, first = rows * block / blocks, end = rows * (block + 1) / blocks;
+        work(first, end - first, task % panels * TILE);
+    }
+}
+
+// A thread's place for the sums of a panel, or two, and for what is turned over.
+struct Sums {
+    std::vector<float> memory = std::vector<float>(2 * MOST_ROWS * TILE + DEEP * TILE);
+    float* first() { return memory.data(); }
+    float* second() { return first() + MOST_ROWS * TILE; }
+    void* place() { return second() + MOST_ROWS * TILE; }
+};
+
+// Rows of sums with the bias, W at a time: ``use(row, output, sums)``.
+template <class T, class Use>
+void each(const float* c, int64_t rows, int64_t output, const T* bias, Use use) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t n = 0; n < TILE; n += W) {
+            Lanes x = load(c + r * TILE + n);
+            use(r, output + n, bias ? x + load(bias + output + n) : x);
+        }
+}
+
+// z [rows, outputs] in float32 = x [rows, width] times a weight, at least TILE rows of it, and its bias.
+template <class T>
+void project(const T* x, int64_t rows, int64_t width, Linear<T> linear, int64_t outputs, float* z) {
+#pragma omp parallel if (rows * width * outputs > 1 << 20)
+    {
+        Sums sums;
+        divide(rows, padded(outputs), [&](int64_t first, int64_t count, int64_t output) {
+            output = std::min(output, outputs - TILE);  // the last panel makes some of the one before it again
+            float* c = sums.first();
+            panel(x + first * width, count, linear.weight + output * width, width, rows < FEW_ROWS, c, sums.place());
+            each(c, count, output, linear.bias, [&](int64_t r, int64_t n, Lanes v) { store(z + (first + r) * outputs + n, v); });
+        });
+    }
+}
+
+// finish(row, output, sums) for all of x [rows, width] times a weight and its bias, within a parallel region.
+template <class T, class Finish>
+void apply(const T* x, int64_t rows, int64_t width, Linear<T> linear, int64_t outputs, Sums& sums, Finish finish) {
+    divide(rows, outputs, [&](int64_t first, int64_t count, int64_t output) {
+        float* c = sums.first();
+        panel(x + first * width, count, linear.weight + output * width, width, rows < FEW_ROWS, c, sums.place());
+        each(c, count, output, linear.bias, [&](int64_t r, int64_t n, Lanes v) { finish(first + r, n, v); });
+    });
+}

@@ -1,0 +1,226 @@
+"""A token through all layers in one call, and logits: held against float64, whatever the rows and the threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import VECTORS, make_model
+from held import DTYPES, near, random, tables, turned
+
+from aha import hardware, kernels
+from aha.kernels import build, door
+from aha.sampling.fused import FusedDecoder
+from aha.sampling.kv_cache import SlotCache
+
+HEADS, KV_HEADS, DIM, HIDDEN, INNER, ROOM, EPS = 4, 2, 32, 64, 96, 48, 1e-6
+
+pytestmark = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
+
+
+@pytest.fixture(autouse=True)
+def no_matrix_units(monkeypatch):
+    """On CPUs that have them this is not the way that is taken."""
+    flags = hardware.cpu_flags() - {"amx_bf16"}
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: flags)
+
+
+def layer(seed, dtype, biased, normed):
+    def linear(out, width, at):
+        weight = random(out, width, dtype=dtype, seed=seed + at, scale=width**-0.5).detach()
+        return weight, random(out, dtype=dtype, seed=seed + at + 1).detach() if biased else None
+
+    def norm(size, at):
+        return 1 + random(size, dtype=dtype, seed=seed + at, scale=0.1).detach()
+
+    return kernels.Weights(
+        qkv=linear((HEADS + 2 * KV_HEADS) * DIM, HIDDEN, 10),
+        out=linear(HIDDEN, HEADS * DIM, 20),
+        gate_up=linear(2 * INNER, HIDDEN, 30),
+        down=linear(HIDDEN, INNER, 40),
+        before=norm(HIDDEN, 50),
+        between=norm(HIDDEN, 51),
+        heads=(norm(DIM, 52), norm(DIM, 53)) if normed else None,
+    )
+
+
+def problem(dtype, rows, biased=False, normed=False):
+    """A model of two layers, one token for each of ``rows``, and what is cached."""
+    layers = [layer(seed, dtype, biased, normed) for seed in (100, 200)]
+    caches = [
+        tuple(random(rows, KV_HEADS, ROOM, DIM, dtype=dtype, seed=s + i).detach() for i in (0, 1))
+        for s in (300, 400)
+    ]
+    lengths = torch.arange(rows) * 7 % ROOM
+    x = random(rows, HIDDEN, dtype=dtype, seed=1).detach()
+    return layers, random(HIDDEN, dtype=dtype, seed=2).detach(), x, caches, lengths
+
+
+def taken(layers, norm, x, caches, lengths):
+    """By the kernel: (result, caches)."""
+    assert kernels.WholeStep.knows(layers)
+    step = kernels.DecodeStep(HEADS, KV_HEADS, DIM**-0.5, *tables(64, DIM, x.dtype), EPS)
+    caches = [tuple(part.clone() for part in pair) for pair in caches]
+    whole = kernels.WholeStep(layers, norm, step)
+    return whole.take(x.clone(), caches, lengths, ROOM), caches
+
+
+def exact(layers, norm, x, caches, lengths):
+    """The same in float64: (result, caches)."""
+    rows, found = len(x), []
+    at = [table.double()[lengths] for table in tables(64, DIM, x.dtype)]
+    seen = torch.arange(ROOM) <= lengths[:, None]
+    x = x.double()
+    for w, pair in zip(layers, caches, strict=True):
+
+        def times(x, part):
+            return F.linear(x, *(None if p is None else p.double() for p in part))
+
+        h = times(F.rms_norm(x, (HIDDEN,), w.before.double(), EPS), w.qkv).view(rows, -1, DIM)
+        q, k, v = h.split([HEADS, KV_HEADS, KV_HEADS], 1)
+        if w.heads is not None:
+            q, k = (
+                F.rms_norm(part, (DIM,), norm.double(), EPS)
+                for part, norm in zip((q, k), w.heads, strict=True)
+            )
+        q, k = turned(q, *at), turned(k, *at)
+        keys, values = (part.double() for part in pair)
+        keys[torch.arange(rows), :, lengths], values[torch.arange(rows), :, lengths] = k, v
+        found.append((keys, values))
+        groups = HEADS // KV_HEADS
+        scores = torch.einsum("rhd,rhtd->rht", q, keys.repeat_interleave(groups, 1)) * DIM**-0.5
+        p = scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1)
+        h = torch.einsum("rht,rhtd->rhd", p, values.repeat_interleave(groups, 1)).flatten(1)
+        x = x + times(h, w.out)
+        gate, up = times(F.rms_norm(x, (HIDDEN,), w.between.double(), EPS), w.gate_up).chunk(2, -1)
+        x = x + times(F.silu(gate) * up, w.down)
+    return F.rms_norm(x, (HIDDEN,), norm.double(), EPS), found
+
+
+def has_step(dtype):
+    if not door.has("step", torch.empty(0, dtype=dtype)):
+        pytest.skip("these vectors do not multiply bf16")
+
+
+@pytest.mark.parametrize(
+    ("lanes", "dtype"),
+    [("native", torch.bfloat16), *((name, torch.float32) for name in VECTORS)],
+    indirect=["lanes"],
+    ids=str,
+)
+@pytest.mark.parametrize(("biased", "normed"), [(False, False), (True, True)])
+@pytest.mark.parametrize("rows", [1, 3, 7, 8, 9, 21, 130])
+def test_a_token_through_all_layers(lanes, dtype, rows, biased, normed):
+    has_step(dtype)
+    given = problem(dtype, rows, biased, normed)
+    found, caches = taken(*given)
+    wanted, exact_caches = exact(*given)
+    scale = 3 if dtype == torch.bfloat16 else 1  # each of the layers' results is rounded
+    assert (found.double() - wanted).norm() <= scale * (8e-3 if scale > 1 else 3e-6) * wanted.norm()
+    lengths = given[-1]
+    for new, old, right in zip(caches, given[3], exact_caches, strict=True):
+        for kind in (0, 1):
+            others = torch.arange(ROOM) != lengths[:, None]
+            rest = others[:, None, :, None].expand_as(new[kind])
+            assert torch.equal(new[kind][rest], old[kind][rest]), "nothing but the new token is written"
+            near(new[kind][~rest], right[kind][~rest], dtype) if scale == 1 else None
+
+
+@DTYPES
+def test_a_row_is_the_same_whatever_is_beside_it(dtype):
+    has_step(dtype)
+    layers, norm, x, caches, lengths = problem(dtype, 130)
+    whole, _ = taken(layers, norm, x, caches, lengths)
+    for first, end in ((0, 9), (64, 130), (100, 108)):
+        part = [tuple(kind[first:end] for kind in pair) for pair in caches]
+        some, _ = taken(layers, norm, x[first:end], part, lengths[first:end])
+        assert torch.equal(some, whole[first:end])
+
+
+@DTYPES
+@pytest.mark.parametrize("rows", [3, 70])
+def test_its_bits_do_not_hang_on_threads(dtype, rows):
+    has_step(dtype)
+    given, before = problem(dtype, rows), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(taken(*given)[0])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_which_models_it_knows(monkeypatch):
+    layers = problem(torch.float32, 2)[0]
+    assert kernels.WholeStep.knows(layers)
+    odd = [w._replace(down=(torch.zeros(HIDDEN, INNER + 8), None)) for w in layers]
+    assert not kernels.WholeStep.knows(odd)
+    across = [w._replace(out=(w.out[0].t(), None)) for w in layers]
+    assert not kernels.WholeStep.knows(across)
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"amx_bf16"}))
+    assert kernels.WholeStep.knows(layers), "matrix units know bf16 alone"
+    assert not kernels.WholeStep.knows(problem(torch.bfloat16, 2)[0])
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_a_decoder_takes_it_and_notices_other_weights(tokenizer, family):
+    model = make_model(tokenizer, family=family, head_dim=32, attention_bias=family != "qwen2")
+    decoder, cache = FusedDecoder(model, 64), SlotCache(model, 256, 64)
+    ids, lengths = torch.tensor([5, 6, 7]), torch.tensor([0, 3, 9])
+
+    def forward(plainly=False):
+        cache.clear()
+        cache.used = 3
+        cache.begin_step(lengths)
+        for pair in cache.layers:
+            for part in pair:
+                part.zero_()
+        with torch.inference_mode():
+            if not plainly:
+                return decoder.forward(ids, lengths, cache)
+            with kernels.without():
+                return FusedDecoder(model, 64).forward(ids, lengths, cache)
+
+    first = forward()
+    assert decoder.whole is not None
+    assert torch.allclose(first, forward(plainly=True), atol=2e-5)
+    with torch.no_grad():
+        model.base_model.layers[1].mlp.down_proj.weight.mul_(2)  # in place: nothing to look up
+    second = forward()
+    assert not torch.allclose(first, second, atol=1e-2)
+    assert torch.allclose(second, forward(plainly=True), atol=2e-5)
+    for name in ("down_proj", "gate_proj"):
+        linear = getattr(model.base_model.layers[0].mlp, name)
+        linear.weight.data = linear.weight.data * 2
+    model.base_model.norm.weight.data = model.base_model.norm.weight.data + 1
+    assert torch.allclose(forward(), forward(plainly=True), atol=5e-5)
+
+
+@pytest.mark.parametrize("outputs", [32, 33, 100, 160])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("rows", [1, 5, 8, 150])
+def test_logits(rows, outputs, biased):
+    has_step(torch.bfloat16)
+    width = 96
+    hidden = random(rows, width, dtype=torch.bfloat16).detach()
+    weight = random(outputs, width, dtype=torch.bfloat16, seed=1).detach()
+    bias = random(outputs, dtype=torch.bfloat16, seed=2).detach() if biased else None
+    assert kernels.can_project(hidden, weight)
+    found = kernels.project(hidden, weight, bias)
+    wanted = F.linear(hidden.double(), weight.double(), None if bias is None else bias.double())
+    assert found.dtype == torch.float32
+    near(found, wanted, torch.float32)
+    assert torch.equal(kernels.project(hidden.view(rows, 1, width), weight, bias)[:, 0], found)
+
+
+def test_logits_that_it_leaves_to_torch():
+    hidden, weight = torch.zeros(3, 64, dtype=torch.bfloat16), torch.zeros(40, 64, dtype=torch.bfloat16)
+    assert not kernels.can_project(hidden.float(), weight.float())
+    assert not kernels.can_project(hidden, weight[:31])
+    assert not kernels.can_project(hidden[:, :48], weight[:, :48])
+    assert not kernels.can_project(hidden, weight.requires_grad_())
+    with kernels.without():
+        assert not kernels.can_project(hidden, weight.detach())
