@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import platform
@@ -75,7 +76,22 @@ def set_threads(n: int = 0) -> int:
         n = int(asked)
     n = n or max(1, cores() // (1 if ranks.alone_here() else ranks_here()))
     torch.set_num_threads(n)
+    keep_memory()
     return n
+
+
+KEPT_BYTES = 1 << 30
+"""Freed memory that stays with this process."""
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Keep what is freed for the next pass: taken from the system anew, every page of it costs a fault (glibc)."""
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(libc, "mallopt"):
+        trim, top_pad, mmap_threshold = -1, -2, -3
+        for name, value in ((mmap_threshold, 32 << 20), (trim, KEPT_BYTES), (top_pad, 64 << 20)):
+            libc.mallopt(name, value)  # type: ignore[union-attr]
 
 
 def cores() -> int:

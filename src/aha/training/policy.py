@@ -72,8 +72,6 @@ class _LogprobHead(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, tokens, entropies, sums = ctx.saved_tensors
         head = ctx.head
-        kind = torch.float32 if head.precise else hidden.dtype
-        w = weight.to(kind)
         wants_w, wants_b = ctx.needs_input_grad[1:3]  # a frozen head, under adapters, wants none
         grad_w = torch.zeros_like(weight, dtype=torch.float32) if wants_w else None
         grad_b = torch.zeros_like(ctx.bias, dtype=torch.float32) if wants_b else None
@@ -90,10 +88,10 @@ class _LogprobHead(torch.autograd.Function):
                 head,
                 (entropies[part], sums[part]),
                 (grads[0][part], spread),
-            ).to(kind)
-            grad_hidden.append((dz @ w).to(hidden.dtype))
+            ).to(hidden.dtype)  # as the gradients of every other layer
+            grad_hidden.append(dz @ weight)
             if grad_w is not None:
-                grad_w += dz.T @ hidden[part].to(kind)
+                grad_w += dz.T @ hidden[part]
             if grad_b is not None:
                 grad_b += dz.float().sum(0)
         weight_grad = None if grad_w is None else grad_w.to(weight.dtype)
