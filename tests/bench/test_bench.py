@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from aha import kernels
+from aha import attention, kernels
 from aha.bench import limits, models, train, turns
 from aha.cli import main, parse, parser
 from aha.types import AhaError
@@ -61,6 +61,19 @@ def test_figures_are_positive_and_stay_below_the_limit(capsys, part):
     assert found["model"]["parameters"] > 10_000
     assert found["limits"]["float32_gflops"] > 0
     assert "ratio" not in found
+
+
+@pytest.mark.parametrize("way", ["kernels", "rectangles"])
+def test_the_machine_is_told_with_the_way_that_attention_went(capsys, monkeypatch, way):
+    exact = way == "kernels"
+    if exact and not kernels.can_attend(*[torch.zeros(1, 1, 32)] * 3, 1):
+        pytest.skip("no C++ compiler here")
+    if not exact:
+        monkeypatch.setattr(kernels, "can_attend", lambda *x: False)
+    attention.WAYS.clear()
+    found = bench(capsys, "train")
+    assert found["machine"]["attention"] == [way]
+    assert (found["sides"]["aha"]["attention_padding"] == 0) == exact
 
 
 @pytest.mark.parametrize(
@@ -280,6 +293,12 @@ def test_operators_are_classified_by_stretch_then_by_name():
         "attention layout and softmax"
     )
     assert classify(event("aten::bmm", event("_PackedAttentionBackward"))) == "attention products"
+    back = event("torch_attn::_varlen_attn_backward", event("GeneratedBackwardFor_torch_attn__varlen_attn"))
+    assert classify(event("aten::_flash_attention_backward", back)) == "attention kernels"
+    assert classify(event("aten::sum", back)) == "attention layout and softmax"
+    assert (
+        classify(event("aten::index_copy_", event("_PackedKeysBackward"))) == "attention layout and softmax"
+    )
     assert classify(event("aten::cumsum", event("aha: sampling"))) == "sampling"
     assert classify(event("aten::copy_", event("aha: optimizer"))) == "optimizer"
     assert classify(event("aten::copy_")) == "copies"

@@ -1,19 +1,20 @@
 """Padding-free attention for transformers' own modules: who sees whom, the products, and the door between.
 
-``plan.py`` lays sequences out, ``packed.py`` computes, ``shared.py`` divides a batch over ranks, ``models.py``
-routes a model's attention here after trying out that the model is one of those that can be computed so,
-``modules.py`` gives its norms and feed-forward their kernels.
+``plan.py`` lays sequences out, ``packed.py`` computes, on GPUs by ``varlen.py`` where torch's flash attention passes
+its trial, ``shared.py`` divides a batch over ranks, ``models.py`` routes a model's attention here after trying out
+that the model is one of those that can be computed so, ``modules.py`` gives its norms and feed-forward their kernels.
 """
 
 from aha.attention.continued import Continued
 from aha.attention.models import Layer, install, layers
 from aha.attention.modules import to_torch
-from aha.attention.packed import PLAIN, Context, Packed, Variant, probabilities
+from aha.attention.packed import PLAIN, WAYS, Context, Packed, Variant, probabilities
 from aha.attention.plan import Bucket, Plan, make_plan, piece_length
 from aha.attention.shared import Exchange, divided
 
 __all__ = [
     "PLAIN",
+    "WAYS",
     "Bucket",
     "Context",
     "Continued",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aha.attention import varlen
 from aha.attention.packed import PLAIN, Variant, heads_first, probabilities, tokens_first
 
 
@@ -18,10 +19,11 @@ class Continued:
         self.tokens, self.start = tokens, 0
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.biases: dict[int | None, Tensor] = {}
+        self.layout: varlen.Layout | None = None
 
     def begin(self, start: int) -> None:
         """The next forward call computes the tokens from ``start`` on."""
-        self.start = start
+        self.start, self.layout = start, None
         self.biases.clear()
 
     def attend(
@@ -38,6 +40,10 @@ class Continued:
         count, kv_heads = len(q), k.shape[1]
         end = self.start + count
         keys[self.start : end], values[self.start : end] = k, v
+        window = variant.window if (variant.window or self.tokens) < self.tokens else None
+        if variant.plain and varlen.takes(q, keys, values, window):
+            self.layout = self.layout or varlen.Layout.of_piece(count, end, q.device)
+            return varlen.attend(q, keys[:end], values[:end], self.layout, scale, window)[None]
         seen, given = (x[:end].transpose(0, 1) for x in (keys, values))
         bias = self._bias(count, variant.window, q.device)
         p, _ = probabilities(heads_first(q, 1, count, kv_heads), seen, bias, scale, variant)

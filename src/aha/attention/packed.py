@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 
 from aha import kernels
+from aha.attention import varlen
 from aha.attention.plan import Bucket, Plan
 from aha.attention.shared import Exchange
 
 _KEEP_PROBABILITIES_UP_TO = 1024
+WAYS: set[str] = set()
+"""How packed attention was computed in this process: kernels, varlen, rectangles."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +31,11 @@ class Variant:
     window: int | None = None  # a token sees itself and the window - 1 before it
     softcap: float | None = None  # scores -> cap * tanh(scores / cap)
     sinks: Tensor | None = None  # [H]: the score of one more key of each query head, whose value is zero
+
+    @property
+    def plain(self) -> bool:
+        """Whether it does nothing else, but for a window."""
+        return self.softcap is None and self.sinks is None
 
 
 PLAIN = Variant()
@@ -60,7 +68,7 @@ def probabilities(
     Products, scale and bias are summed in float32 and rounded once, and so is the softmax: passes over scores
     in float32 cost more than the products.
     """
-    if variant.softcap is None and variant.sinks is None:
+    if variant.plain:
         scores = q.new_empty(*q.shape[:2], k.shape[1])
         scores.view(len(bias), -1, *bias.shape[1:]).copy_(bias[:, None])
         return torch.softmax(scores.baddbmm_(q, k.transpose(1, 2), alpha=scale), dim=-1), None
@@ -240,14 +248,20 @@ class Packed:
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         if self.keep:
             self.kept[layer] = (k, v)
-        if self._in_kernels(q, k, v, variant):
-            return kernels.attend(q, k, v, self.plan.families, scale)[None]  # type: ignore[arg-type]
+        longest = self.plan.longest
+        window = variant.window if (variant.window or longest) < longest else None
+        if variant.plain and self.exchange is None and self.plan.families is not None:
+            if window is None and kernels.can_attend(q, k, v, longest):
+                WAYS.add("kernels")
+                return kernels.attend(q, k, v, self.plan.families, scale)[None]
+            if varlen.takes(q, k, v, window):
+                WAYS.add("varlen")
+                return varlen.attend(q, k, v, self.plan.layout(), scale, window)[None]
+        WAYS.add("rectangles")
         out = _PackedAttention.apply(q, k, v, variant.sinks, self.plan, scale, variant, self.exchange)
         return out[None]  # type: ignore[index]
 
-    def _in_kernels(self, q: Tensor, k: Tensor, v: Tensor, variant: Variant) -> bool:
-        """Whether kernels compute this layer: a plain one, of all tokens."""
-        longest = self.plan.longest
-        plain = variant.softcap is None and variant.sinks is None and (variant.window or longest) >= longest
-        whole = self.exchange is None and self.plan.families is not None
-        return plain and whole and kernels.can_attend(q, k, v, longest)
+
+def rectangles(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: float, window: int | None) -> Tensor:
+    """q [T, H, D], k [T, Hkv, D], v [T, Hkv, Dv] -> [T, H, Dv]: the way that everything can go."""
+    return _PackedAttention.apply(q, k, v, None, plan, scale, Variant(window), None)  # type: ignore[return-value]

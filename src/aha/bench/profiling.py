@@ -31,7 +31,11 @@ CLASSES = (
 _STRETCHES = ("attention", "sampling", "grading", "optimizer")
 _PREFIX = "aha: "
 _WORK = ("matrix products", "attention kernels", "attention products", "sampling")
-_ATTENTION_KERNELS = ("aha::attend", "aha::attend_backward", "aha::decode")
+_ATTENTION_KERNELS = (
+    "aha::attend", "aha::attend_backward", "aha::decode", "_flash_attention_forward", "_flash_attention_backward",
+)  # fmt: skip
+# Their backward runs from autograd, outside of any stretch.
+_ATTENTION_NODES = ("_PackedAttention", "_PackedKeys", "_varlen_attn")
 _PRODUCTS = (
     "mm",
     "addmm",
@@ -113,7 +117,7 @@ def _stretch_of(event: Any) -> str | None:
         name = event.name
         if name.startswith(_PREFIX):
             return name.removeprefix(_PREFIX)
-        if "_PackedAttention" in name:  # its backward runs from autograd, outside of any stretch
+        if any(part in name for part in _ATTENTION_NODES):
             return "attention"
         event = event.cpu_parent
     return None

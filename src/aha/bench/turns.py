@@ -101,10 +101,11 @@ def result(
 
 def show(found: Mapping[str, Any], unit: str, as_json: bool, notes: tuple[str, ...] = ()) -> None:
     """Print the figures: one JSON object with the machine described, or lines for people."""
-    from aha import hardware, kernels
+    from aha import attention, hardware, kernels
 
     if as_json:
         machine = hardware.describe_machine() | {"kernels": kernels.compiled()}
+        machine["attention"] = sorted(attention.WAYS)
         print(json.dumps({**found, "machine": machine}, indent=1, ensure_ascii=False))
         return
     model = found.get("model")
