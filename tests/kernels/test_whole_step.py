@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -124,6 +125,52 @@ def test_a_token_through_all_layers(lanes, dtype, rows, biased, normed):
             rest = others[:, None, :, None].expand_as(new[kind])
             assert torch.equal(new[kind][rest], old[kind][rest]), "nothing but the new token is written"
             near(new[kind][~rest], right[kind][~rest], dtype) if scale == 1 else None
+
+
+@pytest.mark.parametrize(
+    ("lanes", "dtype"),
+    [("native", torch.bfloat16), *((name, dtype) for name in VECTORS for dtype in (torch.float32,))],
+    indirect=["lanes"],
+    ids=str,
+)
+@pytest.mark.parametrize("heads", [(6, 2, 32), (4, 4, 64), (14, 2, 128)], ids=str)
+def test_a_prompt_that_rows_share_is_read_once(lanes, dtype, heads):
+    """Rows of a family see their own first row's prompt: copies that are spoilt are not looked at."""
+    (h, kv, dim), room = heads, 160
+    families = np.array([3, 1, 3, 3, 7, 1, 3, 9])
+    prompts = np.array([97, 33, 97, 97, 50, 33, 97, 10])
+    lengths = torch.from_numpy(prompts) + torch.tensor([0, 3, 1, 60, 5, 0, 17, 2])
+    first = {family: int(np.flatnonzero(families == family)[0]) for family in families}
+    keys, values = (random(8, kv, room, dim, dtype=dtype, seed=s).detach() for s in (1, 2))
+    for cache in (keys, values):
+        for row, (family, prompt) in enumerate(zip(families, prompts, strict=True)):
+            cache[row, :, :prompt] = cache[first[family], :, :prompt]
+    qkv = random(8, (h + 2 * kv) * dim, dtype=dtype, seed=3).detach()
+    step = kernels.DecodeStep(h, kv, dim**-0.5, *tables(200, dim, dtype), EPS)
+    wanted = step.attend(qkv, keys, values, lengths)
+
+    for cache in (keys, values):
+        for row in (2, 3, 5, 6):  # not the first of their families
+            cache[row, :, : prompts[row] // 32 * 32] = 1e3
+    kept = keys.clone()
+    groups = kernels.Groups.of(families, prompts)
+    found = step.attend(qkv, keys, values, lengths, groups=groups)
+    if lanes == "native":
+        assert not torch.equal(step.attend(qkv, keys, values, lengths), wanted), (
+            "what was spoilt matters alone"
+        )
+    assert torch.equal(keys, kept), "each row's new token is where it was put before"
+    near(found, wanted.double(), dtype)
+
+
+def test_rows_are_grouped_by_family():
+    groups = kernels.Groups.of(np.array([4, 2, 4, 0]), np.array([30, 20, 30, 5]))
+    order, edges, shared = (part.tolist() for part in groups.kept)
+    assert order == [3, 1, 0, 2]
+    assert edges == [0, 1, 2, 4]
+    assert shared == [5, 20, 30]
+    order, edges, shared = (part.tolist() for part in kernels.Groups.alone(2).kept)
+    assert (order, edges, shared) == ([0, 1], [0, 1, 2], [0, 0])
 
 
 @DTYPES

@@ -202,7 +202,8 @@ class _TokenGradients:
         many small gradients meet in one token, and as a long sequence's pieces would be a square of them."""
         past = bucket.kv_len - bucket.q_len
         rows = part.view(bucket.rows, bucket.kv_len, *part.shape[1:])
-        self.own.append(rows[:, past:].reshape(-1, *part.shape[1:]))
+        own = rows[:, past:].reshape(-1, *part.shape[1:])
+        self.own.append(own.clone() if past else own)  # a view of one row would keep all of ``part``
         if not past:
             return
         if self.shared is None:

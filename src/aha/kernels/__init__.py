@@ -6,7 +6,7 @@ which is taken on other devices, for other types, and where there is no compiler
 
 from aha.kernels.attention import Families, attend, can_attend
 from aha.kernels.build import advice, compiled
-from aha.kernels.decode import DecodeStep, Weights, WholeStep, can_decode
+from aha.kernels.decode import DecodeStep, Groups, Weights, WholeStep, can_decode
 from aha.kernels.door import takes, without
 from aha.kernels.head import can_project, can_score, pick, project, score, score_gradient
 from aha.kernels.joined import join, joined, plain, swiglu_linear, turned_linears
@@ -15,6 +15,7 @@ from aha.kernels.rows import rms_norm, rotate, swiglu
 __all__ = [
     "DecodeStep",
     "Families",
+    "Groups",
     "Weights",
     "WholeStep",
     "advice",

@@ -6,12 +6,14 @@ import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from aha import hardware
 from aha.kernels.door import (
     MAX_DIM,
     Cache,
+    GroupsOf,
     Layer,
     Linear,
     Model,
@@ -40,6 +42,28 @@ class Weights(NamedTuple):
     heads: tuple[Tensor, Tensor] | None  # norms of queries and keys
 
 
+class Groups:
+    """Rows whose caches begin with the same tokens, which are then read once for all of them."""
+
+    def __init__(self, order: np.ndarray, edges: np.ndarray, shared: np.ndarray):
+        parts = (order, edges, shared)
+        self.kept = [np.ascontiguousarray(part, np.int64) for part in parts]  # what the pointers point to
+        self.struct = GroupsOf(len(edges) - 1, *(part.ctypes.data for part in self.kept))
+        self.rows = len(order)
+
+    @classmethod
+    def of(cls, families: np.ndarray, shared: np.ndarray) -> Groups:
+        """Rows of one of ``families`` [R] have their first ``shared`` [R] tokens from one prompt."""
+        order = np.argsort(families, kind="stable")
+        starts = np.flatnonzero(np.diff(families[order], prepend=-1))
+        return cls(order, np.append(starts, len(order)), shared[order[starts]])
+
+    @classmethod
+    def alone(cls, rows: int) -> Groups:
+        """Each row is one of its own."""
+        return cls(np.arange(rows), np.arange(rows + 1), np.zeros(rows))
+
+
 def can_decode(weight: Tensor, heads: int, kv_heads: int, dim: int) -> bool:
     """Whether ``DecodeStep`` knows models of this type and these heads."""
     return dim % 32 == 0 and dim <= MAX_DIM and heads // kv_heads <= _MAX_GROUP and takes(weight)
@@ -59,16 +83,18 @@ class DecodeStep:
         values: Tensor,
         lengths: Tensor,
         norms: tuple[Tensor, Tensor] | None = None,
+        groups: Groups | None = None,
     ) -> Tensor:
         """qkv [R, (H + 2 Hkv) * D] of each row's new token, keys and values [R, Hkv, room, D] of which a row has
         ``lengths`` [R] tokens -> [R, H * D]. The new token's key and value are put behind them. ``norms``: the
         weights of the norms of queries and keys."""
         rows = len(qkv)
+        groups = groups or Groups.alone(rows)
         out = qkv.new_empty(rows, self.shape.heads * self.shape.dim)
         query_norm, key_norm = (None, None) if norms is None else map(pointer, norms)
         cache = Cache(pointer(keys), pointer(values), pointer(lengths), keys.shape[2])
         turn = Turn(query_norm, key_norm, pointer(self.cos), pointer(self.sin), self.eps)
-        call("decode", qkv, qkv, qkv.stride(0), cache, turn, out, rows, self.shape)
+        call("decode", qkv, qkv, qkv.stride(0), cache, turn, out, groups.struct, self.shape)
         return out
 
 
@@ -95,12 +121,20 @@ class WholeStep:
         units = "amx_bf16" in hardware.cpu_flags() and weight.element_size() == 2
         return straight and not units and has("step", weight) and not any(size % _WIDTH for size in sizes)
 
-    def take(self, x: Tensor, caches: Sequence[Sequence[Tensor]], lengths: Tensor, room: int) -> Tensor:
+    def take(
+        self,
+        x: Tensor,
+        caches: Sequence[Sequence[Tensor]],
+        lengths: Tensor,
+        room: int,
+        groups: Groups | None = None,
+    ) -> Tensor:
         """x [R, hidden], the embedded tokens, becomes the normed output of the last layer. ``caches`` [layers]: keys
         and values [R, Hkv, room, D], of which row r has ``lengths[r]`` tokens; the new one is put behind them."""
         for layer, (keys, values) in zip(self.layers, caches, strict=True):
             layer.keys, layer.values = pointer(keys), pointer(values)
-        call("step", x, ctypes.addressof(self.model), x, len(x), lengths, room)
+        groups = groups or Groups.alone(len(x))
+        call("step", x, ctypes.addressof(self.model), x, len(x), lengths, room, groups.struct)
         return x
 
 

@@ -53,6 +53,15 @@ class Cache(ctypes.Structure):
     )
 
 
+class GroupsOf(ctypes.Structure):
+    """Rows that begin alike: ``decode.Groups``."""
+
+    _fields_ = (
+        ("count", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("order", "edges", "shared")),
+    )
+
+
 class Turn(ctypes.Structure):
     """What is done to queries and keys before they meet."""
 
@@ -100,7 +109,7 @@ class Model(ctypes.Structure):
 
 _CODES = {
     "p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float,
-    "H": Heads, "S": Shape, "C": Cache, "T": Turn, "L": Linear,
+    "H": Heads, "S": Shape, "C": Cache, "T": Turn, "L": Linear, "G": GroupsOf,
 }  # fmt: skip
 _SIGNATURES = {
     kernel: [_CODES[code] for code in codes]
@@ -109,7 +118,7 @@ _SIGNATURES = {
         "swiglu": "ppipii", "swiglu_backward": "pppppiii",
         "rotate": "piipppiiiif",
         "attend": "HHHpppiS", "attend_backward": "HHHppHpppppiS",
-        "decode": "piCTpiS", "step": "ppipi", "project": "piiLip",
+        "decode": "piCTpGS", "step": "ppipiG", "project": "piiLip",
         "score": "piifpppp", "score_backward": "piifpppppf", "pick": "piifppp",
     }.items()
 }  # fmt: skip

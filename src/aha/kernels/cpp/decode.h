@@ -53,9 +53,14 @@ void dots_of_four(const A* queries, const B* const* keys, int64_t width, float* 
     }
 }
 
-// found [group, dim] = p [group, count] values.
-template <class T>
-void mix(float* p, int64_t group, int64_t ld, const T* values, int64_t count, int64_t dim, float* found) {
+// found [group, dim] = p [group, count] values; the rows of p are ``ld`` units apart.
+inline void mix(const float* p, int64_t group, int64_t ld, const float* values, int64_t count, int64_t dim,
+                float* found) {
+    product(group, dim, count, p, ld, 1, values, dim, found, dim);
+}
+
+inline void mix(const float* p, int64_t group, int64_t ld, const bf16* values, int64_t count, int64_t dim,
+                float* found) {
     product(group, dim, count, p, ld, 1, values, dim, found, dim);
 }
 
@@ -84,11 +89,11 @@ void mix_columns(const Pair* p, int64_t ld, const bf16* values, int64_t count, i
     }
 }
 
-inline void mix(float* p, int64_t group, int64_t ld, const bf16* values, int64_t count, int64_t dim, float* found) {
-    for (int64_t h = 0; h < group; h++) along(p + h * ld, ld, (Pair*)(p + h * ld));
+inline void mix(const Pair* p, int64_t group, int64_t ld, const bf16* values, int64_t count, int64_t dim,
+                float* found) {
     for (int64_t h = 0; h < group; h += 4)
         for (int64_t i = 0; i < dim; i += 2 * W) {
-            const Pair* from = (const Pair*)(p + h * ld);
+            const Pair* from = p + h * ld;
             float* to = found + h * dim + i;
             switch (group - h) {
                 case 1: mix_columns<1>(from, ld, values + i, count, dim, to); break;
@@ -122,46 +127,132 @@ void dots(const A* queries, int64_t group, const B* keys, int64_t count, int64_t
     }
 }
 
+// Rows whose caches begin alike: order[edges[g]] to order[edges[g + 1] - 1] have the same first ``shared[g]`` tokens.
+struct Groups {
+    int64_t count;
+    const int64_t *order, *edges, *shared;
+};
+
+// One head of keys for the rows of a group: what they share meets all of their queries at once, in products of
+// matrices, and is read once; what a row has alone meets its own.
+template <class T>
+struct Together {
+    typedef typename UnitOf<T>::type Unit;
+    static constexpr bool AS_IT_STANDS = sizeof(Unit) == DEPTH<Unit> * sizeof(T);  // the cache is made of units
+    const T* qkv;
+    int64_t stride;
+    Cache<T> cache;
+    Turn<T> turn;
+    T* out;
+    Shape shape;
+    Scratch& scratch;
+
+    const int64_t* rows;
+    int64_t count, head, shared, ld;
+    Unit* queries;
+    float* scores;
+
+    int64_t width() const { return units<Unit>(shape.dim); }
+    T* keys(int64_t i) const { return cache.keys + (rows[i] * shape.kv_heads + head) * cache.room * shape.dim; }
+    T* values(int64_t i) const { return cache.values + (rows[i] * shape.kv_heads + head) * cache.room * shape.dim; }
+    int64_t length(int64_t i) const { return cache.lengths[rows[i]]; }
+    float* scores_of(int64_t i) const { return scores + i * shape.group() * ld; }
+
+    // The queries and the new keys at their positions, the new values.
+    void enter() {
+        int64_t dim = shape.dim, group = shape.group();
+        for (int64_t i = 0; i < count; i++) {
+            const T *in = qkv + rows[i] * stride, *value = in + (shape.heads + shape.kv_heads + head) * dim;
+            float* turned_queries = (float*)queries + i * group * dim;
+            int64_t n = length(i);
+            for (int64_t h = 0; h < group; h++)
+                turned(in + (head * group + h) * dim, turn.query_norm, turn, n, dim, turned_queries + h * dim);
+            turned(in + (shape.heads + head) * dim, turn.key_norm, turn, n, dim, keys(i) + n * dim);
+            memcpy(values(i) + n * dim, value, dim * sizeof(T));
+        }
+        along((float*)queries, count * group * dim, queries);  // in place: what is written never overtakes what is read
+    }
+
+    void score() {
+        int64_t group = shape.group(), dim = shape.dim;
+        if constexpr (AS_IT_STANDS) {
+            Unit* place = scratch.take<Unit>(TILE * dim);
+            for (int64_t k = 0; k < shared; k += TILE) {
+                turn_over((const Unit*)(keys(0) + k * dim), width(), width(), place);
+                multiply(queries, width(), count * group, place, width(), scores + k, ld, false);
+            }
+        }
+        for (int64_t i = 0; i < count; i++) {
+            const T* next = keys(i + 1 < count ? i + 1 : i) + (i + 1 < count ? shared : cache.room) * dim;
+            dots(queries + i * group * width(), group, cached(keys(i) + shared * dim, queries), length(i) + 1 - shared,
+                 width(), scores_of(i) + shared, ld, cached(values(i) + shared * dim, queries), cached(next, queries));
+        }
+    }
+
+    // The part of the rows' values that is shared, weighed: [count * group, dim].
+    void mix_shared(const Unit* p, float* found) {
+        int64_t dim = shape.dim;
+        Unit* panel = scratch.take<Unit>(units<Unit>(shared) * dim);
+        for (int64_t j = 0; j < shared; j += DEPTH<Unit>)
+            across(values(0) + j * dim, values(0) + (j + DEPTH<Unit> - 1) * dim, dim, panel + j / DEPTH<Unit> * dim);
+        product(count * shape.group(), dim, units<Unit>(shared), p, ld, 1, panel, dim, found, dim);
+    }
+
+    void finish() {
+        int64_t group = shape.group(), dim = shape.dim;
+        float* totals = scratch.take(count * group);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t h = 0; h < group; h++)
+                totals[i * group + h] = soften(scores_of(i) + h * ld, length(i) + 1, ld, shape.scale).second;
+        for (int64_t r = 0; r < count * group; r++) along(scores + r * ld, ld, (Unit*)scores + r * ld);
+        const Unit* p = (const Unit*)scores;
+        float *together = scratch.take(count * group * dim), *alone = scratch.take(group * dim);
+        if (shared) mix_shared(p, together);
+        for (int64_t i = 0; i < count; i++) {
+            const Unit* own = p + i * group * ld + units<Unit>(shared);
+            mix(own, group, ld, values(i) + shared * dim, length(i) + 1 - shared, dim, alone);
+            T* to = out + (rows[i] * shape.heads + head * group) * dim;
+            for (int64_t n = 0; n < group * dim; n += W) {
+                Lanes x = load(alone + n);
+                if (shared) x += load(together + i * group * dim + n);
+                store(to + n, x / totals[i * group + n / dim]);
+            }
+        }
+    }
+
+    void attend(const Groups& groups, int64_t g, int64_t of) {
+        rows = groups.order + groups.edges[g];
+        count = groups.edges[g + 1] - groups.edges[g];
+        head = of;
+        shared = AS_IT_STANDS && count > 1 ? groups.shared[g] / TILE * TILE : 0;
+        int64_t longest = 0, each = count * shape.group(), dim = shape.dim;
+        for (int64_t i = 0; i < count; i++) longest = std::max(longest, length(i) + 1);
+        ld = padded(longest);
+        scratch.reset(each * (2 * dim + ld + 1) + (shared + TILE + shape.group()) * dim);
+        queries = (Unit*)scratch.take(each * dim);
+        scores = scratch.take(each * ld);
+        enter();
+        score();
+        finish();
+    }
+};
+
 // qkv [rows, heads + 2 kv_heads, dim], ``stride`` apart -> out [rows, heads, dim], divided among the threads of a
 // parallel region.
 template <class T>
-void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, int64_t rows, Shape shape,
+void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, const Groups& groups, Shape shape,
             Scratch& scratch) {
-    typedef typename UnitOf<T>::type Unit;
-    int64_t dim = shape.dim, group = shape.group();
-#pragma omp for schedule(dynamic, 4)
-    for (int64_t task = 0; task < rows * shape.kv_heads; task++) {
-        int64_t row = task / shape.kv_heads, head = task % shape.kv_heads;
-        int64_t length = cache.lengths[row], ld = padded(length + 1);
-        scratch.reset(group * (2 * dim + ld));
-        float *queries = scratch.take(group * dim), *scores = scratch.take(group * ld);
-        float* found = scratch.take(group * dim);
-        const T* in = qkv + row * stride;
-        for (int64_t h = 0; h < group; h++)
-            turned(in + (head * group + h) * dim, turn.query_norm, turn, length, dim, queries + h * dim);
-        Unit* side = (Unit*)queries;
-        along(queries, group * dim, side);  // in place: what is written never overtakes what is read
-        int64_t place = (row * shape.kv_heads + head) * cache.room;
-        T *keys = cache.keys + place * dim, *values = cache.values + place * dim;
-        turned(in + (shape.heads + head) * dim, turn.key_norm, turn, length, dim, keys + length * dim);
-        const T* value = in + (shape.heads + shape.kv_heads + head) * dim;
-        memcpy(values + length * dim, value, dim * sizeof(T));
-        dots(side, group, cached(keys, side), length + 1, units<Unit>(dim), scores, ld, cached(values, side),
-             cached(keys + cache.room * dim, side));
-        float totals[64];
-        for (int64_t h = 0; h < group; h++) totals[h] = soften(scores + h * ld, length + 1, ld, shape.scale).second;
-        mix(scores, group, ld, values, length + 1, dim, found);
-        T* to = out + (row * shape.heads + head * group) * dim;
-        for (int64_t h = 0; h < group; h++)
-            for (int64_t i = 0; i < dim; i += W) store(to + h * dim + i, load(found + h * dim + i) / totals[h]);
-    }
+    Together<T> together{qkv, stride, cache, turn, out, shape, scratch};
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t task = 0; task < groups.count * shape.kv_heads; task++)
+        together.attend(groups, task / shape.kv_heads, task % shape.kv_heads);
 }
 
 template <class T>
-void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, int64_t rows, Shape shape) {
+void decode(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, Groups groups, Shape shape) {
 #pragma omp parallel
     {
         Scratch scratch;
-        decode(qkv, stride, cache, turn, out, rows, shape, scratch);
+        decode(qkv, stride, cache, turn, out, groups, shape, scratch);
     }
 }

@@ -37,17 +37,18 @@
                                            Shape shape) {                                                            \
         attend_backward(q, k, v, out, lse, dout, dq, dk, dv, segments, families, count, shape);                      \
     }                                                                                                                \
-    extern "C" void decode_##NAME(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out, int64_t rows,  \
-                                  Shape shape) {                                                                     \
-        decode(qkv, stride, cache, turn, out, rows, shape);                                                          \
+    extern "C" void decode_##NAME(const T* qkv, int64_t stride, Cache<T> cache, Turn<T> turn, T* out,                \
+                                  Groups groups, Shape shape) {                                                      \
+        decode(qkv, stride, cache, turn, out, groups, shape);                                                        \
     }
 
 DOOR(bf16, bfloat16)
 DOOR(float, float32)
 
 #define UNITS_DOOR(T, NAME)                                                                                          \
-    extern "C" void step_##NAME(const Model<T>* model, T* x, int64_t rows, const int64_t* lengths, int64_t room) {   \
-        step(*model, x, rows, lengths, room);                                                                        \
+    extern "C" void step_##NAME(const Model<T>* model, T* x, int64_t rows, const int64_t* lengths, int64_t room,     \
+                                Groups groups) {                                                                     \
+        step(*model, x, rows, lengths, room, groups);                                                                \
     }                                                                                                                \
     extern "C" void project_##NAME(const T* x, int64_t rows, int64_t width, Linear<T> linear, int64_t outputs,       \
                                    float* z) {                                                                       \

@@ -56,7 +56,8 @@ void norms(const T* x, const T* weight, T* y, int64_t rows, int64_t width, float
 // x [rows, hidden], the embedded tokens, becomes the normed output of the last layer. Row r has ``lengths[r]`` tokens
 // in the cache, each of which has ``room``.
 template <class T>
-void step(const Model<T>& model, T* x, int64_t rows, const int64_t* lengths, int64_t room) {
+void step(const Model<T>& model, T* x, int64_t rows, const int64_t* lengths, int64_t room,
+          const Groups& groups) {
     const Shape& shape = model.shape;
     int64_t hidden = model.hidden, heads = shape.heads * shape.dim, joined = heads + 2 * shape.kv_heads * shape.dim;
     static thread_local std::vector<T> memory;  // of the caller, kept from token to token
@@ -74,7 +75,7 @@ void step(const Model<T>& model, T* x, int64_t rows, const int64_t* lengths, int
             norms(x, layer.before, normed, rows, hidden, model.eps);
             apply(normed, rows, hidden, layer.qkv, joined, sums,
                   [&](int64_t r, int64_t n, Lanes v) { store(qkv + r * joined + n, v); });
-            decode(qkv, joined, cache, turn, found, rows, shape, scratch);
+            decode(qkv, joined, cache, turn, found, groups, shape, scratch);
             apply(found, rows, heads, layer.out, hidden, sums, add);
             norms(x, layer.between, normed, rows, hidden, model.eps);
             feed(normed, rows, hidden, layer.both, model.inner, sums, fed);

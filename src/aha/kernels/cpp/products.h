@@ -115,3 +115,63 @@ template <class Unit>
 constexpr int64_t units(int64_t numbers) {
     return (numbers + DEPTH<Unit> - 1) / DEPTH<Unit>;
 }
+
+constexpr int64_t TALL = W == 16 ? 8 : 4;  // rows of a tile below
+
+// TILE rows, ``ld`` apart, as the right side of products: [count, TILE].
+template <class Unit>
+void turn_over(const Unit* rows, int64_t ld, int64_t count, Unit* to) {
+    int64_t i = 0;
+#if defined(__AVX512F__)
+    for (; i + 16 <= count; i += 16)
+        for (int64_t r = 0; r < TILE; r += 16) {
+            __m512i a[16], b[16];
+            for (int n = 0; n < 16; n++) a[n] = _mm512_loadu_si512(rows + (r + n) * ld + i);
+            for (int n = 0; n < 16; n += 2) {
+                b[n] = _mm512_unpacklo_epi32(a[n], a[n + 1]);
+                b[n + 1] = _mm512_unpackhi_epi32(a[n], a[n + 1]);
+            }
+            for (int n = 0; n < 16; n += 4)
+                for (int odd = 0; odd < 2; odd++) {
+                    a[n + 2 * odd] = _mm512_unpacklo_epi64(b[n + odd], b[n + 2 + odd]);
+                    a[n + 2 * odd + 1] = _mm512_unpackhi_epi64(b[n + odd], b[n + 2 + odd]);
+                }
+            for (int c = 0; c < 4; c++) {  // a[4 g + c] has columns c, 4 + c, .. of rows 4 g to 4 g + 3
+                __m512i even = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), odd = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
+                __m512i even2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
+                __m512i odd2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
+                Unit* at = to + (i + c) * TILE + r;
+                _mm512_storeu_si512(at, _mm512_shuffle_i32x4(even, even2, 0x88));
+                _mm512_storeu_si512(at + 4 * TILE, _mm512_shuffle_i32x4(odd, odd2, 0x88));
+                _mm512_storeu_si512(at + 8 * TILE, _mm512_shuffle_i32x4(even, even2, 0xdd));
+                _mm512_storeu_si512(at + 12 * TILE, _mm512_shuffle_i32x4(odd, odd2, 0xdd));
+            }
+        }
+#endif
+    for (; i < count; i++)
+        for (int64_t r = 0; r < TILE; r++) to[i * TILE + r] = rows[r * ld + i];
+}
+
+// c [rows, TILE] = x b, or added to it; rows of c are ``cm`` apart. The tiles are about equally tall.
+template <class Unit>
+void multiply(const Unit* x, int64_t ld, int64_t rows, const Unit* b, int64_t count, float* c, int64_t cm,
+              bool add) {
+    int64_t tiles = (rows + TALL - 1) / TALL;
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t first = rows * t / tiles;
+        const Unit* a = x + first * ld;
+        float* to = c + first * cm;
+        switch (rows * (t + 1) / tiles - first) {
+            case 1: tile<1>(count, a, ld, 1, b, TILE, to, cm, add); break;
+            case 2: tile<2>(count, a, ld, 1, b, TILE, to, cm, add); break;
+            case 3: tile<3>(count, a, ld, 1, b, TILE, to, cm, add); break;
+            case 4: tile<4>(count, a, ld, 1, b, TILE, to, cm, add); break;
+#if defined(__AVX512F__)
+            case 5: tile<5>(count, a, ld, 1, b, TILE, to, cm, add); break;
+            case 6: tile<6>(count, a, ld, 1, b, TILE, to, cm, add); break;
+            case 7: tile<7>(count, a, ld, 1, b, TILE, to, cm, add); break;
+            default: tile<8>(count, a, ld, 1, b, TILE, to, cm, add);
+#endif
+        }
+    }
+}
