@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aha.planning import memory
+from aha.planning import memory, passes
 from aha.planning.machines import Machine
 from aha.planning.shapes import Shape
 from aha.planning.workload import Workload
@@ -76,7 +76,7 @@ def pass_seconds(
     shape: Shape, work: Workload, machine: Machine, used: Utilisation, forward: int, backward: bool = False
 ) -> float:
     """One pass over a step's tokens: products at their rate, attention's scores at the memory's."""
-    batch = memory.layout(work)
+    batch = passes.layout(work)
     scale = work.tokens / batch.tokens / machine.count
     products = flops_per_token(shape, work, forward, backward) * batch.tokens
     seconds = products / (machine.gpu.flops * used.products)
@@ -119,5 +119,5 @@ def exchange_seconds(
         shared = numbers * (times * b + 4.0) / link
     if not sharded:
         return shared + work.mini_batches * 2 * 4.0 * trained / link
-    batches = max(work.mini_batches, work.tokens / memory.layout(work).tokens / machine.count)
+    batches = max(work.mini_batches, work.tokens / passes.layout(work).tokens / machine.count)
     return shared + batches * (times * b * shape.parameters + 4.0 * trained) / link
