@@ -151,7 +151,7 @@ def test_rows_are_those_that_the_cache_has_room_for():
 def test_settings_that_are_suggested_do_fit(gpu, count):
     work = Workload("rl", 10, 512, 8, 256, 4096, 32768, 2, reference=True, decode_rows=512, name="rl")
     machine = machines.machine(gpu, count)
-    options = dict(advice.settings(work, machine))
+    options = dict(advice.settings(QWEN, work, machine))
     found = advice.suggestions(QWEN, work, machine)
     for words in found:
         parts = words.split(" with ")[-1].split()
@@ -172,7 +172,9 @@ def test_ranks_that_share_a_pass_are_suggested_where_one_sequence_is_too_long():
     assert not advice.judge(QWEN, work, machine).fits
     words = next(w for w in advice.suggestions(QWEN, work, machine) if "context_ranks" in w)
     assert words.count("context_ranks") == 1
-    changes = {k: v for part in words.split() for k, v in dict(advice.settings(work, machine))[part].items()}
+    changes = {
+        k: v for part in words.split() for k, v in dict(advice.settings(QWEN, work, machine))[part].items()
+    }
     assert machine.count % changes["context"] == 0
     assert advice.judge(QWEN, replace(work, **changes), machine).fits
 

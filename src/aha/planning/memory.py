@@ -1,4 +1,4 @@
-"""What one GPU must hold, part by part, and the two moments at which it holds most.
+"""What the fullest GPU must hold, part by part: as it starts, while it samples, and while it trains.
 
 Every part follows from an allocation of the trainer or the sampler, named beside it; ``aha plan --check``
 measures them. All sequences are taken to be as long as they may get. b is the size of a number in the compute
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aha.planning import limits, passes
+from aha.planning import limits, passes, vllm
 from aha.planning.shapes import Shape
 from aha.planning.workload import Workload
 
@@ -26,22 +26,42 @@ MASTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on each GPU: what stays, what each phase adds to it, and what is no tensor."""
+    """Bytes on the fullest GPU: what stays, what each phase adds to it, all there is while the weights come, what
+    vLLM's process takes in each phase, and what is no tensor."""
 
     resident: dict[str, float]
     training: dict[str, float]
     sampling: dict[str, float] = field(default_factory=dict)
+    starting: dict[str, float] = field(default_factory=dict)
+    beside: dict[str, float] = field(default_factory=dict)
     overhead: float = 0.0
+
+    def phases(self) -> dict[str, float]:
+        """Bytes in our tensors, by phase."""
+        resident = sum(self.resident.values())
+        return {
+            "training": resident + sum(self.training.values()),
+            "sampling": resident + sum(self.sampling.values()),
+            "starting": sum(self.starting.values()),
+        }
 
     @property
     def tensors(self) -> float:
-        """Bytes in tensors at the peak of the phase that needs more."""
-        return sum(self.resident.values()) + max(sum(self.training.values()), sum(self.sampling.values()))
+        """Bytes in our tensors at the peak of the phase that needs most."""
+        return max(self.phases().values())
+
+    @property
+    def besides(self) -> float:
+        """Bytes that our process takes beside its tensors."""
+        return self.overhead + self.tensors * (SLACK if self.overhead else 0.0)
 
     @property
     def peak(self) -> float:
         """Bytes of the GPU at most."""
-        return self.tensors * (1 + (SLACK if self.overhead else 0.0)) + self.overhead
+        slack = 1 + (SLACK if self.overhead else 0.0)
+        return self.overhead + max(
+            size * slack + self.beside.get(name, 0.0) for name, size in self.phases().items()
+        )
 
 
 def estimate(
@@ -52,22 +72,46 @@ def estimate(
     sharded: bool = False,
     tensors_only: bool = False,
 ) -> Memory:
-    """The memory of one GPU of ``gpus``, each of ``room`` bytes; ``sharded`` as ``training.sharding`` cuts, else
-    each holds all. ``tensors_only``: without what a CUDA process takes besides."""
-    resident = held_weights(shape, work)
-    training, sampling = passes.added(shape, work), dict[str, float]()
-    if work.kind == "rl":
-        sampling = sampling_bytes(shape, work, gpus)
-    if sharded and gpus > 1:
+    """The memory of the fullest GPU of ``gpus``, each of ``room`` bytes; ``sharded`` as ``training.sharding`` cuts,
+    else each holds all. ``tensors_only``: without what a CUDA process takes besides."""
+    resident, starting = held_weights(shape, work), dict[str, float]()
+    training, sampling, beside = passes.added(shape, work), dict[str, float](), dict[str, float]()
+    cut = sharded and gpus > 1
+    if cut:
         resident.pop("weights")  # working weights are made of the masters whenever they are needed
         resident = {name: size / gpus for name, size in resident.items()}
         training |= gathered(shape, work.number_bytes)
-        if sampling:
+        starting = starting_bytes(shape, work, gpus)
+    if work.kind == "rl" and work.vllm is None:
+        sampling = sampling_bytes(shape, work, gpus)
+        if cut:
             sampling["whole weights"] = float(work.number_bytes * shape.parameters)
-    if sampling:  # kept from rollout to rollout, the update between them included
+        # Kept from rollout to rollout, the update between them included.
         resident["sampler's cache"] = cache_bytes(shape, work, room, gpus)
+    elif work.vllm is not None:
+        share = work.vllm.share * room
+        sampling = {"weights on their way": vllm.on_the_way(shape, work, cut)}
+        beside = {"sampling": share, "training": vllm.asleep(work.vllm) if work.vllm.sleep else share}
+        if work.reference:  # copied when vLLM is there already
+            beside["starting"] = share
     overhead = 0.0 if tensors_only else CONTEXT + COLLECTIVES * (gpus > 1)
-    return Memory(resident, training, sampling, overhead)
+    return Memory(resident, training, sampling, starting, beside, overhead)
+
+
+def starting_bytes(shape: Shape, work: Workload, gpus: int) -> dict[str, float]:
+    """All that a GPU holds while a model is put into shards, or copied to be a reference: every rank reads it
+    whole, and a unit at a time becomes float32; what can be sampled from stays whole until the end."""
+    whole, samples = float(work.number_bytes * shape.parameters), work.kind == "rl"
+    reading = {"weights as they are read": whole, "a layer in float32": 4.0 * shape.layer_parameters()}
+    if samples:
+        reading["float32 masters"] = 4.0 * shape.parameters / gpus
+    if work.critic:  # which begins as a copy
+        reading["weights of the critic"] = whole
+    if not work.reference:
+        return reading
+    state = MASTERS * shape.parameters / gpus
+    copying = {"weights gathered": whole, "their copy, a reference": whole, "float32 state": state}
+    return max(reading, copying, key=lambda parts: sum(parts.values()))
 
 
 def trained_parameters(shape: Shape, work: Workload) -> int:
