@@ -43,6 +43,17 @@ def test_what_does_not_fit_fits_after_the_change_it_names(capsys):
         assert code == 0, out
 
 
+def test_the_change_that_leaves_the_reference_out_does(capsys):
+    """Also in a recipe that sets more of its algorithm than the preset."""
+    words = ("--base", "Qwen/Qwen2.5-0.5B", "--json")
+    _, plain = plan(capsys, *words)
+    (before,) = json.loads(plain)
+    assert "reference model" in before["resident_bytes"]
+    _, without = plan(capsys, *words, "rl.algorithm.kl_coef=0")
+    (after,) = json.loads(without)
+    assert "reference model" not in after["resident_bytes"]
+
+
 def test_options_change_the_stages(capsys):
     base = ("--base", "Qwen/Qwen2.5-0.5B", "--json")
     _, plain = plan(capsys, *base)

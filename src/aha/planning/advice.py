@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aha.planning import limits, memory
+from aha.planning import limits, memory, vllm
 from aha.planning.machines import GB, GPUS, Machine
 from aha.planning.memory import Memory
 from aha.planning.shapes import Shape
@@ -22,21 +22,19 @@ class Verdict:
     memory: Memory
     sharded: bool
     room: float  # bytes of one GPU
+    lacks: tuple[str, ...] = ()  # why vLLM could not sample
 
     @property
     def fits(self) -> bool:
-        """Whether the peak is within the GPU's memory."""
-        return self.memory.peak <= self.room
+        """Whether the peak is within the GPU's memory, and vLLM's needs within its share."""
+        return self.memory.peak <= self.room and not self.lacks
 
 
 def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> Verdict:
     """The verdict with training ``replicated`` or ``sharded``; None: replicated where that fits, else sharded."""
+    room, lacks = machine.gpu.memory, vllm.lacks(shape, work, machine)
     found = [
-        Verdict(
-            memory.estimate(shape, work, machine.gpu.memory, machine.count, sharded),
-            sharded,
-            machine.gpu.memory,
-        )
+        Verdict(memory.estimate(shape, work, room, machine.count, sharded), sharded, room, tuple(lacks))
         for sharded in _modes(machine, "replicated" if work.lora else parallel)
     ]
     return next((verdict for verdict in found if verdict.fits), found[-1])
@@ -48,9 +46,9 @@ def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
     return (True,) if parallel == "sharded" else (False, True)
 
 
-def settings(work: Workload, machine: Machine) -> Iterator[tuple[str, dict[str, Any]]]:
+def settings(shape: Shape, work: Workload, machine: Machine) -> Iterator[tuple[str, dict[str, Any]]]:
     """Changes of settings that need less memory, from those that cost least: words and what they change. Of the
-    numbers of ranks that could share each pass all come, the largest last."""
+    numbers of ranks that could share each pass, and of those that vLLM could have, all come, the largest last."""
     name = f"{work.name}." if work.name else ""
     if not work.recompute and "checkpoint_layers" in work.fields:
         yield f"{name}checkpoint_layers=true", {"recompute": True}
@@ -61,9 +59,11 @@ def settings(work: Workload, machine: Machine) -> Iterator[tuple[str, dict[str, 
             if machine.count % ranks == 0:
                 yield f"{name}context_ranks={ranks}", {"context": ranks}
     if work.reference:
-        yield f"{name}algorithm.preset=grpo_no_kl", {"reference": False}
-    if work.decode_rows > 32:
+        yield f"{name}algorithm.kl_coef=0", {"reference": False}
+    if work.decode_rows > 32 and work.vllm is None:
         yield f"{name}decode_rows=32", {"decode_rows": 32}
+    for words, changed in vllm.choices(shape, work, machine):
+        yield words, {"vllm": changed, "policy_again": True}
     if not work.lora and "lora_rank" in work.fields:
         yield f"{name}lora_rank=32", {"lora": 32}
 
@@ -130,12 +130,13 @@ def _settings_that_fit(shape: Shape, work: Workload, machine: Machine, parallel:
         changes = {key: value for _, change in options for key, value in change.items()}
         return judge(shape, replace(work, **changes), machine, parallel).fits
 
-    options = list(settings(work, machine))
+    options = list(settings(shape, work, machine))
     alone = next((option for option in options if fits([option])), None)
     if alone:
         return alone[0]
-    most = max((change.get("context", 0) for _, change in options), default=0)
-    options = [(words, change) for words, change in options if change.get("context", most) == most]
+    for key in ("context", "vllm"):  # of alike ones the last
+        last = next((change[key] for _, change in reversed(options) if key in change), None)
+        options = [(words, change) for words, change in options if change.get(key, last) == last]
     taken = next((options[:n] for n in range(2, len(options) + 1) if fits(options[:n])), None)
     if taken is None:
         return None
@@ -164,7 +165,12 @@ def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:
         found.append(
             f"context_ranks={work.context} does not divide {machine.count} GPUs: give another, or more GPUs."
         )
-    if work.kind == "rl" and memory.cache_tokens(shape, work, room, machine.count) < work.longest:
+    found += vllm.lacks(shape, work, machine)
+    if (
+        work.kind == "rl"
+        and work.vllm is None
+        and memory.cache_tokens(shape, work, room, machine.count) < work.longest
+    ):
         found.append(
             f"The sampler's cache, {limits.CACHE_SHARE:.1%} of the GPU's memory, does not hold one completion of "
             f"{work.longest} tokens: lower max_tokens."

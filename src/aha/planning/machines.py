@@ -14,6 +14,8 @@ NODE = 8
 """GPUs in one node; more than that talk over a network."""
 NETWORK = 50 * GB
 """Bytes a second between nodes for each GPU: 400 Gbit/s adapters, one a GPU."""
+PCIE = 32 * GB
+"""Bytes a second between a GPU and its host's memory: 16 lanes of PCIe 4."""
 
 
 @dataclass(frozen=True, slots=True)

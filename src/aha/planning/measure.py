@@ -16,11 +16,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aha.planning.shapes import from_config
+from aha.planning.shapes import Shape, from_config
 from aha.planning.workload import Workload
 from aha.types import AhaError
 
 CONFIGS: dict[str, dict[str, Any]] = {
+    "narrow": {
+        "hidden_size": 128,
+        "intermediate_size": 352,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "vocab_size": 512,
+    },
     "small": {
         "hidden_size": 256,
         "intermediate_size": 704,
@@ -55,13 +63,16 @@ class Case:
     dtype: str = "float32"
     device: str = "cpu"
     factor: int = 1  # times as many tokens in each completion
+    questions: int = 2
+    samples: bool = True  # else completions are made up, and training alone is measured
 
     def work(self) -> Workload:
         """The workload of the case."""
         return replace(
             WORK,
+            sequences=self.questions * WORK.group,
             completion=WORK.completion * self.factor,
-            batch_tokens=2 * (WORK.prompt + WORK.group * WORK.completion * self.factor),
+            batch_tokens=self.questions * (WORK.prompt + WORK.group * WORK.completion * self.factor),
             recompute=self.recompute,
             reference=self.reference,
             number_bytes=2 if self.dtype == "bfloat16" else 4,
@@ -72,24 +83,31 @@ def check(case: Case) -> dict[str, Any]:
     """Predicted and measured bytes of a case by part, with their ratios. Raises AhaError if it cannot run."""
     from aha.planning import memory
 
-    config = _config(case)
-    shape = from_config(config.to_dict(), case.size)
-    predicted = memory.estimate(
-        shape, case.work(), room=16e9, tensors_only=True
-    )  # what no tensor holds is not measured
-    resident = sum(size for name, size in predicted.resident.items() if name != "sampler's cache")
+    # What no tensor holds is not measured.
+    predicted = memory.estimate(shape_of(case), case.work(), room=16e9, tensors_only=True)
+    cache = predicted.resident.pop("sampler's cache")
     found = {
-        "resident": resident,
+        "resident": sum(predicted.resident.values()),
         "training": sum(predicted.training.values()),
-        "sampling": predicted.resident["sampler's cache"] + sum(predicted.sampling.values()),
-        "peak": predicted.tensors,
+        "sampling": cache + sum(predicted.sampling.values()),
     }
+    if case.samples:
+        kept = found["resident"] + cache
+        found["peak"] = max(kept + found["training"], found["resident"] + found["sampling"])
+    else:
+        del found["sampling"]
+        found["peak"] = found["resident"] + found["training"]
     measured = in_subprocess(case)
     parts = {
         name: {"predicted": value, "measured": measured[name], "ratio": value / measured[name]}
         for name, value in found.items()
     }
     return {**asdict(case), "parts": parts, "process_bytes": measured["process"]}
+
+
+def shape_of(case: Case) -> Shape:
+    """The shape of the model that is measured."""
+    return from_config(_config(case).to_dict(), case.size)
 
 
 def in_subprocess(case: Case) -> dict[str, float]:
@@ -206,16 +224,17 @@ def run(case: Case) -> dict[str, float]:
         model = model.to(device).eval()
         trained = Policy(model, OptimizerConfig(checkpoint_layers=case.recompute))
         reference = copy.deepcopy(model) if case.reference else None
-        rollouts = _sample(model, work)
-        (batch,) = pack(_examples(rollouts), token_mean, work.batch_tokens)
-        _step(trained, batch)
-        del rollouts
+        rollouts = _sample(model, work) if case.samples else _made_up(model, case)
+        short, batch = (
+            pack(_examples(rollouts, n), token_mean, work.batch_tokens)[0] for n in (16, work.completion)
+        )
+        _step(trained, short)  # makes the optimizer's state
         engine = _engine(model)
-        resident = counter.now
-        counter.start()
-        _sample(model, work, engine)
-        sampling = counter.peak - resident
-        cache = counter.now - resident
+        resident, sampling, cache = counter.now, 0.0, 0.0
+        if case.samples:
+            counter.start()
+            _sample(model, work, engine)
+            sampling, cache = counter.peak - resident, counter.now - resident
         counter.start()
         _step(trained, batch)
         training = counter.peak - resident - cache
@@ -226,11 +245,17 @@ def run(case: Case) -> dict[str, float]:
 
 
 def cases(device: str) -> list[Case]:
-    """What ``aha plan --check`` measures: two sizes and three lengths, with and without recomputation, in
+    """What ``aha plan --check`` measures: three sizes and four lengths, with and without recomputation, in
     the compute type that the device trains in (float32 on CPUs)."""
     dtype = "float32" if device == "cpu" else "bfloat16"
     plans = (("small", False, 1), ("small", True, 4), ("medium", False, 1), ("medium", True, 2))
-    return [Case(size, again, False, dtype, device, factor) for size, again, factor in plans]
+    found = [Case(size, again, False, dtype, device, factor) for size, again, factor in plans]
+    return [*found, long_case(dtype, device)]
+
+
+def long_case(dtype: str = "float32", device: str = "cpu") -> Case:
+    """Completions so long that their attention goes in pieces."""
+    return Case("narrow", True, False, dtype, device, factor=32, questions=1, samples=False)
 
 
 def _engine(model: Any) -> Any:
@@ -243,6 +268,26 @@ def _engine(model: Any) -> Any:
             return ""
 
     return LocalEngine(model, Words(), max_rows=WORK.decode_rows)
+
+
+def _made_up(model: Any, case: Case) -> list[Any]:
+    """A rollout by question of random tokens."""
+    import numpy as np
+
+    from aha.types import Finish, Rollout
+
+    rng, work = np.random.default_rng(0), case.work()
+
+    def draw(length: int) -> Any:
+        return rng.integers(2, model.config.vocab_size, length).astype(np.int32)
+
+    def one(prompt: Any) -> Rollout:
+        return Rollout(
+            prompt, draw(work.completion), np.zeros(work.completion, np.float32), "", Finish.LENGTH
+        )
+
+    prompts = [draw(work.prompt) for _ in range(case.questions)]
+    return [tuple(one(prompt) for _ in range(work.group)) for prompt in prompts]
 
 
 def _sample(model: Any, work: Workload, engine: Any = None) -> list[Any]:
@@ -259,17 +304,16 @@ def _sample(model: Any, work: Workload, engine: Any = None) -> list[Any]:
     return [found[i] for i in sorted(found)]
 
 
-def _examples(rollouts: list[Any]) -> list[Any]:
-    """The completions, each filled up to the longest, since memory is planned for that."""
+def _examples(rollouts: list[Any], length: int) -> list[Any]:
+    """The completions, each filled up to ``length`` tokens, since memory is planned for the longest."""
     import numpy as np
 
     from aha.types import Example
 
     made = []
-    longest = max(len(r.completion_ids) for group in rollouts for r in group)
     for index, group in enumerate(rollouts):
         for r in group:
-            completion = np.resize(np.asarray(r.completion_ids), longest)
+            completion = np.resize(np.asarray(r.completion_ids), length)
             ids = np.concatenate([r.prompt_ids, completion]).astype(np.int64)
             mask, ones = np.arange(len(ids)) >= len(r.prompt_ids), np.ones(len(ids), np.float32)
             prompt = len(r.prompt_ids)

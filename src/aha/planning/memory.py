@@ -1,15 +1,15 @@
-"""What one GPU must hold, part by part, and the two moments at which it holds most.
+"""What the fullest GPU must hold, part by part: as it starts, while it samples, and while it trains.
 
 Every part follows from an allocation of the trainer or the sampler, named beside it; ``aha plan --check``
 measures them. All sequences are taken to be as long as they may get. b is the size of a number in the compute
-type, T the packed tokens of a pass.
+type.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aha.planning import limits
+from aha.planning import limits, passes, vllm
 from aha.planning.shapes import Shape
 from aha.planning.workload import Workload
 
@@ -26,22 +26,42 @@ MASTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on each GPU: what stays, what each phase adds to it, and what is no tensor."""
+    """Bytes on the fullest GPU: what stays, what each phase adds to it, all there is while the weights come, what
+    vLLM's process takes in each phase, and what is no tensor."""
 
     resident: dict[str, float]
     training: dict[str, float]
     sampling: dict[str, float] = field(default_factory=dict)
+    starting: dict[str, float] = field(default_factory=dict)
+    beside: dict[str, float] = field(default_factory=dict)
     overhead: float = 0.0
+
+    def phases(self) -> dict[str, float]:
+        """Bytes in our tensors, by phase."""
+        resident = sum(self.resident.values())
+        return {
+            "training": resident + sum(self.training.values()),
+            "sampling": resident + sum(self.sampling.values()),
+            "starting": sum(self.starting.values()),
+        }
 
     @property
     def tensors(self) -> float:
-        """Bytes in tensors at the peak of the phase that needs more."""
-        return sum(self.resident.values()) + max(sum(self.training.values()), sum(self.sampling.values()))
+        """Bytes in our tensors at the peak of the phase that needs most."""
+        return max(self.phases().values())
+
+    @property
+    def besides(self) -> float:
+        """Bytes that our process takes beside its tensors."""
+        return self.overhead + self.tensors * (SLACK if self.overhead else 0.0)
 
     @property
     def peak(self) -> float:
         """Bytes of the GPU at most."""
-        return self.tensors * (1 + (SLACK if self.overhead else 0.0)) + self.overhead
+        slack = 1 + (SLACK if self.overhead else 0.0)
+        return self.overhead + max(
+            size * slack + self.beside.get(name, 0.0) for name, size in self.phases().items()
+        )
 
 
 def estimate(
@@ -52,22 +72,46 @@ def estimate(
     sharded: bool = False,
     tensors_only: bool = False,
 ) -> Memory:
-    """The memory of one GPU of ``gpus``, each of ``room`` bytes; ``sharded`` as ``training.sharding`` cuts, else
-    each holds all. ``tensors_only``: without what a CUDA process takes besides."""
-    resident = held_weights(shape, work)
-    training, sampling = training_bytes(shape, work), dict[str, float]()
-    if work.kind == "rl":
-        sampling = sampling_bytes(shape, work, gpus)
-    if sharded and gpus > 1:
+    """The memory of the fullest GPU of ``gpus``, each of ``room`` bytes; ``sharded`` as ``training.sharding`` cuts,
+    else each holds all. ``tensors_only``: without what a CUDA process takes besides."""
+    resident, starting = held_weights(shape, work), dict[str, float]()
+    training, sampling, beside = passes.added(shape, work), dict[str, float](), dict[str, float]()
+    cut = sharded and gpus > 1
+    if cut:
         resident.pop("weights")  # working weights are made of the masters whenever they are needed
         resident = {name: size / gpus for name, size in resident.items()}
         training |= gathered(shape, work.number_bytes)
-        if sampling:
+        starting = starting_bytes(shape, work, gpus)
+    if work.kind == "rl" and work.vllm is None:
+        sampling = sampling_bytes(shape, work, gpus)
+        if cut:
             sampling["whole weights"] = float(work.number_bytes * shape.parameters)
-    if sampling:  # kept from rollout to rollout, the update between them included
+        # Kept from rollout to rollout, the update between them included.
         resident["sampler's cache"] = cache_bytes(shape, work, room, gpus)
+    elif work.vllm is not None:
+        share = work.vllm.share * room
+        sampling = {"weights on their way": vllm.on_the_way(shape, work, cut)}
+        beside = {"sampling": share, "training": vllm.asleep(work.vllm) if work.vllm.sleep else share}
+        if work.reference:  # copied when vLLM is there already
+            beside["starting"] = share
     overhead = 0.0 if tensors_only else CONTEXT + COLLECTIVES * (gpus > 1)
-    return Memory(resident, training, sampling, overhead)
+    return Memory(resident, training, sampling, starting, beside, overhead)
+
+
+def starting_bytes(shape: Shape, work: Workload, gpus: int) -> dict[str, float]:
+    """All that a GPU holds while a model is put into shards, or copied to be a reference: every rank reads it
+    whole, and a unit at a time becomes float32; what can be sampled from stays whole until the end."""
+    whole, samples = float(work.number_bytes * shape.parameters), work.kind == "rl"
+    reading = {"weights as they are read": whole, "a layer in float32": 4.0 * shape.layer_parameters()}
+    if samples:
+        reading["float32 masters"] = 4.0 * shape.parameters / gpus
+    if work.critic:  # which begins as a copy
+        reading["weights of the critic"] = whole
+    if not work.reference:
+        return reading
+    state = MASTERS * shape.parameters / gpus
+    copying = {"weights gathered": whole, "their copy, a reference": whole, "float32 state": state}
+    return max(reading, copying, key=lambda parts: sum(parts.values()))
 
 
 def trained_parameters(shape: Shape, work: Workload) -> int:
@@ -102,147 +146,6 @@ def gathered(shape: Shape, b: int) -> dict[str, float]:
         "layers gathered": float(b * (2 * layer + ends)),
         "gradients not yet scattered": float((b + 4) * max(layer, ends)),
     }
-
-
-# --- training --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What one rank has of a packed batch of the longest sequences: tokens, and attention scores of one head."""
-
-    tokens: int
-    trained: int  # tokens whose logprobs are asked for
-    scores: float  # of all rectangles
-    kept: float  # of those whose probabilities are kept for the backward pass
-    bucket: float  # of the largest bucket
-    keys: float  # rows times keys of the largest bucket
-
-
-def layout(work: Workload) -> Layout:
-    """How ``batching.pack`` and ``attention.make_plan`` lay out a full batch, and ``attention.divided`` divides it
-    where ranks share it."""
-    members = min(work.group, max(1, (work.batch_tokens - work.prompt) // work.completion))
-    block = work.prompt + members * work.completion
-    tokens = max(block, min(work.batch_tokens, work.tokens // work.mini_batches))
-    blocks = tokens / block
-    pieces = in_pieces(work.completion, work.prompt, blocks * members)
-    pieces += in_pieces(work.prompt, 0, blocks)
-    keep, ranks = limits.KEEP_PROBABILITIES_UP_TO, work.context
-    scores = sum(q * k * rows for q, k, rows in pieces) / ranks
-    return Layout(
-        tokens=-(-tokens // ranks),
-        trained=round(blocks * members * work.completion / ranks),
-        scores=scores,
-        kept=sum(q * k * rows for q, k, rows in pieces if k <= keep) / ranks,
-        bucket=largest_bucket(pieces) if ranks == 1 else min(largest_bucket(pieces), scores),
-        keys=max(bucket_scores(q * k, rows) / q for q, k, rows in pieces),
-    )
-
-
-def in_pieces(length: int, prefix: int, rows: float) -> list[tuple[int, int, float]]:
-    """(queries, keys, rows) of the rectangles of ``rows`` segments of one length."""
-    step = limits.piece_length(length + prefix)
-    return [
-        (min(step, length - at), prefix + at + min(step, length - at), rows) for at in range(0, length, step)
-    ]
-
-
-def largest_bucket(pieces: list[tuple[int, int, float]]) -> float:
-    """Scores of one head in the largest bucket. Pieces of one sequence join up to the limit, padded to each
-    other's past."""
-    found = max(bucket_scores(q * k, rows) for q, k, rows in pieces)
-    split = len(pieces) > 2  # more than completions and prompts
-    return max(found, min(limits.MAX_BUCKET_SCORES, sum(q * k * n for q, k, n in pieces))) if split else found
-
-
-def bucket_scores(area: float, rows: float) -> float:
-    """Scores of one head in the largest bucket of ``rows`` rectangles of one size."""
-    return area * max(1, min(rows, limits.MAX_BUCKET_SCORES // area))
-
-
-def training_bytes(shape: Shape, work: Workload) -> dict[str, float]:
-    """What a forward and backward pass adds at its peak."""
-    b, batch = work.number_bytes, layout(work)
-    t, width = batch.tokens, shape.hidden
-    per_token, kept = saved_per_token(shape, b, work.lora), shape.heads * batch.kept * b
-    layer = t * per_token + kept
-    ends = t * width * (4 + 3 * b)  # embedded tokens, the last norm, the chosen rows
-    windows = 2 if shape.window and shape.window < work.longest else 1
-    # The head goes backward while every layer's activations are there; with recomputation a layer's own come
-    # back only after it.
-    head, deep = head_bytes(shape, work, batch.trained), layer_bytes(shape, work, batch)
-    activations = shape.layers * (t * width * b if work.recompute else layer)
-    deep += layer if work.recompute else 0
-    return {
-        "activations": activations + ends,
-        "attention's masks": float(b) * min(batch.scores * windows, limits.LASTING_SCORES + batch.bucket),
-        "output head" if head >= deep else "one layer backward": max(head, deep),
-    }
-
-
-def norm_bytes(width: int, b: int, gemma: bool, frozen: bool, feeds_linear: bool = True) -> float:
-    """What autograd keeps of one RMS norm a token: its input in float32, what the scale multiplies, and the
-    result where a linear layer keeps it as its input."""
-    scaled = 4 if gemma else (0 if frozen else b)
-    return width * (4 + scaled + (b if feeds_linear else 0))
-
-
-def saved_per_token(shape: Shape, b: int, lora: int = 0) -> float:
-    """What autograd keeps of one layer a token, attention probabilities aside. Of layers with experts where
-    the model has them."""
-    h, q = shape.hidden, shape.heads * shape.key_dim
-    v = shape.heads * shape.value_dim
-    kv = (shape.heads if shape.kv_rank else shape.kv_heads) * (shape.key_dim + shape.value_dim)
-    frozen = bool(lora)
-    found = 2 * norm_bytes(h, b, shape.gemma, frozen)
-    if shape.gemma:
-        found += 2 * norm_bytes(h, b, True, frozen, feeds_linear=False)
-    found += b * (q + kv + v)  # queries, keys and values of the attention, and its result
-    if shape.qk_norm:
-        found += norm_bytes(q + kv // 2, b, shape.gemma, frozen, feeds_linear=False)
-    if shape.kv_rank:
-        found += norm_bytes(shape.q_rank + shape.kv_rank, b, False, frozen)
-    inner = shape.intermediate
-    if shape.experts:
-        inner = shape.experts_per_token * shape.expert_intermediate + shape.shared_intermediate
-        found += b * 2 * shape.experts_per_token * h + 8 * shape.experts
-    found += 4 * b * inner  # gate, its activation, up, their product
-    return found + 7 * lora * b
-
-
-def head_bytes(shape: Shape, work: Workload, trained: int) -> float:
-    """``policy._LogprobHead`` going backward: five float32 chunks of logits, and the head's gradient as a
-    float32 sum beside a product in the compute type."""
-    rows = min(trained, max(1, limits.HEAD_CHUNK_ELEMENTS // shape.vocabulary))
-    chunk = 20.0 * rows * shape.vocabulary
-    hidden = trained * shape.hidden * work.number_bytes * 2
-    return chunk + hidden + (0 if work.lora else (4 + work.number_bytes) * shape.embedding)
-
-
-def layer_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
-    """One layer going backward, beside what was kept: gradients of its parts, its scores, one matrix's
-    gradient, and the head's where the embedding waits for it."""
-    b, t, h = work.number_bytes, batch.tokens, shape.hidden
-    kv = shape.kv_heads * (shape.key_dim + shape.value_dim)
-    q = shape.heads * shape.key_dim
-    inner, matrix = shape.intermediate, h * shape.intermediate
-    if shape.experts:
-        inner = shape.experts_per_token * shape.expert_intermediate + shape.shared_intermediate
-        matrix = 2 * shape.experts * shape.expert_intermediate * h
-    mlp = b * (3 * t * inner + (0 if work.lora else matrix))
-    kept = batch.kept >= batch.scores
-    each = 2 * b + (0 if kept else b) + (8 if shape.family == "gemma2" else 0)
-    # Keys and values of a bucket, their gradients laid out for heads, for tokens and joined, and in float32 to be
-    # summed; then the gradients of all tokens: as the buckets gave them, in order, and in float32 with the sum.
-    attention = shape.heads * batch.bucket * each + 4 * b * t * q
-    attention += kv * max((4 * b + 4) * batch.keys, (2 * b + 8) * t)
-    if work.context > 1:
-        # keys and values of all ranks, gathered and laid out; their gradients, summed and sent
-        attention += t * work.context * kv * (2 * b + 8)
-    norm = 16.0 * t * h
-    waiting = 0 if work.lora or not shape.tied else b * shape.embedding
-    return max(mlp, attention, norm) + 2 * b * t * h + waiting
 
 
 # --- sampling --------------------------------------------------------------------------------------------
@@ -283,11 +186,8 @@ def sampling_bytes(shape: Shape, work: Workload, gpus: int = 1) -> dict[str, flo
     decode = logits + rows * shape.heads * work.prompt * 2 * b + 8.0 * rows * work.longest
     prompts = min(-(-rows // work.group), max(1, limits.PREFILL_TOKENS // work.prompt))
     t = prompts * work.prompt
-    bucket = bucket_scores(work.prompt**2, prompts)
-    inner = shape.intermediate
-    if shape.experts:
-        inner = shape.experts_per_token * shape.expert_intermediate + shape.shared_intermediate
-    layer = max(3 * b * t * inner, 2 * b * shape.heads * bucket) + 8 * t * shape.hidden
+    bucket = passes.in_buckets([(work.prompt, work.prompt, prompts)])[0].scores
+    layer = max(3 * b * t * passes.inner_width(shape), 2 * b * shape.heads * bucket) + 8 * t * shape.hidden
     prefill = max(float(t * shape.cache_numbers * b) + layer, logits + 6.0 * prompts * shape.vocabulary)
     name = "decoding" if decode >= prefill else "prefilling"
     return {name: max(decode, prefill)}

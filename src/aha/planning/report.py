@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aha.planning import advice, timing
+from aha.planning import advice, timing, vllm
 from aha.planning.advice import gigabytes
-from aha.planning.machines import Machine
+from aha.planning.machines import NODE, Machine
 from aha.planning.shapes import Shape
 from aha.planning.timing import Utilisation
-from aha.planning.workload import Workload
+from aha.planning.workload import Vllm, Workload
 
 
 def figures(
@@ -41,13 +41,37 @@ def figures(
         "resident_bytes": verdict.memory.resident,
         "training_bytes": verdict.memory.training,
         "sampling_bytes": verdict.memory.sampling,
-        "overhead_bytes": verdict.memory.peak - verdict.memory.tensors,
+        "starting_bytes": verdict.memory.starting,
+        "vllm_bytes": verdict.memory.beside,
+        "overhead_bytes": verdict.memory.besides,
+        "vllm_cache": None if work.vllm is None else _cache_words(shape, work, work.vllm, machine),
+        "host_bytes": host_bytes(shape, work, machine, verdict.sharded),
         "change": [] if verdict.fits else advice.suggestions(shape, work, machine, parallel),
         "longest_sequence": work.longest,
         "step_seconds": times.parts,
         "hours": work.steps * times.step / 3600 if work.steps else None,
-        "utilisation": used.describe(),
+        "utilisation": used.describe(vllm=work.vllm is not None),
     }
+
+
+def _cache_words(shape: Shape, work: Workload, settings: Vllm, machine: Machine) -> str:
+    """How many completions vLLM decodes at once, and what would make them more."""
+    rows, most = vllm.rows(shape, work, settings), min(work.decode_rows, work.sequences)
+    words, more = f"{rows} completions of full length at once", vllm.room_for_cache(shape, work, machine)
+    if rows < most and more > settings.cache / 2**30:
+        words += f"; {work.name or 'rl'}.vllm.cache_gib may be up to {more} within its part"
+    return words
+
+
+def host_bytes(shape: Shape, work: Workload, machine: Machine, sharded: bool) -> dict[str, float]:
+    """Bytes of the first machine's memory by what they are needed for: every rank there reads the whole model as it
+    starts, and vLLM's weights pass through it or wait there."""
+    whole, here = float(work.number_bytes * shape.parameters), min(NODE, machine.count)
+    found = {f"{here} ranks reading the model, at the start": here * whole} if here > 1 else {}
+    if work.vllm is not None:
+        parts = vllm.host_bytes(shape, work, work.vllm, sharded and machine.count > 1)
+        found |= {", ".join(parts): sum(parts.values())} if parts else {}
+    return found
 
 
 def text(found: dict[str, Any]) -> str:
@@ -59,12 +83,22 @@ def text(found: dict[str, Any]) -> str:
         f"{name} of {found['model']} ({found['parameters'] / 1e9:.3g} billion parameters{sparse}) on "
         f"{found['machine']}" + (f", {found['parallel']}" if not found["machine"].startswith("1 x") else ""),
         f"  {'fits' if found['fits'] else 'DOES NOT FIT'}: {gigabytes(found['peak_bytes'])} of "
-        f"{gigabytes(found['room_bytes'])} on each GPU at the peak",
+        f"{gigabytes(found['room_bytes'])} on the fullest GPU at the peak",
         *(f"  refused  {problem}" for problem in found["refused"]),
     ]
-    for title, key in (("always", "resident"), ("training", "training"), ("sampling", "sampling")):
+    titles = (
+        ("always", "resident"),
+        ("training", "training"),
+        ("sampling", "sampling"),
+        ("start", "starting"),
+    )
+    for title, key in titles:
         lines += _parts(title, found[f"{key}_bytes"])
+    lines += _parts("vLLM", {f"its part while {phase}": size for phase, size in found["vllm_bytes"].items()})
     lines += _parts("besides", {"CUDA context, collectives, allocator": found["overhead_bytes"]})
+    if found["vllm_cache"]:
+        lines.append(f"           {found['vllm_cache']}")
+    lines += _parts("host", found["host_bytes"])
     if found["change"]:
         lines += ["  To make it fit, any one of:", *(f"    {words}" for words in found["change"])]
     elif not found["fits"] and not found["refused"]:

@@ -10,6 +10,21 @@ from aha.types import AhaError
 PROMPT_TOKENS = 256
 """Tokens taken for a prompt where a stage only bounds them; R1's own mathematics averages 122, logic 420."""
 
+RL_FIELDS = frozenset({"checkpoint_layers", "lora_rank", "vllm"})
+"""Settings of a stage of reinforcement learning that advice may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vllm:
+    """vLLM beside the trainer: ``sampling.vllm.VllmSettings``, as far as memory and time depend on them."""
+
+    ranks: int = 1
+    share: float = 0.4  # of the memory of each of its GPUs
+    cache: float = 2.0 * 2**30  # bytes of keys and values, on each
+    sleep: bool = False
+    eager: bool = False
+    parcel: bool = True  # weights reach it through a file in the host's memory
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -31,6 +46,7 @@ class Workload:
     decode_rows: int = 0
     number_bytes: int = 2  # of the compute type
     context: int = 1  # ranks that share each pass
+    vllm: Vllm | None = None  # what samples, if not the policy's own processes
     name: str = ""
     fields: frozenset[str] = frozenset({"checkpoint_layers", "lora_rank"})  # settings that the stage has
 
@@ -71,6 +87,7 @@ def from_stage(stage: Any) -> Workload | None:
             critic=bool(algorithm.critic),
             policy_again=algorithm.importance != "none",
             decode_rows=stage.decode_rows,
+            vllm=_vllm(stage.vllm) if get("engine") == "vllm" else None,
             number_bytes=number_bytes,
             name=stage.name,
             **common,
@@ -89,6 +106,17 @@ def from_stage(stage: Any) -> Workload | None:
             **common,
         )
     return None
+
+
+def _vllm(settings: Any) -> Vllm:
+    return Vllm(
+        ranks=settings.ranks,
+        share=settings.memory_share,
+        cache=settings.cache_gib * 2**30,
+        sleep=settings.sleep,
+        eager=bool(settings.eager),
+        parcel=getattr(settings, "transfer", "host") == "host",
+    )
 
 
 def check(workload: Workload, context: int) -> list[str]:
@@ -113,7 +141,9 @@ def sample_workload(kind: str, **changes: Any) -> Workload:
     from dataclasses import replace
 
     base = {
-        "rl": Workload("rl", 500, 512, 8, 256, 2048, 8192, 2, recompute=True, decode_rows=512),
+        "rl": Workload(
+            "rl", 500, 512, 8, 256, 2048, 8192, 2, recompute=True, decode_rows=512, fields=RL_FIELDS
+        ),
         "sft": Workload("sft", 500, 128, 1, 0, 4096, 4096, recompute=True),
     }
     if kind not in base:
