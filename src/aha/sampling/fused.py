@@ -60,7 +60,7 @@ class FusedDecoder:
         layer = self.base.layers[0].self_attn
         self.dim, self.heads = layer.head_dim, config.num_attention_heads
         self.kv_heads, self.scale = config.num_key_value_heads, layer.scaling
-        self.eps, self.capacity = config.rms_norm_eps, capacity
+        self.eps, self.capacity, self.width = config.rms_norm_eps, capacity, config.hidden_size
         weight = self.base.embed_tokens.weight
         positions = torch.arange(capacity, device=weight.device)[None]
         cos, sin = self.base.rotary_emb(weight[:1, None], positions)
@@ -72,10 +72,17 @@ class FusedDecoder:
         self.sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)  # the sign of rotate_half
         self.layers: list[_Weights] = []
         self.places: list[tuple[dict[str, Any], str, int]] = []
+        self.lookups = 0
+
+    def version(self) -> int:
+        """Another number once weights stand elsewhere. Those written into stay where they are."""
+        self._current()
+        return self.lookups
 
     def _current(self) -> list[_Weights]:
         """The layers' weights, looked up anew if any stands elsewhere than it did."""
         if not self.places or any(owner[name].data_ptr() != at for owner, name, at in self.places):
+            self.lookups += 1
             self.layers = [_Weights(layer) for layer in self.base.layers]
             self.places = [
                 (module._parameters, name, param.data_ptr())
@@ -95,8 +102,9 @@ class FusedDecoder:
         for number, layer in enumerate(layers):
             qkv = F.linear(self._norm(x, layer.before), *layer.qkv)
             if self.step is not None:
+                assert cache.step is not None
                 keys, values = (cache.view(number, i, len(x)) for i in (0, 1))
-                out = self.step.attend(qkv, keys, values, cache.where, layer.heads)
+                out = self.step.attend(qkv, keys, values, cache.step.where, layer.heads)
             else:
                 assert cos is not None
                 assert sin is not None

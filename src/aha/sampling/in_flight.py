@@ -20,6 +20,7 @@ from torch import Tensor
 
 from aha import attention
 from aha.modeling import Head
+from aha.sampling.graphs import CacheLost
 from aha.sampling.kv_cache import GROWTH
 from aha.sampling.sampler import SamplingParams, row_seeds, sample, uniforms
 from aha.types import Finish, Rollout
@@ -191,7 +192,7 @@ class InFlight:
         last = self._prefill([entries[i].ids for i in distinct], rows, source)
         self.lengths[rows] = sizes[source]
         logits = self.head.logits(last).index_select(0, self._tensor(source))
-        self._append(logits, rows)
+        self._append(logits, rows, self._uniforms(rows))
 
     def _set_row(self, row: int, one: _Sample) -> None:
         request, made = one.pending.request, one.made
@@ -243,17 +244,24 @@ class InFlight:
         n = self.active
         if n == 0:
             return 0
-        ids = self.tokens[np.arange(n), self.made[:n] - 1]
-        lengths = self._tensor(self.lengths[:n])
-        self.cache.begin_step(lengths)
-        hidden = self.engine.decode(self._tensor(ids), lengths, self.cache)
+        rows = np.arange(n)
+        uniform = self._uniforms(rows)  # before the step, for which a copy to the device would wait
+        try:
+            ids = self.tokens[rows, self.made[:n] - 1]
+            hidden = self.engine.decode(ids, self.lengths[:n], self.cache)
+        except CacheLost:
+            self._start_over()
+            return 0
         self.lengths[:n] += 1
-        self._append(self.head.logits(hidden), np.arange(n))
+        self._append(self.head.logits(hidden), rows, uniform)
         return n
 
-    def _append(self, logits: Tensor, rows: np.ndarray) -> None:
-        """Sample a token for each of ``rows`` from ``logits`` and note it."""
-        uniform = uniforms(self.seeds[rows], self.made[rows])
+    def _uniforms(self, rows: np.ndarray) -> Tensor:
+        """The numbers that the next tokens of ``rows`` [n] are drawn by [n]."""
+        return self._tensor(uniforms(self.seeds[rows], self.made[rows]))
+
+    def _append(self, logits: Tensor, rows: np.ndarray, uniform: Tensor) -> None:
+        """Sample a token for each of ``rows`` from ``logits`` by ``uniform`` and note it."""
         tokens, logprobs = sample(logits, uniform, self.params)
         at = self.made[rows]
         self.tokens[rows, at] = tokens.cpu().numpy()
@@ -267,11 +275,23 @@ class InFlight:
             self.active, int(self.lengths[: self.active].max()) + 1
         ):
             row = int(self.entered[: self.active].argmax())
-            one = self.owner[row]
-            one.begun = self._so_far(row)
-            self.waiting.appendleft(one)
+            self._wait_again(row)
             self.engine.set_aside += 1
             self._compact(np.array([row]))
+
+    def _start_over(self) -> None:
+        """Every row waits again: the cache is to be filled anew."""
+        for row in self.entered[: self.active].argsort()[::-1]:
+            self._wait_again(int(row))
+        self.owner.clear()
+        self.active = 0
+        self.cache.clear()
+
+    def _wait_again(self, row: int) -> None:
+        """A row's sample is the next to enter, with what it has."""
+        one = self.owner[row]
+        one.begun = self._so_far(row)
+        self.waiting.appendleft(one)
 
     # --- leaving -----------------------------------------------------------------------------------------
 
