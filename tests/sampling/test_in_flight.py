@@ -56,8 +56,8 @@ def test_the_cache_never_takes_more_than_its_budget_whatever_arrives(tokenizer, 
     model, rng, seen = make_model(tokenizer), random.Random(0), []
     original = SlotCache.begin_step
 
-    def begin_step(self, lengths):
-        original(self, lengths)
+    def begin_step(self, lengths, longest):
+        original(self, lengths, longest)
         seen.append((self.used * self.room, self.tokens))
 
     monkeypatch.setattr(SlotCache, "begin_step", begin_step)

@@ -14,7 +14,7 @@ P = torch.tensor([[0.5, 0.25, 0.15, 0.1]])
 
 def draws(params, n=2000):
     uniform = (np.arange(n, dtype=np.float32) + 0.5) / n
-    tokens, logprobs = sample(P.log().expand(n, -1).clone(), uniform, params)
+    tokens, logprobs = sample(P.log().expand(n, -1).clone(), torch.from_numpy(uniform), params)
     return np.bincount(tokens.numpy(), minlength=4) / n, dict(
         zip(tokens.tolist(), logprobs.tolist(), strict=True)
     )
@@ -53,14 +53,14 @@ def test_truncation_renormalises(params, kept):
 
 
 def test_greedy_reports_its_logprob():
-    tokens, logprobs = sample(P.log(), np.array([0.99], np.float32), SamplingParams(temperature=0))
+    tokens, logprobs = sample(P.log(), torch.tensor([0.99]), SamplingParams(temperature=0))
     assert tokens.tolist() == [0]
     assert logprobs[0] == pytest.approx(np.log(0.5))
 
 
 def test_the_ends_of_the_unit_interval_never_pick_an_excluded_token():
     for u in (0.0, 1.0 - 2**-24):
-        tokens, logprobs = sample(P.log(), np.array([u], np.float32), SamplingParams(top_k=1))
+        tokens, logprobs = sample(P.log(), torch.tensor([u]), SamplingParams(top_k=1))
         assert tokens.tolist() == [0]
         assert logprobs[0] == pytest.approx(0.0, abs=1e-6)
 

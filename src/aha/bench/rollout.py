@@ -7,10 +7,13 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aha.bench import limits, models, turns
 from aha.types import AhaError
+
+if TYPE_CHECKING:
+    from aha.sampling.local import LocalEngine
 
 HELP = "sampling speed of the local engine"
 UNIT = "tokens_per_second"
@@ -41,9 +44,8 @@ def run(args: argparse.Namespace) -> int:
     subject = models.load(args)
     prompts = models.random_prompts(subject, prompts_count, args.prompt_tokens)
     group = args.rows // prompts_count
-    sides: dict[str, turns.Work] = {
-        turns.OURS: turns.timed(_ours(subject, prompts, group, args.tokens), subject.device)
-    }
+    engine, ours = _ours(subject, prompts, group, args.tokens)
+    sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours, subject.device)}
     with contextlib.ExitStack() as stack:
         peer = {}
         if args.against:
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     extra: dict[str, Any] = {name: least.compare(r.median_seconds) for name, r in readings.items()}
     if args.against:
         extra[args.against] |= peer
+    if subject.device.type == "cuda" or engine.graphs is not None:
+        extra[turns.OURS]["graphs"] = None if engine.graphs is None else engine.graphs.describe()
     found = turns.result("rollout", work, readings, UNIT, extra)
     found |= {"model": subject.describe(), "limits": peaks}
     turns.show(found, UNIT, args.json, (_limit_line(peaks, least),))
@@ -95,7 +99,9 @@ def _limit_line(peaks: dict[str, Any], least: limits.Least) -> str:
     )
 
 
-def _ours(subject: models.Subject, prompts: list[list[int]], n: int, tokens: int) -> Callable[[], float]:
+def _ours(
+    subject: models.Subject, prompts: list[list[int]], n: int, tokens: int
+) -> tuple[LocalEngine, Callable[[], float]]:
     from aha.sampling.local import LocalEngine, Request
     from aha.sampling.sampler import SamplingParams
 
@@ -109,7 +115,7 @@ def _ours(subject: models.Subject, prompts: list[list[int]], n: int, tokens: int
         groups = engine.generate(requests, params)
         return float(sum(len(r.logprobs) for _, group in groups for r in group))
 
-    return sample
+    return engine, sample
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class FusedDecoder:
         layer = self.base.layers[0].self_attn
         self.dim, self.heads = layer.head_dim, config.num_attention_heads
         self.kv_heads, self.scale = config.num_key_value_heads, layer.scaling
-        self.eps, self.capacity = config.rms_norm_eps, capacity
+        self.eps, self.capacity, self.width = config.rms_norm_eps, capacity, config.hidden_size
         weight = self.base.embed_tokens.weight
         positions = torch.arange(capacity, device=weight.device)[None]
         cos, sin = self.base.rotary_emb(weight[:1, None], positions)
@@ -72,12 +72,20 @@ class FusedDecoder:
         self.layers: list[kernels.Weights] = []
         self.whole: kernels.WholeStep | None = None
         self.places: list[tuple[dict[str, Any], str, int]] = []
+        self.lookups = 0
+
+    def version(self) -> int:
+        """Another number once weights stand elsewhere. Those written into stay where they are."""
+        self._current()
+        return self.lookups
 
     def _current(self) -> list[kernels.Weights]:
         """The layers' weights, looked up anew if any stands elsewhere than it did."""
         if not self.places or any(owner[name].data_ptr() != at for owner, name, at in self.places):
+            self.lookups += 1
+            self.forget()
+        if not self.layers:
             self.layers = [_weights(layer) for layer in self.base.layers]
-            self.whole = None
             if self.step is not None and kernels.WholeStep.knows(self.layers):
                 self.whole = kernels.WholeStep(self.layers, self.base.norm.weight, self.step)
             self.places = [
@@ -88,12 +96,16 @@ class FusedDecoder:
             ]
         return self.layers
 
+    def forget(self) -> None:
+        """Hold no weights until the next step: a model whose weights are in parts frees its whole ones between."""
+        self.layers, self.whole = [], None
+
     def forward(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Hidden states [R, hidden] of one new token ``ids`` [R] a row at ``positions`` [R]."""
         layers = self._current()
         x = F.embedding(ids, self.base.embed_tokens.weight)
         if self.whole is not None:
-            return self.whole.take(x, cache.layers, cache.where, cache.room)
+            return self.whole.take(x, cache.layers, positions, cache.room, cache.groups)
         cos = sin = None
         if self.step is None:
             cos, sin = (table.index_select(0, positions)[:, None] for table in (self.cos, self.sin))
@@ -101,7 +113,7 @@ class FusedDecoder:
             qkv = F.linear(self._norm(x, layer.before), *layer.qkv)
             if self.step is not None:
                 keys, values = (cache.view(number, i, len(x)) for i in (0, 1))
-                out = self.step.attend(qkv, keys, values, cache.where, layer.heads)
+                out = self.step.attend(qkv, keys, values, positions, layer.heads, cache.groups)
             else:
                 assert cos is not None
                 assert sin is not None

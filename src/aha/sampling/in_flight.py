@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha import attention
+from aha import attention, kernels
 from aha.modeling import Head
+from aha.sampling.graphs import CacheLost
 from aha.sampling.kv_cache import GROWTH
 from aha.sampling.sampler import SamplingParams, row_seeds, sample, uniforms
 from aha.types import Finish, Rollout
@@ -117,6 +118,9 @@ class InFlight:
         self.entered = np.zeros(self.rows, np.int64)  # whose turn it was to enter
         self.lengths = np.zeros(self.rows, np.int64)  # tokens in the cache
         self.made = np.zeros(self.rows, np.int64)  # tokens sampled
+        self.family = np.zeros(self.rows, np.int64)  # rows that were prefilled as one
+        self.families = 0
+        self.shared = np.zeros(self.rows, np.int64)  # tokens that were prefilled
         self.seeds = np.zeros(self.rows, np.uint64)
         self.tokens = np.zeros((self.rows, params.max_tokens), np.int64)
         self.logprobs = np.zeros((self.rows, params.max_tokens), np.float32)
@@ -189,9 +193,12 @@ class InFlight:
         for row, one in zip(rows, entries, strict=True):
             self._set_row(int(row), one)
         last = self._prefill([entries[i].ids for i in distinct], rows, source)
-        self.lengths[rows] = sizes[source]
+        self.lengths[rows] = self.shared[rows] = sizes[source]
+        self.family[rows] = self.families + source
+        self.families += len(distinct)
+        self.cache.groups = None
         logits = self.head.logits(last).index_select(0, self._tensor(source))
-        self._append(logits, rows)
+        self._append(logits, rows, self._uniforms(rows))
 
     def _set_row(self, row: int, one: _Sample) -> None:
         request, made = one.pending.request, one.made
@@ -243,17 +250,26 @@ class InFlight:
         n = self.active
         if n == 0:
             return 0
-        ids = self.tokens[np.arange(n), self.made[:n] - 1]
-        lengths = self._tensor(self.lengths[:n])
-        self.cache.begin_step(lengths)
-        hidden = self.engine.decode(self._tensor(ids), lengths, self.cache)
+        rows = np.arange(n)
+        uniform = self._uniforms(rows)  # before the step, for which a copy to the device would wait
+        if self.cache.groups is None:
+            self.cache.groups = kernels.Groups.of(self.family[:n], self.shared[:n])
+        try:
+            ids = self.tokens[rows, self.made[:n] - 1]
+            hidden = self.engine.decode(ids, self.lengths[:n], self.cache)
+        except CacheLost:
+            self._start_over()
+            return 0
         self.lengths[:n] += 1
-        self._append(self.head.logits(hidden), np.arange(n))
+        self._append(self.head.logits(hidden), rows, uniform)
         return n
 
-    def _append(self, logits: Tensor, rows: np.ndarray) -> None:
-        """Sample a token for each of ``rows`` from ``logits`` and note it."""
-        uniform = uniforms(self.seeds[rows], self.made[rows])
+    def _uniforms(self, rows: np.ndarray) -> Tensor:
+        """The numbers that the next tokens of ``rows`` [n] are drawn by [n]."""
+        return self._tensor(uniforms(self.seeds[rows], self.made[rows]))
+
+    def _append(self, logits: Tensor, rows: np.ndarray, uniform: Tensor) -> None:
+        """Sample a token for each of ``rows`` from ``logits`` by ``uniform`` and note it."""
         tokens, logprobs = sample(logits, uniform, self.params)
         at = self.made[rows]
         self.tokens[rows, at] = tokens.cpu().numpy()
@@ -267,42 +283,52 @@ class InFlight:
             self.active, int(self.lengths[: self.active].max()) + 1
         ):
             row = int(self.entered[: self.active].argmax())
-            one = self.owner[row]
-            one.begun = self._so_far(row)
-            self.waiting.appendleft(one)
+            self._wait_again(row)
             self.engine.set_aside += 1
             self._compact(np.array([row]))
+
+    def _start_over(self) -> None:
+        """Every row waits again: the cache is to be filled anew."""
+        for row in self.entered[: self.active].argsort()[::-1]:
+            self._wait_again(int(row))
+        self.owner.clear()
+        self.active = 0
+        self.cache.clear()
+
+    def _wait_again(self, row: int) -> None:
+        """A row's sample is the next to enter, with what it has."""
+        one = self.owner[row]
+        one.begun = self._so_far(row)
+        self.waiting.appendleft(one)
 
     # --- leaving -----------------------------------------------------------------------------------------
 
     def _retire(self) -> None:
         """Rows that ended leave; the last live rows take their places."""
         n = self.active
-        rows = np.arange(n)
-        last = self.tokens[rows, self.made[:n] - 1]
-        ended = np.isin(last, self.eos)
-        finish = np.where(
-            ended, Finish.STOP, np.where(self.made[:n] >= self.params.max_tokens, Finish.LENGTH, "")
-        )
-        texts: dict[int, str] = {}
-        if self.params.stop:
-            self._match_stop_strings(finish, texts)
-        leaving = np.flatnonzero(finish != "")
-        for row in leaving:
-            self._finish(int(row), Finish(str(finish[row])), texts.get(int(row)))
-        self._compact(leaving)
+        last = self.tokens[np.arange(n), self.made[:n] - 1]
+        stopped = (last[:, None] == self.eos).any(1)
+        leaving = stopped | (self.made[:n] >= self.params.max_tokens)
+        texts = self._stop_strings(~leaving) if self.params.stop else {}
+        for row in np.flatnonzero(leaving).tolist():
+            self._finish(row, Finish.STOP if stopped[row] else Finish.LENGTH)
+        for row, text in texts.items():
+            self._finish(row, Finish.STOP, text)
+        leaving[list(texts)] = True
+        self._compact(np.flatnonzero(leaving))
 
-    def _match_stop_strings(self, finish: np.ndarray, texts: dict[int, str]) -> None:
-        longest = max(map(len, self.params.stop)) + 8
-        for row in np.flatnonzero(finish == ""):
+    def _stop_strings(self, among: np.ndarray) -> dict[int, str]:
+        """The text of each of the rows ``among`` [n] that has a stop string, up to it."""
+        longest, found = max(map(len, self.params.stop)) + 8, dict[int, str]()
+        for row in np.flatnonzero(among).tolist():
             made = int(self.made[row])
             tail = self._text(self.tokens[row, max(0, made - longest) : made])
             if any(stop in tail for stop in self.params.stop):
                 whole = self._text(self.tokens[row, :made])
-                cut = min(at for stop in self.params.stop if (at := whole.find(stop)) >= 0)
-                finish[row], texts[int(row)] = Finish.STOP, whole[:cut]
+                found[row] = whole[: min(at for stop in self.params.stop if (at := whole.find(stop)) >= 0)]
+        return found
 
-    def _finish(self, row: int, finish: Finish, text: str | None) -> None:
+    def _finish(self, row: int, finish: Finish, text: str | None = None) -> None:
         one, made = self.owner[row], int(self.made[row])
         pending = one.pending
         pending.done[one.number] = self._rollout(
@@ -355,12 +381,15 @@ class InFlight:
         if len(movers):
             length = int(self.lengths[movers].max())
             self.cache.move(self._tensor(movers), self._tensor(holes), length)
-            for array in (self.entered, self.lengths, self.made, self.seeds, self.tokens, self.logprobs):
+            for array in (
+                self.entered, self.lengths, self.made, self.family, self.shared,
+                self.seeds, self.tokens, self.logprobs,
+            ):  # fmt: skip
                 array[holes] = array[movers]
             for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
                 self.owner[hole] = self.owner[mover]
         del self.owner[kept:]
-        self.active = kept
+        self.active, self.cache.groups = kept, None
 
     def take_finished(self) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """The requests whose every sample has ended and that were not yet taken."""

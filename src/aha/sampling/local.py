@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aha import attention, hardware, ranks
 from aha.modeling import max_context
 from aha.sampling.fused import FusedDecoder, supports
+from aha.sampling.graphs import graphs_for
 from aha.sampling.in_flight import InFlight, Request
 from aha.sampling.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
 from aha.sampling.sampler import SamplingParams
@@ -46,6 +48,7 @@ class LocalEngine:
         self.set_aside = 0  # rows that had to make room since the engine was made
         self.eos_ids = ending_ids(model, tokenizer)
         self.fused = supports(model)
+        self.graphs = graphs_for(model) if self.fused else None
         self._cache: SlotCache | None = None
         self._decoder: FusedDecoder | None = None
 
@@ -79,6 +82,8 @@ class LocalEngine:
                     progress(sampled)
                 yield from run.take_finished()
         finally:
+            if self._decoder is not None:
+                self._decoder.forget()
             if leftovers is not None:
                 with torch.inference_mode():
                     leftovers.update(run.leftovers())
@@ -97,7 +102,9 @@ class LocalEngine:
         tokens = min(tokens, rows * (capacity + GROWTH))
         if self._cache is None or not self._cache.fits(tokens, capacity):
             self._cache = None  # free it before the larger one is made
-            self._cache = SlotCache(self.model, tokens, capacity)
+            if self.graphs is not None:
+                self.graphs.forget()
+            self._cache = SlotCache(self.model, tokens, capacity, steady=self.graphs is not None)
         self._cache.clear()
         return self._cache
 
@@ -106,13 +113,26 @@ class LocalEngine:
         out = self.model.base_model(input_ids=ids, position_ids=positions, context=context, use_cache=False)
         return out.last_hidden_state
 
-    def decode(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
-        """Hidden states [R, hidden] of one new token a row: fused where the family allows it."""
-        if not self.fused:
-            return self.forward(ids[:, None], positions[:, None], cache)[:, 0]
+    def decode(self, ids: np.ndarray, lengths: np.ndarray, cache: SlotCache) -> Tensor:
+        """Hidden states [R, hidden] of one new token ``ids`` [R] a row, which has ``lengths`` [R] tokens in the
+        cache: fused where the family allows it, replayed on GPUs. They stand until the next call. Raises
+        ``CacheLost`` where the cache must be filled anew."""
+        cache.make_room(len(ids), int(lengths.max()) + 1)
+        decoder = self._decoder_for(cache) if self.fused else None
+        if decoder is not None and self.graphs is not None:
+            hidden = self.graphs.step(decoder, cache, ids, lengths)
+            if hidden is not None:
+                return hidden
+        tokens, where = (torch.from_numpy(x).to(cache.lane.device) for x in (ids, lengths))
+        cache.begin_step(where, int(lengths.max()) + 1)
+        if decoder is not None:
+            return decoder.forward(tokens, where, cache)
+        return self.forward(tokens[:, None], where[:, None], cache)[:, 0]
+
+    def _decoder_for(self, cache: SlotCache) -> FusedDecoder:
         if self._decoder is None or self._decoder.capacity < cache.capacity:
             self._decoder = FusedDecoder(self.model, cache.capacity)
-        return self._decoder.forward(ids, positions, cache)
+        return self._decoder
 
 
 def check_room(requests: Sequence[Request], params: SamplingParams, limit: int) -> None:

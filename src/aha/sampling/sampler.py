@@ -84,8 +84,8 @@ def _restrict(logits: Tensor, params: SamplingParams) -> Tensor:
     return logits
 
 
-def sample(logits: Tensor, uniform: np.ndarray, params: SamplingParams) -> tuple[Tensor, Tensor]:
-    """Draw one token per row of float32 ``logits`` [R, V] -> (tokens [R], logprobs [R]).
+def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
+    """Draw one token per row of float32 ``logits`` [R, V] by ``uniform`` [R] -> (tokens [R], logprobs [R]).
 
     The log probability is that of the distribution drawn from (after temperature and truncation, and
     renormalised). Greedy decoding reports the temperature-1 log probability.
@@ -95,11 +95,11 @@ def sample(logits: Tensor, uniform: np.ndarray, params: SamplingParams) -> tuple
         tokens = logp.argmax(-1)
         return tokens, logp.gather(1, tokens[:, None])[:, 0]
     if not params.restricted and kernels.can_score(logits):
-        return kernels.pick(logits, torch.from_numpy(uniform), params.temperature)
+        return kernels.pick(logits, uniform, params.temperature)
     logits = _restrict(logits / params.temperature, params)
     logp = torch.log_softmax(logits, dim=-1)
     cdf = logp.exp().cumsum(-1)
-    threshold = torch.from_numpy(uniform).to(logits.device)[:, None] * cdf[:, -1:]
+    threshold = uniform[:, None] * cdf[:, -1:]
     tokens = torch.searchsorted(cdf, threshold, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
     chosen = logp.gather(1, tokens[:, None])[:, 0]
     if bool(torch.isinf(chosen).any()):  # float32 rounding can step past the last allowed token
