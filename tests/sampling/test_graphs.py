@@ -387,6 +387,11 @@ def writes_elsewhere(replay, engine):
     engine._cache.view(1, 1, 1)[0, 0, 0] += 1  # the first token of the first row
 
 
+def leaves_nan_behind(replay, engine):
+    replay()
+    engine._cache.view(1, 1, 1)[0, 0, -1] = torch.nan  # where no token stands yet
+
+
 def leaves_a_key_out(replay, engine):
     place = engine._cache.view(0, 0, engine._cache.used)
     before = place.clone()
@@ -398,7 +403,15 @@ def raises(replay, engine):
     raise RuntimeError("planted")
 
 
-FAULTS = [does_nothing, is_a_little_off, gives_nan, writes_elsewhere, leaves_a_key_out, raises]
+FAULTS = [
+    does_nothing,
+    is_a_little_off,
+    gives_nan,
+    writes_elsewhere,
+    leaves_nan_behind,
+    leaves_a_key_out,
+    raises,
+]
 
 
 @pytest.mark.parametrize("at", [1, 3])
