@@ -220,8 +220,8 @@ def test_a_decoder_takes_it_and_notices_other_weights(tokenizer, family):
 
     def forward(plainly=False):
         cache.clear()
-        cache.used = 3
-        cache.make_room(3, 10); cache.begin_step(lengths, 10)
+        cache.make_room(3, 10)
+        cache.begin_step(lengths, 10)
         for pair in cache.layers:
             for part in pair:
                 part.zero_()

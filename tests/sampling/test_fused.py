@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import make_model
 
-from aha.kernels import join
+from aha import kernels
+from aha.kernels import compiled, join
 from aha.sampling.fused import supports
 from aha.sampling.local import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
@@ -133,3 +134,46 @@ def test_what_it_does_not_compute_is_left_to_transformers(tokenizer):
         tokenizer, family="qwen2", use_sliding_window=True, sliding_window=16, max_window_layers=0
     )
     assert not supports(qwen)
+
+
+@pytest.mark.skipif(not compiled(), reason="no C++ compiler here")
+def test_prompts_that_groups_share_are_read_once_while_rows_come_and_go(tokenizer, monkeypatch):
+    """Rows of a group enter together or later, end at various times and move: the samples are the modules' own."""
+    seen = []
+    of = kernels.Groups.of
+
+    def note(families, shared):
+        seen.append((families.tolist(), shared.tolist()))
+        return of(families, shared)
+
+    monkeypatch.setattr(kernels.Groups, "of", note)
+    model = make_model(tokenizer, head_dim=32)
+    prompts = [[(7 * i + j) % 300 for j in range(size)] for i, size in enumerate((40, 70, 33))]
+    requests = [Request(prompt, 5, i) for i, prompt in enumerate(prompts)]
+    found = {}
+    for fused in (True, False):
+        engine = LocalEngine(model, tokenizer, max_rows=7)
+        engine.fused, engine.eos_ids = fused, frozenset(range(0, 300, 9))
+        done = dict(engine.generate(requests, SamplingParams(max_tokens=40), seed=3))
+        found[fused] = [r for i in sorted(done) for r in done[i]]
+    for a, b in zip(found[True], found[False], strict=True):
+        assert a.completion_ids.tolist() == b.completion_ids.tolist()
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+    assert any(len(set(families)) < len(families) for families, _ in seen)
+    for families, shared in seen:
+        assert len(set(zip(families, shared, strict=True))) == len(set(families)), "a family has one prompt"
+
+
+def test_no_weights_are_held_between_calls(tokenizer):
+    engine = LocalEngine(make_model(tokenizer, head_dim=32), tokenizer)
+    requests = [Request([5, 6, 7], 2, i) for i in range(2)]
+    list(engine.generate(requests, SamplingParams(max_tokens=4)))
+    decoder, before = engine._decoder, engine._decoder.lookups
+    assert decoder.layers == []
+    assert decoder.whole is None
+    stream = engine.generate(requests, SamplingParams(max_tokens=4))
+    next(stream)
+    assert decoder.layers
+    stream.close()
+    assert decoder.layers == []
+    assert decoder.lookups == before, "they stand where they stood"
