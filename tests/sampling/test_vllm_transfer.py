@@ -36,8 +36,8 @@ from aha.types import AhaError
 ONE, TWO, FOUR = (f"1234abcd-0000-0000-0000-00000000000{i}" for i in (1, 2, 4))
 
 
-def at(theirs, ours=ONE, seen=(ONE, TWO), nccl=("2.27.5", "2.27.5")):
-    return Places(ours, seen, theirs, *nccl)
+def at(theirs, ours=ONE, seen=(ONE, TWO), nccl=("2.27.5", "2.27.5"), named=False):
+    return Places(ours, seen, theirs, *nccl, named)
 
 
 # --- which way ------------------------------------------------------------------------------------------------
@@ -51,7 +51,9 @@ def at(theirs, ours=ONE, seen=(ONE, TWO), nccl=("2.27.5", "2.27.5")):
         ("auto", at([ONE, TWO]), "ipc", ""),
         ("auto", at([TWO, ONE], ours=TWO), "ipc", ""),
         ("auto", at([TWO]), "nccl", ""),
-        ("auto", at([TWO, FOUR]), "nccl", ""),  # which the trainer need not see
+        ("auto", at([TWO, FOUR], named=True), "nccl", ""),  # which the trainer need not see
+        ("auto", at([FOUR]), "host", "nccl: .*cannot be told from the policy's"),
+        ("auto", at(["unknown 0"]), "host", "nccl: .*cannot be told"),
         ("auto", at([ONE, FOUR]), "host", "ipc: .*does not see all"),
         ("auto", at([TWO], nccl=("2.27.5", "2.26.2")), "host", "nccl: NCCL is 2.27.5 here and 2.26.2"),
         ("auto", at([TWO], nccl=("", "")), "host", "nccl: .*not there"),

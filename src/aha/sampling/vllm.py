@@ -115,10 +115,10 @@ class VllmEngine:
         config.architectures = [type(model).__name__]
         config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        on_cpu, s, gpus = self.device.type == "cpu", self.settings, []
-        if not on_cpu:
+        on_cpu, s, gpus, own = self.device.type == "cpu", self.settings, [], ""
+        if self.device.type == "cuda":
             gpus = list(senders.visible_gpus())
-        own = "" if on_cpu else str(torch.cuda.get_device_properties(self.device).uuid)
+            own = str(torch.cuda.get_device_properties(self.device).uuid)
         self._process.send(
             wire.Start(
                 folder=str(folder),
@@ -133,7 +133,8 @@ class VllmEngine:
                 transfer=s.transfer,
                 gpu=own,
                 gpus=gpus,
-                nccl="" if on_cpu else nccl_version(),
+                nccl=nccl_version() if own else "",
+                named=s.gpus is not None,
             )
         )
 

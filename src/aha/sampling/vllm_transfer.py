@@ -40,6 +40,7 @@ class Places:
     theirs: Sequence[str]  # vLLM's, by rank; empty on a CPU
     our_nccl: str = ""
     their_nccl: str = ""
+    named: bool = False  # vLLM was given GPUs of its own
 
 
 def plain_uuid(uuid: object) -> str:
@@ -62,6 +63,8 @@ def obstacle(transfer: str, at: Places) -> str:
         )
     if ours in theirs:
         return "vLLM is on the policy's own GPU, which NCCL takes only once: give it others by rl.vllm.gpus"
+    if not at.named and not set(theirs) <= seen:
+        return "vLLM's GPUs cannot be told from the policy's: name them by rl.vllm.gpus"
     if at.our_nccl != at.their_nccl or not at.our_nccl:
         versions = (
             f"{at.our_nccl or 'not there'} here and {at.their_nccl or 'not there'} in vLLM's environment"

@@ -47,6 +47,7 @@ class Start:
     gpu: str  # UUID of the policy's GPU; empty on a CPU
     gpus: list[str]  # UUIDs of those that its process sees
     nccl: str  # NCCL's version there
+    named: bool  # whether vLLM is given GPUs of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Worker:
         self.line, self.version, self.asleep = line, -1, False
         on_gpu = torch.cuda.is_available()
         gpus, nccl = _gpus(start.ranks) if on_gpu else ([], "")
-        places = Places(start.gpu, start.gpus, gpus, start.nccl, nccl)
+        places = Places(start.gpu, start.gpus, gpus, start.nccl, nccl, start.named)
         self.transfer, why = choose(start.transfer, places)
         if why and start.transfer != "auto":
             raise RuntimeError(f"weights cannot come by vllm.transfer={start.transfer}: {why}")
@@ -203,15 +203,19 @@ class Worker:
 
 
 def _gpus(ranks: int) -> tuple[list[str], str]:
-    """(UUIDs of the GPUs that ``ranks`` ranks are put on, version of NCCL): without touching the GPUs."""
+    """(UUIDs of the GPUs that ``ranks`` ranks are put on, version of NCCL): without touching the GPUs. What cannot be
+    found out rules the ways out that need it."""
     from vllm.distributed.device_communicators.pynccl_wrapper import NCCLLibrary
     from vllm.platforms import current_platform
 
     try:
         nccl = NCCLLibrary().ncclGetVersion()
-    except Exception:  # one is not needed for the other ways
+    except Exception:
         nccl = ""
-    return [current_platform.get_device_uuid(i) for i in range(ranks)], nccl
+    try:
+        return [current_platform.get_device_uuid(i) for i in range(ranks)], nccl
+    except Exception:
+        return [f"unknown {i}" for i in range(ranks)], nccl
 
 
 def _join_info(message: wire.Join) -> dict[str, Any]:
