@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model
+from torch.multiprocessing.reductions import rebuild_cuda_tensor
 
 from aha import modeling
 from aha.doctor import plain
@@ -22,9 +23,9 @@ from aha.sampling.local import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
 from aha.sampling.vllm_process import find_python
-from aha.sampling.vllm_transfer import pieces
+from aha.sampling.vllm_transfer import described, pieces, plain_handle
 from aha.sampling.vllm_weights import Parcel
-from aha.sampling.vllm_wire import Piece
+from aha.sampling.vllm_wire import Join, Piece
 from aha.types import AhaError, Finish
 
 pytestmark = pytest.mark.peers
@@ -249,6 +250,31 @@ def test_what_breaks_half_way_goes_through_host_memory_then(engine, tiny, here, 
     with pytest.raises(AhaError, match="no weights that were proven"):
         sample(engine, requests(tiny[1]))
     engine._sender = None
+    engine.load_weights(sound, 5)
+    assert np.abs(gap(tiny[0], sample(engine, requests(tiny[1])))).max() < 1e-3
+
+
+class WithoutGpu(vllm_senders.HostSender):
+    """vLLM's own engine for IPC, where there is no GPU to open anything on."""
+
+    def join(self, process):
+        vllm_senders.ask(process, Join("ipc", "", 0))
+
+    def pieces(self, tensors):
+        tensor, kind = torch.zeros(8, dtype=torch.uint8), (None, torch.uint8, 0)
+        handle = (torch.Tensor, (64,), (1,), 0, *kind, b"h", 64, 0, False, b"c", 0, b"e", True)
+        yield described({"x": tensor}, [plain_handle("gpu", (rebuild_cuda_tensor, handle))])
+
+
+def test_vllms_own_ipc_is_taken_up_fails_without_a_gpu_and_is_left_again(engine, tiny, caplog, monkeypatch):
+    sound, make = checkpoint_weights(tiny[0]), vllm_senders.make
+    engine._sender, engine.transfer = None, "ipc"
+    monkeypatch.setattr(vllm_senders, "make", lambda way, *a: WithoutGpu() if way == "ipc" else make(way, *a))
+    noisy = {name: t.detach() + 1 for name, t in sound.items()}
+    assert engine.load_weights(noisy, 8).held == len(sound)
+    assert engine.transfer == "host"
+    assert "through host memory. By ipc:" in caplog.text
+    assert "CUDA" in caplog.text
     engine.load_weights(sound, 5)
     assert np.abs(gap(tiny[0], sample(engine, requests(tiny[1])))).max() < 1e-3
 

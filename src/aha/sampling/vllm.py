@@ -182,11 +182,12 @@ class VllmEngine:
         self.wait()
         self._stop_sampling()
         self.version = UNLOADED
-        try:
-            held = self._sent(tensors, version)
-        except senders.RefusedError as error:
-            self._otherwise(f"{self.transfer}: {error}")
-            held = self._sent(tensors, version)
+        held = None
+        while held is None:
+            try:
+                held = self._sent(tensors, version)
+            except senders.RefusedError as error:
+                self._otherwise(f"{self.transfer}: {error}")
         self.version = held.version
         return held
 

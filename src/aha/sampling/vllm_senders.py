@@ -25,6 +25,7 @@ JOIN_SECONDS = 300.0
 """How long vLLM's ranks and we wait for each other."""
 LAND_SECONDS = 30.0
 """How long a broadcast that the other side has answered may still take."""
+OTHERWISE = "Continue with rl.vllm.transfer=host."
 MOST_ELEMENTS = (1 << 31) - 1
 """Of one broadcast, for torch."""
 
@@ -188,7 +189,10 @@ class NcclSender:
         """Meet vLLM's ranks. Raises RefusedError where one cannot, AhaError if they do not come."""
         from torch.cuda import nccl
 
-        group = nccl.unique_id()
+        try:
+            group = nccl.unique_id()
+        except RuntimeError as error:
+            raise RefusedError(f"NCCL: {error}") from error
         process.send(wire.Join("nccl", base64.b64encode(group).decode(), self.size))
         failed: list[Exception] = []
         thread = threading.Thread(target=self._meet, args=(group, failed), daemon=True)
@@ -248,9 +252,6 @@ class NcclSender:
     def close(self) -> None:
         """Leave the group."""
         self._comm = self.flat = None
-
-
-OTHERWISE = "Continue with rl.vllm.transfer=host."
 
 
 def lay(piece: Mapping[str, Tensor], buffer: Tensor) -> None:
