@@ -428,12 +428,21 @@ def test_the_nccl_group_is_joined_and_broadcasts_are_waited_for(ends, monkeypatc
     assert "hangs. Continue with rl.vllm.transfer=host" in str(found)
 
 
-def test_ranks_that_do_not_join_are_not_waited_for_forever(ends, monkeypatch):
+@pytest.mark.parametrize("fails", [True, False])
+def test_ranks_that_do_not_join_are_not_waited_for_forever(ends, monkeypatch, fails):
     from torch.cuda import nccl
 
+    def never(*_):
+        if fails:
+            raise RuntimeError("NCCL error: no socket")
+        threading.Event().wait(5)
+
     monkeypatch.setattr(nccl, "unique_id", lambda: bytes(128))
-    monkeypatch.setattr(nccl, "init_rank", lambda *_: threading.Event().wait(5))
+    monkeypatch.setattr(nccl, "init_rank", never)
     monkeypatch.setattr(torch.cuda, "device", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(vllm_senders, "JOIN_SECONDS", 0.1)
-    with pytest.raises(AhaError, match="did not join the NCCL group"):
+    monkeypatch.setattr(vllm_senders, "JOIN_SECONDS", 60.0 if fails else 0.1)
+    monkeypatch.setattr(vllm_senders, "LAND_SECONDS", 0.1)
+    with pytest.raises(
+        AhaError, match="NCCL group: NCCL error: no socket" if fails else r"NCCL group in 0 s"
+    ):
         vllm_senders.NcclSender(torch.device("cpu"), 1).join(Line(ends[0]))

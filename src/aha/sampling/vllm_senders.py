@@ -46,7 +46,7 @@ class Sender(Protocol):
         ...
 
     def move(self) -> None:
-        """Do what the other side waits for, after it was told of a piece."""
+        """Do what the other side waits for, after it was told of a piece. Raises AhaError if that fails."""
         ...
 
     def landed(self) -> None:
@@ -197,8 +197,9 @@ class NcclSender:
         failed: list[Exception] = []
         thread = threading.Thread(target=self._meet, args=(group, failed), daemon=True)
         thread.start()
-        if not process.wire.ready(JOIN_SECONDS):
-            raise AhaError(f"vLLM's ranks did not join the NCCL group in {JOIN_SECONDS:.0f} s. {OTHERWISE}")
+        if not _answers(process, failed):
+            why = f": {failed[0]}" if failed else f" in {JOIN_SECONDS:.0f} s"
+            raise AhaError(f"vLLM's ranks did not join the NCCL group{why}. {OTHERWISE}")
         check(process.receive(wire.Taken, wire.Refused))
         thread.join(JOIN_SECONDS)
         if failed or self._comm is None:
@@ -234,8 +235,11 @@ class NcclSender:
         from torch.cuda import nccl
 
         assert self.flat is not None
-        with torch.cuda.device(self.device):
-            nccl.broadcast([self.flat], 0, [self.stream], [self._comm])
+        try:
+            with torch.cuda.device(self.device):
+                nccl.broadcast([self.flat], 0, [self.stream], [self._comm])
+        except RuntimeError as error:  # vLLM waits for it, and can be told nothing
+            raise AhaError(f"Weights could not be broadcast to vLLM: {error}. {OTHERWISE}") from error
 
     def landed(self) -> None:
         """The broadcast is over. Raises AhaError if the other side has left it half done."""
@@ -252,6 +256,15 @@ class NcclSender:
     def close(self) -> None:
         """Leave the group."""
         self._comm = self.flat = None
+
+
+def _answers(process: Process, failed: Sequence[Exception]) -> bool:
+    """Whether the other side answers in time: in less of it once we have ``failed``, for it may wait for us."""
+    end = time.monotonic() + JOIN_SECONDS
+    while time.monotonic() < end and not failed:
+        if process.wire.ready(0.2):
+            return True
+    return process.wire.ready(min(LAND_SECONDS, JOIN_SECONDS))
 
 
 def lay(piece: Mapping[str, Tensor], buffer: Tensor) -> None:
