@@ -14,13 +14,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model
+from torch.multiprocessing.reductions import rebuild_cuda_tensor
 
 from aha import modeling
 from aha.doctor import plain
+from aha.sampling import vllm_process, vllm_senders
 from aha.sampling.local import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
 from aha.sampling.vllm_process import find_python
+from aha.sampling.vllm_transfer import described, pieces, plain_handle
+from aha.sampling.vllm_weights import Parcel
+from aha.sampling.vllm_wire import Join, Piece
 from aha.types import AhaError, Finish
 
 pytestmark = pytest.mark.peers
@@ -210,6 +215,108 @@ def test_missing_and_unknown_tensors_are_noticed(engine, tiny):
     engine.load_weights(sound, 5)
 
 
+class Broken(vllm_senders.HostSender):
+    """A way to the GPU that breaks: here, or at the other side, after some of the weights."""
+
+    def __init__(self, here):
+        super().__init__()
+        self.here, self.closed = here, False
+
+    def pieces(self, tensors):
+        names = list(tensors)
+        yield from super().pieces({name: tensors[name] for name in names[: len(names) // 2]})
+        if self.here:
+            raise RuntimeError("CUDA error: out of memory")
+        yield Piece([], [], [], [], "/nowhere", [])
+
+    def close(self):
+        self.closed = True
+        super().close()
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_breaks_half_way_goes_through_host_memory_then(engine, tiny, here, caplog, monkeypatch):
+    sound, broken = checkpoint_weights(tiny[0]), Broken(here)
+    noisy = {name: t.detach() + 1 for name, t in sound.items()}
+    engine._sender, engine.transfer = broken, "ipc"
+    assert engine.load_weights(noisy, 8).held == len(sound)
+    assert engine.transfer == "host"
+    assert broken.closed
+    assert f"By ipc: {'RuntimeError: CUDA' if here else 'FileNotFoundError'}" in caplog.text
+    engine._sender = Broken(here)  # and where that was host memory itself nothing is left
+    monkeypatch.setattr(engine, "close", lambda: None)
+    with pytest.raises(AhaError, match="could not be given the weights by host"):
+        engine.deliver(sound, 9)
+    with pytest.raises(AhaError, match="no weights that were proven"):
+        sample(engine, requests(tiny[1]))
+    engine._sender = None
+    engine.load_weights(sound, 5)
+    assert np.abs(gap(tiny[0], sample(engine, requests(tiny[1])))).max() < 1e-3
+
+
+class WithoutGpu(vllm_senders.HostSender):
+    """vLLM's own engine for IPC, where there is no GPU to open anything on."""
+
+    def join(self, process):
+        vllm_senders.ask(process, Join("ipc", "", 0))
+
+    def pieces(self, tensors):
+        tensor, kind = torch.zeros(8, dtype=torch.uint8), (None, torch.uint8, 0)
+        handle = (torch.Tensor, (64,), (1,), 0, *kind, b"h", 64, 0, False, b"c", 0, b"e", True)
+        yield described({"x": tensor}, [plain_handle("gpu", (rebuild_cuda_tensor, handle))])
+
+
+def test_vllms_own_ipc_is_taken_up_fails_without_a_gpu_and_is_left_again(engine, tiny, caplog, monkeypatch):
+    sound, make = checkpoint_weights(tiny[0]), vllm_senders.make
+    engine._sender, engine.transfer = None, "ipc"
+    monkeypatch.setattr(vllm_senders, "make", lambda way, *a: WithoutGpu() if way == "ipc" else make(way, *a))
+    noisy = {name: t.detach() + 1 for name, t in sound.items()}
+    assert engine.load_weights(noisy, 8).held == len(sound)
+    assert engine.transfer == "host"
+    assert "through host memory. By ipc:" in caplog.text
+    assert "CUDA" in caplog.text
+    engine.load_weights(sound, 5)
+    assert np.abs(gap(tiny[0], sample(engine, requests(tiny[1])))).max() < 1e-3
+
+
+class Parts(vllm_senders.HostSender):
+    """A file for each layer or so. vLLM keeps what it was given of a layer until all of it has come."""
+
+    def pieces(self, tensors):
+        self.parcels = []
+        for piece in pieces(tensors, 1 << 16):
+            self.parcels.append(Parcel())
+            self.parcels[-1].write(piece)
+            yield Piece([], [], [], [], self.parcels[-1].path, [])
+
+
+def test_weights_come_in_pieces(engine, tiny):
+    sound = checkpoint_weights(tiny[0])
+    engine._sender.close()
+    engine._sender = Parts()
+    changed = {name: t.detach() * 1.01 for name, t in sound.items()}
+    for weights, version in ((changed, 6), (sound, 5)):
+        proof = engine.load_weights(weights, version)
+        assert len(engine._sender.parcels) > 3
+        assert (proof.held, proof.hidden) == (len(sound), 0)
+    assert np.abs(gap(tiny[0], sample(engine, requests(tiny[1])))).max() < 1e-3
+
+
+def test_a_way_that_cannot_be_is_refused_before_the_model_is_made(tiny):
+    python()
+    engine = VllmEngine(*tiny, VllmSettings(transfer="ipc"), threads=1)
+    with engine, pytest.raises(AhaError, match=r"vllm\.transfer=ipc: the policy is on a CPU"):
+        engine.wait()
+
+
+def test_vllms_own_engines_take_what_we_send(tmp_path):
+    (tmp_path / "aha").symlink_to(vllm_process.PACKAGE, target_is_directory=True)
+    job = Path(__file__).parent / "vllm_own_engines.py"
+    env = vllm_process._environment(tmp_path, 1)
+    found = subprocess.run([python(), "-P", job], env=env, capture_output=True, text=True, timeout=300)
+    assert "both took everything" in found.stdout, found.stderr
+
+
 def test_prompts_without_room_are_refused(engine, tiny):
     with pytest.raises(AhaError, match="exceeds the model's context of 512"):
         sample(engine, [Request([5] * 500, 1, 0)], max_tokens=64)
@@ -285,6 +392,19 @@ def test_a_run_trains_is_interrupted_and_continues(tmp_path):
         assert 0.9 < row["importance/mean"] <= 1.1
     settings = json.loads((tmp_path / "runs/zero/config.json").read_text())["stages"]["rl"]
     assert settings["algorithm"]["importance"] == "truncated"
+
+
+def test_two_ranks_with_parts_of_the_weights_have_one_vllm(tmp_path):
+    process = run(tmp_path, "--ranks", "2", "--parallel", "sharded", "rl.steps=2")
+    output = process.communicate(timeout=900)[0].decode()
+    assert process.returncode == 0, output
+    assert "quick checks passed" in output
+    metrics = tmp_path / "runs/zero/rl/metrics.jsonl"
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [r["step"] for r in rows] == [1, 2]
+    for row in rows:
+        assert 0 < row["sampler_mismatch/mean"] < 0.03
+        assert row["time/weight_sync"] > 0
 
 
 def _workers_of(pid):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen3MoeConfig
 
 from aha.sampling.vllm import checkpoint_weights
-from aha.sampling.vllm_weights import Parcel, digest, digests, read, whole
+from aha.sampling.vllm_weights import Parcel, digest, digests, mapped, whole
 from aha.types import AhaError
 
 
@@ -44,23 +44,23 @@ def test_a_parcel_delivers_what_was_put_in_again_and_again(tokenizer):
     for model in models(tokenizer).values():  # larger and smaller ones in turn
         sent = checkpoint_weights(model)
         parcel.write(sent)
-        found = read(parcel.path)
+        found = mapped(parcel.path)
         assert list(found) == list(sent)
         assert all(torch.equal(found[n], sent[n]) and found[n].dtype == sent[n].dtype for n in sent)
     parcel.write({"empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5), "kept": torch.arange(3)})
-    found = read(parcel.path)
+    found = mapped(parcel.path)
     assert found["empty"].shape == (0, 3)
     assert found["scalar"].item() == 2.5
     assert load_file(parcel.path)["kept"].tolist() == [0, 1, 2]  # safetensors reads it too
     parcel.close()
     with pytest.raises(OSError):
-        read(parcel.path)
+        mapped(parcel.path)
 
 
 def test_views_and_other_strides_are_put_in_order():
     parcel, t = Parcel(), torch.randn(4, 6)
     parcel.write({"t": t.t(), "part": t[1:3, ::2]})
-    found = read(parcel.path)
+    found = mapped(parcel.path)
     assert torch.equal(found["t"], t.t())
     assert torch.equal(found["part"], t[1:3, ::2])
     parcel.close()

@@ -6,25 +6,30 @@ What it samples with is proven, not believed: both sides hash every tensor, and 
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aha import ranks
 from aha.modeling import max_context, own_weights
+from aha.sampling import vllm_senders as senders
 from aha.sampling import vllm_wire as wire
 from aha.sampling.in_flight import Request, sample_seed
 from aha.sampling.local import check_room, ending_ids
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm_process import Process, find_python
-from aha.sampling.vllm_weights import Parcel, Tensors, digests, whole
+from aha.sampling.vllm_transfer import nccl_version
+from aha.sampling.vllm_weights import Tensors, digests, whole
 from aha.types import AhaError, Finish, Rollout
 
+LOG = logging.getLogger(__name__)
+GPUS = r"^(\d+|(GPU|MIG)-[\w-]+)(,(\d+|(GPU|MIG)-[\w-]+))*$"
 UNLOADED = -1
 """The version of an engine that has been given no weights yet."""
 
@@ -40,6 +45,19 @@ class VllmSettings(BaseModel):
     eager: bool | None = Field(None, description="no compiling, no CUDA graphs; none: on CPUs")
     sleep: bool = Field(False, description="give the GPU's memory back while the policy is trained")
     ranks: int = Field(1, ge=1, description="GPUs it shares a model over (tensor parallelism)")
+    gpus: str | None = Field(
+        None, pattern=GPUS, description="those it sees, as CUDA_VISIBLE_DEVICES; none: ours"
+    )
+    transfer: Literal["auto", "host", "ipc", "nccl"] = Field(
+        "auto", description="how weights reach it: host memory, CUDA IPC, NCCL (docs/scale.md)"
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> VllmSettings:
+        """Every rank has a GPU."""
+        if self.gpus is not None and len(set(self.gpus.split(","))) < self.ranks:
+            raise AhaError(f"vllm.gpus={self.gpus} are too few for vllm.ranks={self.ranks}.")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +100,11 @@ class VllmEngine:
         self.max_len = min(max_context(model), max_len or max_context(model))
         self.eos_ids = ending_ids(model, tokenizer)
         self._call, self._active, self._ready = 0, 0, False
-        self._parcel = Parcel()
-        self._process = Process(find_python(self.settings.python), threads=threads)
+        self.transfer: str = self.settings.transfer
+        self._gpus: list[str] = []
+        self.device: torch.device = next(model.parameters()).device
+        self._sender: senders.Sender | None = None
+        self._process = Process(find_python(self.settings.python), threads=threads, gpus=self.settings.gpus)
         self._start(model)
 
     def _start(self, model: Any) -> None:
@@ -94,7 +115,10 @@ class VllmEngine:
         config.architectures = [type(model).__name__]
         config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        on_cpu, s = kind.device.type == "cpu", self.settings
+        on_cpu, s, gpus, own = self.device.type == "cpu", self.settings, [], ""
+        if self.device.type == "cuda":
+            gpus = list(senders.visible_gpus())
+            own = str(torch.cuda.get_device_properties(self.device).uuid)
         self._process.send(
             wire.Start(
                 folder=str(folder),
@@ -106,6 +130,11 @@ class VllmEngine:
                 eager=on_cpu if s.eager is None else s.eager,
                 sleep=s.sleep and not on_cpu,
                 ranks=s.ranks,
+                transfer=s.transfer,
+                gpu=own,
+                gpus=gpus,
+                nccl=nccl_version() if own else "",
+                named=s.gpus is not None,
             )
         )
 
@@ -119,7 +148,23 @@ class VllmEngine:
         if not self._ready:
             ready = self._process.receive(wire.Ready)
             self._ready, self.about = True, f"{ready.version} on {ready.device}"
+            self.transfer, self._gpus = ready.transfer, ready.gpus
+            if ready.why:
+                self._otherwise(ready.why)
         return self.about
+
+    def _otherwise(self, why: str) -> None:
+        """Weights cannot come as they were to: through host memory then. Raises AhaError where that was the way, or
+        another one was asked for."""
+        asked = self.settings.transfer
+        if asked != "auto" or (self._sender is not None and self.transfer == "host"):
+            self.close()
+            more = "" if self.transfer == "host" else " Give vllm.transfer=host, or auto."
+            raise AhaError(f"vLLM could not be given the weights by {why}.{more}")
+        LOG.warning("Weights go to vLLM through host memory. By %s.", why)
+        if self._sender is not None:
+            self._sender.close()
+        self._sender, self.transfer = None, "host"
 
     # --- weights ------------------------------------------------------------------------------------------
 
@@ -137,11 +182,21 @@ class VllmEngine:
         self.wait()
         self._stop_sampling()
         self.version = UNLOADED
-        self._parcel.write(tensors)
-        self._process.send(wire.Load(self._parcel.path, version))
-        held = self._process.receive(wire.Held)
+        held = None
+        while held is None:
+            try:
+                held = self._sent(tensors, version)
+            except senders.RefusedError as error:
+                self._otherwise(f"{self.transfer}: {error}")
         self.version = held.version
         return held
+
+    def _sent(self, tensors: Tensors, version: int) -> wire.Held:
+        """The weights, sent in the way that was agreed on, which is made at the first time."""
+        if self._sender is None:
+            self._sender = senders.make(self.transfer, self._gpus, self.device)
+            self._sender.join(self._process)
+        return senders.deliver(self._process, self._sender, tensors, version)
 
     def prove(self, tensors: Tensors) -> Proof:
         """Ask the model itself for its weights' hashes, now. Raises AhaError if they are not ``tensors``'."""
@@ -289,7 +344,8 @@ class VllmEngine:
     def close(self) -> None:
         """End vLLM's process."""
         self._process.close()
-        self._parcel.close()
+        if self._sender is not None:
+            self._sender.close()
 
     def __enter__(self) -> VllmEngine:
         return self

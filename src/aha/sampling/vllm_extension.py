@@ -1,4 +1,8 @@
-"""What is added to vLLM's worker class: loading weights from a parcel, and hashing what the model computes with.
+"""What is added to vLLM's worker class: hashing the weights that its transfer brings, and those that the model
+computes with.
+
+Weights come by vLLM's own lifecycle: ``init_weight_transfer_engine`` once, then for every version
+``start_weight_update``, ``update_weights`` for each piece, ``finish_weight_update``.
 
 vLLM fuses projections and, on CPUs, packs matrices into layouts that cannot be read. Fused ones are split again;
 a packed one is read back by sending the identity through the layer: what comes out is what it multiplies by.
@@ -6,13 +10,15 @@ a packed one is read back by sending the identity through the layer: what comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from aha.sampling.vllm_weights import digest, digests, read
+from aha.sampling.vllm_transfer import BACKENDS
+from aha.sampling.vllm_weights import digest, digests
 
 READ_BACK = 1e12
 """Multiplications for reading packed matrices back: more would take longer than the sampling."""
@@ -20,21 +26,71 @@ ROWS = 512
 
 
 class Extension:
-    """Mixed into vLLM's worker, whose ``model_runner`` and ``reload_weights`` it uses."""
+    """Mixed into vLLM's worker, whose lifecycle of weights it uses."""
 
     model_runner: Any
+    vllm_config: Any
+    device: torch.device
+    weight_transfer_engine: Any
+    _weight_update_active: bool
+    _aha_delivered: dict[str, str]
     _aha_shapes: dict[str, tuple[int, ...]]
     _aha_dtypes: dict[str, torch.dtype]
 
-    def aha_load(self, path: str) -> dict[str, str]:
-        """Load a parcel through vLLM's own reloading; returns the hash of each tensor as it came."""
-        tensors = read(path)
-        self._aha_shapes = {name: tuple(t.shape) for name, t in tensors.items()}
-        self._aha_dtypes = {name: t.dtype for name, t in tensors.items()}
-        found = digests(tensors)
-        self.reload_weights(weights_iterator=iter(tensors.items()))  # type: ignore[attr-defined]
+    def aha_join(self, transfer: str, info: dict[str, Any]) -> None:
+        """Have weights come that way from now on: with the engine that was configured, or another one instead."""
+        self.aha_abandon()
+        if self.vllm_config.weight_transfer_config.backend != BACKENDS[transfer]:
+            self._aha_replace(BACKENDS[transfer])
+        self.init_weight_transfer_engine(info)  # type: ignore[attr-defined]
+
+    def _aha_replace(self, backend: str) -> None:
+        from vllm.distributed.weight_transfer import WeightTransferEngineFactory  # pyright: ignore
+
+        config = self.vllm_config.weight_transfer_config
+        config.backend = backend
+        self.weight_transfer_engine.shutdown()
+        self.weight_transfer_engine = WeightTransferEngineFactory.create_engine(
+            config, self.vllm_config, self.device, self.model_runner.get_model()
+        )
+
+    def aha_begin(self) -> None:
+        """New weights come; what was left half done is given up."""
+        self.aha_abandon()
+        self._aha_delivered, self._aha_shapes, self._aha_dtypes = {}, {}, {}
+        self.start_weight_update()  # type: ignore[attr-defined]
+
+    def aha_take(self, info: dict[str, Any]) -> None:
+        """Load a piece; every tensor is hashed as it comes out of vLLM's engine."""
+        engine = self.weight_transfer_engine
+        model, engine.model = engine.model, _Listening(engine.model, self._aha_hear)
+        try:
+            self.update_weights(info)  # type: ignore[attr-defined]
+        except BaseException:
+            self._weight_update_active = True  # the model is half loaded, whatever vLLM thinks
+            raise
+        finally:
+            engine.model = model
+
+    def _aha_hear(self, tensors: dict[str, Tensor]) -> None:
+        if any(t.is_cuda for t in tensors.values()):
+            torch.cuda.current_stream().synchronize()  # the threads that hash have streams of their own
+        self._aha_delivered |= digests(tensors)
+        self._aha_shapes |= {name: tuple(t.shape) for name, t in tensors.items()}
+        self._aha_dtypes |= {name: t.dtype for name, t in tensors.items()}
+
+    def aha_end(self) -> dict[str, str]:
+        """All weights have come. Returns the hash of each tensor as it came."""
+        self.finish_weight_update()  # type: ignore[attr-defined]
+        self.model_runner.reset_encoder_cache()
+        self.model_runner.reset_mm_cache()
         _pack_again(self.model_runner.get_model())
-        return found
+        return self._aha_delivered
+
+    def aha_abandon(self) -> None:
+        """End an update that failed: layers get back what they had, or what there is of the new."""
+        if self._weight_update_active:
+            self.finish_weight_update()  # type: ignore[attr-defined]
 
     def aha_held(self) -> tuple[dict[str, str], list[str]]:
         """(hash by canonical name of what the model computes with, names that its layout hides)."""
@@ -45,6 +101,22 @@ class Extension:
                 if found.setdefault(name, value) != value:  # a tied head that computes with another one
                     found[name] = "not the same everywhere"
         return found, sorted(set(self._aha_shapes) - set(found))
+
+
+class _Listening:
+    """The model as vLLM's transfer engine loads into it: what passes is heard first."""
+
+    def __init__(self, model: Any, hear: Any):
+        self._model, self._hear = model, hear
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Any:
+        """Load, and tell of each tensor."""
+        came = list(weights)
+        self._hear(dict(came))
+        return self._model.load_weights(came)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 def _ranks() -> int:
@@ -111,3 +183,16 @@ def _read_back(module: Any, inputs: int, dtype: torch.dtype) -> Tensor:
         x[torch.arange(len(x)), torch.arange(first, first + len(x))] = 1
         parts.append(module.quant_method.apply(module, x, None))
     return torch.cat(parts).t().contiguous()
+
+
+def _register() -> None:
+    """Tell vLLM of the way through host memory, in each of its processes: all of them import this module."""
+    from vllm.distributed.weight_transfer import WeightTransferEngineFactory  # pyright: ignore
+
+    WeightTransferEngineFactory.register_engine(
+        BACKENDS["host"], "aha.sampling.vllm_host", "HostWeightTransferEngine"
+    )
+
+
+if importlib.util.find_spec("vllm") is not None:
+    _register()

@@ -63,7 +63,7 @@ def find_python(given: str | None = None) -> Path:
 class Process:
     """The worker at the other end of a socket. It ends with us, however we end, and its children with it."""
 
-    def __init__(self, python: Path, *, threads: int = 0):
+    def __init__(self, python: Path, *, threads: int = 0, gpus: str | None = None):
         self.scratch = Path(tempfile.mkdtemp(prefix="aha-vllm-"))
         self.log = self.scratch / "log.txt"
         (self.scratch / "path").mkdir()
@@ -83,7 +83,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(self.scratch / "path", threads),
+                env=_environment(self.scratch / "path", threads, gpus),
                 pass_fds=[theirs.fileno()],
                 cwd=self.scratch,
                 process_group=0,  # Ctrl-C is ours to answer; and all of it can be ended as one
@@ -171,10 +171,11 @@ def _end(process: subprocess.Popen[bytes], sock: socket.socket, scratch: Path) -
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _environment(path: Path, threads: int) -> dict[str, str]:
-    """Ours, without what leads Python to our packages or makes it one of our ranks; offline, quiet, and with so
-    many threads."""
+def _environment(path: Path, threads: int, gpus: str | None = None) -> dict[str, str]:
+    """Ours, without what leads Python to our packages or makes it one of our ranks; offline, quiet, with so many
+    threads, and with these GPUs."""
     ours = (*_OURS_ALONE, *_RANKS)
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     some = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    some |= {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
     return kept | _QUIET | some | {"PYTHONPATH": str(path)}

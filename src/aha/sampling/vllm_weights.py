@@ -15,6 +15,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,19 +125,26 @@ def _free(fd: int, folder: tempfile.TemporaryDirectory[str] | None) -> None:
         folder.cleanup()
 
 
-def read(path: str) -> dict[str, Tensor]:
-    """The tensors of a parcel, as copies. Raises ValueError if it is none."""
+def mapped(path: str) -> dict[str, Tensor]:
+    """The tensors of a parcel, where they lie: not copied, and not to be kept beyond the next ``write``.
+
+    Raises ValueError if it is none.
+    """
     with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        table = json.loads(file.read(length))
-        found = {}
-        for name, entry in table.items():
-            first, last = entry["data_offsets"]
-            file.seek(8 + length + first)
-            data = bytearray(file.read(last - first))
-            if len(data) != last - first:
-                raise ValueError(f"{path} ends within {name}")
-            dtype = TYPES[entry["dtype"]]
-            flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-            found[name] = flat.reshape(entry["shape"])
-    return found
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # writable for torch; nobody writes
+    (length,) = struct.unpack("<Q", whole[:8])
+    return {
+        name: _view(path, name, whole, 8 + length, entry)
+        for name, entry in json.loads(whole[8 : 8 + length]).items()
+    }
+
+
+def _view(path: str, name: str, whole: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
+    (first, last), dtype = entry["data_offsets"], TYPES[entry["dtype"]]
+    if start + last > len(whole):
+        raise ValueError(f"{path} ends within {name}")
+    if first == last:
+        return torch.empty(entry["shape"], dtype=dtype)
+    flat = torch.frombuffer(whole, dtype=torch.uint8, count=last - first, offset=start + first)
+    aligned = (start + first) % dtype.itemsize == 0
+    return (flat if aligned else flat.clone()).view(dtype).reshape(entry["shape"])

@@ -43,21 +43,69 @@ class Start:
     eager: bool
     sleep: bool
     ranks: int  # of tensor parallelism
+    transfer: str  # how weights are to come: auto, host, ipc, nccl
+    gpu: str  # UUID of the policy's GPU; empty on a CPU
+    gpus: list[str]  # UUIDs of those that its process sees
+    nccl: str  # NCCL's version there
+    named: bool  # whether vLLM is given GPUs of its own
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The engine is there."""
+    """The engine is there. Weights come by ``transfer``; ``why`` not by the one that was wanted."""
 
     version: str
     device: str
+    transfer: str
+    why: str
+    gpus: list[str]  # UUIDs of those that the model is on, by rank
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """Take the weights from the safetensors file at ``path``; they are the policy's of ``version``."""
+class Join:
+    """Weights come by ``transfer`` from now on. For nccl, ``group`` is the id, in base64, of a group of ``size``
+    in which the sender is the first."""
 
+    transfer: str
+    group: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """New weights come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some of the weights: tensors by name, with their types, shapes and sizes in bytes. They lie, all of them, in
+    the safetensors file at ``path``; or one after another in a buffer on each GPU, whose ``handles`` come with
+    them; or are broadcast so."""
+
+    names: list[str]
+    dtypes: list[str]
+    shapes: list[list[int]]
+    sizes: list[int]
     path: str
+    handles: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Done so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """That could not be done with the weights; the engine lives on, without any."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """All weights have come; they are the policy's of ``version``."""
+
     version: int
 
 
@@ -140,7 +188,10 @@ class Failed:
     error: str
 
 
-Message = Start | Ready | Load | Prove | Held | Generate | Finished | Cancel | Done | Rest | Rested | Failed
+Message = (
+    Start | Ready | Join | Begin | Piece | Taken | Refused | End | Prove | Held
+    | Generate | Finished | Cancel | Done | Rest | Rested | Failed
+)  # fmt: skip
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 

@@ -15,11 +15,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from aha.sampling import vllm_wire as wire
+from aha.sampling.vllm_transfer import BACKENDS, Places, choose, update_info
 
 EXTENSION = "aha.sampling.vllm_extension.Extension"
 CPU_BLOCK = 32  # tokens; vLLM's default of 128 would share few prompts
@@ -65,6 +67,11 @@ class Worker:
 
         self.line, self.version, self.asleep = line, -1, False
         on_gpu = torch.cuda.is_available()
+        gpus, nccl = _gpus(start.ranks) if on_gpu else ([], "")
+        places = Places(start.gpu, start.gpus, gpus, start.nccl, nccl, start.named)
+        self.transfer, why = choose(start.transfer, places)
+        if why and start.transfer != "auto":
+            raise RuntimeError(f"weights cannot come by vllm.transfer={start.transfer}: {why}")
         more: dict[str, Any] = {}
         if not on_gpu:
             # After a part of a prompt vLLM sets a seeded generator back, which a CPU's cannot be.
@@ -77,6 +84,7 @@ class Worker:
             model=start.folder,
             dtype=start.dtype,
             load_format="dummy",  # weights come from the policy alone
+            weight_transfer_config={"backend": BACKENDS[self.transfer]},
             generation_config="vllm",  # a checkpoint's own sampling settings are not asked for
             max_model_len=start.max_len,
             max_num_seqs=start.max_rows,
@@ -93,7 +101,8 @@ class Worker:
             **more,
         )
         about = f"vllm {vllm.__version__}, torch {torch.__version__}"
-        line.send(wire.Ready(about, torch.cuda.get_device_name() if on_gpu else "cpu"))
+        device = torch.cuda.get_device_name() if on_gpu else "cpu"
+        line.send(wire.Ready(about, device, self.transfer, why, gpus))
 
     def answer(self, message: wire.Message) -> None:
         """Do what a message asks."""
@@ -101,8 +110,8 @@ class Worker:
             self.rest()
         elif not isinstance(message, wire.Cancel):  # else too late: that call is done
             self.wake()
-        if isinstance(message, wire.Load):
-            self.load(message)
+        if isinstance(message, wire.Join | wire.Begin | wire.Piece | wire.End):
+            self.line.send(self.weights(message))
         elif isinstance(message, wire.Prove):
             self.line.send(self.held({}))
         elif isinstance(message, wire.Generate):
@@ -110,15 +119,38 @@ class Worker:
 
     # --- weights ------------------------------------------------------------------------------------------
 
-    def load(self, message: wire.Load) -> None:
-        """New weights; nothing that was computed with the old ones is kept."""
-        said = self.llm.collective_rpc("aha_load", args=(message.path,))
+    def weights(self, message: wire.Join | wire.Begin | wire.Piece | wire.End) -> wire.Message:
+        """A step of vLLM's lifecycle of weights. What fails is refused: until all of it succeeds, nothing can be
+        sampled."""
+        self.version = -1
+        try:
+            if isinstance(message, wire.End):
+                return self.end(message)
+            if isinstance(message, wire.Join):
+                self.transfer = message.transfer
+                self._all("aha_join", message.transfer, _join_info(message))
+            elif isinstance(message, wire.Begin):
+                self._all("aha_begin")
+            else:
+                self._all("aha_take", update_info(message, self.transfer))
+        except Exception as error:  # the other side says it, or goes another way
+            return wire.Refused(f"{type(error).__name__}: {error}"[:4000])
+        return wire.Taken()
+
+    def end(self, message: wire.End) -> wire.Held:
+        """All weights have come; nothing that was computed with the old ones is kept."""
+        said = self._all("aha_end")
         if any(other != said[0] for other in said):
             raise RuntimeError("the ranks were given different weights")
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("the prefix cache of the old weights could not be dropped")
+        held = self.held(said[0])
         self.version = message.version
-        self.line.send(self.held(said[0]))
+        return replace(held, version=message.version)
+
+    def _all(self, method: str, *args: Any) -> list[Any]:
+        """What each rank's worker answers."""
+        return self.llm.collective_rpc(method, args=args)
 
     def held(self, delivered: dict[str, str]) -> wire.Held:
         """What the model holds, as the first rank says; of a model in parts nothing is read back."""
@@ -168,6 +200,38 @@ class Worker:
         if not isinstance(message, wire.Cancel):
             raise wire.WireError(f"{type(message).__name__} in the middle of a call")
         return message.call == call
+
+
+def _gpus(ranks: int) -> tuple[list[str], str]:
+    """(UUIDs of the GPUs that ``ranks`` ranks are put on, version of NCCL): without touching the GPUs. What cannot be
+    found out rules the ways out that need it."""
+    from vllm.distributed.device_communicators.pynccl_wrapper import NCCLLibrary
+    from vllm.platforms import current_platform
+
+    try:
+        nccl = NCCLLibrary().ncclGetVersion()
+    except Exception:
+        nccl = ""
+    try:
+        return [current_platform.get_device_uuid(i) for i in range(ranks)], nccl
+    except Exception:
+        return [f"unknown {i}" for i in range(ranks)], nccl
+
+
+def _join_info(message: wire.Join) -> dict[str, Any]:
+    """What vLLM's ``init_weight_transfer_engine`` takes."""
+    if message.transfer == "ipc":
+        return {"packed": True}
+    if message.transfer == "nccl":
+        # A buffer never fills: each piece is one broadcast.
+        buffers = {"packed": True, "packed_buffer_size_bytes": 1 << 62, "packed_num_buffers": 1}
+        return {
+            "nccl_unique_id_b64": message.group,
+            "rank_offset": 1,
+            "world_size": message.size,
+            **buffers,
+        }
+    return {}
 
 
 def _requests(asked: wire.Generate) -> Iterator[tuple[str, list[int], Any]]:

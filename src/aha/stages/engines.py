@@ -6,6 +6,7 @@ An endpoint is written ``http://host:port/v1#MODEL``: what stands after ``#`` is
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,30 +123,45 @@ def for_policy(
             engine = VllmEngine(model, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
         made.append(engine)
 
-    with policy.whole():  # its size counts, and weights in parts have none
+    with policy.whole() if kind == "ray" else nullcontext():  # whose size counts; in parts it has none
         ranks.from_first(make)
     return made[0] if made else Elsewhere()
+
+
+def ready(engine: Any, policy: Policy) -> AbstractContextManager[None]:
+    """Within it ``engine`` can sample: one that shares the policy's modules needs all weights in them, one in other
+    processes has its own. Every rank must enter it at the same time."""
+    return policy.whole() if isinstance(engine, LocalEngine) else nullcontext()
 
 
 def sync(engine: Any, policy: Policy) -> float:
     """Bring the policy's weights and version to its engine, proven; returns the seconds it took.
 
-    The local engine shares the modules; a rank whose engine is driven elsewhere only notes the version. Weights in
-    parts must be ``whole``. Raises AhaError if the engine does not hold what was sent.
+    The local engine shares the modules; a rank whose engine is driven elsewhere only notes the version, and gives
+    its parts where weights are sharded: parameter by parameter they come together on the first rank's CPU. Every
+    rank must call it. Raises AhaError if the engine does not hold what was sent.
     """
+    started = time.perf_counter()
+    parts = policy.shards is not None and not isinstance(engine, LocalEngine)
+    if not (ranks.from_first(lambda: _old(engine, policy)) if parts else _old(engine, policy)):
+        engine.version = policy.version
+        return 0.0
+    state = policy.weights() if parts else None
     if not isinstance(engine, VllmEngine | RayEngine):
         engine.version = policy.version
         return 0.0
-    if engine.version == policy.version:
-        return 0.0
-    started = time.perf_counter()
     names = engine.weights_of if isinstance(engine, RayEngine) else checkpoint_weights
     if policy.adapters is None:
-        engine.load_weights(names(policy.sampler), policy.version)
+        engine.load_weights(names(policy.sampler, state), policy.version)
     else:
         with policy.adapters.merged():
             engine.load_weights(names(policy.model, policy.adapters.plain_state()), policy.version)
     return time.perf_counter() - started
+
+
+def _old(engine: Any, policy: Policy) -> bool:
+    """Whether an engine in other processes has other weights than the policy's."""
+    return isinstance(engine, VllmEngine | RayEngine) and engine.version != policy.version
 
 
 def rest(engine: Any) -> None:

@@ -117,7 +117,7 @@ class Session:
         self.collector = preference.at(self.collectors, step)
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
-        with self.policy.whole():
+        with engines.ready(self.engine, self.policy):
             self.sync_before = self.sync()
             if c.ahead:
                 return ahead.collect(self.ahead, step, self.params, progress, tick)
@@ -127,7 +127,7 @@ class Session:
         """Advantages [G] of each group's completions; NaN where the algorithm leaves one out."""
         algorithm, baselines = self.config.algorithm, None
         if algorithm.advantage == "greedy_baseline":
-            with self.policy.whole():
+            with engines.ready(self.engine, self.policy):
                 baselines = self.collector.greedy_rewards(groups, self.params)
         engines.rest(self.engine)
         found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
@@ -274,7 +274,7 @@ class Session:
         problems = self._load(split, c.test_problems if held_out else c.eval_problems)
         n = c.test_samples if held_out else c.eval_samples
         limit = max(c.max_tokens, (c.later_max_tokens or (0, 0))[1])
-        with self.policy.whole():
+        with engines.ready(self.engine, self.policy):
             self.sync()
             result = evaluate(
                 self.engine,
@@ -429,7 +429,7 @@ def _session(
     session.critic = critic
     session.resume()
     _show_prompt(session, source)
-    with policy.whole():
+    with engines.ready(engine, policy):
         session.sync()
     if context.doctor:
         checkup.examine(session, source)

@@ -85,16 +85,18 @@ class Shards:
     def state_dict(self) -> dict[str, Tensor]:
         """The whole model's weights in the compute type, on the CPU of the first rank; {} on the others.
 
-        Every rank must call it.
+        Every rank must call it. One parameter at a time is whole on the ranks' devices.
         """
+        first = {id(p): name for name, p in self.model.named_parameters()}
+        names = [(name, first[id(p)]) for name, p in self.model.named_parameters(remove_duplicate=False)]
         found: dict[str, Tensor] = {}
-        names = {id(p): name for name, p in self.model.named_parameters()}
-        for name, param in self.model.named_parameters(remove_duplicate=False):
-            first = names[id(param)]
-            value = found[first] if first in found else whole(param.detach().to(self.dtype)).cpu()
-            found[name] = value if ranks.leads() else value[:0]
+        for name, param in self.model.named_parameters():
+            value = whole(param.detach().to(self.dtype))
+            if ranks.leads():
+                found[name] = value.cpu()
         if not ranks.leads():
             return {}
+        found = {name: found[own] for name, own in names}
         return found | {k: v.cpu() for k, v in self.model.state_dict().items() if k not in found}
 
 

@@ -1,0 +1,87 @@
+"""Two ranks with parts of the weights and an engine in another process: the parts come together on the first rank's
+CPU, parameter by parameter, and never whole on a device."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_model
+from transformers import AutoModelForCausalLM, Qwen3MoeConfig
+
+from aha import ranks
+from aha.corpus import tiny
+from aha.corpus import tokenizer as tiny_tokenizer
+from aha.modeling import own_weights
+from aha.sampling.vllm import checkpoint_weights
+from aha.sampling.vllm_weights import digests
+
+HERE = Path(__file__).parent
+SHAPES = ("tied", "experts")
+
+
+def new_tokenizer():
+    return tiny_tokenizer.build(tiny.documents("tests", 300))
+
+
+def experts(tokenizer):
+    """A model whose checkpoints have other tensors than it has: experts apart, which it holds together."""
+    torch.manual_seed(1)
+    config = Qwen3MoeConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, moe_intermediate_size=16, num_experts=4,
+        num_experts_per_tok=2, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config)
+
+
+def moved(policy):
+    """One step, the same whichever part of a weight a rank has."""
+    with torch.no_grad():
+        for master in policy.masters:
+            master.mul_(1.5)
+    policy.version += 1
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What the first of two ranks found, and the second."""
+    folder = tmp_path_factory.mktemp("parts")
+    path = os.pathsep.join([str(HERE.parent), str(HERE), *sys.path])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, HERE / "engine_parts_job.py", folder], env=env | one, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for one in ranks.variables(2, ranks.free_port())
+    ]  # fmt: skip
+    for process in processes:
+        said = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, said
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["vllm", "ray"])
+def test_the_engine_gets_what_one_process_would_send(two, kind, shape):
+    tokenizer = new_tokenizer()
+    model = experts(tokenizer) if shape == "experts" else make_model(tokenizer, torch.bfloat16)
+    names = checkpoint_weights if kind == "vllm" else own_weights
+    wanted = {}
+    for version in range(2):
+        wanted[version] = digests(names(model))
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_((p.float() * 1.5).to(p.dtype))
+    assert wanted[0] != wanted[1]
+    assert two[0][kind, shape] == wanted
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["vllm", "ray"])
+def test_the_other_rank_gives_its_parts_and_notes_the_version(two, kind, shape):
+    assert two[1][kind, shape] == [0, 1]
