@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CLASSES = (
     "matrix products",
+    "decoding kernels",
     "attention kernels",
     "attention products",
     "attention layout and softmax",
@@ -30,7 +31,7 @@ CLASSES = (
 )
 _STRETCHES = ("attention", "sampling", "grading", "optimizer")
 _PREFIX = "aha: "
-_WORK = ("matrix products", "attention kernels", "attention products", "sampling")
+_WORK = ("matrix products", "decoding kernels", "attention kernels", "attention products", "sampling")
 _ATTENTION_KERNELS = (
     "aha::attend", "aha::attend_backward", "aha::decode", "_flash_attention_forward", "_flash_attention_backward",
 )  # fmt: skip
@@ -48,6 +49,7 @@ _PRODUCTS = (
     "matmul",
     "mkldnn_linear",
     "onednn_linear",
+    "aha::project",
 )
 _COPIES = (
     "copy_", "_to_copy", "to", "clone", "contiguous", "cat", "index_select", "index", "index_put_", "gather",
@@ -102,6 +104,8 @@ def classify(event: Any) -> str:
     name = event.name.removeprefix("aten::")
     if name in _ATTENTION_KERNELS:  # products and softmax in one
         return "attention kernels"
+    if name == "aha::step":  # all layers of a sampled token in one
+        return "decoding kernels"
     stretch = _stretch_of(event)
     if stretch == "attention":
         return "attention products" if name in _PRODUCTS else "attention layout and softmax"

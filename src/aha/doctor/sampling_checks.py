@@ -143,7 +143,7 @@ def draws(subject: Subject) -> Iterator[Finding]:
         seeds = in_flight.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
         uniform = in_flight.uniforms(seeds, np.zeros(n, np.int64))
         logits = torch.tensor(row, dtype=torch.float32).repeat(n, 1).to(subject.device)
-        tokens, said = in_flight.sample(logits, uniform, params)
+        tokens, said = in_flight.sample(logits, torch.from_numpy(uniform).to(logits.device), params)
         wanted = plain.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
         p = np.exp(wanted)
         frequency = np.bincount(tokens.cpu().numpy(), minlength=40) / n
@@ -235,7 +235,7 @@ def _greedy(logits: torch.Tensor) -> Finding:
     """Temperature 0: the likeliest token, with its log probability at temperature 1."""
     z = logits[:4] + torch.linspace(0, 1, 4, device=logits.device)[:, None]
     params = sampler.SamplingParams(temperature=0.0)
-    tokens, said = in_flight.sample(z, np.zeros(4, np.float32), params)
+    tokens, said = in_flight.sample(z, torch.zeros(4, device=z.device), params)
     wanted = [plain.restricted(row, 1.0) for row in z.double().cpu().numpy()]
     gap = max(abs(w.max() - s) for w, s in zip(wanted, said.tolist(), strict=True))
     best = all(int(w.argmax()) == t for w, t in zip(wanted, tokens.tolist(), strict=True))
