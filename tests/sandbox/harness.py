@@ -50,20 +50,18 @@ class World:
     @contextlib.contextmanager
     def planted(self) -> Iterator[World]:
         os.environ["CANARY_ENV"] = SECRET
-        for path, text in _PLANTED.items():
-            Path(path).write_text(text)
-            os.chmod(path, 0o644)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_UNIX)
-        self._serve(socket.AF_INET, ("127.0.0.1", 18999))
-        self._serve(socket.AF_UNIX, _UNIX)
-        self._serve(socket.AF_UNIX, "\0sbxcanary")
-        os.chmod(_UNIX, 0o777)
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("127.0.0.1", 18998))
-        self._sockets.append(udp)
-        threading.Thread(target=self._count, args=(udp,), daemon=True).start()
         try:
+            for path, text in _PLANTED.items():
+                Path(path).write_text(text)
+                os.chmod(path, 0o644)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_UNIX)
+            self._serve(socket.AF_INET, ("127.0.0.1", 18999))
+            self._serve(socket.AF_UNIX, _UNIX)
+            self._serve(socket.AF_UNIX, "\0sbxcanary")
+            os.chmod(_UNIX, 0o777)
+            udp = self._bound(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), ("127.0.0.1", 18998))
+            threading.Thread(target=self._count, args=(udp,), daemon=True).start()
             yield self
         finally:
             for each in self._sockets:
@@ -71,15 +69,27 @@ class World:
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
             for path in (*_PLANTED, _UNIX):
-                os.unlink(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
             del os.environ["CANARY_ENV"]
+
+    def _bound(self, sock: socket.socket, address) -> socket.socket:
+        """Bound once whoever has the address for a moment is done with it; the attacks name it."""
+        self._sockets.append(sock)
+        for left in reversed(range(60)):
+            try:
+                sock.bind(address)
+                break
+            except OSError:
+                if not left:
+                    raise
+                time.sleep(0.5)
+        return sock
 
     def _serve(self, family: int, address) -> None:
         server = socket.socket(family)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(address)
-        server.listen()
-        self._sockets.append(server)
+        self._bound(server, address).listen()
         threading.Thread(target=self._greet, args=(server,), daemon=True).start()
 
     @staticmethod

@@ -16,8 +16,7 @@ from aha.attention.packed import PLAIN, Packed, Variant, _PackedAttention
 from aha.attention.plan import make_plan
 from aha.attention.shared import divided
 from aha.files import read_jsonl
-from aha.planning import measure
-from aha.planning.memory import training_bytes
+from aha.planning import measure, passes
 from aha.planning.shapes import from_config
 from aha.training.policy import OptimizerConfig, Policy
 from aha.types import AhaError
@@ -131,7 +130,7 @@ def test_a_rank_holds_its_share_of_the_activations(request, there, size, recompu
         assert held["saved"] < 1.05 / size * alone["saved"]
         assert held["peak"] < (1 / size + 0.1) * alone["peak"]
         work = replace(context_jobs.WORK[recompute], context=size)
-        planned = sum(training_bytes(SMALL, work).values())
+        planned = sum(passes.added(SMALL, work).values())
         assert 0.95 <= planned / held["peak"] <= 1.2  # what `aha plan` says
 
 

@@ -311,7 +311,7 @@ class InFlight:
         leaving = stopped | (self.made[:n] >= self.params.max_tokens)
         texts = self._stop_strings(~leaving) if self.params.stop else {}
         for row in np.flatnonzero(leaving).tolist():
-            self._finish(row, Finish.STOP if stopped[row] else Finish.LENGTH)
+            self._finish(row, Finish.STOP if stopped[row] else Finish.LENGTH, None)
         for row, text in texts.items():
             self._finish(row, Finish.STOP, text)
         leaving[list(texts)] = True
@@ -328,7 +328,7 @@ class InFlight:
                 found[row] = whole[: min(at for stop in self.params.stop if (at := whole.find(stop)) >= 0)]
         return found
 
-    def _finish(self, row: int, finish: Finish, text: str | None = None) -> None:
+    def _finish(self, row: int, finish: Finish, text: str | None) -> None:
         one, made = self.owner[row], int(self.made[row])
         pending = one.pending
         pending.done[one.number] = self._rollout(
