@@ -179,7 +179,7 @@ struct Together {
             Unit* place = scratch.take<Unit>(TILE * dim);
             for (int64_t k = 0; k < shared; k += TILE) {
                 turn_over((const Unit*)(keys(0) + k * dim), width(), width(), place);
-                multiply(queries, width(), count * group, place, width(), scores + k, ld, false);
+                column(count * group, width(), queries, width(), 1, place, TILE, scores + k, ld, false);
             }
         }
         for (int64_t i = 0; i < count; i++) {

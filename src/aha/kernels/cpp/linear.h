@@ -49,7 +49,7 @@ void panel(const T* x, int64_t rows, const T* weight, int64_t width, bool few, f
         turn_over(b + k, count, n, (Unit*)place);
         const Unit* next = k + n < count ? b + k + n : b + TILE * count;  // meanwhile the next ones come nearer
         for (int64_t r = 0; r < TILE; r++) fetch(next + r * count, std::min(DEEP, count) * sizeof(Unit));
-        multiply(a + k, count, rows, (const Unit*)place, n, c, TILE, k > 0);
+        column(rows, n, a + k, count, 1, (const Unit*)place, TILE, c, TILE, k > 0);
     }
 }
 
@@ -66,7 +66,7 @@ inline int64_t threads() {
 template <class Work>
 void divide(int64_t rows, int64_t outputs, Work work) {
     int64_t panels = outputs / TILE, blocks = (rows + MOST_ROWS - 1) / MOST_ROWS;
-    while (panels * blocks < 2 * threads() && rows / (blocks + 1) >= 4 * TALL) blocks++;
+    while (panels * blocks < 2 * threads() && rows / (blocks + 1) >= 4 * ROWS) blocks++;
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < panels * blocks; task++) {
         int64_t block = task / panels, first = rows * block / blocks, end = rows * (block + 1) / blocks;

@@ -58,25 +58,33 @@ inline void tile(int64_t units, const A* a, int64_t am, int64_t ak, const B* b, 
     }
 }
 
+// One column of tiles of c = a b, or added to it; they are about equally tall.
+template <class A, class B>
+inline void column(int64_t rows, int64_t units, const A* a, int64_t am, int64_t ak, const B* b, int64_t bk, float* c,
+                   int64_t cm, bool add) {
+    int64_t tiles = (rows + ROWS - 1) / ROWS;
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t first = rows * t / tiles;
+        const A* from = a + first * am;
+        float* to = c + first * cm;
+        switch (rows * (t + 1) / tiles - first) {
+            case 1: tile<1>(units, from, am, ak, b, bk, to, cm, add); break;
+            case 2: tile<2>(units, from, am, ak, b, bk, to, cm, add); break;
+            case 3: tile<3>(units, from, am, ak, b, bk, to, cm, add); break;
+#if defined(__AVX512F__)
+            case 4: tile<4>(units, from, am, ak, b, bk, to, cm, add); break;
+            case 5: tile<5>(units, from, am, ak, b, bk, to, cm, add); break;
+#endif
+            default: tile<ROWS>(units, from, am, ak, b, bk, to, cm, add);
+        }
+    }
+}
+
 // c [rows, columns] = a b, or added to it; columns are a multiple of TILE.
 template <class A, class B>
 inline void product(int64_t rows, int64_t columns, int64_t units, const A* a, int64_t am, int64_t ak, const B* b,
                     int64_t bk, float* c, int64_t cm, bool add = false) {
-    for (int64_t n = 0; n < columns; n += TILE)
-        for (int64_t m = 0; m < rows; m += ROWS) {
-            const A* from = a + m * am;
-            float* to = c + m * cm + n;
-            switch (rows - m) {
-                case 1: tile<1>(units, from, am, ak, b + n, bk, to, cm, add); break;
-                case 2: tile<2>(units, from, am, ak, b + n, bk, to, cm, add); break;
-                case 3: tile<3>(units, from, am, ak, b + n, bk, to, cm, add); break;
-#if defined(__AVX512F__)
-                case 4: tile<4>(units, from, am, ak, b + n, bk, to, cm, add); break;
-                case 5: tile<5>(units, from, am, ak, b + n, bk, to, cm, add); break;
-#endif
-                default: tile<ROWS>(units, from, am, ak, b + n, bk, to, cm, add);
-            }
-        }
+    for (int64_t n = 0; n < columns; n += TILE) column(rows, units, a, am, ak, b + n, bk, c + n, cm, add);
 }
 
 // A row of numbers as the left side of a product along it.
@@ -116,8 +124,6 @@ constexpr int64_t units(int64_t numbers) {
     return (numbers + DEPTH<Unit> - 1) / DEPTH<Unit>;
 }
 
-constexpr int64_t TALL = W == 16 ? 8 : 4;  // rows of a tile below
-
 // TILE rows, ``ld`` apart, as the right side of products: [count, TILE].
 template <class Unit>
 void turn_over(const Unit* rows, int64_t ld, int64_t count, Unit* to) {
@@ -150,28 +156,4 @@ void turn_over(const Unit* rows, int64_t ld, int64_t count, Unit* to) {
 #endif
     for (; i < count; i++)
         for (int64_t r = 0; r < TILE; r++) to[i * TILE + r] = rows[r * ld + i];
-}
-
-// c [rows, TILE] = x b, or added to it; rows of c are ``cm`` apart. The tiles are about equally tall.
-template <class Unit>
-void multiply(const Unit* x, int64_t ld, int64_t rows, const Unit* b, int64_t count, float* c, int64_t cm,
-              bool add) {
-    int64_t tiles = (rows + TALL - 1) / TALL;
-    for (int64_t t = 0; t < tiles; t++) {
-        int64_t first = rows * t / tiles;
-        const Unit* a = x + first * ld;
-        float* to = c + first * cm;
-        switch (rows * (t + 1) / tiles - first) {
-            case 1: tile<1>(count, a, ld, 1, b, TILE, to, cm, add); break;
-            case 2: tile<2>(count, a, ld, 1, b, TILE, to, cm, add); break;
-            case 3: tile<3>(count, a, ld, 1, b, TILE, to, cm, add); break;
-            case 4: tile<4>(count, a, ld, 1, b, TILE, to, cm, add); break;
-#if defined(__AVX512F__)
-            case 5: tile<5>(count, a, ld, 1, b, TILE, to, cm, add); break;
-            case 6: tile<6>(count, a, ld, 1, b, TILE, to, cm, add); break;
-            case 7: tile<7>(count, a, ld, 1, b, TILE, to, cm, add); break;
-            default: tile<8>(count, a, ld, 1, b, TILE, to, cm, add);
-#endif
-        }
-    }
 }
