@@ -54,6 +54,18 @@ def make_model(tokenizer, dtype=torch.float32, seed=0, family="llama", **changes
     return AutoModelForCausalLM.from_config(config_type(**settings), dtype=torch.float32).to(dtype).eval()
 
 
+def make_experts(tokenizer):
+    """A random mixture of experts, whose checkpoints have them apart and which itself holds them together."""
+    from transformers import AutoModelForCausalLM, Qwen3MoeConfig
+
+    torch.manual_seed(1)
+    config = Qwen3MoeConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, moe_intermediate_size=16, num_experts=4,
+        num_experts_per_tok=2, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config)
+
+
 @pytest.fixture
 def model(tokenizer):
     return make_model(tokenizer)

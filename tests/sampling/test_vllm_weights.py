@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_model
+from conftest import make_experts, make_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, Qwen3MoeConfig
 
 from aha.sampling.vllm import checkpoint_weights
 from aha.sampling.vllm_weights import Parcel, digest, digests, mapped, whole
 from aha.types import AhaError
-
-
-def moe(tokenizer):
-    torch.manual_seed(1)
-    config = Qwen3MoeConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, moe_intermediate_size=16, num_experts=4,
-        num_experts_per_tok=2, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
-    )  # fmt: skip
-    return AutoModelForCausalLM.from_config(config)
 
 
 def models(tokenizer):
@@ -27,7 +17,7 @@ def models(tokenizer):
         "tied": make_model(tokenizer),
         "bfloat16": make_model(tokenizer, dtype=torch.bfloat16),
         "biases, untied": make_model(tokenizer, family="qwen2", tie_word_embeddings=False),
-        "experts": moe(tokenizer),
+        "experts": make_experts(tokenizer),
     }
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import make_model
-from test_engine_parts import SHAPES, experts, moved, new_tokenizer
+from conftest import make_experts, make_model
+from test_engine_parts import SHAPES, moved, new_tokenizer
 
 from aha import ranks
 from aha.cluster.engine import RayEngine
@@ -48,7 +48,7 @@ def refuse(*_):
 
 def followed(tokenizer, kind, shape):
     """Names and hashes of each version that the engine got, on the first rank; the versions noted, on the other."""
-    model = experts(tokenizer) if shape == "experts" else make_model(tokenizer, torch.bfloat16)
+    model = make_experts(tokenizer) if shape == "experts" else make_model(tokenizer, torch.bfloat16)
     shards = sharding.Shards(model, trains=True, samples=True)
     policy = Policy(model, OptimizerConfig(), shards=shards)
     engine = engines.for_policy(

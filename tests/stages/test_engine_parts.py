@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_model
-from transformers import AutoModelForCausalLM, Qwen3MoeConfig
+from conftest import make_experts, make_model
 
 from aha import ranks
 from aha.corpus import tiny
@@ -26,16 +25,6 @@ SHAPES = ("tied", "experts")
 
 def new_tokenizer():
     return tiny_tokenizer.build(tiny.documents("tests", 300))
-
-
-def experts(tokenizer):
-    """A model whose checkpoints have other tensors than it has: experts apart, which it holds together."""
-    torch.manual_seed(1)
-    config = Qwen3MoeConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, moe_intermediate_size=16, num_experts=4,
-        num_experts_per_tok=2, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
-    )  # fmt: skip
-    return AutoModelForCausalLM.from_config(config)
 
 
 def moved(policy):
@@ -69,7 +58,7 @@ def two(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["vllm", "ray"])
 def test_the_engine_gets_what_one_process_would_send(two, kind, shape):
     tokenizer = new_tokenizer()
-    model = experts(tokenizer) if shape == "experts" else make_model(tokenizer, torch.bfloat16)
+    model = make_experts(tokenizer) if shape == "experts" else make_model(tokenizer, torch.bfloat16)
     names = checkpoint_weights if kind == "vllm" else own_weights
     wanted = {}
     for version in range(2):

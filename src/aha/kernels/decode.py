@@ -49,7 +49,6 @@ class Groups:
         parts = (order, edges, shared)
         self.kept = [np.ascontiguousarray(part, np.int64) for part in parts]  # what the pointers point to
         self.struct = GroupsOf(len(edges) - 1, *(part.ctypes.data for part in self.kept))
-        self.rows = len(order)
 
     @classmethod
     def of(cls, families: np.ndarray, shared: np.ndarray) -> Groups:
