@@ -5,11 +5,14 @@ Of several ranks only the first writes; in the others these functions do nothing
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,3 +164,22 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             if line.strip():
                 rows.append(json.loads(line))
     return rows
+
+
+def cache_folder() -> Path:
+    """The user's cache, which only they may write to; a folder of this process where there is none."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "aha"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (os.name != "posix" or folder.stat().st_uid == os.getuid()) and os.access(folder, os.W_OK):
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: nobody's home
+        pass
+    return _own_folder()
+
+
+@functools.cache
+def _own_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="aha-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

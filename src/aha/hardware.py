@@ -1,17 +1,25 @@
-"""What this machine is: device, compute type, threads. Imports torch only when asked."""
+"""What this machine is: device, compute type, threads, memory. Imports torch only when asked."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
 import platform
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aha import ranks, speeds
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     import torch
+
+FAST_TYPES = frozenset({"amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16"})
+"""Flags of a CPU that its speed depends on most."""
 
 
 @functools.cache
@@ -25,11 +33,6 @@ def cpu_flags() -> frozenset[str]:
     except OSError:
         pass
     return frozenset()
-
-
-def cpu_has_fast_bf16() -> bool:
-    """True where matrix products in bf16 run on dedicated units (AMX, AVX512-BF16, Arm BF16)."""
-    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -51,7 +54,8 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.dtype:
-    """The compute type: bf16 on GPUs and on CPUs that are fast at it, float32 elsewhere."""
+    """The compute type: bf16 on GPUs; on CPUs whichever multiplies faster here (``speeds.products``), the same one
+    for all ranks. Raises AhaError for a type that is not known."""
     import torch
 
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -61,23 +65,65 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
         return names[name]
     if device is not None and device.type != "cpu":
         return torch.bfloat16
-    return torch.bfloat16 if cpu_has_fast_bf16() else torch.float32
+    return names[products().best]
+
+
+def products() -> speeds.Products:
+    """What the CPU's products reach in each type, with as many threads as are set; measured at their first use on
+    this machine, by the first rank."""
+    import torch
+
+    facts = {
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "features": sorted(cpu_flags() & FAST_TYPES),
+    }
+    found = ranks.from_first(lambda: speeds.products(facts))
+    _measured[:] = [found]
+    return found
+
+
+_measured: list[speeds.Products] = []
 
 
 def set_threads(n: int = 0) -> int:
     """Use ``n`` CPU threads (0 = what OMP_NUM_THREADS says, else every core this process may use, shared evenly by
-    the ranks of this machine that work at the same time). Returns the number set."""
+    the ranks of this machine that work at the same time; fewer where these are faster now, since others use the
+    cores). Returns the number set."""
     import torch
 
-    from aha import ranks
-
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if not n and asked.isdigit() and ranks.launched() == 1:  # torchrun sets it to 1, whoever asked
-        n = int(asked)
-    n = n or max(1, cores() // (1 if ranks.alone_here() else ranks_here()))
+    n = n or asked_threads()
+    if not n:
+        n = max(1, cores() // (1 if ranks.alone_here() else ranks_here()))
+        n = n if ranks.launched() > 1 else helpful_threads(n)[0]
     torch.set_num_threads(n)
     keep_memory()
     return n
+
+
+def asked_threads() -> int:
+    """What OMP_NUM_THREADS says; 0 where it says nothing, or torchrun said it, which sets it to 1 whoever asked."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and ranks.launched() == 1 else 0
+
+
+@functools.cache
+def helpful_threads(most: int) -> tuple[int, dict[int, float]]:
+    """``speeds.threads`` as this process found it when it first asked."""
+    return speeds.threads(most)
+
+
+def describe_threads() -> str:
+    """How many threads are set and, where that was a choice, why."""
+    import torch
+
+    n, most = torch.get_num_threads(), cores()
+    if not helpful_threads.cache_info().currsize or asked_threads() or n not in helpful_threads(most)[1]:
+        return f"{n} of {most} cores"
+    gains = ", ".join(f"{gain:.2g} times one thread on {k}" for k, gain in helpful_threads(most)[1].items())
+    return f"{n} of {most} cores (tried: {gains})"
 
 
 KEPT_BYTES = 1 << 30
@@ -118,33 +164,108 @@ def memory_bytes(device: torch.device) -> int:
 
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
+    return min([_installed(), *(limit for limit, _ in group_memory())]) // ranks_here()
+
+
+def free_bytes(device: torch.device) -> int:
+    """What of a device's memory can still be had: on CPUs within the limits of the groups this process is in, too.
+    Several ranks on one machine's CPUs have a part each."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = [limit - used for limit, used in group_memory()]
+    available = _meminfo().get("MemAvailable")
+    found.append(_installed() if available is None else available)
+    return max(0, min(found)) // ranks_here()
+
+
+def _installed() -> int:
     try:
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError, AttributeError):
-        whole = 16 << 30
-    return whole // ranks_here()
+        return 16 << 30
+
+
+def _meminfo() -> dict[str, int]:
+    """/proc/meminfo in bytes (Linux; empty elsewhere)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    rows = (line.replace(":", " ").split() for line in lines)
+    return {row[0]: int(row[1]) << 10 for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def group_memory(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> list[tuple[int, int]]:
+    """(limit, used) in bytes of each control group that bounds this process's memory: its own and those above it.
+    What only caches files does not count as used."""
+    found = []
+    for folder, names in _groups(root, own):
+        limit, used = (_number(folder / name) for name in names[:2])
+        if (
+            limit is not None and used is not None and limit < 1 << 60
+        ):  # where there is none, v1 gives almost 2^63
+            found.append((limit, used - _cached(folder / "memory.stat", names[2])))
+    return found
+
+
+def _groups(root: Path, own: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Folders that describe this process's groups, with the names of limit, use, and cached files in there."""
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, kinds, inside = line.split(":", 2)
+        base = root if not kinds else root / "memory"
+        names = ("memory.max", "memory.current", "inactive_file")
+        if kinds:
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        if not kinds or "memory" in kinds.split(","):
+            place = base / inside.strip("/")
+            yield from ((folder, names) for folder in (place, *place.parents) if folder.is_relative_to(base))
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # "max": there is no limit
+        return None
+
+
+def _cached(path: Path, name: str) -> int:
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return 0
+    return next((int(row[1]) for row in rows if row[0] == name), 0)
+
+
+def cpu_name() -> str:
+    """The CPU's name as it gives it itself."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as f:
+        for line in f:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def describe_machine() -> dict[str, object]:
-    """What a figure must be read with: CPU, cores, memory, fast types, GPU, library versions."""
+    """What a figure must be read with: CPU, cores, memory, fast types, GPU, library versions; what products in each
+    type reach, where this process has asked."""
     import torch
 
-    cpu = platform.processor() or platform.machine()
-    memory = 0
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as f:
-            cpu = next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), cpu)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        pass
-    fast = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16"})
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "cores": os.cpu_count() or 1,
-        "memory_gb": round(memory / 2**30, 1),
-        "cpu_features": fast,
-        "gpus": gpus,
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(min([_installed(), *(limit for limit, _ in group_memory())]) / 2**30, 1),
+        "cpu_features": sorted(cpu_flags() & FAST_TYPES),
+        "products_gflops": asdict(_measured[-1]) if _measured else None,
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.system(),

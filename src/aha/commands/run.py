@@ -125,13 +125,16 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> in
         folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor,
         args.parallel,
     )  # fmt: skip
+    device = hardware.pick_device(args.device)
+    if device.type == "cpu":
+        _choose_for_cpu(args, stages)
     resolved = {
         "recipe": args.recipe,
         "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},
         "machine": hardware.describe_machine() | {"kernels": kernels.compiled()},
         "ranks": ranks.world()[1],
     }
-    if hardware.pick_device(args.device).type == "cpu" and ranks.leads() and (advice := kernels.advice()):
+    if device.type == "cpu" and ranks.leads() and (advice := kernels.advice()):
         print(advice)
     summaries = pipeline.run(stages, folder, context, config=resolved, say=print)
     summary = {**next(reversed(summaries.values())), "stages": summaries if len(summaries) > 1 else {}}
@@ -139,6 +142,21 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> in
     if ranks.leads():
         _tell(folder, summary, _report(folder))
     return 0
+
+
+def _choose_for_cpu(args: argparse.Namespace, stages: Sequence[Any]) -> None:
+    """Set threads, measure the compute types where one is to be chosen, and say what came of it."""
+    from aha import hardware, ranks
+    from aha.runs import pipeline
+
+    hardware.set_threads(args.threads)
+    asked = {getattr(stage, "precision", "auto") for stage in pipeline.ordered(stages)}
+    lines = [f"Threads  {hardware.describe_threads()}"]
+    if args.dtype == "auto" and "auto" in asked:
+        found = hardware.products()
+        lines.insert(0, f"Type     {found.best}: {found.words()}")
+    if ranks.leads():
+        print("\n".join(lines))
 
 
 def _report(folder: Path) -> Path:

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from aha import hardware
+from aha.files import cache_folder
 
 SOURCES = Path(__file__).parent / "cpp"
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-fno-math-errno", "-Wno-psabi")
@@ -84,7 +85,7 @@ def _built(compiler: str, openmp: bool) -> Path:
         known.update(source.read_bytes())
     for fact in (version.stdout, *FLAGS, openmp, platform.machine(), *sorted(hardware.cpu_flags())):
         known.update(str(fact).encode() + b"\0")
-    folder = _folder()
+    folder = cache_folder()
     path = folder / f"kernels-{known.hexdigest()[:20]}.so"
     if not path.is_file():
         with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -98,24 +99,3 @@ def _built(compiler: str, openmp: bool) -> Path:
 
 def _run(command: list[str | Path]) -> None:
     subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
-
-
-def _folder() -> Path:
-    """The user's cache, which only they may write to; a folder of this process where there is none."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "aha"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(_own_folder())
-
-
-@functools.cache
-def _own_folder() -> str:
-    import atexit
-
-    folder = tempfile.mkdtemp(prefix="aha-kernels-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

@@ -1,0 +1,206 @@
+"""The compute type and the number of threads follow what was measured; memory is what may still be had."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from aha import hardware, speeds
+from aha.speeds import Products
+
+CPU = torch.device("cpu")
+
+
+def products(float32, bfloat16):
+    """(decoding, training) of each type."""
+    decoding, training = (
+        {"float32": float32[shape], "bfloat16": bfloat16[shape]} for shape in range(len(speeds.SHAPES))
+    )
+    return Products(decoding, training, "2026-01-01")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(hardware, "_measured", [])
+    return tmp_path / "aha" / speeds.FILE
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "best"),
+    [
+        ((100, 300), (60, 150), "float32"),  # AVX512-BF16 on an Intel CPU without matrix units
+        ((60, 150), (120, 390), "bfloat16"),  # the same flag on Zen 4
+        ((71, 134), (196, 790), "bfloat16"),  # AMX
+        ((50, 100), (90, 20), "float32"),  # faster at decoding, and much slower at training
+        ((100, 100), (1, 1), "float32"),  # no bf16 at all
+    ],
+)
+def test_the_faster_type_is_taken_whatever_the_flags_say(cache, monkeypatch, float32, bfloat16, best):
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"amx_bf16", "avx512_bf16"}))
+    monkeypatch.setattr(speeds, "measure", lambda: products(float32, bfloat16))
+    assert hardware.pick_dtype("auto", CPU) == getattr(torch, best)
+    assert hardware.pick_dtype("auto") == getattr(torch, best)
+
+
+def test_other_devices_and_named_types_are_not_measured(cache, monkeypatch):
+    monkeypatch.setattr(speeds, "measure", lambda: pytest.fail("measured"))
+    assert hardware.pick_dtype("auto", torch.device("cuda")) == torch.bfloat16
+    assert hardware.pick_dtype("float32", CPU) == torch.float32
+
+
+def test_it_is_measured_once_for_a_machine(cache, monkeypatch):
+    done = []
+    monkeypatch.setattr(speeds, "measure", lambda: done.append(1) or products((2, 2), (1, 1)))
+    first = speeds.products({"cpu": "one", "threads": 2})
+    assert speeds.products({"threads": 2, "cpu": "one"}) == first
+    assert len(done) == 1
+    for other in ({"cpu": "one", "threads": 1}, {"cpu": "two", "threads": 2}):
+        speeds.products(other)
+    assert len(done) == 3
+    assert len(json.loads(cache.read_text())) == 3
+    assert [path.name for path in cache.parent.iterdir()] == [speeds.FILE]
+
+
+@pytest.mark.parametrize("damage", ["", "[1]", '{"KEY": 3}', '{"KEY": {"decoding": {}}}'])
+def test_a_file_that_makes_no_sense_is_measured_over(cache, monkeypatch, damage):
+    facts = {"cpu": "one"}
+    cache.parent.mkdir(mode=0o700)
+    cache.write_text(damage.replace("KEY", json.dumps(facts).replace('"', '\\"')))
+    monkeypatch.setattr(speeds, "measure", lambda: products((2, 2), (1, 1)))
+    assert speeds.products(facts).best == "float32"
+    assert Products.read(json.loads(cache.read_text())[json.dumps(facts)]) == products((2, 2), (1, 1))
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), "fast", None])
+def test_figures_that_are_none_are_not_read(value):
+    found = {
+        "decoding": {"float32": 1, "bfloat16": value},
+        "training": {"float32": 1, "bfloat16": 1},
+        "measured": "",
+    }
+    assert Products.read(found) is None
+
+
+def test_a_trial_tells_which_type_is_slower(monkeypatch):
+    real = speeds._product
+
+    def slow_bf16(shape, kind):
+        work = real(shape, kind)
+        return work if kind == "float32" else lambda: (work(), time.sleep(0.05))
+
+    monkeypatch.setattr(speeds, "_product", slow_bf16)
+    found = speeds.measure(0.05)
+    assert found.best == "float32"
+    operations = 2e-9 * 32 * 896 * 4864
+    assert 0 < found.decoding["bfloat16"] <= operations / 0.05 + 0.1 < found.decoding["float32"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n"),
+    [
+        ({1: 1.0, 2: 0.6}, 2),
+        ({1: 1.0, 2: 1.05}, 2),  # nothing to choose: as ever
+        ({1: 1.0, 2: 5.0}, 1),  # others use the cores
+        ({1: 0.8, 4: 0.5, 8: 1.0}, 4),
+        ({1: 1.0}, 1),
+    ],
+)
+def test_threads_that_slow_the_work_down_are_left_away(seconds, n):
+    assert speeds.chosen(seconds) == n
+
+
+def test_a_busy_machine_is_noticed(monkeypatch):
+    """Two threads that wait for each other: each product takes a time slice of somebody else's."""
+    monkeypatch.setattr(speeds, "THREADS_SECONDS", 0.02)
+    monkeypatch.setattr(
+        speeds, "_steps", lambda: lambda: time.sleep(0.02 if torch.get_num_threads() > 1 else 0.001)
+    )
+    before = torch.get_num_threads()
+    n, gains = speeds.threads(2)
+    assert n == 1
+    assert gains[2] < 0.9
+    assert torch.get_num_threads() == before
+    monkeypatch.setattr(
+        speeds, "_steps", lambda: lambda: time.sleep(0.001 if torch.get_num_threads() > 1 else 0.02)
+    )
+    assert speeds.threads(2)[0] == 2
+
+
+def test_threads_that_were_asked_for_are_set(monkeypatch):
+    monkeypatch.setattr(hardware, "helpful_threads", lambda most: pytest.fail("tried"))
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        assert hardware.set_threads() == 3 == torch.get_num_threads()
+        assert hardware.set_threads(2) == 2 == torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_says_what_it_chose_and_by_which_figures(cache, monkeypatch, capsys):
+    from aha.commands.run import _choose_for_cpu
+    from aha.recipes import get_recipe
+
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    monkeypatch.setattr(speeds, "measure", lambda: products((100, 300), (60, 150)))
+    args = argparse.Namespace(dtype="auto", threads=0)
+    _choose_for_cpu(args, get_recipe("r1_zero").build())
+    told = capsys.readouterr().out
+    assert "Type     float32: float32 100 decoding, 300 training; bfloat16 60 decoding, 150 training" in told
+    assert f"Threads  {torch.get_num_threads()} of {hardware.cores()} cores" in told
+    described = hardware.describe_machine()
+    assert described["products_gflops"]["training"] == {"float32": 300, "bfloat16": 150}
+    assert described["threads"] == torch.get_num_threads()
+    args.dtype = "float32"
+    _choose_for_cpu(args, get_recipe("r1_zero").build())
+    assert "Type" not in capsys.readouterr().out
+
+
+def write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_limits_of_control_groups_bound_what_may_be_had(tmp_path, monkeypatch):
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    own.write_text("0::/job/step\n")
+    write(
+        root / "job",
+        memory__max="8000000000\n",
+        memory__current="3000000000\n",
+        memory__stat="inactive_file 1000000000\n",
+    )
+    write(root / "job/step", memory__max="max\n", memory__current="2000000000\n")
+    assert hardware.group_memory(root, own) == [(8 * 10**9, 2 * 10**9)]
+    monkeypatch.setattr(hardware, "group_memory", lambda: [(8 * 10**9, 2 * 10**9)])
+    monkeypatch.setattr(hardware, "_meminfo", lambda: {"MemAvailable": 20 * 10**9})
+    monkeypatch.setattr(hardware, "_installed", lambda: 24 * 10**9)
+    assert hardware.free_bytes(CPU) == 6 * 10**9
+    assert hardware.memory_bytes(CPU) == 8 * 10**9
+    monkeypatch.setattr(hardware, "_meminfo", lambda: {"MemAvailable": 10**9})
+    assert hardware.free_bytes(CPU) == 10**9
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert hardware.free_bytes(CPU) == 10**9 // 4
+
+
+def test_groups_of_the_older_kind(tmp_path):
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    own.write_text("5:devices:/x\n4:memory:/outside/this\n0::/\n")
+    files = {"memory__limit_in_bytes": "5000\n", "memory__usage_in_bytes": "1500\n"}
+    write(root / "memory", **files, memory__stat="cache 700\ntotal_inactive_file 500\n")
+    assert hardware.group_memory(root, own) == [(5000, 1000)]
+    write(root / "memory", memory__limit_in_bytes=str(2**63 - 4096))
+    assert hardware.group_memory(root, own) == []
+
+
+def test_without_control_groups_memory_is_the_machines(tmp_path):
+    assert hardware.group_memory(tmp_path / "none", tmp_path / "none") == []
+    assert 0 < hardware.free_bytes(CPU) <= hardware.memory_bytes(CPU)
+    assert hardware.free_bytes(SimpleNamespace(type="cpu")) > 1 << 20
