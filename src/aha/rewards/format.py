@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aha.chat import ANSWER, END_ANSWER, END_THINK, TAGS, THINK, Tag, find_tags, parse
+from aha.rewards.ritual import question_of, ritual
 from aha.types import Finish, Problem, Reward, Rollout, Score
 
 
@@ -39,13 +40,15 @@ def strict_format(
     """``right`` for a completion that keeps the format in everything (``aha.chat.parse`` says what that is),
     ``wrong`` with the first violation in the note otherwise.
 
-    ``token_ids`` (from ``tag_token_ids``) additionally asks that each tag was sampled as its own token as
+    A chain that only repeats the prompt's placeholder, an empty phrase or the question keeps no format
+    (``aha.rewards.ritual``). ``token_ids`` (from ``tag_token_ids``) additionally asks that each tag was sampled as its own token as
     often as the text shows it, and not spelled out of ordinary tokens.
     """
 
     def grade(problem: Problem, rollout: Rollout) -> Score:
         parsed = parse(rollout.text, opened_think=rollout.opened_think, require_answer=require_answer)
-        violation = parsed.problem or spelled_out(rollout, token_ids or {})
+        violation = parsed.problem or ritual(parsed, question_of(problem))
+        violation = violation or spelled_out(rollout, token_ids or {})
         return Score(wrong, violation) if violation else Score(right)
 
     return per_rollout(grade)
@@ -53,9 +56,14 @@ def strict_format(
 
 def tag_count(*, require_answer: bool = True) -> Reward:
     """The share of the tags that occur exactly once and in order, 0 to 1. A ``<think>`` that the prompt
-    opened is not the model's to write: it is left out, or counted as wrong if written again."""
+    opened is not the model's to write: it is left out, or counted as wrong if written again. A chain that holds no
+    thought has 0 (``aha.rewards.ritual``)."""
 
     def grade(problem: Problem, rollout: Rollout) -> Score:
+        parsed = parse(rollout.text, opened_think=rollout.opened_think, require_answer=require_answer)
+        hollow = parsed.think is not None and ritual(parsed, question_of(problem))
+        if hollow:
+            return Score(0.0, hollow)
         tags = [tag for tag in find_tags(rollout.text) if not tag.quoted]
         expected = (THINK, END_THINK, ANSWER, END_ANSWER) if require_answer else (THINK, END_THINK)
         if rollout.opened_think:
