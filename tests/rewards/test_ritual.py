@@ -21,12 +21,30 @@ def rollout(text: str, opened: bool = False) -> Rollout:
 @pytest.mark.parametrize(
     "chain",
     [
-        "reasoning process here", " reasoning process here ", "Reasoning process here.", "...", "…", "---", "[reasoning process]",
-        "The reasoning process goes here.", "Let me think step by step.", "I will solve this problem carefully.", "ok",
-        "thinking", "your reasoning here", "思考过程", "在这里写推理过程。", "让我们一步一步地思考", "18", "The answer is 18.",
-        "reasoning process here 18", QUESTION, QUESTION.upper(), "works for 3 hours. How many rolls are there in the end?",
+        "reasoning process here",
+        " reasoning process here ",
+        "Reasoning process here.",
+        "...",
+        "…",
+        "---",
+        "[reasoning process]",
+        "The reasoning process goes here.",
+        "Let me think step by step.",
+        "I will solve this problem carefully.",
+        "ok",
+        "thinking",
+        "your reasoning here",
+        "思考过程",
+        "在这里写推理过程。",
+        "让我们一步一步地思考",
+        "18",
+        "The answer is 18.",
+        "reasoning process here 18",
+        QUESTION,
+        QUESTION.upper(),
+        "works for 3 hours. How many rolls are there in the end?",
     ],
-)  # fmt: skip
+)
 def test_a_ritual_is_not_paid_for(chain: str):
     text = f"<think>{chain}</think> <answer> 18 </answer>"
     for reward in (strict_format(), tag_count()):
@@ -45,11 +63,23 @@ def test_the_answers_placeholder_is_not_paid_for():
 @pytest.mark.parametrize(
     "chain",
     [
-        "12*3=36", "12 x 3 hours is 36", "4*14+4。", "(11-2)*19.", "就是8+23+8。", "He makes 36 in 3 hours.", "12 rolls, thrice: 36",
-        "Let me think: 12 * 3 = 36", "Alice is a knave, so Bob is a knight.", "a", "x", "B", "Paris is the capital of France.",
-        "每小时做十二个，三小时就是三十六个。", "Add the 2 numbers 12 and 24 to get 36.",
+        "12*3=36",
+        "12 x 3 hours is 36",
+        "4*14+4。",
+        "(11-2)*19.",
+        "就是8+23+8。",
+        "He makes 36 in 3 hours.",
+        "12 rolls, thrice: 36",
+        "Let me think: 12 * 3 = 36",
+        "Alice is a knave, so Bob is a knight.",
+        "a",
+        "x",
+        "B",
+        "Paris is the capital of France.",
+        "每小时做十二个，三小时就是三十六个。",
+        "Add the 2 numbers 12 and 24 to get 36.",
     ],
-)  # fmt: skip
+)
 def test_a_short_thought_is_one(chain: str):
     assert empty_chain(chain, "36", QUESTION) == ""
     assert strict_format()(PROBLEM, [rollout(f"<think>{chain}</think><answer>36</answer>")])[0].value == 1.0
@@ -62,5 +92,7 @@ def test_one_chain_for_all_questions_is_counted():
     hollow = [rollout("<think> reasoning process here </think><answer>4</answer>")]
     figures = chain_figures(problems, [*same, *own, *hollow])
     assert figures == {"chains/empty": 0.1, "chains/repeated": 0.6}
-    alone = chain_figures(problems[:1] * 4, same[:4])  # one question asked several times may be answered alike
+    alone = chain_figures(
+        problems[:1] * 4, same[:4]
+    )  # one question asked several times may be answered alike
     assert alone == {"chains/empty": 0.0, "chains/repeated": 0.0}

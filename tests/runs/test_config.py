@@ -28,6 +28,15 @@ def test_parts_of_nested_settings():
     assert stages("rl.algorithm=gspo").algorithm.ratio == "sequence"
 
 
+def test_a_length_that_is_given_replaces_the_recipes_schedule():
+    assert stages().later_max_tokens == (20, 440)
+    for word in ("rl.max_tokens=200", "max_tokens=200"):
+        rl = stages(word)
+        assert (rl.max_tokens, rl.later_max_tokens, rl.longest_completion) == (200, None, 200)
+    rl = stages("rl.max_tokens=200", "rl.later_max_tokens=[5,300]")
+    assert (rl.later_max_tokens, rl.longest_completion) == ((5, 300), 300)
+
+
 def test_toml_then_words(tmp_path):
     path = tmp_path / "my.toml"
     path.write_text("[rl]\nlr = 5e-5\nsteps = 3\n[rl.algorithm]\nkl = 'k3'\nkl_coef = 0.01\n")

@@ -60,10 +60,20 @@ def test_words_hold_figure_bound_reason_and_advice():
 
 def test_every_rule_fires_on_its_own_figure_and_is_quiet_on_a_healthy_run():
     healthy = {
-        "sampler_mismatch/mean": 0.004, "clip_ratio/region_mean": 0.02, "entropy": 0.4, "kl": 0.02,
-        "ungradable": 0.0, "language/mixed": 0.1, "completions/clipped_ratio": 0.1,
-        "frac_reward_zero_std": 0.5, "grad_norm": 0.6,
-    }  # fmt: skip
+        "sampler_mismatch/mean": 0.004,
+        "clip_ratio/region_mean": 0.02,
+        "entropy": 0.4,
+        "kl": 0.02,
+        "ungradable": 0.0,
+        "language/mixed": 0.1,
+        "completions/clipped_ratio": 0.1,
+        "frac_reward_zero_std": 0.5,
+        "grad_norm": 0.6,
+        "chains/empty": 0.0,
+        "chains/repeated": 0.02,
+        "rewards/accuracy/mean": 0.5,
+        "loss": 0.01,
+    }
     calm = [{"step": i, **healthy} for i in range(1, 40)]
     assert warnings(calm) == []
     for rule in RULES:

@@ -430,6 +430,8 @@ def test_the_page_and_the_live_warnings_have_the_same_bounds() -> None:
             live = health.warnings(rows, [rule])
             assert bool(live) == bool(report_data.warnings(stage_of(rows))) == rule.beyond(factor, 1.0)
         upper = rule.enter if rule.enter > rule.leave else None
+        if rule.key == "rewards/accuracy/mean":  # a large chart, whose ends are the bounds
+            continue
         limits = [c.limit for c in small_charts(stage_of(rows)) if any(s.points for s in c.series)]
         assert limits == [upper]
 

@@ -8,7 +8,7 @@ import pytest
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
 from aha.sampling.rollouts import score_group
-from aha.stages.evaluate import bootstrap_interval, figures, pass_at_k
+from aha.stages.evaluate import figures, interval, pass_at_k
 from aha.tasks import countdown
 from aha.types import Finish, Rollout, Score
 
@@ -76,9 +76,43 @@ def test_text_figures():
 def test_interval_holds_the_mean_and_narrows_with_problems():
     rng = np.random.default_rng(0)
     few, many = rng.random(20), rng.random(2000)
-    low, high = bootstrap_interval(few)
+    low, high = interval(few)
     assert low < few.mean() < high
-    assert np.diff(bootstrap_interval(many))[0] < (high - low) / 5
+    assert np.diff(interval(many))[0] < (high - low) / 5
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [  # Wilson's intervals worked by hand: (p + z2/2n -+ z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n)
+        (0, 10, 0.0, 0.27753),
+        (10, 10, 0.72247, 1.0),
+        (0, 1, 0.0, 0.79346),
+        (5, 10, 0.23659, 0.76341),
+        (81, 263, 0.2553, 0.3662),
+    ],
+)
+def test_few_problems_have_a_wide_interval_at_both_ends(right, n, low, high):
+    assert interval(np.array([1.0] * right + [0.0] * (n - right))) == pytest.approx((low, high), abs=0.012)
+
+
+def test_samples_of_one_problem_are_not_independent():
+    """Rates that differ between problems only: as wide as one sample each. Equal rates: narrower, never nothing."""
+    apart = interval(np.array([1.0, 0.0] * 20))
+    alike = interval(np.array([0.45, 0.55] * 20))
+    assert apart == pytest.approx((0.352, 0.648), abs=0.01)
+    assert 0 < alike[1] - alike[0] < (apart[1] - apart[0]) / 3
+    assert interval(np.full(4, 0.5))[1] - interval(np.full(4, 0.5))[0] > 0.5
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """4 samples of each of 30 problems whose rates are drawn anew: the mean rate lies inside in about 95 %."""
+    rng = np.random.default_rng(1)
+    inside = 0
+    for _ in range(2000):
+        rates = rng.beta(0.3, 1.2, 30)
+        low, high = interval(rng.binomial(4, rates) / 4)
+        inside += low <= 0.2 <= high
+    assert 0.92 <= inside / 2000 <= 0.98
 
 
 def test_a_reward_that_loses_a_rollout_is_an_error():

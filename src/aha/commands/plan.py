@@ -120,8 +120,6 @@ def _overrides(args: argparse.Namespace, stage: Any) -> dict[str, Any]:
     for option, names in FIELDS.items():
         value = getattr(args, option)
         found |= {f"{stage.name}.{n}": value for n in names if value is not None and n in fields}
-    if args.max_tokens and "later_max_tokens" in fields:
-        found[f"{stage.name}.later_max_tokens"] = None
     return found
 
 

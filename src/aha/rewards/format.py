@@ -41,8 +41,8 @@ def strict_format(
     ``wrong`` with the first violation in the note otherwise.
 
     A chain that only repeats the prompt's placeholder, an empty phrase or the question keeps no format
-    (``aha.rewards.ritual``). ``token_ids`` (from ``tag_token_ids``) additionally asks that each tag was sampled as its own token as
-    often as the text shows it, and not spelled out of ordinary tokens.
+    (``aha.rewards.ritual``). ``token_ids`` (from ``tag_token_ids``) additionally asks that each tag was sampled as
+    its own token as often as the text shows it, and not spelled out of ordinary tokens.
     """
 
     def grade(problem: Problem, rollout: Rollout) -> Score:

@@ -19,16 +19,19 @@ _TAG = re.compile("|".join(TAGS))
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _WORK = re.compile(r"\d\s*[-+*/×÷=<>^%!−·∙]\s*\(*\s*\d|\d\s*[-+*/×÷=^−]\s*\(|\)\s*[-+*/×÷=^−]")
 """Arithmetic: an operator between two numbers, or at a bracket."""
-_EMPTY = frozenset(
-    """a all am an and answer answers any be below brief by can careful carefully chain come consider content do down
+_ANNOUNCING = """
+    a all am an and answer answers any be below brief by can careful carefully chain come consider content do down
     explain explanation fill final first following for get give go goes going have hmm how i in inside insert into is it
     let ll look m me my need next ok okay on one our out place placeholder problem process put question read reason
     reasoning reply response s should show so solution solve solved some start starting step steps text that the then
     there these things think thinking this thought thoughts through to understand up us very want we well what will
-    with work working write your""".split()
-)
+    with work working write your
+"""
+_EMPTY = frozenset(_ANNOUNCING.split())
 """Words that announce a thought and hold none."""
-_EMPTY_HAN = frozenset("一下个中为了的是在此处这里推理过程思考虑想法步骤逐分析解题问答案让我们来先地请写填入内容首然后最终好吧嗯")
+_EMPTY_HAN = frozenset(
+    "一下个中为了的是在此处这里推理过程思考虑想法步骤逐分析解题问答案让我们来先地请写填入内容首然后最终好吧嗯"
+)
 COPIED_WORDS = 8  # from so many words on a chain that stands in the question as it is, is a copy of it
 
 
@@ -65,7 +68,9 @@ def empty_chain(chain: str, answer: str = "", question: str = "") -> str:
     if [len(w) for w in rest] == [1]:
         return ""  # one letter may be what was asked for
     if all(map(_says_nothing, rest)) and set(numbers) <= set(words(answer)):
-        return "the thinking holds no thought" + (": only words of the prompt" if rest else ", only the answer")
+        return "the thinking holds no thought" + (
+            ": only words of the prompt" if rest else ", only the answer"
+        )
     return ""
 
 

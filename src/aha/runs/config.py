@@ -58,6 +58,7 @@ def _value(text: str) -> Any:
 def apply(stages: Sequence[BaseModel], overrides: Mapping[str, Any]) -> None:
     """Set the overrides on the stages. Raises AhaError, with the nearest name, on what does not exist."""
     by_name = {getattr(stage, "name", ""): stage for stage in stages}
+    overrides = _with_replaced(by_name, overrides)
     for key, value in overrides.items():
         head, _, rest = key.partition(".")
         if rest and head in by_name:
@@ -67,6 +68,17 @@ def apply(stages: Sequence[BaseModel], overrides: Mapping[str, Any]) -> None:
         else:
             known = [*by_name, *(type(stages[0]).model_fields if len(stages) == 1 else ())]
             raise AhaError(f"Unknown setting '{key}'. {nearest(head, known)}")
+
+
+def _with_replaced(stages: Mapping[str, BaseModel], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides, and before them the recipe's own settings whose place they take (``Stage.replaces``)."""
+    gone = {}
+    for name, stage in stages.items():
+        for given, replaced in getattr(stage, "replaces", {}).items():
+            for prefix in (f"{name}.", "") if len(stages) == 1 else (f"{name}.",):
+                if prefix + given in overrides:
+                    gone[f"{name}.{replaced}"] = None
+    return gone | dict(overrides)
 
 
 def _set(target: BaseModel, path: str, value: Any, key: str) -> None:

@@ -102,7 +102,14 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
 def eval_line(result: Mapping[str, Any]) -> str:
     """An evaluation in one line: ``pass@1 94.7% [93.5%, 95.8%]  maj@16 99.6%  format 95.5%  length 134``."""
     parts = []
-    for key in ("pass@1", *at_k(result, "maj@")[-1:], *at_k(result, "pass@")[-1:], "format", "truncated"):
+    for key in (
+        "pass@1",
+        "lenient",
+        *at_k(result, "maj@")[-1:],
+        *at_k(result, "pass@")[-1:],
+        "format",
+        "truncated",
+    ):
         value, bounds = number(result.get(key)), interval(result, key)
         if value is not None:
             ci = f" [{show(bounds[0], 'rate')}, {show(bounds[1], 'rate')}]" if bounds else ""

@@ -80,6 +80,29 @@ RULES: tuple[Rule, ...] = (
          # such groups have advantage 0: the step rests on a tenth of what was sampled
          "nearly no group teaches anything: the questions are too hard or too easy",
          "take other questions, larger groups, or an algorithm that samples on (dapo)", patience=3, kind="rate"),
+    Rule("chains/empty", "share of chains that think nothing", 0.1, 0.05,
+         # the template's own placeholder is the shortest text with the right tags: a policy finds it in two updates
+         "the policy writes the prompt's own words or an empty phrase for a chain of thought",
+         "look at that step's rollouts; give format less weight than accuracy", kind="rate"),
+    Rule("chains/repeated", "share of completions with one and the same chain for different questions", 0.3, 0.15,
+         # what does not depend on the question cannot be a thought about it
+         "the policy answers different questions with one chain",
+         "look at that step's rollouts; lower lr, or give format less weight than accuracy", kind="rate"),
+    Rule("rewards/accuracy/mean", "share of right answers", 1e-9, 0.01,
+         # equal rewards have advantage 0, whatever the algorithm
+         "no answer was right for several steps, so nothing is learned but what other rewards ask for",
+         "look at that step's rollouts; take easier questions, or go back to an earlier checkpoint", patience=3,
+         kind="rate"),
+    Rule("rewards/accuracy/mean", "share of right answers", 0.98, 0.95,
+         "nearly everything is right already: there is little left to learn from these questions",
+         "end the run, or take harder questions", patience=3, kind="rate"),
+    Rule("rewards/accuracy/mean", "share of right answers", 0.4, 0.7,
+         # a policy that comes apart loses first what it had learned
+         "the policy has lost most of what it could do",
+         "go back to an earlier checkpoint and lower lr", patience=3, against="recent", kind="rate"),
+    Rule("loss", "loss", 10.0, 3.0,
+         # normalised advantages keep a policy loss near 0 and clipping keeps it there
+         "the loss has left every usual range: the run diverges", "lower lr, or max_grad_norm", patience=2),
     Rule("language/mixed", "share of chains in more than one language", 0.5, 0.3,
          # the paper's R1-Zero mixed languages too: a matter of reading, not of learning
          "most chains mix languages", "give the language reward more weight", patience=3, kind="rate"),
@@ -91,15 +114,10 @@ RULES: tuple[Rule, ...] = (
 """Thresholds, each with its reason."""
 
 
-def rule_of(key: str) -> Rule | None:
-    """The rule of a figure with a bound of its own, not relative to its past; None if it has none."""
-    return next((rule for rule in RULES if rule.key == key and not rule.against), None)
-
-
 def upper_bound(key: str) -> float | None:
-    """Above what a figure is unhealthy; None where nothing is too much."""
-    rule = rule_of(key)
-    return rule.enter if rule and rule.enter > rule.leave else None
+    """Above what a figure is unhealthy, by a bound of its own; None where nothing is too much."""
+    own = [rule for rule in RULES if rule.key == key and not rule.against and rule.enter > rule.leave]
+    return own[0].enter if own else None
 
 
 def warnings(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule] = RULES) -> list[HealthWarning]:

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -62,6 +62,8 @@ class Stage(BaseModel):
     edits: ClassVar[tuple[str, ...]] = ()
     """Files that people may lay into the stage's folder, such as a review; read whenever the stage runs."""
 
+    replaces: ClassVar[Mapping[str, str]] = {}
+    """Settings that, where somebody gives them, take the place of another that a recipe has set."""
     machine: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how the work is done here and leave its result, but for rounding: a stage goes on, or
     stays finished, with others."""

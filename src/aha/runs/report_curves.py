@@ -53,7 +53,10 @@ def large_charts(stage: StageData) -> list[Chart]:
         Chart(
             "Accuracy",
             "Share of right answers on held-out problems (with interval) and in training.",
-            accuracy + _eval_series(stage, [("pass@1", 1), *votes], {}),
+            accuracy
+            + _eval_series(
+                stage, [("pass@1", 1), *votes, ("lenient", 4)], {"lenient": "right anywhere in the text"}
+            ),
             "rate",
             top=1.0,
         ),
@@ -97,6 +100,9 @@ _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
     ("Reward", "Mean over all responses, and the spread within a step.",
      (("reward", "mean"), ("reward_std", "standard deviation")), "number"),
     ("Format", "Share of responses that keep the tags.", (("rewards/format/mean", "format"),), "rate"),
+    ("Empty chains", "Share of chains of thought that hold no thought.", (("chains/empty", "empty"),), "rate"),
+    ("Repeated chains", "Share of responses with one chain for different questions.",
+     (("chains/repeated", "the same"),), "rate"),
     ("Entropy", "Of the next token, nats: how much is still open.", (("entropy", "entropy"),), "number"),
     ("KL to the reference", "How far the policy has moved, nats per token.", (("kl", "KL"),), "number"),
     ("Clipped tokens", "Share whose update the ratio clip stopped.",
@@ -121,7 +127,12 @@ _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
 )  # fmt: skip
 
 
-_SILENT_AT_ZERO = ("ungradable", "kl")  # nothing to see while they are zero throughout
+_SILENT_AT_ZERO = (
+    "ungradable",
+    "kl",
+    "chains/empty",
+    "chains/repeated",
+)  # nothing to see while they are zero throughout
 
 
 def small_charts(stage: StageData) -> list[Chart]:

@@ -112,10 +112,17 @@ def sample_groups(
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    seen: Callable[[Group], None] | None = None,
 ) -> list[Group]:
-    """``n`` scored rollouts of each problem, in the order of ``problems``; ranks share the work."""
+    """``n`` scored rollouts of each problem, in the order of ``problems``; ranks share the work. ``seen`` is shown each
+    group of this rank as it is graded."""
     stream = stream_groups(engine, prompter, problems, n, params, rewards, seed=seed, progress=progress)
-    groups = together(dict(stream), problems)
+    mine: dict[int, Group] = {}
+    for index, group in stream:
+        mine[index] = group
+        if seen is not None:
+            seen(group)
+    groups = together(mine, problems)
     return [groups[i] for i in range(len(problems))]
 
 

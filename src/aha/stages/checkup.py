@@ -24,7 +24,7 @@ def plan_of(config: RL) -> Plan:
         algorithm=config.algorithm,
         rewards=tuple(config.rewards),
         temperature=config.temperature,
-        max_tokens=max(config.max_tokens, (config.later_max_tokens or (0, 0))[1]),
+        max_tokens=config.longest_completion,
         group_size=config.group_size,
         prompts_per_step=config.prompts_per_step,
         max_batch_tokens=config.max_batch_tokens,

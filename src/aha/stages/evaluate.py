@@ -1,6 +1,6 @@
 """Evaluation as the paper does it: pass@1 as the mean over k samples, majority vote, pass@k, with intervals.
 
-Problems are the unit of resampling: samples of one problem are not independent.
+Problems are the unit of intervals: samples of one problem are not independent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from aha.sampling.sampler import SamplingParams
 from aha.tasks.base import Task
 from aha.types import Finish, Group, Outcome, Problem, Rollout
 
-BOOTSTRAP = 1000
+Z = 1.959964
+"""The normal quantile of a two-sided 95% interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,15 @@ def evaluate(
     seed: int,
     strict: bool = True,
     progress: Callable[[int], None] | None = None,
+    seen: Callable[[Group], None] | None = None,
 ) -> Evaluation:
     """Sample ``n`` answers to each problem and count. With ``strict`` a right answer must also keep the
-    think/answer format to count for pass@1, pass@k and the majority vote."""
+    think/answer format to count for pass@1, pass@k and the majority vote. ``seen`` is shown each group
+    as it is graded."""
     rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
-    groups = sample_groups(engine, prompter, problems, n, params, rewards, seed=seed, progress=progress)
+    groups = sample_groups(
+        engine, prompter, problems, n, params, rewards, seed=seed, progress=progress, seen=seen
+    )
     return Evaluation(figures(groups, task, strict=strict), groups)
 
 
@@ -61,13 +66,14 @@ def figures(groups: Sequence[Group], task: Task, *, strict: bool = True) -> dict
     per_problem = np.array([r.mean() for r in graded if len(r)])
     rollouts = [m.rollout for g in groups for m in g.members]
     votes = np.array([_majority(g, r, task) for g, r in zip(groups, right, strict=True)])
-    low, high = bootstrap_interval(per_problem)
+    lenient = np.array([np.mean([_lenient(g, m, task) for m in g.members]) for g in groups])
     result: dict[str, Any] = {
         "pass@1": _mean(per_problem),
-        "pass@1_ci": [low, high],
+        "pass@1_ci": list(interval(per_problem)),
         f"maj@{n}": _mean(votes),
         **{f"pass@{k}": _pass_at(graded, k) for k in _powers(n)},
-        "lenient": _mean([_lenient(g, r, task) for g in groups for r in g.members]),
+        "lenient": _mean(lenient),
+        "lenient_ci": list(interval(lenient)),
         "format": _mean([m.scores["format"].value for g in groups for m in g.members]),
         "ungradable": float(np.mean([np.isnan(r).mean() for r in right])),
         "n_problems": len(groups),
@@ -94,7 +100,7 @@ def _by_facet(
         lengths = [len(m.rollout.completion_ids) for i in members for m in groups[i].members]
         found[kind] = {
             "pass@1": _mean(rates),
-            "pass@1_ci": list(bootstrap_interval(rates)),
+            "pass@1_ci": list(interval(rates)),
             "pass@n": _mean([float(r.any()) for r in graded if len(r)]),
             "mean_length": float(np.mean(lengths)),
             "n_problems": len(members),
@@ -159,14 +165,23 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
 
 
-def bootstrap_interval(per_problem: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of the mean, resampling problems."""
-    if len(per_problem) == 0:
+def interval(per_problem: np.ndarray) -> tuple[float, float]:
+    """A 95% interval of the mean of rates in 0..1, one a problem.
+
+    Wilson's (1927), at the number of independent draws that would be spread as the problems' rates are (Kish's
+    effective sample size), and at the number of problems where they are all equal. So samples of one problem do not
+    count as independent, and a figure of 0% or 100% keeps an interval as wide as its few problems make it.
+    """
+    n = len(per_problem)
+    if n == 0:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = per_problem[rng.integers(0, len(per_problem), (BOOTSTRAP, len(per_problem)))].mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    rate = float(per_problem.mean())
+    spread = float(per_problem.var(ddof=1)) / n if n > 1 else 0.0
+    drawn = max(float(n), rate * (1 - rate) / spread) if spread > 0 else float(n)
+    centre, z2 = rate + Z**2 / (2 * drawn), Z**2 / drawn
+    half = Z * math.sqrt(rate * (1 - rate) / drawn + z2 / (4 * drawn))
+    low, high = (centre - half) / (1 + z2), (centre + half) / (1 + z2)
+    return max(0.0, low) if rate > 0 else 0.0, min(1.0, high) if rate < 1 else 1.0
 
 
 def _mean(values: Any) -> float:

@@ -54,6 +54,8 @@ class RL(Stage):
         }
     )
 
+    replaces: ClassVar[Mapping[str, str]] = {"max_tokens": "later_max_tokens"}
+
     model: str | Stage = Field("tiny", description="base: an embedded one, a folder, a hub name, a stage")
     task: str = Field("countdown", description="what is asked (aha list)")
     data: str | None = Field(None, description="rows for tasks that read them: a file or a hub name")
@@ -230,6 +232,11 @@ class RL(Stage):
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         done = max(0, step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         return self.lr * warm * (1 - (1 - self.lr_final) * done)
+
+    @property
+    def longest_completion(self) -> int:
+        """Tokens of the longest completion at any step."""
+        return max(self.max_tokens, (self.later_max_tokens or (0, 0))[1])
 
     def tokens_at(self, step: int) -> int:
         """The longest completion at a step (the paper doubles it late in training)."""

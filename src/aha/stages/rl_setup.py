@@ -15,6 +15,7 @@ import numpy as np
 from aha import hardware, modeling, ranks
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from aha.rewards import get_reward
+from aha.rewards.ritual import chain_figures
 from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
@@ -25,6 +26,7 @@ from aha.stages import ahead, checkup, engines, preference
 from aha.stages.carry import staleness
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
+from aha.stages.flat_reward import FirstLook
 from aha.tasks import get_task
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean, unpack
@@ -81,9 +83,7 @@ class Session:
 
     def _load(self, split: str, n: int) -> list[Problem]:
         problems = self.task.load(split, n, self.config.seed if split == "train" else 0)
-        room = modeling.max_context(self.policy.model) - max(
-            self.config.max_tokens, (self.config.later_max_tokens or (0, 0))[1]
-        )
+        room = modeling.max_context(self.policy.model) - self.config.longest_completion
         return self.prompter.drop_long(problems, min(self.config.max_prompt_tokens, room))
 
     # --- the steps of the loop ----------------------------------------------------------------------------
@@ -197,7 +197,8 @@ class Session:
         self.mismatch.clear()
         metrics = rl_metrics(step, groups, advantages, totals, mismatch)
         rollouts = [m.rollout for g in groups for m in g.members]
-        text = text_figures(rollouts, [g.problem.language for g in groups for _ in g.members])
+        problems = [g.problem for g in groups for _ in g.members]
+        text = text_figures(rollouts, [p.language for p in problems]) | chain_figures(problems, rollouts)
         sampled = int(sum(len(r.completion_ids) for r in rollouts))
         self.seconds += sum(seconds)
         self.tokens += sampled
@@ -208,6 +209,8 @@ class Session:
             "completions/clipped_ratio": text["truncated"],
             "reflections/mean": text["reflections"],
             "language/mixed": text["mixed_language"],
+            "chains/empty": text["chains/empty"],
+            "chains/repeated": text["chains/repeated"],
             "lr": lr,
             "max_tokens": max_tokens,
             "num_tokens": self.tokens,
@@ -244,6 +247,14 @@ class Session:
             self.console.warn(text)
         return len(found)
 
+    def _prompt_name(self, problems: Sequence[Problem]) -> str:
+        return self.prompter.render(problems[0]).template
+
+    def _tell(self, step: int, key: str, text: str) -> None:
+        """Say a warning, and write it down."""
+        append_jsonl(self.folder / "warnings.jsonl", [{"step": step, "key": key, "value": 0.0, "text": text}])
+        self.console.warn(text)
+
     def _watch_health(self) -> None:
         """Say, and write down, which figures left their healthy range with this step."""
         found = health.latest(read_jsonl(self.folder / "metrics.jsonl"))
@@ -273,7 +284,10 @@ class Session:
         split = "test" if held_out else "validation"
         problems = self._load(split, c.test_problems if held_out else c.eval_problems)
         n = c.test_samples if held_out else c.eval_samples
-        limit = max(c.max_tokens, (c.later_max_tokens or (0, 0))[1])
+        limit = c.longest_completion
+        look = FirstLook(
+            self.task, self._prompt_name(problems), limit, partial(self._tell, step, "flat_reward")
+        )
         with engines.ready(self.engine, self.policy):
             self.sync()
             result = evaluate(
@@ -286,7 +300,9 @@ class Session:
                 seed=seed_for(c.seed, f"eval-{name}", step),
                 strict=c.strict,
                 progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
+                seen=look.note if name == "before" and ranks.leads() else None,
             )
+        look.close()
         engines.rest(self.engine)
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
@@ -444,12 +460,12 @@ def _evaluated(path: Path, name: str, step: int) -> dict[str, Any] | None:
 
 def _longest(config: RL) -> int:
     """Tokens of prompt and completion that can come up."""
-    return config.max_prompt_tokens + max(config.max_tokens, (config.later_max_tokens or (0, 0))[1])
+    return config.max_prompt_tokens + config.longest_completion
 
 
 def _check_lengths(config: RL, model: Any) -> None:
     limit = modeling.max_context(model)
-    longest = max(config.max_tokens, (config.later_max_tokens or (0, 0))[1])
+    longest = config.longest_completion
     if longest >= limit:
         raise AhaError(
             f"max_tokens={longest} leaves no room for a prompt in the model's context of {limit} tokens. "
