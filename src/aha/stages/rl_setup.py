@@ -27,6 +27,7 @@ from aha.stages.carry import staleness
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.stages.flat_reward import FirstLook
+from aha.stages.model_card import model_card
 from aha.tasks import get_task
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean, unpack
@@ -483,25 +484,3 @@ def _show_prompt(session: Session, source: str) -> None:
         session.console.warn(warning)
     if session.start:
         session.console.note(f"Continuing after step {session.start}.")
-
-
-def model_card(summary: Mapping[str, Any]) -> str:
-    """The README of a trained checkpoint."""
-    lines = [f"# {summary['task']}: trained from `{summary['model']}` by reinforcement learning", ""]
-    lines += [
-        f"Made with aha. Rewards: {', '.join(summary['rewards'])}."
-        + (" No supervised fine-tuning." if summary["from_base"] else ""),
-        "",
-        "| | before | after |",
-        "|---|---|---|",
-    ]
-    for key, value in summary["after"].items():
-        if isinstance(value, float):
-            lines.append(f"| {key} | {summary['before'].get(key, float('nan')):.3f} | {value:.3f} |")
-    lines += ["", f"{summary['steps']} steps, {summary['rl_seconds']} s, seed {summary['seed']}.", ""]
-    if summary["model"] in modeling.EMBEDDED:
-        lines.append(
-            'The base\'s behaviours (search, checking, "wait") were planted in its pretraining corpus; '
-            "reinforcement learning selects and amplifies them, it does not invent them."
-        )
-    return "\n".join(lines) + "\n"
