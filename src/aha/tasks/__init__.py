@@ -19,6 +19,7 @@ DESCRIPTIONS: dict[str, str] = {
     "code": "small Python functions by examples (made); or programming rows (--data FILE or hub name)",
     "code_full": "the same functions with large numbers and more hidden tests (made)",
     "general": "a closed world of everyday and harmful requests, graded by rubric (made)",
+    "arithmetic": "sums, differences, products and short word problems, for small real models (made)",
     "gsm8k": "grade-school word problems (hub: openai/gsm8k, or --data FILE)",
     "math": "any questions with a final answer (--data FILE or hub name)",
     "choice": "multiple choice, answered by letter (--data FILE or hub name)",
@@ -34,9 +35,10 @@ Rows = tuple[str | None, str | None]
 
 def _made() -> dict[str, Callable[[], Task]]:
     """The tasks that make their own problems."""
-    from aha.tasks import code, countdown, general, logic
+    from aha.tasks import arithmetic, code, countdown, general, logic
 
     return {
+        "arithmetic": arithmetic.task,
         "countdown": partial(countdown.task, countdown.TINY),
         "countdown_full": partial(countdown.task, countdown.FULL, "countdown_full"),
         "logic": logic.task,

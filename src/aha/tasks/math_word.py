@@ -64,7 +64,9 @@ def load(
     return problems[:n]
 
 
-def _verifier(options: Extraction) -> Callable[[Problem, str], Verdict]:
+def verifier(options: Extraction) -> Callable[[Problem, str], Verdict]:
+    """Grades what ``options`` find in a text against the problem's answer."""
+
     def verify(problem: Problem, text: str) -> Verdict:
         assert isinstance(problem.answer, str)
         found = extract(text, options)
@@ -91,4 +93,4 @@ def task(source: str, name: str = "math", test_source: str | None = None) -> Tas
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return load(source, name, split, n, seed, test_source)
 
-    return Task(name, load_split, _verifier(STRICT), _verifier(LENIENT), vote)
+    return Task(name, load_split, verifier(STRICT), verifier(LENIENT), vote)
