@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aha.rewards.format import per_rollout
-from aha.types import Outcome, Problem, Reward, Rollout, Score, Verdict
+from aha.types import AhaError, Outcome, Problem, Reward, Rollout, Score, Verdict
 
 
 def full_text(rollout: Rollout) -> str:
@@ -20,10 +20,19 @@ def accuracy(
     wrong: float = 0.0,
     no_answer: float = 0.0,
 ) -> Reward:
-    """``correct``, ``wrong`` or ``no_answer`` by ``verify``; an answer that could not be graded has none."""
+    """``correct``, ``wrong`` or ``no_answer`` by ``verify``; an answer that could not be graded has none.
+
+    A verifier that raises has not graded: the answer has no score, and the note says what it raised. AhaError
+    goes through, since it says what is wrong with the task itself.
+    """
 
     def grade(problem: Problem, rollout: Rollout) -> Score:
-        verdict = verify(problem, full_text(rollout))
+        try:
+            verdict = verify(problem, full_text(rollout))
+        except AhaError:
+            raise
+        except Exception as cause:  # one answer must not end a training run
+            return Score(None, f"the verifier failed: {cause!r}")
         if verdict.outcome is Outcome.UNKNOWN:
             return Score(None, verdict.note or "could not be graded")
         value = {Outcome.CORRECT: correct, Outcome.WRONG: wrong, Outcome.NO_ANSWER: no_answer}[

@@ -8,6 +8,7 @@ from __future__ import annotations
 from aha.rewards.math import numeric, regions
 from aha.rewards.math.exact import TooBig, Undefined, free_symbols, has, rational
 from aha.rewards.math.quantities import same_quantity
+from aha.rewards.math.ratios import could_be_ratio, same_ratio
 from aha.rewards.math.values import (
     STATED,
     Based,
@@ -32,6 +33,8 @@ MOST_ITEMS = 64  # members of a set; comparing without order takes their number 
 
 def equal(gold: Value, answer: Value) -> bool | None:
     """Whether the answer is the gold value. None: undecided."""
+    if gold == answer:
+        return True
     if isinstance(answer, Opaque) and not isinstance(gold, Opaque | Text):
         return None
     rule = _RULES.get(type(gold))
@@ -62,7 +65,7 @@ def _scalar(gold: Scalar, answer: Value) -> bool | None:
         return _chain(gold, answer)
     if isinstance(answer, Group):
         return _alternatives(gold, answer)
-    if isinstance(answer, Ratio) and len(answer.parts) == 2:
+    if isinstance(answer, Ratio) and len(answer.parts) == 2 and could_be_ratio(answer):
         return numeric.same(gold.expr, ("div", answer.parts[0], answer.parts[1]))
     if isinstance(answer, Based):
         return _is_spelled(gold, answer)
@@ -124,7 +127,13 @@ def _is_spelled(gold: Scalar, answer: Based) -> bool | None:
         return False
     if answer.base == 10:
         return value == int(answer.digits)
-    return str(value) == answer.digits.lstrip("0")
+    return _has_digits(value, answer.digits)
+
+
+def _has_digits(value: int, digits: str) -> bool:
+    """Whether a number is printed with these digits. Huge ones are never printed."""
+    digits = digits.lstrip("0") or "0"
+    return value.bit_length() <= 4 * len(digits) and str(value) == digits
 
 
 def _whole(expr: Node) -> int | None:
@@ -309,7 +318,7 @@ def _relation(gold: Relation, answer: Value) -> bool | None:
     if not isinstance(answer, Relation) or gold.ops != answer.ops:
         return False
     direct = all_of(numeric.same(x, y) for x, y in zip(gold.members, answer.members, strict=True))
-    if direct is not False or len(gold.ops) != 1:
+    if direct is not False or len(gold.ops) != 1 or not any(map(free_symbols, gold.members)):
         return direct
     left = ("add", gold.members[0], ("neg", gold.members[1]))
     right = ("add", answer.members[0], ("neg", answer.members[1]))
@@ -427,19 +436,9 @@ def _ratio(gold: Ratio, answer: Value) -> bool | None:
         answer = answer.value
     if isinstance(answer, Equation) and len(answer.members) > 1:
         answer = answer.members[-1]
-    if isinstance(answer, Ratio) and len(answer.parts) == len(gold.parts):
-        if gold.meridiem and answer.meridiem and gold.meridiem != answer.meridiem:
-            return False
-        if gold.spelled == answer.spelled:
-            return True
-        first = all_of(numeric.same(x, y) for x, y in zip(gold.parts, answer.parts, strict=True))
-        if first is not False:
-            return first
-        return all_of(
-            numeric.same(("mul", gold.parts[0], y), ("mul", answer.parts[0], x))
-            for x, y in zip(gold.parts[1:], answer.parts[1:], strict=True)
-        )
-    if len(gold.parts) == 2:
+    if isinstance(answer, Ratio):
+        return same_ratio(gold, answer)
+    if len(gold.parts) == 2 and could_be_ratio(gold):
         return _scalar(Scalar(("div", *gold.parts)), answer)
     return False
 
@@ -451,7 +450,7 @@ def _based(gold: Based, answer: Value) -> bool | None:
         return gold.base == answer.base and gold.digits.lstrip("0") == answer.digits.lstrip("0")
     if isinstance(answer, Scalar):
         value = _whole(answer.expr)
-        return value is not None and str(value) == (gold.digits.lstrip("0") or "0")
+        return value is not None and _has_digits(value, gold.digits)
     return False
 
 

@@ -10,37 +10,17 @@ from aha.rewards.math.values import Node, num
 
 DEEPEST = 40  # nested brackets; our stack must hold whatever a model writes
 
-_ATOM_OPS = frozenset(
-    [
-        "(",
-        "[",
-        "{",
-        "lset",
-        "|",
-        "frac",
-        "sqrt",
-        "binom",
-        "overline",
-        "hat",
-        "vec",
-        "tilde",
-        "dot",
-        "ddot",
-        "lfloor",
-        "lceil",
-        "inf",
-        "angle",
-        "triangle",
-        "sum",
-        "prod",
-        "int",
-        "lim",
-        "langle",
-    ]
+_ATOM_LIST = (
+    "( [ { lset | frac sqrt binom overline hat vec tilde dot ddot lfloor lceil inf angle triangle sum prod int lim "
+    "langle"
 )
+_ATOM_OPS = frozenset(_ATOM_LIST.split())
 _DECORATIONS = frozenset(("overline", "hat", "vec", "tilde", "dot", "ddot"))
 _CLOSING = {"(": ")", "[": "]", "{": "}", "lset": "rset", "|": "|", "lfloor": "rfloor", "lceil": "rceil"}
 _END = Token("end", "")
+_TRIGONOMETRIC = frozenset("sin cos tan cot sec csc cis".split())  # noqa: SIM905
+DEGREE: Node = ("div", ("sym", "pi"), num(180))
+"""One degree in radians."""
 
 
 class Unknown(Exception):
@@ -49,11 +29,19 @@ class Unknown(Exception):
 
 def parse_expression(tokens: list[Token]) -> Node:
     """The expression all the tokens spell. Raises Unknown, or Unreadable when nested too deeply."""
+    return parse_angle(tokens)[0]
+
+
+def parse_angle(tokens: list[Token]) -> tuple[Node, bool]:
+    """The expression, and whether a degree sign stands outside its functions and exponents.
+
+    Inside a function ("sin 20°") a degree is a number, pi / 180; outside, it is the unit of the whole.
+    """
     parser = _Parser(list(tokens))
-    node = parser.sum()
+    node = parser.whole()
     if parser.at < len(parser.tokens):
         raise Unknown(f"unexpected {parser.peek().text!r}")
-    return node
+    return node, parser.degrees
 
 
 class _Parser:
@@ -62,6 +50,8 @@ class _Parser:
         self.at = 0
         self.depth = 0
         self.bars = 0
+        self.inside = 0  # functions of an angle, and exponents
+        self.degrees = False
 
     def peek(self, ahead: int = 0) -> Token:
         index = self.at + ahead
@@ -82,6 +72,15 @@ class _Parser:
             raise Unreadable(f"more than {DEEPEST} nested brackets")
 
     # sums and products
+
+    def whole(self) -> Node:
+        """A sum, or two of them over each other: ``3 \\over 5``, ``8 \\choose 3``."""
+        node = self.sum()
+        if self.is_op("over") or self.is_op("choose"):
+            operator = "div" if self.is_op("over") else "binom"
+            self.at += 1
+            node = (operator, node, self.sum())
+        return node
 
     def sum(self) -> Node:
         self.enter()
@@ -113,8 +112,8 @@ class _Parser:
                 below = self.factor()
                 above = factors[0] if len(factors) == 1 else ("mul", *factors)
                 factors = [("div", above, ("neg", below) if minus else below)]
-            elif self.starts_atom():
-                factors.append(self.factor())
+            elif self.starts_atom() and not (self.peek().kind == "num" and factors[-1][0] == "num"):
+                factors.append(self.factor())  # "2 3" is no product
             elif self.is_op("mod"):
                 self.at += 1
                 above = factors[0] if len(factors) == 1 else ("mul", *factors)
@@ -192,13 +191,20 @@ class _Parser:
             elif token.text == "%":
                 self.at += 1
                 node = ("div", node, num(100))
-            elif token.text == "degree":
+            elif token.text == "degree" or (token.text == "circ" and self.peek(1).kind not in ("id", "func")):
                 self.at += 1
+                node = self.in_degrees(node)
             elif token.text == "'":
                 node = self.primes(node)
             else:
                 return node
         raise Unknown("too many signs behind a term")
+
+    def in_degrees(self, node: Node) -> Node:
+        if self.inside:
+            return ("mul", node, DEGREE)
+        self.degrees = True
+        return node
 
     def primes(self, node: Node) -> Node:
         count = 0
@@ -210,15 +216,14 @@ class _Parser:
         return ("sym", node[1] + "'" * count)
 
     def power(self, base: Node) -> Node:
-        if self.is_op("circ") or self.is_op("degree"):
-            self.at += 1
-            return base
-        if self.is_op("{") and self.peek(1).text in ("circ", "degree") and self.is_op("}", 2):
-            self.at += 3
-            return base
+        width = self.degree_width()
+        if width:
+            self.at += width
+            return self.in_degrees(base)
         if self.is_op("'") or (self.is_op("{") and self.is_op("'", 1)):
             return self.raised_primes(base)
         self.enter()
+        self.inside += 1
         negative = self.sign()
         if self.is_op("{"):
             exponent = self.group("{")
@@ -230,7 +235,15 @@ class _Parser:
             self.at += 1
             exponent = self.power(exponent)
         self.depth -= 1
+        self.inside -= 1
         return ("pow", base, ("neg", exponent) if negative else exponent)
+
+    def degree_width(self) -> int:
+        """How many tokens a raised degree sign takes here, without its caret."""
+        if self.is_op("circ") or self.is_op("degree"):
+            return 1
+        braced = self.is_op("{") and self.peek(1).text in ("circ", "degree") and self.is_op("}", 2)
+        return 3 if braced else 0
 
     def raised_primes(self, base: Node) -> Node:
         braced = self.is_op("{")
@@ -291,7 +304,7 @@ class _Parser:
         outer = self.bars
         if opening != "|":
             self.bars = 0
-        node = self.sum()
+        node = self.whole() if opening == "{" else self.sum()
         self.bars = outer
         if opening == "(" and self.is_op(","):  # f(x, y), C(5, 2): only behind a function
             raise Unknown("a comma inside brackets")
@@ -406,9 +419,11 @@ class _Parser:
             return ("abs", self.function_argument())
         if name in UNEVALUATED:
             return self.restated(name)
-        return self.raised(lambda inner: ("call", name, inner))
+        if name == "cis":
+            return self.raised(_cis, name)
+        return self.raised(lambda inner: ("call", name, inner), name)
 
-    def raised(self, build) -> Node:
+    def raised(self, build, name: str = "") -> Node:
         """``\\sin^2 x`` is a power of the value; ``\\sin^{-1} x`` is the inverse function."""
         exponent: Node | None = None
         if self.is_op("^"):
@@ -416,12 +431,26 @@ class _Parser:
             negative = self.sign()
             exponent = self.argument(single=True)
             exponent = ("neg", exponent) if negative else exponent
-        node = build(self.function_argument())
+        inverse = exponent == ("neg", num(1))
+        of_angle = name in _TRIGONOMETRIC and not inverse
+        self.inside += of_angle
+        node = build(self.angle_argument() if of_angle else self.function_argument())
+        self.inside -= of_angle
         if exponent is None:
             return node
-        if exponent == ("neg", num(1)) and node[0] == "call":
+        if inverse and node[0] == "call":
             return ("call", "arc" + node[1], node[2])
         return ("pow", node, exponent)
+
+    def angle_argument(self) -> Node:
+        """``sin(20)^\\circ`` is the sine of 20 degrees."""
+        node = self.function_argument()
+        if self.is_op("^") and self.peek(1).text != "^":
+            self.at += 1
+            width = self.degree_width()
+            self.at += width or -1
+            node = ("mul", node, DEGREE) if width else node
+        return node
 
     def function_argument(self) -> Node:
         for opening in ("(", "[", "{"):
@@ -488,3 +517,7 @@ class _Parser:
                 return ("int", self.tokens[stop + 1].text, body, *bounds)
             stop += 1
         raise Unknown("an integral without its variable")
+
+
+def _cis(angle: Node) -> Node:
+    return ("add", ("call", "cos", angle), ("mul", ("sym", "i"), ("call", "sin", angle)))

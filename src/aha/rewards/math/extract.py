@@ -14,7 +14,7 @@ from dataclasses import dataclass
 _BRACES = re.compile(r"\\boxed(?![A-Za-z])|\\\\(?!boxed)|\\[{}]|[{}]")
 _CONNECTIVE = re.compile(
     r"\\(?:quad|qquad|text|mathrm|textbf|mbox|or|lor|vee|[,;:!()\[\] ])|or|and|either|maybe|possibly|perhaps|"
-    r"the|answer|is|又|和|或|以及|与|[\s$,;.、，；{}()&\\]"
+    r"the|answer|is|\((?:[a-h]|i{1,3}|iv|vi{0,3})\)|[Pp]art|又|和|或|以及|与|[\s$,;.、，；{}()&\\]"
 )
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,15} [A-Za-z$]|[A-Za-z] : ")
 _PRICE = re.compile(r"^[\d.,]+ (?:so|and|for|plus|each|is|per|to|on|an?)\b|–")
@@ -67,7 +67,7 @@ def extract(prediction: str, options: Extraction = DEFAULT) -> Found | None:
     text = after_thinking(prediction, options.opened_think)
     if text is None:
         return None
-    found = _boxed(text)
+    found = boxed(text)
     if found is not None:
         return found
     for wanted, look in _FALLBACKS:
@@ -138,7 +138,8 @@ def _outermost(text: str, spans: list[tuple[int, int, int]]) -> list[tuple[int, 
     return kept
 
 
-def _boxed(text: str) -> Found | None:
+def boxed(text: str) -> Found | None:
+    """The last balanced box, and those before it with nothing but a connective between."""
     found = boxes(text)
     if not found:
         return None

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from aha.rewards.math import units
-from aha.rewards.math.expressions import Unknown, parse_expression
+from aha.rewards.math.expressions import Unknown, parse_angle
 from aha.rewards.math.slices import trimmed
 from aha.rewards.math.tokens import Token
-from aha.rewards.math.values import Scalar
+from aha.rewards.math.values import Scalar, num
+
+_CURRENCIES = ("dollar", "yuan", "euro", "pound")
+_DEGREE_WORDS = frozenset(("degree", "degrees", "deg", "度"))
 
 
 def measured(tokens: list[Token]) -> Scalar:
     """An expression with whatever unit, percent sign or annotation stands before and behind it."""
-    percent = False
-    unit: units.Unit | None = None
-    if tokens[0].text in ("dollar", "yuan", "euro", "pound") and len(tokens) > 1:
-        found = units.from_words([tokens[0]])
-        unit = found if isinstance(found, units.Unit) else None
-        tokens = tokens[1:]
-    elif tokens[0].text == "-" and len(tokens) > 2 and tokens[1].text == "dollar":
-        tokens = [tokens[0], *tokens[2:]]
+    tokens, unit = _without_currency(_with_degrees(tokens))
     end = _unit_start(tokens)
     if end < len(tokens):
         found = units.from_words(tokens[end:])
@@ -27,16 +25,71 @@ def measured(tokens: list[Token]) -> Scalar:
         if isinstance(found, units.Unit):
             unit = found
         tokens = trimmed(tokens[:end])
-    tokens, degree = _without_degree(tokens)
-    if degree:
-        unit = unit or units.Unit(units.DEGREE)
+    arc = _arc(tokens)
+    if arc is not None:
+        return arc
+    tokens, scale = _without_scale(tokens)
     while len(tokens) > 1 and tokens[-1].text == "'" and tokens[0].kind == "num" and tokens[-2].kind != "id":
         tokens = tokens[:-1]  # minutes of arc, or feet
-    if tokens and tokens[-1].text == "%":
-        percent, tokens = True, tokens[:-1]
+    percent = bool(tokens) and tokens[-1].text == "%"
+    tokens = tokens[:-1] if percent else tokens
     if not tokens:
         raise Unknown("no number")
-    return Scalar(parse_expression(tokens), unit, percent)
+    expr, in_degrees = parse_angle(tokens)
+    if in_degrees and unit is None:
+        unit = scale or units.Unit(units.DEGREE)
+    return Scalar(expr, unit, percent)
+
+
+def _without_currency(tokens: list[Token]) -> tuple[list[Token], units.Unit | None]:
+    """``\\$5`` and ``-\\$5`` as the number and its currency."""
+    sign = 1 if tokens[0].text == "-" and len(tokens) > 2 else 0
+    if tokens[sign].text not in _CURRENCIES or len(tokens) < 2:
+        return tokens, None
+    found = units.from_words([tokens[sign]])
+    return tokens[:sign] + tokens[sign + 1 :], found if isinstance(found, units.Unit) else None
+
+
+def _with_degrees(tokens: list[Token]) -> list[Token]:
+    """Beside a function the word "degrees" is a sign inside its argument, not the unit of the whole."""
+    if not any(t.kind == "func" for t in tokens):
+        return tokens
+    return [
+        Token("op", "degree") if t.kind == "word" and t.text.lower() in _DEGREE_WORDS else t for t in tokens
+    ]
+
+
+def _arc(tokens: list[Token]) -> Scalar | None:
+    """``30°15'20''`` in degrees, ``6'2"`` in inches."""
+    if len(tokens) < 4 or tokens[0].kind != "num" or tokens[-1].text not in ("'", '"', "}"):
+        return None
+    kinds = "".join(_arc_kind(t) for t in tokens if t.text not in "^{}")
+    numbers = [t.value for t in tokens if t.kind == "num" and t.value is not None]
+    if kinds in ("ndn'", "ndn'n''", "ndn'n\""):
+        degrees = sum((n / 60**place for place, n in enumerate(numbers)), Fraction(0))
+        return Scalar(num(degrees), units.Unit(units.DEGREE))
+    if kinds in ("n'n''", "n'n\""):
+        inch = units.from_words([Token("word", "inch")])
+        return Scalar(num(numbers[0] * 12 + numbers[1]), inch if isinstance(inch, units.Unit) else None)
+    return None
+
+
+def _arc_kind(token: Token) -> str:
+    if token.kind == "num":
+        return "n"
+    return {"circ": "d", "degree": "d", "'": "'", '"': '"'}.get(token.text, "?")
+
+
+def _without_scale(tokens: list[Token]) -> tuple[list[Token], units.Unit | None]:
+    """``20^\\circ C`` without the letter of the scale."""
+    texts = [t.text for t in tokens[-5:]]
+    for letter, name in (("C", "celsius"), ("F", "fahrenheit")):
+        for sign in (["}"], ["circ"], ["degree"]):
+            ending = [*sign, letter]
+            if len(tokens) > 2 and texts[-2:] == ending and (sign != ["}"] or "circ" in texts):
+                found = units.from_words([Token("word", name)])
+                return tokens[:-1], found if isinstance(found, units.Unit) else None
+    return tokens, None
 
 
 def without_meridiem(tokens: list[Token]) -> tuple[list[Token], str]:
@@ -57,19 +110,8 @@ def _unit_start(tokens: list[Token]) -> int:
             if tokens[index - 1].text in ("_", "{", "overline", "hat", "vec"):
                 return len(tokens)
             return index
-        if token.text in ("dollar", "yuan", "euro", "pound") and index > 0:
+        if token.text in _CURRENCIES and index > 0:
             return index
         if token.text == "pmod":
             return len(tokens)
     return len(tokens)
-
-
-def _without_degree(tokens: list[Token]) -> tuple[list[Token], bool]:
-    texts = [t.text for t in tokens[-5:]]
-    for ending in (["^", "{", "circ", "}"], ["^", "circ"], ["degree"], ["circ"]):
-        if len(tokens) > len(ending) and texts[-len(ending) :] == ending:
-            return tokens[: -len(ending)], True
-        with_scale = [*ending, "C"]
-        if len(tokens) > len(with_scale) and texts[-len(with_scale) :] == with_scale:
-            return tokens[: -len(with_scale)], True
-    return tokens, False

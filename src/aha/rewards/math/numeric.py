@@ -106,33 +106,52 @@ def _same_constant(a: Node, b: Node) -> bool | None:
         scale = max(first.largest, second.largest)
         if not _close(context, x, y, scale):
             return False
-        # A literal or a power far smaller than the rest could hide below the digits: look again, deeper.
-        spread = scale - min(first.smallest, second.smallest)
-        needed = int(spread * 0.30103) + 30
-        if needed <= digits:
+        digits = _deeper(first, second, digits)
+        if not digits:
             return True
-        digits = max(needed + 10, digits * 2)
     return None
 
 
 def _same_function(a: Node, b: Node, symbols: frozenset[str]) -> bool | None:
-    context = _context(DIGITS)
     names = sorted(symbols)
     complex_wanted = "i" in _constants_in(a) | _constants_in(b)
     agreed = 0
     for point in range(POINTS):
+        outcome = _same_at(a, b, names, point, complex_wanted)
+        if outcome is False:
+            return False
+        agreed += outcome is True
+    return True if agreed >= ENOUGH else None
+
+
+def _same_at(a: Node, b: Node, names: list[str], point: int, complex_wanted: bool) -> bool | None:
+    """Whether two functions agree at a point; None if they do not both have a (real) value there."""
+    digits = DIGITS
+    while True:
+        context = _context(digits)
         values = _point(context, names, point)
         first, second = _Evaluation(context, values), _Evaluation(context, values)
         try:
             x, y = first.at(a), second.at(b)
         except Undefined:
-            continue
+            return None
         if not complex_wanted and not (_is_real(context, x) and _is_real(context, y)):
-            continue
+            return None
         if not _close(context, x, y, max(first.largest, second.largest)):
             return False
-        agreed += 1
-    return True if agreed >= ENOUGH else None
+        digits = _deeper(first, second, digits)
+        if not digits:
+            return True
+        if digits > MOST_DIGITS:
+            return None
+
+
+def _deeper(first: _Evaluation, second: _Evaluation, digits: int) -> int:
+    """How many digits to look at next; 0 if enough. A literal or a power far smaller than the rest could
+    hide below the digits."""
+    spread = max(first.largest, second.largest) - min(first.smallest, second.smallest)
+    needed = int(spread * 0.30103) + 30
+    return 0 if needed <= digits else max(needed + 10, digits * 2)
 
 
 def _same_shape(a: Node, b: Node) -> bool | None:

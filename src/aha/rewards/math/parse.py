@@ -10,7 +10,8 @@ from aha.rewards.math import regions
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
 from aha.rewards.math.measures import measured, without_meridiem
 from aha.rewards.math.slices import OPENING, at_depth_zero, filled, halves, matches, spelling, split, trimmed
-from aha.rewards.math.tokens import Token, Unreadable, tokenize
+from aha.rewards.math.symbols import LEADING, NUMBER_WORDS
+from aha.rewards.math.tokens import Token, Unreadable, normalize, tokenize
 from aha.rewards.math.values import (
     Based,
     Dots,
@@ -29,79 +30,7 @@ from aha.rewards.math.values import (
 from aha.rewards.math.words import words_of
 
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
-_SEPARATORS = frozenset((",", ";", "or", "and"))
-_LEADING = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "answer",
-        "final",
-        "is",
-        "are",
-        "equals",
-        "equal",
-        "to",
-        "approximately",
-        "about",
-        "roughly",
-        "around",
-        "approx",
-        "exactly",
-        "value",
-        "so",
-        "thus",
-        "therefore",
-        "hence",
-        "total",
-        "result",
-        "number",
-        "of",
-        "we",
-        "get",
-        "have",
-        "it",
-        "answers",
-        "x",
-        "答案",
-        "答案是",
-        "答案为",
-        "为",
-        "是",
-        "等于",
-        "约",
-        "约为",
-        "大约",
-    ]
-)
-_NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
-    )
-}
+_SEPARATORS = frozenset((",", ";", "or", "and", "newline"))
 
 
 def parse_value(text: str, plain: bool = False) -> Value:
@@ -332,7 +261,7 @@ class _Reader:
                 return name + spelling(rest), ""
             if all(t.kind == "id" and t.text.isupper() for t in tokens):
                 return spelling(tokens), ""  # AB, ABC: names of segments and areas
-        if tokens and tokens[0].text == "(":
+        if tokens and tokens[0].text == "(" and matches(tokens).get(0) == len(tokens) - 1:
             inside = tokens[1:-1]
             pieces = split(inside, matches(inside), {","})[0]
             if len(pieces) > 1 and all(p and p[0].kind == "id" for p in pieces):
@@ -378,9 +307,16 @@ class _Reader:
             parts = tuple(parse_expression(trimmed(piece)) for piece in pieces)
         except Unknown:
             return Opaque(spelling(tokens))
-        return Ratio(
-            parts, ":".join(spelling([t for t in p if t.text not in "{}"]) for p in pieces), meridiem
-        )
+        return Ratio(parts, meridiem, self.is_clock(pieces))
+
+    def is_clock(self, pieces: list[list[Token]]) -> bool:
+        """Hours, minutes of two digits and perhaps seconds, with no space beside the colons."""
+        digits = [spelling([t for t in piece if t.text not in "{}"]) for piece in pieces]
+        if len(digits) > 3 or not all(d.isascii() and d.isdigit() for d in digits):
+            return False
+        if len(digits[0]) > 2 or int(digits[0]) > 24 or any(len(d) != 2 or int(d) > 59 for d in digits[1:]):
+            return False
+        return ":".join(digits) in normalize(self.text).replace("{", "").replace("}", "")
 
     def based(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         at = next((i for i, t in enumerate(tokens) if t.text == "_"), None)
@@ -408,7 +344,7 @@ class _Reader:
         if 0 < len(pm) <= 2:
             return self.both_signs(whole, depth)
         if _is_word(whole):
-            number = _NUMBER_WORDS.get(spelling(whole).casefold())
+            number = NUMBER_WORDS.get(spelling(whole).casefold())
             if number is not None:
                 return Scalar(num(number))
             return Text(words_of(self.text) if depth == 0 else spelling(whole).casefold())
@@ -429,7 +365,7 @@ class _Reader:
 def _without_lead(tokens: list[Token]) -> list[Token]:
     """Drops "the answer is" and its like from the front, never words that change the meaning."""
     index = 0
-    while index < len(tokens) and tokens[index].kind == "word" and tokens[index].text.lower() in _LEADING:
+    while index < len(tokens) and tokens[index].kind == "word" and tokens[index].text.lower() in LEADING:
         index += 1
     if index and index < len(tokens) and tokens[index].text in (":", "="):
         index += 1

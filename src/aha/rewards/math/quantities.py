@@ -13,9 +13,10 @@ def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
     """Numbers with their units and percent signs."""
     if has(answer.expr, STATED) and not has(gold.expr, STATED):
         return False  # restates the problem
-    if gold.percent != answer.percent:
-        return _percent(gold, answer)
     a, b = gold.unit, answer.unit
+    if gold.percent != answer.percent:
+        contradicted = bool((gold if answer.percent else answer).unit)
+        return False if contradicted else _percent(gold, answer)
     if a is None or b is None:
         outcome = numeric.same(gold.expr, answer.expr) if a is None and b is None else None
         if outcome is not None or (a is None and b is None):
@@ -25,11 +26,16 @@ def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
         return numeric.same(gold.expr, answer.expr) if a.words == b.words else False
     if {a.dimension, b.dimension} == {units.DEGREE, units.RADIAN}:
         return numeric.same(_radians(gold), _radians(answer))
-    if a.dimension != b.dimension:
+    if a.dimension != b.dimension and not (units.DEGREE in (a.dimension, b.dimension) and _are_angles(a, b)):
         return False
     if a.factor == b.factor:
         return numeric.same(gold.expr, answer.expr)
     return numeric.same(("mul", num(a.factor), gold.expr), ("mul", num(b.factor), answer.expr))
+
+
+def _are_angles(a: units.Unit, b: units.Unit) -> bool:
+    """A bare degree sign may be that of any scale."""
+    return a.dimension in units.ANGLES and b.dimension in units.ANGLES
 
 
 def _one_unit(gold: Scalar, answer: Scalar) -> bool | None:

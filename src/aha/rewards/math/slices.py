@@ -31,8 +31,15 @@ def filled(pieces: list[list[Token]]) -> list[list[Token]]:
 
 
 def spelling(tokens: list[Token], between: str = "") -> str:
-    """The tokens in one spelling, for comparison by text."""
-    return between.join(t.text for t in tokens)
+    """The tokens in one spelling, for comparison by text. Two numerals never run together."""
+    parts: list[str] = []
+    numeral = False
+    for token in tokens:
+        if numeral and token.kind == "num" and not between:
+            parts.append(" ")
+        parts.append(token.text)
+        numeral = token.kind == "num"
+    return between.join(parts)
 
 
 def matches(tokens: list[Token]) -> dict[int, int]:

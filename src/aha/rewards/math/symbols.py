@@ -123,6 +123,7 @@ COMMANDS = {
     "ldots": "dots", "dots": "dots", "cdots": "dots", "dotsc": "dots", "dotsb": "dots", "\\": "newline",
     "colon": ":", "langle": "langle", "rangle": "rangle", "lfloor": "lfloor", "rfloor": "rfloor",
     "lceil": "lceil", "rceil": "rceil", "frac": "frac", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac",
+    "sfrac": "frac", "nicefrac": "frac", "flatfrac": "frac", "ffrac": "frac", "over": "over", "choose": "choose",
     "sqrt": "sqrt", "binom": "binom", "dbinom": "binom", "tbinom": "binom", "overline": "overline",
     "bar": "overline", "hat": "hat", "widehat": "hat", "vec": "vec", "overrightarrow": "vec",
     "tilde": "tilde", "dot": "dot", "ddot": "ddot", "yuan": "yuan", "euro": "euro", "pounds": "pound",
@@ -134,7 +135,7 @@ COMMANDS = {
 }  # fmt: skip
 
 FUNCTIONS = {name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "log", "lg", "exp", "max", "min", "gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn"]} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",  # noqa: E501
-              "cosec": "csc", "sqrt": "sqrt", "abs": "abs", "floor": "floor", "ceil": "ceil"}  # fmt: skip
+              "cosec": "csc", "cis": "cis", "sqrt": "sqrt", "abs": "abs", "floor": "floor", "ceil": "ceil"}  # fmt: skip
 UNEVALUATED = frozenset(("gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn", "max", "min"))
 
 GREEK = frozenset(
@@ -206,6 +207,21 @@ ml mL liter liters litre litres gallon gallons quart quarts pint pints cup cups
 dollar dollars cent cents yuan euro euros usd rmb
 degree degrees deg radian radians rad mph kph kmh ms Hz kHz kcal cal joule joules kJ watt watts kW
 newton newtons
+eV keV MeV GeV kPa kWh MHz GHz
 unit units sq square cubic per pm am mol moles MB GB KB people students apples
 """
 UNIT_WORDS = frozenset(_UNIT_LIST.split())
+
+_LEADING_LIST = """
+the a an answer final is are equals equal to approximately about roughly around approx exactly value so thus
+therefore hence total result number of we get have it answers x
+答案 答案是 答案为 为 是 等于 约 约为 大约 共 一共 总共 共有 一共有 还剩 剩 剩下 需要 有 所以 因此 故
+"""
+LEADING = frozenset(_LEADING_LIST.split())
+"""Words that may stand before an answer without changing it."""
+
+_NUMBER_LIST = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty"
+)
+NUMBER_WORDS = {word: value for value, word in enumerate(_NUMBER_LIST.split())}

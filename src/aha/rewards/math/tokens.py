@@ -42,6 +42,8 @@ class Unreadable(Exception):
 
 
 _PIECE = re.compile(r"\\(?:[A-Za-z]+|.)|[0-9]+|[A-Za-z]+|\s+|.", re.DOTALL)
+_DOUBLED = re.compile(r"\\\\([A-Za-z]+|[{}$%])")
+_SINGLE = re.compile(r"\\[A-Za-z]")
 _TITLE = re.compile(r"[A-Z][a-z]{2,}\Z")
 _SPACES = frozenset(("\\,", "\\!", "~", "\\ ", "\\;", "\\:"))
 _DOTS = frozenset(("\\ldots", "\\dots", "\\cdots", "\\dotsc", "\\dotsb"))
@@ -72,14 +74,27 @@ def normalize(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", "".join(UNICODE.get(c, c) for c in text))
         text = "".join(UNICODE.get(c, c) for c in text)
-    if "\\\\" in text and (r"\begin" not in text or r"\\begin" in text):
-        text = text.replace("\\\\", "\\")  # a line break has no meaning outside a matrix: escaped twice
+    if "\\\\" in text and _is_escaped_twice(text):
+        text = text.replace("\\\\", "\\")
     text = text.replace("{, }", "{,}").replace(" {,}", "{,}")
     if "\f" in text or "\t" in text or "\b" in text:  # "\frac" and "\text" read as JSON or Python escapes
         text = (
             text.replace("\\\f", "\\f").replace("\f", "\\f").replace("\text", "\\text").replace("\b", "\\b")
         )
     return text
+
+
+def _is_escaped_twice(text: str) -> bool:
+    """Whether commands stand behind two backslashes each, and none behind one. Else two are a line break."""
+    if _DOUBLED.search(text) is None or _SINGLE.search(text.replace("\\\\", "  ")):
+        return False
+    return any(is_command(name) for name in _DOUBLED.findall(text))
+
+
+def is_command(name: str) -> bool:
+    """Whether LaTeX or we know the command, or the escaped character."""
+    known = (COMMANDS, FUNCTIONS, GREEK, IGNORED, IGNORED_WITH_ARGUMENT, TEXT_COMMANDS, ("begin", "end"))
+    return name.startswith(("boxed", "text")) or any(name in names for names in known)
 
 
 class _Scanner:
@@ -265,6 +280,10 @@ class _Scanner:
             self.out.append(Token("func", FUNCTIONS[name]))
         elif name in GREEK:
             self.out.append(Token("id", name))
+        elif name.isdigit():
+            self.op("newline")  # "7\\8": a line break that lost a backslash
+            self.at -= 1
+            self.pieces[self.at] = name
         elif len(name) == 1 and not name.isalpha():
             pass  # an escaped character without meaning of its own, e.g. "\-"
         elif name.startswith("text") and len(name) > 4:

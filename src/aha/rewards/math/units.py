@@ -76,6 +76,24 @@ def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
     add("kcal", {"cal": 1}, 1000)
     add("mol mole moles", {"mol": 1}, 1)
     add("eV", {"eV": 1}, 1)
+    add("keV", {"eV": 1}, 1000)
+    add("MeV", {"eV": 1}, 10**6)
+    add("GeV", {"eV": 1}, 10**9)
+    add("V volt volts", {"V": 1}, 1)
+    add("kV", {"V": 1}, 1000)
+    add("mV", {"V": 1}, "1/1000")
+    add("A amp amps ampere amperes", {"A": 1}, 1)
+    add("mA", {"A": 1}, "1/1000")
+    add("ohm ohms", {"ohm": 1}, 1)
+    add("Pa pascal pascals", {"M": 1, "L": -1, "T": -2}, 1000)
+    add("kPa", {"M": 1, "L": -1, "T": -2}, 10**6)
+    add("K kelvin kelvins", {"K": 1}, 1)
+    add("atm", {"atm": 1}, 1)
+    add("kWh", {"M": 1, "L": 2, "T": -2}, 3_600_000 * 1000)
+    add("kN", {"M": 1, "L": 1, "T": -2}, 10**6)
+    add("MW", {"M": 1, "L": 2, "T": -3}, 10**9)
+    add("MHz", {"T": -1}, 10**6)
+    add("GHz", {"T": -1}, 10**9)
     add("KB", byte, 1000)
     add("MB", byte, 1000000)
     add("GB", byte, 1000000000)
@@ -86,9 +104,14 @@ def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
 
 TABLE = _table()
 DEGREE: Dimension = (("degree", Fraction(1)),)
+ANGLES = (
+    DEGREE,
+    (("celsius", Fraction(1)),),
+    (("fahrenheit", Fraction(1)),),
+)  # a bare degree sign may be any
 RADIAN: Dimension = (("radian", Fraction(1)),)
 # Letters that are units when the gold answer is a plain number ("5m"), and variables otherwise.
-SINGLE_LETTERS = frozenset("msghLJNVW")
+SINGLE_LETTERS = frozenset("msghLJNVW") & TABLE.keys()
 _GENERIC = frozenset(
     (
         "unit",

@@ -100,11 +100,11 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """``a : b : ...``; also a time of day."""
+    """``a : b : ...``; also a time of day (``clock``, if it is spelled as one: "3:15", "12:00:30")."""
 
     parts: tuple[Node, ...]
-    spelled: str = ""
     meridiem: str = ""  # "am" or "pm"
+    clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from functools import lru_cache
 
 from aha.rewards.math import compare, numeric, tokens, workers
 from aha.rewards.math.exact import free_symbols, has, rational
-from aha.rewards.math.expressions import Unknown
-from aha.rewards.math.extract import DEFAULT, Extraction, Found, boxes, extract
+from aha.rewards.math.extract import DEFAULT, Extraction, Found, boxed, boxes, extract
 from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
@@ -49,7 +48,7 @@ def parse_gold(text: str) -> Gold:
         value = parse_value(source)
         ambiguous = tokens.is_ambiguous(source)
         other = parse_value(source, plain=True) if ambiguous else None
-    except (Unreadable, Unknown, RecursionError) as cause:
+    except Exception as cause:  # Unreadable and Unknown; anything else would be a fault of our own
         raise AhaError(
             f"The reference answer {_short(text)!r} cannot be read: {cause}. Correct it or drop the problem."
         ) from cause
@@ -124,13 +123,18 @@ def grade(gold: Gold, found: Found, pool: workers.Pool | None = None) -> Verdict
         return Verdict(Outcome.UNKNOWN, f"the answer cannot be read: {cause}")
     except (RecursionError, MemoryError, OverflowError) as cause:
         return Verdict(Outcome.UNKNOWN, f"the answer is too deep or too large ({type(cause).__name__})")
+    except Exception as cause:  # a fault of ours must not end a training run: it is counted as not graded
+        return Verdict(Outcome.UNKNOWN, f"the verifier failed: {cause!r}")
 
 
 def _grade_several(gold: Gold, found: Found, pool: workers.Pool | None) -> Verdict:
+    return grade(gold, Found(_joint(found)), pool)
+
+
+def _joint(found: Found) -> str:
     """Several boxes side by side are one list."""
     joint = " \\text{ or } " if found.joined_by_or else ", "
-    merged = joint.join((*map(_inner_box, found.alternatives), _inner_box(found.text)))
-    return grade(gold, Found(merged), pool)
+    return joint.join((*map(_inner_box, found.alternatives), _inner_box(found.text)))
 
 
 def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
@@ -302,11 +306,10 @@ def _states(value: Value) -> bool:
 
 
 def _unwrapped(text: str) -> str:
-    """A reference answer without dollars, or the box in it where there is one."""
-    found = boxes(text)
-    if found:
-        inner = [content for _, _, content in found]
-        return _inner_box(inner[-1]).strip()
+    """A reference answer without dollars, or the box in it where there is one, or several side by side."""
+    found = boxed(text)
+    if found is not None:
+        return _joint(found).strip()
     stripped = text.strip()
     for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         inside = stripped[len(opening) : len(stripped) - len(closing)]

@@ -11,8 +11,13 @@ _STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
 _EDGE = " .,;:!?()[]\"'。，"
 _LETTER = re.compile(
     r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|选项?|答案是?)?"
-    r"[\s:]*(\()?([A-Za-z])(?:[).:,]+|\s*$)(.*)",
+    r"[\s:]*(\()?([A-Za-z])(?:[).:]+|\s*$)(.*)",
     re.DOTALL,
+)
+# After the letter may stand what the option says, but no second option: "A. B", "A) 5, B) 6", "(A)(C)".
+_HEDGE = re.compile(
+    r"(?i:\b(?:or|and|not|maybe|nor|both|either)\b)|[或和与、及?？]|\([A-Za-z]\)|"
+    r"(?:^|[,;/&|.])\s*\(?[A-Z](?:[).:,;/]|\s*$|\s*[,;/&|])|^\s*[A-Z]\b(?!['’])(?!\s+[a-z])"
 )
 EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real solutions", "无解", "空集"))
 _SYNONYMS = {
@@ -59,5 +64,4 @@ def letter(words: str, gold: str) -> bool:
     match = _LETTER.match(words[:300].strip())
     if match is None or match.group(2).upper() != gold.upper():
         return False
-    rest = match.group(3).lower()
-    return not re.search(r"\b(?:or|and|not|maybe)\b|或|\([a-z]\)", rest)
+    return _HEDGE.search(match.group(3)) is None
