@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from aha.rewards.math.symbols import UNEVALUATED
-from aha.rewards.math.tokens import Token, Unreadable
+from aha.rewards.math.functions import DEEPEST, DEGREE, END, Functions, Unknown
+from aha.rewards.math.tokens import Token
 from aha.rewards.math.values import Node, num
 
-DEEPEST = 40  # nested brackets; our stack must hold whatever a model writes
+__all__ = ["DEEPEST", "Unknown", "parse_angle", "parse_expression"]
 
 _ATOM_LIST = (
     "( [ { lset | frac sqrt binom overline hat vec tilde dot ddot lfloor lceil inf angle triangle sum prod int lim "
@@ -17,14 +17,6 @@ _ATOM_LIST = (
 _ATOM_OPS = frozenset(_ATOM_LIST.split())
 _DECORATIONS = frozenset(("overline", "hat", "vec", "tilde", "dot", "ddot"))
 _CLOSING = {"(": ")", "[": "]", "{": "}", "lset": "rset", "|": "|", "lfloor": "rfloor", "lceil": "rceil"}
-_END = Token("end", "")
-_TRIGONOMETRIC = frozenset("sin cos tan cot sec csc cis".split())  # noqa: SIM905
-DEGREE: Node = ("div", ("sym", "pi"), num(180))
-"""One degree in radians."""
-
-
-class Unknown(Exception):
-    """The tokens are not in our grammar (which says nothing about their being mathematics)."""
 
 
 def parse_expression(tokens: list[Token]) -> Node:
@@ -44,32 +36,8 @@ def parse_angle(tokens: list[Token]) -> tuple[Node, bool]:
     return node, parser.degrees
 
 
-class _Parser:
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.at = 0
-        self.depth = 0
-        self.bars = 0
-        self.inside = 0  # functions of an angle, and exponents
-        self.degrees = False
-
-    def peek(self, ahead: int = 0) -> Token:
-        index = self.at + ahead
-        return self.tokens[index] if index < len(self.tokens) else _END
-
-    def is_op(self, text: str, ahead: int = 0) -> bool:
-        token = self.peek(ahead)
-        return token.kind == "op" and token.text == text
-
-    def expect(self, text: str) -> None:
-        if not self.is_op(text):
-            raise Unknown(f"{text!r} is missing")
-        self.at += 1
-
-    def enter(self) -> None:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise Unreadable(f"more than {DEEPEST} nested brackets")
+class _Parser(Functions):
+    """Sums, products, powers and atoms."""
 
     # sums and products
 
@@ -162,7 +130,7 @@ class _Parser:
         to do twice)."""
         digits: list[int] = []
         while len(digits) < 2:
-            token = self.tokens[index] if index < len(self.tokens) else _END
+            token = self.tokens[index] if index < len(self.tokens) else END
             if token.text == "{" and index + 2 < len(self.tokens) and self.tokens[index + 2].text == "}":
                 literal, width = self.tokens[index + 1], 3
                 found = [literal.text]
@@ -401,123 +369,3 @@ class _Parser:
         if not letters:
             raise Unknown(f"{name} over nothing")
         return ("sym", f"{name} {''.join(letters)}{self.subscript()}")
-
-    # functions
-
-    def function(self) -> Node:
-        name = self.peek().text
-        self.at += 1
-        if name == "sqrt":
-            return self.root()
-        if name == "log" and self.is_op("_"):
-            self.at += 1
-            base = self.argument(single=False)
-            return self.raised(lambda inner: ("log", base, inner))
-        if name == "lg":
-            return self.raised(lambda inner: ("log", num(10), inner))
-        if name in ("abs",):
-            return ("abs", self.function_argument())
-        if name in UNEVALUATED:
-            return self.restated(name)
-        if name == "cis":
-            return self.raised(_cis, name)
-        return self.raised(lambda inner: ("call", name, inner), name)
-
-    def raised(self, build, name: str = "") -> Node:
-        """``\\sin^2 x`` is a power of the value; ``\\sin^{-1} x`` is the inverse function."""
-        exponent: Node | None = None
-        if self.is_op("^"):
-            self.at += 1
-            negative = self.sign()
-            exponent = self.argument(single=True)
-            exponent = ("neg", exponent) if negative else exponent
-        inverse = exponent == ("neg", num(1))
-        of_angle = name in _TRIGONOMETRIC and not inverse
-        self.inside += of_angle
-        node = build(self.angle_argument() if of_angle else self.function_argument())
-        self.inside -= of_angle
-        if exponent is None:
-            return node
-        if inverse and node[0] == "call":
-            return ("call", "arc" + node[1], node[2])
-        return ("pow", node, exponent)
-
-    def angle_argument(self) -> Node:
-        """``sin(20)^\\circ`` is the sine of 20 degrees."""
-        node = self.function_argument()
-        if self.is_op("^") and self.peek(1).text != "^":
-            self.at += 1
-            width = self.degree_width()
-            self.at += width or -1
-            node = ("mul", node, DEGREE) if width else node
-        return node
-
-    def function_argument(self) -> Node:
-        for opening in ("(", "[", "{"):
-            if self.is_op(opening):
-                return self.group(opening)
-        self.enter()
-        negative = self.sign()
-        factors: list[Node] = [self.factor()]
-        while self.continues_argument():
-            factors.append(self.factor())
-        self.depth -= 1
-        node = factors[0] if len(factors) == 1 else ("mul", *factors)
-        return ("neg", node) if negative else node
-
-    def continues_argument(self) -> bool:
-        token = self.peek()
-        if token.kind == "id":
-            return not (token.text == "e" and self.is_op("^", 1))
-        return token.kind == "num" or (token.kind == "op" and token.text in ("frac", "sqrt"))
-
-    def restated(self, name: str) -> Node:
-        if name in ("max", "min") and (self.is_op("(") or self.is_op("lset")):
-            closing = ")" if self.is_op("(") else "rset"
-            self.at += 1
-            arguments = [self.sum()]
-            while self.is_op(","):
-                self.at += 1
-                arguments.append(self.sum())
-            self.expect(closing)
-            return ("stated", name, *arguments)
-        if self.is_op("("):
-            return ("stated", name, *self.applied(name)[2:])
-        return ("stated", name, self.function_argument())
-
-    def stated(self, name: str) -> Node:
-        """Sums, products, integrals and limits, with what their bounds say."""
-        bounds: list[Node] = []
-        variable = ""
-        while self.is_op("_") or self.is_op("^"):
-            self.at += 1
-            if self.is_op("{") and self.peek(1).kind == "id" and self.peek(2).text in ("=", "to"):
-                variable = self.peek(1).text
-                self.at += 3
-                bounds.append(self.sum())
-                self.expect("}")
-            else:
-                bounds.append(self.argument())
-        if name == "int":
-            return self.integral(self.at, bounds)
-        body = self.term()
-        return (name, variable, body, *bounds)
-
-    def integral(self, start: int, bounds: list[Node]) -> Node:
-        """The integrand ends at "d x"; reads it again up to there."""
-        stop = start
-        while stop + 1 < len(self.tokens):
-            if self.tokens[stop] == Token("id", "d") and self.tokens[stop + 1].kind == "id":
-                inner = _Parser(self.tokens[start:stop])
-                inner.depth = self.depth
-                body = inner.sum() if stop > start else num(1)
-                if stop > start and inner.at < stop - start:
-                    raise Unknown("an integrand that is not understood")
-                self.at = stop + 2
-                return ("int", self.tokens[stop + 1].text, body, *bounds)
-            stop += 1
-        raise Unknown("an integral without its variable")
-
-
-def _cis(angle: Node) -> Node:
-    return ("add", ("call", "cos", angle), ("mul", ("sym", "i"), ("call", "sin", angle)))
