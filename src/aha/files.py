@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,20 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
         with open(partial, "w", encoding="utf-8") as f:
-            f.write(text)
+            f.write(well_formed(text))
             f.flush()
             os.fsync(f.fileno())
         os.replace(partial, path)
     ranks.progress()
+
+
+def well_formed(text: str) -> str:
+    """``text`` with U+FFFD in place of every half of a surrogate pair, which no file can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -145,13 +154,31 @@ def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as f:
-            f.write("".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+            f.write("".join(_line(row) for row in rows))
     ranks.progress()
 
 
-def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replace a JSON Lines file."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+def _line(row: Mapping[str, Any]) -> str:
+    return well_formed(json.dumps(row, ensure_ascii=False, default=str)) + "\n"
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Replace a JSON Lines file, one row at a time; returns how many rows there were."""
+    written = 0
+    if not ranks.leads():
+        return sum(1 for _ in rows)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        with open(partial, "w", encoding="utf-8") as f:
+            for row in rows:
+                f.write(_line(row))
+                written += 1
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(partial, path)
+    ranks.progress()
+    return written
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from smallest import SMALL, flat
 
-from aha.data.sources import map_row, read_rows
+from aha.data.layouts import map_row
+from aha.data.sources import read_rows
 from aha.files import read_jsonl, write_jsonl
 from aha.recipes import distill, r1
 from aha.runs.pipeline import Context, ordered

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.data.sources import map_row
+from aha.data.layouts import map_row
 from aha.tasks import get_task
 from aha.types import AhaError, Outcome
 
@@ -80,9 +80,9 @@ def test_grading_in_box_and_in_tags(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"question": "q", "answer": "1"}\n{"question": ', "line 2: not valid JSON"),
-        ('{"question": "q", "answer": "1"}\n[1]\n', "line 2: a JSON object was expected"),
-        ('{"question": "q"}\n', "Row 1 has no answer: its columns are ['question']"),
+        ('{"question": "q", "answer": "1"}\n{"question": \n{"question"', "line 2: not valid JSON"),
+        ('{"question": "q", "answer": "1"}\n[1]\n7\n', "line 2: a JSON object was expected"),
+        ('{"question": "q"}\n', "line 1: has no answer: its columns are ['question']"),
         ("", "has no rows"),
     ],
 )

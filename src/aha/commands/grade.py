@@ -39,62 +39,44 @@ def run(args: argparse.Namespace) -> int:
         args.answer_tags, args.phrase, args.bare, args.last_formula, args.last_number, args.opened_think
     )
     rows = list(read_rows(args.file))
-    for number, row in rows:
+    for where, row in rows:
         try:
             parse_gold(row["gold"])
         except AhaError as cause:
-            raise AhaError(f"{args.file}, line {number}: {cause}") from cause
+            raise AhaError(f"{args.file}, {where}: {cause}") from cause
     started = time.perf_counter()
     verdicts = verify_many(((row["gold"], row["prediction"]) for _, row in rows), options)
     seconds = time.perf_counter() - started
     if args.output:
         _write(args.output, [row for _, row in rows], verdicts)
     elif not args.json:
-        for (number, _), verdict in zip(rows, verdicts, strict=True):
-            print(f"{number}\t{verdict.outcome}\t{verdict.note}")
+        for (where, _), verdict in zip(rows, verdicts, strict=True):
+            print(f"{where.split()[-1]}\t{verdict.outcome}\t{verdict.note}")
     _report(Counter(str(verdict.outcome) for verdict in verdicts), len(rows), seconds, args.json)
     return 0
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, row) of a file. Raises AhaError with the line number for a malformed row."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as cause:
-        raise AhaError(f"{path} cannot be read: {cause.strerror}. Give the path of a JSONL file.") from cause
-    except UnicodeDecodeError as cause:
-        raise AhaError(f"{path} is not UTF-8 text ({cause.reason}). Give a JSONL file.") from cause
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield number, _row(path, number, line)
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, row) of a file. Raises AhaError with the place of a malformed row."""
+    from aha.data.sources import numbered_rows
 
-
-def _row(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as cause:
-        raise AhaError(
-            f"{path}, line {number} is no JSON ({cause}). Write one JSON object a line."
-        ) from cause
-    if not isinstance(row, dict):
-        raise AhaError(f"{path}, line {number} is no JSON object. Write one object a line.")
-    for field in ("gold", "prediction"):
-        if not isinstance(row.get(field), str):
-            found = ", ".join(map(str, row)) or "none"
-            raise AhaError(
-                f"{path}, line {number} has no text in the field {field!r} (its fields: {found}). "
-                "Each row needs the fields gold and prediction."
-            )
-    return row
+    for where, row in numbered_rows(str(path)):
+        for field in ("gold", "prediction"):
+            if not isinstance(row.get(field), str):
+                found = ", ".join(map(str, row)) or "none"
+                raise AhaError(
+                    f"{path}, {where} has no text in the field {field!r} (its fields: {found}). "
+                    "Each row needs the fields gold and prediction."
+                )
+        yield where, row
 
 
 def _write(path: Path, rows: list[dict[str, Any]], verdicts: list) -> None:
-    lines = [
-        json.dumps({**row, "outcome": str(verdict.outcome), "note": verdict.note}, ensure_ascii=False)
-        for row, verdict in zip(rows, verdicts, strict=True)
-    ]
+    from aha.files import write_jsonl
+
+    graded = zip(rows, verdicts, strict=True)
     try:
-        path.write_text("\n".join(lines) + "\n" if lines else "", encoding="utf-8")
+        write_jsonl(path, ({**row, "outcome": str(v.outcome), "note": v.note} for row, v in graded))
     except OSError as cause:
         raise AhaError(f"{path} cannot be written: {cause.strerror}. Give another --output.") from cause
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aha.data.sources import Row, map_row
+from aha.data.layouts import map_row
+from aha.data.sources import Row
 from aha.types import AhaError
 
 ROLES = {

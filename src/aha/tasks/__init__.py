@@ -49,7 +49,7 @@ def _made() -> dict[str, Callable[[], Task]]:
     }
 
 
-def _read(name: str, data: str, test_data: str | None) -> Task:
+def _read(name: str, data: str | None, test_data: str | None) -> Task:
     """A task over rows."""
     from aha.tasks import choice, code_rows, math_word
 
@@ -65,7 +65,7 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
     """
     if ":" in name:
         return _mixture(name, data, test_data)
-    if name == "code" and data:
+    if name == "code" and (data or test_data):
         return _read(name, data, test_data)
     made = _made()
     if name in made:
@@ -73,9 +73,12 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
             raise AhaError(f"Task '{name}' makes its own problems; it takes no --data.")
         return made[name]()
     if name == "gsm8k":
-        return _read(name, data or "openai/gsm8k:main", test_data or (None if data else "openai/gsm8k:main"))
+        whole = data is None and test_data is None
+        return _read(
+            name, "openai/gsm8k:main" if whole else data, "openai/gsm8k:main" if whole else test_data
+        )
     if name in _NEED_DATA:
-        if not data:
+        if not (data or test_data):
             raise AhaError(f"Task '{name}' reads {_NEED_DATA[name]}: give --data FILE or a hub name.")
         return _read(name, data, test_data)
     import difflib

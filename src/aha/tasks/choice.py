@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aha import chat
-from aha.data.sources import Row, read_rows
-from aha.rewards.language import language_mix
+from aha.data.layouts import DOMAINS, LANGUAGES, LEVELS, find
+from aha.data.sources import Row
 from aha.rewards.math.extract import Extraction, extract
+from aha.tasks import rows
 from aha.tasks.base import Task
-from aha.tasks.splits import PARTS, check_split, part_of
+from aha.tasks.rows import Reader, language_of
 from aha.types import AhaError, Outcome, Problem, Verdict
 
 LETTERS = "ABCDEFGHIJ"
@@ -107,7 +108,10 @@ def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
     options, right = found
     if not 2 <= len(options) <= len(LETTERS):
         raise AhaError(f"Row {number} has {len(options)} options; 2 to {len(LETTERS)} can be lettered.")
-    language = "zh" if language_mix(question, "zh").shares.get("zh", 0.0) > 0.5 else "en"
+    said = {
+        k: _said(row, paths) for k, paths in (("level", LEVELS), ("domain", DOMAINS), ("language", LANGUAGES))
+    }
+    language = language_of(question, str(said["language"] or ""))
     return Problem(
         id=f"{name}-{number}",
         task=name,
@@ -117,8 +121,17 @@ def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
         metadata={
             "content": question,
             "options": tuple(options),
-            "domain": str(row.get("subject") or row.get("category") or ""),
-        },
+            "domain": str(said["domain"] or ""),
+        }
+        | ({"level": said["level"]} if said["level"] is not None else {}),
+    )
+
+
+def _said(row: Row, paths: Sequence[str]) -> Any:
+    """What a row says under the first of these names."""
+    found = (find(row, path) for path in paths)
+    return next(
+        (v for v in found if isinstance(v, (str, int, float)) and not isinstance(v, bool) and v != ""), None
     )
 
 
@@ -200,38 +213,27 @@ def vote(problem: Problem, text: str) -> str | None:
 # --- loading -------------------------------------------------------------------------------------------
 
 
-def read_problems(source: str, name: str, hub_split: str) -> list[Problem]:
-    """Every row as a problem. Raises AhaError naming the first bad row."""
-    problems = []
-    for number, row in enumerate(read_rows(source, hub_split), 1):
-        try:
-            problems.append(make_problem(row, number, name))
-        except AhaError as error:
-            raise AhaError(f"{source}: {error}") from error
-    return problems
+def prove(problem: Problem, row: Row) -> str:
+    """Why the row's own answer is not judged right, as letter or in words, or another one is; "" where all is
+    well."""
+    options = problem.metadata["options"]
+    if verify(problem, f"\\boxed{{{problem.answer}}}").outcome is not Outcome.CORRECT:
+        return f"its own answer {problem.answer} is not judged right"
+    if len({_plain(option) for option in options}) < len(options):
+        return "two of its options are the same"
+    others = (letter for letter in LETTERS[: len(options)] if letter != problem.answer)
+    if any(verify(problem, f"\\boxed{{{letter}}}").outcome is Outcome.CORRECT for letter in others):
+        return "more than one of its options is judged right"
+    return ""
 
 
-def load(
-    source: str, name: str, split: str, n: int, seed: int, test_source: str | None = None
-) -> list[Problem]:
-    """At most ``n`` problems of a split; held out by the question's text unless there is a test file."""
-    check_split(name, split)
-    if split == "test" and test_source:
-        problems = read_problems(test_source, name, "test")
-    else:
-        parts = PARTS[split] if not test_source or split == "validation" else (0, *PARTS["train"])
-        rows = read_problems(source, name, "train")
-        problems = [p for p in rows if part_of(p.metadata["content"].strip()) in parts]
-    if not problems:
-        raise AhaError(f"{source} has no rows for the {split} split: give more rows.")
-    random.Random(f"{name}:{split}:{seed}").shuffle(problems)
-    return problems[:n]
+READER = Reader(make_problem, prove)
 
 
-def task(source: str, name: str = "choice", test_source: str | None = None) -> Task:
+def task(source: str | None, name: str = "choice", test_source: str | None = None) -> Task:
     """Multiple choice over the rows of ``source``: a file, or ``hub/name`` or ``hub/name:config``."""
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
-        return load(source, name, split, n, seed, test_source)
+        return rows.load(READER, name, split, n, seed, source, test_source)
 
     return Task(name, load_split, verify, verify_lenient, vote, lambda p: str(p.metadata["domain"] or name))

@@ -7,15 +7,15 @@ be read is refused by name when the data loads, never graded wrongly later.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aha.data.sources import Row, read_rows
+from aha.data.sources import Row
 from aha.rewards.code import CodeReward, check_tests
+from aha.tasks import rows
 from aha.tasks.base import Task
 from aha.tasks.code import Grader, vote
-from aha.tasks.splits import PARTS, check_split, part_of
+from aha.tasks.rows import Reader
 from aha.types import AhaError, Problem, TestCase
 
 _QUESTIONS = ("question", "problem", "prompt", "text", "question_content", "description")
@@ -147,42 +147,16 @@ def _method(row: Row) -> str:
     return defined[-1].split("(")[0].strip()
 
 
-def read_problems(source: str, name: str, hub_split: str) -> list[Problem]:
-    """Every row as a problem. Raises AhaError naming the first bad row."""
-    problems = []
-    for number, row in enumerate(read_rows(source, hub_split), 1):
-        try:
-            problems.append(make_problem(row, number, name))
-        except AhaError as error:
-            raise AhaError(f"{source}: {error}") from error
-    return problems
-
-
-def load(
-    source: str, name: str, split: str, n: int, seed: int, test_source: str | None = None
-) -> list[Problem]:
-    """At most ``n`` problems of a split; held out by their text unless there is a test file."""
-    check_split(name, split)
-    if split == "test" and test_source:
-        problems = read_problems(test_source, name, "test")
-    else:
-        parts = PARTS[split] if not test_source or split == "validation" else (0, *PARTS["train"])
-        problems = [
-            p for p in read_problems(source, name, "train") if part_of(p.metadata["content"].strip()) in parts
-        ]
-    if not problems:
-        raise AhaError(f"{source} has no rows for the {split} split: give more rows.")
-    random.Random(f"{name}:{split}:{seed}").shuffle(problems)
-    return problems[:n]
+READER = Reader(make_problem)
 
 
 def task(
-    source: str, name: str = "code", test_source: str | None = None, reward: CodeReward | None = None
+    source: str | None, name: str = "code", test_source: str | None = None, reward: CodeReward | None = None
 ) -> Task:
     """Programming problems over the rows of ``source``: a file, or ``hub/name`` or ``hub/name:config``."""
     grader = Grader(reward)
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
-        return load(source, name, split, n, seed, test_source)
+        return rows.load(READER, name, split, n, seed, source, test_source)
 
     return Task(name, load_split, grader.verify, grader.verify_lenient, vote)

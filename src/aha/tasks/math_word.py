@@ -2,66 +2,66 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable
 
-from aha.data.sources import map_row, read_rows
+from aha.data.layouts import map_row
+from aha.data.sources import Row
 from aha.rewards.math import Extraction, extract, grade, parse_gold
 from aha.rewards.math.extract import Found
-from aha.tasks.base import SPLITS, Task
-from aha.types import AhaError, Outcome, Problem, Verdict
+from aha.tasks import rows
+from aha.tasks.base import Task
+from aha.tasks.rows import Reader, difficulty_of, language_of
+from aha.types import Outcome, Problem, Verdict
 
 STRICT = Extraction(answer_tags=True)
+UNLIKELY = Found("-90817.2635")
+"""An answer that no problem has: a reference answer that takes it for right takes anything."""
 LENIENT = Extraction(answer_tags=True, phrase=True, last_number=True)
-HELD_OUT = {"test": (0,), "validation": (1,), "train": tuple(range(2, 20))}
 
 
-def _part(question: str) -> int:
-    return int.from_bytes(hashlib.sha256(question.strip().encode()).digest()[:4], "big") % 20
+def make_problem(row: Row, number: int, name: str = "math") -> Problem:
+    """The problem in a row, its reference answers read once. Raises AhaError naming the row."""
+    mapped = map_row(row, number)
+    for answer in mapped.answers:
+        parse_gold(answer)
+    metadata = {
+        "schema": mapped.schema,
+        "layout": mapped.layout,
+        "columns": mapped.used,
+        "domain": mapped.domain,
+    }
+    level = difficulty_of(mapped.level, mapped.solved)
+    return Problem(
+        id=f"{name}-{number}",
+        task=name,
+        messages=mapped.messages,
+        answer=mapped.answer,
+        language=language_of(mapped.question, mapped.language),
+        metadata=metadata
+        | ({"answers": mapped.answers} if len(mapped.answers) > 1 else {})
+        | ({"level": level} if level is not None else {}),
+    )
 
 
-def read_problems(source: str, name: str, hub_split: str) -> list[Problem]:
-    """Every row as a problem, its reference answer read once. Raises AhaError naming the first bad row."""
-    problems = []
-    for number, row in enumerate(read_rows(source, hub_split), 1):
-        mapped = map_row(row, number)
-        try:
-            parse_gold(mapped.answer)
-        except AhaError as error:
-            raise AhaError(f"{source}, row {number}: {error}") from error
-        problems.append(
-            Problem(
-                id=f"{name}-{number}",
-                task=name,
-                messages=({"role": "user", "content": mapped.question},),
-                answer=mapped.answer,
-                metadata={"schema": mapped.schema},
-            )
-        )
-    return problems
+def golds(problem: Problem) -> tuple[str, ...]:
+    """The reference answers, any of which is right."""
+    return problem.metadata.get("answers") or (str(problem.answer),)
 
 
-def load(
-    source: str, name: str, split: str, n: int, seed: int, test_source: str | None = None
-) -> list[Problem]:
-    """At most ``n`` problems of a split. Without a test file, 5% + 5% of the questions are held out by
-    their text, so that equal questions never stand on both sides."""
-    if split not in SPLITS:
-        raise AhaError(f"Task {name} has no split '{split}'. Use one of {', '.join(SPLITS)}.")
-    if split == "test" and test_source:
-        problems = read_problems(test_source, name, "test")
-    else:
-        parts = (
-            HELD_OUT[split] if not test_source else {"validation": (1,)}.get(split, (0, *HELD_OUT["train"]))
-        )
-        problems = [
-            p for p in read_problems(source, name, "train") if _part(p.messages[0]["content"]) in parts
-        ]
-    if not problems:
-        raise AhaError(f"{source} has no rows for the {split} split: give more rows.")
-    random.Random(f"{name}:{split}:{seed}").shuffle(problems)
-    return problems[:n]
+def prove(problem: Problem, row: Row) -> str:
+    """Why a reference answer is not judged right where it stands itself in a box, or everything is; "" where all
+    is well."""
+    for answer in golds(problem):
+        found = grade(parse_gold(answer), extract(_boxed(answer), STRICT) or Found(""))
+        if found.outcome is not Outcome.CORRECT:
+            return f"its own answer is not judged right: {answer[:60]!r} is {found.outcome} ({found.note})"
+    if _grade_any(problem, UNLIKELY).outcome is Outcome.CORRECT:
+        return f"its answer takes anything for right: {str(problem.answer)[:60]!r}"
+    return ""
+
+
+def _boxed(answer: str) -> str:
+    return answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
 
 
 def verifier(options: Extraction) -> Callable[[Problem, str], Verdict]:
@@ -72,9 +72,19 @@ def verifier(options: Extraction) -> Callable[[Problem, str], Verdict]:
         found = extract(text, options)
         if found is None or not found.text.strip():
             return Verdict(Outcome.NO_ANSWER, "no answer in \\boxed{} or <answer> after the thinking")
-        return grade(parse_gold(problem.answer), found)
+        return _grade_any(problem, found)
 
     return verify
+
+
+def _grade_any(problem: Problem, found: Found) -> Verdict:
+    """The verdict by the reference answer that it pleases most: a right one before an unknown one before others."""
+    verdicts = []
+    for answer in golds(problem):
+        verdicts.append(grade(parse_gold(answer), found))
+        if verdicts[-1].outcome is Outcome.CORRECT:
+            return verdicts[-1]
+    return next((v for v in verdicts if v.outcome is Outcome.UNKNOWN), verdicts[0])
 
 
 def vote(problem: Problem, text: str) -> str | None:
@@ -87,10 +97,21 @@ def _ballot(found: Found) -> str:
     return "".join(found.text.split()).strip("$").lower()
 
 
-def task(source: str, name: str = "math", test_source: str | None = None) -> Task:
+READER = Reader(make_problem, prove)
+
+
+def facet(problem: Problem) -> str:
+    """The kind of a problem: its level where rows say one in a few words, else its domain."""
+    level = problem.metadata.get("level")
+    if isinstance(level, (str, int)):
+        return f"level {level}" if isinstance(level, int) else level
+    return str(problem.metadata.get("domain") or problem.task)
+
+
+def task(source: str | None, name: str = "math", test_source: str | None = None) -> Task:
     """A task over the rows of ``source``: a file, or ``hub/name`` or ``hub/name:config``."""
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
-        return load(source, name, split, n, seed, test_source)
+        return rows.load(READER, name, split, n, seed, source, test_source)
 
-    return Task(name, load_split, verifier(STRICT), verifier(LENIENT), vote)
+    return Task(name, load_split, verifier(STRICT), verifier(LENIENT), vote, facet)

@@ -1,0 +1,159 @@
+"""Problems from rows: each is proven by its own grader as it is read, and those that fail are set aside.
+
+What every task over rows shares: reading, proving, splits and languages. A task gives ``make`` (a row as a
+problem) and ``prove`` (what is wrong with it, by the grader that will judge answers).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aha import aside
+from aha.aside import Aside
+from aha.data.sources import Row, is_file_name, numbered_rows
+from aha.rewards.language import language_mix, normalise_language
+from aha.tasks.base import SPLITS
+from aha.tasks.splits import PARTS, part_of
+from aha.types import AhaError, Problem
+
+WHOLE = "all"
+"""The split that is every row of the source."""
+_ROW = re.compile(r"^Row \d+:? ?")
+"""How an error names its row, where the line is named already."""
+Make = Callable[[Row, int, str], Problem]
+"""(row, its number from 1, the task's name) -> its problem. Raises AhaError where it has none."""
+Prove = Callable[[Problem, Row], str]
+"""(problem, row) -> why its own reference is not judged as it must be; "" for a proven one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How a task reads rows."""
+
+    make: Make
+    prove: Prove = lambda problem, row: ""
+
+
+@dataclass(slots=True)
+class Found:
+    """A source's rows: the problems, and those set aside."""
+
+    source: str
+    rows: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    aside: list[Aside] = field(default_factory=list)
+    columns: dict[str, int] = field(default_factory=dict)  # how many rows have each
+
+
+def read(source: str, reader: Reader, name: str, hub_split: str = "train") -> Found:
+    """Every row of a source, proven. Raises AhaError for a source that cannot be read."""
+    path = Path(source).expanduser()
+    if not path.is_file():
+        return _read(source, reader, name, hub_split)
+    stat = path.stat()
+    return _read_file(source, reader, name, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_file(source: str, reader: Reader, name: str, size: int, changed: int) -> Found:
+    """A file is read once in a process, as long as it does not change."""
+    return _read(source, reader, name, "train")
+
+
+def _read(source: str, reader: Reader, name: str, hub_split: str) -> Found:
+    found = Found(source)
+
+    def drop(where: str, why: str) -> None:
+        found.aside.append(Aside(where, why))
+
+    for number, (where, row) in enumerate(numbered_rows(source, hub_split, drop), 1):
+        for column in row:
+            found.columns[column] = found.columns.get(column, 0) + 1
+        try:
+            problem = reader.make(row, number, name)
+            wrong = reader.prove(problem, row)
+        except AhaError as error:
+            drop(where, _ROW.sub("", str(error)))
+            continue
+        if wrong:
+            drop(where, wrong)
+        else:
+            found.problems.append(problem)
+    found.rows = len(found.problems) + len(found.aside)
+    return found
+
+
+def read_problems(source: str, reader: Reader, name: str, hub_split: str = "train") -> list[Problem]:
+    """The proven problems of a source. Raises AhaError where too many of its rows fail (``aside``)."""
+    found = read(source, reader, name, hub_split)
+    aside.report(source, found.rows, found.aside)
+    if not found.problems:
+        raise AhaError(f"'{source}' has no rows.")
+    return found.problems
+
+
+def load(
+    reader: Reader, name: str, split: str, n: int, seed: int, source: str | None, test_source: str | None
+) -> list[Problem]:
+    """At most ``n`` problems of a split, always the same for one seed.
+
+    Without a test file 5% + 5% of the questions are held out by their text, so that equal questions never stand
+    on both sides; with one, its rows are the test split. ``WHOLE`` is every row of the source.
+    """
+    if split not in (*SPLITS, WHOLE):
+        raise AhaError(f"Task {name} has no split '{split}'. Use one of {', '.join((*SPLITS, WHOLE))}.")
+    if split == "test" and test_source:
+        problems = read_problems(test_source, reader, name, "test")
+    elif not source:
+        raise AhaError(f"Task {name} has no rows for the {split} split: give --data FILE.")
+    elif split == WHOLE:
+        problems = read_problems(source, reader, name, "train" if is_file_name(source) else "test")
+    else:
+        parts = PARTS[split] if not test_source or split == "validation" else (0, *PARTS["train"])
+        problems = [p for p in read_problems(source, reader, name) if part_of(_content(p)) in parts]
+    if not problems:
+        raise AhaError(f"{source} has no rows for the {split} split: give more rows.")
+    problems = list(problems)
+    random.Random(f"{name}:{split}:{seed}").shuffle(problems)
+    return problems[:n]
+
+
+def _content(problem: Problem) -> str:
+    """What is asked, without what the task puts around it: rows of equal content are in one split."""
+    return str(problem.metadata.get("content", problem.messages[-1]["content"])).strip()
+
+
+# --- what a row says of itself -----------------------------------------------------------------------------
+
+
+def language_of(text: str, said: str = "") -> str:
+    """A row's language as ISO 639-1: by its own word where that is known, else by the script of most words.
+
+    Languages of one script are not told apart: a Latin text without a word of its own is English.
+    """
+    if said:
+        try:
+            return normalise_language(said)
+        except AhaError:
+            pass
+    if text.isascii():
+        return "en"
+    shares = language_mix(text[:2000], "en").shares
+    most = max(shares, key=lambda code: shares[code], default="en")
+    if shares.get("ja", 0.0) > 0.1:  # kana beside Chinese characters
+        return "ja"
+    return most if most in _TOLD and shares[most] > 0.5 else "en"
+
+
+_TOLD = frozenset(["zh", "ja", "ko", "ru", "ar", "hi", "el", "he", "bn", "ta", "te", "ka", "hy", "th"])
+
+
+def difficulty_of(level: Any, solved: float | None = None) -> Any:
+    """What curricula order problems by: the row's level, or how often it was not solved."""
+    return level if level is not None else (None if solved is None else round(1 - solved, 6))
