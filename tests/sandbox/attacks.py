@@ -245,6 +245,105 @@ _RESOURCES = [
         "import os\ntry: os.write(0, b'x'); esc()\nexcept OSError: pass\ntry: os.truncate(0, 1 << 30); esc()\nexcept OSError: pass",
     ),
 ]
+_DEEP = "import os\nfor _ in range(20): os.mkdir('d' * 250); os.chdir('d' * 250)\n"
+_FORGE = """
+import os, struct, sys
+def forged(kind, body):
+    space = sys._getframe(2).f_locals
+    message = (space['nonce'] + '\\n' + kind + '\\n').encode() + body
+    message = struct.pack('>I', len(message)) + message
+    while message: message = message[os.write(space['reply'], message[:65536]):]
+    while True: pass
+HASH_OF_ZERO = [{'int': hex(n * (2 ** 61 - 1))} for n in range(1, 80000)]
+"""
+_TREES = [
+    _case("deep-tree", _DEEP + "print(3)", check="judge"),
+    _case("deep-tree-then-hang", _DEEP + "while True: pass", check="judge", wall=1),
+    _case(
+        "deep-tree-without-rights",
+        "import os\nos.umask(0o777)\nos.mkdir('a'); os.mkdir('b')\nprint(3)",
+        check="judge",
+    ),
+    _case(
+        "deep-tree-by-renaming",
+        "import os\nfor i in range(200):\n    os.mkdir('n'); os.path.exists('o') and os.rename('o', 'n/' + 'x' * 250); os.rename('n', 'o')\nprint(3)",
+        check="judge",
+    ),
+    _case(
+        "deep-tree-of-files",
+        _DEEP
+        + "n = 0\ntry:\n    for i in range(200):\n        with open(f'f{i}', 'wb') as f:\n            for _ in range(8): f.write(b'x' * (1 << 20)); n += 1\nexcept OSError: pass\nif n > 100: esc(n)",
+    ),
+    _case(
+        "moved-while-counted",
+        """
+        import os, threading
+        os.makedirs('a'); os.makedirs('b')
+        def move():
+            while True:
+                for i in range(100):
+                    for one, other in ('ab', 'ba'):
+                        try: os.rename(f'{one}/f{i}', f'{other}/f{i}')
+                        except OSError: pass
+        threading.Thread(target=move, daemon=True).start()
+        n = 0
+        try:
+            for i in range(100):
+                with open(f'a/f{i}', 'wb') as f:
+                    for _ in range(8): f.write(b'x' * (1 << 20)); n += 1
+        except OSError: pass
+        if n > 200: esc(n)
+        os._exit(0)
+        """,
+    ),
+    _case(
+        "whiteouts",
+        _NUMBERS
+        + "n = 0\nfor i in range(2000):\n    open('a', 'w').close()\n    n += libc.syscall(276 if arm else 316, -100, b'a', -100, b'b', 4) == 0\nif n: esc(n)",
+    ),
+    _case(
+        "many-short-lives",
+        "import os\nfor i in range(1000): open('x', 'w').close(); os.unlink('x')\nopen('still', 'w').close()",
+        check="alive",
+    ),
+]
+_LIES = [
+    _case(
+        "fn-colliding-set",
+        _FORGE + "import json\ndef f(a, b): forged('value', json.dumps({'set': HASH_OF_ZERO}).encode())",
+        check="fn",
+    ),
+    _case(
+        "fn-colliding-dict",
+        _FORGE
+        + "import json\ndef f(a, b): forged('value', json.dumps({'dict': [[n, 1] for n in HASH_OF_ZERO]}).encode())",
+        check="fn",
+    ),
+    _case(
+        "fn-many-lists", _FORGE + "def f(a, b): forged('value', b'[' + b'[],' * 5000000 + b'1]')", check="fn"
+    ),
+    _case("fn-deep-lie", _FORGE + "def f(a, b): forged('value', b'[' * 1000000)", check="fn"),
+    _case("fn-many-digits", _FORGE + "def f(a, b): forged('value', b'4' * 10000000)", check="fn"),
+    _case(
+        "fn-announced-only",
+        _FORGE
+        + "def f(a, b):\n    os.write(sys._getframe(1).f_locals['reply'], struct.pack('>I', 15000000))\n    while True: pass",
+        check="fn",
+        wall=2,
+    ),
+    _case(
+        "fn-error-with-escapes",
+        _FORGE + "def f(a, b): forged('error', b'\\x1b]0;title\\x07\\x1b[2J' * 9)",
+        check="fn",
+    ),
+    _case(
+        "fn-slow-import-and-call",
+        "import time; time.sleep(1.4)\ndef f(a, b):\n    time.sleep(1.4)\n    return 41",
+        check="fn",
+        wall=1.5,
+    ),
+    _case("fn-deep-tree", "def f(a, b):\n" + textwrap.indent(_DEEP, "    ") + "    return 41", check="fn"),
+]
 _FORGERY = [
     _case("forge-nothing", "raise SystemExit", check="judge"),
     _case("forge-float", "print('42.0')", check="judge"),
@@ -345,7 +444,7 @@ _FORGERY = [
     ),
 ]
 
-ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_FORGERY]
+ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *_FORGERY, *_LIES]
 
 BENIGN = [
     {"description": name, "code": textwrap.dedent(code), "stdin": stdin, "expected_stdout": expected}

@@ -161,6 +161,23 @@ def test_creations_are_reported(machine):
     assert decide(program, machine, numbers["mkdirat"]) == bpf.USER_NOTIFY
 
 
+def test_renaming_waits_for_the_count_and_leaves_no_device_node(machine):
+    program = policy.creation_filter(machine)
+    for name in ("rename", "renameat", "renameat2"):
+        if name in TABLES[machine]:
+            assert decide(program, machine, TABLES[machine][name]) == bpf.USER_NOTIFY
+    assert allowed(machine, "renameat2", 0, 0, 0, 0, 2)
+    assert not allowed(machine, "renameat2", 0, 0, 0, 0, 4)
+    assert not allowed(machine, "renameat2", 0, 0, 0, 0, 5)
+
+
+def test_locks_succeed_and_hold_nothing(machine):
+    program = policy.compute_filter(PID, machine)
+    assert decide(program, machine, TABLES[machine]["flock"], 3, 2) == bpf.errno_action(0)
+    for command in (5, 6, 7, 36, 37, 38):
+        assert decide(program, machine, TABLES[machine]["fcntl"], 3, command) == bpf.errno_action(0)
+
+
 def test_other_calling_conventions_kill():
     program = policy.compute_filter(PID, "x86_64")
     assert decide(program, "aarch64", 63) == bpf.KILL

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from aha.sandbox import Isolation, Sandbox, Status
+from aha.sandbox.slot import Slot
 from aha.types import AhaError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -97,6 +100,88 @@ def test_a_killed_zygote_costs_a_new_one(sandbox):
     slot._zygote.kill()
     slot._zygote.wait()
     assert sandbox.run("print(2)").stdout == b"2\n"
+
+
+def test_a_deep_tree_leaves_nothing_and_costs_no_zygote(sandbox):
+    deep = (
+        "import os\nfor _ in range(100): os.mkdir('d' * 250); os.chdir('d' * 250); open('f', 'w').write('x')"
+    )
+    assert sandbox.run(deep).status is Status.OK
+    [slot] = [slot for slot in sandbox._main._free.queue if slot is not None]
+    assert os.listdir(slot.base) == []
+    assert sandbox.run("print(1)").stdout == b"1\n"
+    assert slot in sandbox._main._free.queue
+
+
+def test_a_program_that_loses_every_sandbox_has_failed(sandbox, monkeypatch):
+    from aha.sandbox.process import Gone, Process
+
+    wait = Process.wait
+
+    def lost(process):
+        if b"'lose me'" in code_of.pop(id(process), b""):
+            process.stop()
+            raise Gone("lost", begun=begun)
+        return wait(process)
+
+    code_of: dict[int, bytes] = {}
+    launch = Slot.launch
+
+    def launched(slot, spec, *rest):
+        process = launch(slot, spec, *rest)
+        code_of[id(process)] = spec["code"].encode()
+        return process
+
+    monkeypatch.setattr(Process, "wait", lost)
+    monkeypatch.setattr(Slot, "launch", launched)
+    begun = True
+    assert sandbox.run("'lose me'").status is Status.FAILED
+    begun = False
+    assert sandbox.run("'lose me'").status is Status.BROKEN
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_sandbox_that_is_never_closed_leaves_nothing(tier):
+    program = (
+        "import os, sys; from aha.sandbox import Sandbox\n"
+        f"box = Sandbox(isolation='{tier}'); box.run('pass')\n"
+        "print(*[slot.place.path for slot in box._main._all], *[place.path for place in box._places])\n"
+        "sys.stdout.flush()\nif sys.argv[1] == 'kill': os.kill(os.getpid(), 9)"
+    )
+    for way in ("end", "kill"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, way],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(SOURCE)},
+        )
+        if "no sandbox" in done.stderr:
+            pytest.skip(done.stderr)
+        paths = done.stdout.split()
+        assert paths
+        if way == "kill":
+            assert all(map(os.path.isdir, paths))
+            with (
+                Sandbox(isolation=tier) as living,
+                Sandbox(isolation=tier) as other,
+            ):  # the second sweeps again
+                assert living.run("print(1)").stdout == other.run("print(1)").stdout == b"1\n"
+        assert not any(map(os.path.exists, paths))
+
+
+def test_a_lock_outside_is_not_seen_inside(sandbox):
+    with open(textwrap.__file__) as held_outside:
+        fcntl.flock(held_outside, fcntl.LOCK_EX)
+        program = textwrap.dedent("""
+            import fcntl, os, sys
+            [path] = [p + '/textwrap.py' for p in sys.path if os.path.exists(p + '/textwrap.py')][:1]
+            with open(path) as f:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            print('free')
+            """)
+        execution = sandbox.run(program)
+    assert execution.stdout == b"free\n", execution.stderr
 
 
 def test_threads_share_a_pool():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +15,10 @@ from aha.types import AhaError
 
 from .execution import Limits, Status
 from .inside import wire
-from .judge import Call, Judgement, TestResult, answer_of, judge_calls, load, new_nonce
-from .pool import Sandbox, default_sandbox
-from .process import Gone, Process
+from .judge import Call, Clock, Judgement, TestResult, answer_of, judge_calls, load, new_nonce
+from .pool import Losses, Sandbox, default_sandbox
+from .process import MAX_MESSAGE, Gone, Process, plain
+from .reply import Expected, is_constant, is_true
 
 _IGNORED = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Pass)
 
@@ -36,8 +36,8 @@ def judge_asserts(
 
     A source is a list of asserts, or defines ``check(candidate)``, which is then called with the function
     named by ``entry_point``. It may define helpers; names that it does not define are the candidate's.
-    ``==`` means what it means in Python. ``wall`` seconds are for a whole source (for each call, where all
-    asserts could be rewritten as calls). Raises AhaError for a source that does not parse.
+    ``==`` means what it means in Python. ``wall`` seconds are for a whole source. Raises AhaError for a
+    source that does not parse.
     """
     sources = [tests] if isinstance(tests, str) else list(tests)
     sandbox = sandbox or default_sandbox()
@@ -74,7 +74,9 @@ def _judge_source(
     calls = rewrite(source, entry_point)
     if calls is None:
         return _in_two_sandboxes(code, source, entry_point, sandbox, wall, memory_mb)
-    judgement = judge_calls(code, calls, sandbox=sandbox, wall=wall, memory_mb=memory_mb, stop_early=True)
+    judgement = judge_calls(
+        code, calls, sandbox=sandbox, wall=wall, memory_mb=memory_mb, stop_early=True, together=True
+    )
     for index, result in enumerate(judgement.results):
         if result.passed is not True:
             return TestResult(result.passed, f"assert {index + 1}: {result.note}")
@@ -116,8 +118,8 @@ def _call_of(test: ast.expr, names: dict[str, str], bound: set[str]) -> Call | N
             left, right = right, left
         return _compared(left, test.ops[0], right, names, bound)
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return _called(test.operand, lambda value: not value, 64, names, bound)
-    return _called(test, bool, 1 << 20, names, bound)
+        return _called(test.operand, lambda reply: not is_true(reply), MAX_MESSAGE, names, bound)
+    return _called(test, is_true, MAX_MESSAGE, names, bound)
 
 
 def _compared(
@@ -125,17 +127,19 @@ def _compared(
 ) -> Call | None:
     try:
         expected = ast.literal_eval(right)
-        wanted = len(wire.encode(expected))
+        wanted = Expected(expected, strict=False)
     except (ValueError, TypeError):
         return None
     if isinstance(operator, ast.Eq):
-        return _called(left, lambda value: bool(expected == value), wanted, names, bound)
-    if isinstance(operator, ast.Is) and expected in (None, True, False):
-        return _called(left, lambda value: value is expected, wanted, names, bound)
+        return _called(left, wanted.equals, wanted.longest, names, bound)
+    if isinstance(operator, ast.Is) and (expected is None or isinstance(expected, bool)):
+        return _called(left, lambda reply: is_constant(expected, reply), MAX_MESSAGE, names, bound)
     return None
 
 
-def _called(node: ast.expr, accepts: Any, wanted: int, names: dict[str, str], bound: set[str]) -> Call | None:
+def _called(
+    node: ast.expr, accepts: Any, longest: int, names: dict[str, str], bound: set[str]
+) -> Call | None:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         return None
     name = names.get(node.func.id, node.func.id)
@@ -149,7 +153,7 @@ def _called(node: ast.expr, accepts: Any, wanted: int, names: dict[str, str], bo
         return None
     if len(named) != len(node.keywords):
         return None
-    return Call(name, arguments, named, accepts, wanted, strict=False)
+    return Call(name, arguments, named, accepts, longest)
 
 
 def _is_check_call(statement: ast.stmt, entry_point: str) -> bool:
@@ -205,16 +209,27 @@ def _in_two_sandboxes(
     tests = {"mode": "tests", "code": ast.unparse(tree), "names": sorted(free), "entry_point": entry_point}
     nonce = new_nonce()
     candidate = {"mode": "serve", "code": code, "nonce": nonce}
-    limits = Limits(wall=wall, memory_mb=memory_mb)
-    try:
+    limits = Limits(wall=2 * wall, memory_mb=memory_mb)
+    losses = Losses(sandbox)
+    while losses.may_try_again:
+        try:
+            return _ask_and_answer(sandbox, candidate, tests, limits, Clock(wall, together=True))
+        except Gone as error:
+            losses.add(error)
+    return TestResult(False if losses.by_the_program() else None, losses.note)
+
+
+def _ask_and_answer(
+    sandbox: Sandbox, candidate: dict[str, Any], tests: dict[str, Any], limits: Limits, clock: Clock
+) -> TestResult:
+    # The tests are entered first: what their wall takes to set up is not the candidate's time.
+    with sandbox.process(tests, limits, tests=True) as asking:
+        asking.enter()
         with sandbox.process(candidate, limits) as answering:
-            if failed := load(answering, nonce, wall):
-                return failed
-            with sandbox.process(tests, limits, tests=True) as asking:
-                asking.enter()
-                return _relay(asking, answering, nonce, time.monotonic() + wall)
-    except Gone as error:
-        return TestResult(None, str(error))
+            deadline = load(answering, candidate["nonce"], clock)
+            if isinstance(deadline, TestResult):
+                return deadline
+            return _relay(asking, answering, candidate["nonce"], deadline)
 
 
 def _relay(asking: Process, answering: Process, nonce: str, deadline: float) -> TestResult:
@@ -230,8 +245,7 @@ def _relay(asking: Process, answering: Process, nonce: str, deadline: float) -> 
         if kind == b"passed":
             return TestResult(True)
         if kind != b"call":
-            words = body.decode("utf-8", "replace")
-            return TestResult(None if kind == b"error" else False, words or "failed")
+            return TestResult(None if kind == b"error" else False, plain(body) or "failed")
         answer = answer_of(answering.ask(body, deadline), nonce)
         if answer is None:
             return TestResult(False, f"no result: {answering.stop().note or 'ended early'}")

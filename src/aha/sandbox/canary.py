@@ -31,7 +31,7 @@ def check(slot: Slot) -> None:
     """
     secret = secrets.token_hex(8)
     with (
-        tempfile.NamedTemporaryFile("w", prefix="aha-canary-") as file,
+        tempfile.NamedTemporaryFile("w", prefix="canary-", dir=slot.place.path) as file,
         socket.socket(socket.AF_UNIX) as server,
     ):
         file.write(secret)

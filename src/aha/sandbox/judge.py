@@ -14,11 +14,12 @@ from typing import Any
 
 from aha.types import AhaError
 
-from .compare import same_output, same_value
+from .compare import same_output
 from .execution import Limits, Status
 from .inside import wire
-from .pool import Sandbox, default_sandbox
-from .process import Gone, Process
+from .pool import Losses, Sandbox, default_sandbox
+from .process import MAX_MESSAGE, Gone, Process, plain
+from .reply import Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,13 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to judge: ``accepts`` looks at the decoded result, ``wanted`` bounds how long it may be."""
+    """A call to judge: ``accepts`` looks at the text of the reply, which is no longer than ``longest`` bytes."""
 
     name: str
     arguments: Sequence[Any]
     named: dict[str, Any]
-    accepts: Callable[[Any], bool]
-    wanted: int
-    strict: bool = True
+    accepts: Callable[[bytes], bool]
+    longest: int = MAX_MESSAGE
 
 
 def judge_stdio(
@@ -121,26 +121,55 @@ def judge_calls(
     wall: float,
     memory_mb: int,
     stop_early: bool,
+    together: bool = False,
 ) -> Judgement:
-    """Judge calls one after another; a process that dies costs the call it died in."""
+    """Judge calls one after another; a process that dies costs the call it died in.
+
+    Each has ``wall`` seconds, the first together with loading the program; all have them ``together`` if asked.
+    """
     sandbox = sandbox or default_sandbox()
     messages = [_message(call) for call in calls]
     results: list[TestResult] = []
+    losses = Losses(sandbox)
+    clock = Clock(wall, together)
     while len(results) < len(calls):
         rest = slice(len(results), None)
-        found = _one_process(sandbox, code, calls[rest], messages[rest], wall, memory_mb, stop_early)
-        results += found
-        if stop_early and any(result.passed is False for result in found):
+        try:
+            _one_process(sandbox, code, calls[rest], messages[rest], clock, memory_mb, stop_early, results)
+        except Gone as error:
+            losses.add(error)
+            if losses.may_try_again:
+                continue
+            verdict = False if losses.by_the_program() else None
+            results += [TestResult(verdict, losses.note)] * (len(calls) - len(results))
+        if stop_early and any(result.passed is False for result in results):
             break
     return Judgement(tuple(results))
 
 
-def load(process: Process, nonce: str, wall: float) -> TestResult | None:
-    """Wait until a candidate's module is loaded; a result if it is not."""
+class Clock:
+    """Deadlines of calls: ``wall`` seconds for each, or for all of them from the first on."""
+
+    def __init__(self, wall: float, together: bool = False) -> None:
+        self.wall = wall
+        self._together = together
+        self._end: float | None = None
+
+    def deadline(self) -> float:
+        """Monotonic seconds: when a step that begins now must be done."""
+        if self._end is None or not self._together:
+            self._end = time.monotonic() + self.wall
+        return self._end
+
+
+def load(process: Process, nonce: str, clock: Clock) -> TestResult | float:
+    """Wait until a candidate's module is loaded: a result if it is not, else the deadline of the first call,
+    which loading is a part of."""
     process.enter()
-    hello = process.next_message(time.monotonic() + wall)
+    deadline = clock.deadline()
+    hello = process.next_message(deadline)
     if hello == f"{nonce}\nready".encode():
-        return None
+        return deadline
     return _ended(process, "does not load")
 
 
@@ -163,32 +192,37 @@ def _one_process(
     code: str,
     calls: Sequence[Call],
     messages: Sequence[bytes],
-    wall: float,
+    clock: Clock,
     memory_mb: int,
     stop_early: bool,
-) -> list[TestResult]:
-    """The results of as many calls as one process lives for: at least one."""
+    results: list[TestResult],
+) -> None:
+    """Add the results of as many calls as one process lives for: at least one. Raises Gone."""
     nonce = new_nonce()
     spec = {"mode": "serve", "code": code, "nonce": nonce}
-    limits = Limits(wall=wall * (len(calls) + 1), memory_mb=memory_mb)
-    results: list[TestResult] = []
-    try:
-        with sandbox.process(spec, limits) as process:
-            if failed := load(process, nonce, wall):
-                return [failed] * len(calls)
-            for call, message in zip(calls, messages, strict=True):
-                reply = process.ask(message, time.monotonic() + wall)
-                answer = answer_of(reply, nonce)
-                if answer is None:
-                    results.append(_ended(process, "no result"))
-                    return results
-                results.append(_judge_answer(call, *answer))
-                if stop_early and not results[-1].passed:
-                    return results
-    except Gone as error:
-        # Not the program's doing, and not known where: the calls that have no result are not judged.
-        results += [TestResult(None, str(error))] * (len(calls) - len(results))
-    return results
+    limits = Limits(wall=clock.wall * (len(calls) + 1), memory_mb=memory_mb)
+    with sandbox.process(spec, limits) as process:
+        deadline = load(process, nonce, clock)
+        if isinstance(deadline, TestResult):
+            results += [deadline] * len(calls)
+            return
+        for index, (call, message) in enumerate(zip(calls, messages, strict=True)):
+            if index:
+                deadline = clock.deadline()
+            reply = process.ask(message, deadline, call.longest + len(nonce) + 16)
+            answer = answer_of(reply, nonce)
+            if answer is None:
+                results.append(_unanswered(process))
+                return
+            results.append(_judge_answer(call, *answer))
+            if stop_early and not results[-1].passed:
+                return
+
+
+def _unanswered(process: Process) -> TestResult:
+    if process.too_long:
+        return TestResult(False, "the result is far longer than the expected one")
+    return _ended(process, "no result")
 
 
 def _ended(process: Process, words: str) -> TestResult:
@@ -201,23 +235,20 @@ def _ended(process: Process, words: str) -> TestResult:
 
 def _judge_answer(call: Call, kind: bytes, body: bytes) -> TestResult:
     if kind == b"error":
-        return TestResult(False, f"raised {body[:100].decode('utf-8', 'replace')}")
-    # A right result is about as long as the expected one; nothing longer is worth reading.
-    if len(body) > 64 * call.wanted + 4096:
-        return TestResult(False, "the result is far longer than the expected one")
+        return TestResult(False, f"raised {plain(body, 100)}")
     try:
-        right = call.accepts(wire.decode(body, strict=call.strict))
-    except (ValueError, RecursionError) as error:
-        return TestResult(False, f"not a result: {error}"[:200])
+        right = call.accepts(body)
+    except ValueError as error:
+        return TestResult(False, plain(f"not a result: {error}", 200))
     return TestResult(right, "" if right else "another result")
 
 
 def _strict_call(entry_point: str, arguments: Sequence[Any], expected: Any) -> Call:
     try:
-        wanted = len(wire.encode(expected))
+        wanted = Expected(expected, strict=True)
     except (TypeError, ValueError) as error:
         raise AhaError(f"the expected result of {entry_point} cannot be compared: {error}") from None
-    return Call(entry_point, list(arguments), {}, lambda value: same_value(expected, value), wanted)
+    return Call(entry_point, list(arguments), {}, wanted.equals, wanted.longest)
 
 
 def _message(call: Call) -> bytes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import queue
-import shutil
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,11 +17,12 @@ from aha.types import AhaError
 from . import canary
 from .bare import run_bare
 from .execution import Execution, Isolation, Limits, Status
+from .places import Place, sweep
 from .process import Gone, Process
 from .slot import Refused, Slot, SlotSetup, make_mirror
 
 _LINUX_MACHINES = ("x86_64", "aarch64")
-_RETRIES = 2  # a zygote that was killed from outside costs a new one, not the grade
+TRIES = 3  # a zygote that was killed from outside costs a new one, not the grade
 
 
 class Sandbox:
@@ -54,9 +54,12 @@ class Sandbox:
         if hidden := [path for path in self._import_paths if (path + "/").startswith("/tmp/")]:
             raise AhaError(f"import path {hidden[0]}: /tmp is the program's own there; move it elsewhere")
         self._mirror: str | None = None
+        self._places: list[Place] = []
         self._main, self._testers = _Slots(workers), _Slots(workers)
-        self._lock = threading.Lock()
+        self._lock, self._mirror_lock = threading.Lock(), threading.Lock()
         self._owner = os.getpid()
+        # Whoever forgets to close: at the latest the end of this process does it.
+        weakref.finalize(self, _abandon, self._owner, (self._main, self._testers), self._places)
 
     def __enter__(self) -> Sandbox:
         try:
@@ -90,18 +93,28 @@ class Sandbox:
         isolation = self._open()
         if isolation is Isolation.UNSAFE:
             return run_bare(code, stdin, limits)
-        last = "no attempt was made"
-        for _ in range(_RETRIES):
+        losses = Losses(self)
+        while losses.may_try_again:
             try:
                 with self._main.borrow(self._new_slot) as slot:
                     execution = slot.launch({"mode": "script", "code": _text(code)}, stdin, limits).wait()
             except (Gone, Refused) as error:
-                last = str(error)
+                losses.add(error)
                 continue
             if execution.status is not Status.BROKEN:
                 return execution
-            last = execution.note
-        return Execution(Status.BROKEN, None, b"", b"", 0.0, 0.0, isolation, last)
+            losses.add(Gone(execution.note))
+        status = Status.FAILED if losses.by_the_program() else Status.BROKEN
+        return Execution(status, None, b"", b"", 0.0, 0.0, isolation, losses.note)
+
+    def works(self) -> bool:
+        """Whether a program that does nothing can be run here by now."""
+        limits = Limits(wall=60)
+        try:
+            with self._main.borrow(self._new_slot) as slot:
+                return slot.launch({"mode": "script", "code": "pass"}, b"", limits).wait().status is Status.OK
+        except (Gone, Refused, AhaError):
+            return False
 
     @contextlib.contextmanager
     def process(self, spec: dict[str, Any], limits: Limits, *, tests: bool = False) -> Iterator[Process]:
@@ -144,9 +157,9 @@ class Sandbox:
         if self._owner == os.getpid():
             self._main.close()
             self._testers.close()
-            if self._mirror:
-                shutil.rmtree(os.path.dirname(self._mirror), ignore_errors=True)
-                self._mirror = None
+            while self._places:
+                self._places.pop().close()
+            self._mirror = None
         self.isolation = None
 
     def _open(self) -> Isolation:
@@ -154,6 +167,7 @@ class Sandbox:
             if self._owner != os.getpid():
                 raise AhaError("this Sandbox was opened before a fork: open one in each process")
             if self.isolation is None:
+                sweep()
                 self.isolation = self._find_isolation()
             return self.isolation
 
@@ -183,9 +197,7 @@ class Sandbox:
 
     def _new_slot(self) -> Slot:
         assert self.isolation is not None
-        if self.isolation is Isolation.LANDLOCK and self._mirror is None and _needs_mirror():
-            self._mirror = make_mirror()
-        slot = Slot(SlotSetup(self.isolation, self._import_paths, self._mirror))
+        slot = Slot(SlotSetup(self.isolation, self._import_paths, self._mirror_of_the_library()))
         try:
             canary.check(slot)
         except BaseException:
@@ -193,42 +205,97 @@ class Sandbox:
             raise
         return slot
 
+    def _mirror_of_the_library(self) -> str | None:
+        with self._mirror_lock:
+            if self.isolation is Isolation.LANDLOCK and self._mirror is None and _needs_mirror():
+                self._places.append(Place())
+                self._mirror = make_mirror(self._places[-1])
+            return self._mirror
+
+
+class Losses:
+    """The sandboxes that were lost under one program, and whose doing that was.
+
+    What kills a zygote from outside does so once. A program under which every sandbox is lost, where the next
+    one works well without it, is the cause, and has failed.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._errors: list[Exception] = []
+
+    def add(self, error: Exception) -> None:
+        """Count a loss."""
+        self._errors.append(error)
+
+    @property
+    def may_try_again(self) -> bool:
+        """Whether another attempt is due."""
+        return len(self._errors) < TRIES
+
+    @property
+    def note(self) -> str:
+        """The last loss in words."""
+        return str(self._errors[-1])
+
+    def by_the_program(self) -> bool:
+        """Whether the program is the cause."""
+        begun = all(isinstance(error, Gone) and error.begun for error in self._errors)
+        return begun and self._sandbox.works()
+
 
 class _Slots:
     """At most ``size`` slots, made when they are needed, each lent to one thread at a time."""
 
     def __init__(self, size: int) -> None:
         self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
+        self._all: set[Slot] = set()
         self._size = size
         for _ in range(size):
             self._free.put(None)
 
     @contextlib.contextmanager
-    def borrow(self, make: Any) -> Iterator[Slot]:
+    def borrow(self, make: Callable[[], Slot]) -> Iterator[Slot]:
+        """A slot of one's own for a while. One that fails meanwhile is ended."""
         slot = self._free.get()
         try:
             if slot is None:
                 slot = make()
+                self._all.add(slot)
             yield slot
         except BaseException:
             # Whatever went wrong may have left words on the line: the zygote is not trusted with another run.
-            if slot is not None:
-                slot.close()
-                slot = None
+            slot = self._end(slot)
             raise
         finally:
             if slot is not None and not slot.healthy:
-                slot.close()
-                slot = None
+                slot = self._end(slot)
             self._free.put(slot)
 
+    def _end(self, slot: Slot | None) -> None:
+        if slot is not None:
+            self._all.discard(slot)
+            slot.close()
+
     def close(self) -> None:
+        """End every slot, each when it comes back."""
         for _ in range(self._size):
-            slot = self._free.get()
-            if slot is not None:
-                slot.close()
+            self._end(self._free.get())
         for _ in range(self._size):
             self._free.put(None)
+
+    def abandon(self) -> None:
+        """End every slot, lent or not."""
+        for slot in list(self._all):
+            self._end(slot)
+
+
+def _abandon(owner: int, pools: tuple[_Slots, ...], places: list[Place]) -> None:
+    if owner == os.getpid():  # not in a process forked from the owner
+        for slots in pools:
+            slots.abandon()
+        for place in places:
+            place.close()
 
 
 def _text(code: str) -> str:
@@ -279,7 +346,6 @@ def default_sandbox() -> Sandbox:
     with _default_lock:
         if _default is None or _default._owner != os.getpid():
             _default = Sandbox(workers=max(1, min(8, os.cpu_count() or 1)))
-            atexit.register(_default.close)
         return _default
 
 

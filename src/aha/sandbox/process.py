@@ -23,7 +23,21 @@ _CHUNK = 1 << 16
 
 
 class Gone(Exception):
-    """The zygote is gone or does not answer; its slot must be started again."""
+    """The zygote is gone or does not answer; its slot must be started again.
+
+    ``begun``: the program had begun by then, so that it may be the cause.
+    """
+
+    def __init__(self, reason: str, *, begun: bool = False) -> None:
+        super().__init__(reason)
+        self.begun = begun
+
+
+def plain(text: str | bytes, longest: int = 500) -> str:
+    """Words that may be a program's own, fit for a terminal and a log: nothing in them but printable
+    characters and spaces."""
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in words[:longest])
 
 
 @dataclass(slots=True)
@@ -51,6 +65,7 @@ class Process:
         self.isolation = isolation
         self.begun = time.monotonic()
         self.timed_out = False
+        self.too_long = False
         self.abandoned = False  # the zygote did not answer: its slot must be closed
         self._control = control
         self._pipes = pipes
@@ -87,24 +102,31 @@ class Process:
         self.timed_out = not self._pump(lambda: False, self.begun + self.limits.wall)
         return self.stop()
 
-    def ask(self, message: bytes, deadline: float) -> bytes | None:
+    def ask(self, message: bytes, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
         """Send a message and wait for the next one back; None if the run ended, is too late or babbles."""
         self.send(message)
-        return self.next_message(deadline)
+        return self.next_message(deadline, longest)
 
     def send(self, message: bytes) -> None:
         """Queue a message; it is written while waiting for the next one."""
         self._unsent = memoryview(bytes(self._unsent) + struct.pack(">I", len(message)) + message)
 
-    def next_message(self, deadline: float) -> bytes | None:
-        """The next message from the run; None if there is none by the deadline (monotonic seconds)."""
-        if not self._pump(self._has_message, deadline):
+    def next_message(self, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
+        """The next message from the run; None if there is none by the deadline (monotonic seconds).
+
+        One that says that it is longer than ``longest`` is not waited for: ``too_long`` is then true.
+        """
+        self.too_long = False
+        if not self._pump(lambda: self._has_message(longest), deadline):
             self.timed_out = True
             return None
-        if self._flooded or not self._has_message():
+        if self._flooded or not self._has_message(longest):
             return None
         buffer = self._read_so_far[self._pipes.reply]
         length = self._message_length(buffer)
+        if length > longest:
+            self.too_long = True
+            return None
         message = bytes(buffer[4 : 4 + length])
         del buffer[: 4 + length]
         return message
@@ -148,9 +170,12 @@ class Process:
     def _has_begun(self) -> bool:
         return bool(self._read_so_far[self._pipes.status])
 
-    def _has_message(self) -> bool:
+    def _has_message(self, longest: int) -> bool:
         buffer = self._read_so_far[self._pipes.reply]
-        return len(buffer) >= 4 and len(buffer) >= 4 + self._message_length(buffer)
+        if len(buffer) < 4:
+            return False
+        length = self._message_length(buffer)
+        return length > longest or len(buffer) >= 4 + length
 
     @staticmethod
     def _message_length(buffer: bytearray) -> int:
@@ -210,11 +235,14 @@ class Process:
             self._lose(message["broken"])
         self._end = message
         self._ended = time.monotonic()
+        if not message.get("clean", True):
+            self.abandoned = True  # the next run must not find what this one left
 
     def _lose(self, reason: str) -> NoReturn:
         self.abandoned = True
         self.release()
-        raise Gone(reason)
+        begun = self._read_so_far[self._pipes.status][:1] == b"R"
+        raise Gone(plain(reason), begun=begun)
 
     def _write(self) -> None:
         try:
@@ -248,12 +276,10 @@ class Process:
         stderr = bytes(self._read_so_far[pipes.stderr])
         started = bytes(self._read_so_far[pipes.status])
         code = os.waitstatus_to_exitcode(end["status"])
-        note = self._flooded or end["note"]
+        note = plain(self._flooded or end["note"])
         if started != b"R":
             status = Status.BROKEN
-            note = "the sandbox could not be entered: " + (
-                started[1:].decode("utf-8", "replace") or f"exit {code}"
-            )
+            note = "the sandbox could not be entered: " + (plain(started[1:]) or f"exit {code}")
         else:
             status, note = self._judge(code, stderr, note)
         return Execution(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .execution import Isolation, Limits
+from .places import Place
 from .process import Gone, Pipes, Process
 
 _BOOT = (
@@ -64,7 +65,8 @@ class Slot:
     def __init__(self, setup: SlotSetup) -> None:
         self.setup = setup
         self.user = _unprivileged_user() if os.geteuid() == 0 else None
-        self.base = tempfile.mkdtemp(prefix="aha-sandbox-")
+        self.place = Place()
+        self.base = self.place.make("work")
         if self.user is not None and setup.isolation is Isolation.LANDLOCK:
             os.chown(self.base, self.user, self.user)
         self.landlock = 0
@@ -110,7 +112,7 @@ class Slot:
     def close(self) -> None:
         """End the zygote and whatever it runs, and remove the slot's directory."""
         self._end_zygote()
-        shutil.rmtree(self.base, ignore_errors=True)
+        self.place.close()
 
     def _start(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -178,12 +180,10 @@ def readable_paths(import_paths: Sequence[str]) -> list[str]:
     return [*_LIBRARIES, *own, *library, *nix, *(os.path.realpath(path) for path in import_paths)]
 
 
-def make_mirror() -> str:
-    """A copy of the standard library that every user may read; the caller removes it."""
-    place = tempfile.mkdtemp(prefix="aha-python-")
-    os.chmod(place, 0o755)
+def make_mirror(place: Place) -> str:
+    """A copy of the standard library that every user may read."""
     library = os.path.dirname(os.__file__)
-    target = os.path.join(place, "lib")
+    target = os.path.join(place.path, "lib")
     ignore = shutil.ignore_patterns(*_NOT_MIRRORED, "config-*", "*.opt-?.pyc")
     shutil.copytree(library, target, ignore=ignore)
     return target

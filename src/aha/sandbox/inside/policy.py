@@ -15,8 +15,8 @@ from .syscalls import AUDIT_ARCH, TABLES
 _FREE = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range
 fstat stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir
-getdents getdents64 dup dup2 dup3 pipe pipe2 flock fsync fdatasync ftruncate mkdir mkdirat unlink unlinkat
-rmdir rename renameat renameat2 umask sendfile copy_file_range statfs fstatfs fadvise64
+getdents getdents64 dup dup2 dup3 pipe pipe2 fsync fdatasync ftruncate mkdir mkdirat unlink unlinkat
+rmdir rename renameat umask sendfile copy_file_range statfs fstatfs fadvise64
 mmap munmap mprotect mremap madvise brk msync membarrier rseq set_robust_list get_robust_list futex
 arch_prctl set_tid_address exit exit_group
 getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp getpgid getsid
@@ -29,10 +29,15 @@ poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll
 eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime
 getsockname getpeername getsockopt shutdown
 """
+_RENAMING = ("rename", "renameat", "renameat2")
+RENAMING = {
+    machine: {numbers[name] for name in _RENAMING if name in numbers} for machine, numbers in TABLES.items()
+}
 _ABSENT = "clone3 openat2"  # as on an older kernel: the C library then uses calls whose flags can be read
 
 CLONE_THREAD_FLAGS = 0x0001_0000 | 0x0000_0100  # CLONE_THREAD | CLONE_VM
 CLONE_NEW_ANYTHING = 0x7E02_0080  # every CLONE_NEW* flag
+_LOCKS = (5, 6, 7, 36, 37, 38)  # F_GETLK, F_SETLK, F_SETLKW and their F_OFD_ forms
 _O_ACCMODE, _O_TRUNC, _O_CREAT, _O_TMPFILE = 0o3, 0o1000, 0o100, 0o20000000
 _MSG_OOB = 0x1
 
@@ -61,7 +66,7 @@ class Rule:
 
 def rules(pid: int) -> tuple[Rule, ...]:
     """The conditional part of the policy for a process that sees itself as ``pid``."""
-    fcntl_commands = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
+    fcntl_commands = (0, 1, 2, 3, 4, 1030, 1032)
     ioctl_requests = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
     prctl_options = (15, 16, 0x53564D41)
     socket_types = Where(1, (1,), ~0o2004000)  # SOCK_STREAM, whatever CLOEXEC and NONBLOCK say
@@ -78,6 +83,8 @@ def rules(pid: int) -> tuple[Rule, ...]:
         Rule("fcntl", (Where(1, fcntl_commands),), errno.EINVAL),
         # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: no TIOCSTI, no FIOASYNC, no devices.
         Rule("ioctl", (Where(1, ioctl_requests),), errno.ENOTTY),
+        # No RENAME_WHITEOUT: it leaves a device node behind at every call.
+        Rule("renameat2", (Where(4, (0, 1, 2)),), errno.EINVAL),
         # Thread and memory names.
         Rule("prctl", (Where(0, prctl_options),)),
         # asyncio wakes itself through a socket pair; it can reach no address and send no descriptor.
@@ -99,17 +106,30 @@ def compute_filter(pid: int, machine: str) -> bytes:
             lines += _unconditional(numbers[name], bpf.ALLOW, name)
     for name in _ABSENT.split():
         lines += _unconditional(numbers[name], bpf.errno_action(errno.ENOSYS), name)
+    lines += _locks_that_hold_nothing(numbers)
     for rule in rules(pid):
         if rule.name in numbers:
             lines += _conditional(numbers[rule.name], rule)
     return bpf.assemble([*lines, bpf.give(bpf.errno_action(errno.EPERM))])
 
 
+def _locks_that_hold_nothing(numbers: dict[str, int]) -> list[bpf.Line]:
+    """File locks succeed without being made: a lock on a library file would be seen by another run, and in the
+    work directory there is nobody to lock out."""
+    lines = _unconditional(numbers["flock"], bpf.errno_action(0), "flock")
+    lines += [bpf.equal(numbers["fcntl"], otherwise="no lock"), bpf.load(bpf.low(1))]
+    for command in _LOCKS:
+        after = f"after lock {command}"
+        lines += [bpf.equal(command, otherwise=after), bpf.give(bpf.errno_action(0)), bpf.Label(after)]
+    return [*lines, bpf.load(bpf.NUMBER), bpf.Label("no lock")]
+
+
 def creation_filter(machine: str) -> bytes:
-    """A filter that reports every call that could create a file to whoever holds its listener."""
+    """A filter that reports every call that could create a file, or move one away while the files are counted,
+    to whoever holds its listener."""
     numbers = TABLES[machine]
     lines = _preamble(machine)
-    for name in ("mkdir", "mkdirat", "creat"):
+    for name in ("mkdir", "mkdirat", "creat", *_RENAMING):
         if name in numbers:
             lines += _unconditional(numbers[name], bpf.USER_NOTIFY, name)
     for name, argument in (("open", 1), ("openat", 2)):

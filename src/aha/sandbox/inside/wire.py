@@ -47,6 +47,9 @@ _VIEWS = (enumerate(()), reversed([]), {}.keys(), {}.values(), {}.items(), range
 _LAZY = {type(each) for each in (*_ITERATORS, *_VIEWS)}
 
 
+_CONTAINERS = ("tuple", "dict", "set", "frozenset", "lazy")
+
+
 class CannotTravel(TypeError):
     """A value of a type that the channel does not carry."""
 
@@ -139,15 +142,25 @@ def _take(values: Any) -> list[Any]:
     return taken
 
 
-def decode(text: str | bytes, *, strict: bool, kept: Callable[[int], Any] = Reference) -> Any:
-    """The value that ``encode`` wrote.
+class Typed:
+    """A value of a type that JSON has not, as it stands on the wire: its tag and what stands below it."""
 
-    ``strict`` makes subclasses and iterators Opaque; otherwise they become the plain value they hold, as
-    Python's own ``==`` sees them. Raises ValueError for anything that ``encode`` does not write.
+    __slots__ = ("body", "tag")
+
+    def __init__(self, tag: str, body: Any) -> None:
+        self.tag = tag
+        self.body = body
+
+
+def parse(text: str | bytes) -> Any:
+    """What ``encode`` wrote, as lists, plain values and ``Typed``; nothing in it is hashed.
+
+    Whoever writes the text may choose values whose hashes are all equal, so that a set of them takes hours;
+    the time for this is linear in the length. Raises ValueError for anything that ``encode`` does not write.
     """
     try:
-        return _decode(json.loads(text, parse_constant=_refuse), strict, kept)
-    except (RecursionError, TypeError, KeyError, UnicodeDecodeError) as error:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_typed)
+    except (RecursionError, TypeError, KeyError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"not a value: {error}") from None
 
 
@@ -155,35 +168,59 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not written so")
 
 
-def _decode(value: Any, strict: bool, kept: Callable[[int], Any]) -> Any:
-    if type(value) is list:
-        return [_decode(each, strict, kept) for each in value]
-    if type(value) is not dict:
-        return value
-    if len(value) != 1:
+def _typed(pairs: list[tuple[str, Any]]) -> Any:
+    if _len(pairs) != 1:
         raise ValueError("not a typed value")
-    [(tag, body)] = value.items()
+    tag, body = pairs[0]
     if tag == "int":
         return int(body, 16)
     if tag == "float":
         return {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}[body]
     if tag in ("bytes", "bytearray"):
         return (bytes if tag == "bytes" else bytearray).fromhex(body)
+    if tag == "complex":
+        return complex(*body)
     if tag == "kept":
-        return kept(int(body))
+        return Typed(tag, int(body))
+    if tag == "dict" and any(_type(pair) is not list or _len(pair) != 2 for pair in body):
+        raise ValueError("not a dictionary")
+    if tag in _CONTAINERS and _type(body) is not list:
+        raise ValueError("not a container")
+    if tag not in _CONTAINERS and tag != "sub":
+        raise ValueError(f"unknown type {tag!r}")
+    return Typed(tag, body)
+
+
+def decode(text: str | bytes, *, strict: bool, kept: Callable[[int], Any] = Reference) -> Any:
+    """The value that ``encode`` wrote.
+
+    Only for text of one's own side, or in a process that has a deadline: see ``parse``. ``strict`` makes
+    subclasses and iterators Opaque; otherwise they become the plain value they hold, as Python's own ``==``
+    sees them. Raises ValueError for anything that ``encode`` does not write.
+    """
+    try:
+        return _build(parse(text), strict, kept)
+    except (RecursionError, TypeError, KeyError) as error:
+        raise ValueError(f"not a value: {error}") from None
+
+
+def _build(value: Any, strict: bool, kept: Callable[[int], Any]) -> Any:
+    if _type(value) is list:
+        return [_build(each, strict, kept) for each in value]
+    if _type(value) is not Typed:
+        return value
+    tag, body = value.tag, value.body
+    if tag == "kept":
+        return kept(body)
     if tag == "dict":
-        return {_decode(key, strict, kept): _decode(each, strict, kept) for key, each in body}
-    inner = _decode(body, strict, kept)
+        return {_build(key, strict, kept): _build(each, strict, kept) for key, each in body}
+    inner = _build(body, strict, kept)
     if tag == "tuple":
         return tuple(inner)
     if tag == "set":
         return set(inner)
     if tag == "frozenset":
         return frozenset(inner)
-    if tag == "complex":
-        return complex(*inner)
     if tag == "sub":
         return Opaque("a subclass", inner) if strict else inner
-    if tag == "lazy":
-        return Opaque("an iterator", inner) if strict else iter(inner)
-    raise ValueError(f"unknown type {tag!r}")
+    return Opaque("an iterator", inner) if strict else iter(inner)

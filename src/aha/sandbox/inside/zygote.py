@@ -20,7 +20,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from . import kernel, landlock, namespaces, policy, runner
+from . import kernel, landlock, namespaces, policy, runner, tree
 from .syscalls import MACHINE
 
 _WARM = """
@@ -30,6 +30,7 @@ linecache math operator pathlib pickle queue random re statistics string struct 
 threading time traceback typing uuid
 """
 _DISK_POLL_MS = 50
+_IN_FLIGHT = 256  # threads that may be between the answer and the creation
 _NOTIFY_RECEIVE, _NOTIFY_SEND, _NOTIFY_CONTINUE = 0xC050_2100, 0xC018_2101, 1
 
 
@@ -57,6 +58,7 @@ def main(control_descriptor: int) -> NoReturn:
         for name in _WARM.split():
             importlib.import_module(name)
         kernel.limit_malloc_arenas(2)
+        _open_as_many_files_as_permitted()
         _be_first_to_be_killed()
         _enter(setup, control)
     except Exception as error:
@@ -108,14 +110,38 @@ def _serve(setup: Setup, control: socket.socket) -> NoReturn:
             os.close(descriptor)
         pidfd = os.pidfd_open(child)
         socket.send_fds(control, [b'{"started": true}'], [pidfd])
-        with listener_end:
-            note = _watch(setup, control, child, pidfd, listener_end, job)
+        note = _watched(setup, control, child, pidfd, listener_end, job)
         _, status, usage = os.wait4(child, 0)
         os.close(pidfd)
-        if setup.tier == "landlock":
-            _empty(setup.base)
-        end = {"status": status, "peak_kb": usage.ru_maxrss, "note": note}
+        end = {"status": status, "peak_kb": usage.ru_maxrss, "note": note, "clean": _clean(setup)}
         control.send(json.dumps(end).encode())
+
+
+def _watched(
+    setup: Setup,
+    control: socket.socket,
+    child: int,
+    pidfd: int,
+    listener_end: socket.socket,
+    job: dict[str, Any],
+) -> str:
+    """Watch a run to its end. If that fails, the run is ended: it never takes the zygote with it."""
+    try:
+        with listener_end:
+            return _watch(setup, control, child, pidfd, listener_end, job)
+    except Exception as error:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return f"it could not be watched: {type(error).__name__}: {error}"
+
+
+def _clean(setup: Setup) -> bool:
+    """Empty the work directory; False if it could not be, and the slot must be given up."""
+    if setup.tier == "landlock":
+        try:
+            tree.clear(setup.base)
+        except OSError:
+            return False
+    return True
 
 
 def _watch(
@@ -137,8 +163,7 @@ def _watch(
         if control.fileno() in ready:  # the slot sends nothing during a run: it has closed
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.waitpid(child, 0)
-            if quota:
-                _empty(setup.base)
+            _clean(setup)
             os._exit(0)
         if pidfd in ready:
             return quota.note if quota else ""
@@ -162,7 +187,7 @@ class _Quota:
         self.directory = directory
         self.bytes = disk_mb << 20
         self.files = files
-        self.created = 0
+        self.created = False
         self.listener = -1
         self.note = ""
 
@@ -176,14 +201,14 @@ class _Quota:
     def answer(self) -> bool:
         """Let the waiting call go on, or refuse it; False when the run is over.
 
-        Going on is safe: the answer depends on a count alone, never on memory that the caller could change.
+        Going on is safe: the answer depends on what lies there alone, never on memory that the caller could
+        change. Nothing is renamed while it is measured, since renaming waits for an answer as well.
         """
         request = bytearray(80)
         try:
             fcntl.ioctl(self.listener, _NOTIFY_RECEIVE, request)
-            identity = struct.unpack_from("Q", request)[0]
-            self.created += 1
-            refused = self.created > self.files or self.exceeded()
+            identity, number = struct.unpack_from("Q", request)[0], struct.unpack_from("i", request, 16)[0]
+            refused = number not in policy.RENAMING[MACHINE] and not self._has_room()
             error, flags = (-28, 0) if refused else (0, _NOTIFY_CONTINUE)  # ENOSPC
             fcntl.ioctl(self.listener, _NOTIFY_SEND, struct.pack("QqiI", identity, 0, error, flags))
         except FileNotFoundError:
@@ -192,8 +217,13 @@ class _Quota:
             return False
         return True
 
+    def _has_room(self) -> bool:
+        self.created = True
+        return not tree.exceeds(self.directory, self.bytes, self.files - 1)
+
     def exceeded(self) -> bool:
-        return self.created > 0 and _disk_use(self.directory) > self.bytes
+        # Calls that were let go on a moment ago may add a file each.
+        return self.created and tree.exceeds(self.directory, self.bytes, self.files + _IN_FLIGHT)
 
 
 class _Child:
@@ -309,6 +339,12 @@ def _use_mirror(mirror: str) -> None:
     sys.path_importer_cache.clear()
 
 
+def _open_as_many_files_as_permitted() -> None:
+    """Measuring a deep tree holds every directory on the way open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _be_first_to_be_killed() -> None:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
@@ -331,29 +367,3 @@ def _tasks_of(user: int) -> int:
             except OSError:
                 continue
     return count
-
-
-def _disk_use(directory: str) -> int:
-    """Bytes allocated below a directory; what cannot be listed is opened up first."""
-    total = 0
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    os.chmod(entry.path, 0o700)
-                    total += _disk_use(entry.path)
-    except OSError:
-        return total
-    return total
-
-
-def _empty(directory: str) -> None:
-    """Remove all below a directory. Nothing runs in it any more, and links cannot be made there."""
-    for entry in list(os.scandir(directory)):
-        if entry.is_dir(follow_symlinks=False):
-            os.chmod(entry.path, 0o700)
-            _empty(entry.path)
-            os.rmdir(entry.path)
-        else:
-            os.unlink(entry.path)

@@ -1,0 +1,168 @@
+"""Whether a reply from the sandbox is the expected value: decided on its parsed text.
+
+The values in a reply are the program's choice. They are never hashed (a set of numbers whose hashes are all equal
+takes hours to build), and no more of them are looked at than the expected value has: the time for a verdict is
+bounded by what is expected.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .inside import wire
+
+_LONGEST_EMPTY = 1 << 12  # bytes: whatever is written longer than this is not empty
+_NUMBERS = (bool, int, float, complex)
+
+
+class _Differs(Exception):
+    """It is known by now that the reply is another value."""
+
+
+class Expected:
+    """An expected value, to be compared with replies.
+
+    ``strict``: by type and value at every depth, as ``same_value`` does it; otherwise as Python's ``==`` does.
+    Raises TypeError or ValueError for a value that cannot be compared.
+    """
+
+    def __init__(self, value: Any, *, strict: bool) -> None:
+        text = wire.encode(value)
+        self._tree = wire.parse(text)
+        self._nodes = _count(self._tree)
+        self._strict = strict
+        # Tuples in tuples, and subclasses of them, are written up to a dozen times as long as lists.
+        self.longest = 24 * len(text) + 4096
+        self._openings = (2 if strict else 3) * self._nodes + _openings(text.encode())
+
+    def equals(self, reply: bytes) -> bool:
+        """Whether a reply is this value. Raises ValueError for one that is not a value at all."""
+        if len(reply) > self.longest or _openings(reply) > self._openings:
+            return False
+        try:
+            return _Comparison(self._strict, 2 * self._nodes).same(self._tree, wire.parse(reply))
+        except _Differs:
+            return False
+        except RecursionError:
+            raise ValueError("the value is nested too deep") from None
+
+
+def is_constant(constant: Any, reply: bytes) -> bool:
+    """Whether a reply is None, True or False itself."""
+    return len(reply) < _LONGEST_EMPTY and wire.parse(reply) is constant
+
+
+def is_true(reply: bytes) -> bool:
+    """Whether Python would take a reply for true. Raises ValueError for one that is not a value."""
+    if len(reply) > _LONGEST_EMPTY:
+        return True
+    value = _unwrapped(wire.parse(reply))
+    if isinstance(value, wire.Typed):
+        return value.tag in ("kept", "lazy") or bool(value.body)
+    return bool(value)
+
+
+class _Comparison:
+    """One comparison; ``room`` is how many values of the reply may still be put in order."""
+
+    def __init__(self, strict: bool, room: int) -> None:
+        self._strict = strict
+        self._room = room
+
+    def same(self, expected: Any, found: Any) -> bool:
+        """Step by step through both; the first difference ends it."""
+        if not self._strict:
+            found = _unwrapped(found)
+        kind = self._kind(expected)
+        if kind != self._kind(found):
+            return False
+        if kind in ("list", "tuple"):
+            mine, theirs = _items(expected), _items(found)
+            return len(mine) == len(theirs) and all(map(self.same, mine, theirs))
+        if kind == "dict":
+            return self._same_dict(expected.body, found.body)
+        if kind in ("set", "frozenset"):
+            return len(expected.body) == len(found.body) and (
+                [text for text, _ in self._ordered(expected.body)]
+                == [text for text, _ in self._ordered(found.body)]
+            )
+        return bool(expected == found or (self._strict and expected != expected and found != found))
+
+    def _same_dict(self, expected: list[Any], found: list[Any]) -> bool:
+        if len(expected) != len(found):
+            return False
+        mine = self._ordered([key for key, _ in expected])
+        theirs = self._ordered([key for key, _ in found])
+        return all(
+            text == other and self.same(expected[i][1], found[j][1])
+            for (text, i), (other, j) in zip(mine, theirs, strict=True)
+        )
+
+    def _kind(self, value: Any) -> str:
+        if isinstance(value, wire.Typed):
+            tag = value.tag
+            if self._strict:
+                return "list" if tag == "tuple" else tag
+            return "set" if tag == "frozenset" else tag
+        if not self._strict and isinstance(value, _NUMBERS):
+            return "number"
+        if not self._strict and isinstance(value, bytearray):
+            return "bytes"
+        return type(value).__name__
+
+    def _ordered(self, keys: list[Any]) -> list[tuple[str, int]]:
+        """The keys as texts, equal where the keys are, in order of the texts; and where each stood."""
+        return sorted((self._text(key), index) for index, key in enumerate(keys))
+
+    def _text(self, key: Any) -> str:
+        self._room -= 1
+        if self._room < 0:
+            raise _Differs
+        if not self._strict:
+            key = _unwrapped(key)
+        if isinstance(key, wire.Typed):
+            if key.tag in ("tuple", "frozenset"):
+                parts = map(self._text, key.body)
+                return f"{key.tag}(" + ",".join(parts if key.tag == "tuple" else sorted(parts)) + ")"
+            raise _Differs
+        if isinstance(key, str):
+            return json.dumps(key)
+        if isinstance(key, bytes):
+            return "bytes " + key.hex()
+        if isinstance(key, (list, bytearray)):
+            raise ValueError(f"a {type(key).__name__} is no member of a set and no key")
+        return "None" if key is None else self._number(key)
+
+    def _number(self, key: Any) -> str:
+        if self._strict:
+            return f"{type(key).__name__} " + (hex(key) if type(key) is int else repr(key + 0))
+        if isinstance(key, complex) and key.imag == 0:
+            key = key.real
+        if isinstance(key, float) and key.is_integer():
+            key = int(key)
+        if key != key:
+            raise _Differs
+        return hex(key) if isinstance(key, int) else repr(key)
+
+
+def _items(value: Any) -> list[Any]:
+    return value.body if isinstance(value, wire.Typed) else value
+
+
+def _unwrapped(value: Any) -> Any:
+    """What an instance of a subclass holds."""
+    while isinstance(value, wire.Typed) and value.tag == "sub":
+        value = value.body
+    return value
+
+
+def _openings(text: bytes) -> int:
+    """Brackets that open: what costs time to read. Those inside strings are the same in an equal value."""
+    return text.count(b"[") + text.count(b"{")
+
+
+def _count(tree: Any) -> int:
+    """Values in a tree of one's own."""
+    below = _items(tree) if isinstance(tree, (list, wire.Typed)) else []
+    return 1 + sum(map(_count, below))
