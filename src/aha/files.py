@@ -20,6 +20,7 @@ from typing import Any
 from aha import ranks
 from aha.types import AhaError
 
+LARGE = 1 << 20  # bytes; from here on a file is weights or state, which are replaced and never changed
 LITTLE = 2 << 20  # bytes; with less than this free a failed write is taken to be a full disk
 
 
@@ -125,6 +126,19 @@ def new_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         os.replace(partial, path)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder's files into ``target``. Large ones, which nobody writes in place, are the same file under a
+    second name where the disk can do that."""
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.stat().st_size >= LARGE:
+            with contextlib.suppress(OSError):
+                os.link(file, place)
+                continue
+        shutil.copy2(file, place)
 
 
 @contextlib.contextmanager

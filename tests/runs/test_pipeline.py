@@ -98,7 +98,7 @@ def test_inputs_come_first_and_names_are_unique():
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
-    with pipeline._lock(tmp_path), pytest.raises(AhaError, match="Another process"):
+    with pipeline.locked(tmp_path), pytest.raises(AhaError, match="Another process"):
         run(tmp_path, chain())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,12 +69,6 @@ def _models() -> dict[str, str]:
 
 
 def _runs(folder: Path) -> dict[str, str]:
-    found = {}
-    for config in sorted(folder.glob("*/config.json")):
-        summary = config.parent / "summary.json"
-        state = "unfinished; the command that started it continues it"
-        if summary.exists():
-            after = json.loads(summary.read_text(encoding="utf-8")).get("after", {})
-            state = f"finished, pass@1 {after['pass@1']:.1%}" if "pass@1" in after else "finished"
-        found[config.parent.name] = state
-    return found
+    from aha.runs.state import described
+
+    return {file.parent.name: described(file.parent) for file in sorted(folder.glob("*/config.json"))}

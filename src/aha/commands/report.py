@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from aha.runs.report import write_report
+    from aha.runs.state import result
 
     folder = args.run if args.run.exists() else args.runs_dir / args.run
     print(f"Report   {write_report(folder)}")
-    finals = [folder / "r1/final", folder / "rl/final", *sorted(folder.glob("*/final"))]
-    last = next((place for place in finals if place.is_dir()), finals[1])
-    print(f"Next     open it in a browser; aha chat {last}")
+    made = result(folder)
+    print("Next     open it in a browser" + (f"; aha chat {made}" if made is not None else ""))
     return 0

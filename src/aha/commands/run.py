@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     folder = args.runs_dir / (args.run_name or recipe.run)
     if ray_ranks.asked(args) and not args.dry_run:
-        _start_over(args, folder)
+        folder = settle(args, folder, stages)
         return ray_ranks.run(args, of_ranks, folder, pipeline.ordered(stages))
     from aha import ranks
 
@@ -100,36 +100,60 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
     from aha import ranks
 
     if args.dry_run:
+        from aha.runs.folders import choose
         from aha.stages.plan import plan
 
-        print(plan(stages, folder, recipe.paper()))
+        place, why = (folder, "") if args.fresh else choose(folder, stages)
+        print("\n".join(filter(None, [why, plan(stages, place, recipe.paper())])))
         return 0
-    # Watched ranks may be started more than once: there it was done before the first time.
-    if not ranks.watched():
-        ranks.from_first(lambda: _start_over(args, folder))
-    return execute(args, folder, stages)
+    return execute(args, ranks.from_first(lambda: settle(args, folder, stages)), stages, recipe)
 
 
-def _start_over(args: argparse.Namespace, folder: Path) -> None:
-    if args.fresh and folder.exists():
+def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Path:
+    """The folder that this run has, once all that it is given from outside was looked at: nothing is written, and
+    no folder set aside, for a command that cannot be run. Raises AhaError for such a one."""
+    from aha import hardware, ranks
+    from aha.runs import folders, pipeline
+
+    device = hardware.pick_device(args.device)
+    if args.dtype != "auto":
+        hardware.pick_dtype(args.dtype, device)
+    fresh = args.fresh and not ranks.watched()  # watched ranks may start more than once: it was done before
+    place, why = (folder, "") if args.fresh else folders.choose(folder, stages)
+    taken = () if place == folder else folders.shared(folder, place, stages)
+    for stage in pipeline.ordered(stages):
+        if fresh or not (stage.name in taken or pipeline.is_done(place / stage.name, stage)):
+            stage.check_inputs(_context(args, place))
+    if why:
+        print(why)
+    if fresh and folder.exists():
         _set_aside(folder)
+    folders.take_over(folder, place, taken, print)
+    return place
 
 
-def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> int:
+def _context(args: argparse.Namespace, folder: Path) -> Any:
+    from aha.runs import pipeline
+
+    return pipeline.Context(
+        folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor,
+        args.parallel,
+    )  # fmt: skip
+
+
+def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe: Any) -> int:
     """Run the stages in their folder and say what came of it."""
     from aha import hardware, kernels, ranks
     from aha.files import keep_json
     from aha.runs import pipeline
 
-    context = pipeline.Context(
-        folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor,
-        args.parallel,
-    )  # fmt: skip
+    context = _context(args, folder)
     device = hardware.pick_device(args.device)
     if device.type == "cpu":
         _choose_for_cpu(args, stages)
     resolved = {
         "recipe": args.recipe,
+        "makes": recipe.makes,
         "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},
         "machine": hardware.describe_machine() | {"kernels": kernels.compiled()},
         "ranks": ranks.world()[1],
@@ -170,10 +194,14 @@ def _report(folder: Path) -> Path:
 
 
 def _set_aside(folder: Path) -> None:
+    from aha.files import disk_errors
+    from aha.runs.pipeline import locked
+
     number = 1
     while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
         number += 1
-    folder.rename(old)
+    with disk_errors(folder), locked(folder):
+        folder.rename(old)
     print(f"The old run is kept in {old}.")
 
 
@@ -187,6 +215,7 @@ def _print_config(stages: Sequence[Any]) -> None:
 
 
 def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
+    from aha.runs import state
     from aha.runs.console import print_table
 
     if "before" in summary:
@@ -195,6 +224,5 @@ def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
         print(table.read_text(encoding="utf-8"))
     print(f"Summary  {folder / 'summary.json'}")
     print(f"Report   {report}")
-    finals = sorted(folder.glob("*/final"))
-    if finals:
-        print(f"Next     aha chat {finals[-1]}")
+    if (made := state.result(folder)) is not None:
+        print(f"Next     aha chat {made}")

@@ -20,6 +20,7 @@ class Recipe:
     module: str
     description: str
     run: str
+    makes: str  # the stage whose model the recipe is for
     options: tuple[str, ...] = ()  # what --model, --task, --data ... it takes
     function: str = "build"
 
@@ -41,11 +42,12 @@ class Recipe:
 _RL = ("model", "task", "data", "test_data", "seed", "steps")
 RECIPES: dict[str, Recipe] = {
     "r1_zero": Recipe(
-        "aha.recipes.r1_zero", "R1-Zero: pure reinforcement learning from a base model", "zero", _RL
+        "aha.recipes.r1_zero", "R1-Zero: pure reinforcement learning from a base model", "zero", "rl", _RL
     ),
     "r1": Recipe(
         "aha.recipes.r1",
         "R1: cold start, SFT, RL, rejection sampling, SFT from the base, reward models, RL, distillation",
+        "r1",
         "r1",
         ("model", "task", "data", "test_data", "student", "teacher", "seed"),
     ),
@@ -53,27 +55,35 @@ RECIPES: dict[str, Recipe] = {
         "aha.recipes.claims",
         "r1 and the stages beside it that aha claims needs; in a finished run of r1 only those run",
         "r1",
+        "r1",
         ("model", "task", "data", "test_data", "student", "teacher", "seed"),
     ),
     "distill": Recipe(
         "aha.recipes.distill",
         "a teacher's right answers, and a smaller model tuned on them",
         "distill",
+        "distilled",
         ("teacher", "student", "task", "data", "test_data", "seed"),
     ),
     "countdown_full": Recipe(
         "aha.recipes.countdown_full",
         "TinyZero's task: 3 or 4 numbers of 1..99 with + - * /",
         "countdown_full",
+        "rl",
         _RL,
     ),
     "tiny_base": Recipe(
-        "aha.recipes.tiny_base", "pretrain the embedded base from scratch", "tiny_base", ("seed", "steps")
+        "aha.recipes.tiny_base",
+        "pretrain the embedded base from scratch",
+        "tiny_base",
+        "pretrain",
+        ("seed", "steps"),
     ),
     "countdown_base": Recipe(
         "aha.recipes.tiny_base",
         "pretrain the embedded base of countdown_full from scratch",
         "countdown_base",
+        "pretrain",
         ("seed", "steps"),
         "countdown",
     ),
@@ -81,6 +91,7 @@ RECIPES: dict[str, Recipe] = {
         "aha.recipes.tiny_base",
         "pretrain the base of all small tasks, on from the embedded base",
         "world_base",
+        "pretrain",
         ("seed", "steps"),
         "world",
     ),

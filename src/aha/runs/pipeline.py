@@ -1,9 +1,9 @@
 """A recipe is stages that name each other as inputs. A run keeps one folder a stage and can be killed anywhere.
 
 A finished stage has ``done.json`` with the fingerprint of its settings and inputs, and is not run again
-while that fingerprint holds. A stage whose settings changed is run anew; its old folder is kept as ``.old``.
-What people lay into a stage's folder afterwards counts too: the stage goes on from what is there, and what
-depends on it is run anew.
+while that fingerprint holds. What people lay into a stage's folder afterwards counts too: the stage goes on from
+what is there, and what depends on it is run anew, its old folder kept as ``.old``. Other settings make another
+run, in a folder of its own: see ``folders``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from aha import ranks
-from aha.files import disk_errors, keep_json, read_json, write_json
+from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.types import AhaError
+
+SUMMARY = "summary.json"
+"""What came of a finished run, in its folder."""
+
+SETTINGS, DONE = "settings.json", "done.json"
+"""What a stage's folder says of how it was begun, and of how it ended."""
 
 DATA = "data.jsonl"
 """What a stage that makes training data writes into its folder."""
@@ -68,6 +73,10 @@ class Stage(BaseModel):
     """Settings that say how the work is done here and leave its result, but for rounding: a stage goes on, or
     stays finished, with others."""
 
+    figures: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say what is measured beside the work, and leave the model that comes of it: as with those of
+    the ``machine``, a stage goes on, or stays finished, with others."""
+
     all_ranks: ClassVar[bool] = False
     """Whether every rank runs this stage; else the first does, and the others wait."""
 
@@ -76,6 +85,15 @@ class Stage(BaseModel):
     def run(self, context: Context) -> dict[str, Any]:
         """Do the work, resuming what is in the folder; returns the stage's summary."""
         raise NotImplementedError
+
+    def check_inputs(self, context: Context) -> None:
+        """Look at everything that comes from outside (models, rows, tasks, names), before a folder is touched.
+        Raises AhaError for what could not be run."""
+
+    def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
+        """Whether a stage with the settings ``before``, which has done ``reached`` steps, has done them just as
+        this one would: then this one continues it."""
+        return False
 
     def inputs(self) -> list[Stage]:
         """The stages among this stage's fields."""
@@ -109,13 +127,21 @@ class Stage(BaseModel):
         return {}
 
     def fingerprint(self, run: Path | None = None) -> str:
-        """Equal exactly for equal settings, those of the ``machine`` aside, on equal inputs, data files by their
-        content. In the folder of a ``run``, what people laid beside the inputs is part of them."""
-        said = {key: value for key, value in self.settings().items() if key not in self.machine}
-        content: list[Any] = [said, [stage.result(run) for stage in self.inputs()]]
-        if files := self.data_files():
-            content.append([_content_hash(Path(file).expanduser()) for file in files])
+        """Equal exactly for equal essential settings on equal inputs, data files by their content. In the folder of
+        a ``run``, what people laid beside the inputs is part of them."""
+        content: list[Any] = [self.essential(), [stage.result(run) for stage in self.inputs()]]
+        if rows := self.row_hashes():
+            content.append(list(rows.values()))
         return _short_hash(content)
+
+    def essential(self) -> dict[str, Any]:
+        """The settings that its result depends on."""
+        left_out = self.machine | self.figures
+        return {key: value for key, value in self.settings().items() if key not in left_out}
+
+    def row_hashes(self) -> dict[str, str]:
+        """The hash of each data file's content; "" for what is no file here."""
+        return {file: _content_hash(Path(file).expanduser()) for file in self.data_files()}
 
     def result(self, run: Path | None = None) -> str:
         """Equal exactly for equal fingerprints and equal ``edits``: what stands for the stage's result."""
@@ -160,7 +186,7 @@ def ordered(stages: Sequence[Stage]) -> list[Stage]:
 
 def is_done(folder: Path, stage: Stage) -> bool:
     """Whether this very stage has finished in that folder, with what people laid into it since."""
-    marker = folder / "done.json"
+    marker = folder / DONE
     return marker.exists() and read_json(marker).get("fingerprint") == stage.result(folder.parent)
 
 
@@ -178,18 +204,23 @@ def run(
     Several ranks call this together, on one file system. The first one holds the lock and writes; the others
     take part in the stages that are for all ranks.
     """
+    if (finished := ranks.from_first(lambda: _all_finished(folder, stages, say))) is not None:
+        return finished
     with contextlib.ExitStack() as held:
         ranks.from_first(lambda: _open(folder, held))
-        keep_json(folder / "config.json", config)
-        summaries = {}
+        summaries, begun = {}, False
         for stage in ordered(stages):
             place = folder / stage.name
             context.finals[stage.name] = place / "final"
             finished = ranks.from_first(functools.partial(_summary_of, place, stage))
             if finished is not None:
-                say(f"{stage.name}: finished before, not run again.")
+                _say_finished(place, stage, say)
                 summaries[stage.name] = finished
                 continue
+            if not begun:
+                begun = True
+                keep_json(folder / "config.json", config)
+                ranks.from_first(functools.partial(_remove, folder / SUMMARY))  # it is finished no longer
             ranks.from_first(functools.partial(_claim, place, stage, say))
             started = time.time()
             context.folder = place
@@ -201,21 +232,51 @@ def run(
                 "seconds": round(time.time() - started, 1),
                 "summary": summaries[stage.name],
             }
-            write_json(place / "done.json", done)
+            write_json(place / DONE, done)
             if ranks.leads():
                 after(folder)
     return summaries
 
 
+def _all_finished(
+    folder: Path, stages: Sequence[Stage], say: Callable[[str], None]
+) -> dict[str, dict[str, Any]] | None:
+    """Each stage's summary where there is nothing to do, and nothing to write."""
+    found = {stage.name: _summary_of(folder / stage.name, stage) for stage in ordered(stages)}
+    known = {name: summary for name, summary in found.items() if summary is not None}
+    if len(known) < len(found):
+        return None
+    for stage in ordered(stages):
+        _say_finished(folder / stage.name, stage, say)
+    return known
+
+
+def _say_finished(place: Path, stage: Stage, say: Callable[[str], None]) -> None:
+    """That a stage is not run again; and what of its figures was asked for otherwise now."""
+    before, now = read_settings(place).get("settings", {}), stage.settings()
+    other = [f"{key}={before[key]}" for key in sorted(stage.figures) if before.get(key, now[key]) != now[key]]
+    text = f"{stage.name}: finished before, not run again."
+    if other:
+        text += (
+            f" Its figures were measured with {', '.join(other)}; aha eval {place / 'final'} measures anew."
+        )
+    say(text)
+
+
+def _remove(file: Path) -> None:
+    with disk_errors(file):
+        file.unlink(missing_ok=True)
+
+
 def _open(folder: Path, held: contextlib.ExitStack) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    held.enter_context(_lock(folder))
+        held.enter_context(locked(folder))
 
 
 def _summary_of(place: Path, stage: Stage) -> dict[str, Any] | None:
     """The summary of a stage that has finished there."""
-    return read_json(place / "done.json")["summary"] if is_done(place, stage) else None
+    return read_json(place / DONE)["summary"] if is_done(place, stage) else None
 
 
 def _run(stage: Stage, context: Context) -> dict[str, Any]:
@@ -227,32 +288,70 @@ def _run(stage: Stage, context: Context) -> dict[str, Any]:
 
 
 def _claim(place: Path, stage: Stage, say: Callable[[str], None]) -> None:
-    """Make the stage's folder; one left by other settings is set aside."""
+    """Make the stage's folder; one whose inputs changed, or that has other settings, is set aside. A finished stage
+    that goes on keeps its final checkpoint beside the new one."""
     fingerprint = stage.fingerprint(place.parent)
+    marker, before = place / SETTINGS, read_settings(place)
     with disk_errors(place):
-        marker = place / "settings.json"
-        if marker.exists() and read_json(marker).get("fingerprint") != fingerprint:
-            old = _old(place, stage)
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(place, old)
-            say(f"{stage.name}: its settings or inputs changed; starting it anew, the old folder is {old}.")
-        elif stage.edits and (place / "done.json").exists():
+        if before.get("fingerprint", fingerprint) != fingerprint and has_work(place):
+            if stage.goes_on_from(before.get("settings", {}), reached(place)):
+                _keep_final(place, say)
+            else:
+                old = _old(place)
+                os.replace(place, old)
+                say(
+                    f"{stage.name}: its settings or inputs changed; starting it anew, the old folder is {old}."
+                )
+        elif stage.edits and (place / DONE).exists():
             say(f"{stage.name}: {', '.join(stage.edits)} changed since it finished; going on from there.")
         place.mkdir(parents=True, exist_ok=True)
-    keep_json(marker, {"fingerprint": fingerprint, "settings": stage.settings()})
+    said = {"fingerprint": fingerprint, "settings": stage.settings(), "rows": stage.row_hashes()}
+    keep_json(marker, said)
 
 
-def _old(place: Path, stage: Stage) -> Path:
-    """Where a stage's old folder goes: over an older one, unless that has people's work in it."""
+def _old(place: Path) -> Path:
+    """Where a stage's old folder goes: beside it, never over an older one."""
     old, number = place.with_name(f"{place.name}.old"), 1
-    while any((old / name).exists() for name in stage.edits):
+    while old.exists():
         number += 1
         old = place.with_name(f"{place.name}.{number}.old")
     return old
 
 
-class _lock:
-    """Two processes must not write one run folder."""
+def _keep_final(place: Path, say: Callable[[str], None]) -> None:
+    """A finished stage goes on: the checkpoint that it ended with is kept under the number of its last step."""
+    step = reached(place)
+    say(f"{place.name}: going on from step {step}.")
+    if not (place / DONE).exists():
+        return
+    kept = place / f"final-{step:06d}"
+    if (place / "final").is_dir() and not kept.exists():
+        with new_folder(kept) as folder:
+            copy_tree(place / "final", folder)
+        say(f"{place.name}: the checkpoint that it had ended with is kept in {kept}.")
+    os.replace(place / DONE, place / f"done-{step:06d}.json")
+
+
+def read_settings(place: Path) -> dict[str, Any]:
+    """What a stage's folder says of the settings that it was begun with; empty where it says nothing."""
+    marker = place / SETTINGS
+    found = read_json(marker) if marker.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def has_work(place: Path) -> bool:
+    """Whether a stage's folder holds anything that was worked for."""
+    return any(path.name != SETTINGS and path.stat().st_size for path in place.rglob("*") if path.is_file())
+
+
+def reached(place: Path) -> int:
+    """The step of the newest checkpoint in a stage's folder; 0 without one."""
+    saved = [path.parent.name for path in place.glob("checkpoints/step-*/progress.json")]
+    return max((int(name.removeprefix("step-")) for name in saved), default=0)
+
+
+class locked:
+    """Two processes must not write one run folder, nor move it while one writes. Raises AhaError."""
 
     def __init__(self, folder: Path):
         self.path = folder / ".lock"

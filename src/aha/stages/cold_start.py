@@ -30,7 +30,7 @@ from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.remote import in_parallel
 from aha.sampling.rollouts import Rewards
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines
+from aha.stages import engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.samples import Row, other_languages, sample_parts
@@ -77,6 +77,13 @@ class ColdStart(Stage):
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
         return {"sampled": float(self.problems * self.samples * self.max_tokens)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.endpoint(self.teacher)
+        inputs.sampled(self.model)
+        inputs.task(self.task, self.data, self.test_data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample, select, rewrite, review, write ``data.jsonl``; returns the summary.

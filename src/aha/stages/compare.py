@@ -22,7 +22,7 @@ from aha.rewards.accuracy import full_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines
+from aha.stages import engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.evaluate import evaluate, rollout_rows
 from aha.stages.samples import other_languages
@@ -70,6 +70,14 @@ class Compare(Stage):
         """Tokens sampled at most."""
         each = self.problems * self.samples * self.max_tokens
         return {"sampled": float(len(self.models) * len(self.tasks) * each)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        for model in self.models:
+            inputs.sampled(model)
+        for task, given in deal_rows(self.tasks, self.data, self.test_data).items():
+            inputs.task(task, *given, splits=("test",))
 
     def run(self, context: Context) -> dict[str, Any]:
         """Evaluate what is missing; write ``compare.json`` and ``compare.md``; returns the figures."""

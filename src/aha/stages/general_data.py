@@ -19,7 +19,7 @@ from aha.data.quotas import statistics, table
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.remote import chat, in_parallel
-from aha.stages import engines
+from aha.stages import engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.select import conversation
@@ -55,6 +55,11 @@ class GeneralData(Stage):
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
         return row_sources(self.task, self.data)
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.endpoint(self.teacher)
+        inputs.task(self.task, self.data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Ask what was not asked yet, check, write; returns the summary."""

@@ -23,7 +23,7 @@ from aha.judges.programs import pair_judge, safety_judge
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines
+from aha.stages import engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.general_data import programmed
 from aha.stages.samples import sample_parts
@@ -64,6 +64,14 @@ class Preferences(Stage):
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
         return {"sampled": float(len(self.models) * self.problems * self.samples * self.max_tokens)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.endpoint(self.judge)
+        for model in self.models:
+            inputs.sampled(model)
+        inputs.task(self.task, self.data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, judge, write; returns the summary."""

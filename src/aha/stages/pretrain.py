@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +18,7 @@ from aha.corpus import tokenizer as tiny_tokenizer
 from aha.files import append_jsonl, read_jsonl, write_jsonl, write_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
+from aha.stages import inputs
 from aha.stages.pretrain_start import base_card, take_over
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
@@ -58,6 +60,16 @@ class Pretrain(Stage):
     def work(self) -> dict[str, float]:
         """Tokens trained on."""
         return {"trained": float(self.steps * self.tokens_per_step)}
+
+    def check_inputs(self, context: Context) -> None:
+        """The base that it goes on from."""
+        hardware.pick_device(context.device)
+        inputs.model(self.start)
+
+    def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
+        """With more steps, where the learning rate does not fall towards the last."""
+        changed = {key for key, value in self.essential().items() if before.get(key) != value}
+        return changed == {"steps"} and self.lr_final == 1 and self.steps >= reached
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""

@@ -27,7 +27,7 @@ from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.rollouts import Rewards
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines
+from aha.stages import engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.samples import Row, sample_parts
 from aha.stages.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
@@ -84,6 +84,14 @@ class Reject(Stage):
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
         return {"sampled": float(self.problems * self.samples * self.max_tokens)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.endpoint(self.judge)
+        inputs.sampled(self.model)
+        inputs.rows(self.others)
+        inputs.task(self.task, self.data, self.test_data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""

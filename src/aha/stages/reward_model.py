@@ -23,6 +23,7 @@ from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import final_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
+from aha.stages import inputs
 from aha.training import checkpoint, sharding
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
@@ -97,6 +98,12 @@ class RewardModel(Stage):
     def data_files(self) -> list[str]:
         """The files among the sources."""
         return [source for source in self.data if isinstance(source, str)]
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.model(self.model)
+        inputs.rows(self.data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary with the accuracy on held-out rows."""

@@ -18,16 +18,18 @@ from pydantic import Field, model_validator
 
 from aha.chat import Template
 from aha.cluster.settings import ClusterSettings
+from aha.rewards import get_reward
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.vllm import VllmSettings
-from aha.stages import engines
+from aha.stages import ahead, engines, inputs
 from aha.stages.carry import token_versions
-from aha.stages.collect import is_right
-from aha.stages.rl_setup import Session, prepare
+from aha.stages.collect import difficulties, is_right
+from aha.stages.rl_setup import Session, check_lengths, prepare
 from aha.tasks import row_sources
 from aha.training import credit, parallel
 from aha.training.batching import pack, token_mean
 from aha.training.critic import Critic
+from aha.training.curriculum import Curriculum
 from aha.training.policy import Policy
 from aha.training.presets import Algorithm
 from aha.training.sharding import Shards
@@ -51,6 +53,18 @@ class RL(Stage):
             "context_ranks",
             "compile_layers",
             "save_every",
+        }
+    )
+    figures: ClassVar[frozenset[str]] = frozenset(
+        {
+            "test_problems",
+            "test_samples",
+            "eval_every",
+            "eval_problems",
+            "eval_samples",
+            "eval_temperature",
+            "eval_top_p",
+            "strict",
         }
     )
 
@@ -133,6 +147,36 @@ class RL(Stage):
         if self.engine == "vllm" and self.algorithm.carry:
             raise AhaError("vLLM cannot go on with what is begun: set algorithm.carry=0.")
         return self
+
+    def check_inputs(self, context: Context) -> None:
+        """Model, rows, rewards, prompts and engine, as far as they can be looked at without sampling."""
+        inputs.machine(context, self.precision)
+        ahead.check(self)
+        inputs.engine(self.engine, self.name)
+        for source in (self.helpful_model, self.safety_model):
+            inputs.model(source)
+        tokenizer = inputs.model(self.model)
+        validated = bool(self.eval_every) and self.steps > self.eval_every
+        splits = ("validation", "test") if validated else ("test",)
+        task = inputs.task(self.task, self.data, self.test_data, splits)
+        for name in self.rewards:
+            get_reward(name, task.verify)
+        problems = task.load("train", self.train_problems, self.seed)
+        if self.algorithm.sampling == "easy_to_hard":
+            Curriculum(len(problems), "easy_to_hard", difficulty=difficulties(problems))
+        if tokenizer is not None and isinstance(self.model, str):
+            limit = inputs.context_length(self.model)
+            check_lengths(self, limit)
+            room = min(self.max_prompt_tokens, limit - self.longest_completion)
+            inputs.prompts(problems, tokenizer, self.template, room)
+
+    def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
+        """With more steps, where no step depends on how many there are: the learning rate does not fall towards
+        the last, and problems do not get harder towards it."""
+        now = self.essential()
+        changed = {key for key, value in now.items() if before.get(key) != value}
+        level = self.lr_final == 1 and self.algorithm.sampling != "easy_to_hard"
+        return changed == {"steps"} and level and self.steps >= reached
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns what goes into ``summary.json``."""

@@ -400,7 +400,7 @@ def prepare(config: RL, context: Context) -> Session:
     source = context.model_path(config.model)
     tokenizer = modeling.load_tokenizer(source)
     model = modeling.load_model(source, device, dtype)
-    _check_lengths(config, model)
+    check_lengths(config, modeling.max_context(model))
     ahead.check(config)
     adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
     optimizer = OptimizerConfig(
@@ -464,10 +464,9 @@ def _longest(config: RL) -> int:
     return config.max_prompt_tokens + config.longest_completion
 
 
-def _check_lengths(config: RL, model: Any) -> None:
-    limit = modeling.max_context(model)
-    longest = config.longest_completion
-    if longest >= limit:
+def check_lengths(config: RL, limit: int) -> None:
+    """Raise AhaError where completions alone fill the model's context of ``limit`` tokens."""
+    if (longest := config.longest_completion) >= limit:
         raise AhaError(
             f"max_tokens={longest} leaves no room for a prompt in the model's context of {limit} tokens. "
             f"Lower {config.name}.max_tokens."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,6 +22,7 @@ from aha.chat import Template
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
+from aha.stages import inputs
 from aha.stages.conversations import Conversations, load
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
@@ -80,10 +81,22 @@ class SFT(Stage):
         """The files among the sources."""
         return [source for source in self.data if isinstance(source, str)]
 
+    def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
+        """With more epochs, where the learning rate does not fall towards the last step."""
+        changed = {key for key, value in self.essential().items() if before.get(key) != value}
+        more = self.epochs >= before.get("epochs", self.epochs)
+        return changed == {"epochs"} and self.lr_final == 1 and more
+
     def changes(self) -> dict[str, Any]:
         """What is changed in the model's config before its weights are loaded."""
         found = {"rope_theta": self.rope_theta, "max_position_embeddings": self.positions}
         return {key: value for key, value in found.items() if value is not None}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.model(self.model)
+        inputs.rows(self.data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""

@@ -1,0 +1,106 @@
+"""What a stage is given from outside (models, tasks, rows, addresses), looked at before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from aha import hardware, modeling
+from aha.chat import Template
+from aha.data.sources import read_rows
+from aha.runs.pipeline import Context, Stage
+from aha.sampling.rollouts import Prompter
+from aha.stages import engines
+from aha.tasks import get_task
+from aha.tasks.base import Task
+from aha.types import AhaError, Problem
+
+
+def machine(context: Context, precision: str) -> None:
+    """Raise AhaError for a device or a compute type that is not here."""
+    device = hardware.pick_device(context.device)
+    hardware.pick_dtype(context.dtype if context.dtype != "auto" else precision, device)
+
+
+def model(source: str | Stage | None) -> Any:
+    """The tokenizer of a checkpoint that is named, its config and its weights' files looked at; None for a stage,
+    whose checkpoint is still to be made, and for nothing. Raises AhaError for one that cannot be loaded."""
+    if not isinstance(source, str):
+        return None
+    tokenizer = modeling.load_tokenizer(source)
+    _weights(source)
+    return tokenizer
+
+
+def _weights(source: str) -> None:
+    """Raise AhaError where a weights file of a checkpoint that lies here is cut off or no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(Path(modeling.resolve(source)).glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as error:
+            raise AhaError(
+                f"The weights of '{source}' cannot be read ({file.name}: {error}). The file was cut off or is "
+                "damaged: use another checkpoint, or copy this one again."
+            ) from error
+
+
+def context_length(source: str) -> int:
+    """The longest sequence of a checkpoint that is named, in tokens."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(modeling.resolve(source))
+    return modeling.max_context(SimpleNamespace(config=config.get_text_config(decoder=True)))
+
+
+def sampled(source: str | Stage) -> None:
+    """As ``model``, of one that may stand behind an address."""
+    if isinstance(source, str) and engines.is_endpoint(source):
+        endpoint(source)
+    else:
+        model(source)
+
+
+def endpoint(address: str | None) -> None:
+    """Raise AhaError for what is no ``http://host:port/v1#MODEL``."""
+    if address is None:
+        return
+    if not engines.is_endpoint(address):
+        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL.")
+    if not address.partition("#")[2]:
+        raise AhaError(f"'{address}' names no model. Write the address and the model: {address}#MODEL.")
+
+
+def rows(sources: Iterable[str | Stage]) -> None:
+    """Raise AhaError for a file that is not there, or that cannot be read. What is on the hub is not asked for."""
+    for source in sources:
+        if isinstance(source, str) and (Path(source).suffix or source.startswith((".", "/", "~"))):
+            read_rows(source)
+
+
+def task(
+    name: str, data: str | None = None, test_data: str | None = None, splits: Sequence[str] = ("train",)
+) -> Task:
+    """The task, with at least one problem in each of the splits. Raises AhaError where there is none."""
+    found = get_task(name, data, test_data)
+    for split in splits:
+        found.load(split, 1, 0)
+    return found
+
+
+def prompts(problems: Sequence[Problem], tokenizer: Any, template: Template, room: int) -> None:
+    """Raise AhaError where no prompt has at most ``room`` tokens."""
+    prompter = Prompter(tokenizer, template)
+    if not any(len(prompter.encode(problem)[0]) <= room for problem in problems):
+        prompter.drop_long(problems, room)
+
+
+def engine(kind: str, name: str) -> None:
+    """Raise AhaError where what samples is not installed."""
+    if kind == "ray" and find_spec("ray") is None:
+        raise AhaError(f"{name}.engine=ray needs Ray: pip install 'aha[ray]', or leave engine=local.")
