@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.tasks import choice, get_task
+from aha.tasks import choice, get_task, rows
 from aha.types import AhaError, Outcome
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "general"
@@ -113,9 +113,10 @@ def test_a_chinese_question_is_asked_in_chinese():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 def test_real_mmlu_reads_whole_and_grades_itself():
-    problems = choice.read_problems(str(REAL / "mmlu_dev.jsonl"), "choice", "train")
+    problems = rows.read(str(REAL / "mmlu_dev.jsonl"), choice.READER, "choice").problems
     assert len(problems) == 285
-    problems += choice.read_problems(str(REAL / "mmlu_val.jsonl.gz"), "choice", "train")
+    problems = problems + rows.read(str(REAL / "mmlu_val.jsonl.gz"), choice.READER, "choice").problems
+    assert len(problems) >= 285 + 1528
     for p in problems:
         assert choice.verify(p, f"\\boxed{{{p.answer}}}").outcome is Outcome.CORRECT
         wrong = "ABCD"[("ABCD".index(p.answer) + 1) % 4]

@@ -11,6 +11,7 @@ from aha.rewards.code import CodeReward, Mode, check_tests, find_program
 from aha.sandbox import Sandbox
 from aha.sandbox.process import Gone
 from aha.tasks import code, code_rows, get_task
+from aha.tasks import rows as row_reading
 from aha.tasks.code_families import FAMILIES
 from aha.types import AhaError, Outcome
 
@@ -241,7 +242,7 @@ def test_the_task_by_name_makes_problems_or_reads_them(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 def test_humaneval_reads_whole_and_its_solutions_pass(sandbox):
     source = str(REAL / "humaneval.jsonl")
-    problems = code_rows.read_problems(source, "code", "train")
+    problems = row_reading.read(source, code_rows.READER, "code").problems
     assert len(problems) == 164
     rows = [
         json.loads(line)
@@ -256,6 +257,8 @@ def test_humaneval_reads_whole_and_its_solutions_pass(sandbox):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 def test_code_contests_read_whole():
-    problems = code_rows.read_problems(str(REAL / "rllm_code_contests_test.jsonl.gz"), "code", "train")
+    problems = row_reading.read(
+        str(REAL / "rllm_code_contests_test.jsonl.gz"), code_rows.READER, "code"
+    ).problems
     assert len(problems) == 165
     assert all(test.kind == "stdio" for p in problems for test in p.answer)

@@ -219,8 +219,9 @@ def prove(problem: Problem, row: Row) -> str:
     options = problem.metadata["options"]
     if verify(problem, f"\\boxed{{{problem.answer}}}").outcome is not Outcome.CORRECT:
         return f"its own answer {problem.answer} is not judged right"
-    if len({_plain(option) for option in options}) < len(options):
-        return "two of its options are the same"
+    texts = [_plain(option) for option in options]
+    if texts.count(texts[LETTERS.index(str(problem.answer))]) > 1:
+        return "two of its options are the right one"
     others = (letter for letter in LETTERS[: len(options)] if letter != problem.answer)
     if any(verify(problem, f"\\boxed{{{letter}}}").outcome is Outcome.CORRECT for letter in others):
         return "more than one of its options is judged right"
