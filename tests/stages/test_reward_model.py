@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from aha import modeling
+from aha import aside, modeling
+from aha.data.schemas import read_record
 from aha.files import write_jsonl
 from aha.runs.pipeline import Context
 from aha.stages import reward_model
@@ -211,17 +212,76 @@ def test_stopped_and_resumed_it_ends_the_same(checkpoint, pairs, tmp_path, monke
 
 
 def test_rows_of_one_question_are_on_one_side():
-    rows = pair_rows(20) + pair_rows(20, seed=1)
+    rows = [read_record(row, 0)[0] for row in pair_rows(20) + pair_rows(20, seed=1)]
     train, held_out = reward_model.split_by_problem(rows, 0.25, 0)
     assert len(held_out) == 10
-    assert not {r["problem_id"] for r in train} & {r["problem_id"] for r in held_out}
+    assert not {r.rest["problem_id"] for r in train} & {r.rest["problem_id"] for r in held_out}
 
 
 def test_rows_of_the_wrong_kind_are_refused(checkpoint, pairs, tmp_path):
-    with pytest.raises(AhaError, match="has no completion"):
+    with pytest.raises(AhaError, match="has no label"):
         run(stage(checkpoint, pairs, kind="safety"), tmp_path / "a")
     with pytest.raises(AhaError, match="is no reward model"):
         Scorer(str(checkpoint), Context(tmp_path, device="cpu"))
+
+
+QUESTION = {"role": "user", "content": "Add 2 and 3"}
+GOOD, BAD = {"role": "assistant", "content": "It is 5."}, {"role": "assistant", "content": "It is 6."}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Add 2 and 3", "chosen": "It is 5.", "rejected": "It is 6."},
+        {"prompt": [QUESTION], "chosen": [GOOD], "rejected": [BAD]},
+        {"chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]},
+        {"prompt": "Add 2 and 3", "prompt_id": "x", "chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]},
+        {side: f"\n\nHuman: Add 2 and 3\n\nAssistant: It is {n}." for side, n in (("chosen", 5), ("rejected", 6))},
+        {"conversations": [{"from": "human", "value": "Add 2 and 3"}], "chosen": {"from": "gpt", "value": "It is 5."},
+         "rejected": {"from": "gpt", "value": "It is 6."}},
+        {"instruction": "Add 2 and 3", "input": "", "chosen": "It is 5.", "rejected": "It is 6."},
+    ],
+)  # fmt: skip
+def test_pairs_in_every_layout_are_the_same_pair(tmp_path, row):
+    good = tmp_path / "rows.jsonl"
+    good.write_text(json.dumps(row) + "\n")
+    [record] = reward_model.judged("helpful", [str(good)])
+    assert record.prompt == (QUESTION,)
+    assert (record.messages[-1], *record.rejected) == (GOOD, BAD)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "chosen": None, "rejected": "b"},
+        {"prompt": "q", "chosen": "a", "rejected": None},
+        {"prompt": "q", "chosen": "a", "rejected": []},
+        {"prompt": "q", "chosen": [QUESTION], "rejected": [QUESTION]},
+        {"chosen": [QUESTION, GOOD, QUESTION, GOOD], "rejected": [QUESTION, BAD, QUESTION, GOOD]},
+        {"chosen": "It is 5.", "rejected": "No, it is 6."},
+        {"chosen": [GOOD], "rejected": [BAD]},
+        {"messages": [QUESTION, GOOD]},
+        {"prompt": "q", "completion": "a", "label": True},
+    ],
+)
+def test_what_is_no_pair_is_set_aside(tmp_path, row):
+    rows = [*pair_rows(30), row]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    said = []
+    with aside.settings(folder=tmp_path, say=said.append):
+        assert len(reward_model.judged("helpful", [str(path)])) == 30
+    assert "1 of 31 rows set aside" in said[0]
+
+
+def test_unpaired_answers_have_their_labels(tmp_path):
+    rows = [
+        {"prompt": "q", "completion": "a", "label": True},
+        {"prompt": [QUESTION], "completion": [BAD], "label": False},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert [r.label for r in reward_model.judged("safety", [str(path)])] == [1.0, 0.0]
 
 
 def test_the_saved_backbone_loads_in_transformers(checkpoint, pairs, tmp_path):

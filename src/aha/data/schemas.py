@@ -1,24 +1,24 @@
 """The schemas training data comes in: detected, said in words, read into one form, and written out of it.
 
-Known: TRL (text, messages, prompt, prompt + completion, chosen + rejected), verl, open-r1, reasoning-gym,
-GSM8K, OpenAI messages, ShareGPT, and rollouts of our own. ``sources.map_row`` reads question and answer for
-grading; this reads whole conversations for training.
+Known: TRL (text, messages, prompt, prompt + completion, chosen + rejected), verl, open-r1, reasoning-gym, GSM8K,
+OpenAI messages, ShareGPT, alpaca, UltraFeedback, HH-RLHF, s1K, and rollouts of our own. ``layouts.map_row`` reads
+question and answer for grading; this reads whole conversations for training.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aha import aside
+from aha.aside import Aside
 from aha.data.layouts import map_row
-from aha.data.sources import Row
+from aha.data.messages import Message, pair, read_messages, read_tools, with_system
+from aha.data.sources import Row, numbered_rows
 from aha.types import AhaError
 
-ROLES = {
-    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "bot": "assistant",
-    "model": "assistant", "system": "system", "tool": "tool", "observation": "tool", "function_call": "assistant",
-}  # fmt: skip
 DOMAINS = ("domain", "data_source", "source", "subject", "category", "ability", "task", "dataset")
 """Columns that may name a row's domain, the first that is there."""
 
@@ -26,13 +26,16 @@ DOMAINS = ("domain", "data_source", "source", "subject", "category", "ability", 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A row in one form. ``messages``: role and content, and ``reasoning`` where it came apart; the last one is
-    the assistant's where there is a completion. ``rejected``: the completion not preferred, if any."""
+    the assistant's where there is a completion. ``rejected``: the completion not preferred, if any. ``tools``:
+    what the assistant may call; ``label``: how good the completion is said to be, 0 to 1."""
 
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Message, ...]
     answer: str | None = None
     domain: str = ""
-    rejected: tuple[Mapping[str, str], ...] = ()
+    rejected: tuple[Message, ...] = ()
     rest: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Any, ...] = ()
+    label: float | None = None
 
     @property
     def rounds(self) -> int:
@@ -45,7 +48,7 @@ class Record:
         return "\n".join(m.get("reasoning", "") + m["content"] for m in self.messages)
 
     @property
-    def prompt(self) -> tuple[Mapping[str, str], ...]:
+    def prompt(self) -> tuple[Message, ...]:
         """The messages before the completion."""
         last = bool(self.messages) and self.messages[-1]["role"] == "assistant"
         return self.messages[:-1] if last else self.messages
@@ -63,76 +66,98 @@ class Schema:
 
 # --- reading -------------------------------------------------------------------------------------------
 
-
-def _content(value: Any) -> str:
-    """A message's text; parts of type text are put together, others refused."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Sequence) and all(isinstance(p, Mapping) and p.get("type") == "text" for p in value):
-        return "".join(str(p.get("text", "")) for p in value)
-    if value is None:
-        return ""
-    raise ValueError(f"content is {type(value).__name__}, not text")
+SYSTEMS = ("system", "system_prompt", "system_message")
 
 
-def read_messages(value: Any) -> tuple[Mapping[str, str], ...]:
-    """Messages in OpenAI's or ShareGPT's form, or a text as one user message. ValueError for others."""
-    if isinstance(value, str):
-        return ({"role": "user", "content": value},)
-    if not isinstance(value, Sequence) or not value or not all(isinstance(m, Mapping) for m in value):
-        raise ValueError(f"messages are {type(value).__name__}, not a list of messages")
-    return tuple(_message(m) for m in value)
-
-
-def _message(message: Mapping[str, Any]) -> Mapping[str, str]:
-    role = str(message.get("role", message.get("from", ""))).lower()
-    if role not in ROLES:
-        raise ValueError(f"a message's role is {role!r}")
-    found = {"role": ROLES[role], "content": _content(message.get("content", message.get("value")))}
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
-    if isinstance(reasoning, str) and reasoning:
-        found["reasoning"] = reasoning
-    return found
-
-
-def _assistant(value: Any) -> tuple[Mapping[str, str], ...]:
-    return ({"role": "assistant", "content": value},) if isinstance(value, str) else read_messages(value)
+def _conversation(row: Row, messages: tuple[Message, ...], **others: Any) -> Record:
+    """A record of these messages, with the row's system prompt in front and its tools."""
+    said = next((row[name] for name in SYSTEMS if row.get(name)), None)
+    return Record(with_system(messages, said), tools=read_tools(row.get("tools")), **others)
 
 
 def _from_messages(key: str) -> Callable[[Row], Record]:
-    return lambda row: Record(read_messages(row[key]))
+    return lambda row: _conversation(row, read_messages(row[key]))
 
 
 def _from_preference(row: Row) -> Record:
-    chosen, rejected = _assistant(row["chosen"]), _assistant(row["rejected"])
-    if row.get("prompt") is not None:
-        return Record((*read_messages(row["prompt"]), *chosen), rejected=rejected)
-    shared = 0
-    while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
-        shared += 1
-    return Record(chosen, rejected=rejected[shared:])
+    chosen, rejected = pair(row.get("prompt"), row.get("chosen"), row.get("rejected"))
+    return _conversation(row, chosen, rejected=rejected)
+
+
+def _from_scored(row: Row) -> Record:
+    """UltraFeedback's own rows: of its completions, the best scored one before the worst."""
+    scored = [(c.get("overall_score", c.get("fine-grained_score")), c) for c in row["completions"]]
+    known = sorted((float(s), str(c["response"])) for s, c in scored if s is not None and c.get("response"))
+    if len(known) < 2 or known[0][0] == known[-1][0]:
+        raise ValueError("its completions have no two different scores")
+    best = next(said for score, said in known if score == known[-1][0])
+    chosen, rejected = pair(row["instruction"], best, known[0][1])
+    return _conversation(row, chosen, rejected=rejected)
 
 
 def _from_question(row: Row) -> Record:
-    mapped = map_row(row, 0)
-    messages: list[Mapping[str, str]] = [{"role": "user", "content": mapped.question}]
+    mapped = map_row(row)
+    messages: list[Message] = [*mapped.messages]
     worked = next((row[k] for k in ("solution", "answer") if isinstance(row.get(k), str)), "")
     if worked and worked.strip() != mapped.answer.strip():
         messages.append({"role": "assistant", "content": worked})
-    return Record(tuple(messages), mapped.answer)
+    return _conversation(row, tuple(messages), answer=mapped.answer)
 
 
 def _from_verl(row: Row) -> Record:
-    return Record(read_messages(row["prompt"]), str(row["reward_model"]["ground_truth"]))
+    mapped = map_row(row)
+    return _conversation(row, mapped.messages, answer=mapped.answer)
 
 
 def _from_open_r1(row: Row) -> Record:
     answer = row.get("answer")
-    return Record(read_messages(row["messages"]), None if answer is None else str(answer))
+    return _conversation(row, read_messages(row["messages"]), answer=None if answer is None else str(answer))
 
 
 def _from_completion(row: Row) -> Record:
-    return Record((*read_messages(row["prompt"]), *_assistant(row["completion"])))
+    said = row["completion"]
+    last = ({"role": "assistant", "content": said},) if isinstance(said, str) else read_messages(said)
+    label = row.get("label", row.get("kto_tag"))
+    return _conversation(
+        row, (*read_messages(row["prompt"]), *last), label=None if label is None else float(label)
+    )
+
+
+def _from_traces(row: Row) -> Record:
+    """s1K: a question, the thinking and the attempt."""
+    thinking = row.get("deepseek_thinking_trajectory") or (row.get("thinking_trajectories") or [None])[0]
+    said = row.get("deepseek_attempt") or row.get("attempt")
+    if not isinstance(thinking, str) or not isinstance(said, str):
+        raise ValueError("its thinking or its attempt is no text")
+    last = {"role": "assistant", "content": said, "reasoning": thinking}
+    return _conversation(row, (*read_messages(row["question"]), last))
+
+
+def _from_alpaca(row: Row) -> Record:
+    """LLaMA-Factory's alpaca rows: instruction and input together are asked, after the history."""
+    messages: list[Message] = []
+    for asked, said in row.get("history") or ():
+        messages += [{"role": "user", "content": str(asked)}, {"role": "assistant", "content": str(said)}]
+    asked = "\n".join(
+        part for part in (row["instruction"], row.get("input")) if isinstance(part, str) and part
+    )
+    messages.append({"role": "user", "content": asked})
+    if row.get("chosen") is not None or row.get("rejected") is not None:
+        chosen, rejected = pair(messages, row.get("chosen"), row.get("rejected"))
+        return _conversation(row, chosen, rejected=rejected)
+    label = row.get("label", row.get("kto_tag"))
+    last = {"role": "assistant", "content": str(row["output"])}
+    return _conversation(row, (*messages, last), label=None if label is None else float(label))
+
+
+def _from_turns(row: Row) -> Record:
+    """ShareGPT's rows, and LLaMA-Factory's with a preferred and a rejected last turn."""
+    messages = read_messages(row["conversations"])
+    if isinstance(row.get("chosen"), (Mapping, list)) and row.get("rejected"):
+        chosen, rejected = pair([dict(m) for m in messages], row["chosen"], row["rejected"])
+        return _conversation(row, chosen, rejected=rejected)
+    label = row.get("label", row.get("kto_tag"))
+    return _conversation(row, messages, label=float(label) if isinstance(label, (bool, int, float)) else None)
 
 
 def _from_rollout(row: Row) -> Record:
@@ -153,11 +178,21 @@ def _has_text(row: Row, *keys: str) -> bool:
     return all(isinstance(row.get(key), str) for key in keys)
 
 
+def _asks(row: Row) -> bool:
+    return _has_text(row, "question") and any(
+        k in row for k in ("answer", "final_answer", "answer_number", "gt")
+    )
+
+
 SCHEMAS: tuple[Schema, ...] = (
-    Schema("sharegpt", "conversations (from, value) -> messages",
-           lambda r: _is_list(r, "conversations"), _from_messages("conversations")),
+    Schema("sharegpt", "conversations (from, value) -> messages; system, tools",
+           lambda r: _is_list(r, "conversations"), _from_turns),
+    Schema("alpaca", "instruction + input -> prompt; output -> completion; history, system",
+           lambda r: _has_text(r, "instruction") and ("output" in r or "chosen" in r), _from_alpaca),
+    Schema("ultrafeedback", "instruction -> prompt; the best and the worst of completions -> messages, rejected",
+           lambda r: _has_text(r, "instruction") and _is_list(r, "completions"), _from_scored),
     Schema("trl-preference", "prompt + chosen -> messages; rejected -> rejected",
-           lambda r: r.get("chosen") is not None and r.get("rejected") is not None, _from_preference),
+           lambda r: "chosen" in r and "rejected" in r, _from_preference),
     Schema("rollouts", "question + text -> messages; answer -> answer",
            lambda r: _has_text(r, "question", "text") and "scores" in r, _from_rollout),
     Schema("verl", "prompt -> messages; reward_model.ground_truth -> answer; data_source -> domain",
@@ -165,10 +200,12 @@ SCHEMAS: tuple[Schema, ...] = (
            and r["reward_model"].get("ground_truth") is not None, _from_verl),
     Schema("open-r1", "messages -> messages; answer -> answer",
            lambda r: _is_list(r, "messages") and _has_text(r, "problem"), _from_open_r1),
-    Schema("messages", "messages -> messages",
+    Schema("messages", "messages -> messages; system, tools",
            lambda r: _is_list(r, "messages"), _from_messages("messages")),
-    Schema("trl-prompt-completion", "prompt + completion -> messages",
+    Schema("trl-prompt-completion", "prompt + completion -> messages; label",
            lambda r: r.get("prompt") is not None and r.get("completion") is not None, _from_completion),
+    Schema("s1k", "question -> prompt; thinking_trajectories + attempt -> completion",
+           lambda r: _has_text(r, "question") and ("attempt" in r or "deepseek_attempt" in r), _from_traces),
     Schema("gsm8k", "question -> messages; answer -> completion; after #### -> answer",
            lambda r: _has_text(r, "question", "answer") and "####" in r["answer"], _from_question),
     Schema("reasoning-gym", "question -> messages; answer -> answer; metadata kept",
@@ -176,9 +213,9 @@ SCHEMAS: tuple[Schema, ...] = (
            _from_question),
     Schema("open-r1-problem", "problem -> messages; solution -> completion; answer -> answer",
            lambda r: _has_text(r, "problem") and ("answer" in r or "solution" in r), _from_question),
-    Schema("question-answer", "question -> messages; answer -> answer",
-           lambda r: _has_text(r, "question") and any(k in r for k in ("answer", "final_answer", "gt")),
-           _from_question),
+    Schema("question-answer", "question -> messages; answer -> answer", _asks, _from_question),
+    Schema("orz", "0.value -> messages; 1.ground_truth.value -> answer",
+           lambda r: isinstance(r.get("0"), Mapping) and isinstance(r.get("1"), Mapping), _from_question),
     Schema("trl-prompt", "prompt -> messages", lambda r: r.get("prompt") is not None, _from_messages("prompt")),
     Schema("trl-text", "text -> one user message", lambda r: _has_text(r, "text"), _from_messages("text")),
 )  # fmt: skip
@@ -201,7 +238,7 @@ def read_record(row: Row, number: int) -> tuple[Record, Schema]:
         record = schema.read(row)
     except (ValueError, KeyError, TypeError, AhaError) as error:
         raise AhaError(f"Row {number} ({schema.name}) cannot be read: {error}.") from error
-    return Record(record.messages, record.answer, domain_of(row), record.rejected, row), schema
+    return replace(record, domain=domain_of(row), rest=row), schema
 
 
 def read_records(rows: Sequence[Row]) -> tuple[list[Record], dict[str, int]]:
@@ -212,6 +249,29 @@ def read_records(rows: Sequence[Row]) -> tuple[list[Record], dict[str, int]]:
         records.append(record)
         counts[schema.name] = counts.get(schema.name, 0) + 1
     return records, counts
+
+
+def read_source(source: str, split: str = "train") -> tuple[list[Record], dict[str, int]]:
+    """All rows of a source in one form, those that cannot be read set aside (``aha.aside``), and how many there
+    are of each schema. Raises AhaError where too many cannot."""
+    records: list[Record] = []
+    counts: dict[str, int] = {}
+    bad: list[Aside] = []
+    for where, row in numbered_rows(source, split, lambda where, why: bad.append(Aside(where, why))):
+        try:
+            record, schema = read_record(row, 0)
+        except AhaError as error:
+            bad.append(Aside(where, _reason(error)))
+            continue
+        records.append(record)
+        counts[schema.name] = counts.get(schema.name, 0) + 1
+    aside.report(source, len(records) + len(bad), bad)
+    return records, counts
+
+
+def _reason(error: AhaError) -> str:
+    """Why a row is set aside, without the place, which stands beside it."""
+    return re.sub(r"^Row 0:? ?(\([\w.-]+\) cannot be read: (Row )?)?", "", str(error))
 
 
 def describe(counts: Mapping[str, int]) -> list[str]:
@@ -234,21 +294,21 @@ def domain_of(row: Row) -> str:
 # --- writing -------------------------------------------------------------------------------------------
 
 
-def _write_message(message: Mapping[str, str]) -> dict[str, str]:
+def _write_message(message: Message) -> dict[str, Any]:
     """A message out: reasoning in both fields in use."""
-    written = {"role": message["role"], "content": message["content"]}
+    written = {key: value for key, value in message.items() if key != "reasoning"}
     if "reasoning" in message:
         written |= {"reasoning": message["reasoning"], "reasoning_content": message["reasoning"]}
     return written
 
 
-def _flat(message: Mapping[str, str]) -> str:
+def flat(message: Message) -> str:
     """A message's text for schemas without a field for reasoning: between think tags in front."""
     reasoning = message.get("reasoning")
     return f"<think>{reasoning}</think>{message['content']}" if reasoning else message["content"]
 
 
-def _last(record: Record) -> Mapping[str, str]:
+def _last(record: Record) -> Message:
     if not record.messages or record.messages[-1]["role"] != "assistant":
         raise AhaError("it has no completion")
     return record.messages[-1]
@@ -261,14 +321,15 @@ def _need_answer(record: Record) -> str:
 
 
 def _to_messages(record: Record) -> dict[str, Any]:
-    return {"messages": [_write_message(m) for m in record.messages]}
+    tools = {"tools": list(record.tools)} if record.tools else {}
+    return {"messages": [_write_message(m) for m in record.messages]} | tools
 
 
 def _to_completion(record: Record) -> dict[str, Any]:
     last = _last(record)
     return {
         "prompt": [_write_message(m) for m in record.prompt],
-        "completion": [{"role": "assistant", "content": _flat(last)}],
+        "completion": [{"role": "assistant", "content": flat(last)}],
     }
 
 
@@ -298,7 +359,7 @@ def _to_question(record: Record) -> dict[str, Any]:
 
 def _to_sharegpt(record: Record) -> dict[str, Any]:
     names = {"user": "human", "assistant": "gpt", "system": "system", "tool": "tool"}
-    return {"conversations": [{"from": names[m["role"]], "value": _flat(m)} for m in record.messages]}
+    return {"conversations": [{"from": names[m["role"]], "value": flat(m)} for m in record.messages]}
 
 
 TARGETS: Mapping[str, Callable[[Record], dict[str, Any]]] = {

@@ -12,8 +12,7 @@ import numpy as np
 
 from aha import chat
 from aha.data.quotas import quotas
-from aha.data.schemas import Record, read_records
-from aha.data.sources import read_rows
+from aha.data.schemas import Record, read_source
 from aha.types import AhaError, Example
 
 
@@ -38,7 +37,7 @@ def read_sources(
         raise AhaError("There is no data: give at least one file or stage in `data`.")
     if shares and len(shares) != len(paths):
         raise AhaError(f"{len(paths)} sources of data but {len(shares)} shares: give one for each, or none.")
-    found = {f"{i}:{path}": read_records(read_rows(path))[0] for i, path in enumerate(paths)}
+    found = {f"{i}:{path}": read_source(path)[0] for i, path in enumerate(paths)}
     counts = {name: len(records) for name, records in found.items()}
     if shares:
         counts = quotas(counts, dict(zip(found, shares, strict=True)), total)
@@ -85,6 +84,9 @@ def load(
     records, sources = read_sources(paths, shares, total, seed)
     found = Conversations(sources=sources)
     for record in records:
+        if record.label is not None and record.label <= 0.5:  # an answer that is said to be bad
+            found.dropped["not preferred"] += 1
+            continue
         example = to_example(record, tokenizer, template)
         if example is None:
             found.dropped["no completion"] += 1

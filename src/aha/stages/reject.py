@@ -17,8 +17,7 @@ from aha.chat import Template
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import parse_ratios, quotas, statistics, table, take
 from aha.data.readable import Limits
-from aha.data.schemas import read_records
-from aha.data.sources import read_rows
+from aha.data.schemas import read_source
 from aha.files import write_json
 from aha.judges.asking import Judge
 from aha.judges.programs import correctness_judge
@@ -154,7 +153,7 @@ class Reject(Stage):
         sources = []
         for other in self.others:
             path = context.data_path(other)
-            records, counts = read_records(read_rows(path))
+            records, counts = read_source(path)
             for record in records:
                 last = record.messages[-1]
                 said = last.get("reasoning", "") + last["content"]

@@ -16,9 +16,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from aha import chat, hardware, modeling, ranks
+from aha import aside, chat, hardware, modeling, ranks
+from aha.aside import Aside
 from aha.chat import Template
-from aha.data.sources import read_rows
+from aha.data.schemas import Record, read_source
+from aha.data.schemas import flat as said_text
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import final_text
 from aha.runs.console import Console
@@ -130,7 +132,7 @@ class Session:
         self.tokenizer = modeling.load_tokenizer(path)
         model = modeling.load_model(path, device, hardware.pick_dtype(chosen, device))
         self.dropped = 0
-        rows = [row for source in config.data for row in read_rows(context.data_path(source))]
+        rows = judged(config.kind, [context.data_path(source) for source in config.data])
         train, held_out = split_by_problem(rows, config.held_out, config.seed)
         longest = min(config.max_length, modeling.max_context(model))
         self.train_set, self.held_out = self._items(train, longest), self._items(held_out, longest)
@@ -148,18 +150,15 @@ class Session:
         self.start, self.seconds = 0, 0.0
         self._resume()
 
-    def _items(self, rows: Sequence[Mapping[str, Any]], longest: int) -> list[Item]:
+    def _items(self, rows: Sequence[Record], longest: int) -> list[Item]:
         """Rows as items; those that do not fit are counted."""
         c, found = self.config, []
         for row in rows:
-            sides = ("chosen", "rejected") if c.kind == "helpful" else ("completion",)
-            if any(side not in row for side in sides):
-                raise AhaError(f"A row for the {c.kind} reward model has no {sides[0]}: {sorted(row)}.")
+            sides = (row.messages[-1], *row.rejected) if c.kind == "helpful" else (row.messages[-1],)
             examples = tuple(
-                encode(c.kind, row["prompt"], row[side][-1]["content"], self.tokenizer, c.template)
-                for side in sides
+                encode(c.kind, row.prompt, said_text(side), self.tokenizer, c.template) for side in sides
             )
-            item = Item(examples, float(row.get("label", 1)))
+            item = Item(examples, 1.0 if row.label is None else row.label)
             fits = max(len(e.token_ids) for e in examples) <= longest and item.packed <= c.max_batch_tokens
             self.dropped += not fits
             found += [item] if fits else []
@@ -252,13 +251,34 @@ def flat(items: Sequence[Item]) -> list[Example]:
     return [replace(e, group=i) for i, item in enumerate(items) for e in item.examples]
 
 
-def split_by_problem(
-    rows: Sequence[Mapping[str, Any]], share: float, seed: int
-) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+def judged(kind: Kind, sources: Sequence[str]) -> list[Record]:
+    """The rows of the sources that a reward model of that kind learns from; others are set aside with the reason.
+
+    Raises AhaError where too many are.
+    """
+    found: list[Record] = []
+    for source in sources:
+        records = read_source(source)[0]
+        bad = [Aside(f"row {i}", why) for i, r in enumerate(records, 1) if (why := _unfit(kind, r))]
+        aside.report(f"{source} ({kind})", len(records), bad)
+        found += [record for record in records if not _unfit(kind, record)]
+    return found
+
+
+def _unfit(kind: Kind, record: Record) -> str:
+    """Why a row says nothing to a reward model of that kind; "" where it does."""
+    if record.prompt == record.messages:
+        return "it has no completion"
+    if kind == "helpful":
+        return "" if record.rejected else "it has no chosen and rejected answer"
+    return "it has no label" if record.label is None else ""
+
+
+def split_by_problem(rows: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
     """(to train on, held out), all rows of a question on one side; one question held out at least."""
 
-    def key(row: Mapping[str, Any]) -> str:
-        return str(row.get("problem_id") or row["prompt"])
+    def key(row: Record) -> str:
+        return str(row.rest.get("problem_id") or [dict(m) for m in row.prompt])
 
     keys = sorted({key(row) for row in rows})
     n = min(len(keys) - 1, max(1, round(share * len(keys)))) if keys else 0
