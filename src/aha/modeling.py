@@ -1,4 +1,7 @@
-"""Hugging Face models and tokenizers in, with errors a person can act on. Used by sampling and training."""
+"""Hugging Face models and tokenizers in, with errors a person can act on. Used by sampling and training.
+
+What a name means, and what is wrong with a checkpoint's files, is told by ``aha.checkpoints``.
+"""
 
 from __future__ import annotations
 
@@ -9,47 +12,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aha.checkpoints import examine, report
+from aha.checkpoints.names import EMBEDDED, resolve
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-ASSETS = Path(__file__).parent / "assets"
 PRECISE_HEAD = 1 << 23
-EMBEDDED = {
-    "tiny": ASSETS / "tiny-base",
-    "countdown": ASSETS / "countdown-base",
-    "world": ASSETS / "world-base",
-}
-"""Names of the bases that ship with the program."""
-
-
-def resolve(name: str) -> str:
-    """A model's path: an embedded base's name, a folder, or a name on the Hugging Face hub."""
-    if name in EMBEDDED:
-        return str(EMBEDDED[name])
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise AhaError(f"'{name}' is a folder without config.json: not a Hugging Face checkpoint.")
-        return str(path)
-    if name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise AhaError(f"No model at '{name}': the folder does not exist.")
-    return name
 
 
 def load_tokenizer(name: str) -> Any:
-    """The fast tokenizer of a checkpoint. Raises AhaError if it cannot be had."""
+    """The fast tokenizer of a checkpoint. Raises AhaError if it cannot be had, or if the checkpoint's embedding has
+    no row for one of its tokens."""
     from transformers import AutoTokenizer
 
+    path = resolve(name)
+    _check_vocabulary(path, name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(name))
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot_load("tokenizer", name, error) from error
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except Exception as error:  # tokenizers raises bare exceptions for files that it cannot read
+        raise _no_tokenizer(name, error) from error
     if tokenizer.eos_token_id is None:
         raise AhaError(f"The tokenizer of '{name}' has no EOS token: completions could never end.")
     return tokenizer
+
+
+def _check_vocabulary(path: str, name: str) -> None:
+    folder = Path(path)
+    if (folder / "config.json").exists():
+        rows = examine.embedding_rows(examine.read_config(folder, name))
+        if rows is not None:
+            examine.vocabulary(folder, name, rows)
+
+
+def _no_tokenizer(name: str, error: Exception) -> AhaError:
+    if "untagged enum" not in str(error):
+        return _cannot_load("tokenizer", name, error)
+    import tokenizers
+
+    return AhaError(
+        f"The tokenizer.json of '{name}' is malformed, or of a version that tokenizers {tokenizers.__version__} does "
+        "not read. Take the file again from where the model is from; an old one can be made anew from vocab.json and "
+        "merges.txt, or tokenizer.model, when it is moved away."
+    )
 
 
 def load_model(
@@ -61,13 +68,16 @@ def load_model(
     """A causal language model on ``device`` in ``dtype``, in evaluation mode (dropout off).
 
     ``changes`` are made to its config first (see ``change_config``) and are saved with it later. Raises
-    AhaError if the model is unknown, damaged, not a language model alone, or holds weights that are not finite.
+    AhaError if the model is unknown, damaged, not a language model alone, lacks tensors or has others than its config
+    says, or holds weights that are not finite.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     quiet_transformers()
     path = resolve(name)
+    if Path(path).is_dir():
+        examine.checkpoint(Path(path), name)
     try:
         config: Any = AutoConfig.from_pretrained(path)
     except Exception as error:  # transformers raises many kinds here; all mean: this model cannot be loaded
@@ -76,9 +86,17 @@ def load_model(
     if changes:
         change_config(config, changes)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype or torch.float32)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype or torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, and refused below
+        )
     except Exception as error:
         raise _cannot_load("model", name, error) from error
+    model, info = loaded
+    report.check(model, info, name)
     bad = [key for key, value in model.state_dict().items() if not _finite(value)]
     if bad:
         raise AhaError(
