@@ -29,7 +29,7 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     path = resolve(name)
-    _check_vocabulary(path, name)
+    examine.vocabulary_fits(Path(path), name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except Exception as error:  # tokenizers raises bare exceptions for files that it cannot read
@@ -37,14 +37,6 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.eos_token_id is None:
         raise AhaError(f"The tokenizer of '{name}' has no EOS token: completions could never end.")
     return tokenizer
-
-
-def _check_vocabulary(path: str, name: str) -> None:
-    folder = Path(path)
-    if (folder / "config.json").exists():
-        rows = examine.embedding_rows(examine.read_config(folder, name))
-        if rows is not None:
-            examine.vocabulary(folder, name, rows)
 
 
 def _no_tokenizer(name: str, error: Exception) -> AhaError:
@@ -76,13 +68,14 @@ def load_model(
 
     quiet_transformers()
     path = resolve(name)
-    if Path(path).is_dir():
-        examine.checkpoint(Path(path), name)
+    examine.vocabulary_fits(Path(path), name)
     try:
         config: Any = AutoConfig.from_pretrained(path)
     except Exception as error:  # transformers raises many kinds here; all mean: this model cannot be loaded
         raise _cannot_load("model", name, error) from error
     _refuse_multimodal(config, name)
+    if Path(path).is_dir():
+        examine.weights(Path(path), name)
     if changes:
         change_config(config, changes)
     try:

@@ -48,10 +48,12 @@ def build(config_name, **settings):
         ("Qwen3NextConfig", SHAPE | HYBRID | LINEAR, "layers 0 mix tokens by something else"),
         ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "Mamba"),
         ("Llama4TextConfig", SHAPE | {"attention_chunk_size": 8, "num_local_experts": 2}, "see other tokens"),
+        ("StableLmConfig", SHAPE, "do not hand on to their attention"),
+        ("NemotronConfig", SHAPE, "do not hand on to their attention"),
         ("BloomConfig", {"hidden_size": 32, "n_head": 4, "n_layer": 2}, "Bloom"),
         ("Gemma3TextConfig", SHAPE | {"use_bidirectional_attention": True, "sliding_window": 8}, "see other"),
     ],
-    ids=["qwen3-next", "mamba", "llama4", "bloom", "bidirectional"],
+    ids=["qwen3-next", "mamba", "llama4", "stablelm", "nemotron", "bloom", "bidirectional"],
 )
 def test_other_architectures_are_refused(config, settings, reason):
     with pytest.raises(AhaError, match=reason) as found:

@@ -182,6 +182,8 @@ def _try_out(model: Any) -> tuple[Layer, ...]:
         model.base_model(input_ids=ids, position_ids=positions, context=trial, use_cache=False)
     except _Failed as failed:
         raise _refusal(model, str(failed)) from failed
+    except AhaError as error:  # a layer that calls its attention without what the model was given
+        raise _refusal(model, "its layers do not hand on to their attention what a call brings along") from error
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         raise _refusal(model, f"a trial of {TRIAL_TOKENS} tokens failed: {error}") from error
     missing = sorted(set(range(model.config.num_hidden_layers)) - set(trial.layers))

@@ -25,14 +25,12 @@ PLACEHOLDER = re.compile(r"image|audio|video|vision|speech", re.IGNORECASE)
 """Tokens of models that also read other things, which a text-only checkpoint has no rows for and never needs."""
 
 
-def checkpoint(folder: Path, name: str) -> None:
-    """Raise AhaError, naming what is wrong, unless the folder has a sound config, whole weights and a tokenizer whose
-    tokens all have rows in the embedding."""
-    config = read_config(folder, name)
-    weights(folder, name)
-    rows = embedding_rows(config)
-    if rows is not None:
-        vocabulary(folder, name, rows)
+def vocabulary_fits(folder: Path, name: str) -> None:
+    """Raise AhaError if the config cannot be read, or a token of the tokenizer has no row in the embedding."""
+    if (folder / "config.json").exists():
+        rows = embedding_rows(read_config(folder, name))
+        if rows is not None:
+            vocabulary(folder, name, rows)
 
 
 # --- config ------------------------------------------------------------------------------------------------
