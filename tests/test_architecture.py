@@ -24,15 +24,16 @@ ALLOWED = {
     "hardware": {"types", "ranks", "speeds"},
     "chat": {"types"},
     "checkpoints": BASE,
-    "modeling": BASE | {"kernels", "checkpoints"},
+    "trials": set(),
+    "modeling": BASE | {"kernels", "checkpoints", "trials"},
     "kernels": {"files", "hardware"},
-    "attention": {"types", "kernels"},
+    "attention": {"types", "kernels", "trials"},
     "sandbox": BASE,
     "rewards": BASE | {"chat", "sandbox"},
     "data": BASE,
     "tasks": BASE | {"chat", "rewards", "data"},
     "corpus": BASE | {"chat", "tasks"},
-    "sampling": BASE | {"chat", "modeling", "attention", "kernels"},
+    "sampling": BASE | {"chat", "modeling", "attention", "kernels", "trials"},
     "judges": BASE | {"chat", "rewards", "tasks", "sampling"},
     "cluster": BASE | {"modeling", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention", "kernels"},
@@ -42,7 +43,7 @@ ALLOWED = {
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
     "doctor": BASE
     | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}
-    | {"cluster"},
+    | {"cluster", "trials"},
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}

@@ -5,6 +5,7 @@ What a name means, and what is wrong with a checkpoint's files, is told by ``aha
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PRECISE_HEAD = 1 << 23
+HEAD_ROWS = 4096
 
 
 def load_tokenizer(name: str) -> Any:
@@ -66,6 +68,8 @@ def load_model(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from aha import trials
+
     quiet_transformers()
     path = resolve(name)
     examine.vocabulary_fits(Path(path), name)
@@ -97,8 +101,25 @@ def load_model(
             f"'{bad[0]}'. The checkpoint is damaged: use an earlier one, or download it again."
         )
     model = model.to(device).eval()
+    trials.note_text(model, _sample_text(path))
     check_head(model)
     return model
+
+
+@functools.cache
+def _sample_text(path: str) -> tuple[int, ...]:
+    """Ids of ordinary text by the checkpoint's own tokenizer, on which the model is tried; none where it has no
+    ``tokenizer.json``."""
+    from tokenizers import Tokenizer
+    from transformers.utils.hub import cached_file
+
+    from aha import trials
+
+    try:
+        found = cached_file(path, "tokenizer.json", local_files_only=True)
+        return tuple(Tokenizer.from_file(str(found)).encode(trials.TEXT).ids)
+    except Exception:  # tokenizers raises no narrower kind; a bad file is refused where it is loaded
+        return ()
 
 
 def _refuse_multimodal(config: Any, name: str) -> None:
@@ -229,17 +250,38 @@ def check_head(model: Any) -> None:
     """Raise AhaError if ``Head`` does not make of the layers' output what the model itself makes of it."""
     import torch
 
-    weight = model.get_input_embeddings().weight
-    ids = torch.arange(1, 4, device=weight.device)[None] % weight.shape[0]
-    with torch.no_grad():
-        wanted = model(input_ids=ids, use_cache=False).logits.float()
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        found = Head.of(model).logits(hidden)
-    if found.shape != wanted.shape or not (found - wanted).norm() <= 0.05 * wanted.norm():
+    from aha import trials
+
+    kept: list[Any] = []
+    hook = model.base_model.register_forward_hook(lambda module, given, out: kept.append(out[0]))
+    try:
+        with torch.no_grad():
+            wanted = model(input_ids=trials.token_ids(model), use_cache=False).logits
+            same = _same_logits(Head.of(model), kept[0], wanted)
+    finally:
+        hook.remove()
+    if not same:
         raise AhaError(
             f"{type(model).__name__} makes logits in a way that is not known here: something other than one "
             "projection of the last layer, scaled and capped, comes after it. It cannot be sampled or trained."
         )
+
+
+def _same_logits(head: Head, hidden: Tensor, wanted: Tensor) -> bool:
+    """Whether the model's own logits and the head's are both those of the head in float32, but for rounding: at some
+    thousand places of the vocabulary."""
+    from dataclasses import replace
+
+    from aha import trials
+
+    found = head.logits(hidden)
+    if found.shape != wanted.shape:
+        return False
+    every = max(1, len(head.weight) // HEAD_ROWS)
+    bias = None if head.bias is None else head.bias[::every].float()
+    truth = replace(head, weight=head.weight[::every].float(), bias=bias).logits(hidden.float())
+    ours, own = (trials.error(x[..., ::every], truth) for x in (found, wanted))
+    return own <= 4 * trials.ROUNDING[wanted.dtype] and trials.as_good(ours, own, wanted.dtype)
 
 
 def max_context(model: Any) -> int:

@@ -24,30 +24,41 @@ def to_kernels(model: Any) -> int:
     found = 0
     for module in model.base_model.modules():
         forward = _forward_for(module, model.config.model_type)
-        if forward is not None and getattr(module, "_compiled_call_impl", None) is None:
+        if forward is not None:
+            _join(module, forward)
             module.forward = MethodType(forward, module)
             found += 1
     return found
 
 
+def has_kernel(module: Any, family: str) -> bool:
+    """Whether there is a kernel for a module of a model of this type."""
+    return _forward_for(module, family) is not None
+
+
 def _forward_for(module: Any, family: str) -> Callable[..., Any] | None:
-    """The forward through kernels of a module that they know; projections of one input are joined for it."""
+    """The forward through kernels of a module that they know."""
     from transformers.activations import SiLUActivation
 
     name = type(module).__name__
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        return None
     if name.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         return _norm if module.weight.shape[-1] % 16 == 0 else None
     if name.endswith("MLP") and all(hasattr(module, f"{n}_proj") for n in ("gate", "up", "down")):
-        if not isinstance(getattr(module, "act_fn", None), (torch.nn.SiLU, SiLUActivation)):
-            return None
-        if kernels.plain((module.gate_proj, module.up_proj)):
-            kernels.join((module.gate_proj, module.up_proj))
-        return _feed_forward
+        known = isinstance(getattr(module, "act_fn", None), (torch.nn.SiLU, SiLUActivation))
+        return _feed_forward if known else None
     if name.endswith("Attention") and family in FAMILIES and module.head_dim % 32 == 0:
-        if kernels.plain((module.q_proj, module.k_proj, module.v_proj)):
-            kernels.join((module.q_proj, module.k_proj, module.v_proj))
         return _attend
     return None
+
+
+def _join(module: Any, forward: Callable[..., Any]) -> None:
+    """Projections of one input as one, for the kernel that takes them so."""
+    names = {_feed_forward: ("gate", "up"), _attend: ("q", "k", "v")}.get(forward, ())
+    linears = tuple(getattr(module, f"{name}_proj") for name in names)
+    if linears and kernels.plain(linears):
+        kernels.join(linears)
 
 
 def to_torch(module: torch.nn.Module) -> None:
