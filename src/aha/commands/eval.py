@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aha.commands.run import add_machine_arguments
+from aha.types import AhaError
+
+if TYPE_CHECKING:
+    from aha.tasks.base import Task
+    from aha.types import Problem
 
 HELP = "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals"
 
@@ -19,8 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="countdown", help="what to ask (aha list tasks)")
     parser.add_argument("--data", help="rows for tasks that read them")
     parser.add_argument("--test-data", help="rows of the test split, if they are in another file")
-    parser.add_argument("--split", default="test", help="test, validation or train")
-    parser.add_argument("--problems", type=int, default=256, help="how many problems (default 256)")
+    parser.add_argument(
+        "--split", help="test, validation, train or all (default: all rows of --data, else test)"
+    )
+    parser.add_argument(
+        "--problems", type=int, help="how many problems (default: all rows, or 256 that a task makes)"
+    )
+    parser.add_argument(
+        "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"
+    )
     parser.add_argument("--samples", type=int, default=16, help="samples of each, k (default 16)")
     parser.add_argument(
         "--temperature", type=float, default=1.0, help="default 1; the paper evaluates at 0.6"
@@ -49,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     hardware.set_threads(args.threads)
     params = SamplingParams(args.temperature, args.top_p, max_tokens=args.max_tokens)
     task = get_task(args.task, args.data, args.test_data)
-    problems = task.load(args.split, args.problems, 0)
+    problems, which = _problems(args, task)
+    _say(args, which)
     device = hardware.pick_device(args.device)
     model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
     tokenizer = modeling.load_tokenizer(args.model)
@@ -67,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(result.figures, indent=1))
     else:
-        print(eval_line({"name": args.model, "split": args.split, **result.figures}))
+        print(eval_line({"name": args.model, "split": _split(args), **result.figures}))
         low, high = result.figures["pass@1_ci"]
         print(
             f"{len(problems)} problems, {args.samples} samples each; 95% interval of pass@1 {low:.1%} to {high:.1%}"
@@ -80,3 +95,35 @@ def run(args: argparse.Namespace) -> int:
             )
         print(f"Next     aha chat {args.model}")
     return 0
+
+
+MADE = 256
+"""Problems asked of a task that makes its own, unless a number is given."""
+
+
+def _split(args: argparse.Namespace) -> str:
+    """The split asked for: a file given as --data alone is its own test split, whole."""
+    whole = args.data and not args.test_data and ":" not in args.task
+    return args.split or ("all" if whole else "test")
+
+
+def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], str]:
+    """The problems, and in words how many of how many they are."""
+    from aha import aside
+    from aha.tasks import reads_rows
+
+    split = _split(args)
+    if args.problems is not None and args.problems < 1:
+        raise AhaError(f"--problems {args.problems}: give 1 or more.")
+    if not reads_rows(args.task, args.data, args.test_data):
+        return (found := task.load(split, args.problems or MADE, 0)), f"{len(found)} problems"
+    with aside.settings(share=args.set_aside):
+        every = task.load(split, sys.maxsize, 0)
+    found = every[: args.problems]
+    source = args.test_data if args.test_data and split == "test" else args.data or args.task
+    part = "" if split == "all" else f", split {split}"
+    return found, f"{len(found)} of {len(every)} problems of {source}{part}"
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    print(text, file=sys.stderr if args.json else sys.stdout)

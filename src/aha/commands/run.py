@@ -29,6 +29,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", help="rows for the task: a .jsonl, .jsonl.gz or .parquet file, or a hub name"
     )
     parser.add_argument("--test-data", help="rows of the test split, if they are in another file")
+    parser.add_argument(
+        "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"
+    )
     parser.add_argument("--steps", type=int, help="training steps")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     parser.add_argument("--config", type=Path, action="append", default=[], help="settings from a TOML file")
@@ -71,6 +74,13 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the stages, apply the settings, run them, write the summary and the report."""
+    from aha import aside
+
+    with aside.settings(share=args.set_aside):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from aha.commands import local_ranks, ray_ranks
     from aha.recipes import get_recipe
     from aha.runs import config, pipeline
@@ -112,7 +122,7 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
 def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Path:
     """The folder that this run has, once all that it is given from outside was looked at: nothing is written, and
     no folder set aside, for a command that cannot be run. Raises AhaError for such a one."""
-    from aha import hardware, ranks
+    from aha import aside, hardware, ranks
     from aha.runs import folders, pipeline
 
     device = hardware.pick_device(args.device)
@@ -121,9 +131,10 @@ def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Pat
     fresh = args.fresh and not ranks.watched()  # watched ranks may start more than once: it was done before
     place, why = (folder, "") if args.fresh else folders.choose(folder, stages)
     taken = () if place == folder else folders.shared(folder, place, stages)
-    for stage in pipeline.ordered(stages):
-        if fresh or not (stage.name in taken or pipeline.is_done(place / stage.name, stage)):
-            stage.check_inputs(_context(args, place))
+    with aside.settings(say=lambda text: None):  # said where they are used, with the file in which they stand
+        for stage in pipeline.ordered(stages):
+            if fresh or not (stage.name in taken or pipeline.is_done(place / stage.name, stage)):
+                stage.check_inputs(_context(args, place))
     if why:
         print(why)
     if fresh and folder.exists():

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from aha import ranks
+from aha import aside, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.types import AhaError
 
@@ -226,7 +226,8 @@ def run(
             context.folder = place
             # what is laid beside it from here on, the next run notices
             result = ranks.from_first(functools.partial(stage.result, folder))
-            summaries[stage.name] = _run(stage, context)
+            with aside.settings(folder=place, say=say):
+                summaries[stage.name] = _run(stage, context)
             done = {
                 "fingerprint": result,
                 "seconds": round(time.time() - started, 1),

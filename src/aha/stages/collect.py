@@ -36,19 +36,32 @@ def seed_for(seed: int, purpose: str, step: int) -> int:
     return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)
 
 
+WORDS = {
+    "introductory": 1, "easy": 1, "beginner": 1, "elementary": 1, "medium": 2, "interview": 2, "intermediate": 2,
+    "medium_hard": 2.5, "hard": 3, "competition": 3, "advanced": 3, "very_hard": 4, "expert": 4,
+}  # fmt: skip
+"""Levels that data sets say in words, easy to hard."""
+
+
 def difficulties(problems: Sequence[Problem]) -> list[float] | None:
-    """The number under 'difficulty' or 'level' of every problem, or None if one has none."""
+    """How hard every problem is, by the number under 'difficulty' or 'level'; one without (MATH has "Level ?")
+    stands in the middle. None if fewer than half of them have one."""
     found = [p.metadata.get("difficulty", p.metadata.get("level")) for p in problems]
     numbers = [_number(value) for value in found]
-    return None if any(n is None for n in numbers) else [n for n in numbers if n is not None]
+    known = sorted(n for n in numbers if n is not None)
+    if not known or 2 * len(known) < len(numbers):
+        return None
+    return [known[len(known) // 2] if n is None else n for n in numbers]
 
 
 def _number(value: Any) -> float | None:
-    """``3``, ``"3"`` and ``"Level 3"`` are 3."""
+    """``3``, ``"3"`` and ``"Level 3"`` are 3; a word is where it stands in ``WORDS``."""
+    words = str(value).split()
     try:
-        return float(str(value).split()[-1])
+        number = float(words[-1])
     except (ValueError, IndexError):
-        return None
+        return WORDS.get("_".join(words).lower().replace("-", "_"))
+    return number if math.isfinite(number) else None
 
 
 class Collector:

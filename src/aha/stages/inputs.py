@@ -10,7 +10,8 @@ from typing import Any
 
 from aha import hardware, modeling
 from aha.chat import Template
-from aha.data.sources import read_rows
+from aha.data.schemas import read_source
+from aha.data.sources import is_file_name
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.rollouts import Prompter
 from aha.stages import engines
@@ -77,10 +78,11 @@ def endpoint(address: str | None) -> None:
 
 
 def rows(sources: Iterable[str | Stage]) -> None:
-    """Raise AhaError for a file that is not there, or that cannot be read. What is on the hub is not asked for."""
+    """Raise AhaError for a file that is not there, or too many of whose rows cannot be read. What is on the hub is
+    not asked for."""
     for source in sources:
-        if isinstance(source, str) and (Path(source).suffix or source.startswith((".", "/", "~"))):
-            read_rows(source)
+        if isinstance(source, str) and is_file_name(source):
+            read_source(source)
 
 
 def task(

@@ -69,7 +69,7 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
         return _read(name, data, test_data)
     made = _made()
     if name in made:
-        if data:
+        if data or test_data:
             raise AhaError(f"Task '{name}' makes its own problems; it takes no --data.")
         return made[name]()
     if name == "gsm8k":
@@ -123,6 +123,13 @@ def _reads_rows(name: str) -> int:
 
     return max(
         (_READ_ROWS.get(part, 0) for part, (own, _) in mixture.parse(name).items() if not own), default=0
+    )
+
+
+def reads_rows(name: str, data: str | None = None, test_data: str | None = None) -> bool:
+    """Whether all problems of a task are rows of a source, which has an end."""
+    return ":" not in name and (
+        _READ_ROWS.get(name, 0) == 2 or bool(_READ_ROWS.get(name) and (data or test_data))
     )
 
 

@@ -118,7 +118,11 @@ def load(
         parts = PARTS[split] if not test_source or split == "validation" else (0, *PARTS["train"])
         problems = [p for p in read_problems(source, reader, name) if part_of(_content(p)) in parts]
     if not problems:
-        raise AhaError(f"{source} has no rows for the {split} split: give more rows.")
+        raise AhaError(
+            f"{source} has no rows for the {split} split: 5% of the questions are held out for it by their text, and "
+            "none of these fell there. Give more rows"
+            + (", or leave validation away with eval_every=0." if split == "validation" else ".")
+        )
     problems = list(problems)
     random.Random(f"{name}:{split}:{seed}").shuffle(problems)
     return problems[:n]
