@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from aha.chat import R1_ZERO_TEMPLATE, encode_prompt, find_tags, parse, render, warn_template
+from aha.chat import R1_ZERO_TEMPLATE, choose, encode_prompt, find_tags, parse, render, warn_prompt
 from aha.types import AhaError
 
 QUESTION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is {2}+{2}?"}]
@@ -43,7 +43,7 @@ def tokenizer(
 
 class TestRender:
     def test_the_papers_template_is_one_line_around_the_prompt(self):
-        text = render(QUESTION).text
+        text = render(QUESTION[1:]).text
         assert text.startswith("A conversation between User and Assistant. The user asks a question, and the")
         assert "i.e., <think> reasoning process here </think> <answer> answer here </answer>. User:" in text
         assert text.endswith(" User: What is {2}+{2}? Assistant:")
@@ -51,18 +51,23 @@ class TestRender:
         assert "  " not in R1_ZERO_TEMPLATE
         assert "`" not in R1_ZERO_TEMPLATE
 
+    def test_a_system_message_stands_before_the_question(self):
+        assert render(QUESTION).text.endswith(
+            "answer here </answer>. Be brief. User: What is {2}+{2}? Assistant:"
+        )
+
     def test_auto_is_the_papers_template_unless_the_tokenizer_has_its_own(self):
-        assert render(QUESTION).template == "r1_zero"
-        assert render(QUESTION, tokenizer()).template == "r1_zero"
+        assert render(QUESTION).prompt == "r1_zero"
+        assert render(QUESTION, tokenizer()).prompt == "r1_zero"
         own = render(QUESTION, tokenizer(PLAIN_CHAT))
-        assert (own.template, own.text) == ("chat", "<u>Be brief.<e><u>What is {2}+{2}?<e><a>")
+        assert (own.prompt, own.text) == ("boxed", "<u>Be brief.<e><u>What is {2}+{2}?<e><a>")
 
     def test_the_last_user_message_is_asked(self):
         turns = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "1"}]
         assert render([*turns, {"role": "user", "content": "two"}]).text.endswith("User: two Assistant:")
 
     def test_none_gives_the_contents_alone(self):
-        assert render(QUESTION, template="none").text == "Be brief.\n\nWhat is {2}+{2}?"
+        assert render(QUESTION, prompt="bare").text == "Be brief.\n\nWhat is {2}+{2}?"
 
     @pytest.mark.parametrize(
         ("ending", "opened"),
@@ -77,14 +82,12 @@ class TestRender:
         assert not render(QUESTION, tokenizer(chat)).opened_think
 
     def test_what_cannot_be_rendered_is_refused_with_the_reason(self):
-        with pytest.raises(AhaError, match="no chat template"):
-            render(QUESTION, tokenizer(), template="chat")
         with pytest.raises(AhaError, match="needs a user message"):
             render([{"role": "system", "content": "x"}])
         with pytest.raises(AhaError, match="is list, not text"):
             render([{"role": "user", "content": ["image"]}])  # type: ignore[dict-item]
-        with pytest.raises(AhaError, match="unknown prompt template"):
-            render(QUESTION, template="r2")  # type: ignore[arg-type]
+        with pytest.raises(AhaError, match=r"no prompt 'r1_zeor'.*Did you mean 'r1_zero'"):
+            render(QUESTION, prompt="r1_zeor")
         with pytest.raises(AhaError, match="no system here"):
             render(QUESTION, tokenizer("{{ raise_exception('no system here') }}"))
 
@@ -112,25 +115,22 @@ class TestEncode:
 
 class TestWarning:
     @pytest.mark.parametrize(
-        ("name", "chat", "eos", "template", "warned"),
+        ("name", "chat", "eos", "prompt", "warned"),
         [
-            ("org/Tiny-7B-Base", PLAIN_CHAT, "<e>", "chat", "base"),
+            ("org/Tiny-7B-Base", PLAIN_CHAT, "<e>", "boxed", "base"),
             ("org/Tiny-7B-Instruct", PLAIN_CHAT, "</s>", "r1_zero", "instruct"),
             ("org/tiny-7b-it", None, "</s>", "r1_zero", "instruct"),
-            ("org/Tiny-7B-Instruct", PLAIN_CHAT, "<e>", "chat", ""),
-            ("org/Tiny-7B", PLAIN_CHAT, "</s>", "chat", "base"),  # the template never writes this EOS
-            ("org/Tiny-7B", PLAIN_CHAT, "<e>", "chat", ""),
-            ("org/Tiny-7B", PLAIN_CHAT, "<e>", "none", "instruct"),
+            ("org/Tiny-7B-Instruct", PLAIN_CHAT, "<e>", "boxed", ""),
+            ("org/Tiny-7B", PLAIN_CHAT, "</s>", "boxed", "base"),  # the template never writes this EOS
+            ("org/Tiny-7B", PLAIN_CHAT, "<e>", "boxed", ""),
+            ("org/Tiny-7B", PLAIN_CHAT, "<e>", "r1_zero", "instruct"),
             ("org/Tiny-7B", None, "</s>", "r1_zero", ""),
             ("org/database-7B", None, "</s>", "r1_zero", ""),
         ],
     )
-    def test_base_under_chat_and_the_reverse(
-        self, name: str, chat: str, eos: str, template: str, warned: str
-    ):
+    def test_base_under_chat_and_the_reverse(self, name: str, chat: str, eos: str, prompt: str, warned: str):
         made = tokenizer(chat, eos=eos)
-        rendered = render(QUESTION, made, template=template)  # type: ignore[arg-type]
-        warning = warn_template(rendered, made, model_name=name)
+        warning = warn_prompt(choose(prompt, made), made, model_name=name)
         assert (
             (f"looks like a{'n' if warned[:1] == 'i' else ''} {warned} model" in warning)
             if warned

@@ -211,7 +211,7 @@ def test_programs_and_prompts_are_short(tokenizer):
     assert len(tokenizer("def f(x):\n    return x+7")["input_ids"]) <= 6
     for task, longest in (("logic", 45), ("code", 120), ("general", 22), ("countdown", 24)):
         for problem in problems(task):
-            prompt = chat.render(problem.messages, tokenizer, template="r1_zero").text
+            prompt = chat.render(problem.messages, tokenizer, prompt="r1_zero").text
             assert len(tokenizer(prompt)["input_ids"]) <= longest, prompt
 
 

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from aha.checkpoints import examine, report
 from aha.checkpoints.names import EMBEDDED, resolve
+from aha.files import read_json
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+ASKED = "aha.json"
+"""Beside a checkpoint's weights: what it is to be asked with (``chat.carry``)."""
 PRECISE_HEAD = 1 << 23
 HEAD_ROWS = 4096
 
@@ -38,6 +41,7 @@ def load_tokenizer(name: str) -> Any:
         raise _no_tokenizer(name, error) from error
     if tokenizer.eos_token_id is None:
         raise AhaError(f"The tokenizer of '{name}' has no EOS token: completions could never end.")
+    tokenizer.aha = _asked(path)
     return tokenizer
 
 
@@ -51,6 +55,17 @@ def _no_tokenizer(name: str, error: Exception) -> AhaError:
         "not read. Take the file again from where the model is from; an old one can be made anew from vocab.json and "
         "merges.txt, or tokenizer.model, when it is moved away."
     )
+
+
+def _asked(path: str) -> dict[str, Any]:
+    """What a checkpoint says of the prompt that it was trained with; empty where it says nothing."""
+    file = Path(path) / ASKED
+    if not file.is_file():
+        return {}
+    found = read_json(file)
+    if not isinstance(found, dict):
+        raise AhaError(f"{file} is no record of a prompt: it holds {type(found).__name__}. Remove it.")
+    return found
 
 
 def load_model(

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from aha.chat import encode_prompt, parse, render, warn_template
+from aha.chat import choose, encode_prompt, parse, render, warn_prompt
 
 # Qwen2.5-Instruct; its base models ship the very same template.
 QWEN25 = (
@@ -102,7 +102,7 @@ def tokenizer_of(family):
 def test_prompts_end_where_the_model_takes_over_and_come_back_from_their_tokens(family):
     tokenizer = tokenizer_of(family)
     rendered = render(ASKED, tokenizer)
-    assert rendered.template == "chat"
+    assert rendered.prompt == "boxed"
     assert rendered.text.endswith(ENDINGS[family])
     assert rendered.opened_think is (family in ("qwen3-thinking", "r1"))
     ids = encode_prompt(rendered, tokenizer)
@@ -137,13 +137,13 @@ def test_earlier_thinking_is_left_out_of_the_next_prompt(family):
 
 def test_a_base_model_that_ships_its_siblings_template_is_warned_about():
     tokenizer = tokenizer_of("qwen2.5")
-    assert not warn_template(render(ASKED, tokenizer), tokenizer, model_name="Qwen2.5-7B-Instruct")
+    assert not warn_prompt(choose("auto", tokenizer), tokenizer, model_name="Qwen2.5-7B-Instruct")
     tokenizer.add_special_tokens({"eos_token": "<|endoftext|>"})  # as in Qwen2.5-7B
-    assert "looks like a base model" in warn_template(
-        render(ASKED, tokenizer), tokenizer, model_name="Qwen2.5-7B"
+    assert "looks like a base model" in warn_prompt(
+        choose("auto", tokenizer), tokenizer, model_name="Qwen2.5-7B"
     )
-    plain = render(ASKED, tokenizer, template="r1_zero")
-    assert not warn_template(plain, tokenizer, model_name="Qwen2.5-7B")
+    plain = render(ASKED, tokenizer, prompt="r1_zero")
+    assert not warn_prompt(choose("r1_zero", tokenizer), tokenizer, model_name="Qwen2.5-7B")
     assert plain.text.endswith("User: What is 2+2? Assistant:")
 
 

@@ -16,8 +16,8 @@ def stages(*words, files=()):
 
 
 def test_overrides_reach_their_fields():
-    rl = stages("rl.lr=1e-4", "rl.steps=7", "group_size=4", "rl.template=chat", "rl.later_max_tokens=[3,99]")
-    assert (rl.lr, rl.steps, rl.group_size, rl.template, rl.later_max_tokens) == (1e-4, 7, 4, "chat", (3, 99))
+    rl = stages("rl.lr=1e-4", "rl.steps=7", "group_size=4", "rl.prompt=bare", "rl.later_max_tokens=[3,99]")
+    assert (rl.lr, rl.steps, rl.group_size, rl.prompt, rl.later_max_tokens) == (1e-4, 7, 4, "bare", (3, 99))
 
 
 def test_parts_of_nested_settings():

@@ -82,7 +82,7 @@ MISTYPED = {
     "unknown option of a reward": ['rl.rewards={"accuracy:wrog=1": 1}'],
     "unknown algorithm": ["rl.algorithm=grpoo"],
     "unknown part of an algorithm": ["rl.algorithm.clip_hi=1"],
-    "unknown template": ["rl.template=chatt"],
+    "unknown prompt": ["rl.prompt=boxd"],
     "no room for a prompt": ["rl.max_tokens=100000"],
     "all prompts too long": ["rl.max_prompt_tokens=1"],
     "no such device": ["--device", "tpu"],

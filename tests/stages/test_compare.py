@@ -34,7 +34,7 @@ def test_each_pair_is_evaluated_once(tmp_path, checkpoint, monkeypatch):
     stage = Compare.model_validate(
         {
             "name": "compare", "models": ("tiny", str(checkpoint)), "names": ("base", "random"), "problems": 3,
-            "tasks": ("countdown", "general"), "samples": 2, "max_tokens": 16, "template": "r1_zero",
+            "tasks": ("countdown", "general"), "samples": 2, "max_tokens": 16, "prompt": "r1_zero",
         }
     )  # fmt: skip
     opened, real = [], compare.engines.open_source

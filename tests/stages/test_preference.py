@@ -131,7 +131,7 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
 ):
     calibration = {
         "kind": "helpful",
-        "template": "r1_zero",
+        "prompt": "r1_zero",
         "mean": 0.0,
         "std": 1.0,
         "max_batch_tokens": 512,
@@ -146,7 +146,7 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
             "prompts_per_step": 4, "group_size": 2, "max_tokens": 24, "max_prompt_tokens": 400,
             "test_problems": 4, "test_samples": 1,
             "eval_every": 2, "eval_problems": 4, "eval_samples": 1, "save_every": 1, "train_problems": 24, "lr": 1e-4,
-            "temperature": 0.7, "rewards": {"accuracy": 1.0, "format": 0.5, "language": 0.1}, "template": "r1_zero",
+            "temperature": 0.7, "rewards": {"accuracy": 1.0, "format": 0.5, "language": 0.1}, "prompt": "r1_zero",
             "helpful_model": str(tmp_path / "rm"), "preference_from": 3, "algorithm": "grpo_no_kl",
         }
     )  # fmt: skip

@@ -293,7 +293,7 @@ def test_the_recipe_for_real_models_has_the_papers_order_and_no_programs_student
     }
     assert "student" not in stages
     assert stages["dev3"].model == "Qwen/Qwen2.5-1.5B"
-    assert stages["dev1"].template == "auto"
+    assert stages["dev1"].prompt == "think"
     assert stages["r1"].task == "gsm8k:0.5,general:0.5"
     assert stages["r1"].temperature == 0.7
     assert stages["cold_start"].teacher == stages["pairs"].judge == "http://h/v1#m"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aha import aside, modeling
+from aha.chat import choose
 from aha.data.schemas import read_record
 from aha.files import write_jsonl
 from aha.runs.pipeline import Context
@@ -60,7 +61,7 @@ def label_rows(n, seed=0):
 
 def stage(checkpoint, rows, **changes):
     settings = {
-        "name": "rm", "model": str(checkpoint), "data": (str(rows),), "template": "r1_zero", "batch_size": 16,
+        "name": "rm", "model": str(checkpoint), "data": (str(rows),), "prompt": "r1_zero", "batch_size": 16,
         "lr": 3e-3, "epochs": 3, "max_length": 200, "max_batch_tokens": 512, "save_every": 3, "precision": "float32",
         "held_out": 0.2,
     }  # fmt: skip
@@ -105,7 +106,7 @@ def test_raw_scores_are_the_heads_and_unit_scores_a_function_of_them(checkpoint,
     unit, raw = (Scorer(str(tmp_path / "a" / "final"), context, scale) for scale in ("unit", "raw"))
     prompt = [{"role": "user", "content": "Say hello"}]
     texts = [f"<think>x</think> <answer>{said}</answer>" for said in ("Hello.", "No.", "Go away, please.")]
-    example = [encode("helpful", prompt, t, raw.tokenizer, raw.calibration["template"]) for t in texts]
+    example = [encode("helpful", prompt, t, raw.tokenizer, raw.prompt) for t in texts]
     found = raw.scores(prompt, texts)
     assert found == pytest.approx(list(raw.scalar.score(example, 512)))
     mean, std = raw.calibration["mean"], raw.calibration["std"]
@@ -127,13 +128,19 @@ def test_a_pointwise_label_is_learned(checkpoint, tmp_path):
 
 def test_helpful_reads_the_summary_and_safety_the_whole(tokenizer):
     text = "<think>secret plan</think> <answer>hello 7</answer>"
-    helpful = encode("helpful", ASKED, text, tokenizer, "r1_zero")
-    safety = encode("safety", ASKED, text, tokenizer, "r1_zero")
+    helpful = encode("helpful", ASKED, text, tokenizer, choose("r1_zero", tokenizer))
+    safety = encode("safety", ASKED, text, tokenizer, choose("r1_zero", tokenizer))
     read = tokenizer.decode(helpful.token_ids[helpful.prompt_length :])
     assert read == " hello 7" + tokenizer.eos_token
     assert "secret plan" in tokenizer.decode(safety.token_ids[safety.prompt_length :])
     assert np.flatnonzero(helpful.mask).tolist() == [len(helpful.token_ids) - 1]
-    other = encode("helpful", ASKED, "<think>other</think> <answer>hello 7</answer>", tokenizer, "r1_zero")
+    other = encode(
+        "helpful",
+        ASKED,
+        "<think>other</think> <answer>hello 7</answer>",
+        tokenizer,
+        choose("r1_zero", tokenizer),
+    )
     assert other.token_ids.tolist() == helpful.token_ids.tolist()
 
 

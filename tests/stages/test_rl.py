@@ -205,8 +205,8 @@ def test_the_embedded_base_learns(tmp_path):
     assert summary["after"]["format"] > summary["before"]["format"] + 0.1
 
 
-@pytest.mark.parametrize("template", ["chat", "r1_zero"])
-def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, template):
+@pytest.mark.parametrize("prompt", ["boxed", "r1_zero"])
+def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, prompt):
     """A random Qwen2 with a chat template, or the paper's, on rows from a file."""
     from conftest import make_model
 
@@ -227,11 +227,11 @@ def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, template
     done = aha(
         "zero", "--plain", "--model", str(model), "--task", "gsm8k", "--data", str(data), "--steps", "2",
         "rl.prompts_per_step=3", "rl.group_size=2", "rl.max_tokens=24", "rl.later_max_tokens=null",
-        "rl.test_problems=2", "rl.test_samples=2", "rl.eval_every=0", f"rl.template={template}",
+        "rl.test_problems=2", "rl.test_samples=2", "rl.eval_every=0", f"rl.prompt={prompt}",
         "rl.max_batch_tokens=2048", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f"First prompt ({template})" in done.stdout
+    assert f"First prompt ({prompt})" in done.stdout
     assert (tmp_path / "runs/zero/rl/final/model.safetensors").exists()
 
 

@@ -216,8 +216,8 @@ def test_the_whole_recipe_on_real_rows(tmp_path):
     changes = flat(tuple(name for name in SMALL if name not in ("student", "distilled", "student_rl")))
     changes |= {f"{name}.{k}": v for name in ("zero", "dev2", "r1") for k, v in room.items()}
     settings = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-    templates = [f"{name}.template=r1_zero" for name in SMALL if f"{name}.steps" in changes]
-    templates += [f"{name}.template=r1_zero" for name in ("cold_start", "dev1", "reject", "dev3", "compare")]
+    templates = [f"{name}.prompt=r1_zero" for name in SMALL if f"{name}.steps" in changes]
+    templates += [f"{name}.prompt=r1_zero" for name in ("cold_start", "dev1", "reject", "dev3", "compare")]
     command = [
         sys.executable, "-m", "aha", "r1", "--base", str(tmp_path / "base" / "final"), "--tasks", "gsm8k",
         "--data", str(files["train"]), "--test-data", str(files["test"]), "--run", "run", "--plain", "--threads", "1",

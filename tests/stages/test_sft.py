@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from aha import modeling
+from aha.chat import choose
 from aha.files import write_jsonl
 from aha.runs.pipeline import Context, Stage
 from aha.stages import sft
-from aha.stages.conversations import load, to_example
+from aha.stages.conversations import load, to_examples
 from aha.stages.sft import SFT
 from aha.types import AhaError
 
@@ -43,7 +44,7 @@ def rows(tmp_path):
 
 def stage(checkpoint, rows, **changes):
     settings = {
-        "name": "sft", "model": str(checkpoint), "data": (rows,), "template": "r1_zero", "epochs": 2, "batch_size": 5,
+        "name": "sft", "model": str(checkpoint), "data": (rows,), "prompt": "r1_zero", "epochs": 2, "batch_size": 5,
         "lr": 1e-2, "max_length": 256, "max_batch_tokens": 256, "validation": 0.1, "save_every": 2,
         "precision": "float32", "seed": 3,
     }  # fmt: skip
@@ -67,8 +68,8 @@ def test_prompt_is_masked_and_the_end_is_trained(tokenizer):
     from aha.data.schemas import read_record
 
     record, _ = read_record(row("Add 3 and 2", "<think>3+2=5.</think> <answer>5</answer>"), 1)
-    example = to_example(record, tokenizer, "r1_zero")
-    assert example is not None
+    (example,), reason = to_examples(record, tokenizer, choose("r1_zero", tokenizer))
+    assert not reason
     trained = tokenizer.decode(example.token_ids[example.mask])
     masked = tokenizer.decode(example.token_ids[~example.mask])
     assert trained == " <think>3+2=5.</think> <answer>5</answer>" + tokenizer.eos_token
@@ -83,7 +84,7 @@ def test_the_loss_is_that_of_the_completions_tokens_by_hand(checkpoint, rows, tm
     tokenizer = modeling.load_tokenizer(str(checkpoint))
     model = modeling.load_model(str(checkpoint))
     total, count = 0.0, 0
-    for example in load([rows], (), None, tokenizer, "r1_zero", 256, 3).examples:
+    for example in load([rows], (), None, tokenizer, choose("r1_zero", tokenizer), 256, 3).examples:
         ids = torch.from_numpy(example.token_ids)[None]
         logp = torch.log_softmax(model(ids).logits[0].detach().float(), -1)
         for t in np.flatnonzero(example.mask):
@@ -177,19 +178,19 @@ def test_what_cannot_be_trained_on_is_counted(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("message", "opened", "template", "wanted"),
+    ("message", "opened", "turns", "wanted"),
     [
-        ({"content": "<think>a</think> b"}, False, "r1_zero", " <think>a</think> b"),
-        ({"content": "b", "reasoning": "a"}, False, "chat", "<think>a</think>b"),
-        ({"content": "<think>a</think> b"}, True, "chat", "a</think> b"),
-        ({"content": "b"}, True, "chat", "\n</think>\n\nb"),
+        ({"content": "<think>a</think> b"}, False, False, " <think>a</think> b"),
+        ({"content": "b", "reasoning": "a"}, False, True, "<think>a</think>b"),
+        ({"content": "<think>a</think> b"}, True, True, "a</think> b"),
+        ({"content": "b"}, True, True, "\n</think>\n\nb"),
     ],
 )
-def test_a_completion_continues_its_prompt(message, opened, template, wanted):
+def test_a_completion_continues_its_prompt(message, opened, turns, wanted):
     from aha.chat import Rendered, render_completion
 
     text = "User: x Assistant:" + ("<think>\n" if opened else "")
-    found = render_completion({"role": "assistant", **message}, Rendered(text, opened, template))
+    found = render_completion({"role": "assistant", **message}, Rendered(text, opened, "bare", turns))
     assert found == wanted
 
 

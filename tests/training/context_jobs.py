@@ -214,7 +214,7 @@ def fine_tuned(folder, context_ranks):
     ranks.barrier()
     stage = SFT.model_validate(
         {"name": "tuned", "model": str(folder / "base"), "data": (str(rows),), "epochs": 1, "batch_size": 3}
-        | {"validation": 0.1, "lr": 1e-3, "template": "r1_zero", "precision": "float32", "max_length": 500}
+        | {"validation": 0.1, "lr": 1e-3, "prompt": "r1_zero", "precision": "float32", "max_length": 500}
         | {"max_batch_tokens": 500, "checkpoint_layers": True, "context_ranks": context_ranks}
     )
     context = pipeline.Context(folder, "cpu", threads=1, plain=True)

@@ -169,7 +169,7 @@ def run_stages(folder, layout):
     widths = {"hidden_size": 32, "layers": 2, "heads": 4, "kv_heads": 2, "mlp_size": 64, "context": 256}
     small = {"precision": "float32", "save_every": 2, "max_batch_tokens": 512}
     base = Pretrain.model_validate({"name": "base", "steps": 4, "tokens_per_step": 900, **widths, **small})
-    common = {"model": base, "template": "r1_zero", "max_length": 200, "lr": 1e-2, **small}
+    common = {"model": base, "prompt": "r1_zero", "max_length": 200, "lr": 1e-2, **small}
     tuned = SFT.model_validate(
         {"name": "tuned", "data": (str(rows),), "epochs": 1, "batch_size": 6, "validation": 0.2, **common}
     )

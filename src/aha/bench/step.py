@@ -140,6 +140,7 @@ class Step:
     """Our side: the parts that the stage of reinforcement learning is made of, once."""
 
     def __init__(self, subject: models.Subject, texts: Sequence[str], args: argparse.Namespace):
+        from aha.chat import Prompt
         from aha.sampling.local import LocalEngine
         from aha.sampling.rollouts import Prompter
         from aha.sampling.sampler import SamplingParams
@@ -152,7 +153,7 @@ class Step:
         self.policy = Policy(subject.model, OptimizerConfig(lr=1e-6))
         self.engine = LocalEngine(subject.model, subject.tokenizer, max_rows=rows, cache_bytes=1 << 60)
         self.engine.eos_ids = frozenset({-1})
-        self.prompter = Prompter(subject.tokenizer, "none")
+        self.prompter = Prompter(subject.tokenizer, Prompt("text", words="{question}"))
         self.params = SamplingParams(max_tokens=args.tokens)
         self.algorithm = Algorithm.model_validate("grpo_no_kl")
         messages = [({"role": "user", "content": text},) for text in texts]

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aha.commands.run import add_machine_arguments
+from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top-p", type=float, default=1.0, help="default 1; the paper evaluates at 0.95")
     parser.add_argument("--max-tokens", type=int, default=440, help="longest completion (default 440)")
-    parser.add_argument("--template", default="auto", help="auto, r1_zero, chat or none")
+    add_prompt_argument(parser)
     parser.add_argument("--any-format", action="store_true", help="count right answers that break the format")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     parser.add_argument("--output", type=Path, help="write every rollout with its scores here (JSONL)")
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from aha.sampling.local import LocalEngine
     from aha.sampling.rollouts import Prompter
     from aha.sampling.sampler import SamplingParams
+    from aha.stages import asking
     from aha.stages.evaluate import evaluate, rollout_rows
     from aha.tasks import get_task
 
@@ -68,9 +69,11 @@ def run(args: argparse.Namespace) -> int:
     device = hardware.pick_device(args.device)
     model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
     tokenizer = modeling.load_tokenizer(args.model)
-    engine, prompter = LocalEngine(model, tokenizer), Prompter(tokenizer, args.template)
+    engine, prompter = LocalEngine(model, tokenizer), Prompter(tokenizer, args.prompt)
     shown = nullcontext() if args.json else Console(f"evaluating {args.model} on {args.task}", 1, unit="")
     with shown as console:
+        if console:
+            asking.show(console, prompter, problems, args.model)
         total = len(problems) * args.samples * args.max_tokens
         tick = console.counter(total, "sampling") if console else None
         result = evaluate(

@@ -72,6 +72,14 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
 
 
+def add_prompt_argument(parser: argparse.ArgumentParser) -> None:
+    """What the model is asked; ``--template`` is its former name."""
+    parser.add_argument(
+        "--prompt", "--template", default="auto", metavar="NAME",
+        help="auto (what the checkpoint was trained with), r1_zero, boxed, think, bare, or a file",
+    )  # fmt: skip
+
+
 def run(args: argparse.Namespace) -> int:
     """Build the stages, apply the settings, run them, write the summary and the report."""
     from aha import aside

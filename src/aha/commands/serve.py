@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from pathlib import Path
 
-from aha.commands.run import add_machine_arguments
+from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError
 
 HELP = "serve a model under an OpenAI-compatible address"
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any free one")
     parser.add_argument("--name", help="the model's name in requests (default: as given)")
     parser.add_argument("--max-tokens", type=int, default=512, help="longest completion where none is asked")
-    parser.add_argument("--template", default="auto", help="auto, r1_zero, chat or none")
+    add_prompt_argument(parser)
     parser.add_argument("--api-key-env", help="environment variable with a key that requests must carry")
     add_machine_arguments(parser)
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _backend(args: argparse.Namespace):
-    from aha import hardware, modeling
+    from aha import chat, hardware, modeling
     from aha.sampling.local import LocalEngine
     from aha.sampling.served_model import ModelBackend
 
@@ -51,4 +53,8 @@ def _backend(args: argparse.Namespace):
     model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
     tokenizer = modeling.load_tokenizer(args.model)
     name = args.name or args.model
-    return ModelBackend(LocalEngine(model, tokenizer), tokenizer, name, args.template, args.max_tokens)
+    prompt = chat.choose(args.prompt, tokenizer)
+    if warning := chat.warn_prompt(prompt, tokenizer, model_name=Path(args.model).name):
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"Prompt   {prompt.name}", flush=True)
+    return ModelBackend(LocalEngine(model, tokenizer), tokenizer, name, prompt, args.max_tokens)

@@ -116,15 +116,13 @@ def template(subject: Subject) -> Iterator[Finding]:
     from aha import chat
 
     rendered = subject.prompter.render(subject.some_problems()[0])
-    doubt = chat.warn_template(
-        rendered, subject.tokenizer, model_name=subject.source.rstrip("/").split("/")[-1]
+    doubt = chat.warn_prompt(
+        subject.prompter.prompt, subject.tokenizer, model_name=subject.source.rstrip("/").split("/")[-1]
     )
     if doubt:  # a guess: shown, and no reason to stop
-        yield Finding("", None, f"template {rendered.template}", cause=doubt)
+        yield Finding("", None, f"prompt {rendered.prompt}", cause=doubt)
     else:
-        yield holds(
-            f"the template {rendered.template} suits the model", True, rendered.template, cause="", fix=""
-        )
+        yield holds(f"the prompt {rendered.prompt} suits the model", True, rendered.prompt, cause="", fix="")
     rows = subject.model.get_input_embeddings().weight.shape[0]
     eos = sorted(getattr(subject.engine, "eos_ids", [subject.tokenizer.eos_token_id]))
     outside = [str(t) for t in eos if not 0 <= int(t) < rows]

@@ -70,7 +70,7 @@ def _opened_template() -> Finding:
         def apply_chat_template(self, messages: Any, **_: Any) -> str:
             return f"<user>{messages[-1]['content']}<assistant><think>\n"
 
-    rendered = chat.render(({"role": "user", "content": "2+2?"},), Stand(), template="chat")
+    rendered = chat.render(({"role": "user", "content": "2+2?"},), Stand(), prompt="bare")
     parsed = chat.parse("four</think><answer>4</answer>", opened_think=rendered.opened_think)
     ok = rendered.opened_think and parsed.well_formed and parsed.answer == "4"
     return holds("a template that opens <think> itself is detected and parsed", ok,

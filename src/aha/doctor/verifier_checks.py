@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from aha import chat
 from aha.doctor.finding import Check, Finding, NotApplicable, count, holds
 from aha.doctor.subject import Subject
 from aha.tasks import countdown
@@ -13,8 +14,10 @@ RIGHT, WRONG, NONE, UNKNOWN = Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER,
 CAUSE = "the verifier gives rewards that nobody earned, or withholds earned ones"
 
 
-def _said(answer: str) -> str:
-    return f"<think>let me see</think> <answer>{answer}</answer>"
+def _said(answer: str, problem: Problem | None = None) -> str:
+    """An answer where the problem's prompt asks for it."""
+    boxed = problem is not None and problem.metadata.get(chat.PLACE) == "boxed"
+    return "<think>let me see</think> " + (f"\\boxed{{{answer}}}" if boxed else f"<answer>{answer}</answer>")
 
 
 def verifier(subject: Subject) -> Iterator[Finding]:
@@ -37,14 +40,15 @@ def _cases(problem: Problem) -> list[tuple[Problem, str, Outcome]]:
     if "numbers" in problem.metadata and "target" in problem.metadata:
         right = _solution(problem)
         others = " + ".join(str(n + 1) for n in problem.metadata["numbers"])
-        texts = [(_said(right), RIGHT)] if right else []
-        texts += [(_said(str(problem.metadata["target"])), WRONG), (_said(others), WRONG)]
+        texts = [(_said(right, problem), RIGHT)] if right else []
+        texts += [(_said(str(problem.metadata["target"]), problem), WRONG), (_said(others, problem), WRONG)]
         texts += [(right or "1 + 1", NONE)]
     elif isinstance(problem.answer, str) and problem.task in ("gsm8k", "math"):
-        texts = [(_said(problem.answer), RIGHT), ("<think>no idea</think>", NONE)]
+        texts = [(_said(problem.answer, problem), RIGHT), ("<think>no idea</think>", NONE)]
         number = problem.answer.strip().replace(",", "")
         if number.lstrip("-").isdecimal():
-            texts += [(_said(str(int(number) + 1)), WRONG), (_said(f"\\boxed{{{number}}}"), RIGHT)]
+            texts += [(_said(str(int(number) + 1), problem), WRONG)]
+            texts += [(_said(f"{number}.0", problem), RIGHT)]
     else:
         return []
     return [(problem, text, expected) for text, expected in texts]

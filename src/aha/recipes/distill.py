@@ -48,21 +48,20 @@ def build(
     if student is None:
         given = {"name": "student", "corpus": CORPORA.get(teacher, "tiny"), "seed": seed, **STUDENT}
         small = Pretrain.model_validate(given)
-    template = "r1_zero" if settings is MINIATURE else "auto"
     sampled = {**settings["reject"], "ratios": "", "rows": None}
     rows = {"data": data, "test_data": test_data}
     reject = Reject.model_validate(
-        {"name": "reject", "model": teacher, "task": task, "seed": seed, "template": template}
+        {"name": "reject", "model": teacher, "task": task, "seed": seed}
         | rows | sampled
     )  # fmt: skip
     tuned: dict[str, Any] = {**settings["distilled"]}
     if student is not None:
         tuned["lr"] = LEARNING_RATES.get(student.rsplit("/", 1)[-1], tuned["lr"])
     distilled = SFT.model_validate(
-        {"name": "distilled", "model": small, "data": (reject,), "seed": seed, "template": template} | tuned
+        {"name": "distilled", "model": small, "data": (reject,), "seed": seed} | tuned
     )
     compare = Compare.model_validate(
         {"name": "compare", "models": (teacher, small, distilled), "tasks": parts(task), "seed": seed}
-        | {"names": ("teacher", "student", "distilled"), "template": template} | rows | settings["compare"]
+        | {"names": ("teacher", "student", "distilled")} | rows | settings["compare"]
     )  # fmt: skip
     return [compare]

@@ -186,20 +186,22 @@ def build(
     model = model or "world"
     task = task or TASKS.get(model, "countdown")
     settings = MINIATURE if model in EMBEDDED else SMALL_MODEL
-    template = "r1_zero" if model in EMBEDDED else "auto"
+    # Learned with: tags for thinking and answer, as R1-Zero's, by a system message where there is a chat template.
+    # All that samples or reads a checkpoint, and RL on one, takes what that was trained with ("auto").
+    tags = {"prompt": "r1_zero" if model in EMBEDDED else "think"}
 
     def make(stage: type[Stage], name: str, /, **fields: Any) -> Any:
-        given = {"name": name, "seed": seed, "template": template, **settings.get(name, {}), **fields}
+        given = {"name": name, "seed": seed, **settings.get(name, {}), **fields}
         return stage.model_validate({k: v for k, v in given.items() if k in stage.model_fields})
 
     asked: dict[str, Any] = {"task": task, "data": data, "test_data": test_data}
     zero = make(RL, "zero", model=model, **asked)
     cold = make(ColdStart, "cold_start", model=zero, teacher=teacher, **asked)
-    dev1 = make(SFT, "dev1", model=model, data=(cold,))
+    dev1 = make(SFT, "dev1", model=model, data=(cold,), **tags)
     dev2 = make(RL, "dev2", model=dev1, **asked)
     general = make(GeneralData, "general", task=GENERAL, teacher=teacher)
     reject = make(Reject, "reject", model=dev2, others=(general,), evaluation=(task, GENERAL), **asked)
-    dev3 = make(SFT, "dev3", model=model, data=(reject,))  # from the BASE again
+    dev3 = make(SFT, "dev3", model=model, data=(reject,), **tags)  # from the BASE again
     pairs = make(Preferences, "pairs", kind="helpful", models=(dev3,), judge=teacher)
     safety = make(Preferences, "safety_data", kind="safety", models=(dev3,), judge=teacher)
     helpful_rm = make(RewardModel, "helpful_rm", kind="helpful", model=dev3, data=(pairs,))
@@ -211,8 +213,8 @@ def build(
         base = student or Pretrain.model_validate(
             {"name": "student", "corpus": CORPORA.get(model, "tiny"), "seed": seed, **STUDENT}
         )
-        distilled = make(SFT, "distilled", model=base, data=(reject,))
-        checkpoints += [base, distilled, make(RL, "student_rl", model=base, **asked)]
+        distilled = make(SFT, "distilled", model=base, data=(reject,), **tags)
+        checkpoints += [base, distilled, make(RL, "student_rl", model=base, **asked, **tags)]
     names = tuple(m if isinstance(m, str) else m.name for m in checkpoints)
     tasks = asked | {"tasks": (*parts(task), GENERAL)}
     return [make(Compare, "compare", models=tuple(checkpoints), names=names, **tasks)]

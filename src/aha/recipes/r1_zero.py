@@ -15,7 +15,7 @@ from aha.runs.pipeline import Stage
 from aha.stages.rl import RL
 
 PAPER: dict[str, Any] = {
-    "template": "r1_zero",
+    "prompt": "r1_zero",
     "algorithm": {"preset": "grpo", "reference_every": 25},  # k3 KL of 0.001; 25 rollouts are 400 updates
     "prompts_per_step": 512,  # one rollout of 8,192 outputs ...
     "group_size": 16,
@@ -42,7 +42,7 @@ SMALL_MODEL: dict[str, Any] = PAPER | {
 }
 """What fits one GPU with a model of 0.5 to 3 billion parameters."""
 MINIATURE: dict[str, Any] = {
-    "template": "r1_zero",
+    "prompt": "r1_zero",
     "algorithm": {"preset": "grpo_no_kl", "clip_high": 0.28, "aggregation": "token_mean"},
     "rewards": {"accuracy": 1.0, "format": 0.2},
     "prompts_per_step": 32,

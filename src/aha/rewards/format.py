@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aha.chat import ANSWER, END_ANSWER, END_THINK, TAGS, THINK, Tag, find_tags, parse
+from aha.rewards.places import place_of, violation
 from aha.rewards.ritual import question_of, ritual
 from aha.types import Finish, Problem, Reward, Rollout, Score
 
@@ -37,8 +38,8 @@ def strict_format(
     right: float = 1.0,
     wrong: float = 0.0,
 ) -> Reward:
-    """``right`` for a completion that keeps the format in everything (``aha.chat.parse`` says what that is),
-    ``wrong`` with the first violation in the note otherwise.
+    """``right`` for a completion that keeps the format in everything (``aha.chat.parse`` says what that is; under a
+    prompt that asks for no tags, ``aha.rewards.places``), ``wrong`` with the first violation in the note otherwise.
 
     A chain that only repeats the prompt's placeholder, an empty phrase or the question keeps no format
     (``aha.rewards.ritual``). ``token_ids`` (from ``tag_token_ids``) additionally asks that each tag was sampled as
@@ -47,9 +48,11 @@ def strict_format(
 
     def grade(problem: Problem, rollout: Rollout) -> Score:
         parsed = parse(rollout.text, opened_think=rollout.opened_think, require_answer=require_answer)
-        violation = parsed.problem or ritual(parsed, question_of(problem))
-        violation = violation or spelled_out(rollout, token_ids or {})
-        return Score(wrong, violation) if violation else Score(right)
+        found = parsed.problem
+        if place_of(problem) in ("boxed", "any"):
+            found = violation(problem, rollout.text, opened_think=rollout.opened_think)
+        found = found or ritual(parsed, question_of(problem)) or spelled_out(rollout, token_ids or {})
+        return Score(wrong, found) if found else Score(right)
 
     return per_rollout(grade)
 
@@ -64,6 +67,9 @@ def tag_count(*, require_answer: bool = True) -> Reward:
         hollow = parsed.think is not None and ritual(parsed, question_of(problem))
         if hollow:
             return Score(0.0, hollow)
+        if place_of(problem) in ("boxed", "any"):  # no tags were asked for: all or nothing
+            found = violation(problem, rollout.text, opened_think=rollout.opened_think)
+            return Score(float(not found), found)
         tags = [tag for tag in find_tags(rollout.text) if not tag.quoted]
         expected = (THINK, END_THINK, ANSWER, END_ANSWER) if require_answer else (THINK, END_THINK)
         if rollout.opened_think:

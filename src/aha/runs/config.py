@@ -84,6 +84,8 @@ def _with_replaced(stages: Mapping[str, BaseModel], overrides: Mapping[str, Any]
 def _set(target: BaseModel, path: str, value: Any, key: str) -> None:
     field, _, rest = path.partition(".")
     fields = type(target).model_fields
+    if field == "template" and "prompt" in fields:
+        field = "prompt"  # what a model is asked was called so once
     if field not in fields or field == "name":
         raise AhaError(f"Unknown setting '{key}'. {nearest(field, (f for f in fields if f != 'name'))}")
     current = getattr(target, field)

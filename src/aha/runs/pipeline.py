@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from aha import aside, ranks
+from aha import aside, chat, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.types import AhaError
 
@@ -82,6 +82,20 @@ class Stage(BaseModel):
 
     name: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, given: Any) -> Any:
+        """What a model is asked was called `template` once."""
+        if isinstance(given, dict) and "template" in given and "prompt" in cls.model_fields:
+            given = {**given, "prompt": given["template"]}
+            del given["template"]
+        return given
+
+    @field_validator("prompt", check_fields=False)
+    @classmethod
+    def _known_prompt(cls, value: str) -> str:
+        return chat.check_setting(value)
+
     def run(self, context: Context) -> dict[str, Any]:
         """Do the work, resuming what is in the folder; returns the stage's summary."""
         raise NotImplementedError
@@ -140,8 +154,9 @@ class Stage(BaseModel):
         return {key: value for key, value in self.settings().items() if key not in left_out}
 
     def row_hashes(self) -> dict[str, str]:
-        """The hash of each data file's content; "" for what is no file here."""
-        return {file: _content_hash(Path(file).expanduser()) for file in self.data_files()}
+        """The hash of each data file's content, and of a prompt's file; "" for what is no file here."""
+        files = [*self.data_files(), *chat.prompt_files(getattr(self, "prompt", "auto"))]
+        return {file: _content_hash(Path(file).expanduser()) for file in files}
 
     def result(self, run: Path | None = None) -> str:
         """Equal exactly for equal fingerprints and equal ``edits``: what stands for the stage's result."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha import attention, hardware, ranks
+from aha import attention, chat, hardware, ranks
 from aha.modeling import max_context
 from aha.sampling.fused import FusedDecoder, supports
 from aha.sampling.graphs import graphs_for
@@ -149,8 +149,9 @@ def check_room(requests: Sequence[Request], params: SamplingParams, limit: int) 
 
 
 def ending_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every id that ends a completion: the tokenizer's EOS and those of the generation config."""
-    ids = {int(tokenizer.eos_token_id)}
+    """Every id that ends a completion: the tokenizer's EOS, what ends a turn in its chat template, and those of the
+    generation config."""
+    ids = set(chat.stop_ids(tokenizer))
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     if configured is not None:
         ids.update([configured] if isinstance(configured, int) else configured)

@@ -238,21 +238,38 @@ def _seed(seed: int, key: int, sample: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+class Elsewhere:
+    """What stands for the tokenizer of an endpoint: it renders conversations by a chat template of its own."""
+
+    chat_template = "the endpoint's own"
+
+
 class ChatPrompter:
     """Problems to requests for an endpoint that renders conversations itself; has ``Prompter``'s methods."""
 
-    def __init__(self, system: str | None = None):
+    def __init__(self, system: str | None = None, prompt: str = "auto"):
+        from aha.chat import choose
+
         self.system = system
+        self.setting = prompt
+        self.prompt = choose(prompt, Elsewhere)
+
+    def asked(self, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems, each with the place where this prompt asks for its answer."""
+        return [self.prompt.asked(p) for p in problems]
 
     def _messages(self, problem: Problem) -> tuple[Message, ...]:
+        from aha.chat import in_messages
+
         system: tuple[Message, ...] = ({"role": "system", "content": self.system},) if self.system else ()
-        return (*system, *problem.messages)
+        return (*system, *in_messages(problem, self.prompt))
 
     def render(self, problem: Problem) -> Rendered:
         """The conversation as text, for showing: the endpoint's own template is not known here."""
-        from aha.chat import render
+        from aha.chat import Rendered
 
-        return render(self._messages(problem), template="none")
+        text = "\n\n".join(m["content"] for m in self._messages(problem))
+        return Rendered(text, False, self.prompt.name, turns=True)
 
     def requests(self, problems: Sequence[Problem], n: int, first_key: int = 0) -> list[ChatRequest]:
         """One request of ``n`` samples for each problem, with keys from ``first_key`` on."""
@@ -260,4 +277,4 @@ class ChatPrompter:
 
     def drop_long(self, problems: Sequence[Problem], max_prompt_tokens: int) -> list[Problem]:
         """All problems: how many tokens they have is not known here."""
-        return list(problems)
+        return self.asked(problems)

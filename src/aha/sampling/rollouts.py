@@ -47,16 +47,22 @@ class Grader(Protocol):
 
 
 class Prompter:
-    """Problems to token ids, by one template and one tokenizer; each problem is rendered once."""
+    """Problems to token ids, by one prompt and one tokenizer; each problem is rendered once."""
 
-    def __init__(self, tokenizer: Any, template: chat.Template = "auto"):
+    def __init__(self, tokenizer: Any, prompt: str | chat.Prompt = "auto"):
         self.tokenizer = tokenizer
-        self.template: chat.Template = template
+        self.setting = prompt
+        self.prompt = chat.choose(prompt, tokenizer)
         self._cache: dict[str, tuple[list[int], bool]] = {}
+
+    def asked(self, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems, each with the place where this prompt asks for its answer."""
+        return [self.prompt.asked(p) for p in problems]
 
     def render(self, problem: Problem) -> chat.Rendered:
         """The prompt's text, for showing."""
-        return chat.render(problem.messages, self.tokenizer, template=self.template)
+        instruction, _ = self.prompt.asks(problem)
+        return chat.render(problem.messages, self.tokenizer, prompt=self.prompt, instruction=instruction)
 
     def encode(self, problem: Problem) -> tuple[list[int], bool]:
         """(token ids of the prompt, whether it opened the thinking)."""
@@ -72,8 +78,8 @@ class Prompter:
         return [Request(ids, n, first_key + i, opened) for i, (ids, opened) in enumerate(encoded)]
 
     def drop_long(self, problems: Sequence[Problem], max_prompt_tokens: int) -> list[Problem]:
-        """Problems whose prompt fits. Raises AhaError if none does."""
-        kept = [p for p in problems if len(self.encode(p)[0]) <= max_prompt_tokens]
+        """Problems whose prompt fits, as ``asked``. Raises AhaError if none does."""
+        kept = [p for p in self.asked(problems) if len(self.encode(p)[0]) <= max_prompt_tokens]
         if not kept:
             raise AhaError(
                 f"Every prompt is longer than {max_prompt_tokens} tokens. Raise max_prompt_tokens, or lower "

@@ -35,11 +35,11 @@ class ModelBackend:
         engine: LocalEngine,
         tokenizer: Any,
         name: str,
-        template: chat.Template = "auto",
+        prompt: str | chat.Prompt = "auto",
         max_tokens: int = 512,
     ):
         self.engine, self.tokenizer, self.name = engine, tokenizer, name
-        self.template: chat.Template = template
+        self.prompt = chat.choose(prompt, tokenizer)
         self.max_tokens = max_tokens
         self._jobs: queue.Queue[_Job] = queue.Queue()
         threading.Thread(target=self._work, daemon=True).start()
@@ -50,9 +50,9 @@ class ModelBackend:
         return [self.name]
 
     def chat(self, body: Mapping[str, Any]) -> list[Answer]:
-        """Completions of a conversation, rendered by the template. Of base models under the paper's template
-        the last user message counts alone."""
-        rendered = chat.render(body["messages"], self.tokenizer, template=self.template)
+        """Completions of a conversation, rendered by the prompt: what the checkpoint was trained with, unless another
+        was chosen."""
+        rendered = chat.render(body["messages"], self.tokenizer, prompt=self.prompt)
         ids = chat.encode_prompt(rendered, self.tokenizer)
         return self._answers(ids, body, "<think>" if rendered.opened_think else "")
 
@@ -60,7 +60,7 @@ class ModelBackend:
         """Continuations of a text, or of token ids as they are."""
         prompt = body["prompt"]
         if isinstance(prompt, str):
-            rendered = chat.Rendered(prompt, False, "none")
+            rendered = chat.Rendered(prompt, False, "")
             return self._answers(chat.encode_prompt(rendered, self.tokenizer), body, "")
         if not all(0 <= i < len(self.tokenizer) for i in prompt):
             raise AhaError(f"The prompt holds token ids outside the vocabulary of {len(self.tokenizer)}.")

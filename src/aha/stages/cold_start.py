@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from aha import chat
-from aha.chat import Template
+from aha.chat import SETTING
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import statistics, table
 from aha.data.readable import Limits, check
@@ -52,7 +52,7 @@ class ColdStart(Stage):
     task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")
     data: str | None = Field(None, description="rows for tasks that read them")
     test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    prompt: str = Field("auto", description=SETTING)
     problems: int = Field(512, ge=1, description="questions")
     samples: int = Field(8, ge=1, description="traces of each")
     keep: int = Field(2, ge=1, description="at most so many of a question are kept")
@@ -129,7 +129,7 @@ class ColdStart(Stage):
         self, context: Context, task: Task, problems: Sequence[Problem], console: Console
     ) -> Selection:
         """The right and readable ones of the policy's traces."""
-        source = engines.open_source(context, self.model, self.template, self.precision, self.decode_rows)
+        source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
         fitting = source.prompter.drop_long(problems, source.context - self.max_tokens)
         params = SamplingParams(self.temperature, max_tokens=self.max_tokens)
         rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify))}

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from aha import chat
-from aha.chat import Template
+from aha.chat import SETTING
 from aha.data.readable import check
 from aha.files import read_json, write_json, write_jsonl, write_text
 from aha.rewards.accuracy import full_text
@@ -50,7 +50,7 @@ class Compare(Stage):
     tasks: tuple[str, ...] = Field(("countdown",), description="what is asked, one table each")
     data: str | None = Field(None, description="rows for the one of them that reads rows")
     test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    prompt: str = Field("auto", description=SETTING)
     problems: int = Field(256, ge=1, description="test problems of each task")
     samples: int = Field(16, ge=1, description="answers to each (the paper: 4 to 64)")
     temperature: float = Field(0.6, ge=0, description="of sampling (the paper: 0.6)")
@@ -90,7 +90,7 @@ class Compare(Stage):
                     path = context.folder / "figures" / f"{slug(name)}.{slug(task)}.json"
                     if not path.exists():
                         source = source or engines.open_source(
-                            context, model, self.template, self.precision, self.decode_rows
+                            context, model, self.prompt, self.precision, self.decode_rows
                         )
                         write_json(path, self._figures(context.folder, source, name, task, console))
                     found[task][name] = read_json(path)

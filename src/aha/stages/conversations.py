@@ -1,19 +1,22 @@
-"""Conversations from files and from stages' data, as sequences to train on: learned on the completion only."""
+"""Conversations from files and from stages' data, as sequences to train on: learned on what the assistant says."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from aha import chat
 from aha.data.quotas import quotas
 from aha.data.schemas import Record, read_source
-from aha.types import AhaError, Example
+from aha.types import AhaError, Example, Message
+
+Turns = Literal["all", "last"]
+"""Which of the assistant's turns are learned."""
 
 
 @dataclass(slots=True)
@@ -50,22 +53,68 @@ def read_sources(
     return records, counts
 
 
-def to_example(record: Record, tokenizer: Any, template: chat.Template) -> Example | None:
-    """Prompt and last assistant message as ids [L], the end-of-text mark last; None without a completion.
+def to_examples(
+    record: Record, tokenizer: Any, prompt: chat.Prompt, turns: Turns = "all"
+) -> tuple[list[Example], str]:
+    """(a row as sequences to train on, why it is none in words or "").
 
-    Masked is the prompt; trained are the completion's tokens and the mark, without which it would never end.
+    Learned are the assistant's turns, each up to and with what ends it (``chat.turn_end``), without which it would
+    never end; masked is all else. A turn is learned after the very prompt that it would be asked with. Where each
+    prompt goes on from the turn before, as most templates have it, all are one sequence; where a template leaves
+    earlier thinking out, each turn is a sequence of its own.
     """
-    if len(record.prompt) == len(record.messages) or not record.prompt:
-        return None
-    rendered = chat.render(record.prompt, tokenizer, template=template)
-    text = chat.render_completion(record.messages[-1], rendered)
+    messages = record.messages
+    spoken = [i for i, m in enumerate(messages) if i and m["role"] == "assistant"]
+    if turns == "last":
+        spoken = spoken[-1:] if spoken and spoken[-1] == len(messages) - 1 else []
+    end = chat.turn_end(tokenizer, prompt)
+    found: list[Example] = []
+    try:
+        for i in spoken:
+            made = _turn(messages[:i], messages[i], tokenizer, prompt, end, record.tools)
+            if made is not None:
+                _add(found, made)
+    except AhaError as error:
+        return [], str(error)
+    return found, "" if found else "no completion"
+
+
+def _turn(
+    before: Sequence[Message],
+    said: Message,
+    tokenizer: Any,
+    prompt: chat.Prompt,
+    end: tuple[int, ...],
+    tools: Sequence[Any],
+) -> Example | None:
+    """One turn after its prompt, ids [L]; None where nothing is said. Raises AhaError for what cannot be rendered."""
+    options = {"tools": list(tools)} if tools else {}
+    uses_tools = bool(options) or any(m.get("tool_calls") or m["role"] == "tool" for m in (*before, said))
+    if uses_tools and not prompt.turns:
+        raise AhaError("tools, and the prompt is no chat template that could show them")
+    rendered = chat.render(before, tokenizer, prompt=prompt, chat_options=options)
+    if said.get("tool_calls"):
+        text = chat.render_call(before, said, rendered, tokenizer, prompt, options)
+    else:
+        text = chat.render_completion(said, rendered)
     if not text.strip():
         return None
-    prompt = chat.encode_prompt(rendered, tokenizer)
-    completion = tokenizer.encode(text, add_special_tokens=False)
-    ids = np.array([*prompt, *completion, tokenizer.eos_token_id], np.int64)
-    mask = np.arange(len(ids)) >= len(prompt)
-    return Example(ids, mask, np.zeros(len(ids)), prompt_length=len(prompt))
+    first = chat.encode_prompt(rendered, tokenizer)
+    ids = np.array([*first, *tokenizer.encode(text, add_special_tokens=False), *end], np.int64)
+    mask = np.arange(len(ids)) >= len(first)
+    return Example(ids, mask, np.zeros(len(ids)), prompt_length=len(first))
+
+
+def _add(found: list[Example], made: Example) -> None:
+    """Put a turn behind the ones before it if it goes on from them token by token, else beside them."""
+    before = found[-1] if found else None
+    if before is not None:
+        n = len(before.token_ids)
+        if len(made.token_ids) > n and (made.token_ids[:n] == before.token_ids).all():
+            mask = np.concatenate([before.mask, made.mask[n:]])
+            found[-1] = replace(made, mask=mask, prompt_length=before.prompt_length)
+            return
+    found.append(made)
 
 
 def load(
@@ -73,9 +122,10 @@ def load(
     shares: Sequence[float],
     total: int | None,
     tokenizer: Any,
-    template: chat.Template,
+    prompt: chat.Prompt,
     max_length: int,
     seed: int,
+    turns: Turns = "all",
 ) -> Conversations:
     """All conversations that have a completion and at most ``max_length`` tokens.
 
@@ -87,13 +137,14 @@ def load(
         if record.label is not None and record.label <= 0.5:  # an answer that is said to be bad
             found.dropped["not preferred"] += 1
             continue
-        example = to_example(record, tokenizer, template)
-        if example is None:
-            found.dropped["no completion"] += 1
-        elif len(example.token_ids) > max_length:
-            found.dropped["too long"] += 1
-        else:
-            found.examples.append(example)
+        examples, reason = to_examples(record, tokenizer, prompt, turns)
+        if reason:
+            found.dropped[reason] += 1
+        for example in examples:
+            if len(example.token_ids) > max_length:
+                found.dropped["too long"] += 1
+            else:
+                found.examples.append(example)
     if not found.examples:
         raise AhaError(
             f"No conversation of {sum(sources.values())} can be trained on: {dict(found.dropped)}. Raise "

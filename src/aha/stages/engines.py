@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aha import hardware, modeling, ranks
-from aha.chat import Template
 from aha.cluster.engine import RayEngine
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import RewardSpec
@@ -62,18 +61,20 @@ def connect(address: str, folder: Path) -> Client:
 
 
 def open_source(
-    context: Context, source: str | Stage, template: Template, precision: str = "auto", rows: int = 512
+    context: Context, source: str | Stage, prompt: str, precision: str = "auto", rows: int = 512
 ) -> Source:
     """The engine behind a model's name, a stage or an address. ``rows``: completions sampled at once."""
     if isinstance(source, str) and is_endpoint(source):
-        return Source(RemoteEngine(connect(source, context.folder)), ChatPrompter(), None, 1 << 30)
+        return Source(
+            RemoteEngine(connect(source, context.folder)), ChatPrompter(prompt=prompt), None, 1 << 30
+        )
     path = context.model_path(source)
     hardware.set_threads(context.threads)
     device = hardware.pick_device(context.device)
     dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else precision, device)
     model, tokenizer = modeling.load_model(path, device, dtype), modeling.load_tokenizer(path)
     engine = LocalEngine(model, tokenizer, max_rows=rows)
-    return Source(engine, Prompter(tokenizer, template), tokenizer, modeling.max_context(model))
+    return Source(engine, Prompter(tokenizer, prompt), tokenizer, modeling.max_context(model))
 
 
 def completer(context: Context, address: str | None, program: Complete) -> Complete:

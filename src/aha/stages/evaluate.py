@@ -51,6 +51,7 @@ def evaluate(
     """Sample ``n`` answers to each problem and count. With ``strict`` a right answer must also keep the
     think/answer format to count for pass@1, pass@k and the majority vote. ``seen`` is shown each group
     as it is graded."""
+    problems = prompter.asked(problems)
     rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
     groups = sample_groups(
         engine, prompter, problems, n, params, rewards, seed=seed, progress=progress, seen=seen

@@ -84,8 +84,14 @@ def _silent(found: Sequence[_Pair], total: int, task: Task, template: str, max_t
     )
     return (
         f"None of the first {total} answers earns anything: {somewhere} hold an answer somewhere in their text "
-        f"({right} the right one), but {len(found)} have none in \\boxed{{}} or <answer>, where it is looked for: "
+        f"({right} the right one), but {len(found)} have none {_where(template)}, where it is looked for: "
         f"{remedy}."
+    )
+
+
+def _where(template: str) -> str:
+    return {"boxed": "in \\boxed{}", "think": "in <answer>", "r1_zero": "in <answer>"}.get(
+        template, "in \\boxed{} or <answer>"
     )
 
 

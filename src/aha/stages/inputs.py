@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from aha import hardware, modeling
-from aha.chat import Template
 from aha.data.schemas import read_source
 from aha.data.sources import is_file_name
 from aha.runs.pipeline import Context, Stage
@@ -95,9 +94,9 @@ def task(
     return found
 
 
-def prompts(problems: Sequence[Problem], tokenizer: Any, template: Template, room: int) -> None:
+def prompts(problems: Sequence[Problem], tokenizer: Any, prompt: str, room: int) -> None:
     """Raise AhaError where no prompt has at most ``room`` tokens."""
-    prompter = Prompter(tokenizer, template)
+    prompter = Prompter(tokenizer, prompt)
     if not any(len(prompter.encode(problem)[0]) <= room for problem in problems):
         prompter.drop_long(problems, room)
 

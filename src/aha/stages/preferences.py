@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from aha.chat import Template
+from aha.chat import SETTING
 from aha.data.cards import Filter, Source, write_data
 from aha.data.pairs import build_pairs
 from aha.judges.asking import Judge, final_text
@@ -41,7 +41,7 @@ class Preferences(Stage):
     models: tuple[str | Stage, ...] = Field((), description="who answers: checkpoints, stages, endpoints")
     task: str = Field("general", description="where the questions come from")
     data: str | None = Field(None, description="rows for tasks that read them")
-    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    prompt: str = Field("auto", description=SETTING)
     judge: str | None = Field(None, description="endpoint#MODEL; none: the program that knows the rubric")
     problems: int = Field(512, ge=1, description="questions")
     samples: int = Field(4, ge=0, description="answers of each model to a question")
@@ -98,7 +98,7 @@ class Preferences(Stage):
         answers: dict[str, list[str]] = {p.id: [] for p in problems}
         params = SamplingParams(self.temperature, max_tokens=self.max_tokens)
         for number, model in enumerate(self.models if self.samples else ()):
-            source = engines.open_source(context, model, self.template, self.precision)
+            source = engines.open_source(context, model, self.prompt, self.precision)
             fitting = source.prompter.drop_long(problems, source.context - self.max_tokens)
             folder = context.folder / "rollouts" / f"model_{number}"
             seed = seed_for(self.seed, "model", number)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from aha.chat import Template
+from aha.chat import SETTING
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import parse_ratios, quotas, statistics, table, take
 from aha.data.readable import Limits
@@ -46,7 +46,7 @@ class Reject(Stage):
     task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")
     data: str | None = Field(None, description="rows for tasks that read them")
     test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    prompt: str = Field("auto", description=SETTING)
     problems: int = Field(1024, ge=1, description="questions")
     samples: int = Field(16, ge=1, description="answers to each")
     keep: int = Field(4, ge=1, description="at most so many answers of a question are kept")
@@ -131,7 +131,7 @@ class Reject(Stage):
     def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[Selection, Any]:
         """What is kept of the samples, and the model's tokenizer (None behind an endpoint)."""
         task = get_task(self.task, self.data, self.test_data)
-        source = engines.open_source(context, self.model, self.template, self.precision, self.decode_rows)
+        source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
         problems = task.load("train", self.problems, self.seed)
         problems = source.prompter.drop_long(problems, source.context - self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens)

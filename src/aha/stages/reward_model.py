@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,14 +18,14 @@ from pydantic import Field
 
 from aha import aside, chat, hardware, modeling, ranks
 from aha.aside import Aside
-from aha.chat import Template
+from aha.chat import SETTING
 from aha.data.schemas import Record, read_source
 from aha.data.schemas import flat as said_text
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import final_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.stages import inputs
+from aha.stages import asking, inputs
 from aha.training import checkpoint, sharding
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
@@ -47,18 +47,17 @@ def encode(
     messages: Sequence[Mapping[str, str]],
     text: str,
     tokenizer: Any,
-    template: Template,
+    prompt: chat.Prompt,
     group: int = -1,
 ) -> Example:
     """A question and an answer to it as a reward model of that kind reads them, ids [L]."""
-    rendered = chat.render(messages, tokenizer, template=template)
+    rendered = chat.render(messages, tokenizer, prompt=prompt)
     # The summary stands alone: a thinking that the prompt opened would have to be closed in front of it.
-    plain = chat.Rendered(rendered.text.rstrip().removesuffix(chat.THINK), False, rendered.template)
+    plain = replace(rendered, text=rendered.text.rstrip().removesuffix(chat.THINK), opened_think=False)
     said = chat.render_completion({"role": "assistant", "content": scored_text(kind, text)}, plain)
-    prompt = chat.encode_prompt(plain, tokenizer)
-    return text_example(
-        prompt, tokenizer.encode(said, add_special_tokens=False), tokenizer.eos_token_id, group
-    )
+    ids, end = chat.encode_prompt(plain, tokenizer), chat.turn_end(tokenizer, prompt)
+    said_ids = [*tokenizer.encode(said, add_special_tokens=False), *end[:-1]]
+    return text_example(ids, said_ids, end[-1], group)
 
 
 @dataclass(slots=True)
@@ -84,7 +83,7 @@ class RewardModel(Stage):
     kind: Kind = Field("helpful", description="helpful: pairs, on summaries; safety: labels, on responses")
     model: str | Stage = Field("tiny", description="whose layers it starts from")
     data: tuple[str | Stage, ...] = Field((), description="pairs or labelled answers: files, stages")
-    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    prompt: str = Field("auto", description=SETTING)
     epochs: int = Field(1, ge=1, description="times through the data (the paper: 1)")
     batch_size: int = Field(256, ge=1, description="pairs or answers of one step")
     lr: float = Field(6e-6, gt=0, description="learning rate")
@@ -131,6 +130,7 @@ class Session:
         self.config, self.folder = config, context.folder
         self.tokenizer = modeling.load_tokenizer(path)
         model = modeling.load_model(path, device, hardware.pick_dtype(chosen, device))
+        self.prompt = asking.for_rows(config.prompt, self.tokenizer)
         self.dropped = 0
         rows = judged(config.kind, [context.data_path(source) for source in config.data])
         train, held_out = split_by_problem(rows, config.held_out, config.seed)
@@ -147,6 +147,7 @@ class Session:
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.steps = self.per_epoch * config.epochs
         self.console = Console(config.name, self.steps, plain=context.plain)
+        asking.keep(model, self.tokenizer, self.prompt)
         self.start, self.seconds = 0, 0.0
         self._resume()
 
@@ -156,7 +157,7 @@ class Session:
         for row in rows:
             sides = (row.messages[-1], *row.rejected) if c.kind == "helpful" else (row.messages[-1],)
             examples = tuple(
-                encode(c.kind, row.prompt, said_text(side), self.tokenizer, c.template) for side in sides
+                encode(c.kind, row.prompt, said_text(side), self.tokenizer, self.prompt) for side in sides
             )
             item = Item(examples, 1.0 if row.label is None else row.label)
             fits = max(len(e.token_ids) for e in examples) <= longest and item.packed <= c.max_batch_tokens
@@ -221,7 +222,7 @@ class Session:
             right = (scores > 0) == (np.array([item.label for item in self.held_out]) > 0.5)
         trained = self.scalar.score(flat(self.train_set), self.config.max_batch_tokens, deal=True)
         calibration = {
-            "kind": self.config.kind, "template": self.config.template,
+            "kind": self.config.kind, "prompt": self.prompt.name,
             "mean": float(trained.mean()), "std": float(trained.std()),
             "max_batch_tokens": self.config.max_batch_tokens, "max_length": self.config.max_length,
         }  # fmt: skip
@@ -246,8 +247,6 @@ class Session:
 
 def flat(items: Sequence[Item]) -> list[Example]:
     """The items' examples one after another; those of one pair share their prompt and stay in one batch."""
-    from dataclasses import replace
-
     return [replace(e, group=i) for i, item in enumerate(items) for e in item.examples]
 
 
@@ -295,6 +294,7 @@ class Scorer:
             folder, device, hardware.pick_dtype(context.dtype, device)
         )
         self.tokenizer = modeling.load_tokenizer(folder)
+        self.prompt = asking.for_rows("auto", self.tokenizer)
         self.kind: Kind = self.calibration["kind"]
         self.scale: Scale = scale
 
@@ -305,8 +305,7 @@ class Scorer:
         after the thinking."""
         longest = min(int(self.calibration["max_length"]), modeling.max_context(self.scalar.model))
         budget = max(longest, int(self.calibration["max_batch_tokens"]))
-        template = self.calibration["template"]
-        examples = [encode(self.kind, messages, t, self.tokenizer, template) for t in texts]
+        examples = [encode(self.kind, messages, t, self.tokenizer, self.prompt) for t in texts]
         readable = [i for i, e in enumerate(examples) if len(e.token_ids) <= longest]
         found: list[float | None] = [None] * len(texts)
         values = self.scalar.score([examples[i] for i in readable], budget) if readable else []

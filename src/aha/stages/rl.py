@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from aha.chat import Template
+from aha.chat import SETTING
 from aha.cluster.settings import ClusterSettings
 from aha.rewards import get_reward
 from aha.runs.pipeline import Context, Stage
@@ -74,7 +74,7 @@ class RL(Stage):
     task: str = Field("countdown", description="what is asked (aha list)")
     data: str | None = Field(None, description="rows for tasks that read them: a file or a hub name")
     test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    prompt: str = Field("auto", description=SETTING)
     rewards: dict[str, float] = Field({"accuracy": 1.0, "format": 1.0}, description="weight of each reward")
     helpful_model: str | Stage | None = Field(None, description="reward model of general questions")
     safety_model: str | Stage | None = Field(None, description="reward model of harmful ones")
@@ -168,7 +168,7 @@ class RL(Stage):
             limit = inputs.context_length(self.model)
             check_lengths(self, limit)
             room = min(self.max_prompt_tokens, limit - self.longest_completion)
-            inputs.prompts(problems, tokenizer, self.template, room)
+            inputs.prompts(problems, tokenizer, self.prompt, room)
 
     def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
         """With more steps, where no step depends on how many there are: the learning rate does not fall towards

@@ -22,7 +22,7 @@ from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import Engine, Prompter, Rewards, samplers
 from aha.sampling.sampler import SamplingParams
-from aha.stages import ahead, checkup, engines, preference
+from aha.stages import ahead, asking, checkup, engines, preference
 from aha.stages.carry import staleness
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
@@ -50,7 +50,7 @@ class Session:
     def __init__(self, config: RL, context: Context, policy: Policy, engine: Engine, tokenizer: Any):
         self.config, self.folder = config, context.folder
         self.policy, self.engine, self.tokenizer = policy, engine, tokenizer
-        self.prompter = Prompter(tokenizer, config.template)
+        self.prompter = Prompter(tokenizer, config.prompt)
         self.task = get_task(config.task, config.data, config.test_data)
         self.problems = self._load("train", config.train_problems)
         self.router = preference.make_router(
@@ -248,9 +248,6 @@ class Session:
             self.console.warn(text)
         return len(found)
 
-    def _prompt_name(self, problems: Sequence[Problem]) -> str:
-        return self.prompter.render(problems[0]).template
-
     def _tell(self, step: int, key: str, text: str) -> None:
         """Say a warning, and write it down."""
         append_jsonl(self.folder / "warnings.jsonl", [{"step": step, "key": key, "value": 0.0, "text": text}])
@@ -287,7 +284,7 @@ class Session:
         n = c.test_samples if held_out else c.eval_samples
         limit = c.longest_completion
         look = FirstLook(
-            self.task, self._prompt_name(problems), limit, partial(self._tell, step, "flat_reward")
+            self.task, self.prompter.prompt.name, limit, partial(self._tell, step, "flat_reward")
         )
         with engines.ready(self.engine, self.policy):
             self.sync()
@@ -446,6 +443,8 @@ def _session(
     session.critic = critic
     session.resume()
     _show_prompt(session, source)
+    prompt = session.prompter.prompt
+    asking.keep(policy.model, tokenizer, prompt, prompt.one_instruction(session.problems))
     with engines.ready(engine, policy):
         session.sync()
     if context.doctor:
@@ -474,12 +473,6 @@ def check_lengths(config: RL, limit: int) -> None:
 
 
 def _show_prompt(session: Session, source: str) -> None:
-    from aha.chat import warn_template
-
-    rendered = session.prompter.render(session.problems[0])
-    session.console.note(f"First prompt ({rendered.template}): {rendered.text}")
-    warning = warn_template(rendered, session.tokenizer, model_name=Path(source).name)
-    if warning:
-        session.console.warn(warning)
+    asking.show(session.console, session.prompter, session.problems, source)
     if session.start:
         session.console.note(f"Continuing after step {session.start}.")

@@ -11,6 +11,7 @@ from aha import chat
 from aha.data.decontaminate import decontaminate
 from aha.data.dedup import deduplicate
 from aha.data.readable import Limits, check
+from aha.rewards.places import place_of, violation
 from aha.stages.samples import Row, Sampled, other_languages
 from aha.tasks import deal_rows, get_task
 from aha.types import Finish, Problem
@@ -30,7 +31,7 @@ class Selection:
     judged: Counter[str] = field(default_factory=Counter)  # what a judge said, where one was asked
 
 
-def reason_against(row: Mapping[str, Any], language: str, limits: Limits, require_answer: bool) -> str:
+def reason_against(row: Mapping[str, Any], problem: Problem, limits: Limits, require_answer: bool) -> str:
     """Why an answer is not kept, the first reason there is; "" for one that is."""
     value = row["scores"]["accuracy"]["value"]
     if value is None:
@@ -40,9 +41,11 @@ def reason_against(row: Mapping[str, Any], language: str, limits: Limits, requir
     if row["finish"] != Finish.STOP.value:
         return "truncated"
     parsed = chat.parse(row["text"], require_answer=require_answer)
-    if not parsed.well_formed:
+    tags = place_of(problem) in (None, "tags")
+    if not parsed.well_formed if tags else require_answer and violation(problem, row["text"]):
         return "bad format"
-    reasons = check(parsed.think or "", language, other_languages, limits)
+    chain = parsed.think if tags or parsed.think is not None else row["text"]
+    reasons = check(chain or "", problem.language, other_languages, limits)
     return reasons[0].name if reasons else ""
 
 
@@ -65,7 +68,7 @@ def select(
         for row in answers:
             note = row["scores"]["accuracy"].get("note", "")
             found.judged[note] += note in VERDICTS.values()
-            reason = reason_against(row, problem.language, limits, require_answer)
+            reason = reason_against(row, problem, limits, require_answer)
             if reason:
                 found.dropped[reason] += 1
             else:

@@ -18,12 +18,12 @@ import numpy as np
 from pydantic import Field
 
 from aha import hardware, modeling, ranks
-from aha.chat import Template
+from aha.chat import SETTING
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.stages import inputs
-from aha.stages.conversations import Conversations, load
+from aha.stages import asking, inputs
+from aha.stages.conversations import Conversations, Turns, load
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
 from aha.training.lora import Adapters, LoraSettings
@@ -51,7 +51,8 @@ class SFT(Stage):
     data: tuple[str | Stage, ...] = Field((), description="conversations: files, hub names, stages")
     shares: tuple[float, ...] = Field((), description="proportions of the sources; none: all rows of each")
     rows: int | None = Field(None, ge=1, description="at most so many conversations")
-    template: Template = Field("auto", description="prompt: auto, r1_zero (the paper's), chat, none")
+    prompt: str = Field("auto", description=SETTING)
+    turns: Turns = Field("all", description="which of the assistant's turns are learned: all, or the last")
     epochs: int = Field(2, ge=1, description="times through the data (the paper: 2 to 3)")
     batch_size: int = Field(128, ge=1, description="conversations of one step")
     lr: float = Field(5e-5, gt=0, description="peak learning rate")
@@ -127,6 +128,7 @@ class Session:
         self.config, self.folder, self.source = config, context.folder, source
         self.tokenizer = modeling.load_tokenizer(source)
         model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device), config.changes())
+        self.prompt = asking.for_rows(config.prompt, self.tokenizer)
         self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
         self.train_set, self.held_out = split(self.found.examples, config.validation, config.seed)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
@@ -143,6 +145,8 @@ class Session:
         adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
         self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))
         self.console = Console(config.name, self.steps, plain=context.plain)
+        asking.warn(self.console, self.prompt, self.tokenizer, source)
+        asking.keep(model, self.tokenizer, self.prompt)
         self.start, self.seconds, self.tokens = 0, 0.0, 0
         self._resume()
 
@@ -154,7 +158,7 @@ class Session:
                 f"{longest} tokens. Raise {c.name}.max_batch_tokens or lower {c.name}.max_length."
             )
         paths = [context.data_path(source) for source in c.data]
-        return load(paths, c.shares, c.rows, self.tokenizer, c.template, longest, c.seed)
+        return load(paths, c.shares, c.rows, self.tokenizer, self.prompt, longest, c.seed, c.turns)
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""

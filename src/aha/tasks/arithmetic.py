@@ -91,6 +91,6 @@ def task() -> Task:
         return collect("arithmetic", generate(split, random.Random(f"arithmetic:{split}:{seed}")), split, n)
 
     return Task(
-        "arithmetic", load, math_word.verifier(math_word.STRICT), math_word.verifier(math_word.LENIENT),
+        "arithmetic", load, math_word.verify, math_word.verify_lenient,
         math_word.vote, lambda problem: problem.metadata["kind"],
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from aha import chat
 from aha.data.layouts import DOMAINS, LANGUAGES, LEVELS, find
 from aha.data.sources import Row
-from aha.rewards.math.extract import Extraction, extract
+from aha.rewards.places import choice_text
 from aha.tasks import rows
 from aha.tasks.base import Task
 from aha.tasks.rows import Reader, language_of
@@ -161,16 +161,6 @@ def read_choice(text: str, options: Sequence[str]) -> str | None:
     return letter.upper() if letter and letter.upper() in letters else None
 
 
-def _stated(text: str) -> str | None:
-    """What stands in the answer tags, or in the last box after the thinking."""
-    answer = chat.parse(text).answer
-    if answer is not None:
-        boxed = extract(answer, Extraction())
-        return boxed.text if boxed else answer
-    boxed = extract(text, Extraction())
-    return boxed.text if boxed and boxed.text.strip() else None
-
-
 def _grade(problem: Problem, letter: str | None, words: str) -> Verdict:
     if letter is None:
         return Verdict(Outcome.WRONG, f"names no option: {words[:60]!r}")
@@ -180,16 +170,17 @@ def _grade(problem: Problem, letter: str | None, words: str) -> Verdict:
 
 
 def verify(problem: Problem, text: str) -> Verdict:
-    """Grade the letter (or the option's text) in the answer tags or in the last box."""
-    stated = _stated(text)
+    """Grade the letter (or the option's text) where the prompt asked for it: in the answer tags, in the last line that
+    says "Answer:", or in the last box."""
+    stated = choice_text(problem, text)
     if stated is None or not stated.strip():
-        return Verdict(Outcome.NO_ANSWER, "no answer in \\boxed{} or <answer> after the thinking")
+        return Verdict(Outcome.NO_ANSWER, "no answer where the prompt asks for it, after the thinking")
     return _grade(problem, read_choice(stated, problem.metadata["options"]), stated)
 
 
 def verify_lenient(problem: Problem, text: str) -> Verdict:
     """The same; without tags and box, what "the answer is" says last, else the last capital letter alone."""
-    stated = _stated(text)
+    stated = choice_text(problem, text)
     if stated is not None and stated.strip():
         return _grade(problem, read_choice(stated, problem.metadata["options"]), stated)
     tail = (chat.parse(text).body or text)[-MAX_CHARS:]
@@ -204,7 +195,7 @@ def verify_lenient(problem: Problem, text: str) -> Verdict:
 
 def vote(problem: Problem, text: str) -> str | None:
     """The letter as a ballot; an answer that names no option votes for itself."""
-    stated = _stated(text)
+    stated = choice_text(problem, text)
     if stated is None or not stated.strip():
         return None
     return read_choice(stated, problem.metadata["options"]) or "unread:" + _plain(stated)[:80]

@@ -16,6 +16,7 @@ from fractions import Fraction
 
 from aha import chat
 from aha.rewards.arithmetic import ExpressionError, evaluate
+from aha.rewards.places import place_of, stated
 from aha.tasks.base import SPLITS, Task
 from aha.types import AhaError, Outcome, Problem, Verdict
 
@@ -270,17 +271,33 @@ def grade_expression(problem: Problem, text: str) -> Verdict:
     return Verdict(Outcome.CORRECT, "")
 
 
+_LATEX = (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("\\left", ""), ("\\right", ""))
+
+
+def _answer(problem: Problem, text: str) -> str | None:
+    """The expression where it was asked for; in a box its LaTeX signs are read, and "= 24" behind it is left off."""
+    if place_of(problem) in (None, "tags"):
+        return chat.parse(text, opened_think=False).answer
+    found = stated(problem, text)
+    if found is None:
+        return None
+    for sign, plain in _LATEX:
+        found = found.replace(sign, plain)
+    left, equals, right = found.partition("=")
+    return left if equals and right.strip() == str(problem.metadata["target"]) else found
+
+
 def verify(problem: Problem, text: str) -> Verdict:
-    """Grade what stands in the answer tags."""
-    answer = chat.parse(text, opened_think=False).answer
+    """Grade what stands where the prompt asked for the answer: in the tags, or in a box."""
+    answer = _answer(problem, text)
     if answer is None:
-        return Verdict(Outcome.NO_ANSWER, "no <answer>")
+        return Verdict(Outcome.NO_ANSWER, "no \\boxed{}" if place_of(problem) == "boxed" else "no <answer>")
     return grade_expression(problem, answer)
 
 
 def vote(problem: Problem, text: str) -> str | None:
     """Expressions that use the same numbers and have the same value vote together."""
-    answer = chat.parse(text, opened_think=False).answer
+    answer = _answer(problem, text)
     if answer is None:
         return None
     try:
@@ -295,7 +312,7 @@ _EXPRESSION_CHARS = frozenset("0123456789+-*/()")
 
 def verify_lenient(problem: Problem, text: str) -> Verdict:
     """Grade the answer tags' content if there are any, else the last thing that looks like an expression."""
-    answer = chat.parse(text, opened_think=False).answer
+    answer = _answer(problem, text)
     if answer is None:
         answer = _last_expression(text)
     if answer is None:

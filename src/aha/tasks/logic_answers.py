@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aha import chat
-from aha.rewards.math.extract import Extraction, extract
+from aha.rewards.places import stated
 from aha.types import Outcome, Problem, Verdict
 
 ROLES = {"en": ("knave", "knight"), "zh": ("无赖", "骑士")}
@@ -103,18 +102,15 @@ def grade_assignment(problem: Problem, text: str) -> Verdict:
     return Verdict(Outcome.WRONG, f"wrong about {', '.join(wrong)}") if wrong else Verdict(Outcome.CORRECT)
 
 
-def _answer(text: str) -> str | None:
-    """The content of the answer tags, else of the last box after the thinking."""
-    parsed = chat.parse(text)
-    if parsed.answer is not None:
-        return parsed.answer
-    boxed = extract(text, Extraction())
-    return boxed.text.replace("\\text", " ") if boxed and boxed.text.strip() else None
+def _answer(problem: Problem, text: str) -> str | None:
+    """What stands where the prompt asked for the answer."""
+    found = stated(problem, text)
+    return None if found is None else found.replace("\\text", " ")
 
 
 def verify(problem: Problem, text: str) -> Verdict:
     """Grade the answer tags' content, or the last box."""
-    answer = _answer(text)
+    answer = _answer(problem, text)
     if answer is None:
         return Verdict(Outcome.NO_ANSWER, "no <answer> and no box")
     return grade_assignment(problem, answer)
@@ -122,7 +118,7 @@ def verify(problem: Problem, text: str) -> Verdict:
 
 def verify_lenient(problem: Problem, text: str) -> Verdict:
     """Grade the answer where it should stand, else the last line that says something of everybody."""
-    answer = _answer(text)
+    answer = _answer(problem, text)
     if answer is None:
         people: Sequence[str] = problem.metadata["people"]
         for line in reversed(text[-MAX_CHARS:].splitlines()):
@@ -134,7 +130,7 @@ def verify_lenient(problem: Problem, text: str) -> Verdict:
 
 def vote(problem: Problem, text: str) -> str | None:
     """Equal assignments vote together; what cannot be read votes by its words."""
-    answer = _answer(text)
+    answer = _answer(problem, text)
     if answer is None:
         return None
     people: Sequence[str] = problem.metadata["people"]

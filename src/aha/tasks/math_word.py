@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from aha.data.layouts import map_row
 from aha.data.sources import Row
 from aha.rewards.math import Extraction, extract, grade, parse_gold
 from aha.rewards.math.extract import Found
+from aha.rewards.places import answer_text, options_of, place_of
 from aha.tasks import rows
 from aha.tasks.base import Task
 from aha.tasks.rows import Reader, difficulty_of, language_of
 from aha.types import Outcome, Problem, Verdict
 
-STRICT = Extraction(answer_tags=True)
+WHERE = {"tags": "<answer>", "boxed": "\\boxed{}", "any": "\\boxed{} or <answer>"}
 UNLIKELY = Found("-90817.2635")
 """An answer that no problem has: a reference answer that takes it for right takes anything."""
 LENIENT = Extraction(answer_tags=True, phrase=True, last_number=True)
@@ -52,7 +51,7 @@ def prove(problem: Problem, row: Row) -> str:
     """Why a reference answer is not judged right where it stands itself in a box, or everything is; "" where all
     is well."""
     for answer in golds(problem):
-        found = grade(parse_gold(answer), extract(_boxed(answer), STRICT) or Found(""))
+        found = grade(parse_gold(answer), extract(_boxed(answer)) or Found(""))
         if found.outcome is not Outcome.CORRECT:
             return f"its own answer is not judged right: {answer[:60]!r} is {found.outcome} ({found.note})"
     if _grade_any(problem, UNLIKELY).outcome is Outcome.CORRECT:
@@ -64,17 +63,28 @@ def _boxed(answer: str) -> str:
     return answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
 
 
-def verifier(options: Extraction) -> Callable[[Problem, str], Verdict]:
-    """Grades what ``options`` find in a text against the problem's answer."""
+def _found(problem: Problem, text: str) -> Found | None:
+    """The answer where the prompt asked for it."""
+    part = answer_text(problem, text)
+    return None if part is None else extract(part, options_of(problem))
 
-    def verify(problem: Problem, text: str) -> Verdict:
-        assert isinstance(problem.answer, str)
-        found = extract(text, options)
-        if found is None or not found.text.strip():
-            return Verdict(Outcome.NO_ANSWER, "no answer in \\boxed{} or <answer> after the thinking")
-        return _grade_any(problem, found)
 
-    return verify
+def _graded(problem: Problem, found: Found | None) -> Verdict:
+    assert isinstance(problem.answer, str)
+    if found is None or not found.text.strip():
+        place = WHERE.get(place_of(problem) or "any")
+        return Verdict(Outcome.NO_ANSWER, f"no answer in {place} after the thinking")
+    return _grade_any(problem, found)
+
+
+def verify(problem: Problem, text: str) -> Verdict:
+    """Grade the answer where the prompt asked for it: in the answer tags, or in the last box."""
+    return _graded(problem, _found(problem, text))
+
+
+def verify_lenient(problem: Problem, text: str) -> Verdict:
+    """Grade the answer wherever it stands: in a box, in tags, after "the answer is", or as the last number."""
+    return _graded(problem, extract(text, LENIENT))
 
 
 def _grade_any(problem: Problem, found: Found) -> Verdict:
@@ -89,7 +99,7 @@ def _grade_any(problem: Problem, found: Found) -> Verdict:
 
 def vote(problem: Problem, text: str) -> str | None:
     """The answer's text, as its ballot in a majority vote."""
-    found = extract(text, STRICT)
+    found = _found(problem, text)
     return None if found is None else _ballot(found)
 
 
@@ -114,4 +124,4 @@ def task(source: str | None, name: str = "math", test_source: str | None = None)
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return rows.load(READER, name, split, n, seed, source, test_source)
 
-    return Task(name, load_split, verifier(STRICT), verifier(LENIENT), vote, facet)
+    return Task(name, load_split, verify, verify_lenient, vote, facet)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from aha import ranks
 from aha.files import disk_errors, new_folder, partial_name, read_json, write_json
+from aha.modeling import ASKED
 from aha.training import sharding
 from aha.training.critic import HEAD
 from aha.training.trainer import Trainer
@@ -44,6 +45,13 @@ def write_weights(policy: Trainer, place: Path, weights: Mapping[str, Tensor] | 
         policy.model.save_pretrained(place, state_dict=known)
 
 
+def write_tokenizer(tokenizer: Any, place: Path) -> None:
+    """Tokenizer and chat template, and what the model is to be asked with where that is known."""
+    tokenizer.save_pretrained(place)
+    if asked := getattr(tokenizer, "aha", None):
+        write_json(place / ASKED, asked)
+
+
 def _write_model(policy: Trainer, tokenizer: Any, place: Path, weights: Mapping[str, Tensor] | None) -> None:
     """Weights, config, generation config, tokenizer and chat template; adapters merged, and beside it alone."""
     if policy.adapters is None:
@@ -52,7 +60,7 @@ def _write_model(policy: Trainer, tokenizer: Any, place: Path, weights: Mapping[
         with policy.adapters.merged():
             policy.model.save_pretrained(place, state_dict=dict(policy.adapters.plain_state()))
         policy.adapters.save(place / "adapters")
-    tokenizer.save_pretrained(place)
+    write_tokenizer(tokenizer, place)
 
 
 def save(

@@ -19,7 +19,7 @@ from torch import Tensor
 from aha import modeling, ranks
 from aha.files import new_folder, read_json, write_json
 from aha.training.batching import pack, sequence_mean
-from aha.training.checkpoint import write_weights
+from aha.training.checkpoint import write_tokenizer, write_weights
 from aha.training.critic import Critic
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Batch, Example
@@ -132,7 +132,7 @@ def save_scalar(
         return
     with new_folder(folder) as place:
         write_weights(scalar, place, weights)
-        tokenizer.save_pretrained(place)
+        write_tokenizer(tokenizer, place)
         save_file({"head": head.cpu().contiguous()}, place / HEAD_FILE)
         write_json(place / CALIBRATION, calibration)
         (place / "README.md").write_text(card, encoding="utf-8")

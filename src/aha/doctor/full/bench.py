@@ -65,7 +65,7 @@ def stage(subject: Subject, place: Path, kind: type[rl.RL] = rl.RL, **changes: A
     """The stage's settings: the examined model and task, everything else small."""
     # Countdown makes its own problems: rows of a file are not read again to examine the loop.
     given = {"name": "rl", "model": str(place / "base"), "task": "countdown", **SETTINGS} | changes
-    given["template"] = subject.prompter.template
+    given["prompt"] = subject.prompter.prompt.name
     return kind.model_validate(given)
 
 

@@ -42,7 +42,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     tokenizer = modeling.load_tokenizer(config.model)
     model = modeling.load_model(config.model, place, kind)
     task = get_task(config.task, config.data, config.test_data)
-    prompter = Prompter(tokenizer, config.template)
+    prompter = Prompter(tokenizer, config.prompt)
     plan = checkup.plan_of(config)
     room = modeling.max_context(model) - plan.max_tokens
     found = task.load("train", min(64, config.train_problems), config.seed)
