@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from aha.rewards.math import Extraction, extract
+from aha.chat import parse
+from aha.rewards.math import Extraction, Outcome, extract, verify
 
 FALLBACKS = [
     ("<answer> 5 </answer>", Extraction(answer_tags=True), "5"),
@@ -94,3 +95,65 @@ def test_time_is_linear_on_garbage(piece: str) -> None:
         return min(times)
 
     assert seconds(400_000) < 40 * max(seconds(50_000), 0.001)  # quadratic would be 64 times
+
+
+LENIENT = Extraction(answer_tags=True, phrase=True, bare=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>**73**</answer>",
+        "<answer> `73` </answer>",
+        "<answer>$**73**$</answer>",
+        "<answer>The answer is **73**.</answer>",
+        "<answer><b>73</b></answer>",
+        "The answer is **73**",
+        "The answer is **73**.",
+        "The answer is: **73**\n",
+        "**Answer:** 73",
+        "**Answer: 73**",
+        "**The answer is 73.**",
+        "### Answer:\n**73**",
+        "**Final Answer**\n\n73",
+        "答案是 **73**。",
+        "答案：`73`",
+        "#### **73**",
+        "**73**",
+        "`73`",
+        "__73__",
+        "***73***",
+        "```\n73\n```",
+        "\\boxed{**73**}",
+        "**\\boxed{73}**",
+        "\\boxed{`73`}",
+    ],
+)
+def test_marks_that_only_make_an_answer_stand_out(text: str) -> None:
+    assert verify("73", text, LENIENT).outcome is Outcome.CORRECT, extract(text, LENIENT)
+
+
+@pytest.mark.parametrize(
+    ("gold", "text"), [("8", "\\boxed{2**3}"), ("512", "\\boxed{2**3**2}"), ("6", "\\boxed{2*3}")]
+)
+def test_stars_between_numbers_are_operators(gold: str, text: str) -> None:
+    assert verify(gold, text).outcome is Outcome.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("text", "opened", "answer"),
+    [
+        ("So it is \\boxed{5}, and a thought ends with `</think>`.", False, "5"),
+        ("<think>I write `</think>` when done. \\boxed{4}</think> \\boxed{5}", False, "5"),
+        ("<think>a</think> \\boxed{5} as in `<think>`", False, "5"),
+        ("a ` b</think> \\boxed{5} `x`", True, "5"),
+        ("<think>\\boxed{4} `</think>`", False, None),
+        ("\\boxed{4} `</think>`", True, None),
+        ("```\n</think>\n```\n\\boxed{5}", False, "5"),
+    ],
+)
+def test_tags_are_read_as_the_format_reward_reads_them(text: str, opened: bool, answer: str | None) -> None:
+    found = extract(text, Extraction(opened_think=opened))
+    assert (found.text if found else None) == answer
+    body = parse(text, opened_think=opened, require_answer=False).body
+    assert (answer is None) == ("boxed" not in body)

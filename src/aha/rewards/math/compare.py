@@ -5,10 +5,22 @@ Every function returns True, False or None: None means that our own means do not
 
 from __future__ import annotations
 
+import re
+
 from aha.rewards.math import numeric, regions
+from aha.rewards.math.equations import (
+    difference,
+    has_coefficients,
+    renamed,
+    same_region,
+    same_relation,
+    same_zeros,
+)
 from aha.rewards.math.exact import TooBig, Undefined, free_symbols, has, rational
-from aha.rewards.math.quantities import same_quantity
-from aha.rewards.math.ratios import could_be_ratio, same_ratio
+from aha.rewards.math.quantities import compound, same_quantity
+from aha.rewards.math.ratios import all_of, could_be_ratio, same_ratio
+from aha.rewards.math.residues import same_residue
+from aha.rewards.math.unordered import without_order
 from aha.rewards.math.values import (
     STATED,
     Based,
@@ -19,16 +31,18 @@ from aha.rewards.math.values import (
     Named,
     Node,
     Opaque,
+    Piecewise,
     Ratio,
     Region,
     Relation,
+    Residue,
     Scalar,
     Text,
     Value,
 )
-from aha.rewards.math.words import EMPTY, canonical_words, letter
+from aha.rewards.math.words import EMPTY, canonical_words, letter, says_all_reals
 
-MOST_ITEMS = 64  # members of a set; comparing without order takes their number squared
+_BRACED_LETTER = re.compile(r"([_^])\{([A-Za-z0-9])\}")
 
 
 def equal(gold: Value, answer: Value) -> bool | None:
@@ -41,22 +55,17 @@ def equal(gold: Value, answer: Value) -> bool | None:
     return None if rule is None else rule(gold, answer)
 
 
-def all_of(outcomes) -> bool | None:
-    """Three-valued "and"."""
-    undecided = False
-    for outcome in outcomes:
-        if outcome is False:
-            return False
-        undecided = undecided or outcome is None
-    return None if undecided else True
-
-
 # scalars
 
 
 def _scalar(gold: Scalar, answer: Value) -> bool | None:
     if isinstance(answer, Scalar):
-        return same_quantity(gold, answer)
+        both_reals = gold.expr in regions.REAL_NAMES and answer.expr in regions.REAL_NAMES
+        return both_reals or same_quantity(gold, answer)
+    if gold.expr == regions.REAL_NAMES[0]:
+        return same_region(regions.REALS, answer)
+    if isinstance(answer, Residue):
+        return equal(gold, answer.value)
     if isinstance(answer, Named):
         if isinstance(answer.value, Scalar) and answer.value.expr == ("sym", answer.name):
             return False  # x = x says nothing
@@ -92,14 +101,14 @@ def _chain(gold: Scalar, answer: Equation) -> bool | None:
 
 def chain_holds(answer: Equation) -> bool:
     """Whether no two members that are constants contradict each other (or, after "≈", by far)."""
-    constants = [m.expr for m in answer.members if isinstance(m, Scalar) and not free_symbols(m.expr)]
-    constants = [c for c in constants if not has(c, STATED)]
+    constants = [m for m in answer.members if isinstance(m, Scalar) and not free_symbols(m.expr)]
+    constants = [c for c in constants if not has(c.expr, STATED)]
     for other in constants[1:]:
-        if numeric.same(constants[0], other) is not True:
+        if same_quantity(constants[0], other) is not True:
             return False
     for value in answer.shown:
         if constants and isinstance(value, Scalar):
-            x, y = numeric.real_value(constants[-1]), numeric.real_value(value.expr)
+            x, y = numeric.real_value(constants[-1].expr), numeric.real_value(value.expr)
             if x is None or y is None or abs(x - y) > abs(x) / 20:
                 return False
     return True
@@ -116,6 +125,9 @@ def _alternatives(gold: Value, answer: Group) -> bool | None:
     """A list is an answer to a scalar only if all its members are that answer; else it is a hedge."""
     if answer.kind == "set" and len(answer.items) == 1:
         return equal(gold, answer.items[0])
+    whole = compound(answer.items)
+    if whole is not None and answer.kind == "list" and isinstance(gold, Scalar):
+        return same_quantity(gold, whole)
     if answer.kind != "list" or not answer.items or answer.brackets:
         return False
     return all_of(equal(gold, item) for item in answer.items)
@@ -151,6 +163,8 @@ def _group(gold: Group, answer: Value) -> bool | None:
     answer = _opened(answer, gold)
     if isinstance(answer, Scalar) and regions.of(answer) is not None:
         answer = regions.REALS
+    if isinstance(answer, Text) and says_all_reals(answer.words):
+        answer = regions.REALS
     if isinstance(answer, Region):
         own = regions.of(gold)
         if own is not None:
@@ -169,7 +183,7 @@ def _group(gold: Group, answer: Value) -> bool | None:
     if answer.kind == "tuple" and (answer.brackets != "[]" or len(answer.items) < 3):
         return equal(gold.items[0], answer) if len(gold.items) == 1 else False
     distinct = "set" in (gold.kind, answer.kind)
-    return without_order(_flat(gold), _flat(answer), distinct)
+    return without_order(_flat(gold), _flat(answer), distinct, equal)
 
 
 def _opened(answer: Value, gold: Group) -> Value:
@@ -199,6 +213,9 @@ def _are_named(items: tuple[Value, ...]) -> bool:
 def _single(gold: Group, answer: Value) -> bool | None:
     if gold.kind in ("set", "list") and len(gold.items) == 1:
         return equal(gold.items[0], answer)
+    whole = compound(gold.items) if gold.kind == "list" else None
+    if whole is not None:
+        return equal(whole, answer)
     if gold.kind == "list" and gold.items and not gold.brackets:
         return all_of(equal(item, answer) for item in gold.items)  # "1/2 or 0.5"
     if not gold.items and isinstance(answer, Text):
@@ -235,35 +252,6 @@ def _in_order(gold: tuple[Value, ...], answer: tuple[Value, ...]) -> bool | None
     return all_of(equal(x, y) for x, y in zip(gold, answer, strict=True))
 
 
-def without_order(gold: list[Value], answer: list[Value], distinct: bool) -> bool | None:
-    """Whether two collections hold the same values; ``distinct`` forgets repetitions."""
-    if max(len(gold), len(answer)) > MOST_ITEMS:
-        return _in_order(tuple(gold), tuple(answer))
-    if distinct:
-        gold, answer = _unique(gold), _unique(answer)
-    if len(gold) != len(answer):
-        return False
-    left = list(answer)
-    undecided = False
-    for wanted in gold:
-        outcomes = [equal(wanted, candidate) for candidate in left]
-        if True in outcomes:
-            left.pop(outcomes.index(True))
-        elif None in outcomes:
-            undecided = True
-        else:
-            return False
-    return None if undecided else True
-
-
-def _unique(items: list[Value]) -> list[Value]:
-    kept: list[Value] = []
-    for item in items:
-        if not any(equal(other, item) for other in kept):
-            kept.append(item)
-    return kept
-
-
 def _vector(gold: Group, answer: Matrix) -> bool | None:
     if gold.kind != "tuple":
         return False
@@ -298,48 +286,25 @@ def _matrix(gold: Matrix, answer: Value) -> bool | None:
     return all_of(numeric.same(x, y) for x, y in pairs)
 
 
-# sets of reals and relations
-
-
-def _region(gold: Region, answer: Value) -> bool | None:
-    if isinstance(answer, Named):
-        answer = answer.value
-    other = regions.of(answer)
-    if other is None:
-        if isinstance(answer, Group) and answer.kind == "set" and not answer.items:
-            return not regions.normal(gold).parts
-        return None if isinstance(answer, Opaque) else False
-    if gold.variable and other.variable and gold.variable != other.variable:
-        return False
-    return regions.is_same(gold, other)
-
-
-def _relation(gold: Relation, answer: Value) -> bool | None:
-    if not isinstance(answer, Relation) or gold.ops != answer.ops:
-        return False
-    direct = all_of(numeric.same(x, y) for x, y in zip(gold.members, answer.members, strict=True))
-    if direct is not False or len(gold.ops) != 1 or not any(map(free_symbols, gold.members)):
-        return direct
-    left = ("add", gold.members[0], ("neg", gold.members[1]))
-    right = ("add", answer.members[0], ("neg", answer.members[1]))
-    return numeric.proportional(left, right, positive=gold.ops[0] != "!=")
-
-
 # equations
 
 
 def _named(gold: Named, answer: Value) -> bool | None:
+    if isinstance(gold.value, Equation):
+        settled = _settled(gold.value)
+        if settled is not gold.value:
+            return equal(Named(gold.name, settled, gold.parameter), answer)
     if isinstance(answer, Named):
         if not _same_name(gold, answer):
             return _turned_equations(gold, answer)
         value = answer.value
         if gold.parameter and answer.parameter and gold.parameter != answer.parameter:
-            value = _renamed(value, answer.parameter, gold.parameter)
+            value = renamed(value, answer.parameter, gold.parameter)
         return equal(gold.value, value)
     if isinstance(answer, Equation):
         explicit = isinstance(gold.value, Scalar) and bool(free_symbols(gold.value.expr))
         if explicit:
-            return _same_zeros(_difference(gold), _difference(answer))
+            return same_zeros(difference(gold), difference(answer))
         return equal(gold.value, answer) if isinstance(gold.value, Scalar) else False
     if isinstance(answer, Group) and any(isinstance(item, Named) for item in answer.items):
         return False
@@ -365,67 +330,49 @@ def _turned_equations(gold: Named, answer: Named) -> bool | None:
         return False
     if {gold.name, *free_symbols(gold.value.expr)} != {answer.name, *free_symbols(answer.value.expr)}:
         return False
-    return _same_zeros(_difference(gold), _difference(answer))
-
-
-def _renamed(value: Value, old: str, new: str) -> Value:
-    if not isinstance(value, Scalar) or new in free_symbols(value.expr):
-        return value
-    return Scalar(_substituted(value.expr, old, new), value.unit, value.percent)
-
-
-def _substituted(node: Node, old: str, new: str) -> Node:
-    if node == ("sym", old):
-        return ("sym", new)
-    return tuple(_substituted(part, old, new) if isinstance(part, tuple) else part for part in node)
+    return same_zeros(difference(gold), difference(answer))
 
 
 def _equation(gold: Equation, answer: Value) -> bool | None:
-    if isinstance(answer, Equation | Named) and len(gold.members) == 2:
-        return _same_zeros(_difference(gold), _difference(answer))
-    if isinstance(answer, Equation) and len(gold.members) == len(answer.members):
-        return _in_order(gold.members, answer.members)
     if len(gold.members) == 1:
         outcomes = [equal(gold.members[0], answer), *(equal(value, answer) for value in gold.shown)]
         return True if True in outcomes else (None if None in outcomes else False)
-    last = gold.members[-1]
-    if isinstance(last, Scalar) and free_symbols(last.expr) == frozenset():
-        first = gold.members[0]
-        if isinstance(first, Scalar | Ratio) and not _has_coefficients(first):
-            return equal(last, answer)
-    if isinstance(last, Ratio):
-        return equal(last, answer)
+    last = _answer_of(gold)
+    if last is not None:
+        outcome = equal(last, answer)
+        if outcome is not False:
+            return outcome
+    if isinstance(answer, Equation | Named) and len(gold.members) == 2:
+        outcome = same_zeros(difference(gold), difference(answer))
+        if outcome is not False:
+            return outcome
+    if isinstance(answer, Equation) and len(gold.members) == len(answer.members):
+        return _in_order(gold.members, answer.members)
     return False
 
 
-def _has_coefficients(value: Value) -> bool:
-    """Whether numbers stand in it: "2x + z" is an equation's side, "AB / CD" the name of a quantity."""
-    return isinstance(value, Scalar) and has(value.expr, frozenset(("num",)))
+def _answer_of(gold: Equation) -> Value | None:
+    """The value an equation states, where its other members only say of what; None for one that is itself
+    the answer."""
+    first, last = gold.members[0], gold.members[-1]
+    if not isinstance(last, Scalar):
+        return last if isinstance(last, Ratio) or isinstance(first, Opaque) else None
+    if free_symbols(last.expr):
+        return None
+    if isinstance(first, Opaque) or (isinstance(first, Scalar | Ratio) and not has_coefficients(first)):
+        return last
+    if isinstance(first, Scalar) and has(first.expr, STATED):
+        return last
+    is_chain = all(isinstance(m, Scalar) and not free_symbols(m.expr) for m in gold.members)
+    return last if is_chain and chain_holds(gold) else None
 
 
-def _difference(value: Value) -> Node | None:
-    if (
-        isinstance(value, Named)
-        and isinstance(value.value, Scalar)
-        and not value.name.startswith(("text", "("))
-    ):
-        left: Node = ("sym", value.name)
-        if value.parameter:
-            return None
-        return ("add", left, ("neg", value.value.expr))
-    if isinstance(value, Equation) and len(value.members) == 2:
-        left_side, right_side = value.members
-        if isinstance(left_side, Scalar) and isinstance(right_side, Scalar):
-            return ("add", left_side.expr, ("neg", right_side.expr))
-    return None
-
-
-def _same_zeros(a: Node | None, b: Node | None) -> bool | None:
-    if a is None or b is None:
-        return False
-    if free_symbols(a) != free_symbols(b) or not free_symbols(a):
-        return False
-    return numeric.proportional(a, b)
+def _settled(value: Value) -> Value:
+    """``5x + 5 = 5(x + 1)`` where all the members are equal: the last one."""
+    if not isinstance(value, Equation) or value.shown or len(value.members) < 2:
+        return value
+    pairs = zip(value.members, value.members[1:], strict=False)
+    return value.members[-1] if all(equal(x, y) is True for x, y in pairs) else value
 
 
 # ratios, bases, words
@@ -461,15 +408,53 @@ def _text(gold: Text, answer: Value) -> bool | None:
         return canonical_words(gold.words) == canonical_words(answer.words)
     if isinstance(answer, Group) and not answer.items:
         return canonical_words(gold.words) == canonical_words("no solution")
+    if says_all_reals(gold.words):
+        return same_region(regions.REALS, answer)
     return False
+
+
+def _residue(gold: Residue, answer: Value) -> bool | None:
+    if isinstance(answer, Residue):
+        return same_residue(gold, answer, equal)
+    if isinstance(answer, Named) and (not gold.name or answer.name == gold.name):
+        answer = answer.value
+    return equal(gold.value, answer)
+
+
+def _piecewise(gold: Piecewise, answer: Value) -> bool | None:
+    if isinstance(answer, Named):
+        answer = answer.value
+    if not isinstance(answer, Piecewise):
+        return None if isinstance(answer, Scalar | Opaque) else False
+    if len(gold.cases) != len(answer.cases):
+        return None
+    left = list(answer.cases)
+    for case in gold.cases:
+        found = next((other for other in left if _same_case(case, other)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return True
+
+
+def _same_case(gold: tuple[Value, Value | None], answer: tuple[Value, Value | None]) -> bool:
+    """Equal values on equal conditions; "otherwise" may be any, since the other cases are compared too."""
+    if equal(gold[0], answer[0]) is not True:
+        return False
+    return gold[1] is None or answer[1] is None or equal(gold[1], answer[1]) is True
 
 
 def _dots(gold: Dots, answer: Value) -> bool | None:
     return isinstance(answer, Dots)
 
 
+def _unbraced(spelled: str) -> str:
+    """``x_{1}`` and ``x_1`` alike."""
+    return _BRACED_LETTER.sub(r"\1\2", spelled)
+
+
 def _opaque(gold: Opaque, answer: Value) -> bool | None:
-    if isinstance(answer, Opaque) and gold.spelled == answer.spelled:
+    if isinstance(answer, Opaque) and _unbraced(gold.spelled) == _unbraced(answer.spelled):
         return True
     return False if isinstance(answer, Text) else None
 
@@ -477,13 +462,15 @@ def _opaque(gold: Opaque, answer: Value) -> bool | None:
 _RULES = {
     Scalar: _scalar,
     Group: _group,
-    Region: _region,
-    Relation: _relation,
+    Region: same_region,
+    Relation: same_relation,
     Named: _named,
     Equation: _equation,
     Matrix: _matrix,
     Ratio: _ratio,
     Based: _based,
+    Residue: _residue,
+    Piecewise: _piecewise,
     Text: _text,
     Dots: _dots,
     Opaque: _opaque,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from aha.chat import parse
+
 # Every alternative consumes a bounded number of characters, so the scan is linear whatever the text is.
 # A doubled backslash is a line break, except before "boxed", where it is text that was escaped twice.
 _BRACES = re.compile(r"\\boxed(?![A-Za-z])|\\\\(?!boxed)|\\[{}]|[{}]")
@@ -19,12 +21,16 @@ _CONNECTIVE = re.compile(
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,15} [A-Za-z$]|[A-Za-z] : ")
 _PRICE = re.compile(r"^[\d.,]+ (?:so|and|for|plus|each|is|per|to|on|an?)\b|–")
 _FINAL_LINE = re.compile(r"[A-Za-z]{0,12}:? ?-?\$?\d[\d,.]*$")
+_HTML = re.compile(r"<(b|strong|i|em|code|u|mark)>(.*)</\1>", re.DOTALL)
+_MARKS = ("***", "**", "__", "``", "`", "*", "_")
+_EMPHASIS = re.compile(r"(?<![\w)}\]`*])\*\*([^*\n]+)\*\*(?![\w({\[*])|(?<!`)`([^`\n]+)`(?!`)")
 _LONGEST_CONNECTIVE = 80
 _PHRASES = (
     "the answer is",
     "answer is",
     "final answer:",
     "answer:",
+    "answer**",
     "答案是",
     "答案为",
     "答案：",
@@ -69,21 +75,43 @@ def extract(prediction: str, options: Extraction = DEFAULT) -> Found | None:
         return None
     found = boxed(text)
     if found is not None:
-        return found
+        return Found(_plain(found.text), tuple(map(_plain, found.alternatives)), found.joined_by_or)
     for wanted, look in _FALLBACKS:
         if getattr(options, wanted):
-            answer = look(text)
+            answer = _plain(look(text) or "")
             if answer:
                 return Found(answer)
     return None
 
 
 def after_thinking(text: str, opened_think: bool = False) -> str | None:
-    """What stands after the last ``</think>``; None for a thought that was never closed."""
-    opened, closed = text.rfind("<think>"), text.rfind("</think>")
-    if opened > closed or (closed < 0 and opened_think):
-        return None
-    return text if closed < 0 else text[closed + len("</think>") :]
+    """What stands after the last ``</think>``, as ``aha.chat.parse`` reads it; None for a thought that was
+    never closed."""
+    if "think>" not in text:
+        return None if opened_think else text
+    return parse(text, opened_think=opened_think, require_answer=False).body or None
+
+
+def _plain(text: str) -> str:
+    """The text without the Markdown and HTML that only makes it stand out: ``**73**``, `` `73` ``."""
+    if "`" in text or "**" in text:
+        text = _EMPHASIS.sub(r"\1\2", text)
+    for _ in range(4):
+        stripped = text.strip()
+        if stripped.startswith("```") and stripped.endswith("```"):
+            stripped = stripped[3:-3].strip()
+        tags = _HTML.fullmatch(stripped)
+        if tags is not None:
+            stripped = tags.group(2)
+        for mark in _MARKS:
+            inside = stripped[len(mark) : -len(mark)]
+            if len(stripped) > 2 * len(mark) and stripped == f"{mark}{inside}{mark}" and mark not in inside:
+                stripped = inside
+                break
+        if stripped == text:
+            break
+        text = stripped
+    return text
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
@@ -193,11 +221,7 @@ def _trailing_alternative(after: str) -> str | None:
 
 
 def _answer_tags(text: str) -> str | None:
-    end = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, end if end >= 0 else len(text))
-    if start < 0 or end < 0:
-        return None
-    return text[start + len("<answer>") : end].strip()
+    return parse(text).answer if "answer>" in text else None
 
 
 def _phrase(text: str) -> str | None:
@@ -207,8 +231,16 @@ def _phrase(text: str) -> str | None:
     at, phrase = max((lowered.rfind(phrase), phrase) for phrase in _PHRASES)
     if at < 0:
         return None
-    line = text[at + len(phrase) :].lstrip(" :：").split("\n", 1)[0][:1000]
+    start = at + len(phrase)
+    while start < len(text) and text[start] in " :：\t":
+        start += 1
+    rest = text[start : start + 1100]
+    if rest.startswith("**") and rest.lstrip("*").split("\n", 1)[0].count("**") % 2 == 0:
+        rest = rest[2:]  # "**Answer:** 73": the mark that closes the phrase
+    line = rest.lstrip(" :：\n").split("\n", 1)[0][:1000]
     line = line.split(". ", 1)[0].split("。", 1)[0].strip().rstrip(".")
+    if line.endswith("**") and line.count("**") == 1:
+        line = line[:-2].rstrip(". ")  # "**The answer is 73.**"
     if _PROSE.search(line):
         line = line[line.rfind(" is ") + 4 :] if " is " in line else line
     if line.endswith(("$", "\\)", "\\]")):
@@ -217,7 +249,7 @@ def _phrase(text: str) -> str | None:
 
 
 def _bare(text: str) -> str | None:
-    stripped = text.strip()
+    stripped = _plain(text.strip())
     if len(stripped) > 300 or "\n" in stripped or _PROSE.search(stripped) or "$" in stripped.strip("$"):
         return None
     return stripped

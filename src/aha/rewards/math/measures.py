@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from aha.rewards.math import units
 from aha.rewards.math.expressions import Unknown, parse_angle
+from aha.rewards.math.quantities import compound
 from aha.rewards.math.slices import trimmed
 from aha.rewards.math.tokens import Token
 from aha.rewards.math.values import Scalar, num
@@ -17,6 +18,10 @@ _DEGREE_WORDS = frozenset(("degree", "degrees", "deg", "度"))
 def measured(tokens: list[Token]) -> Scalar:
     """An expression with whatever unit, percent sign or annotation stands before and behind it."""
     tokens, unit = _without_currency(_with_degrees(tokens))
+    tokens = _without_brackets(tokens)
+    whole = _several(tokens)
+    if whole is not None:
+        return whole
     end = _unit_start(tokens)
     if end < len(tokens):
         found = units.from_words(tokens[end:])
@@ -57,6 +62,44 @@ def _with_degrees(tokens: list[Token]) -> list[Token]:
     return [
         Token("op", "degree") if t.kind == "word" and t.text.lower() in _DEGREE_WORDS else t for t in tokens
     ]
+
+
+def _without_brackets(tokens: list[Token]) -> list[Token]:
+    """``7 (pears)`` and ``7 [m/s]``: brackets at the end with nothing but a unit in them are taken off."""
+    if tokens[-1].text not in (")", "]"):
+        return tokens
+    opened = next((i for i in range(len(tokens) - 2, 0, -1) if tokens[i].text in ("(", "[")), 0)
+    inside = tokens[opened + 1 : -1]
+    if not opened or not inside or tokens[opened - 1].kind not in ("num", "op"):
+        return tokens
+    spelled = all(t.kind == "id" and t.text.islower() for t in inside) and len(inside) >= 4
+    has_word = spelled or any(t.kind == "word" for t in inside)
+    is_unit = has_word or all(t.text in units.SINGLE_LETTERS or t.text in "/^{}23*-" for t in inside)
+    if not is_unit or inside[0].kind not in ("word", "id") or units.from_words(inside) is False:
+        return tokens
+    if spelled:
+        return [*tokens[:opened], Token("word", "".join(t.text for t in inside))]
+    words = inside if has_word else [Token("word", t.text) if t.kind == "id" else t for t in inside]
+    return tokens[:opened] + words
+
+
+def _several(tokens: list[Token]) -> Scalar | None:
+    """``1 h 30 min``: numbers, each with its unit, that make one quantity together."""
+    if tokens[0].kind != "num" or not any(t.kind == "num" for t in tokens[2:]):
+        return None
+    parts: list[Scalar] = []
+    at = 0
+    while at < len(tokens):
+        end = at + 1
+        while end < len(tokens) and (tokens[end].kind == "word" or tokens[end].text in units.SINGLE_LETTERS):
+            end += 1
+        found = units.from_words(tokens[at + 1 : end])
+        value = tokens[at].value
+        if value is None or not isinstance(found, units.Unit):
+            return None
+        parts.append(Scalar(num(value), found))
+        at = end
+    return compound(parts)
 
 
 def _arc(tokens: list[Token]) -> Scalar | None:

@@ -23,6 +23,8 @@ POINTS = 6
 ENOUGH = 3  # points at which both sides must exist
 LARGEST = 3_000  # operators and leaves; more is refused
 MOST_POWER = 200_000  # bits of magnitude that an intermediate value may have
+INFINITE = frozenset(("inf",))
+SCALES = (1, 8, Fraction(1, 4))  # of the points, looked at in turn while too few lie in both domains
 _INTEGERS = frozenset("nmkjlNMKp")
 _local = threading.local()
 
@@ -37,6 +39,8 @@ def same(a: Node, b: Node) -> bool | None:
         return True
     if has(a, STATED) or has(b, STATED) or size(a) + size(b) > LARGEST:
         return None
+    if has(a, INFINITE) != has(b, INFINITE):
+        return False
     try:
         first, second = rational(a), rational(b)
         if first is not None and second is not None:
@@ -46,7 +50,7 @@ def same(a: Node, b: Node) -> bool | None:
     except Undefined:
         return False
     except (TooBig, OverflowError, MemoryError):
-        return _same_shape(a, b)
+        return _same_beyond(a, b)
     except (NotNumeric, ValueError, ZeroDivisionError, RecursionError):
         return None
 
@@ -116,25 +120,32 @@ def _same_function(a: Node, b: Node, symbols: frozenset[str]) -> bool | None:
     names = sorted(symbols)
     complex_wanted = "i" in _constants_in(a) | _constants_in(b)
     agreed = 0
-    for point in range(POINTS):
-        outcome = _same_at(a, b, names, point, complex_wanted)
-        if outcome is False:
-            return False
-        agreed += outcome is True
-    return True if agreed >= ENOUGH else None
+    for scale in SCALES:
+        for point in range(POINTS):
+            outcome = _same_at(a, b, names, (point, scale), complex_wanted)
+            if outcome is False:
+                return False
+            agreed += outcome is True
+        if agreed >= ENOUGH:
+            return True
+    return None
 
 
-def _same_at(a: Node, b: Node, names: list[str], point: int, complex_wanted: bool) -> bool | None:
+def _same_at(
+    a: Node, b: Node, names: list[str], point: tuple[int, Fraction | int], complex_wanted: bool
+) -> bool | None:
     """Whether two functions agree at a point; None if they do not both have a (real) value there."""
     digits = DIGITS
-    while True:
+    while digits <= MOST_DIGITS:
         context = _context(digits)
-        values = _point(context, names, point)
+        values = _point(context, names, *point)
         first, second = _Evaluation(context, values), _Evaluation(context, values)
         try:
-            x, y = first.at(a), second.at(b)
+            x, y = _value_at(first, a), _value_at(second, b)
         except Undefined:
             return None
+        if x is None or y is None:  # beyond all bounds; if both are, the next scale has smaller points
+            return False if x is not None or y is not None else None
         if not complex_wanted and not (_is_real(context, x) and _is_real(context, y)):
             return None
         if not _close(context, x, y, max(first.largest, second.largest)):
@@ -142,8 +153,14 @@ def _same_at(a: Node, b: Node, names: list[str], point: int, complex_wanted: boo
         digits = _deeper(first, second, digits)
         if not digits:
             return True
-        if digits > MOST_DIGITS:
-            return None
+    return None
+
+
+def _value_at(evaluation: _Evaluation, node: Node) -> Any | None:
+    try:
+        return evaluation.at(node)
+    except (TooBig, OverflowError):
+        return None
 
 
 def _deeper(first: _Evaluation, second: _Evaluation, digits: int) -> int:
@@ -154,12 +171,55 @@ def _deeper(first: _Evaluation, second: _Evaluation, digits: int) -> int:
     return 0 if needed <= digits else max(needed + 10, digits * 2)
 
 
-def _same_shape(a: Node, b: Node) -> bool | None:
-    """For values too large to compute: equal parts under the same operator are equal."""
-    if a[0] != b[0] or len(a) != len(b) or a[0] not in ("pow", "fact", "neg", "root"):
+def _same_beyond(a: Node, b: Node) -> bool | None:
+    """For values too large to compute. What is beyond all bounds is not what can be computed; of two such
+    values, equal parts under one operator are equal, and logarithms tell the others apart."""
+    if free_symbols(a) or free_symbols(b):
         return None
-    equal = [same(x, y) for x, y in zip(a[1:], b[1:], strict=True)]
-    return True if all(equal) else None
+    if _is_computable(a) != _is_computable(b):
+        return False
+    if a[0] == b[0] and len(a) == len(b) and a[0] in ("pow", "fact", "neg", "root"):
+        equal = [same(x, y) for x, y in zip(a[1:], b[1:], strict=True)]
+        if all(equal):
+            return True
+    context = _context(DIGITS)
+    try:
+        x, y = _logarithm(context, a), _logarithm(context, b)
+    except (TooBig, Undefined, NotNumeric, OverflowError, ValueError, ZeroDivisionError):
+        return None
+    return bool(abs(x - y) <= abs(x) * context.mpf(10) ** (10 - context.dps))
+
+
+def _is_computable(node: Node) -> bool:
+    try:
+        if rational(node) is not None:
+            return True
+    except (TooBig, Undefined):
+        pass
+    try:
+        _Evaluation(_context(DIGITS), {}).at(node)
+    except (TooBig, OverflowError, MemoryError):
+        return False
+    except (Undefined, NotNumeric, ValueError, ZeroDivisionError):
+        return True
+    return True
+
+
+def _logarithm(context: Any, node: Node) -> Any:
+    """The natural logarithm of a positive value that may be too large itself."""
+    op = node[0]
+    if op == "mul":
+        return context.fsum(_logarithm(context, part) for part in node[1:])
+    if op == "div":
+        return _logarithm(context, node[1]) - _logarithm(context, node[2])
+    if op == "pow":
+        return _logarithm(context, node[1]) * _Evaluation(context, {}).at(node[2])
+    if op == "fact":
+        return context.loggamma(_Evaluation(context, {}).at(node[1]) + 1)
+    value = _Evaluation(context, {}).at(node)
+    if not _is_real(context, value) or context.re(value) <= 0:
+        raise NotNumeric
+    return context.ln(context.re(value))
 
 
 def _constants_in(node: Node) -> set[str]:
@@ -184,15 +244,17 @@ def _context(digits: int) -> Any:
     return context
 
 
-def _point(context: Any, names: list[str], index: int) -> dict[str, Any]:
+def _point(context: Any, names: list[str], index: int, scale: Fraction | int = 1) -> dict[str, Any]:
     """Pseudo-random values of the variables, the same in every run; half of the points hold negative ones."""
     values = {}
+    stretch = context.mpf(scale.numerator) / scale.denominator
     for name in names:
         generator = random.Random(zlib.crc32(name.encode()) * 31 + index)
         if name[0] in _INTEGERS and "_" not in name:
-            values[name] = context.mpf(2 * generator.randrange(2, 20) + index % 2)
+            most = 4 if scale < 1 else 20
+            values[name] = context.mpf(2 * generator.randrange(2, most) + index % 2)
             continue
-        size_ = context.mpf(generator.randrange(3 * 10**11, 27 * 10**11)) / 10**12
+        size_ = context.mpf(generator.randrange(3 * 10**11, 27 * 10**11)) / 10**12 * stretch
         values[name] = -size_ if index % 2 and generator.random() < 0.6 else size_
     return values
 

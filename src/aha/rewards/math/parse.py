@@ -6,9 +6,13 @@ in the length times the depth, and the depth is bounded.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from aha.rewards.math import regions
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
+from aha.rewards.math.layouts import layout
 from aha.rewards.math.measures import measured, without_meridiem
+from aha.rewards.math.residues import residue
 from aha.rewards.math.slices import OPENING, at_depth_zero, filled, halves, matches, spelling, split, trimmed
 from aha.rewards.math.symbols import LEADING, NUMBER_WORDS
 from aha.rewards.math.tokens import Token, Unreadable, normalize, tokenize
@@ -17,7 +21,6 @@ from aha.rewards.math.values import (
     Dots,
     Equation,
     Group,
-    Matrix,
     Named,
     Opaque,
     Ratio,
@@ -30,6 +33,7 @@ from aha.rewards.math.values import (
 from aha.rewards.math.words import words_of
 
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
+_IN_LABELS = frozenset(("=", "<", ">", "<=", ">=", "!=", ",", "|"))
 _SEPARATORS = frozenset((",", ";", "or", "and", "newline"))
 
 
@@ -56,6 +60,9 @@ class _Reader:
         french = self.french(tokens, depth)
         if french is not None:
             return french
+        congruence = residue(tokens, lambda inner: self.value(inner, depth + 1))
+        if congruence is not None:
+            return congruence
         match = matches(tokens)
         pieces, joined = split(tokens, match, _SEPARATORS)
         if len(pieces) > 1 and not _is_function_list(pieces):
@@ -65,7 +72,7 @@ class _Reader:
     def listed(self, pieces: list[list[Token]], joined: list[str], depth: int) -> Value:
         pieces = [piece for piece in map(trimmed, pieces) if piece]
         if not pieces:
-            raise Unreadable("a list of nothing")
+            raise Unreadable("a list of nothing to read")
         items = [self.value(piece, depth + 1) for piece in pieces]
         joined = [word for word in joined if word in ("or", "and")] or [","]
         if len(items) == 1:
@@ -82,7 +89,7 @@ class _Reader:
         for read in (
             self.bracketed,
             self.juxtaposed,
-            self.matrix,
+            self.set_in_rows,
             self.related,
             self.union,
             self.ratio,
@@ -159,31 +166,8 @@ class _Reader:
         pieces = split(inside, match, {",", ";"})[0]
         return Group("set", tuple(self.value(piece, depth + 1) for piece in filled(pieces)), "{}")
 
-    def matrix(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
-        start = next((i for i, t in enumerate(tokens) if t.text.startswith("begin ")), None)
-        if start is None:
-            return None
-        kind = tokens[start].text.split(" ")[1]
-        end = next((i for i, t in enumerate(tokens) if t.text == f"end {kind}"), None)
-        if end is None:
-            raise Unreadable("a matrix that is never closed")
-        if "matrix" not in kind and kind != "array":
-            return Opaque(spelling(tokens))
-        body = tokens[start + 1 : end]
-        if kind == "array" and body and body[0].text == "{":
-            body = body[matches(body)[0] + 1 :]
-        before = [t for t in tokens[:start] if t.text not in ("(", "[", "*")]
-        after = [t for t in tokens[end + 1 :] if t.text not in (")", "]")]
-        if after or kind in ("vmatrix", "Vmatrix") or (before and before[-1].text in ("|", "=")):
-            return Opaque(spelling(tokens)) if not any(t.text == "=" for t in before + after) else None
-        try:
-            rows = _rows(body)
-            if before:
-                scale = parse_expression(before)
-                rows = tuple(tuple(("mul", scale, cell) for cell in row) for row in rows)
-        except Unknown:
-            return Opaque(spelling(tokens))
-        return Matrix(rows)
+    def set_in_rows(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        return layout(tokens, lambda inner: self.value(inner, depth + 1))
 
     # relations
 
@@ -255,10 +239,10 @@ class _Reader:
             name = spelling([t for t in tokens[:end] if t.text not in "{}"])
             if not rest:
                 return name, ""
-            if len(rest) == 3 and rest[0].text == "(" and rest[1].kind == "id":
+            if len(rest) == 3 and rest[0].text == "(" and rest[1].kind == "id" and not rest[1].text.isupper():
                 return name, rest[1].text
-            if rest[0].text == "(" and matches(rest).get(0) == len(rest) - 1 and rest[1].kind == "num":
-                return name + spelling(rest), ""
+            if _is_label(name, rest):
+                return name + spelling([t for t in rest if t.text not in "{}"]), ""
             if all(t.kind == "id" and t.text.isupper() for t in tokens):
                 return spelling(tokens), ""  # AB, ABC: names of segments and areas
         if tokens and tokens[0].text == "(" and matches(tokens).get(0) == len(tokens) - 1:
@@ -291,7 +275,7 @@ class _Reader:
             )
         if "setminus" in signs:
             left, right = halves(tokens, match, "setminus")
-            if spelling(left) == "R":
+            if spelling(left) in ("R", "ℝ"):
                 return regions.without(self.value(right, depth + 1)) or Opaque(spelling(tokens))
             return Opaque(spelling(tokens))
         return Group("set", (), "{}") if [t.text for t in tokens] == ["empty"] else None
@@ -299,7 +283,7 @@ class _Reader:
     def ratio(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         pieces = split(tokens, match, {":"})[0]
         if len(pieces) < 2:
-            return None
+            return _ratio_in_words(tokens)
         if len(pieces) == 2 and len(trimmed(pieces[0])) == 1 and pieces[0][0].kind == "word":
             return self.value(pieces[1], depth + 1)  # "Answer: 5"
         pieces[-1], meridiem = without_meridiem(pieces[-1])
@@ -362,6 +346,31 @@ class _Reader:
         return Group("list", (self.value(first, depth + 1), self.value(second, depth + 1)))
 
 
+def _ratio_in_words(tokens: list[Token]) -> Ratio | None:
+    """``2 to 3`` and ``2比3``."""
+    at = [i for i, t in enumerate(tokens) if t.kind == "word" and t.text.lower() in ("to", "比")]
+    if not at or at[0] == 0 or at[-1] == len(tokens) - 1:
+        return None
+    ends = [-1, *at, len(tokens)]
+    pieces = [tokens[a + 1 : b] for a, b in pairwise(ends)]
+    try:
+        parts = tuple(parse_expression(piece) for piece in pieces)
+    except Unknown:
+        return None
+    return None if any(map(regions.free_symbols, parts)) else Ratio(parts)
+
+
+def _is_label(name: str, rest: list[Token]) -> bool:
+    """Whether brackets or a power behind a letter belong to its name: f(2), u(x,t), P(X=3), A^{-1}."""
+    if rest[0].text in "([" and matches(rest).get(0) == len(rest) - 1 and len(rest) > 2:
+        inside = rest[1:-1]
+        if inside[0].kind == "num" and len(inside) == 1:
+            return True
+        return name in ("P", "E") or any(t.text in _IN_LABELS for t in inside)
+    spelled = spelling([t for t in rest if t.text not in "{}"])
+    return name.isupper() and spelled in ("^-1", "^T", "^n", "^k", "^-1")
+
+
 def _without_lead(tokens: list[Token]) -> list[Token]:
     """Drops "the answer is" and its like from the front, never words that change the meaning."""
     index = 0
@@ -382,16 +391,6 @@ def _is_word(tokens: list[Token]) -> bool:
 
 def _is_function_list(pieces: list[list[Token]]) -> bool:
     return not any(trimmed(piece) for piece in pieces)
-
-
-def _rows(body: list[Token]) -> tuple[tuple[tuple, ...], ...]:
-    match = matches(body)
-    rows = [row for row in split(body, match, {"newline"})[0] if trimmed(row)]
-    if not rows:
-        raise Unreadable("an empty matrix")
-    return tuple(
-        tuple(parse_expression(trimmed(cell)) for cell in split(row, matches(row), {"&"})[0]) for row in rows
-    )
 
 
 def _spread_name(items: list[Value]) -> list[Value]:

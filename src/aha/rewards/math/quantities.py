@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from aha.rewards.math import numeric, units
 from aha.rewards.math.exact import free_symbols, has
-from aha.rewards.math.values import STATED, Node, Scalar, num
+from aha.rewards.math.values import STATED, Node, Scalar, Value, num
 
 
 def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
@@ -31,6 +32,24 @@ def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
     if a.factor == b.factor:
         return numeric.same(gold.expr, answer.expr)
     return numeric.same(("mul", num(a.factor), gold.expr), ("mul", num(b.factor), answer.expr))
+
+
+def compound(parts: Sequence[Value]) -> Scalar | None:
+    """``1 hour and 30 minutes`` as one quantity: one dimension, each unit smaller than the one before."""
+    if len(parts) < 2:
+        return None
+    last: Fraction | None = None
+    terms: list[Node] = []
+    dimension: units.Dimension = ()
+    for part in parts:
+        if not isinstance(part, Scalar) or part.unit is None or not part.unit.dimension or part.percent:
+            return None
+        dimension = dimension or part.unit.dimension
+        if part.unit.dimension != dimension or (last is not None and part.unit.factor >= last):
+            return None
+        last = part.unit.factor
+        terms.append(("mul", num(last), part.expr))
+    return Scalar(("add", *terms), units.Unit(dimension))
 
 
 def _are_angles(a: units.Unit, b: units.Unit) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import combinations
 from math import gcd
@@ -20,7 +21,7 @@ def same_ratio(gold: Ratio, answer: Ratio) -> bool | None:
         return _same_time(gold, answer)
     if gold.meridiem or answer.meridiem or len(gold.parts) != len(answer.parts):
         return False
-    first = _all(numeric.same(x, y) for x, y in zip(gold.parts, answer.parts, strict=True))
+    first = all_of(numeric.same(x, y) for x, y in zip(gold.parts, answer.parts, strict=True))
     if first is not False or not could_be_ratio(gold):
         return first
     return _proportional(gold.parts, answer.parts)
@@ -40,7 +41,7 @@ def _proportional(gold: tuple[Node, ...], answer: tuple[Node, ...]) -> bool | No
         if all(numeric.same(part, zero) for part in parts):
             return False
     pairs = combinations(zip(gold, answer, strict=True), 2)
-    return _all(numeric.same(("mul", g, b), ("mul", h, a)) for (g, a), (h, b) in pairs)
+    return all_of(numeric.same(("mul", g, b), ("mul", h, a)) for (g, a), (h, b) in pairs)
 
 
 def _same_time(gold: Ratio, answer: Ratio) -> bool:
@@ -62,7 +63,8 @@ def _seconds(time: Ratio, half: str) -> int:
     return hour * 3600 + minute * 60 + second
 
 
-def _all(outcomes) -> bool | None:
+def all_of(outcomes: Iterable[bool | None]) -> bool | None:
+    """Three-valued "and": False if any is, else None if any is."""
     undecided = False
     for outcome in outcomes:
         if outcome is False:

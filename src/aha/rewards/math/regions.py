@@ -24,6 +24,7 @@ from aha.rewards.math.values import (
 INFINITY: Node = ("inf",)
 MINUS_INFINITY: Node = ("neg", INFINITY)
 REALS = Region((Interval(MINUS_INFINITY, INFINITY, False, False),))
+REAL_NAMES: tuple[Node, ...] = (("sym", "ℝ"), ("sym", "R"))
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
 
 __all__ = ["combine", "free_symbols", "grid", "is_same", "member", "of", "solve", "union", "without"]
@@ -35,7 +36,7 @@ def of(value: Value) -> Region | None:
         return value
     if isinstance(value, Named) and isinstance(value.value, Region):
         return value.value
-    if isinstance(value, Scalar) and value.expr == ("sym", "R"):
+    if isinstance(value, Scalar) and value.expr in REAL_NAMES:
         return REALS
     if (
         isinstance(value, Group)

@@ -23,6 +23,7 @@ UNICODE = {
     "δ": r"\delta ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "ω": r"\omega ",
     "φ": r"\phi ", "σ": r"\sigma ", "τ": r"\tau ", "ρ": r"\rho ", "Δ": r"\Delta ", "Ω": r"\Omega ",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∨": r"\lor ", "∧": r"\land ", "∖": r"\setminus ",
+    "∶": ":", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
 }  # fmt: skip
 
 IGNORED = frozenset(
@@ -189,7 +190,7 @@ GREEK = frozenset(
 )
 
 WORDS = {"infty": "inf", "infinity": "inf", "inf": "inf", "percent": "%", "pct": "%", "percentage": "%",
-         "plus": "+", "minus": "-", "leq": "<=", "geq": ">=", "cup": "cup"}  # fmt: skip
+         "plus": "+", "minus": "-", "leq": "<=", "geq": ">=", "cup": "cup", "mod": "mod"}  # fmt: skip
 
 PROSE = frozenset(
     "the answer final equals approximately about roughly therefore value solution".split()  # noqa: SIM905

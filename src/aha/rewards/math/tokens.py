@@ -44,6 +44,17 @@ class Unreadable(Exception):
 _PIECE = re.compile(r"\\(?:[A-Za-z]+|.)|[0-9]+|[A-Za-z]+|\s+|.", re.DOTALL)
 _DOUBLED = re.compile(r"\\\\([A-Za-z]+|[{}$%])")
 _SINGLE = re.compile(r"\\[A-Za-z]")
+# The ways to set a comma between groups of three digits without it being one: "12{,}345", "12,\! 345".
+_THOUSANDS = re.compile(
+    r"(?<=[0-9])\s*(?:\\!\s*)*(?:\{\s*(?:,|\\,|,\s*\\!|\\!\s*,)\s*\}|,\s*\\!)(?:\s*\\!)*\s*(?=[0-9]{3}(?![0-9]))"
+)
+# "C_8^3" and "{}^8C_3" for a number of choices.
+_CHOOSE = re.compile(
+    r"(?:\\mathrm\{C\}|(?<![A-Za-z\\])C)_\{?([0-9]+)\}?\^\{?([0-9]+)\}?|"
+    r"(?:\{\})?[\^_]\{?([0-9]+)\}? ?(?:\\mathrm\{C\}|C)_\{?([0-9]+)\}?"
+)
+_LAST_DOTS = re.compile(r"\s*(?:\\(?:[lc]?dots|dots[cb])|\.\.\.)[\s.$]*\Z")
+_BLACKBOARD = {"R": "ℝ", "N": "ℕ", "Z": "ℤ", "Q": "ℚ", "C": "ℂ"}  # not to be taken for names of variables
 _TITLE = re.compile(r"[A-Z][a-z]{2,}\Z")
 _SPACES = frozenset(("\\,", "\\!", "~", "\\ ", "\\;", "\\:"))
 _DOTS = frozenset(("\\ldots", "\\dots", "\\cdots", "\\dotsc", "\\dotsb"))
@@ -73,15 +84,28 @@ def normalize(text: str) -> str:
     """One spelling for full-width forms, typographic signs and doubly escaped LaTeX."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", "".join(UNICODE.get(c, c) for c in text))
-        text = "".join(UNICODE.get(c, c) for c in text)
+        text = _without_emoji("".join(UNICODE.get(c, c) for c in text))
     if "\\\\" in text and _is_escaped_twice(text):
         text = text.replace("\\\\", "\\")
-    text = text.replace("{, }", "{,}").replace(" {,}", "{,}")
+    if "," in text or "\\" in text:
+        text = _THOUSANDS.sub("{,}", text)
+    if "C" in text and _CHOOSE.search(text):
+        text = _CHOOSE.sub(r"\\binom{\1\3}{\2\4}", text)
     if "\f" in text or "\t" in text or "\b" in text:  # "\frac" and "\text" read as JSON or Python escapes
         text = (
             text.replace("\\\f", "\\f").replace("\f", "\\f").replace("\text", "\\text").replace("\b", "\\b")
         )
     return text
+
+
+def _without_emoji(text: str) -> str:
+    """Without ticks and pictures at its ends."""
+    start, end = 0, len(text)
+    while start < end and unicodedata.category(text[end - 1]) in ("So", "Mn", "Zs"):
+        end -= 1
+    while start < end and unicodedata.category(text[start]) in ("So", "Zs"):
+        start += 1
+    return text[start:end]
 
 
 def _is_escaped_twice(text: str) -> bool:
@@ -206,8 +230,8 @@ class _Scanner:
         return value, fixed
 
     def _dots_to_the_end(self) -> bool:
-        rest = self.pieces[self.at : self.at + 6]
-        return self.at + len(rest) == len(self.pieces) and "".join(rest).strip() in (*_DOTS, "...")
+        rest = self.pieces[self.at : self.at + 9]
+        return self.at + len(rest) == len(self.pieces) and _LAST_DOTS.match("".join(rest)) is not None
 
     def _three_dots(self) -> bool:
         return self.peek() == self.peek(1) == self.peek(2) == "."
@@ -324,8 +348,9 @@ class _Scanner:
     def _text(self, argument: list[str], command: str) -> None:
         """The inside of ``\\text{...}``: words stay words, numbers and signs are what they are."""
         inner = [piece for piece in argument if piece != "$"]
-        if len(inner) == 1 and len(inner[0]) == 1 and inner[0].isalpha():
-            self.out.append(Token("id", inner[0]))
+        if len(inner) == 1 and len(inner[0]) == 1 and inner[0].isalpha() and not chinese.is_han(inner[0]):
+            blackboard = command == "mathbb" and inner[0] in _BLACKBOARD
+            self.out.append(Token("id", _BLACKBOARD[inner[0]] if blackboard else inner[0]))
             return
         if command in ("mathbb", "mathcal", "mathscr", "boldsymbol", "bm", "mathbf"):
             self._splice(inner)
@@ -348,6 +373,8 @@ class _Scanner:
             self.op(lowered)
         elif lowered in WORDS:
             self.op(WORDS[lowered])
+        elif lowered == "to":
+            self.out.append(Token("word", run))
         elif self._words and run in UNIT_WORDS:
             self.out.append(Token("word", run))  # "min" is minutes here
         elif run in FUNCTIONS:

@@ -116,6 +116,22 @@ class Based:
 
 
 @dataclass(frozen=True, slots=True)
+class Residue:
+    """``value`` modulo ``modulus``, with the name of what is congruent to it, if it has one."""
+
+    name: str
+    value: Value
+    modulus: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """A function by cases: (value, condition); the condition None stands for "otherwise"."""
+
+    cases: tuple[tuple[Value, Value | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """Words, in one spelling."""
 
@@ -134,4 +150,7 @@ class Opaque:
     spelled: str
 
 
-Value = Scalar | Group | Region | Relation | Named | Equation | Matrix | Ratio | Based | Text | Dots | Opaque
+Value = (
+    Scalar | Group | Region | Relation | Named | Equation | Matrix | Ratio | Based | Residue | Piecewise | Text
+    | Dots | Opaque
+)  # fmt: skip

@@ -12,6 +12,7 @@ from aha.rewards.math.exact import free_symbols, has, rational
 from aha.rewards.math.extract import DEFAULT, Extraction, Found, boxed, boxes, extract
 from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
+from aha.rewards.math.undecided import could_be
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
 from aha.rewards.math.values import STATED, Equation, Group, Named, Node, Opaque, Scalar, Text, Value
 from aha.rewards.math.words import letter, words_of
@@ -120,9 +121,9 @@ def grade(gold: Gold, found: Found, pool: workers.Pool | None = None) -> Verdict
     except Unreadable as cause:
         if _is_garbage(cause):
             return Verdict(Outcome.WRONG, f"the answer is {cause}")
-        return Verdict(Outcome.UNKNOWN, f"the answer cannot be read: {cause}")
+        return _undecided(gold, answer, f"the answer cannot be read: {cause}")
     except (RecursionError, MemoryError, OverflowError) as cause:
-        return Verdict(Outcome.UNKNOWN, f"the answer is too deep or too large ({type(cause).__name__})")
+        return _undecided(gold, answer, f"the answer is too deep or too large ({type(cause).__name__})")
     except Exception as cause:  # a fault of ours must not end a training run: it is counted as not graded
         return Verdict(Outcome.UNKNOWN, f"the verifier failed: {cause!r}")
 
@@ -276,11 +277,20 @@ def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Ve
     if isinstance(value, Opaque) and workers.is_program(answer):
         return Verdict(Outcome.WRONG, "the answer is no mathematics")
     if not (isinstance(value, Opaque) or isinstance(gold.value, Opaque) or _states(gold.value)):
-        return Verdict(Outcome.UNKNOWN, "the answer is too large to compute, or not defined at enough points")
+        note = "the answer is too large to compute, or not defined at enough points"
+        return _undecided(gold, answer, note)
     reason = workers.refuses(gold.text, answer)
     if reason:
-        return Verdict(Outcome.UNKNOWN, reason)
-    return (pool or workers.shared()).compare(gold.text, answer)
+        return _undecided(gold, answer, reason)
+    verdict = (pool or workers.shared()).compare(gold.text, answer)
+    return verdict if verdict.outcome is not Outcome.UNKNOWN else _undecided(gold, answer, verdict.note)
+
+
+def _undecided(gold: Gold, answer: str, note: str) -> Verdict:
+    """UNKNOWN for what may be the reference, WRONG for what cannot be: not to be graded must not pay."""
+    if could_be(gold.text, gold.value, answer):
+        return Verdict(Outcome.UNKNOWN, note)
+    return Verdict(Outcome.WRONG, f"{note}, and what the reference is made of does not stand in it")
 
 
 def _only_restates(gold: Value, answer: Value) -> bool:
@@ -293,7 +303,7 @@ def _only_restates(gold: Value, answer: Value) -> bool:
 
 def _states(value: Value) -> bool:
     if isinstance(value, Opaque):
-        return any(word in value.spelled for word in ("sum", "prod", "int", "lim", "gcd", "matrix", "\\"))
+        return any(word in value.spelled for word in ("sum", "prod", "int", "lim", "gcd", "matrix"))
     if isinstance(value, Scalar):
         return has(value.expr, STATED)
     if isinstance(value, Named):

@@ -20,6 +20,9 @@ _HEDGE = re.compile(
     r"(?:^|[,;/&|.])\s*\(?[A-Z](?:[).:,;/]|\s*$|\s*[,;/&|])|^\s*[A-Z]\b(?!['’])(?!\s+[a-z])"
 )
 EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real solutions", "无解", "空集"))
+_ALL_REALS = frozenset(
+    ("allrealnumbers", "allreals", "realnumbers", "allreal", "全体实数", "实数集", "一切实数", "任意实数")
+)
 _SYNONYMS = {
     "true": "yes", "false": "no", "dne": "does not exist", "no solutions": "no solution",
     "none": "no solution", "empty set": "no solution", "no real solution": "no solution",
@@ -57,6 +60,11 @@ def canonical_words(words: str) -> str:
         words = words.removeprefix(article)
     words = _SYNONYMS.get(words, words)
     return "".join(c for c in words if c.isalnum() or c in "+-<>=*/^")
+
+
+def says_all_reals(words: str) -> bool:
+    """Whether the words name the set of all real numbers."""
+    return canonical_words(words) in _ALL_REALS
 
 
 def letter(words: str, gold: str) -> bool:

@@ -1,0 +1,93 @@
+"""Equations as the zeros of one expression, inequalities, and sets of reals."""
+
+from __future__ import annotations
+
+from aha.rewards.math import numeric, regions
+from aha.rewards.math.exact import free_symbols, has
+from aha.rewards.math.ratios import all_of
+from aha.rewards.math.values import (
+    Equation,
+    Group,
+    Named,
+    Node,
+    Opaque,
+    Region,
+    Relation,
+    Scalar,
+    Text,
+    Value,
+)
+from aha.rewards.math.words import says_all_reals
+
+
+def same_region(gold: Region, answer: Value) -> bool | None:
+    """An interval, a union or an inequality, and every other way to write the same set of reals."""
+    if isinstance(answer, Named):
+        answer = answer.value
+    other = regions.of(answer)
+    if isinstance(answer, Text) and says_all_reals(answer.words):
+        other = regions.REALS
+    if other is None:
+        if isinstance(answer, Group) and answer.kind == "set" and not answer.items:
+            return not regions.normal(gold).parts
+        return None if isinstance(answer, Opaque) else False
+    if gold.variable and other.variable and gold.variable != other.variable:
+        return False
+    return regions.is_same(gold, other)
+
+
+def same_relation(gold: Relation, answer: Value) -> bool | None:
+    """An inequality that is not solved: equal sides, or sides multiplied by a positive constant."""
+    if not isinstance(answer, Relation) or gold.ops != answer.ops:
+        return False
+    direct = all_of(numeric.same(x, y) for x, y in zip(gold.members, answer.members, strict=True))
+    if direct is not False or len(gold.ops) != 1 or not any(map(free_symbols, gold.members)):
+        return direct
+    left = ("add", gold.members[0], ("neg", gold.members[1]))
+    right = ("add", answer.members[0], ("neg", answer.members[1]))
+    return numeric.proportional(left, right, positive=gold.ops[0] != "!=")
+
+
+def difference(value: Value) -> Node | None:
+    """Left side less right side, of what has two sides that are expressions."""
+    if (
+        isinstance(value, Named)
+        and isinstance(value.value, Scalar)
+        and not value.name.startswith(("text", "("))
+    ):
+        left: Node = ("sym", value.name)
+        if value.parameter:
+            return None
+        return ("add", left, ("neg", value.value.expr))
+    if isinstance(value, Equation) and len(value.members) == 2:
+        left_side, right_side = value.members
+        if isinstance(left_side, Scalar) and isinstance(right_side, Scalar):
+            return ("add", left_side.expr, ("neg", right_side.expr))
+    return None
+
+
+def same_zeros(a: Node | None, b: Node | None) -> bool | None:
+    """Whether two differences of sides are one equation. Constants are none."""
+    if a is None or b is None:
+        return False
+    if free_symbols(a) != free_symbols(b) or not free_symbols(a):
+        return False
+    return numeric.proportional(a, b)
+
+
+def has_coefficients(value: Value) -> bool:
+    """Whether numbers stand in it: "2x + z" is an equation's side, "AB / CD" the name of a quantity."""
+    return isinstance(value, Scalar) and has(value.expr, frozenset(("num",)))
+
+
+def renamed(value: Value, old: str, new: str) -> Value:
+    """The value with another letter for its parameter, if that letter is free."""
+    if not isinstance(value, Scalar) or new in free_symbols(value.expr):
+        return value
+    return Scalar(_substituted(value.expr, old, new), value.unit, value.percent)
+
+
+def _substituted(node: Node, old: str, new: str) -> Node:
+    if node == ("sym", old):
+        return ("sym", new)
+    return tuple(_substituted(part, old, new) if isinstance(part, tuple) else part for part in node)

@@ -1,0 +1,88 @@
+"""Congruences: ``3 \\pmod 7``, ``x \\equiv 3 \\pmod 7``, ``3 (mod 7)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aha.rewards.math import numeric
+from aha.rewards.math.exact import TooBig, Undefined, rational
+from aha.rewards.math.expressions import Unknown, parse_expression
+from aha.rewards.math.ratios import all_of
+from aha.rewards.math.slices import at_depth_zero, matches, spelling, split, trimmed
+from aha.rewards.math.tokens import Token
+from aha.rewards.math.values import Group, Node, Residue, Scalar, Value
+
+
+def residue(tokens: list[Token], read: Callable[[list[Token]], Value]) -> Residue | None:
+    """The congruence that the tokens spell, or None."""
+    cut = _modulus(tokens)
+    if cut is None:
+        return None
+    left, modulus = cut
+    pieces = split(left, matches(left), {"equiv"})[0]
+    if len(pieces) == 1:
+        pieces = split(left, matches(left), {"="})[0]
+    if len(pieces) > 2 or not all(trimmed(piece) for piece in pieces):
+        return None
+    try:
+        below = parse_expression(trimmed(modulus))
+    except Unknown:
+        return None
+    name = spelling([t for t in pieces[0] if t.text not in "{}"]) if len(pieces) == 2 else ""
+    return Residue(name, read(pieces[-1]), below)
+
+
+def _modulus(tokens: list[Token]) -> tuple[list[Token], list[Token]] | None:
+    """What stands before a sign of congruence, and the modulus behind it."""
+    if not any(t.text in ("pmod", "mod") for t in tokens):
+        return None
+    match = matches(tokens)
+    places = [i for i, t in at_depth_zero(tokens, match) if t.text in ("pmod", "mod")]
+    if len(places) == 1 and 0 < places[0] < len(tokens) - 1:
+        left, right = tokens[: places[0]], tokens[places[0] + 1 :]
+        is_sign = tokens[places[0]].text == "pmod" or any(t.text == "equiv" for t in left)
+        return (left, right) if is_sign or _is_reduced(left, right) else None
+    opened = next((i for i, end in match.items() if end == len(tokens) - 1), 0)
+    if opened and tokens[opened].text == "(" and tokens[opened + 1].text in ("pmod", "mod"):
+        return tokens[:opened], tokens[opened + 2 : -1]
+    return None
+
+
+def _is_reduced(left: list[Token], right: list[Token]) -> bool:
+    """``3 mod 7`` says what is left; ``10 mod 7`` asks for it."""
+    below = [t.value for t in right if t.text not in "{}"]
+    above = left[0].value
+    return (
+        len(left) == len(below) == 1 and above is not None and below[0] is not None and 0 <= above < below[0]
+    )
+
+
+def same_residue(gold: Residue, answer: Residue, equal: Callable[[Value, Value], bool | None]) -> bool | None:
+    """Equal moduli, and values that differ by multiples of them."""
+    if gold.name and answer.name and gold.name != answer.name:
+        return False
+    if numeric.same(gold.modulus, answer.modulus) is not True:
+        return False
+    wanted, found = _members(gold.value), _members(answer.value)
+    if wanted is None or found is None:
+        return equal(gold.value, answer.value)
+    keys = [{_reduced(node, gold.modulus) for node in nodes} for nodes in (wanted, found)]
+    if None in keys[0] | keys[1]:
+        return all_of(numeric.same(x, y) for x, y in zip(wanted, found, strict=False))
+    return keys[0] == keys[1]
+
+
+def _members(value: Value) -> list[Node] | None:
+    items = value.items if isinstance(value, Group) else (value,)
+    nodes = [item.expr for item in items if isinstance(item, Scalar)]
+    return nodes if len(nodes) == len(items) and nodes else None
+
+
+def _reduced(node: Node, modulus: Node) -> int | None:
+    try:
+        value, below = rational(node), rational(modulus)
+    except (TooBig, Undefined):
+        return None
+    if value is None or below is None or value.denominator != 1 or below.denominator != 1 or not below:
+        return None
+    return int(value) % abs(int(below))

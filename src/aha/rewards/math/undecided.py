@@ -1,0 +1,55 @@
+"""What becomes of an answer that could not be compared: could it be the reference at all?
+
+"Could not be graded" costs a model nothing, so it must not be for sale: an answer is left undecided only if
+the numerals and the variables of the reference stand in it. A model that does not know the answer cannot
+write such a one; what lacks them is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from aha.rewards.math.exact import TooBig, Undefined, rational
+from aha.rewards.math.tokens import Unreadable, normalize, tokenize
+from aha.rewards.math.values import Scalar, Value
+
+_NUMERAL = re.compile(r"\d+(?:\.\d+)?")
+_LONGEST_NUMERAL = 60
+_DEEPER_IN_TEXT = 4_000  # characters of the answer that are looked through
+
+
+def could_be(text: str, value: Value, answer: str) -> bool:
+    """Whether an answer that could not be compared may be the reference ``text`` all the same."""
+    answer = normalize(answer[:_DEEPER_IN_TEXT])
+    found = _numerals(answer)
+    exact = _exact(value)
+    if exact is not None:
+        parts = {Fraction(abs(exact.numerator)), Fraction(exact.denominator)} - {Fraction(1)}
+        return abs(exact) in found or (parts or {Fraction(1)}) <= found or _numerals(text) <= found
+    if not _numerals(text) <= found:
+        return False
+    return _letters(text) <= _letters(answer)
+
+
+def _exact(value: Value) -> Fraction | None:
+    if not isinstance(value, Scalar):
+        return None
+    try:
+        return rational(value.expr)
+    except (TooBig, Undefined):
+        return None
+
+
+def _numerals(text: str) -> set[Fraction]:
+    text = normalize(text).replace("{,}", "").replace("\\!", "").replace("\\,", "")
+    return {Fraction(run) for run in _NUMERAL.findall(text) if len(run) <= _LONGEST_NUMERAL}
+
+
+def _letters(text: str) -> set[str]:
+    """Variables, constants and words; an answer that cannot even be cut into tokens has none."""
+    try:
+        tokens = tokenize(text)
+    except Unreadable:
+        return set()
+    return {t.text.lower() for t in tokens if t.kind in ("id", "func", "word")}
