@@ -182,7 +182,7 @@ class _Reader:
         if "in" in signs:
             left, right = halves(tokens, match, "in")
             value = self.value(right, depth + 1)
-            return regions.member(spelling(left), value)
+            return regions.member(spelling([t for t in left if t.text not in "{}"]), value)
         if "=" in signs and not signs & _ORDER:
             return self.equation(tokens, match, depth)
         if signs & _ORDER and "cup" not in signs:
@@ -249,7 +249,7 @@ class _Reader:
             inside = tokens[1:-1]
             pieces = split(inside, matches(inside), {","})[0]
             if len(pieces) > 1 and all(p and p[0].kind == "id" for p in pieces):
-                return "(" + ",".join(spelling(p) for p in pieces) + ")", ""
+                return f"({','.join(spelling([t for t in p if t.text not in '{}']) for p in pieces)})", ""
         if tokens and tokens[0].text in ("angle", "triangle"):
             return spelling(tokens), ""
         return None
@@ -336,7 +336,7 @@ class _Reader:
             return measured(whole)
         except Unknown:
             pass
-        if any(t.kind == "word" for t in whole) or not any(t.kind == "op" for t in whole):
+        if any(t.kind == "word" for t in whole) or all(t.kind in ("id", "func") for t in whole):
             return Text(words_of(self.text) if depth == 0 else spelling(whole, " ").casefold())
         return Opaque(spelling(whole))
 

@@ -386,7 +386,7 @@ class _Scanner:
             or (run == "is" and self.out and self.out[-1].kind == "word")
             or self._words
             or run in UNIT_WORDS
-            or lowered in UNIT_WORDS
+            or (lowered in UNIT_WORDS and run in (lowered, run.upper(), run.title()))
             or _TITLE.match(run)
         ):
             self.out.append(Token("word", run))

@@ -343,10 +343,13 @@ def _inner_box(text: str) -> str:
     """``\\boxed{\\boxed{5}}`` is 5."""
     for _ in range(4):
         stripped = text.strip().strip("$").strip()
+        for opening, closing in (("\\[", "\\]"), ("\\(", "\\)")):
+            if stripped.startswith(opening) and stripped.rstrip(".").endswith(closing):
+                stripped = stripped.rstrip(".")[2:-2].strip()
         if not stripped.startswith("\\boxed"):
             break
         found = boxes(stripped)
-        if len(found) != 1 or found[0][1] != len(stripped):
+        if len(found) != 1 or found[0][1] != len(stripped.rstrip(". ")):
             break
         text = found[0][2]
     return text
