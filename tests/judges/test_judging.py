@@ -12,7 +12,7 @@ from aha.judges import asking, programs, prompts, verdicts
 from aha.judges.asking import Judge, Teacher
 from aha.judges.programs import Noise
 from aha.sampling.endpoint import Client, Endpoint
-from aha.sampling.served import Programs, Server
+from aha.sampling.http import Programs, Server
 from aha.tasks import general, general_answers
 from aha.types import AhaError
 

@@ -339,7 +339,7 @@ def test_a_review_that_comes_after_the_end_is_noticed_and_nothing_is_sampled_aga
 
 def test_a_teacher_behind_an_endpoint_is_asked_once(scripted, tmp_path):
     from aha.judges.programs import teacher
-    from aha.sampling.served import Programs, Server
+    from aha.sampling.http import Programs, Server
 
     scripted(answers)
     with Server(Programs({"rewriter": teacher()})) as server:
@@ -371,7 +371,7 @@ def test_general_data_are_checked_by_the_rubric(tmp_path):
 
 def test_a_teachers_reasoning_is_put_back_in_front(tmp_path):
     """Servers split the thinking off into a field of its own."""
-    from aha.sampling.served import Programs, Server
+    from aha.sampling.http import Programs, Server
 
     said = "<think>I answer.</think> <answer>Sure. Hello!</answer>"
     stage = {"name": "general", "problems": 3, "check": False}

@@ -16,7 +16,7 @@ from aha.data.sources import read_rows
 from aha.files import read_jsonl, write_jsonl
 from aha.recipes import distill, r1
 from aha.runs.pipeline import Context, ordered
-from aha.sampling.served import Programs, Server
+from aha.sampling.http import Programs, Server
 from aha.stages.cold_start import ColdStart
 from aha.stages.compare import Compare
 from aha.stages.general_data import GeneralData

@@ -24,20 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the model's name in requests (default: as given)")
     parser.add_argument("--max-tokens", type=int, default=512, help="longest completion where none is asked")
     add_prompt_argument(parser)
+    parser.add_argument("--allow-origin", default="*", help="web pages whose scripts may ask (default: all)")
     parser.add_argument("--api-key-env", help="environment variable with a key that requests must carry")
     add_machine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, then serve until interrupted."""
-    from aha.sampling.served import Server
+    from aha.sampling.http import Server
 
     key = None
     if args.api_key_env:
         key = os.environ.get(args.api_key_env)
         if not key:
             raise AhaError(f"The environment variable {args.api_key_env} is not set: put the key there.")
-    server = Server(_backend(args), args.host, args.port, key)
+    server = Server(_backend(args), args.host, args.port, key, args.allow_origin)
     print(f"Serving  {args.name or args.model} at {server.url}   (Ctrl-C ends)", flush=True)
     server.serve()
     return 0
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 def _backend(args: argparse.Namespace):
     from aha import chat, hardware, modeling
     from aha.sampling.local import LocalEngine
-    from aha.sampling.served_model import ModelBackend
+    from aha.sampling.http.model import ModelBackend
 
     hardware.set_threads(args.threads)
     device = hardware.pick_device(args.device)

@@ -1,6 +1,6 @@
 """Judges and teachers as programs: they know the rubric or the grader, and err as often as they are told to.
 
-In the miniature world they stand behind the interface of a real endpoint (``sampling.served.Programs``). What
+In the miniature world they stand behind the interface of a real endpoint (``sampling.http.Programs``). What
 a program says depends on its settings, the messages and the seed alone.
 """
 

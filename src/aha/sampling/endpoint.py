@@ -132,7 +132,7 @@ class Client:
         key = request_key(path, body)
         with self._lock:
             known = self.cache.get(key)
-            if known is not None:
+            if known is not None and not unusable(path, known):
                 self.bill.count(cached=1)
                 return known
             flying = self._flying.get(key)
@@ -231,6 +231,8 @@ class Client:
             raise _TryAgainError(f"the answer is no JSON object: {raw[:80]!r}")
         if answer.get("error"):  # some gateways answer 200 and say the error in the body
             raise _TryAgainError(f"the answer is an error: {_message(raw)}")
+        if reason := unusable(path, answer):
+            raise _TryAgainError(f"the answer cannot be used: {reason}")
         return answer
 
     def _unreachable(self, url: str, reason: Any) -> Exception:
@@ -280,6 +282,31 @@ class Client:
     def _send_models(self) -> list[dict[str, Any]]:
         with self._opener.open(self.endpoint.url("/models"), timeout=5) as response:
             return json.loads(_read(response, time.monotonic() + 5))["data"]
+
+
+def unusable(path: str, answer: Mapping[str, Any]) -> str:
+    """Why a completion's answer says nothing, in words; "" where it can be read. Such an answer is asked for again, and
+    is never kept in a cache."""
+    if not path.endswith("/completions"):
+        return ""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return f"it has no choices: {str(answer)[:120]}"
+    for choice in choices:
+        if not isinstance(choice, Mapping):
+            return "a choice is no object"
+        message = choice.get("message", choice)
+        if not isinstance(message, Mapping):
+            return "a choice's message is no object"
+        if not any(message.get(k) is not None for k in SAYING):
+            return (
+                f"a choice has neither content nor reasoning (finish_reason {choice.get('finish_reason')!r})"
+            )
+    return ""
+
+
+SAYING = ("content", "text", "reasoning", "reasoning_content", "tool_calls", "refusal")
+"""Where a choice may say something."""
 
 
 def _is_loopback(url: str) -> bool:

@@ -44,7 +44,7 @@ class Request:
 
     ``begun`` [n] is what an earlier call made of the completions: those that ended stand, those with
     Finish.ABORT are continued, with the weights as they now are. ``seed`` is that call's, so that they draw the
-    numbers they would have drawn.
+    numbers they would have drawn. ``params`` are its own, in place of the call's.
     """
 
     prompt_ids: Sequence[int]
@@ -53,6 +53,7 @@ class Request:
     opened_think: bool = False
     begun: tuple[Rollout, ...] = ()
     seed: int | None = None
+    params: SamplingParams | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +100,14 @@ class _Sample:
 class InFlight:
     """The rows in flight and the samples that wait."""
 
-    def __init__(self, engine: LocalEngine, requests: Sequence[Request], params: SamplingParams, seed: int):
+    def __init__(
+        self,
+        engine: LocalEngine,
+        requests: Sequence[Request],
+        params: SamplingParams,
+        seed: int,
+        rows: int | None = None,
+    ):
         self.engine, self.params, self.seed = engine, params, seed
         self.head = Head.of(engine.model)
         self.device = self.head.weight.device
@@ -108,9 +116,10 @@ class InFlight:
         self.waiting = deque(s for p in self.untaken.values() for s in self._samples(p))
         self.capacity = max((len(s.pending.request.prompt_ids) for s in self.waiting), default=0)
         self.capacity += params.max_tokens
-        self.rows = max(1, min(engine.max_rows, len(self.waiting)))
+        self.rows = max(1, min(engine.max_rows, len(self.waiting))) if rows is None else rows
         self.cache = engine.cache_for(self.rows, self.capacity)
         self.eos = np.array(sorted(engine.eos_ids))
+        self.may_stop = bool(params.stop) or any(r.params and r.params.stop for r in requests)
         self.turn = count()
         # State of the rows in flight; rows 0..active-1 are live.
         self.active = 0
@@ -122,6 +131,7 @@ class InFlight:
         self.families = 0
         self.shared = np.zeros(self.rows, np.int64)  # tokens that were prefilled
         self.seeds = np.zeros(self.rows, np.uint64)
+        self.limits = np.zeros(self.rows, np.int64)  # tokens of the longest completion
         self.tokens = np.zeros((self.rows, params.max_tokens), np.int64)
         self.logprobs = np.zeros((self.rows, params.max_tokens), np.float32)
 
@@ -137,7 +147,7 @@ class InFlight:
             begun = request.begun[number] if request.begun else None
             if begun is not None and begun.finish is not Finish.ABORT:
                 pending.done[number] = begun
-            elif begun is not None and len(begun.completion_ids) >= self.params.max_tokens:
+            elif begun is not None and len(begun.completion_ids) >= self.params_of(pending).max_tokens:
                 pending.done[number] = self._rollout(
                     pending, begun.completion_ids, begun.logprobs, Finish.LENGTH, begun
                 )
@@ -145,6 +155,10 @@ class InFlight:
                 yield _Sample(pending, number, begun)
         if all(r is not None for r in pending.done):
             self.finished.append(pending)
+
+    def params_of(self, pending: _Pending) -> SamplingParams:
+        """How a request is sampled."""
+        return pending.request.params or self.params
 
     # --- entering ----------------------------------------------------------------------------------------
 
@@ -204,6 +218,7 @@ class InFlight:
         request, made = one.pending.request, one.made
         seed = self.seed if request.seed is None else request.seed
         self.seeds[row] = sample_seed(seed, request.key, one.number)
+        self.limits[row] = self.params_of(one.pending).max_tokens
         self.entered[row], self.made[row] = next(self.turn), made
         if one.begun is not None:
             self.tokens[row, :made] = one.begun.completion_ids
@@ -308,10 +323,11 @@ class InFlight:
         n = self.active
         last = self.tokens[np.arange(n), self.made[:n] - 1]
         stopped = (last[:, None] == self.eos).any(1)
-        leaving = stopped | (self.made[:n] >= self.params.max_tokens)
-        texts = self._stop_strings(~leaving) if self.params.stop else {}
+        leaving = stopped | (self.made[:n] >= self.limits[:n])
+        texts = self._stop_strings(~stopped)
         for row in np.flatnonzero(leaving).tolist():
-            self._finish(row, Finish.STOP if stopped[row] else Finish.LENGTH, None)
+            if row not in texts:
+                self._finish(row, Finish.STOP if stopped[row] else Finish.LENGTH, None)
         for row, text in texts.items():
             self._finish(row, Finish.STOP, text)
         leaving[list(texts)] = True
@@ -319,13 +335,19 @@ class InFlight:
 
     def _stop_strings(self, among: np.ndarray) -> dict[int, str]:
         """The text of each of the rows ``among`` [n] that has a stop string, up to it."""
-        longest, found = max(map(len, self.params.stop)) + 8, dict[int, str]()
-        for row in np.flatnonzero(among).tolist():
-            made = int(self.made[row])
+        found = dict[int, str]()
+        for row in np.flatnonzero(among).tolist() if self.may_stop else ():
+            stops = self.params_of(self.owner[row].pending).stop
+            if not stops:
+                continue
+            # A token stands for a byte at least, so a stop string has no more tokens than bytes.
+            made, longest = int(self.made[row]), max(len(stop.encode()) for stop in stops) + 8
             tail = self._text(self.tokens[row, max(0, made - longest) : made])
-            if any(stop in tail for stop in self.params.stop):
+            if any(stop in tail for stop in stops):
                 whole = self._text(self.tokens[row, :made])
-                found[row] = whole[: min(at for stop in self.params.stop if (at := whole.find(stop)) >= 0)]
+                ends = [at for stop in stops if (at := whole.find(stop)) >= 0]
+                if ends:
+                    found[row] = whole[: min(ends)]
         return found
 
     def _finish(self, row: int, finish: Finish, text: str | None) -> None:
@@ -383,7 +405,7 @@ class InFlight:
             self.cache.move(self._tensor(movers), self._tensor(holes), length)
             for array in (
                 self.entered, self.lengths, self.made, self.family, self.shared,
-                self.seeds, self.tokens, self.logprobs,
+                self.seeds, self.tokens, self.logprobs, self.limits,
             ):  # fmt: skip
                 array[holes] = array[movers]
             for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):

@@ -82,11 +82,19 @@ class LocalEngine:
                     progress(sampled)
                 yield from run.take_finished()
         finally:
-            if self._decoder is not None:
-                self._decoder.forget()
+            self.rest()
             if leftovers is not None:
                 with torch.inference_mode():
                     leftovers.update(run.leftovers())
+
+    def rest(self) -> None:
+        """Hold no weights until the next step."""
+        if self._decoder is not None:
+            self._decoder.forget()
+
+    def largest_capacity(self) -> int:
+        """Tokens of the longest prompt and completion that the cache could hold if they were alone."""
+        return max(1, self.cache_bytes // buffer_bytes_per_token(self.model) - GROWTH)
 
     def cache_for(self, rows: int, capacity: int) -> SlotCache:
         """A cache for ``rows`` rows of ``capacity`` tokens, or for as many tokens as the budget allows; kept

@@ -62,9 +62,9 @@ def read_replies(answer: Mapping[str, Any]) -> list[Reply]:
 
 def _reply(choice: Mapping[str, Any], prompt: int, completion: int, answer: Mapping[str, Any]) -> Reply:
     message = choice.get("message") or {}
-    content = message.get("content") if message else choice.get("text")
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
-    content = content if isinstance(content, str) else ""
+    content, thought = _parts(message.get("content") if message else choice.get("text"))
+    content = content or str(message.get("refusal") or "")
+    reasoning = message.get("reasoning") or message.get("reasoning_content") or thought
     text = f"<think>{reasoning}</think>{content}" if reasoning else content
     ids = tuple(choice.get("token_ids") or ())
     return Reply(
@@ -78,6 +78,23 @@ def _reply(choice: Mapping[str, Any], prompt: int, completion: int, answer: Mapp
         ids,
         _logprobs(choice.get("logprobs")),
     )
+
+
+def _parts(content: Any) -> tuple[str, str]:
+    """(text, reasoning) of a content: a text, or a list of parts, of which some endpoints send thinking as one kind
+    (Mistral: ``{"type": "thinking", "thinking": [parts]}``)."""
+    if isinstance(content, str):
+        return content, ""
+    texts, thoughts = [], []
+    for part in content if isinstance(content, list) else []:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
+            inside = part.get("thinking", part.get("text", ""))
+            thoughts.append("".join(_parts(inside if isinstance(inside, list) else str(inside))))
+        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+    return "".join(texts), "".join(thoughts)
 
 
 def _finish(reason: Any) -> Finish:

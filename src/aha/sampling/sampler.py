@@ -36,6 +36,8 @@ class SamplingParams:
             )
         if self.max_tokens < 1:
             raise AhaError("max_tokens must be at least 1.")
+        if "" in self.stop:
+            raise AhaError("A stop string must not be empty: every completion would end before it begins.")
 
 
 _GOLDEN, _M1, _M2 = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 
@@ -10,7 +11,7 @@ import pytest
 
 from aha.sampling.endpoint import Client, Endpoint
 from aha.sampling.remote import chat, complete_many, message_with_reasoning
-from aha.sampling.served import Answer, Programs, Server, completion
+from aha.sampling.http import Programs, Server
 from aha.types import AhaError
 
 
@@ -49,18 +50,85 @@ def test_the_client_talks_to_a_program(server):
 def test_both_reasoning_fields_are_written(server):
     _, text = ask(server, "/chat/completions", {"model": "echo", "messages": MESSAGES, "n": 2})
     found = json.loads(text)
-    assert [c["message"]["reasoning"] for c in found["choices"]] == ["seed 0", "seed 1"]
+    first, second = (int(c["message"]["reasoning"].split()[1]) for c in found["choices"])
+    assert second == first + 1
     assert all(c["message"]["reasoning"] == c["message"]["reasoning_content"] for c in found["choices"])
     assert found["usage"]["completion_tokens"] > 0
     assert message_with_reasoning("no thinking") == {"role": "assistant", "content": "no thinking"}
 
 
-def test_models_and_streaming(server):
+def test_models_and_one_of_them(server):
     assert json.loads(ask(server, "/models", None)[1])["data"][0]["id"] == "echo"
-    _, text = ask(server, "/chat/completions", {"model": "echo", "messages": MESSAGES, "stream": True})
+    assert json.loads(ask(server, "/models/echo", None)[1])["object"] == "model"
+    code, text = ask(server, "/models/other", None)
+    assert (code, json.loads(text)["error"]["code"]) == (404, "model_not_found")
+
+
+def test_a_stream_parts_reasoning_and_content(server):
+    body = {
+        "model": "echo",
+        "messages": MESSAGES,
+        "stream": True,
+        "seed": 3,
+        "n": 2,
+        "stream_options": {"include_usage": True},
+    }
+    _, text = ask(server, "/chat/completions", body)
     events = [line.removeprefix("data: ") for line in text.splitlines() if line]
     assert events[-1] == "[DONE]"
-    assert json.loads(events[0])["choices"][0]["delta"]["content"] == "hello"
+    chunks = [json.loads(event) for event in events[:-1]]
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"]["completion_tokens"] > 0
+    deltas = [c for chunk in chunks[:-1] for c in chunk["choices"]]
+    for index, seed in ((0, 3), (1, 4)):
+        own = [c for c in deltas if c["index"] == index]
+        assert "".join(c["delta"].get("reasoning", "") for c in own) == f"seed {seed}"
+        assert "".join(c["delta"].get("content", "") for c in own) == "hello"
+        assert [c["finish_reason"] for c in own if c["finish_reason"]] == ["stop"]
+
+
+def raw(server, text: bytes) -> bytes:
+    """What the server answers to bytes on its socket."""
+    host, port = server.url.split("//")[1].split("/")[0].split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(text)
+        connection.shutdown(socket.SHUT_WR)
+        parts = []
+        while part := connection.recv(1 << 16):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def test_head_options_and_browsers(server):
+    answered = raw(server, b"HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 200")
+    assert answered.endswith(b"\r\n\r\n"), "no body"
+    asked = b"OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\nAccess-Control-Request-Headers: x-mine\r\n\r\n"
+    answered = raw(server, asked)
+    assert answered.startswith(b"HTTP/1.1 204")
+    assert b"Access-Control-Allow-Origin: *" in answered
+    assert b"Access-Control-Allow-Headers: x-mine" in answered
+    assert b"POST" in answered
+
+
+def test_a_body_in_chunks(server):
+    body = json.dumps({"model": "echo", "messages": MESSAGES}).encode()
+    parts = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (body[:7], body[7:]))
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert b'"content": "hello"' in raw(server, head + parts + b"0\r\n\r\n")
+    assert b"HTTP/1.1 400" in raw(server, head + b"zz\r\nnonsense")
+    assert b"HTTP/1.1 411" in raw(server, b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def test_programs_without_a_seed_draw_anew(server):
+    seeds = {
+        json.loads(ask(server, "/chat/completions", {"model": "echo", "messages": MESSAGES})[1])["choices"][
+            0
+        ]["message"]["reasoning"]
+        for _ in range(5)
+    }
+    assert len(seeds) == 5
 
 
 @pytest.mark.parametrize(
@@ -116,13 +184,3 @@ def test_a_taken_port_is_said(server):
     port = int(server.url.rsplit(":", 1)[1].split("/")[0])
     with pytest.raises(AhaError, match="Cannot serve on"):
         Server(Programs({"echo": echo}), port=port)
-
-
-def test_ids_and_logprobs_are_given_when_asked():
-    answer = Answer("hi", "length", 3, 2, (1, 2, 3), (4, 5), (-0.1, -0.2))
-    plain = completion({"model": "m"}, [answer], False)
-    assert plain["choices"] == [{"index": 0, "finish_reason": "length", "text": "hi"}]
-    assert plain["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    full = completion({"model": "m", "return_token_ids": True, "logprobs": 0}, [answer], False)["choices"][0]
-    assert (full["token_ids"], full["prompt_token_ids"]) == ([4, 5], [1, 2, 3])
-    assert full["logprobs"] == {"token_logprobs": [-0.1, -0.2]}

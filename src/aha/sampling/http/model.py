@@ -1,0 +1,248 @@
+"""A local model as a server's backend: requests join its batch as they come, whatever they ask for."""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aha import chat
+from aha.modeling import Head, max_context
+from aha.sampling.http.asked import Asked, RefusedError
+from aha.sampling.http.live import Job, LiveEngine, Shaper, Top
+from aha.sampling.http.shaping import Schemas, Weights
+from aha.sampling.http.text import TextStream
+from aha.sampling.http.tokens import Tokens
+from aha.sampling.http.work import Choice, Piece, TokenScore
+from aha.sampling.local import LocalEngine, Request
+from aha.sampling.sampler import SamplingParams
+from aha.types import AhaError, Finish, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """A prompt as tokens, with its text as it was given or rendered."""
+
+    ids: tuple[int, ...]
+    text: str
+    opened: bool = False
+    scores: tuple[TokenScore, ...] = ()
+
+
+class ModelBackend:
+    """Serves one model under one name. ``max_tokens``: of completions that name no length."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        tokenizer: Any,
+        name: str,
+        prompt: str | chat.Prompt = "auto",
+        max_tokens: int = 512,
+    ):
+        self.live, self.tokenizer, self.name = LiveEngine(engine), tokenizer, name
+        self.prompt = chat.choose(prompt, tokenizer)
+        self.max_tokens, self.eos = max_tokens, engine.eos_ids
+        self.context = max_context(engine.model)
+        self.tokens = Tokens(tokenizer)
+        self.vocabulary = int(Head.of(engine.model).weight.shape[0])
+        self.schemas = Schemas(tokenizer, self.vocabulary, int(tokenizer.eos_token_id))
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The one name."""
+        return [self.name]
+
+    def begin(self, asked: Asked) -> Sampled:
+        """Let every prompt of the request join the batch. Conversations are rendered by the prompt: what the checkpoint
+        was trained with, unless another was chosen."""
+        prompts = [self._conversation(asked)] if asked.is_chat else [self._prompt(p) for p in asked.prompts]
+        if asked.echo and asked.logprobs:
+            prompts = [self._scored(prompt, asked.top_logprobs) for prompt in prompts]
+        work = Sampled(self, asked, prompts)
+        shaper = self._shapers(asked)
+        if asked.sampling.max_tokens == 0:
+            work.end_empty()
+            return work
+        seed = asked.sampling.seed
+        for i, prompt in enumerate(prompts):
+            # The engine takes 32-bit keys: a seed given is the same stream wherever the request is asked.
+            key = random.SystemRandom().getrandbits(32) if seed is None else (seed + i) & 0xFFFFFFFF
+            params = self._params(asked, len(prompt.ids))
+            request = Request(prompt.ids, asked.sampling.n, key, prompt.opened, params=params)
+            work.submit(i, Job(request, lambda _: None, top=asked.top_logprobs, shaper=shaper))
+        return work
+
+    def _conversation(self, asked: Asked) -> _Prompt:
+        options = dict(asked.template_options or {})
+        if asked.tools is not None:
+            options["tools"] = [dict(tool) for tool in asked.tools.offered]
+        rendered = chat.render(asked.messages, self.tokenizer, prompt=self.prompt, chat_options=options)
+        if asked.tools is not None and not rendered.turns:
+            raise RefusedError("this model has no chat template, and so no way to be told of tools", "tools")
+        return _Prompt(
+            tuple(chat.encode_prompt(rendered, self.tokenizer)), rendered.text, rendered.opened_think
+        )
+
+    def _prompt(self, prompt: str | tuple[int, ...]) -> _Prompt:
+        if isinstance(prompt, str):
+            return _Prompt(
+                tuple(chat.encode_prompt(chat.Rendered(prompt, False, ""), self.tokenizer)), prompt
+            )
+        if not all(0 <= i < self.vocabulary for i in prompt):
+            raise RefusedError(
+                f"prompt holds token ids outside the vocabulary of {self.vocabulary}", "prompt"
+            )
+        return _Prompt(prompt, self.tokenizer.decode(list(prompt), skip_special_tokens=False))
+
+    def _scored(self, prompt: _Prompt, top: int) -> _Prompt:
+        if len(prompt.ids) > self.context:
+            raise AhaError(f"The prompt has {len(prompt.ids)} tokens, the model's context {self.context}.")
+        values, tops = self.live.score(prompt.ids, top)
+        scores = self.tokens.scores(prompt.ids, [None, *values], [(), *tops])
+        return _Prompt(prompt.ids, prompt.text, prompt.opened, scores)
+
+    def _params(self, asked: Asked, prompt: int) -> SamplingParams:
+        s = asked.sampling
+        limit = min(self.max_tokens, max(1, self.context - prompt)) if s.max_tokens is None else s.max_tokens
+        return SamplingParams(s.temperature, s.top_p, s.top_k, s.min_p, limit, s.stop)
+
+    def _shapers(self, asked: Asked) -> Any:
+        """What makes the shapers of one sample; None where there are none. A schema is tried out at once, so that one
+        which cannot be kept is refused."""
+        schema = asked.schema
+        if asked.tools is not None and asked.tools.must_call:
+            schema = asked.tools.schema()
+        weights = Weights(asked.sampling) if Weights.needed(asked.sampling) else None
+        if any(token >= self.vocabulary or token < 0 for token, _ in asked.sampling.logit_bias):
+            raise RefusedError(
+                f"logit_bias names tokens outside the vocabulary of {self.vocabulary}", "logit_bias"
+            )
+        if schema is not None:
+            self.schemas.guide(schema)
+        if schema is None and weights is None:
+            return None
+
+        def make() -> list[Shaper]:
+            return [
+                *([weights] if weights else []),
+                *([self.schemas.guide(schema)] if schema is not None else []),
+            ]
+
+        return make
+
+
+@dataclass(slots=True)
+class _Growing:
+    """One choice while it is being sampled."""
+
+    stream: TextStream
+    tops: list[Top] = field(default_factory=list)
+    scores: list[TokenScore] = field(default_factory=list)
+
+
+class Sampled:
+    """A request in the batch; choice ``p * n + s`` is sample s of prompt p."""
+
+    def __init__(self, backend: ModelBackend, asked: Asked, prompts: Sequence[_Prompt]):
+        self.backend, self.asked, self.prompts = backend, asked, prompts
+        self.opened = prompts[0].opened
+        self._news: queue.Queue[Any] = queue.Queue()
+        self._jobs: list[Job] = []
+        self._growing: dict[int, _Growing] = {}
+
+    def submit(self, number: int, job: Job) -> None:
+        """Sample a prompt."""
+        n, news = self.asked.sampling.n, self._news
+        job.on_end = lambda result: news.put((number, result))
+        if self.asked.stream or self.asked.top_logprobs:
+            job.on_token = lambda s, *token: news.put((number * n + s, token))
+        self._jobs.append(job)
+        try:
+            self.backend.live.submit(job)
+        except AhaError:
+            self.cancel()
+            raise
+
+    def end_empty(self) -> None:
+        """Nothing is to be sampled: only the prompts are given back."""
+        for i in range(len(self.prompts) * self.asked.sampling.n):
+            self._news.put(i)
+
+    def cancel(self) -> None:
+        """The rows leave the batch with its next step."""
+        for job in self._jobs:
+            job.cancelled = True
+
+    def wait(self, seconds: float) -> Sequence[Piece | tuple[int, Choice]]:
+        """What there is since the last call."""
+        found: list[Piece | tuple[int, Choice]] = []
+        until = time.monotonic() + seconds
+        while not found and (left := until - time.monotonic()) > 0:
+            try:
+                found += self._told(self._news.get(timeout=left))
+            except queue.Empty:
+                break
+        return found
+
+    def _told(self, news: Any) -> Sequence[Piece | tuple[int, Choice]]:
+        if isinstance(news, int):
+            return [(news, self._choice(news // self.asked.sampling.n))]
+        number, what = news
+        if isinstance(what, BaseException):
+            raise what
+        if isinstance(what[0], Rollout):
+            return [one for s, rollout in enumerate(what) for one in self._end(number, s, rollout)]
+        return self._token(number, *what)
+
+    def _token(self, index: int, token: int, logprob: float, top: Top) -> Sequence[Piece]:
+        one = self._growing.setdefault(index, _Growing(TextStream(self._decode, self.asked.sampling.stop)))
+        one.tops.append(top)
+        ends = token in self.backend.eos
+        if self.asked.logprobs and self._shown(ends):
+            one.scores.append(self.backend.tokens.score(token, logprob, top))
+        if not self.asked.stream:
+            return []
+        text = "" if ends else one.stream.feed(token)
+        return [Piece(index, text, self._scores_of(one))] if text else []
+
+    def _scores_of(self, one: _Growing) -> tuple[TokenScore, ...]:
+        scores, one.scores = tuple(one.scores), []
+        return scores
+
+    def _shown(self, ends: bool) -> bool:
+        """Whether a token is among the logprobs: the end of text only where token ids are."""
+        return not ends or self.asked.token_ids
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.backend.tokenizer.decode(ids, skip_special_tokens=False))
+
+    def _end(self, number: int, sample: int, rollout: Rollout) -> Sequence[Piece | tuple[int, Choice]]:
+        index = number * self.asked.sampling.n + sample
+        one = self._growing.pop(index, None)
+        found: list[Piece | tuple[int, Choice]] = []
+        if one is not None and self.asked.stream:
+            rest = one.stream.close(rollout.text)
+            scores = self._scores_of(one)
+            found += [Piece(index, rest, scores)] if rest or scores else []
+        elif self.asked.stream and rollout.text:
+            found.append(Piece(index, rollout.text))
+        return [*found, (index, self._choice(number, rollout, one.tops if one else ()))]
+
+    def _choice(self, number: int, rollout: Rollout | None = None, tops: Sequence[Top] = ()) -> Choice:
+        prompt = self.prompts[number]
+        about = {"prompt_tokens": len(prompt.ids), "opened": prompt.opened, "prompt_ids": prompt.ids}
+        if self.asked.echo:
+            about |= {"prompt_text": prompt.text, "prompt_scores": prompt.scores}
+        if rollout is None:
+            return Choice("", "length", **about)
+        ids = tuple(int(i) for i in rollout.completion_ids)
+        scores: tuple[TokenScore, ...] = ()
+        if self.asked.logprobs:
+            kept = len(ids) if self._shown(bool(ids) and ids[-1] in self.backend.eos) else len(ids) - 1
+            scores = self.backend.tokens.scores(ids[:kept], rollout.logprobs[:kept].tolist(), tops[:kept])
+        finish = "length" if rollout.finish is Finish.LENGTH else "stop"
+        return Choice(rollout.text, finish, completion_tokens=len(ids), token_ids=ids, scores=scores, **about)

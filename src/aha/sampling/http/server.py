@@ -1,0 +1,319 @@
+"""A small OpenAI-compatible HTTP server: /v1/models, /v1/chat/completions, /v1/completions and /health.
+
+Standard library only. A backend answers; the server does everything that is HTTP: reading requests, errors in OpenAI's
+form, streams, browsers' preflight requests, and noticing that a client has left. Each request has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import select
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+from aha.sampling.http.answers import Answer
+from aha.sampling.http.asked import Asked, RefusedError, read
+from aha.sampling.http.work import Backend, Choice, Piece, Work
+from aha.types import AhaError
+
+MAX_BODY = 16 << 20
+LOOK_SECONDS = 0.25
+"""How often a waiting request looks whether its client is still there."""
+ROUTES = ("/v1/chat/completions", "/v1/completions")
+
+
+class Server:
+    """Serves a backend on ``host:port`` (0: any free port) until closed; use it in a ``with``.
+
+    ``api_key``: if given, every request must carry it. ``origin``: which web pages' scripts may ask ("*": all).
+    Raises AhaError if the port cannot be had.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        api_key: str | None = None,
+        origin: str = "*",
+    ):
+        self.backend, self.api_key, self.origin = backend, api_key, origin
+        try:
+            self._http = _Http((host, port), _Handler)
+        except OSError as error:
+            raise AhaError(
+                f"Cannot serve on {host}:{port}: {error.strerror}. Give another --port."
+            ) from error
+        self._http.owner = self
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The base address, ending in /v1."""
+        host, port = self._http.server_address[:2]
+        shown = host.decode() if isinstance(host, (bytes, bytearray)) else host
+        return f"http://{shown}:{port}/v1"
+
+    def __enter__(self) -> Server:
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def serve(self) -> None:
+        """Serve in this thread until interrupted."""
+        try:
+            self._http.serve_forever()
+        finally:
+            self._http.server_close()
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+    owner: Server
+
+
+class _Left(Exception):
+    """The client does not wait any more."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Http  # pyright: ignore[reportIncompatibleVariableOverride]
+    streaming = False
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: one line a request would bury what matters."""
+
+    def do_GET(self) -> None:
+        """/v1/models, /v1/models/NAME and /health."""
+        self._answered(self._get)
+
+    def do_HEAD(self) -> None:
+        """As GET, without the body."""
+        self._answered(self._get)
+
+    def do_POST(self) -> None:
+        """/v1/chat/completions and /v1/completions."""
+        self._answered(self._post)
+
+    def do_OPTIONS(self) -> None:
+        """What a browser asks before a page's script may ask."""
+        self.send_response(204)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def end_headers(self) -> None:
+        """The headers that every answer has, for browsers, and the end of all."""
+        self.send_header("Access-Control-Allow-Origin", self.server.owner.origin)
+        self.send_header("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
+        wanted = self.headers.get("Access-Control-Request-Headers") if hasattr(self, "headers") else None
+        self.send_header("Access-Control-Allow-Headers", wanted or "Authorization, Content-Type")
+        super().end_headers()
+
+    def _answered(self, work: Callable[[], None]) -> None:
+        self.streaming = False
+        try:
+            self._authorise()
+            work()
+        except RefusedError as error:
+            self._error(error.status, str(error), error.code, error.field)
+        except AhaError as error:
+            self._error(400, str(error), "invalid_request_error")
+        except (_Left, BrokenPipeError, ConnectionResetError, TimeoutError):
+            self.close_connection = True
+        except Exception as error:  # one request's failure must not end the server; the client is told
+            self._error(500, f"{type(error).__name__}: {error}", "internal_error")
+
+    def _authorise(self) -> None:
+        wanted = self.server.owner.api_key
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if wanted is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
+            self.close_connection = True  # the body was not read
+            raise RefusedError("This server needs its API key.", status=401, code="invalid_api_key")
+
+    @property
+    def _route(self) -> str:
+        return unquote(self.path.split("?")[0]).rstrip("/")
+
+    def _get(self) -> None:
+        path, models = self._route, self.server.owner.backend.models
+        if path in ("", "/health", "/v1/health"):
+            return self._json({"status": "ok"})
+        shown = [{"id": name, "object": "model", "created": 0, "owned_by": "aha"} for name in models]
+        if path == "/v1/models":
+            return self._json({"object": "list", "data": shown})
+        if path.startswith("/v1/models/"):
+            name = path.removeprefix("/v1/models/")
+            found = next((model for model in shown if model["id"].rstrip("/") == name.rstrip("/")), None)
+            if found is None:
+                raise self._unknown(name)
+            return self._json(found)
+        if path in ROUTES:
+            raise RefusedError(f"{path} takes POST", status=405, code="method_not_allowed")
+        raise RefusedError(f"no {self.path} here", status=404, code="not_found")
+
+    def _unknown(self, name: object) -> RefusedError:
+        known = ", ".join(self.server.owner.backend.models)
+        return RefusedError(f"no model {name!r}; served: {known}", "model", 404, "model_not_found")
+
+    def _post(self) -> None:
+        body = self._body()
+        path, backend = self._route, self.server.owner.backend
+        if path not in ROUTES:
+            raise RefusedError(f"no {self.path} here", status=404, code="not_found")
+        if body.get("model") not in backend.models:
+            raise self._unknown(body.get("model"))
+        asked = read(body, path == ROUTES[0])
+        work = backend.begin(asked)
+        try:
+            if asked.stream:
+                self._stream(asked, work)
+            else:
+                self._json(Answer(asked, work.opened).whole(self._choices(asked, work)))
+        finally:
+            work.cancel()
+
+    def _choices(self, asked: Asked, work: Work) -> list[Choice]:
+        """All choices in order, as long as the client waits."""
+        done: dict[int, Choice] = {}
+        count = asked.sampling.n * max(1, len(asked.prompts))
+        while len(done) < count:
+            news = self._news(work)
+            done |= {one[0]: one[1] for one in news if not isinstance(one, Piece)}
+        return [done[i] for i in range(count)]
+
+    def _news(self, work: Work) -> Sequence[Piece | tuple[int, Choice]]:
+        """What there is of the work, if there is any. Raises ``_Left`` where there is none and the client has closed
+        its connection."""
+        news = work.wait(LOOK_SECONDS)
+        if not news:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                raise _Left
+        return news
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def _body(self) -> dict[str, Any]:
+        raw = (
+            self._chunks()
+            if "chunked" in self.headers.get("Transfer-Encoding", "").lower()
+            else self._counted()
+        )
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(f"the request is not valid JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise RefusedError("the request is no JSON object")
+        return body
+
+    def _counted(self) -> bytes:
+        try:
+            length = int(self.headers.get("Content-Length", ""))
+        except ValueError:
+            self.close_connection = True
+            raise RefusedError("the request has no Content-Length and is not chunked", status=411) from None
+        if not 0 <= length <= MAX_BODY:
+            raise self._too_long()
+        return self.rfile.read(length)
+
+    def _chunks(self) -> bytes:
+        """A body in chunks, each behind its length in hexadecimal."""
+        parts, size = [], 0
+        try:
+            while length := int(self.rfile.readline(64).split(b";")[0], 16):
+                size += length
+                if length < 0 or size > MAX_BODY:
+                    raise self._too_long()
+                parts.append(self.rfile.read(length))
+                self.rfile.readline(8)
+            while self.rfile.readline(1 << 16).strip():
+                pass  # trailers
+        except ValueError:
+            self.close_connection = True
+            raise RefusedError("the request's chunks are broken") from None
+        return b"".join(parts)
+
+    def _too_long(self) -> RefusedError:
+        self.close_connection = True
+        return RefusedError(f"a request has at most {MAX_BODY} bytes", status=413)
+
+    # --- writing -------------------------------------------------------------------------------------------
+
+    def _json(self, value: Any, status: int = 200) -> None:
+        data = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _error(self, status: int, message: str, code: str, field: str | None = None) -> None:
+        value = {"error": {"message": message, "type": code, "code": code, "param": field}}
+        try:
+            if self.streaming:  # the status is sent already: the error is the last event
+                self._event(value)
+                self._end_stream()
+            else:
+                self._json(value, status)
+        except OSError:
+            self.close_connection = True
+
+    def _stream(self, asked: Asked, work: Work) -> None:
+        """Server-sent events, each as soon as its text is certain."""
+        answer, done = Answer(asked, work.opened), dict[int, Choice]()
+        count = asked.sampling.n * max(1, len(asked.prompts))
+        self._begin_stream()
+        for chunk in answer.first_chunks(count):
+            self._event(chunk)
+        while len(done) < count:
+            for one in self._news(work):
+                if isinstance(one, Piece):
+                    chunks = answer.chunks(one)
+                else:
+                    done[one[0]] = one[1]
+                    chunks = answer.last_chunks(*one)
+                for chunk in chunks:
+                    self._event(chunk)
+        if asked.usage:
+            self._event(answer.usage_chunk([done[i] for i in range(count)]))
+        self._write(b"data: [DONE]\n\n")
+        self._end_stream()
+
+    def _begin_stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Cache-Control", "no-cache")
+        if self.request_version == "HTTP/1.1":
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.close_connection = True
+        self.end_headers()
+        self.streaming = True
+
+    def _event(self, value: Mapping[str, Any]) -> None:
+        self._write(f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode("utf-8", "replace"))
+
+    def _write(self, data: bytes) -> None:
+        if self.request_version == "HTTP/1.1":
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self.wfile.write(data)
+
+    def _end_stream(self) -> None:
+        self.streaming = False
+        if self.request_version == "HTTP/1.1":
+            self.wfile.write(b"0\r\n\r\n")
