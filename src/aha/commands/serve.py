@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _backend(args: argparse.Namespace):
     from aha import chat, hardware, modeling
-    from aha.sampling.local import LocalEngine
     from aha.sampling.http.model import ModelBackend
+    from aha.sampling.local import LocalEngine
 
     hardware.set_threads(args.threads)
     device = hardware.pick_device(args.device)

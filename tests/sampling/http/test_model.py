@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from aha.sampling.endpoint import Client, Endpoint
-from aha.sampling.local import LocalEngine, Request
-from aha.sampling.remote import RemoteEngine, chat
-from aha.sampling.sampler import SamplingParams
 from aha.sampling.http import Server
 from aha.sampling.http.live import Job
 from aha.sampling.http.model import ModelBackend
+from aha.sampling.local import LocalEngine, Request
+from aha.sampling.remote import RemoteEngine, chat
+from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError
 
 PARAMS = SamplingParams(max_tokens=12)

@@ -36,10 +36,17 @@ def test_what_may_be_a_stop_string_is_held_back():
 
 
 TEXTS = [
-    ("<think>a b\n c</think>\n\nhello  world", False), ("a b</think> x", True), ("plain < text <th", False), ("  as it is \n", False),
-    ("<think>never closes", False), (" <think> x `</think>` y </think> z", False), ("", False), ("<think></think>", False), ("never closes", True),
+    ("<think>a b\n c</think>\n\nhello  world", False),
+    ("a b</think> x", True),
+    ("plain < text <th", False),
+    ("  as it is \n", False),
+    ("<think>never closes", False),
+    (" <think> x `</think>` y </think> z", False),
+    ("", False),
+    ("<think></think>", False),
+    ("never closes", True),
     ("<think>a</think>b</think>", False),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "opened"), TEXTS)

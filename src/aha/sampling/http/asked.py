@@ -129,7 +129,8 @@ def read(body: Mapping[str, Any], is_chat: bool) -> Asked:
     if top and not wanted:
         raise RefusedError("top_logprobs needs logprobs=true", "top_logprobs")
     return Asked(
-        **common, messages=_messages(body.get("messages")), tools=tools, schema=schema, logprobs=wanted, top_logprobs=top,
+        **common, messages=_messages(body.get("messages")), tools=tools, schema=schema, logprobs=wanted,
+        top_logprobs=top,
         template_options=_object(body, "chat_template_kwargs"),
     )  # fmt: skip
 
@@ -290,7 +291,8 @@ def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     if _ids(value):
         return (tuple(value),)
     if isinstance(value, list) and value and all((isinstance(p, str) and p) or _ids(p) for p in value):
-        return tuple(p if isinstance(p, str) else tuple(p) for p in value)
+        found: list[str | tuple[int, ...]] = [p if isinstance(p, str) else tuple(p) for p in value]
+        return tuple(found)
     raise RefusedError(
         "prompt must be a text, a list of token ids, or a list of either; none of them empty", "prompt"
     )
@@ -348,8 +350,9 @@ def _content(content: Any, where: str) -> str:
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
     """Tool calls with their arguments as objects, which is what chat templates write out."""
     found = []
-    for call in calls if isinstance(calls, list) else [None]:
-        function = call.get("function") if isinstance(call, dict) else None
+    for item in calls if isinstance(calls, list) else [None]:
+        call: dict[str, Any] = item if isinstance(item, dict) else {}
+        function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RefusedError(
                 f"{where}.tool_calls must be a list of {{type, function: {{name, arguments}}}}", "messages"

@@ -1,6 +1,7 @@
-"""A batch that requests join and leave while it runs: one thread owns the model, and every token is told as it is drawn.
+"""A batch that requests join and leave while it runs.
 
-What a sample draws depends on its request's seed and its number alone, not on its company.
+One thread owns the model, and every token is told as it is drawn. What a sample draws depends on its request's seed and
+its number alone, not on its company.
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ class Shaper(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request with who wants to know of it. ``shaper`` makes one for each sample. ``on_token`` is told (sample, token,
-    log probability, the ``top`` likeliest) from the engine's thread, ``on_end`` the rollouts or what went wrong."""
+    """A request with who wants to know of it.
+
+    ``shaper`` makes those of one sample. ``on_token`` is told (sample, token, log probability, the ``top`` likeliest)
+    from the engine's thread, ``on_end`` the rollouts or what went wrong.
+    """
 
     request: Request
     on_end: Callable[[tuple[Rollout, ...] | BaseException], None]

@@ -12,6 +12,8 @@ from torch import Tensor
 from aha.sampling.http.asked import RefusedError, Sampling
 
 EXTRA = "llguidance"
+_ON_ONE_LINE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""Free white space would let a model go on with it for ever."""
 
 
 class Weights:
@@ -55,14 +57,14 @@ class Schemas:
             import llguidance.hf
         except ImportError:
             raise RefusedError(
-                f"response_format and forced tool calls need the package {EXTRA}: pip install {EXTRA}, then serve again",
+                f"response_format and forced tool calls need the package {EXTRA}: pip install {EXTRA}",
                 "response_format",
             ) from None
         with self._lock:
             if self._known is None:
                 self._known = llguidance.hf.from_tokenizer(self.tokenizer, self.vocabulary, self.eos)
         try:
-            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema)
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, defaults=_ON_ONE_LINE)
             matcher = llguidance.LLMatcher(self._known, grammar)
         except ValueError as error:
             raise RefusedError(f"the JSON schema cannot be kept: {error}", "response_format") from None

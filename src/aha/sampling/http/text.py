@@ -55,7 +55,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 class Splitter:
-    """Parts a growing answer into ("reasoning" | "content", piece): what stands in a thinking at its front, and the rest.
+    """Parts a growing answer into ("reasoning" | "content", piece): the thinking at its front, and the rest.
 
     White space around both is left out, as in ``chat.parse``; an answer without thinking is left as it is. ``opened``:
     the prompt opened the thinking.
