@@ -5,6 +5,7 @@ from __future__ import annotations
 from aha.data.layouts import map_row
 from aha.data.sources import Row
 from aha.rewards.math import Extraction, extract, grade, parse_gold
+from aha.rewards.math.ballots import ballot
 from aha.rewards.math.extract import Found
 from aha.rewards.places import answer_text, options_of, place_of
 from aha.tasks import rows
@@ -98,13 +99,9 @@ def _grade_any(problem: Problem, found: Found) -> Verdict:
 
 
 def vote(problem: Problem, text: str) -> str | None:
-    """The answer's text, as its ballot in a majority vote."""
+    """The answer as its ballot in a majority vote: equal values are equal, however they are spelled."""
     found = _found(problem, text)
-    return None if found is None else _ballot(found)
-
-
-def _ballot(found: Found) -> str:
-    return "".join(found.text.split()).strip("$").lower()
+    return None if found is None or not found.text.strip() else ballot(found)
 
 
 READER = Reader(make_problem, prove)

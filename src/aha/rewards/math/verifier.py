@@ -129,13 +129,27 @@ def grade(gold: Gold, found: Found, pool: workers.Pool | None = None) -> Verdict
 
 
 def _grade_several(gold: Gold, found: Found, pool: workers.Pool | None) -> Verdict:
-    return grade(gold, Found(_joint(found)), pool)
+    return grade(gold, Found(joined(found)), pool)
 
 
-def _joint(found: Found) -> str:
+def joined(found: Found) -> str:
     """Several boxes side by side are one list."""
     joint = " \\text{ or } " if found.joined_by_or else ", "
     return joint.join((*map(_inner_box, found.alternatives), _inner_box(found.text)))
+
+
+@lru_cache(maxsize=65_536)
+def same_answer(a: str, b: str) -> bool:
+    """Whether two answers, neither of them a reference, are one value. Asks no worker; never raises."""
+    return _accepts(a, b) or _accepts(b, a)
+
+
+def _accepts(reference: str, answer: str) -> bool:
+    try:
+        gold = parse_gold(reference)
+        return _settle(gold, answer, parse_value(answer)) is True
+    except Exception:  # what cannot be read is equal only as it is spelled
+        return False
 
 
 def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
@@ -144,14 +158,19 @@ def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
         if verdict is not None:
             return verdict
     value = parse_value(answer)
-    outcome = _decide(gold, gold.value, value, answer)
-    if outcome is not True and (gold.ambiguous or tokens.is_ambiguous(answer)):
-        outcome = _other_readings(gold, answer, value, outcome)
+    outcome = _settle(gold, answer, value)
     if outcome is True:
         return _CORRECT
     if outcome is False:
         return Verdict(Outcome.WRONG, _difference(gold, value))
     return _ask(gold, answer, value, pool)
+
+
+def _settle(gold: Gold, answer: str, value: Value) -> bool | None:
+    outcome = _decide(gold, gold.value, value, answer)
+    if outcome is not True and (gold.ambiguous or tokens.is_ambiguous(answer)):
+        outcome = _other_readings(gold, answer, value, outcome)
+    return outcome
 
 
 def _decide(gold: Gold, wanted: Value, value: Value, answer: str) -> bool | None:
@@ -319,7 +338,7 @@ def _unwrapped(text: str) -> str:
     """A reference answer without dollars, or the box in it where there is one, or several side by side."""
     found = boxed(text)
     if found is not None:
-        return _joint(found).strip()
+        return joined(found).strip()
     stripped = text.strip()
     for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         inside = stripped[len(opening) : len(stripped) - len(closing)]
