@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aha.checkpoints import examine, report
+from aha.checkpoints.changes import change_config
 from aha.checkpoints.names import EMBEDDED, resolve
 from aha.files import read_json
 from aha.types import AhaError
@@ -21,6 +22,11 @@ from aha.types import AhaError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+__all__ = [
+    "ASKED", "EMBEDDED", "Head", "change_config", "check_head", "load_model", "load_tokenizer", "max_context",
+    "outgrows", "own_weights", "quiet_transformers", "resolve",
+]  # fmt: skip
 
 ASKED = "aha.json"
 """Beside a checkpoint's weights: what it is to be asked with (``chat.carry``)."""
@@ -149,41 +155,6 @@ def _refuse_multimodal(config: Any, name: str) -> None:
         f"trained here. Save its text model on its own and give that folder: transformers.{text_class}"
         f".from_pretrained({name!r}).save_pretrained('text-only'), and the tokenizer beside it."
     )
-
-
-# --- changes to the config -------------------------------------------------------------------------------
-
-
-def change_config(config: Any, changes: Mapping[str, Any]) -> None:
-    """Change a model's config in place, before its weights are loaded.
-
-    ``rope_theta`` and ``rope_scaling`` (a dict with ``rope_type``, ``factor`` and so on) speak of the rotary
-    positions, wherever the family keeps them; where layers differ, of the layers with full attention.
-    Everything else, such as ``max_position_embeddings``, must be a field that the config already has.
-    Raises AhaError for a field that it has not.
-    """
-    for key, value in changes.items():
-        if key in ("rope_theta", "rope_scaling"):
-            _change_rope(config, key, value)
-        elif hasattr(config, key):
-            setattr(config, key, value)
-        else:
-            raise AhaError(f"The config of a {config.model_type} model has no field '{key}' to change.")
-
-
-def _change_rope(config: Any, key: str, value: Any) -> None:
-    rope = getattr(config, "rope_parameters", None)
-    if not isinstance(rope, dict):
-        raise AhaError(f"A {config.model_type} model has no rotary positions: '{key}' cannot be changed.")
-    place = rope.get("full_attention", rope)
-    if key == "rope_theta":
-        place["rope_theta"] = float(value)
-        return
-    kept = {k: place[k] for k in ("rope_theta", "partial_rotary_factor") if k in place}
-    scaling = dict(value or {"rope_type": "default"})
-    scaling.setdefault("rope_type", scaling.pop("type", "default"))  # older recipes call it "type"
-    place.clear()
-    place.update(kept | scaling)
 
 
 def _finite(value: Tensor) -> bool:

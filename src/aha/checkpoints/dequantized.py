@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aha import files
-from aha.checkpoints import cache, gguf_header
+from aha.checkpoints import cache, gguf_config, gguf_header
 from aha.checkpoints.gguf_header import Header, Stored
 from aha.types import AhaError
 
@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("aha")
 FORM = 1  # of the converted folders: one more when they come to hold something else
 BLOCKS = 512  # of a row that gguf's dequantiser is given: pieces that stay in a core's cache
-ELSEWHERE = re.compile(r"rope_freqs\.weight|blk\.\d+\.nextn\..*|blk\.\d+\.attn_rot_embd\.weight")
+ELSEWHERE = re.compile(
+    r"rope_(freqs|factors_long|factors_short)\.weight|blk\.\d+\.nextn\..*|blk\.\d+\.attn_rot_embd\.weight"
+)
 """Tensors that are no weights of the model: frequencies (read as rope scaling), layers that draft tokens."""
+DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+LIKE_GPT2 = ("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling")
+"""Names that llama.cpp gives to ways of cutting text into words."""
 
 
 def checkpoint(path: Path) -> Path:
@@ -59,32 +64,15 @@ def _safe(stem: str) -> str:
 def convert(path: Path, folder: Path) -> None:
     """Write the checkpoint of the GGUF file ``path`` into the new ``folder``, whole or not at all."""
     header = gguf_header.read(path)
-    config = _config(path, header)
+    config = gguf_config.read_config(path, header, lambda name: _values(path, header, name))
     model = _empty(config)
+    model.generation_config.eos_token_id = gguf_config.stop_tokens(header)
     _fill(model, _weights(path, header, model), header, path)
     tokenizer = _tokenizer(path, header)
     with files.new_folder(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         _tidy(partial / "config.json")
-
-
-def _config(path: Path, header: Header) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        config: Any = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
-    except Exception as error:  # KeyError, ValueError, NotImplementedError: all say that it is not known
-        raise _unknown(path, header, error) from error
-    return config
-
-
-def _unknown(path: Path, header: Header, error: Exception) -> AhaError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return AhaError(
-        f"'{path}' holds a model of the architecture '{header.architecture}', which transformers cannot read from a "
-        f"GGUF file ({reason}). Give the original checkpoint, a folder with config.json and *.safetensors."
-    )
 
 
 def _empty(config: Any) -> Any:
@@ -100,11 +88,30 @@ def _tokenizer(path: Path, header: Header) -> Any:
 
     if "tokenizer.ggml.tokens" not in header.fields:
         raise AhaError(f"'{path}' holds no tokenizer: give the original checkpoint, a Hugging Face folder.")
+    kind, cut = (header.fields.get(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
     try:
-        return PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
     except Exception as error:
-        kind = header.fields.get("tokenizer.ggml.model")
         raise AhaError(f"The tokenizer of '{path}' (of kind '{kind}') cannot be read: {error}") from error
+    if kind == "gpt2":
+        _cut_words(tokenizer, cut, path)
+    return tokenizer
+
+
+def _cut_words(tokenizer: Any, cut: str | None, path: Path) -> None:
+    """Cut text before merging as the file names it, where transformers would cut it as GPT-2 does."""
+    from tokenizers import pre_tokenizers
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+
+    if cut in DIGITS_APART:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    elif cut not in LIKE_GPT2 and cut not in GGUF_PRE_TOKENIZER_SPLITS:
+        LOG.warning(
+            "How '%s' cuts text into words ('%s') is not known here: it is cut as GPT-2 does, which may give other "
+            "tokens than the model learned. The original checkpoint has its own tokenizer.", path, cut,
+        )  # fmt: skip
 
 
 # --- weights -----------------------------------------------------------------------------------------------
@@ -132,7 +139,7 @@ def _weights(path: Path, header: Header, model: Any) -> dict[str, Tensor]:
     try:
         names = known.get_gguf_hf_weights_map(_Names(model), processor)
     except NotImplementedError as error:
-        raise _unknown(path, header, error) from error
+        raise gguf_config.unknown(path, header, error) from error
     parsed: dict[str, dict[str, Any]] = {"tensors": {}}
     kind = _kept_type(header)
     for stored, values in _arrays(path, header):
@@ -156,6 +163,12 @@ def _kept_type(header: Header) -> torch.dtype:
     return {frozenset({0}): torch.float32, frozenset({1}): torch.float16}.get(
         frozenset(kinds), torch.bfloat16
     )
+
+
+def _values(path: Path, header: Header, name: str) -> np.ndarray:
+    stored = next(tensor for tensor in header.tensors if tensor.name == name)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return dequantise(data, stored)
 
 
 def _arrays(path: Path, header: Header) -> Iterator[tuple[Stored, np.ndarray]]:

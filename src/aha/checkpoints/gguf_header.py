@@ -75,6 +75,19 @@ def read(path: Path) -> Header:
     return header
 
 
+def without_vocabulary(path: Path) -> bytes:
+    """A GGUF file of the same fields but for long arrays, and of the same tensors without any content."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        reader = _Reader(data)
+        header = reader.header()
+        fields = [data[begin:end] for begin, end in reader.short]
+    named = [tensor.name.encode() for tensor in header.tensors]
+    entries = [struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, 0, 0, 0) for name in named]
+    return (
+        MAGIC + struct.pack("<IQQ", 3, len(entries), len(fields)) + b"".join([*fields, *entries]) + b"\0" * 64
+    )
+
+
 def _whole(path: Path, header: Header, size: int) -> None:
     parts = int(header.fields.get("split.count", 0))
     if parts > 1:
@@ -96,16 +109,24 @@ class _Reader:
 
     def __init__(self, data: mmap.mmap):
         self.data, self.at = data, 4
+        self.short: list[tuple[int, int]] = []  # places of the fields that are kept whole
 
     def header(self) -> Header:
         version, tensors, fields = self.unpack("<IQQ")
         if version not in (2, 3):
             raise AhaError(f"GGUF of version {version} is not read here, only 2 and 3 (little-endian).")
-        found = {self.text(): self.value(self.number("<I")) for _ in range(fields)}
+        found = dict(self.field() for _ in range(fields))
         entries = [self.entry() for _ in range(tensors)]
         step = int(found.get("general.alignment", 32))
         start = -(-self.at // step) * step
         return Header(found, tuple(_stored(*entry, start) for entry in entries))
+
+    def field(self) -> tuple[str, Any]:
+        begin, key, kind = self.at, self.text(), self.number("<I")
+        value = self.value(kind)
+        if kind != ARRAY or isinstance(value, list):
+            self.short.append((begin, self.at))
+        return key, value
 
     def unpack(self, form: str) -> tuple[Any, ...]:
         found = struct.unpack_from(form, self.data, self.at)

@@ -31,7 +31,7 @@ def resolve(name: str) -> str:
     if name in EMBEDDED:
         return str(EMBEDDED[name])
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() and name.strip():
         return str(_folder(name, path))
     if path.is_file():
         return str(_file(name, path))
@@ -148,7 +148,7 @@ def _refuse_slips(name: str) -> None:
 
 def _close(word: str, known: Sequence[str]) -> str:
     folded = {entry.casefold(): entry for entry in reversed(known)}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
     return folded[near[0]] if near else ""
 
 
