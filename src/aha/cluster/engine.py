@@ -243,14 +243,16 @@ class RayEngine:
 
             def heard(member: Member, news: News) -> None:
                 nonlocal counted
+                if self._work.get(member.number) is not work:
+                    return  # a worker's last news may come after the call that it sampled for has ended
                 self._sampled += max(0, news.count - counted)
                 counted = max(counted, news.count)
-                self._hear(member, news)
+                self._hear(member, news, work)
 
             self.crew.work(member, list(work.items()), *self._call, then=heard)
 
-    def _hear(self, member: Member, news: News) -> None:
-        work = self._work[member.number]
+    def _hear(self, member: Member, news: News, work: dict[int, Request]) -> None:
+        """Take what a worker has finished of its ``work``."""
         for index, rollouts in news.items:
             if index in work:
                 del work[index]
