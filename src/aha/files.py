@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,8 +33,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise AhaError(
-                f"No permission to write {path}. Choose another folder with --runs-dir."
+                f"No permission to write {path} ({error.strerror}). Choose another place, for runs with --runs-dir."
             ) from error
+        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP):
+            raise AhaError(f"Cannot write {path}: {error.strerror}. Choose another place.") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(path) from error
         raise
@@ -102,10 +105,12 @@ def read_json(path: Path) -> Any:
     """The JSON in ``path``. Raises AhaError naming the file if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number or a depth that cannot be
         raise AhaError(
-            f"{path} is not valid JSON: {error}. Remove it, or the folder, to start over."
+            f"{path} is damaged: not valid JSON ({str(error)[:200]}). Remove it, or the folder, to start over."
         ) from error
+    except OSError as error:
+        raise AhaError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def partial_name(path: Path) -> Path:
@@ -122,6 +127,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         with _removed_on_error(partial), disk_errors(path):
             yield partial
+            _usual_modes(partial)
             _sync(partial)
         if path.exists():
             shutil.rmtree(path)
@@ -148,6 +154,16 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # halves would only keep the disk full
         raise
+
+
+def _usual_modes(folder: Path) -> None:
+    """Files that a library keeps to their owner, as those of weights, get what the umask gives to others. It is read
+    off the folder itself: asking for it would change it meanwhile for every thread."""
+    given = folder.stat().st_mode & 0o666
+    for file in folder.rglob("*"):
+        mode = file.stat().st_mode
+        if file.is_file() and mode | given != mode:
+            file.chmod(stat.S_IMODE(mode) | given)
 
 
 def _sync(folder: Path) -> None:
@@ -200,7 +216,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         with contextlib.suppress(json.JSONDecodeError):
             if line.strip():
                 rows.append(json.loads(line))

@@ -25,7 +25,6 @@ from aha.tasks import get_task
 from aha.types import AhaError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'aha[ray]'")
-pytestmark = pytest.mark.slow
 
 PARAMS = SamplingParams(max_tokens=200)
 REWARDS = {"accuracy": 1.0, "format": 0.5}

@@ -56,7 +56,6 @@ def test_without_ray_it_is_told_how_to_get_it(tmp_path, checkpoint, monkeypatch)
         train(tmp_path, checkpoint, engine="ray")
 
 
-@pytest.mark.slow
 def test_in_step_it_is_the_local_run(tmp_path, checkpoint):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'aha[ray]'")
     _, wanted = train(tmp_path / "local", checkpoint)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
+from aha.training.batching import OPTIONAL_COLUMNS
 from aha.training.curriculum import FLOOR, START_SHARE, Curriculum
 from aha.training.replay import Replay
 from aha.types import AhaError, Example
@@ -224,16 +226,26 @@ def test_without_a_share_nothing_is_kept():
 
 def test_a_replay_saved_and_loaded_continues_the_same(tmp_path):
     def same(a, b):
-        fields = ("token_ids", "mask", "advantage", "sampler_logprobs")
         assert len(a) == len(b)
         for x, y in zip(a, b, strict=True):
-            assert (x.group, x.prompt_length) == (y.group, y.prompt_length)
-            assert all(np.array_equal(getattr(x, f), getattr(y, f)) for f in fields)
-            assert all(getattr(x, f).dtype == getattr(y, f).dtype for f in fields)
+            for name in (field.name for field in fields(Example)):
+                left, right = getattr(x, name), getattr(y, name)
+                assert np.array_equal(left, right), name
+                assert getattr(left, "dtype", type(left)) == getattr(right, "dtype", type(right)), name
+
+    def every_column(examples):
+        """All that an example can have, each column its own."""
+        return [
+            replace(
+                e, right=i % 2 == 0, steps=((i, 0.5), (i + 1, -1.0)),
+                **{name: e.advantage + n for n, name in enumerate(OPTIONAL_COLUMNS)},
+            )
+            for i, e in enumerate(examples)
+        ]  # fmt: skip
 
     whole = Replay(0.5, 3, seed=4)
     for step in range(1, 4):
-        whole.mix(step, rollout(step))
+        whole.mix(step, every_column(rollout(step)))
     torch.save(whole.state(), tmp_path / "replay.pt")
     resumed = Replay(0.5, 3, seed=4)
     resumed.load_state(torch.load(tmp_path / "replay.pt", weights_only=True))

@@ -202,7 +202,12 @@ def ordered(stages: Sequence[Stage]) -> list[Stage]:
 def is_done(folder: Path, stage: Stage) -> bool:
     """Whether this very stage has finished in that folder, with what people laid into it since."""
     marker = folder / DONE
-    return marker.exists() and read_json(marker).get("fingerprint") == stage.result(folder.parent)
+    if not marker.exists():
+        return False
+    done = read_json(marker)
+    if not isinstance(done, dict) or not isinstance(done.get("summary"), dict | None):
+        raise AhaError(f"{marker} is damaged. Remove it: the stage goes on from its last checkpoint.")
+    return done.get("fingerprint") == stage.result(folder.parent)
 
 
 def run(
@@ -352,7 +357,9 @@ def read_settings(place: Path) -> dict[str, Any]:
     """What a stage's folder says of the settings that it was begun with; empty where it says nothing."""
     marker = place / SETTINGS
     found = read_json(marker) if marker.exists() else {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict) or not isinstance(found.get("settings", {}), dict):
+        raise AhaError(f"{marker} is damaged: no settings. Put {place} away to start that stage over.")
+    return found
 
 
 def has_work(place: Path) -> bool:

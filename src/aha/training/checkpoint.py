@@ -121,12 +121,31 @@ def load(
             _read_parts(parts, folder / PARTS)
         for name, trainer in trainers.items():
             trainer.load_state(trainer.with_parts(found[name], parts[name]) if name in parts else found[name])
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
+    except AhaError:
+        raise
+    except (
+        Exception
+    ) as error:  # torch and pickle raise many kinds: all mean that the file is not what was saved
         raise AhaError(
-            f"The checkpoint {folder} cannot be continued: {error}. Remove that folder to continue from the "
-            "one before it, or the whole stage's folder to start over."
+            f"The checkpoint {folder} cannot be continued: {_reason(error, folder)}. Remove that folder to continue "
+            f"{_before(folder)}."
         ) from error
     return read_json(folder / "progress.json"), extra
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    state = folder / "state.pt"
+    if state.exists() and state.stat().st_size == 0:
+        return "state.pt is empty"
+    return (
+        f"state.pt is damaged ({type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]})"
+    )
+
+
+def _before(folder: Path) -> str:
+    """Where a run continues once a checkpoint is away."""
+    earlier = sorted(p.name for p in folder.parent.glob("step-*") if p.name < folder.name)
+    return f"from the one before it, {earlier[-1]}" if earlier else "from the stage's beginning"
 
 
 # --- parts -----------------------------------------------------------------------------------------------

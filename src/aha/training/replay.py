@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from aha.types import Example
 
-_ARRAYS = ("token_ids", "mask", "advantage", "sampler_logprobs")
+_COLUMNS = tuple(field.name for field in fields(Example))
 
 
 class Replay:
@@ -44,11 +44,7 @@ class Replay:
         return [
             {
                 "step": step,
-                "group": [
-                    {name: torch.from_numpy(np.asarray(getattr(e, name))) for name in _ARRAYS}
-                    | {"prompt_length": e.prompt_length}
-                    for e in group
-                ],
+                "group": [{name: _plain(getattr(e, name)) for name in _COLUMNS} for e in group],
             }
             for step, group in self.kept
         ]
@@ -58,9 +54,14 @@ class Replay:
         self.kept = [(row["step"], [_example(r) for r in row["group"]]) for row in state]
 
 
+def _plain(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
 def _example(row: dict[str, Any]) -> Example:
-    arrays = {name: row[name].numpy() for name in _ARRAYS}
-    return Example(**arrays, prompt_length=row["prompt_length"], group=0)
+    """Out of a checkpoint; columns that it has not, written before there were such, are left at their defaults."""
+    known = {name: value for name, value in row.items() if name in _COLUMNS}
+    return Example(**{k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in known.items()})
 
 
 def _has_signal(group: Sequence[Example]) -> bool:
