@@ -9,10 +9,11 @@ b'42\\n'
 from .asserts import check_source, judge_asserts
 from .compare import same_output, same_value
 from .execution import Execution, Isolation, Limits, Status
-from .judge import Judgement, TestResult, judge_function, judge_stdio
+from .judge import Compare, Judgement, TestResult, judge_function, judge_stdio
 from .pool import Sandbox, default_sandbox, run
 
 __all__ = [
+    "Compare",
     "Execution",
     "Isolation",
     "Judgement",

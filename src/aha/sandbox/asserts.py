@@ -13,14 +13,15 @@ from typing import Any
 
 from aha.types import AhaError
 
+from . import names
 from .execution import Limits, Status
 from .inside import wire
-from .judge import Call, Clock, Judgement, TestResult, answer_of, judge_calls, load, new_nonce
+from .judge import Call, Clock, Conditions, Judgement, TestResult, answer_of, judge_calls, load, new_nonce
 from .pool import Losses, Sandbox, default_sandbox
 from .process import MAX_MESSAGE, Gone, Process, plain
 from .reply import Expected, is_constant, is_true
 
-_IGNORED = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Pass)
+_IGNORED = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.Pass)
 
 
 def judge_asserts(
@@ -31,19 +32,21 @@ def judge_asserts(
     sandbox: Sandbox | None = None,
     wall: float = 4,
     memory_mb: int = 1024,
+    prelude: str = "",
 ) -> Judgement:
     """Judge a program by test sources: one result for each.
 
     A source is a list of asserts, or defines ``check(candidate)``, which is then called with the function
     named by ``entry_point``. It may define helpers; names that it does not define are the candidate's.
-    ``==`` means what it means in Python. ``wall`` seconds are for a whole source. Raises AhaError for a
+    ``==`` means what it means in Python. ``prelude`` runs before the program, and before tests that stand on
+    their own: imports and helpers of the data set. ``wall`` seconds are for a whole source. Raises AhaError for a
     source that does not parse.
     """
     sources = [tests] if isinstance(tests, str) else list(tests)
-    sandbox = sandbox or default_sandbox()
-    return Judgement(
-        tuple(_judge_source(code, source, entry_point, sandbox, wall, memory_mb) for source in sources)
+    conditions = Conditions(
+        sandbox or default_sandbox(), wall, memory_mb, prelude, stop_early=True, together=True
     )
+    return Judgement(tuple(_judge_source(code, source, entry_point, conditions) for source in sources))
 
 
 def check_source(source: str) -> None:
@@ -51,51 +54,55 @@ def check_source(source: str) -> None:
     _parse(source)
 
 
-def rewrite(source: str, entry_point: str = "") -> list[Call] | None:
+def rewrite(source: str, entry_point: str = "", prelude: str = "") -> list[Call] | None:
     """The calls that a test source makes and what they must give; None if it says more than that."""
     tree = _parse(source)
-    bound = _bound_names(tree) - {entry_point}
+    own = names.bound(tree) | names.bound(_parse(prelude)) | set(dir(builtins))
+    own -= {entry_point} | names.candidate_builtins(tree, entry_point)
     calls: list[Call] = []
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "check" and entry_point:
             arguments = statement.args.args
             if len(arguments) != 1 or not _collect(
-                statement.body, {arguments[0].arg: entry_point}, bound, calls
+                statement.body, {arguments[0].arg: entry_point}, own, calls
             ):
                 return None
-        elif not _is_check_call(statement, entry_point) and not _collect([statement], {}, bound, calls):
+        elif not names.is_check_call(statement, entry_point) and not _collect([statement], {}, own, calls):
             return None
     return calls or None
 
 
-def _judge_source(
-    code: str, source: str, entry_point: str, sandbox: Sandbox, wall: float, memory_mb: int
-) -> TestResult:
-    calls = rewrite(source, entry_point)
+def _judge_source(code: str, source: str, entry_point: str, conditions: Conditions) -> TestResult:
+    calls = rewrite(source, entry_point, conditions.prelude)
     if calls is None:
-        return _in_two_sandboxes(code, source, entry_point, sandbox, wall, memory_mb)
-    judgement = judge_calls(
-        code, calls, sandbox=sandbox, wall=wall, memory_mb=memory_mb, stop_early=True, together=True
-    )
+        return _in_two_sandboxes(code, source, entry_point, conditions)
+    judgement = judge_calls(code, calls, conditions)
     for index, result in enumerate(judgement.results):
         if result.passed is not True:
             return TestResult(result.passed, f"assert {index + 1}: {result.note}")
     return TestResult(True)
 
 
-def _collect(statements: list[ast.stmt], names: dict[str, str], bound: set[str], calls: list[Call]) -> bool:
+def _collect(statements: list[ast.stmt], aliases: dict[str, str], own: set[str], calls: list[Call]) -> bool:
     """Add the calls of asserts; False at the first statement that is more than a call and a literal."""
     for statement in statements:
         if isinstance(statement, ast.Assert):
             if isinstance(statement.test, ast.Constant) and statement.test.value is True:
                 continue
-            call = _call_of(statement.test, names, bound)
+            call = _call_of(statement.test, aliases, own)
             if call is None:
                 return False
             calls.append(call)
-        elif not isinstance(statement, _IGNORED) and not _is_plain_data(statement):
+        elif not _says_nothing(statement):
             return False
     return True
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    """Whether it tests nothing by itself. (Functions of tests are called after the source has run.)"""
+    if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test"):
+        return False
+    return isinstance(statement, _IGNORED) or _is_plain_data(statement)
 
 
 def _is_plain_data(statement: ast.stmt) -> bool:
@@ -111,19 +118,19 @@ def _is_plain_data(statement: ast.stmt) -> bool:
     return False
 
 
-def _call_of(test: ast.expr, names: dict[str, str], bound: set[str]) -> Call | None:
+def _call_of(test: ast.expr, aliases: dict[str, str], own: set[str]) -> Call | None:
     if isinstance(test, ast.Compare) and len(test.ops) == 1:
         left, right = test.left, test.comparators[0]
         if not isinstance(left, ast.Call):
             left, right = right, left
-        return _compared(left, test.ops[0], right, names, bound)
+        return _compared(left, test.ops[0], right, aliases, own)
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return _called(test.operand, lambda reply: not is_true(reply), MAX_MESSAGE, names, bound)
-    return _called(test, is_true, MAX_MESSAGE, names, bound)
+        return _called(test.operand, lambda reply: not is_true(reply), MAX_MESSAGE, aliases, own)
+    return _called(test, is_true, MAX_MESSAGE, aliases, own)
 
 
 def _compared(
-    left: ast.expr, operator: ast.cmpop, right: ast.expr, names: dict[str, str], bound: set[str]
+    left: ast.expr, operator: ast.cmpop, right: ast.expr, aliases: dict[str, str], own: set[str]
 ) -> Call | None:
     try:
         expected = ast.literal_eval(right)
@@ -131,19 +138,19 @@ def _compared(
     except (ValueError, TypeError):
         return None
     if isinstance(operator, ast.Eq):
-        return _called(left, wanted.equals, wanted.longest, names, bound)
+        return _called(left, wanted.equals, wanted.longest, aliases, own)
     if isinstance(operator, ast.Is) and (expected is None or isinstance(expected, bool)):
-        return _called(left, lambda reply: is_constant(expected, reply), MAX_MESSAGE, names, bound)
+        return _called(left, lambda reply: is_constant(expected, reply), MAX_MESSAGE, aliases, own)
     return None
 
 
 def _called(
-    node: ast.expr, accepts: Any, longest: int, names: dict[str, str], bound: set[str]
+    node: ast.expr, accepts: Any, longest: int, aliases: dict[str, str], own: set[str]
 ) -> Call | None:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         return None
-    name = names.get(node.func.id, node.func.id)
-    if name in bound or (hasattr(builtins, name) and name not in names.values()):
+    name = aliases.get(node.func.id, node.func.id)
+    if name in own:
         return None
     try:
         arguments = [ast.literal_eval(each) for each in node.args]
@@ -156,12 +163,6 @@ def _called(
     return Call(name, arguments, named, accepts, longest)
 
 
-def _is_check_call(statement: ast.stmt, entry_point: str) -> bool:
-    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
-        return False
-    return ast.unparse(statement.value) == f"check({entry_point})"
-
-
 def _parse(source: str) -> ast.Module:
     try:
         return ast.parse(source)
@@ -171,57 +172,39 @@ def _parse(source: str) -> ast.Module:
         ) from None
 
 
-def _bound_names(tree: ast.AST) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found.add(node.name)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
-        elif isinstance(node, ast.arg):
-            found.add(node.arg)
-        elif isinstance(node, ast.alias):
-            found.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
-    return found
-
-
-def _without(tree: ast.Module, entry_point: str) -> ast.Module:
-    """The tests without a stub of the candidate and without the call of ``check``, which the runner makes."""
-    body = [
-        each
-        for each in tree.body
-        if not (isinstance(each, ast.FunctionDef) and each.name == entry_point)
-        and not (entry_point and _is_check_call(each, entry_point))
-    ]
-    return ast.Module(body, tree.type_ignores)
-
-
-def _in_two_sandboxes(
-    code: str, source: str, entry_point: str, sandbox: Sandbox, wall: float, memory_mb: int
-) -> TestResult:
-    tree = _without(_parse(source), entry_point)
-    loaded = {
-        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Conditions) -> TestResult:
+    prelude = conditions.prelude
+    tree = names.without_candidate(_parse(source), entry_point)
+    text = ast.unparse(tree)
+    shared = names.classes(prelude)
+    tests = {
+        "mode": "tests",
+        "code": text,
+        "prelude": prelude,
+        "shared": shared,
+        "names": sorted(names.free(text, prelude) | names.candidate_builtins(tree, entry_point)),
+        "entry_point": entry_point,
     }
-    free = loaded - _bound_names(tree) - set(dir(builtins))
-    tests = {"mode": "tests", "code": ast.unparse(tree), "names": sorted(free), "entry_point": entry_point}
-    nonce = new_nonce()
-    candidate = {"mode": "serve", "code": code, "nonce": nonce}
-    limits = Limits(wall=2 * wall, memory_mb=memory_mb)
-    losses = Losses(sandbox)
+    candidate = {
+        "mode": "serve",
+        "code": code,
+        "prelude": prelude,
+        "shared": shared,
+        "nonce": new_nonce(),
+        "whole": True,
+    }
+    losses = Losses(conditions.sandbox)
     while losses.may_try_again:
         try:
-            return _ask_and_answer(sandbox, candidate, tests, limits, Clock(wall, together=True))
+            return _ask_and_answer(candidate, tests, conditions)
         except Gone as error:
             losses.add(error)
     return TestResult(False if losses.by_the_program() else None, losses.note)
 
 
-def _ask_and_answer(
-    sandbox: Sandbox, candidate: dict[str, Any], tests: dict[str, Any], limits: Limits, clock: Clock
-) -> TestResult:
+def _ask_and_answer(candidate: dict[str, Any], tests: dict[str, Any], conditions: Conditions) -> TestResult:
+    sandbox, clock = conditions.sandbox, Clock(conditions.wall, together=True)
+    limits = Limits(wall=2 * conditions.wall, memory_mb=conditions.memory_mb)
     # The tests are entered first: what their wall takes to set up is not the candidate's time.
     with sandbox.process(tests, limits, tests=True) as asking:
         asking.enter()
@@ -246,7 +229,7 @@ def _relay(asking: Process, answering: Process, nonce: str, deadline: float) -> 
             return TestResult(True)
         if kind != b"call":
             return TestResult(None if kind == b"error" else False, plain(body) or "failed")
-        answer = answer_of(answering.ask(body, deadline), nonce)
+        answer = answer_of(answering.ask(body, deadline), nonce, (b"value", b"error", b"back"))
         if answer is None:
             return TestResult(False, f"no result: {answering.stop().note or 'ended early'}")
         asking.send(b"\n".join(answer))

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+_DECIMAL = re.compile(rb"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d{1,3})?")
+_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_LONGEST_NUMBER = 400  # characters
 
-def same_output(expected: str | bytes, output: bytes) -> bool:
+
+def same_output(expected: str | bytes, output: bytes, tolerance: float = 0.0) -> bool:
     """Equal line by line, apart from white space at the ends of lines and empty lines at the end.
 
-    There is no tolerance on numbers: ``nan`` and ``42.0`` are not ``42``.
+    Without a ``tolerance`` ``nan`` and ``42.0`` are not ``42``. With one, a number that the expected output writes
+    with a decimal point or an exponent may differ by as much, absolutely or relative to it.
     """
     wanted = expected.encode() if isinstance(expected, str) else expected
-    return _lines(wanted) == _lines(output)
+    mine, theirs = _lines(wanted), _lines(output)
+    if mine == theirs or not tolerance:
+        return mine == theirs
+    return len(mine) == len(theirs) and all(
+        one == other or _near_lines(one, other, tolerance) for one, other in zip(mine, theirs, strict=True)
+    )
+
+
+def _near_lines(wanted: bytes, found: bytes, tolerance: float) -> bool:
+    mine, theirs = wanted.split(), found.split()
+    return len(mine) == len(theirs) and all(
+        one == other or _near(one, other, tolerance) for one, other in zip(mine, theirs, strict=True)
+    )
+
+
+def _near(wanted: bytes, found: bytes, tolerance: float) -> bool:
+    if not (_DECIMAL.fullmatch(wanted) and _NUMBER.fullmatch(found)) or len(found) > _LONGEST_NUMBER:
+        return False
+    one, other = float(wanted), float(found)
+    return abs(one - other) <= tolerance * max(1.0, abs(one))
 
 
 def _lines(text: bytes) -> list[bytes]:

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from aha.types import AhaError
@@ -20,6 +21,14 @@ from .inside import wire
 from .pool import Losses, Sandbox, default_sandbox
 from .process import MAX_MESSAGE, Gone, Process, plain
 from .reply import Expected
+
+
+class Compare(StrEnum):
+    """When a function's result is the expected one."""
+
+    STRICT = "strict"  # by type and value at every depth: see ``same_value``
+    LOOSE = "loose"  # as Python's ``==``, with a tuple as good as a list
+    WRAPPED = "wrapped"  # loose; or it is the first member of the expected list, as APPS writes results
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,19 @@ class Call:
     longest: int = MAX_MESSAGE
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Where and within which limits calls are judged. ``prelude`` runs before the program; ``together``: all calls
+    have ``wall`` seconds, not each."""
+
+    sandbox: Sandbox
+    wall: float = 4
+    memory_mb: int = 1024
+    prelude: str = ""
+    stop_early: bool = False
+    together: bool = False
+
+
 def judge_stdio(
     code: str,
     tests: Sequence[tuple[str | bytes, str | bytes]],
@@ -69,23 +91,26 @@ def judge_stdio(
     wall: float = 4,
     memory_mb: int = 1024,
     stop_early: bool = False,
+    prelude: str = "",
+    tolerance: float = 0.0,
 ) -> Judgement:
     """Judge a program by (stdin, expected stdout) pairs, each in a run of its own.
 
     A test passes if the program ends by itself with exit code 0 within ``wall`` seconds and ``memory_mb``,
-    and its output is the expected one (see ``same_output``). ``stop_early`` ends at the first failure.
+    and its output is the expected one within ``tolerance`` (see ``same_output``). ``stop_early`` ends at the first
+    failure. ``prelude`` runs before the program, in its namespace.
     """
     sandbox = sandbox or default_sandbox()
     results: list[TestResult] = []
     for stdin, expected in tests:
         given = stdin.encode() if isinstance(stdin, str) else stdin
-        execution = sandbox.run(code, given, wall=wall, memory_mb=memory_mb)
+        execution = sandbox.run(code, given, wall=wall, memory_mb=memory_mb, prelude=prelude)
         if execution.status is Status.BROKEN:
             result = TestResult(None, execution.note)
         elif execution.status is not Status.OK:
             result = TestResult(False, f"{execution.status}: {execution.note}")
         else:
-            right = same_output(expected, execution.stdout)
+            right = same_output(expected, execution.stdout, tolerance)
             result = TestResult(right, "" if right else "another output")
         results.append(result)
         if stop_early and result.passed is False:
@@ -102,47 +127,41 @@ def judge_function(
     wall: float = 4,
     memory_mb: int = 1024,
     stop_early: bool = False,
+    prelude: str = "",
+    compare: Compare | str = Compare.STRICT,
 ) -> Judgement:
-    """Judge a function by (arguments, expected result) pairs, compared by strict type (see ``same_value``).
+    """Judge a function by (arguments, expected result) pairs, compared as ``compare`` says.
 
-    ``entry_point`` is a function's name, or ``Class.method`` for a method of a new instance. Arguments and
-    results are plain Python values (what JSON has, and tuples, sets, bytes). The calls share one process as
-    long as it lives; each has ``wall`` seconds. Raises AhaError for an argument that cannot travel.
+    ``entry_point`` is a function's name, ``Class.method`` for a method of a new instance each time, or
+    ``Class().method`` for one of the same instance. Arguments and results are plain Python values (what JSON has,
+    and tuples, sets, bytes). The calls share one process as long as it lives; each has ``wall`` seconds.
+    ``prelude`` runs before the program, in its namespace. Raises AhaError for an argument that cannot travel.
     """
-    calls = [_strict_call(entry_point, arguments, expected) for arguments, expected in tests]
-    return judge_calls(code, calls, sandbox=sandbox, wall=wall, memory_mb=memory_mb, stop_early=stop_early)
+    calls = [_compared_call(entry_point, *test, Compare(compare)) for test in tests]
+    conditions = Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, stop_early)
+    return judge_calls(code, calls, conditions)
 
 
-def judge_calls(
-    code: str,
-    calls: Sequence[Call],
-    *,
-    sandbox: Sandbox | None,
-    wall: float,
-    memory_mb: int,
-    stop_early: bool,
-    together: bool = False,
-) -> Judgement:
+def judge_calls(code: str, calls: Sequence[Call], conditions: Conditions) -> Judgement:
     """Judge calls one after another; a process that dies costs the call it died in.
 
-    Each has ``wall`` seconds, the first together with loading the program; all have them ``together`` if asked.
+    Each has ``wall`` seconds, the first together with loading the program.
     """
-    sandbox = sandbox or default_sandbox()
     messages = [_message(call) for call in calls]
     results: list[TestResult] = []
-    losses = Losses(sandbox)
-    clock = Clock(wall, together)
+    losses = Losses(conditions.sandbox)
+    clock = Clock(conditions.wall, conditions.together)
     while len(results) < len(calls):
         rest = slice(len(results), None)
         try:
-            _one_process(sandbox, code, calls[rest], messages[rest], clock, memory_mb, stop_early, results)
+            _one_process(code, calls[rest], messages[rest], conditions, clock, results)
         except Gone as error:
             losses.add(error)
             if losses.may_try_again:
                 continue
             verdict = False if losses.by_the_program() else None
             results += [TestResult(verdict, losses.note)] * (len(calls) - len(results))
-        if stop_early and any(result.passed is False for result in results):
+        if conditions.stop_early and any(result.passed is False for result in results):
             break
     return Judgement(tuple(results))
 
@@ -173,13 +192,15 @@ def load(process: Process, nonce: str, clock: Clock) -> TestResult | float:
     return _ended(process, "does not load")
 
 
-def answer_of(message: bytes | None, nonce: str) -> tuple[bytes, bytes] | None:
-    """The kind ("value" or "error") and the body of a reply; None if it is not one."""
+def answer_of(
+    message: bytes | None, nonce: str, kinds: Sequence[bytes] = (b"value", b"error")
+) -> tuple[bytes, bytes] | None:
+    """The kind and the body of a reply; None if it is not one of these kinds."""
     head = nonce.encode() + b"\n"
     if message is None or not message.startswith(head):
         return None
     kind, separator, body = message[len(head) :].partition(b"\n")
-    return (kind, body) if separator and kind in (b"value", b"error") else None
+    return (kind, body) if separator and kind in kinds else None
 
 
 def new_nonce() -> str:
@@ -188,20 +209,18 @@ def new_nonce() -> str:
 
 
 def _one_process(
-    sandbox: Sandbox,
     code: str,
     calls: Sequence[Call],
     messages: Sequence[bytes],
+    conditions: Conditions,
     clock: Clock,
-    memory_mb: int,
-    stop_early: bool,
     results: list[TestResult],
 ) -> None:
     """Add the results of as many calls as one process lives for: at least one. Raises Gone."""
     nonce = new_nonce()
-    spec = {"mode": "serve", "code": code, "nonce": nonce}
-    limits = Limits(wall=clock.wall * (len(calls) + 1), memory_mb=memory_mb)
-    with sandbox.process(spec, limits) as process:
+    spec = {"mode": "serve", "code": code, "prelude": conditions.prelude, "nonce": nonce}
+    limits = Limits(wall=clock.wall * (len(calls) + 1), memory_mb=conditions.memory_mb)
+    with conditions.sandbox.process(spec, limits) as process:
         deadline = load(process, nonce, clock)
         if isinstance(deadline, TestResult):
             results += [deadline] * len(calls)
@@ -215,7 +234,7 @@ def _one_process(
                 results.append(_unanswered(process))
                 return
             results.append(_judge_answer(call, *answer))
-            if stop_early and not results[-1].passed:
+            if conditions.stop_early and not results[-1].passed:
                 return
 
 
@@ -243,12 +262,22 @@ def _judge_answer(call: Call, kind: bytes, body: bytes) -> TestResult:
     return TestResult(right, "" if right else "another result")
 
 
-def _strict_call(entry_point: str, arguments: Sequence[Any], expected: Any) -> Call:
+def _compared_call(name: str, arguments: Sequence[Any], expected: Any, compare: Compare) -> Call:
+    listed = list(arguments)
     try:
-        wanted = Expected(expected, strict=True)
+        if compare is Compare.STRICT:
+            wanted = Expected(expected, strict=True)
+            return Call(name, listed, {}, wanted.equals, wanted.longest)
+        wrapped = compare is Compare.WRAPPED and isinstance(expected, list) and expected
+        choices = [expected, expected[0]] if wrapped else [expected]
+        wanted_one = [Expected(each, strict=False, tuples_as_lists=True) for each in choices]
     except (TypeError, ValueError) as error:
-        raise AhaError(f"the expected result of {entry_point} cannot be compared: {error}") from None
-    return Call(entry_point, list(arguments), {}, wanted.equals, wanted.longest)
+        raise AhaError(f"the expected result of {name} cannot be compared: {error}") from None
+
+    def accepts(reply: bytes) -> bool:
+        return any(each.equals(reply) for each in wanted_one)
+
+    return Call(name, listed, {}, accepts, max(each.longest for each in wanted_one))
 
 
 def _message(call: Call) -> bytes:

@@ -83,8 +83,9 @@ class Sandbox:
         memory_mb: int = 1024,
         max_output: int = 4_000_000,
         disk_mb: int = 64,
+        prelude: str = "",
     ) -> Execution:
-        """Run a program as a script.
+        """Run a program as a script, after a ``prelude`` in the same namespace.
 
         ``wall`` is in seconds, ``memory_mb`` bounds address space, ``max_output`` is in bytes for each of
         stdout and stderr, ``disk_mb`` bounds the files the program writes.
@@ -92,12 +93,13 @@ class Sandbox:
         limits = Limits(wall=wall, memory_mb=memory_mb, max_output=max_output, disk_mb=disk_mb)
         isolation = self._open()
         if isolation is Isolation.UNSAFE:
-            return run_bare(code, stdin, limits)
+            return run_bare(f"{prelude}\n{code}" if prelude else code, stdin, limits)
+        spec = {"mode": "script", "code": _text(code), "prelude": prelude}
         losses = Losses(self)
         while losses.may_try_again:
             try:
                 with self._main.borrow(self._new_slot) as slot:
-                    execution = slot.launch({"mode": "script", "code": _text(code)}, stdin, limits).wait()
+                    execution = slot.launch(spec, stdin, limits).wait()
             except (Gone, Refused) as error:
                 losses.add(error)
                 continue

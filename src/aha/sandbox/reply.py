@@ -8,12 +8,14 @@ bounded by what is expected.
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from .inside import wire
 
 _LONGEST_EMPTY = 1 << 12  # bytes: whatever is written longer than this is not empty
-_NUMBERS = (bool, int, float, complex)
+_NUMBERS = (bool, int, float, complex, Decimal, Fraction)
 
 
 class _Differs(Exception):
@@ -23,15 +25,17 @@ class _Differs(Exception):
 class Expected:
     """An expected value, to be compared with replies.
 
-    ``strict``: by type and value at every depth, as ``same_value`` does it; otherwise as Python's ``==`` does.
-    Raises TypeError or ValueError for a value that cannot be compared.
+    ``strict``: by type and value at every depth, as ``same_value`` does it; otherwise as Python's ``==`` does, and
+    with ``tuples_as_lists`` as it does where a tuple is as good as a list. Raises TypeError or ValueError for a
+    value that cannot be compared.
     """
 
-    def __init__(self, value: Any, *, strict: bool) -> None:
+    def __init__(self, value: Any, *, strict: bool, tuples_as_lists: bool = False) -> None:
         text = wire.encode(value)
         self._tree = wire.parse(text)
         self._nodes = _count(self._tree)
         self._strict = strict
+        self._alike = strict or tuples_as_lists
         # Tuples in tuples, and subclasses of them, are written up to a dozen times as long as lists.
         self.longest = 24 * len(text) + 4096
         self._openings = (2 if strict else 3) * self._nodes + _openings(text.encode())
@@ -41,11 +45,11 @@ class Expected:
         if len(reply) > self.longest or _openings(reply) > self._openings:
             return False
         try:
-            return _Comparison(self._strict, 2 * self._nodes).same(self._tree, wire.parse(reply))
+            return _Comparison(self._strict, self._alike, 2 * self._nodes).same(self._tree, wire.parse(reply))
         except _Differs:
             return False
-        except RecursionError:
-            raise ValueError("the value is nested too deep") from None
+        except (RecursionError, TypeError, ArithmeticError) as error:
+            raise ValueError(f"not a value: {error}") from None
 
 
 def is_constant(constant: Any, reply: bytes) -> bool:
@@ -58,16 +62,21 @@ def is_true(reply: bytes) -> bool:
     if len(reply) > _LONGEST_EMPTY:
         return True
     value = _unwrapped(wire.parse(reply))
-    if isinstance(value, wire.Typed):
-        return value.tag in ("kept", "lazy") or bool(value.body)
-    return bool(value)
+    if not isinstance(value, wire.Typed):
+        return bool(value)
+    if value.tag in ("tuple", "dict", "set", "frozenset", "view"):
+        return bool(value.body)
+    if value.tag == "range":
+        return bool(range(*value.body))
+    return value.tag != "standard" or value.body[1:] not in ([[], None], [0, 0, 0])
 
 
 class _Comparison:
     """One comparison; ``room`` is how many values of the reply may still be put in order."""
 
-    def __init__(self, strict: bool, room: int) -> None:
+    def __init__(self, strict: bool, alike: bool, room: int) -> None:
         self._strict = strict
+        self._alike = alike  # tuples and lists
         self._room = room
 
     def same(self, expected: Any, found: Any) -> bool:
@@ -102,9 +111,9 @@ class _Comparison:
     def _kind(self, value: Any) -> str:
         if isinstance(value, wire.Typed):
             tag = value.tag
-            if self._strict:
-                return "list" if tag == "tuple" else tag
-            return "set" if tag == "frozenset" else tag
+            if tag == "tuple" and self._alike:
+                return "list"
+            return "set" if tag in ("frozenset", "view") and not self._strict else tag
         if not self._strict and isinstance(value, _NUMBERS):
             return "number"
         if not self._strict and isinstance(value, bytearray):
@@ -137,6 +146,8 @@ class _Comparison:
     def _number(self, key: Any) -> str:
         if self._strict:
             return f"{type(key).__name__} " + (hex(key) if type(key) is int else repr(key + 0))
+        if isinstance(key, (Decimal, Fraction)):
+            raise _Differs
         if isinstance(key, complex) and key.imag == 0:
             key = key.real
         if isinstance(key, float) and key.is_integer():
@@ -151,10 +162,11 @@ def _items(value: Any) -> list[Any]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """What an instance of a subclass holds."""
-    while isinstance(value, wire.Typed) and value.tag == "sub":
-        value = value.body
-    return value
+    """What an instance of a subclass holds; the number that a Decimal or a Fraction is."""
+    while isinstance(value, wire.Typed) and value.tag in ("sub", "held"):
+        value = value.body if value.tag == "sub" else value.body[0]
+    number = wire.number_of(value) if isinstance(value, wire.Typed) else None
+    return value if number is None else number
 
 
 def _openings(text: bytes) -> int:

@@ -11,21 +11,15 @@ import builtins
 import io
 import linecache
 import os
-import struct
 import sys
 import threading
 import traceback
 import types
 from typing import Any, NoReturn
 
-from . import wire
-
-_read, _write = os.read, os.write  # bound here: a program that replaces them changes nothing in the channel
-_ALLOWED_ERRORS = """
-ArithmeticError AssertionError AttributeError EOFError IndexError KeyError LookupError MemoryError
-NameError NotImplementedError OSError OverflowError RecursionError RuntimeError TypeError ValueError
-UnicodeError ZeroDivisionError
-"""
+from . import channel, wire
+from .answering import Answering
+from .asking import Asking, TestSpace, run_checks
 
 
 def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
@@ -35,9 +29,9 @@ def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
     """
     _prepare(spec)
     if spec["mode"] == "script":
-        _end(_run_script(spec["code"]))
+        _end(_run_script(spec))
     elif spec["mode"] == "serve":
-        os._exit(_serve(spec["code"], spec["nonce"], request, reply))
+        os._exit(_serve(spec, request, reply))
     else:
         os._exit(_run_tests(spec, request, reply))
 
@@ -67,10 +61,9 @@ def _module(name: str, code: str, file: str) -> tuple[types.ModuleType, types.Co
     return module, compile(code, file, "exec", dont_inherit=True)
 
 
-def _run_script(code: str) -> int:
+def _run_script(spec: dict[str, Any]) -> int:
     try:
-        module, compiled = _module("__main__", code, "main.py")
-        exec(compiled, module.__dict__)
+        _loaded("__main__", spec, "main.py")
     except BaseException as error:
         return _report(error)
     return 0
@@ -84,7 +77,9 @@ def _report(error: BaseException) -> int:
         print(error.code, file=sys.stderr)
         return 1
     begun = error.__traceback__
-    error = error.with_traceback(begun.tb_next if begun else None)
+    while begun and begun.tb_frame.f_code.co_filename == __file__:
+        begun = begun.tb_next
+    error = error.with_traceback(begun)
     if sys.excepthook is sys.__excepthook__:
         traceback.print_exception(error)  # the hook itself looks for the source in a file
     else:
@@ -107,110 +102,50 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _serve(code: str, nonce: str, request: int, reply: int) -> int:
+def _serve(spec: dict[str, Any], request: int, reply: int) -> int:
     """Call the program's functions as requests say, until there are no more."""
-    kept: list[Any] = []
-    read, write, encode, decode = read_frame, write_frame, wire.encode, wire.decode
-
-    def keep(value: Any) -> int:
-        kept.append(value)
-        return len(kept) - 1
-
     try:
-        module, compiled = _module("candidate", code, "main.py")
-        exec(compiled, module.__dict__)
+        module = _loaded("candidate", spec, "main.py")
     except BaseException as error:
         _report(error)
         return 1
-    write(reply, f"{nonce}\nready".encode())
-    while (message := read(request)) is not None:
-        name, arguments, named = decode(message, strict=False, kept=kept.__getitem__)
-        try:
-            answer = "value\n" + encode(_resolve(module, name)(*arguments, **named), keep)
-        except Exception as error:
-            answer = "error\n" + _error_name(error)
-        write(reply, f"{nonce}\n{answer}".encode())
+    Answering(module, spec["nonce"], request, reply, spec).serve()
     return 0
 
 
-def _resolve(module: types.ModuleType, name: str) -> Any:
-    """``f``, ``Class.method`` (on a new instance) or a longer path of attributes."""
-    first, *rest = name.split(".")
-    found = getattr(module, first)
-    for attribute in rest:
-        found = getattr(found() if isinstance(found, type) else found, attribute)
-    return found
+def _loaded(name: str, spec: dict[str, Any], file: str) -> types.ModuleType:
+    """A module that has run: first the prelude, then the code itself, as one namespace."""
+    module, compiled = _module(name, spec["code"], file)
+    _run_prelude(module, spec)
+    exec(compiled, module.__dict__)
+    return module
 
 
-def _error_name(error: BaseException) -> str:
-    for kind in type(error).__mro__:
-        if kind.__name__ in _ALLOWED_ERRORS.split():
-            return kind.__name__
-    return "RuntimeError"
+def _run_prelude(module: types.ModuleType, spec: dict[str, Any]) -> None:
+    if spec.get("prelude"):
+        exec(compile(spec["prelude"], "prelude.py", "exec", dont_inherit=True), module.__dict__)
 
 
 def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
     """Run a test program; each call to the candidate goes out through the channel and comes back as data."""
-    calls = 0
-
-    def proxy(name: str) -> Any:
-        def call(*arguments: Any, **named: Any) -> Any:
-            nonlocal calls
-            message = wire.encode([name, arguments, named]).encode()
-            calls += 1
-            write_frame(reply, b"call\n" + message)
-            answer = read_frame(request)
-            if answer is None:
-                raise RuntimeError("the candidate is gone")
-            kind, _, body = answer.partition(b"\n")
-            if kind == b"error":
-                # Only ordinary errors, by name: StopIteration or SystemExit could end a test early.
-                name_ = body.decode()
-                raise getattr(builtins, name_ if name_ in _ALLOWED_ERRORS.split() else "RuntimeError")(
-                    "in the candidate"
-                )
-            return wire.decode(body, strict=False)
-
-        call.__name__ = call.__qualname__ = name.rsplit(".", 1)[-1]
-        return call
-
+    asking = Asking(request, reply)
     try:
         module, compiled = _module("tests", spec["code"], "tests.py")
-        module.__dict__.update({name: proxy(name) for name in spec["names"]})
-        exec(compiled, module.__dict__)
-        if spec["entry_point"] and callable(check := module.__dict__.get("check")):
-            check(proxy(spec["entry_point"]))
+        _run_prelude(module, spec)
+        asking.shared.update({name: module.__dict__[name] for name in spec.get("shared", ())})
+        space = TestSpace(module.__dict__, spec["names"], asking)
+        exec(compiled, space)
+        run_checks(space, spec["entry_point"], asking)
+        kind, text = ("passed", "") if asking.calls else ("error", "the tests never use the program")
     except BaseException as error:
-        # Before the first call nothing of the candidate is here, so the tests themselves are at fault; so
-        # they are when an argument cannot travel.
-        innocent = isinstance(error, wire.CannotTravel) or not calls
-        kind = "error" if innocent and not isinstance(error, AssertionError) else "failed"
-        text = f"{kind}\n{type(error).__name__}: {error}"[:500]
-        write_frame(reply, text.encode("utf-8", "replace"))
-        return 0
-    write_frame(reply, b"passed\n")
+        kind, text = _blame(error, asking), f"{type(error).__name__}: {error}"[:500]
+    channel.write_frame(reply, f"{kind}\n{text}".encode("utf-8", "replace"))
     return 0
 
 
-def write_frame(descriptor: int, payload: bytes) -> None:
-    """One message: its length in four bytes, then its bytes."""
-    data = memoryview(struct.pack(">I", len(payload)) + payload)
-    while data:
-        data = data[_write(descriptor, data) :]
-
-
-def read_frame(descriptor: int) -> bytes | None:
-    """The next message, or None at the end."""
-    head = _read_exactly(descriptor, 4)
-    return None if head is None else _read_exactly(descriptor, struct.unpack(">I", head)[0])
-
-
-def _read_exactly(descriptor: int, count: int) -> bytes | None:
-    parts: list[bytes] = []
-    while count:
-        part = _read(descriptor, min(count, 1 << 20))
-        if not part:
-            return None
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+def _blame(error: BaseException, asking: Asking) -> str:
+    """Before the first call nothing of the candidate is there, so the tests themselves are at fault; so they are
+    when an argument cannot travel."""
+    if isinstance(error, AssertionError):
+        return "failed"
+    return "error" if isinstance(error, wire.CannotTravel) or not asking.calls else "failed"

@@ -6,11 +6,15 @@ Types survive the trip (a tuple is no list, True is no 1), so that the judge can
 
 from __future__ import annotations
 
+import collections
+import datetime
+import decimal
+import fractions
 import json
 from _json import (
     encode_basestring_ascii as _quote,  # the C function itself: patching ``json`` changes nothing
 )
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_ITEMS = 100_000  # taken from an iterator that a function returns
@@ -18,7 +22,7 @@ _MAX_DEPTH = 100
 _EXACT_IN_JSON = 2**63
 
 # Bound here, so that model code that replaces builtins changes nothing in the encoder.
-_type, _isinstance, _repr, _len, _abs, _hex = type, isinstance, repr, len, abs, hex
+_type, _isinstance, _repr, _len, _abs, _hex, _id = type, isinstance, repr, len, abs, hex, id
 _ValueError = ValueError
 _list, _tuple, _dict, _set, _frozenset = list, tuple, dict, set, frozenset
 _int, _float, _str, _bytes, _complex, _bytearray = int, float, str, bytes, complex, bytearray
@@ -45,9 +49,37 @@ _ITERATORS = (
 )
 _VIEWS = (enumerate(()), reversed([]), {}.keys(), {}.values(), {}.items(), range(0))
 _LAZY = {type(each) for each in (*_ITERATORS, *_VIEWS)}
+_CONSUMED = {type(each) for each in (*_ITERATORS, enumerate(()), reversed([]))}
+_SET_VIEWS = {type({}.keys()), type({}.items())}
+# Values of the standard library that compare by what they hold: how to take one apart.
+_STANDARD: dict[type, Callable[[Any], list[Any]]] = {
+    decimal.Decimal: lambda value: [decimal.Decimal.__str__(value)],
+    fractions.Fraction: lambda value: [value.numerator, value.denominator],
+    collections.deque: lambda value: [_list(value), value.maxlen],
+    datetime.date: lambda value: [value.year, value.month, value.day],
+    datetime.timedelta: lambda value: [value.days, value.seconds, value.microseconds],
+}
+_MADE_OF: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in _STANDARD}
+_LONGEST_STANDARD = 4096
+REMOTE: set[type] = set()  # classes that stand for objects of the other side, each with a ``number``
 
 
-_CONTAINERS = ("tuple", "dict", "set", "frozenset", "lazy")
+_CONTAINERS = (
+    *(
+        "tuple",
+        "dict",
+        "set",
+        "frozenset",
+        "lazy",
+        "view",
+        "range",
+        "standard",
+        "array",
+        "held",
+        "graph",
+        "changed",
+    ),
+)
 
 
 class CannotTravel(TypeError):
@@ -75,15 +107,76 @@ class Reference:
         return f"<object {self.number} inside the sandbox>"
 
 
-def encode(value: Any, keep: Callable[[Any], int] | None = None) -> str:
-    """A value as JSON text. ``keep`` stores an object that cannot travel and gives its number.
+class Changed:
+    """A result, and what the arguments of the call became by it."""
 
-    Raises CannotTravel for a value that cannot travel (without ``keep``), ValueError for one nested too deep.
+    def __init__(self, value: Any, arguments: list[Any]) -> None:
+        self.value = value
+        self.arguments = arguments
+
+
+class Side:
+    """What one side of a conversation knows of the other: objects kept by number, and classes that both have.
+
+    ``shared`` names classes whose instances travel by value, attribute by attribute. With ``whole`` an instance
+    of a subclass, and an iterator, stay here too, so that all that they can do can be asked for.
     """
-    return _encode(value, keep, 0)
+
+    def __init__(self, shared: Mapping[str, type] | None = None, *, whole: bool = False) -> None:
+        self.kept: list[Any] = []
+        self.shared: Mapping[str, type] = shared if shared is not None else {}
+        self.whole = whole
+        self._numbers: dict[int, int] = {}
+
+    def keep(self, value: Any) -> int:
+        """The number of an object, the same whenever it is asked for."""
+        number = self._numbers.setdefault(_id(value), _len(self.kept))
+        if number == _len(self.kept):
+            self.kept.append(value)
+        return number
 
 
-def _encode(value: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
+class _Message:
+    """One text on its way: the instances of shared classes in it are numbered as they are met."""
+
+    def __init__(self, side: Side | None) -> None:
+        self.side = side
+        self.instances: list[Any] = []
+        self._numbers: dict[int, int] = {}
+
+    def number(self, value: Any) -> int:
+        number = self._numbers.setdefault(_id(value), _len(self.instances))
+        if number == _len(self.instances):
+            self.instances.append(value)
+        return number
+
+
+def encode(value: Any, side: Side | None = None) -> str:
+    """A value as JSON text. A ``side`` keeps what cannot travel and sends its number.
+
+    Raises CannotTravel for a value that cannot travel (without a side), ValueError for one nested too deep.
+    """
+    message = _Message(side)
+    text = _encode(value, message, 0)
+    rows: list[str] = []
+    while _len(rows) < _len(message.instances):  # describing one may number more
+        each = message.instances[_len(rows)]
+        pairs = [_sequence(pair, message, 1) for pair in _attributes(each)]
+        rows.append("[" + _quote(_type(each).__name__) + ",[" + ",".join(pairs) + "]]")
+    return '{"graph":[' + text + ",[" + ",".join(rows) + "]]}" if rows else text
+
+
+def _attributes(value: Any) -> list[tuple[str, Any]]:
+    found = list(getattr(value, "__dict__", {}).items())
+    for kind in _type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if _isinstance(slots, _str) else slots:
+            if hasattr(value, name) and name != "__dict__":
+                found.append((name, getattr(value, name)))
+    return found
+
+
+def _encode(value: Any, message: _Message, depth: int) -> str:
     if depth > _MAX_DEPTH:
         raise _ValueError("the value is nested too deep")
     kind = _type(value)
@@ -99,38 +192,61 @@ def _encode(value: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
     if kind is _str:
         return _quote(value)
     if kind is _list:
-        return _sequence(value, keep, depth)
+        return _sequence(value, message, depth)
     if kind is _tuple:
-        return '{"tuple":' + _sequence(value, keep, depth) + "}"
+        return '{"tuple":' + _sequence(value, message, depth) + "}"
     if kind is _dict:
-        pairs = [_sequence(pair, keep, depth + 1) for pair in _dict.items(value)]
+        pairs = [_sequence(pair, message, depth + 1) for pair in _dict.items(value)]
         return '{"dict":[' + ",".join(pairs) + "]}"
     if kind is _set or kind is _frozenset:
         name = "set" if kind is _set else "frozenset"
-        return '{"' + name + '":' + _sequence(_list(value), keep, depth) + "}"
+        return '{"' + name + '":' + _sequence(_list(value), message, depth) + "}"
     if kind is _bytes or kind is _bytearray:
         return '{"' + kind.__name__ + '":"' + kind.hex(value) + '"}'
     if kind is _complex:
-        return '{"complex":' + _sequence([value.real, value.imag], keep, depth) + "}"
-    if kind is Reference:
+        return '{"complex":' + _sequence([value.real, value.imag], message, depth) + "}"
+    if kind is Reference or kind in REMOTE:
         return '{"kept":' + _repr(value.number) + "}"
-    if kind in _LAZY:
-        return '{"lazy":' + _sequence(_take(value), keep, depth) + "}"
-    return _encode_other(value, keep, depth)
+    if kind in _LAZY and not (kind in _CONSUMED and message.side and message.side.whole):
+        name = "view" if kind in _SET_VIEWS else "range" if kind is range else "lazy"
+        if kind is range:
+            return '{"range":' + _sequence([value.start, value.stop, value.step], message, depth) + "}"
+        return '{"' + name + '":' + _sequence(_take(value), message, depth) + "}"
+    return _encode_other(value, kind, message, depth)
 
 
-def _encode_other(value: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
+def _encode_other(value: Any, kind: type, message: _Message, depth: int) -> str:
+    side = message.side
+    if side and kind.__name__ in side.shared:
+        return '{"node":' + _repr(message.number(value)) + "}"
+    if kind in _STANDARD:
+        return '{"standard":' + _sequence([kind.__name__, *_STANDARD[kind](value)], message, depth) + "}"
+    if kind.__module__ == "numpy":
+        return _encode_array(value, message, depth)
     # A subclass travels as what it holds, read past its own methods, and is marked: it is not the plain type.
     for base, plain in _PLAIN:
-        if _isinstance(value, base) and _type(value) is not bool:
-            return '{"sub":' + _encode(plain(value), keep, depth + 1) + "}"
-    if keep is None:
-        raise CannotTravel("a value of type " + _type(value).__name__ + " cannot leave the sandbox")
-    return '{"kept":' + _repr(keep(value)) + "}"
+        if _isinstance(value, base) and kind is not bool:
+            text = _encode(plain(value), message, depth + 1)
+            if side and side.whole:
+                return '{"held":[' + text + "," + _repr(side.keep(value)) + "]}"
+            return '{"sub":' + text + "}"
+    if side is None:
+        raise CannotTravel("a value of type " + kind.__name__ + " cannot leave the sandbox")
+    return '{"kept":' + _repr(side.keep(value)) + "}"
 
 
-def _sequence(values: Any, keep: Callable[[Any], int] | None, depth: int) -> str:
-    return "[" + ",".join([_encode(each, keep, depth + 1) for each in values]) + "]"
+def _encode_array(value: Any, message: _Message, depth: int) -> str:
+    """numpy's numbers travel as those they hold; its arrays as lists with a type."""
+    listed = value.tolist()
+    if _type(listed) is not _list and not hasattr(value, "ndim"):
+        raise _ValueError("not an array")
+    if getattr(value, "ndim", 0) == 0:
+        return '{"sub":' + _encode(listed, message, depth + 1) + "}"
+    return '{"array":' + _sequence([value.dtype.str, listed], message, depth) + "}"
+
+
+def _sequence(values: Any, message: _Message, depth: int) -> str:
+    return "[" + ",".join([_encode(each, message, depth + 1) for each in values]) + "]"
 
 
 def _take(values: Any) -> list[Any]:
@@ -180,10 +296,12 @@ def _typed(pairs: list[tuple[str, Any]]) -> Any:
         return (bytes if tag == "bytes" else bytearray).fromhex(body)
     if tag == "complex":
         return complex(*body)
-    if tag == "kept":
+    if tag in ("kept", "node"):
         return Typed(tag, int(body))
     if tag == "dict" and any(_type(pair) is not list or _len(pair) != 2 for pair in body):
         raise ValueError("not a dictionary")
+    if tag in ("held", "graph", "array", "changed") and _len(body) != 2:
+        raise ValueError(f"not a value of type {tag}")
     if tag in _CONTAINERS and _type(body) is not list:
         raise ValueError("not a container")
     if tag not in _CONTAINERS and tag != "sub":
@@ -191,36 +309,96 @@ def _typed(pairs: list[tuple[str, Any]]) -> Any:
     return Typed(tag, body)
 
 
-def decode(text: str | bytes, *, strict: bool, kept: Callable[[int], Any] = Reference) -> Any:
+def number_of(value: Typed) -> Any:
+    """The Decimal or Fraction that a parsed value stands for; None if it is neither, or too long to be one."""
+    if value.tag != "standard" or not value.body or value.body[0] not in ("Decimal", "Fraction"):
+        return None
+    parts = value.body[1:]
+    if any(_len(part if _type(part) is str else hex(part)) > _LONGEST_STANDARD for part in parts):
+        return None
+    return _MADE_OF[value.body[0]](*parts)
+
+
+def decode(
+    text: str | bytes,
+    *,
+    strict: bool = False,
+    kept: Callable[[int], Any] = Reference,
+    held: Callable[[Any, int], Any] | None = None,
+    shared: Mapping[str, type] | None = None,
+) -> Any:
     """The value that ``encode`` wrote.
 
     Only for text of one's own side, or in a process that has a deadline: see ``parse``. ``strict`` makes
     subclasses and iterators Opaque; otherwise they become the plain value they hold, as Python's own ``==``
-    sees them. Raises ValueError for anything that ``encode`` does not write.
+    sees them. ``kept`` and ``held`` give what stands for objects of the other side. Raises ValueError for
+    anything that ``encode`` does not write.
     """
+    builder = _Builder(strict, kept, held, shared or {})
     try:
-        return _build(parse(text), strict, kept)
-    except (RecursionError, TypeError, KeyError) as error:
+        return builder.build(parse(text))
+    except (RecursionError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"not a value: {error}") from None
 
 
-def _build(value: Any, strict: bool, kept: Callable[[int], Any]) -> Any:
-    if _type(value) is list:
-        return [_build(each, strict, kept) for each in value]
-    if _type(value) is not Typed:
-        return value
-    tag, body = value.tag, value.body
-    if tag == "kept":
-        return kept(body)
-    if tag == "dict":
-        return {_build(key, strict, kept): _build(each, strict, kept) for key, each in body}
-    inner = _build(body, strict, kept)
-    if tag == "tuple":
-        return tuple(inner)
-    if tag == "set":
-        return set(inner)
-    if tag == "frozenset":
-        return frozenset(inner)
-    if tag == "sub":
-        return Opaque("a subclass", inner) if strict else inner
-    return Opaque("an iterator", inner) if strict else iter(inner)
+class _Builder:
+    """Builds values of a parsed text."""
+
+    def __init__(
+        self,
+        strict: bool,
+        kept: Callable[[int], Any],
+        held: Callable[[Any, int], Any] | None,
+        shared: Mapping[str, type],
+    ) -> None:
+        self.strict = strict
+        self.kept = kept
+        self.held = held
+        self.shared = shared
+        self.instances: list[Any] = []
+
+    def build(self, value: Any) -> Any:
+        if _type(value) is list:
+            return [self.build(each) for each in value]
+        if _type(value) is not Typed:
+            return value
+        tag, body = value.tag, value.body
+        if tag == "kept":
+            return self.kept(body)
+        if tag == "node":
+            return self.instances[body]
+        if tag == "graph":
+            return self._graph(*body)
+        if tag == "dict":
+            return {self.build(key): self.build(each) for key, each in body}
+        if tag == "changed":
+            return Changed(*(self.build(each) for each in body))
+        if tag == "held":
+            inner = self.build(body[0])
+            return self.held(inner, body[1]) if self.held else inner
+        return self._container(tag, self.build(body))
+
+    def _container(self, tag: str, inner: Any) -> Any:
+        if tag in ("tuple", "set", "frozenset"):
+            return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](inner)
+        if tag == "sub":
+            return Opaque("a subclass", inner) if self.strict else inner
+        if tag == "standard":
+            return _MADE_OF[inner[0]](*inner[1:])
+        if tag == "array":
+            import numpy
+
+            return numpy.array(inner[1], dtype=inner[0])
+        if self.strict:
+            return Opaque("an iterator", inner)
+        if tag == "range":
+            return range(*inner)
+        return dict.fromkeys(inner).keys() if tag == "view" else iter(inner)
+
+    def _graph(self, value: Any, rows: list[Any]) -> Any:
+        kinds = [self.shared[name] for name, _ in rows]
+        self.instances = [object.__new__(kind) for kind in kinds]
+        for instance, (_, pairs) in zip(self.instances, rows, strict=True):
+            for name, each in pairs:
+                object.__setattr__(instance, name, self.build(each))
+        return self.build(value)

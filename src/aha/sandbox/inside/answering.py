@@ -1,0 +1,141 @@
+"""The candidate's side of a conversation: calls its functions and handles its objects as requests say."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import operator
+import types
+from collections.abc import Callable
+from typing import Any
+
+from . import channel, wire
+
+_NAMES = """
+ArithmeticError AssertionError AttributeError BufferError EOFError ImportError IndexError KeyError
+LookupError MemoryError ModuleNotFoundError NameError NotImplementedError OSError OverflowError
+RecursionError ReferenceError RuntimeError TypeError UnboundLocalError UnicodeError ValueError
+ZeroDivisionError
+"""
+ERRORS = frozenset(_NAMES.split())
+"""What a test may see of an error: StopIteration or SystemExit could end a test early."""
+
+_FUNCTIONS = """
+getattr setattr delattr len iter next isinstance issubclass str repr bool int float complex bytes abs round dir
+reversed
+"""
+_OPERATORS = """
+getitem setitem delitem index neg pos invert eq lt le add sub mul truediv floordiv mod pow matmul and_ or_ xor
+lshift rshift
+"""
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "@call": lambda function, *arguments, **named: function(*arguments, **named),
+    "@copy": copy.copy,
+    "@deepcopy": copy.deepcopy,
+    **{f"@{name}": getattr(builtins, name) for name in _FUNCTIONS.split()},
+    **{f"@{name}": getattr(operator, name) for name in _OPERATORS.split()},
+}
+
+
+class Answering:
+    """Answers requests until there are no more. ``shared`` names classes that both sides define."""
+
+    def __init__(
+        self, module: types.ModuleType, nonce: str, request: int, reply: int, spec: dict[str, Any]
+    ) -> None:
+        self._module = module
+        self._nonce = nonce
+        self._request, self._reply = request, reply
+        self._shared = {
+            name: found for name in spec.get("shared", ()) if (found := module.__dict__.get(name))
+        }
+        self._side = wire.Side(self._shared, whole=bool(spec.get("whole")))
+        self._resolved: dict[str, Any] = {}
+        # Bound here, against programs that replace them.
+        self._read, self._write = channel.read_frame, channel.write_frame
+        self._encode, self._decode = wire.encode, wire.decode
+
+    def serve(self) -> None:
+        """Say that the program is loaded, then answer."""
+        self._send("ready")
+        while (message := self._read(self._request)) is not None:
+            try:
+                self._send("value\n" + self._answer(message))
+            except Exception as error:
+                self._send("error\n" + error_name(error))
+
+    def _send(self, text: str) -> None:
+        self._write(self._reply, f"{self._nonce}\n{text}".encode())
+
+    def _answer(self, message: bytes) -> str:
+        name, arguments, named = self._received(message)
+        if name == "@name":
+            return self._encode(self._resolve(*arguments), self._side)
+        before = self._encode(arguments, self._side) if self._side.whole else ""
+        value = self._called(name)(*arguments, **named)
+        if before and (after := self._encode(arguments, self._side)) != before:
+            # What a call did to its arguments is a part of what it gives back.
+            return '{"changed":[' + self._encode(value, self._side) + "," + after + "]}"
+        return self._encode(value, self._side)
+
+    def _received(self, message: bytes) -> Any:
+        return self._decode(message, kept=self._object, shared=self._shared)
+
+    def _object(self, number: int) -> Any:
+        """One's own object by its number; below zero a function of the other side."""
+        return self._side.kept[number] if number >= 0 else _Callback(self, number)
+
+    def _called(self, name: str) -> Callable[..., Any]:
+        return OPERATIONS[name] if name in OPERATIONS else self._resolve(name)
+
+    def _resolve(self, path: str) -> Any:
+        """``f``, ``Class.method`` (each time on a new instance), ``Class().method`` (on one instance for all), or
+        a longer path of attributes."""
+        if path in self._resolved:
+            return self._resolved[path]
+        first, *rest = path.split(".")
+        found = self._attribute(None, first)
+        for attribute in rest:
+            found = self._attribute(found() if isinstance(found, type) else found, attribute)
+        if "()" in path:
+            self._resolved[path] = found
+        return found
+
+    def _attribute(self, holder: Any, name: str) -> Any:
+        bare = name.removesuffix("()")
+        if holder is not None:
+            found = getattr(holder, bare)
+        elif bare in self._module.__dict__:
+            found = self._module.__dict__[bare]
+        else:
+            raise NameError(bare)
+        return found() if bare != name else found
+
+    def ask_back(self, number: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Call a function of the tests, which waits meanwhile for an answer of ours."""
+        self._send("back\n" + self._encode([number, list(arguments), named], self._side))
+        message = self._read(self._request)
+        if message is None:
+            raise RuntimeError("the tests are gone")
+        if message[:1] == b"!":
+            raise getattr(builtins, message[1:].decode())("in the tests")
+        return self._received(message[1:])
+
+
+class _Callback:
+    """A function that the tests passed as an argument."""
+
+    def __init__(self, answering: Answering, number: int) -> None:
+        self.number = number
+        self.__ask = answering.ask_back
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.__ask(self.number, arguments, named)
+
+
+wire.REMOTE.add(_Callback)
+
+
+def error_name(error: BaseException) -> str:
+    """The first class of an error that may be named."""
+    return next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS), "RuntimeError")

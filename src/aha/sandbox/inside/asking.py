@@ -1,0 +1,188 @@
+"""The tests' side of a conversation: runs test code whose calls to the candidate are answered from outside."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+import types
+import unittest
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from . import channel, wire
+from .answering import ERRORS, error_name
+from .remote import HELD, Remote, hold
+
+
+class Asking:
+    """Asks the candidate; remembers whether that was ever done."""
+
+    def __init__(self, request: int, reply: int) -> None:
+        self._request, self._reply = request, reply
+        self.shared: dict[str, type] = {}  # classes that both sides define: their instances travel by value
+        self._side = wire.Side(self.shared)
+        self._remotes: dict[int, Remote] = {}
+        self._functions: list[Callable[..., Any]] = []
+        self.calls = 0
+
+    def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
+        """The result of an operation (``@...``, see ``answering.OPERATIONS``) or of a call of a function by name."""
+        text = wire.encode(
+            [name, [self._outgoing(each) for each in arguments], self._outgoing(named)], self._side
+        )
+        self.calls += 1
+        channel.write_frame(self._reply, b"call\n" + text.encode())
+        value = self._answered()
+        if isinstance(value, wire.Changed):
+            for ours, theirs in zip(arguments, value.arguments, strict=False):
+                _become(ours, theirs)
+            return value.value
+        return value
+
+    def look_up(self, path: str) -> Any:
+        """The candidate's object of a name; something that raises on every use if it has none."""
+        try:
+            return self.ask("@name", path)
+        except Exception as error:
+            return _Missing(path, error)
+
+    def _answered(self) -> Any:
+        """The answer; while there is none yet, what the candidate calls is called."""
+        while (message := channel.read_frame(self._request)) is not None:
+            kind, _, body = message.partition(b"\n")
+            if kind == b"back":
+                channel.write_frame(self._reply, b"call\n" + self._called_back(body))
+                continue
+            if kind == b"error":
+                name = body.decode()
+                raise getattr(builtins, name if name in ERRORS else "RuntimeError")("in the candidate")
+            return self._received(body)
+        raise RuntimeError("the candidate is gone")
+
+    def _called_back(self, body: bytes) -> bytes:
+        try:
+            number, arguments, named = self._received(body)
+            value = self._functions[-number - 1](*arguments, **named)
+            return b"=" + wire.encode(self._outgoing(value), self._side).encode()
+        except Exception as error:
+            return b"!" + error_name(error).encode()
+
+    def _received(self, body: bytes) -> Any:
+        return wire.decode(body, kept=self._remote, held=self._held, shared=self.shared)
+
+    def _remote(self, number: int) -> Any:
+        if number < 0:  # a function of ours comes back
+            return self._functions[-number - 1]
+        return self._remotes.setdefault(number, Remote(self.ask, number))
+
+    def _held(self, value: Any, number: int) -> Any:
+        return hold(value, self._remote(number))
+
+    def _outgoing(self, value: Any) -> Any:
+        """The value, with functions in it replaced by numbers below zero under which they can be called."""
+        if isinstance(
+            value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)
+        ) and not (isinstance(value, type) and value.__name__ in self.shared):
+            if value not in self._functions:
+                self._functions.append(value)
+            return wire.Reference(-self._functions.index(value) - 1)
+        if type(value) is list:
+            return [self._outgoing(each) for each in value]
+        if type(value) is tuple:
+            return tuple(map(self._outgoing, value))
+        if type(value) is dict:
+            return {key: self._outgoing(each) for key, each in value.items()}
+        return value
+
+
+class TestSpace(dict[str, Any]):
+    """The global names of a test program: those in ``names`` are the candidate's, asked for at their first use."""
+
+    def __init__(self, known: dict[str, Any], names: list[str], asking: Asking) -> None:
+        super().__init__(known)
+        self._names = frozenset(names)
+        self._asking = asking
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        value = self._asking.look_up(name)
+        if isinstance(value, _Missing) and name in sys.stdlib_module_names:
+            value = importlib.import_module(name)  # tests often rely on the imports of the program
+        self[name] = value
+        return value
+
+
+class _Missing:
+    """A name that the candidate does not have."""
+
+    def __init__(self, path: str, error: Exception) -> None:
+        self._error = error if isinstance(error, NameError) else NameError(f"{path}: {type(error).__name__}")
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.__dict__.get("_error") or NameError(name)
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+
+def _become(ours: Any, theirs: Any) -> None:
+    """Make an argument what the call made of it, in place, as the test will look at it again."""
+    if type(ours) is not type(theirs) or type(ours) in HELD:
+        return
+    if isinstance(ours, list):
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+            if isinstance(one, (list, dict)) and type(one) is type(other):
+                _become(one, other)
+                theirs[index] = one
+        ours[:] = theirs
+    elif isinstance(ours, (dict, set)):
+        ours.clear()
+        ours.update(theirs)
+    elif isinstance(ours, bytearray):
+        ours[:] = theirs
+    elif hasattr(ours, "__dict__") and not isinstance(ours, (type, types.FunctionType, Remote)):
+        ours.__dict__.update(theirs.__dict__)
+
+
+def run_checks(space: dict[str, Any], entry_point: str, asking: Asking) -> None:
+    """After test code has run: call what it only defined (``check``, functions and classes of tests)."""
+    if entry_point and callable(check := space.get("check")):
+        check(asking.look_up(entry_point))
+        return
+    for name, value in list(space.items()):
+        if isinstance(value, type) and issubclass(value, unittest.TestCase):
+            _run_unittest(value)
+        elif name.startswith("test") and isinstance(value, types.FunctionType):
+            _run_function(value)
+        elif name.startswith("Test") and isinstance(value, type):
+            for method in [each for each in dir(value) if each.startswith("test")]:
+                _run_function(getattr(value(), method))
+
+
+def _run_unittest(kind: type[unittest.TestCase]) -> None:
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(kind).run(result)
+    for _, words in [*result.failures, *result.errors]:
+        raise AssertionError(words.strip().rsplit("\n", 1)[-1])
+
+
+def _run_function(function: Callable[..., Any]) -> None:
+    """Call a test function, once for each set of parameters that it is marked with."""
+    sets: list[dict[str, Any]] = [{}]
+    for mark in getattr(function, "pytestmark", []):
+        if mark.name == "parametrize":
+            sets = [given | row for given in sets for row in _parameters(*mark.args[:2])]
+    for given in sets:
+        function(**given)
+
+
+def _parameters(names: str | Sequence[str], rows: Iterable[Any]) -> list[dict[str, Any]]:
+    listed = [each.strip() for each in names.split(",")] if isinstance(names, str) else list(names)
+    found = []
+    for row in rows:
+        is_set = type(row).__name__ == "ParameterSet"  # from pytest.param
+        values = row.values if is_set else row if len(listed) > 1 else (row,)
+        found.append(dict(zip(listed, values, strict=True)))
+    return found

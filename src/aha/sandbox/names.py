@@ -1,0 +1,116 @@
+"""Whose the names in a test source are: the tests' own, Python's, or the candidate's."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+from collections.abc import Iterator
+
+_CANDIDATE_MODULES = ("solution", "candidate", "main", "submission", "answer")
+
+
+def free(source: str, prelude: str = "") -> set[str]:
+    """Global names that a source uses, and neither it nor a prelude defines, nor Python: the candidate's."""
+    tables = list(_tables(symtable.symtable(source, "tests.py", "exec")))
+    used = {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (table is tables[0] or symbol.is_global())
+    }
+    return used - _defined(tables) - _defined_in(prelude) - set(dir(builtins))
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for inner in table.get_children():
+        yield from _tables(inner)
+
+
+def _defined(tables: list[symtable.SymbolTable]) -> set[str]:
+    """Global names that are bound: at the top, or in a function that declares them global."""
+    return {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if (symbol.is_assigned() or symbol.is_imported())
+        and (table is tables[0] or symbol.is_declared_global())
+    }
+
+
+def _defined_in(prelude: str) -> set[str]:
+    return _defined(list(_tables(symtable.symtable(prelude, "prelude.py", "exec")))) if prelude else set()
+
+
+def classes(prelude: str) -> list[str]:
+    """Classes that a prelude defines, which both sides then have."""
+    return [node.name for node in ast.parse(prelude).body if isinstance(node, ast.ClassDef)]
+
+
+def bound(tree: ast.AST) -> set[str]:
+    """Every name that is bound anywhere in a tree."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+    return found
+
+
+def candidate_builtins(tree: ast.Module, entry_point: str) -> set[str]:
+    """The candidate's functions that are named like Python's own (``sum``, ``max``).
+
+    The entry point, if it is one; else, in a source that names nothing else of the candidate's, what the
+    first statement calls. The program itself has no say: one that defines ``all`` must not decide its tests.
+    """
+    own = set(dir(builtins))
+    if entry_point:
+        return {entry_point} & own
+    if free(ast.unparse(tree)):
+        return set()
+    first = next((each for each in tree.body if isinstance(each, (ast.Assert, ast.Assign, ast.Expr))), None)
+    called = [node.func for node in ast.walk(first) if isinstance(node, ast.Call)] if first else []
+    return {node.id for node in called[:1] if isinstance(node, ast.Name) and node.id in own} - bound(tree)
+
+
+def is_check_call(statement: ast.stmt, entry_point: str) -> bool:
+    """Whether a statement is ``check(entry_point)``."""
+    if not entry_point or not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
+        return False
+    return ast.unparse(statement.value) == f"check({entry_point})"
+
+
+def without_candidate(tree: ast.Module, entry_point: str) -> ast.Module:
+    """The tests without a stub or an import of the candidate, and without the call of ``check``, which the
+    runner makes."""
+    body: list[ast.stmt] = []
+    for each in tree.body:
+        stub = isinstance(each, ast.FunctionDef) and each.name == entry_point
+        if isinstance(each, ast.ImportFrom) and each.module in _CANDIDATE_MODULES and not each.level:
+            body += [_renamed(alias) for alias in each.names if alias.asname]
+        elif not stub and not is_check_call(each, entry_point):
+            body.append(each)
+    return ast.fix_missing_locations(ast.Module(body, tree.type_ignores))
+
+
+def _renamed(alias: ast.alias) -> ast.stmt:
+    return ast.parse(f"{alias.asname} = {alias.name}").body[0]
+
+
+def imported(source: str) -> set[str]:
+    """The top-level names of the modules that a source imports, wherever it does."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found - set(_CANDIDATE_MODULES)
