@@ -58,6 +58,9 @@ class TestCase:
     input: Any  # stdin text | positional arguments (a JSON list) | the test source
     expected: Any = None  # stdout text | the result (JSON) | None
     entry_point: str = ""
+    prelude: str = ""  # Python that runs before the program: the data set's imports and helpers
+    compare: str = "strict"  # results of functions: strict | loose | wrapped (see sandbox.Compare)
+    tolerance: float = 0.0  # numbers with a decimal point in the expected output, absolutely or relative to them
 
 
 @dataclass(frozen=True, slots=True)

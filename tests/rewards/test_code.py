@@ -103,10 +103,40 @@ def test_a_programs_own_failures_are_zero(sandbox):
         ("<think>```python\na\n```", None),
         ("<think>x</think>~~~python\na\n~~~", "a\n"),
         ("````python\ns = '''\n```\n'''\n````", "s = '''\n```\n'''\n"),
+        ("<think>x</think>\n```python\ns = '</think>'\n```", "s = '</think>'\n"),
+        (
+            "<think>x</think>\n```python\ns = '<think></think><answer></answer>'\n```\nDone.",
+            "s = '<think></think><answer></answer>'\n",
+        ),
+        ("<think>so: ```python\ns = '</think>'\n```\nno</think>```python\na\n```", "a\n"),
+        ("<think>x</think><answer>s = '</think>'\nprint(s)</answer>", "s = '</think>'\nprint(s)\n"),
+        ("<think>x</think><answer>\n```python\ns = '</answer>'\n```\n</answer>", "s = '</answer>'\n"),
+        ("```python\ns = 'a\u2028b\x0bc\x0cd\x85e\x1cf'\n```", "s = 'a\u2028b\x0bc\x0cd\x85e\x1cf'\n"),
+        ("```python\r\na\r\nb\r\n```\r\n", "a\nb\n"),
     ],
 )
 def test_extraction(text, code):
     assert extract_code(rollout(text)) == code
+
+
+def test_strange_line_ends_in_strings_run(sandbox):
+    code = "print(len('a\u2028b\x0bc\x0cd\x85e'), '</think>')"
+    text = f"<think>x</think>\n```python\n{code}\n```"
+    program = extract_code(rollout(text))
+    assert program is not None
+    assert sandbox.run(program, wall=30).stdout == b"9 </think>\n"
+
+
+def test_an_error_name_in_a_note_is_plain(sandbox):
+    lie = (
+        "import os, struct, sys\ndef f():\n    space = sys._getframe(1)\n"
+        "    while 'self' not in space.f_locals: space = space.f_back\n    answering = space.f_locals['self']\n"
+        "    answering._send('error\\n' + chr(27) + ']0;title' + chr(7) + chr(27) + '[2J')\n    while True: pass"
+    )
+    [score] = CodeReward(sandbox=sandbox, wall=2)(problem(TestCase("function", [], 1, "f")), [program(lie)])
+    assert score.value == 0.0
+    assert "raised" in score.note
+    assert score.note.isprintable()
 
 
 def test_extraction_knows_an_opened_think():

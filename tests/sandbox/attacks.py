@@ -248,11 +248,17 @@ _RESOURCES = [
 _DEEP = "import os\nfor _ in range(20): os.mkdir('d' * 250); os.chdir('d' * 250)\n"
 _FORGE = """
 import os, struct, sys
+frame = sys._getframe()
+while not hasattr(frame.f_locals.get('module'), '__dict__') or 'spec' not in frame.f_locals: frame = frame.f_back
+NONCE = frame.f_locals['spec']['nonce']
+def channel():
+    frame = sys._getframe()
+    while not hasattr(frame.f_locals.get('self'), '_reply'): frame = frame.f_back
+    return frame.f_locals['self']._reply
 def forged(kind, body):
-    space = sys._getframe(2).f_locals
-    message = (space['nonce'] + '\\n' + kind + '\\n').encode() + body
+    message = (NONCE + '\\n' + kind + '\\n').encode() + body
     message = struct.pack('>I', len(message)) + message
-    while message: message = message[os.write(space['reply'], message[:65536]):]
+    while message: message = message[os.write(channel(), message[:65536]):]
     while True: pass
 HASH_OF_ZERO = [{'int': hex(n * (2 ** 61 - 1))} for n in range(1, 80000)]
 """
@@ -326,8 +332,7 @@ _LIES = [
     _case("fn-many-digits", _FORGE + "def f(a, b): forged('value', b'4' * 10000000)", check="fn"),
     _case(
         "fn-announced-only",
-        _FORGE
-        + "def f(a, b):\n    os.write(sys._getframe(1).f_locals['reply'], struct.pack('>I', 15000000))\n    while True: pass",
+        _FORGE + "def f(a, b):\n    os.write(channel(), struct.pack('>I', 15000000))\n    while True: pass",
         check="fn",
         wall=2,
     ),

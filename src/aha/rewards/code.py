@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
-from aha.chat import parse
+from aha.chat import ANSWER, END_ANSWER, END_THINK, find_tags, parse
 from aha.sandbox import (
+    Compare,
     Judgement,
     Sandbox,
     TestResult,
@@ -87,29 +90,17 @@ class CodeReward:
         return Score(value, note if value is not None else f"could not grade: {note}")
 
     def _judge(self, code: str, tests: Sequence[TestCase], sandbox: Sandbox) -> Judgement:
-        """Judge tests of one kind and entry point."""
+        """Judge tests that differ in their input and what is expected alone."""
         first = tests[0]
-        early = self.mode is Mode.ALL
+        limits: dict[str, Any] = {"sandbox": sandbox, "wall": self.wall, "memory_mb": self.memory_mb}
+        limits["prelude"] = first.prelude
+        if first.kind == "asserts":
+            return judge_asserts(code, [test.input for test in tests], first.entry_point, **limits)
+        limits["stop_early"] = self.mode is Mode.ALL
+        pairs = [(test.input, test.expected) for test in tests]
         if first.kind == "stdio":
-            pairs = [(test.input, test.expected) for test in tests]
-            return judge_stdio(
-                code, pairs, sandbox=sandbox, wall=self.wall, memory_mb=self.memory_mb, stop_early=early
-            )
-        if first.kind == "function":
-            calls = [(test.input, test.expected) for test in tests]
-            return judge_function(
-                code,
-                first.entry_point,
-                calls,
-                sandbox=sandbox,
-                wall=self.wall,
-                memory_mb=self.memory_mb,
-                stop_early=early,
-            )
-        sources = [test.input for test in tests]
-        return judge_asserts(
-            code, sources, first.entry_point, sandbox=sandbox, wall=self.wall, memory_mb=self.memory_mb
-        )
+            return judge_stdio(code, pairs, tolerance=first.tolerance, **limits)
+        return judge_function(code, first.entry_point, pairs, compare=first.compare, **limits)
 
 
 def check_tests(problem: Problem) -> tuple[TestCase, ...]:
@@ -145,11 +136,10 @@ def find_program(text: str) -> str | None:
 
     A block without a language counts if no block says Python.
     """
-    before, closed, answer = text.rpartition("</think>")
-    if not closed and "<think>" in before + answer:
+    parsed = parse(text)
+    if parsed.think is not None and not parsed.body:
         return None
-    tagged = parse(answer).answer
-    for part in (tagged, answer):
+    for part in (parsed.answer, parsed.body):
         blocks = _blocks(part or "")
         named = [code for language, code in blocks if language in _PYTHON]
         found = named or [code for language, code in blocks if not language]
@@ -157,14 +147,26 @@ def find_program(text: str) -> str | None:
             return found[-1]
         if blocks:
             return None
-    return tagged + "\n" if tagged and "```" not in tagged else None
+    bare = _bare_answer(text) or parsed.answer
+    return bare + "\n" if bare and "```" not in bare else None
+
+
+def _bare_answer(text: str) -> str | None:
+    """The content of the answer tags where these are all that follows the thinking: a program without a fence,
+    which may hold the words of the tags in its strings."""
+    close = next((tag for tag in find_tags(text) if tag.name == END_THINK), None)
+    rest = text[close.end :].strip() if close else ""
+    if rest.startswith(ANSWER) and rest.endswith(END_ANSWER):
+        return rest[len(ANSWER) : -len(END_ANSWER)].strip()
+    return None
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:
     """The (language, content) of every closed fenced block, in one pass over the lines."""
     blocks: list[tuple[str, str]] = []
     fence, language, lines = "", "", []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a string literal may hold every other kind of line end
+        line = line.removesuffix("\r")
         opening = _FENCE.match(line)
         if not fence:
             if opening:
@@ -180,10 +182,10 @@ def _blocks(text: str) -> list[tuple[str, str]]:
 
 
 def _runs(tests: Sequence[TestCase]) -> list[list[TestCase]]:
-    """Neighbouring tests of the same kind and entry point together."""
+    """Neighbouring tests of the same kind, entry point and comparison together."""
     runs: list[list[TestCase]] = []
     for test in tests:
-        if runs and (runs[-1][0].kind, runs[-1][0].entry_point) == (test.kind, test.entry_point):
+        if runs and replace(runs[-1][0], input=test.input, expected=test.expected) == test:
             runs[-1].append(test)
         else:
             runs.append([test])
@@ -201,6 +203,8 @@ def _wrong(test: TestCase) -> str:
         isinstance(test.input, (str, bytes)) and isinstance(test.expected, (str, bytes))
     ):
         return "stdin and expected stdout must be text"
+    if test.kind == "function" and test.compare not in set(Compare):
+        return f"compare {test.compare!r} is none of {', '.join(Compare)}"
     if test.kind == "function" and not (test.entry_point and isinstance(test.input, (list, tuple))):
         return "a function test needs an entry point and a list of arguments"
     if test.kind == "asserts":

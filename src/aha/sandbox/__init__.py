@@ -10,6 +10,8 @@ from .asserts import check_source, judge_asserts
 from .compare import same_output, same_value
 from .execution import Execution, Isolation, Limits, Status
 from .judge import Compare, Judgement, TestResult, judge_function, judge_stdio
+from .names import imported as imported_modules
+from .packages import modules as sandbox_modules
 from .pool import Sandbox, default_sandbox, run
 
 __all__ = [
@@ -23,10 +25,12 @@ __all__ = [
     "TestResult",
     "check_source",
     "default_sandbox",
+    "imported_modules",
     "judge_asserts",
     "judge_function",
     "judge_stdio",
     "run",
     "same_output",
     "same_value",
+    "sandbox_modules",
 ]

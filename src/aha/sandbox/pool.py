@@ -17,9 +17,10 @@ from aha.types import AhaError
 from . import canary
 from .bare import run_bare
 from .execution import Execution, Isolation, Limits, Status
+from .packages import chosen
 from .places import Place, sweep
 from .process import Gone, Process
-from .slot import Refused, Slot, SlotSetup, make_mirror
+from .slot import Refused, Slot, SlotSetup, make_mirror, make_shelf, readable_by_all
 
 _LINUX_MACHINES = ("x86_64", "aarch64")
 TRIES = 3  # a zygote that was killed from outside costs a new one, not the grade
@@ -30,7 +31,8 @@ class Sandbox:
 
     ``isolation`` asks for one tier; by default the strongest that the machine permits is taken. With
     ``unsafe`` programs run as bare subprocesses if, and only if, there is no isolation to be had, and every
-    result says so. ``import_paths`` are further directories to import from (they become readable).
+    result says so. ``import_paths`` are further directories to import from (they become readable);
+    ``packages`` are installed distributions that programs may import (see ``packages.chosen``).
 
     Raises AhaError when it is entered and the machine permits no isolation, or when a canary gets out.
     """
@@ -42,6 +44,7 @@ class Sandbox:
         isolation: Isolation | str | None = None,
         unsafe: bool = False,
         import_paths: Sequence[str] = (),
+        packages: Sequence[str] | None = None,
     ) -> None:
         if workers < 1:
             raise AhaError(f"Sandbox(workers={workers}): at least one worker is needed")
@@ -53,10 +56,12 @@ class Sandbox:
         self._import_paths = tuple(os.path.realpath(path) for path in import_paths)
         if hidden := [path for path in self._import_paths if (path + "/").startswith("/tmp/")]:
             raise AhaError(f"import path {hidden[0]}: /tmp is the program's own there; move it elsewhere")
+        self._packages = tuple(chosen(packages).items())
         self._mirror: str | None = None
+        self._shelf: str | None = None
         self._places: list[Place] = []
         self._main, self._testers = _Slots(workers), _Slots(workers)
-        self._lock, self._mirror_lock = threading.Lock(), threading.Lock()
+        self._lock, self._place_lock = threading.Lock(), threading.Lock()
         self._owner = os.getpid()
         # Whoever forgets to close: at the latest the end of this process does it.
         weakref.finalize(self, _abandon, self._owner, (self._main, self._testers), self._places)
@@ -161,7 +166,7 @@ class Sandbox:
             self._testers.close()
             while self._places:
                 self._places.pop().close()
-            self._mirror = None
+            self._mirror = self._shelf = None
         self.isolation = None
 
     def _open(self) -> Isolation:
@@ -199,7 +204,7 @@ class Sandbox:
 
     def _new_slot(self) -> Slot:
         assert self.isolation is not None
-        slot = Slot(SlotSetup(self.isolation, self._import_paths, self._mirror_of_the_library()))
+        slot = Slot(self._setup(self.isolation))
         try:
             canary.check(slot)
         except BaseException:
@@ -207,12 +212,19 @@ class Sandbox:
             raise
         return slot
 
-    def _mirror_of_the_library(self) -> str | None:
-        with self._mirror_lock:
-            if self.isolation is Isolation.LANDLOCK and self._mirror is None and _needs_mirror():
-                self._places.append(Place())
-                self._mirror = make_mirror(self._places[-1])
-            return self._mirror
+    def _setup(self, isolation: Isolation) -> SlotSetup:
+        if isolation is Isolation.NAMESPACES:
+            return SlotSetup(isolation, self._import_paths, packages=self._packages)
+        with self._place_lock:
+            if self._mirror is None and _needs_mirror():
+                self._mirror = make_mirror(self._new_place())
+            if self._shelf is None and self._packages:
+                self._shelf = make_shelf(self._new_place(), self._packages)
+            return SlotSetup(isolation, self._import_paths, self._mirror, self._packages, self._shelf)
+
+    def _new_place(self) -> Place:
+        self._places.append(Place())
+        return self._places[-1]
 
 
 class Losses:
@@ -307,14 +319,7 @@ def _text(code: str) -> str:
 
 def _needs_mirror() -> bool:
     """Whether the standard library lies where an unprivileged user may not read (as below /root)."""
-    if os.geteuid() != 0:
-        return False
-    path = os.path.realpath(os.path.dirname(os.__file__))
-    while path != "/":
-        if not os.stat(path).st_mode & 0o001:
-            return True
-        path = os.path.dirname(path)
-    return False
+    return os.geteuid() == 0 and not readable_by_all(os.path.realpath(os.path.dirname(os.__file__)))
 
 
 def _refusal(refusals: dict[str, str]) -> str:

@@ -57,6 +57,8 @@ class SlotSetup:
     isolation: Isolation
     import_paths: tuple[str, ...]
     mirror: str | None = None
+    packages: tuple[tuple[str, str], ...] = ()  # name and path of what is shown in one directory
+    shelf: str | None = None  # that directory, where there are no mounts
 
 
 class Slot:
@@ -148,6 +150,8 @@ class Slot:
             "readable": readable_paths(self.setup.import_paths),
             "import_paths": self.setup.import_paths,
             "mirror": self.setup.mirror,
+            "packages": self.setup.packages,
+            "shelf": self.setup.shelf,
         }
         try:
             control.send(json.dumps(message).encode())
@@ -187,6 +191,29 @@ def make_mirror(place: Place) -> str:
     ignore = shutil.ignore_patterns(*_NOT_MIRRORED, "config-*", "*.opt-?.pyc")
     shutil.copytree(library, target, ignore=ignore)
     return target
+
+
+def make_shelf(place: Place, packages: Sequence[tuple[str, str]]) -> str:
+    """A directory to import packages from: of links, or of copies where another user could not follow them."""
+    shelf = place.make("packages", 0o755)
+    for name, path in packages:
+        target = os.path.join(shelf, name)
+        if readable_by_all(path):
+            os.symlink(path, target)
+        elif os.path.isdir(path):
+            shutil.copytree(path, target, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+        else:
+            shutil.copy(path, target)
+    return shelf
+
+
+def readable_by_all(path: str) -> bool:
+    """Whether every user may pass through all directories above a path."""
+    while path != "/":
+        if not os.stat(path).st_mode & (0o001 if os.path.isdir(path) else 0o004):
+            return False
+        path = os.path.dirname(path)
+    return True
 
 
 def sealed_file(content: bytes) -> int:

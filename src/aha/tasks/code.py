@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +155,7 @@ class Grader:
 
     def verify_lenient(self, problem: Problem, text: str) -> Verdict:
         """Grade a program wherever it stands: also in the thinking, also without a fence."""
-        program = find_program(text) or find_program(text.replace("<think>", "").replace("</think>", ""))
+        program = find_program(text) or find_program(_without_tags(text, (chat.THINK, chat.END_THINK), ""))
         if program is None:
             program = _from_definition(text)
         if program is None:
@@ -163,11 +163,19 @@ class Grader:
         return self.grade(problem, program)
 
 
+def _without_tags(text: str, names: Sequence[str], instead: str) -> str:
+    """The text without these tags, but for those that stand in code."""
+    parts, at = [], 0
+    for tag in chat.find_tags(text):
+        if tag.name in names and not tag.quoted:
+            parts += [text[at : tag.start], instead]
+            at = tag.end
+    return "".join([*parts, text[at:]])
+
+
 def _from_definition(text: str) -> str | None:
     """From the last line that begins a definition to the end of what is indented below it."""
-    for tag in chat.TAGS:
-        text = text.replace(tag, "\n")
-    lines = text.splitlines()
+    lines = _without_tags(text, chat.TAGS, "\n").split("\n")
     starts = [i for i, line in enumerate(lines) if line.startswith("def ")]
     if not starts:
         return None
@@ -183,7 +191,7 @@ def vote(problem: Problem, text: str) -> str | None:
     program = find_program(text)
     if program is None:
         return None
-    lines = ("".join(line.split("#")[0].split()) for line in program.splitlines())
+    lines = ("".join(line.split("#")[0].split()) for line in program.split("\n"))
     return "\n".join(line for line in lines if line)
 
 

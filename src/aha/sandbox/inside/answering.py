@@ -107,6 +107,8 @@ class Answering:
             found = getattr(holder, bare)
         elif bare in self._module.__dict__:
             found = self._module.__dict__[bare]
+        elif hasattr(solution := self._module.__dict__.get("Solution"), bare):
+            found = getattr(solution(), bare)  # as harnesses do for answers that are classes
         else:
             raise NameError(bare)
         return found() if bare != name else found

@@ -60,7 +60,10 @@ attempt("host socket", lambda: connect(socket.AF_UNIX, address))
 attempt("network", lambda: connect(socket.AF_INET, ("127.0.0.1", 9)))
 attempt("see an earlier run", lambda: os.path.exists("left"))
 attempt("signal others", lambda: os.kill(os.getppid() or -1, 0) is None)
-attempt("environment", lambda: set(os.environ) - {"HOME", "TMPDIR", "PATH", "LANG", "LC_CTYPE"})
+own = {"HOME", "TMPDIR", "PATH", "LANG", "LC_CTYPE"} | {
+    f"{x}_NUM_THREADS" for x in ("OPENBLAS", "OMP", "MKL")
+}
+attempt("environment", lambda: set(os.environ) - own)
 attempt("open descriptors", lambda: any(map(is_open, range(3, 64))))
 attempt("gain privileges", lambda: os.setresuid(0, 0, 0) is None)
 attempt("fork", fork)

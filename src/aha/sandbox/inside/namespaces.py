@@ -8,24 +8,28 @@ from collections.abc import Sequence
 from . import kernel
 
 WORK = "/tmp"  # the one place where model code may write; a fresh tmpfs for every run
+PACKAGES = "/packages"  # where packages are imported from
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _INNER_ID = 1000
 
 
-def enter(base: str, readable: Sequence[str], user: int | None) -> None:
+def enter(
+    base: str, readable: Sequence[str], user: int | None, packages: Sequence[tuple[str, str]] = ()
+) -> None:
     """Move this process into new namespaces with a new root directory built at ``base``.
 
-    ``user`` is the unprivileged uid to become when started as root; ``None`` keeps the caller's. The next
-    process forked is the first of the new pid namespace. Raises OSError naming the step that was refused.
+    ``packages`` (name, path) are shown below ``PACKAGES``. ``user`` is the unprivileged uid to become when
+    started as root; ``None`` keeps the caller's. The next process forked is the first of the new pid namespace.
+    Raises OSError naming the step that was refused.
     """
     proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY)
     if user is None:
         _unshare_all(proc)
-        _build_root(base, readable)
+        _build_root(base, readable, packages)
     else:
         # As root the tree is built first, while every path of the Python installation can still be read.
         kernel.unshare(kernel.NEW_MOUNTS)
-        _build_root(base, readable)
+        _build_root(base, readable, packages)
         kernel.become(user, keep=1 << kernel.CAP_SYS_ADMIN)
         _unshare_all(proc)
     os.close(proc)
@@ -59,11 +63,14 @@ def _unshare_all(proc: int) -> None:
             os.close(file)
 
 
-def _build_root(base: str, readable: Sequence[str]) -> None:
+def _build_root(base: str, readable: Sequence[str], packages: Sequence[tuple[str, str]]) -> None:
     kernel.mount("", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", base, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,nr_inodes=512,mode=755")
     for path in _outermost(readable):
         _bind(base, path)
+    os.mkdir(base + PACKAGES, 0o755)
+    for name, path in packages:
+        _bind_one(f"{base}{PACKAGES}/{name}", path)
     os.makedirs(base + WORK, exist_ok=True)
     os.makedirs(base + "/dev", exist_ok=True)
     devices = [path for path in DEVICES if os.path.exists(path)]
@@ -93,6 +100,14 @@ def _bind(base: str, path: str) -> None:
             os.mkdir(base + here, 0o755)
     if not os.path.ismount(base + path):
         kernel.mount(path, base + path, flags=kernel.MS_BIND | kernel.MS_REC)
+
+
+def _bind_one(target: str, path: str) -> None:
+    if os.path.isdir(path):
+        os.mkdir(target, 0o755)
+    else:
+        os.close(os.open(target, os.O_CREAT, 0o644))
+    kernel.mount(path, target, flags=kernel.MS_BIND | kernel.MS_REC)
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:

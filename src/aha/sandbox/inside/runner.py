@@ -46,11 +46,39 @@ def _prepare(spec: dict[str, Any]) -> None:
     sys.path.append("")
     sys.path.extend(spec.get("import_paths", ()))
     os.environ.update(HOME=os.getcwd(), TMPDIR=os.getcwd(), PATH="/usr/bin:/bin", LANG="C.UTF-8")
+    if "/dev/" in spec["code"] or "/proc/self/fd" in spec["code"]:
+        _open_streams_by_name()
     # What ``site`` would have added and many programs use.
     import _sitebuiltins
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")  # type: ignore[assignment]
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")  # type: ignore[assignment]
+
+
+def _open_streams_by_name() -> None:
+    """Let ``open("/dev/stdin")`` and its like open the streams, which have no such names behind the wall."""
+    streams = {f"/dev/{name}": number for number, name in enumerate(("stdin", "stdout", "stderr"))}
+    for number in range(3):
+        streams |= {f"/dev/fd/{number}": number, f"/proc/self/fd/{number}": number}
+    real, real_descriptor, real_exists = io.open, os.open, os.path.exists
+
+    def stream_of(file: Any) -> int | None:
+        path = os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else ""
+        return streams.get(path)
+
+    def opened(file: Any, *arguments: Any, **named: Any) -> Any:
+        number = stream_of(file)
+        return real(file if number is None else os.dup(number), *arguments, **named)
+
+    def opened_descriptor(path: Any, *arguments: Any, **named: Any) -> int:
+        number = stream_of(path)
+        return real_descriptor(path, *arguments, **named) if number is None else os.dup(number)
+
+    builtins.open = io.open = opened
+    os.open = opened_descriptor
+    os.path.exists = lambda path: stream_of(path) is not None or real_exists(path)
+    if data_source := sys.modules.get("numpy.lib._datasource"):
+        data_source._file_openers._file_openers[None] = opened  # it keeps the function it found
 
 
 def _module(name: str, code: str, file: str) -> tuple[types.ModuleType, types.CodeType]:

@@ -7,6 +7,7 @@ comes in; "started" with a pidfd goes out; the end of the run goes out.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -29,6 +30,7 @@ dataclasses datetime decimal enum fractions functools hashlib heapq inspect io i
 linecache math operator pathlib pickle queue random re statistics string struct tempfile textwrap
 threading time traceback typing uuid
 """
+_WARM_PACKAGES = ("numpy",)
 _DISK_POLL_MS = 50
 _IN_FLIGHT = 256  # threads that may be between the answer and the creation
 _NOTIFY_RECEIVE, _NOTIFY_SEND, _NOTIFY_CONTINUE = 0xC050_2100, 0xC018_2101, 1
@@ -44,8 +46,11 @@ class Setup:
         self.readable: list[str] = message["readable"]
         self.import_paths: list[str] = message["import_paths"]
         self.mirror: str | None = message["mirror"]
+        self.packages: list[tuple[str, str]] = [(name, path) for name, path in message["packages"]]
+        self.shelf: str | None = message["shelf"]
         self.landlock = landlock.version()
-        self.address_space = _address_space()
+        self.address_space = 0  # bytes this process has before any model code; known once it has imported all
+        self.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.tasks = _tasks_of(os.getuid() if self.user is None else self.user)
 
 
@@ -61,6 +66,8 @@ def main(control_descriptor: int) -> NoReturn:
         _open_as_many_files_as_permitted()
         _be_first_to_be_killed()
         _enter(setup, control)
+        setup.address_space = _address_space(setup.proc)
+        os.close(setup.proc)
     except Exception as error:
         control.send(json.dumps({"refused": f"{type(error).__name__}: {error}"}).encode())
         os._exit(1)
@@ -80,8 +87,9 @@ def _enter(setup: Setup, control: socket.socket) -> None:
         if setup.mirror:
             _use_mirror(setup.mirror)
         os.chdir(setup.base)
+        _use_packages(setup.shelf, setup.packages)
         return
-    namespaces.enter(setup.base, setup.readable, setup.user)
+    namespaces.enter(setup.base, setup.readable, setup.user, setup.packages)
     child = os.fork()
     if child:
         # A pid namespace lives as long as its first process: this one only waits for that.
@@ -89,6 +97,7 @@ def _enter(setup: Setup, control: socket.socket) -> None:
         _, status = os.waitpid(child, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     kernel.die_with_parent()
+    _use_packages(namespaces.PACKAGES, setup.packages)
 
 
 def _serve(setup: Setup, control: socket.socket) -> NoReturn:
@@ -289,9 +298,12 @@ class _Child:
 
 def _grants(setup: Setup) -> list[tuple[str, int]]:
     work = namespaces.WORK if setup.tier == "namespaces" else setup.base
-    readable = [
-        (path, landlock.READ) for path in [*setup.readable, *([setup.mirror] if setup.mirror else [])]
-    ]
+    paths = [*setup.readable, *filter(None, (setup.mirror, setup.shelf))]
+    if setup.tier == "namespaces":
+        paths += [namespaces.PACKAGES]
+    else:
+        paths += [path for _, path in setup.packages]
+    readable = [(path, landlock.READ) for path in paths]
     return [*readable, *((path, landlock.USE) for path in namespaces.DEVICES), (work, landlock.OWN)]
 
 
@@ -325,6 +337,19 @@ def _close_all_but(kept: set[int]) -> None:
     os.closerange(start, 1 << 20)
 
 
+def _use_packages(shelf: str | None, packages: list[tuple[str, str]]) -> None:
+    """Import the packages once, so that a program has them at no cost. Where one cannot be, programs may try."""
+    if not packages or not shelf:
+        return
+    sys.path.append(shelf)
+    # One thread: more would each reserve memory that counts against the program's limit.
+    os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    for name, _ in packages:
+        if name in _WARM_PACKAGES:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+
+
 def _use_mirror(mirror: str) -> None:
     """Import from a copy of the standard library that this user may read."""
     original = os.path.dirname(os.__file__)
@@ -350,9 +375,9 @@ def _be_first_to_be_killed() -> None:
         file.write("1000")
 
 
-def _address_space() -> int:
-    """Bytes of address space this process has before any model code."""
-    with open("/proc/self/statm") as file:
+def _address_space(proc: int) -> int:
+    """Bytes of address space this process has, by a /proc that was opened while it could be seen."""
+    with open(os.open("self/statm", os.O_RDONLY, dir_fd=proc)) as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
