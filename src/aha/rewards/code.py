@@ -21,9 +21,11 @@ from aha.sandbox import (
     TestResult,
     check_source,
     default_sandbox,
+    imported_modules,
     judge_asserts,
     judge_function,
     judge_stdio,
+    sandbox_modules,
 )
 from aha.types import AhaError, Finish, Problem, Rollout, Score, TestCase
 
@@ -118,6 +120,12 @@ def check_tests(problem: Problem) -> tuple[TestCase, ...]:
                 f"problem {problem.id}, test {index}: {problem_with}. Correct or drop it in the data."
             )
     return tests
+
+
+def missing_modules(tests: Sequence[TestCase]) -> list[str]:
+    """The modules that tests import, and programs in the sandbox cannot. Raises SyntaxError for other than Python."""
+    sources = {test.prelude + "\n" + (test.input if test.kind == "asserts" else "") for test in tests}
+    return sorted({name for source in sources for name in imported_modules(source)} - sandbox_modules())
 
 
 def extract_code(rollout: Rollout) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from aha.data.sources import Row
-from aha.sandbox import imported_modules, sandbox_modules
+from aha.rewards.code import missing_modules
 from aha.types import TestCase
 
 IMPORTS = """
@@ -62,18 +62,12 @@ def read_tests(row: Row) -> tuple[list[TestCase], str]:
     tests, shown = _by_layout(row)
     if not tests:
         raise ValueError("no tests")
-    needed = {name for test in tests for name in _modules_of(test)}
-    if missing := sorted(needed - sandbox_modules()):
+    if missing := missing_modules(tests):
         raise ValueError(
             f"they import {', '.join(missing)}, which programs in the sandbox cannot: name the package in "
             "AHA_SANDBOX_PACKAGES"
         )
     return tests, shown
-
-
-def _modules_of(test: TestCase) -> set[str]:
-    source = test.prelude + "\n" + test.input if test.kind == "asserts" else test.prelude
-    return imported_modules(source)
 
 
 def _by_layout(row: Row) -> tuple[list[TestCase], str]:
