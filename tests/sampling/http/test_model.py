@@ -132,6 +132,13 @@ def test_echoed_prompts_have_transformers_log_probabilities(served, model, token
         assert len(values) <= 3
     assert len(found["tokens"]) == len(ids) + 1
     assert choice["text"].startswith("13*4+22=52+22=74 yes")
+    two = post(served, "/completions", prompt=[ids[3:], ids], echo=True, logprobs=1, max_tokens=1)["choices"]
+    assert two[1]["logprobs"]["token_logprobs"][1 : len(ids)] == pytest.approx(own.tolist(), abs=2e-4)
+    ends = {str(tokenizer.eos_token_id): 100}  # as many scores as tokens, the end of text among them
+    (ended,) = post(served, "/completions", prompt=ids, echo=True, logprobs=1, max_tokens=3, logit_bias=ends)[
+        "choices"
+    ]
+    assert len(ended["logprobs"]["token_logprobs"]) == len(ids) + 1
     (only,) = post(served, "/completions", prompt=ids, echo=True, logprobs=0, max_tokens=0)["choices"]
     assert (len(only["logprobs"]["tokens"]), only["finish_reason"]) == (len(ids), "length")
 

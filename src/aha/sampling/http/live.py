@@ -177,25 +177,29 @@ class LiveEngine:
             raise error
         return result
 
-    def score(self, ids: Sequence[int], top: int) -> tuple[list[float], list[Top]]:
-        """Log probabilities [P - 1] of a prompt's tokens after the first, and the ``top`` likeliest at each place."""
-        return self.call(lambda: self._score(ids, top))
+    def score(self, prompts: Sequence[Sequence[int]], top: int) -> list[tuple[list[float], list[Top]]]:
+        """Of each prompt the log probabilities [P - 1] of its tokens after the first, and the ``top`` likeliest at each
+        place. All of them go through the model as one batch without padding."""
+        return self.call(lambda: self._score(prompts, top))
 
-    def _score(self, ids: Sequence[int], top: int) -> tuple[list[float], list[Top]]:
+    def _score(self, prompts: Sequence[Sequence[int]], top: int) -> list[tuple[list[float], list[Top]]]:
         attention.install(self.engine.model)
         head = Head.of(self.engine.model)
-        tokens = torch.tensor(list(ids), device=head.weight.device)
-        context = attention.Packed(attention.make_plan(np.array([(0, len(tokens), 0, 0)]), tokens.device))
-        positions = torch.arange(len(tokens), device=tokens.device)
-        hidden = self.engine.forward(tokens[None], positions[None], context)[0, :-1]
+        starts = np.cumsum([0, *map(len, prompts)])
+        segments = np.array([(a, len(p), 0, 0) for a, p in zip(starts, prompts, strict=False)])
+        tokens = torch.tensor([i for p in prompts for i in p], device=head.weight.device)
+        positions = torch.cat([torch.arange(len(p)) for p in prompts]).to(tokens.device)
+        context = attention.Packed(attention.make_plan(segments, tokens.device))
+        hidden = self.engine.forward(tokens[None], positions[None], context)[0]
         values: list[float] = []
         tops: list[Top] = []
-        for start in range(0, len(hidden), SCORED):
-            logits = head.logits(hidden[start : start + SCORED]).float()
-            wanted = tokens[1 + start : 1 + start + SCORED, None]
+        for start in range(0, len(hidden) - 1, SCORED):
+            logits = head.logits(hidden[start : min(start + SCORED, len(hidden) - 1)]).float()
+            wanted = tokens[1 + start : 1 + start + len(logits), None]
             values += torch.log_softmax(logits, -1).gather(1, wanted)[:, 0].tolist()
             tops += likeliest(logits, top)
-        return values, tops
+        spans = [(int(a), int(a) + len(p) - 1) for a, p in zip(starts, prompts, strict=False)]
+        return [(values[a:b], tops[a:b]) for a, b in spans]
 
     # --- the thread ----------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class ModelBackend:
         was trained with, unless another was chosen."""
         prompts = [self._conversation(asked)] if asked.is_chat else [self._prompt(p) for p in asked.prompts]
         if asked.echo and asked.logprobs:
-            prompts = [self._scored(prompt, asked.top_logprobs) for prompt in prompts]
+            prompts = self._scored(prompts, asked.top_logprobs)
         work = Sampled(self, asked, prompts)
         shaper = self._shapers(asked)
         if asked.sampling.max_tokens == 0:
@@ -98,12 +98,18 @@ class ModelBackend:
             )
         return _Prompt(prompt, self.tokenizer.decode(list(prompt), skip_special_tokens=False))
 
-    def _scored(self, prompt: _Prompt, top: int) -> _Prompt:
-        if len(prompt.ids) > self.context:
-            raise AhaError(f"The prompt has {len(prompt.ids)} tokens, the model's context {self.context}.")
-        values, tops = self.live.score(prompt.ids, top)
-        scores = self.tokens.scores(prompt.ids, [None, *values], [(), *tops])
-        return _Prompt(prompt.ids, prompt.text, prompt.opened, scores)
+    def _scored(self, prompts: Sequence[_Prompt], top: int) -> list[_Prompt]:
+        """The prompts with the scores of their tokens."""
+        longest = max(len(prompt.ids) for prompt in prompts)
+        if longest > self.context:
+            raise AhaError(f"The prompt has {longest} tokens, the model's context {self.context}.")
+        found = []
+        for prompt, (values, tops) in zip(
+            prompts, self.live.score([p.ids for p in prompts], top), strict=True
+        ):
+            scores = self.tokens.scores(prompt.ids, [None, *values], [(), *tops])
+            found.append(_Prompt(prompt.ids, prompt.text, prompt.opened, scores))
+        return found
 
     def _params(self, asked: Asked, prompt: int) -> SamplingParams:
         s = asked.sampling
@@ -214,8 +220,9 @@ class Sampled:
         return scores
 
     def _shown(self, ends: bool) -> bool:
-        """Whether a token is among the logprobs: the end of text only where token ids are."""
-        return not ends or self.asked.token_ids
+        """Whether a token is among the logprobs: in a chat without token ids the end of text is not. In a text it is,
+        so that there are as many as were sampled."""
+        return not ends or self.asked.token_ids or not self.asked.is_chat
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.backend.tokenizer.decode(ids, skip_special_tokens=False))

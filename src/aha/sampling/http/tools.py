@@ -34,7 +34,7 @@ class Tools:
                 "type": "object",
                 "properties": {
                     "name": {"const": tool["function"]["name"]},
-                    "arguments": tool["function"].get("parameters") or {"type": "object"},
+                    "arguments": _closed(tool["function"].get("parameters") or {"type": "object"}),
                 },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
@@ -43,6 +43,12 @@ class Tools:
             if self.named in (None, tool["function"]["name"])
         ]
         return json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls})
+
+
+def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Parameters without others than those named, unless the schema says itself what it allows: a model made to call
+    would otherwise go on inventing some."""
+    return {"additionalProperties": False, **parameters} if parameters.get("properties") else parameters
 
 
 def read_tools(offered: Any, choice: Any) -> Tools | None:
