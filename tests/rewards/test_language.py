@@ -113,6 +113,24 @@ class TestDetection:
 
 
 class TestWords:
+    @pytest.mark.parametrize(
+        "symbols",
+        [
+            "xᵢ", "xᵢ²", "aₙ₊₁", "𝑥", "𝑥𝑦", "𝐴𝐵𝐶", "ℝ", "ℕ ⊂ ℤ ⊂ ℚ", "ℓ", "ℏ", "𝒩(μ, σ²)", "α", "αβ", "θφ", "ΔABC",
+            "Σ Π Ω", "ϕ ϵ ϑ", "𝔼[X]", "sin 𝜃", "𝑠𝑖𝑛(𝑥)", "xʸ", "½ ¾ x³",
+        ],
+    )  # fmt: skip
+    def test_letters_of_mathematics_are_no_words(self, symbols: str):
+        english = "so that the answer is"
+        assert count_words(f"{english} {symbols} and", "en", FunctionWords()) == {"en": 6.0}
+        assert count_words(f"答案是 {symbols}", "zh", FunctionWords()) == {"zh": 2.0}
+        assert language_mix(f"答案是 {symbols}", "zh").shares == {"zh": 1.0}
+
+    def test_words_spelled_in_letters_of_mathematics_are_words(self):
+        assert set(count_words("𝐝𝐨𝐧𝐜 𝐧𝐨𝐮𝐬 𝐚𝐯𝐨𝐧𝐬 𝐭𝐫𝐨𝐮𝐯𝐞 𝐥𝐚 𝐫𝐞𝐩𝐨𝐧𝐬𝐞", "en", FunctionWords())) == {"fr"}
+        assert language_mix("άρα η απάντηση είναι έξι", "en").mixed
+        assert share("Πρώτα και το", "el") == 1.0
+
     def test_a_chinese_word_is_taken_as_one_and_a_half_characters(self):
         assert count_words("我们把两个数加起来", "zh", FunctionWords()) == {"zh": 6.0}
         assert share("我们把两个数加起来 and then we check it again", "zh") == 0.5

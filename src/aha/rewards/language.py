@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Literal, Protocol
+from unicodedata import normalize
 
 from aha.chat import code_spans, parse
 from aha.rewards.format import given_up
@@ -67,6 +68,15 @@ _TWINS = [
 _NEUTRAL = frozenset(
     ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "max", "min", "mod", "gcd", "lcm"]
     + ["lim", "det", "arg", "sqrt"]
+)
+# Letters that Unicode has for mathematics, of every style, raised and lowered.
+_MATHEMATICAL = re.compile(
+    "[\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u1d78\u1d9b-\u1dbf\u2071\u207f\u2090-\u209c\u2100-\u214f\u2c7c\u2c7d"
+    "\U0001d400-\U0001d7ff]+"
+)
+# A product of a few Greek letters, without the accents of a word, and none of the short words of the language.
+_GREEK_SYMBOLS = re.compile(
+    r"(?!(?:και|του|της|των|τον|την|τις|τα|το|τη|να|σε|με|αν|θα|ας|απο|για|δεν)$)[Α-Ωα-ωϑϕϖϱϵ]+"
 )
 _LONGEST = 20  # words given to the detector at once: more would blur a change of language
 
@@ -183,17 +193,30 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
         if script is None:
             continue
         word = match.group().strip("'’\u200c\u200d")
+        if script == "other":
+            script, word = _plain_letters("".join(c for c in word if c.isalpha()))
         if word and not _is_neutral(script, word):
             yield script, word
 
 
+def _plain_letters(word: str) -> tuple[str, str]:
+    """Unicode's letters of mathematics as the letters that they are: 𝑥 is x, ᵢ is i, ℝ is R; a word that
+    is spelled with them is a word. Fractions and indices (¾, ²) have been left out before."""
+    if not _MATHEMATICAL.fullmatch(word):
+        return "other", word
+    plain = normalize("NFKC", word)
+    if len(plain) < 4:
+        return "other", ""
+    return ("latin" if plain.isascii() else "greek"), plain
+
+
 def _is_neutral(script: str, word: str) -> bool:
     """No word of any language: the name of a variable or function, an acronym; "a" and "I" are lost too."""
-    if script == "other":  # a fraction or an index, such as ¾ or ²
-        return not word[0].isalpha()
+    if script == "other":
+        return False
     if script == "latin":
         return len(word) < 2 or word in _NEUTRAL or (len(word) <= 3 and word.isupper())
-    return script == "greek" and len(word) < 2
+    return script == "greek" and len(word) < 4 and _GREEK_SYMBOLS.fullmatch(word) is not None
 
 
 def _weight(script: str, word: str) -> float:
