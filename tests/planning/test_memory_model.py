@@ -146,10 +146,9 @@ def test_rows_are_those_that_the_cache_has_room_for():
     assert memory.rows_of(QWEN, replace(work, sequences=64), ROOM, gpus=8) == 8
 
 
-@pytest.mark.parametrize("gpu", ["rtx-4090", "h100"])
-@pytest.mark.parametrize("count", [1, 8])
+@pytest.mark.parametrize(("gpu", "count"), [("rtx-4090", 1), ("rtx-4090", 8), ("h100", 1), ("a100-40", 8)])
 def test_settings_that_are_suggested_do_fit(gpu, count):
-    work = Workload("rl", 10, 512, 8, 256, 4096, 32768, 2, reference=True, decode_rows=512, name="rl")
+    work = Workload("rl", 10, 512, 8, 256, 65_536, 131_072, 2, reference=True, decode_rows=512, name="rl")
     machine = machines.machine(gpu, count)
     options = dict(advice.settings(QWEN, work, machine))
     found = advice.suggestions(QWEN, work, machine)

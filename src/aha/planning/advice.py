@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aha.planning import limits, memory, vllm
+from aha.planning.fit import fit
 from aha.planning.machines import GB, GPUS, Machine
 from aha.planning.memory import Memory
 from aha.planning.shapes import Shape
@@ -22,6 +23,7 @@ class Verdict:
     memory: Memory
     sharded: bool
     room: float  # bytes of one GPU
+    work: Workload  # as the stage would do it there (``fit``)
     lacks: tuple[str, ...] = ()  # why vLLM could not sample
 
     @property
@@ -31,13 +33,16 @@ class Verdict:
 
 
 def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> Verdict:
-    """The verdict with training ``replicated`` or ``sharded``; None: replicated where that fits, else sharded."""
+    """The verdict with passes as large as fit, and training ``replicated`` or ``sharded``; None: replicated where
+    that fits, else sharded."""
     room, lacks = machine.gpu.memory, vllm.lacks(shape, work, machine)
-    found = [
-        Verdict(memory.estimate(shape, work, room, machine.count, sharded), sharded, room, tuple(lacks))
-        for sharded in _modes(machine, "replicated" if work.lora else parallel)
-    ]
-    return next((verdict for verdict in found if verdict.fits), found[-1])
+    found = []
+    for sharded in _modes(machine, "replicated" if work.lora else parallel):
+        taken = fit(shape, work, room, machine.count, sharded)
+        found.append(Verdict(taken.memory, sharded, room, taken.work, tuple(lacks)))
+        if found[-1].fits:
+            break
+    return found[-1]
 
 
 def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
@@ -47,21 +52,16 @@ def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
 
 
 def settings(shape: Shape, work: Workload, machine: Machine) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Changes of settings that need less memory, from those that cost least: words and what they change. Of the
-    numbers of ranks that could share each pass, and of those that vLLM could have, all come, the largest last."""
+    """Changes of settings that need less memory, beyond those that the stage makes by itself (``fit``), from those
+    that cost least: words and what they change. Of the numbers of ranks that could share each pass, and of those
+    that vLLM could have, all come, the largest last."""
     name = f"{work.name}." if work.name else ""
-    if not work.recompute and "checkpoint_layers" in work.fields:
-        yield f"{name}checkpoint_layers=true", {"recompute": True}
-    if work.batch_tokens > work.longest:
-        yield f"{name}max_batch_tokens={work.longest}", {"batch_tokens": work.longest}
     if "context_ranks" in work.fields:
         for ranks in range(work.context + 1, machine.count + 1):
             if machine.count % ranks == 0:
                 yield f"{name}context_ranks={ranks}", {"context": ranks}
     if work.reference:
         yield f"{name}algorithm.kl_coef=0", {"reference": False}
-    if work.decode_rows > 32 and work.vllm is None:
-        yield f"{name}decode_rows=32", {"decode_rows": 32}
     for words, changed in vllm.choices(shape, work, machine):
         yield words, {"vllm": changed, "policy_again": True}
     if not work.lora and "lora_rank" in work.fields:
@@ -73,9 +73,8 @@ def shorter(work: Workload) -> Iterator[tuple[str, Workload]]:
     field = "max_length" if work.kind == "sft" else "max_tokens"
     name, length = f"{work.name}." if work.name else "", work.completion // 2
     while length >= 256:
-        batch = min(work.batch_tokens, max(work.prompt + length, 1024))
-        words = f"{name}{field}={length} {name}max_batch_tokens={batch}"
-        yield words, replace(work, completion=length, batch_tokens=batch)
+        least = max(0, work.least_pass - (work.completion - length))
+        yield f"{name}{field}={length}", replace(work, completion=length, least_pass=least)
         length //= 2
 
 
@@ -147,14 +146,8 @@ def _settings_that_fit(shape: Shape, work: Workload, machine: Machine, parallel:
 
 
 def _length_that_fits(shape: Shape, work: Workload, machine: Machine, parallel: str | None) -> str | None:
-    can = "checkpoint_layers" in work.fields
-    base = replace(work, recompute=work.recompute or can)
-    for words, changed in shorter(base):
-        if judge(shape, changed, machine, parallel).fits:
-            prefix = f"{work.name}." if work.name else ""
-            more = f" {prefix}checkpoint_layers=true" if can and not work.recompute else ""
-            return words + more
-    return None
+    shorter_ones = shorter(work)
+    return next((words for words, less in shorter_ones if judge(shape, less, machine, parallel).fits), None)
 
 
 def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:

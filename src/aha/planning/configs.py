@@ -44,6 +44,17 @@ def read_config(name: str) -> Any:
     return config.get_text_config(decoder=True)
 
 
+def shape_of_model(model: Any, name: str) -> Shape | None:
+    """The shape of a model as it stands; None where its config does not tell."""
+    from dataclasses import replace
+
+    try:
+        shape = from_config(model.config.get_text_config(decoder=True).to_dict(), name)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    return replace(shape, counted=sum(p.numel() for p in model.parameters()))
+
+
 def shape_of_config(config: Any, name: str) -> Shape:
     """The shape of transformers' config. Parameters are those of the modules it builds, without memory.
 

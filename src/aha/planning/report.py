@@ -7,6 +7,7 @@ from typing import Any
 
 from aha.planning import advice, timing, vllm
 from aha.planning.advice import gigabytes
+from aha.planning.fit import changed
 from aha.planning.machines import NODE, Machine
 from aha.planning.shapes import Shape
 from aha.planning.timing import Utilisation
@@ -24,7 +25,7 @@ def figures(
     used = used or Utilisation()
     verdict, problems = advice.judge(shape, work, machine, parallel), advice.refused(shape, work, machine)
     problems += advice.refused_parallel(work, parallel)
-    times = timing.estimate(shape, work, machine, verdict.sharded, used)
+    times = timing.estimate(shape, verdict.work, machine, verdict.sharded, used)
     fits = verdict.fits and not problems
     return {
         "stage": work.name,
@@ -36,6 +37,7 @@ def figures(
         "parallel": "sharded" if verdict.sharded else "replicated",
         "fits": fits,
         "refused": problems,
+        "taken": changed(work, verdict.work),
         "room_bytes": verdict.room,
         "peak_bytes": verdict.memory.peak,
         "resident_bytes": verdict.memory.resident,
@@ -84,6 +86,7 @@ def text(found: dict[str, Any]) -> str:
         f"{found['machine']}" + (f", {found['parallel']}" if not found["machine"].startswith("1 x") else ""),
         f"  {'fits' if found['fits'] else 'DOES NOT FIT'}: {gigabytes(found['peak_bytes'])} of "
         f"{gigabytes(found['room_bytes'])} on the fullest GPU at the peak",
+        *(f"  by itself  {words}" for words in found["taken"] if found["fits"]),
         *(f"  refused  {problem}" for problem in found["refused"]),
     ]
     titles = (

@@ -45,6 +45,7 @@ class Workload:
     policy_again: bool = False  # the policy's own logprobs are computed before the update
     decode_rows: int = 0
     number_bytes: int = 2  # of the compute type
+    least_pass: int = 0  # tokens that a pass must take, longer prompts than ``prompt`` included
     context: int = 1  # ranks that share each pass
     vllm: Vllm | None = None  # what samples, if not the policy's own processes
     name: str = ""
@@ -87,6 +88,7 @@ def from_stage(stage: Any) -> Workload | None:
             critic=bool(algorithm.critic),
             policy_again=algorithm.importance != "none",
             decode_rows=stage.decode_rows,
+            least_pass=stage.max_prompt_tokens + completion,
             vllm=_vllm(stage.vllm) if get("engine") == "vllm" else None,
             number_bytes=number_bytes,
             name=stage.name,

@@ -101,13 +101,17 @@ class RL(Stage):
     max_tokens: int = Field(1024, ge=1, description="longest completion")
     later_max_tokens: tuple[int, int] | None = Field(None, description="(step, tokens): raised from there on")
     max_prompt_tokens: int = Field(1024, ge=1, description="problems with longer prompts are left out")
-    max_batch_tokens: int = Field(4096, ge=1, description="packed tokens of one forward and backward pass")
-    checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
+    max_batch_tokens: int = Field(
+        4096, ge=1, description="packed tokens of one forward and backward pass at most: fewer where memory is short"
+    )
+    checkpoint_layers: bool = Field(
+        False, description="compute layers again going backward; done anyway where memory is short"
+    )
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
     compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
     context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
     lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
-    decode_rows: int = Field(512, ge=1, description="completions sampled at once")
+    decode_rows: int = Field(512, ge=1, description="completions sampled at once at most")
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
     test_problems: int = Field(256, ge=1, description="held-out problems before and after")
     test_samples: int = Field(16, ge=1, description="samples of each of them")
@@ -254,7 +258,7 @@ class RL(Stage):
             found = s.policy.backward(batch, loss, self.temperature)
             return found, s.mismatch_of(batch)
 
-        batches = parallel.even(chunks, self.max_batch_tokens, s.policy.dealt_to)
+        batches = parallel.even(chunks, s.config.max_batch_tokens, s.policy.dealt_to)
         for found, mismatch in s.policy.over_ranks(batches, learn):
             _add(totals, found)
             if note and not a.replay_share:  # before the policy moves, on its own samples
@@ -265,7 +269,7 @@ class RL(Stage):
         """One update of the critic: the mean over tokens of the value loss."""
         totals: dict[str, float] = {}
         clip = self.algorithm.value_clip
-        batches = parallel.even(partial(pack, part, token_mean), self.max_batch_tokens, critic.dealt_to)
+        batches = parallel.even(partial(pack, part, token_mean), s.config.max_batch_tokens, critic.dealt_to)
         for found in critic.over_ranks(batches, lambda batch: critic.backward(batch, clip)):
             _add(totals, found)
         critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)

@@ -61,8 +61,12 @@ class SFT(Stage):
     weight_decay: float = Field(0.0, ge=0, description="of matrices")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_length: int = Field(32_768, ge=2, description="longer conversations are left out, and counted")
-    max_batch_tokens: int = Field(32_768, ge=16, description="packed tokens of one pass")
-    checkpoint_layers: bool = Field(False, description="compute layers again going backward: less memory")
+    max_batch_tokens: int = Field(
+        32_768, ge=16, description="packed tokens of one pass at most: fewer where memory is short"
+    )
+    checkpoint_layers: bool = Field(
+        False, description="compute layers again going backward; done anyway where memory is short"
+    )
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
     compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
     context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")

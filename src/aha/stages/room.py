@@ -1,0 +1,65 @@
+"""How much a stage does at once: what its settings ask for, as far as the memory that is free here reaches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from aha import hardware, ranks
+from aha.planning import advice, configs, fit
+from aha.planning.workload import Workload, from_stage
+from aha.runs.pipeline import Context, Stage
+from aha.training import sharding
+
+S = TypeVar("S", bound=Stage)
+CPU_SHARE = 0.9
+"""What of the free memory a stage may take on CPUs, where other programs live on what is left."""
+
+
+def free(device: Any) -> float:
+    """Bytes that a stage may take on the device of whichever rank has least. Ask before the model is there."""
+    share = CPU_SHARE if device.type == "cpu" else 1.0
+    return share * min(ranks.gather(hardware.free_bytes(device)))
+
+
+def fitted(
+    config: S, context: Context, model: Any, room: float, name: str, longest: int | None = None
+) -> tuple[S, str, bool]:
+    """The settings with passes, rows and recomputation that fit into ``room`` bytes; in words, what that takes; and
+    whether it fits. ``model`` stands as it was loaded; ``longest``: of the sequences there are, if they are known.
+    A model whose shape cannot be told keeps the settings that it has."""
+    shape, work = configs.shape_of_model(model, name), from_stage(config)
+    if shape is None or work is None:
+        return config, "", True
+    weight = next(model.parameters())
+    work = replace(work, number_bytes=weight.element_size())
+    if longest is not None:
+        work = replace(work, completion=max(1, longest - work.prompt), least_pass=longest)
+    found = fit.fit(
+        shape, work, room, ranks.real_world()[1], sharding.chosen(context.parallel, model),
+        whole=hardware.memory_bytes(weight.device), tensors_only=weight.device.type == "cpu",
+    )  # fmt: skip
+    return config.model_copy(update=settings(work, found.work)), words(work, found, room), found.fits
+
+
+def settings(asked: Workload, taken: Workload) -> dict[str, Any]:
+    """The stage's settings that the work as it is taken up needs otherwise."""
+    found = {
+        "max_batch_tokens": (asked.batch_tokens, taken.batch_tokens),
+        "checkpoint_layers": (asked.recompute, taken.recompute),
+        "decode_rows": (asked.decode_rows, taken.decode_rows),
+    }
+    return {name: after for name, (before, after) in found.items() if before != after}
+
+
+def words(asked: Workload, found: fit.Fit, room: float) -> str:
+    """What the work takes of the room, and what is done otherwise than was asked so that it fits."""
+    peak, there = advice.gigabytes(found.memory.peak), advice.gigabytes(room)
+    how = "; ".join(fit.changed(asked, found.work)) or f"passes of up to {found.work.batch_tokens:,} tokens"
+    if found.fits:
+        return f"Memory: about {peak} at the peak, of {there} to be had: {how}."
+    return (
+        f"Memory: about {peak} at the peak, and {there} are to be had, with {how}: this run may be ended by the system. "
+        "Shorter completions, adapters (lora_rank=16) or a smaller model need less, and so does no reference "
+        "(algorithm.kl_coef=0); aha plan says which is enough."
+    )
