@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 
 import torch
 
-from aha.sampling import kv_cache
+from aha import hardware
+from aha.planning import configs, memory
+from aha.planning.workload import Workload
 from aha.training import checkpoint
 
 
@@ -29,31 +30,7 @@ def model_bytes(model: Any) -> int:
 
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on a device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="utf-8") as f:
-            rows = dict(line.split(":", 1) for line in f)
-        return min(int(rows["MemAvailable"].split()[0]) * 1024, _cgroup_room())
-    except (OSError, KeyError, ValueError, IndexError):
-        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-        return pages * os.sysconf("SC_PAGE_SIZE") if pages > 0 else 1 << 62
-
-
-def _cgroup_room() -> int:
-    """Bytes left of this container's memory limit; without one, no bound."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((root / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        return 1 << 62 if limit == "max" else max(0, int(limit) - int(used) + _reclaimable(root))
-    except (OSError, ValueError):
-        return 1 << 62
-
-
-def _reclaimable(root: Path) -> int:
-    """Cached file pages count as used, yet give way."""
-    rows = (line.split() for line in (root / "memory.stat").read_text().splitlines())
-    return next((int(value) for name, value in rows if name == "inactive_file"), 0)
+    return hardware.free_bytes(device)
 
 
 def free_disk(folder: Path) -> int:
@@ -63,38 +40,25 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def needs(
-    model: Any,
-    *,
-    optimizer: bool,
-    reference: bool,
-    critic: bool,
-    cache_bytes: int,
-    rows: int,
-    length: int,
-    batch_tokens: int,
-    shares: int = 1,
-) -> Needs:
-    """What a run with this model asks for beyond the loaded model.
+def needs(model: Any, work: Workload, *, gpus: int = 1, shares: int = 1, made: bool = True) -> Needs:
+    """What a run doing ``work`` with this model asks for beyond the loaded model and its masters: as the
+    planner counts (``planning.memory``), which is also what settings were fitted by as the stage began.
 
-    ``optimizer``: whether masters and gradient sums exist already (then only the moments are to come).
-    ``shares``: among how many ranks weights and optimizer state are divided, where they are.
-    ``rows`` completions of ``length`` tokens are decoded at once, within ``cache_bytes``.
+    ``shares``: among how many of ``gpus`` ranks weights and optimizer state are divided, where they are. ``made``:
+    whether a reference and a critic, where the algorithm has them, are there already.
     """
-    count = sum(p.numel() for p in model.parameters())
-    working = model_bytes(model)
-    per_token = kv_cache.buffer_bytes_per_token(model)
-    hidden, layers = model.config.hidden_size, model.config.num_hidden_layers
-    memory = {
-        "masters and gradient sums": 0 if optimizer else 8 * count // shares,
-        "optimizer moments": 8 * count // shares,
-        "reference": working if reference else 0,
-        "critic": working + 16 * count // shares if critic else 0,
-        "KV cache": min(cache_bytes, rows * length * per_token),
-        # About 16 tensors of the hidden size live in each layer between forward and backward.
-        "activations": 16 * hidden * layers * batch_tokens * max(2, working // max(count, 1)),
-    }
-    one = working + 12 * count + (working if reference else 0) + (12 * count if critic else 0)
+    shape, device = configs.shape_of_model(model, "this model"), next(model.parameters()).device
+    asked: dict[str, int] = {}
+    if shape is not None:
+        whole = hardware.memory_bytes(device)
+        found = memory.estimate(shape, work, whole, gpus, shares > 1, tensors_only=device.type == "cpu")
+        there = {"weights", "float32 masters"} | ({"reference model", "critic"} if made else set())
+        asked = {name: round(size) for name, size in found.resident.items() if name not in there}
+        asked |= {name: round(size) for name, size in max(
+            found.training, found.sampling, key=lambda parts: sum(parts.values())
+        ).items()}  # fmt: skip
+    count, working = sum(p.numel() for p in model.parameters()), model_bytes(model)
+    one = working + 12 * count + (working if work.reference else 0) + (12 * count if work.critic else 0)
     # The newest KEEP stay while the next is written beside them.
     disk = {"checkpoints": (checkpoint.KEEP + 1) * one, "final model": working}
-    return Needs(memory, disk)
+    return Needs(asked, disk)

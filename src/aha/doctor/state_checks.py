@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from aha import modeling
+from aha import modeling, ranks
 from aha.doctor import memory, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count, holds
 from aha.doctor.subject import Subject
+from aha.planning.workload import Workload
 from aha.sampling import local
 from aha.training import batching, losses
 from aha.training import policy as policies
@@ -70,17 +71,14 @@ def resources(subject: Subject) -> Iterator[Finding]:
     """Memory and disk that the run will still ask for, and what is free."""
     plan, model = subject.plan, subject.model
     longest = max(len(subject.prompter.encode(p)[0]) for p in list(subject.problems)[:64])
-    asked = memory.needs(
-        model,
-        optimizer=hasattr(subject.policy, "masters"),
-        reference=plan.algorithm.needs_reference,
-        critic=plan.algorithm.critic,
-        cache_bytes=getattr(subject.engine, "cache_bytes", 2 << 30),
-        rows=min(plan.decode_rows, plan.group_size * plan.prompts_per_step),
-        length=longest + plan.max_tokens,
-        batch_tokens=plan.max_batch_tokens,
-        shares=subject.shares,
-    )
+    work = Workload(
+        kind="rl", steps=0, sequences=plan.group_size * plan.prompts_per_step, group=plan.group_size,
+        prompt=longest, completion=plan.max_tokens, batch_tokens=plan.max_batch_tokens,
+        recompute=plan.checkpoint_layers, lora=plan.lora_rank, reference=plan.algorithm.needs_reference,
+        critic=plan.algorithm.critic, decode_rows=plan.decode_rows,
+        number_bytes=next(model.parameters()).element_size(),
+    )  # fmt: skip
+    asked = memory.needs(model, work, gpus=ranks.launched(), shares=subject.shares)
     # What a run takes in memory is an estimate: only a clear shortage is one.
     for what, parts, free, slack, fix in (
         ("memory", asked.memory, memory.free_memory(subject.device), 1.25,

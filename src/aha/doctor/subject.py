@@ -40,6 +40,8 @@ class Plan:
     prompts_per_step: int = 32
     max_batch_tokens: int = 4096
     decode_rows: int = 512
+    checkpoint_layers: bool = False
+    lora_rank: int = 0
     seed: int = 0
 
 

@@ -29,6 +29,8 @@ def plan_of(config: RL) -> Plan:
         prompts_per_step=config.prompts_per_step,
         max_batch_tokens=config.max_batch_tokens,
         decode_rows=config.decode_rows,
+        checkpoint_layers=config.checkpoint_layers,
+        lora_rank=config.lora_rank,
         seed=config.seed,
     )
 

@@ -30,6 +30,7 @@ from aha.training import credit, parallel
 from aha.training.batching import pack, token_mean
 from aha.training.critic import Critic
 from aha.training.curriculum import Curriculum
+from aha.training.frozen import FrozenAdapters
 from aha.training.policy import Policy
 from aha.training.presets import Algorithm
 from aha.training.sharding import Shards
@@ -102,7 +103,9 @@ class RL(Stage):
     later_max_tokens: tuple[int, int] | None = Field(None, description="(step, tokens): raised from there on")
     max_prompt_tokens: int = Field(1024, ge=1, description="problems with longer prompts are left out")
     max_batch_tokens: int = Field(
-        4096, ge=1, description="packed tokens of one forward and backward pass at most: fewer where memory is short"
+        4096,
+        ge=1,
+        description="packed tokens of one forward and backward pass at most: fewer where memory is short",
     )
     checkpoint_layers: bool = Field(
         False, description="compute layers again going backward; done anyway where memory is short"
@@ -348,8 +351,10 @@ def split_by_group(examples: Sequence[Example], parts: int, rng: random.Random) 
     return [part for part in split if part]
 
 
-def frozen_copy(policy: Policy) -> Policy:
+def frozen_copy(policy: Policy) -> Policy | FrozenAdapters:
     """The policy as it is now, without an optimizer: a reference."""
+    if policy.adapters is not None:
+        return FrozenAdapters(policy)
     with policy.whole():
         model = copy.deepcopy(policy.sampler)
     for param in model.parameters():

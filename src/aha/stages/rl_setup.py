@@ -22,7 +22,7 @@ from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import Engine, Prompter, Rewards, samplers
 from aha.sampling.sampler import SamplingParams
-from aha.stages import ahead, asking, checkup, engines, preference
+from aha.stages import ahead, asking, checkup, engines, preference, room
 from aha.stages.carry import staleness
 from aha.stages.collect import Collector, keep, seed_for
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
@@ -33,6 +33,7 @@ from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean, unpack
 from aha.training.credit import importance_figures
 from aha.training.critic import Critic
+from aha.training.frozen import FrozenAdapters
 from aha.training.lora import Adapters, LoraSettings
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.presets import adapted_entropy
@@ -73,7 +74,7 @@ class Session:
         self.ahead = ahead.make(config, engine, lambda step: preference.at(self.collectors, step), grader)
         self.collector: Collector = preference.at(self.collectors, 1)
         self.replay = Replay(config.algorithm.replay_share, config.algorithm.replay_steps, config.seed)
-        self.reference: Policy | None = None
+        self.reference: Policy | FrozenAdapters | None = None
         self.critic: Critic | None = None
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
         self.start, self.seconds, self.tokens = 0, 0.0, 0
@@ -153,11 +154,11 @@ class Session:
         columns = self._per_token(examples, self.policy, self._logprobs_by(self.policy))
         return [replace(e, policy_logprobs=x) for e, x in zip(examples, columns, strict=True)]
 
-    def _logprobs_by(self, policy: Policy) -> Callable[[Batch], np.ndarray]:
+    def _logprobs_by(self, policy: Policy | FrozenAdapters) -> Callable[[Batch], np.ndarray]:
         return lambda batch: policy.logprobs(batch, self.config.temperature)
 
     def _per_token(
-        self, examples: Sequence[Example], of: Trainer, values: Callable[[Batch], np.ndarray]
+        self, examples: Sequence[Example], of: Trainer | FrozenAdapters, values: Callable[[Batch], np.ndarray]
     ) -> list[np.ndarray]:
         chunks = partial(pack, examples, token_mean)
         batches = parallel.even(chunks, self.config.max_batch_tokens, of.dealt_to)
@@ -395,10 +396,11 @@ def prepare(config: RL, context: Context) -> Session:
     chosen = context.dtype if context.dtype != "auto" else config.precision
     dtype = hardware.pick_dtype(chosen, device)
     source = context.model_path(config.model)
-    tokenizer = modeling.load_tokenizer(source)
+    tokenizer, free = modeling.load_tokenizer(source), room.free(device)
     model = modeling.load_model(source, device, dtype)
     check_lengths(config, modeling.max_context(model))
     ahead.check(config)
+    config, tell = room.fitted(config, context, model, free, source)
     adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
     optimizer = OptimizerConfig(
         lr=config.lr,
@@ -419,7 +421,7 @@ def prepare(config: RL, context: Context) -> Session:
         rewards=engines.RewardSpec(config.task, config.data, config.test_data, config.rewards),
     )  # fmt: skip
     try:
-        return _session(config, context, policy, engine, tokenizer, source, critic)
+        return _session(config, context, policy, engine, tokenizer, source, critic, tell)
     except BaseException:
         engines.close(engine)
         raise
@@ -433,6 +435,7 @@ def _session(
     tokenizer: Any,
     source: str,
     critic: Critic | None,
+    tell: Callable[[Console], None],
 ) -> Session:
     """The session, taken up where an earlier process stopped, and examined."""
     session = Session(config, context, policy, engine, tokenizer)
@@ -445,6 +448,7 @@ def _session(
     _show_prompt(session, source)
     prompt = session.prompter.prompt
     asking.keep(policy.model, tokenizer, prompt, prompt.one_instruction(session.problems))
+    tell(session.console)
     with engines.ready(engine, policy):
         session.sync()
     if context.doctor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from aha import hardware, ranks
 from aha.planning import advice, configs, fit
 from aha.planning.workload import Workload, from_stage
+from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.training import sharding
 
@@ -24,22 +26,25 @@ def free(device: Any) -> float:
 
 def fitted(
     config: S, context: Context, model: Any, room: float, name: str, longest: int | None = None
-) -> tuple[S, str, bool]:
-    """The settings with passes, rows and recomputation that fit into ``room`` bytes; in words, what that takes; and
-    whether it fits. ``model`` stands as it was loaded; ``longest``: of the sequences there are, if they are known.
-    A model whose shape cannot be told keeps the settings that it has."""
+) -> tuple[S, Callable[[Console], None]]:
+    """The settings with passes, rows and recomputation that fit into ``room`` bytes; and what tells of them.
+    ``model`` stands as it was loaded; ``longest``: of the sequences there are, if they are known. A model whose
+    shape cannot be told keeps the settings that it has."""
     shape, work = configs.shape_of_model(model, name), from_stage(config)
     if shape is None or work is None:
-        return config, "", True
+        return config, lambda console: None
     weight = next(model.parameters())
-    work = replace(work, number_bytes=weight.element_size())
+    fields = work.fields if sharding.layers(model) else work.fields - {"checkpoint_layers"}
+    work = replace(work, number_bytes=weight.element_size(), fields=fields)
     if longest is not None:
         work = replace(work, completion=max(1, longest - work.prompt), least_pass=longest)
     found = fit.fit(
         shape, work, room, ranks.real_world()[1], sharding.chosen(context.parallel, model),
         whole=hardware.memory_bytes(weight.device), tensors_only=weight.device.type == "cpu",
     )  # fmt: skip
-    return config.model_copy(update=settings(work, found.work)), words(work, found, room), found.fits
+    told = words(work, found, room)
+    changed = config.model_copy(update=settings(work, found.work))
+    return changed, lambda console: (console.note if found.fits else console.warn)(told)
 
 
 def settings(asked: Workload, taken: Workload) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def words(asked: Workload, found: fit.Fit, room: float) -> str:
     if found.fits:
         return f"Memory: about {peak} at the peak, of {there} to be had: {how}."
     return (
-        f"Memory: about {peak} at the peak, and {there} are to be had, with {how}: this run may be ended by the system. "
+        f"Memory: about {peak} at the peak, and {there} are to be had, with {how}: the system may end this run. "
         "Shorter completions, adapters (lora_rank=16) or a smaller model need less, and so does no reference "
         "(algorithm.kl_coef=0); aha plan says which is enough."
     )

@@ -22,7 +22,7 @@ from aha.chat import SETTING
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.stages import asking, inputs
+from aha.stages import asking, inputs, room
 from aha.stages.conversations import Conversations, Turns, load
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
@@ -131,12 +131,16 @@ class Session:
         source = context.model_path(config.model)
         self.config, self.folder, self.source = config, context.folder, source
         self.tokenizer = modeling.load_tokenizer(source)
+        free = room.free(device)
         model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device), config.changes())
         self.prompt = asking.for_rows(config.prompt, self.tokenizer)
         self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
         self.train_set, self.held_out = split(self.found.examples, config.validation, config.seed)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.steps = self.per_epoch * config.epochs
+        longest = max(len(example.token_ids) for example in self.found.examples)
+        self.config, tell = room.fitted(config, context, model, free, source, longest)
+        config = self.config
         settings = OptimizerConfig(
             lr=config.lr,
             weight_decay=config.weight_decay,
@@ -151,6 +155,7 @@ class Session:
         self.console = Console(config.name, self.steps, plain=context.plain)
         asking.warn(self.console, self.prompt, self.tokenizer, source)
         asking.keep(model, self.tokenizer, self.prompt)
+        tell(self.console)
         self.start, self.seconds, self.tokens = 0, 0.0, 0
         self._resume()
 

@@ -1,0 +1,153 @@
+"""A stage takes up what its settings ask for as far as there is memory, says so, and is examined by the same rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+
+from aha import hardware
+from aha.doctor import memory as doctors
+from aha.planning import configs, fit
+from aha.planning.workload import from_stage
+from aha.runs.pipeline import Context
+from aha.stages import room
+from aha.stages.checkup import plan_of
+from aha.stages.rl import RL, frozen_copy
+from aha.training.batching import pack, token_mean
+from aha.training.lora import Adapters, LoraSettings
+from aha.training.losses import negative_log_likelihood
+from aha.training.policy import OptimizerConfig, Policy
+from aha.types import Example
+
+
+def stage(**changes):
+    given = {
+        "name": "rl",
+        "max_tokens": 128,
+        "max_prompt_tokens": 64,
+        "max_batch_tokens": 8192,
+        "precision": "float32",
+    }
+    return RL.model_validate(given | changes)
+
+
+def fitted(config, model, free, tmp_path):
+    told = []
+
+    class Console:
+        note = told.append
+
+        def warn(self, text):
+            told.append("warning: " + text)
+
+    taken, tell = room.fitted(config, Context(tmp_path), model, free, "here")
+    tell(Console())
+    return taken, told[0]
+
+
+def peak(config, model, whole):
+    return fit.fit(
+        configs.shape_of_model(model, ""), from_stage(config), 1e18, whole=whole, tensors_only=True
+    ).memory.peak
+
+
+@pytest.fixture
+def whole(monkeypatch):
+    """A machine of 1 GB."""
+    monkeypatch.setattr(hardware, "memory_bytes", lambda device: 10**9)
+    return 10**9
+
+
+def test_with_room_the_settings_stay(model, tmp_path, whole):
+    config = stage()
+    taken, told = fitted(config, model, 1e12, tmp_path)
+    assert taken == config
+    assert "passes of up to 8,192 tokens" in told
+
+
+def test_the_first_that_fits_is_taken_and_told(model, tmp_path, whole):
+    config, again = stage(), {"checkpoint_layers": True}
+    asked, half, recomputed = (
+        peak(config.model_copy(update=more), model, whole) for more in ({}, {"max_batch_tokens": 4096}, again)
+    )
+    assert half < asked
+    taken, told = fitted(config, model, (half + asked) / 2, tmp_path)
+    assert (taken.max_batch_tokens, taken.checkpoint_layers, taken.decode_rows) == (4096, False, 512)
+    assert "passes of 4,096 tokens (at most 8,192 asked for)" in told
+    assert config.max_batch_tokens == 8192, "the stage itself stays what it is"
+    small = peak(config.model_copy(update=again | {"max_batch_tokens": 192}), model, whole)
+    taken, told = fitted(config, model, 1.001 * small, tmp_path)
+    assert taken.checkpoint_layers
+    assert "layers computed again" in told
+    assert recomputed > small
+
+
+def test_too_little_is_said_and_goes_on_with_the_least(model, tmp_path, whole):
+    taken, told = fitted(stage(), model, 1000, tmp_path)
+    assert told.startswith("warning: ")
+    assert "the system may end this run" in told
+    assert (taken.max_batch_tokens, taken.decode_rows, taken.checkpoint_layers) == (
+        128 + 64,
+        fit.FEW_ROWS,
+        True,
+    )
+
+
+def test_the_examination_counts_as_the_stage_did(model, tmp_path, whole):
+    """What was fitted into the room needs no more than it, weights and masters included."""
+    config = stage(algorithm={"preset": "grpo"})
+    for free in (3e7, 6e7, 2e8, 1e9):
+        taken, told = fitted(config, model, free, tmp_path)
+        work = from_stage(taken)
+        asked = doctors.needs(model, work, made=False).memory
+        held = 8 * sum(p.numel() for p in model.parameters())  # weights and masters
+        estimate = fit.fit(
+            configs.shape_of_model(model, ""), work, 1e18, whole=whole, tensors_only=True
+        ).memory
+        assert sum(asked.values()) + held == pytest.approx(estimate.peak, rel=0.001)
+        assert (sum(asked.values()) + held <= free) == (not told.startswith("warning"))
+        assert plan_of(taken).checkpoint_layers == taken.checkpoint_layers
+
+
+def test_a_shape_that_nobody_can_tell_keeps_its_settings(model, tmp_path):
+    class Odd:
+        def get_text_config(self, decoder):
+            raise AttributeError
+
+    model.config = Odd()
+    config = stage()
+    taken, tell = room.fitted(config, Context(tmp_path), model, 1000, "here")
+    assert taken is config
+    tell(None)
+
+
+def test_cpus_leave_something_to_others(monkeypatch):
+    monkeypatch.setattr(hardware, "free_bytes", lambda device: 1000)
+    assert room.free(torch.device("cpu")) == 900
+    assert room.free(torch.device("cuda")) == 1000
+
+
+def test_a_reference_beside_adapters_shares_the_model(tokenizer):
+    pytest.importorskip("peft")
+    model = make_model(tokenizer)
+    policy = Policy(model, OptimizerConfig(lr=0.05), Adapters(model, LoraSettings(4), 0))
+    ids = np.random.default_rng(0).integers(2, len(tokenizer), (3, 12))
+    (batch,) = pack([Example(i, np.arange(12) > 0, np.ones(12)) for i in ids], token_mean, 64)
+    before = policy.logprobs(batch)
+    reference = frozen_copy(policy)
+    assert reference.model is policy.model
+    kept = {name: value.clone() for name, value in reference.weights().items()}
+    assert kept
+    assert all("lora" in name for name in kept)
+    for _ in range(3):
+        policy.backward(batch, negative_log_likelihood)
+        policy.step(0.05)
+    after = policy.logprobs(batch)
+    assert np.abs(after - before).max() > 0.01
+    assert (reference.logprobs(batch) == before).all()
+    assert (policy.logprobs(batch) == after).all(), "and the policy is as it was"
+    later = frozen_copy(policy)
+    later.load_weights(kept)
+    assert (later.logprobs(batch) == before).all()
