@@ -8,6 +8,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 LAUNCHERS = ROOT / "launchers"
 SHELL = sorted([*LAUNCHERS.glob("*.sh"), *LAUNCHERS.glob("*.sbatch")])
 RAY = LAUNCHERS / "ray_job.sh"
+GPU_CHECK = LAUNCHERS / "gpu_check.sh"  # which measures and runs no recipe
 SBATCH = {
     "account", "array", "chdir", "comment", "constraint", "cpus-per-gpu", "cpus-per-task", "dependency", "error",
     "exclude", "exclusive", "export", "gpus", "gpus-per-node", "gpus-per-task", "gres", "job-name", "mail-type",
@@ -89,11 +91,11 @@ def test_scripts_are_valid_and_strict(path):
     assert done.returncode == 0, done.stderr
     assert "set -euo pipefail" in path.read_text(encoding="utf-8")
     assert path.stat().st_mode & stat.S_IXUSR
-    if path != RAY:
+    if path not in (RAY, GPU_CHECK):
         check_torchrun(words_of_torchrun(code_of(path)))
 
 
-@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [p for p in SHELL if p != GPU_CHECK], ids=lambda path: path.name)
 def test_scripts_run_what_they_say(path, tmp_path):
     """With programs in the place of torchrun, srun, ray and SLURM's that print what they are asked for."""
     for name in ("torchrun", "srun", "ray"):
@@ -129,6 +131,43 @@ def test_scripts_run_what_they_say(path, tmp_path):
     assert "4" in words
     if "rdzv-endpoint" in options:
         assert words[words.index("--rdzv-endpoint") + 1] == "first:29500"
+
+
+def gpu_check(*words, **env):
+    given = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "", "HOME": "/nowhere"} | env
+    return subprocess.run(
+        ["bash", str(GPU_CHECK), *words], env=given, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_check_of_a_gpu_lists_its_parts_and_ends_with_a_sentence_without_one(tmp_path):
+    out = tmp_path / "found.json"
+    listed = gpu_check("--dry-run", PYTHON=sys.executable)
+    assert listed.returncode == 0, listed.stderr
+    assert {
+        "graphs-attention",
+        "doctor-quick",
+        "rollout",
+        "train",
+        "zero",
+        "step",
+        "transfer",
+        "step-trl",
+    } <= {line.split()[0] for line in listed.stdout.splitlines()}
+    done = gpu_check(PYTHON=sys.executable, OUT=str(out))
+    assert done.returncode == 1
+    assert "There is no GPU here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_the_check_of_a_gpu_names_what_python_lacks(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    bare.chmod(0o755)
+    done = gpu_check(PYTHON=str(bare))
+    assert done.returncode == 1
+    assert "set PYTHON to an environment" in done.stderr
 
 
 def test_torchrun_hands_every_option_of_a_run_on():
