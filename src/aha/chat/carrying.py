@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from aha.chat.prompts import THINK_SYSTEM, Prompt
-from aha.chat.rendering import R1_ZERO_HEAD, Rendered, encode_prompt, folds_system, render
+from aha.chat.rendering import R1_ZERO_HEAD, encode_prompt, folds_system, render
 from aha.types import AhaError
 
 _REBUILT = """\
@@ -23,7 +23,7 @@ _REBUILT = """\
 {last}{{%- set messages = aha.messages -%}}
 """
 _R1_ZERO = """\
-{{{{- {bos}{head} -}}}}
+{{{{- {head} -}}}}
 {{%- set aha = namespace(space='') -%}}
 {{%- for message in messages if message['role'] == 'system' -%}}
 {{{{- aha.space + message['content'] -}}}}{{%- set aha.space = ' ' -%}}
@@ -40,7 +40,7 @@ _R1_ZERO = """\
 {{%- endfor -%}}
 """
 _TEXT = """\
-{{{{- {bos}{before} -}}}}
+{{{{- {before} -}}}}
 {{%- for message in messages if message['role'] in ['system', 'user'] -%}}
 {{{{- message['content'] -}}}}{{%- if not loop.last -%}}{{{{- '\\n\\n' -}}}}{{%- endif -%}}
 {{%- endfor -%}}
@@ -51,16 +51,18 @@ _TEXT = """\
 """
 
 
+_PLAIN = """\
+{%- for message in messages -%}
+{{- message['content'] -}}{%- if not loop.last -%}{{- '\\n\\n' -}}{%- endif -%}
+{%- endfor -%}
+"""
+_BOS = "{{- bos_token -}}"
+"""In front of templates that leave it out where the tokenizer adds it: programs that render do not add it again."""
+
+
 def _quoted(text: str) -> str:
     """A text as a string of Jinja."""
     return json.dumps(text)
-
-
-def _bos(tokenizer: Any) -> str:
-    """``bos_token +`` where the tokenizer puts one in front: programs that render do not add it again."""
-    bos = getattr(tokenizer, "bos_token_id", None)
-    adds = bos is not None and int(bos) in [int(i) for i in tokenizer.encode("x", add_special_tokens=True)]
-    return "bos_token + " if adds else ""
 
 
 def chat_template(prompt: Prompt, tokenizer: Any, instruction: str) -> str:
@@ -69,12 +71,11 @@ def chat_template(prompt: Prompt, tokenizer: Any, instruction: str) -> str:
         return prompt.words
     if prompt.words:
         before, _, after = prompt.words.partition("{question}")
-        return _TEXT.format(bos=_bos(tokenizer), before=_quoted(before), after=_quoted(after))
+        return _TEXT.format(before=_quoted(before), after=_quoted(after))
     if prompt.name == "r1_zero":
-        return _R1_ZERO.format(bos=_bos(tokenizer), head=_quoted(R1_ZERO_HEAD))
+        return _R1_ZERO.format(head=_quoted(R1_ZERO_HEAD))
     if prompt.own is None:
-        after = f"\n{instruction}" if instruction and prompt.name == "boxed" else ""
-        return _TEXT.format(bos=_bos(tokenizer), before=_quoted(""), after=_quoted(after))
+        return (_instructing(instruction) if instruction and prompt.name == "boxed" else "") + _PLAIN
     if prompt.name == "think":
         return _system_first(folds_system(tokenizer, prompt.own)) + prompt.own
     return (_instructing(instruction) if instruction and prompt.name == "boxed" else "") + prompt.own
@@ -114,8 +115,7 @@ def carry(tokenizer: Any, prompt: Prompt, instruction: str | None = None) -> Non
     not make the very same tokens as the prompt.
     """
     added = prompt.instruction if instruction is None else instruction
-    template = chat_template(prompt, tokenizer, added)
-    _prove(tokenizer, prompt, added, template)
+    template = _proven(tokenizer, prompt, added, chat_template(prompt, tokenizer, added))
     tokenizer.chat_template = template
     tokenizer.aha = {
         "prompt": prompt.name,
@@ -127,16 +127,16 @@ def carry(tokenizer: Any, prompt: Prompt, instruction: str | None = None) -> Non
     }
 
 
-def _prove(tokenizer: Any, prompt: Prompt, instruction: str, template: str) -> None:
+def _proven(tokenizer: Any, prompt: Prompt, instruction: str, template: str) -> str:
+    """The template, with a BOS in front where it needs one, which makes the prompt's tokens."""
     question = {"role": "user", "content": "What is 2 + 2?"}
-    wanted = render((question,), tokenizer, prompt=prompt, instruction=instruction)
-    carried = Prompt("carried", words=template)
-    text = render((question,), tokenizer, prompt=carried).text
-    made = [int(i) for i in tokenizer.encode(text, add_special_tokens=False)]
-    if made != encode_prompt(wanted, tokenizer) and encode_prompt(
-        Rendered(text, False, ""), tokenizer
-    ) != encode_prompt(wanted, tokenizer):
-        raise AhaError(
-            f"The chat template for prompt={prompt.name} does not make the prompt that was trained with: "
-            f"{text[:200]!r} instead of {wanted.text[:200]!r}."
-        )
+    rendered = render((question,), tokenizer, prompt=prompt, instruction=instruction)
+    wanted, text = encode_prompt(rendered, tokenizer), ""
+    for tried in (template, _BOS + template):
+        text = render((question,), tokenizer, prompt=Prompt("carried", words=tried)).text
+        if [int(i) for i in tokenizer.encode(text, add_special_tokens=False)] == wanted:
+            return tried
+    raise AhaError(
+        f"The chat template for prompt={prompt.name} does not make the prompt that is trained with: {text[:200]!r} "
+        f"instead of {rendered.text[:200]!r}."
+    )

@@ -19,7 +19,13 @@ def show(console: Console, prompter: Any, problems: Sequence[Problem], source: s
         rendered = prompter.render(problems[0])
         console.note(f"First prompt ({rendered.prompt}{_reason(prompter)}): {rendered.text}")
         console.note(f"Answers are looked for {where(prompter.prompt, problems[0])}.")
-    warn(console, prompter.prompt, prompter.tokenizer, source)
+    if tokenizer := getattr(prompter, "tokenizer", None):  # none behind an endpoint
+        warn(console, prompter.prompt, tokenizer, source)
+
+
+def name_of(source: Any) -> str:
+    """What a model is called: a stage's name, or as it was given."""
+    return source if isinstance(source, str) else str(source.name)
 
 
 def warn(console: Console, prompt: chat.Prompt, tokenizer: Any, source: str) -> None:

@@ -30,7 +30,7 @@ from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.remote import in_parallel
 from aha.sampling.rollouts import Rewards
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines, inputs
+from aha.stages import asking, engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.samples import Row, other_languages, sample_parts
@@ -117,6 +117,7 @@ class ColdStart(Stage):
         return {
             "rows": len(rows),
             "sampled": drafts.seen,
+            "prompt": drafts.prompt,
             "dropped": dict(drafts.dropped),
             "rewriting": dict(reasons),
             "review": changes,
@@ -133,12 +134,15 @@ class ColdStart(Stage):
         fitting = source.prompter.drop_long(problems, source.context - self.max_tokens)
         params = SamplingParams(self.temperature, max_tokens=self.max_tokens)
         rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify))}
+        asking.show(console, source.prompter, fitting, asking.name_of(self.model))
         tick = console.counter(len(fitting) * self.samples * self.max_tokens, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, fitting, self.samples, params, rewards,
             seed=self.seed, part=self.part, tick=tick,
         )  # fmt: skip
-        return select(sampled, Limits(self.other_languages, self.repeated), keep=self.keep)
+        found = select(sampled, Limits(self.other_languages, self.repeated), keep=self.keep)
+        found.prompt = source.prompter.prompt.name
+        return found
 
     def _rewritten(
         self, context: Context, asked: Teacher, problems: Mapping[str, Problem], drafts: Sequence[Row]

@@ -22,7 +22,7 @@ from aha.rewards.accuracy import full_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines, inputs
+from aha.stages import asking, engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.evaluate import evaluate, rollout_rows
 from aha.stages.samples import other_languages
@@ -105,6 +105,7 @@ class Compare(Stage):
         task = get_task(task_name, *deal_rows(self.tasks, self.data, self.test_data)[task_name])
         problems = task.load("test", self.problems, 0)
         problems = source.prompter.drop_long(problems, source.context - self.max_tokens)
+        asking.show(console, source.prompter, problems, name)
         tick = console.counter(len(problems) * self.samples * self.max_tokens, f"{name} on {task_name}")
         result = evaluate(
             source.engine, source.prompter, task, problems, self.samples,
@@ -114,7 +115,7 @@ class Compare(Stage):
         write_jsonl(
             folder / "rollouts" / f"{slug(name)}.{slug(task_name)}.jsonl", rollout_rows(0, result.groups)
         )
-        extra = style(result.groups)
+        extra = {"prompt": source.prompter.prompt.name, **style(result.groups)}
         figures = result.figures | extra
         return json.loads(json.dumps(figures, default=float))
 

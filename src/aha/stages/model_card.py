@@ -13,7 +13,8 @@ def model_card(summary: Mapping[str, Any]) -> str:
     lines = [f"# {summary['task']}: trained from `{summary['model']}` by reinforcement learning", ""]
     lines += [
         f"Made with aha. Rewards: {', '.join(summary['rewards'])}."
-        + (" No supervised fine-tuning." if summary["from_base"] else ""),
+        + (" No supervised fine-tuning." if summary["from_base"] else "")
+        + f" It was trained, and is to be asked, with prompt={summary['prompt']}, which its chat template is.",
         "",
         "| | before | after |",
         "|---|---|---|",

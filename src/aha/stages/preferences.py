@@ -23,7 +23,7 @@ from aha.judges.programs import pair_judge, safety_judge
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines, inputs
+from aha.stages import asking, engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.general_data import programmed
 from aha.stages.samples import sample_parts
@@ -75,8 +75,8 @@ class Preferences(Stage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, judge, write; returns the summary."""
-        with Console(self.name, 1, unit="", plain=context.plain):
-            candidates = self._candidates(context)
+        with Console(self.name, 1, unit="", plain=context.plain) as console:
+            candidates = self._candidates(context, console)
         program = pair_judge() if self.kind == "helpful" else safety_judge()
         judge = Judge(engines.completer(context, self.judge, program))
         with ThreadPoolExecutor(engines.concurrency(self.judge)) as pool:
@@ -93,13 +93,14 @@ class Preferences(Stage):
         write_data(context.folder / DATA, rows, sources, [Filter("judge", before, len(rows), reasons)])
         return {"rows": len(rows), "kind": self.kind, "report": report, "judge": dict(judge.counts)}
 
-    def _candidates(self, context: Context) -> Candidates:
+    def _candidates(self, context: Context, console: Console) -> Candidates:
         problems = get_task(self.task, self.data).load("train", self.problems, self.seed)
         answers: dict[str, list[str]] = {p.id: [] for p in problems}
         params = SamplingParams(self.temperature, max_tokens=self.max_tokens)
         for number, model in enumerate(self.models if self.samples else ()):
             source = engines.open_source(context, model, self.prompt, self.precision)
             fitting = source.prompter.drop_long(problems, source.context - self.max_tokens)
+            asking.show(console, source.prompter, fitting, asking.name_of(model))
             folder = context.folder / "rollouts" / f"model_{number}"
             seed = seed_for(self.seed, "model", number)
             for problem, rows in sample_parts(

@@ -26,7 +26,7 @@ from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.rollouts import Rewards
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines, inputs
+from aha.stages import asking, engines, inputs
 from aha.stages.collect import seed_for
 from aha.stages.samples import Row, sample_parts
 from aha.stages.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
@@ -111,6 +111,7 @@ class Reject(Stage):
         summary = {
             "rows": len(rows),
             "sampled": found.seen,
+            "prompt": found.prompt,
             "dropped": dict(found.dropped),
             "solved_problems": found.solved,
             "taken_away": {f.name: f.before - f.after for f in filters[1:]},
@@ -137,6 +138,7 @@ class Reject(Stage):
         params = SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens)
         grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged), self.seed)
         rewards: Rewards = {"accuracy": (1.0, grade)}
+        asking.show(console, source.prompter, problems, asking.name_of(self.model))
         tick = console.counter(len(problems) * self.samples * self.max_tokens, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, problems, self.samples, params, rewards,
@@ -144,6 +146,7 @@ class Reject(Stage):
         )  # fmt: skip
         limits = Limits(self.other_languages, self.repeated, paragraph=self.paragraph)
         found = select(sampled, limits, keep=self.keep, require_answer=self.require_answer, near=self.near)
+        found.prompt = source.prompter.prompt.name
         return found, source.tokenizer
 
     def _others(self, context: Context, tokenizer: Any) -> tuple[list[Row], list[Source]]:

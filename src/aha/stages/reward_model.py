@@ -228,6 +228,7 @@ class Session:
         }  # fmt: skip
         summary = {
             "kind": self.config.kind,
+            "prompt": self.prompt.name,
             "rows": len(self.train_set),
             "held_out": len(self.held_out),
             "accuracy": float(right.mean()),

@@ -382,6 +382,7 @@ class Session:
             "from_base": isinstance(self.config.model, str),
             "model": str(self.config.model if isinstance(self.config.model, str) else self.config.model.name),
             "task": self.config.task,
+            "prompt": self.prompter.prompt.name,
         }
         card = model_card(summary)
         checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", card)

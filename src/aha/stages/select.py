@@ -28,6 +28,7 @@ class Selection:
     dropped: Counter[str] = field(default_factory=Counter)
     seen: int = 0
     solved: int = 0  # problems with a row at least
+    prompt: str = ""  # by which they were asked for
     judged: Counter[str] = field(default_factory=Counter)  # what a judge said, where one was asked
 
 

@@ -249,6 +249,7 @@ class Session:
             "held_out": len(self.held_out),
             "sources": source_names(self.config.data, self.found.sources),
             "dropped": dict(self.found.dropped),
+            "prompt": self.prompt.name,
             "epochs": self.config.epochs,
             "steps": self.steps,
             "loss": rows[-1].get("loss"),
@@ -284,5 +285,5 @@ def card(summary: dict[str, Any]) -> str:
     return (
         f"# `{summary['model']}`, fine-tuned\n\nMade with aha: supervised fine-tuning on completions, "
         f"{summary['epochs']} epochs, {summary['steps']} steps, {summary['tokens']:,} tokens, seed "
-        f"{summary['seed']}.\n\n{sources}\n"
+        f"{summary['seed']}. Asked with prompt={summary['prompt']}, which its chat template is.\n\n{sources}\n"
     )
