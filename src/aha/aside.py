@@ -38,7 +38,7 @@ class Settings:
     share: float = SHARE
     folder: Path | None = None
     say: Callable[[str], None] = field(default=lambda text: print(text, file=sys.stderr))
-    said: set[tuple[str, int]] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)
 
 
 _settings: ContextVar[Settings] = ContextVar("set_aside")
@@ -84,10 +84,16 @@ def report(source: str, rows: int, found: Sequence[Aside]) -> None:
             "with --set-aside."
         )
     place = _write(now, source, found) if now.folder is not None else None
-    if (source, len(found)) not in now.said and ranks.leads():
-        now.said.add((source, len(found)))
-        where = f"see {place}" if place else f"see: aha data check {source}"
-        now.say(f"{source}: {len(found)} of {rows} rows set aside ({most}); {where}.")
+    where = f"see {place}" if place else f"see: aha data check {source}"
+    note(f"{source}: {len(found)} of {rows} rows set aside ({most}); {where}.")
+
+
+def note(text: str) -> None:
+    """Tell something of rows, once."""
+    now = _settings.get(_PLAIN)
+    if text not in now.said and ranks.leads():
+        now.said.add(text)
+        now.say(text)
 
 
 def _write(now: Settings, source: str, found: Sequence[Aside]) -> Path:
@@ -99,4 +105,4 @@ def _write(now: Settings, source: str, found: Sequence[Aside]) -> Path:
 
 def kind_of(reason: str) -> str:
     """A reason as it is counted: without what differs from row to row."""
-    return re.split(r"[:(]", reason, maxsplit=1)[0].strip().rstrip(".")[:80]
+    return re.split(r"[:('\"]", reason, maxsplit=1)[0].strip().rstrip(".")[:80]

@@ -6,17 +6,18 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aha.data import quotas
 from aha.data.decontaminate import decontaminate
-from aha.data.dedup import PERMUTATIONS, _Near, band_rows, deduplicate, hash_of, jaccard
+from aha.data.dedup import PERMUTATIONS, Sketcher, band_rows, deduplicate, jaccard
 from aha.data.difficulty import PassRate, keep_between, pass_rates, read_pass_rates
 from aha.data.readable import Limits, check, repeated_share
 from aha.data.sources import read_rows
-from aha.data.words import ngrams, row_text, tokens
+from aha.data.words import ngrams, row_text, signs, tokens
 from aha.types import AhaError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "math"
@@ -61,12 +62,14 @@ def test_the_first_stays_and_the_order_holds():
 
 def test_minhash_estimates_the_similarity():
     rng = random.Random(0)
-    near = _Near(0.8, 5, 0)
+    near = Sketcher(0.8, 5, 0)
     for shared in (0.2, 0.5, 0.8):
         size = 400
         common = {rng.getrandbits(64) for _ in range(int(size * shared))}
-        a = frozenset(common | {rng.getrandbits(64) for _ in range(size - len(common))})
-        b = frozenset(common | {rng.getrandbits(64) for _ in range(size - len(common))})
+        a, b = (
+            np.array(sorted(common | {rng.getrandbits(64) for _ in range(size - len(common))}), np.uint64)
+            for _ in range(2)
+        )
         estimate = float((near.signature(a) == near.signature(b)).mean())
         assert abs(estimate - jaccard(a, b)) < 4 * (0.25 / PERMUTATIONS) ** 0.5
 
@@ -85,9 +88,75 @@ def test_bands_find_pairs_at_the_threshold(threshold):
 def test_what_is_kept_has_no_near_copy_left(texts):
     kept, report = deduplicate(texts, threshold=0.7)
     assert report.kept == len(kept)
-    sets = [frozenset(hash_of(g) for g in ngrams(tokens(texts[i]) or [texts[i].strip()], 5)) for i in kept]
+    words = [tokens(texts[i]) or [texts[i].strip()] for i in kept]
+    sets = [frozenset(ngrams(w, 5)) for w in words]
     for i, a in enumerate(sets):
-        assert all(jaccard(a, b) < 0.7 for b in sets[:i])
+        alike = [b for b, w in zip(sets[:i], words, strict=False) if signs(w) == signs(words[i])]
+        assert all(len(a & b) < 0.7 * len(a | b) for b in alike)
+
+
+PAIRS = [
+    ("x^2 - 5x + 6 = 0", "x^2 + 5x + 6 = 0"), ("Solve 3.5 x = 7", "Solve 35 x = 7"), ("2(x+1)", "2x+1"),
+    ("Compute 5!", "Compute 5."), ("Is a < b?", "Is a > b?"), ("x² + 1", "x2 + 1"), ("5% of 20", "5 of 20"),
+    ("f'(x) = 2", "f(x) = 2"), ("|x| = 2", "x = 2"), ("a[i-1]", "a[i+1]"), ("x == y", "x != y"), ("2**3", "2*3"),
+    ("return total - tax", "return total + tax"), ("return total * tax", "return total / tax"), ("3:15", "3 15"),
+    ("−5 °C", "5 °C"), ("30° north", "30 north"), ("x/(y+1)", "x/y+1"), ("1 × 2", "1 ÷ 2"), ("~mask", "mask"),
+]  # fmt: skip
+SAME = [
+    ("$x^2-5x+6=0$", "x^2 - 5x + 6 = 0"), ("What is 2+3?", "what is  2 + 3"),
+    ("a well-known fact", "A well known fact"),
+    ("yes and/or no", "yes and or no"), ("**Bold** and *it*", "bold and it"), ("- one\n- two", "one\ntwo"),
+    ("see (below) it", "see below it"), ("(x+1)", "( x + 1 )"), ("3 × 4", "3 * 4"), ("5 − 2", "5 - 2"), ("x²", "x^2"),
+    ("Tom's cat", "toms cat".replace("toms", "tom s")), ("one — two", "one two"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS)
+def test_signs_and_numbers_make_two_problems(a, b):
+    long = " in the land of counting where nothing else is said of it or of anything that lies near by"
+    for exact in (None, 0.8):
+        assert deduplicate([a, b], threshold=exact)[0] == [0, 1]
+        assert deduplicate([a + long * 3, b + long * 3], threshold=exact)[0] == [0, 1]
+
+
+@pytest.mark.parametrize(("a", "b"), SAME)
+def test_spelling_and_punctuation_do_not(a, b):
+    assert deduplicate([a, b], threshold=None)[0] == [0]
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("three", "four"),
+        ("x", "y"),
+        ("not", "now"),
+        ("odd", "even"),
+        ("12", "13"),
+        ("sin", "cos"),
+        ("most", "least"),
+    ],
+)
+def test_a_word_that_turns_a_long_problem_makes_another(a, b):
+    words = (
+        "the garden of the old house by the river has many trees and {} of them stand near its long wall " * 2
+    )
+    assert deduplicate([words.format(a, a), words.format(b, a)])[0] == [0, 1]
+    assert deduplicate([words.format(a, a), words.format(a, a).replace("garden", "yard", 1)])[0] == [0]
+    assert deduplicate([words.format(a, a), words.format(b, a)], prose=True)[0] == [0]
+
+
+def test_more_processes_change_nothing():
+    rng = random.Random(1)
+    texts = [" ".join(rng.choices(FOX.split(), k=12)) for _ in range(1500)]
+    assert deduplicate(texts, threshold=0.5, workers=2) == deduplicate(texts, threshold=0.5)
+
+
+def test_many_copies_of_one_text_all_go():
+    words = ["".join(random.Random(i).choices("bcdfghklm", k=6)) for i in range(120)]
+    texts = [" ".join([*words[:60], "ab" * (i + 1), *words[60:]]) for i in range(300)]
+    kept, report = deduplicate(["other things", *texts])
+    assert kept == [0, 1]
+    assert {copy.of for copy in report.copies} == {1}
 
 
 def test_a_threshold_out_of_range():
@@ -118,6 +187,32 @@ def test_chinese_is_compared_character_by_character():
 def test_a_short_evaluation_text_counts_where_it_stands_whole():
     kept, _ = decontaminate(["What is 3 plus 4?", "what is 3 plus 5?"], {"e": ["What is 3 plus 4"]})
     assert kept == [1]
+
+
+WORDING = "can be written as m over n where m and n are relatively prime positive integers find their sum"
+LEAKED = (
+    "A cart with seven wheels rolls down the long hill behind the mill until the miller stops it with a rope"
+)
+
+
+def test_wording_is_no_contamination_and_a_leak_is_found_however_often():
+    rng = random.Random(0)
+    own = [" ".join(rng.choices(FOX.split(), k=20)) for _ in range(40)]
+    training = [f"{text} which {WORDING}" for text in own]
+    training += [f"Answer {i}: {LEAKED} and {WORDING}" for i in range(5)]
+    evaluation = {
+        "aime": [f"{LEAKED} which {WORDING}", "Another thing about ducks and geese that swim in the pond"]
+    }
+    kept, report = decontaminate(training, evaluation, common=1)
+    assert kept == list(range(40))
+    assert {hit.index for hit in report.found} == set(range(40, 45))
+    assert len(decontaminate(training, evaluation)[0]) == 0  # every run counts: wording takes all
+
+
+def test_signs_tell_problems_apart():
+    asked = "Find the sum of all real numbers x for which x^2 - 5x + 6 = 0 holds"
+    kept, _ = decontaminate([asked, asked.replace("-", "+"), asked.replace("6", "8")], {"e": [asked]}, n=14)
+    assert kept == [1, 2]
 
 
 def test_nothing_to_compare_with():

@@ -11,6 +11,7 @@ import pytest
 from aha.cli import main
 from aha.data import cards, schemas
 from aha.data.sources import read_rows
+from aha.tasks import reader_of, rows
 from aha.types import AhaError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -197,6 +198,51 @@ def test_readable_and_difficulty(tmp_path, capsys):
     rolled = [{**CASES["rollouts"], "problem_id": p, "scores": {"accuracy": {"value": v}}} for p, v in values]
     assert main(["data", "difficulty", write(tmp_path / "r.jsonl", rolled), "--output", str(out)]) == 0
     assert read_rows(str(out)) == [{"problem_id": "a", "question": "q", "answer": "5", "pass_rate": 0.5}]
+
+
+def test_difficulty_keeps_what_a_problem_is_graded_by(tmp_path, capsys):
+    sources = {
+        "choice": [{"question": "Which?", "choices": ["one", "two"], "answer": 1, "subject": "art"}],
+        "math": [{"problem": "Add.", "level": "Level 3", "type": "Algebra", "solution": "\\boxed{5}"},
+                 {"question": "q", "answer": ["1/2", "0.5"]}],
+        "code": [{"question": "Double.", "input_output": {"inputs": [[1]], "outputs": [[2]], "fn_name": "f"}}],
+    }  # fmt: skip
+    for name, given in sources.items():
+        source = write(tmp_path / f"{name}.jsonl", given)
+        rolled = []
+        for problem in rows.read(source, reader_of(name), name).problems:
+            for member, value in enumerate((1, 0)):
+                row = {
+                    "problem_id": problem.id,
+                    "scores": {"accuracy": {"value": value}},
+                    "text": "t",
+                    "answer": None,
+                }
+                rolled.append(row | ({"problem": rows.as_row(problem)} if member == 0 else {}))
+        file = write(tmp_path / "rolled.jsonl", rolled)
+        out = tmp_path / "out.jsonl"
+        assert main(["data", "difficulty", file, "--output", str(out)]) == 0
+        assert len(read_rows(str(out))) == len(given)
+        before, after = (rows.read(path, reader_of(name), name) for path in (source, str(out)))
+        assert not after.aside
+        for old, new in zip(before.problems, after.problems, strict=True):
+            assert (new.answer, new.language) == (old.answer, old.language)
+            for key in ("answers", "options", "domain"):
+                assert new.metadata.get(key) == old.metadata.get(key)
+            assert new.metadata["level"] == old.metadata.get("level", 0.5)
+        whole = tmp_path / "whole.jsonl"
+        assert main(["data", "difficulty", file, "--data", source, "--output", str(whole)]) == 0
+        assert read_rows(str(whole)) == [{**row, "pass_rate": 0.5} for row in given]
+
+
+def test_difficulty_says_what_it_cannot_keep(tmp_path, capsys):
+    rolled = [{"problem_id": "code-9", "question": "q", "scores": {"accuracy": {"value": v}}} for v in (0, 1)]
+    out = str(tmp_path / "out.jsonl")
+    assert main(["data", "difficulty", write(tmp_path / "r.jsonl", rolled), "--output", out]) == 0
+    assert "1 of them have no reference answer" in capsys.readouterr().out
+    source = write(tmp_path / "s.jsonl", [{"question": "q", "answer": "1"}])
+    assert main(["data", "difficulty", str(tmp_path / "r.jsonl"), "--data", source, "--output", out]) == 1
+    assert "has no row for the problem code-9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

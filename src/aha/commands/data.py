@@ -1,5 +1,6 @@
 """Curate training data: JSON Lines, Parquet or hub names in, JSON Lines and a data card out.
 
+aha data check FILE --task math                             what a run would read of it, before a run
 aha data stats FILE...                                      samples, tokens and rounds by domain
 aha data dedup FILE... --output OUT.jsonl                   without repeated rows and near copies
 aha data decontaminate FILE... --against EVAL... --output OUT.jsonl
@@ -14,16 +15,17 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aha.commands import data_check
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.data.cards import Filter, Source
 
-HELP = "curate training data: stats, dedup, decontaminate, convert, readable, difficulty"
+HELP = "check and curate training data: check, stats, dedup, decontaminate, convert, readable, difficulty"
 Rows = list[dict[str, Any]]
 
 
@@ -42,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
         return sub
 
+    data_check.add_arguments(
+        job("check", "what a run would read: layout, columns, proven rows, prompts", output=False)
+    )
     stats = job("stats", "samples, average tokens and average rounds by domain", output=False)
     stats.add_argument(
         "--tokenizer", help="count a model's tokens (default: words, a Chinese character is one)"
@@ -50,10 +55,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dedup.add_argument("--threshold", type=float, default=0.8, help="Jaccard similarity of a near copy (0.8)")
     dedup.add_argument("--exact", action="store_true", help="drop equal texts only")
     dedup.add_argument("--columns", help="compare these columns only, with commas between")
+    dedup.add_argument("--prose", action="store_true", help="near copies may differ in numbers and signs")
+    dedup.add_argument(
+        "--workers", type=int, default=0, help="processes that read (default: the cores, up to 4)"
+    )
     decontaminate = job("decontaminate", "drop rows that share a run of words with evaluation sets")
     decontaminate.add_argument("--against", nargs="+", required=True, metavar="FILE", help="evaluation sets")
     decontaminate.add_argument("--against-split", default="test", help="of hub data sets (default test)")
     decontaminate.add_argument("--n", type=int, default=10, help="words in the run (default 10)")
+    decontaminate.add_argument(
+        "--wording", type=int, default=1, metavar="K",
+        help="a run that more than K texts of one evaluation set share is its wording, and tells nothing (default 1)",
+    )  # fmt: skip
     decontaminate.add_argument("--columns", help="compare these columns only, with commas between")
     convert = job("convert", "write rows in another schema")
     convert.add_argument("--to", required=True, help="messages, prompt_completion, preference, verl, ...")
@@ -64,12 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     readable.add_argument("--language", help="en, zh, ... (default: the row's own, else English)")
     difficulty = job("difficulty", "keep problems by the pass rate in rollout files")
     difficulty.add_argument("--low", type=float, default=0.0, help="lowest pass rate (default: above 0)")
+    difficulty.add_argument("--data", help="the rows that the problems came from: they are written whole")
     difficulty.add_argument("--high", type=float, default=1.0, help="highest pass rate (default: below 1)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do one job."""
     jobs: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+        "check": data_check.run,
         "stats": _stats,
         "dedup": _dedup,
         "decontaminate": _decontaminate,
@@ -87,43 +102,81 @@ def _say(args: argparse.Namespace, text: str) -> None:
     print(text, file=sys.stderr if args.json else sys.stdout)
 
 
+class _Inputs:
+    """The rows of all files, one after another, as often as they are asked for; what they are is counted the
+    first time."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        self.sources: list[Source] = []
+        self.columns: set[str] = set()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        from aha.data.sources import numbered_rows
+
+        known = bool(self.sources)
+        for file in self.args.files:
+            counts: Counter[str] = Counter()
+            for _, row in numbered_rows(file, self.args.split):
+                if not known:
+                    self._count(row, counts)
+                yield row
+            if not known:
+                self._say(file, counts)
+
+    def _count(self, row: Mapping[str, Any], counts: Counter[str]) -> None:
+        from aha.data.schemas import detect
+
+        self.columns.update(row)
+        counts[schema.name if (schema := detect(row)) else "unknown"] += 1
+
+    def _say(self, file: str, counts: Counter[str]) -> None:
+        from aha.data.cards import Source, file_hash
+
+        shown = ", ".join(f"{name} ({n})" for name, n in counts.items())
+        self.sources.append(Source(file, counts.total(), shown, file_hash(file)))
+        _say(self.args, f"{file}: {counts.total()} rows, {shown}")
+
+    def texts(self) -> Iterator[str]:
+        """Each row's text: that of the columns asked for, or all. Raises AhaError for a column that no row has."""
+        from aha.data.words import row_text
+
+        wanted = [name.strip() for name in (self.args.columns or "").split(",") if name.strip()]
+        for row in self:
+            yield row_text(row, wanted)
+        if missing := [name for name in wanted if name not in self.columns]:
+            raise AhaError(
+                f"No column '{missing[0]}' in the rows. There are: {', '.join(sorted(self.columns))}."
+            )
+
+    def only(self, kept: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """The rows at these places, which are in order."""
+        places = iter(kept)
+        place = next(places, None)
+        for i, row in enumerate(self):
+            if i == place:
+                yield row
+                place = next(places, None)
+
+
 def _load(args: argparse.Namespace) -> tuple[Rows, list[Source]]:
     """All rows, and where they are from."""
-    from aha.data.cards import Source, file_hash
-    from aha.data.schemas import detect
-    from aha.data.sources import read_rows
-
-    rows: Rows = []
-    sources = []
-    for file in args.files:
-        found = read_rows(file, args.split)
-        names = Counter(schema.name if (schema := detect(row)) else "unknown" for row in found)
-        shown = ", ".join(f"{name} ({n})" for name, n in names.items())
-        sources.append(Source(file, len(found), shown, file_hash(file)))
-        _say(args, f"{file}: {len(found)} rows, {shown}")
-        rows += found
-    return rows, sources
-
-
-def _columns(args: argparse.Namespace, rows: Rows) -> list[str]:
-    wanted = [name.strip() for name in (args.columns or "").split(",") if name.strip()]
-    known = {key for row in rows for key in row}
-    if missing := [name for name in wanted if name not in known]:
-        raise AhaError(f"No column '{missing[0]}' in the rows. There are: {', '.join(sorted(known))}.")
-    return wanted
+    inputs = _Inputs(args)
+    return list(inputs), inputs.sources
 
 
 def _write(
     args: argparse.Namespace,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     sources: list[Source],
     steps: list[Filter],
+    n: int,
     table: str = "",
 ) -> None:
     from aha.data.cards import write_data
 
     card = write_data(args.output, rows, sources, steps, table)
-    _say(args, f"Written  {args.output} ({len(rows)} rows), {card}")
+    _say(args, f"Written  {args.output} ({n} rows), {card}")
 
 
 def _stats(args: argparse.Namespace) -> dict[str, Any]:
@@ -131,8 +184,7 @@ def _stats(args: argparse.Namespace) -> dict[str, Any]:
 
     from aha.data import quotas, schemas
 
-    rows, _ = _load(args)
-    records, counts = schemas.read_records(rows)
+    records, counts, _ = _records(args)
     for line in schemas.describe(counts):
         _say(args, f"  {line}")
     count = _counter(args.tokenizer)
@@ -141,7 +193,25 @@ def _stats(args: argparse.Namespace) -> dict[str, Any]:
     )
     if not args.json:
         print(quotas.table(lines))
-    return {"rows": len(rows), "schemas": counts, "domains": [asdict(line) for line in lines]}
+    return {"rows": len(records), "schemas": counts, "domains": [asdict(line) for line in lines]}
+
+
+def _records(args: argparse.Namespace) -> tuple[list[Any], Counter[str], list[Source]]:
+    """All rows in one form, how many there are of each schema, and where they are from."""
+    from aha.data import schemas
+    from aha.data.cards import Source, file_hash
+
+    records: list[Any] = []
+    counts: Counter[str] = Counter()
+    sources = []
+    for file in args.files:
+        found, of = schemas.read_source(file, args.split)
+        shown = ", ".join(f"{name} ({n})" for name, n in of.items())
+        sources.append(Source(file, len(found), shown, file_hash(file)))
+        _say(args, f"{file}: {len(found)} rows, {shown}")
+        records += found
+        counts.update(of)
+    return records, counts, sources
 
 
 def _counter(tokenizer: str | None) -> Callable[[str], int]:
@@ -158,12 +228,13 @@ def _counter(tokenizer: str | None) -> Callable[[str], int]:
 def _dedup(args: argparse.Namespace) -> dict[str, Any]:
     from aha.data.cards import Filter
     from aha.data.dedup import deduplicate
-    from aha.data.words import row_text
+    from aha.hardware import cores
 
-    rows, sources = _load(args)
-    columns = _columns(args, rows)
-    texts = [row_text(row, columns) for row in rows]
-    kept, report = deduplicate(texts, threshold=None if args.exact else args.threshold)
+    inputs = _Inputs(args)
+    workers = args.workers or min(4, cores())
+    kept, report = deduplicate(
+        inputs.texts(), threshold=None if args.exact else args.threshold, prose=args.prose, workers=workers
+    )
     reasons = {"equal": report.exact, "near copy": report.near}
     name = (
         "exact duplicates" if args.exact else f"duplicates and near copies (MinHash, from {args.threshold:g})"
@@ -175,7 +246,7 @@ def _dedup(args: argparse.Namespace) -> dict[str, Any]:
         args,
         f"{report.rows} rows: {report.exact} equal and {report.near} near copies dropped, {report.kept} kept",
     )
-    _write(args, [rows[i] for i in kept], sources, [step])
+    _write(args, inputs.only(kept), inputs.sources, [step], len(kept))
     return {"rows": report.rows, "exact": report.exact, "near": report.near, "kept": report.kept}
 
 
@@ -183,12 +254,10 @@ def _decontaminate(args: argparse.Namespace) -> dict[str, Any]:
     from aha.data.cards import Filter
     from aha.data.decontaminate import decontaminate
     from aha.data.sources import read_rows
-    from aha.data.words import row_text
 
-    rows, sources = _load(args)
-    columns = _columns(args, rows)
+    inputs = _Inputs(args)
     against = {file: [_question(row) for row in read_rows(file, args.against_split)] for file in args.against}
-    kept, report = decontaminate([row_text(row, columns) for row in rows], against, n=args.n)
+    kept, report = decontaminate(inputs.texts(), against, n=args.n, common=args.wording)
     for hit in report.found[:5]:
         _say(args, f"  row {hit.index + 1} shares with {hit.source}, row {hit.row + 1}: {hit.words!r}")
     _say(
@@ -197,7 +266,7 @@ def _decontaminate(args: argparse.Namespace) -> dict[str, Any]:
         f"evaluation rows, {len(kept)} kept ({report.too_short} evaluation rows too short to recognise)",
     )
     step = Filter(f"{args.n}-gram overlap with evaluation sets", report.rows, len(kept), report.by_source())
-    _write(args, [rows[i] for i in kept], sources, [step])
+    _write(args, inputs.only(kept), inputs.sources, [step], len(kept))
     return {
         "rows": report.rows,
         "kept": len(kept),
@@ -226,8 +295,7 @@ def _convert(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.total is not None and not args.quotas:
         raise AhaError("--total says how many rows --quotas deals out: give both.")
-    rows, sources = _load(args)
-    records, counts = schemas.read_records(rows)
+    records, counts, sources = _records(args)
     for line in schemas.describe(counts):
         _say(args, f"  {line}")
     steps = []
@@ -243,7 +311,8 @@ def _convert(args: argparse.Namespace) -> dict[str, Any]:
             records, lambda r: r.domain or "(none)", lambda r: count(r.text), lambda r: r.rounds
         )
     )
-    _write(args, [schemas.convert(r, args.to, i) for i, r in enumerate(records, 1)], sources, steps, table)
+    written = [schemas.convert(r, args.to, i) for i, r in enumerate(records, 1)]
+    _write(args, written, sources, steps, len(written), table)
     return {"rows": len(records), "schemas": counts}
 
 
@@ -264,9 +333,8 @@ def _readable(args: argparse.Namespace) -> dict[str, Any]:
         elif sum(reasons.values()) <= 5:
             _say(args, f"  row {number}: " + "; ".join(f"{r.name} ({r.detail})" for r in found))
     _say(args, f"{len(rows)} rows: {len(kept)} readable; {dict(reasons)}")
-    _write(
-        args, kept, sources, [Filter("readability of the chain of thought", len(rows), len(kept), reasons)]
-    )
+    step = Filter("readability of the chain of thought", len(rows), len(kept), reasons)
+    _write(args, kept, sources, [step], len(kept))
     return {"rows": len(rows), "kept": len(kept), "reasons": dict(reasons)}
 
 
@@ -288,24 +356,19 @@ def _other_languages(text: str, language: str) -> float:
 
 def _difficulty(args: argparse.Namespace) -> dict[str, Any]:
     from aha.data.cards import Filter
-    from aha.data.difficulty import keep_between, pass_rates
+    from aha.data.difficulty import keep_between, pass_rates, problem_rows
 
     rows, sources = _load(args)
     rates = pass_rates(rows)
     selection = keep_between(rates, args.low, args.high)
-    kept = set(selection.kept)
-    out: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        name = str(row["problem_id"])
-        if name in kept and name not in out:
-            rate = rates[name].rate
-            out[name] = {
-                "problem_id": name,
-                "question": row.get("question"),
-                "answer": row.get("answer"),
-                "pass_rate": None if rate is None else round(rate, 6),
-            }
-    _say(args, f"{len(rates)} problems: {len(kept)} kept; {dict(selection.dropped)}")
-    step = Filter(f"pass rate {args.low:g} to {args.high:g}", len(rates), len(kept), selection.dropped)
-    _write(args, list(out.values()), sources, [step])
-    return {"problems": len(rates), "kept": len(kept), "dropped": dict(selection.dropped)}
+    found, bare = problem_rows(rows, rates, selection.kept, args.data)
+    _say(args, f"{len(rates)} problems: {len(selection.kept)} kept; {dict(selection.dropped)}")
+    if bare:
+        _say(
+            args,
+            f"{bare} of them have no reference answer in these rollouts, nor tests: give the rows that they came "
+            "from with --data FILE.",
+        )
+    step = Filter(f"pass rate {args.low:g} to {args.high:g}", len(rates), len(found), selection.dropped)
+    _write(args, found, sources, [step], len(found))
+    return {"problems": len(rates), "kept": len(found), "dropped": dict(selection.dropped)}

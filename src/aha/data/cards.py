@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,19 +48,31 @@ def card_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(path.suffix) + ".card.md")
 
 
+@dataclass(slots=True)
+class Written:
+    """What rows went by: how many, and their columns in the order of first sight."""
+
+    rows: int = 0
+    columns: dict[str, None] = field(default_factory=dict)
+
+    def watch(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The rows, counted."""
+        for row in rows:
+            self.rows += 1
+            if row.keys() - self.columns.keys():
+                self.columns |= dict.fromkeys(row)
+            yield row
+
+
 def card(
-    path: Path,
-    rows: Sequence[Mapping[str, Any]],
-    sources: Sequence[Source],
-    filters: Sequence[Filter],
-    table: str = "",
+    path: Path, written: Written, sources: Sequence[Source], filters: Sequence[Filter], table: str = ""
 ) -> str:
     """The card's text."""
-    columns = ", ".join(f"`{name}`" for name in dict.fromkeys(key for row in rows for key in row))
+    columns = ", ".join(f"`{name}`" for name in written.columns)
     lines = [
         f"# {path.name}",
         "",
-        f"- rows: {len(rows)}",
+        f"- rows: {written.rows}",
         f"- columns: {columns or '(none)'}",
         f"- sha256: `{file_hash(path)}`",
         "",
@@ -84,13 +95,14 @@ def card(
 
 def write_data(
     path: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     sources: Sequence[Source],
     filters: Sequence[Filter] = (),
     table: str = "",
 ) -> Path:
-    """Write the rows and their card; returns the card's path."""
-    write_jsonl(path, [json.loads(json.dumps(row, default=str)) for row in rows])
+    """Write the rows, one after another, and their card; returns the card's path."""
+    written = Written()
+    write_jsonl(path, written.watch(rows))
     target = card_path(path)
-    write_text(target, card(path, rows, sources, filters, table))
+    write_text(target, card(path, written, sources, filters, table))
     return target

@@ -7,7 +7,7 @@ Words are compared in one case and without punctuation; Chinese characters one b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aha.data.dedup import hash_of
@@ -15,6 +15,8 @@ from aha.data.words import ngrams, tokens
 from aha.types import AhaError
 
 N = 10
+WHOLE = 0.5
+"""The share of a question's runs of words that are the question itself, however many texts have them."""
 SHORTEST = 5
 """An evaluation text with fewer words than this says too little to be recognised; it is counted."""
 
@@ -47,32 +49,73 @@ class ContaminationReport:
 
 
 def decontaminate(
-    texts: Sequence[str], evaluation: Mapping[str, Sequence[str]], *, n: int = N, common: int | None = None
+    texts: Iterable[str], evaluation: Mapping[str, Sequence[str]], *, n: int = N, common: int | None = None
 ) -> tuple[list[int], ContaminationReport]:
     """Indices of the texts to keep, and what each of the others shares with which evaluation text.
 
     ``evaluation``: texts by the name of their set. A text with fewer than ``n`` words, but ``SHORTEST`` at
-    least, is recognised where it stands whole. ``common``: runs of words that more texts of one set than this
-    share are the set's wording ("Using the numbers ...") and tell nothing; None: every run counts. Raises
+    least, is recognised where it stands whole. ``common``: runs of words that more texts than this share, of one
+    set or of those given, are wording ("where m and n are relatively prime positive integers") and tell nothing
+    by themselves; a text that has ``WHOLE`` of a question is found all the same. None: every run counts. Raises
     AhaError if there is nothing to compare with.
     """
     if n < 2:
         raise AhaError(f"n-grams of {n} words would remove nearly everything: use 5 to 13.")
-    report = ContaminationReport(rows=len(texts))
+    report = ContaminationReport()
     index = _index(evaluation, n, report)
     if common is not None:
         _forget_wording(index, evaluation, n, common)
     if not index:
         raise AhaError("The evaluation sets hold no text to compare with: give rows with questions.")
-    kept = []
-    sizes = sorted(index)
+    hits: dict[int, _Hits] = {}
+    sizes = sorted(index, reverse=True)  # the longest run first: it says the most
     for i, text in enumerate(texts):
-        hit = _first_hit(tokens(text), index, sizes)
-        if hit is None:
-            kept.append(i)
-        else:
+        report.rows += 1
+        if found := _hits(tokens(text), index, sizes):
+            hits[i] = found
+    wording = _wording(hits, common) if common is not None else frozenset()
+    sizes_of = Counter(place for found in index.values() for place in found.values())
+    for i, found in hits.items():
+        if hit := _counted(found, wording, sizes_of):
             report.found.append(Contaminated(i, *hit))
-    return kept, report
+    gone = {hit.index for hit in report.found}
+    return [i for i in range(report.rows) if i not in gone], report
+
+
+_Place = tuple[str, int]
+"""(set, row) of an evaluation text."""
+_Hits = dict[_Place, dict[int, str]]
+"""Of each evaluation text the runs that a text shares with it, by their hashes."""
+
+
+def _hits(words: Sequence[str], index: _Index, sizes: Sequence[int]) -> _Hits:
+    found: _Hits = {}
+    for size in sizes:
+        if len(words) < size:
+            continue
+        known = index[size]
+        for gram in ngrams(words, size):
+            key = hash_of(gram)
+            if key in known:
+                found.setdefault(known[key], {})[key] = gram
+    return found
+
+
+def _wording(hits: Mapping[int, _Hits], common: int) -> frozenset[int]:
+    """Runs that more than ``common`` of the texts share."""
+    counts = Counter(key for found in hits.values() for keys in found.values() for key in keys)
+    return frozenset(key for key, n in counts.items() if n > common)
+
+
+def _counted(
+    found: _Hits, wording: frozenset[int], sizes: Mapping[_Place, int]
+) -> tuple[str, int, str] | None:
+    """(set, row, words) of the first evaluation text that a text shares more with than wording."""
+    for place, runs in found.items():
+        own = next((gram for key, gram in runs.items() if key not in wording), "")
+        if own or len(runs) >= WHOLE * sizes[place]:
+            return *place, own or next(iter(runs.values()))
+    return None
 
 
 _Index = dict[int, dict[int, tuple[str, int]]]
@@ -103,14 +146,3 @@ def _forget_wording(index: _Index, evaluation: Mapping[str, Sequence[str]], n: i
         for found in index.values():
             for gram in [g for g, k in counts.items() if k > common]:
                 found.pop(gram, None)
-
-
-def _first_hit(words: Sequence[str], index: _Index, sizes: Sequence[int]) -> tuple[str, int, str] | None:
-    for size in reversed(sizes):  # the longest run first: it says the most
-        if len(words) < size:
-            continue
-        for gram in ngrams(words, size):
-            hit = index[size].get(hash_of(gram))
-            if hit is not None:
-                return *hit, gram
-    return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.data.sources import read_rows
+from aha.data.sources import numbered_rows, read_rows
 from aha.types import AhaError
 
 
@@ -89,3 +89,42 @@ def keep_between(
         else:
             kept.append(problem)
     return Selection(tuple(kept), {reason: n for reason, n in dropped.items() if n})
+
+
+def problem_rows(
+    rollouts: Iterable[Mapping[str, Any]],
+    rates: Mapping[str, PassRate],
+    kept: Sequence[str],
+    data: str | None,
+) -> tuple[list[dict[str, Any]], int]:
+    """(a row for each kept problem with its ``pass_rate``, how many of them could not be graded again).
+
+    From ``data``, the rows that the problems came from, each is whole; without it from what the rollouts hold of
+    their problem: question, answer, tests, options, level. Raises AhaError where ``data`` lacks a problem.
+    """
+    if data is not None:
+        return _from_data(rates, kept, data), 0
+    wanted = dict.fromkeys(kept)
+    found: dict[str, dict[str, Any]] = {}
+    for row in rollouts:
+        name = str(row["problem_id"])
+        if name in wanted and (name not in found or "problem" in row):
+            said = row.get("problem") or {"question": row.get("question"), "answer": row.get("answer")}
+            found[name] = {"problem_id": name, **said, "pass_rate": _rounded(rates[name])}
+    bare = sum(row.get("answer") is None and not row.get("tests") for row in found.values())
+    return [found[name] for name in wanted], bare
+
+
+def _rounded(rate: PassRate) -> float | None:
+    return None if rate.rate is None else round(rate.rate, 6)
+
+
+def _from_data(rates: Mapping[str, PassRate], kept: Sequence[str], data: str) -> list[dict[str, Any]]:
+    rows = [row for _, row in numbered_rows(data, bad=lambda where, why: None)]  # as the task numbered them
+    found = []
+    for name in kept:
+        number = name.rpartition("-")[2]
+        if not number.isdigit() or not 1 <= int(number) <= len(rows):
+            raise AhaError(f"'{data}' has no row for the problem {name}: give the rows that it came from.")
+        found.append({**rows[int(number) - 1], "pass_rate": _rounded(rates[name])})
+    return found

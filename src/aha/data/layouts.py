@@ -51,6 +51,7 @@ DOMAINS = (
     "ability",
 )
 LANGUAGES = ("language", "lang", "extra_info.language")
+SOLVED = ("pass_rate",)
 SYSTEMS = ("system", "system_prompt")
 WORKED = 200
 """Characters from which an answer is taken for a worked solution, which must state its answer at the end."""
@@ -71,7 +72,7 @@ class Layout:
     level: tuple[str, ...] = LEVELS
     domain: tuple[str, ...] = DOMAINS
     language: tuple[str, ...] = LANGUAGES
-    solved: tuple[str, ...] = ("pass_rate",)
+    solved: tuple[str, ...] = SOLVED
     holds: tuple[str, str] | None = None
     frame: str = ""
 

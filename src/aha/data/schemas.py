@@ -261,7 +261,7 @@ def read_source(source: str, split: str = "train") -> tuple[list[Record], dict[s
         try:
             record, schema = read_record(row, 0)
         except AhaError as error:
-            bad.append(Aside(where, _reason(error)))
+            bad.append(Aside(where, reason_of(error)))
             continue
         records.append(record)
         counts[schema.name] = counts.get(schema.name, 0) + 1
@@ -269,7 +269,7 @@ def read_source(source: str, split: str = "train") -> tuple[list[Record], dict[s
     return records, counts
 
 
-def _reason(error: AhaError) -> str:
+def reason_of(error: AhaError) -> str:
     """Why a row is set aside, without the place, which stands beside it."""
     return re.sub(r"^Row 0:? ?(\([\w.-]+\) cannot be read: (Row )?)?", "", str(error))
 

@@ -21,6 +21,7 @@ from aha.rewards.reflection import count_reflections
 from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups
 from aha.sampling.sampler import SamplingParams
 from aha.tasks.base import Task
+from aha.tasks.rows import as_row
 from aha.types import Finish, Group, Outcome, Problem, Rollout
 
 Z = 1.959964
@@ -215,6 +216,7 @@ def rollout_rows(
                     "reward": member.reward,
                     "scores": {k: {"value": s.value, "note": s.note} for k, s in member.scores.items()},
                     "advantage": None if advantage is None else round(advantage, 5),
+                    **({"problem": as_row(group.problem)} if j == 0 else {}),
                 }
             )
     return rows

@@ -10,6 +10,7 @@ from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.tasks.base import Task
+    from aha.tasks.rows import Reader
 
 DESCRIPTIONS: dict[str, str] = {
     "countdown": "reach a target with 3 numbers of 1..25 and + - *, one solution each (made by the program)",
@@ -55,6 +56,21 @@ def _read(name: str, data: str | None, test_data: str | None) -> Task:
 
     readers = {"choice": choice.task, "code": code_rows.task}
     return readers.get(name, math_word.task)(data, name, test_data)
+
+
+def reader_of(name: str) -> Reader:
+    """How a task reads its rows. Raises AhaError for one that reads none."""
+    from aha.tasks import choice, code_rows, math_word
+
+    readers = {
+        "choice": choice.READER,
+        "code": code_rows.READER,
+        "math": math_word.READER,
+        "gsm8k": math_word.READER,
+    }
+    if name not in readers:
+        raise AhaError(f"Task '{name}' reads no rows. Those that do: {', '.join(readers)}.")
+    return readers[name]
 
 
 def get_task(name: str, data: str | None = None, test_data: str | None = None) -> Task:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aha import chat
-from aha.data.layouts import DOMAINS, LANGUAGES, LEVELS, find
+from aha.data.layouts import DOMAINS, LANGUAGES, find
 from aha.data.sources import Row
 from aha.rewards.places import choice_text
 from aha.tasks import rows
@@ -108,10 +108,7 @@ def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
     options, right = found
     if not 2 <= len(options) <= len(LETTERS):
         raise AhaError(f"Row {number} has {len(options)} options; 2 to {len(LETTERS)} can be lettered.")
-    said = {
-        k: _said(row, paths) for k, paths in (("level", LEVELS), ("domain", DOMAINS), ("language", LANGUAGES))
-    }
-    language = language_of(question, str(said["language"] or ""))
+    language = language_of(question, _said(row, LANGUAGES))
     return Problem(
         id=f"{name}-{number}",
         task=name,
@@ -121,18 +118,15 @@ def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
         metadata={
             "content": question,
             "options": tuple(options),
-            "domain": str(said["domain"] or ""),
-        }
-        | ({"level": said["level"]} if said["level"] is not None else {}),
+            "domain": _said(row, DOMAINS),
+        },
     )
 
 
-def _said(row: Row, paths: Sequence[str]) -> Any:
-    """What a row says under the first of these names."""
+def _said(row: Row, paths: Sequence[str]) -> str:
+    """The text that a row has under the first of these names; "" without one."""
     found = (find(row, path) for path in paths)
-    return next(
-        (v for v in found if isinstance(v, (str, int, float)) and not isinstance(v, bool) and v != ""), None
-    )
+    return next((text for text in found if isinstance(text, str) and text), "")
 
 
 # --- grading -------------------------------------------------------------------------------------------

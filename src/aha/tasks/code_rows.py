@@ -16,7 +16,7 @@ from aha.tasks import code_proofs, rows
 from aha.tasks.base import Task
 from aha.tasks.code import Grader, vote
 from aha.tasks.code_tests import read_tests
-from aha.tasks.rows import Reader
+from aha.tasks.rows import Reader, stored_tests
 from aha.types import AhaError, Problem
 
 _QUESTIONS = (
@@ -33,7 +33,8 @@ def make_problem(row: Row, number: int, name: str = "code") -> Problem:
     if question is None:
         raise AhaError(f"Row {number} has no question: its columns are {sorted(row)}. Wanted: {_listed()}.")
     try:
-        tests, shown = read_tests(row)
+        kept = stored_tests(row)
+        tests, shown = (list(kept), "") if kept else read_tests(row)
     except (ValueError, TypeError, KeyError) as error:
         raise AhaError(f"Row {number}: its tests cannot be read: {error}. Correct or drop it.") from error
     text = f"{question.strip()}\n\n{shown}" if shown else question.strip()

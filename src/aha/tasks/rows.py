@@ -6,21 +6,23 @@ problem) and ``prove`` (what is wrong with it, by the grader that will judge ans
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from aha import aside
 from aha.aside import Aside
+from aha.data.layouts import DOMAINS, LEVELS, SOLVED, find
 from aha.data.sources import Row, is_file_name, numbered_rows
 from aha.rewards.language import language_mix, normalise_language
 from aha.tasks.base import SPLITS
 from aha.tasks.splits import PARTS, part_of
-from aha.types import AhaError, Problem
+from aha.types import AhaError, Problem, TestCase
 
 WHOLE = "all"
 """The split that is every row of the source."""
@@ -49,6 +51,33 @@ class Found:
     problems: list[Problem] = field(default_factory=list)
     aside: list[Aside] = field(default_factory=list)
     columns: dict[str, int] = field(default_factory=dict)  # how many rows have each
+    used: set[str] = field(default_factory=set)
+
+    @property
+    def unused(self) -> list[str]:
+        """Columns that nothing was read from."""
+        return [column for column in self.columns if column not in self.used]
+
+
+class Watched(dict[str, Any]):
+    """A row that notes which of its columns are looked at."""
+
+    def __init__(self, row: Row):
+        super().__init__(row)
+        self.seen: set[str] = set()
+
+    def __getitem__(self, column: str) -> Any:
+        self.seen.add(column)
+        return super().__getitem__(column)
+
+    def get(self, column: str, default: Any = None) -> Any:
+        self.seen.add(column)
+        return super().get(column, default)
+
+    def used_by(self, problem: Problem) -> set[str]:
+        """The columns that went into a problem: those it names itself, else all that were looked at."""
+        named = problem.metadata.get("columns")
+        return {path.split(" ")[0].split(".")[0] for path in named} if named else self.seen & self.keys()
 
 
 def read(source: str, reader: Reader, name: str, hub_split: str = "train") -> Found:
@@ -75,8 +104,11 @@ def _read(source: str, reader: Reader, name: str, hub_split: str) -> Found:
     for number, (where, row) in enumerate(numbered_rows(source, hub_split, drop), 1):
         for column in row:
             found.columns[column] = found.columns.get(column, 0) + 1
+        watched = Watched(row)
         try:
-            problem = reader.make(row, number, name)
+            problem = reader.make(watched, number, name)
+            found.used |= watched.used_by(problem)
+            problem = _with_level(problem, watched, found.used)
             wrong = reader.prove(problem, row)
         except AhaError as error:
             drop(where, _ROW.sub("", str(error)))
@@ -89,10 +121,31 @@ def _read(source: str, reader: Reader, name: str, hub_split: str) -> Found:
     return found
 
 
+def _with_level(problem: Problem, row: Row, used: set[str]) -> Problem:
+    """The problem with the row's level and domain, where its task did not read them."""
+    told: dict[str, Any] = {}
+    for key, paths in (("level", LEVELS), ("domain", DOMAINS), ("level", SOLVED)):
+        if key in told or problem.metadata.get(key) not in (None, ""):
+            continue
+        path = next((p for p in paths if _is_plain(find(row, p))), None)
+        if path is not None:
+            told[key] = difficulty_of(None, find(row, path)) if paths is SOLVED else find(row, path)
+            used.add(path.split(".")[0])
+    return replace(problem, metadata={**problem.metadata, **told}) if told else problem
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""
+
+
 def read_problems(source: str, reader: Reader, name: str, hub_split: str = "train") -> list[Problem]:
     """The proven problems of a source. Raises AhaError where too many of its rows fail (``aside``)."""
     found = read(source, reader, name, hub_split)
     aside.report(source, found.rows, found.aside)
+    if found.unused:
+        aside.note(
+            f"{source}: columns not used: {', '.join(found.unused)} (aha data check says what could be)."
+        )
     if not found.problems:
         raise AhaError(f"'{source}' has no rows.")
     return found.problems
@@ -161,3 +214,35 @@ _TOLD = frozenset(["zh", "ja", "ko", "ru", "ar", "hi", "el", "he", "bn", "ta", "
 def difficulty_of(level: Any, solved: float | None = None) -> Any:
     """What curricula order problems by: the row's level, or how often it was not solved."""
     return level if level is not None else (None if solved is None else round(1 - solved, 6))
+
+
+LARGEST = 1 << 16
+"""Characters of JSON that a problem's tests may take in a rollout file; larger ones stay in their own rows."""
+
+
+def as_row(problem: Problem) -> dict[str, Any]:
+    """A problem as a row from which its task reads it again: question, answers, tests, options, level, language.
+
+    Without its tests where they are larger than ``LARGEST``.
+    """
+    meta = problem.metadata
+    row: dict[str, Any] = {"task": problem.task, "language": problem.language}
+    row |= {key: meta[key] for key in ("level", "domain", "instruction_id_list", "kwargs") if meta.get(key)}
+    if meta.get("options"):
+        return row | {"question": meta["content"], "choices": list(meta["options"]), "answer": problem.answer}
+    asked = [dict(m) for m in problem.messages]
+    row["question" if len(asked) == 1 else "messages"] = asked[0]["content"] if len(asked) == 1 else asked
+    if isinstance(problem.answer, tuple):
+        tests = [asdict(test) for test in problem.answer]
+        return row | ({"tests": tests} if len(json.dumps(tests, default=str)) <= LARGEST else {})
+    golds = meta.get("answers")
+    return row | {"answer": list(golds) if golds else problem.answer}
+
+
+def stored_tests(row: Row) -> tuple[TestCase, ...]:
+    """The tests of a row that ``as_row`` wrote; none of another."""
+    tests = row.get("tests")
+    if not isinstance(tests, list) or not all(isinstance(t, dict) and "kind" in t for t in tests):
+        return ()
+    known = TestCase.__dataclass_fields__.keys()
+    return tuple(TestCase(**{key: value for key, value in test.items() if key in known}) for test in tests)

@@ -1,0 +1,101 @@
+"""``aha data check``: what a run would read of a file, said before a run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aha.cli import main
+
+ASKED, SAID = {"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "It is five."}
+
+
+def put(folder, rows, name="rows.jsonl"):
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def check(capsys, *arguments):
+    assert main(["data", "check", *arguments, "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out).values()
+    return found
+
+
+MATH = [{"problem": f"Add {i}.", "answer": str(i), "hint": "h", "url": "u"} for i in range(40)]
+
+
+def test_a_file_is_described(tmp_path, capsys):
+    rows = [*MATH, {"problem": "q", "answer": None, "url": "u"}, {"problem": "Add 3.", "answer": "4"}]
+    path = put(tmp_path, rows)
+    found = check(capsys, path)
+    assert (found["task"], found["rows"], found["proven"]) == ("math", 42, 41)
+    assert found["used"] == ["answer", "problem"]
+    assert found["not_used"] == ["hint", "url"]
+    assert "level or difficulty" in found["could_be"]["level"]
+    assert found["set_aside"]["rows"] == 1
+    assert found["set_aside"]["reasons"] == {"has no answer": 1}
+    assert found["set_aside"]["examples"][0]["where"] == "line 41"
+    assert found["answers"] == {"several": 0, "repeated_questions": 1, "repeated_with_other_answers": 1}
+    assert len(found["prompts"]) == 3
+    assert found["prompts"][0] == "user: Add 0."
+    assert main(["data", "check", path]) == 0
+    said = capsys.readouterr().out
+    assert "42 rows for math; layout open-r1-problem (41)" in said
+    assert "columns not used  hint, url" in said
+    assert "1 set aside: 1 has no answer" in said
+    assert "41 rows proven by their own grader, all 42 looked at" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "task"),
+    [
+        ({"question": "q", "choices": ["a", "b"], "answer": 1}, "choice"),
+        ({"question": "q", "A": "a", "B": "b", "C": "c", "D": "d", "answer": "C"}, "choice"),
+        ({"prompt": "def f(x):", "test": "def check(f):\n    assert f(1) == 1", "entry_point": "f"}, "code"),
+        ({"text": "q", "test_list": ["assert f(1) == 1"]}, "code"),
+        ({"question": "q", "answer": "#### 5"}, "math"),
+        ({"prompt": [ASKED], "reward_model": {"ground_truth": "5"}}, "math"),
+        (
+            {"prompt": [ASKED], "reward_model": {"ground_truth": '{"inputs": ["1"], "outputs": ["2"]}'}},
+            "code",
+        ),
+        ({"messages": [ASKED, SAID]}, "conversations"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "conversations"),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+            "conversations",
+        ),
+    ],
+)
+def test_what_rows_are_for_is_told_by_their_columns(tmp_path, row, task):
+    from aha.commands.data_check import guess
+
+    assert guess(put(tmp_path, [row])) == task
+
+
+def test_conversations_are_described(tmp_path, capsys):
+    rows = [{"messages": [ASKED, SAID], "system": "Be brief.", "num_tokens": 4}] * 3
+    rows += [{"messages": [{"role": "wizard", "content": "x"}]}]
+    found = check(capsys, put(tmp_path, rows))
+    assert (found["task"], found["proven"], found["completions"], found["with_system"]) == (
+        "conversations",
+        3,
+        3,
+        3,
+    )
+    assert found["not_used"] == ["num_tokens"]
+    assert "a message's role is 'wizard'" in found["set_aside"]["examples"][0]["reason"]
+    assert found["prompts"][0].startswith("system: Be brief.\nuser: What is it?")
+
+
+def test_prompts_are_shown_as_a_model_is_asked(tmp_path, capsys, checkpoint):
+    found = check(capsys, put(tmp_path, MATH), "--model", str(checkpoint))
+    assert "Add 0." in found["prompts"][0]
+    assert found["prompts"][0] != "user: Add 0."
+
+
+def test_a_task_that_reads_no_rows(tmp_path, capsys):
+    assert main(["data", "check", put(tmp_path, MATH), "--task", "logic"]) == 1
+    assert "reads no rows" in capsys.readouterr().err
