@@ -72,6 +72,12 @@ RECIPES: dict[str, Recipe] = {
         "rl",
         _RL,
     ),
+    "real": Recipe(
+        "aha.recipes.real",
+        "R1-Zero on a pretrained model of the package index, on two cores: short arithmetic",
+        "real",
+        _RL,
+    ),
     "tiny_base": Recipe(
         "aha.recipes.tiny_base",
         "pretrain the embedded base from scratch",

