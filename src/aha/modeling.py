@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "ASKED", "EMBEDDED", "Head", "change_config", "check_head", "load_model", "load_tokenizer", "max_context",
-    "outgrows", "own_weights", "quiet_transformers", "resolve",
+    "ASKED", "EMBEDDED", "Head", "change_config", "check_files", "check_head", "load_model", "load_tokenizer",
+    "max_context", "outgrows", "own_weights", "quiet_transformers", "resolve",
 ]  # fmt: skip
 
 ASKED = "aha.json"
@@ -72,6 +72,14 @@ def _asked(path: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise AhaError(f"{file} is no record of a prompt: it holds {type(found).__name__}. Remove it.")
     return found
+
+
+def check_files(name: str) -> None:
+    """Raise AhaError for a checkpoint whose config, tokenizer or weights ``load_model`` would refuse by the files."""
+    path = Path(resolve(name))
+    examine.vocabulary_fits(path, name)
+    if path.is_dir():
+        examine.weights(path, name)
 
 
 def load_model(

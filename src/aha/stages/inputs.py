@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,23 +30,8 @@ def model(source: str | Stage | None) -> Any:
     if not isinstance(source, str):
         return None
     tokenizer = modeling.load_tokenizer(source)
-    _weights(source)
+    modeling.check_files(source)
     return tokenizer
-
-
-def _weights(source: str) -> None:
-    """Raise AhaError where a weights file of a checkpoint that lies here is cut off or no such file."""
-    from safetensors import SafetensorError, safe_open
-
-    for file in sorted(Path(modeling.resolve(source)).glob("*.safetensors")):
-        try:
-            with safe_open(file, "pt") as weights:
-                weights.keys()
-        except (SafetensorError, OSError) as error:
-            raise AhaError(
-                f"The weights of '{source}' cannot be read ({file.name}: {error}). The file was cut off or is "
-                "damaged: use another checkpoint, or copy this one again."
-            ) from error
 
 
 def context_length(source: str) -> int:
