@@ -60,7 +60,9 @@ class TestCase:
     entry_point: str = ""
     prelude: str = ""  # Python that runs before the program: the data set's imports and helpers
     compare: str = "strict"  # results of functions: strict | loose | wrapped (see sandbox.Compare)
-    tolerance: float = 0.0  # numbers with a decimal point in the expected output, absolutely or relative to them
+    tolerance: float = (
+        0.0  # numbers with a decimal point in the expected output, absolutely or relative to them
+    )
 
 
 @dataclass(frozen=True, slots=True)

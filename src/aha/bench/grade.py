@@ -131,7 +131,7 @@ def _math_verify() -> Callable[[Pair], bool | None]:
         from math_verify import verify as theirs  # type: ignore[import-not-found]
     except ImportError as cause:
         raise AhaError(
-            'math-verify is not installed. pip install "aha[math]", or leave out --against.'
+            "math-verify is not installed. pip install math-verify, or leave out --against."
         ) from cause
     known: dict[str, Any] = {}
     config = (LatexExtractionConfig(), ExprExtractionConfig())

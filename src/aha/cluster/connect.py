@@ -25,7 +25,7 @@ def ray_module() -> Any:
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise AhaError(
-            f"Ray is not installed ({error}): pip install 'aha[ray]', or sample in this process with engine=local."
+            f"Ray is not installed ({error}): pip install ray, or sample in this process with engine=local."
         ) from error
     return ray
 

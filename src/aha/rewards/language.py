@@ -5,7 +5,7 @@ commands, ``sin`` and its kind, short acronyms. Code, math and URLs are left out
 the words: text must not become invisible by being wrapped in dollar signs.
 
 Scripts are told apart by their characters. Languages that share a script are told apart a stretch at a time
-by a ``Detector``: py3langid where it is installed (``pip install aha[language]``), else short lists of
+by a ``Detector``: py3langid where it is installed (``pip install py3langid``), else short lists of
 function words. ``language_mix`` looks at scripts only and is cheap enough to run on every rollout.
 """
 
@@ -372,7 +372,7 @@ def get_detector(name: Literal["auto", "langid", "words"]) -> Detector:
         raise AhaError(f"unknown language detector {name!r}; use auto, langid or words")
     installed = find_spec("py3langid") is not None
     if name == "langid" and not installed:
-        raise AhaError("detector=langid needs py3langid: pip install 'aha[language]'")
+        raise AhaError("detector=langid needs py3langid: pip install py3langid")
     return LangidDetector() if installed and name != "words" else FunctionWords()
 
 

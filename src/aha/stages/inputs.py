@@ -88,4 +88,4 @@ def prompts(problems: Sequence[Problem], tokenizer: Any, prompt: str, room: int)
 def engine(kind: str, name: str) -> None:
     """Raise AhaError where what samples is not installed."""
     if kind == "ray" and find_spec("ray") is None:
-        raise AhaError(f"{name}.engine=ray needs Ray: pip install 'aha[ray]', or leave engine=local.")
+        raise AhaError(f"{name}.engine=ray needs Ray: pip install ray, or leave engine=local.")

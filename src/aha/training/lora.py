@@ -87,5 +87,5 @@ def _peft() -> Any:
     try:
         import peft  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise AhaError("Adapters need peft: pip install 'aha[lora]'.") from error
+        raise AhaError("Adapters need peft: pip install peft.") from error
     return peft

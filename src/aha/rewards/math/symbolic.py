@@ -12,7 +12,7 @@ from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.values import STATED, Named, Node, Scalar, Value
 
 _HAS_MATH_VERIFY = importlib.util.find_spec("math_verify") is not None
-MISSING = 'the answer needs a LaTeX grammar that is not installed (pip install "aha[math]")'
+MISSING = "the answer needs a LaTeX grammar that is not installed (pip install math-verify)"
 
 
 def warm_up() -> None:
