@@ -100,10 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"aha: {error}", file=sys.stderr)
         return ranks.exit_code(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if ranks.number() == 0:
-            print("\nInterrupted. Give the same command again to continue.", file=sys.stderr)
-        return 130
+            text = str(interrupt) or "Interrupted. Give the same command again to continue."
+            print(f"\n{text}", file=sys.stderr)
+        return int(getattr(interrupt, "code", 130))
     except BrokenPipeError:
         sys.stderr.close()
         return 0

@@ -217,8 +217,8 @@ def joined(device: str = "auto") -> Iterator[None]:
         dist.destroy_process_group()
     except BaseException as error:
         _leave()
-        if interrupted:  # whatever the others' end then made of it on the way here
-            raise KeyboardInterrupt from error
+        if interrupted and not isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt from error  # whatever the others' end then made of it on the way here
         if isinstance(error, AhaError):
             raise type(error)(f"{error} (rank {rank} of {size})" if rank else str(error)) from error
         if not isinstance(error, RuntimeError) or not _lost(error):

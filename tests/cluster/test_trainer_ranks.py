@@ -196,5 +196,5 @@ def test_ctrl_c_reaches_the_ranks(tmp_path, sent):
     process.send_signal(sent)
     code, out = ended(process)
     assert code == 130, out
-    assert out.count("Interrupted. Give the same command again to continue.") == 1
+    assert out.count("Give the same command again to continue.") == 1
     assert not any(map(alive, found.values()))

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 
 import pytest
 
+from aha.cli import main
 from aha.files import new_folder, read_jsonl
-from aha.runs.pipeline import Context
+from aha.runs import folders, pipeline
+from aha.runs.interrupts import Interrupted
+from aha.runs.pipeline import Context, reached
 from aha.stages.rl import RL
+from aha.stages.rl_setup import Session
 from aha.types import AhaError
 
 TIMED = ("time", "tokens_per_second", "seconds")
 
 
+SETTINGS = {
+    "name": "rl", "model": "tiny", "task": "countdown", "prompt": "r1_zero", "algorithm": "grpo_no_kl",
+    "steps": 4, "prompts_per_step": 6, "group_size": 4, "max_tokens": 72, "lr": 1e-4, "train_problems": 64,
+    "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 2, "precision": "float32",
+    "rewards": {"accuracy": 1.0, "format": 0.2},
+}  # fmt: skip
+
+
 def train(folder, **changes):
-    settings = {
-        "name": "rl", "model": "tiny", "task": "countdown", "template": "r1_zero", "algorithm": "grpo_no_kl",
-        "steps": 4, "prompts_per_step": 6, "group_size": 4, "max_tokens": 72, "lr": 1e-4, "train_problems": 64,
-        "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 2, "precision": "float32",
-        "rewards": {"accuracy": 1.0, "format": 0.2},
-    }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     context = Context(folder=folder, device="cpu", threads=1, plain=True, doctor=False)
-    return RL.model_validate(settings | changes).run(context)
+    return RL.model_validate(SETTINGS | changes).run(context)
 
 
 def figures(folder):
@@ -112,3 +119,130 @@ def test_files_have_the_modes_of_the_umask(saved, tmp_path):
         os.umask(before)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "made").iterdir()}
     assert modes == {"weights": 0o640, "tool": 0o740}
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------------
+
+
+def strike(monkeypatch, step, *numbers):
+    """The signals come while the policy is updated in a step."""
+    update = RL._update
+
+    def struck(self, s, at, examples):
+        if at == step:
+            for number in numbers:
+                signal.raise_signal(number)
+        return update(self, s, at, examples)
+
+    monkeypatch.setattr(RL, "_update", struck)
+    return lambda: monkeypatch.setattr(RL, "_update", update)
+
+
+@pytest.fixture
+def handlers():
+    """Those of a program that a shell started, in the foreground."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    after = {number: signal.getsignal(number) for number in before}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert after == {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}, "given back"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_step_that_is_interrupted_is_saved(tmp_path, monkeypatch, capfd, handlers, number, code):
+    train(tmp_path / "whole", save_every=100)
+    go_on = strike(monkeypatch, 3, number)
+    with pytest.raises(
+        Interrupted, match=r"after step 3, which is saved\. Give the same command again"
+    ) as found:
+        train(tmp_path / "stopped", save_every=100)
+    assert found.value.code == code
+    assert "step 3 is finished and saved first" in capfd.readouterr().err
+    assert reached(tmp_path / "stopped") == 3
+    go_on()
+    train(tmp_path / "stopped", save_every=100)
+    assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
+
+
+def test_a_second_time_it_ends_at_once_and_says_what_will_be_repeated(tmp_path, monkeypatch, handlers):
+    strike(monkeypatch, 4, signal.SIGINT, signal.SIGINT)
+    with pytest.raises(Interrupted, match="at once: steps 3 to 4 will be done again") as found:
+        train(tmp_path, save_every=2)
+    assert found.value.code == 130
+    assert reached(tmp_path) == 2
+
+
+def test_an_evaluation_begins_from_a_checkpoint(tmp_path, monkeypatch, handlers):
+    evaluation = Session.evaluation
+
+    def interrupted(self, name, step):
+        if (name, step) == ("step", 2):
+            signal.raise_signal(signal.SIGINT)
+        return evaluation(self, name, step)
+
+    monkeypatch.setattr(Session, "evaluation", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, save_every=100, eval_every=2, eval_problems=2, eval_samples=1)
+    assert reached(tmp_path) == 2
+
+
+def test_the_command_says_what_is_saved(monkeypatch, capsys):
+    def ends(args):
+        raise Interrupted("Interrupted after step 3, which is saved.", signal.SIGTERM)
+
+    monkeypatch.setattr("aha.commands.list.run", ends)
+    assert main(["list"]) == 143
+    assert "after step 3, which is saved" in capsys.readouterr().err
+
+
+# --- more steps --------------------------------------------------------------------------------------------
+
+
+def finish(folder, **changes):
+    stage = RL.model_validate(SETTINGS | changes)
+    context = Context(folder=folder, device="cpu", threads=1, plain=True, doctor=False)
+    said = []
+    pipeline.run([stage], folder, context, config={"stages": {"rl": stage.settings()}}, say=said.append)
+    return said
+
+
+def test_more_steps_go_on_from_a_finished_run(tmp_path):
+    whole, longer = tmp_path / "whole", tmp_path / "longer"
+    finish(whole, steps=4)
+    finish(longer, steps=2)
+    short = (longer / "rl/final/model.safetensors").read_bytes()
+    stage = RL.model_validate(SETTINGS | {"steps": 4})
+    assert folders.choose(longer, [stage]) == (longer, "")
+    said = finish(longer, steps=4)
+    assert "rl: going on from step 2." in said
+    assert figures(longer / "rl") == figures(whole / "rl")
+    assert (longer / "rl/final/model.safetensors").read_bytes() == (
+        whole / "rl/final/model.safetensors"
+    ).read_bytes()
+    assert (longer / "rl/final-000002/model.safetensors").read_bytes() == short
+    assert finish(longer, steps=4) == ["rl: finished before, not run again."]
+    fewer = RL.model_validate(SETTINGS | {"steps": 3})
+    place, why = folders.choose(longer, [fewer])
+    assert place.name == "longer-2"
+    assert "rl.steps 4, now 3" in why
+
+
+@pytest.mark.parametrize("change", [{"lr_final": 0.5}, {"algorithm": {"sampling": "easy_to_hard"}}])
+def test_where_steps_depend_on_their_number_more_of_them_are_another_run(tmp_path, change):
+    before = RL.model_validate(SETTINGS | change)
+    more = RL.model_validate(SETTINGS | change | {"steps": 9})
+    assert not more.goes_on_from(before.settings(), 4)
+    assert RL.model_validate(SETTINGS | {"steps": 9}).goes_on_from(RL.model_validate(SETTINGS).settings(), 4)
+
+
+def test_how_it_is_evaluated_leaves_a_run_as_it_is(tmp_path):
+    finish(tmp_path, steps=1, prompts_per_step=2, max_tokens=8)
+    asked = {"test_problems": 3, "eval_every": 1, "eval_temperature": 0.6, "strict": False}
+    stage = RL.model_validate(SETTINGS | {"steps": 1, "prompts_per_step": 2, "max_tokens": 8} | asked)
+    assert folders.choose(tmp_path, [stage]) == (tmp_path, "")
+    (said,) = finish(tmp_path, steps=1, prompts_per_step=2, max_tokens=8, **asked)
+    assert "finished before, not run again. Its figures were measured with eval_every=0" in said
+    assert "test_problems=2; aha eval" in said

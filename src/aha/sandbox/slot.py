@@ -129,6 +129,7 @@ class Slot:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                process_group=0,  # Ctrl-C is for the caller, who may finish what is under way
             )
             self._control = mine
             theirs.close()

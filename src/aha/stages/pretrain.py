@@ -16,6 +16,7 @@ from aha import hardware, modeling, ranks
 from aha.corpus import full, tiny, world, world_tokens
 from aha.corpus import tokenizer as tiny_tokenizer
 from aha.files import append_jsonl, read_jsonl, write_jsonl, write_text
+from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.stages import inputs
@@ -92,16 +93,21 @@ class Pretrain(Stage):
         write_jsonl(metrics, rows)
         row = rows[-1] if rows else {"loss": None}  # killed after the last step, its figures are there
         with Console(self.name, self.steps, plain=context.plain) as console:
+            saved = start
             for step in range(start + 1, self.steps + 1):
-                clock = time.perf_counter()
-                row, used = self.step(policy, tokenizer, step)
-                seconds += time.perf_counter() - clock
-                tokens += used
-                row["tokens_per_second"] = round(used / (time.perf_counter() - clock), 1)
-                append_jsonl(metrics, [row])
-                console.step(row)
-                if step % self.save_every == 0 or step == self.steps:
-                    checkpoint.save(root, step, policy, tokenizer, {"seconds": seconds, "tokens": tokens}, {})
+                with interrupts.Step(step, saved) as held:
+                    clock = time.perf_counter()
+                    row, used = self.step(policy, tokenizer, step)
+                    seconds += time.perf_counter() - clock
+                    tokens += used
+                    row["tokens_per_second"] = round(used / (time.perf_counter() - clock), 1)
+                    append_jsonl(metrics, [row])
+                    console.step(row)
+                    if held.asked() or step % self.save_every == 0 or step == self.steps:
+                        progress = {"seconds": seconds, "tokens": tokens}
+                        checkpoint.save(root, step, policy, tokenizer, progress, {})
+                        saved = step
+                held.leave()
         return self._finish(context.folder, policy, tokenizer, seconds, tokens, row)
 
     def step(self, policy: Policy, tokenizer: Any, step: int) -> tuple[dict[str, Any], int]:

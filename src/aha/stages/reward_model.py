@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from aha.data.schemas import Record, read_source
 from aha.data.schemas import flat as said_text
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import final_text
+from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.stages import asking, inputs
@@ -176,25 +178,37 @@ class Session:
 
     def train(self) -> None:
         """Every step from where the last process stopped."""
+        saved = self.start
         for step in range(self.start + 1, self.steps + 1):
-            clock = time.perf_counter()
-            items = self.batch_of(step)
-            totals = self.learn(items)
-            lr = self.config.lr_at(step, self.steps)
-            norm = self.scalar.step(lr)
-            self.seconds += time.perf_counter() - clock
-            row = {
-                "step": step,
-                "loss": round(totals["loss"], 6),
-                "accuracy": round(totals["right"] / len(items), 6),
-                "grad_norm": round(norm, 5),
-                "lr": lr,
-            }
-            append_jsonl(self.folder / "metrics.jsonl", [row])
-            self.console.step(row)
-            if step % self.config.save_every == 0 or step == self.steps:
-                root = self.folder / "checkpoints"
-                checkpoint.save(root, step, self.scalar, self.tokenizer, {"seconds": self.seconds}, {})
+            with interrupts.Step(step, saved) as held:
+                self.take(step)
+                due = step % self.config.save_every == 0 or step == self.steps
+                interrupts.saving(held, due, partial(self.save, step))
+            held.leave()
+            saved = step if due else saved
+
+    def take(self, step: int) -> None:
+        """One step, and its row of figures."""
+        clock = time.perf_counter()
+        items = self.batch_of(step)
+        totals = self.learn(items)
+        lr = self.config.lr_at(step, self.steps)
+        norm = self.scalar.step(lr)
+        self.seconds += time.perf_counter() - clock
+        row = {
+            "step": step,
+            "loss": round(totals["loss"], 6),
+            "accuracy": round(totals["right"] / len(items), 6),
+            "grad_norm": round(norm, 5),
+            "lr": lr,
+        }
+        append_jsonl(self.folder / "metrics.jsonl", [row])
+        self.console.step(row)
+
+    def save(self, step: int) -> None:
+        """Checkpoint everything that the next step depends on."""
+        root = self.folder / "checkpoints"
+        checkpoint.save(root, step, self.scalar, self.tokenizer, {"seconds": self.seconds}, {})
 
     def batch_of(self, step: int) -> list[Item]:
         """The items of a step (from 1), a function of seed and step."""

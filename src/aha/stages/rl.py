@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from aha.chat import SETTING
 from aha.cluster.settings import ClusterSettings
 from aha.rewards import get_reward
+from aha.runs import interrupts
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.vllm import VllmSettings
 from aha.stages import ahead, engines, inputs
@@ -208,28 +209,37 @@ class RL(Stage):
 
     def _evaluate(self, s: Session, step: int) -> None:
         """Evaluate where it is due; an evaluation that was done before is only read."""
-        if self.eval_every and step and step % self.eval_every == 0 and step < self.steps:
+        if self._evaluates(step):
             s.evaluation("step", step)
+
+    def _evaluates(self, step: int) -> bool:
+        return bool(self.eval_every) and step > 0 and step % self.eval_every == 0 and step < self.steps
 
     def _train(self, s: Session) -> None:
         self._evaluate(s, s.start)  # a kill may have come between the checkpoint and its evaluation
         for step in range(s.start + 1, self.steps + 1):
-            clock = time.perf_counter()
-            groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
-            advantages = s.advantages(groups)
-            sampled = time.perf_counter()
-            version = s.engine.version if self.algorithm.carry or self.ahead else None
-            examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps, version))
-            examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
-            totals = self._update(s, step, examples)
-            s.adapt_entropy(totals)
-            seconds = (sampled - clock, time.perf_counter() - sampled)
-            s.report(step, groups, advantages, totals, seconds, self.tokens_at(step), self.lr_at(step))
-            if self.algorithm.needs_reference and step % self.algorithm.reference_every == 0:
-                s.reference = frozen_copy(s.policy)
-            if step % self.save_every == 0 or step == self.steps:
-                s.save(step)
+            with interrupts.Step(step, s.saved) as held:
+                self._step(s, step)
+                # an evaluation takes long: it begins from a checkpoint
+                due = step % self.save_every == 0 or step == self.steps or self._evaluates(step)
+                interrupts.saving(held, due, partial(s.save, step))
+            held.leave()
             self._evaluate(s, step)
+
+    def _step(self, s: Session, step: int) -> None:
+        clock = time.perf_counter()
+        groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
+        advantages = s.advantages(groups)
+        sampled = time.perf_counter()
+        version = s.engine.version if self.algorithm.carry or self.ahead else None
+        examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps, version))
+        examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
+        totals = self._update(s, step, examples)
+        s.adapt_entropy(totals)
+        seconds = (sampled - clock, time.perf_counter() - sampled)
+        s.report(step, groups, advantages, totals, seconds, self.tokens_at(step), self.lr_at(step))
+        if self.algorithm.needs_reference and step % self.algorithm.reference_every == 0:
+            s.reference = frozen_copy(s.policy)
 
     def _update(self, s: Session, step: int, examples: Sequence[Example]) -> dict[str, float]:
         """Split one rollout into mini-batches by question, in random order, and step on each."""

@@ -77,7 +77,7 @@ class Session:
         self.reference: Policy | FrozenAdapters | None = None
         self.critic: Critic | None = None
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
-        self.start, self.seconds, self.tokens = 0, 0.0, 0
+        self.start, self.saved, self.seconds, self.tokens = 0, 0, 0.0, 0
         self.step = 0  # that is being done
         self.mismatch: list[np.ndarray] = []
         self.correction: dict[str, float] = {}
@@ -339,6 +339,7 @@ class Session:
         }
         root = self.folder / "checkpoints"
         checkpoint.save(root, step, self.policy, self.tokenizer, progress, extra)
+        self.saved = step
 
     def resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
@@ -346,7 +347,7 @@ class Session:
         if found is not None:
             others = {} if self.critic is None else {"critic": self.critic}
             progress, extra = checkpoint.load(found, self.policy, others)
-            self.start = int(progress["step"])
+            self.start = self.saved = int(progress["step"])
             self.seconds, self.tokens = float(progress["seconds"]), int(progress["tokens"])
             if self.reference is not None:
                 self.reference.load_weights(extra["reference"])

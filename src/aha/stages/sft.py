@@ -20,6 +20,7 @@ from pydantic import Field
 from aha import hardware, modeling, ranks
 from aha.chat import SETTING
 from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.stages import asking, inputs, room
@@ -156,7 +157,7 @@ class Session:
         asking.warn(self.console, self.prompt, self.tokenizer, source)
         asking.keep(model, self.tokenizer, self.prompt)
         tell(self.console)
-        self.start, self.seconds, self.tokens = 0, 0.0, 0
+        self.start, self.saved, self.seconds, self.tokens = 0, 0, 0.0, 0
         self._resume()
 
     def _load(self, context: Context, longest: int) -> Conversations:
@@ -176,6 +177,7 @@ class Session:
             progress, _ = checkpoint.load(found, self.policy)
             self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
             self.seconds = float(progress["seconds"])
+            self.saved = self.start
             self.console.note(f"Continuing after step {self.start}.")
         metrics = self.folder / "metrics.jsonl"
         before = None if self.start else self.validation_loss()
@@ -187,19 +189,30 @@ class Session:
     def train(self) -> None:
         """Every step from where the last process stopped."""
         for step in range(self.start + 1, self.steps + 1):
-            clock = time.perf_counter()
-            row, used = self.step(step)
-            elapsed = time.perf_counter() - clock
-            self.seconds += elapsed
-            self.tokens += used
-            row |= {"num_tokens": self.tokens, "tokens_per_second": round(used / elapsed, 1)}
-            if step % self.per_epoch == 0:
-                row["validation_loss"] = self.validation_loss()
-            append_jsonl(self.folder / "metrics.jsonl", [row])
-            self.console.step({k: v for k, v in row.items() if v is not None})
-            if step % self.config.save_every == 0 or step == self.steps:
-                progress = {"seconds": self.seconds, "tokens": self.tokens}
-                checkpoint.save(self.folder / "checkpoints", step, self.policy, self.tokenizer, progress, {})
+            with interrupts.Step(step, self.saved) as held:
+                self.take(step)
+                due = step % self.config.save_every == 0 or step == self.steps
+                interrupts.saving(held, due, partial(self.save, step))
+            held.leave()
+
+    def take(self, step: int) -> None:
+        """One step, and its row of figures."""
+        clock = time.perf_counter()
+        row, used = self.step(step)
+        elapsed = time.perf_counter() - clock
+        self.seconds += elapsed
+        self.tokens += used
+        row |= {"num_tokens": self.tokens, "tokens_per_second": round(used / elapsed, 1)}
+        if step % self.per_epoch == 0:
+            row["validation_loss"] = self.validation_loss()
+        append_jsonl(self.folder / "metrics.jsonl", [row])
+        self.console.step({k: v for k, v in row.items() if v is not None})
+
+    def save(self, step: int) -> None:
+        """Checkpoint everything that the next step depends on."""
+        progress = {"seconds": self.seconds, "tokens": self.tokens}
+        checkpoint.save(self.folder / "checkpoints", step, self.policy, self.tokenizer, progress, {})
+        self.saved = step
 
     def batch_of(self, step: int) -> list[Example]:
         """The conversations of a step (from 1): each epoch is a new order, a function of seed and epoch."""

@@ -60,8 +60,12 @@ def _plain(value: Any) -> Any:
 
 def _example(row: dict[str, Any]) -> Example:
     """Out of a checkpoint; columns that it has not, written before there were such, are left at their defaults."""
-    known = {name: value for name, value in row.items() if name in _COLUMNS}
-    return Example(**{k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in known.items()})
+    known: dict[str, Any] = {
+        name: value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+        for name, value in row.items()
+        if name in _COLUMNS
+    }
+    return Example(**known)
 
 
 def _has_signal(group: Sequence[Example]) -> bool:

@@ -185,6 +185,7 @@ class _Nursery:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=environment,
+                process_group=0,  # Ctrl-C is for the caller, who may finish what is under way
             )
         except OSError as cause:
             raise _Failed(f"no worker process could be started: {cause}") from None
