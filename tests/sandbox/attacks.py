@@ -449,7 +449,170 @@ _FORGERY = [
     ),
 ]
 
-ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *_FORGERY, *_LIES]
+_NEW = [
+    # files
+    _tried(
+        "read-packages-as-files",
+        "import os\nfor d in ('/packages', '/packages/numpy'):\n    open(d + '/PWNED_p', 'w')",
+    ),
+    _tried(
+        "write-through-numpy", "import numpy, os\nopen(os.path.dirname(numpy.__file__) + '/PWNED_n.py', 'w')"
+    ),
+    _tried(
+        "map-and-change-numpy",
+        "import numpy, mmap, os\nf = os.open(numpy.__file__, os.O_RDWR)\nmmap.mmap(f, 10)",
+    ),
+    _tried("memmap-a-secret", "import numpy; print(numpy.memmap('/var/tmp/canary_secret', mode='r')[0])"),
+    _tried(
+        "load-a-library-of-ones-own",
+        "import ctypes, shutil, os\nopen('x.so', 'wb').write(open(ctypes.util.__file__, 'rb').read() if hasattr(ctypes, 'util') else b'')\nctypes.CDLL('./x.so')",
+    ),
+    _tried("read-by-proc-root", "print(open('/proc/self/root/etc/passwd').read(1))"),
+    _tried(
+        "read-by-proc-descriptor",
+        "import os\nfor n in range(3, 64):\n    print(open(f'/proc/self/fd/{n}', 'rb').read(1))",
+    ),
+    _tried("write-to-own-memory", "open('/proc/self/mem', 'r+b').read(1)"),
+    _tried("score-of-memory", "open('/proc/self/oom_score_adj', 'w').write('-1000')"),
+    _tried(
+        "exchange-with-a-secret",
+        _NUMBERS
+        + "assert libc.syscall(276 if arm else 316, -100, b'/var/tmp/canary_secret', -100, b'x', 2) == 0",
+    ),
+    _tried(
+        "list-the-owner-of-the-work",
+        "import os\nos.chdir('..'); print(os.listdir('.')[0]); assert 'owner' in os.listdir('.')",
+    ),
+    _tried("leave-the-work", "import os\nos.rename('.', '../x')"),
+    # processes and channel
+    _tried(
+        "ask-the-zygote",
+        "import os, json\nfor n in range(3, 64):\n    os.write(n, json.dumps({'tier': 'none'}).encode())",
+    ),
+    _tried(
+        "adopt-a-listener",
+        _NUMBERS + "assert libc.syscall(277 if arm else 317, 1, 8, ctypes.create_string_buffer(16)) >= 0",
+    ),
+    _tried("wait-for-others", "import os\nos.waitpid(-1, os.WNOHANG)"),
+    _tried("priority-of-all", "import os\nos.setpriority(os.PRIO_USER, 0, -5)"),
+    _tried("real-time", "import os\nos.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"),
+    # network
+    _tried(
+        "socket-of-the-zygote", "import socket\nfor n in range(3, 64): socket.socket(fileno=n).send(b'{}')"
+    ),
+    _tried(
+        "resolve",
+        "import socket; print(socket.getaddrinfo('localhost', 80)); socket.create_connection(('localhost', 80), 1)",
+    ),
+    # resources
+    _case(
+        "many-callbacks",
+        "import threading\nn = 0\ndef f():\n    global n\n    while True: n += 1\nfor _ in range(300):\n    try: threading.Thread(target=f, daemon=True).start()\n    except RuntimeError: break\nwhile True: pass",
+        check="time",
+        wall=1,
+    ),
+    _case("numpy-memory", "import numpy as np\nx = [np.ones(1 << 24) for _ in range(40)]", check="rss"),
+    _case(
+        "long-names",
+        "import os\nfor i in range(300):\n    try: open('n' * 240 + str(i), 'w').close()\n    except OSError: break",
+        check="alive",
+    ),
+    _case(
+        "tree-of-nobody",
+        "import os\nos.umask(0o777)\np = '.'\nfor i in range(60): os.mkdir(str(i)); p = str(i)\nfor i in range(60):\n    try: open(f'f{i}', 'w').close()\n    except OSError: pass",
+        check="alive",
+    ),
+    _case(
+        "closing-everything-then-a-tree",
+        _DEEP + "os.closerange(0, 1000)\nwhile True: pass",
+        check="time",
+        wall=1,
+    ),
+    _case(
+        "renaming-for-ever",
+        "import os\nos.mkdir('a')\nwhile True: os.rename('a', 'b'); os.rename('b', 'a')",
+        check="time",
+        wall=1,
+    ),
+    _case(
+        "creating-for-ever",
+        "import os\nwhile True: open('a', 'w').close(); os.unlink('a')",
+        check="time",
+        wall=1,
+    ),
+    _case(
+        "sparse-many",
+        "import os\nfor i in range(200):\n    with open(f'{i}', 'wb') as f: f.seek((8 << 20) - 1); f.write(b'x')\nprint(3)",
+        check="judge",
+    ),
+    # between runs
+    _case(
+        "left-by-renaming-the-work",
+        "import os\nos.makedirs('a/b'); open('a/b/c', 'w').close(); os.chdir('a/b')\nos.rename('../../a', '../../z')",
+        check="twostep",
+        second=_ESC + "import os\nif os.listdir('.'): esc(os.listdir('.'))",
+    ),
+    _case(
+        "left-in-numpy",
+        "import numpy; numpy.left = 1; numpy.core.left = 1",
+        check="twostep",
+        second=_ESC + "import numpy\nif hasattr(numpy, 'left'): esc()",
+    ),
+    _case(
+        "left-by-a-lock",
+        "import fcntl, os\nf = open('/dev/null'); fcntl.flock(f, fcntl.LOCK_EX)",
+        check="twostep",
+        second=_ESC
+        + "import fcntl\ntry: fcntl.flock(open('/dev/null'), fcntl.LOCK_EX | fcntl.LOCK_NB)\nexcept OSError: esc()",
+    ),
+    # verdicts
+    _case(
+        "fn-answers-ahead",
+        _FORGE
+        + "def f(a, b):\n    for kind in ('value', 'error'):\n        body = (NONCE + '\\n' + kind + '\\n41').encode(); os.write(channel(), struct.pack('>I', len(body)) + body)\n    return 42",
+        check="fn",
+    ),
+    _case(
+        "fn-asks-back", _FORGE + "def f(a, b): forged('back', b'[-1,[],{\"dict\":[]}]')", check="fn", wall=2
+    ),
+    _case("fn-changed", _FORGE + "def f(a, b): forged('value', b'{\"changed\":[42,[6,7]]}')", check="fn"),
+    _case(
+        "fn-graph",
+        _FORGE + 'def f(a, b): forged(\'value\', b\'{"graph":[{"node":0},[["int",[["real",42]]]]]}\')',
+        check="fn",
+    ),
+    _case("fn-held", _FORGE + "def f(a, b): forged('value', b'{\"held\":[42,0]}')", check="fn"),
+    _case(
+        "fn-standard",
+        _FORGE + 'def f(a, b): forged(\'value\', b\'{"standard":["Decimal","42"]}\')',
+        check="fn",
+    ),
+    _case(
+        "fn-huge-decimal",
+        _FORGE + 'def f(a, b): forged(\'value\', b\'{"standard":["Decimal","9e999999999"]}\')',
+        check="fn",
+    ),
+    _case("fn-array", _FORGE + "def f(a, b): forged('value', b'{\"array\":[\"<i8\",[42]]}')", check="fn"),
+    _case("fn-numpy-number", "import numpy\ndef f(a, b): return numpy.int64(41)", check="fn"),
+    _case(
+        "fn-replaced-operations",
+        "import sys\nfor n, m in list(sys.modules.items()):\n    if hasattr(m, 'OPERATIONS'): m.OPERATIONS.clear()\nimport operator\noperator.eq = lambda *a: True\ndef f(a, b): return 41",
+        check="fn",
+    ),
+    _case(
+        "fn-ends-the-first-thread",
+        "import ctypes, threading, time\ndef f(a, b):\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    ctypes.CDLL(None).pthread_exit(None)",
+        check="fn",
+        wall=2,
+    ),
+    _case(
+        "forge-by-the-prelude",
+        "import sys\nsys.modules['__main__'].__dict__['print'] = lambda *a: sys.stdout.write('42')",
+        check="judge",
+    ),
+]
+
+ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *_FORGERY, *_LIES, *_NEW]
 
 BENIGN = [
     {"description": name, "code": textwrap.dedent(code), "stdin": stdin, "expected_stdout": expected}

@@ -275,6 +275,30 @@ def test_what_a_question_says():
     assert "class Solution" in said["livecodebench"]
 
 
+def test_a_prompt_of_imports_is_no_question():
+    row = dict(ROWS["leetcode"][0])
+    del row["problem_description"]
+    row["meta"] = {"query": "Please reverse it.", "question_title": "It is a list."}
+    assert code_rows.make_problem(row, 1).messages[-1]["content"].startswith("Please reverse it.")
+
+
+def test_what_a_prelude_brings_is_no_answer(reward):
+    tests = json.dumps({"fn_name": "gcd", "inputs": [[4, 6]], "outputs": [[2]]})
+    row = {
+        "question": "q",
+        "input_output": tests,
+        "solutions": ["import math\ndef gcd(a, b): return math.gcd(a, b)"],
+    }
+    problem = code_rows.make_problem(row, 1)
+    assert code_proofs.prove(problem, row, reward) == ""
+    grader = code.Grader(reward)
+    assert grader.verify(problem, fenced("pass")).outcome is Outcome.WRONG
+    assert (
+        grader.verify(problem, fenced("from math import gcd as found\ngcd = lambda *a: found(*a)")).outcome
+        is Outcome.CORRECT
+    )
+
+
 def test_a_row_whose_own_solution_fails_is_refused(reward):
     row = {"text": "Double it.", "test_list": ["assert twice(1) == 2"], "code": "def twice(x): return 3 * x"}
     assert "its own solution does not pass" in code_proofs.prove(code_rows.make_problem(row, 1), row, reward)

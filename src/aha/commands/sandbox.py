@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from aha.types import AhaError
 
@@ -22,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stdin", type=Path, help="a file to feed to the program")
     parser.add_argument("--wall", type=float, default=4.0, help="seconds it may take (default 4)")
     parser.add_argument("--memory-mb", type=int, default=1024, help="memory it may use (default 1024)")
+    parser.add_argument(
+        "--package",
+        action="append",
+        metavar="NAME",
+        help="an installed package that the program may import, beside numpy; may be given again",
+    )
     parser.add_argument("--isolation", choices=("namespaces", "landlock"), help="ask for this kind")
     parser.add_argument(
         "--unsafe-sandbox",
@@ -35,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the program; the exit code is 0 if it ran well."""
     from aha.sandbox import Sandbox, Status
 
-    with Sandbox(isolation=args.isolation, unsafe=args.unsafe_sandbox) as sandbox:
+    with Sandbox(isolation=args.isolation, unsafe=args.unsafe_sandbox, packages=args.package) as sandbox:
         if args.file is None:
             sandbox.run("pass")
             print(f"Isolation here: {sandbox.describe()}. The canaries were held.")
@@ -61,11 +68,21 @@ def run(args: argparse.Namespace) -> int:
         }
         print(json.dumps(result | texts, indent=1))
     else:
-        sys.stdout.buffer.write(done.stdout)
-        sys.stdout.flush()
-        sys.stderr.buffer.write(done.stderr)
+        _show(done.stdout, sys.stdout)
+        _show(done.stderr, sys.stderr)
         print(", ".join(f"{k} {v}" for k, v in result.items() if v != ""), file=sys.stderr)
     return 0 if done.status is Status.OK else 1
+
+
+def _show(output: bytes, stream: TextIO) -> None:
+    """Write what a program wrote; to a terminal without the codes that a terminal obeys."""
+    if stream.isatty():
+        text = output.decode("utf-8", "replace")
+        output = "".join(
+            c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+        ).encode()
+    stream.buffer.write(output)
+    stream.flush()
 
 
 def _read(path: Path) -> bytes:

@@ -177,12 +177,14 @@ def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Cond
     tree = names.without_candidate(_parse(source), entry_point)
     text = ast.unparse(tree)
     shared = names.classes(prelude)
+    own = names.candidate_builtins(tree, entry_point)
     tests = {
         "mode": "tests",
         "code": text,
         "prelude": prelude,
         "shared": shared,
-        "names": sorted(names.free(text, prelude) | names.candidate_builtins(tree, entry_point)),
+        "names": sorted(names.free(text, prelude) | own),
+        "builtins": sorted(own),
         "entry_point": entry_point,
     }
     candidate = {

@@ -15,27 +15,25 @@ from aha.rewards.code import CodeReward, Mode, check_tests
 from aha.tasks import code_proofs, rows
 from aha.tasks.base import Task
 from aha.tasks.code import Grader, vote
-from aha.tasks.code_tests import read_tests
+from aha.tasks.code_tests import only_prepares, read_tests
 from aha.tasks.rows import Reader, stored_tests
 from aha.types import AhaError, Problem
 
 _QUESTIONS = (
     *("question", "problem", "problem_description", "prompt", "text", "question_content", "description"),
-    *("query", "instruction"),
+    *("query", "instruction", "question_title"),
 )
 
 
 def make_problem(row: Row, number: int, name: str = "code") -> Problem:
     """The problem in a row. Raises AhaError naming the row if it has no question or no usable tests."""
-    question = next((row[k] for k in _QUESTIONS if isinstance(row.get(k), str) and row[k].strip()), None)
-    if question is None:
-        question = _last_user(row)
+    question = _question(row) or _last_user(row)
     if question is None:
         raise AhaError(f"Row {number} has no question: its columns are {sorted(row)}. Wanted: {_listed()}.")
     try:
         kept = stored_tests(row)
         tests, shown = (list(kept), "") if kept else read_tests(row)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, RecursionError) as error:
         raise AhaError(f"Row {number}: its tests cannot be read: {error}. Correct or drop it.") from error
     text = f"{question.strip()}\n\n{shown}" if shown else question.strip()
     starter = row.get("starter_code")
@@ -45,6 +43,16 @@ def make_problem(row: Row, number: int, name: str = "code") -> Problem:
     problem = Problem(f"{name}-{number}", name, messages, tuple(tests), metadata={"content": question})
     check_tests(problem)
     return problem
+
+
+def _question(row: Row) -> str | None:
+    meta = row.get("meta")
+    for place in (row, meta if isinstance(meta, Mapping) else {}):
+        for name in _QUESTIONS:
+            value = place.get(name)
+            if isinstance(value, str) and value.strip() and not (name == "prompt" and only_prepares(row)):
+                return value
+    return None
 
 
 def _listed() -> str:

@@ -108,6 +108,12 @@ def _prelude(row: Row, name: str) -> str:
     return IMPORTS + prelude if not found else prelude
 
 
+def only_prepares(row: Row) -> bool:
+    """Whether a row's prompt is a program of imports and helpers, which asks for nothing (LeetCodeDataset)."""
+    prompt, name = row.get("prompt"), str(row.get("entry_point") or "").strip()
+    return isinstance(prompt, str) and bool(name) and f"def {name}(" not in prompt and _parses(prompt)
+
+
 def _parses(source: str) -> bool:
     try:
         ast.parse(source)

@@ -38,7 +38,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 class Answering:
-    """Answers requests until there are no more. ``shared`` names classes that both sides define."""
+    """Answers requests until there are no more. Made between the prelude, whose names are not the program's, and
+    the program itself. ``shared`` names classes that both sides define."""
 
     def __init__(
         self, module: types.ModuleType, nonce: str, request: int, reply: int, spec: dict[str, Any]
@@ -46,9 +47,8 @@ class Answering:
         self._module = module
         self._nonce = nonce
         self._request, self._reply = request, reply
-        self._shared = {
-            name: found for name in spec.get("shared", ()) if (found := module.__dict__.get(name))
-        }
+        self._given = dict(module.__dict__)
+        self._shared: dict[str, Any] = {name: module.__dict__[name] for name in spec.get("shared", ())}
         self._side = wire.Side(self._shared, whole=bool(spec.get("whole")))
         self._resolved: dict[str, Any] = {}
         # Bound here, against programs that replace them.
@@ -57,6 +57,8 @@ class Answering:
 
     def serve(self) -> None:
         """Say that the program is loaded, then answer."""
+        # A program that brings such a class itself means its own.
+        self._shared |= {name: found for name in self._shared if (found := self._module.__dict__.get(name))}
         self._send("ready")
         while (message := self._read(self._request)) is not None:
             try:
@@ -105,13 +107,17 @@ class Answering:
         bare = name.removesuffix("()")
         if holder is not None:
             found = getattr(holder, bare)
-        elif bare in self._module.__dict__:
+        elif self._defines(bare):
             found = self._module.__dict__[bare]
-        elif hasattr(solution := self._module.__dict__.get("Solution"), bare):
+        elif isinstance(solution := self._module.__dict__.get("Solution"), type) and hasattr(solution, bare):
             found = getattr(solution(), bare)  # as harnesses do for answers that are classes
         else:
             raise NameError(bare)
         return found() if bare != name else found
+
+    def _defines(self, name: str) -> bool:
+        found = self._module.__dict__
+        return name in found and (name not in self._given or found[name] is not self._given[name])
 
     def ask_back(self, number: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call a function of the tests, which waits meanwhile for an answer of ours."""

@@ -91,7 +91,9 @@ def _module(name: str, code: str, file: str) -> tuple[types.ModuleType, types.Co
 
 def _run_script(spec: dict[str, Any]) -> int:
     try:
-        _loaded("__main__", spec, "main.py")
+        module, compiled = _module("__main__", spec["code"], "main.py")
+        _run_prelude(module, spec)
+        exec(compiled, module.__dict__)
     except BaseException as error:
         return _report(error)
     return 0
@@ -133,20 +135,15 @@ def _end(code: int) -> NoReturn:
 def _serve(spec: dict[str, Any], request: int, reply: int) -> int:
     """Call the program's functions as requests say, until there are no more."""
     try:
-        module = _loaded("candidate", spec, "main.py")
+        module, compiled = _module("candidate", spec["code"], "main.py")
+        _run_prelude(module, spec)
+        answering = Answering(module, spec["nonce"], request, reply, spec)
+        exec(compiled, module.__dict__)
     except BaseException as error:
         _report(error)
         return 1
-    Answering(module, spec["nonce"], request, reply, spec).serve()
+    answering.serve()
     return 0
-
-
-def _loaded(name: str, spec: dict[str, Any], file: str) -> types.ModuleType:
-    """A module that has run: first the prelude, then the code itself, as one namespace."""
-    module, compiled = _module(name, spec["code"], file)
-    _run_prelude(module, spec)
-    exec(compiled, module.__dict__)
-    return module
 
 
 def _run_prelude(module: types.ModuleType, spec: dict[str, Any]) -> None:
@@ -162,6 +159,8 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
         _run_prelude(module, spec)
         asking.shared.update({name: module.__dict__[name] for name in spec.get("shared", ())})
         space = TestSpace(module.__dict__, spec["names"], asking)
+        for name in spec["builtins"]:
+            space.pop(name, None)  # a prelude may have imported all of Python's own
         exec(compiled, space)
         run_checks(space, spec["entry_point"], asking)
         kind, text = ("passed", "") if asking.calls else ("error", "the tests never use the program")
