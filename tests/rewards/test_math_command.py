@@ -46,7 +46,7 @@ def test_a_malformed_row_is_named_by_its_line(line: str, tmp_path: Path) -> None
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(AhaError, match="cannot be read"):
+    with pytest.raises(AhaError, match="No data file"):
         call(grade, str(tmp_path / "absent.jsonl"))
 
 

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     for name, pairs in sets.items():
         pairs = pairs[: args.limit] if args.limit else pairs
         results.append(measure(name, pairs, graders, args.rounds))
+    if len(results) > 1:
+        results.append(together(results))
     shown = [_without_lists(result) for result in results] if not args.disagreements else results
     print(json.dumps(shown, ensure_ascii=False) if args.json else "\n".join(map(_page, shown)))
     return 0
@@ -85,6 +87,20 @@ def measure(
     if len(rates) == 2:
         result["ratio"] = round(rates[0] / rates[1], 1)
     return result
+
+
+def together(results: list[dict]) -> dict:
+    """The rates over all the sets: all pairs by all seconds, as one run would grade them."""
+    pairs = sum(result["pairs"] for result in results)
+    graders = {}
+    for grader in results[0]["graders"]:
+        entries = [(result["pairs"], result["graders"][grader]) for result in results]
+        seconds = sum(count / entry["grades_per_second"] for count, entry in entries)
+        worst = {key: max(entry[key] for _, entry in entries) for key in ("p99_seconds", "slowest_seconds")}
+        graders[grader] = {"grades_per_second": round(pairs / seconds, 1), **worst}
+    rates = [entry["grades_per_second"] for entry in graders.values()]
+    ratio = {"ratio": round(rates[0] / rates[1], 1)} if len(rates) == 2 else {}
+    return {"data": "all together", "pairs": pairs, "graders": graders, **ratio}
 
 
 def _timed(grade: Callable[[Pair], bool | None], pairs: list[Pair]) -> tuple[list[bool | None], list[float]]:

@@ -314,6 +314,8 @@ def _named(gold: Named, answer: Value) -> bool | None:
 def _same_name(gold: Named, answer: Named) -> bool:
     if gold.name == answer.name:
         return True
+    if {gold.name, answer.name} >= {"y"} and {gold.parameter, answer.parameter} - {""} == {"x"}:
+        return True  # f(x) = 2x and y = 2x
     # "Area = 5": words name the answer, whatever it is called
     return gold.name.startswith("text ") or answer.name.startswith("text ")
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 from aha.rewards.math import regions
+from aha.rewards.math.clock import clock
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
 from aha.rewards.math.layouts import layout
 from aha.rewards.math.measures import measured, without_meridiem
 from aha.rewards.math.residues import residue
 from aha.rewards.math.slices import OPENING, at_depth_zero, filled, halves, matches, spelling, split, trimmed
-from aha.rewards.math.symbols import LEADING, NUMBER_WORDS
+from aha.rewards.math.symbols import LEADING
 from aha.rewards.math.tokens import Token, Unreadable, normalize, tokenize
 from aha.rewards.math.values import (
     Based,
@@ -30,7 +31,7 @@ from aha.rewards.math.values import (
     Value,
     num,
 )
-from aha.rewards.math.words import words_of
+from aha.rewards.math.words import number_in_words, words_of
 
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
 _IN_LABELS = frozenset(("=", "<", ">", "<=", ">=", "!=", ",", "|"))
@@ -60,6 +61,7 @@ class _Reader:
         french = self.french(tokens, depth)
         if french is not None:
             return french
+        tokens = _condition_after_comma(tokens)
         congruence = residue(tokens, lambda inner: self.value(inner, depth + 1))
         if congruence is not None:
             return congruence
@@ -73,7 +75,7 @@ class _Reader:
         pieces = [piece for piece in map(trimmed, pieces) if piece]
         if not pieces:
             raise Unreadable("a list of nothing to read")
-        items = [self.value(piece, depth + 1) for piece in pieces]
+        items = _without_domain([self.value(piece, depth + 1) for piece in pieces])
         joined = [word for word in joined if word in ("or", "and")] or [","]
         if len(items) == 1:
             return items[0]
@@ -100,6 +102,10 @@ class _Reader:
                 return value
         if len(tokens) == 1 and tokens[0].text == "dots":
             return Dots()
+        if any(t.kind == "word" for t in tokens):
+            time = clock(tokens)
+            if time is not None:
+                return time
         return self.scalar(tokens, match, depth)
 
     # brackets
@@ -250,7 +256,7 @@ class _Reader:
             pieces = split(inside, matches(inside), {","})[0]
             if len(pieces) > 1 and all(p and p[0].kind == "id" for p in pieces):
                 return f"({','.join(spelling([t for t in p if t.text not in '{}']) for p in pieces)})", ""
-        if tokens and tokens[0].text in ("angle", "triangle"):
+        if tokens and tokens[0].text in ("angle", "triangle", "vec", "overline", "hat"):
             return spelling(tokens), ""
         return None
 
@@ -328,7 +334,7 @@ class _Reader:
         if 0 < len(pm) <= 2:
             return self.both_signs(whole, depth)
         if _is_word(whole):
-            number = NUMBER_WORDS.get(spelling(whole).casefold())
+            number = number_in_words(words_of(self.text) if depth == 0 else spelling(whole, " "))
             if number is not None:
                 return Scalar(num(number))
             return Text(words_of(self.text) if depth == 0 else spelling(whole).casefold())
@@ -336,6 +342,9 @@ class _Reader:
             return measured(whole)
         except Unknown:
             pass
+        number = number_in_words(words_of(self.text)) if depth == 0 else None
+        if number is not None:
+            return Scalar(num(number))
         if any(t.kind == "word" for t in whole) or all(t.kind in ("id", "func") for t in whole):
             return Text(words_of(self.text) if depth == 0 else spelling(whole, " ").casefold())
         return Opaque(spelling(whole))
@@ -358,6 +367,15 @@ def _ratio_in_words(tokens: list[Token]) -> Ratio | None:
     except Unknown:
         return None
     return None if any(map(regions.free_symbols, parts)) else Ratio(parts)
+
+
+def _condition_after_comma(tokens: list[Token]) -> list[Token]:
+    """``k\\pi (k \\in \\mathbb{Z})`` with a comma in the place of the brackets."""
+    if len(tokens) < 6 or tokens[-1].text != ")" or tokens[-2].text != "ℤ":
+        return tokens
+    if [t.text for t in tokens[-5:-1:2]] != ["(", "in"]:
+        return tokens
+    return [*tokens[:-5], Token("op", ","), *tokens[-4:-1]]
 
 
 def _is_label(name: str, rest: list[Token]) -> bool:
@@ -391,6 +409,17 @@ def _is_word(tokens: list[Token]) -> bool:
 
 def _is_function_list(pieces: list[list[Token]]) -> bool:
     return not any(trimmed(piece) for piece in pieces)
+
+
+def _without_domain(items: list[Value]) -> list[Value]:
+    """``k\\pi, k \\in \\mathbb{Z}`` without saying that k is an integer, as one takes it to be."""
+    integers = Scalar(("sym", "ℤ"))
+    kept = [
+        item
+        for item in items
+        if not (isinstance(item, Named) and item.value == integers and len(item.name) == 1)
+    ]
+    return kept or items
 
 
 def _spread_name(items: list[Value]) -> list[Value]:

@@ -23,7 +23,8 @@ UNICODE = {
     "δ": r"\delta ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "ω": r"\omega ",
     "φ": r"\phi ", "σ": r"\sigma ", "τ": r"\tau ", "ρ": r"\rho ", "Δ": r"\Delta ", "Ω": r"\Omega ",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∨": r"\lor ", "∧": r"\land ", "∖": r"\setminus ",
-    "∶": ":", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
+    "∶": ":", "㎡": r"\text{ m}^2 ", "㎠": r"\text{ cm}^2 ", "㎥": r"\text{ m}^3 ", "㎤": r"\text{ cm}^3 ",
+    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
 }  # fmt: skip
 
 IGNORED = frozenset(
@@ -225,4 +226,7 @@ _NUMBER_LIST = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty"
 )
-NUMBER_WORDS = {word: value for value, word in enumerate(_NUMBER_LIST.split())}
+_TENS = enumerate("thirty forty fifty sixty seventy eighty ninety".split(), 3)  # noqa: SIM905
+NUMBER_WORDS = {word: value for value, word in enumerate(_NUMBER_LIST.split())} | {
+    w: 10 * v for v, w in _TENS
+}

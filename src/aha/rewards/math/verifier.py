@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +22,7 @@ from aha.types import AhaError, Outcome, Verdict
 _CORRECT = Verdict(Outcome.CORRECT)
 _NO_ANSWER = Verdict(Outcome.NO_ANSWER, "no closed \\boxed{} after the thinking")
 LONGEST_FOR_POOL = 1_000  # characters; the complexity gate in front of the workers
+_OPTIONS = re.compile(r"[A-H]{2,8}")
 _DOLLARS = ("$", "\\(", "\\[")
 
 
@@ -158,6 +160,8 @@ def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
         if verdict is not None:
             return verdict
     value = parse_value(answer)
+    if _same_options(gold.text, value):
+        return _CORRECT
     outcome = _settle(gold, answer, value)
     if outcome is True:
         return _CORRECT
@@ -274,6 +278,13 @@ def _compare_letter(gold: Gold, answer: str) -> Verdict | None:
     if len(plain) == 1 and plain.isalpha() and plain != gold.letter.lower():
         return Verdict(Outcome.WRONG, f"option {plain}, not {gold.letter}")
     return None
+
+
+def _same_options(gold: str, value: Value) -> bool:
+    """``ACD`` and ``A, C, D``: several options that are chosen together, in the order of the alphabet."""
+    if not _OPTIONS.fullmatch(gold) or list(gold) != sorted(set(gold)) or not isinstance(value, Group):
+        return False
+    return value.items == tuple(Scalar(("sym", letter)) for letter in gold) and not value.joined_by_or
 
 
 def _visible(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aha.rewards.math.symbols import TEXT_COMMANDS
+from aha.rewards.math.symbols import NUMBER_WORDS, TEXT_COMMANDS
 from aha.rewards.math.tokens import normalize
 
 _STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
@@ -23,6 +23,7 @@ EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real 
 _ALL_REALS = frozenset(
     ("allrealnumbers", "allreals", "realnumbers", "allreal", "全体实数", "实数集", "一切实数", "任意实数")
 )
+_PLACES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
 _SYNONYMS = {
     "true": "yes", "false": "no", "dne": "does not exist", "no solutions": "no solution",
     "none": "no solution", "empty set": "no solution", "no real solution": "no solution",
@@ -65,6 +66,25 @@ def canonical_words(words: str) -> str:
 def says_all_reals(words: str) -> bool:
     """Whether the words name the set of all real numbers."""
     return canonical_words(words) in _ALL_REALS
+
+
+def number_in_words(words: str) -> int | None:
+    """``twenty-one`` and ``one thousand two hundred and five``; None for other words."""
+    parts = words.casefold().replace("-", " ").split()
+    if not parts or len(parts) > 12 or (parts[0] not in NUMBER_WORDS and parts[0] not in _PLACES):
+        return None
+    total, section, room = 0, 0, 100  # room: what the next word must be smaller than
+    for part in parts:
+        value = NUMBER_WORDS.get(part)
+        if value is not None and value < room:
+            section, room = section + value, 10 if value >= 20 else 0
+        elif part == "hundred" and section < 100:
+            section, room = (section or 1) * 100, 100
+        elif part in _PLACES and part != "hundred":
+            total, section, room = total + (section or 1) * _PLACES[part], 0, 100
+        elif part != "and" or room != 100:
+            return None
+    return total + section
 
 
 def letter(words: str, gold: str) -> bool:

@@ -1,0 +1,53 @@
+"""Times of day in words: ``3 PM``, noon, 下午3点半. Those with a colon are ratios in their spelling."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from aha.rewards.math.measures import without_meridiem
+from aha.rewards.math.tokens import Token
+from aha.rewards.math.values import Node, Ratio, num
+
+_HALVES = {
+    "上午": "am", "早上": "am", "早晨": "am", "凌晨": "am", "清晨": "am",
+    "下午": "pm", "晚上": "pm", "傍晚": "pm", "中午": "pm",
+}  # fmt: skip
+_NAMED = {"noon": 12, "midnight": 0}
+_MOST_TOKENS = 10
+
+
+def clock(tokens: list[Token]) -> Ratio | None:
+    """The time of day that the tokens spell in words, or None."""
+    if len(tokens) > _MOST_TOKENS:
+        return None
+    if len(tokens) == 1 and tokens[0].text.lower() in _NAMED:
+        return _time(_NAMED[tokens[0].text.lower()], 0, "pm" if tokens[0].text.lower() == "noon" else "am")
+    if tokens[0].kind == "num" and len(tokens) > 1:
+        rest, half = without_meridiem(tokens)
+        if half and len(rest) == 1:
+            return _time(tokens[0].value, 0, half)
+    return _chinese(tokens)
+
+
+def _chinese(tokens: list[Token]) -> Ratio | None:
+    half = _HALVES.get(tokens[0].text, "")
+    tokens = tokens[1:] if half else tokens
+    if len(tokens) < 2 or tokens[0].kind != "num":
+        return None
+    mark = tokens[1].text
+    minutes = {"点半": 30, "时半": 30, "点整": 0}.get(mark)
+    if mark not in ("点", "时", "点半", "时半", "点整") or (mark == "时" and not half):
+        return None
+    if len(tokens) >= 3 and minutes is None and tokens[2].kind == "num":
+        minutes = tokens[2].value if [t.text for t in tokens[3:]] in ([], ["分"], ["分钟"]) else None
+        return None if minutes is None else _time(tokens[0].value, minutes, half)
+    return _time(tokens[0].value, minutes or 0, half) if len(tokens) == 2 else None
+
+
+def _time(hour: Fraction | int | None, minute: Fraction | int, half: str) -> Ratio | None:
+    if hour is None or Fraction(hour).denominator != 1 or not 0 <= hour <= 24:
+        return None
+    if Fraction(minute).denominator != 1 or not 0 <= minute < 60:
+        return None
+    parts: tuple[Node, ...] = (num(hour), num(minute))
+    return Ratio(parts, half, clock=True)
