@@ -1,0 +1,150 @@
+"""Talking to a model: it remembers, forgets from the front, is asked as it was trained, and ends quietly."""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import sys
+
+import pytest
+
+from aha import chat
+from aha.commands.chat import Talk
+from aha.types import Finish, Rollout
+
+
+class Echo:
+    """An engine that says how many tokens it was asked with."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.prompts = tokenizer, []
+
+    def generate(self, requests, params, *, seed=0):
+        import numpy as np
+
+        (request,) = requests
+        self.prompts.append(self.tokenizer.decode(request.prompt_ids))
+        text = f"answer {len(self.prompts)}"
+        yield 0, (Rollout(np.array(request.prompt_ids), np.arange(2), np.zeros(2), text, Finish.STOP),)
+
+
+def talk(tokenizer, prompt="r1_zero", context=2000, **options):
+    args = argparse.Namespace(temperature=0.0, top_p=1.0, max_tokens=10, seed=0, system=None, **options)
+    return Talk(Echo(tokenizer), tokenizer, chat.choose(prompt, tokenizer), args, context)
+
+
+def typed(monkeypatch, *lines):
+    """What ``input`` gives, an exception where one stands among the lines, then the end of the input."""
+    left = iter(lines)
+
+    def answer(prompt=""):
+        line = next(left, EOFError())
+        if isinstance(line, BaseException | type):
+            raise line
+        return line
+
+    monkeypatch.setattr(builtins, "input", answer)
+
+
+def test_the_second_turn_remembers_the_first(tokenizer, monkeypatch, capsys):
+    typed(monkeypatch, "first", "second", "/new", "third")
+    made = talk(tokenizer)
+    made.listen()
+    first, second, third = made.engine.prompts
+    assert "User: first Assistant:" in first
+    assert "User: first Assistant: answer 1" in second
+    assert "User: second Assistant:" in second
+    assert "User: first" not in third
+    assert "answer 3" in capsys.readouterr().out
+
+
+def test_what_no_longer_fits_is_forgotten_from_the_front_and_said(tokenizer, monkeypatch, capsys):
+    made = talk(tokenizer)
+    made.answer("one " * 20)
+    made.answer("two")
+    made.room = len(tokenizer.encode(made.engine.prompts[-1])) + 4
+    made.answer("three")
+    assert "one one" not in made.engine.prompts[-1]
+    assert "two" in made.engine.prompts[-1]
+    assert "the oldest turn is forgotten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, EOFError, ""])
+def test_it_ends_quietly(tokenizer, monkeypatch, capsys, end):
+    typed(monkeypatch, "hello", end, "never")
+    made = talk(tokenizer)
+    made.listen()
+    assert len(made.engine.prompts) == 1
+    assert not capsys.readouterr().err
+
+
+def test_an_interrupted_answer_leaves_the_conversation(tokenizer, monkeypatch, capsys):
+    made = talk(tokenizer)
+    real = made.engine.generate
+
+    def interrupted(*args, **options):
+        made.engine.generate = real
+        raise KeyboardInterrupt
+
+    made.engine.generate = interrupted
+    typed(monkeypatch, "long", "short")
+    made.listen()
+    assert "(stopped)" in capsys.readouterr().out
+    assert "long" not in made.engine.prompts[0]
+
+
+def test_one_question_through_the_command(capsys):
+    from aha.cli import main
+
+    assert main(["chat", "tiny", "--ask", "24 7 3 -> 171", "--max-tokens", "12", "--threads", "1"]) == 0
+    assert capsys.readouterr().out.strip()
+    assert main(["chat", "tiny", "--ask", "x", "--prompt", "r1_zeroo"]) == 1
+    assert "Did you mean 'r1_zero'?" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_the_up_key_brings_back_the_line_before(tmp_path):
+    """On a terminal: two lines, then Up and Enter ask the second one again; Ctrl-C ends with code 0."""
+    import os
+    import pty
+    import select
+    import signal
+    import subprocess
+    import time
+
+    code = (
+        "import argparse, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import aha.commands.chat as c\n"
+        "t = c.Talk.__new__(c.Talk); t.messages = []; t.forget = lambda: None\n"
+        "t.answer = lambda text: print('GOT', text, flush=True)\n"
+        "with c._history(): t.listen()\n"
+        "print('DONE', flush=True)"
+    )
+    main, other = pty.openpty()
+    env = os.environ | {"HOME": str(tmp_path), "TERM": "xterm"}
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, "src"], stdin=other, stdout=other, stderr=other, env=env
+    )
+    seen = b""
+
+    def until(mark, count=1):
+        nonlocal seen
+        limit = time.monotonic() + 60
+        while seen.count(mark) < count and time.monotonic() < limit:
+            if select.select([main], [], [], 1)[0]:
+                seen += os.read(main, 4096)
+        assert seen.count(mark) >= count, seen
+
+    until(b"> ")
+    os.write(main, b"alpha\n")
+    until(b"GOT alpha")
+    os.write(main, b"beta\n")
+    until(b"GOT beta")
+    os.write(main, b"\x1b[A\x1b[A\n")
+    until(b"GOT alpha", 2)
+    run.send_signal(signal.SIGINT)
+    until(b"DONE")
+    assert run.wait(30) == 0
+    assert (tmp_path / ".cache" / "aha" / "chat_history").exists()
+    os.close(main)
+    os.close(other)
