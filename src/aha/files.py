@@ -47,6 +47,33 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise _disk_full(path) from error
 
 
+def check_writable(path: Path) -> None:
+    """Raise AhaError where a file could not be written, before what it is for takes hours. Nothing is left behind."""
+    with disk_errors(path):
+        if path.is_dir():
+            raise AhaError(f"{path} is a folder. Give the name of a file.")
+        made = next((p for p in reversed([path.parent, *path.parent.parents]) if not p.exists()), None)
+        new = not path.exists()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            open(path, "a").close()
+        finally:
+            if new:
+                path.unlink(missing_ok=True)
+            if made is not None:
+                shutil.rmtree(made, ignore_errors=True)
+
+
+def check_room(path: Path, needed: float) -> None:
+    """Raise AhaError where the disk of ``path`` has not ``needed`` bytes free."""
+    free = shutil.disk_usage(_existing(path)).free
+    if free < needed:
+        raise AhaError(
+            f"Not enough room for {path}: it needs {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free. "
+            "Free some space, or choose a place on another disk."
+        )
+
+
 def _disk_full(path: Path) -> AhaError:
     free = shutil.disk_usage(_existing(path)).free
     return AhaError(
@@ -56,6 +83,7 @@ def _disk_full(path: Path) -> AhaError:
 
 
 def _existing(path: Path) -> Path:
+    path = path.absolute()
     while not path.exists():
         path = path.parent
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from aha.stages.evaluate import evaluate, rollout_rows
     from aha.tasks import get_task
 
+    _check(args)
     hardware.set_threads(args.threads)
     params = SamplingParams(args.temperature, args.top_p, max_tokens=args.max_tokens)
     task = get_task(args.task, args.data, args.test_data)
@@ -80,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
             engine, prompter, task, problems, args.samples, params,
             seed=args.seed, strict=not args.any_format, progress=tick,
         )  # fmt: skip
-    if args.output:
-        write_jsonl(args.output, rollout_rows(0, result.groups))
     if args.json:
         print(json.dumps(result.figures, indent=1))
     else:
@@ -97,7 +97,24 @@ def run(args: argparse.Namespace) -> int:
                 f"{found['pass@n']:.1%}  length {found['mean_length']:.0f}  ({found['n_problems']} problems)"
             )
         print(f"Next     aha chat {args.model}")
+    if args.output:  # last: the figures are there whatever becomes of the file
+        write_jsonl(args.output, rollout_rows(0, result.groups))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise AhaError for numbers that cannot be, and for a file that cannot be written, before anything is loaded."""
+    from aha.files import check_writable
+
+    for name in ("samples", "max_tokens"):
+        if (number := getattr(args, name)) < 1:
+            raise AhaError(f"--{name.replace('_', '-')} {number}: give 1 or more.")
+    if not 0 <= args.temperature < math.inf:
+        raise AhaError(f"--temperature {args.temperature}: give 0 (greedy) or more.")
+    if not 0 < args.top_p <= 1:
+        raise AhaError(f"--top-p {args.top_p}: give a number above 0, up to 1.")
+    if args.output:
+        check_writable(args.output)
 
 
 MADE = 256

@@ -28,27 +28,42 @@ def run(args: argparse.Namespace) -> int:
     source = args.run if args.run.exists() else args.runs_dir / args.run
     if not source.is_dir():
         raise AhaError(f"No run at '{args.run}' nor at '{source}'.")
+    if args.push:
+        _reach(args.push, private=not args.public)  # before gigabytes are copied for nothing
     made = export(source, args.folder, args.stage)
     print(f"Model    {args.folder} (the final checkpoint of {made.name})")
     if args.push:
-        print(f"Pushed   {_push(args.folder, args.push, private=not args.public)}")
+        print(f"Pushed   {_push(args.folder, args.push)}")
     else:
         print(f"Next     aha chat {args.folder}")
     return 0
 
 
-def _push(folder: Path, repo: str, *, private: bool) -> str:
+def _reach(repo: str, *, private: bool) -> None:
+    """Make the repository, or find it. Raises AhaError where that cannot be."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-    api = HfApi()
     try:
-        url = api.create_repo(repo, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo, folder_path=folder)
-    except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
+        HfApi().create_repo(repo, private=private, exist_ok=True)
+    except Exception as error:  # of the hub, of the network below it: many kinds, and none is ours
         raise AhaError(
-            f"Could not push to '{repo}': {str(error).strip().splitlines()[0]}\nThe checkpoint is in {folder}. "
-            "Log in with 'hf auth login' and give the upload command 'hf upload' by hand, or try again into a "
-            "new folder."
+            f"Cannot push to '{repo}': {_reason(error)}. Nothing was copied. Log in with 'hf auth login', look at the "
+            "name (USER/MODEL) and at the network, or leave --push away."
         ) from error
-    return str(url)
+
+
+def _push(folder: Path, repo: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().upload_folder(repo_id=repo, folder_path=folder))
+    except Exception as error:
+        raise AhaError(
+            f"Could not push to '{repo}': {_reason(error)}. The checkpoint is in {folder}: "
+            f"'hf upload {repo} {folder}' uploads it."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0][:300].rstrip(".") if lines else type(error).__name__

@@ -76,6 +76,7 @@ RECIPES: dict[str, Recipe] = {
         "aha.recipes.real",
         "R1-Zero on a pretrained model of the package index, on two cores: short arithmetic",
         "real",
+        "rl",
         _RL,
     ),
     "tiny_base": Recipe(

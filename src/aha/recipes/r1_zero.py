@@ -34,7 +34,10 @@ SMALL_MODEL: dict[str, Any] = PAPER | {
     "steps": 500,
     "lr": 1e-6,
     "warmup_steps": 10,
-    "rewards": {"accuracy": 1.0, "format": 0.2},  # with equal weights tags alone are learned, and nothing else
+    "rewards": {
+        "accuracy": 1.0,
+        "format": 0.2,
+    },  # with equal weights tags alone are learned, and nothing else
     "algorithm": {"preset": "grpo", "reference_every": 200},
     "max_tokens": 1024,
     "later_max_tokens": (400, 2048),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.files import new_folder, read_json
+from aha.files import check_room, new_folder, read_json
+from aha.runs.state import result
 from aha.types import AhaError
 
 TRAINING_STATE = ("state.pt", "progress.json")
@@ -45,16 +46,29 @@ def export(run: Path, target: Path, stage: str | None = None) -> Made:
 
     Raises AhaError if nothing has finished, or ``target`` holds something already.
     """
-    if target.exists() and any(target.iterdir()):
-        raise AhaError(f"{target} is not empty. Choose another folder.")
+    _check_target(target)
     stages = finished(run)
     made = _chosen(run, stages, stage)
+    files = [p for p in sorted(made.final.rglob("*")) if p.is_file() and p.name not in TRAINING_STATE]
+    check_room(target, sum(file.stat().st_size for file in files))
     with new_folder(target) as place:
-        shutil.copytree(made.final, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*TRAINING_STATE))
+        for file in files:
+            copy = place / file.relative_to(made.final)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
         config = run / "config.json"
         recipe = str(read_json(config).get("recipe", "")) if config.exists() else ""
         (place / "README.md").write_text(card(made, stages, recipe), encoding="utf-8")
     return made
+
+
+def _check_target(target: Path) -> None:
+    if target.resolve() == Path.cwd():
+        raise AhaError(f"'{target}' is the folder you are in. Give the name of a new one.")
+    if target.exists() and not target.is_dir():
+        raise AhaError(f"{target} is a file. Give the name of a new folder.")
+    if target.exists() and any(target.iterdir()):
+        raise AhaError(f"{target} is not empty. Choose another folder.")
 
 
 def finished(run: Path) -> dict[str, Made]:
@@ -77,6 +91,9 @@ def _chosen(run: Path, stages: Mapping[str, Made], stage: str | None) -> Made:
     if not with_model:
         what = f"no finished stage '{stage}' with a model" if stage else "no finished stage with a model"
         raise AhaError(f"{run} has {what}. Give a run's folder; 'aha run' continues an interrupted one.")
+    named = result(run)
+    if stage is None and named is not None and named.parent.name in {made.name for made in with_model}:
+        return stages[named.parent.name]
     used = {name for made in with_model for name in made.inputs()}
     return [made for made in with_model if made.name not in used or stage][-1]
 

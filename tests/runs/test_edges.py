@@ -1,0 +1,231 @@
+"""What commands say at the edges: files that cannot be written, no network, which model was made."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+
+import pytest
+
+from aha import files
+from aha.cli import main
+from aha.runs import pipeline, state
+from aha.runs.export import export
+from aha.types import AhaError
+
+EVAL = ["eval", "tiny", "--problems", "2", "--samples", "1", "--max-tokens", "4", "--threads", "1", "--json"]
+
+
+def error_of(capsys):
+    said = capsys.readouterr().err
+    assert said.startswith("aha: ")
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--samples", "0"], "--samples 0: give 1 or more"),
+        (["--samples", "-1"], "give 1 or more"),
+        (["--max-tokens", "0"], "--max-tokens 0: give 1 or more"),
+        (["--problems", "0"], "--problems 0: give 1 or more"),
+        (["--temperature", "-1"], "give 0 (greedy) or more"),
+        (["--temperature", "nan"], "give 0 (greedy) or more"),
+        (["--top-p", "0"], "above 0, up to 1"),
+        (["--top-p", "1.5"], "above 0, up to 1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told(words, said, capsys):
+    assert main([*EVAL, *words]) == 1
+    assert said in error_of(capsys)
+
+
+@pytest.fixture
+def never(monkeypatch):
+    """Nothing is sampled."""
+
+    def sampled(*args, **options):
+        raise AssertionError("it was sampled")
+
+    monkeypatch.setattr("aha.stages.evaluate.evaluate", sampled)
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_sampled(tmp_path, never, capsys):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file" / "out.jsonl", tmp_path / ("x" * 300)):
+        assert main([*EVAL, "--output", str(path)]) == 1
+        assert str(path) in error_of(capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_so_is_a_folder_that_is_forbidden(tmp_path, never, capsys, monkeypatch):
+    def forbidden(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(files.Path, "mkdir", forbidden)
+    assert main([*EVAL, "--output", str(tmp_path / "no" / "out.jsonl")]) == 1
+    assert "No permission to write" in error_of(capsys)
+
+
+def test_trying_a_path_leaves_nothing(tmp_path):
+    files.check_writable(tmp_path / "a" / "b" / "out.jsonl")
+    assert not list(tmp_path.iterdir())
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text("old")
+    files.check_writable(kept)
+    assert kept.read_text() == "old"
+
+
+def test_figures_are_printed_whatever_happens_to_the_file(tmp_path, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    assert main([*EVAL, "--output", str(tmp_path / "out.jsonl")]) == 1
+    out, err = capsys.readouterr()
+    assert "pass@1" in json.loads(out)
+    assert "disk is full" in err
+
+
+# --- a finished run, made by hand -------------------------------------------------------------------------
+
+
+def stage(run, name, **settings):
+    place = run / name
+    (place / "final").mkdir(parents=True)
+    (place / "final" / "config.json").write_text("{}")
+    (place / "final" / "model.safetensors").write_bytes(bytes(1000))
+    (place / "settings.json").write_text(json.dumps({"fingerprint": "x", "settings": settings}))
+    (place / "done.json").write_text(json.dumps({"fingerprint": "x", "seconds": 1, "summary": {}}))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of r1 whose last stage by name and by time is not the model that it is for."""
+    folder = tmp_path / "runs" / "r1"
+    for name in ("r1", "zero", "student_rl"):
+        stage(folder, name)
+    config = {"recipe": "r1", "makes": "r1", "stages": {"zero": {}, "r1": {}, "student_rl": {}}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "summary.json").write_text('{"after": {"pass@1": 0.5}}')
+    return folder
+
+
+def test_next_names_the_model_that_the_run_is_for(run, capsys):
+    assert state.result(run) == run / "r1" / "final"
+    assert main(["report", str(run)]) == 0
+    assert f"aha chat {run}/r1/final" in capsys.readouterr().out
+    shutil.rmtree(run / "r1" / "final")
+    stage(run, "zz.old")
+    assert state.result(run) == run / "student_rl" / "final", "the last made; none that was set aside"
+
+
+def test_the_model_that_the_run_is_for_is_exported(run, tmp_path):
+    assert export(run, tmp_path / "out").name == "r1"
+    assert export(run, tmp_path / "zero", "zero").name == "zero"
+
+
+@pytest.mark.parametrize("target", [".", "occupied", "file"])
+def test_an_export_to_where_something_is_is_refused(run, tmp_path, monkeypatch, capsys, target):
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (place / "file").write_text("mine")
+    (place / "occupied").mkdir()
+    (place / "occupied" / "file").write_text("mine")
+    before = sorted(place.rglob("*"))
+    assert main(["export", str(run), target]) == 1
+    assert target in error_of(capsys)
+    assert sorted(place.rglob("*")) == before
+
+
+def test_an_export_to_an_empty_folder_one_stands_in_is_refused(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main(["export", str(run), "."]) == 1
+    assert "the folder you are in" in error_of(capsys)
+    assert (tmp_path / "empty").is_dir()
+
+
+def test_an_export_onto_a_full_disk_is_told(run, tmp_path, monkeypatch, capsys):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=500))
+    assert main(["export", str(run), str(tmp_path / "out")]) == 1
+    assert "Not enough room" in error_of(capsys)
+    monkeypatch.undo()
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("aha.runs.export.shutil.copyfile", full)
+    assert main(["export", str(run), str(tmp_path / "out")]) == 1
+    assert "disk is full" in error_of(capsys)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["runs"]
+
+
+def test_a_push_without_a_network_is_told_before_anything_is_copied(run, tmp_path, capsys):
+    assert main(["export", str(run), str(tmp_path / "out"), "--push", "me/model"]) == 1
+    assert "Cannot push to 'me/model'" in error_of(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+# --- the state of a run -----------------------------------------------------------------------------------
+
+
+def test_the_list_tells_the_truth(run, capsys):
+    def listed():
+        assert main(["list", "runs", "--runs-dir", str(run.parent)]) == 0
+        return capsys.readouterr().out
+
+    assert "r1  finished, pass@1 50.0%" in listed()
+    (run / "r1" / "done.json").unlink()
+    (run / "r1" / "checkpoints" / "step-000030").mkdir(parents=True)
+    (run / "r1" / "checkpoints" / "step-000030" / "progress.json").write_text("{}")
+    assert "r1  unfinished (2 of 3 stages, r1 saved at step 30); the command" in listed()
+    (run / "config.json").write_text("{")
+    assert "r1  damaged: " in listed()
+
+
+class Noted(pipeline.Stage):
+    value: int = 0
+
+    def run(self, context):
+        (context.folder / "made").write_text("x")
+        return {"value": self.value}
+
+
+def begin(folder, value=0):
+    context = pipeline.Context(folder)
+    return pipeline.run([Noted(name="a", value=value)], folder, context, config={}, say=lambda text: None)
+
+
+@pytest.mark.parametrize("name", ["done.json", "settings.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1]", b"{", b'{"a": ' + b"[" * 99999])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, name, content):
+    begin(tmp_path)
+    (tmp_path / "a" / name).write_bytes(content)
+    with pytest.raises(AhaError, match=f"{name} is damaged"):
+        begin(tmp_path, 1)
+
+
+def test_a_run_that_may_not_be_written_is_told_and_a_finished_one_is_read(tmp_path, monkeypatch):
+    begin(tmp_path)
+
+    def forbidden(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", forbidden)
+    monkeypatch.setattr(files.os, "replace", forbidden)
+    assert begin(tmp_path) == {"a": {"value": 0}}
+    with pytest.raises(AhaError, match="No permission to write"):
+        begin(tmp_path, 1)
+
+
+def test_what_is_set_aside_is_never_written_over(tmp_path):
+    for value in range(4):
+        begin(tmp_path, value)
+    kept = [pipeline.read_settings(p)["settings"]["value"] for p in sorted(tmp_path.glob("a*.old"))]
+    assert sorted(kept) == [0, 1, 2]
