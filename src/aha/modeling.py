@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "ASKED", "EMBEDDED", "Head", "change_config", "check_files", "check_head", "load_model", "load_tokenizer",
-    "max_context", "outgrows", "own_weights", "quiet_transformers", "resolve",
+    "ASKED", "EMBEDDED", "Head", "change_config", "check_config", "check_files", "check_head", "load_model",
+    "load_tokenizer", "max_context", "outgrows", "own_weights", "quiet_transformers", "resolve",
 ]  # fmt: skip
 
 ASKED = "aha.json"
@@ -72,6 +72,12 @@ def _asked(path: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise AhaError(f"{file} is no record of a prompt: it holds {type(found).__name__}. Remove it.")
     return found
+
+
+def check_config(name: str) -> None:
+    """Raise AhaError for a checkpoint that lies here and whose config is none, or of a model that is not known."""
+    if (folder := Path(resolve(name))).is_dir():
+        examine.read_config(folder, name)
 
 
 def check_files(name: str) -> None:
@@ -185,6 +191,11 @@ def quiet_transformers() -> None:
 
 
 def _cannot_load(what: str, name: str, error: Exception) -> AhaError:
+    if name.lower().endswith("gguf"):
+        return AhaError(
+            f"'{name}' holds GGUF files, of which one must be chosen: download it (hf download {name} FILE.gguf) "
+            "and give the file."
+        )
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return AhaError(
         f"Cannot load the {what} '{name}': {reason}\n"

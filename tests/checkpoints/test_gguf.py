@@ -12,6 +12,7 @@ from conftest import make_model
 from gguf_files import CHATML, TEXTS, byte_level, write
 
 from aha.checkpoints import dequantized, gguf_header
+from aha.cli import main
 from aha.modeling import load_model, load_tokenizer, resolve
 from aha.sampling.local import LocalEngine
 from aha.types import AhaError
@@ -272,3 +273,47 @@ def test_digits_stand_alone_where_the_file_says_so(words, tmp_path):
     write(tmp_path / "m.gguf", small(words), words, more=more)
     tokenizer = load_tokenizer(str(tmp_path / "m.gguf"))
     assert tokenizer.tokenize("is 1234") == [*tokenizer.tokenize("is "), "1", "2", "3", "4"]
+
+
+# --- wherever a model is named ---------------------------------------------------------------------------
+
+
+def test_commands_take_a_file(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "m.gguf", small(words), words)
+    assert main(["chat", "m.gguf", "--ask", "hi", "--max-tokens", "3"]) == 0
+    main(["plan", "--model", "m.gguf"])  # whether it fits is the machine's matter
+    said = capsys.readouterr()
+    assert "m.gguf" in said.out
+    assert "config" in said.out
+    run = [
+        "zero",
+        "--model",
+        "m.gguf",
+        "--task",
+        "arithmetic",
+        "--run",
+        "g",
+        "--no-doctor",
+        "--plain",
+        "rl.steps=1",
+    ]
+    few = [
+        "prompts_per_step=2",
+        "group_size=2",
+        "test_problems=2",
+        "eval_every=0",
+        "max_tokens=8",
+        "train_problems=8",
+    ]
+    assert main([*run, *(f"rl.{setting}" for setting in few)]) == 0, capsys.readouterr().err
+    from transformers import AutoModelForCausalLM
+
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "runs" / "g" / "rl" / "final")
+    assert saved.config.model_type == "llama"
+    assert not hasattr(saved.config, "quantization_config")
+
+
+def test_a_repository_of_files_on_the_hub_is_told_how_to_be_taken():
+    with pytest.raises(AhaError, match=r"hf download Qwen/Qwen2\.5-0\.5B-Instruct-GGUF FILE\.gguf"):
+        load_model("Qwen/Qwen2.5-0.5B-Instruct-GGUF")

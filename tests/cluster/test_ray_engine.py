@@ -24,7 +24,7 @@ from aha.sampling.sampler import SamplingParams
 from aha.tasks import get_task
 from aha.types import AhaError
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'aha[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
 
 PARAMS = SamplingParams(max_tokens=200)
 REWARDS = {"accuracy": 1.0, "format": 0.5}

@@ -57,7 +57,7 @@ def test_without_ray_it_is_told_how_to_get_it(tmp_path, checkpoint, monkeypatch)
 
 
 def test_in_step_it_is_the_local_run(tmp_path, checkpoint):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'aha[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     _, wanted = train(tmp_path / "local", checkpoint)
     _, found = train(tmp_path / "ray", checkpoint, engine="ray", cluster={"reward_workers": 1})
     assert sampled(tmp_path / "ray") == sampled(tmp_path / "local")
@@ -72,7 +72,7 @@ def test_in_step_it_is_the_local_run(tmp_path, checkpoint):
 
 @pytest.mark.slow
 def test_ahead_ages_are_bounded_and_a_killed_worker_changes_nothing_of_that(tmp_path, checkpoint, caught):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'aha[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
 
     def strike():
         while not (tmp_path / "metrics.jsonl").exists():
@@ -94,7 +94,7 @@ def test_ahead_ages_are_bounded_and_a_killed_worker_changes_nothing_of_that(tmp_
 
 @pytest.mark.slow
 def test_ahead_a_run_that_stops_continues_from_its_checkpoint(tmp_path, checkpoint, monkeypatch):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'aha[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     update = RL._update
 
     def fails_at_four(self, s, step, examples):

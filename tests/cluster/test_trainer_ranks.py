@@ -22,7 +22,7 @@ from rank_runs import (
 
 from aha.files import read_jsonl
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'aha[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 

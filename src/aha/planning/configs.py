@@ -32,6 +32,7 @@ def read_config(name: str) -> Any:
     from transformers import AutoConfig
 
     path = modeling.resolve(name)
+    modeling.check_config(name)
     try:
         config: Any = AutoConfig.from_pretrained(path)
     except Exception as error:  # transformers raises many kinds here; all mean: there is no config
