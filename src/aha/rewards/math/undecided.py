@@ -1,8 +1,8 @@
 """What becomes of an answer that could not be compared: could it be the reference at all?
 
 "Could not be graded" costs a model nothing, so it must not be for sale: an answer is left undecided only if
-the numerals and the variables of the reference stand in it. A model that does not know the answer cannot
-write such a one; what lacks them is wrong.
+the numerals and the variables of the reference stand in it, and of other numerals none (beside a number) or
+few. A model that does not know the answer cannot write such a one; what lacks them is wrong.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aha.rewards.math.values import Scalar, Value
 
 _NUMERAL = re.compile(r"\d+(?:\.\d+)?")
 _LONGEST_NUMERAL = 60
+_MORE = 6  # numerals that an answer may have besides those of the reference
 _DEEPER_IN_TEXT = 4_000  # characters of the answer that are looked through
 
 
@@ -26,8 +27,10 @@ def could_be(text: str, value: Value, answer: str) -> bool:
     exact = _exact(value)
     if exact is not None:
         parts = {Fraction(abs(exact.numerator)), Fraction(exact.denominator)} - {Fraction(1)}
-        return abs(exact) in found or (parts or {Fraction(1)}) <= found or _numerals(text) <= found
-    if not _numerals(text) <= found:
+        wanted = ({abs(exact)}, parts or {Fraction(1)}, _numerals(text))
+        return any(one <= found for one in wanted) and found <= set().union(*wanted, {Fraction(1)})
+    wanted = _numerals(text)
+    if not wanted <= found or len(found) > 2 * len(wanted) + _MORE:
         return False
     return _letters(text) <= _letters(answer)
 

@@ -318,7 +318,7 @@ def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Ve
 
 def _undecided(gold: Gold, answer: str, note: str) -> Verdict:
     """UNKNOWN for what may be the reference, WRONG for what cannot be: not to be graded must not pay."""
-    if could_be(gold.text, gold.value, answer):
+    if not workers.is_program(answer) and could_be(gold.text, gold.value, answer):
         return Verdict(Outcome.UNKNOWN, note)
     return Verdict(Outcome.WRONG, f"{note}, and what the reference is made of does not stand in it")
 
