@@ -449,7 +449,7 @@ _FORGERY = [
     ),
 ]
 
-_NEW = [
+_FURTHER = [
     # files
     _tried(
         "read-packages-as-files",
@@ -612,7 +612,7 @@ _NEW = [
     ),
 ]
 
-ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *_FORGERY, *_LIES, *_NEW]
+ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *_FORGERY, *_LIES, *_FURTHER]
 
 BENIGN = [
     {"description": name, "code": textwrap.dedent(code), "stdin": stdin, "expected_stdout": expected}

@@ -184,6 +184,22 @@ def test_a_lock_outside_is_not_seen_inside(sandbox):
     assert execution.stdout == b"free\n", execution.stderr
 
 
+def test_access_times_carry_no_word(sandbox):
+    look = (
+        "import os, sys, glob\n[place] = [p for p in sys.path if os.path.exists(p + '/textwrap.py')][:1]\n"
+        "files = sorted(glob.glob(place + '/*.py') + glob.glob(place + '/json/*') + [place + '/json', place])\n"
+    )
+    tell = look + "print(len(files), [os.stat(f).st_atime_ns for f in files])"
+    read = (
+        look
+        + "for f in files:\n    os.listdir(f) if os.path.isdir(f) else open(f, 'rb').read(9)\nprint(len(files))"
+    )
+    before = sandbox.run(tell, wall=60).stdout
+    assert int(before.split()[0]) > 100
+    assert sandbox.run(read, wall=60).stdout.split()[0] == before.split()[0]
+    assert sandbox.run(tell, wall=60).stdout == before
+
+
 def test_threads_share_a_pool():
     with Sandbox(workers=2) as sandbox, ThreadPoolExecutor(6) as threads:
         outputs = threads.map(

@@ -20,6 +20,7 @@ from .execution import Execution, Isolation, Limits, Status
 from .packages import chosen
 from .places import Place, sweep
 from .process import Gone, Process
+from .settle import settle
 from .slot import Refused, Slot, SlotSetup, make_mirror, make_shelf, readable_by_all
 
 _LINUX_MACHINES = ("x86_64", "aarch64")
@@ -213,11 +214,16 @@ class Sandbox:
         return slot
 
     def _setup(self, isolation: Isolation) -> SlotSetup:
-        if isolation is Isolation.NAMESPACES:
-            return SlotSetup(isolation, self._import_paths, packages=self._packages)
         with self._place_lock:
+            shown = [os.path.dirname(os.__file__), *(path for _, path in self._packages)]
+            if isolation is Isolation.NAMESPACES:
+                if os.geteuid() != 0:  # root's mounts do not write access times
+                    settle(shown)
+                return SlotSetup(isolation, self._import_paths, packages=self._packages)
             if self._mirror is None and _needs_mirror():
                 self._mirror = make_mirror(self._new_place())
+                settle([self._mirror], ours=True)
+            settle(shown[1:] if self._mirror else shown)
             if self._shelf is None and self._packages:
                 self._shelf = make_shelf(self._new_place(), self._packages)
             return SlotSetup(isolation, self._import_paths, self._mirror, self._packages, self._shelf)

