@@ -114,7 +114,7 @@ class RL(Stage):
     offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
     compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
     context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
-    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
+    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (needs peft); 0 = all weights")
     decode_rows: int = Field(512, ge=1, description="completions sampled at once at most")
     train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
     test_problems: int = Field(256, ge=1, description="held-out problems before and after")

@@ -77,7 +77,7 @@ class SFT(Stage):
     positions: int | None = Field(
         None, ge=2, description="the model's context in tokens, changed as well (Open-R1: 32768)"
     )
-    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (aha[lora]); 0 = all weights")
+    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (needs peft); 0 = all weights")
     validation: float = Field(0.02, ge=0, lt=1, description="share of conversations held out")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")

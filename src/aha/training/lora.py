@@ -1,4 +1,4 @@
-"""Low-rank adapters through peft (the extra ``aha[lora]``): a frozen base, small trained matrices beside it.
+"""Low-rank adapters through peft (an optional package): a frozen base, small trained matrices beside it.
 
 peft puts its layers into the model in place, so the trainer and the sampler go on with the model itself; only
 what is trained and what is written changes. The base under the adapters is the reference model for free.
