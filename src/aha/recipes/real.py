@@ -1,4 +1,4 @@
-"""R1-Zero on a pretrained model, on two CPU cores: short questions that it can begin to answer, under the paper's prompt.
+"""R1-Zero on a pretrained model, on two CPU cores: short questions that it can begin to answer, the paper's prompt.
 
 The model comes from the Python package index (``aha fetch``). Settings were chosen on the validation split.
 """
