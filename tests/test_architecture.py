@@ -43,7 +43,7 @@ ALLOWED = {
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
     "doctor": BASE
     | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}
-    | {"cluster", "planning", "trials"},
+    | {"cluster", "kernels", "planning", "trials"},
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}

@@ -6,13 +6,15 @@ that the model is one of those that can be computed so, ``modules.py`` gives its
 """
 
 from aha.attention.continued import Continued
-from aha.attention.models import Layer, install, layers
+from aha.attention.layer_trial import Layer
+from aha.attention.models import IMPLEMENTATION, install, layers
 from aha.attention.modules import to_torch
 from aha.attention.packed import PLAIN, WAYS, Context, Packed, Variant, probabilities
 from aha.attention.plan import Bucket, Plan, make_plan, piece_length
 from aha.attention.shared import Exchange, divided
 
 __all__ = [
+    "IMPLEMENTATION",
     "PLAIN",
     "WAYS",
     "Bucket",

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from aha.cluster.engine import RayEngine
-from aha.doctor import plain, sampling_checks
-from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
+from aha.doctor import weight_checks
+from aha.doctor.finding import Check, Finding, NotApplicable, holds
 from aha.doctor.subject import Subject
 from aha.sampling import local, sampler
 from aha.sampling.vllm import VllmEngine, checkpoint_weights
@@ -75,17 +74,10 @@ def _follows(
     other: torch.nn.Module | None = None,
 ) -> Iterator[Finding]:
     rollouts = _sample(subject, engine)
-    said = np.concatenate([r.logprobs for r in rollouts]).astype(np.float64)
-    gaps = []
-    for model in (holds_now, other or subject.model):
-        with plain.own_attention(model):
-            own = np.concatenate([plain.completion_logprobs(model, r) for r in rollouts])
-        gaps.append(float(np.abs(own - said).mean()))
-    mean = sampling_checks.LIMITS[subject.precise][0]
-    yield at_most(f"|sampler - {which} weights| after a load, mean", gaps[0], 2 * mean, unit=" nats",
-                  cause=CAUSE, fix=FIX)  # fmt: skip
-    yield at_least(f"|sampler - the weights before| after a load of {which}, mean", gaps[1],
-                   max(0.02, 3 * gaps[0]), unit=" nats", cause=CAUSE, fix=FIX)  # fmt: skip
+    before = other or subject.model
+    yield from weight_checks.follows(
+        rollouts, holds_now, before, f"after a load of {which} weights", CAUSE, FIX
+    )
     versions = {r.policy_version for r in rollouts}
     yield holds("version that the rollouts carry", versions == {version}, f"{sorted(versions)}",
                 threshold=str(version), cause="the engine does not know what it holds", fix=FIX)  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.doctor import formulas, plain
+from aha.doctor import formulas, miniature, plain
 from aha.doctor.finding import Check, Finding, at_most, count, holds
 from aha.doctor.subject import Subject, made_groups
 from aha.training import batching, parallel
@@ -103,6 +103,7 @@ def plain_gradients(
 
 def packing(subject: Subject) -> Iterator[Finding]:
     """Packed, with and without shared prompts, against transformers one by one: logprobs and gradients."""
+    subject = miniature.of(subject)
     t, algorithm = subject.plan.temperature, full_algorithm(subject)
     policy = subject.new_policy()
     examples = near_policy(policy, made_examples(subject), subject.data_seed, t)
@@ -126,6 +127,7 @@ def packing(subject: Subject) -> Iterator[Finding]:
 
 def invariance(subject: Subject) -> Iterator[Finding]:
     """One optimizer batch cut in several ways, under each way of averaging."""
+    subject = miniature.of(subject)
     policy, t = subject.new_policy(), subject.plan.temperature
     examples = near_policy(policy, made_examples(subject, 3), subject.data_seed, t)
     loss = Algorithm.model_validate({"preset": "grpo", "kl_coef": 0.05, "entropy_coef": 0.01}).loss()
@@ -170,6 +172,7 @@ def _silent(policy: policies.Policy, examples: Sequence[Example], t: float) -> F
 
 def ranks(subject: Subject) -> Iterator[Finding]:
     """Ranks played one after the other: the dealt shares, and the step that each rank takes."""
+    subject = miniature.of(subject)
     policy, t = subject.new_policy(lr=1e-3), subject.plan.temperature
     examples = near_policy(policy, made_examples(subject, 5), subject.data_seed, t)
     loss = Algorithm.model_validate({"preset": "grpo", "kl_coef": 0.05}).loss()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.doctor import formulas, gradient_checks
+from aha.doctor import formulas, gradient_checks, miniature
 from aha.doctor.finding import Check, Finding, at_most, count, holds
 from aha.doctor.subject import Subject
 from aha.training import batching, checkpoint, losses
@@ -36,6 +36,7 @@ def _chosen(policy: policies.Policy) -> list[int]:
 
 def optimizer(subject: Subject) -> Iterator[Finding]:
     """Three steps at three learning rates against AdamW by hand, with clipping and weight decay."""
+    subject = miniature.of(subject)
     policy = subject.new_policy(lr=RATES[0], weight_decay=DECAY, max_grad_norm=0.05)
     batches, chosen = _batches(subject), _chosen(policy)
     start = [policy.masters[i].detach().double().cpu().numpy().copy() for i in chosen]
@@ -109,6 +110,7 @@ def _larger(a: float, b: float) -> float:
 
 def resume(subject: Subject) -> Iterator[Finding]:
     """Four steps; and two, a checkpoint, new objects, and two more: equal to the last bit."""
+    subject = miniature.of(subject)
     subject.require_savable()
     batches = _batches(subject)
     with subject.scratch() as place:

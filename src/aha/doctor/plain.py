@@ -6,6 +6,7 @@ Nothing here uses packing, the packed attention, the chunked head, or the traine
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,35 +14,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha import attention
+from aha import attention, kernels
 from aha.types import Example, Group, Rollout
 
 
+def is_capped(model: Any) -> bool:
+    """Whether attention's scores are capped, which sdpa leaves out."""
+    return bool(getattr(model.config, "attn_logit_softcapping", None))
+
+
 @contextlib.contextmanager
-def own_attention(model: Any) -> Iterator[Any]:
-    """The model with the attention that transformers ships; ours is back in place afterwards."""
+def own_attention(model: Any, kind: str = "sdpa") -> Iterator[Any]:
+    """The model with the code that transformers ships, without kernels of ours, and its attention of this ``kind``,
+    where the family has that; ours is back in place afterwards."""
+    ours = model.config._attn_implementation == attention.IMPLEMENTATION
     try:
-        capped = getattr(model.config, "attn_logit_softcapping", None)  # which sdpa leaves out
-        model.set_attn_implementation("eager" if capped else "sdpa")
+        model.set_attn_implementation("eager" if is_capped(model) else kind)
     except (ValueError, ImportError):  # some architectures have no sdpa
         model.set_attn_implementation("eager")
     try:
-        yield model
+        with kernels.without():
+            yield model
     finally:
-        attention.install(model)
+        if ours:
+            attention.install(model)
 
 
-def logits(model: Any, ids: np.ndarray) -> Tensor:
-    """Float32 (or better) logits [L, V]; row t predicts token t + 1. ``model`` is inside ``own_attention``."""
+def logits(model: Any, ids: np.ndarray, last: int = 0) -> Tensor:
+    """Float32 (or better) logits [L, V]; row t predicts token t + 1. Of the ``last`` rows only, if that is not 0.
+    ``model`` is inside ``own_attention``."""
     tokens = torch.from_numpy(np.asarray(ids, np.int64))[None].to(next(model.parameters()).device)
-    found = model(input_ids=tokens, use_cache=False).logits[0]
+    found = model(input_ids=tokens, use_cache=False, **_keeping(model, last)).logits[0]
+    found = found[-last:] if last else found
     return found if found.dtype is torch.float64 else found.float()
 
 
-def token_logprobs(model: Any, ids: np.ndarray, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(log probability of tokens 1..L-1, entropy of the distributions they came from), each [L - 1]."""
-    logp = torch.log_softmax(logits(model, ids)[:-1] / temperature, dim=-1)
-    chosen = torch.from_numpy(np.asarray(ids[1:], np.int64)).to(logp.device)
+def _keeping(model: Any, last: int) -> dict[str, int]:
+    """What spares the family the logits of other rows, where it knows that."""
+    known = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return {"logits_to_keep": last} if last and known else {}
+
+
+def token_logprobs(
+    model: Any, ids: np.ndarray, temperature: float = 1.0, last: int = 0
+) -> tuple[Tensor, Tensor]:
+    """(log probability of tokens 1..L-1, entropy of the distributions they came from), each [L - 1]; of the ``last``
+    tokens only, if that is not 0."""
+    logp = torch.log_softmax(logits(model, ids, last + 1 if last else 0)[:-1] / temperature, dim=-1)
+    chosen = torch.from_numpy(np.asarray(ids[-len(logp) :], np.int64)).to(logp.device)
     return logp.gather(1, chosen[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
 
 
@@ -49,8 +69,8 @@ def completion_logprobs(model: Any, rollout: Rollout, temperature: float = 1.0) 
     """Log probability [C] of each token of a completion."""
     ids = np.concatenate([rollout.prompt_ids, rollout.completion_ids])
     with torch.no_grad():
-        values, _ = token_logprobs(model, ids, temperature)
-    return values.cpu().double().numpy()[len(rollout.prompt_ids) - 1 :]
+        values, _ = token_logprobs(model, ids, temperature, len(rollout.completion_ids))
+    return values.cpu().double().numpy()
 
 
 def examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[Example]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from aha import modeling, ranks
-from aha.doctor import memory, plain
+from aha.doctor import memory, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count, holds
 from aha.doctor.subject import Subject
 from aha.planning.workload import Workload
@@ -45,6 +45,7 @@ def _drops(module: torch.nn.Module) -> bool:
 
 def training_mode(subject: Subject) -> Iterator[Finding]:
     """The program's own way from a checkpoint to a policy leaves dropout off, also after a step."""
+    subject = miniature.of(subject)
     model = subject.copy_model()
     policy = policies.Policy(model, policies.OptimizerConfig(lr=1e-4))
     engine = subject.new_engine(model)
@@ -93,6 +94,10 @@ def resources(subject: Subject) -> Iterator[Finding]:
                     threshold=f"free at least {1 / slack:.0%} of what is needed",
                     cause=f"too little {what} for this run's model, lengths and batch", fix=fix)  # fmt: skip
     room = modeling.max_context(model)
+    if subject.wanted_tokens > plan.max_tokens:  # of a run that is not started here
+        yield Finding("", None, f"the run's completions of {subject.wanted_tokens} tokens",
+                      cause=f"the model's context of {room} has room for {plan.max_tokens} beside the prompts, "
+                      "with which it is examined: give the run max_tokens and later_max_tokens to suit")  # fmt: skip
     yield at_most("longest prompt and completion, and the model's context", longest + plan.max_tokens, room,
                   unit=" tokens", cause="completions would run past what the model was built for",
                   fix="lower max_tokens or max_prompt_tokens")  # fmt: skip

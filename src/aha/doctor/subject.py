@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from aha.doctor import exact
 from aha.doctor.finding import NotApplicable
 from aha.doctor.in_parts import Asked
 from aha.doctor.memory import free_memory, model_bytes
@@ -66,8 +67,11 @@ class Subject:
     source: str = ""
     data_seed: int = 0
     shares: int = 1  # ranks among which weights and optimizer state are divided
+    wanted_tokens: int = 0  # the run's longest completion, where the plan's was fitted to the model's context
+    miniature: Subject | None = None  # see doctor.miniature
     _groups: list[Group] | None = None
-    _twin: Any = None
+    _exact: exact.Exact | None = None
+    _pace: float | None = None
     _sizes: tuple[int, int] = (24, 4)
 
     @property
@@ -116,6 +120,28 @@ class Subject:
             self.rewards(),
             seed=seed,
         )
+
+    # --- what transformers is asked -----------------------------------------------------------------------
+
+    @property
+    def exact(self) -> exact.Exact:
+        """The truth about the model as it is."""
+        if self._exact is None:
+            self._exact = exact.Exact(self.model)
+        return self._exact
+
+    def pace(self) -> float:
+        """Seconds that a token takes in transformers' own forward pass on this machine; measured once."""
+        if self._pace is None:
+            self._pace = exact.seconds_per_token(self.model, usable_vocabulary(self))
+        return self._pace
+
+    def some_of(self, rollouts: Sequence[Rollout], seconds: float = 1.0) -> list[int]:
+        """Which of the rollouts are held against transformers: as many as one pass of so many seconds has room for,
+        spread over all, at least two."""
+        length = float(np.mean([len(r.prompt_ids) + len(r.completion_ids) for r in rollouts]))
+        most = max(2, int(seconds / (self.pace() * length)))
+        return list(range(0, len(rollouts), max(1, -(-len(rollouts) // most))))
 
     # --- copies, for checks that move weights ---------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from aha.cluster.engine import RayEngine
-from aha.doctor import plain, sampling_checks
-from aha.doctor.finding import Check, Finding, NotApplicable, at_least, at_most, holds
+from aha.doctor import exact, miniature, plain
+from aha.doctor.finding import Check, Finding, NotApplicable, at_least, holds
 from aha.doctor.in_parts import Asked
 from aha.doctor.subject import Subject
 from aha.sampling import local, sampler
 from aha.sampling.vllm import VllmEngine, checkpoint_weights
 from aha.training import batching, losses
 from aha.training import policy as policies
+from aha.types import Rollout
 
 SAMPLED_ELEMENTS = 1 << 16
 CAUSE = "the engine samples with weights that are not the trained ones"
@@ -99,6 +100,7 @@ def _shared(subject: Subject) -> Finding:
 
 def weights_after_step(subject: Subject) -> Iterator[Finding]:
     """A large step on a copy: the hash and the version move, and the output follows."""
+    subject = miniature.of(subject)
     model = subject.copy_model()
     size = float(np.mean([p.detach().float().abs().mean().item() for p in model.parameters() if p.ndim > 1]))
     lr = 0.1 * size  # AdamW's first step moves every weight by lr
@@ -131,17 +133,22 @@ def _output_follows(
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
     requests = [local.Request(p, 2, i) for i, p in enumerate(prompts)]
     rollouts = [r for _, found in sorted(engine.generate(requests, params, seed=8)) for r in found]
-    sampled = np.concatenate([r.logprobs for r in rollouts]).astype(np.float64)
-    gaps = []
-    for model in (policy.model, subject.model):
-        with plain.own_attention(model):
-            said = np.concatenate([plain.completion_logprobs(model, r) for r in rollouts])
-        gaps.append(float(np.abs(said - sampled).mean()))
-    mean = sampling_checks.LIMITS[subject.precise][0]
-    yield at_most("|sampler after the step - new weights|, mean", gaps[0], 2 * mean, unit=" nats",
-                  cause=CAUSE, fix=FIX)  # fmt: skip
-    yield at_least("|sampler after the step - old weights|, mean", gaps[1], 0.05, unit=" nats",
-                   cause="a large change of the weights is not seen in what the engine samples", fix=FIX)  # fmt: skip
+    yield from follows(rollouts, policy.model, subject.model, "after the step", CAUSE, FIX)
+
+
+def follows(
+    rollouts: Sequence[Rollout], new: Any, old: Any, when: str, cause: str, fix: str
+) -> Iterator[Finding]:
+    """What was sampled carries the log probabilities of the ``new`` weights, and is far from those of the ``old``."""
+    said = [r.logprobs.astype(np.float64) for r in rollouts]
+    truth = exact.Exact(new).truth(rollouts, 1.0)
+    yield from truth.compare(f"the sampler's logprobs {when} for the weights it should have", said, cause=cause,
+                             fix=fix)  # fmt: skip
+    error = exact.Gap.of(said, truth.true).mean
+    before = exact.Gap.of(said, exact.Exact(old).truth(rollouts, 1.0).true).mean
+    least = max(0.05, exact.FACTORS[0] * error)
+    yield at_least(f"|sampler {when} - the weights before|, mean", before, least, unit=" nats",
+                   cause="a large change of the weights is not seen in what the engine samples", fix=fix)  # fmt: skip
 
 
 CHECKS = (

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from aha import ranks
-from aha.doctor import formulas, gradient_checks, plain
+from aha.doctor import formulas, gradient_checks, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count
 from aha.doctor.full import part
 from aha.doctor.subject import Subject
@@ -65,6 +65,7 @@ def _outputs(commands: Sequence[list[str]], envs: Sequence[dict[str, str]]) -> l
 
 def sharded(subject: Subject) -> Iterator[Finding]:
     """Two ranks with half of the weights each (FSDP2) against this process with all of them: one step."""
+    subject = miniature.of(subject)
     if not dist.is_available() or not dist.is_gloo_available():
         raise NotApplicable("this torch was built without gloo")
     subject.require_room(12)

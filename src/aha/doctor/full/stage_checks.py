@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from aha.doctor import gradient_checks, plain
+from aha.doctor import exact, gradient_checks, miniature, plain
 from aha.doctor.finding import Check, Finding, at_least, at_most, count, holds
 from aha.doctor.full import bench
 from aha.doctor.sampling_checks import HOT
@@ -27,6 +26,7 @@ NEVER = 10**6
 
 def steps(subject: Subject) -> Iterator[Finding]:
     """What changes from step to step in a real session: seeds, versions, weights in the engine."""
+    subject = miniature.of(subject)
     with bench.saved(subject) as place:
         # One question in all, and hot: equal completions are then equal random numbers.
         config = bench.stage(subject, place, temperature=HOT, train_problems=1, prompts_per_step=1)
@@ -67,13 +67,11 @@ def _version(session: rl_setup.Session, config: rl.RL) -> Iterator[Finding]:
                 cause="the engine does not know which weights it samples with",
                 fix="set the engine's version before sampling")  # fmt: skip
     rollouts = [m.rollout for g in after for m in g.members]
-    with plain.own_attention(session.policy.model):
-        said = [plain.completion_logprobs(session.policy.model, r, config.temperature) for r in rollouts]
-    gap = np.abs(np.concatenate(said) - np.concatenate([r.logprobs for r in rollouts]))
-    precise = next(session.policy.model.parameters()).dtype is not torch.bfloat16
-    yield at_most("|sampler - updated policy| at the stage's temperature, mean", float(gap.mean()),
-                  2e-4 if precise else 0.06, unit=" nats", cause="the engine samples with old weights, or at "
-                  "another temperature than it says", fix="load the weights after each step")  # fmt: skip
+    truth = exact.Exact(session.policy.model).truth(rollouts, config.temperature)
+    said = [r.logprobs.astype(np.float64) for r in rollouts]
+    yield from truth.compare("the sampler's logprobs for the updated policy at the stage's temperature", said,
+                             cause="the engine samples with old weights, or at another temperature than it says",
+                             fix="load the weights after each step")  # fmt: skip
 
 
 def _ungradable(session: rl_setup.Session) -> Finding:
@@ -100,6 +98,7 @@ def _update(session: rl_setup.Session, config: rl.RL, step: int, groups: list[Gr
 def update(subject: Subject) -> Iterator[Finding]:
     """One whole update of a real session against one computed apart: the gradient of equation 1 by autograd
     through transformers' forward, and the step it makes; in float32, since bf16 is too coarse for it."""
+    subject = miniature.of(subject)
     with bench.saved(subject) as place:
         config = bench.stage(subject, place, mini_batches=1, temperature=1.2, warmup_steps=0, lr_final=1.0,
                              max_grad_norm=1e9, prompts_per_step=3)  # fmt: skip
@@ -139,6 +138,7 @@ def update(subject: Subject) -> Iterator[Finding]:
 
 def reference(subject: Subject) -> Iterator[Finding]:
     """Frozen between refreshes, the policy's copy after one, shared never."""
+    subject = miniature.of(subject)
     with bench.saved(subject) as place:
         config = bench.stage(subject, place, steps=3, save_every=NEVER)
         session = bench.prepared(config, bench.context(subject, place / "run"))
@@ -187,6 +187,7 @@ def stage_resume(subject: Subject) -> Iterator[Finding]:
     """A stage killed after its first checkpoint and started again, against one that ran through."""
     cause = "something that the next step depends on is not in the checkpoint, or starts over on resuming"
     fix = "look at Session.save, Session.resume, lr_at and the order of problems"
+    subject = miniature.of(subject)
     with bench.saved(subject) as place:
         with bench.quiet():
             bench.stage(subject, place).run(bench.context(subject, place / "whole"))

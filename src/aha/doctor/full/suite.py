@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -9,12 +11,12 @@ from aha import hardware, modeling
 from aha.doctor import engine_checks, suite
 from aha.doctor.finding import Check
 from aha.doctor.full import network_checks, stage_checks
-from aha.doctor.subject import Subject
+from aha.doctor.subject import Plan, Subject
 from aha.sampling.rollouts import Prompter
 from aha.stages import checkup, engines, rl
 from aha.tasks import get_task
 from aha.training import policy as policies
-from aha.types import AhaError
+from aha.types import AhaError, Problem
 
 CHECKS: tuple[Check, ...] = (*suite.CHECKS, *stage_checks.CHECKS, *network_checks.CHECKS)
 ENGINES: tuple[engines.Kind, ...] = get_args(engines.Kind)
@@ -43,10 +45,8 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     model = modeling.load_model(config.model, place, kind)
     task = get_task(config.task, config.data, config.test_data)
     prompter = Prompter(tokenizer, config.prompt)
-    plan = checkup.plan_of(config)
-    room = modeling.max_context(model) - plan.max_tokens
     found = task.load("train", min(64, config.train_problems), config.seed)
-    problems = prompter.drop_long(found, min(config.max_prompt_tokens, room))
+    plan, problems = fitted(checkup.plan_of(config), prompter, found, config, modeling.max_context(model))
     policy = policies.Policy(model)
     sampler = engines.for_policy(
         cast("engines.Kind", engine), policy, tokenizer, config.vllm, rows=config.decode_rows, threads=threads,
@@ -63,6 +63,23 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
         policy=policy,
         plan=plan,
         folder=folder,
+        wanted_tokens=config.longest_completion,
         to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),
         source=config.model,
     )
+
+
+def fitted(
+    plan: Plan, prompter: Prompter, problems: Sequence[Problem], config: rl.RL, context: int
+) -> tuple[Plan, list[Problem]]:
+    """The plan with completions that leave room for prompts in the model's ``context``, and the problems whose prompts
+    fit. A model is examined as it is; that a run's own lengths do not fit it is said by the check of resources."""
+    room = context - plan.max_tokens
+    shortest = min(len(prompter.encode(problem)[0]) for problem in problems)
+    if room >= shortest:
+        return plan, prompter.drop_long(problems, min(config.max_prompt_tokens, room))
+    kept = prompter.drop_long(problems, min(config.max_prompt_tokens, max(shortest, context // 2)))
+    longest = max(len(prompter.encode(problem)[0]) for problem in kept)
+    if longest >= context:
+        raise AhaError(f"The shortest prompt has {longest} tokens and the model a context of {context}.")
+    return replace(plan, max_tokens=context - longest), kept
