@@ -7,6 +7,7 @@ residual. On CPUs kernels take what lies between the products.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -100,10 +101,14 @@ class FusedDecoder:
         """Hold no weights until the next step: a model whose weights are in parts frees its whole ones between."""
         self.layers, self.whole = [], None
 
-    def forward(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
-        """Hidden states [R, hidden] of one new token ``ids`` [R] a row at ``positions`` [R]."""
+    def forward(
+        self, ids: Tensor, positions: Tensor, cache: SlotCache, move: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Hidden states [R, hidden] of one new token ``ids`` [R] a row at ``positions`` [R]. ``move``: done to their
+        embeddings first."""
         layers = self._current()
         x = F.embedding(ids, self.base.embed_tokens.weight)
+        x = x if move is None else move(x)
         if self.whole is not None:
             return self.whole.take(x, cache.layers, positions, cache.room, cache.groups)
         cos = sin = None
