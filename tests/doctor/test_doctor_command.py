@@ -72,7 +72,7 @@ def test_a_failed_check_ends_with_1_and_says_why(checkpoint, tmp_path, capsys, m
     [
         (["--only", "logprob"], "Did you mean 'logprobs'"),
         (["--engine", "warp"], "Unknown engine 'warp'"),
-        (["--model", "./nowhere"], "the folder does not exist"),
+        (["--model", "./nowhere"], "there is no such folder"),
         (["--recipe", "tiny_base"], "no stage of reinforcement learning"),
     ],
 )

@@ -63,7 +63,9 @@ def test_a_better_result_than_transformers_is_no_failure(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-def test_a_model_too_large_for_a_finer_copy_is_held_against_its_two_attentions(tokenizer, tmp_path, dtype, monkeypatch):
+def test_a_model_too_large_for_a_finer_copy_is_held_against_its_two_attentions(
+    tokenizer, tmp_path, dtype, monkeypatch
+):
     monkeypatch.setattr(exact, "_finer_copy", lambda model: None)
     found = findings(patient(tokenizer, tmp_path, dtype=dtype), "logprobs")
     assert all(f.ok for f in found), found

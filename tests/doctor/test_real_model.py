@@ -43,7 +43,13 @@ def admitted(pretrained, folder, **plan):
 
 def test_it_is_well(pretrained, tmp_path):
     found = findings(
-        admitted(pretrained, tmp_path), "logprobs", "tokens", "masks", "weights", "weights_after_step", "packing"
+        admitted(pretrained, tmp_path),
+        "logprobs",
+        "tokens",
+        "masks",
+        "weights",
+        "weights_after_step",
+        "packing",
     )
     assert not describe(found), describe(found)
     beside = [f for f in found if f.name == "logprobs" and "transformers' own" in f.figure]
