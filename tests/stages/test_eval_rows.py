@@ -59,7 +59,7 @@ def test_rows_that_cannot_be_used_are_said(tmp_path, capsys):
     ("given", "words"),
     [
         (["--task", "math"], "reads your questions"),
-        (["--task", "countdown", "--test-data", "ROWS"], "makes its own problems"),
+        (["--task", "logic", "--test-data", "ROWS"], "makes its own problems"),
         (["--task", "math", "--data", "ROWS", "--problems", "0"], "give 1 or more"),
         (["--task", "math", "--data", "ROWS", "--split", "dev"], "no split 'dev'"),
     ],

@@ -159,8 +159,9 @@ def test_real_rows_are_selected_against_their_own_test_questions(tmp_path):
     known = {mapped.question: mapped.answer for mapped in (map_row(r, 0) for r in [*train, *test])}
 
     def say(messages, seed):
-        answer = known[messages[-1]["content"]]
-        return f"<think>I count it out, step by step, and get there.</think> <answer>{answer}</answer>"
+        asked = messages[-1]["content"]  # with what the prompt adds on how to answer
+        answer = next(answer for question, answer in known.items() if asked.startswith(question))
+        return f"<think>I count it out, step by step, and get there.</think> It is \\boxed{{{answer}}}."
 
     with Server(Programs({"m": say})) as server:
         stage = Reject.model_validate(

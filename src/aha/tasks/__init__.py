@@ -24,11 +24,17 @@ DESCRIPTIONS: dict[str, str] = {
     "gsm8k": "grade-school word problems (hub: openai/gsm8k, or --data FILE)",
     "math": "any questions with a final answer (--data FILE or hub name)",
     "choice": "multiple choice, answered by letter (--data FILE or hub name)",
+    "ifeval": "instructions that rules can check: IFEval (--data FILE or hub name)",
     "A:0.7,B=FILE:0.3": "several of these in proportions, as one task",
 }
 TASKS = tuple(name for name in DESCRIPTIONS if ":" not in name)
-_NEED_DATA = {"math": "your questions", "choice": "your questions with options"}
-_READ_ROWS = {"gsm8k": 2, "math": 2, "choice": 2, "code": 1}
+_NEED_DATA = {
+    "ifeval": "prompts with instruction_id_list and kwargs",
+    "math": "your questions",
+    "choice": "your questions with options",
+}
+_READ_ROWS = {"gsm8k": 2, "math": 2, "choice": 2, "ifeval": 2, "code": 1}
+_MAY_READ = ("code", "countdown", "countdown_full")
 """Tasks that can read rows; 2: that make no problems of their own."""
 Rows = tuple[str | None, str | None]
 """(data, test_data) of a task."""
@@ -52,22 +58,23 @@ def _made() -> dict[str, Callable[[], Task]]:
 
 def _read(name: str, data: str | None, test_data: str | None) -> Task:
     """A task over rows."""
-    from aha.tasks import choice, code_rows, math_word
+    from aha.tasks import choice, code_rows, countdown_rows, ifeval, math_word
 
-    readers = {"choice": choice.task, "code": code_rows.task}
+    readers = {
+        "choice": choice.task, "code": code_rows.task, "ifeval": ifeval.task, "countdown": countdown_rows.task,
+        "countdown_full": countdown_rows.task,
+    }  # fmt: skip
     return readers.get(name, math_word.task)(data, name, test_data)
 
 
 def reader_of(name: str) -> Reader:
     """How a task reads its rows. Raises AhaError for one that reads none."""
-    from aha.tasks import choice, code_rows, math_word
+    from aha.tasks import choice, code_rows, countdown_rows, ifeval, math_word
 
     readers = {
-        "choice": choice.READER,
-        "code": code_rows.READER,
-        "math": math_word.READER,
-        "gsm8k": math_word.READER,
-    }
+        "math": math_word.READER, "gsm8k": math_word.READER, "choice": choice.READER, "code": code_rows.READER,
+        "ifeval": ifeval.READER, "countdown": countdown_rows.READER, "countdown_full": countdown_rows.READER,
+    }  # fmt: skip
     if name not in readers:
         raise AhaError(f"Task '{name}' reads no rows. Those that do: {', '.join(readers)}.")
     return readers[name]
@@ -81,7 +88,7 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
     """
     if ":" in name:
         return _mixture(name, data, test_data)
-    if name == "code" and (data or test_data):
+    if name in _MAY_READ and (data or test_data):
         return _read(name, data, test_data)
     made = _made()
     if name in made:
@@ -144,9 +151,9 @@ def _reads_rows(name: str) -> int:
 
 def reads_rows(name: str, data: str | None = None, test_data: str | None = None) -> bool:
     """Whether all problems of a task are rows of a source, which has an end."""
-    return ":" not in name and (
-        _READ_ROWS.get(name, 0) == 2 or bool(_READ_ROWS.get(name) and (data or test_data))
-    )
+    if ":" in name:
+        return False
+    return _READ_ROWS.get(name) == 2 or (name in _MAY_READ and bool(data or test_data))
 
 
 def row_sources(name: str, data: str | None = None, test_data: str | None = None) -> list[str]:

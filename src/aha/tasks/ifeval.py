@@ -1,0 +1,76 @@
+"""Instruction following by rules, from rows: IFEval (prompt, instruction_id_list, kwargs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aha import chat
+from aha.chat.prompts import FORM
+from aha.data.sources import Row
+from aha.rewards.instructions import broken, check_known
+from aha.tasks import rows
+from aha.tasks.base import Task
+from aha.tasks.rows import Reader, language_of
+from aha.types import AhaError, Outcome, Problem, Verdict
+
+
+def make_problem(row: Row, number: int, name: str = "ifeval") -> Problem:
+    """The problem in a row. Raises AhaError naming the row if an instruction cannot be checked."""
+    asked, kinds, told = row.get("prompt"), row.get("instruction_id_list"), row.get("kwargs")
+    if not isinstance(asked, str) or not isinstance(kinds, list) or not isinstance(told, list):
+        raise AhaError(
+            f"Row {number} has no prompt, instruction_id_list and kwargs: its columns are {sorted(row)}."
+        )
+    if len(kinds) != len(told) or not kinds:
+        raise AhaError(f"Row {number} has {len(kinds)} instructions, but {len(told)} kwargs.")
+    instructions = [(str(kind), _given(kwargs)) for kind, kwargs in zip(kinds, told, strict=True)]
+    for kind, kwargs in instructions:
+        check_known(kind, kwargs)
+    return Problem(
+        id=f"{name}-{number}",
+        task=name,
+        messages=({"role": "user", "content": asked},),
+        language=language_of(asked),
+        metadata={
+            "instructions": tuple(instructions),
+            FORM: "free",
+            "instruction_id_list": kinds,
+            "kwargs": told,
+        },
+    )
+
+
+def _given(kwargs: Any) -> dict[str, Any]:
+    """What an instruction is told; Parquet files have a null for everything else."""
+    return {k: v for k, v in kwargs.items() if v is not None} if isinstance(kwargs, Mapping) else {}
+
+
+def verify(problem: Problem, text: str) -> Verdict:
+    """Right if what is said after the thinking follows every instruction (IFEval's strict accuracy)."""
+    parsed = chat.parse(text)
+    said = (
+        parsed.answer if parsed.answer is not None else (text if parsed.think is None else parsed.body or "")
+    )
+    if not said.strip():
+        return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
+    not_followed = broken(said.strip(), list(problem.metadata["instructions"]))
+    if not_followed:
+        return Verdict(Outcome.WRONG, f"does not follow {', '.join(not_followed)}")
+    return Verdict(Outcome.CORRECT)
+
+
+READER = Reader(make_problem)
+
+
+def task(source: str | None, name: str = "ifeval", test_source: str | None = None) -> Task:
+    """Instructions over the rows of ``source``: a file, or ``hub/name``."""
+
+    def load_split(split: str, n: int, seed: int) -> list[Problem]:
+        return rows.load(READER, name, split, n, seed, source, test_source)
+
+    return Task(name, load_split, verify, verify, lambda problem, text: None, _facet)
+
+
+def _facet(problem: Problem) -> str:
+    return str(problem.metadata["instructions"][0][0]).partition(":")[0]
