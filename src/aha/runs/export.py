@@ -125,6 +125,7 @@ def card(made: Made, stages: Mapping[str, Made], recipe: str) -> str:
         "",
         f"Made with aha{f', recipe `{recipe}`' if recipe else ''}"
         f"{f', from `{base}`' if base else ''}. It loads with `AutoModelForCausalLM` and `AutoTokenizer`.",
+        *_asked(made),
         "",
         *_lineage_table(line),
         *_data(line),
@@ -132,6 +133,12 @@ def card(made: Made, stages: Mapping[str, Made], recipe: str) -> str:
         *(text for stage in line for text in _settings(stage)),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _asked(made: Made) -> list[str]:
+    """How the checkpoint is to be asked, where its stage said so."""
+    name = made.summary.get("prompt")
+    return ["", f"It was trained with `prompt={name}`, which its chat template is: ask it so."] if name else []
 
 
 def _is_name(model: Any) -> bool:
