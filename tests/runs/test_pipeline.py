@@ -10,7 +10,7 @@ import pytest
 
 from aha import files
 from aha.files import append_jsonl, new_folder, read_jsonl, write_json
-from aha.runs import pipeline
+from aha.runs import folders, pipeline
 from aha.runs.pipeline import Context, Stage, ordered
 from aha.types import AhaError
 
@@ -54,6 +54,47 @@ def test_only_what_changed_runs_again(tmp_path):
     assert run(tmp_path, chain(second=1)) == ["b", "c"]
     assert run(tmp_path, chain(first=1, second=1)) == ["a", "b", "c"]
     assert (tmp_path / "a.old" / "final" / "x").read_text() == "0", "what was there is kept"
+
+
+def test_another_setting_is_another_run_that_takes_over_what_is_the_same(tmp_path):
+    first = tmp_path / "r1"
+    run(first, chain())
+    before = {p: p.read_bytes() for p in first.rglob("*") if p.is_file()}
+    for second, name, ran in ((1, "r1-2", ["b", "c"]), (2, "r1-3", ["b", "c"]), (1, "r1-2", [])):
+        stages = chain(second=second)
+        place, why = folders.choose(first, stages)
+        assert (place.name, "b.value 0, now" in why) == (name, True)
+        folders.take_over(first, place, folders.shared(first, place, stages), lambda text: None)
+        assert run(place, stages) == ran
+    assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
+
+
+def test_an_unfinished_stage_with_other_settings_stays_as_well(tmp_path):
+    first = tmp_path / "r1"
+    run(first, chain())
+    (first / "c" / "done.json").unlink()
+    (first / "b" / "done.json").unlink()
+    place, why = folders.choose(first, chain(second=1))
+    assert place.name == "r1-2"
+    assert why.startswith(f"{first} holds another run (b.value 0, now 1")
+
+
+class Rows(Note):
+    file: str = ""
+
+    def data_files(self):
+        return [self.file]
+
+
+def test_rows_that_changed_and_another_recipe_are_other_runs(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("1")
+    stages = [Rows(name="a", file=str(tmp_path / "rows.jsonl"))]
+    run(tmp_path / "r", stages)
+    assert folders.choose(tmp_path / "r", stages) == (tmp_path / "r", "")
+    (tmp_path / "rows.jsonl").write_text("two")
+    assert "rows.jsonl has other rows" in folders.choose(tmp_path / "r", stages)[1]
+    pipeline.run(chain(), tmp_path / "s", Context(tmp_path), config={"stages": {"a": {}}}, say=str)
+    assert "of another recipe" in folders.choose(tmp_path / "s", [Note(name="other")])[1]
 
 
 def reviewed(value=0):

@@ -8,8 +8,10 @@ import shutil
 
 import pytest
 
+from aha import files
 from aha.cli import main
 from aha.runs import pipeline
+from aha.tasks import get_task
 
 SMALL = [
     "rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=2", "rl.max_tokens=16", "rl.later_max_tokens=null",
@@ -147,6 +149,35 @@ def test_three_learning_rates_are_three_results(finished, tmp_path, capsys):
     assert f"aha chat {runs}/zero-2/rl/final" in out
     named = aha(runs, "--run", "zero", "rl.lr=2e-4")
     assert (named, len(list(runs.iterdir()))) == (0, 3)
+
+
+def test_rows_without_a_validation_split_are_told_at_the_start(finished, tmp_path, capsys):
+    rows = [{"question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(90)]
+    file = tmp_path / "rows.jsonl"
+
+    def of(split):
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return {p.messages[0]["content"] for p in get_task("math", str(file)).load(split, 99, 0)}
+
+    held, others = of("test"), of("train")
+    twelve = [r for r in rows if r["question"] in held][:2] + [r for r in rows if r["question"] in others][
+        :10
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in twelve))
+    before = hashes(finished)
+    assert aha(finished, "--task", "math", "--data", file, "rl.eval_every=2", "rl.steps=4") == 1
+    error = capsys.readouterr().err
+    assert "validation" in error
+    assert "rl.eval_every=0" in error
+    assert hashes(finished) == before
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_at_the_start(finished, monkeypatch, capsys):
+    before, usage = hashes(finished), shutil.disk_usage(finished)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    assert aha(finished, "--fresh") == 1
+    assert "Not enough room" in capsys.readouterr().err
+    assert hashes(finished) == before
 
 
 def test_fresh_sets_a_run_aside_under_a_name_of_its_own(finished, tmp_path):

@@ -145,16 +145,31 @@ def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Pat
     fresh = args.fresh and not ranks.watched()  # watched ranks may start more than once: it was done before
     place, why = (folder, "") if args.fresh else folders.choose(folder, stages)
     taken = () if place == folder else folders.shared(folder, place, stages)
+    pending = [
+        stage
+        for stage in pipeline.ordered(stages)
+        if fresh or not (stage.name in taken or pipeline.is_done(place / stage.name, stage))
+    ]
     with aside.settings(say=lambda text: None):  # said where they are used, with the file in which they stand
-        for stage in pipeline.ordered(stages):
-            if fresh or not (stage.name in taken or pipeline.is_done(place / stage.name, stage)):
-                stage.check_inputs(_context(args, place))
+        for stage in pending:
+            stage.check_inputs(_context(args, place))
+    _check_room(place, pending, fresh)
     if why:
         print(why)
     if fresh and folder.exists():
         _set_aside(folder)
     folders.take_over(folder, place, taken, print)
     return place
+
+
+def _check_room(place: Path, pending: Sequence[Any], fresh: bool) -> None:
+    """Raise AhaError where the checkpoints of the stage that comes next do not fit the disk."""
+    from aha.files import check_room
+    from aha.stages.plan import bytes_of
+
+    for stage in pending[:1]:
+        if fresh or not (place / stage.name / "checkpoints").exists():
+            check_room(place / stage.name, bytes_of(stage)[1])
 
 
 def _context(args: argparse.Namespace, folder: Path) -> Any:

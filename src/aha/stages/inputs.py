@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,15 @@ def task(
     for split in splits:
         found.load(split, 1, 0)
     return found
+
+
+@contextmanager
+def hint(text: str) -> Iterator[None]:
+    """Say another way out with an AhaError."""
+    try:
+        yield
+    except AhaError as error:
+        raise AhaError(f"{error} {text}") from error
 
 
 def prompts(problems: Sequence[Problem], tokenizer: Any, prompt: str, room: int) -> None:

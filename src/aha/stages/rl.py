@@ -164,9 +164,10 @@ class RL(Stage):
         for source in (self.helpful_model, self.safety_model):
             inputs.model(source)
         tokenizer = inputs.model(self.model)
-        validated = bool(self.eval_every) and self.steps > self.eval_every
-        splits = ("validation", "test") if validated else ("test",)
-        task = inputs.task(self.task, self.data, self.test_data, splits)
+        task = inputs.task(self.task, self.data, self.test_data, ("test",))
+        if self.eval_every and self.steps > self.eval_every:
+            with inputs.hint(f"Or set {self.name}.eval_every=0: then nothing is evaluated on the way."):
+                task.load("validation", self.eval_problems, 0)
         for name in self.rewards:
             get_reward(name, task.verify)
         problems = task.load("train", self.train_problems, self.seed)
