@@ -7,7 +7,7 @@ up, averages over tokens, clips higher, drops the KL term, and was chosen on the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aha.modeling import EMBEDDED
@@ -73,8 +73,11 @@ def build(
     steps: int | None = None,
 ) -> Sequence[Stage]:
     """One stage, with settings for the size of the model. Only the embedded bases get the miniature ones."""
-    settings = dict(MINIATURE if model in EMBEDDED else SMALL_MODEL)
-    if steps is not None:
-        settings["steps"] = steps
-    given = {"model": model, "task": task, "data": data, "test_data": test_data, "seed": seed}
-    return [RL.model_validate({"name": "rl", **given, **settings})]
+    settings = MINIATURE if model in EMBEDDED else SMALL_MODEL
+    return one_stage(settings, steps, model=model, task=task, data=data, test_data=test_data, seed=seed)
+
+
+def one_stage(settings: Mapping[str, Any], steps: int | None, **given: Any) -> list[Stage]:
+    """A recipe of one stage of reinforcement learning; ``steps`` take the place of the settings' own."""
+    own = {} if steps is None else {"steps": steps}
+    return [RL.model_validate({"name": "rl", **given, **settings, **own})]

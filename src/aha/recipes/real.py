@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from aha.recipes.r1_zero import one_stage
 from aha.runs.pipeline import Stage
-from aha.stages.rl import RL
 
 SETTINGS: dict[str, Any] = {
     "prompt": "r1_zero",
@@ -43,6 +43,4 @@ def build(
     steps: int | None = None,
 ) -> Sequence[Stage]:
     """One stage of reinforcement learning from a pretrained model."""
-    settings = SETTINGS | ({} if steps is None else {"steps": steps})
-    given = {"model": model, "task": task, "data": data, "test_data": test_data, "seed": seed}
-    return [RL.model_validate({"name": "rl", **given, **settings})]
+    return one_stage(SETTINGS, steps, model=model, task=task, data=data, test_data=test_data, seed=seed)
