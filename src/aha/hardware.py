@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aha import ranks, speeds
 from aha.types import AhaError
@@ -71,18 +71,22 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
 def products() -> speeds.Products:
     """What the CPU's products reach in each type, with as many threads as are set; measured at their first use on
     this machine, by the first rank."""
+    found = ranks.from_first(lambda: speeds.products(facts()))
+    _measured[:] = [found]
+    return found
+
+
+def facts() -> dict[str, Any]:
+    """What a speed of this CPU depends on."""
     import torch
 
-    facts = {
+    return {
         "cpu": cpu_name(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "features": sorted(cpu_flags() & FAST_TYPES),
     }
-    found = ranks.from_first(lambda: speeds.products(facts))
-    _measured[:] = [found]
-    return found
 
 
 _measured: list[speeds.Products] = []

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aha.files import cache_folder
 
+T = TypeVar("T")
 TYPES = ("float32", "bfloat16")
 SHAPES = {"decoding": (32, 896, 4864), "training": (1024, 896, 1536)}
 """Rows, inputs and outputs of a product: few rows against a layer's weights, and many."""
@@ -66,14 +67,8 @@ class Products:
 
 def products(facts: Mapping[str, Any]) -> Products:
     """What was measured on a machine of these ``facts``; measured now, and kept, where it was not."""
-    path, key = cache_folder() / FILE, json.dumps(facts, sort_keys=True)
-    known = _read(path)
-    found = Products.read(known.get(key))
-    if found is None:
-        found = measure()
-        with contextlib.suppress(OSError):  # it is measured again, then
-            _write(path, known | {key: asdict(found)})
-    return found
+    found = kept(FILE, facts, lambda: asdict(measure()), lambda x: x if Products.read(x) else None)
+    return Products(**found)
 
 
 def measure(seconds: float = SECONDS) -> Products:
@@ -167,6 +162,18 @@ def _steps(layers: int = 24) -> Callable[[], Any]:
 
 
 # --- what is kept ----------------------------------------------------------------------------------------
+
+
+def kept(file: str, facts: Mapping[str, Any], measure: Callable[[], T], read: Callable[[Any], T | None]) -> T:
+    """What ``measure`` found for these ``facts``, as plain data, when it was first asked on this machine: so what is
+    chosen by it stays. ``read`` tells what a file had from what makes no sense (None), which is measured over."""
+    path, key = cache_folder() / file, json.dumps(facts, sort_keys=True)
+    found = read(_read(path).get(key))
+    if found is None:
+        found = measure()
+        with contextlib.suppress(OSError):  # it is measured again, then
+            _write(path, _read(path) | {key: found})
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from held import DTYPES, near, random, tables, turned
 
 from aha import hardware, kernels
 from aha.kernels import build, door
+from aha.sampling import fused
 from aha.sampling.fused import FusedDecoder
 from aha.sampling.kv_cache import SlotCache
 
@@ -208,8 +209,66 @@ def test_which_models_it_knows(monkeypatch):
     across = [w._replace(out=(w.out[0].t(), None)) for w in layers]
     assert not kernels.WholeStep.knows(across)
     monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"amx_bf16"}))
-    assert kernels.WholeStep.knows(layers), "matrix units know bf16 alone"
-    assert not kernels.WholeStep.knows(problem(torch.bfloat16, 2)[0])
+    assert kernels.WholeStep.always_faster(layers), "matrix units know bf16 alone"
+    assert not kernels.WholeStep.always_faster(problem(torch.bfloat16, 2)[0])
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    assert kernels.WholeStep.always_faster(problem(torch.bfloat16, 2)[0])
+
+
+def with_matrix_units(monkeypatch, tmp_path, tokenizer):
+    """A decoder in bf16 on a CPU that has them, and with nothing tried before."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"amx_bf16", "avx512_bf16"}))
+    model = make_model(tokenizer, head_dim=32).bfloat16()
+    return FusedDecoder(model, 64), SlotCache(model, 512, 64)
+
+
+@pytest.mark.parametrize("slow", ["library", "kernel", "kernel from 4 rows on"])
+def test_rows_for_which_one_call_is_faster_are_found_once(monkeypatch, tmp_path, tokenizer, slow):
+    decoder, _ = with_matrix_units(monkeypatch, tmp_path, tokenizer)
+    if not kernels.WholeStep.knows([fused._weights(part) for part in decoder.base.layers]):
+        pytest.skip("this CPU has no kernel for bf16")
+
+    def faster(one, other):
+        rows = len(one())
+        assert torch.allclose(one(), other(), atol=0.05, rtol=0.05), "both compute the same step"
+        tried.append(rows)
+        return {"library": False, "kernel": True}.get(slow, rows >= 4)
+
+    tried = []
+    monkeypatch.setattr(fused, "_faster", faster)
+    decoder.version()
+    few = {"library": fused.MANY, "kernel": 0}.get(slow, 2)
+    assert decoder.few == few
+    once = list(tried)
+    again = FusedDecoder(make_model(tokenizer, head_dim=32).bfloat16(), 64)
+    again.version()
+    assert (again.few, tried) == (few, once), "the choice stays on this machine"
+
+
+def test_more_rows_go_through_the_library(monkeypatch, tmp_path, tokenizer):
+    decoder, cache = with_matrix_units(monkeypatch, tmp_path, tokenizer)
+    monkeypatch.setattr(FusedDecoder, "_few_rows", lambda self, whole: 2)
+    decoder.version()
+    if decoder.whole is None:
+        pytest.skip("this CPU has no kernel for bf16")
+    calls = []
+    real = kernels.WholeStep.take
+    monkeypatch.setattr(kernels.WholeStep, "take", lambda *given: calls.append(len(given[1])) or real(*given))
+    for rows in (1, 2, 3, 5):
+        cache.clear()
+        cache.make_room(rows, 2)
+        at = torch.zeros(rows, dtype=torch.int64)
+        cache.begin_step(at, 1)
+        decoder.forward(torch.arange(5, 5 + rows), at, cache)
+    assert calls == [1, 2]
+
+
+def test_the_shorter_time_counts():
+    import time
+
+    assert fused._faster(lambda: None, lambda: time.sleep(0.002))
+    assert not fused._faster(lambda: time.sleep(0.002), lambda: None)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])

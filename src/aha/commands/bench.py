@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 
 HELP = "measure this machine against peers"
-BENCHES = ("rollout", "train", "step", "load", "grade", "sandbox", "peers", "gpu")
+BENCHES = ("rollout", "train", "step", "load", "grade", "sandbox", "peers", "gpu", "learn")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -112,13 +112,17 @@ class WholeStep:
 
     @staticmethod
     def knows(layers: Sequence[Weights]) -> bool:
-        """Whether the CPU has it for layers like these, and it is the fast way there."""
+        """Whether the CPU has it for layers like these."""
         weight = layers[0].before
         sizes = {size for layer in layers for part in layer[:4] for size in part[0].shape}
         straight = all(part[0].is_contiguous() for layer in layers for part in layer[:4])
-        # Matrix units, which it does not use, are several times as fast.
-        units = "amx_bf16" in hardware.cpu_flags() and weight.element_size() == 2
-        return straight and not units and has("step", weight) and not any(size % _WIDTH for size in sizes)
+        return straight and has("step", weight) and not any(size % _WIDTH for size in sizes)
+
+    @staticmethod
+    def always_faster(layers: Sequence[Weights]) -> bool:
+        """Whether the library's products are never worth it: they are where the CPU has matrix units for the type,
+        which this does not use."""
+        return "amx_bf16" not in hardware.cpu_flags() or layers[0].before.element_size() != 2
 
     def take(
         self,

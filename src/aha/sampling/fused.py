@@ -14,11 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aha import attention, kernels
+from aha import attention, hardware, kernels, speeds
 from aha.attention.modules import FAMILIES
 from aha.modeling import max_context
 from aha.sampling.kv_cache import SlotCache
 
+MANY = 1 << 30
+MOST_TRIED = 128
+TRIALS = "decoding.json"
+TURNS = 4
+"""Each way is timed so often; the shortest counts."""
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
@@ -72,6 +77,7 @@ class FusedDecoder:
         self.sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)  # the sign of rotate_half
         self.layers: list[kernels.Weights] = []
         self.whole: kernels.WholeStep | None = None
+        self.few = 0  # rows up to which the whole step is one call
         self.places: list[tuple[dict[str, Any], str, int]] = []
         self.lookups = 0
 
@@ -89,6 +95,9 @@ class FusedDecoder:
             self.layers = [_weights(layer) for layer in self.base.layers]
             if self.step is not None and kernels.WholeStep.knows(self.layers):
                 self.whole = kernels.WholeStep(self.layers, self.base.norm.weight, self.step)
+                self.few = (
+                    MANY if kernels.WholeStep.always_faster(self.layers) else self._few_rows(self.whole)
+                )
             self.places = [
                 (module._parameters, name, param.data_ptr())
                 for module in self.base.modules()
@@ -109,8 +118,12 @@ class FusedDecoder:
         layers = self._current()
         x = F.embedding(ids, self.base.embed_tokens.weight)
         x = x if move is None else move(x)
-        if self.whole is not None:
+        if self.whole is not None and len(x) <= self.few:
             return self.whole.take(x, cache.layers, positions, cache.room, cache.groups)
+        return self._apart(x, layers, positions, cache)
+
+    def _apart(self, x: Tensor, layers: list[kernels.Weights], positions: Tensor, cache: Any) -> Tensor:
+        """Layer by layer, by the library's products."""
         cos = sin = None
         if self.step is None:
             cos, sin = (table.index_select(0, positions)[:, None] for table in (self.cos, self.sin))
@@ -127,6 +140,31 @@ class FusedDecoder:
             both = F.linear(self._norm(x, layer.between), *layer.gate_up)
             x = _add_linear(x, self._swiglu(both), *layer.down)
         return self._norm(x, self.base.norm.weight)
+
+    def _few_rows(self, whole: kernels.WholeStep) -> int:
+        """Rows up to which the whole step in one call is faster than the library's products, which use the CPU's
+        matrix units where there are rows enough to fill them. Tried once on a machine for each shape of models."""
+        w = self.layers[0]
+        sizes = [len(self.layers), *w.qkv[0].shape, *w.gate_up[0].shape, self.heads, self.kv_heads]
+        facts = hardware.facts() | {"decoding": sizes, "type": str(w.before.dtype)}
+        return speeds.kept(TRIALS, facts, lambda: self._tried_rows(whole), _count)
+
+    def _tried_rows(self, whole: kernels.WholeStep) -> int:
+        rows, found = 1, 0
+        while rows <= MOST_TRIED:
+            at, cache = torch.full((rows,), 8), _Room(self, rows)
+            x = torch.zeros(rows, self.width, dtype=self.layers[0].before.dtype).add_(0.1)
+
+            def once(x: Tensor = x, at: Tensor = at, cache: _Room = cache) -> Tensor:
+                return whole.take(x.clone(), cache.layers, at, cache.room)
+
+            def apart(x: Tensor = x, at: Tensor = at, cache: _Room = cache) -> Tensor:
+                return self._apart(x.clone(), self.layers, at, cache)
+
+            if _faster(apart, once):
+                break
+            found, rows = rows, 2 * rows
+        return MANY if found == MOST_TRIED else found
 
     def _attend(
         self, number: int, layer: kernels.Weights, qkv: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache
@@ -154,6 +192,34 @@ class FusedDecoder:
         if self.step is not None and x.shape[-1] % 16 == 0:
             return kernels.rms_norm(x, weight, self.eps)
         return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
+
+
+class _Room:
+    """A cache of 16 tokens a row for a trial of one step."""
+
+    groups = None
+    room = 16
+
+    def __init__(self, decoder: FusedDecoder, rows: int):
+        shape = rows, decoder.kv_heads, self.room, decoder.dim
+        dtype = decoder.layers[0].before.dtype
+        self.layers = [[torch.zeros(shape, dtype=dtype) for _ in range(2)] for _ in decoder.layers]
+
+    def view(self, layer: int, i: int, rows: int) -> Tensor:
+        """Keys (0) or values (1) of a layer."""
+        return self.layers[layer][i]
+
+
+def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
+    """Whether ``one`` takes less time, both in turn."""
+    times = [(speeds.timed(one), speeds.timed(other)) for _ in range(TURNS)]
+    first, second = (min(column) for column in zip(*times, strict=True))
+    return first < second
+
+
+def _count(found: Any) -> int | None:
+    """A number of rows that a file had."""
+    return found if isinstance(found, int) and found >= 0 else None
 
 
 def _add_linear(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

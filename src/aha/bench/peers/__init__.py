@@ -114,12 +114,14 @@ class Peer:
         )
 
     @classmethod
-    def start(cls, name: str, threads: int, extra: Mapping[str, str] | None = None) -> Peer:
-        """The driver of an installed peer. Raises AhaError if it is not installed."""
+    def start(
+        cls, name: str, threads: int, extra: Mapping[str, str] | None = None, driver: str | None = None
+    ) -> Peer:
+        """The driver of an installed peer, or another one for it. Raises AhaError if it is not installed."""
         python = folder(name) / "bin" / "python"
         if not python.exists():
             raise AhaError(f"{name} is not installed here. Install it: aha bench peers install {name}")
-        return cls(python, HERE / f"{name}_driver.py", threads, extra)
+        return cls(python, HERE / f"{driver or name}_driver.py", threads, extra)
 
     def ask(self, question: Mapping[str, Any], seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
         """Send a question and wait. Raises AhaError if the peer fails, dies or takes too long."""
