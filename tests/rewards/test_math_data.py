@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from aha.bench.grade import read_pairs
-from aha.rewards.math import Extraction, Outcome, verify
+from aha.rewards.math import AhaError, Extraction, Outcome, parse_gold, verify
+from aha.rewards.math.extract import boxes
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CASES = SHARED / "cases" / "math_verifier.jsonl"
@@ -44,6 +47,46 @@ def test_answer_pairs_agree_but_for_the_documented_ones() -> None:
                 apart.add(row["id"])
     page = (Path(__file__).resolve().parents[2] / "docs" / "verifier.md").read_text(encoding="utf-8")
     assert {name for name in apart if name not in page} == set()
+
+
+def _golds() -> list[str]:
+    solutions = [row["solution"] for row in packed("math_train.jsonl.gz")]
+    golds = [found[-1][2] for found in map(boxes, solutions) if found]
+    for row in packed("deepscaler_subset.jsonl.gz"):
+        answer = row["reward_model"]["ground_truth"]
+        golds += answer if isinstance(answer, list) else [answer]
+    return list(dict.fromkeys(gold for gold in golds if gold.strip() and "\\boxed" not in gold))
+
+
+def packed(name: str) -> list[dict]:
+    path = SHARED / "data" / "math" / name
+    if not path.exists():
+        pytest.skip(f"{path} is absent: the test data folder is not part of the repository")
+    text = gzip.decompress(path.read_bytes()).decode()
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def respelled(gold: str) -> list[str]:
+    """The gold as it is and in spellings that change nothing."""
+    braced = re.sub(r"([_^])([A-Za-z0-9])", r"\1{\2}", gold)
+    return [gold, f"{gold}.", f"${gold.strip('$')}$", gold.replace("\\frac", "\\dfrac"), braced]
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(9, id="a ninth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
+def test_public_golds_equal_themselves(step: int) -> None:
+    failed, refused = [], 0
+    for gold in _golds()[::step]:
+        try:
+            known = parse_gold(gold)
+        except AhaError:
+            refused += 1
+            continue
+        texts = dict.fromkeys(respelled(gold))
+        failed += [t for t in texts if verify(known, f"\\boxed{{{t}}}").outcome is not Outcome.CORRECT]
+    assert failed == []
+    assert refused <= 2
 
 
 def test_real_outputs_agree_with_their_labels() -> None:
