@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from aha.types import AhaError
@@ -21,6 +23,8 @@ from .pool import Losses, Sandbox, default_sandbox
 from .process import MAX_MESSAGE, Gone, Process, plain
 from .reply import Expected, is_constant, is_true
 
+_PREPARATION = 60.0  # seconds that tests may take before they call anything
+_REMEMBERED = 512  # test sources, which many programs are judged by; some are a megabyte long
 _IGNORED = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.Pass)
 
 
@@ -54,7 +58,8 @@ def check_source(source: str) -> None:
     _parse(source)
 
 
-def rewrite(source: str, entry_point: str = "", prelude: str = "") -> list[Call] | None:
+@lru_cache(maxsize=_REMEMBERED)
+def rewrite(source: str, entry_point: str = "", prelude: str = "") -> Sequence[Call] | None:
     """The calls that a test source makes and what they must give; None if it says more than that."""
     tree = _parse(source)
     own = names.bound(tree) | names.bound(_parse(prelude)) | set(dir(builtins))
@@ -172,26 +177,30 @@ def _parse(source: str) -> ast.Module:
         ) from None
 
 
-def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Conditions) -> TestResult:
-    prelude = conditions.prelude
+@lru_cache(maxsize=_REMEMBERED)
+def _test_program(source: str, entry_point: str, prelude: str) -> dict[str, Any]:
+    """What the sandbox of the tests is told."""
     tree = names.without_candidate(_parse(source), entry_point)
     text = ast.unparse(tree)
-    shared = names.classes(prelude)
     own = names.candidate_builtins(tree, entry_point)
-    tests = {
+    return {
         "mode": "tests",
         "code": text,
         "prelude": prelude,
-        "shared": shared,
+        "shared": names.classes(prelude),
         "names": sorted(names.free(text, prelude) | own),
         "builtins": sorted(own),
         "entry_point": entry_point,
     }
+
+
+def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Conditions) -> TestResult:
+    tests = _test_program(source, entry_point, conditions.prelude)
     candidate = {
         "mode": "serve",
         "code": code,
-        "prelude": prelude,
-        "shared": shared,
+        "prelude": conditions.prelude,
+        "shared": tests["shared"],
         "nonce": new_nonce(),
         "whole": True,
     }
@@ -207,20 +216,24 @@ def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Cond
 def _ask_and_answer(candidate: dict[str, Any], tests: dict[str, Any], conditions: Conditions) -> TestResult:
     sandbox, clock = conditions.sandbox, Clock(conditions.wall, together=True)
     limits = Limits(wall=2 * conditions.wall, memory_mb=conditions.memory_mb)
-    # The tests are entered first: what their wall takes to set up is not the candidate's time.
     with sandbox.process(tests, limits, tests=True) as asking:
         asking.enter()
+        # Up to their first call the tests know nothing of the candidate: that is not its time.
+        first = asking.next_message(time.monotonic() + _PREPARATION)
+        if first is None or not first.startswith(b"call\n"):
+            return TestResult(None, f"tests: {plain(first or asking.stop().note)}")
         with sandbox.process(candidate, limits) as answering:
             deadline = load(answering, candidate["nonce"], clock)
             if isinstance(deadline, TestResult):
                 return deadline
-            return _relay(asking, answering, candidate["nonce"], deadline)
+            return _relay(asking, answering, candidate["nonce"], deadline, first)
 
 
-def _relay(asking: Process, answering: Process, nonce: str, deadline: float) -> TestResult:
+def _relay(
+    asking: Process, answering: Process, nonce: str, deadline: float, message: bytes | None
+) -> TestResult:
     """Carry calls to the candidate and results back until the tests come to an end."""
     while True:
-        message = asking.next_message(deadline)
         if message is None:
             execution = asking.stop()
             return TestResult(
@@ -235,3 +248,4 @@ def _relay(asking: Process, answering: Process, nonce: str, deadline: float) -> 
         if answer is None:
             return TestResult(False, f"no result: {answering.stop().note or 'ended early'}")
         asking.send(b"\n".join(answer))
+        message = asking.next_message(deadline)

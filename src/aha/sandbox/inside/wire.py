@@ -23,6 +23,7 @@ _EXACT_IN_JSON = 2**63
 
 # Bound here, so that model code that replaces builtins changes nothing in the encoder.
 _type, _isinstance, _repr, _len, _abs, _hex, _id = type, isinstance, repr, len, abs, hex, id
+_map, _max, _min = map, max, min
 _ValueError = ValueError
 _list, _tuple, _dict, _set, _frozenset = list, tuple, dict, set, frozenset
 _int, _float, _str, _bytes, _complex, _bytearray = int, float, str, bytes, complex, bytearray
@@ -246,6 +247,12 @@ def _encode_array(value: Any, message: _Message, depth: int) -> str:
 
 
 def _sequence(values: Any, message: _Message, depth: int) -> str:
+    if _type(values) in (_list, _tuple) and _len(values) > 8 and depth < _MAX_DEPTH:
+        kinds = {*_map(_type, values)}
+        if kinds == {_int} and _max(values) < _EXACT_IN_JSON and _min(values) > -_EXACT_IN_JSON:
+            return "[" + ",".join(_map(_repr, values)) + "]"
+        if kinds == {_str}:
+            return "[" + ",".join(_map(_quote, values)) + "]"
     return "[" + ",".join([_encode(each, message, depth + 1) for each in values]) + "]"
 
 
