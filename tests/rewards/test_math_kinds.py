@@ -29,6 +29,9 @@ LETTERS_THAT_ARE_UNITS = [
 ]  # fmt: skip
 
 TIMES_AND_RATIOS = [
+    ('9:05', '9:5', False),
+    ('9:05', '9:05', True),
+    ('1:5', '1:05', False),
     ('3:15', '6:30', False),
     ('12:00', '1:00', False),
     ('4:30', '2:15', False),
@@ -220,6 +223,11 @@ GOLDS_EQUAL_TO_THEMSELVES = [
 ]  # fmt: skip
 
 CHINESE = [
+    ('120', '120千米/时', True),
+    ('120', '120\\text{千米}', True),
+    ('3', '3千克', True),
+    ('3000', '3千克', False),
+    ('3000', '3千', True),
     ('7', '7\\text{人}', True),
     ('7', '7\\text{元}', True),
     ('7', '8\\text{人}', False),

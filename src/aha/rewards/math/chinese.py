@@ -9,9 +9,17 @@ _PLACES = {"十": 10, "百": 100, "千": 1000}
 MULTIPLIERS = {"万": 10**4, "亿": 10**8, "千": 10**3, "百": 100}
 
 
+_UNITS_OF_THOUSANDS = ("千米", "千克", "千瓦", "千卡", "千焦", "千帕", "千赫", "百分")
+
+
 def is_han(character: str) -> bool:
     """Whether it is a Chinese character."""
     return "一" <= character[0] <= "鿿" or character == "〇"
+
+
+def multiplies(word: str) -> bool:
+    """Whether a word behind a numeral begins with a power of ten (万, 千) and is no unit that does (千米)."""
+    return word[0] in MULTIPLIERS and not word.startswith(_UNITS_OF_THOUSANDS)
 
 
 def number(word: str) -> Fraction | None:

@@ -21,10 +21,17 @@ def same_ratio(gold: Ratio, answer: Ratio) -> bool | None:
         return _same_time(gold, answer)
     if gold.meridiem or answer.meridiem or len(gold.parts) != len(answer.parts):
         return False
+    if gold.clock != answer.clock and not all(_is_written_alike(r) for r in (gold, answer)):
+        return False  # 9:05 is no 9:5
     first = all_of(numeric.same(x, y) for x, y in zip(gold.parts, answer.parts, strict=True))
     if first is not False or not could_be_ratio(gold):
         return first
     return _proportional(gold.parts, answer.parts)
+
+
+def _is_written_alike(value: Ratio) -> bool:
+    """Whether a time's minutes would be written so in a ratio, too: not 05."""
+    return not value.clock or all(part[1] >= 10 for part in value.parts[1:])
 
 
 def could_be_ratio(value: Ratio) -> bool:
@@ -32,7 +39,12 @@ def could_be_ratio(value: Ratio) -> bool:
     if not value.clock:
         return True
     parts = [part[1] for part in value.parts]
-    return not value.meridiem and all(parts) and gcd(*(int(part) for part in parts)) == 1
+    return (
+        not value.meridiem
+        and all(parts)
+        and _is_written_alike(value)
+        and gcd(*(int(part) for part in parts)) == 1
+    )
 
 
 def _proportional(gold: tuple[Node, ...], answer: tuple[Node, ...]) -> bool | None:

@@ -436,7 +436,7 @@ class _Scanner:
             self.op("and")
         elif word in ("或", "或者"):
             self.op("or")
-        elif self.out and self.out[-1].kind == "num" and word[0] in chinese.MULTIPLIERS:
+        elif self.out and self.out[-1].kind == "num" and chinese.multiplies(word):
             self._multiplier(word)
         else:
             value = chinese.number(word)
