@@ -6,7 +6,8 @@ sampling, reward models, distillation, and a table of every checkpoint on every 
   aha r1 --base Qwen/Qwen2.5-1.5B --tasks gsm8k --teacher http://host:8000/v1#MODEL
 
 A run that was interrupted continues. With a changed setting, as in aha r1 dev3.epochs=3, a run beside it (r1-2) takes
-over the stages that are the same, and runs that stage and those that need it. People's review of the cold-start chains: aha r1 cold_start.review=required."""
+over the stages that are the same, and runs that stage and those that need it. People's review of the cold-start chains:
+aha r1 cold_start.review=required."""
 
 from __future__ import annotations
 
