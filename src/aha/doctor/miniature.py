@@ -41,11 +41,12 @@ def of(subject: Subject) -> Subject:
 def _made(subject: Subject) -> Subject:
     tokenizer = modeling.load_tokenizer(TOKENIZER)
     model = cut(subject.model, tokenizer)
-    task = get_task("countdown")
+    task, prompter = get_task("countdown"), Prompter(tokenizer, "r1_zero")
+    problems = prompter.asked(task.load("train", 12, subject.data_seed))
     plan = replace(subject.plan, max_tokens=min(64, subject.plan.max_tokens), rewards=("accuracy", "format"))
     return Subject(
-        model=model, tokenizer=tokenizer, task=task, problems=task.load("train", 12, subject.data_seed),
-        prompter=Prompter(tokenizer, "r1_zero"), engine=local.LocalEngine(model, tokenizer),
+        model=model, tokenizer=tokenizer, task=task, problems=problems, prompter=prompter,
+        engine=local.LocalEngine(model, tokenizer),
         policy=policies.Policy(model), plan=plan, folder=subject.folder, to_examples=subject.to_examples,
         source=f"a miniature of {subject.source}", data_seed=subject.data_seed, _sizes=(TOKENS, 4),
     )  # fmt: skip

@@ -131,11 +131,11 @@ class ColdStart(Stage):
     ) -> Selection:
         """The right and readable ones of the policy's traces."""
         source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
-        fitting = source.prompter.drop_long(problems, source.context - self.max_tokens)
-        params = SamplingParams(self.temperature, max_tokens=self.max_tokens)
+        fitting, longest = source.fit(problems, self.max_tokens)
+        params = SamplingParams(self.temperature, max_tokens=longest)
         rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify))}
         asking.show(console, source.prompter, fitting, asking.name_of(self.model))
-        tick = console.counter(len(fitting) * self.samples * self.max_tokens, "sampling")
+        tick = console.counter(len(fitting) * self.samples * longest, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, fitting, self.samples, params, rewards,
             seed=self.seed, part=self.part, tick=tick,

@@ -104,12 +104,12 @@ class Compare(Stage):
     ) -> dict[str, Any]:
         task = get_task(task_name, *deal_rows(self.tasks, self.data, self.test_data)[task_name])
         problems = task.load("test", self.problems, 0)
-        problems = source.prompter.drop_long(problems, source.context - self.max_tokens)
+        problems, longest = source.fit(problems, self.max_tokens)
         asking.show(console, source.prompter, problems, name)
-        tick = console.counter(len(problems) * self.samples * self.max_tokens, f"{name} on {task_name}")
+        tick = console.counter(len(problems) * self.samples * longest, f"{name} on {task_name}")
         result = evaluate(
             source.engine, source.prompter, task, problems, self.samples,
-            SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens),
+            SamplingParams(self.temperature, self.top_p, max_tokens=longest),
             seed=seed_for(self.seed, f"compare:{task_name}", 0), strict=self.strict, progress=tick,
         )  # fmt: skip
         write_jsonl(

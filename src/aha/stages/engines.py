@@ -5,7 +5,9 @@ An endpoint is written ``http://host:port/v1#MODEL``: what stands after ``#`` is
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,12 @@ from aha.sampling.remote import ChatPrompter, RemoteEngine
 from aha.sampling.rollouts import Elsewhere, Engine, Grader, Prompter
 from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
 from aha.training.policy import Policy
-from aha.types import AhaError
+from aha.types import AhaError, Problem
 
 if TYPE_CHECKING:
     from aha.runs.pipeline import Context, Stage
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["local", "vllm", "ray"]
 """What samples for a policy that is trained."""
@@ -42,6 +46,20 @@ class Source:
     prompter: Any  # Prompter or ChatPrompter
     tokenizer: Any
     context: int  # longest sequence, in tokens
+
+    def fit(self, problems: Sequence[Problem], max_tokens: int) -> tuple[list[Problem], int]:
+        """The problems whose prompts leave room for ``max_tokens``, and that number. Where the context is too short for
+        it beside any prompt: shorter completions, and a warning. Raises AhaError where no prompt fits at all."""
+        room = self.context - max_tokens
+        asked = [] if self.tokenizer is None else self.prompter.asked(problems)
+        lengths = [len(self.prompter.encode(p)[0]) for p in asked]
+        if not lengths or room >= min(lengths):
+            return self.prompter.drop_long(problems, room), max_tokens
+        kept = self.prompter.drop_long(problems, min(self.context - 1, max(min(lengths), self.context // 2)))
+        left = self.context - max(len(self.prompter.encode(p)[0]) for p in kept)
+        _log.warning("The model's context of %d tokens has room for %d beside prompts: completions end there, not at "
+                     "max_tokens=%d.", self.context, left, max_tokens)  # fmt: skip
+        return kept, left
 
 
 def is_endpoint(source: object) -> bool:

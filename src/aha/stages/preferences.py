@@ -96,10 +96,10 @@ class Preferences(Stage):
     def _candidates(self, context: Context, console: Console) -> Candidates:
         problems = get_task(self.task, self.data).load("train", self.problems, self.seed)
         answers: dict[str, list[str]] = {p.id: [] for p in problems}
-        params = SamplingParams(self.temperature, max_tokens=self.max_tokens)
         for number, model in enumerate(self.models if self.samples else ()):
             source = engines.open_source(context, model, self.prompt, self.precision)
-            fitting = source.prompter.drop_long(problems, source.context - self.max_tokens)
+            fitting, longest = source.fit(problems, self.max_tokens)
+            params = SamplingParams(self.temperature, max_tokens=longest)
             asking.show(console, source.prompter, fitting, asking.name_of(model))
             folder = context.folder / "rollouts" / f"model_{number}"
             seed = seed_for(self.seed, "model", number)

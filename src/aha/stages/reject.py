@@ -134,12 +134,12 @@ class Reject(Stage):
         task = get_task(self.task, self.data, self.test_data)
         source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
         problems = task.load("train", self.problems, self.seed)
-        problems = source.prompter.drop_long(problems, source.context - self.max_tokens)
-        params = SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens)
+        problems, longest = source.fit(problems, self.max_tokens)
+        params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
         grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged), self.seed)
         rewards: Rewards = {"accuracy": (1.0, grade)}
         asking.show(console, source.prompter, problems, asking.name_of(self.model))
-        tick = console.counter(len(problems) * self.samples * self.max_tokens, "sampling")
+        tick = console.counter(len(problems) * self.samples * longest, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, problems, self.samples, params, rewards,
             seed=self.seed, part=self.part, tick=tick,

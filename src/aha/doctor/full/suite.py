@@ -75,7 +75,7 @@ def fitted(
     """The plan with completions that leave room for prompts in the model's ``context``, and the problems whose prompts
     fit. A model is examined as it is; that a run's own lengths do not fit it is said by the check of resources."""
     room = context - plan.max_tokens
-    shortest = min(len(prompter.encode(problem)[0]) for problem in problems)
+    shortest = min(len(prompter.encode(problem)[0]) for problem in prompter.asked(problems))
     if room >= shortest:
         return plan, prompter.drop_long(problems, min(config.max_prompt_tokens, room))
     kept = prompter.drop_long(problems, min(config.max_prompt_tokens, max(shortest, context // 2)))
