@@ -159,6 +159,22 @@ def test_many_copies_of_one_text_all_go():
     assert {copy.of for copy in report.copies} == {1}
 
 
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
+def test_a_planted_rate_is_recovered():
+    rng = random.Random(0)
+    rows = [r["question"] + " " + r["answer"] for r in read_rows(str(REAL / "gsm8k_test.jsonl.gz"))]
+    texts, planted = list(rows), set()
+    for text in rng.sample(rows, 300):
+        words = text.split(" ")
+        words.insert(rng.randrange(1, len(words) // 4), rng.choice(["really", "also", "gently", "today"]))
+        planted.add(len(texts))
+        texts.append(text.upper() if rng.random() < 0.5 else " ".join(words))
+    _, report = deduplicate(texts)
+    dropped = {copy.index for copy in report.copies}
+    assert dropped <= planted
+    assert abs(len(dropped) / len(texts) - len(planted) / len(texts)) < 0.01
+
+
 def test_a_threshold_out_of_range():
     with pytest.raises(AhaError, match="threshold"):
         deduplicate(["a"], threshold=0)

@@ -31,7 +31,7 @@ def make_problem(row: Row, number: int, name: str = "countdown") -> Problem:
         raise AhaError(
             f"Row {number} has no nums and target of whole numbers: its columns are {sorted(row)}."
         )
-    made = countdown.make_problem(numbers, int(target), countdown.FULL)
+    made = countdown.make_problem(numbers, target, countdown.FULL)
     return Problem(
         id=f"{name}-{number}", task=name, messages=made.messages, answer=made.answer,
         metadata={**made.metadata, "content": f"countdown {sorted(numbers)}"},
