@@ -37,7 +37,7 @@ def plan(stages: Sequence[Stage], folder: Path, paper: Mapping[str, Mapping[str,
         if stage.name in done:
             continue
         work = plan_time.work_of(stage, folder, known.filled)
-        seconds = known.seconds(work) if work else None
+        seconds = known.seconds(work, parameters_of(getattr(stage, "model", None))) if work else None
         if seconds is not None:
             total = total[0] + seconds[0], total[1] + seconds[1]
         unknown += bool(work) and seconds is None
@@ -126,6 +126,8 @@ def _sum(stages: int, done: int, total: tuple[float, float], unknown: int, disk:
             f" Speeds {known.source}: {known.sampling:,.0f} tokens/s sampled, {known.training:,.0f} trained on; "
             f"completions are taken to fill {known.filled:.0%} of their room."
         )
+        if known.parameters:
+            text += f" They are of {known.parameters:,.0f} parameters; time is taken to grow with their number."
     else:
         text += " No earlier run here to take a speed from: run the first stage, then ask again."
     return text

@@ -15,6 +15,8 @@ from typing import Any
 
 from aha import modeling
 from aha.files import read_jsonl
+from aha.planning import published
+from aha.planning.shapes import from_config
 from aha.runs.pipeline import DATA, Stage
 from aha.types import AhaError
 
@@ -26,35 +28,44 @@ TRIED_PARAMETERS = 200e6
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """Tokens a second; None where unknown. ``filled``: the mean completion as a part of the longest."""
+    """Tokens a second; None where unknown. ``filled``: the mean completion as a part of the longest;
+    ``parameters``: of the model that they are of, where that is known."""
 
     sampling: float | None
     training: float | None
     filled: float = TYPICAL_FILL
     source: str = ""
+    parameters: float | None = None
 
-    def seconds(self, work: Mapping[str, float]) -> tuple[float, float] | None:
-        """(expected, at most) for ``sampled`` and ``trained`` tokens at most; None where a speed is missing.
+    def seconds(
+        self, work: Mapping[str, float], parameters: float | None = None
+    ) -> tuple[float, float] | None:
+        """(expected, at most) for ``sampled`` and ``trained`` tokens at most; None where a speed is missing. A model
+        of other ``parameters`` than the one that was measured takes as many times the time.
 
         Tokens trained on that were not sampled, a corpus, are there whole.
         """
-        total = 0.0
+        total, times = 0.0, parameters / self.parameters if parameters and self.parameters else 1.0
         for kind, speed in (("sampled", self.sampling), ("trained", self.training)):
             if work.get(kind):
                 if not speed:
                     return None
-                total += work[kind] / speed
+                total += times * work[kind] / speed
         return total * (self.filled if "sampled" in work else 1.0), total
 
 
 def of_runs(runs: Path) -> Speeds:
-    """Medians over the metrics of the runs in a folder."""
+    """Medians over the metrics of the runs in a folder, as of a model of their median size."""
     sampling: list[float] = []
     training: list[float] = []
     filled: list[float] = []
-    for path in runs.glob("*/*/metrics.jsonl"):
+    paths = list(runs.glob("*/*/metrics.jsonl"))
+    sizes = {path: size for path in paths if (size := trained_in(path.parent))}
+    typical = _median(list(map(float, sizes.values())))
+    for path in paths:
+        times = sizes[path] / typical if typical and path in sizes else 1.0
         for row in read_jsonl(path)[-50:]:
-            speed = float(row.get("tokens_per_second") or 0)
+            speed = times * float(row.get("tokens_per_second") or 0)
             if "reward" not in row:
                 training += [speed] if speed > 0 else []
             elif row.get("time/sampling") and row.get("time/training"):
@@ -63,8 +74,17 @@ def of_runs(runs: Path) -> Speeds:
                 training.append(tokens / row["time/training"])
                 filled.append(row["completions/mean_length"] / row["max_tokens"])
     return Speeds(
-        _median(sampling), _median(training), _median(filled) or TYPICAL_FILL, "of earlier runs here"
+        _median(sampling), _median(training), _median(filled) or TYPICAL_FILL, "of earlier runs here", typical
     )
+
+
+def trained_in(stage: Path) -> int | None:
+    """Parameters of the model that a stage's folder has; None where it has none."""
+    files = [*stage.glob("final/*.safetensors")]
+    if not files:
+        newest = max(stage.glob("checkpoints/*/"), key=lambda p: p.stat().st_mtime, default=None)
+        files = [] if newest is None else [*newest.rglob("model*.safetensors")]
+    return sum(count_parameters(file) for file in files) or None
 
 
 def known(runs: Path, stages: Iterable[Stage]) -> Speeds:
@@ -75,9 +95,7 @@ def known(runs: Path, stages: Iterable[Stage]) -> Speeds:
     for stage in stages:
         model = getattr(stage, "model", None)
         if isinstance(model, str) and (tried := trial(model, getattr(stage, "precision", "auto"))):
-            return Speeds(
-                found.sampling or tried.sampling, found.training or tried.training, found.filled, tried.source
-            )
+            return Speeds(tried.sampling, tried.training, found.filled, tried.source, tried.parameters)
     return found
 
 
@@ -117,7 +135,10 @@ def trial(name: str, precision: str = "auto") -> Speeds | None:
         policy.backward(batch, negative_log_likelihood)
         policy.step(0.0)
 
-    return Speeds(sampled[-1] / seconds, 4096 / _timed(learn), source=f"from a trial of {name}")
+    size = parameters_of(name)
+    return Speeds(
+        sampled[-1] / seconds, 4096 / _timed(learn), source=f"from a trial of {name}", parameters=size
+    )
 
 
 def _timed(work: Callable[[], Any]) -> float:
@@ -162,7 +183,8 @@ def _rows(stage: Stage) -> float:
 
 
 def parameters_of(model: Any) -> int | None:
-    """Parameters of a model by the headers of its files, through the stages to their base; None if unknown."""
+    """Parameters of a model by the headers of its files, through the stages to their base; of one that is not here,
+    by its published shape. None if unknown."""
     while isinstance(model, Stage):
         model = getattr(model, "model", None)
     if not isinstance(model, str) or "://" in model:
@@ -170,8 +192,10 @@ def parameters_of(model: Any) -> int | None:
     try:
         place = Path(modeling.resolve(model))
     except AhaError:
-        return None
-    return sum(count_parameters(file) for file in place.glob("*.safetensors")) or None
+        place = Path(model)
+    here = sum(count_parameters(file) for file in place.glob("*.safetensors"))
+    config = None if here else published.find(model)
+    return here or (from_config(config, model).parameters if config else None)
 
 
 def count_parameters(file: Path) -> int:
