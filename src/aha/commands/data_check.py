@@ -51,7 +51,8 @@ def _check(args: argparse.Namespace, file: str) -> dict[str, Any]:
         return _conversations(args, file)
     from aha.tasks import reader_of, rows
 
-    found = rows.read(file, reader_of(task), task, args.split)
+    reader = reader_of(task)
+    found = rows.read(file, reader, task, args.split)
     problems = found.problems
     return {
         "task": task,
@@ -61,6 +62,7 @@ def _check(args: argparse.Namespace, file: str) -> dict[str, Any]:
         "not_used": found.unused,
         "could_be": {} if not found.unused else _missing(problems),
         "proven": len(problems),
+        "by_grader": reader.prove is not None,
         "set_aside": _listed(found.aside),
         "languages": dict(Counter(p.language for p in problems)),
         "levels": _few(p.metadata.get("level") for p in problems),
@@ -234,7 +236,7 @@ def _print(file: str, report: Mapping[str, Any]) -> None:
     if report["not_used"]:
         print(f"  columns not used  {', '.join(report['not_used'])}")
         print(f"                    to be used: {'; '.join(report['could_be'].values())}")
-    way = "read" if report["task"] == CONVERSATIONS else "proven by their own grader"
+    way = "proven by their own grader" if report.get("by_grader") else "read (no reference in them to prove)"
     print(f"  {report['proven']} rows {way}, all {report['rows']} looked at")
     gone = report["set_aside"]
     if gone["rows"]:

@@ -22,16 +22,12 @@ def make_problem(row: Row, number: int, name: str = "countdown") -> Problem:
     truth = find(row, "reward_model.ground_truth")
     held = truth if isinstance(truth, Mapping) else row
     numbers, target = held.get("nums", held.get("numbers")), held.get("target")
-    if (
-        not _whole(target)
-        or not isinstance(numbers, list)
-        or len(numbers) < 2
-        or not all(map(_whole, numbers))
-    ):
+    fits = isinstance(numbers, list) and len(numbers) > 1 and all(map(_whole, numbers))
+    if not isinstance(target, int) or isinstance(target, bool) or not fits:
         raise AhaError(
             f"Row {number} has no nums and target of whole numbers: its columns are {sorted(row)}."
         )
-    made = countdown.make_problem(numbers, target, countdown.FULL)
+    made = countdown.make_problem(list(numbers or ()), target, countdown.FULL)
     return Problem(
         id=f"{name}-{number}", task=name, messages=made.messages, answer=made.answer,
         metadata={**made.metadata, "content": f"countdown {sorted(numbers)}"},

@@ -39,7 +39,7 @@ class Reader:
     """How a task reads rows."""
 
     make: Make
-    prove: Prove = lambda problem, row: ""
+    prove: Prove | None = None  # None: a row has no reference that could be proven
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ def _read(source: str, reader: Reader, name: str, hub_split: str) -> Found:
             problem = reader.make(watched, number, name)
             found.used |= watched.used_by(problem)
             problem = _with_level(problem, watched, found.used)
-            wrong = reader.prove(problem, row)
+            wrong = reader.prove(problem, row) if reader.prove is not None else ""
         except AhaError as error:
             drop(where, _ROW.sub("", str(error)))
             continue
