@@ -7,7 +7,6 @@ import json
 import random
 
 import pytest
-from aha.sampling.http import Programs, Server
 from chat_model import CHATML, give_chatml
 from smallest import flat
 from transformers import AutoTokenizer
@@ -18,6 +17,7 @@ from aha.judges import programs, prompts
 from aha.recipes import r1
 from aha.runs import config, pipeline
 from aha.runs.pipeline import Context, ordered
+from aha.sampling.http import Programs, Server
 from aha.sampling.local import LocalEngine
 from aha.stages.general_data import programmed
 from aha.stages.sft import SFT
