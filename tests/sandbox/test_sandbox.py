@@ -188,6 +188,7 @@ def test_access_times_carry_no_word(sandbox):
     look = (
         "import os, sys, glob\n[place] = [p for p in sys.path if os.path.exists(p + '/textwrap.py')][:1]\n"
         "files = sorted(glob.glob(place + '/*.py') + glob.glob(place + '/json/*') + [place + '/json', place])\n"
+        "files = [f for f in files if os.path.isdir(f) or os.path.isfile(f) and not os.path.islink(f)]\n"
     )
     tell = look + "print(len(files), [os.stat(f).st_atime_ns for f in files])"
     read = (
