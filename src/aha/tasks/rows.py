@@ -107,9 +107,9 @@ def _read(source: str, reader: Reader, name: str, hub_split: str) -> Found:
         watched = Watched(row)
         try:
             problem = reader.make(watched, number, name)
+            wrong = reader.prove(problem, watched) if reader.prove is not None else ""
             found.used |= watched.used_by(problem)
             problem = _with_level(problem, watched, found.used)
-            wrong = reader.prove(problem, row) if reader.prove is not None else ""
         except AhaError as error:
             drop(where, _ROW.sub("", str(error)))
             continue
