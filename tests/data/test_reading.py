@@ -35,8 +35,8 @@ def put(folder, name, content):
         ("a.jsonl", LINES.decode().encode("utf-16")),
         ("a.jsonl", LINES.rstrip(b"\n")),
         ("a.jsonl", b"\n\n" + LINES.replace(b"\n", b"\n\n")),
-        ("a.jsonl.gz", gzip.compress(LINES)),
-        ("a.jsonl", gzip.compress(LINES)),  # packed, whatever its name
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)),
+        ("a.jsonl", gzip.compress(LINES, mtime=0)),  # packed, whatever its name
         ("a.jsonl.gz", LINES),
         ("a.jsonl.bz2", bz2.compress(LINES)),
         ("a.jsonl.xz", lzma.compress(LINES)),
@@ -47,7 +47,7 @@ def put(folder, name, content):
         ("a.json", json.dumps({"rows": [{"row_idx": i, "row": row} for i, row in enumerate(ROWS)]}, indent=1)),
         ("a.csv", "question,answer\n\"q\u2028r\",1\ns,2\n"),
         ("a.csv", "\ufeffquestion,answer\r\n\"q\u2028r\",1\r\ns,2\r\n"),
-        ("a.csv.gz", gzip.compress("question,answer\nq\u2028r,1\ns,2\n".encode())),
+        ("a.csv.gz", gzip.compress("question,answer\nq\u2028r,1\ns,2\n".encode(), mtime=0)),
         ("a.tsv", "question\tanswer\nq\u2028r\t1\ns\t2\n"),
         ("a.tsv", "q\u2028r\t1\ns\t2\n"),
     ],
