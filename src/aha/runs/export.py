@@ -138,7 +138,9 @@ def card(made: Made, stages: Mapping[str, Made], recipe: str) -> str:
 def _asked(made: Made) -> list[str]:
     """How the checkpoint is to be asked, where its stage said so."""
     name = made.summary.get("prompt")
-    return ["", f"It was trained with `prompt={name}`, which its chat template is: ask it so."] if name else []
+    return (
+        ["", f"It was trained with `prompt={name}`, which its chat template is: ask it so."] if name else []
+    )
 
 
 def _is_name(model: Any) -> bool:

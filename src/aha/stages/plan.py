@@ -127,7 +127,9 @@ def _sum(stages: int, done: int, total: tuple[float, float], unknown: int, disk:
             f"completions are taken to fill {known.filled:.0%} of their room."
         )
         if known.parameters:
-            text += f" They are of {known.parameters:,.0f} parameters; time is taken to grow with their number."
+            text += (
+                f" They are of {known.parameters:,.0f} parameters; time is taken to grow with their number."
+            )
     else:
         text += " No earlier run here to take a speed from: run the first stage, then ask again."
     return text
