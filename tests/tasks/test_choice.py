@@ -126,3 +126,35 @@ def test_real_mmlu_reads_whole_and_grades_itself():
 @given(st.text(max_size=120))
 def test_reading_never_raises(text):
     assert choice.read_choice(text, OPTIONS) in (None, *"ABCD")
+
+
+def test_ten_options_with_their_letter_and_index():
+    """MMLU-Pro's columns: ten options, a letter and an index that agree, and notes beside them."""
+    options = [f"{i} m" for i in range(10)]
+    row = {"question_id": 7, "question": "How long is it?", "options": options, "answer": "I", "answer_index": 8,
+           "cot_content": "", "category": "physics", "src": "made"}  # fmt: skip
+    p = choice.make_problem(row, 1)
+    assert (p.answer, len(p.metadata["options"])) == ("I", 10)
+    assert choice.verify(p, "\\boxed{I}").outcome is Outcome.CORRECT
+    assert choice.verify(p, "\\boxed{J}").outcome is Outcome.WRONG
+    with pytest.raises(AhaError):
+        choice.make_problem({**row, "answer_index": 3}, 1)
+
+
+def test_chinese_options_in_columns():
+    """C-Eval's columns: four options, a letter, and an explanation that may be empty."""
+    row = {
+        "id": 0,
+        "question": "下列哪一个是素数？",
+        "A": "四",
+        "B": "六",
+        "C": "七",
+        "D": "九",
+        "answer": "C",
+        "explanation": "",
+    }
+    p = choice.make_problem(row, 1)
+    assert (p.answer, p.language) == ("C", "zh")
+    assert choice.verify(p, "\\boxed{C}").outcome is Outcome.CORRECT
+    assert choice.verify(p, "\\boxed{七}").outcome is Outcome.CORRECT
+    assert choice.verify(p, "\\boxed{A}").outcome is Outcome.WRONG

@@ -75,10 +75,10 @@ def _check(args: argparse.Namespace, file: str) -> dict[str, Any]:
 def guess(file: str, split: str = "train") -> str:
     """The task that a file's first row is for, by its columns."""
     from aha.data.sources import numbered_rows
-    from aha.tasks.choice import read_options
+    from aha.tasks.choice import has_options
 
     _, row = next(iter(numbered_rows(file, split, lambda where, why: None)), ("", {}))
-    if read_options(row) is not None:
+    if has_options(row):
         return "choice"
     if {"instruction_id_list", "kwargs"} <= row.keys():
         return "ifeval"

@@ -35,18 +35,28 @@ _PHRASE_IS_CASELESS = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z'])")
 
 
 def read_options(row: Row) -> tuple[list[str], int] | None:
-    """(options, index of the right one) of a row in one of the schemas in use; None if it has none."""
+    """(options, index of the right one) of a row in one of the schemas in use; None if it has none. Raises AhaError
+    where its columns contradict each other."""
     if isinstance(row.get("Correct Answer"), str):
         return _shuffled(row)
     options = _options(row)
     if options is None:
         return None
     labels, texts = options
-    for key in _ANSWERS:
-        index = _index(row.get(key), labels, texts)
-        if index is not None:
-            return texts, index
-    return None
+    found = {key: at for key in _ANSWERS if (at := _index(row.get(key), labels, texts)) is not None}
+    named = {key: at for key, at in found.items() if "answer" in key.lower()}
+    if len(set(named.values())) > 1:
+        said = ", ".join(f"{key}={row[key]!r}" for key in named)
+        raise AhaError(f"the columns name different options as the right one: {said}")
+    return (texts, next(iter(found.values()))) if found else None
+
+
+def has_options(row: Row) -> bool:
+    """Whether a row is a multiple-choice question, be its right option stated well or not."""
+    try:
+        return read_options(row) is not None
+    except AhaError:
+        return True
 
 
 def _shuffled(row: Row) -> tuple[list[str], int]:
