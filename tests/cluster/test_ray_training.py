@@ -52,7 +52,7 @@ def sampled(folder):
 
 def test_without_ray_it_is_told_how_to_get_it(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(AhaError, match=r"pip install 'aha\[ray\]'"):
+    with pytest.raises(AhaError, match="pip install ray"):
         train(tmp_path, checkpoint, engine="ray")
 
 

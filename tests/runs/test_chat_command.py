@@ -113,7 +113,8 @@ def test_the_up_key_brings_back_the_line_before(tmp_path):
     import time
 
     code = (
-        "import argparse, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import argparse, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores Ctrl-C
         "import aha.commands.chat as c\n"
         "t = c.Talk.__new__(c.Talk); t.messages = []; t.forget = lambda: None\n"
         "t.answer = lambda text: print('GOT', text, flush=True)\n"

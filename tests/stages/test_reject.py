@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aha import chat
 from aha.data.decontaminate import decontaminate
 from aha.data.readable import Limits
 from aha.files import read_jsonl, write_jsonl
@@ -54,6 +55,12 @@ class Script:
 
 
 class Prompts:
+    setting = "r1_zero"
+    prompt = chat.choose("r1_zero")
+
+    def render(self, problem):
+        return chat.render(problem.messages, prompt=self.prompt)
+
     def requests(self, problems, n, first_key=0):
         from aha.sampling.local import Request
 

@@ -124,4 +124,4 @@ def test_unknown_task_and_split():
     with pytest.raises(AhaError, match="no split 'dev'"):
         get_task("countdown").load("dev", 3, 0)
     with pytest.raises(AhaError, match="takes no --data"):
-        get_task("countdown", data="x.jsonl")
+        get_task("logic", data="x.jsonl")

@@ -214,7 +214,8 @@ class Bandit(Session):
         self.entropy_state = self.entropy_coef = a.entropy_coef
         self.ahead, self.step, self.correction = None, 0, {}
         self.sync_seconds = self.sync_before = 0.0
-        self.start, self.mismatch, self.history, self.totals, self.entropies = 0, [], [], [], []
+        self.start = self.saved = 0
+        self.mismatch, self.history, self.totals, self.entropies = [], [], [], []
         self.console = SimpleNamespace(counter=lambda *given: lambda more: None)
         self.params = SimpleNamespace(max_tokens=length)
 
@@ -243,7 +244,7 @@ class Bandit(Session):
         self.entropies.append(self.entropy())
 
     def save(self, step):
-        pass
+        self.saved = step
 
     def group(self, prompt, completions):
         """A scored group of these completions, as the policy would have sampled them now."""
