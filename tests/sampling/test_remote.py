@@ -127,8 +127,24 @@ def test_a_plain_answer_and_what_was_sent(monkeypatch):
         (200, b'{"choices": [truncated'),
         (200, b"[1]"),
         (200, {"error": {"message": "upstream"}}),
+        (200, {"id": "x", "usage": {}}),
+        (200, {"choices": []}),
+        (200, {"choices": [{"message": {"role": "assistant", "content": None}, "finish_reason": "stop"}]}),
+        (200, {"choices": [{"message": None, "finish_reason": "stop"}]}),
     ],
-    ids=["500", "429", "503", "cut", "malformed", "not-an-object", "error-in-200"],
+    ids=[
+        "500",
+        "429",
+        "503",
+        "cut",
+        "malformed",
+        "not-an-object",
+        "error-in-200",
+        "no-choices",
+        "empty",
+        "null",
+        "nothing",
+    ],
 )
 def test_what_may_pass_is_tried_again(failure):
     sleeps = []
@@ -138,6 +154,36 @@ def test_what_may_pass_is_tried_again(failure):
     assert len(server.requests) == 3
     assert (c.usage.requests, c.usage.retries) == (1, 2)
     assert sleeps == [0.5, 1.0], "the wait doubles"
+
+
+def test_an_answer_that_says_nothing_is_never_kept(tmp_path):
+    """Neither now nor where an earlier version put one into the cache."""
+    path, nothing = (
+        tmp_path / "cache.jsonl",
+        {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]},
+    )
+    with Scripted(nothing) as server:
+        c = client(server, path, attempts=2)
+        with pytest.raises(AhaError, match="neither content nor reasoning"):
+            complete(c, ASK)
+        assert not path.exists() or "null" not in path.read_text()
+        c.cache.put(request_key("/chat/completions", {"model": "m", "messages": ASK}), nothing)
+    with Scripted(good("at last")) as server:
+        assert complete(client(server, path), ASK) == "at last"
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "thought"),
+    [
+        ([{"type": "text", "text": "one "}, {"type": "text", "text": "two"}], "one two", None),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"text": "4"}], "4", "hm"),
+        ([{"type": "reasoning", "text": "hm"}, "4"], "4", "hm"),
+        ([{"type": "image_url"}], "", None),
+    ],
+)  # fmt: skip
+def test_contents_in_parts_are_read(content, text, thought):
+    (reply,) = remote.read_replies({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]})
+    assert (reply.content, reply.reasoning) == (text, thought)
 
 
 def test_retry_after_is_kept_to():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import socket
 import time
 import urllib.request
@@ -13,12 +14,12 @@ import torch
 
 from aha.sampling.endpoint import Client, Endpoint
 from aha.sampling.http import Server
-from aha.sampling.http.live import Job
+from aha.sampling.http.live import Job, LiveEngine
 from aha.sampling.http.model import ModelBackend
 from aha.sampling.local import LocalEngine, Request
 from aha.sampling.remote import RemoteEngine, chat
 from aha.sampling.sampler import SamplingParams
-from aha.types import AhaError
+from aha.types import AhaError, Finish
 
 PARAMS = SamplingParams(max_tokens=12)
 
@@ -196,6 +197,31 @@ def test_stop_strings_also_on_the_last_token_and_across_tokens(served):
         assert answer["finish_reason"] == "stop"
         streamed = stream(served, "/completions", prompt="13*4", max_tokens=24, seed=5, stop=[stop])
         assert "".join(c["text"] for chunk in streamed for c in chunk["choices"]) == answer["text"]
+
+
+class Says:
+    """Makes a completion say given tokens, one after the other."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def shape(self, logits, ids):
+        logits.fill_(-torch.inf)
+        logits[self.ids[len(ids)]] = 0.0
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_long_stop_string_of_many_bytes_is_found(model, tokenizer, at_the_end):
+    """Nine characters that are three tokens each, also where the last allowed token completes them."""
+    stop = "鳐鳕鳗鳘鳙鳚鳛鳜鳝"
+    ids = tokenizer.encode(f"wait {stop}" + ("" if at_the_end else " and more"), add_special_tokens=False)
+    assert len(tokenizer.encode(stop, add_special_tokens=False)) == 27
+    params = SamplingParams(max_tokens=len(ids), stop=(stop,))
+    done: queue.Queue = queue.Queue()
+    job = Job(Request([5], 1, 0, params=params), done.put, shaper=lambda: [Says(ids)])
+    LiveEngine(LocalEngine(model, tokenizer)).submit(job)
+    (rollout,) = done.get(timeout=60)
+    assert (rollout.text.strip(), rollout.finish) == ("wait", Finish.STOP)
 
 
 def test_biases_and_penalties_change_what_is_said(served, tokenizer):
