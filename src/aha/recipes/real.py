@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {
     "prompts_per_step": 8,
     "group_size": 8,
     "mini_batches": 1,
-    "steps": 20,
+    "steps": 14,
     "lr": 1e-5,
     "lr_final": 0.3,
     "warmup_steps": 2,
@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "eval_samples": 2,
     "test_problems": 64,
     "test_samples": 2,
-    "save_every": 20,
+    "save_every": 14,
 }
 
 
