@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -227,10 +228,12 @@ def _batch_independence(subject: Subject, prompts: list[list[int]]) -> Finding:
     draws = sum(_alike(a, b) + (a != b) for a, b in zip(together, apart, strict=True))
     _, truth = held(subject, subject.groups(), 1.0)
     own = truth.error("eager" if plain.is_capped(subject.model) else "sdpa").mean
+    rate = FLIPS + exact.FACTORS[0] * own
+    chance = 3 * math.sqrt(rate * (1 - min(rate, 1.0)) / max(draws, 1))  # of so few draws
     return at_most(
         "share of draws that come out otherwise when the batch is a few rows instead of all",
         flips / max(draws, 1),
-        FLIPS + exact.FACTORS[0] * own,
+        rate + chance,
         more=f"{flips} of {draws}",
         cause="a sample depends on what else is in the batch: a row reads another row's cache or numbers",
         fix="look at sampling.local (compaction, seeds of rows) and sampling.kv_cache",

