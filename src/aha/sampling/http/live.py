@@ -143,6 +143,7 @@ class LiveEngine:
     def __init__(self, engine: LocalEngine, rows: int = ROWS):
         self.engine, self.rows = engine, min(rows, engine.max_rows)
         self._inbox: queue.Queue[Job | Callable[[], None]] = queue.Queue()
+        self._new: list[Job] = []  # came in, and did not join the batch yet
         threading.Thread(target=self._work, name="sampling", daemon=True).start()
 
     def submit(self, job: Job) -> None:
@@ -218,7 +219,6 @@ class LiveEngine:
 
     def _take(self, batch: _Batch | None, wait: bool) -> None:
         """Let everything in that came; with ``wait`` at least one thing."""
-        self._new: list[Job] = getattr(self, "_new", [])
         with suppress(queue.Empty):
             while True:
                 item = self._inbox.get(block=wait)
