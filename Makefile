@@ -4,9 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 RUNS   ?= runs
+CODE   := src tests $(wildcard examples)
 PEERS  ?= $(if $(AHA_PEERS),$(AHA_PEERS),.peers)
 
-.PHONY: setup zero real test test-all test-peers test-real lint clean help
+.PHONY: setup zero real test test-all test-peers test-real lint types docs docs-serve format ci clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -19,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aha needs Python 3.11 or newer; set PYTHON=python3.12, say")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt "torch>=2.11,<2.14"
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[data,math,language,lora,serve,test,lint]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[data,math,language,lora,serve,test,lint,docs]"
 	@touch $(STAMP)
 
 zero: setup  ## R1-Zero on the embedded base: minutes, no GPU, no network
@@ -47,10 +48,24 @@ test-peers: setup  ## the tests beside TRL and vLLM, each in an environment of i
 	  test -x $(PEERS)/$$name/bin/python || $(BIN)/aha bench peers install $$name || exit 1; done
 	AHA_PEERS=$(PEERS) $(BIN)/python -m pytest -m peers
 
-lint: setup  ## ruff and pyright
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
-	$(BIN)/pyright
+lint: setup  ## ruff: errors and format
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+format: setup  ## ruff: mend what it can
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+types: setup  ## the type checker
+	$(BIN)/basedpyright --level error
+
+docs: setup  ## the documentation as a site, in site/: strict, with its links checked
+	$(BIN)/zensical build --strict --clean
+
+docs-serve: setup  ## the documentation on http://localhost:8000, built again as it changes
+	$(BIN)/zensical serve
+
+ci: lint types docs test  ## what continuous integration runs
 
 clean:  ## remove the environment and caches, never runs
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,8 @@ class Worker:
 
     def __init__(self, line: wire.Wire, start: wire.Start):
         import torch
-        import vllm
+
+        vllm: Any = import_module("vllm")  # with its own types, which this environment lacks
 
         self.line, self.version, self.asleep = line, -1, False
         on_gpu = torch.cuda.is_available()
@@ -236,7 +238,7 @@ def _join_info(message: wire.Join) -> dict[str, Any]:
 
 def _requests(asked: wire.Generate) -> Iterator[tuple[str, list[int], Any]]:
     """(name, prompt, parameters) of each sample: one request each, with a seed of its own."""
-    import vllm
+    vllm: Any = import_module("vllm")
     from vllm.sampling_params import RequestOutputKind
 
     prompts = np.split(asked.prompts, np.cumsum(asked.lengths)[:-1])

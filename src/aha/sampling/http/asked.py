@@ -289,7 +289,8 @@ def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(value, str) and value:
         return (value,)
     if _ids(value):
-        return (tuple(value),)
+        ids: tuple[int, ...] = tuple(value)
+        return (ids,)
     if isinstance(value, list) and value and all((isinstance(p, str) and p) or _ids(p) for p in value):
         found: list[str | tuple[int, ...]] = [p if isinstance(p, str) else tuple(p) for p in value]
         return tuple(found)

@@ -1,0 +1,73 @@
+"""What a package index and a continuous integration are told: names, versions, pins, types."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import aha
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PINS = {
+    re.split("[=<>~!]", line)[0].lower().replace("_", "-")
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+}
+UNPINNED = {"vllm", "wandb", "trackio", "mlflow-skinny"}
+"""Have environments of their own, or are installed by those who use them."""
+
+
+def texts():
+    """Every file of ours that may tell people what to install."""
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "src/**/*.py",
+        "examples/**/*",
+        "launchers/*",
+        "Makefile",
+        ".github/**/*",
+    ):
+        yield from (path for path in ROOT.glob(pattern) if path.is_file())
+
+
+def wanted(requirement):
+    return re.split(r"[\[<>=!~; ]", requirement)[0].lower().replace("_", "-")
+
+
+def test_the_version_is_said_once_and_the_same():
+    assert PROJECT["version"] == aha.__version__
+
+
+def test_the_index_has_another_project_called_aha_and_nobody_is_sent_there():
+    assert PROJECT["name"] == "aha-rl"
+    wrong = re.compile(r"pip install[^\n`]*?[ '\"]aha(?![-\w./])")
+    found = [
+        str(path) for path in texts() if wrong.search(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not found
+    assert wrong.search("pip install 'aha[vllm]'")
+    assert wrong.search("pip install -q aha")
+    assert not wrong.search("pip install 'aha-rl[vllm]'")
+
+
+@pytest.mark.parametrize("group", [None, *PROJECT["optional-dependencies"]])
+def test_what_setup_installs_has_one_version(group):
+    asked = PROJECT["dependencies"] if group is None else PROJECT["optional-dependencies"][group]
+    assert {wanted(r) for r in asked} - UNPINNED <= PINS
+
+
+def test_continuous_integration_runs_linter_types_and_tests():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    made = " ".join(re.findall(r"^make (.*)$", script, re.MULTILINE)).split()
+    assert {"lint", "types", "test"} <= set(made)
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^types: .*\n\t\$\(BIN\)/basedpyright", rules, re.MULTILINE)  # brings its own node
+
+
+def test_a_type_checker_may_read_the_package():
+    assert Path(aha.__file__).with_name("py.typed").exists()
+    assert "py.typed" in str(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"])
