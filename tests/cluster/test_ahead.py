@@ -9,12 +9,13 @@ from aha.runs.pipeline import Context
 from aha.sampling.local import LocalEngine
 from aha.sampling.rollouts import Prompter
 from aha.sampling.sampler import SamplingParams
-from aha.stages.ahead import Ahead
-from aha.stages.carry import staleness, token_versions
-from aha.stages.collect import Collector
 from aha.stages.rl import RL
+from aha.stages.rl.asynchronous import Ahead
+from aha.stages.rl.collect import Collector
+from aha.stages.rl.partial_rollouts import staleness
 from aha.tasks import get_task
 from aha.training.presets import Algorithm
+from aha.training.sequences import token_versions
 from aha.types import AhaError
 
 PROMPTS, GROUP = 3, 2

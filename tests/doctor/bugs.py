@@ -15,9 +15,11 @@ from aha import attention, chat
 from aha.doctor import memory
 from aha.rewards import accuracy
 from aha.sampling import in_flight, local, rollouts
-from aha.stages import collect, rl, rl_setup
+from aha.stages import rl
+from aha.stages.rl import collect
+from aha.stages.rl.session import Session
 from aha.tasks import countdown
-from aha.training import advantages, batching, losses, parallel, presets, trainer
+from aha.training import advantages, batching, losses, parallel, presets, sequences, trainer
 from aha.training import policy as policies
 from aha.types import Finish, Outcome, Score, Verdict
 
@@ -49,7 +51,7 @@ def wrap(mp: Any, owner: Any, name: str, around: Any) -> None:
 
 
 def change_examples(mp: Any, change: Any) -> None:
-    wrap(mp, rl, "to_examples", lambda f, g, *rest: [change(e) for e in f(g, *rest)])
+    wrap(mp, sequences, "to_examples", lambda f, g, *rest: [change(e) for e in f(g, *rest)])
 
 
 def change_batches(mp: Any, change: Any) -> None:
@@ -182,7 +184,7 @@ def engine_not_told_the_version(mp):
         self.policy.version = version
         return found
 
-    wrap(mp, rl_setup.Session, "collect", collect_)
+    wrap(mp, Session, "collect", collect_)
 
 
 # --- packing and gradients ---------------------------------------------------------------------------------
@@ -461,7 +463,7 @@ def reward_of_one_rollout_given_to_another(mp):
 
 @bug("advantages")
 def advantages_of_members_in_reverse(mp):
-    wrap(mp, rl, "to_examples", lambda f, g, values, *rest: f(g, [v[::-1] for v in values], *rest))
+    wrap(mp, sequences, "to_examples", lambda f, g, values, *rest: f(g, [v[::-1] for v in values], *rest))
 
 
 @bug("advantages")
@@ -565,7 +567,7 @@ def learning_rate_schedule_restarted_on_resume(mp):
         original(session)
         began.step = session.start
 
-    wrap(mp, rl_setup.Session, "resume", resume)
+    wrap(mp, Session, "resume", resume)
     wrap(mp, rl.RL, "lr_at", lambda f, self, step: f(self, step - began.step))
 
 

@@ -10,7 +10,8 @@ import torch
 
 from aha import ranks
 from aha.runs.pipeline import Context
-from aha.stages import checkup, rl, rl_setup
+from aha.stages import rl
+from aha.stages.rl import checkup, setup
 from aha.types import AhaError
 
 SMALL = {
@@ -46,7 +47,7 @@ def main(model, folder):
     config = rl.RL(name="rl", model=model, precision="float32", **SMALL)
     with ranks.joined("cpu"):
         where = Context(Path(folder), "cpu", threads=1, plain=True, parallel="sharded")
-        session = rl_setup.prepare(config, where)  # which examines it
+        session = setup.prepare(config, where)  # which examines it
         assert session.policy.shards is not None
         shards, policy = session.policy.shards, session.policy
         real, said = shards.whole, policy.logprobs

@@ -12,9 +12,9 @@ from aha.doctor.finding import Finding, examine
 from aha.doctor.subject import Plan, Subject
 from aha.sampling import local
 from aha.sampling.rollouts import Prompter
-from aha.stages import rl
 from aha.tasks import get_task
 from aha.training import policy as policies
+from aha.training import sequences
 from aha.training.presets import Algorithm
 
 _PROBLEMS: dict[int, Any] = {}
@@ -47,7 +47,7 @@ def patient(
         policy=policies.Policy(model, policies.OptimizerConfig(lr=1e-4)),
         plan=Plan(algorithm=Algorithm.model_validate(algorithm), **settings),
         folder=folder,
-        to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),
+        to_examples=lambda groups, advantages: sequences.to_examples(groups, advantages),
         source="random-base",
         data_seed=data_seed,
         _sizes=(16, 4),

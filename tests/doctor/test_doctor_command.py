@@ -15,7 +15,8 @@ from aha.doctor import weight_checks
 from aha.doctor.finding import Check, Finding
 from aha.doctor.full import suite
 from aha.runs.pipeline import Context
-from aha.stages import checkup, rl, rl_setup
+from aha.stages import rl
+from aha.stages.rl import checkup, setup
 from aha.types import AhaError
 
 SMALL = ["rl.max_tokens=24", "rl.later_max_tokens=null", "rl.train_problems=8", "--threads", "1"]
@@ -106,10 +107,8 @@ def test_a_run_that_fails_the_examination_does_not_start(checkpoint, tmp_path, m
     different = itertools.count()
     monkeypatch.setattr(weight_checks, "digest", lambda tensors: str(next(different)))
     with pytest.raises(AhaError, match="The doctor stopped the run: weights failed"):
-        rl_setup.prepare(settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True))
-    rl_setup.prepare(
-        settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True, doctor=False)
-    )
+        setup.prepare(settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True))
+    setup.prepare(settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True, doctor=False))
 
 
 def test_warnings_of_live_figures_are_written_down_and_taken_back(checkpoint, tmp_path, capsys):
@@ -123,7 +122,7 @@ def test_warnings_of_live_figures_are_written_down_and_taken_back(checkpoint, tm
     assert "completions/clipped_ratio" in {r["key"] for r in rows}
     assert {r["step"] for r in rows if r["key"] == "completions/clipped_ratio"} == {3}
     assert "warning: step 3: share of completions cut by max_tokens is 1" in capsys.readouterr().out
-    session = rl_setup.prepare(
+    session = setup.prepare(
         settings(checkpoint, steps=4), Context(place, "cpu", threads=1, plain=True, doctor=False)
     )
     session._take_back(2)
@@ -132,7 +131,7 @@ def test_warnings_of_live_figures_are_written_down_and_taken_back(checkpoint, tm
 
 def test_the_patient_of_a_session_is_the_session(checkpoint, tmp_path):
     where = Context(tmp_path / "run", "cpu", threads=1, plain=True, doctor=False)
-    session = rl_setup.prepare(settings(checkpoint, temperature=0.8), where)
+    session = setup.prepare(settings(checkpoint, temperature=0.8), where)
     subject = checkup.patient(session, "x", session.policy)
     assert subject.engine is session.engine
     assert subject.policy is session.policy

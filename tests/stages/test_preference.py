@@ -12,7 +12,7 @@ from aha.sampling.rollouts import score_group
 from aha.stages import preference
 from aha.stages.preference import Router, hacking, phases
 from aha.stages.rl import RL
-from aha.stages.rl_setup import Session
+from aha.stages.rl.session import Session
 from aha.tasks import general
 from aha.training.scalar import ScalarModel, save_scalar
 from aha.types import Finish, Problem, Rollout, Score

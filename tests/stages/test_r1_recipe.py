@@ -114,7 +114,7 @@ def test_killed_again_and_again_it_ends_with_the_same_figures(whole, tmp_path, m
         monkeypatch.setattr(owner, method, once)
 
     from aha.stages import cold_start, reject, sft
-    from aha.stages.rl_setup import Session
+    from aha.stages.rl.session import Session
 
     deadly(Session, "report", lambda s: s.config.name if s.start or s.config.name != "zero" else "zero first")
     deadly(sft.Session, "finish", lambda s: s.config.name)

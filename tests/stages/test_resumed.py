@@ -15,7 +15,7 @@ from aha.runs import folders, pipeline
 from aha.runs.interrupts import Interrupted
 from aha.runs.pipeline import Context, reached
 from aha.stages.rl import RL
-from aha.stages.rl_setup import Session
+from aha.stages.rl.session import Session
 from aha.types import AhaError
 
 TIMED = ("time", "tokens_per_second", "seconds")

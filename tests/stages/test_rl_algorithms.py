@@ -8,7 +8,7 @@ import pytest
 
 from aha.runs.pipeline import Context
 from aha.stages.rl import RL
-from aha.stages.rl_setup import Session
+from aha.stages.rl.session import Session
 
 SMALL = {
     "name": "rl", "model": "tiny", "task": "countdown", "steps": 4, "prompts_per_step": 4, "group_size": 4,

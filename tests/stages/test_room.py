@@ -13,9 +13,10 @@ from aha.planning import configs, fit
 from aha.planning.workload import from_stage
 from aha.runs.pipeline import Context
 from aha.stages import room
-from aha.stages.checkup import plan_of
-from aha.stages.rl import RL, frozen_copy
+from aha.stages.rl import RL
+from aha.stages.rl.checkup import plan_of
 from aha.training.batching import pack, token_mean
+from aha.training.frozen import frozen_copy
 from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy

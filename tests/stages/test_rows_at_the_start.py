@@ -9,8 +9,8 @@ import pytest
 from aha import aside
 from aha.runs import pipeline
 from aha.runs.pipeline import Context, Stage
-from aha.stages.collect import difficulties
 from aha.stages.rl import RL
+from aha.stages.rl.collect import difficulties
 from aha.tasks import get_task
 from aha.tasks.splits import split_of
 from aha.types import AhaError, Problem

@@ -8,8 +8,8 @@ import test_algorithm_gradients  # noqa: F401  its tests show properties too
 import torch
 from test_algorithm_world import SHOWN, Bandit, first_token_table, shows
 
-from aha.stages.rl import to_examples
 from aha.training.preset_table import PRESETS
+from aha.training.sequences import to_examples
 
 SETTINGS = {
     "vc_ppo": ({"value_pretrain_steps": 5}, {}),

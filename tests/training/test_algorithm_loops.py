@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from aha.stages.collect import keep
-from aha.stages.rl import to_examples
+from aha.stages.rl.collect import keep
 from aha.training import credit
 from aha.training.policy import TokenView
 from aha.training.preset_table import PRESETS
 from aha.training.presets import Algorithm
+from aha.training.sequences import to_examples
 from aha.types import Finish, Group, Problem, Rollout, Score, Scored
 
 BETA = 0.04  # of the presets with DeepSeekMath's KL coefficient

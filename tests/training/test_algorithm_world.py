@@ -16,12 +16,14 @@ from conftest import make_model
 
 from aha.sampling.local import Request
 from aha.sampling.rollouts import Prompter, score_group
-from aha.stages.collect import Collector
-from aha.stages.rl import RL, frozen_copy, to_examples
-from aha.stages.rl_setup import Session
+from aha.stages.rl import RL
+from aha.stages.rl.collect import Collector
+from aha.stages.rl.session import Session
 from aha.training.critic import Critic
+from aha.training.frozen import frozen_copy
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.replay import Replay
+from aha.training.sequences import to_examples
 from aha.types import Finish, Problem, Rollout, Score
 
 VOCABULARY, END = 5, 0

@@ -256,8 +256,8 @@ class Ours:
 
         from aha.sampling.rollouts import sample_groups
         from aha.sampling.sampler import SamplingParams
-        from aha.stages.rl import split_by_group, to_examples
         from aha.training.batching import pack
+        from aha.training.sequences import split_by_group, to_examples
 
         job, stage = self.job, self.job.stage
         started, n = time.perf_counter(), stage.prompts_per_step

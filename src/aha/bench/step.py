@@ -168,9 +168,9 @@ class Step:
         import numpy as np
 
         from aha.sampling.rollouts import sample_groups
-        from aha.stages.rl import to_examples
         from aha.training import parallel
         from aha.training.batching import pack
+        from aha.training.sequences import to_examples
 
         started = time.perf_counter()
         self.count += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,3 +110,8 @@ def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Ten
         tokens[lost] = logp[lost].argmax(-1)
         chosen = logp.gather(1, tokens[:, None])[:, 0]
     return tokens, chosen
+
+
+def seed_for(seed: int, purpose: str, step: int) -> int:
+    """A 63-bit seed for one purpose at one step."""
+    return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)

@@ -29,9 +29,8 @@ from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.remote import in_parallel
 from aha.sampling.rollouts import Rewards
-from aha.sampling.sampler import SamplingParams
+from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages import asking, engines, inputs
-from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.samples import Row, other_languages, sample_parts
 from aha.stages.select import Selection, conversation, select

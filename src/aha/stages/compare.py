@@ -21,9 +21,8 @@ from aha.files import read_json, write_json, write_jsonl, write_text
 from aha.rewards.accuracy import full_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.sampling.sampler import SamplingParams
+from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages import asking, engines, inputs
-from aha.stages.collect import seed_for
 from aha.stages.evaluate import evaluate, rollout_rows
 from aha.stages.samples import other_languages
 from aha.tasks import deal_rows, get_task, row_sources, rubric

@@ -19,8 +19,8 @@ from aha.data.quotas import statistics, table
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.remote import chat, in_parallel
+from aha.sampling.sampler import seed_for
 from aha.stages import engines, inputs
-from aha.stages.collect import seed_for
 from aha.stages.reject import rounds
 from aha.stages.select import conversation
 from aha.tasks import get_task, row_sources

@@ -22,9 +22,8 @@ from aha.judges.asking import Judge, final_text
 from aha.judges.programs import pair_judge, safety_judge
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
-from aha.sampling.sampler import SamplingParams
+from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages import asking, engines, inputs
-from aha.stages.collect import seed_for
 from aha.stages.general_data import programmed
 from aha.stages.samples import sample_parts
 from aha.tasks import get_task, row_sources

@@ -25,9 +25,8 @@ from aha.rewards.accuracy import accuracy, full_text
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.rollouts import Rewards
-from aha.sampling.sampler import SamplingParams
+from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages import asking, engines, inputs
-from aha.stages.collect import seed_for
 from aha.stages.samples import Row, sample_parts
 from aha.stages.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
 from aha.tasks import get_task, row_sources

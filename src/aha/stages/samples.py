@@ -10,8 +10,7 @@ from aha.files import read_jsonl, write_jsonl
 from aha.rewards.accuracy import full_text
 from aha.rewards.language import language_mix
 from aha.sampling.rollouts import Rewards, sample_groups
-from aha.sampling.sampler import SamplingParams
-from aha.stages.collect import seed_for
+from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages.engines import Source
 from aha.stages.evaluate import rollout_rows
 from aha.types import Group, Problem

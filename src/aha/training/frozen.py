@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aha.training.policy import Policy
+from aha.training.sharding import Shards
 from aha.types import Batch
 
 T = TypeVar("T")
@@ -65,3 +67,17 @@ class FrozenAdapters:
         """Take up what a checkpoint has: of the whole model's weights, where it is an older one, the adapters."""
         for name, value in self.kept.items():
             value.copy_(state[name])
+
+
+def frozen_copy(policy: Policy) -> Policy | FrozenAdapters:
+    """The policy as it is now, without an optimizer: a reference."""
+    if policy.adapters is not None:
+        return FrozenAdapters(policy)
+    with policy.whole():
+        model = copy.deepcopy(policy.sampler)
+    for param in model.parameters():
+        param.grad = None
+        param.requires_grad_(False)
+    copied = Policy(model, shards=None if policy.shards is None else Shards(model, trains=False))
+    copied.context = policy.context
+    return copied

@@ -10,7 +10,9 @@ from typing import Any
 
 from aha.doctor.subject import Subject
 from aha.runs.pipeline import Context
-from aha.stages import rl, rl_setup
+from aha.stages import rl
+from aha.stages.rl import setup
+from aha.stages.rl.session import Session
 
 SETTINGS: dict[str, Any] = {
     # The entropy term moves the policy where no completion earns anything, as with a random model.
@@ -88,7 +90,7 @@ def quiet() -> contextlib.redirect_stdout[io.StringIO]:
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def prepared(config: rl.RL, where: Context) -> rl_setup.Session:
+def prepared(config: rl.RL, where: Context) -> Session:
     """The stage's live parts."""
     with quiet():
-        return rl_setup.prepare(config, where)
+        return setup.prepare(config, where)

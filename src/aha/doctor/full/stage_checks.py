@@ -17,7 +17,9 @@ from aha.doctor.full import bench
 from aha.doctor.sampling_checks import HOT
 from aha.doctor.subject import Subject
 from aha.doctor.weight_checks import digest
-from aha.stages import rl, rl_setup
+from aha.stages import rl
+from aha.stages.rl.session import Session
+from aha.training import sequences
 from aha.types import Group
 
 TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
@@ -47,7 +49,7 @@ def steps(subject: Subject) -> Iterator[Finding]:
         yield _ungradable(session)
 
 
-def _collect(session: rl_setup.Session, step: int) -> list[Group]:
+def _collect(session: Session, step: int) -> list[Group]:
     with bench.quiet():
         return session.collect(step, 12, 0.0)
 
@@ -56,7 +58,7 @@ def _ids(groups: list[Group]) -> list[tuple[int, ...]]:
     return [tuple(m.rollout.completion_ids.tolist()) for g in groups for m in g.members]
 
 
-def _version(session: rl_setup.Session, config: rl.RL) -> Iterator[Finding]:
+def _version(session: Session, config: rl.RL) -> Iterator[Finding]:
     """After an update the rollouts carry the new version, and their logprobs are the new weights'."""
     _update(session, config, 1, _collect(session, 1))
     after = _collect(session, 2)
@@ -74,13 +76,13 @@ def _version(session: rl_setup.Session, config: rl.RL) -> Iterator[Finding]:
                              fix="load the weights after each step")  # fmt: skip
 
 
-def _ungradable(session: rl_setup.Session) -> Finding:
+def _ungradable(session: Session) -> Finding:
     """Through the stage's own path: a member without a reward has no advantage, and is not trained on."""
     (group,) = _collect(session, 3)
     rewards = [1.0, None, 0.0, None]
     members = tuple(replace(m, reward=r) for m, r in zip(group.members, rewards, strict=True))
     found = session.advantages([replace(group, members=members)])
-    examples = rl.to_examples([group], found)
+    examples = sequences.to_examples([group], found)
     values = [round(float(v), 3) for v in found[0]]
     ok = str(values) == "[1.0, nan, -1.0, nan]" and len(examples) == 2
     return holds("advantages of rewards 1, none, 0, none in the stage, and the examples made of them", ok,
@@ -89,9 +91,9 @@ def _ungradable(session: rl_setup.Session) -> Finding:
                  fix="look at the stage's collector and at to_examples")  # fmt: skip
 
 
-def _update(session: rl_setup.Session, config: rl.RL, step: int, groups: list[Group]) -> dict[str, float]:
+def _update(session: Session, config: rl.RL, step: int, groups: list[Group]) -> dict[str, float]:
     """The stage's own update, with advantages that are never all zero."""
-    examples = rl.to_examples(groups, plain.random_advantages(groups, step))
+    examples = sequences.to_examples(groups, plain.random_advantages(groups, step))
     return config._update(session, step, config.algorithm.credit(session.annotate(examples)))
 
 

@@ -13,9 +13,11 @@ from aha.doctor.finding import Check
 from aha.doctor.full import network_checks, stage_checks
 from aha.doctor.subject import Plan, Subject
 from aha.sampling.rollouts import Prompter
-from aha.stages import checkup, engines, rl
+from aha.stages import engines, rl
+from aha.stages.rl import checkup
 from aha.tasks import get_task
 from aha.training import policy as policies
+from aha.training import sequences
 from aha.types import AhaError, Problem
 
 CHECKS: tuple[Check, ...] = (*suite.CHECKS, *stage_checks.CHECKS, *network_checks.CHECKS)
@@ -64,7 +66,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
         plan=plan,
         folder=folder,
         wanted_tokens=config.longest_completion,
-        to_examples=lambda groups, advantages: rl.to_examples(groups, advantages),
+        to_examples=lambda groups, advantages: sequences.to_examples(groups, advantages),
         source=config.model,
     )
 

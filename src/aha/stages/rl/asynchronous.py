@@ -11,42 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aha import ranks
 from aha.sampling.rollouts import Engine, Grader, score_group
 from aha.sampling.sampler import SamplingParams
-from aha.stages import carry
-from aha.stages.carry import Carried
-from aha.stages.collect import Collector, seed_for, successes
-from aha.types import AhaError, Group, Problem, Rollout
-
-if TYPE_CHECKING:
-    from aha.stages.rl import RL
+from aha.stages.rl import partial_rollouts
+from aha.stages.rl.collect import Collector, seed_for, successes
+from aha.stages.rl.partial_rollouts import Carried
+from aha.stages.rl.settings import RLSettings
+from aha.types import Group, Problem, Rollout
 
 TICK_SECONDS = 0.2
-
-
-def check(config: RL) -> None:
-    """Raise AhaError for what workers, and sampling ahead of the update, do not go with."""
-    a = config.algorithm
-    if config.ahead and config.engine != "ray":
-        raise AhaError(
-            f"{config.name}.ahead={config.ahead} needs workers: in one process sampling and update take turns on "
-            f"the same cores, and the policy's own modules cannot be both. Set {config.name}.engine=ray, or ahead=0."
-        )
-    refused = {
-        "signal_share": a.signal_share > 0,
-        "oversample": a.oversample > 0,
-        "replay_share": a.replay_share > 0,
-        "advantage=greedy_baseline": a.advantage == "greedy_baseline",
-    }
-    for name, found in refused.items():
-        if config.ahead and found:
-            raise AhaError(
-                f"{config.name}.ahead and algorithm.{name} cannot be combined: which groups a step samples would "
-                "depend on groups that are not there yet. Switch one of them off."
-            )
 
 
 class _Halt(Exception):
@@ -256,7 +232,7 @@ class Ahead:
         for name, value in state["counts"].items():
             setattr(self, name, int(value))
         rows = state["open"]
-        loaded = [carry.load(row) for row in rows]
+        loaded = [partial_rollouts.load(row) for row in rows]
         self.open = {
             self.tickets - len(rows) + i: _Open(one, self.collector_at(one.step))
             for i, one in enumerate(loaded)
@@ -264,7 +240,7 @@ class Ahead:
 
 
 def make(
-    config: RL, engine: Engine, collector_at: Callable[[int], Collector], grader: Grader | None
+    config: RLSettings, engine: Engine, collector_at: Callable[[int], Collector], grader: Grader | None
 ) -> Ahead | None:
     """What samples ahead for a stage, on the first rank; None where it does not, and on the others."""
     if not config.ahead or not ranks.leads():

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
-
 from aha import ranks
 from aha.doctor import in_parts, suite
 from aha.doctor.subject import Plan, Subject
+from aha.stages.rl.session import Session
+from aha.stages.rl.settings import RLSettings
+from aha.training import sequences
 from aha.training.policy import Policy
-from aha.types import Example, Group
-
-if TYPE_CHECKING:
-    from aha.stages.rl import RL
-    from aha.stages.rl_setup import Session
 
 
-def plan_of(config: RL) -> Plan:
+def plan_of(config: RLSettings) -> Plan:
     """What of a stage's settings the examination needs."""
     return Plan(
         algorithm=config.algorithm,
@@ -67,13 +60,7 @@ def patient(session: Session, source: str, policy: Policy | in_parts.Asked) -> S
         policy=policy,
         plan=plan_of(session.config),
         folder=session.folder,
-        to_examples=_to_examples,
+        to_examples=lambda groups, advantages: sequences.to_examples(groups, advantages),
         source=source,
         shares=1 if session.policy.shards is None else ranks.real_world()[1],
     )
-
-
-def _to_examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[Example]:
-    from aha.stages import rl  # the loop imports the setting up, which imports this
-
-    return rl.to_examples(groups, advantages)

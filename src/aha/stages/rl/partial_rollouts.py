@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from aha.sampling.local import Request
+from aha.training.sequences import token_versions
 from aha.types import Finish, Group, Rollout
 
 
@@ -105,11 +106,3 @@ def staleness(groups: Sequence[Group], version: int) -> dict[str, float]:
     """For the metrics: the share of tokens that a version before this one sampled, and the most versions between."""
     ages = np.concatenate([version - token_versions(m.rollout) for g in groups for m in g.members])
     return {"stale/tokens": round(float((ages > 0).mean()), 6), "stale/versions": int(ages.max())}
-
-
-def token_versions(rollout: Rollout) -> np.ndarray:
-    """Which version of the policy sampled each token [C]."""
-    found = np.full(len(rollout.completion_ids), rollout.policy_version)
-    for (start, version), (end, _) in zip(rollout.stretches, rollout.stretches[1:], strict=False):
-        found[start:end] = version
-    return found

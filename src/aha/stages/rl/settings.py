@@ -1,45 +1,27 @@
-"""Reinforcement learning with verifiable rewards: sample, grade, credit, update. R1-Zero is this and a base.
-
-The loop in ``RL._train`` is the documentation; everything it calls is a leaf.
-"""
+"""The settings of reinforcement learning, what is looked at before a run, and what follows from them alone."""
 
 from __future__ import annotations
 
-import copy
-import math
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from aha.chat import SETTING
 from aha.cluster.settings import ClusterSettings
 from aha.rewards import get_reward
-from aha.runs import interrupts
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.vllm import VllmSettings
-from aha.stages import ahead, engines, inputs
-from aha.stages.carry import token_versions
-from aha.stages.collect import difficulties, is_right
-from aha.stages.rl_setup import Session, check_lengths, prepare
+from aha.stages import engines, inputs
+from aha.stages.rl.collect import difficulties
 from aha.tasks import row_sources
-from aha.training import credit, parallel
-from aha.training.batching import pack, token_mean
-from aha.training.critic import Critic
 from aha.training.curriculum import Curriculum
-from aha.training.frozen import FrozenAdapters
-from aha.training.policy import Policy
 from aha.training.presets import Algorithm
-from aha.training.sharding import Shards
-from aha.types import AhaError, Batch, Example, Group, Scored
+from aha.types import AhaError
 
 
-class RL(Stage):
-    """One stage of reinforcement learning."""
+class RLSettings(Stage):
+    """What can be set of a stage of reinforcement learning, and what follows from it alone."""
 
     all_ranks: ClassVar[bool] = True
     machine: ClassVar[frozenset[str]] = frozenset(
@@ -147,7 +129,7 @@ class RL(Stage):
         return row_sources(self.task, self.data, self.test_data)
 
     @model_validator(mode="after")
-    def _corrected(self) -> RL:
+    def _corrected(self) -> RLSettings:
         """What is not sampled by the policy itself is corrected for, unless importance was set."""
         other = self.engine == "vllm" or self.ahead > 0
         if other and "importance" not in self.algorithm.model_fields_set:
@@ -159,7 +141,7 @@ class RL(Stage):
     def check_inputs(self, context: Context) -> None:
         """Model, rows, rewards, prompts and engine, as far as they can be looked at without sampling."""
         inputs.machine(context, self.precision)
-        ahead.check(self)
+        check_asynchronous(self)
         inputs.engine(self.engine, self.name)
         for source in (self.helpful_model, self.safety_model):
             inputs.model(source)
@@ -187,15 +169,6 @@ class RL(Stage):
         level = self.lr_final == 1 and self.algorithm.sampling != "easy_to_hard"
         return changed == {"steps"} and level and self.steps >= reached
 
-    def run(self, context: Context) -> dict[str, Any]:
-        """Train, or continue; returns what goes into ``summary.json``."""
-        session = prepare(self, context)
-        with session.console, session.closing():
-            before = session.evaluation("before", 0)
-            self._train(session)
-            after = session.evaluation("after", self.steps)
-        return session.finish(before, after)
-
     def work(self) -> dict[str, float]:
         """Tokens sampled at most, with the evaluations, and trained on."""
         each = self.prompts_per_step * self.group_size
@@ -208,87 +181,6 @@ class RL(Stage):
         asked = 2 * self.test_problems * self.test_samples + max(0, between)
         return {"sampled": tokens + asked * self.tokens_at(self.steps), "trained": tokens}
 
-    def _evaluate(self, s: Session, step: int) -> None:
-        """Evaluate where it is due; an evaluation that was done before is only read."""
-        if self._evaluates(step):
-            s.evaluation("step", step)
-
-    def _evaluates(self, step: int) -> bool:
-        return bool(self.eval_every) and step > 0 and step % self.eval_every == 0 and step < self.steps
-
-    def _train(self, s: Session) -> None:
-        self._evaluate(s, s.start)  # a kill may have come between the checkpoint and its evaluation
-        for step in range(s.start + 1, self.steps + 1):
-            with interrupts.Step(step, s.saved) as held:
-                self._step(s, step)
-                # an evaluation takes long: it begins from a checkpoint
-                due = step % self.save_every == 0 or step == self.steps or self._evaluates(step)
-                interrupts.saving(held, due, partial(s.save, step))
-            held.leave()
-            self._evaluate(s, step)
-
-    def _step(self, s: Session, step: int) -> None:
-        clock = time.perf_counter()
-        groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
-        advantages = s.advantages(groups)
-        sampled = time.perf_counter()
-        version = s.engine.version if self.algorithm.carry or self.ahead else None
-        examples = s.replay.mix(step, to_examples(groups, advantages, s.collector.steps, version))
-        examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
-        totals = self._update(s, step, examples)
-        s.adapt_entropy(totals)
-        seconds = (sampled - clock, time.perf_counter() - sampled)
-        s.report(step, groups, advantages, totals, seconds, self.tokens_at(step), self.lr_at(step))
-        if self.algorithm.needs_reference and step % self.algorithm.reference_every == 0:
-            s.reference = frozen_copy(s.policy)
-
-    def _update(self, s: Session, step: int, examples: Sequence[Example]) -> dict[str, float]:
-        """Split one rollout into mini-batches by question, in random order, and step on each."""
-        totals: dict[str, float] = {}
-        parts = split_by_group(examples, self.mini_batches, random.Random(f"{self.seed}:{step}:split"))
-        for index, part in enumerate(parts):
-            if s.critic is not None:
-                _add(totals, self._critic_step(s, s.critic, part, step), 1 / len(parts))
-            if step > self.algorithm.value_pretrain_steps or s.critic is None:
-                _add(totals, self._policy_step(s, part, step, note=index == 0))
-        weight = totals.pop("weight", 0.0) or 1.0
-        parts_of = {"loss": 1.0, "grad_norm": len(parts) or 1.0}
-        whole = {k: v for k, v in totals.items() if k.startswith("critic/")}
-        return whole | {k: v / parts_of.get(k, weight) for k, v in totals.items() if k not in whole}
-
-    def _policy_step(self, s: Session, part: list[Example], step: int, note: bool) -> dict[str, float]:
-        """One update of the policy from one mini-batch."""
-        a, totals = self.algorithm, {}
-        weighting, loss = a.weighting(), a.loss(s.entropy_coef)
-        if a.agro:
-            part = credit.agro_credit(s.with_policy_logprobs(part), a.kl_coef)
-        if a.imitation:
-            part = credit.imitate(part, a.imitation, weighting)
-
-        def chunks(tokens: int) -> list[Batch]:
-            return pack(part, weighting, tokens, skip_zero_advantage=a.silent_without_advantage)
-
-        def learn(batch: Batch) -> tuple[dict[str, float], np.ndarray]:
-            found = s.policy.backward(batch, loss, self.temperature)
-            return found, s.mismatch_of(batch)
-
-        batches = parallel.even(chunks, s.config.max_batch_tokens, s.policy.dealt_to)
-        for found, mismatch in s.policy.over_ranks(batches, learn):
-            _add(totals, found)
-            if note and not a.replay_share:  # before the policy moves, on its own samples
-                s.mismatch.append(mismatch)
-        return totals | {"grad_norm": s.policy.step(self.lr_at(step))}
-
-    def _critic_step(self, s: Session, critic: Critic, part: list[Example], step: int) -> dict[str, float]:
-        """One update of the critic: the mean over tokens of the value loss."""
-        totals: dict[str, float] = {}
-        clip = self.algorithm.value_clip
-        batches = parallel.even(partial(pack, part, token_mean), s.config.max_batch_tokens, critic.dealt_to)
-        for found in critic.over_ranks(batches, lambda batch: critic.backward(batch, clip)):
-            _add(totals, found)
-        critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)
-        return totals
-
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then a straight line down to ``lr_final``."""
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
@@ -300,6 +192,11 @@ class RL(Stage):
         """Tokens of the longest completion at any step."""
         return max(self.max_tokens, (self.later_max_tokens or (0, 0))[1])
 
+    @property
+    def longest_sequence(self) -> int:
+        """Tokens of prompt and completion that can come up."""
+        return self.max_prompt_tokens + self.longest_completion
+
     def tokens_at(self, step: int) -> int:
         """The longest completion at a step (the paper doubles it late in training)."""
         if self.later_max_tokens and step >= self.later_max_tokens[0]:
@@ -307,70 +204,32 @@ class RL(Stage):
         return self.max_tokens
 
 
-def to_examples(
-    groups: Sequence[Group],
-    advantages: Sequence[np.ndarray],
-    steps: Callable[[Scored], tuple[tuple[int, float], ...]] = lambda member: (),
-    version: int | None = None,
-) -> list[Example]:
-    """Members with an advantage, as sequences to train on: prompt and completion, learned on the completion.
-
-    ``steps`` gives a member's process rewards as (index among the completion's tokens, reward). With
-    ``version`` tokens that an earlier version of the policy sampled are marked.
-    """
-    examples = []
-    for index, (group, values) in enumerate(zip(groups, advantages, strict=True)):
-        for member, advantage in zip(group.members, values, strict=True):
-            if math.isnan(advantage):
-                continue
-            r, prompt = member.rollout, len(member.rollout.prompt_ids)
-            mask = np.arange(prompt + len(r.completion_ids)) >= prompt
-            examples.append(
-                Example(
-                    token_ids=np.concatenate([r.prompt_ids, r.completion_ids]),
-                    mask=mask,
-                    advantage=np.where(mask, advantage, 0.0),
-                    sampler_logprobs=np.concatenate([np.zeros(prompt, np.float32), r.logprobs]),
-                    prompt_length=prompt,
-                    group=index,
-                    right=is_right(member),
-                    steps=tuple((prompt + at, value) for at, value in steps(member)),
-                    stale=None if version is None else mask_of(token_versions(r) < version, prompt),
-                )
+def check_asynchronous(config: RLSettings) -> None:
+    """Raise AhaError for what workers, and sampling ahead of the update, do not go with."""
+    a = config.algorithm
+    if config.ahead and config.engine != "ray":
+        raise AhaError(
+            f"{config.name}.ahead={config.ahead} needs workers: in one process sampling and update take turns on "
+            f"the same cores, and the policy's own modules cannot be both. Set {config.name}.engine=ray, or ahead=0."
+        )
+    refused = {
+        "signal_share": a.signal_share > 0,
+        "oversample": a.oversample > 0,
+        "replay_share": a.replay_share > 0,
+        "advantage=greedy_baseline": a.advantage == "greedy_baseline",
+    }
+    for name, found in refused.items():
+        if config.ahead and found:
+            raise AhaError(
+                f"{config.name}.ahead and algorithm.{name} cannot be combined: which groups a step samples would "
+                "depend on groups that are not there yet. Switch one of them off."
             )
-    return examples
 
 
-def mask_of(values: np.ndarray, prompt: int) -> np.ndarray:
-    """Values of a completion's tokens [C] as those of the whole sequence [P + C], 0 in the prompt."""
-    return np.concatenate([np.zeros(prompt), values])
-
-
-def _add(totals: dict[str, float], found: Mapping[str, float], scale: float = 1.0) -> None:
-    for name, value in found.items():
-        totals[name] = totals.get(name, 0.0) + scale * value
-
-
-def split_by_group(examples: Sequence[Example], parts: int, rng: random.Random) -> list[list[Example]]:
-    """Deal whole groups, in random order, into at most ``parts`` mini-batches; empty ones are left out."""
-    groups = sorted({e.group for e in examples})
-    rng.shuffle(groups)
-    part_of = {group: i % parts for i, group in enumerate(groups)}
-    split: list[list[Example]] = [[] for _ in range(parts)]
-    for example in examples:
-        split[part_of[example.group]].append(example)
-    return [part for part in split if part]
-
-
-def frozen_copy(policy: Policy) -> Policy | FrozenAdapters:
-    """The policy as it is now, without an optimizer: a reference."""
-    if policy.adapters is not None:
-        return FrozenAdapters(policy)
-    with policy.whole():
-        model = copy.deepcopy(policy.sampler)
-    for param in model.parameters():
-        param.grad = None
-        param.requires_grad_(False)
-    copied = Policy(model, shards=None if policy.shards is None else Shards(model, trains=False))
-    copied.context = policy.context
-    return copied
+def check_lengths(config: RLSettings, limit: int) -> None:
+    """Raise AhaError where completions alone fill the model's context of ``limit`` tokens."""
+    if (longest := config.longest_completion) >= limit:
+        raise AhaError(
+            f"max_tokens={longest} leaves no room for a prompt in the model's context of {limit} tokens. "
+            f"Lower {config.name}.max_tokens."
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,18 +21,14 @@ from aha.sampling.rollouts import (
     stream_groups,
     together,
 )
-from aha.sampling.sampler import SamplingParams
-from aha.stages.carry import Carried, Carry
+from aha.sampling.sampler import SamplingParams, seed_for
+from aha.stages.rl.partial_rollouts import Carried, Carry
 from aha.training.curriculum import Curriculum
 from aha.training.presets import Algorithm
+from aha.training.sequences import is_right
 from aha.types import Finish, Group, Problem, Rollout, Scored
 
 LEAST_SIGNAL = 0.25  # assumed share of groups with signal when estimating how many more to sample
-
-
-def seed_for(seed: int, purpose: str, step: int) -> int:
-    """A 63-bit seed for one purpose at one step."""
-    return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)
 
 
 WORDS = {
@@ -211,14 +206,6 @@ def successes(group: Group) -> tuple[int, int]:
     """(right answers, graded members): by accuracy where it is rewarded, else by a positive reward."""
     right = [is_right(m) for m in group.members if m.reward is not None]
     return sum(right), len(right)
-
-
-def is_right(member: Scored) -> bool:
-    """Whether a graded member's answer is correct."""
-    score = member.scores.get("accuracy")
-    if score is not None and score.value is not None:
-        return score.value > 0.5
-    return (member.reward or 0.0) > 0
 
 
 def keep(algorithm: Algorithm, groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from aha import hardware, modeling, ranks
+from aha import modeling, ranks
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from aha.rewards import get_reward
 from aha.rewards.ritual import chain_figures
@@ -22,33 +22,31 @@ from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import Engine, Prompter, Rewards, samplers
 from aha.sampling.sampler import SamplingParams
-from aha.stages import ahead, asking, checkup, engines, preference, room
-from aha.stages.carry import staleness
-from aha.stages.collect import Collector, keep, seed_for
+from aha.stages import engines, preference
 from aha.stages.evaluate import evaluate, rollout_rows, text_figures
 from aha.stages.flat_reward import FirstLook
 from aha.stages.model_card import model_card
+from aha.stages.rl import asynchronous
+from aha.stages.rl.collect import Collector, keep, seed_for
+from aha.stages.rl.partial_rollouts import staleness
+from aha.stages.rl.settings import RLSettings
 from aha.tasks import get_task
-from aha.training import checkpoint, parallel, sharding
+from aha.training import checkpoint, parallel
 from aha.training.batching import pack, token_mean, unpack
 from aha.training.credit import importance_figures
 from aha.training.critic import Critic
 from aha.training.frozen import FrozenAdapters
-from aha.training.lora import Adapters, LoraSettings
-from aha.training.policy import OptimizerConfig, Policy
+from aha.training.policy import Policy
 from aha.training.presets import adapted_entropy
 from aha.training.replay import Replay
 from aha.training.trainer import Trainer
 from aha.types import AhaError, Batch, Example, Group, Problem
 
-if TYPE_CHECKING:
-    from aha.stages.rl import RL
-
 
 class Session:
     """The live parts of one stage of reinforcement learning."""
 
-    def __init__(self, config: RL, context: Context, policy: Policy, engine: Engine, tokenizer: Any):
+    def __init__(self, config: RLSettings, context: Context, policy: Policy, engine: Engine, tokenizer: Any):
         self.config, self.folder = config, context.folder
         self.policy, self.engine, self.tokenizer = policy, engine, tokenizer
         self.prompter = Prompter(tokenizer, config.prompt)
@@ -71,7 +69,9 @@ class Session:
             )
             for first, some in preference.phases(self.problems, self.router, config.preference_from)
         ]
-        self.ahead = ahead.make(config, engine, lambda step: preference.at(self.collectors, step), grader)
+        self.ahead = asynchronous.make(
+            config, engine, lambda step: preference.at(self.collectors, step), grader
+        )
         self.collector: Collector = preference.at(self.collectors, 1)
         self.replay = Replay(config.algorithm.replay_share, config.algorithm.replay_steps, config.seed)
         self.reference: Policy | FrozenAdapters | None = None
@@ -122,7 +122,7 @@ class Session:
         with engines.ready(self.engine, self.policy):
             self.sync_before = self.sync()
             if c.ahead:
-                return ahead.collect(self.ahead, step, self.params, progress, tick)
+                return asynchronous.collect(self.ahead, step, self.params, progress, tick)
             return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
     def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
@@ -391,94 +391,7 @@ class Session:
         return summary
 
 
-def prepare(config: RL, context: Context) -> Session:
-    """Load the model and the data, and take up where an earlier process stopped."""
-    hardware.set_threads(context.threads)
-    device = hardware.pick_device(context.device)
-    chosen = context.dtype if context.dtype != "auto" else config.precision
-    dtype = hardware.pick_dtype(chosen, device)
-    source = context.model_path(config.model)
-    tokenizer, free = modeling.load_tokenizer(source), room.free(device)
-    model = modeling.load_model(source, device, dtype)
-    check_lengths(config, modeling.max_context(model))
-    ahead.check(config)
-    config, tell = room.fitted(config, context, model, free, source)
-    adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
-    optimizer = OptimizerConfig(
-        lr=config.lr,
-        max_grad_norm=config.max_grad_norm,
-        checkpoint_layers=config.checkpoint_layers,
-        offload_activations=config.offload_activations,
-        context_ranks=config.context_ranks,
-        compile_layers=config.compile_layers,
-    )
-    sharded, critic = sharding.chosen(context.parallel, model), None
-    if config.algorithm.critic:
-        critic_lr = config.lr * config.algorithm.critic_lr_scale
-        critic = Critic(model, replace(optimizer, lr=critic_lr), sharded=sharded)
-    policy = Policy(model, optimizer, adapters, sharding.shards(context.parallel, model, samples=True))
-    engine = engines.for_policy(
-        config.engine, policy, tokenizer, config.vllm, rows=config.decode_rows, longest=_longest(config),
-        threads=context.threads, cluster=config.cluster, workers=config.workers,
-        rewards=engines.RewardSpec(config.task, config.data, config.test_data, config.rewards),
-    )  # fmt: skip
-    try:
-        return _session(config, context, policy, engine, tokenizer, source, critic, tell)
-    except BaseException:
-        engines.close(engine)
-        raise
-
-
-def _session(
-    config: RL,
-    context: Context,
-    policy: Policy,
-    engine: Any,
-    tokenizer: Any,
-    source: str,
-    critic: Critic | None,
-    tell: Callable[[Console], None],
-) -> Session:
-    """The session, taken up where an earlier process stopped, and examined."""
-    session = Session(config, context, policy, engine, tokenizer)
-    if config.algorithm.needs_reference:
-        from aha.stages.rl import frozen_copy
-
-        session.reference = frozen_copy(policy)
-    session.critic = critic
-    session.resume()
-    _show_prompt(session, source)
-    prompt = session.prompter.prompt
-    asking.keep(policy.model, tokenizer, prompt, prompt.one_instruction(session.problems))
-    tell(session.console)
-    with engines.ready(engine, policy):
-        session.sync()
-    if context.doctor:
-        checkup.examine(session, source)
-    return session
-
-
 def _evaluated(path: Path, name: str, step: int) -> dict[str, Any] | None:
     """The evaluation of that name and step, if it was done before."""
     rows = (r for r in read_jsonl(path) if r.get("name") == name and r.get("step") == step)
     return next(rows, None)
-
-
-def _longest(config: RL) -> int:
-    """Tokens of prompt and completion that can come up."""
-    return config.max_prompt_tokens + config.longest_completion
-
-
-def check_lengths(config: RL, limit: int) -> None:
-    """Raise AhaError where completions alone fill the model's context of ``limit`` tokens."""
-    if (longest := config.longest_completion) >= limit:
-        raise AhaError(
-            f"max_tokens={longest} leaves no room for a prompt in the model's context of {limit} tokens. "
-            f"Lower {config.name}.max_tokens."
-        )
-
-
-def _show_prompt(session: Session, source: str) -> None:
-    asking.show(session.console, session.prompter, session.problems, source)
-    if session.start:
-        session.console.note(f"Continuing after step {session.start}.")
