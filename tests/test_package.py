@@ -16,7 +16,7 @@ PINS = {
     re.split("[=<>~!]", line)[0].lower().replace("_", "-")
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 }
-UNPINNED = {"vllm", "wandb", "trackio", "mlflow-skinny"}
+UNPINNED = {"vllm", "wandb", "trackio", "mlflow"}
 """Have environments of their own, or are installed by those who use them."""
 
 

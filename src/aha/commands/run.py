@@ -59,6 +59,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train on N ranks that are Ray actors, in place of torchrun",
     )
+    parser.add_argument(
+        "--trackers",
+        metavar="NAMES",
+        help="where figures go besides the run's folder: tensorboard, wandb, trackio, mlflow; several with commas",
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines instead of the live display")
     parser.add_argument("--no-doctor", action="store_true", help="start without the quick checks")
     parser.add_argument(
@@ -95,15 +100,18 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from aha.commands import local_ranks, ray_ranks
     from aha.recipes import get_recipe
-    from aha.runs import config, pipeline
+    from aha.runs import config, pipeline, trackers
     from aha.runs.config_toml import written
 
     recipe = get_recipe(args.recipe)
     options = {k: getattr(args, k) for k in OPTIONS}
     stages = recipe.build(**options)
-    of_ranks, settings = ray_ranks.split(args, config.read_overrides(args.settings, args.config))
+    overrides = config.read_overrides(args.settings, args.config)
+    args.trackers = trackers.read(overrides.pop("trackers", None) if args.trackers is None else args.trackers)
+    of_ranks, settings = ray_ranks.split(args, overrides)
     config.apply(pipeline.ordered(stages), settings)
     if args.print_config:
+        print(trackers.written(args.trackers), end="")
         tables = [*pipeline.ordered(stages), *([of_ranks] if args.ray_ranks is not None else [])]
         print(written(tables, f"aha run {args.recipe}"), end="")
         return 0
@@ -137,8 +145,9 @@ def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Pat
     """The folder that this run has, once all that it is given from outside was looked at: nothing is written, and
     no folder set aside, for a command that cannot be run. Raises AhaError for such a one."""
     from aha import aside, hardware, ranks
-    from aha.runs import folders, pipeline
+    from aha.runs import folders, pipeline, trackers
 
+    trackers.check(args.trackers)
     device = hardware.pick_device(args.device)
     if args.dtype != "auto":
         hardware.pick_dtype(args.dtype, device)
@@ -177,7 +186,7 @@ def _context(args: argparse.Namespace, folder: Path) -> Any:
 
     return pipeline.Context(
         folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor,
-        args.parallel,
+        args.parallel, trackers=args.trackers,
     )  # fmt: skip
 
 

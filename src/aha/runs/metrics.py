@@ -25,9 +25,11 @@ def rl_metrics(
     result: dict[str, Any] = {"step": step, "reward": _mean(rewards), "reward_std": _group_std(groups)}
     for name in members[0].scores:
         values = [m.scores[name].value for m in members]
-        result[f"rewards/{name}/mean"] = _mean(np.array([np.nan if v is None else v for v in values], float))
+        graded = np.array([np.nan if v is None else v for v in values], float)
+        result |= {f"rewards/{name}/mean": _mean(graded), f"rewards/{name}/std": _std(graded)}
     result |= {
         "completions/mean_length": float(lengths.mean()),
+        "completions/min_length": int(lengths.min()),
         "completions/max_length": int(lengths.max()),
         "ungradable": float(np.isnan(rewards).mean()),
         "frac_reward_zero_std": float(np.mean([not _differs(g) for g in groups])),
@@ -49,6 +51,11 @@ def _differs(group: Group) -> bool:
 def _mean(values: np.ndarray) -> float:
     graded = values[~np.isnan(values)]
     return float(graded.mean()) if len(graded) else float("nan")
+
+
+def _std(values: np.ndarray) -> float:
+    graded = values[~np.isnan(values)]
+    return float(graded.std(ddof=1)) if len(graded) > 1 else 0.0
 
 
 def _group_std(groups: Sequence[Group]) -> float:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from aha import aside, chat, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
+from aha.runs import trackers
 from aha.types import AhaError
 
 SUMMARY = "summary.json"
@@ -50,6 +51,7 @@ class Context:
     doctor: bool = True  # whether a run examines itself as it starts
     parallel: Parallel = "auto"  # whether several ranks keep whole weights each, or parts
     finals: dict[str, Path] = field(default_factory=dict)
+    trackers: tuple[str, ...] = ()  # where figures go besides the run's folder (``runs.trackers``)
 
     def model_path(self, source: str | Stage) -> str:
         """The checkpoint that ``source`` stands for: a stage's final one, or a name as given."""
@@ -224,6 +226,7 @@ def run(
     Several ranks call this together, on one file system. The first one holds the lock and writes; the others
     take part in the stages that are for all ranks.
     """
+    trackers.check(context.trackers)
     if (finished := ranks.from_first(lambda: _all_finished(folder, stages, say))) is not None:
         return finished
     with contextlib.ExitStack() as held:
@@ -246,7 +249,8 @@ def run(
             context.folder = place
             # what is laid beside it from here on, the next run notices
             result = ranks.from_first(functools.partial(stage.result, folder))
-            with aside.settings(folder=place, say=say):
+            followed = trackers.following(context.trackers, place, folder.name, stage.name, stage.settings())
+            with aside.settings(folder=place, say=say), followed:
                 summaries[stage.name] = _run(stage, context)
             done = {
                 "fingerprint": result,
@@ -364,7 +368,8 @@ def read_settings(place: Path) -> dict[str, Any]:
 
 def has_work(place: Path) -> bool:
     """Whether a stage's folder holds anything that was worked for."""
-    return any(path.name != SETTINGS and path.stat().st_size for path in place.rglob("*") if path.is_file())
+    files = (p for p in place.rglob("*") if p.is_file() and p.relative_to(place).parts[0] != trackers.FOLDER)
+    return any(path.name != SETTINGS and path.stat().st_size for path in files)
 
 
 def reached(place: Path) -> int:
