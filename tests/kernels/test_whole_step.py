@@ -27,6 +27,18 @@ def no_matrix_units(monkeypatch):
     monkeypatch.setattr(hardware, "cpu_flags", lambda: flags)
 
 
+@pytest.fixture(params=["matrix units", "vectors"])
+def units(request):
+    """With the CPU's matrix units, where there are some, and without them."""
+    if request.param == "vectors":
+        with kernels.vectors():
+            yield request.param
+    elif not kernels.matrix_units():
+        pytest.skip("this CPU has no matrix units")
+    else:
+        yield request.param
+
+
 def layer(seed, dtype, biased, normed):
     def linear(out, width, at):
         weight = random(out, width, dtype=dtype, seed=seed + at, scale=width**-0.5).detach()
@@ -99,7 +111,9 @@ def exact(layers, norm, x, caches, lengths):
     return F.rms_norm(x, (HIDDEN,), norm.double(), EPS), found
 
 
-def has_step(dtype):
+def has_step(dtype, units="vectors"):
+    if units == "matrix units" and dtype != torch.bfloat16:
+        pytest.skip("matrix units know bf16 alone")
     if not door.has("step", torch.empty(0, dtype=dtype)):
         pytest.skip("these vectors do not multiply bf16")
 
@@ -112,8 +126,8 @@ def has_step(dtype):
 )
 @pytest.mark.parametrize(("biased", "normed"), [(False, False), (True, True)])
 @pytest.mark.parametrize("rows", [1, 3, 7, 8, 9, 21, 130])
-def test_a_token_through_all_layers(lanes, dtype, rows, biased, normed):
-    has_step(dtype)
+def test_a_token_through_all_layers(units, lanes, dtype, rows, biased, normed):
+    has_step(dtype, units)
     given = problem(dtype, rows, biased, normed)
     found, caches = taken(*given)
     wanted, exact_caches = exact(*given)
@@ -175,11 +189,12 @@ def test_rows_are_grouped_by_family():
 
 
 @DTYPES
-def test_a_row_is_the_same_whatever_is_beside_it(dtype):
-    has_step(dtype)
+def test_a_row_is_the_same_whatever_is_beside_it(units, dtype):
+    has_step(dtype, units)
     layers, norm, x, caches, lengths = problem(dtype, 130)
     whole, _ = taken(layers, norm, x, caches, lengths)
-    for first, end in ((0, 9), (64, 130), (100, 108)):
+    few = [(3, 4), (60, 67)] if units == "matrix units" else []
+    for first, end in ((0, 9), (64, 130), (100, 108), *few):
         part = [tuple(kind[first:end] for kind in pair) for pair in caches]
         some, _ = taken(layers, norm, x[first:end], part, lengths[first:end])
         assert torch.equal(some, whole[first:end])
@@ -187,8 +202,8 @@ def test_a_row_is_the_same_whatever_is_beside_it(dtype):
 
 @DTYPES
 @pytest.mark.parametrize("rows", [3, 70])
-def test_its_bits_do_not_hang_on_threads(dtype, rows):
-    has_step(dtype)
+def test_its_bits_do_not_hang_on_threads(units, dtype, rows):
+    has_step(dtype, units)
     given, before = problem(dtype, rows), torch.get_num_threads()
     found = []
     try:
@@ -308,8 +323,8 @@ def test_a_decoder_takes_it_and_notices_other_weights(tokenizer, family):
 @pytest.mark.parametrize("outputs", [32, 33, 100, 160])
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("rows", [1, 5, 8, 150])
-def test_logits(rows, outputs, biased):
-    has_step(torch.bfloat16)
+def test_logits(units, rows, outputs, biased):
+    has_step(torch.bfloat16, units)
     width = 96
     hidden = random(rows, width, dtype=torch.bfloat16).detach()
     weight = random(outputs, width, dtype=torch.bfloat16, seed=1).detach()

@@ -7,7 +7,7 @@ which is taken on other devices, for other types, and where there is no compiler
 from aha.kernels.attention import Families, attend, can_attend
 from aha.kernels.build import advice, compiled
 from aha.kernels.decode import DecodeStep, Groups, Weights, WholeStep, can_decode
-from aha.kernels.door import takes, without
+from aha.kernels.door import matrix_units, takes, vectors, version, without
 from aha.kernels.head import can_project, can_score, pick, project, score, score_gradient
 from aha.kernels.joined import join, joined, plain, swiglu_linear, turned_linears
 from aha.kernels.rows import rms_norm, rotate, swiglu
@@ -27,6 +27,7 @@ __all__ = [
     "compiled",
     "join",
     "joined",
+    "matrix_units",
     "pick",
     "plain",
     "project",
@@ -38,5 +39,7 @@ __all__ = [
     "swiglu_linear",
     "takes",
     "turned_linears",
+    "vectors",
+    "version",
     "without",
 ]

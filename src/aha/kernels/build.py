@@ -33,6 +33,8 @@ class Library(ctypes.CDLL):
 
     parallel: bool = True
     """Whether they divide their work over threads."""
+    version: str = ""
+    """Of their sources, the compiler and the CPU."""
 
 
 def compiled() -> bool:
@@ -62,8 +64,9 @@ def library() -> Library | None:
         return None
     for openmp in (True, False):  # some compilers, and builds of torch, have none
         try:
-            found = Library(str(_built(compiler, openmp)))
-            found.parallel = openmp
+            path = _built(compiler, openmp)
+            found = Library(str(path))
+            found.parallel, found.version = openmp, path.stem
             return found
         except (OSError, subprocess.SubprocessError) as error:
             _log.info("kernels: %s", getattr(error, "stderr", None) or error)

@@ -120,8 +120,8 @@ class WholeStep:
 
     @staticmethod
     def always_faster(layers: Sequence[Weights]) -> bool:
-        """Whether the library's products are never worth it: they are where the CPU has matrix units for the type,
-        which this does not use."""
+        """Whether the library's products are never worth it: they may be where the CPU has matrix units for the
+        type."""
         return "amx_bf16" not in hardware.cpu_flags() or layers[0].before.element_size() != 2
 
     def take(

@@ -24,6 +24,8 @@ MOST_TRIED = 128
 TRIALS = "decoding.json"
 TURNS = 4
 """Each way is timed so often; the shortest counts."""
+GAIN = 1.1
+"""So many times as fast the library must be to be taken: a busy machine is no reason to."""
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
@@ -142,11 +144,15 @@ class FusedDecoder:
         return self._norm(x, self.base.norm.weight)
 
     def _few_rows(self, whole: kernels.WholeStep) -> int:
-        """Rows up to which the whole step in one call is faster than the library's products, which use the CPU's
-        matrix units where there are rows enough to fill them. Tried once on a machine for each shape of models."""
+        """Rows up to which the whole step in one call is faster than the library's products, where those use the
+        CPU's matrix units. Tried once on a machine for each shape of models and each version of the kernels."""
         w = self.layers[0]
         sizes = [len(self.layers), *w.qkv[0].shape, *w.gate_up[0].shape, self.heads, self.kv_heads]
-        facts = hardware.facts() | {"decoding": sizes, "type": str(w.before.dtype)}
+        facts = hardware.facts() | {
+            "decoding": sizes,
+            "type": str(w.before.dtype),
+            "kernels": kernels.version(),
+        }
         return speeds.kept(TRIALS, facts, lambda: self._tried_rows(whole), _count)
 
     def _tried_rows(self, whole: kernels.WholeStep) -> int:
@@ -211,10 +217,10 @@ class _Room:
 
 
 def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
-    """Whether ``one`` takes less time, both in turn."""
+    """Whether ``one`` takes clearly less time, both in turn."""
     times = [(speeds.timed(one), speeds.timed(other)) for _ in range(TURNS)]
     first, second = (min(column) for column in zip(*times, strict=True))
-    return first < second
+    return first * GAIN < second
 
 
 def _count(found: Any) -> int | None:

@@ -6,6 +6,7 @@
 #include "layers.h"
 #include "packed.h"
 #include "rows.h"
+#include "tile_step.h"
 
 #define DOOR(T, NAME)                                                                                                \
     extern "C" void norm_##NAME(const T* x, int64_t stride, const T* weight, T* y, float* factors, int64_t rows,     \
@@ -45,20 +46,26 @@
 DOOR(bf16, bfloat16)
 DOOR(float, float32)
 
-#define UNITS_DOOR(T, NAME)                                                                                          \
+#define UNITS_DOOR(T, NAME, STEP, PROJECT)                                                                           \
     extern "C" void step_##NAME(const Model<T>* model, T* x, int64_t rows, const int64_t* lengths, int64_t room,     \
                                 Groups groups) {                                                                     \
-        step(*model, x, rows, lengths, room, groups);                                                                \
+        STEP(*model, x, rows, lengths, room, groups);                                                                \
     }                                                                                                                \
     extern "C" void project_##NAME(const T* x, int64_t rows, int64_t width, Linear<T> linear, int64_t outputs,       \
                                    float* z) {                                                                       \
-        project(x, rows, width, linear, outputs, z);                                                                 \
+        PROJECT(x, rows, width, linear, outputs, z);                                                                 \
     }
 
-UNITS_DOOR(float, float32)
-#ifdef __AVX512BF16__
-UNITS_DOOR(bf16, bfloat16)
+UNITS_DOOR(float, float32, step, project)
+#ifdef MATRIX_UNITS
+UNITS_DOOR(bf16, bfloat16, (matrix_units() ? step_on_tiles : step<bf16>), (matrix_units() ? project_on_tiles : project<bf16>))
+#elif defined(__AVX512BF16__)
+UNITS_DOOR(bf16, bfloat16, step, project)
 #endif
+
+// Whether products of bf16 go through matrix units, and whether they are to where there are some.
+extern "C" int has_matrix_units() { return matrix_units(); }
+extern "C" void want_matrix_units(int yes) { wanted() = yes; }
 
 extern "C" void score_float32(const float* z, int64_t rows, int64_t size, float factor, const int64_t* tokens,
                               float* logprobs, float* entropies, float* lse) {

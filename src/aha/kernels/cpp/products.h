@@ -124,6 +124,32 @@ constexpr int64_t units(int64_t numbers) {
     return (numbers + DEPTH<Unit> - 1) / DEPTH<Unit>;
 }
 
+#if defined(__AVX512F__)
+// Sixteen vectors of sixteen become their own columns.
+inline void turn_square(__m512i (&a)[16]) {
+    __m512i b[16];
+    for (int n = 0; n < 16; n += 2) {
+        b[n] = _mm512_unpacklo_epi32(a[n], a[n + 1]);
+        b[n + 1] = _mm512_unpackhi_epi32(a[n], a[n + 1]);
+    }
+    for (int n = 0; n < 16; n += 4)
+        for (int odd = 0; odd < 2; odd++) {
+            a[n + 2 * odd] = _mm512_unpacklo_epi64(b[n + odd], b[n + 2 + odd]);
+            a[n + 2 * odd + 1] = _mm512_unpackhi_epi64(b[n + odd], b[n + 2 + odd]);
+        }
+    for (int c = 0; c < 4; c++) {  // a[4 g + c] has columns c, 4 + c, .. of rows 4 g to 4 g + 3
+        __m512i even = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), odd = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
+        __m512i even2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
+        __m512i odd2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
+        b[c] = _mm512_shuffle_i32x4(even, even2, 0x88);
+        b[4 + c] = _mm512_shuffle_i32x4(odd, odd2, 0x88);
+        b[8 + c] = _mm512_shuffle_i32x4(even, even2, 0xdd);
+        b[12 + c] = _mm512_shuffle_i32x4(odd, odd2, 0xdd);
+    }
+    for (int n = 0; n < 16; n++) a[n] = b[n];
+}
+#endif
+
 // TILE rows, ``ld`` apart, as the right side of products: [count, TILE].
 template <class Unit>
 void turn_over(const Unit* rows, int64_t ld, int64_t count, Unit* to) {
@@ -131,27 +157,10 @@ void turn_over(const Unit* rows, int64_t ld, int64_t count, Unit* to) {
 #if defined(__AVX512F__)
     for (; i + 16 <= count; i += 16)
         for (int64_t r = 0; r < TILE; r += 16) {
-            __m512i a[16], b[16];
+            __m512i a[16];
             for (int n = 0; n < 16; n++) a[n] = _mm512_loadu_si512(rows + (r + n) * ld + i);
-            for (int n = 0; n < 16; n += 2) {
-                b[n] = _mm512_unpacklo_epi32(a[n], a[n + 1]);
-                b[n + 1] = _mm512_unpackhi_epi32(a[n], a[n + 1]);
-            }
-            for (int n = 0; n < 16; n += 4)
-                for (int odd = 0; odd < 2; odd++) {
-                    a[n + 2 * odd] = _mm512_unpacklo_epi64(b[n + odd], b[n + 2 + odd]);
-                    a[n + 2 * odd + 1] = _mm512_unpackhi_epi64(b[n + odd], b[n + 2 + odd]);
-                }
-            for (int c = 0; c < 4; c++) {  // a[4 g + c] has columns c, 4 + c, .. of rows 4 g to 4 g + 3
-                __m512i even = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), odd = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
-                __m512i even2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
-                __m512i odd2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
-                Unit* at = to + (i + c) * TILE + r;
-                _mm512_storeu_si512(at, _mm512_shuffle_i32x4(even, even2, 0x88));
-                _mm512_storeu_si512(at + 4 * TILE, _mm512_shuffle_i32x4(odd, odd2, 0x88));
-                _mm512_storeu_si512(at + 8 * TILE, _mm512_shuffle_i32x4(even, even2, 0xdd));
-                _mm512_storeu_si512(at + 12 * TILE, _mm512_shuffle_i32x4(odd, odd2, 0xdd));
-            }
+            turn_square(a);
+            for (int n = 0; n < 16; n++) _mm512_storeu_si512(to + (i + n) * TILE + r, a[n]);
         }
 #endif
     for (; i < count; i++)
