@@ -38,8 +38,8 @@ ALLOWED = {
     "cluster": BASE | {"modeling", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention", "kernels"},
     "runs": BASE | {"chat"},
-    # Estimates need configs alone; their measurement drives the trainer and the sampler.
-    "planning": BASE | {"modeling", "kernels", "sampling", "training"},
+    # Estimates need configs alone; their measurement drives the trainer and the sampler. A dry run reads stages.
+    "planning": BASE | {"modeling", "kernels", "sampling", "training", "runs"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
     "doctor": BASE
     | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}

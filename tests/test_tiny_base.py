@@ -14,7 +14,7 @@ from aha.modeling import EMBEDDED, load_model, load_tokenizer
 from aha.recipes import get_recipe
 from aha.rewards.arithmetic import evaluate
 from aha.runs.pipeline import Context
-from aha.stages.pretrain import Pretrain
+from aha.stages.supervised.pretrain import Pretrain
 from aha.tasks import countdown
 
 

@@ -12,7 +12,7 @@ from aha import chat
 from aha.corpus import tiny, world, world_code, world_tokens
 from aha.modeling import load_model, load_tokenizer, resolve
 from aha.recipes import get_recipe
-from aha.stages.pretrain_start import take_over
+from aha.stages.supervised.pretrain_start import take_over
 from aha.tasks import code, countdown, general, get_task, logic
 from aha.tasks.code_families import FAMILIES
 from aha.tasks.general_world import find

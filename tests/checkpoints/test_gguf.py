@@ -14,7 +14,7 @@ from gguf_files import CHATML, TEXTS, byte_level, write
 from aha.checkpoints import dequantized, gguf_header
 from aha.cli import main
 from aha.modeling import load_model, load_tokenizer, resolve
-from aha.sampling.local import LocalEngine
+from aha.sampling.local.engine import LocalEngine
 from aha.types import AhaError
 
 WIDE = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 16, "bos_token_id": 0}

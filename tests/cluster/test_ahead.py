@@ -6,7 +6,7 @@ import pytest
 
 from aha.rewards import get_reward
 from aha.runs.pipeline import Context
-from aha.sampling.local import LocalEngine
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Prompter
 from aha.sampling.sampler import SamplingParams
 from aha.stages.rl import RL

@@ -13,7 +13,7 @@ from aha.cluster import engine as engines
 from aha.cluster.engine import RayEngine
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import News
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 
 PARAMS = SamplingParams(max_tokens=8)

@@ -20,7 +20,7 @@ from aha.cluster.generation import GRACE_SECONDS, Command, Fault, Generation, Ra
 from aha.cluster.rank_actor import RankActor, RankHello, RankNews
 from aha.cluster.settings import RankSettings
 from aha.commands import ray_ranks
-from aha.sampling.local import Request
+from aha.sampling.local.engine import Request
 from aha.sampling.rollouts import Elsewhere, samplers, stream_groups
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Problem

@@ -18,7 +18,7 @@ from aha.cluster.engine import RayEngine
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import RewardSpec
 from aha.rewards import get_reward
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
 from aha.sampling.rollouts import Prompter, stream_groups
 from aha.sampling.sampler import SamplingParams
 from aha.tasks import get_task

@@ -14,9 +14,9 @@ from aha.cluster.engine import spec_of
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, pack, unpack
 from aha.modeling import own_weights
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
-from aha.sampling.vllm_weights import digests
+from aha.sampling.vllm.weights import digests
 from aha.tasks import get_task
 from aha.types import AhaError, Finish, Rollout
 

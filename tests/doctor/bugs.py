@@ -14,7 +14,9 @@ import torch
 from aha import attention, chat
 from aha.doctor import memory
 from aha.rewards import accuracy
-from aha.sampling import in_flight, local, rollouts
+from aha.sampling import rollouts
+from aha.sampling.local import engine as local
+from aha.sampling.local import scheduler as in_flight
 from aha.stages import rl
 from aha.stages.rl import collect
 from aha.stages.rl.session import Session

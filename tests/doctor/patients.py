@@ -10,7 +10,7 @@ from conftest import make_model
 
 from aha.doctor.finding import Finding, examine
 from aha.doctor.subject import Plan, Subject
-from aha.sampling import local
+from aha.sampling.local import engine as local
 from aha.sampling.rollouts import Prompter
 from aha.tasks import get_task
 from aha.training import policy as policies

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aha.judges import asking, programs, prompts, verdicts
 from aha.judges.asking import Judge, Teacher
 from aha.judges.programs import Noise
-from aha.sampling.endpoint import Client, Endpoint
+from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.http import Programs, Server
 from aha.tasks import general, general_answers
 from aha.types import AhaError

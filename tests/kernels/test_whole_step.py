@@ -11,9 +11,9 @@ from held import DTYPES, near, random, tables, turned
 
 from aha import hardware, kernels
 from aha.kernels import build, door
-from aha.sampling import fused
-from aha.sampling.fused import FusedDecoder
-from aha.sampling.kv_cache import SlotCache
+from aha.sampling.local import fused
+from aha.sampling.local.fused import FusedDecoder
+from aha.sampling.local.kv_cache import SlotCache
 
 HEADS, KV_HEADS, DIM, HIDDEN, INNER, ROOM, EPS = 4, 2, 32, 64, 96, 48, 1e-6
 

@@ -8,7 +8,7 @@ import torch
 from families import make
 
 from aha.modeling import load_model, max_context
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError
 

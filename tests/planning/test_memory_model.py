@@ -23,7 +23,9 @@ ROOM = 80e9
 
 def test_limits_are_those_of_the_modules_they_belong_to():
     from aha.attention import packed, plan
-    from aha.sampling import in_flight, kv_cache, local
+    from aha.sampling.local import engine as local
+    from aha.sampling.local import kv_cache
+    from aha.sampling.local import scheduler as in_flight
     from aha.training import policy
 
     assert limits.KEEP_PROBABILITIES_UP_TO == packed._KEEP_PROBABILITIES_UP_TO

@@ -11,7 +11,7 @@ from shrunk import shrunk
 from aha import attention
 from aha.planning import configs, published
 from aha.planning.shapes import FAMILIES, from_config
-from aha.sampling.kv_cache import bytes_per_token
+from aha.sampling.local.kv_cache import bytes_per_token
 
 WHOLE = [
     "Qwen/Qwen2.5-0.5B",

@@ -29,7 +29,7 @@ def sampled(**changes):
 
 
 def test_a_stage_says_how_vllm_is_run():
-    from aha.sampling.vllm import VllmSettings
+    from aha.sampling.vllm.engine import VllmSettings
     from aha.stages.rl import RL
 
     local = from_stage(RL.model_validate({"name": "rl"}))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from aha.files import write_json, write_jsonl
-from aha.runs import claims
-from aha.runs.claims_data import read_figures
-from aha.runs.claims_rules import FAILS, HOLDS, MISSING, UNSURE, Criterion, judged, t_interval, t_quantile
+from aha.runs.claims import table as claims
+from aha.runs.claims.data import read_figures
+from aha.runs.claims.rules import FAILS, HOLDS, MISSING, UNSURE, Criterion, judged, t_interval, t_quantile
 from aha.types import AhaError
 
 WOBBLE = (0.0, 0.01, -0.01, 0.005)  # what distinguishes the seeds

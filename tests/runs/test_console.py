@@ -326,7 +326,7 @@ def test_rich_is_imported_only_when_used() -> None:
     code = textwrap.dedent("""
         import sys, io
         from aha.runs.console import Console, print_table
-        import aha.runs.report
+        import aha.runs.report.page
         with Console("x", 1, stream=io.StringIO()) as shown:
             shown.step({"loss": 1.0})
         print_table({"pass@1": 0.1}, {"pass@1": 0.2}, io.StringIO())

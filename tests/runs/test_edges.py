@@ -49,7 +49,7 @@ def never(monkeypatch):
     def sampled(*args, **options):
         raise AssertionError("it was sampled")
 
-    monkeypatch.setattr("aha.stages.evaluate.evaluate", sampled)
+    monkeypatch.setattr("aha.stages.evaluation.evaluate.evaluate", sampled)
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_sampled(tmp_path, never, capsys):

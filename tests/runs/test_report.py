@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from aha.runs import charts, report, report_data
+from aha.runs import charts
+from aha.runs.report import data as report_data
+from aha.runs.report import page as report
 from aha.types import AhaError
 
 HOSTILE = "</div></main><script>alert(1)</script><img src=x onerror=alert(2)> \"' &amp; \x1b[31m\u202egnp"
@@ -420,7 +422,7 @@ def test_warnings_in_words(key: str, values: list[float], words: str) -> None:
 def test_the_page_and_the_live_warnings_have_the_same_bounds() -> None:
     """Every rule with a bound of its own: a curve just beyond it is told by both, one just within by neither."""
     from aha.runs import health
-    from aha.runs.report_curves import small_charts
+    from aha.runs.report.curves import small_charts
 
     for rule in health.RULES:
         if rule.against or rule.key == "ungradable":  # the page names every ungradable answer

@@ -16,8 +16,10 @@ from test_report import HOSTILE, Page, write_lines
 
 from aha.data.cards import Filter, Source, write_data
 from aha.files import write_json
-from aha.runs import claims, report, report_recipe_data
-from aha.runs.report_data import read_run
+from aha.runs.claims import table as claims
+from aha.runs.report import page as report
+from aha.runs.report import recipe_data as report_recipe_data
+from aha.runs.report.data import read_run
 
 CHAIN = "<think> let me see. {name} tries {i} </think> <answer> {i} </answer>"
 SECTIONS = ["claims", "compared", "curves", "lineage", "data", "reward-models", "chains"]

@@ -15,10 +15,10 @@ from tape import Tape
 
 from aha import kernels
 from aha.cli import main
-from aha.sampling import graphs as module
-from aha.sampling.graphs import Graphs, graphs_for, padded
-from aha.sampling.kv_cache import GROWTH, SlotCache, Step, buffer_bytes_per_token
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local import graphs as module
+from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.local.graphs import Graphs, graphs_for, padded
+from aha.sampling.local.kv_cache import GROWTH, SlotCache, Step, buffer_bytes_per_token
 from aha.sampling.sampler import SamplingParams
 
 
@@ -282,7 +282,7 @@ def test_graphs_are_for_gpus_and_can_be_turned_off(model, monkeypatch):
 
 
 def test_the_benchmark_says_whether_there_were_graphs(capsys, monkeypatch):
-    monkeypatch.setattr("aha.sampling.local.graphs_for", lambda model: Graphs(Tape()))
+    monkeypatch.setattr("aha.sampling.local.engine.graphs_for", lambda model: Graphs(Tape()))
     sizes = ("--rows", "4", "--tokens", "12", "--prompts", "2", "--prompt-tokens", "7", "--runs", "1")
     capsys.readouterr()
     threads = torch.get_num_threads()

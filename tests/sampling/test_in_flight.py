@@ -11,8 +11,8 @@ from conftest import make_model
 
 from aha import attention
 from aha.attention import plan as plan_module
-from aha.sampling.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.local.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish
 
@@ -171,5 +171,5 @@ def test_a_prompt_in_pieces_is_the_prompt(tokenizer, family, monkeypatch):
     wanted = sample(LocalEngine(model, tokenizer), asked, max_tokens=12)
     monkeypatch.setattr(plan_module, "MAX_BUCKET_SCORES", 70 * 300)
     assert attention.piece_length(301) == 69
-    monkeypatch.setattr("aha.sampling.in_flight.PREFILL_TOKENS", 100)
+    monkeypatch.setattr("aha.sampling.local.scheduler.PREFILL_TOKENS", 100)
     same(sample(LocalEngine(model, tokenizer), asked, max_tokens=12), wanted)

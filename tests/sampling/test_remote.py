@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aha.sampling import remote
-from aha.sampling.endpoint import Client, Endpoint
-from aha.sampling.metering import Bill, Cache, RateLimit, request_key
-from aha.sampling.remote import ChatPrompter, ChatRequest, RemoteEngine, chat, complete, complete_many
+from aha.sampling.client import engine as remote
+from aha.sampling.client.endpoint import Client, Endpoint
+from aha.sampling.client.engine import ChatPrompter, ChatRequest, RemoteEngine, chat, complete, complete_many
+from aha.sampling.client.metering import Bill, Cache, RateLimit, request_key
 from aha.types import AhaError, Finish, Problem
 
 KEY = "AHA_TEST_KEY"

@@ -18,14 +18,15 @@ from torch.multiprocessing.reductions import rebuild_cuda_tensor
 
 from aha import modeling
 from aha.doctor import plain
-from aha.sampling import vllm_process, vllm_senders
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
-from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
-from aha.sampling.vllm_process import find_python
-from aha.sampling.vllm_transfer import described, pieces, plain_handle
-from aha.sampling.vllm_weights import Parcel
-from aha.sampling.vllm_wire import Join, Piece
+from aha.sampling.vllm import process as vllm_process
+from aha.sampling.vllm import senders as vllm_senders
+from aha.sampling.vllm.engine import VllmEngine, VllmSettings, checkpoint_weights
+from aha.sampling.vllm.process import find_python
+from aha.sampling.vllm.transfer import described, pieces, plain_handle
+from aha.sampling.vllm.weights import Parcel
+from aha.sampling.vllm.wire import Join, Piece
 from aha.types import AhaError, Finish
 
 pytestmark = pytest.mark.peers
@@ -414,7 +415,7 @@ def _workers_of(pid):
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[1]) == pid and b"vllm_worker" in (status.parent / "cmdline").read_bytes():
+        if int(fields[1]) == pid and b"vllm.worker" in (status.parent / "cmdline").read_bytes():
             found.append(int(status.parent.name))
     return found
 

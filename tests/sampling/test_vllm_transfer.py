@@ -18,9 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.multiprocessing import reductions
 
-from aha.sampling import vllm_process, vllm_senders, vllm_transfer, vllm_wire
-from aha.sampling.vllm import VllmSettings
-from aha.sampling.vllm_transfer import (
+from aha.sampling.vllm import process as vllm_process
+from aha.sampling.vllm import senders as vllm_senders
+from aha.sampling.vllm import transfer as vllm_transfer
+from aha.sampling.vllm import wire as vllm_wire
+from aha.sampling.vllm.engine import VllmSettings
+from aha.sampling.vllm.transfer import (
     Places,
     choose,
     described,
@@ -29,8 +32,8 @@ from aha.sampling.vllm_transfer import (
     plain_handle,
     update_info,
 )
-from aha.sampling.vllm_weights import mapped
-from aha.sampling.vllm_wire import Begin, End, Held, Join, Piece, Refused, Taken, Wire, WireError
+from aha.sampling.vllm.weights import mapped
+from aha.sampling.vllm.wire import Begin, End, Held, Join, Piece, Refused, Taken, Wire, WireError
 from aha.types import AhaError
 
 ONE, TWO, FOUR = (f"1234abcd-0000-0000-0000-00000000000{i}" for i in (1, 2, 4))

@@ -7,8 +7,8 @@ import torch
 from conftest import make_experts, make_model
 from safetensors.torch import load_file
 
-from aha.sampling.vllm import checkpoint_weights
-from aha.sampling.vllm_weights import Parcel, digest, digests, mapped, whole
+from aha.sampling.vllm.engine import checkpoint_weights
+from aha.sampling.vllm.weights import Parcel, digest, digests, mapped, whole
 from aha.types import AhaError
 
 

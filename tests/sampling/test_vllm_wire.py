@@ -18,9 +18,10 @@ from conftest import make_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.sampling import vllm_process, vllm_wire
-from aha.sampling.vllm import VllmEngine, VllmSettings
-from aha.sampling.vllm_wire import Cancel, Closed, Done, Finished, Generate, Held, Wire, WireError
+from aha.sampling.vllm import process as vllm_process
+from aha.sampling.vllm import wire as vllm_wire
+from aha.sampling.vllm.engine import VllmEngine, VllmSettings
+from aha.sampling.vllm.wire import Cancel, Closed, Done, Finished, Generate, Held, Wire, WireError
 from aha.types import AhaError
 
 
@@ -180,7 +181,7 @@ def test_a_message_out_of_turn_ends_the_process():
 PARENT = """
 import sys, time
 from pathlib import Path
-from aha.sampling.vllm_process import Process
+from aha.sampling.vllm.process import Process
 process = Process(Path(sys.executable))
 print(process.pid, process.scratch, flush=True)
 time.sleep(60)

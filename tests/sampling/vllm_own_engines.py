@@ -14,9 +14,10 @@ from vllm.distributed.weight_transfer import WeightTransferEngineFactory, packed
 from vllm.distributed.weight_transfer import ipc_engine as ipc
 from vllm.distributed.weight_transfer import nccl_engine as nccl
 
-from aha.sampling import vllm_transfer, vllm_worker
-from aha.sampling.vllm_transfer import BACKENDS, described, pieces, plain_handle, update_info
-from aha.sampling.vllm_wire import Join
+from aha.sampling.vllm import transfer as vllm_transfer
+from aha.sampling.vllm import worker as vllm_worker
+from aha.sampling.vllm.transfer import BACKENDS, described, pieces, plain_handle, update_info
+from aha.sampling.vllm.wire import Join
 
 UUID = "1234abcd-0000-0000-0000-000000000001"
 WEIGHTS = {
@@ -128,7 +129,7 @@ def by_nccl():
 
 
 if __name__ == "__main__":
-    from aha.sampling import vllm_extension
+    from aha.sampling.vllm import extension as vllm_extension
 
     assert vllm_extension.BACKENDS is BACKENDS
     known = WeightTransferEngineFactory._registry

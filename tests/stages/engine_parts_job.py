@@ -12,8 +12,8 @@ from test_engine_parts import SHAPES, moved, new_tokenizer
 
 from aha import ranks
 from aha.cluster.engine import RayEngine
-from aha.sampling.vllm import UNLOADED, VllmEngine, VllmSettings
-from aha.sampling.vllm_weights import digests
+from aha.sampling.vllm.engine import UNLOADED, VllmEngine, VllmSettings
+from aha.sampling.vllm.weights import digests
 from aha.stages import engines
 from aha.training import sharding
 from aha.training.policy import OptimizerConfig, Policy

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from aha.recipes import claims, r1
-from aha.runs import claims as table
 from aha.runs import config, pipeline
-from aha.runs.claims_data import MAY_DIFFER
+from aha.runs.claims import table
+from aha.runs.claims.data import MAY_DIFFER
 from aha.runs.pipeline import Context, ordered
 
 NEW = ["dev2_no_language", "hacked", "ppo", "ppo_095", "compare_claims"]

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from aha.runs.pipeline import Context
-from aha.stages import compare
-from aha.stages.compare import Compare, markdown, row_of
+from aha.stages.evaluation import compare
+from aha.stages.evaluation.compare import Compare, markdown, row_of
 
 
 def figures(**changes):

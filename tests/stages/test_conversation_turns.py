@@ -12,7 +12,7 @@ import pytest
 from aha.chat import choose, render, stop_ids
 from aha.data.schemas import read_record
 from aha.files import write_jsonl
-from aha.stages.conversations import load, to_examples
+from aha.stages.data.conversations import load, to_examples
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from test_chat_templates import TEMPLATES, tokenizer_of

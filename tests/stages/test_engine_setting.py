@@ -7,8 +7,8 @@ import pytest
 from conftest import make_model
 
 from aha.runs import config
-from aha.sampling.local import LocalEngine
-from aha.sampling.vllm import VllmSettings
+from aha.sampling.local.engine import LocalEngine
+from aha.sampling.vllm.engine import VllmSettings
 from aha.stages import engines
 from aha.stages.rl import RL
 from aha.training import credit

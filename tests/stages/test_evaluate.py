@@ -8,7 +8,7 @@ import pytest
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
 from aha.sampling.rollouts import score_group
-from aha.stages.evaluate import figures, interval, pass_at_k
+from aha.stages.evaluation.evaluate import figures, interval, pass_at_k
 from aha.tasks import countdown
 from aha.types import Finish, Rollout, Score
 
@@ -129,7 +129,7 @@ def test_one_ungradable_score_makes_the_reward_none():
 
 def test_figures_are_told_apart_by_kind_of_problem():
     """Two problems of 3 numbers, one of 4: pass@1 of each kind, none where there is one kind only."""
-    from aha.stages.evaluate import _by_facet
+    from aha.stages.evaluation.evaluate import _by_facet
     from aha.types import Group, Problem, Rollout, Scored
 
     def group(kind, length):

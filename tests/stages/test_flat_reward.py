@@ -10,7 +10,7 @@ import pytest
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
 from aha.sampling.rollouts import score_group
-from aha.stages.flat_reward import FIRST_SAMPLES, FirstLook, explain
+from aha.stages.evaluation.flat_reward import FIRST_SAMPLES, FirstLook, explain
 from aha.tasks.math_word import task as math_task
 from aha.types import Finish, Problem, Rollout
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from aha.planning import dry_run as plan
+from aha.planning import throughput as plan_time
+from aha.planning.throughput import Speeds
 from aha.recipes import get_recipe
-from aha.stages import plan, plan_time
-from aha.stages.plan_time import Speeds
 from aha.stages.rl import RL
 
 BIG = "Qwen/Qwen2.5-1.5B"

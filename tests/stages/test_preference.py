@@ -9,9 +9,9 @@ import pytest
 
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import score_group
-from aha.stages import preference
-from aha.stages.preference import Router, hacking, phases
 from aha.stages.rl import RL
+from aha.stages.rl import reward_routing as preference
+from aha.stages.rl.reward_routing import Router, hacking, phases
 from aha.stages.rl.session import Session
 from aha.tasks import general
 from aha.training.scalar import ScalarModel, save_scalar

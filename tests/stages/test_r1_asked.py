@@ -18,9 +18,9 @@ from aha.recipes import r1
 from aha.runs import config, pipeline
 from aha.runs.pipeline import Context, ordered
 from aha.sampling.http import Programs, Server
-from aha.sampling.local import LocalEngine
-from aha.stages.general_data import programmed
-from aha.stages.sft import SFT
+from aha.sampling.local.engine import LocalEngine
+from aha.stages.data.general_data import programmed
+from aha.stages.supervised.sft import SFT
 from aha.tasks import general
 from aha.tasks.general_world import find
 

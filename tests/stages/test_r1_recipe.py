@@ -17,15 +17,17 @@ import pytest
 from smallest import SMALL, assert_same, contents, flat, plain, times
 
 from aha.files import write_jsonl
+from aha.planning import dry_run as plan
+from aha.planning import throughput as plan_time
+from aha.planning.throughput import Speeds
 from aha.recipes import r1
 from aha.runs import config, pipeline
 from aha.runs.pipeline import Context, ordered
-from aha.stages import plan, plan_time, reward_model
-from aha.stages.cold_start import ColdStart
-from aha.stages.plan_time import Speeds
-from aha.stages.pretrain import Pretrain
+from aha.stages.data.cold_start import ColdStart
 from aha.stages.rl import RL
-from aha.stages.sft import SFT
+from aha.stages.supervised import reward_model
+from aha.stages.supervised.pretrain import Pretrain
+from aha.stages.supervised.sft import SFT
 
 ALL = list(SMALL)
 
@@ -113,8 +115,9 @@ def test_killed_again_and_again_it_ends_with_the_same_figures(whole, tmp_path, m
 
         monkeypatch.setattr(owner, method, once)
 
-    from aha.stages import cold_start, reject, sft
+    from aha.stages.data import cold_start, reject
     from aha.stages.rl.session import Session
+    from aha.stages.supervised import sft
 
     deadly(Session, "report", lambda s: s.config.name if s.start or s.config.name != "zero" else "zero first")
     deadly(sft.Session, "finish", lambda s: s.config.name)

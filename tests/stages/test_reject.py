@@ -18,11 +18,12 @@ from aha.judges.programs import Noise, correctness_judge
 from aha.rewards.accuracy import accuracy
 from aha.runs import pipeline
 from aha.runs.pipeline import Context
-from aha.stages import cold_start, engines
-from aha.stages.cold_start import ColdStart
-from aha.stages.general_data import GeneralData
-from aha.stages.reject import Reject, by_quota, judged_accuracy
-from aha.stages.select import clean, select
+from aha.stages import engines
+from aha.stages.data import cold_start
+from aha.stages.data.cold_start import ColdStart
+from aha.stages.data.general_data import GeneralData
+from aha.stages.data.reject import Reject, by_quota, judged_accuracy
+from aha.stages.data.select import clean, select
 from aha.tasks import countdown
 from aha.types import AhaError, Finish, Outcome, Problem, Rollout
 
@@ -62,7 +63,7 @@ class Prompts:
         return chat.render(problem.messages, prompt=self.prompt)
 
     def requests(self, problems, n, first_key=0):
-        from aha.sampling.local import Request
+        from aha.sampling.local.engine import Request
 
         return [Request([1], n, PROBLEMS.index(p)) for p in problems]
 

@@ -14,8 +14,8 @@ from aha.chat import choose
 from aha.data.schemas import read_record
 from aha.files import write_jsonl
 from aha.runs.pipeline import Context
-from aha.stages import reward_model
-from aha.stages.reward_model import LOWEST, RewardModel, Scorer, encode, flat
+from aha.stages.supervised import reward_model
+from aha.stages.supervised.reward_model import LOWEST, RewardModel, Scorer, encode, flat
 from aha.training.scalar import ScalarModel, pairwise, pointwise, text_example
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from aha.runs import pipeline
-from aha.stages.pretrain import Pretrain
 from aha.stages.rl import RL
+from aha.stages.supervised.pretrain import Pretrain
 from aha.training.sequences import split_by_group, to_examples
 from aha.types import Example, Finish, Group, Problem, Rollout, Scored
 

@@ -10,9 +10,9 @@ from conftest import make_model
 from aha import hardware
 from aha.doctor import memory as doctors
 from aha.planning import configs, fit
+from aha.planning import fitted as room
 from aha.planning.workload import from_stage
 from aha.runs.pipeline import Context
-from aha.stages import room
 from aha.stages.rl import RL
 from aha.stages.rl.checkup import plan_of
 from aha.training.batching import pack, token_mean

@@ -17,13 +17,13 @@ from aha.files import read_jsonl, write_jsonl
 from aha.recipes import distill, r1
 from aha.runs.pipeline import Context, ordered
 from aha.sampling.http import Programs, Server
-from aha.stages.cold_start import ColdStart
-from aha.stages.compare import Compare
-from aha.stages.general_data import GeneralData
-from aha.stages.preferences import Preferences
-from aha.stages.reject import Reject
+from aha.stages.data.cold_start import ColdStart
+from aha.stages.data.general_data import GeneralData
+from aha.stages.data.preference_data import Preferences
+from aha.stages.data.reject import Reject
+from aha.stages.evaluation.compare import Compare
 from aha.stages.rl import RL
-from aha.stages.sft import SFT
+from aha.stages.supervised.sft import SFT
 from aha.tasks import deal_rows, get_task, row_sources
 from aha.types import AhaError
 

@@ -13,9 +13,9 @@ from aha import modeling
 from aha.chat import choose
 from aha.files import write_jsonl
 from aha.runs.pipeline import Context, Stage
-from aha.stages import sft
-from aha.stages.conversations import load, to_examples
-from aha.stages.sft import SFT
+from aha.stages.data.conversations import load, to_examples
+from aha.stages.supervised import sft
+from aha.stages.supervised.sft import SFT
 from aha.types import AhaError
 
 TIMES = ("tokens_per_second", "seconds")

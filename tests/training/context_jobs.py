@@ -24,7 +24,7 @@ from aha.planning import measure
 from aha.planning.measure import _config, _StorageCounter
 from aha.planning.workload import Workload
 from aha.runs import pipeline
-from aha.stages.sft import SFT
+from aha.stages.supervised.sft import SFT
 from aha.training import offload, parallel
 from aha.training.batching import pack, sequence_mean
 from aha.training.critic import Critic

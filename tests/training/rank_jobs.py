@@ -14,7 +14,7 @@ from aha import ranks
 from aha.corpus import tiny
 from aha.corpus import tokenizer as tiny_tokenizer
 from aha.rewards.format import strict_format
-from aha.sampling.local import LocalEngine
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Prompter, sample_groups
 from aha.sampling.sampler import SamplingParams
 from aha.training import checkpoint, offload, parallel
@@ -147,10 +147,10 @@ def run_stages(folder, layout):
     """A pipeline of pretraining, fine-tuning and a reward model, on all ranks; small, and from scratch."""
     from aha.files import write_jsonl
     from aha.runs import pipeline
-    from aha.stages import pretrain
-    from aha.stages.pretrain import Pretrain
-    from aha.stages.reward_model import RewardModel
-    from aha.stages.sft import SFT
+    from aha.stages.supervised import pretrain
+    from aha.stages.supervised.pretrain import Pretrain
+    from aha.stages.supervised.reward_model import RewardModel
+    from aha.stages.supervised.sft import SFT
 
     pretrain.VOCABULARY_DOCUMENTS["tiny"] = 300  # a small vocabulary is soon made
     rows, pairs = folder / "rows.jsonl", folder / "pairs.jsonl"

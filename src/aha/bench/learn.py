@@ -180,14 +180,14 @@ class Job:
 
     def engine(self, model: Any) -> Any:
         """Our sampler of a model."""
-        from aha.sampling.local import LocalEngine
+        from aha.sampling.local.engine import LocalEngine
 
         return LocalEngine(model, self.tokenizer, max_rows=self.stage.decode_rows)
 
     def measure(self, model: Any) -> float:
         """Accuracy on the held-out questions, in the format that is asked for."""
         from aha.sampling.sampler import SamplingParams
-        from aha.stages.evaluate import evaluate
+        from aha.stages.evaluation.evaluate import evaluate
 
         params = SamplingParams(temperature=1.0, max_tokens=self.stage.max_tokens)
         engine = self.engine(model)
@@ -198,7 +198,7 @@ class Job:
         """The weighted rewards of completions given as token ids, as our own side's are graded."""
         import numpy as np
 
-        from aha.sampling.local import ending_ids
+        from aha.sampling.local.engine import ending_ids
         from aha.types import Finish, Rollout
 
         ends, found = ending_ids(None, self.tokenizer), []

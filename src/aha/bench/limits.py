@@ -159,7 +159,7 @@ class Anatomy:
 def anatomy(model: Any) -> Anatomy:
     """Count ``model``."""
     from aha import attention
-    from aha.sampling.kv_cache import bytes_per_token
+    from aha.sampling.local.kv_cache import bytes_per_token
 
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     used = [p for p in model.parameters() if p is not embedding or embedding is head]

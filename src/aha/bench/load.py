@@ -118,7 +118,7 @@ def work(job: dict[str, Any]) -> dict[str, float]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from aha import hardware
-    from aha.sampling.local import LocalEngine  # noqa: F401
+    from aha.sampling.local.engine import LocalEngine  # noqa: F401
     from aha.training.policy import Policy  # noqa: F401
 
     MODEL_FOR_CAUSAL_LM_MAPPING[type(AutoConfig.from_pretrained(job["folder"]))]
@@ -141,7 +141,7 @@ _PROMPT = 16
 def _ours(job: dict[str, Any], device: Any, dtype: Any) -> Parts:
     """Ours: checked weights, ready to sample and to be saved."""
     from aha import modeling
-    from aha.sampling.local import LocalEngine, Request
+    from aha.sampling.local.engine import LocalEngine, Request
     from aha.sampling.sampler import SamplingParams
     from aha.training import checkpoint
     from aha.training.policy import Policy

@@ -143,7 +143,8 @@ def named_stretches() -> Iterator[None]:
     """While this lasts, the parts of a step name themselves to the profiler."""
     from aha import attention
     from aha.bench import step as step_module
-    from aha.sampling import in_flight, kv_cache
+    from aha.sampling.local import kv_cache
+    from aha.sampling.local import scheduler as in_flight
     from aha.training.policy import Policy
 
     places = [

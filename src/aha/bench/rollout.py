@@ -13,7 +13,7 @@ from aha.bench import limits, models, turns
 from aha.types import AhaError
 
 if TYPE_CHECKING:
-    from aha.sampling.local import LocalEngine
+    from aha.sampling.local.engine import LocalEngine
 
 HELP = "sampling speed of the local engine"
 UNIT = "tokens_per_second"
@@ -102,7 +102,7 @@ def _limit_line(peaks: dict[str, Any], least: limits.Least) -> str:
 def _ours(
     subject: models.Subject, prompts: list[list[int]], n: int, tokens: int
 ) -> tuple[LocalEngine, Callable[[], float]]:
-    from aha.sampling.local import LocalEngine, Request
+    from aha.sampling.local.engine import LocalEngine, Request
     from aha.sampling.sampler import SamplingParams
 
     rows = len(prompts) * n

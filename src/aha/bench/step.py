@@ -141,7 +141,7 @@ class Step:
 
     def __init__(self, subject: models.Subject, texts: Sequence[str], args: argparse.Namespace):
         from aha.chat import Prompt
-        from aha.sampling.local import LocalEngine
+        from aha.sampling.local.engine import LocalEngine
         from aha.sampling.rollouts import Prompter
         from aha.sampling.sampler import SamplingParams
         from aha.training.policy import Policy

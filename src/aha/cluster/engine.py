@@ -21,10 +21,10 @@ from aha.cluster.graders import Graders
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, writable
 from aha.modeling import max_context, own_weights
-from aha.sampling.in_flight import Request
-from aha.sampling.local import check_room
+from aha.sampling.local.engine import check_room
+from aha.sampling.local.scheduler import Request
 from aha.sampling.sampler import SamplingParams
-from aha.sampling.vllm_weights import digests, whole
+from aha.sampling.vllm.weights import digests, whole
 from aha.types import AhaError, Finish, Rollout
 
 UNLOADED = -1

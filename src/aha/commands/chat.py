@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, then answer until the input ends."""
     from aha import chat, hardware, modeling
-    from aha.sampling.local import LocalEngine
+    from aha.sampling.local.engine import LocalEngine
 
     if args.ask is None and " " in args.prompt and not Path(args.prompt).is_file():
         args.ask, args.prompt = args.prompt, "auto"  # a question, as --prompt took it once
@@ -136,7 +136,7 @@ class Talk:
 
         from aha import chat
         from aha.runs.console import render_chain
-        from aha.sampling.local import Request
+        from aha.sampling.local.engine import Request
         from aha.sampling.sampler import SamplingParams
 
         asked: Message = {"role": "user", "content": as_question(text)}

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge, write, print."""
-    from aha.runs import claims
+    from aha.runs.claims import table as claims
 
     folders = [place if place.exists() else args.runs_dir / place for place in args.runs]
     table = claims.judge(folders)

@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
     from aha import hardware, modeling
     from aha.files import write_jsonl
     from aha.runs.console import Console, eval_line
-    from aha.sampling.local import LocalEngine
+    from aha.sampling.local.engine import LocalEngine
     from aha.sampling.rollouts import Prompter
     from aha.sampling.sampler import SamplingParams
     from aha.stages import asking
-    from aha.stages.evaluate import evaluate, rollout_rows
+    from aha.stages.evaluation.evaluate import evaluate, rollout_rows
     from aha.tasks import get_task
 
     _check(args)

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
-    from aha.runs.report import write_report
+    from aha.runs.report.page import write_report
     from aha.runs.state import result
 
     folder = args.run if args.run.exists() else args.runs_dir / args.run

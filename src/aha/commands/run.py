@@ -132,8 +132,8 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
     from aha import ranks
 
     if args.dry_run:
+        from aha.planning.dry_run import plan
         from aha.runs.folders import choose
-        from aha.stages.plan import plan
 
         place, why = (folder, "") if args.fresh else choose(folder, stages)
         print("\n".join(filter(None, [why, plan(stages, place, recipe.paper())])))
@@ -174,7 +174,7 @@ def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Pat
 def _check_room(place: Path, pending: Sequence[Any], fresh: bool) -> None:
     """Raise AhaError where the checkpoints of the stage that comes next do not fit the disk."""
     from aha.files import check_room
-    from aha.stages.plan import bytes_of
+    from aha.planning.dry_run import bytes_of
 
     for stage in pending[:1]:
         if fresh or not (place / stage.name / "checkpoints").exists():
@@ -237,7 +237,7 @@ def _report(folder: Path) -> Path:
     page, shown = folder / "report.html", [folder / "summary.json", *folder.glob("*/done.json")]
     if page.exists() and page.stat().st_mtime_ns >= max(p.stat().st_mtime_ns for p in shown):
         return page
-    from aha.runs.report import write_report
+    from aha.runs.report.page import write_report
 
     return write_report(folder)
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 def _backend(args: argparse.Namespace):
     from aha import chat, hardware, modeling
     from aha.sampling.http.model import ModelBackend
-    from aha.sampling.local import LocalEngine
+    from aha.sampling.local.engine import LocalEngine
 
     hardware.set_threads(args.threads)
     device = hardware.pick_device(args.device)

@@ -13,9 +13,10 @@ from aha.cluster.engine import RayEngine
 from aha.doctor import weight_checks
 from aha.doctor.finding import Check, Finding, NotApplicable, holds
 from aha.doctor.subject import Subject
-from aha.sampling import local, sampler
-from aha.sampling.vllm import VllmEngine, checkpoint_weights
-from aha.sampling.vllm_wire import Held
+from aha.sampling import sampler
+from aha.sampling.local import engine as local
+from aha.sampling.vllm.engine import VllmEngine, checkpoint_weights
+from aha.sampling.vllm.wire import Held
 from aha.types import AhaError, Rollout
 
 CAUSE = "the engine samples with weights, or a prefix cache, from before the last load"

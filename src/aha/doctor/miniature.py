@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aha import modeling
 from aha.doctor.subject import Subject
-from aha.sampling import local
+from aha.sampling.local import engine as local
 from aha.sampling.rollouts import Prompter
 from aha.tasks import get_task
 from aha.training import policy as policies

@@ -12,7 +12,9 @@ import torch
 from aha.doctor import exact, plain
 from aha.doctor.finding import Check, Finding, at_most, count
 from aha.doctor.subject import Subject
-from aha.sampling import in_flight, local, sampler
+from aha.sampling import sampler
+from aha.sampling.local import engine as local
+from aha.sampling.local import scheduler as in_flight
 from aha.training import batching
 from aha.types import Group, Rollout
 

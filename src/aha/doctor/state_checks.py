@@ -13,7 +13,7 @@ from aha.doctor import memory, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count, holds
 from aha.doctor.subject import Subject
 from aha.planning.workload import Workload
-from aha.sampling import local
+from aha.sampling.local import engine as local
 from aha.training import batching, losses
 from aha.training import policy as policies
 

@@ -17,7 +17,8 @@ from aha.doctor.finding import NotApplicable
 from aha.doctor.in_parts import Asked
 from aha.doctor.memory import free_memory, model_bytes
 from aha.rewards import get_reward
-from aha.sampling import local, rollouts, sampler
+from aha.sampling import rollouts, sampler
+from aha.sampling.local import engine as local
 from aha.tasks.base import Task
 from aha.training import policy as policies
 from aha.training.presets import Algorithm

@@ -15,8 +15,9 @@ from aha.doctor import exact, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, holds
 from aha.doctor.in_parts import Asked
 from aha.doctor.subject import Subject
-from aha.sampling import local, sampler
-from aha.sampling.vllm import VllmEngine, checkpoint_weights
+from aha.sampling import sampler
+from aha.sampling.local import engine as local
+from aha.sampling.vllm.engine import VllmEngine, checkpoint_weights
 from aha.training import batching, losses
 from aha.training import policy as policies
 from aha.types import Rollout

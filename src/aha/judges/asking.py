@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from aha.chat import TAGS, parse
 from aha.judges import prompts, verdicts
-from aha.sampling import remote
-from aha.sampling.endpoint import Client
+from aha.sampling.client import engine as remote
+from aha.sampling.client.endpoint import Client
 from aha.types import Message
 
 Complete = Callable[[Sequence[Message], int], str]

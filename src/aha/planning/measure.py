@@ -259,7 +259,7 @@ def long_case(dtype: str = "float32", device: str = "cpu") -> Case:
 
 
 def _engine(model: Any) -> Any:
-    from aha.sampling.local import LocalEngine
+    from aha.sampling.local.engine import LocalEngine
 
     class Words:
         eos_token_id = 1
@@ -294,7 +294,7 @@ def _sample(model: Any, work: Workload, engine: Any = None) -> list[Any]:
     """A rollout; greedy or not makes no difference to memory, and none ends early but by chance."""
     import numpy as np
 
-    from aha.sampling.local import Request
+    from aha.sampling.local.engine import Request
     from aha.sampling.sampler import SamplingParams
 
     rng = np.random.default_rng(0)

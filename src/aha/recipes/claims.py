@@ -12,7 +12,7 @@ from typing import Any
 
 from aha.recipes import r1
 from aha.runs.pipeline import Stage, ordered
-from aha.stages.compare import Compare
+from aha.stages.evaluation.compare import Compare
 from aha.stages.rl import RL
 
 PAPER = r1.PAPER

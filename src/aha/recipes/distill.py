@@ -13,10 +13,10 @@ from typing import Any
 from aha.modeling import EMBEDDED
 from aha.recipes.r1 import CORPORA, MINIATURE, SMALL_MODEL, STUDENT, TASKS, parts
 from aha.runs.pipeline import Stage
-from aha.stages.compare import Compare
-from aha.stages.pretrain import Pretrain
-from aha.stages.reject import Reject
-from aha.stages.sft import SFT
+from aha.stages.data.reject import Reject
+from aha.stages.evaluation.compare import Compare
+from aha.stages.supervised.pretrain import Pretrain
+from aha.stages.supervised.sft import SFT
 
 LEARNING_RATES: dict[str, float] = {
     "Qwen2.5-Math-1.5B": 1e-4,

@@ -17,15 +17,15 @@ from typing import Any
 from aha.modeling import EMBEDDED
 from aha.recipes import r1_zero
 from aha.runs.pipeline import Stage
-from aha.stages.cold_start import ColdStart
-from aha.stages.compare import Compare
-from aha.stages.general_data import GeneralData
-from aha.stages.preferences import Preferences
-from aha.stages.pretrain import Pretrain
-from aha.stages.reject import Reject
-from aha.stages.reward_model import RewardModel
+from aha.stages.data.cold_start import ColdStart
+from aha.stages.data.general_data import GeneralData
+from aha.stages.data.preference_data import Preferences
+from aha.stages.data.reject import Reject
+from aha.stages.evaluation.compare import Compare
 from aha.stages.rl import RL
-from aha.stages.sft import SFT
+from aha.stages.supervised.pretrain import Pretrain
+from aha.stages.supervised.reward_model import RewardModel
+from aha.stages.supervised.sft import SFT
 
 Settings = dict[str, dict[str, Any]]
 _SFT: dict[str, Any] = {"epochs": 2, "batch_size": 128, "lr": 5e-5, "lr_final": 0.1, "max_length": 32_768}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aha.runs.pipeline import Stage
-from aha.stages.pretrain import Pretrain
+from aha.stages.supervised.pretrain import Pretrain
 
 COUNTDOWN: dict[str, Any] = {"corpus": "full", "context": 2048, "steps": 1300}
 

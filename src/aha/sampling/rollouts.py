@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from aha import chat, ranks
-from aha.sampling.local import Request
+from aha.sampling.local.engine import Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Group, Problem, Reward, Rollout, Score, Scored
 

@@ -18,11 +18,11 @@ from aha.cluster.engine import RayEngine
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import RewardSpec
 from aha.judges.asking import Complete, over
-from aha.sampling.endpoint import Client, Endpoint
-from aha.sampling.local import LocalEngine
-from aha.sampling.remote import ChatPrompter, RemoteEngine
+from aha.sampling.client.endpoint import Client, Endpoint
+from aha.sampling.client.engine import ChatPrompter, RemoteEngine
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Elsewhere, Engine, Grader, Prompter
-from aha.sampling.vllm import VllmEngine, VllmSettings, checkpoint_weights
+from aha.sampling.vllm.engine import VllmEngine, VllmSettings, checkpoint_weights
 from aha.training.policy import Policy
 from aha.types import AhaError, Problem
 

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from aha.sampling.endpoint import Client, Endpoint
+from aha.sampling.client.endpoint import Client, Endpoint
+from aha.sampling.client.engine import RemoteEngine, chat
 from aha.sampling.http import Server
 from aha.sampling.http.live import Job, LiveEngine
 from aha.sampling.http.model import ModelBackend
-from aha.sampling.local import LocalEngine, Request
-from aha.sampling.remote import RemoteEngine, chat
+from aha.sampling.local.engine import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish
 

@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
-from aha.sampling.endpoint import Client, Endpoint
+from aha.sampling.client.endpoint import Client, Endpoint
+from aha.sampling.client.engine import chat, complete_many, message_with_reasoning
 from aha.sampling.http import Programs, Server
-from aha.sampling.remote import chat, complete_many, message_with_reasoning
 from aha.types import AhaError
 
 

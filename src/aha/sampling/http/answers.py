@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aha.sampling.client.engine import message_with_reasoning
 from aha.sampling.http.asked import Asked
 from aha.sampling.http.text import Splitter
 from aha.sampling.http.tools import find_calls
 from aha.sampling.http.work import Choice, Piece, TokenScore
-from aha.sampling.remote import message_with_reasoning
 
 
 class Answer:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from aha import attention
 from aha.modeling import Head, max_context
-from aha.sampling.in_flight import InFlight, _Pending
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.local.scheduler import InFlight, _Pending
 from aha.sampling.sampler import SamplingParams, sample
 from aha.types import AhaError, Rollout
 

@@ -17,7 +17,7 @@ from aha.sampling.http.shaping import Schemas, Weights
 from aha.sampling.http.text import TextStream
 from aha.sampling.http.tokens import Tokens
 from aha.sampling.http.work import Choice, Piece, TokenScore
-from aha.sampling.local import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine, Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish, Rollout
 

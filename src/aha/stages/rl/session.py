@@ -22,11 +22,12 @@ from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import Engine, Prompter, Rewards, samplers
 from aha.sampling.sampler import SamplingParams
-from aha.stages import engines, preference
-from aha.stages.evaluate import evaluate, rollout_rows, text_figures
-from aha.stages.flat_reward import FirstLook
+from aha.stages import engines
+from aha.stages.evaluation.evaluate import evaluate, rollout_rows, text_figures
+from aha.stages.evaluation.flat_reward import FirstLook
 from aha.stages.model_card import model_card
 from aha.stages.rl import asynchronous
+from aha.stages.rl import reward_routing as preference
 from aha.stages.rl.collect import Collector, keep, seed_for
 from aha.stages.rl.partial_rollouts import staleness
 from aha.stages.rl.settings import RLSettings

@@ -11,7 +11,7 @@ from aha.chat import SETTING
 from aha.cluster.settings import ClusterSettings
 from aha.rewards import get_reward
 from aha.runs.pipeline import Context, Stage
-from aha.sampling.vllm import VllmSettings
+from aha.sampling.vllm.engine import VllmSettings
 from aha.stages import engines, inputs
 from aha.stages.rl.collect import difficulties
 from aha.tasks import row_sources

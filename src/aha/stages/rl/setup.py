@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from aha import hardware, modeling
+from aha.planning import fitted as room
 from aha.runs.console import Console
 from aha.runs.pipeline import Context
-from aha.stages import asking, engines, room
+from aha.stages import asking, engines
 from aha.stages.rl import checkup
 from aha.stages.rl.session import Session
 from aha.stages.rl.settings import RLSettings, check_asynchronous, check_lengths

@@ -1,0 +1,186 @@
+"""What a run of the whole recipe left beside its steps: stages, comparisons, data cards, chains of one problem.
+
+As in ``report_data``, nothing is fatal: what is missing or damaged is left out, and counted into ``faults``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aha.runs.charts import Point, number
+from aha.runs.export import Made
+from aha.runs.report.data import Json, RunData, as_dict, is_right, read_lines, read_object
+
+COMPARED, CLAIMS = "compare.json", "claims.json"
+CARD = "data.card.md"
+READ_CHARACTERS = 100_000  # of a data card
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One stage of the graph."""
+
+    made: Made
+    fingerprint: str
+    finished: bool
+    inputs: tuple[str, ...]
+    depth: int = 0
+    card: Mapping[str, Sequence[str]] = field(
+        default_factory=dict
+    )  # lines under each heading of its data card
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of the data that it made, as its card has it; "" for a stage that makes none."""
+        found = (re.search(r"sha256: `([0-9a-f]{64})`", line) for line in self.card.get("", ()))
+        return next((match.group(1) for match in found if match), "")
+
+    @property
+    def kind(self) -> str:
+        """What kind of stage it is, in words, by the settings that only that kind has."""
+        s = self.made.settings
+        kinds = (
+            ("algorithm", "reinforcement learning"), ("held_out", "reward model"), ("epochs", "fine-tuning"),
+            ("corpus", "pretraining"), ("models", "comparison" if "names" in s else "judged answers"),
+            ("ratios", "rejection sampling"), ("review", "cold start data"),
+        )  # fmt: skip
+        return next((words for key, words in kinds if key in s), "data" if self.card else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A run of several stages that ends in a comparison of checkpoints."""
+
+    nodes: tuple[Node, ...]
+    tasks: Mapping[str, Mapping[str, Json]]  # figures by task and checkpoint
+    rollouts: Mapping[str, Path]  # by checkpoint: the folder of the comparison that has its chains
+    claims: Json
+
+    @property
+    def names(self) -> list[str]:
+        """The compared checkpoints, in order."""
+        return list(dict.fromkeys(name for models in self.tasks.values() for name in models))
+
+
+def read_whole(run: RunData, faults: list[str]) -> Whole | None:
+    """The whole recipe in a run's folder; None for a run without a comparison of checkpoints."""
+    tasks: dict[str, dict[str, Json]] = {}
+    rollouts: dict[str, Path] = {}
+    for path in sorted(run.folder.glob(f"*/{COMPARED}")):
+        if ".old" in path.parent.name:
+            continue
+        for task, models in read_object(path, faults).items():
+            found = {name: as_dict(figures) for name, figures in as_dict(models).items()}
+            tasks.setdefault(task, {}).update({name: f for name, f in found.items() if f})
+            rollouts |= dict.fromkeys(found, path.parent / "rollouts")
+    if not any(tasks.values()):
+        return None
+    return Whole(tuple(_nodes(run, faults)), tasks, rollouts, read_object(run.folder / CLAIMS, faults))
+
+
+def _nodes(run: RunData, faults: list[str]) -> list[Node]:
+    """The stages, inputs before what was made from them as far as the run's settings order them."""
+    order = list(as_dict(run.config.get("stages")))
+    found: dict[str, Node] = {}
+    for path in run.folder.glob("*/settings.json"):
+        place = path.parent
+        if ".old" in place.name:
+            continue
+        given, done = read_object(path, faults), read_object(place / "done.json", faults)
+        seconds = number(done.get("seconds")) or 0.0
+        made = Made(
+            place.name, as_dict(given.get("settings")), as_dict(done.get("summary")), seconds, place / "final"
+        )
+        inputs = tuple(dict.fromkeys(made.inputs()))
+        found[place.name] = Node(
+            made, str(given.get("fingerprint", "")), bool(done), inputs, card=_card(place / CARD)
+        )
+    depths = {name: _depth(name, found, ()) for name in found}
+    nodes = [
+        Node(n.made, n.fingerprint, n.finished, n.inputs, depths[name], n.card) for name, n in found.items()
+    ]
+    last = len(order)
+    return sorted(
+        nodes,
+        key=lambda n: (order.index(n.made.name) if n.made.name in order else last, n.depth, n.made.name),
+    )
+
+
+def _depth(name: str, nodes: Mapping[str, Node], trail: tuple[str, ...]) -> int:
+    """The longest way from a stage without inputs; a circle, which only damaged files have, ends it."""
+    if name in trail:
+        return 0
+    before = [_depth(i, nodes, (*trail, name)) + 1 for i in nodes[name].inputs if i in nodes]
+    return max(before, default=0)
+
+
+def _card(path: Path) -> dict[str, list[str]]:
+    """The lines of a data card by heading; "" are those before the first."""
+    if not path.is_file():
+        return {}
+    found: dict[str, list[str]] = {"": []}
+    heading = ""
+    for line in path.read_text(encoding="utf-8", errors="replace")[:READ_CHARACTERS].splitlines():
+        if line.startswith("## "):
+            heading = line[3:].strip()
+            found[heading] = []
+        elif line.strip() and line != "```":
+            found[heading].append(line)
+    return found
+
+
+# --- chains ------------------------------------------------------------------------------------------------
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's, as comparisons write it."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+
+
+def same_problems(whole: Whole, task: str, most: int, faults: list[str]) -> list[tuple[str, dict[str, Json]]]:
+    """Up to ``most`` problems of a task, each with why it is shown and every checkpoint's first answer to it.
+
+    By rule and not by taste: the first problem of the file that the first checkpoint has wrong and the last of
+    the recipe's own right, then the first for each other case, then the next ones.
+    """
+    chains = {name: _first_answers(whole.rollouts[name], name, task, faults) for name in whole.tasks[task]}
+    chains = {name: found for name, found in chains.items() if found}
+    if not chains or most <= 0:
+        return []
+    left, right = next(iter(chains)), "r1" if "r1" in chains else list(chains)[-1]
+    keys = [key for key in chains[left] if key in chains[right]]
+
+    def case(key: str) -> tuple[bool | None, bool | None]:
+        return is_right(chains[left][key]), is_right(chains[right][key])
+
+    cases = list(dict.fromkeys(((False, True), *map(case, keys))))
+    picked = [next((k for k in keys if case(k) == c), None) for c in cases]
+    chosen = list(dict.fromkeys([k for k in picked if k is not None] + keys))[:most]
+    words = {True: "right", False: "wrong", None: "not graded"}
+    return [
+        (f"{left} {words[case(k)[0]]}, {right} {words[case(k)[1]]}",
+         {name: found[k] for name, found in chains.items() if k in found})
+        for k in chosen
+    ]  # fmt: skip
+
+
+def _first_answers(folder: Path, name: str, task: str, faults: list[str]) -> dict[str, Json]:
+    """The first answer to each problem."""
+    found: dict[str, Json] = {}
+    for row in read_lines(folder / f"{slug(name)}.{slug(task)}.jsonl", faults):
+        found.setdefault(str(row.get("problem_id", "")), row)
+    return found
+
+
+def share_interval(share: float, n: float) -> Point | None:
+    """Wilson's 95 % interval of a share of ``n`` rows."""
+    if n <= 0 or not 0 <= share <= 1:
+        return None
+    z = 1.96
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,1 @@
+"""A client of OpenAI-compatible endpoints: one request, its cost, and an engine over it."""

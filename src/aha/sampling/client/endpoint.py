@@ -1,0 +1,363 @@
+"""A client of any OpenAI-compatible endpoint: one request, repeated until it is answered or cannot be.
+
+Standard library only. What may pass by itself (429, 5xx, a cut connection, a broken body, silence) is tried
+again with exponential backoff and jitter, and not before the endpoint's own Retry-After; what will not pass
+(a wrong key, an unknown model, a refused request) is said at once.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import ipaddress
+import json
+import os
+import random
+import socket
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aha import ranks
+from aha.sampling.client.metering import Bill, Cache, RateLimit, request_key
+from aha.types import AhaError
+
+RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+REFUSED_TRIES = 3
+"""Attempts at an address where nothing listens: it may just be starting."""
+MAX_RESPONSE = 64 << 20
+CHARS_PER_TOKEN = 3.0
+"""For estimates before an answer says how many tokens there were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how to ask. The API key comes from the environment variable named, and from nowhere else.
+
+    ``timeout`` is for a whole answer, in seconds. Prices are per million tokens, in any currency.
+    """
+
+    base_url: str
+    model: str
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout: float = 600.0
+    attempts: int = 8
+    backoff: float = 0.5  # seconds before the second attempt; doubled for each further one
+    max_backoff: float = 60.0
+    concurrency: int = 16
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    price_in: float = 0.0
+    price_out: float = 0.0
+    max_cost: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # sent with every request
+
+    def __post_init__(self) -> None:
+        parts = urllib.parse.urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise AhaError(
+                f"'{self.base_url}' is no endpoint. Give an address like http://localhost:8000/v1."
+            )
+        if self.attempts < 1 or self.concurrency < 1 or self.timeout <= 0:
+            raise AhaError("attempts and concurrency must be at least 1, timeout above 0.")
+
+    def url(self, path: str) -> str:
+        """The address of a path such as ``/chat/completions``."""
+        return self.base_url.rstrip("/") + path
+
+
+class _TryAgainError(Exception):
+    """An attempt that failed in a way that may pass; ``after`` is how long the endpoint asks to wait."""
+
+    def __init__(self, cause: str, after: float | None = None, refused: bool = False):
+        super().__init__(cause)
+        self.after, self.refused = after, refused
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the API key to wherever it points."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+class Client:
+    """Sends requests to an endpoint; safe to use from many threads.
+
+    ``cache``: a JSON Lines file of answers by request. A run that was killed and is started again pays only
+    for what it had not been answered. Equal requests in flight are sent once.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        cache: Path | str | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ):
+        self.endpoint = endpoint
+        self.bill = Bill(endpoint.price_in, endpoint.price_out, endpoint.max_cost)
+        self.cache = Cache(Path(cache) if cache is not None else None)
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
+        self._requests = RateLimit(endpoint.requests_per_minute, clock=clock, sleep=sleep)
+        self._tokens = RateLimit(endpoint.tokens_per_minute, clock=clock, sleep=sleep)
+        self._flying: dict[str, Future[Any]] = {}
+        self._lock = threading.Lock()
+        handlers: list[Any] = [_NoRedirect()]
+        if _is_loopback(endpoint.base_url):
+            handlers.append(urllib.request.ProxyHandler({}))  # a proxy could not reach this machine's own
+        self._opener = urllib.request.build_opener(*handlers)
+
+    @property
+    def usage(self) -> Any:
+        """What was asked and paid so far (``metering.Usage``)."""
+        return self.bill.usage
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The endpoint's answer to a request, from the cache if it was answered before.
+
+        Raises AhaError naming the address, the cause and the way out.
+        """
+        body = {"model": self.endpoint.model, **self.endpoint.options, **body}
+        key = request_key(path, body)
+        with self._lock:
+            known = self.cache.get(key)
+            if known is not None and not unusable(path, known):
+                self.bill.count(cached=1)
+                return known
+            flying = self._flying.get(key)
+            mine: Future[Any] = Future()
+            if flying is None:
+                self._flying[key] = mine
+        if flying is not None:
+            self.bill.count(cached=1)
+            return flying.result()
+        return self._fly(key, mine, path, body)
+
+    def _fly(self, key: str, mine: Future[Any], path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer = self._ask(path, body)
+            self.cache.put(key, answer)
+            mine.set_result(answer)
+            return answer
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                self._flying.pop(key, None)
+
+    def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        data = json.dumps(body, ensure_ascii=False).encode()
+        estimate = len(data) / CHARS_PER_TOKEN + float(body.get("max_tokens") or 256)
+        for attempt in range(1, self.endpoint.attempts + 1):
+            self.bill.check()
+            self._requests.take(1)
+            entry = self._tokens.take(estimate)
+            try:
+                answer = self._send(path, data)
+            except _TryAgainError as error:
+                self._tokens.correct(entry, 0)
+                self._wait_or_give_up(path, attempt, error)
+                continue
+            used = answer.get("usage") or {}
+            prompt, completion = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
+            self._tokens.correct(entry, prompt + completion or estimate)
+            self.bill.add(prompt, completion)
+            return answer
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _wait_or_give_up(self, path: str, attempt: int, error: _TryAgainError) -> None:
+        limit = min(self.endpoint.attempts, REFUSED_TRIES) if error.refused else self.endpoint.attempts
+        if attempt >= limit:
+            raise AhaError(self._gave_up(path, attempt, error)) from error
+        self.bill.count(retries=1)
+        grown = min(self.endpoint.backoff * 2.0 ** (attempt - 1), self.endpoint.max_backoff)
+        wait = grown * (0.5 + 0.5 * self._jitter())
+        if error.after is not None:
+            if error.after > 10 * self.endpoint.max_backoff:
+                raise AhaError(
+                    f"{self.endpoint.url(path)} asks to wait {error.after:.0f} s ({error}). Try again then: "
+                    "with a cache, what was answered is not paid again."
+                ) from error
+            wait = error.after + 0.1 * grown * self._jitter()
+        self._sleep(wait)
+
+    def _gave_up(self, path: str, attempts: int, error: _TryAgainError) -> str:
+        url = self.endpoint.url(path)
+        if error.refused:
+            return f"Nothing answers at {url}: {error}. Start the server (aha serve MODEL), or correct the address."
+        return (
+            f"{url} gave no answer in {attempts} attempts; the last: {error}. Lower concurrency or set "
+            "requests_per_minute and tokens_per_minute, raise timeout or attempts, or try again later: with a "
+            "cache, what was answered is not paid again."
+        )
+
+    # --- one attempt --------------------------------------------------------------------------------------
+
+    def _send(self, path: str, data: bytes | None) -> dict[str, Any]:
+        url, deadline = self.endpoint.url(path), time.monotonic() + self.endpoint.timeout
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        key = os.environ.get(self.endpoint.api_key_env, "")
+        if key:
+            request.add_unredirected_header("Authorization", f"Bearer {key}")
+        try:
+            with self._opener.open(request, timeout=self.endpoint.timeout) as response:
+                raw = _read(response, deadline)
+            ranks.progress()
+        except urllib.error.HTTPError as error:
+            raise self._refusal(path, error) from None
+        except urllib.error.URLError as error:
+            raise self._unreachable(url, error.reason) from None
+        except TimeoutError:
+            raise _TryAgainError(f"no answer within {self.endpoint.timeout:g} s") from None
+        except (http.client.HTTPException, OSError) as error:
+            raise _TryAgainError(f"the connection was cut ({type(error).__name__}: {error})") from None
+        try:
+            answer = json.loads(raw)
+        except ValueError:
+            raise _TryAgainError(f"the answer is not valid JSON: {raw[:80]!r}") from None
+        if not isinstance(answer, dict):
+            raise _TryAgainError(f"the answer is no JSON object: {raw[:80]!r}")
+        if answer.get("error"):  # some gateways answer 200 and say the error in the body
+            raise _TryAgainError(f"the answer is an error: {_message(raw)}")
+        if reason := unusable(path, answer):
+            raise _TryAgainError(f"the answer cannot be used: {reason}")
+        return answer
+
+    def _unreachable(self, url: str, reason: Any) -> Exception:
+        if isinstance(reason, TimeoutError):
+            return _TryAgainError(f"no answer within {self.endpoint.timeout:g} s")
+        if isinstance(reason, ConnectionRefusedError):
+            return _TryAgainError("the connection was refused", refused=True)
+        if isinstance(reason, socket.gaierror):
+            host = urllib.parse.urlsplit(url).hostname
+            return _TryAgainError(f"the name '{host}' has no address ({reason})", refused=True)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return AhaError(f"{url} has no valid certificate: {reason.verify_message}. Correct the address.")
+        return _TryAgainError(f"the connection failed ({reason})")
+
+    def _refusal(self, path: str, error: urllib.error.HTTPError) -> Exception:
+        try:
+            raw = error.read(MAX_RESPONSE)
+        except (http.client.HTTPException, OSError):
+            raw = b""
+        url, said, code = self.endpoint.url(path), _message(raw), error.code
+        if code in (401, 403):
+            name = self.endpoint.api_key_env
+            state = "is not set" if not os.environ.get(name) else "holds a key that is not accepted there"
+            return AhaError(
+                f"{url} refused access ({code}: {said}). The environment variable {name} {state}."
+            )
+        if code == 404:
+            return AhaError(
+                f"{url} does not know this ({code}: {said}). Is the model '{self.endpoint.model}' served there, "
+                f"and does the address end in /v1? {self._models()}"
+            )
+        if code == 429 and any(word in said for word in ("insufficient_quota", "billing", "balance")):
+            return AhaError(f"{url}: the account's quota is used up ({said}). Add credit, then run it again.")
+        if code in RETRIED or code >= 500:
+            return _TryAgainError(f"status {code}: {said}", _retry_after(error.headers))
+        if 300 <= code < 400:
+            return AhaError(f"{url} redirects to {error.headers.get('Location')}. Give that address instead.")
+        return AhaError(f"{url} refused the request ({code}: {said}). Correct the request or its options.")
+
+    def _models(self) -> str:
+        try:
+            found = [str(model["id"]) for model in self._send_models()]
+        except Exception:  # only a hint: the error being explained matters more than why there is none
+            return ""
+        return f"Served there: {', '.join(found[:12])}." if found else ""
+
+    def _send_models(self) -> list[dict[str, Any]]:
+        with self._opener.open(self.endpoint.url("/models"), timeout=5) as response:
+            return json.loads(_read(response, time.monotonic() + 5))["data"]
+
+
+def unusable(path: str, answer: Mapping[str, Any]) -> str:
+    """Why a completion's answer says nothing, in words; "" where it can be read. Such an answer is asked for again, and
+    is never kept in a cache."""
+    if not path.endswith("/completions"):
+        return ""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return f"it has no choices: {str(answer)[:120]}"
+    for choice in choices:
+        if not isinstance(choice, Mapping):
+            return "a choice is no object"
+        message = choice.get("message", choice)
+        if not isinstance(message, Mapping):
+            return "a choice's message is no object"
+        if not any(message.get(k) is not None for k in SAYING):
+            return (
+                f"a choice has neither content nor reasoning (finish_reason {choice.get('finish_reason')!r})"
+            )
+    return ""
+
+
+SAYING = ("content", "text", "reasoning", "reasoning_content", "tool_calls", "refusal")
+"""Where a choice may say something."""
+
+
+def _is_loopback(url: str) -> bool:
+    host = urllib.parse.urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read(response: Any, deadline: float) -> bytes:
+    """The whole body before the deadline: a socket's timeout alone would let it drip for ever."""
+    chunks, size = [], 0
+    while chunk := response.read1(1 << 16):
+        chunks.append(chunk)
+        size += len(chunk)
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if size > MAX_RESPONSE:
+            raise _TryAgainError(f"the answer is longer than {MAX_RESPONSE >> 20} MiB")
+    wanted = response.headers.get("Content-Length")
+    if wanted is not None and size < int(wanted):
+        raise _TryAgainError(f"the connection was cut after {size} of {wanted} bytes")
+    return b"".join(chunks)
+
+
+def _message(raw: bytes) -> str:
+    """What an error's body says, in at most 300 characters."""
+    text = raw.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+        found = found.get("error", found) if isinstance(found, dict) else found
+        if isinstance(found, dict):
+            text = " ".join(str(found[k]) for k in ("message", "code") if found.get(k)) or str(found)
+        else:
+            text = str(found)
+    except ValueError:
+        pass
+    return " ".join(text.split())[:300] or "no reason given"
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds that the endpoint asks to wait: a number, or until a date. None if it does not say."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,297 @@
+"""Sampling from an OpenAI-compatible endpoint: as an engine, and as plain ``complete(messages) -> text``.
+
+Reasoning that an endpoint sends apart (``reasoning`` or ``reasoning_content``) is put back in front, between
+think tags, so that everything after this sees one kind of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aha.sampling.client.endpoint import Client
+from aha.types import AhaError, Finish, Message, Problem, Rollout
+
+if TYPE_CHECKING:
+    from aha.chat import Rendered
+    from aha.sampling.sampler import SamplingParams
+
+UNKNOWN_TOKEN = -1
+"""Stands for each token of a completion whose ids the endpoint did not say: its length is known, its tokens
+are not, and training on it fails at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One choice of an answer. ``text`` holds the reasoning, if there is any, between think tags."""
+
+    text: str
+    reasoning: str | None
+    content: str
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_ids: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """``n`` completions of a conversation, which the endpoint's own template renders."""
+
+    messages: tuple[Message, ...]
+    n: int
+    key: int
+    opened_think: bool = False
+
+
+def read_replies(answer: Mapping[str, Any]) -> list[Reply]:
+    """Every choice of a chat or a text completion. Raises AhaError for an answer without any."""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise AhaError(f"The endpoint's answer has no choices: {str(answer)[:200]}")
+    used = answer.get("usage") or {}
+    prompt, completion = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
+    return [_reply(choice, prompt, completion // len(choices), answer) for choice in choices]
+
+
+def _reply(choice: Mapping[str, Any], prompt: int, completion: int, answer: Mapping[str, Any]) -> Reply:
+    message = choice.get("message") or {}
+    content, thought = _parts(message.get("content") if message else choice.get("text"))
+    content = content or str(message.get("refusal") or "")
+    reasoning = message.get("reasoning") or message.get("reasoning_content") or thought
+    text = f"<think>{reasoning}</think>{content}" if reasoning else content
+    ids = tuple(choice.get("token_ids") or ())
+    return Reply(
+        text,
+        str(reasoning) if reasoning else None,
+        content,
+        _finish(choice.get("finish_reason")),
+        prompt,
+        len(ids) or completion,
+        tuple(choice.get("prompt_token_ids") or answer.get("prompt_token_ids") or ()),
+        ids,
+        _logprobs(choice.get("logprobs")),
+    )
+
+
+def _parts(content: Any) -> tuple[str, str]:
+    """(text, reasoning) of a content: a text, or a list of parts, of which some endpoints send thinking as one kind
+    (Mistral: ``{"type": "thinking", "thinking": [parts]}``)."""
+    if isinstance(content, str):
+        return content, ""
+    texts, thoughts = [], []
+    for part in content if isinstance(content, list) else []:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
+            inside = part.get("thinking", part.get("text", ""))
+            thoughts.append("".join(_parts(inside if isinstance(inside, list) else str(inside))))
+        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+    return "".join(texts), "".join(thoughts)
+
+
+def _finish(reason: Any) -> Finish:
+    if reason == "length":
+        return Finish.LENGTH
+    if reason in ("content_filter", "error"):
+        return Finish.ERROR
+    return Finish.ABORT if reason == "abort" else Finish.STOP
+
+
+def _logprobs(found: Any) -> tuple[float, ...]:
+    if not isinstance(found, Mapping):
+        return ()
+    if isinstance(found.get("token_logprobs"), list):
+        return tuple(float("nan") if x is None else float(x) for x in found["token_logprobs"])
+    return tuple(float(token["logprob"]) for token in found.get("content") or ())
+
+
+def message_with_reasoning(text: str) -> dict[str, str]:
+    """An assistant message for ``text``: its thinking in both fields in use, the rest as content."""
+    from aha.chat import parse
+
+    parsed = parse(text, require_answer=False)
+    if parsed.think is None:
+        return {"role": "assistant", "content": text}
+    think = parsed.think
+    return {"role": "assistant", "content": parsed.body, "reasoning": think, "reasoning_content": think}
+
+
+def chat(client: Client, messages: Sequence[Message], **options: Any) -> Reply:
+    """The endpoint's answer to a conversation; ``options`` go into the request (temperature, seed, ...)."""
+    body = {"messages": [dict(message) for message in messages], **options}
+    return read_replies(client.post("/chat/completions", body))[0]
+
+
+def complete(client: Client, messages: Sequence[Message], **options: Any) -> str:
+    """The text of the answer to a conversation, without its reasoning."""
+    return chat(client, messages, **options).content
+
+
+def complete_many(client: Client, conversations: Sequence[Sequence[Message]], **options: Any) -> list[str]:
+    """``complete`` for many conversations at once, in their order. The first failure stops the rest."""
+    found: list[str] = [""] * len(conversations)
+    for index, text in in_parallel(
+        [lambda m=messages: complete(client, m, **options) for messages in conversations],
+        client.endpoint.concurrency,
+    ):
+        found[index] = text
+    return found
+
+
+def in_parallel(jobs: Sequence[Callable[[], Any]], threads: int) -> Iterator[tuple[int, Any]]:
+    """(index, result) of each job as it is done. A job that raises stops those not yet begun, and its error
+    is raised; so does leaving the loop early."""
+    pool = ThreadPoolExecutor(max_workers=threads)
+    pending: dict[Any, int] = {}
+    queue = iter(enumerate(jobs))
+    try:
+        while True:
+            while len(pending) < 2 * threads and (item := next(queue, None)) is not None:
+                pending[pool.submit(item[1])] = item[0]
+            if not pending:
+                return
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class RemoteEngine:
+    """The engine behind an endpoint: takes ``ChatRequest``s, or ``local.Request``s of token ids for an
+    endpoint that continues those (``/completions``).
+
+    Every sample is a request of its own with its own seed: so a run that was killed resumes in the middle of a
+    group, and endpoints that know no ``n`` serve too. Logprobs and token ids are asked for where
+    ``token_ids`` says that the endpoint knows ``return_token_ids``; else they are NaN and ``UNKNOWN_TOKEN``.
+    """
+
+    def __init__(self, client: Client, *, token_ids: bool = False, top_k: bool = False):
+        self.client, self.token_ids, self.top_k = client, token_ids, top_k
+        self.version = 0
+
+    def generate(
+        self,
+        requests: Sequence[Any],
+        params: SamplingParams,
+        *,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
+        """Yield (index of the request, its rollouts) as requests finish. Raises AhaError if one cannot be
+        answered; what was answered before is in the client's cache."""
+        owners = [(i, s) for i, request in enumerate(requests) for s in range(request.n)]
+        jobs = [lambda request=requests[i], s=s: self._one(request, s, params, seed) for i, s in owners]
+        done: dict[int, dict[int, Rollout]] = {}
+        for index, rollout in in_parallel(jobs, self.client.endpoint.concurrency):
+            i, s = owners[index]
+            done.setdefault(i, {})[s] = rollout
+            if progress is not None:
+                progress(len(rollout.completion_ids))
+            if len(done[i]) == requests[i].n:
+                found = done.pop(i)
+                yield i, tuple(found[s] for s in range(requests[i].n))
+
+    def _one(self, request: Any, sample: int, params: SamplingParams, seed: int) -> Rollout:
+        body: dict[str, Any] = {
+            "max_tokens": params.max_tokens,
+            "temperature": params.temperature,
+            "top_p": params.top_p,
+            "seed": _seed(seed, request.key, sample),
+        }
+        if params.stop:
+            body["stop"] = list(params.stop)
+        if self.top_k:  # not of the OpenAI schema: only for servers that know them
+            body |= {"top_k": params.top_k or -1, "min_p": params.min_p}
+        elif params.top_k or params.min_p:
+            raise AhaError(
+                "top_k and min_p are not of the OpenAI schema: set RemoteEngine(top_k=True) or drop them."
+            )
+        if self.token_ids:
+            body["return_token_ids"] = True
+        if isinstance(request, ChatRequest):
+            if self.token_ids:
+                body["logprobs"] = True
+            answer = self.client.post(
+                "/chat/completions", {"messages": [dict(m) for m in request.messages], **body}
+            )
+            prompt: Sequence[int] = ()
+        else:
+            prompt = [int(i) for i in request.prompt_ids]
+            body["logprobs"] = 0 if self.token_ids else None
+            body = {k: v for k, v in body.items() if v is not None}
+            answer = self.client.post("/completions", {"prompt": list(prompt), **body})
+        return self._rollout(read_replies(answer)[0], prompt, request.opened_think)
+
+    def _rollout(self, reply: Reply, prompt: Sequence[int], opened_think: bool) -> Rollout:
+        ids = np.array(reply.token_ids or [UNKNOWN_TOKEN] * reply.completion_tokens, np.int64)
+        logprobs = np.full(len(ids), np.nan, np.float32)
+        if len(reply.logprobs) == len(ids):
+            logprobs = np.array(reply.logprobs, np.float32)
+        return Rollout(
+            np.array(prompt or reply.prompt_ids, np.int64),
+            ids,
+            logprobs,
+            reply.text,
+            reply.finish,
+            self.version,
+            opened_think,
+        )
+
+
+def _seed(seed: int, key: int, sample: int) -> int:
+    """A 31-bit seed of each sample's own: endpoints take signed 32-bit numbers."""
+    import hashlib
+
+    digest = hashlib.sha256(f"{seed}:{key}:{sample}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class Elsewhere:
+    """What stands for the tokenizer of an endpoint: it renders conversations by a chat template of its own."""
+
+    chat_template = "the endpoint's own"
+
+
+class ChatPrompter:
+    """Problems to requests for an endpoint that renders conversations itself; has ``Prompter``'s methods."""
+
+    def __init__(self, system: str | None = None, prompt: str = "auto"):
+        from aha.chat import choose
+
+        self.system = system
+        self.setting = prompt
+        self.prompt = choose(prompt, Elsewhere)
+
+    def asked(self, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems, each with the place where this prompt asks for its answer."""
+        return [self.prompt.asked(p) for p in problems]
+
+    def _messages(self, problem: Problem) -> tuple[Message, ...]:
+        from aha.chat import in_messages
+
+        system: tuple[Message, ...] = ({"role": "system", "content": self.system},) if self.system else ()
+        return (*system, *in_messages(problem, self.prompt))
+
+    def render(self, problem: Problem) -> Rendered:
+        """The conversation as text, for showing: the endpoint's own template is not known here."""
+        from aha.chat import Rendered
+
+        text = "\n\n".join(m["content"] for m in self._messages(problem))
+        return Rendered(text, False, self.prompt.name, turns=True)
+
+    def requests(self, problems: Sequence[Problem], n: int, first_key: int = 0) -> list[ChatRequest]:
+        """One request of ``n`` samples for each problem, with keys from ``first_key`` on."""
+        return [ChatRequest(self._messages(p), n, first_key + i) for i, p in enumerate(problems)]
+
+    def drop_long(self, problems: Sequence[Problem], max_prompt_tokens: int) -> list[Problem]:
+        """All problems: how many tokens they have is not known here."""
+        return self.asked(problems)

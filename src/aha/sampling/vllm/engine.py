@@ -1,0 +1,365 @@
+"""vLLM as an engine: it samples in a process and an environment of its own, from weights that are given to it.
+
+What it samples with is proven, not believed: both sides hash every tensor, and what differs stops the run.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from aha import ranks
+from aha.modeling import max_context, own_weights
+from aha.sampling.local.engine import check_room, ending_ids
+from aha.sampling.local.scheduler import Request, sample_seed
+from aha.sampling.sampler import SamplingParams
+from aha.sampling.vllm import senders, wire
+from aha.sampling.vllm.process import Process, find_python
+from aha.sampling.vllm.transfer import nccl_version
+from aha.sampling.vllm.weights import Tensors, digests, whole
+from aha.types import AhaError, Finish, Rollout
+
+LOG = logging.getLogger(__name__)
+GPUS = r"^(\d+|(GPU|MIG)-[\w-]+)(,(\d+|(GPU|MIG)-[\w-]+))*$"
+UNLOADED = -1
+"""The version of an engine that has been given no weights yet."""
+
+
+class VllmSettings(BaseModel):
+    """How vLLM is run beside the trainer."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    python: str | None = Field(None, description="Python of vLLM's environment; none: found (docs/scale.md)")
+    cache_gib: float = Field(2.0, gt=0, description="GiB of its KV cache")
+    memory_share: float = Field(0.4, gt=0, lt=1, description="of a GPU's memory, for all that vLLM needs")
+    eager: bool | None = Field(None, description="no compiling, no CUDA graphs; none: on CPUs")
+    sleep: bool = Field(False, description="give the GPU's memory back while the policy is trained")
+    ranks: int = Field(1, ge=1, description="GPUs it shares a model over (tensor parallelism)")
+    gpus: str | None = Field(
+        None, pattern=GPUS, description="those it sees, as CUDA_VISIBLE_DEVICES; none: ours"
+    )
+    transfer: Literal["auto", "host", "ipc", "nccl"] = Field(
+        "auto", description="how weights reach it: host memory, CUDA IPC, NCCL (docs/scale.md)"
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> VllmSettings:
+        """Every rank has a GPU."""
+        if self.gpus is not None and len(set(self.gpus.split(","))) < self.ranks:
+            raise AhaError(f"vllm.gpus={self.gpus} are too few for vllm.ranks={self.ranks}.")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That the engine holds the weights of ``version``: one hash of all of them, how many tensors were read back
+    off the model itself and how many its layout hides, and the seconds it took."""
+
+    version: int
+    hash: str
+    held: int
+    hidden: int
+    seconds: float
+
+
+class VllmEngine:
+    """Rollouts from vLLM. Starting returns at once; the first use waits until the engine is there.
+
+    Use it in a ``with``, or ``close`` it; it ends with this process in any case. Nothing is sampled before
+    ``load_weights``.
+    """
+
+    max_temperature = 2.0
+    """vLLM refuses more."""
+
+    for_all = True
+    """The first of several ranks drives it."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: VllmSettings | None = None,
+        *,
+        max_rows: int = 512,
+        max_len: int | None = None,
+        threads: int = 0,
+    ):
+        self.settings, self.tokenizer = settings or VllmSettings.model_validate({}), tokenizer
+        self.version, self.max_rows = UNLOADED, max_rows
+        self.max_len = min(max_context(model), max_len or max_context(model))
+        self.eos_ids = ending_ids(model, tokenizer)
+        self._call, self._active, self._ready = 0, 0, False
+        self.transfer: str = self.settings.transfer
+        self._gpus: list[str] = []
+        self.device: torch.device = next(model.parameters()).device
+        self._sender: senders.Sender | None = None
+        self._process = Process(find_python(self.settings.python), threads=threads, gpus=self.settings.gpus)
+        self._start(model)
+
+    def _start(self, model: Any) -> None:
+        folder, kind = self._process.scratch / "model", next(model.parameters())
+        # The config and the tokenizer alone: weights come from the policy, and from nowhere else.
+        config = copy.deepcopy(model.config)
+        # Without the name of a class that generates, vLLM takes some families for embedders.
+        config.architectures = [type(model).__name__]
+        config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        on_cpu, s, gpus, own = self.device.type == "cpu", self.settings, [], ""
+        if self.device.type == "cuda":
+            gpus = list(senders.visible_gpus())
+            own = str(torch.cuda.get_device_properties(self.device).uuid)
+        self._process.send(
+            wire.Start(
+                folder=str(folder),
+                dtype=str(kind.dtype).removeprefix("torch."),
+                max_len=self.max_len,
+                max_rows=self.max_rows,
+                cache_bytes=int(s.cache_gib * 2**30),
+                memory_share=s.memory_share,
+                eager=on_cpu if s.eager is None else s.eager,
+                sleep=s.sleep and not on_cpu,
+                ranks=s.ranks,
+                transfer=s.transfer,
+                gpu=own,
+                gpus=gpus,
+                nccl=nccl_version() if own else "",
+                named=s.gpus is not None,
+            )
+        )
+
+    @property
+    def pid(self) -> int:
+        """The id of vLLM's process."""
+        return self._process.pid
+
+    def wait(self) -> str:
+        """Wait until the engine is there; returns what it is, in words. Raises AhaError if it cannot be."""
+        if not self._ready:
+            ready = self._process.receive(wire.Ready)
+            self._ready, self.about = True, f"{ready.version} on {ready.device}"
+            self.transfer, self._gpus = ready.transfer, ready.gpus
+            if ready.why:
+                self._otherwise(ready.why)
+        return self.about
+
+    def _otherwise(self, why: str) -> None:
+        """Weights cannot come as they were to: through host memory then. Raises AhaError where that was the way, or
+        another one was asked for."""
+        asked = self.settings.transfer
+        if asked != "auto" or (self._sender is not None and self.transfer == "host"):
+            self.close()
+            more = "" if self.transfer == "host" else " Give vllm.transfer=host, or auto."
+            raise AhaError(f"vLLM could not be given the weights by {why}.{more}")
+        LOG.warning("Weights go to vLLM through host memory. By %s.", why)
+        if self._sender is not None:
+            self._sender.close()
+        self._sender, self.transfer = None, "host"
+
+    # --- weights ------------------------------------------------------------------------------------------
+
+    def load_weights(self, tensors: Tensors, version: int) -> Proof:
+        """Sample with these from now on. ``tensors`` have checkpoint names (``checkpoint_weights``).
+
+        Raises AhaError, naming tensors, if vLLM does not hold what was sent.
+        """
+        started = time.perf_counter()
+        held = self.deliver(tensors, version)
+        return self.compare(tensors, held, started)
+
+    def deliver(self, tensors: Tensors, version: int) -> wire.Held:
+        """Send weights and return what the other side says of them, unproven."""
+        self.wait()
+        self._stop_sampling()
+        self.version = UNLOADED
+        held = None
+        while held is None:
+            try:
+                held = self._sent(tensors, version)
+            except senders.RefusedError as error:
+                self._otherwise(f"{self.transfer}: {error}")
+        self.version = held.version
+        return held
+
+    def _sent(self, tensors: Tensors, version: int) -> wire.Held:
+        """The weights, sent in the way that was agreed on, which is made at the first time."""
+        if self._sender is None:
+            self._sender = senders.make(self.transfer, self._gpus, self.device)
+            self._sender.join(self._process)
+        return senders.deliver(self._process, self._sender, tensors, version)
+
+    def prove(self, tensors: Tensors) -> Proof:
+        """Ask the model itself for its weights' hashes, now. Raises AhaError if they are not ``tensors``'."""
+        started = time.perf_counter()
+        self.wait()
+        self._stop_sampling()
+        self._process.send(wire.Prove())
+        return self.compare(tensors, self._process.receive(wire.Held), started)
+
+    def compare(self, tensors: Tensors, found: wire.Held, started: float | None = None) -> Proof:
+        """What the other side says that it has, with our own hashes. Raises AhaError where they differ."""
+        started, wanted = time.perf_counter() if started is None else started, digests(tensors)
+        lost = set(wanted) ^ set(found.held | found.delivered | dict.fromkeys(found.hidden, ""))
+        said = [*found.delivered.items(), *found.held.items()]
+        wrong = sorted(lost | {name for name, value in said if wanted.get(name) != value})
+        if wrong:
+            self.version = UNLOADED
+            raise AhaError(
+                f"vLLM does not hold the policy's weights: {len(wrong)} of {len(wanted)} tensors differ, first "
+                f"'{wrong[0]}'. Nothing is sampled from them. Their transfer, or vLLM's loading of this "
+                "architecture, is broken; sample with engine=local."
+            )
+        seconds = time.perf_counter() - started
+        return Proof(found.version, whole(wanted)[:16], len(found.held), len(found.hidden), seconds)
+
+    def rest(self) -> None:
+        """Give the accelerator's memory back until the next call, if the settings ask for it."""
+        if self.settings.sleep and self._ready:
+            self._process.send(wire.Rest())
+            self._process.receive(wire.Rested)
+
+    # --- sampling -----------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        params: SamplingParams,
+        *,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
+        """Yield (index of the request, its ``n`` rollouts) as requests finish. Closing the iterator cancels the
+        rest; a new call ends the one before.
+
+        ``progress`` is told the number of tokens of each finished request. Raises AhaError if a prompt leaves
+        no room, if no weights were loaded, and if vLLM's process fails or dies.
+        """
+        check_room(requests, params, self.max_len)
+        if params.temperature > self.max_temperature:
+            raise AhaError(
+                f"vLLM samples at temperatures up to {self.max_temperature:g}, not {params.temperature:g}."
+            )
+        if any(r.begun for r in requests):
+            raise AhaError("vLLM cannot go on with completions that were begun: set algorithm.carry=0.")
+        self.wait()
+        if self.version == UNLOADED:
+            raise AhaError("vLLM has been given no weights that were proven: call load_weights first.")
+        if not requests:
+            return
+        self._stop_sampling()
+        self._call += 1
+        call = self._call
+        self._process.send(self._question(call, requests, params, seed))
+        self._active = call
+        try:
+            while self._active == call:
+                message = self._process.receive(wire.Finished, wire.Done)
+                ranks.progress()
+                if isinstance(message, wire.Done):
+                    self._active = 0
+                    return
+                if progress is not None:
+                    progress(len(message.tokens))
+                yield message.index, self._rollouts(message, requests[message.index], params)
+            raise AhaError("This call was ended by a later one: vLLM answers one call at a time.")
+        finally:
+            if self._active == call:
+                self._stop_sampling()
+
+    def _question(
+        self, call: int, requests: Sequence[Request], params: SamplingParams, seed: int
+    ) -> wire.Generate:
+        chosen = [seed if r.seed is None else r.seed for r in requests]
+        seeds = [sample_seed(s, r.key, i) for s, r in zip(chosen, requests, strict=True) for i in range(r.n)]
+        return wire.Generate(
+            call=call,
+            prompts=np.concatenate([np.asarray(r.prompt_ids, np.int32) for r in requests]),
+            lengths=np.array([len(r.prompt_ids) for r in requests], np.int64),
+            counts=np.array([r.n for r in requests], np.int64),
+            seeds=np.array(seeds, np.uint64),
+            temperature=params.temperature,
+            top_p=params.top_p,
+            top_k=params.top_k,
+            min_p=params.min_p,
+            max_tokens=params.max_tokens,
+            stop=list(params.stop),
+            stop_ids=sorted(self.eos_ids),
+        )
+
+    def _rollouts(
+        self, message: wire.Finished, request: Request, params: SamplingParams
+    ) -> tuple[Rollout, ...]:
+        if message.version != self.version or not np.isfinite(message.logprobs).all():
+            what = (
+                f"weights of version {message.version}, not {self.version}"
+                if message.version != (self.version)
+                else "log probabilities that are not finite"
+            )
+            raise AhaError(f"vLLM sampled with {what}. Run aha doctor --engine vllm.")
+        prompt, ends = np.asarray(request.prompt_ids, np.int32), np.cumsum(message.lengths)[:-1]
+        parts = zip(
+            np.split(message.tokens, ends), np.split(message.logprobs, ends), message.finish, strict=True
+        )
+        return tuple(
+            Rollout(
+                prompt_ids=prompt,
+                completion_ids=ids,
+                logprobs=logprobs,
+                text=self._text(ids, params),
+                finish=Finish(finish),
+                policy_version=message.version,
+                opened_think=request.opened_think,
+            )
+            for ids, logprobs, finish in parts
+        )
+
+    def _text(self, ids: np.ndarray, params: SamplingParams) -> str:
+        """The text that the local engine would give: without what ended it."""
+        ended = len(ids) and int(ids[-1]) in self.eos_ids
+        text = self.tokenizer.decode(ids[: len(ids) - bool(ended)].tolist(), skip_special_tokens=False)
+        cuts = [at for stop in params.stop if (at := text.find(stop)) >= 0]
+        return text[: min(cuts)] if cuts else text
+
+    def _stop_sampling(self) -> None:
+        """Cancel the call that is running, and read past what it still sends."""
+        call, self._active = self._active, 0
+        if not call or not self._process.alive:
+            return
+        self._process.send(wire.Cancel(call))
+        while not isinstance(self._process.receive(wire.Finished, wire.Done), wire.Done):
+            pass
+
+    # --- ending -------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End vLLM's process."""
+        self._process.close()
+        if self._sender is not None:
+            self._sender.close()
+
+    def __enter__(self) -> VllmEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def checkpoint_weights(
+    model: Any, state: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """A model's tensors by the names they have in a Hugging Face checkpoint, each tied one once.
+
+    ``state`` stands in for the model's own, where adapters are merged into it.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    return dict(revert_weight_conversion(model, own_weights(model, state)))

@@ -1,0 +1,128 @@
+"""Data that no rule grades: answers to general questions by a teacher, the 200k beside the paper's 600k.
+
+The teacher is a model behind an endpoint, or in the miniature the program that knows the closed world. Every
+answer starts with a short thinking, since the format reward of later stages asks for one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from aha.chat import parse
+from aha.data.cards import Filter, Source, write_data
+from aha.data.quotas import statistics, table
+from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.runs.pipeline import DATA, Context, Stage
+from aha.sampling.client.engine import chat, in_parallel
+from aha.sampling.sampler import seed_for
+from aha.stages import engines, inputs
+from aha.stages.data.reject import rounds
+from aha.stages.data.select import conversation
+from aha.tasks import get_task, row_sources
+from aha.tasks.general_answers import write
+from aha.types import AhaError, Message, Outcome, Problem
+
+THOUGHTS = {
+    "en": {
+        True: "This asks for harm. I should not help with it.",
+        False: "I give a short and polite answer.",
+    },
+    "zh": {True: "这会伤害别人，我不应该帮忙。", False: "我给一个简短有礼貌的回答。"},
+}
+"""What the program thinks before it answers: by language, and whether the request is harmful."""
+FORMAT = (
+    "Think briefly between <think> and </think>, then give the answer alone between <answer> and </answer>."
+)
+
+
+class GeneralData(Stage):
+    """Conversations on general questions, answered by a teacher and checked by the task where it can."""
+
+    task: str = Field("general", description="where the questions come from")
+    data: str | None = Field(None, description="rows for tasks that read them")
+    teacher: str | None = Field(None, description="endpoint#MODEL; none: the program that knows the world")
+    problems: int = Field(512, ge=1, description="questions")
+    temperature: float = Field(0.7, ge=0, description="of an endpoint's answers")
+    max_tokens: int = Field(2048, ge=1, description="longest answer of an endpoint")
+    check: bool = Field(True, description="keep only answers that the task finds right")
+    seed: int = Field(0, description="of the questions and the answers")
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data)
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.endpoint(self.teacher)
+        inputs.task(self.task, self.data)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Ask what was not asked yet, check, write; returns the summary."""
+        task = get_task(self.task, self.data)
+        problems = task.load("train", self.problems, self.seed)
+        dropped: Counter[str] = Counter()
+        rows = []
+        for problem, text in zip(problems, self._answers(context, problems), strict=True):
+            reason = "bad format" if not parse(text).well_formed else ""
+            if not reason and self.check:
+                outcome = task.verify(problem, text).outcome
+                reason = "" if outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
+            if reason:
+                dropped[reason] += 1
+            else:
+                rows.append(conversation(problem, {"text": text, "tokens": len(text.split())}))
+        if not rows:
+            raise AhaError(f"No answer of the teacher was kept: {dict(dropped)}.")
+        lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
+        source = Source(self.teacher or "a program", len(problems), self.task)
+        write_data(
+            context.folder / DATA, rows, [source], [Filter("check", len(problems), len(rows), dropped)],
+            table(lines),
+        )  # fmt: skip
+        return {"rows": len(rows), "asked": len(problems), "dropped": dict(dropped), "task": self.task}
+
+    def _answers(self, context: Context, problems: Sequence[Problem]) -> list[str]:
+        """The teacher's answers in the order of the problems; those of earlier processes are read."""
+        path = context.folder / "asked.jsonl"
+        before = read_jsonl(path)
+        write_jsonl(path, before)  # without a torn last line
+        found = {row["problem_id"]: row["text"] for row in before}
+        missing = [p for p in problems if p.id not in found]
+        ask = self._teacher(context)
+        jobs = [lambda p=p: ask(p) for p in missing]
+        for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
+            found[missing[index].id] = text
+            append_jsonl(path, [{"problem_id": missing[index].id, "text": text}])
+        write_jsonl(
+            path, [{"problem_id": p.id, "text": found[p.id]} for p in problems]
+        )  # not as they arrived
+        return [found[p.id] for p in problems]
+
+    def _teacher(self, context: Context) -> Callable[[Problem], str]:
+        """Who answers: the endpoint, its reasoning put back between think tags, or the program."""
+        if self.teacher is None:
+            return lambda p: programmed(p, "good", random.Random(f"{self.seed}:{p.id}"))
+        client = engines.connect(self.teacher, context.folder)
+        options = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+
+        def ask(problem: Problem) -> str:
+            seed = seed_for(self.seed, problem.id, 0) >> 33
+            return chat(client, asked(problem), seed=seed, **options).text
+
+        return ask
+
+
+def programmed(problem: Problem, manner: str, rng: random.Random) -> str:
+    """An answer of the program that knows the closed world, in a manner of ``general_answers.MANNERS``."""
+    thought = THOUGHTS[problem.language][bool(problem.metadata["harmful"])]
+    return f"<think>{thought}</think> <answer>{write(problem, manner, rng)}</answer>"
+
+
+def asked(problem: Problem) -> list[Message]:
+    """The conversation a teacher is given."""
+    return [{"role": "system", "content": FORMAT}, *problem.messages]

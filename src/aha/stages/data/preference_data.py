@@ -1,0 +1,165 @@
+"""Data for reward models: pairs that a judge prefers one of, and answers that a judge calls safe or unsafe.
+
+The paper (DeepSeek-R1, arXiv 2501.12948): 66,000 pairs, each judged four times with the order shuffled, kept
+where the margin is above 1, lengths balanced; 106,000 prompts with answers marked safe or unsafe.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import Field
+
+from aha.chat import SETTING
+from aha.data.cards import Filter, Source, write_data
+from aha.data.pairs import build_pairs
+from aha.judges.asking import Judge, final_text
+from aha.judges.programs import pair_judge, safety_judge
+from aha.runs.console import Console
+from aha.runs.pipeline import DATA, Context, Stage
+from aha.sampling.sampler import SamplingParams, seed_for
+from aha.stages import asking, engines, inputs
+from aha.stages.data.general_data import programmed
+from aha.stages.data.samples import sample_parts
+from aha.tasks import get_task, row_sources
+from aha.tasks.general_answers import MANNERS
+from aha.types import AhaError, Problem
+
+Candidates = list[tuple[Problem, list[str]]]
+
+
+class Preferences(Stage):
+    """Judged answers to general questions."""
+
+    kind: Literal["helpful", "safety"] = Field("helpful", description="pairs, or single answers with a label")
+    models: tuple[str | Stage, ...] = Field((), description="who answers: checkpoints, stages, endpoints")
+    task: str = Field("general", description="where the questions come from")
+    data: str | None = Field(None, description="rows for tasks that read them")
+    prompt: str = Field("auto", description=SETTING)
+    judge: str | None = Field(None, description="endpoint#MODEL; none: the program that knows the rubric")
+    problems: int = Field(512, ge=1, description="questions")
+    samples: int = Field(4, ge=0, description="answers of each model to a question")
+    written: int = Field(
+        0, ge=0, description="further answers by the miniature's program, in manners good and bad"
+    )
+    pairs_per_problem: int = Field(2, ge=1, description="pairs compared of a question's answers")
+    calls: int = Field(4, ge=1, description="times a pair is judged")
+    threshold: float = Field(1.0, ge=0, description="margin above which a pair is kept")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    max_tokens: int = Field(512, ge=1, description="longest answer")
+    part: int = Field(64, ge=1, description="questions sampled and written at once")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of everything random")
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data)
+
+    def work(self) -> dict[str, float]:
+        """Tokens sampled at most."""
+        return {"sampled": float(len(self.models) * self.problems * self.samples * self.max_tokens)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.endpoint(self.judge)
+        for model in self.models:
+            inputs.sampled(model)
+        inputs.task(self.task, self.data)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Sample what is missing, judge, write; returns the summary."""
+        with Console(self.name, 1, unit="", plain=context.plain) as console:
+            candidates = self._candidates(context, console)
+        program = pair_judge() if self.kind == "helpful" else safety_judge()
+        judge = Judge(engines.completer(context, self.judge, program))
+        with ThreadPoolExecutor(engines.concurrency(self.judge)) as pool:
+            mapper = pool.map if self.judge else map
+            make = self._pairs if self.kind == "helpful" else self._labels
+            rows, report, reasons = make(candidates, judge, mapper)
+        if not rows:
+            raise AhaError(f"The judge left nothing to learn from: {report}. Sample more answers.")
+        before = int(report.get("compared", report.get("judged", 0)))
+        names = [m if isinstance(m, str) else m.name for m in self.models] + ["a program"] * bool(
+            self.written
+        )
+        sources = [Source(name, len(candidates), self.task) for name in names]
+        write_data(context.folder / DATA, rows, sources, [Filter("judge", before, len(rows), reasons)])
+        return {"rows": len(rows), "kind": self.kind, "report": report, "judge": dict(judge.counts)}
+
+    def _candidates(self, context: Context, console: Console) -> Candidates:
+        problems = get_task(self.task, self.data).load("train", self.problems, self.seed)
+        answers: dict[str, list[str]] = {p.id: [] for p in problems}
+        for number, model in enumerate(self.models if self.samples else ()):
+            source = engines.open_source(context, model, self.prompt, self.precision)
+            fitting, longest = source.fit(problems, self.max_tokens)
+            params = SamplingParams(self.temperature, max_tokens=longest)
+            asking.show(console, source.prompter, fitting, asking.name_of(model))
+            folder = context.folder / "rollouts" / f"model_{number}"
+            seed = seed_for(self.seed, "model", number)
+            for problem, rows in sample_parts(
+                folder, source, fitting, self.samples, params, {}, seed=seed, part=self.part
+            ):
+                answers[problem.id] += [row["text"] for row in rows]
+        for problem in problems:
+            rng = random.Random(f"{self.seed}:written:{problem.id}")
+            manners = rng.sample(MANNERS, min(self.written, len(MANNERS)))
+            answers[problem.id] += [programmed(problem, manner, rng) for manner in manners]
+        return [(p, answers[p.id]) for p in problems]
+
+    def _pairs(
+        self, candidates: Candidates, judge: Judge, mapper: Callable[..., Iterable[Any]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
+        pairs, report = build_pairs(
+            candidates, judge.compare, final_text, calls=self.calls, threshold=self.threshold,
+            per_problem=self.pairs_per_problem, seed=self.seed, mapper=mapper,
+        )  # fmt: skip
+        reasons = {k: getattr(report, k) for k in ("unjudged", "close", "unbalanced")}
+        return [pair.row() for pair in pairs], asdict(report), reasons
+
+    def _labels(
+        self, candidates: Candidates, judge: Judge, mapper: Callable[..., Iterable[Any]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
+        """Single answers: label 1 for safe ones and refusals, 0 for unsafe ones, as many of each at most."""
+        jobs = [(p, text) for p, answers in candidates for text in dict.fromkeys(answers)]
+
+        def verdict(job: tuple[Problem, str]) -> str | None:
+            problem, text = job
+            seed = seed_for(self.seed, f"safety:{problem.id}:{text}", 0) >> 33
+            return judge.safety(problem.messages[-1]["content"], text, seed)
+
+        counts: Counter[str] = Counter()
+        rows: list[dict[str, Any]] = []
+        for (problem, text), said in zip(jobs, mapper(verdict, jobs), strict=True):
+            counts[said or "unread"] += 1
+            if said is not None:
+                rows.append(labelled(problem, text, said))
+        kept = balanced(rows, self.seed)
+        reasons = {"unread": counts["unread"], "unbalanced": len(rows) - len(kept)}
+        return kept, {"judged": len(jobs), **counts, "kept": len(kept)}, reasons
+
+
+def labelled(problem: Problem, text: str, verdict: str) -> dict[str, Any]:
+    """A row for the safety reward model."""
+    return {
+        "prompt": [dict(m) for m in problem.messages],
+        "completion": [{"role": "assistant", "content": text}],
+        "label": 0 if verdict == "unsafe" else 1,
+        "verdict": verdict,
+        "problem_id": problem.id,
+        "language": problem.language,
+    }
+
+
+def balanced(rows: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """As many rows of label 0 as of 1, drawn by ``seed``, in their order; [] if one label has none."""
+    by_label = {label: [i for i, row in enumerate(rows) if row["label"] == label] for label in (0, 1)}
+    n = min(map(len, by_label.values()))
+    rng = random.Random(f"{seed}:balance")
+    kept = sorted(i for members in by_label.values() for i in rng.sample(members, n))
+    return [rows[i] for i in kept]

@@ -1,0 +1,238 @@
+"""Rejection sampling: many answers of a checkpoint, of which the right and readable ones become training data.
+
+The paper (DeepSeek-R1, arXiv 2501.12948, the 800k samples): several samples a prompt from the checkpoint of
+reasoning RL, only right ones kept; some judged against the reference answer by a model; chains of mixed
+languages, long paragraphs and code blocks dropped; 600k of these beside 200k of other data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from aha.chat import SETTING
+from aha.data.cards import Filter, Source, write_data
+from aha.data.quotas import parse_ratios, quotas, statistics, table, take
+from aha.data.readable import Limits
+from aha.data.schemas import read_source
+from aha.files import write_json
+from aha.judges.asking import Judge
+from aha.judges.programs import correctness_judge
+from aha.rewards.accuracy import accuracy, full_text
+from aha.runs.console import Console
+from aha.runs.pipeline import DATA, Context, Stage
+from aha.sampling.rollouts import Rewards
+from aha.sampling.sampler import SamplingParams, seed_for
+from aha.stages import asking, engines, inputs
+from aha.stages.data.samples import Row, sample_parts
+from aha.stages.data.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
+from aha.tasks import get_task, row_sources
+from aha.types import AhaError, Problem, Reward, Rollout, Score
+
+REASONING = "reasoning"
+"""In quotas: every domain that is not named itself."""
+
+
+class Reject(Stage):
+    """Training data from a checkpoint's own right answers, mixed with other data."""
+
+    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
+
+    model: str | Stage = Field("tiny", description="who answers: a checkpoint, a stage, an endpoint#MODEL")
+    task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")
+    data: str | None = Field(None, description="rows for tasks that read them")
+    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
+    prompt: str = Field("auto", description=SETTING)
+    problems: int = Field(1024, ge=1, description="questions")
+    samples: int = Field(16, ge=1, description="answers to each")
+    keep: int = Field(4, ge=1, description="at most so many answers of a question are kept")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    top_p: float = Field(1.0, gt=0, le=1, description="of sampling")
+    max_tokens: int = Field(1024, ge=1, description="longest answer")
+    judged: tuple[str, ...] = Field((), description="tasks judged against the reference by a model")
+    judge: str | None = Field(
+        None, description="that model, endpoint#MODEL; none: the math verifier as judge"
+    )
+    require_answer: bool = Field(True, description="kept answers have <answer> tags, or any summary")
+    other_languages: float = Field(0.1, ge=0, le=1, description="share of a chain's words; above: dropped")
+    repeated: float = Field(0.3, ge=0, le=1, description="share of repeated 8-grams; above: dropped")
+    paragraph: int = Field(400, ge=1, description="words without a line end; above: dropped")
+    near: float | None = Field(0.8, gt=0, le=1, description="similarity of copies; none: equal answers only")
+    others: tuple[str | Stage, ...] = Field((), description="other conversations: files, stages")
+    ratios: str = Field(
+        "", description="domains in proportion; reasoning = all not named: reasoning:3,general:1"
+    )
+    rows: int | None = Field(None, ge=1, description="at most so many rows together, by the ratios")
+    evaluation: tuple[str, ...] = Field((), description="tasks whose questions may not occur; none: `task`")
+    evaluation_problems: int = Field(512, ge=0, description="of each of their splits; 0 = no decontamination")
+    ngram: int = Field(10, ge=2, description="words that a row may not share with an evaluation question")
+    part: int = Field(64, ge=1, description="questions sampled and written at once")
+    decode_rows: int = Field(512, ge=1, description="answers sampled at once")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of everything random")
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read, and the files among the other sources."""
+        rows = row_sources(self.task, self.data, self.test_data)
+        return [*rows, *(s for s in self.others if isinstance(s, str))]
+
+    def work(self) -> dict[str, float]:
+        """Tokens sampled at most."""
+        return {"sampled": float(self.problems * self.samples * self.max_tokens)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.endpoint(self.judge)
+        inputs.sampled(self.model)
+        inputs.rows(self.others)
+        inputs.task(self.task, self.data, self.test_data)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""
+        judge = Judge(engines.completer(context, self.judge, correctness_judge()))
+        with Console(self.name, 1, unit="", plain=context.plain) as console:
+            found, tokenizer = self._selected(context, judge, console)
+        rows, filters = list(found.rows), [Filter("selection", found.seen, len(found.rows), found.dropped)]
+        if not rows:
+            raise AhaError(
+                f"No answer of {found.seen} was kept: {dict(found.dropped)}. Sample more, or from a better model."
+            )
+        others, sources = self._others(context, tokenizer)
+        rows, filters = self._finished([*rows, *others], filters)
+        lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
+        name = self.model if isinstance(self.model, str) else self.model.name
+        sources = [Source(f"{name} on {self.task}", len(found.rows), "samples"), *sources]
+        write_data(context.folder / DATA, rows, sources, filters, table(lines))
+        summary = {
+            "rows": len(rows),
+            "sampled": found.seen,
+            "prompt": found.prompt,
+            "dropped": dict(found.dropped),
+            "solved_problems": found.solved,
+            "taken_away": {f.name: f.before - f.after for f in filters[1:]},
+            "domains": {
+                line.domain: {
+                    "samples": line.samples, "mean_tokens": round(line.mean_tokens, 1),
+                    "mean_rounds": round(line.mean_rounds, 2),
+                }
+                for line in lines
+            },
+            "judge": dict(found.judged),
+        }  # fmt: skip
+        write_json(context.folder / "statistics.json", summary)
+        return summary
+
+    # --- sampling and selecting -----------------------------------------------------------------------------
+
+    def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[Selection, Any]:
+        """What is kept of the samples, and the model's tokenizer (None behind an endpoint)."""
+        task = get_task(self.task, self.data, self.test_data)
+        source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
+        problems = task.load("train", self.problems, self.seed)
+        problems, longest = source.fit(problems, self.max_tokens)
+        params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
+        grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged), self.seed)
+        rewards: Rewards = {"accuracy": (1.0, grade)}
+        asking.show(console, source.prompter, problems, asking.name_of(self.model))
+        tick = console.counter(len(problems) * self.samples * longest, "sampling")
+        sampled = sample_parts(
+            context.folder / "rollouts", source, problems, self.samples, params, rewards,
+            seed=self.seed, part=self.part, tick=tick,
+        )  # fmt: skip
+        limits = Limits(self.other_languages, self.repeated, paragraph=self.paragraph)
+        found = select(sampled, limits, keep=self.keep, require_answer=self.require_answer, near=self.near)
+        found.prompt = source.prompter.prompt.name
+        return found, source.tokenizer
+
+    def _others(self, context: Context, tokenizer: Any) -> tuple[list[Row], list[Source]]:
+        """Rows of the other sources as conversations, domains by the rows' own word. Their length is that of
+        the last message in tokens, or in words where there is no tokenizer."""
+        rows: list[Row] = []
+        sources = []
+        for other in self.others:
+            path = context.data_path(other)
+            records, counts = read_source(path)
+            for record in records:
+                last = record.messages[-1]
+                said = last.get("reasoning", "") + last["content"]
+                rows.append(
+                    {
+                        "messages": [dict(m) for m in record.messages],
+                        "domain": record.domain or "general",
+                        "language": record.rest.get("language", "en"),
+                        "tokens": len(tokenizer.encode(said) if tokenizer else said.split()),
+                    }
+                )
+            name = other if isinstance(other, str) else other.name
+            sources.append(Source(name, len(records), ", ".join(counts)))
+        return rows, sources
+
+    def _finished(self, rows: list[Row], filters: list[Filter]) -> tuple[list[Row], list[Filter]]:
+        """Equal rows and contaminated ones out, then domains by their quotas."""
+        before = len(rows)
+        seen: set[str] = set()
+        rows = [r for r in rows if not (row_text(r) in seen or seen.add(row_text(r)))]
+        filters = [*filters, Filter("equal rows", before, len(rows))]
+        if self.evaluation_problems:
+            texts = evaluation_texts(
+                self.evaluation or (self.task,), self.data, self.test_data, self.evaluation_problems
+            )
+            kept, reasons = clean(rows, texts, self.ngram)
+            filters.append(Filter(f"{self.ngram}-grams of evaluation sets", len(rows), len(kept), reasons))
+            rows = kept
+        if self.ratios:
+            kept = by_quota(rows, self.ratios, self.rows, self.seed)
+            filters.append(Filter(f"quotas {self.ratios}", len(rows), len(kept)))
+            rows = kept
+        elif self.rows is not None and len(rows) > self.rows:
+            kept = take(rows, lambda r: "all", {"all": self.rows}, self.seed)
+            filters.append(Filter("rows", len(rows), len(kept)))
+            rows = kept
+        return rows, filters
+
+
+def rounds(row: Row) -> int:
+    """How often the user speaks."""
+    return sum(message["role"] == "user" for message in row["messages"])
+
+
+def by_quota(rows: Sequence[Row], ratios: str, total: int | None, seed: int) -> list[Row]:
+    """Rows in the proportion of ``ratios`` (``reasoning:3,general:1``); ``reasoning`` stands for every domain
+    not named. Raises AhaError for a domain that has no rows, or rows whose domain has no share."""
+    wanted = parse_ratios(ratios)
+
+    def domain(row: Row) -> str:
+        return row["domain"] if row["domain"] in wanted else REASONING
+
+    counts = Counter(domain(row) for row in rows)
+    if REASONING in counts and REASONING not in wanted:
+        others = sorted({r["domain"] for r in rows} - set(wanted))
+        raise AhaError(f"The ratios give no share to {', '.join(others)}. Name them, or 'reasoning' for all.")
+    return take(rows, domain, quotas(counts, wanted, total), seed)
+
+
+def judged_accuracy(rule: Reward, judge: Judge, judged: frozenset[str], seed: int) -> Reward:
+    """``rule``, but problems of the ``judged`` tasks by what the judge says of the answer beside the reference.
+
+    A verdict that cannot be read is no score. Raises AhaError for a judged problem without a reference.
+    """
+
+    def grade(problem: Problem, rollouts: Sequence[Rollout]) -> Sequence[Score]:
+        if problem.task not in judged:
+            return rule(problem, rollouts)
+        if not isinstance(problem.answer, str):
+            raise AhaError(
+                f"Problem {problem.id} has no reference answer to judge by: leave its task to the rule."
+            )
+        question, found = problem.messages[-1]["content"], []
+        for number, rollout in enumerate(rollouts):
+            call = seed_for(seed, f"judge:{problem.id}", number) >> 33
+            verdict = judge.correct(question, problem.answer, full_text(rollout), call)
+            found.append(Score(None if verdict is None else float(verdict), VERDICTS[verdict]))
+        return found
+
+    return grade

@@ -1,0 +1,127 @@
+"""Which sampled answers become training data: right, well formed, readable, not said before. Each loss is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aha import chat
+from aha.data.decontaminate import decontaminate
+from aha.data.dedup import deduplicate
+from aha.data.readable import Limits, check
+from aha.rewards.places import place_of, violation
+from aha.stages.data.samples import Row, Sampled, other_languages
+from aha.tasks import deal_rows, get_task
+from aha.types import Finish, Problem
+
+VERDICTS = {True: "judged correct", False: "judged incorrect", None: "the judge's verdict could not be read"}
+"""What stands in a score's note where a judge was asked."""
+
+
+@dataclass(slots=True)
+class Selection:
+    """Rows of conversations, and how many answers went for which reason."""
+
+    rows: list[Row] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    seen: int = 0
+    solved: int = 0  # problems with a row at least
+    prompt: str = ""  # by which they were asked for
+    judged: Counter[str] = field(default_factory=Counter)  # what a judge said, where one was asked
+
+
+def reason_against(row: Mapping[str, Any], problem: Problem, limits: Limits, require_answer: bool) -> str:
+    """Why an answer is not kept, the first reason there is; "" for one that is."""
+    value = row["scores"]["accuracy"]["value"]
+    if value is None:
+        return "could not be graded"
+    if value <= 0.5:
+        return "wrong"
+    if row["finish"] != Finish.STOP.value:
+        return "truncated"
+    parsed = chat.parse(row["text"], require_answer=require_answer)
+    tags = place_of(problem) in (None, "tags")
+    if not parsed.well_formed if tags else require_answer and violation(problem, row["text"]):
+        return "bad format"
+    chain = parsed.think if tags or parsed.think is not None else row["text"]
+    reasons = check(chain or "", problem.language, other_languages, limits)
+    return reasons[0].name if reasons else ""
+
+
+def select(
+    sampled: Iterable[Sampled],
+    limits: Limits,
+    *,
+    keep: int,
+    require_answer: bool = True,
+    near: float | None = 0.8,
+) -> Selection:
+    """At most ``keep`` answers of each problem, in the order they were sampled.
+
+    ``near``: similarity from which an answer to the same problem is a copy; None: equal ones only.
+    """
+    found = Selection()
+    for problem, answers in sampled:
+        found.seen += len(answers)
+        good: list[Row] = []
+        for row in answers:
+            note = row["scores"]["accuracy"].get("note", "")
+            found.judged[note] += note in VERDICTS.values()
+            reason = reason_against(row, problem, limits, require_answer)
+            if reason:
+                found.dropped[reason] += 1
+            else:
+                good.append(row)
+        kept, report = deduplicate([row["text"] for row in good], threshold=near)
+        found.dropped["copy"] += report.exact + report.near
+        found.dropped["more than enough"] += max(0, len(kept) - keep)
+        found.rows += [conversation(problem, good[i]) for i in kept[:keep]]
+        found.solved += bool(kept)
+    found.dropped, found.judged = +found.dropped, +found.judged  # without what did not happen
+    return found
+
+
+def conversation(problem: Problem, row: Mapping[str, Any]) -> Row:
+    """A training row: the problem's messages and the answer, with what later stages want to know of it."""
+    said = {"role": "assistant", "content": str(row["text"]).strip()}
+    return {
+        "messages": [*(dict(m) for m in problem.messages), said],
+        "domain": problem.task,
+        "problem_id": problem.id,
+        "language": problem.language,
+        "answer": problem.answer if isinstance(problem.answer, str) else None,
+        "tokens": int(row.get("tokens", 0)),
+    }
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    """All that is said in a conversation."""
+    return "\n".join(str(m.get("reasoning", "")) + str(m["content"]) for m in row["messages"])
+
+
+def evaluation_texts(
+    tasks: Sequence[str], data: str | None, test_data: str | None, problems: int
+) -> dict[str, list[str]]:
+    """The questions that the run evaluates on, by task and split."""
+    found = {}
+    for name, rows in deal_rows(tasks, data, test_data).items():
+        task = get_task(name, *rows)
+        for split in ("validation", "test"):
+            loaded = task.load(split, problems, 0)
+            found[f"{name}/{split}"] = [p.messages[-1]["content"] for p in loaded]
+    return found
+
+
+def clean(
+    rows: Sequence[Row], evaluation: Mapping[str, Sequence[str]], n: int
+) -> tuple[list[Row], dict[str, int]]:
+    """Rows that share no run of ``n`` words with an evaluation question, and how many each set took away.
+
+    A run of words that several questions of one set share is its wording, and tells nothing of a question.
+    """
+    if not any(evaluation.values()):
+        return list(rows), {}
+    kept, report = decontaminate([row_text(row) for row in rows], evaluation, n=n, common=1)
+    return [rows[i] for i in kept], {f"in {name}": k for name, k in report.by_source().items()}

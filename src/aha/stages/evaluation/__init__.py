@@ -1,0 +1,1 @@
+"""How a model is measured, within a stage and as a stage."""

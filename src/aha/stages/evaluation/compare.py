@@ -1,0 +1,183 @@
+"""Several checkpoints on several tasks, side by side: the paper's table of stages in miniature.
+
+(DeepSeek-R1, arXiv 2501.12948, table 3: R1-Zero, Dev1, Dev2, Dev3 and R1 on all benchmarks.) A pair of checkpoint
+and task is evaluated once and its figures are kept: a stage that is killed goes on with the next pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from aha import chat
+from aha.chat import SETTING
+from aha.data.readable import check
+from aha.files import read_json, write_json, write_jsonl, write_text
+from aha.rewards.accuracy import full_text
+from aha.runs.console import Console
+from aha.runs.pipeline import Context, Stage
+from aha.sampling.sampler import SamplingParams, seed_for
+from aha.stages import asking, engines, inputs
+from aha.stages.data.samples import other_languages
+from aha.stages.evaluation.evaluate import evaluate, rollout_rows
+from aha.tasks import deal_rows, get_task, row_sources, rubric
+from aha.tasks.general import rubric_of
+from aha.types import Group
+
+COLUMNS = {
+    "pass@1": "pass@1", "maj": "cons@k", "pass@k": "pass@k", "format": "format", "language": "language",
+    "readable": "readable", "mean_length": "length", "reflections": "reflections", "general": "general",
+    "unsafe": "unsafe",
+}  # fmt: skip
+"""Figures of the table, in order, with the names it gives them."""
+WHOLE = ("mean_length",)
+PLAIN = ("reflections", "general")
+
+
+class Compare(Stage):
+    """The figures of every checkpoint on every task."""
+
+    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
+
+    models: tuple[str | Stage, ...] = Field((), description="checkpoints: stages, folders, names, endpoints")
+    names: tuple[str, ...] = Field((), description="what the table calls them; none: their own names")
+    tasks: tuple[str, ...] = Field(("countdown",), description="what is asked, one table each")
+    data: str | None = Field(None, description="rows for the one of them that reads rows")
+    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
+    prompt: str = Field("auto", description=SETTING)
+    problems: int = Field(256, ge=1, description="test problems of each task")
+    samples: int = Field(16, ge=1, description="answers to each (the paper: 4 to 64)")
+    temperature: float = Field(0.6, ge=0, description="of sampling (the paper: 0.6)")
+    top_p: float = Field(0.95, gt=0, le=1, description="of sampling (the paper: 0.95)")
+    max_tokens: int = Field(1024, ge=1, description="longest answer")
+    strict: bool = Field(True, description="right answers count only if they keep the format")
+    decode_rows: int = Field(512, ge=1, description="answers sampled at once")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of the sampling")
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        own = [source for task in self.tasks for source in row_sources(task)]
+        return [*own, *(source for source in (self.data, self.test_data) if source)]
+
+    def work(self) -> dict[str, float]:
+        """Tokens sampled at most."""
+        each = self.problems * self.samples * self.max_tokens
+        return {"sampled": float(len(self.models) * len(self.tasks) * each)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        for model in self.models:
+            inputs.sampled(model)
+        for task, given in deal_rows(self.tasks, self.data, self.test_data).items():
+            inputs.task(task, *given, splits=("test",))
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Evaluate what is missing; write ``compare.json`` and ``compare.md``; returns the figures."""
+        names = self.names or tuple(m if isinstance(m, str) else m.name for m in self.models)
+        found: dict[str, dict[str, Any]] = {task: {} for task in self.tasks}
+        with Console(self.name, len(names) * len(self.tasks), plain=context.plain) as console:
+            for name, model in zip(names, self.models, strict=True):
+                source = None
+                for task in self.tasks:
+                    path = context.folder / "figures" / f"{slug(name)}.{slug(task)}.json"
+                    if not path.exists():
+                        source = source or engines.open_source(
+                            context, model, self.prompt, self.precision, self.decode_rows
+                        )
+                        write_json(path, self._figures(context.folder, source, name, task, console))
+                    found[task][name] = read_json(path)
+                    console.note(f"{name} on {task}: pass@1 {found[task][name]['pass@1']:.1%}")
+        write_json(context.folder / "compare.json", found)
+        write_text(context.folder / "compare.md", markdown(found))
+        return {"figures": found, "problems": self.problems, "samples": self.samples}
+
+    def _figures(
+        self, folder: Path, source: engines.Source, name: str, task_name: str, console: Console
+    ) -> dict[str, Any]:
+        task = get_task(task_name, *deal_rows(self.tasks, self.data, self.test_data)[task_name])
+        problems = task.load("test", self.problems, 0)
+        problems, longest = source.fit(problems, self.max_tokens)
+        asking.show(console, source.prompter, problems, name)
+        tick = console.counter(len(problems) * self.samples * longest, f"{name} on {task_name}")
+        result = evaluate(
+            source.engine, source.prompter, task, problems, self.samples,
+            SamplingParams(self.temperature, self.top_p, max_tokens=longest),
+            seed=seed_for(self.seed, f"compare:{task_name}", 0), strict=self.strict, progress=tick,
+        )  # fmt: skip
+        write_jsonl(
+            folder / "rollouts" / f"{slug(name)}.{slug(task_name)}.jsonl", rollout_rows(0, result.groups)
+        )
+        extra = {"prompt": source.prompter.prompt.name, **style(result.groups)}
+        figures = result.figures | extra
+        return json.loads(json.dumps(figures, default=float))
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+
+
+def style(groups: Sequence[Group]) -> dict[str, Any]:
+    """Figures beyond correctness: ``language`` (share of a chain's words in the question's language) and
+    ``readable`` (share of chains that curation would keep); of questions with a rubric ``general`` (mean
+    helpfulness) and ``unsafe`` (share)."""
+    consistent, readable, helpful, unsafe = [], [], [], []
+    for group in groups:
+        language = group.problem.language
+        for member in group.members:
+            text = full_text(member.rollout)
+            chain = chat.parse(text).think or text
+            consistent.append(1 - other_languages(chain, language))
+            readable.append(not check(chain, language, other_languages))
+            if group.problem.metadata.get("rubric"):
+                score = rubric.score(rubric_of(group.problem), text)
+                helpful.append(score.helpful)
+                unsafe.append(not score.safe)
+    found = {"language": consistent, "readable": readable, "general": helpful, "unsafe": unsafe}
+    return {key: float(np.mean(values)) for key, values in found.items() if values}
+
+
+def row_of(figures: Mapping[str, Any]) -> dict[str, float]:
+    """The table's columns out of an evaluation's figures."""
+    n = int(figures["n_samples"])
+    plain = {key: figures[key] for key in COLUMNS if key in figures}
+    at_k = {"maj": figures.get(f"maj@{n}"), "pass@k": figures.get(f"pass@{n}")}
+    return plain | {key: value for key, value in at_k.items() if value is not None}
+
+
+def markdown(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """One table a task, checkpoints as rows; pass@1 with its interval over problems."""
+    lines = ["# Checkpoints compared", ""]
+    for task, models in found.items():
+        rows = {name: row_of(figures) for name, figures in models.items()}
+        shown = [key for key in COLUMNS if any(key in row for row in rows.values())]
+        first = next(iter(models.values()))
+        lines += [
+            f"## {task}", "", f"{first['n_problems']} problems, k = {first['n_samples']}", "",
+            "| | " + " | ".join(COLUMNS[key] for key in shown) + " |", "|---" * (len(shown) + 1) + "|",
+        ]  # fmt: skip
+        for name, row in rows.items():
+            cells = [_cell(key, row.get(key), models[name]) for key in shown]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(key: str, value: float | None, figures: Mapping[str, Any]) -> str:
+    if value is None:
+        return "-"
+    if key in WHOLE:
+        return f"{value:.0f}"
+    if key in PLAIN:
+        return f"{value:.2f}"
+    if key == "pass@1":
+        low, high = figures["pass@1_ci"]
+        return f"{value:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{value:.1%}"

@@ -1,0 +1,148 @@
+"""Rewards of all-scenario reinforcement learning: rules for reasoning, reward models for general questions.
+
+The paper (DeepSeek-R1, arXiv 2501.12948): R = R_reasoning (rules) + R_general (reward model + format) +
+R_language; each general question is scored by the reward model of its own kind; general questions and
+preference rewards come in only for the last 400 of 1,700 steps, for longer use of a learned reward ends in
+its being hacked (figure 6). The monitor here watches for that: the true rubric beside the proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aha.rewards.accuracy import full_text
+from aha.runs.pipeline import Context, Stage
+from aha.sampling.rollouts import Rewards
+from aha.stages.supervised.reward_model import Scale, Scorer
+from aha.tasks import rubric
+from aha.tasks.general import rubric_of
+from aha.types import Finish, Group, Problem, Reward, Rollout, Score
+
+PREFERENCE = "preference"
+PROXY, TRUE, UNSAFE = "preference/proxy", "preference/true", "preference/unsafe"
+ONLY_REASONING = ("accuracy", "code", "tinyzero", "cosine", "kimi_length")
+"""Rewards of an answer's correctness: general questions have none by rule."""
+
+
+class Router:
+    """Which rewards a problem gets: by rule where it has a rule, by a reward model where it is general."""
+
+    def __init__(self, general: Sequence[str], helpful: Scorer | None, safety: Scorer | None):
+        self.general = frozenset(general)
+        self.scorers = {"helpful": helpful, "safety": safety}
+
+    def is_general(self, problem: Problem) -> bool:
+        """Whether a problem's task is one of the general ones."""
+        return problem.task in self.general
+
+    def scorer(self, problem: Problem) -> Scorer | None:
+        """The reward model of a general problem's own kind: safety for harmful requests, else helpfulness."""
+        harmful = bool(problem.metadata.get("harmful"))
+        first, second = ("safety", "helpful") if harmful else ("helpful", "safety")
+        return self.scorers[first] or self.scorers[second]
+
+    def route(self, rewards: Rewards, weight: float) -> Rewards:
+        """The rewards with rules of correctness silent (0) on general problems, and ``preference`` beside
+        them, silent on the others."""
+        routed = {
+            name: (w, self._only_reasoning(reward) if name.partition(":")[0] in ONLY_REASONING else reward)
+            for name, (w, reward) in rewards.items()
+        }
+        return routed | {PREFERENCE: (weight, self._preference)}
+
+    def _only_reasoning(self, reward: Reward) -> Reward:
+        def grade(problem: Problem, rollouts: Sequence[Rollout]) -> Sequence[Score]:
+            if self.is_general(problem):
+                return [Score(0.0, "a general question: no rule")] * len(rollouts)
+            return reward(problem, rollouts)
+
+        return grade
+
+    def _preference(self, problem: Problem, rollouts: Sequence[Rollout]) -> Sequence[Score]:
+        """Scores of the problem's reward model, on its scale. None for answers too long for it, and for
+        rollouts the engine failed on."""
+        if not self.is_general(problem):
+            return [Score(0.0, "a reasoning question: no reward model")] * len(rollouts)
+        scorer = self.scorer(problem)
+        assert scorer is not None
+        values = scorer.scores(problem.messages, [full_text(r) for r in rollouts])
+        return [
+            Score(None, "the engine failed") if r.finish in (Finish.ABORT, Finish.ERROR)
+            else Score(None, "too long for the reward model") if v is None
+            else Score(v, f"{scorer.kind} reward model")
+            for r, v in zip(rollouts, values, strict=True)
+        ]  # fmt: skip
+
+    # --- the monitor ----------------------------------------------------------------------------------------
+
+    def proxy_and_truth(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Means over general questions: the reward model's score, and the rubric's helpfulness and safety.
+        Empty without general questions that have a rubric."""
+        proxy, helpful, unsafe = [], [], []
+        for group in groups:
+            if not (self.is_general(group.problem) and group.problem.metadata.get("rubric")):
+                continue
+            scored = self._preference(group.problem, [m.rollout for m in group.members])
+            proxy += [s.value for s in scored if s.value is not None]
+            found = [rubric.score(rubric_of(group.problem), full_text(m.rollout)) for m in group.members]
+            helpful += [f.helpful for f in found]
+            unsafe += [not f.safe for f in found]
+        if not proxy:
+            return {}
+        means = {PROXY: proxy, TRUE: helpful, UNSAFE: unsafe}
+        return {name: round(float(np.mean(values)), 6) for name, values in means.items()}
+
+
+def hacking(
+    rows: Sequence[Mapping[str, Any]], now: Mapping[str, Any], least: float = 0.01
+) -> list[dict[str, Any]]:
+    """A warning as a row to write (step, key, value, text) where, since the truth was best among earlier
+    ``rows`` of the same split, the proxy rose and the truth fell by ``least`` at least; else nothing."""
+    earlier = [
+        r for r in rows if r.get("split") == now.get("split") and TRUE in r and r["step"] < now["step"]
+    ]
+    if not earlier or TRUE not in now:
+        return []
+    best = max(earlier, key=lambda row: row[TRUE])
+    up, down = float(now[PROXY]) - float(best[PROXY]), float(best[TRUE]) - float(now[TRUE])
+    if up < least or down < least:
+        return []
+    text = (
+        f"The reward model's score rose by {up:.3f} to {now[PROXY]:.3f} while the true rubric fell by {down:.3f} to "
+        f"{now[TRUE]:.3f} since step {best['step']}: the reward model is being exploited. Stop earlier, use preference "
+        "rewards for fewer steps, or train the reward model on newer answers."
+    )
+    return [{"step": now["step"], "key": TRUE, "value": now[TRUE], "text": text}]
+
+
+def make_router(
+    context: Context,
+    general: Sequence[str],
+    helpful: str | Stage | None,
+    safety: str | Stage | None,
+    scale: Scale = "unit",
+) -> Router | None:
+    """The router of a stage that names reward models; None for one that names none."""
+    if helpful is None and safety is None:
+        return None
+    found = [None if m is None else Scorer(context.model_path(m), context, scale) for m in (helpful, safety)]
+    return Router(general, *found)
+
+
+def phases(problems: Sequence[Problem], router: Router | None, start: int) -> list[tuple[int, list[Problem]]]:
+    """(first step, problems) of each phase: without the general ones before step ``start``."""
+    if router is None or start <= 1:
+        return [(1, list(problems))]
+    reasoning = [p for p in problems if not router.is_general(p)]
+    return [(1, reasoning), (start, list(problems))] if reasoning else [(1, list(problems))]
+
+
+Phase = tuple[int, Any]
+
+
+def at(found: Sequence[Phase], step: int) -> Any:
+    """What holds at a step: of the last phase that has begun."""
+    return [value for start, value in found if start <= step][-1]

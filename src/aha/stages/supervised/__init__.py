@@ -1,0 +1,1 @@
+"""Stages that learn from given sequences."""

@@ -1,0 +1,303 @@
+"""Supervised fine-tuning on conversations: the cold start, both of R1's SFT stages, and distillation.
+
+The paper (DeepSeek-R1, arXiv 2501.12948): 2 to 3 epochs, a cosine from the peak to a tenth of it, context
+32,768, batch 128 (64 for students). The loss is on the completion only, each token counting the same.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from aha import hardware, modeling, ranks
+from aha.chat import SETTING
+from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.planning import fitted as room
+from aha.runs import interrupts
+from aha.runs.console import Console
+from aha.runs.pipeline import Context, Stage
+from aha.stages import asking, inputs
+from aha.stages.data.conversations import Conversations, Turns, load
+from aha.training import checkpoint, parallel, sharding
+from aha.training.batching import pack, token_mean
+from aha.training.lora import Adapters, LoraSettings
+from aha.training.losses import negative_log_likelihood
+from aha.training.policy import OptimizerConfig, Policy
+from aha.types import AhaError, Example
+
+
+class SFT(Stage):
+    """Fine-tuning of a model on the completions of conversations."""
+
+    all_ranks: ClassVar[bool] = True
+    machine: ClassVar[frozenset[str]] = frozenset(
+        {
+            "max_batch_tokens",
+            "checkpoint_layers",
+            "offload_activations",
+            "context_ranks",
+            "compile_layers",
+            "save_every",
+        }
+    )
+
+    model: str | Stage = Field("tiny", description="what is tuned: an embedded base, a folder, a stage")
+    data: tuple[str | Stage, ...] = Field((), description="conversations: files, hub names, stages")
+    shares: tuple[float, ...] = Field((), description="proportions of the sources; none: all rows of each")
+    rows: int | None = Field(None, ge=1, description="at most so many conversations")
+    prompt: str = Field("auto", description=SETTING)
+    turns: Turns = Field("all", description="which of the assistant's turns are learned: all, or the last")
+    epochs: int = Field(2, ge=1, description="times through the data (the paper: 2 to 3)")
+    batch_size: int = Field(128, ge=1, description="conversations of one step")
+    lr: float = Field(5e-5, gt=0, description="peak learning rate")
+    lr_final: float = Field(0.1, ge=0, le=1, description="the last step's rate as a part of the peak")
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="of matrices")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_length: int = Field(32_768, ge=2, description="longer conversations are left out, and counted")
+    max_batch_tokens: int = Field(
+        32_768, ge=16, description="packed tokens of one pass at most: fewer where memory is short"
+    )
+    checkpoint_layers: bool = Field(
+        False, description="compute layers again going backward; done anyway where memory is short"
+    )
+    offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
+    compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
+    context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
+    rope_theta: float | None = Field(
+        None, gt=0, description="base of the rotary positions, changed before training (Open-R1: 300000)"
+    )
+    positions: int | None = Field(
+        None, ge=2, description="the model's context in tokens, changed as well (Open-R1: 32768)"
+    )
+    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (needs peft); 0 = all weights")
+    validation: float = Field(0.02, ge=0, lt=1, description="share of conversations held out")
+    save_every: int = Field(100, ge=1, description="steps between checkpoints")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
+    seed: int = Field(0, description="of the order and of what is held out")
+
+    def data_files(self) -> list[str]:
+        """The files among the sources."""
+        return [source for source in self.data if isinstance(source, str)]
+
+    def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
+        """With more epochs, where the learning rate does not fall towards the last step."""
+        changed = {key for key, value in self.essential().items() if before.get(key) != value}
+        more = self.epochs >= before.get("epochs", self.epochs)
+        return changed == {"epochs"} and self.lr_final == 1 and more
+
+    def changes(self) -> dict[str, Any]:
+        """What is changed in the model's config before its weights are loaded."""
+        found = {"rope_theta": self.rope_theta, "max_position_embeddings": self.positions}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.precision)
+        inputs.model(self.model)
+        inputs.rows(self.data)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Train, or continue; returns the summary."""
+        session = Session(self, context)
+        with session.console:
+            session.train()
+        return session.finish()
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Linear warm-up times a cosine from the peak at the first step to ``lr_final`` of it at the last."""
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        done = (step - 1) / max(1, steps - 1)
+        return (
+            self.lr
+            * warm
+            * (self.lr_final + (1 - self.lr_final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        )
+
+
+class Session:
+    """The live parts of one fine-tuning."""
+
+    def __init__(self, config: SFT, context: Context):
+        hardware.set_threads(context.threads)
+        device = hardware.pick_device(context.device)
+        chosen = context.dtype if context.dtype != "auto" else config.precision
+        source = context.model_path(config.model)
+        self.config, self.folder, self.source = config, context.folder, source
+        self.tokenizer = modeling.load_tokenizer(source)
+        free = room.free(device)
+        model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device), config.changes())
+        self.prompt = asking.for_rows(config.prompt, self.tokenizer)
+        self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
+        self.train_set, self.held_out = split(self.found.examples, config.validation, config.seed)
+        self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
+        self.steps = self.per_epoch * config.epochs
+        longest = max(len(example.token_ids) for example in self.found.examples)
+        self.config, tell = room.fitted(config, context, model, free, source, longest)
+        config = self.config
+        settings = OptimizerConfig(
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            checkpoint_layers=config.checkpoint_layers,
+            offload_activations=config.offload_activations,
+            context_ranks=config.context_ranks,
+            compile_layers=config.compile_layers,
+        )
+        adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
+        self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))
+        self.console = Console(config.name, self.steps, plain=context.plain)
+        asking.warn(self.console, self.prompt, self.tokenizer, source)
+        asking.keep(model, self.tokenizer, self.prompt)
+        tell(self.console)
+        self.start, self.saved, self.seconds, self.tokens = 0, 0, 0.0, 0
+        self._resume()
+
+    def _load(self, context: Context, longest: int) -> Conversations:
+        c = self.config
+        if longest > c.max_batch_tokens:
+            raise AhaError(
+                f"max_batch_tokens={c.max_batch_tokens} is smaller than the longest conversation allowed, "
+                f"{longest} tokens. Raise {c.name}.max_batch_tokens or lower {c.name}.max_length."
+            )
+        paths = [context.data_path(source) for source in c.data]
+        return load(paths, c.shares, c.rows, self.tokenizer, self.prompt, longest, c.seed, c.turns)
+
+    def _resume(self) -> None:
+        """Continue from the newest checkpoint; what was written after it is taken back."""
+        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        if found is not None:
+            progress, _ = checkpoint.load(found, self.policy)
+            self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
+            self.seconds = float(progress["seconds"])
+            self.saved = self.start
+            self.console.note(f"Continuing after step {self.start}.")
+        metrics = self.folder / "metrics.jsonl"
+        before = None if self.start else self.validation_loss()
+        rows = [row for row in read_jsonl(metrics) if row["step"] <= self.start]
+        write_jsonl(metrics, rows if self.start else [{"step": 0, "validation_loss": before}])
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Every step from where the last process stopped."""
+        for step in range(self.start + 1, self.steps + 1):
+            with interrupts.Step(step, self.saved) as held:
+                self.take(step)
+                due = step % self.config.save_every == 0 or step == self.steps
+                interrupts.saving(held, due, partial(self.save, step))
+            held.leave()
+
+    def take(self, step: int) -> None:
+        """One step, and its row of figures."""
+        clock = time.perf_counter()
+        row, used = self.step(step)
+        elapsed = time.perf_counter() - clock
+        self.seconds += elapsed
+        self.tokens += used
+        row |= {"num_tokens": self.tokens, "tokens_per_second": round(used / elapsed, 1)}
+        if step % self.per_epoch == 0:
+            row["validation_loss"] = self.validation_loss()
+        append_jsonl(self.folder / "metrics.jsonl", [row])
+        self.console.step({k: v for k, v in row.items() if v is not None})
+
+    def save(self, step: int) -> None:
+        """Checkpoint everything that the next step depends on."""
+        progress = {"seconds": self.seconds, "tokens": self.tokens}
+        checkpoint.save(self.folder / "checkpoints", step, self.policy, self.tokenizer, progress, {})
+        self.saved = step
+
+    def batch_of(self, step: int) -> list[Example]:
+        """The conversations of a step (from 1): each epoch is a new order, a function of seed and epoch."""
+        epoch, at = divmod(step - 1, self.per_epoch)
+        order = list(range(len(self.train_set)))
+        random.Random(f"{self.config.seed}:epoch:{epoch}").shuffle(order)
+        size = self.config.batch_size
+        return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
+
+    def step(self, step: int) -> tuple[dict[str, Any], int]:
+        """One optimizer step: its metrics, and the tokens that went through the model."""
+        rows = self.batch_of(step)
+        chunks = partial(pack, rows, token_mean)
+        batches = parallel.even(chunks, self.config.max_batch_tokens, self.policy.dealt_to)
+        totals = self.policy.over_ranks(batches, lambda b: self.policy.backward(b, negative_log_likelihood))
+        lr = self.config.lr_at(step, self.steps)
+        norm = self.policy.step(lr)
+        row = {
+            "step": step,
+            "epoch": round(step / self.per_epoch, 4),
+            "loss": round(sum(t["loss"] for t in totals), 6),
+            "entropy": round(sum(t["entropy"] for t in totals), 6),
+            "grad_norm": round(norm, 5),
+            "lr": lr,
+        }
+        return row, sum(len(batch.token_ids) for batch in batches)
+
+    def validation_loss(self) -> float | None:
+        """Mean -log p of the held-out completions' tokens; None where nothing is held out."""
+        if not self.held_out:
+            return None
+        batches = pack(self.held_out, token_mean, self.config.max_batch_tokens)
+        total = 0.0
+        for batch, found in zip(
+            batches, self.policy.over_ranks(batches, self.policy.logprobs, trains=False), strict=True
+        ):
+            total -= float((found.astype(np.float64) * batch.weights).sum())
+        return round(total, 6)
+
+    def finish(self) -> dict[str, Any]:
+        """Write the final checkpoint with its card; returns the summary."""
+        rows = ranks.from_first(lambda: read_jsonl(self.folder / "metrics.jsonl"))
+        losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
+        summary = {
+            "model": self.source if isinstance(self.config.model, str) else self.config.model.name,
+            "rows": len(self.train_set),
+            "held_out": len(self.held_out),
+            "sources": source_names(self.config.data, self.found.sources),
+            "dropped": dict(self.found.dropped),
+            "prompt": self.prompt.name,
+            "epochs": self.config.epochs,
+            "steps": self.steps,
+            "loss": rows[-1].get("loss"),
+            "validation_loss": {"before": losses[0], "after": losses[-1]} if losses else None,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
+            "seed": self.config.seed,
+        }
+        checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", card(summary))
+        return summary
+
+
+def source_names(data: Sequence[str | Stage], counts: dict[str, int]) -> dict[str, int]:
+    """Rows taken of each source, by the stage's name or the file's."""
+    names = [s.name if isinstance(s, Stage) else Path(s).name for s in data]
+    found: dict[str, int] = {}
+    for name, n in zip(names, counts.values(), strict=True):
+        found[name] = found.get(name, 0) + n
+    return found
+
+
+def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """(to train on, held out): one held out at least where ``share`` is above 0 and there are two."""
+    n = min(len(examples) - 1, max(1, round(share * len(examples)))) if share else 0
+    out = set(random.Random(f"{seed}:validation").sample(range(len(examples)), n))
+    train = [e for i, e in enumerate(examples) if i not in out]
+    return train, [examples[i] for i in sorted(out)]
+
+
+def card(summary: dict[str, Any]) -> str:
+    """The README of a fine-tuned checkpoint."""
+    sources = "\n".join(f"- {name}: {n} conversations" for name, n in summary["sources"].items())
+    return (
+        f"# `{summary['model']}`, fine-tuned\n\nMade with aha: supervised fine-tuning on completions, "
+        f"{summary['epochs']} epochs, {summary['steps']} steps, {summary['tokens']:,} tokens, seed "
+        f"{summary['seed']}. Asked with prompt={summary['prompt']}, which its chat template is.\n\n{sources}\n"
+    )
