@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from aha.settings import former, heading
 from aha.types import AhaError
 
 UNSET = "unset"
@@ -77,19 +78,23 @@ def _value(text: str) -> Any:
 def apply(stages: Sequence[BaseModel], overrides: Mapping[str, Any]) -> None:
     """Set the overrides on the stages. Raises AhaError, with the nearest name, on what does not exist.
 
-    Parts of one group (``rl.algorithm.kl``, ``rl.algorithm.kl_coef``) are set together: whether they go with each
-    other is asked of all of them. A table of a file gives a mapping, such as the rewards, whole.
+    ``rl.optimizer.lr``, with the heading that a setting stands under, is ``rl.lr``. Parts of one group
+    (``rl.algorithm.kl``, ``rl.algorithm.kl_coef``) are set together: whether they go with each other is asked of
+    all of them. A table of a file gives a mapping, such as the rewards, whole.
     """
     by_name = {getattr(stage, "name", ""): stage for stage in stages}
+    placed = {key: _place(key, by_name) for key in overrides}
     parts: dict[tuple[str, str], dict[str, Any]] = {}  # of groups, by stage and field
-    for key, value in _with_replaced(by_name, overrides).items():
-        name, path = _place(key, by_name)
+    for name, field in _replaced(by_name, set(placed.values())):
+        _set(by_name[name], field, None, f"{name}.{field}")
+    for key, value in overrides.items():
+        name, path = placed[key]
         field, _, part = path.partition(".")
         group = getattr(by_name[name], field, None)
         if part and isinstance(group, BaseModel):
             _known(group, part, key)
             parts.setdefault((name, field), {})[part] = value
-        elif not (value is TABLE and isinstance(group, BaseModel)):
+        elif not (value is TABLE and (isinstance(group, BaseModel) or _is_heading(by_name[name], path))):
             parts.pop((name, field), None)  # the whole group is given anew
             _set(by_name[name], path, value, key)
     for (name, field), changes in parts.items():
@@ -100,31 +105,48 @@ def _place(key: str, stages: Mapping[str, BaseModel]) -> tuple[str, str]:
     """(stage, path in it) of a setting; a single stage need not be named."""
     head, _, rest = key.partition(".")
     if rest and head in stages:
-        return head, rest
+        return head, _path(stages[head], rest)
     only = next(iter(stages)) if len(stages) == 1 else None
     fields = type(stages[only]).model_fields if only is not None else {}
-    if only is not None and head in fields:
-        return only, key
+    if only is not None:
+        path = _path(stages[only], key)
+        if path.partition(".")[0] in fields or _is_heading(stages[only], path):
+            return only, path
     raise AhaError(f"Unknown setting '{key}'. {nearest(head, [*stages, *fields])}")
 
 
-def _with_replaced(stages: Mapping[str, BaseModel], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides, and before them the recipe's own settings whose place they take (``Stage.replaces``)."""
-    gone = {}
-    for name, stage in stages.items():
-        for given, replaced in getattr(stage, "replaces", {}).items():
-            for prefix in (f"{name}.", "") if len(stages) == 1 else (f"{name}.",):
-                if prefix + given in overrides:
-                    gone[f"{name}.{replaced}"] = None
-    return gone | dict(overrides)
+def _path(target: BaseModel, path: str) -> str:
+    """A path by the names of today, without the heading that a setting stands under."""
+    fields = type(target).model_fields
+    head, _, rest = path.partition(".")
+    part, dot, deeper = rest.partition(".")
+    if (name := former.today(part, fields)) in fields and heading(type(target), name) == head:
+        return name + dot + deeper
+    return former.today(head, fields) + path[len(head) :]
+
+
+def _is_heading(target: BaseModel, path: str) -> bool:
+    """Whether a path is that of a heading, which has no value of its own."""
+    kind = type(target)
+    field = getattr(target, path, None)
+    known = any(heading(kind, name) == path for name in kind.model_fields)
+    return known and not isinstance(field, BaseModel | Mapping)
+
+
+def _replaced(stages: Mapping[str, BaseModel], given: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The recipe's own settings whose place those that are ``given`` take (``Stage.replaces``)."""
+    return [
+        (name, old)
+        for name, stage in stages.items()
+        for new, old in getattr(stage, "replaces", {}).items()
+        if (name, new) in given
+    ]
 
 
 def _known(target: BaseModel, path: str, key: str) -> str:
     """The name of the field that a path begins with. Raises AhaError where there is none."""
-    field = path.partition(".")[0]
     fields = [name for name in type(target).model_fields if name != "name"]
-    if field == "template" and "prompt" in fields:
-        return "prompt"  # what a model is asked was called so once
+    field = former.today(path.partition(".")[0], fields)
     if field not in fields:
         raise AhaError(f"Unknown setting '{key}'. {nearest(field, fields)}")
     return field

@@ -14,53 +14,52 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from aha.runs.config import UNSET
+from aha.settings import HEADINGS, heading, is_machine, is_measure, unit
 
 WIDTH = 100
-UNITS = (
-    (r"(^|_)tokens(_per_step)?$|^max_length$|^context$|^positions$|^constant_length$|^buffer$", "tokens"),
-    (r"_every$|(^|_)steps$|^preference_from$|^carry$|^ahead$", "steps"),
-    (r"_timeout$", "seconds"),
-    (r"_gib$", "GiB"),
-    (r"(^|_)problems$|^prompts_per_step$|^part$", "questions"),
-    (r"(^|_)samples$|^group_size$|^decode_rows$", "completions"),
-    (r"^epochs$", "epochs"),
-    (r"^(cpus|gpus|workers|reward_workers|context_ranks|layers|heads|kv_heads|rows|pairs_per_problem)$", ""),
-    (r"^ngram$", "words"),
-    (r"^paragraph$", "words"),
-)
-"""What a number counts, by the setting's name."""
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def written(tables: Sequence[BaseModel], command: str) -> str:
     """One table for each stage, and for each group of settings in it. Reading it back gives the same settings."""
-    head = f"# Every setting of {command}. Change what you like, and give the file to --config; settings on the\n"
-    head += "# command line (stage.field=value) are stronger.\n"
+    head = (
+        f"# Every setting of {command}. Change what you like, and give the file to --config; settings on the\n"
+        "# command line (stage.field=value) are stronger. What is this machine's alone changes how a run is\n"
+        "# computed, not what comes of it; what is only measured leaves the model.\n"
+    )
     return head + "".join(_table(getattr(t, "name", "ranks"), t) for t in tables)
 
 
 def _table(path: str, model: BaseModel) -> str:
-    plain, nested, unset = [], [], []
+    plain: dict[str, list[str]] = {}
+    nested, unset = [], []
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if name == "name":
             continue
-        if _is_stage(value):
-            plain.append(_comment(field, name) + f"# {name} = {_stages(value)}\n")
-        elif isinstance(value, BaseModel) or (isinstance(value, Mapping) and field.annotation is not str):
+        if isinstance(value, Mapping) or (isinstance(value, BaseModel) and not _is_stage(value)):
             nested.append((name, field, value))
-        elif value is None:
+            continue
+        if value is None:
             unset.append(name)
-            plain.append(_comment(field, name) + f"# {name} =\n")
-        else:
-            plain.append(_comment(field, name) + f"{name} = {toml(value)}\n")
+        plain.setdefault(heading(type(model), name), []).append(_line(name, field, value))
     text = f"\n[{path}]\n"
     if unset:
         text += (
             f"# Settings without a value; one that is given below is none of them.\n{UNSET} = {toml(unset)}\n"
         )
-    text += "\n" + "\n".join(plain)
+    for group in sorted(plain, key=list(HEADINGS).index):
+        text += (
+            (f"\n# --- {group}: {HEADINGS[group]} ---\n" if group else "") + "\n" + "\n".join(plain[group])
+        )
     return text + "".join(_nested(f"{path}.{name}", field, value) for name, field, value in nested)
+
+
+def _line(name: str, field: FieldInfo, value: Any) -> str:
+    """A setting with its comment; what is no file's to say, or has no value, as a comment too."""
+    if _is_stage(value):
+        return _comment(field) + f"# {name} = {_stages(value)}\n"
+    return _comment(field) + (f"# {name} =\n" if value is None else f"{name} = {toml(value)}\n")
 
 
 def _nested(path: str, field: FieldInfo, value: BaseModel | Mapping[str, Any]) -> str:
@@ -74,9 +73,11 @@ def _nested(path: str, field: FieldInfo, value: BaseModel | Mapping[str, Any]) -
 # --- comments --------------------------------------------------------------------------------------------
 
 
-def _comment(field: FieldInfo, name: str) -> str:
-    said = [kind for kind in (_kind(field.annotation, name), *_bounds(field)) if kind]
-    return _wrapped(field.description or "") + _wrapped(f"({', '.join(said)}; default {_shown(field)})")
+def _comment(field: FieldInfo) -> str:
+    said = [_kind(field.annotation, unit(field)), *_bounds(field)]
+    marks = ["; this machine's alone"] * is_machine(field) + ["; only measured"] * is_measure(field)
+    told = f"({', '.join(filter(None, said))}; default {_shown(field)}{''.join(marks)})"
+    return _wrapped(field.description or "") + _wrapped(told)
 
 
 def _wrapped(text: str) -> str:
@@ -96,12 +97,12 @@ def _shown(field: FieldInfo) -> str:
     return toml(value)
 
 
-def _kind(annotation: Any, name: str) -> str:
+def _kind(annotation: Any, counted: str) -> str:
     """What a setting may be, in words."""
     parts = [a for a in _members(annotation) if a is not type(None)]
     if all(get_origin(a) is Literal for a in parts):
         return "one of " + ", ".join(toml(value) for a in parts for value in get_args(a))
-    found = list(dict.fromkeys(_one_kind(a, name) for a in parts))
+    found = list(dict.fromkeys(_one_kind(a, counted) for a in parts))
     return " or ".join(found) + (", or none" if type(None) in _members(annotation) else "")
 
 
@@ -112,14 +113,13 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if union else (annotation,)
 
 
-def _one_kind(annotation: Any, name: str) -> str:
+def _one_kind(annotation: Any, counted: str) -> str:
     if get_origin(annotation) is tuple or annotation is list:
         return "a list"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "a stage's name"
     kind = KINDS.get(annotation, "text")
-    unit = next((unit for pattern, unit in UNITS if re.search(pattern, name)), "")
-    return f"{kind} of {unit}" if unit and annotation in (int, float) else kind
+    return f"{kind} of {counted}" if counted and annotation in (int, float) else kind
 
 
 def _bounds(field: FieldInfo) -> Iterator[str]:

@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, field_validator
 
 from aha import aside, chat, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.runs import trackers
+from aha.settings import Settings, is_machine, is_measure
 from aha.types import AhaError
 
 SUMMARY = "summary.json"
@@ -62,10 +63,9 @@ class Context:
         return str(self.finals[source.name].parent / DATA) if isinstance(source, Stage) else source
 
 
-class Stage(BaseModel):
+class Stage(Settings):
     """One stage of a recipe: its settings are its fields."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
     edits: ClassVar[tuple[str, ...]] = ()
     """Files that people may lay into the stage's folder, such as a review; read whenever the stage runs."""
 
@@ -73,25 +73,23 @@ class Stage(BaseModel):
     """Settings that, where somebody gives them, take the place of another that a recipe has set."""
     machine: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how the work is done here and leave its result, but for rounding: a stage goes on, or
-    stays finished, with others."""
+    stays finished, with others. Those that are marked so (``setting(machine=True)``)."""
 
     figures: ClassVar[frozenset[str]] = frozenset()
     """Settings that say what is measured beside the work, and leave the model that comes of it: as with those of
-    the ``machine``, a stage goes on, or stays finished, with others."""
+    the ``machine``, a stage goes on, or stays finished, with others. Marked with ``setting(measure=True)``."""
 
     all_ranks: ClassVar[bool] = False
     """Whether every rank runs this stage; else the first does, and the others wait."""
 
     name: str
 
-    @model_validator(mode="before")
     @classmethod
-    def _former_names(cls, given: Any) -> Any:
-        """What a model is asked was called `template` once."""
-        if isinstance(given, dict) and "template" in given and "prompt" in cls.model_fields:
-            given = {**given, "prompt": given["template"]}
-            del given["template"]
-        return given
+    def __pydantic_init_subclass__(cls, **defaults: Any) -> None:
+        super().__pydantic_init_subclass__(**defaults)
+        fields = cls.model_fields.items()
+        cls.machine |= {name for name, field in fields if is_machine(field)}
+        cls.figures |= {name for name, field in fields if is_measure(field)}
 
     @field_validator("prompt", check_fields=False)
     @classmethod

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
+from aha.settings import Settings, setting
 from aha.training import batching, credit
 from aha.training.advantages import ADVANTAGES, Rewards
 from aha.training.batching import Weighting
@@ -22,79 +23,67 @@ Estimator = Literal["raw", "group_mean", "group_std", "leave_one_out", "group_be
 Aggregation = Literal["sequence_mean", "token_mean", "sequence_sum", "constant_length"]
 
 
-class Algorithm(BaseModel):
+class Algorithm(Settings):
     """A choice of advantage, objective, ratio, clip, aggregation, KL and sampling rule.
 
     ``preset`` fills what is not given.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
-
-    preset: str = Field("grpo", description="a named algorithm (aha list), whose settings fill the rest")
+    preset: str = setting("grpo", "a named algorithm (aha list), whose settings fill the rest")
     # from rewards to advantages
-    advantage: Estimator = Field("group_std", description="advantage of whole completions")
-    whiten: bool = Field(False, description="normalise advantages over all tokens of the rollout")
-    process: bool = Field(False, description="rewards of single steps, normalised in the group")
-    agro: bool = Field(
-        False, description="advantage from the consistency of r - kl_coef log(policy/reference)"
-    )
-    prune_rate: float = Field(0.0, ge=0, lt=1, description="share of completions left out, least |advantage|")
-    mask_truncated: bool = Field(False, description="completions cut by the limit are not trained on")
+    advantage: Estimator = setting("group_std", "advantage of whole completions")
+    whiten: bool = setting(False, "normalise advantages over all tokens of the rollout")
+    process: bool = setting(False, "rewards of single steps, normalised in the group")
+    agro: bool = setting(False, "advantage from the consistency of r - kl_coef log(policy/reference)")
+    prune_rate: float = setting(0.0, "share of completions left out, least |advantage|", ge=0, lt=1)
+    mask_truncated: bool = setting(False, "completions cut by the limit are not trained on")
     # the critic
-    critic: bool = Field(False, description="learn a value model; advantages by GAE")
-    gamma: float = Field(1.0, ge=0, le=1, description="discount")
-    lam: float | None = Field(1.0, ge=0, le=1, description="GAE's lambda; none: by length (VAPO)")
-    lam_critic: float = Field(1.0, ge=0, le=1, description="lambda of the critic's returns")
-    lam_length: float = Field(0.05, gt=0, description="VAPO's alpha")
-    value_clip: float | None = Field(None, gt=0, description="clip of the value's change")
-    value_pretrain_steps: int = Field(0, ge=0, description="first steps train the critic alone")
-    critic_lr_scale: float = Field(2.0, gt=0, description="the critic's learning rate as a multiple of lr")
-    imitation: float = Field(0.0, ge=0, description="weight of -log p of correct completions beside the loss")
+    critic: bool = setting(False, "learn a value model; advantages by GAE")
+    gamma: float = setting(1.0, "discount", ge=0, le=1)
+    lam: float | None = setting(1.0, "GAE's lambda; none: by length (VAPO)", ge=0, le=1)
+    lam_critic: float = setting(1.0, "lambda of the critic's returns", ge=0, le=1)
+    lam_length: float = setting(0.05, "VAPO's alpha", gt=0)
+    value_clip: float | None = setting(None, "clip of the value's change", gt=0)
+    value_pretrain_steps: int = setting(0, "first steps train the critic alone", unit="steps", ge=0)
+    critic_lr_scale: float = setting(2.0, "the critic's learning rate as a multiple of lr", gt=0)
+    imitation: float = setting(0.0, "weight of -log p of correct completions beside the loss", ge=0)
     # the loss
-    objective: Objective = Field("clipped", description="clipped (PPO), cispo, logprob or mirror")
-    ratio: Ratio = Field("token", description="level of policy / old policy")
-    clip_low: float = Field(0.2, ge=0, description="the ratio is clipped at 1 - clip_low")
-    clip_high: float = Field(0.2, ge=0, description="and at 1 + clip_high")
-    clip_dual: float | None = Field(
-        None, gt=1, description="bound on the ratio where the advantage is negative"
-    )
-    mirror_coef: float = Field(0.0, ge=0, description="Kimi's tau")
-    aggregation: Aggregation = Field("sequence_mean", description="how tokens are averaged")
-    constant_length: int = Field(1024, ge=1, description="the divisor of constant_length")
+    objective: Objective = setting("clipped", "clipped (PPO), cispo, logprob or mirror")
+    ratio: Ratio = setting("token", "level of policy / old policy")
+    clip_low: float = setting(0.2, "the ratio is clipped at 1 - clip_low", ge=0)
+    clip_high: float = setting(0.2, "and at 1 + clip_high", ge=0)
+    clip_dual: float | None = setting(None, "bound on the ratio where the advantage is negative", gt=1)
+    mirror_coef: float = setting(0.0, "Kimi's tau", ge=0)
+    aggregation: Aggregation = setting("sequence_mean", "how tokens are averaged")
+    constant_length: int = setting(1024, "the divisor of constant_length", unit="tokens", ge=1)
     # reference, entropy
-    kl: Kl = Field("none", description="estimate of KL(policy || reference)")
-    kl_coef: float = Field(0.0, ge=0, description="its coefficient")
-    kl_place: Literal["loss", "reward"] = Field("loss", description="a term of the loss, or of the rewards")
-    kl_unbiased: bool = Field(False, description="weigh the estimate by policy / old policy")
-    reference_every: int = Field(400, ge=1, description="steps after which the reference becomes the policy")
-    entropy_coef: float = Field(0.0, description="entropy bonus")
-    entropy_target: float | None = Field(None, description="adapt the bonus: grows while entropy is below")
-    entropy_step: float = Field(0.005, gt=0, description="by so much a step")
+    kl: Kl = setting("none", "estimate of KL(policy || reference)")
+    kl_coef: float = setting(0.0, "its coefficient", ge=0)
+    kl_place: Literal["loss", "reward"] = setting("loss", "a term of the loss, or of the rewards")
+    kl_unbiased: bool = setting(False, "weigh the estimate by policy / old policy")
+    reference_every: int = setting(
+        400, "steps after which the reference becomes the policy", unit="steps", ge=1
+    )
+    entropy_coef: float = setting(0.0, "entropy bonus")
+    entropy_target: float | None = setting(None, "adapt the bonus: grows while entropy is below")
+    entropy_step: float = setting(0.005, "by so much a step", gt=0)
     # which samples
-    sampling: Rule = Field("shuffle", description="how problems are drawn")
-    keep_rates: tuple[float, float] = Field(
-        (0.0, 1.0), description="pass rates that stay (sampling=pass_rate)"
+    sampling: Rule = setting("shuffle", "how problems are drawn")
+    keep_rates: tuple[float, float] = setting((0.0, 1.0), "pass rates that stay (sampling=pass_rate)")
+    easy_share: float = setting(0.0, "share of visits to problems that left for being easy", ge=0, lt=1)
+    drop_silent: bool = setting(False, "groups of equal rewards are not trained on")
+    signal_share: float = setting(0.0, "sample on until so many of the groups have signal", ge=0, le=1)
+    signal_rounds: int = setting(4, "but at most so many times", ge=1)
+    oversample: float = setting(0.0, "begin so many more problems, and end with the first done", ge=0)
+    carry: int = setting(
+        0, "what oversampling did not wait for goes on for so many steps; 0: cancelled", unit="steps", ge=0
     )
-    easy_share: float = Field(
-        0.0, ge=0, lt=1, description="share of visits to problems that left for being easy"
-    )
-    drop_silent: bool = Field(False, description="groups of equal rewards are not trained on")
-    signal_share: float = Field(
-        0.0, ge=0, le=1, description="sample on until so many of the groups have signal"
-    )
-    signal_rounds: int = Field(4, ge=1, description="but at most so many times")
-    oversample: float = Field(
-        0.0, ge=0, description="begin so many more problems, and end with the first done"
-    )
-    carry: int = Field(
-        0, ge=0, description="what oversampling did not wait for goes on for so many steps; 0: cancelled"
-    )
-    replay_share: float = Field(0.0, ge=0, lt=1, description="groups of earlier steps among those trained on")
-    replay_steps: int = Field(4, ge=1, description="age in steps at which they are forgotten")
+    replay_share: float = setting(0.0, "groups of earlier steps among those trained on", ge=0, lt=1)
+    replay_steps: int = setting(4, "age in steps at which they are forgotten", unit="steps", ge=1)
     # sampler and policy apart
-    importance: Importance = Field("none", description="correction of sampler / policy mismatch")
-    importance_cap: float = Field(2.0, ge=1, description="bound of the correction")
-    importance_level: Literal["token", "sequence"] = Field("token", description="its level")
+    importance: Importance = setting("none", "correction of sampler / policy mismatch")
+    importance_cap: float = setting(2.0, "bound of the correction", ge=1)
+    importance_level: Literal["token", "sequence"] = setting("token", "its level")
 
     @model_validator(mode="before")
     @classmethod

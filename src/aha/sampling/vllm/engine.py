@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from aha import ranks
 from aha.modeling import max_context, own_weights
@@ -25,6 +25,7 @@ from aha.sampling.vllm import senders, wire
 from aha.sampling.vllm.process import Process, find_python
 from aha.sampling.vllm.transfer import nccl_version
 from aha.sampling.vllm.weights import Tensors, digests, whole
+from aha.settings import Settings, setting
 from aha.types import AhaError, Finish, Rollout
 
 LOG = logging.getLogger(__name__)
@@ -33,22 +34,18 @@ UNLOADED = -1
 """The version of an engine that has been given no weights yet."""
 
 
-class VllmSettings(BaseModel):
+class VllmSettings(Settings):
     """How vLLM is run beside the trainer."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
-
-    python: str | None = Field(None, description="Python of vLLM's environment; none: found (docs/scale.md)")
-    cache_gib: float = Field(2.0, gt=0, description="GiB of its KV cache")
-    memory_share: float = Field(0.4, gt=0, lt=1, description="of a GPU's memory, for all that vLLM needs")
-    eager: bool | None = Field(None, description="no compiling, no CUDA graphs; none: on CPUs")
-    sleep: bool = Field(False, description="give the GPU's memory back while the policy is trained")
-    ranks: int = Field(1, ge=1, description="GPUs it shares a model over (tensor parallelism)")
-    gpus: str | None = Field(
-        None, pattern=GPUS, description="those it sees, as CUDA_VISIBLE_DEVICES; none: ours"
-    )
-    transfer: Literal["auto", "host", "ipc", "nccl"] = Field(
-        "auto", description="how weights reach it: host memory, CUDA IPC, NCCL (docs/scale.md)"
+    python: str | None = setting(None, "Python of vLLM's environment; none: found (docs/scale.md)")
+    cache_gib: float = setting(2.0, "GiB of its KV cache", unit="GiB", gt=0)
+    memory_share: float = setting(0.4, "of a GPU's memory, for all that vLLM needs", gt=0, lt=1)
+    eager: bool | None = setting(None, "no compiling, no CUDA graphs; none: on CPUs")
+    sleep: bool = setting(False, "give the GPU's memory back while the policy is trained")
+    ranks: int = setting(1, "GPUs it shares a model over (tensor parallelism)", ge=1)
+    gpus: str | None = setting(None, "those it sees, as CUDA_VISIBLE_DEVICES; none: ours", pattern=GPUS)
+    transfer: Literal["auto", "host", "ipc", "nccl"] = setting(
+        "auto", "how weights reach it: host memory, CUDA IPC, NCCL (docs/scale.md)"
     )
 
     @model_validator(mode="after")

@@ -13,10 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
 from aha import chat
-from aha.chat import SETTING
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import statistics, table
 from aha.data.readable import Limits, check
@@ -30,7 +27,8 @@ from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.client.engine import in_parallel
 from aha.sampling.rollouts import Rewards
 from aha.sampling.sampler import SamplingParams, seed_for
-from aha.stages import asking, engines, inputs
+from aha.settings import setting
+from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.reject import rounds
 from aha.stages.data.samples import Row, other_languages, sample_parts
 from aha.stages.data.select import Selection, conversation, select
@@ -42,32 +40,33 @@ REVIEW, EDITED = "review.jsonl", "review_edited.jsonl"
 STATUSES = ("pending", "accept", "reject")
 
 
-class ColdStart(Stage):
+class ColdStart(
+    groups.Seeded,
+    groups.Asked,
+    groups.HeldOutRows,
+    groups.Questions,
+    groups.Prompted,
+    groups.Sampling,
+    groups.ChainFilter,
+    groups.Typed,
+    groups.Rows,
+    groups.Parts,
+    Stage,
+    problems=512,
+    samples=8,
+    keep=2,
+):
     """Chains of a policy, selected, rewritten, reviewed."""
 
     edits: ClassVar[tuple[str, ...]] = (EDITED,)
-    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
-    model: str | Stage = Field("tiny", description="who thinks: R1-Zero's checkpoint, an endpoint#MODEL")
-    task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")
-    data: str | None = Field(None, description="rows for tasks that read them")
-    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    prompt: str = Field("auto", description=SETTING)
-    problems: int = Field(512, ge=1, description="questions")
-    samples: int = Field(8, ge=1, description="traces of each")
-    keep: int = Field(2, ge=1, description="at most so many of a question are kept")
-    temperature: float = Field(1.0, gt=0, description="of sampling (the paper: 1)")
-    max_tokens: int = Field(1024, ge=1, description="longest trace")
-    other_languages: float = Field(0.1, ge=0, le=1, description="share of a chain's words; above: dropped")
-    repeated: float = Field(0.3, ge=0, le=1, description="share of repeated 8-grams; above: dropped")
-    teacher: str | None = Field(None, description="endpoint#MODEL that rewrites; none: the program")
-    form: Literal["tags", "boxed"] = Field("tags", description="how the summary states the answer")
-    review: Literal["optional", "required"] = Field(
-        "optional", description="required: wait until review_edited.jsonl is there"
+    heading: ClassVar[str] = "filter"
+
+    model: str | Stage = setting("tiny", "who thinks: R1-Zero's checkpoint, an endpoint#MODEL")
+    teacher: str | None = setting(None, "endpoint#MODEL that rewrites; none: the program")
+    form: Literal["tags", "boxed"] = setting("tags", "how the summary states the answer")
+    review: Literal["optional", "required"] = setting(
+        "optional", "required: wait until review_edited.jsonl is there"
     )
-    part: int = Field(64, ge=1, description="questions sampled and written at once")
-    decode_rows: int = Field(512, ge=1, description="traces sampled at once")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    seed: int = Field(0, description="of everything random")
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""

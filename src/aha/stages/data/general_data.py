@@ -9,9 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from pydantic import Field
+from typing import Any, ClassVar
 
 from aha.chat import parse
 from aha.data.cards import Filter, Source, write_data
@@ -20,7 +18,8 @@ from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.client.engine import chat, in_parallel
 from aha.sampling.sampler import seed_for
-from aha.stages import engines, inputs
+from aha.settings import setting
+from aha.stages import engines, groups, inputs
 from aha.stages.data.reject import rounds
 from aha.stages.data.select import conversation
 from aha.tasks import get_task, row_sources
@@ -40,17 +39,22 @@ FORMAT = (
 )
 
 
-class GeneralData(Stage):
+class GeneralData(
+    groups.Seeded,
+    groups.Asked,
+    groups.Sampling,
+    Stage,
+    task="general",
+    max_tokens=2048,
+):
     """Conversations on general questions, answered by a teacher and checked by the task where it can."""
 
-    task: str = Field("general", description="where the questions come from")
-    data: str | None = Field(None, description="rows for tasks that read them")
-    teacher: str | None = Field(None, description="endpoint#MODEL; none: the program that knows the world")
-    problems: int = Field(512, ge=1, description="questions")
-    temperature: float = Field(0.7, ge=0, description="of an endpoint's answers")
-    max_tokens: int = Field(2048, ge=1, description="longest answer of an endpoint")
-    check: bool = Field(True, description="keep only answers that the task finds right")
-    seed: int = Field(0, description="of the questions and the answers")
+    heading: ClassVar[str] = "data"
+
+    teacher: str | None = setting(None, "endpoint#MODEL; none: the program that knows the world")
+    problems: int = setting(512, "questions", unit="questions", ge=1)
+    temperature: float = setting(0.7, "of an endpoint's answers", ge=0)
+    check: bool = setting(True, "keep only answers that the task finds right")
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""

@@ -11,11 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from aha.chat import SETTING
 from aha.data.cards import Filter, Source, write_data
 from aha.data.pairs import build_pairs
 from aha.judges.asking import Judge, final_text
@@ -23,7 +20,8 @@ from aha.judges.programs import pair_judge, safety_judge
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.sampler import SamplingParams, seed_for
-from aha.stages import asking, engines, inputs
+from aha.settings import setting
+from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.general_data import programmed
 from aha.stages.data.samples import sample_parts
 from aha.tasks import get_task, row_sources
@@ -33,28 +31,31 @@ from aha.types import AhaError, Problem
 Candidates = list[tuple[Problem, list[str]]]
 
 
-class Preferences(Stage):
+class Preferences(
+    groups.Seeded,
+    groups.PreferenceKind,
+    groups.Asked,
+    groups.Questions,
+    groups.Prompted,
+    groups.Sampling,
+    groups.Typed,
+    groups.Parts,
+    Stage,
+    task="general",
+    problems=512,
+    max_tokens=512,
+):
     """Judged answers to general questions."""
 
-    kind: Literal["helpful", "safety"] = Field("helpful", description="pairs, or single answers with a label")
-    models: tuple[str | Stage, ...] = Field((), description="who answers: checkpoints, stages, endpoints")
-    task: str = Field("general", description="where the questions come from")
-    data: str | None = Field(None, description="rows for tasks that read them")
-    prompt: str = Field("auto", description=SETTING)
-    judge: str | None = Field(None, description="endpoint#MODEL; none: the program that knows the rubric")
-    problems: int = Field(512, ge=1, description="questions")
-    samples: int = Field(4, ge=0, description="answers of each model to a question")
-    written: int = Field(
-        0, ge=0, description="further answers by the miniature's program, in manners good and bad"
-    )
-    pairs_per_problem: int = Field(2, ge=1, description="pairs compared of a question's answers")
-    calls: int = Field(4, ge=1, description="times a pair is judged")
-    threshold: float = Field(1.0, ge=0, description="margin above which a pair is kept")
-    temperature: float = Field(1.0, gt=0, description="of sampling")
-    max_tokens: int = Field(512, ge=1, description="longest answer")
-    part: int = Field(64, ge=1, description="questions sampled and written at once")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    seed: int = Field(0, description="of everything random")
+    heading: ClassVar[str] = "data"
+
+    models: tuple[str | Stage, ...] = setting((), "who answers: checkpoints, stages, endpoints")
+    judge: str | None = setting(None, "endpoint#MODEL; none: the program that knows the rubric")
+    samples: int = setting(4, "answers of each model to a question", unit="completions", ge=0)
+    written: int = setting(0, "further answers by the miniature's program, in manners good and bad", ge=0)
+    pairs_per_problem: int = setting(2, "pairs compared of a question's answers", ge=1)
+    calls: int = setting(4, "times a pair is judged", ge=1)
+    threshold: float = setting(1.0, "margin above which a pair is kept", ge=0)
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from aha.chat import SETTING
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import parse_ratios, quotas, statistics, table, take
 from aha.data.readable import Limits
@@ -26,7 +23,8 @@ from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.rollouts import Rewards
 from aha.sampling.sampler import SamplingParams, seed_for
-from aha.stages import asking, engines, inputs
+from aha.settings import setting
+from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.samples import Row, sample_parts
 from aha.stages.data.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
 from aha.tasks import get_task, row_sources
@@ -36,43 +34,40 @@ REASONING = "reasoning"
 """In quotas: every domain that is not named itself."""
 
 
-class Reject(Stage):
+class Reject(
+    groups.Seeded,
+    groups.Asked,
+    groups.HeldOutRows,
+    groups.Questions,
+    groups.Prompted,
+    groups.Sampling,
+    groups.TopP,
+    groups.ChainFilter,
+    groups.Typed,
+    groups.Rows,
+    groups.Parts,
+    Stage,
+):
     """Training data from a checkpoint's own right answers, mixed with other data."""
 
-    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
+    heading: ClassVar[str] = "filter"
 
-    model: str | Stage = Field("tiny", description="who answers: a checkpoint, a stage, an endpoint#MODEL")
-    task: str = Field("countdown", description="what is asked (aha list); a mixture in shares")
-    data: str | None = Field(None, description="rows for tasks that read them")
-    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    prompt: str = Field("auto", description=SETTING)
-    problems: int = Field(1024, ge=1, description="questions")
-    samples: int = Field(16, ge=1, description="answers to each")
-    keep: int = Field(4, ge=1, description="at most so many answers of a question are kept")
-    temperature: float = Field(1.0, gt=0, description="of sampling")
-    top_p: float = Field(1.0, gt=0, le=1, description="of sampling")
-    max_tokens: int = Field(1024, ge=1, description="longest answer")
-    judged: tuple[str, ...] = Field((), description="tasks judged against the reference by a model")
-    judge: str | None = Field(
-        None, description="that model, endpoint#MODEL; none: the math verifier as judge"
+    model: str | Stage = setting("tiny", "who answers: a checkpoint, a stage, an endpoint#MODEL")
+    judged: tuple[str, ...] = setting((), "tasks judged against the reference by a model")
+    judge: str | None = setting(
+        None, "the model that judges, endpoint#MODEL; none: the math verifier as judge"
     )
-    require_answer: bool = Field(True, description="kept answers have <answer> tags, or any summary")
-    other_languages: float = Field(0.1, ge=0, le=1, description="share of a chain's words; above: dropped")
-    repeated: float = Field(0.3, ge=0, le=1, description="share of repeated 8-grams; above: dropped")
-    paragraph: int = Field(400, ge=1, description="words without a line end; above: dropped")
-    near: float | None = Field(0.8, gt=0, le=1, description="similarity of copies; none: equal answers only")
-    others: tuple[str | Stage, ...] = Field((), description="other conversations: files, stages")
-    ratios: str = Field(
-        "", description="domains in proportion; reasoning = all not named: reasoning:3,general:1"
+    require_answer: bool = setting(True, "kept answers have <answer> tags, or any summary")
+    paragraph: int = setting(400, "words without a line end; above: dropped", unit="words", ge=1)
+    near: float | None = setting(0.8, "similarity of copies; none: equal answers only", gt=0, le=1)
+    others: tuple[str | Stage, ...] = setting((), "other conversations: files, stages")
+    ratios: str = setting("", "domains in proportion; reasoning = all not named: reasoning:3,general:1")
+    rows: int | None = setting(None, "at most so many rows together, by the ratios", ge=1)
+    evaluation: tuple[str, ...] = setting((), "tasks whose questions may not occur; none: `task`")
+    evaluation_problems: int = setting(
+        512, "of each of their splits; 0 = no decontamination", unit="questions", ge=0
     )
-    rows: int | None = Field(None, ge=1, description="at most so many rows together, by the ratios")
-    evaluation: tuple[str, ...] = Field((), description="tasks whose questions may not occur; none: `task`")
-    evaluation_problems: int = Field(512, ge=0, description="of each of their splits; 0 = no decontamination")
-    ngram: int = Field(10, ge=2, description="words that a row may not share with an evaluation question")
-    part: int = Field(64, ge=1, description="questions sampled and written at once")
-    decode_rows: int = Field(512, ge=1, description="answers sampled at once")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    seed: int = Field(0, description="of everything random")
+    ngram: int = setting(10, "words that a row may not share with an evaluation question", unit="words", ge=2)
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read, and the files among the other sources."""

@@ -9,20 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from aha import chat
-from aha.chat import SETTING
 from aha.data.readable import check
 from aha.files import read_json, write_json, write_jsonl, write_text
 from aha.rewards.accuracy import full_text
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.sampler import SamplingParams, seed_for
-from aha.stages import asking, engines, inputs
+from aha.settings import setting
+from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.samples import other_languages
 from aha.stages.evaluation.evaluate import evaluate, rollout_rows
 from aha.tasks import deal_rows, get_task, row_sources, rubric
@@ -39,26 +38,29 @@ WHOLE = ("mean_length",)
 PLAIN = ("reflections", "general")
 
 
-class Compare(Stage):
+class Compare(
+    groups.Seeded,
+    groups.HeldOutRows,
+    groups.Questions,
+    groups.Prompted,
+    groups.Sampling,
+    groups.TopP,
+    groups.Typed,
+    groups.Rows,
+    Stage,
+    problems=256,
+    top_p=0.95,
+):
     """The figures of every checkpoint on every task."""
 
-    machine: ClassVar[frozenset[str]] = frozenset({"decode_rows"})
+    heading: ClassVar[str] = "data"
 
-    models: tuple[str | Stage, ...] = Field((), description="checkpoints: stages, folders, names, endpoints")
-    names: tuple[str, ...] = Field((), description="what the table calls them; none: their own names")
-    tasks: tuple[str, ...] = Field(("countdown",), description="what is asked, one table each")
-    data: str | None = Field(None, description="rows for the one of them that reads rows")
-    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    prompt: str = Field("auto", description=SETTING)
-    problems: int = Field(256, ge=1, description="test problems of each task")
-    samples: int = Field(16, ge=1, description="answers to each (the paper: 4 to 64)")
-    temperature: float = Field(0.6, ge=0, description="of sampling (the paper: 0.6)")
-    top_p: float = Field(0.95, gt=0, le=1, description="of sampling (the paper: 0.95)")
-    max_tokens: int = Field(1024, ge=1, description="longest answer")
-    strict: bool = Field(True, description="right answers count only if they keep the format")
-    decode_rows: int = Field(512, ge=1, description="answers sampled at once")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    seed: int = Field(0, description="of the sampling")
+    models: tuple[str | Stage, ...] = setting((), "checkpoints: stages, folders, names, endpoints")
+    names: tuple[str, ...] = setting((), "what the table calls them; none: their own names")
+    tasks: tuple[str, ...] = setting(("countdown",), "what is asked, one table each")
+    data: str | None = setting(None, "rows for the one of them that reads rows")
+    temperature: float = setting(0.6, "of sampling (the paper: 0.6)", under="rollout", ge=0)
+    strict: bool = setting(True, "right answers count only if they keep the format", under="evaluation")
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from aha import hardware, modeling, ranks
 from aha.corpus import full, tiny, world, world_tokens
@@ -19,7 +18,8 @@ from aha.files import append_jsonl, read_jsonl, write_jsonl, write_text
 from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.stages import inputs
+from aha.settings import setting
+from aha.stages import groups, inputs
 from aha.stages.supervised.pretrain_start import base_card, take_over
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
@@ -32,31 +32,40 @@ RECIPES = {"tiny": "tiny_base", "full": "countdown_base", "world": "world_base"}
 TRAINING_CARD = "training.json"
 
 
-class Pretrain(Stage):
+class Pretrain(
+    groups.Seeded,
+    groups.Optimizer,
+    groups.WarmUp,
+    groups.Decayed,
+    groups.TokenBatches,
+    groups.Typed,
+    groups.Checkpoints,
+    Stage,
+    lr=2e-3,
+    lr_final=0.04,
+    warmup_steps=60,
+    weight_decay=0.05,
+):
     """A small Llama trained on a corpus that the program writes."""
 
     all_ranks: ClassVar[bool] = True
-    machine: ClassVar[frozenset[str]] = frozenset({"max_batch_tokens", "save_every"})
+    heading: ClassVar[str] = "architecture"
 
-    corpus: Literal["tiny", "full", "world"] = Field("tiny", description="which corpus the program writes")
-    start: str | None = Field(None, description="a base to go on from, of the same widths; else from scratch")
-    steps: int = Field(1100, ge=1, description="optimizer steps")
-    tokens_per_step: int = Field(12_288, ge=1, description="tokens of one step")
-    hidden_size: int = Field(192, ge=8, description="width")
-    layers: int = Field(4, ge=1, description="depth")
-    heads: int = Field(6, ge=1, description="attention heads")
-    kv_heads: int = Field(2, ge=1, description="key-value heads")
-    mlp_size: int = Field(512, ge=8, description="width of the feed-forward layers")
-    context: int = Field(1024, ge=64, description="longest sequence")
-    lr: float = Field(2e-3, gt=0, description="AdamW, for the embeddings and norms")
-    muon_lr: float = Field(0.015, gt=0, description="Muon, for the layers' matrices")
-    weight_decay: float = Field(0.05, ge=0, description="of the layers' matrices")
-    warmup_steps: int = Field(60, ge=0, description="linear warm-up; then a cosine")
-    lr_final: float = Field(0.04, ge=0, le=1, description="the last step's rate as a part of the peak")
-    max_batch_tokens: int = Field(4096, ge=256, description="packed tokens of one pass")
-    save_every: int = Field(100, ge=1, description="steps between checkpoints")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    seed: int = Field(0, description="of the weights and the corpus")
+    corpus: Literal["tiny", "full", "world"] = setting(
+        "tiny", "which corpus the program writes", under="data"
+    )
+    start: str | None = setting(None, "a base to go on from, of the same widths; else from scratch")
+    steps: int = setting(1100, "optimizer steps", under="optimizer", unit="steps", ge=1)
+    tokens_per_step: int = setting(12_288, "tokens of one step", under="optimizer", unit="tokens", ge=1)
+    muon_lr: float = setting(
+        0.015, "Muon's learning rate, for the layers' matrices; lr is AdamW's", under="optimizer", gt=0
+    )
+    hidden_size: int = setting(192, "width", ge=8)
+    layers: int = setting(4, "depth", ge=1)
+    heads: int = setting(6, "attention heads", ge=1)
+    kv_heads: int = setting(2, "key-value heads", ge=1)
+    mlp_size: int = setting(512, "width of the feed-forward layers", ge=8)
+    context: int = setting(1024, "longest sequence", unit="tokens", ge=64)
 
     def work(self) -> dict[str, float]:
         """Tokens trained on."""

@@ -15,11 +15,9 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from aha import aside, chat, hardware, modeling, ranks
 from aha.aside import Aside
-from aha.chat import SETTING
 from aha.data.schemas import Record, read_source
 from aha.data.schemas import flat as said_text
 from aha.files import append_jsonl, read_jsonl, write_jsonl
@@ -27,7 +25,8 @@ from aha.judges.asking import final_text
 from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.stages import asking, inputs
+from aha.settings import setting
+from aha.stages import asking, groups, inputs
 from aha.training import checkpoint, sharding
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
@@ -76,27 +75,31 @@ class Item:
         return sum(len(e.token_ids) for e in self.examples) - shared
 
 
-class RewardModel(Stage):
+class RewardModel(
+    groups.Seeded,
+    groups.PreferenceKind,
+    groups.Lengths,
+    groups.Prompted,
+    groups.Epochs,
+    groups.Optimizer,
+    groups.Clipped,
+    groups.Typed,
+    groups.Checkpoints,
+    Stage,
+    batch_size=256,
+    lr=6e-6,
+    max_length=8192,
+    save_every=50,
+):
     """A scalar model trained on judged answers."""
 
     all_ranks: ClassVar[bool] = True
-    machine: ClassVar[frozenset[str]] = frozenset({"save_every"})
+    heading: ClassVar[str] = "data"
 
-    kind: Kind = Field("helpful", description="helpful: pairs, on summaries; safety: labels, on responses")
-    model: str | Stage = Field("tiny", description="whose layers it starts from")
-    data: tuple[str | Stage, ...] = Field((), description="pairs or labelled answers: files, stages")
-    prompt: str = Field("auto", description=SETTING)
-    epochs: int = Field(1, ge=1, description="times through the data (the paper: 1)")
-    batch_size: int = Field(256, ge=1, description="pairs or answers of one step")
-    lr: float = Field(6e-6, gt=0, description="learning rate")
-    lr_final: float = Field(1.0, ge=0, le=1, description="the last step's rate as a part of lr; a cosine")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    max_length: int = Field(8192, ge=2, description="longer texts are left out, and counted")
-    max_batch_tokens: int = Field(16_384, ge=16, description="packed tokens of one pass")
-    held_out: float = Field(0.1, gt=0, lt=1, description="share of questions whose rows only measure")
-    save_every: int = Field(50, ge=1, description="steps between checkpoints")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    seed: int = Field(0, description="of the order and of what is held out")
+    model: str | Stage = setting("tiny", "whose layers it starts from")
+    data: tuple[str | Stage, ...] = setting((), "pairs or labelled answers: files, stages")
+    max_batch_tokens: int = setting(16_384, "packed tokens of one pass", under="memory", unit="tokens", ge=16)
+    held_out: float = setting(0.1, "share of questions whose rows only measure", gt=0, lt=1)
 
     def data_files(self) -> list[str]:
         """The files among the sources."""

@@ -12,19 +12,18 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from aha import hardware, modeling, ranks
-from aha.chat import SETTING
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.planning import fitted as room
 from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
-from aha.stages import asking, inputs
+from aha.settings import setting
+from aha.stages import asking, groups, inputs
 from aha.stages.data.conversations import Conversations, Turns, load
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
@@ -34,55 +33,43 @@ from aha.training.policy import OptimizerConfig, Policy
 from aha.types import AhaError, Example
 
 
-class SFT(Stage):
+class SFT(
+    groups.Seeded,
+    groups.Prompted,
+    groups.Lengths,
+    groups.Optimizer,
+    groups.WarmUp,
+    groups.Clipped,
+    groups.Decayed,
+    groups.Epochs,
+    groups.LowRank,
+    groups.Memory,
+    groups.Typed,
+    groups.ContextParallel,
+    groups.Checkpoints,
+    Stage,
+    epochs=2,
+    lr=5e-5,
+    lr_final=0.1,
+    max_batch_tokens=32_768,
+):
     """Fine-tuning of a model on the completions of conversations."""
 
     all_ranks: ClassVar[bool] = True
-    machine: ClassVar[frozenset[str]] = frozenset(
-        {
-            "max_batch_tokens",
-            "checkpoint_layers",
-            "offload_activations",
-            "context_ranks",
-            "compile_layers",
-            "save_every",
-        }
-    )
+    heading: ClassVar[str] = "data"
 
-    model: str | Stage = Field("tiny", description="what is tuned: an embedded base, a folder, a stage")
-    data: tuple[str | Stage, ...] = Field((), description="conversations: files, hub names, stages")
-    shares: tuple[float, ...] = Field((), description="proportions of the sources; none: all rows of each")
-    rows: int | None = Field(None, ge=1, description="at most so many conversations")
-    prompt: str = Field("auto", description=SETTING)
-    turns: Turns = Field("all", description="which of the assistant's turns are learned: all, or the last")
-    epochs: int = Field(2, ge=1, description="times through the data (the paper: 2 to 3)")
-    batch_size: int = Field(128, ge=1, description="conversations of one step")
-    lr: float = Field(5e-5, gt=0, description="peak learning rate")
-    lr_final: float = Field(0.1, ge=0, le=1, description="the last step's rate as a part of the peak")
-    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(0.0, ge=0, description="of matrices")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    max_length: int = Field(32_768, ge=2, description="longer conversations are left out, and counted")
-    max_batch_tokens: int = Field(
-        32_768, ge=16, description="packed tokens of one pass at most: fewer where memory is short"
+    model: str | Stage = setting("tiny", "what is tuned: an embedded base, a folder, a hub name, a stage")
+    data: tuple[str | Stage, ...] = setting((), "conversations: files, hub names, stages")
+    shares: tuple[float, ...] = setting((), "proportions of the sources; none: all rows of each")
+    rows: int | None = setting(None, "at most so many conversations", ge=1)
+    turns: Turns = setting("all", "which of the assistant's turns are learned: all, or the last")
+    validation: float = setting(0.02, "share of conversations held out", ge=0, lt=1)
+    rope_theta: float | None = setting(
+        None, "base of the rotary positions, changed before training (Open-R1: 300000)", gt=0
     )
-    checkpoint_layers: bool = Field(
-        False, description="compute layers again going backward; done anyway where memory is short"
+    positions: int | None = setting(
+        None, "the model's context, changed as well (Open-R1: 32768)", unit="tokens", ge=2
     )
-    offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
-    compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
-    context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
-    rope_theta: float | None = Field(
-        None, gt=0, description="base of the rotary positions, changed before training (Open-R1: 300000)"
-    )
-    positions: int | None = Field(
-        None, ge=2, description="the model's context in tokens, changed as well (Open-R1: 32768)"
-    )
-    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (needs peft); 0 = all weights")
-    validation: float = Field(0.02, ge=0, lt=1, description="share of conversations held out")
-    save_every: int = Field(100, ge=1, description="steps between checkpoints")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    seed: int = Field(0, description="of the order and of what is held out")
 
     def data_files(self) -> list[str]:
         """The files among the sources."""

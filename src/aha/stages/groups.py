@@ -1,0 +1,202 @@
+"""Groups of settings that several stages share, each under its heading.
+
+A stage inherits the groups that it has, gives its own defaults as class keywords, and adds what only it has:
+``class SFT(Prompted, Epochs, Optimizer, Stage, lr=5e-5)``. Names are one flat list for each stage, so that
+``sft.lr`` is enough; ``sft.optimizer.lr`` is the same.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from aha.chat import SETTING
+from aha.settings import Settings, setting
+
+
+class Seeded(Settings):
+    """Random numbers."""
+
+    seed: int = setting(0, "of everything random")
+
+
+class Asked(Settings):
+    """The task whose questions are asked."""
+
+    heading: ClassVar[str] = "data"
+    task: str = setting("countdown", "what is asked (aha list tasks); a mixture in shares")
+    data: str | None = setting(None, "rows for tasks that read them: a file or a hub name")
+
+
+class HeldOutRows(Settings):
+    """Rows of the test split."""
+
+    heading: ClassVar[str] = "data"
+    test_data: str | None = setting(None, "rows of the test split, if they are apart")
+
+
+class Questions(Settings):
+    """How many questions, and answers to each."""
+
+    heading: ClassVar[str] = "data"
+    problems: int = setting(1024, "questions, of each task where there are several", unit="questions", ge=1)
+    samples: int = setting(16, "answers to each", unit="completions", ge=1)
+
+
+class Lengths(Settings):
+    """The longest row that is learned."""
+
+    heading: ClassVar[str] = "data"
+    max_length: int = setting(32_768, "longer rows are left out, and counted", unit="tokens", ge=2)
+
+
+class PreferenceKind(Settings):
+    """The two kinds of judged answers."""
+
+    heading: ClassVar[str] = "data"
+    kind: Literal["helpful", "safety"] = setting(
+        "helpful", "helpful: pairs, on summaries; safety: single answers with a label, on whole responses"
+    )
+
+
+class Prompted(Settings):
+    """The prompt template."""
+
+    heading: ClassVar[str] = "prompt"
+    prompt: str = setting("auto", SETTING)
+
+
+class Sampling(Settings):
+    """How answers are sampled."""
+
+    heading: ClassVar[str] = "rollout"
+    temperature: float = setting(1.0, "of sampling", gt=0)
+    max_tokens: int = setting(1024, "longest answer", unit="tokens", ge=1)
+
+
+class TopP(Settings):
+    """Nucleus sampling."""
+
+    heading: ClassVar[str] = "rollout"
+    top_p: float = setting(1.0, "of sampling: the smallest set of tokens with this probability", gt=0, le=1)
+
+
+class ChainFilter(Settings):
+    """Which chains of thought are kept."""
+
+    heading: ClassVar[str] = "filter"
+    keep: int = setting(4, "at most so many answers of a question are kept", unit="completions", ge=1)
+    other_languages: float = setting(
+        0.1, "share of a chain's words in other languages; above: dropped", ge=0, le=1
+    )
+    repeated: float = setting(0.3, "share of repeated 8-grams; above: dropped", ge=0, le=1)
+
+
+class Optimizer(Settings):
+    """The learning rate and how it falls."""
+
+    heading: ClassVar[str] = "optimizer"
+    lr: float = setting(1e-5, "peak learning rate", gt=0)
+    lr_final: float = setting(1.0, "the last step's learning rate as a part of the peak", ge=0, le=1)
+
+
+class WarmUp(Settings):
+    """The first steps."""
+
+    heading: ClassVar[str] = "optimizer"
+    warmup_steps: int = setting(0, "of linear warm-up", unit="steps", ge=0)
+
+
+class Clipped(Settings):
+    """The bound of a gradient."""
+
+    heading: ClassVar[str] = "optimizer"
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm", gt=0)
+
+
+class Decayed(Settings):
+    """Weight decay."""
+
+    heading: ClassVar[str] = "optimizer"
+    weight_decay: float = setting(0.0, "of the layers' matrices", ge=0)
+
+
+class Epochs(Settings):
+    """How often rows are seen, and how many at once."""
+
+    heading: ClassVar[str] = "optimizer"
+    epochs: int = setting(1, "times through the data", unit="epochs", ge=1)
+    batch_size: int = setting(128, "rows of one step", ge=1)
+
+
+class LowRank(Settings):
+    """Low-rank adapters (LoRA, arXiv 2106.09685)."""
+
+    heading: ClassVar[str] = "optimizer"
+    lora_rank: int = setting(0, "train adapters of this rank (needs peft); 0 = all weights", ge=0)
+
+
+class TokenBatches(Settings):
+    """The size of one pass."""
+
+    heading: ClassVar[str] = "memory"
+    max_batch_tokens: int = setting(
+        4096,
+        "packed tokens of one forward and backward pass at most: fewer where memory is short",
+        unit="tokens",
+        machine=True,
+        ge=1,
+    )
+
+
+class Memory(TokenBatches):
+    """What is computed again, moved away, or compiled."""
+
+    heading: ClassVar[str] = "memory"
+    checkpoint_layers: bool = setting(
+        False, "compute layers again going backward; done anyway where memory is short", machine=True
+    )
+    offload_activations: bool = setting(False, "keep activations in the CPU's memory meanwhile", machine=True)
+    compile_layers: bool = setting(
+        False, "norms and feed-forward through torch.compile: faster", machine=True
+    )
+
+
+class Typed(Settings):
+    """The type that a model computes in."""
+
+    heading: ClassVar[str] = "memory"
+    precision: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "compute type; auto: what --dtype says, or what is fastest here"
+    )
+
+
+class Rows(Settings):
+    """How many sequences are decoded together."""
+
+    heading: ClassVar[str] = "memory"
+    decode_rows: int = setting(
+        512, "completions sampled at once at most", unit="completions", machine=True, ge=1
+    )
+
+
+class ContextParallel(Settings):
+    """Long sequences over several ranks."""
+
+    heading: ClassVar[str] = "parallel"
+    context_ranks: int = setting(
+        1, "ranks (torchrun) that share each pass: long sequences", machine=True, ge=1
+    )
+
+
+class Checkpoints(Settings):
+    """When a checkpoint is written."""
+
+    heading: ClassVar[str] = "logging"
+    save_every: int = setting(100, "steps between checkpoints", unit="steps", machine=True, ge=1)
+
+
+class Parts(Settings):
+    """How much is sampled before it is written."""
+
+    heading: ClassVar[str] = "logging"
+    part: int = setting(64, "questions sampled and written at once", unit="questions", ge=1)
