@@ -78,7 +78,7 @@ def test_every_setting_stands_there_with_its_meaning_kind_and_default():
         assert " ".join(field.description.split()) in joined, path
         assert f"\n{name} = " in text or f"\n# {name} =" in text or f".{name}]\n" in text, path
     assert text.count("default ") >= len(found)
-    assert "# (a whole number of tokens, at least 1; default 1024)\nconstant_length = 1024" in text
+    assert "# (a whole number of tokens, at least 1; default 1024)\nmax_tokens = 320" in text
     assert '# (one of "auto", "float32", "bfloat16"; default "auto")\nprecision = "auto"' in text
     assert "# (a number of seconds, above 0; default 300.0)\nhang_timeout = 300.0" in text
     assert tomllib.loads(text)["rl"]["rewards"] == {"accuracy": 1.0, "format": 0.2}

@@ -110,9 +110,9 @@ class Stage(Settings):
         return False
 
     def inputs(self) -> list[Stage]:
-        """The stages among this stage's fields."""
+        """The stages among this stage's fields, its model first: their order is part of the fingerprint."""
         found: list[Stage] = []
-        for name in type(self).model_fields:
+        for name in sorted(type(self).model_fields, key=lambda name: name != "model"):
             value = getattr(self, name)
             found += [
                 v for v in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(v, Stage)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from aha.chat import SETTING
 from aha.cluster.settings import ClusterSettings
 from aha.rewards import get_reward
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.vllm.engine import VllmSettings
-from aha.stages import engines, inputs
+from aha.settings import Settings, setting
+from aha.stages import engines, groups, inputs
 from aha.stages.rl.collect import difficulties
 from aha.tasks import row_sources
 from aha.training.curriculum import Curriculum
@@ -20,109 +20,112 @@ from aha.training.presets import Algorithm
 from aha.types import AhaError
 
 
-class RLSettings(Stage):
+class Rollouts(groups.Sampling):
+    """How many completions a step samples."""
+
+    heading: ClassVar[str] = "rollout"
+    prompts_per_step: int = setting(32, "questions in one rollout", unit="questions", ge=1)
+    group_size: int = setting(16, "G, completions of each question", unit="completions", ge=2)
+    later_max_tokens: tuple[int, int] | None = setting(None, "(step, tokens): raised from there on")
+    max_prompt_tokens: int = setting(1024, "problems with longer prompts are left out", unit="tokens", ge=1)
+
+
+class Preferred(Settings):
+    """Reward models beside the rules."""
+
+    heading: ClassVar[str] = "reward"
+    helpful_model: str | Stage | None = setting(None, "reward model of general questions")
+    safety_model: str | Stage | None = setting(None, "reward model of harmful ones")
+    general_tasks: tuple[str, ...] = setting(("general",), "tasks that reward models score")
+    preference_weight: float = setting(1.0, "weight of the reward models' scores")
+    preference_scale: Literal["unit", "raw"] = setting(
+        "unit", "of those scores: brought to 0..1, or the reward models' own (the paper)"
+    )
+    preference_from: int = setting(
+        1,
+        "step from which general questions are asked (the paper: the last 400 updates of 1,700)",
+        unit="steps",
+        ge=1,
+    )
+
+
+class Evaluated(Settings):
+    """Evaluations before, between and after the updates."""
+
+    heading: ClassVar[str] = "evaluation"
+    test_problems: int = setting(
+        256, "held-out problems before and after", unit="questions", measure=True, ge=1
+    )
+    test_samples: int = setting(16, "samples of each of them", unit="completions", measure=True, ge=1)
+    eval_every: int = setting(
+        10, "steps between evaluations on the validation split; 0 = none", unit="steps", measure=True, ge=0
+    )
+    eval_problems: int = setting(64, "problems of such an evaluation", unit="questions", measure=True, ge=1)
+    eval_samples: int = setting(4, "samples of each of them", unit="completions", measure=True, ge=1)
+    eval_temperature: float = setting(1.0, "temperature of evaluations", measure=True, ge=0)
+    eval_top_p: float = setting(1.0, "top-p of evaluations", measure=True, gt=0, le=1)
+    strict: bool = setting(True, "right answers count only if they keep the format", measure=True)
+
+
+class Engines(Settings):
+    """What samples, and where."""
+
+    heading: ClassVar[str] = "engine"
+    engine: engines.Kind = setting(
+        "local", "what samples: the policy itself, vLLM beside it, or workers through Ray", machine=True
+    )
+    workers: int = setting(2, "processes that sample, with engine=ray", machine=True, ge=1)
+    ahead: int = setting(0, "steps that sampling may be ahead of the update (engine=ray)", unit="steps", ge=0)
+    cluster: ClusterSettings = setting(ClusterSettings, "how Ray is used", machine=True)
+    vllm: VllmSettings = setting(VllmSettings, "how vLLM is run", machine=True)
+
+
+class RLSettings(
+    groups.Seeded,
+    groups.Asked,
+    groups.HeldOutRows,
+    groups.Prompted,
+    Rollouts,
+    Preferred,
+    groups.Optimizer,
+    groups.WarmUp,
+    groups.Clipped,
+    groups.LowRank,
+    groups.Memory,
+    groups.Typed,
+    groups.Rows,
+    groups.ContextParallel,
+    Engines,
+    Evaluated,
+    groups.Checkpoints,
+    Stage,
+    lr=3e-6,
+    save_every=10,
+):
     """What can be set of a stage of reinforcement learning, and what follows from it alone."""
 
     all_ranks: ClassVar[bool] = True
-    machine: ClassVar[frozenset[str]] = frozenset(
-        {
-            "engine",
-            "workers",
-            "cluster",
-            "vllm",
-            "max_batch_tokens",
-            "decode_rows",
-            "checkpoint_layers",
-            "offload_activations",
-            "context_ranks",
-            "compile_layers",
-            "save_every",
-        }
-    )
-    figures: ClassVar[frozenset[str]] = frozenset(
-        {
-            "test_problems",
-            "test_samples",
-            "eval_every",
-            "eval_problems",
-            "eval_samples",
-            "eval_temperature",
-            "eval_top_p",
-            "strict",
-        }
-    )
-
+    heading: ClassVar[str] = "data"
     replaces: ClassVar[Mapping[str, str]] = {"max_tokens": "later_max_tokens"}
 
-    model: str | Stage = Field("tiny", description="base: an embedded one, a folder, a hub name, a stage")
-    task: str = Field("countdown", description="what is asked (aha list)")
-    data: str | None = Field(None, description="rows for tasks that read them: a file or a hub name")
-    test_data: str | None = Field(None, description="rows of the test split, if they are apart")
-    prompt: str = Field("auto", description=SETTING)
-    rewards: dict[str, float] = Field({"accuracy": 1.0, "format": 1.0}, description="weight of each reward")
-    helpful_model: str | Stage | None = Field(None, description="reward model of general questions")
-    safety_model: str | Stage | None = Field(None, description="reward model of harmful ones")
-    general_tasks: tuple[str, ...] = Field(("general",), description="tasks that reward models score")
-    preference_weight: float = Field(1.0, description="weight of the reward models' scores")
-    preference_scale: Literal["unit", "raw"] = Field(
-        "unit", description="of those scores: brought to 0..1, or the reward models' own (the paper)"
+    model: str | Stage = setting("tiny", "base: an embedded one, a folder, a hub name, a stage")
+    train_problems: int = setting(
+        8192, "at most so many problems are drawn from the task", unit="questions", ge=1
     )
-    preference_from: int = Field(
-        1, ge=1, description="step from which general questions are asked (the paper: the last 400 of 1,700)"
+    rewards: dict[str, float] = setting(
+        {"accuracy": 1.0, "format": 1.0}, "weight of each reward", under="reward"
     )
-    algorithm: Algorithm = Field(
-        default_factory=lambda: Algorithm.model_validate({}), description="preset or its parts"
+    algorithm: Algorithm = setting(Algorithm, "preset or its parts", under="algorithm")
+    steps: int = setting(
+        100,
+        "rollouts to take; each is split into mini_batches updates",
+        under="optimizer",
+        unit="steps",
+        ge=0,
     )
-    steps: int = Field(100, ge=0, description="rollouts to take; each is split into mini_batches updates")
-    prompts_per_step: int = Field(32, ge=1, description="questions in one rollout")
-    group_size: int = Field(16, ge=2, description="G, completions of each question")
-    mini_batches: int = Field(1, ge=1, description="updates from one rollout, each on its share of questions")
-    lr: float = Field(3e-6, gt=0, description="learning rate after the warm-up")
-    lr_final: float = Field(1.0, ge=0, le=1, description="the last step's learning rate as a part of lr")
-    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    temperature: float = Field(1.0, gt=0, description="of sampling, and of the logprobs trained on")
-    max_tokens: int = Field(1024, ge=1, description="longest completion")
-    later_max_tokens: tuple[int, int] | None = Field(None, description="(step, tokens): raised from there on")
-    max_prompt_tokens: int = Field(1024, ge=1, description="problems with longer prompts are left out")
-    max_batch_tokens: int = Field(
-        4096,
-        ge=1,
-        description="packed tokens of one forward and backward pass at most: fewer where memory is short",
+    mini_batches: int = setting(
+        1, "updates from one rollout, each on its share of questions", under="optimizer", ge=1
     )
-    checkpoint_layers: bool = Field(
-        False, description="compute layers again going backward; done anyway where memory is short"
-    )
-    offload_activations: bool = Field(False, description="keep activations in the CPU's memory meanwhile")
-    compile_layers: bool = Field(False, description="norms and feed-forward through torch.compile: faster")
-    context_ranks: int = Field(1, ge=1, description="ranks (torchrun) that share each pass: long sequences")
-    lora_rank: int = Field(0, ge=0, description="train adapters of this rank (needs peft); 0 = all weights")
-    decode_rows: int = Field(512, ge=1, description="completions sampled at once at most")
-    train_problems: int = Field(8192, ge=1, description="at most so many problems are drawn from the task")
-    test_problems: int = Field(256, ge=1, description="held-out problems before and after")
-    test_samples: int = Field(16, ge=1, description="samples of each of them")
-    eval_every: int = Field(
-        10, ge=0, description="steps between evaluations on the validation split; 0 = none"
-    )
-    eval_problems: int = Field(64, ge=1, description="problems of such an evaluation")
-    eval_samples: int = Field(4, ge=1, description="samples of each of them")
-    eval_temperature: float = Field(1.0, ge=0, description="temperature of evaluations")
-    eval_top_p: float = Field(1.0, gt=0, le=1, description="top-p of evaluations")
-    strict: bool = Field(True, description="right answers count only if they keep the format")
-    save_every: int = Field(10, ge=1, description="steps between checkpoints")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="compute type")
-    engine: engines.Kind = Field(
-        "local", description="what samples: the policy itself, vLLM beside it, or workers through Ray"
-    )
-    workers: int = Field(2, ge=1, description="processes that sample, with engine=ray")
-    ahead: int = Field(0, ge=0, description="steps that sampling may be ahead of the update (engine=ray)")
-    cluster: ClusterSettings = Field(
-        default_factory=lambda: ClusterSettings.model_validate({}), description="how Ray is used"
-    )
-    vllm: VllmSettings = Field(
-        default_factory=lambda: VllmSettings.model_validate({}), description="how vLLM is run"
-    )
-    seed: int = Field(0, description="of everything random")
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
