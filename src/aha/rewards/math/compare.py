@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from aha.rewards.math import numeric, regions
+from aha.rewards.math import names, numeric, regions
+from aha.rewards.math.cases import same_cases
 from aha.rewards.math.equations import (
     difference,
     has_coefficients,
@@ -17,9 +18,10 @@ from aha.rewards.math.equations import (
     same_zeros,
 )
 from aha.rewards.math.exact import TooBig, Undefined, free_symbols, has, rational
+from aha.rewards.math.matrices import same_matrix, same_vector
 from aha.rewards.math.quantities import compound, same_quantity
 from aha.rewards.math.ratios import all_of, could_be_ratio, same_ratio
-from aha.rewards.math.residues import same_residue
+from aha.rewards.math.residues import as_residue, same_residue
 from aha.rewards.math.unordered import without_order
 from aha.rewards.math.values import (
     STATED,
@@ -42,7 +44,7 @@ from aha.rewards.math.values import (
 )
 from aha.rewards.math.words import EMPTY, canonical_words, letter, says_all_reals
 
-_BRACED_LETTER = re.compile(r"([_^])\{([A-Za-z0-9])\}")
+_BRACED_LETTER = re.compile(r"\{([A-Za-z0-9])\}")
 
 
 def equal(gold: Value, answer: Value) -> bool | None:
@@ -73,7 +75,9 @@ def _scalar(gold: Scalar, answer: Value) -> bool | None:
     if isinstance(answer, Equation):
         return _chain(gold, answer)
     if isinstance(answer, Group):
-        return _alternatives(gold, answer)
+        return _is_vector(gold, answer) or _alternatives(gold, answer)
+    if isinstance(answer, Piecewise):
+        return same_cases(gold, answer)
     if isinstance(answer, Ratio) and len(answer.parts) == 2 and could_be_ratio(answer):
         return numeric.same(gold.expr, ("div", answer.parts[0], answer.parts[1]))
     if isinstance(answer, Based):
@@ -133,6 +137,10 @@ def _alternatives(gold: Value, answer: Group) -> bool | None:
     return all_of(equal(gold, item) for item in answer.items)
 
 
+def _is_vector(gold: Scalar, answer: Group) -> bool:
+    return answer.kind == "tuple" and gold.unit is None and same_vector(answer, gold, equal) is True
+
+
 def _is_spelled(gold: Scalar, answer: Based) -> bool | None:
     value = _whole(gold.expr)
     if value is None:
@@ -160,6 +168,8 @@ def _whole(expr: Node) -> int | None:
 
 
 def _group(gold: Group, answer: Value) -> bool | None:
+    if names.contradicts(gold, answer):
+        return False
     answer = _opened(answer, gold)
     if isinstance(answer, Scalar) and regions.of(answer) is not None:
         answer = regions.REALS
@@ -170,16 +180,17 @@ def _group(gold: Group, answer: Value) -> bool | None:
         if own is not None:
             return regions.is_same(own, answer)
         return False
-    if isinstance(answer, Matrix):
-        return _vector(gold, answer)
+    if isinstance(answer, Matrix) or (gold.kind == "tuple" and isinstance(answer, Scalar)):
+        return same_vector(gold, answer, equal)
     if not isinstance(answer, Group):
         return _single(gold, answer)
+    by_name = names.pairs(gold, answer)
+    if by_name is not None:
+        return all_of(equal(x, y) for x, y in by_name)
     if any(isinstance(item, Dots) for item in (*gold.items, *answer.items)):
         return _in_order(gold.items, answer.items)
     if gold.kind == "tuple":
         return _tuples(gold, answer)
-    if answer.kind == "tuple" and answer.brackets == "()" and _are_named(gold.items):
-        return _in_order(tuple(item.value for item in gold.items if isinstance(item, Named)), answer.items)
     if answer.kind == "tuple" and (answer.brackets != "[]" or len(answer.items) < 3):
         return equal(gold.items[0], answer) if len(gold.items) == 1 else False
     distinct = "set" in (gold.kind, answer.kind)
@@ -202,12 +213,6 @@ def _opened(answer: Value, gold: Group) -> Value:
             if len(set(names)) == len(names) and names == sorted(names):
                 return Group("tuple", values, gold.brackets)
     return answer
-
-
-def _are_named(items: tuple[Value, ...]) -> bool:
-    """``x = 1, y = 2``: different names, in the order in which a tuple would list them."""
-    names = [item.name for item in items if isinstance(item, Named)]
-    return len(names) == len(items) > 1 and len(set(names)) == len(names) and names == sorted(names)
 
 
 def _single(gold: Group, answer: Value) -> bool | None:
@@ -252,40 +257,6 @@ def _in_order(gold: tuple[Value, ...], answer: tuple[Value, ...]) -> bool | None
     return all_of(equal(x, y) for x, y in zip(gold, answer, strict=True))
 
 
-def _vector(gold: Group, answer: Matrix) -> bool | None:
-    if gold.kind != "tuple":
-        return False
-    cells = _column_or_row(answer)
-    if cells is None or len(cells) != len(gold.items):
-        return False
-    return all_of(equal(x, Scalar(y)) for x, y in zip(gold.items, cells, strict=True))
-
-
-def _column_or_row(matrix: Matrix) -> tuple[Node, ...] | None:
-    if len(matrix.rows) == 1:
-        return matrix.rows[0]
-    if all(len(row) == 1 for row in matrix.rows):
-        return tuple(row[0] for row in matrix.rows)
-    return None
-
-
-def _matrix(gold: Matrix, answer: Value) -> bool | None:
-    if isinstance(answer, Named):
-        answer = answer.value
-    if isinstance(answer, Group) and answer.kind == "tuple":
-        cells = _column_or_row(gold)
-        if cells is None or len(cells) != len(answer.items):
-            return False
-        return all_of(equal(Scalar(x), y) for x, y in zip(cells, answer.items, strict=True))
-    if not isinstance(answer, Matrix):
-        return False
-    shape = [len(row) for row in gold.rows]
-    if shape != [len(row) for row in answer.rows]:
-        return False
-    pairs = ((x, y) for g, a in zip(gold.rows, answer.rows, strict=True) for x, y in zip(g, a, strict=True))
-    return all_of(numeric.same(x, y) for x, y in pairs)
-
-
 # equations
 
 
@@ -308,6 +279,9 @@ def _named(gold: Named, answer: Value) -> bool | None:
         return equal(gold.value, answer) if isinstance(gold.value, Scalar) else False
     if isinstance(answer, Group) and any(isinstance(item, Named) for item in answer.items):
         return False
+    if isinstance(answer, Residue):
+        congruence = as_residue(gold)
+        return congruence is not None and same_residue(congruence, answer, equal)
     return equal(gold.value, answer)
 
 
@@ -419,6 +393,9 @@ def _residue(gold: Residue, answer: Value) -> bool | None:
     if isinstance(answer, Residue):
         return same_residue(gold, answer, equal)
     if isinstance(answer, Named) and (not gold.name or answer.name == gold.name):
+        congruence = as_residue(answer)
+        if congruence is not None:
+            return same_residue(gold, congruence, equal)
         answer = answer.value
     return equal(gold.value, answer)
 
@@ -426,17 +403,21 @@ def _residue(gold: Residue, answer: Value) -> bool | None:
 def _piecewise(gold: Piecewise, answer: Value) -> bool | None:
     if isinstance(answer, Named):
         answer = answer.value
-    if not isinstance(answer, Piecewise):
-        return None if isinstance(answer, Scalar | Opaque) else False
-    if len(gold.cases) != len(answer.cases):
-        return None
+    if not isinstance(answer, Piecewise | Scalar):
+        return None if isinstance(answer, Opaque) else False
+    if isinstance(answer, Piecewise) and _same_spelling(gold, answer):
+        return True
+    return same_cases(gold, answer)
+
+
+def _same_spelling(gold: Piecewise, answer: Piecewise) -> bool:
     left = list(answer.cases)
     for case in gold.cases:
         found = next((other for other in left if _same_case(case, other)), None)
         if found is None:
             return False
         left.remove(found)
-    return True
+    return not left
 
 
 def _same_case(gold: tuple[Value, Value | None], answer: tuple[Value, Value | None]) -> bool:
@@ -452,7 +433,7 @@ def _dots(gold: Dots, answer: Value) -> bool | None:
 
 def _unbraced(spelled: str) -> str:
     """``x_{1}`` and ``x_1`` alike."""
-    return _BRACED_LETTER.sub(r"\1\2", spelled)
+    return _BRACED_LETTER.sub(r"\1", spelled)
 
 
 def _opaque(gold: Opaque, answer: Value) -> bool | None:
@@ -468,7 +449,7 @@ _RULES = {
     Relation: same_relation,
     Named: _named,
     Equation: _equation,
-    Matrix: _matrix,
+    Matrix: lambda gold, answer: same_matrix(gold, answer, equal),
     Ratio: _ratio,
     Based: _based,
     Residue: _residue,

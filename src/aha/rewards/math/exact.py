@@ -63,6 +63,17 @@ def has(node: Node, operators: frozenset[str]) -> bool:
     return False
 
 
+def has_steps(node: Node) -> bool:
+    """Whether the expression rounds anything to whole numbers."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current[0] == "call" and current[1] in ("floor", "ceil"):
+            return True
+        stack.extend(part for part in current[1:] if isinstance(part, tuple))
+    return False
+
+
 def size(node: Node) -> int:
     """The number of operators and leaves."""
     count, stack = 0, [node]
@@ -189,6 +200,17 @@ def _fact(node: Node, values) -> Fraction | None:
     return Fraction(math.factorial(int(value)))
 
 
+def _double_factorial(node: Node, values) -> Fraction | None:
+    value = rational(node[1], values)
+    if value is None or value.denominator != 1:
+        return None
+    if value < 0:
+        raise Undefined
+    if value > LARGEST_FACTORIAL:
+        raise TooBig
+    return Fraction(math.prod(range(int(value), 0, -2)))
+
+
 def _binom(node: Node, values) -> Fraction | None:
     parts = _all(node[1:], values)
     if (
@@ -226,6 +248,7 @@ _RULES = {
     "pow": _pow,
     "root": _root,
     "fact": _fact,
+    "double_fact": _double_factorial,
     "binom": _binom,
     "abs": _abs,
     "call": _call,

@@ -88,6 +88,8 @@ class _Parser(Functions):
                 factors = [("mod", above, self.factor())]
             else:
                 break
+        if sum(factor[0] == "sym" and str(factor[1]).startswith("vec ") for factor in factors) > 1:
+            raise Unknown("a product of vectors, whose order may matter")
         node = factors[0] if len(factors) == 1 else ("mul", *factors)
         return ("neg", node) if negative else node
 
@@ -151,8 +153,9 @@ class _Parser(Functions):
             if token.kind != "op":
                 return node
             if token.text == "!":
-                self.at += 1
-                node = ("fact", node)
+                double = self.is_op("!", 1)
+                self.at += 2 if double else 1
+                node = ("double_fact" if double else "fact", node)
             elif token.text == "^":
                 self.at += 1
                 node = self.power(node)

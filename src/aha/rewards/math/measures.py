@@ -12,6 +12,7 @@ from aha.rewards.math.tokens import Token
 from aha.rewards.math.values import Scalar, num
 
 _CURRENCIES = ("dollar", "yuan", "euro", "pound")
+_PREDICATES = (["even"], ["odd"], ["prime"], ["composite"])
 _DEGREE_WORDS = frozenset(("degree", "degrees", "deg", "度"))
 
 
@@ -22,8 +23,11 @@ def measured(tokens: list[Token]) -> Scalar:
     whole = _several(tokens)
     if whole is not None:
         return whole
+    tokens = _without_unit_fraction(tokens)
     end = _unit_start(tokens)
     if end < len(tokens):
+        if [t.text.lower() for t in tokens[end:] if t.text not in ("is", "are")] in _PREDICATES:
+            raise Unknown("what is told of a number is no unit")
         found = units.from_words(tokens[end:])
         if found is False:
             raise Unknown("words that are no unit")
@@ -44,6 +48,21 @@ def measured(tokens: list[Token]) -> Scalar:
     if in_degrees and unit is None:
         unit = scale or units.Unit(units.DEGREE)
     return Scalar(expr, unit, percent)
+
+
+def _without_unit_fraction(tokens: list[Token]) -> list[Token]:
+    """``3 \\frac{\\text{m}}{\\text{s}}`` as ``3 m/s``."""
+    at = next((i for i, t in enumerate(tokens) if i and t.text == "frac"), 0)
+    if not at or not any(t.kind == "word" for t in tokens[at:]):
+        return tokens
+    rest = tokens[at + 1 :]
+    opened = [i for i, t in enumerate(rest) if t.text == "{"]
+    if len(opened) != 2 or rest[-1].text != "}" or any(t.kind == "num" for t in rest):
+        return tokens
+    inside = [t for t in rest[: opened[1]] if t.text not in "{}"]
+    below = [t for t in rest[opened[1] :] if t.text not in "{}"]
+    words = [Token("word", t.text) if t.kind == "id" else t for t in (*inside, Token("op", "/"), *below)]
+    return [*tokens[:at], *words] if inside and below and words[0].kind == "word" else tokens
 
 
 def _without_currency(tokens: list[Token]) -> tuple[list[Token], units.Unit | None]:

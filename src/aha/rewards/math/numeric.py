@@ -12,9 +12,9 @@ import random
 import threading
 import zlib
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-from aha.rewards.math.exact import CONSTANTS, TooBig, Undefined, free_symbols, has, rational, size
+from aha.rewards.math.exact import CONSTANTS, TooBig, Undefined, free_symbols, has, has_steps, rational, size
 from aha.rewards.math.values import STATED, Node
 
 DIGITS = 50
@@ -24,6 +24,8 @@ ENOUGH = 3  # points at which both sides must exist
 LARGEST = 3_000  # operators and leaves; more is refused
 MOST_POWER = 200_000  # bits of magnitude that an intermediate value may have
 INFINITE = frozenset(("inf",))
+_ENDS = (("inf",), ("neg", ("inf",)))
+POINTS_WHERE_ROUNDED = 64  # equal steps are not proven equal by a few points between two of them
 SCALES = (1, 8, Fraction(1, 4))  # of the points, looked at in turn while too few lie in both domains
 _INTEGERS = frozenset("nmkjlNMKp")
 _local = threading.local()
@@ -41,6 +43,8 @@ def same(a: Node, b: Node) -> bool | None:
         return None
     if has(a, INFINITE) != has(b, INFINITE):
         return False
+    if a in _ENDS and b in _ENDS:
+        return False  # one is the other's negation
     try:
         first, second = rational(a), rational(b)
         if first is not None and second is not None:
@@ -65,7 +69,7 @@ def proportional(a: Node, b: Node, positive: bool = False) -> bool | None:
     count = 0
     try:
         for point in range(POINTS):
-            values = _point(context, symbols, point)
+            values = _point(context, symbols, _Place(point))
             try:
                 x, y = _Evaluation(context, values).at(a), _Evaluation(context, values).at(b)
             except Undefined:
@@ -120,9 +124,11 @@ def _same_function(a: Node, b: Node, symbols: frozenset[str]) -> bool | None:
     names = sorted(symbols)
     complex_wanted = "i" in _constants_in(a) | _constants_in(b)
     agreed = 0
+    rounded = has_steps(a) or has_steps(b)
     for scale in SCALES:
-        for point in range(POINTS):
-            outcome = _same_at(a, b, names, (point, scale), complex_wanted)
+        for point in range(POINTS_WHERE_ROUNDED if rounded else POINTS):
+            place = _Place(point, scale, rounded and point % 2 == 1)
+            outcome = _same_at(a, b, names, place, complex_wanted)
             if outcome is False:
                 return False
             agreed += outcome is True
@@ -131,14 +137,20 @@ def _same_function(a: Node, b: Node, symbols: frozenset[str]) -> bool | None:
     return None
 
 
-def _same_at(
-    a: Node, b: Node, names: list[str], point: tuple[int, Fraction | int], complex_wanted: bool
-) -> bool | None:
+class _Place(NamedTuple):
+    """Which pseudo-random point, how far out, and whether all its coordinates are whole."""
+
+    number: int
+    scale: Fraction | int = 1
+    whole: bool = False
+
+
+def _same_at(a: Node, b: Node, names: list[str], place: _Place, complex_wanted: bool) -> bool | None:
     """Whether two functions agree at a point; None if they do not both have a (real) value there."""
     digits = DIGITS
     while digits <= MOST_DIGITS:
         context = _context(digits)
-        values = _point(context, names, *point)
+        values = _point(context, names, place)
         first, second = _Evaluation(context, values), _Evaluation(context, values)
         try:
             x, y = _value_at(first, a), _value_at(second, b)
@@ -178,7 +190,7 @@ def _same_beyond(a: Node, b: Node) -> bool | None:
         return None
     if _is_computable(a) != _is_computable(b):
         return False
-    if a[0] == b[0] and len(a) == len(b) and a[0] in ("pow", "fact", "neg", "root"):
+    if a[0] == b[0] and len(a) == len(b) and a[0] in ("pow", "fact", "double_fact", "neg", "root"):
         equal = [same(x, y) for x, y in zip(a[1:], b[1:], strict=True)]
         if all(equal):
             return True
@@ -244,12 +256,16 @@ def _context(digits: int) -> Any:
     return context
 
 
-def _point(context: Any, names: list[str], index: int, scale: Fraction | int = 1) -> dict[str, Any]:
+def _point(context: Any, names: list[str], place: _Place) -> dict[str, Any]:
     """Pseudo-random values of the variables, the same in every run; half of the points hold negative ones."""
     values = {}
+    index, scale, whole = place
     stretch = context.mpf(scale.numerator) / scale.denominator
     for name in names:
         generator = random.Random(zlib.crc32(name.encode()) * 31 + index)
+        if whole:
+            values[name] = context.mpf(generator.randrange(2, 40))
+            continue
         if name[0] in _INTEGERS and "_" not in name:
             most = 4 if scale < 1 else 20
             values[name] = context.mpf(2 * generator.randrange(2, most) + index % 2)
@@ -413,6 +429,15 @@ class _Evaluation:
         except (ZeroDivisionError, ValueError):
             raise Undefined from None
 
+    def double_fact(self, node: Node) -> Any:
+        value = self.at(node[1])
+        if abs(value) > 10_000:
+            raise TooBig
+        try:
+            return self.noted(self.context.fac2(value))
+        except (ZeroDivisionError, ValueError):
+            raise Undefined from None
+
     def binom(self, node: Node) -> Any:
         n, k = self.at(node[1]), self.at(node[2])
         if abs(n) > 10_000 or abs(k) > 10_000:
@@ -458,6 +483,7 @@ _RULES = {
     "call": _Evaluation.call,
     "log": _Evaluation.log,
     "fact": _Evaluation.fact,
+    "double_fact": _Evaluation.double_fact,
     "binom": _Evaluation.binom,
     "abs": _Evaluation.abs,
     "apply": _Evaluation.apply,

@@ -10,9 +10,11 @@ from itertools import pairwise
 
 from aha.rewards.math import regions
 from aha.rewards.math.clock import clock
+from aha.rewards.math.domains import with_comma, without_domains
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
 from aha.rewards.math.layouts import layout
 from aha.rewards.math.measures import measured, without_meridiem
+from aha.rewards.math.permuted import permuted
 from aha.rewards.math.residues import residue
 from aha.rewards.math.slices import OPENING, at_depth_zero, filled, halves, matches, spelling, split, trimmed
 from aha.rewards.math.symbols import LEADING
@@ -61,7 +63,7 @@ class _Reader:
         french = self.french(tokens, depth)
         if french is not None:
             return french
-        tokens = _condition_after_comma(tokens)
+        tokens = trimmed(with_comma(tokens))
         congruence = residue(tokens, lambda inner: self.value(inner, depth + 1))
         if congruence is not None:
             return congruence
@@ -75,7 +77,7 @@ class _Reader:
         pieces = [piece for piece in map(trimmed, pieces) if piece]
         if not pieces:
             raise Unreadable("a list of nothing to read")
-        items = _without_domain([self.value(piece, depth + 1) for piece in pieces])
+        items = permuted(without_domains([self.value(piece, depth + 1) for piece in pieces]))
         joined = [word for word in joined if word in ("or", "and")] or [","]
         if len(items) == 1:
             return items[0]
@@ -90,6 +92,7 @@ class _Reader:
     def item(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
         for read in (
             self.bracketed,
+            self.attached,
             self.juxtaposed,
             self.set_in_rows,
             self.related,
@@ -128,6 +131,13 @@ class _Reader:
         if not trimmed(inside):
             return Group("set", (), "{}") if first == "{" else None
         return self.value(inside, depth + 1)
+
+    def attached(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        """``t(0,4]``: a variable and an interval whose sign of membership was lost."""
+        ends = (tokens[1].text, tokens[-1].text) if len(tokens) > 4 else ()
+        if tokens[0].kind != "id" or match.get(1) != len(tokens) - 1 or ends not in (("(", "]"), ("[", ")")):
+            return None
+        return regions.member(tokens[0].text, self.value(tokens[1:], depth + 1))
 
     def juxtaposed(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         """``(1,2)(3,4)``: tuples one behind the other, as some references list them."""
@@ -257,7 +267,7 @@ class _Reader:
             if len(pieces) > 1 and all(p and p[0].kind == "id" for p in pieces):
                 return f"({','.join(spelling([t for t in p if t.text not in '{}']) for p in pieces)})", ""
         if tokens and tokens[0].text in ("angle", "triangle", "vec", "overline", "hat"):
-            return spelling(tokens), ""
+            return spelling([t for t in tokens if t.text not in "{}"]), ""
         return None
 
     def inequality(self, tokens: list[Token], match: dict[int, int]) -> Value:
@@ -284,6 +294,8 @@ class _Reader:
             if spelling(left) in ("R", "ℝ"):
                 return regions.without(self.value(right, depth + 1)) or Opaque(spelling(tokens))
             return Opaque(spelling(tokens))
+        if [t.text for t in tokens[1:3]] == ["-", "lset"] and tokens[0].text in ("R", "ℝ"):
+            return regions.without(self.value(tokens[2:], depth + 1)) or Opaque(spelling(tokens))
         return Group("set", (), "{}") if [t.text for t in tokens] == ["empty"] else None
 
     def ratio(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
@@ -337,7 +349,8 @@ class _Reader:
             number = number_in_words(words_of(self.text) if depth == 0 else spelling(whole, " "))
             if number is not None:
                 return Scalar(num(number))
-            return Text(words_of(self.text) if depth == 0 else spelling(whole).casefold())
+            between = " " if whole[0].kind == "word" else ""
+            return Text(words_of(self.text) if depth == 0 else spelling(whole, between).casefold())
         try:
             return measured(whole)
         except Unknown:
@@ -367,15 +380,6 @@ def _ratio_in_words(tokens: list[Token]) -> Ratio | None:
     except Unknown:
         return None
     return None if any(map(regions.free_symbols, parts)) else Ratio(parts)
-
-
-def _condition_after_comma(tokens: list[Token]) -> list[Token]:
-    """``k\\pi (k \\in \\mathbb{Z})`` with a comma in the place of the brackets."""
-    if len(tokens) < 6 or tokens[-1].text != ")" or tokens[-2].text != "ℤ":
-        return tokens
-    if [t.text for t in tokens[-5:-1:2]] != ["(", "in"]:
-        return tokens
-    return [*tokens[:-5], Token("op", ","), *tokens[-4:-1]]
 
 
 def _is_label(name: str, rest: list[Token]) -> bool:
@@ -409,17 +413,6 @@ def _is_word(tokens: list[Token]) -> bool:
 
 def _is_function_list(pieces: list[list[Token]]) -> bool:
     return not any(trimmed(piece) for piece in pieces)
-
-
-def _without_domain(items: list[Value]) -> list[Value]:
-    """``k\\pi, k \\in \\mathbb{Z}`` without saying that k is an integer, as one takes it to be."""
-    integers = Scalar(("sym", "ℤ"))
-    kept = [
-        item
-        for item in items
-        if not (isinstance(item, Named) and item.value == integers and len(item.name) == 1)
-    ]
-    return kept or items
 
 
 def _spread_name(items: list[Value]) -> list[Value]:

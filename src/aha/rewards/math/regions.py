@@ -181,6 +181,8 @@ def _linear_root(node: Node, name: str) -> tuple[Fraction, bool] | None:
 
 def combine(items: list[Value], joined: str) -> Value | None:
     """Several inequalities about one variable as one set: "or" unites, "and" and a comma intersect."""
+    if joined == "or" and any(isinstance(item, Region) for item in items):
+        items = [_as_points(item) for item in items]
     regions = [item for item in items if isinstance(item, Region) and item.variable]
     if len(regions) != len(items) or len({region.variable for region in regions}) != 1:
         return None
@@ -191,6 +193,14 @@ def combine(items: list[Value], joined: str) -> Value | None:
     for region in regions[1:]:
         meeting = _meet(meeting, region) if meeting else None
     return meeting if meeting and meeting.parts else united
+
+
+def _as_points(value: Value) -> Value:
+    """``x = 1`` as the set of one number, beside ``x < 0``."""
+    if not isinstance(value, Named) or value.parameter or not isinstance(value.value, Scalar):
+        return value
+    point = value.value.expr
+    return Region((Interval(point, point, True, True),), value.name)
 
 
 def _meet(a: Region, b: Region) -> Region | None:

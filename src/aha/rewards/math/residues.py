@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from aha.rewards.math import numeric
-from aha.rewards.math.exact import TooBig, Undefined, rational
+from aha.rewards.math.exact import TooBig, Undefined, free_symbols, rational
 from aha.rewards.math.expressions import Unknown, parse_expression
 from aha.rewards.math.ratios import all_of
 from aha.rewards.math.slices import at_depth_zero, matches, spelling, split, trimmed
 from aha.rewards.math.tokens import Token
-from aha.rewards.math.values import Group, Node, Residue, Scalar, Value
+from aha.rewards.math.values import Group, Named, Node, Residue, Scalar, Value
+
+_WHOLE = frozenset("jklmnt")
 
 
 def residue(tokens: list[Token], read: Callable[[list[Token]], Value]) -> Residue | None:
@@ -70,6 +73,27 @@ def same_residue(gold: Residue, answer: Residue, equal: Callable[[Value, Value],
     if None in keys[0] | keys[1]:
         return all_of(numeric.same(x, y) for x, y in zip(wanted, found, strict=False))
     return keys[0] == keys[1]
+
+
+def as_residue(value: Named) -> Residue | None:
+    """``n = 4k + 1`` for a whole k as the congruence that it is."""
+    if not isinstance(value.value, Scalar) or value.parameter:
+        return None
+    letters = free_symbols(value.value.expr)
+    if len(letters) != 1 or not letters <= _WHOLE or value.name in letters:
+        return None
+    letter = next(iter(letters))
+    try:
+        found = [rational(value.value.expr, {letter: Fraction(n)}) for n in (0, 1, 2, 5)]
+    except (TooBig, Undefined):
+        return None
+    at_zero, at_one, *rest = found
+    if at_zero is None or at_one is None or at_zero == at_one:
+        return None
+    step = at_one - at_zero
+    if rest != [at_zero + 2 * step, at_zero + 5 * step]:
+        return None
+    return Residue(value.name, Scalar(("num", at_zero)), ("num", abs(step)))
 
 
 def _members(value: Value) -> list[Node] | None:

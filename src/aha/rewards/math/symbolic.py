@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from typing import Any
 
 from aha.rewards.math.exact import has
@@ -11,6 +12,7 @@ from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.values import STATED, Named, Node, Scalar, Value
 
+_NUMERAL = re.compile(r"[0-9]+")
 _HAS_MATH_VERIFY = importlib.util.find_spec("math_verify") is not None
 MISSING = "the answer needs a LaTeX grammar that is not installed (pip install math-verify)"
 
@@ -37,6 +39,8 @@ def compare(gold: str, answer: str) -> tuple[str, str]:
     if not _HAS_MATH_VERIFY:
         return "unknown", MISSING
     theirs = by_math_verify(gold, answer)
+    if theirs and sorted(_NUMERAL.findall(gold)) != sorted(_NUMERAL.findall(answer)):
+        theirs = None  # it reads past what it does not know, so that only equal numerals count
     if theirs is None:
         return "unknown", "the answer is in no known grammar"
     return ("correct" if theirs else "wrong"), "decided by math-verify"
@@ -117,6 +121,8 @@ def _operator(op: str, parts: list[Any]) -> Any:
         return sympy.log(parts[1], parts[0])
     if op == "fact":
         return sympy.factorial(parts[0])
+    if op == "double_fact":
+        return sympy.factorial2(parts[0])
     if op == "binom":
         return sympy.binomial(parts[0], parts[1])
     if op == "abs":

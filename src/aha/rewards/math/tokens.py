@@ -53,6 +53,7 @@ _CHOOSE = re.compile(
     r"(?:\\mathrm\{C\}|(?<![A-Za-z\\])C)_\{?([0-9]+)\}?\^\{?([0-9]+)\}?|"
     r"(?:\{\})?[\^_]\{?([0-9]+)\}? ?(?:\\mathrm\{C\}|C)_\{?([0-9]+)\}?"
 )
+_CIRCLED = re.compile(r"(?<=[①-⑳])(?=[①-⑳])")  # ①③ names two of several, and is not 13
 _LAST_DOTS = re.compile(r"\s*(?:\\(?:[lc]?dots|dots[cb])|\.\.\.)[\s.$]*\Z")
 _BLACKBOARD = {"R": "ℝ", "N": "ℕ", "Z": "ℤ", "Q": "ℚ", "C": "ℂ"}  # not to be taken for names of variables
 _TITLE = re.compile(r"[A-Z][a-z]{2,}\Z")
@@ -72,7 +73,18 @@ def tokenize(text: str, plain: bool = False) -> list[Token]:
     tokens = scanner.run()
     if len(tokens) > MOST_TOKENS:
         raise Unreadable(f"an answer of {len(tokens)} tokens")
-    return tokens
+    return _with_cyclic_groups(tokens)
+
+
+def _with_cyclic_groups(tokens: list[Token]) -> list[Token]:
+    """``\\mathbb{Z}/n\\mathbb{Z}`` as ``\\mathbb{Z}_n``."""
+    integers, out = Token("id", "ℤ"), list[Token]()
+    for token in tokens:
+        if token == integers and len(out) > 2 and out[-3] == integers and out[-2].text == "/":
+            out[-2] = Token("op", "_")
+        else:
+            out.append(token)
+    return out
 
 
 def is_ambiguous(text: str) -> bool:
@@ -83,6 +95,7 @@ def is_ambiguous(text: str) -> bool:
 def normalize(text: str) -> str:
     """One spelling for full-width forms, typographic signs and doubly escaped LaTeX."""
     if not text.isascii():
+        text = _CIRCLED.sub(",", text)
         text = unicodedata.normalize("NFKC", "".join(UNICODE.get(c, c) for c in text))
         text = _without_emoji("".join(UNICODE.get(c, c) for c in text))
     if "\\\\" in text and _is_escaped_twice(text):
@@ -303,7 +316,7 @@ class _Scanner:
         elif name in FUNCTIONS:
             self.out.append(Token("func", FUNCTIONS[name]))
         elif name in GREEK:
-            self.out.append(Token("id", name))
+            self.out.append(Token("id", name.removeprefix("var")))  # \\varphi is a \\phi of another shape
         elif name.isdigit():
             self.op("newline")  # "7\\8": a line break that lost a backslash
             self.at -= 1

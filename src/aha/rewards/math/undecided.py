@@ -30,6 +30,8 @@ def could_be(text: str, value: Value, answer: str) -> bool:
         wanted = ({abs(exact)}, parts or {Fraction(1)}, _numerals(text))
         return any(one <= found for one in wanted) and found <= set().union(*wanted, {Fraction(1)})
     wanted = _numerals(text)
+    if not wanted and not _letters(text):
+        return False  # nothing to know it by
     if not wanted <= found or len(found) > 2 * len(wanted) + _MORE:
         return False
     return _letters(text) <= _letters(answer)
@@ -55,4 +57,4 @@ def _letters(text: str) -> set[str]:
         tokens = tokenize(text)
     except Unreadable:
         return set()
-    return {t.text.lower() for t in tokens if t.kind in ("id", "func", "word")}
+    return {t.text.lower() for t in tokens if t.kind in ("id", "func", "word") or t.text in ("inf", "empty")}

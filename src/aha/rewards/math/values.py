@@ -5,7 +5,8 @@ pickle quickly, and a tree of them holds nothing but numbers and names. The oper
 
 ``("num", Fraction)``, ``("sym", name)``, ``("inf",)``, ``("add", ...)``, ``("mul", ...)``, ``("neg", a)``,
 ``("div", a, b)``, ``("pow", a, b)``, ``("root", a, n)``, ``("call", name, a)``, ``("log", base, a)``,
-``("fact", a)``, ``("binom", n, k)``, ``("abs", a)``, ``("apply", name, a...)`` for an unknown function,
+``("fact", a)``, ``("double_fact", a)``, ``("binom", n, k)``, ``("abs", a)``, ``("apply", name, a...)`` for an
+unknown function,
 ``("sum" | "prod" | "int" | "lim" | name, ...)`` for what is only stated, not worked out.
 """
 

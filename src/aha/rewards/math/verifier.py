@@ -11,6 +11,7 @@ from functools import lru_cache
 from aha.rewards.math import compare, numeric, tokens, workers
 from aha.rewards.math.exact import free_symbols, has, rational
 from aha.rewards.math.extract import DEFAULT, Extraction, Found, boxed, boxes, extract
+from aha.rewards.math.families import same_family
 from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.undecided import could_be
@@ -191,6 +192,8 @@ def _decide(gold: Gold, wanted: Value, value: Value, answer: str) -> bool | None
             return True
         if gold.float_like is not None and _prints_as(value, gold.float_like):
             return True
+    if outcome is False and same_family(wanted, value, compare.equal):
+        return True
     return outcome
 
 

@@ -23,6 +23,11 @@ EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real 
 _ALL_REALS = frozenset(
     ("allrealnumbers", "allreals", "realnumbers", "allreal", "全体实数", "实数集", "一切实数", "任意实数")
 )
+_NOTHING = re.compile(
+    r"no (?:such |real |integer |integral |positive |rational |valid |possible |other )*(?:solution|root|value|number|"
+    r"integer|function|pair|triple|polynomial|set|sequence|triangle|prime|[a-z])s?(?: exists?| of [a-z])?\Z"
+)
+_PREDICATE = re.compile(r"\b(?:is|are)\b")
 _PLACES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
 _SYNONYMS = {
     "true": "yes", "false": "no", "dne": "does not exist", "no solutions": "no solution",
@@ -60,6 +65,9 @@ def canonical_words(words: str) -> str:
     for article in ("the ", "a ", "an ", "it is ", "there is ", "there are "):
         words = words.removeprefix(article)
     words = _SYNONYMS.get(words, words)
+    if _NOTHING.match(words):
+        words = "no solution"
+    words = _PREDICATE.sub(" ", words).removesuffix(" wins")
     return "".join(c for c in words if c.isalnum() or c in "+-<>=*/^")
 
 

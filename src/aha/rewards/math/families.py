@@ -1,0 +1,130 @@
+"""Families of answers: the same family with other letters for what may be any number.
+
+``C_1 e^x + C_2 e^{-x}`` and ``A e^x + B e^{-x}``, ``f(x) = cx`` and ``f(x) = kx``, ``(t, -t)`` and ``(k, -k)``,
+``\\frac{\\pi}{4} + k\\pi`` and ``\\frac{\\pi}{4} + n\\pi``. A letter that both sides write stays what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import permutations
+
+from aha.rewards.math.exact import free_symbols
+from aha.rewards.math.values import Equation, Group, Named, Node, Region, Scalar, Value
+
+Equal = Callable[[Value, Value], bool | None]
+MOST_LETTERS = 3
+_LETTER = re.compile(r"[A-Za-z](?:_[0-9])?\Z|alpha\Z|beta\Z|lambda\Z|mu\Z")
+_NUMBERED = re.compile(r"[CcKkAaBb]_[0-9]\Z")
+_CONSTANT = re.compile(r"[A-DKc](?:_[0-9])?\Z|[ck]_[0-9]\Z")
+_INTEGERS = frozenset("jklmn")
+
+
+def same_family(gold: Value, answer: Value, equal: Equal) -> bool:
+    """Whether the answer is the gold with other letters for its arbitrary constants or parameters."""
+    return any(equal(gold, renamed(answer, names)) is True for names in _renamings(gold, answer))
+
+
+def symbols(value: Value) -> frozenset[str]:
+    """The variables that occur anywhere in a value, without the names it is given."""
+    if isinstance(value, Scalar):
+        return free_symbols(value.expr)
+    if isinstance(value, Named):
+        return symbols(value.value) - {value.parameter}
+    if isinstance(value, Group | Equation):
+        parts = value.items if isinstance(value, Group) else value.members
+        return frozenset().union(*map(symbols, parts))
+    if isinstance(value, Region):
+        ends = [free_symbols(end) for part in value.parts for end in (part.low, part.high)]
+        return frozenset().union(*ends)
+    return frozenset()
+
+
+def substituted(node: Node, leaves: Mapping[str, Node]) -> Node:
+    """The expression with other leaves for some of its symbols, all at once."""
+    if node[0] == "sym":
+        return leaves.get(node[1], node)
+    return tuple(substituted(part, leaves) if isinstance(part, tuple) else part for part in node)
+
+
+def renamed(value: Value, names: Mapping[str, str]) -> Value:
+    """The value with other letters, all at once."""
+    if isinstance(value, Scalar):
+        leaves = {old: ("sym", new) for old, new in names.items()}
+        return Scalar(substituted(value.expr, leaves), value.unit, value.percent)
+    if isinstance(value, Named):
+        return Named(value.name, renamed(value.value, names), value.parameter, value.approximate)
+    if isinstance(value, Group):
+        items = tuple(renamed(item, names) for item in value.items)
+        return Group(value.kind, items, value.brackets, value.joined_by_or)
+    if isinstance(value, Equation):
+        return Equation(tuple(renamed(member, names) for member in value.members), value.shown)
+    return value
+
+
+def _renamings(gold: Value, answer: Value) -> Iterator[dict[str, str]]:
+    wanted, found = symbols(gold), symbols(answer)
+    ours, theirs = sorted(wanted - found), sorted(found - wanted)
+    if _has_parameters(gold) and _has_parameters(answer):
+        if len(ours) == len(theirs) <= 2 and all(map(_LETTER.match, (*ours, *theirs))):
+            yield from _pairings(ours, theirs)
+        return
+    if ours and len(ours) == len(theirs) == 1 and {*ours, *theirs} <= _INTEGERS:
+        if not wanted & found and all(_mentions_pi(value) for value in (gold, answer)):
+            yield {theirs[0]: ours[0]}
+        return
+    yield from _of_constants(gold, answer, wanted, found)
+
+
+def _pairings(ours: list[str], theirs: list[str]) -> Iterator[dict[str, str]]:
+    if ours:
+        for order in permutations(ours):
+            yield dict(zip(theirs, order, strict=True))
+
+
+def _of_constants(
+    gold: Value, answer: Value, wanted: frozenset[str], found: frozenset[str]
+) -> Iterator[dict[str, str]]:
+    """Arbitrary constants: numbered ones against any that are as many, or one that is only added."""
+    ours, theirs = _numbered(wanted), _numbered(found)
+    if not ours and not theirs:
+        ours, theirs = _added(gold), _added(answer)
+    elif not ours or not theirs:  # "C_1, C_2" against "A, B"
+        free = _CONSTANT.match
+        ours = ours or sorted(filter(free, wanted - found))
+        theirs = theirs or sorted(filter(free, found - wanted))
+    rest = wanted - set(ours)
+    if rest and rest == found - set(theirs) and len(ours) == len(theirs) <= MOST_LETTERS:
+        yield from _pairings(ours, theirs)
+
+
+def _numbered(names: frozenset[str]) -> list[str]:
+    return sorted(filter(_NUMBERED.match, names))
+
+
+def _added(value: Value) -> list[str]:
+    """The one constant that stands as a term of its own, as in ``x^2 + C``."""
+    inner = value.value if isinstance(value, Named) else value
+    if not isinstance(inner, Scalar) or inner.expr[0] != "add":
+        return []
+    names = [str(term[1]) for term in inner.expr[1:] if term[0] == "sym" and _CONSTANT.match(str(term[1]))]
+    others = ("add", *(term for term in inner.expr[1:] if term != ("sym", names[0]))) if names else ()
+    return names if len(names) == 1 and names[0] not in free_symbols(others) else []
+
+
+def _has_parameters(value: Value) -> bool:
+    """A tuple, or a function, or several of either."""
+    if isinstance(value, Named):
+        return bool(value.parameter) or _has_parameters(value.value)
+    if isinstance(value, Group):
+        return value.kind == "tuple" or (bool(value.items) and all(map(_has_parameters, value.items)))
+    return False
+
+
+def _mentions_pi(value: Value) -> bool:
+    if isinstance(value, Named):
+        return _mentions_pi(value.value)
+    if isinstance(value, Group):
+        return bool(value.items) and all(map(_mentions_pi, value.items))
+    return isinstance(value, Scalar) and "pi" in str(value.expr)

@@ -1,0 +1,29 @@
+"""``(1, 2, 3) and its permutations``: all of them, one by one."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+from aha.rewards.math.values import Group, Named, Text, Value
+
+MOST_MEMBERS = 5
+
+
+def permuted(items: list[Value]) -> list[Value]:
+    """The members of a list with the permutations that its last words ask for."""
+    last = items[-1]
+    if not isinstance(last, Text) or "permutation" not in last.words or len(items) < 2:
+        return items
+    tuples = [item.value if isinstance(item, Named) else item for item in items[:-1]]
+    if not all(isinstance(t, Group) and t.kind == "tuple" and len(t.items) <= MOST_MEMBERS for t in tuples):
+        return items
+    found: dict[Value, None] = {}
+    for item in tuples:
+        assert isinstance(item, Group)
+        orders = _cycles(item.items) if "cycl" in last.words else permutations(item.items)
+        found.update(dict.fromkeys(Group("tuple", order, item.brackets) for order in orders))
+    return list(found)
+
+
+def _cycles(items: tuple[Value, ...]) -> list[tuple[Value, ...]]:
+    return [items[start:] + items[:start] for start in range(len(items))]
