@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aha.commands import eval_many
 from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError
 
@@ -23,7 +24,9 @@ HELP = "evaluate a model on a task: pass@1, majority vote, pass@k, with interval
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, task, and how to sample."""
-    parser.add_argument("model", help="tiny, a checkpoint folder, or a hub name")
+    parser.add_argument(
+        "model", nargs="+", help="tiny, a checkpoint folder, a GGUF file, a hub name, or http://host/v1#MODEL"
+    )
     parser.add_argument("--task", default="countdown", help="what to ask (aha list tasks)")
     parser.add_argument("--data", help="rows for tasks that read them")
     parser.add_argument("--test-data", help="rows of the test split, if they are in another file")
@@ -36,22 +39,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"
     )
-    parser.add_argument("--samples", type=int, default=16, help="samples of each, k (default 16)")
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="default 1; the paper evaluates at 0.6"
-    )
-    parser.add_argument("--top-p", type=float, default=1.0, help="default 1; the paper evaluates at 0.95")
-    parser.add_argument("--max-tokens", type=int, default=440, help="longest completion (default 440)")
+    parser.add_argument("--samples", type=int, help="samples of each, k (default 16)")
+    parser.add_argument("--temperature", type=float, help="default 1; the paper evaluates at 0.6")
+    parser.add_argument("--top-p", type=float, help="default 1; the paper evaluates at 0.95")
+    parser.add_argument("--max-tokens", type=int, help="longest completion (default 440)")
     add_prompt_argument(parser)
     parser.add_argument("--any-format", action="store_true", help="count right answers that break the format")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     parser.add_argument("--output", type=Path, help="write every rollout with its scores here (JSONL)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    eval_many.add_arguments(parser)
     add_machine_arguments(parser)
+
+
+DEFAULTS = {"samples": 16, "temperature": 1.0, "top_p": 1.0, "max_tokens": 440}
 
 
 def run(args: argparse.Namespace) -> int:
     """Sample, grade, print."""
+    eval_many.check_given(args)
+    if args.tasks:
+        return eval_many.run(args)
+    args.model = args.model[0]
+    for name, usual in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, usual)
+    return _one_task(args)
+
+
+def _one_task(args: argparse.Namespace) -> int:
     from aha import hardware, modeling
     from aha.files import write_jsonl
     from aha.runs.console import Console, eval_line

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-KINDS = ("recipes", "tasks", "rewards", "algorithms", "models", "runs")
-HELP = "what there is: recipes, tasks, rewards, algorithms, models, runs"
+KINDS = ("recipes", "tasks", "benchmarks", "rewards", "algorithms", "models", "runs")
+HELP = "what there is: recipes, tasks, benchmarks, rewards, algorithms, models, runs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
     listed: dict[str, Callable[[], dict[str, str]]] = {
         "recipes": _recipes,
         "tasks": _tasks,
+        "benchmarks": _benchmarks,
         "rewards": _rewards,
         "algorithms": _algorithms,
         "models": _models,
@@ -48,6 +49,15 @@ def _tasks() -> dict[str, str]:
     from aha.tasks import DESCRIPTIONS
 
     return DESCRIPTIONS
+
+
+def _benchmarks() -> dict[str, str]:
+    from aha.evaluation.benchmarks import BENCHMARKS
+
+    return {
+        b.name: f"{b.title} ({b.hub or 'give a file'})" if b.task else f"{b.title}: not here, {b.why}"
+        for b in BENCHMARKS.values()
+    }
 
 
 def _rewards() -> dict[str, str]:

@@ -1,0 +1,134 @@
+"""`aha eval` with several models or benchmarks: one table, files that a killed evaluation goes on from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aha.types import AhaError
+
+if TYPE_CHECKING:
+    from aha.evaluation.benchmarks import Asked
+    from aha.evaluation.session import Protocol, Result
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What an evaluation of several benchmarks takes beside the model."""
+    many = parser.add_argument_group("several models or benchmarks (--tasks)")
+    many.add_argument(
+        "--tasks", metavar="NAME[=FILE],...",
+        help="benchmarks (aha list benchmarks) or tasks; =FILE names the rows where there is no hub",
+    )  # fmt: skip
+    many.add_argument("--data-dir", type=Path, help="a folder of NAME.jsonl, NAME.parquet, ...: rows of benchmarks")
+    many.add_argument("--k", type=int, help="samples of each problem (--samples; default 4; preset: the paper's)")
+    many.add_argument(
+        "--preset", choices=("r1",), help="r1: the paper's temperature, top-p, length and k of each benchmark"
+    )
+    many.add_argument("--results", type=Path, default=Path("evals"), help="where results are kept (default: evals)")
+    many.add_argument("--markdown", type=Path, help="write the table here")
+    many.add_argument("--html", type=Path, help="write a page here: figures, and samples with why they were graded so")
+    many.add_argument("--harness-json", type=Path, help="write the figures as lm-evaluation-harness does")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate every model on every benchmark, show one table, write what is asked for."""
+    from aha.evaluation import benchmarks, session
+    from aha.files import check_writable
+
+    protocol = protocol_of(args)
+    session.check(protocol)
+    asked = benchmarks.read_names(args.tasks, args.data_dir)
+    for file in filter(None, (args.markdown, args.html, args.harness_json)):
+        check_writable(file)
+    results = list(_results(args, asked, protocol))
+    show(args, results, protocol)
+    return 0
+
+
+def protocol_of(args: argparse.Namespace) -> Protocol:
+    """How answers are sampled: what is given, else the preset's, else the defaults."""
+    from aha.evaluation import published
+    from aha.evaluation.session import Protocol
+
+    paper = args.preset == "r1"
+    default = (published.TEMPERATURE, published.TOP_P, published.MAX_TOKENS) if paper else (1.0, 1.0, 440)
+    temperature, top_p, max_tokens = (
+        usual if given is None else given
+        for given, usual in zip((args.temperature, args.top_p, args.max_tokens), default, strict=True)
+    )
+    k = args.k or args.samples or (0 if paper else 4)
+    return Protocol(
+        k or 1, temperature, top_p, max_tokens, args.prompt, not args.any_format, args.seed, args.problems
+    )
+
+
+def _results(args: argparse.Namespace, asked: Sequence[Asked], protocol: Protocol) -> Iterator[Result]:
+    from aha import hardware
+    from aha.evaluation import session
+
+    hardware.set_threads(args.threads)
+    paper = args.preset == "r1" and not (args.k or args.samples)
+    for model in dict.fromkeys(args.model):
+        folder = args.results / folder_name(model)
+        source = session.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads)
+        for one in asked:
+            used = replace(protocol, k=one.benchmark.k or 1) if paper else protocol
+            yield _one(args, model, source, one, used, folder)
+
+
+def _one(args: argparse.Namespace, model: str, source, one: Asked, used: Protocol, folder: Path) -> Result:  # noqa: ANN001
+    from aha.evaluation import session
+    from aha.runs.console import Console
+
+    _say(args, f"{model} on {one.name}: {used.k} samples, at most {used.max_tokens} tokens each")
+    shown = nullcontext() if args.json else Console(f"evaluating {model} on {one.name}", 1, unit="")
+    with shown as console:
+        tick = console.counter(0, "sampling") if console else None
+        return session.run(model, source, one, used, folder, tick)
+
+
+def folder_name(model: str) -> str:
+    """A model's name as that of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix("http://").removeprefix("https://")).strip("-.") or "model"
+
+
+def show(args: argparse.Namespace, results: Sequence[Result], protocol: Protocol) -> None:
+    """The table, the paper's figures, comparisons of models; and the files asked for."""
+    from aha.evaluation import formats, page, tables
+    from aha.files import write_json, write_text
+
+    table, compared = tables.rows(results), tables.pairs(results)
+    said = [f"{name}: {pair.sentence(a, b)}" for name, a, b, pair in compared]
+    said += tables.beside_paper((r.benchmark for r in results), protocol)
+    if args.json:
+        print(json.dumps([{"model": r.model, "benchmark": r.benchmark, **r.figures} for r in results], indent=1))
+    else:
+        print("\n".join([tables.plain(table), *said]))
+        print(f"Samples  {args.results}")
+    if args.markdown:
+        write_text(args.markdown, "\n\n".join([tables.markdown(table), *said]) + "\n")
+    if args.harness_json:
+        found = formats.harness(results)
+        write_json(args.harness_json, found[0] if len(found) == 1 else found)
+    if args.html:
+        with closing(args.html.open("w", encoding="utf-8")) as out:
+            page.write(out, results, said)
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    print(text, file=sys.stderr if args.json else sys.stdout)
+
+
+def check_given(args: argparse.Namespace) -> None:
+    """Raise AhaError for options of one kind of evaluation that were given with the other."""
+    if len(args.model) > 1 and not args.tasks:
+        raise AhaError("Several models are compared on benchmarks: give --tasks NAME,NAME.")
+    if args.tasks and args.output:
+        raise AhaError("--output is for one task; with --tasks every sample is kept in --results.")

@@ -1,0 +1,135 @@
+"""Benchmarks by name: where their rows are, who grades them, and how the paper samples them.
+
+One entry is one benchmark. Where a machine has no hub, ``NAME=FILE`` names the rows, or ``--data-dir`` a folder of
+``NAME.jsonl`` (or .jsonl.gz, .parquet, .csv).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aha.types import AhaError
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """``task`` is what reads and grades the rows (``aha list tasks``), "" where nothing here does, ``why`` says why.
+    ``hub`` is ``owner/name`` or ``owner/name:config``; ``split`` the rows that are asked; ``k`` the paper's samples of
+    each problem (0: it names none). ``differs``: what is done otherwise here than in the paper."""
+
+    name: str
+    title: str
+    task: str
+    hub: str
+    split: str = "test"
+    k: int = 0
+    problems: int = 0  # how many rows the published set has; 0: it varies
+    why: str = ""
+    differs: str = ""
+
+
+_MATH_SUMMARY = "graded by value, where the paper does not say how"
+_OURS = (
+    Benchmark("aime24", "AIME 2024", "math", "HuggingFaceH4/aime_2024", "train", 64, 30, differs=_MATH_SUMMARY),
+    Benchmark("aime25", "AIME 2025", "math", "math-ai/aime25", "test", 64, 30, differs=_MATH_SUMMARY),
+    Benchmark("amc23", "AMC 2023", "math", "math-ai/amc23", "test", 0, 40),
+    Benchmark("math500", "MATH-500", "math", "HuggingFaceH4/MATH-500", "test", 16, 500, differs=_MATH_SUMMARY),
+    Benchmark("cnmo24", "CNMO 2024", "math", "", why="no public copy is known: give --data"),
+    Benchmark("gsm8k", "GSM8K", "gsm8k", "openai/gsm8k:main", "test", 0, 1319),
+    Benchmark("cmath", "CMATH", "math", "weitianwen/cmath", "test"),
+    Benchmark("minerva", "Minerva Math", "math", "math-ai/minervamath", "test", 0, 272),
+    Benchmark("olympiadbench", "OlympiadBench", "math", "math-ai/olympiadbench", "test"),
+    Benchmark("gpqa", "GPQA Diamond", "choice", "Idavidrein/gpqa:gpqa_diamond", "train", 64, 198,
+              differs="options in an order drawn from the question's text"),
+    Benchmark("mmlu", "MMLU", "choice", "cais/mmlu:all", "test", 1, 14_042),
+    Benchmark("mmlu_redux", "MMLU-Redux", "choice", "edinburgh-dawg/mmlu-redux-2.0", "test", 1),
+    Benchmark("mmlu_pro", "MMLU-Pro", "choice", "TIGER-Lab/MMLU-Pro", "test", 1, 12_032),
+    Benchmark("ceval", "C-Eval", "choice", "ceval/ceval-exam", "val", 1),
+    Benchmark("arc", "ARC-Challenge", "choice", "allenai/ai2_arc:ARC-Challenge", "test", 0, 1172),
+    Benchmark("ifeval", "IFEval (prompt, strict)", "ifeval", "google/IFEval", "train", 1, 541),
+    Benchmark("livecodebench", "LiveCodeBench", "code", "livecodebench/code_generation_lite", "test", 8,
+              differs="the paper takes contests of 2024-08 to 2025-01: give a file with those rows"),
+    Benchmark("humaneval", "HumanEval", "code", "openai/openai_humaneval", "test", 0, 164),
+    Benchmark("humaneval_plus", "HumanEval+", "code", "evalplus/humanevalplus", "test", 0, 164),
+    Benchmark("mbpp", "MBPP", "code", "google-research-datasets/mbpp:full", "test", 0, 500),
+    Benchmark("mbpp_plus", "MBPP+", "code", "evalplus/mbppplus", "test", 0, 378),
+)  # fmt: skip
+_NOT_GRADED = {
+    "drop": ("DROP", "its F1 over spans is not here"),
+    "simpleqa": ("SimpleQA", "a judge has to grade it"),
+    "csimpleqa": ("Chinese SimpleQA", "a judge has to grade it"),
+    "frames": ("FRAMES", "a judge has to grade it"),
+    "alpaca_eval": ("AlpacaEval 2", "a judge has to compare with its baseline's answers"),
+    "arena_hard": ("Arena-Hard", "a judge has to compare with its baseline's answers"),
+    "cluewsc": ("CLUEWSC", "its rows are no multiple choice"),
+    "codeforces": ("Codeforces", "it needs the contests' hidden tests and standings"),
+    "swe_verified": ("SWE-bench Verified", "it needs the repositories and their containers"),
+    "aider": ("Aider Polyglot", "it needs Aider's own harness"),
+}
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    **{b.name: b for b in _OURS},
+    **{name: Benchmark(name, title, "", "", why=why) for name, (title, why) in _NOT_GRADED.items()},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A benchmark with the rows that are asked: a file, or its hub name."""
+
+    benchmark: Benchmark
+    source: str | None
+    split: str
+
+    @property
+    def name(self) -> str:
+        """The benchmark's name."""
+        return self.benchmark.name
+
+
+def read_names(given: str, folder: Path | None = None) -> list[Asked]:
+    """The benchmarks of ``NAME[=FILE],NAME[=FILE],...``; any task of ``aha list tasks`` is one too.
+
+    Raises AhaError for an unknown name, one given twice, and one whose rows cannot be graded or found.
+    """
+    found = [_asked(part.strip(), folder) for part in given.split(",") if part.strip()]
+    if not found:
+        raise AhaError("No benchmark is named. Give --tasks NAME,NAME (aha list benchmarks).")
+    twice = {a.name for a in found if sum(b.name == a.name for b in found) > 1}
+    if twice:
+        raise AhaError(f"--tasks names {', '.join(sorted(twice))} twice.")
+    return found
+
+
+def _asked(part: str, folder: Path | None) -> Asked:
+    name, _, file = part.partition("=")
+    benchmark = BENCHMARKS.get(name) or _of_task(name)
+    if benchmark.why and not (benchmark.task and (file or _in(folder, name))):
+        raise AhaError(f"{benchmark.title} cannot be evaluated here: {benchmark.why}.")
+    file = file or _in(folder, name)
+    if file:
+        return Asked(benchmark, file, "all")
+    return Asked(benchmark, benchmark.hub or None, benchmark.split)
+
+
+def _in(folder: Path | None, name: str) -> str:
+    """A benchmark's file in a folder; "" where it has none."""
+    files = [folder / f"{name}{suffix}" for suffix in SUFFIXES] if folder is not None else []
+    return next((str(file) for file in files if file.is_file()), "")
+
+
+def _of_task(name: str) -> Benchmark:
+    """A task as a benchmark of its own. Raises AhaError for an unknown name."""
+    from aha.tasks import TASKS
+
+    if name in TASKS:
+        return Benchmark(name, name, name, "")
+    known = [*BENCHMARKS, *TASKS]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{close[0]}'?" if close else "aha list benchmarks names them."
+    raise AhaError(f"Unknown benchmark '{name}'. {hint}")

@@ -1,0 +1,120 @@
+"""Graded answers: what figures are counted from, one record a problem, kept as JSON Lines.
+
+A record holds a few numbers a sample, so that ten thousand problems with sixteen samples fit into memory; the texts
+and the reasons of the verdicts are in the file beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aha.evaluation.overthinking import tokens_after_answer
+from aha.rewards.accuracy import full_text
+from aha.tasks.base import Task
+from aha.types import AhaError, Finish, Group, Outcome, Scored
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One graded answer. ``right`` is None where it could not be graded. ``ballot``: its answer in a vote, "" without
+    one. ``after``: tokens that were written after the right answer first stood in the text; None where it never did or
+    nobody can tell."""
+
+    right: bool | None
+    lenient: bool
+    format: bool
+    ballot: str
+    tokens: int
+    truncated: bool
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One problem's graded answers. ``kind``: its level or subject, "" where the task tells none apart."""
+
+    problem: str
+    kind: str
+    samples: tuple[Sample, ...]
+
+
+def record(group: Group, task: Task, strict: bool) -> tuple[Record, dict[str, Any]]:
+    """A graded group as its record, and as the row that is written of it. With ``strict`` an answer must keep the think
+    and answer format to count."""
+    samples = [_sample(group, member, task, strict) for member in group.members]
+    kind = task.facet(group.problem) if task.facet is not None else ""
+    made = Record(group.problem.id, kind, tuple(sample for sample, _ in samples))
+    answer = group.problem.answer
+    row = {
+        "problem": made.problem,
+        "kind": kind,
+        "question": group.problem.messages[-1].get("content", ""),
+        "answer": answer if isinstance(answer, str) else None,
+        "samples": [_plain(sample) | said for sample, said in samples],
+    }
+    return made, row
+
+
+def _sample(group: Group, member: Scored, task: Task, strict: bool) -> tuple[Sample, dict[str, Any]]:
+    rollout, score, form = member.rollout, member.scores["accuracy"], member.scores["format"].value == 1
+    text = full_text(rollout)
+    right = None if score.value is None else score.value > 0.5 and (form or not strict)
+    lenient = task.verify_lenient(group.problem, text).outcome is Outcome.CORRECT
+    tokens = len(rollout.completion_ids)
+    sample = Sample(
+        right,
+        lenient,
+        form,
+        _ballot(task.vote(group.problem, text)),
+        tokens,
+        rollout.finish is Finish.LENGTH,
+        tokens_after_answer(group.problem, rollout.text, tokens, task) if right or lenient else None,
+    )
+    return sample, {"text": rollout.text, "finish": rollout.finish.value, "why": score.note}
+
+
+def _ballot(vote: str | None) -> str:
+    """A vote in at most 32 characters: equal votes stay equal."""
+    if vote is None:
+        return ""
+    return vote if 0 < len(vote) <= 32 else hashlib.sha256(vote.encode()).hexdigest()[:32]
+
+
+_FIELDS = tuple(Sample.__dataclass_fields__)
+
+
+def _plain(sample: Sample) -> dict[str, Any]:
+    return {name: getattr(sample, name) for name in _FIELDS}
+
+
+def read(file: Path) -> Iterator[Record]:
+    """The records of a file, one after another. A last line that was cut while it was written is left out: its problem
+    is asked again.
+
+    Raises AhaError for any other line that cannot be read.
+    """
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield _read(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                if not line.endswith("\n"):
+                    return
+                raise AhaError(
+                    f"{file}, line {number}, is no graded problem ({error}). Remove the line: its problem is asked again."
+                ) from error
+
+
+def _read(row: Mapping[str, Any]) -> Record:
+    samples = tuple(Sample(**{name: s[name] for name in _FIELDS}) for s in row["samples"])
+    return Record(str(row["problem"]), str(row["kind"]), samples)
+
+
+def by_problem(records: Sequence[Record]) -> dict[str, Record]:
+    """Records by their problem's id."""
+    return {record.problem: record for record in records}

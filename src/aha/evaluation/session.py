@@ -1,0 +1,188 @@
+"""One model on one benchmark: sampled by whatever engine it has, graded, and written problem by problem.
+
+A problem's answers depend on its place among the problems and on the seed alone, so an evaluation that was killed goes on
+with the problems that are not in its file, and comes to the same figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aha.evaluation import records, statistics
+from aha.evaluation.benchmarks import Asked
+from aha.evaluation.records import Record
+from aha.files import write_json
+from aha.rewards.accuracy import accuracy
+from aha.rewards.format import strict_format
+from aha.runs.pipeline import Context
+from aha.sampling.rollouts import Rewards, stream_groups
+from aha.sampling.sampler import SamplingParams
+from aha.stages.engines import Source
+from aha.tasks import get_task
+from aha.tasks.base import Task
+from aha.tasks.rows import as_row
+from aha.types import AhaError, Problem
+
+MADE = 256
+"""Problems asked of a task that makes its own, unless a number is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How answers are sampled and counted; what stands in the fingerprint of a result."""
+
+    k: int = 4
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 440
+    prompt: str = "auto"
+    strict: bool = True
+    seed: int = 0
+    problems: int | None = None
+
+    def params(self) -> SamplingParams:
+        """Of the sampler."""
+        return SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One model on one benchmark. ``records`` are in the order of the problems; ``file`` holds them with texts."""
+
+    model: str
+    benchmark: str
+    protocol: Protocol
+    figures: dict[str, Any]
+    records: tuple[Record, ...]
+    file: Path
+    data: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def load_problems(asked: Asked, count: int | None) -> tuple[Task, list[Problem], dict[str, Any]]:
+    """A benchmark's task, its problems, and what was read: source, split, rows and a hash of their content."""
+    made = asked.source is None
+    task = get_task(asked.benchmark.task, None if made else asked.source, None)
+    problems = task.load(asked.split, count or (MADE if made else 1 << 62), 0)
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(json.dumps(as_row(problem), sort_keys=True, default=str).encode())
+    read = {"source": asked.source or asked.name, "split": asked.split, "rows": len(problems)}
+    return task, problems, read | {"sha256": digest.hexdigest()}
+
+
+def run(
+    model: str,
+    source: Source,
+    asked: Asked,
+    protocol: Protocol,
+    folder: Path,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again."""
+    started = time.perf_counter()
+    task, problems, read = load_problems(asked, protocol.problems)
+    named = _named(model, asked, protocol, read)
+    file = folder / f"{asked.name}-{named['id']}.jsonl"
+    done = records.by_problem(list(records.read(file))) if file.exists() else {}
+    _trim(file)
+    fitting, longest = source.fit(problems, protocol.max_tokens)
+    left = len(problems) - len(fitting)
+    if left:
+        read["too_long"] = left
+    waiting = [p for p in fitting if p.id not in done]
+    if waiting:
+        _sample(source, task, fitting, waiting, protocol, longest, file, done, progress)
+    kept = tuple(done[p.id] for p in fitting)
+    figures = statistics.summary(kept)
+    result = Result(
+        model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started
+    )
+    write_json(file.with_suffix(".json"), {**named, "figures": figures, "data": read})
+    return result
+
+
+def _named(model: str, asked: Asked, protocol: Protocol, read: dict[str, Any]) -> dict[str, Any]:
+    """What a result is the result of, and a short hash of it."""
+    what = {"model": model, "weights": _weights(model), "benchmark": asked.name, "data": read["sha256"]}
+    what |= asdict(protocol)
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return {"id": digest[:10], **what}
+
+
+def _weights(model: str) -> list[Any]:
+    """What tells a checkpoint folder from an earlier one of that name: its files' sizes and times; nothing of a hub
+    name or an address."""
+    folder = Path(model)
+    files = sorted(folder.glob("*")) if folder.is_dir() else [folder] if folder.is_file() else []
+    kept = [f for f in files if f.suffix in (".safetensors", ".json", ".jinja", ".gguf", ".bin", ".model")]
+    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in kept]
+
+
+def _trim(file: Path) -> None:
+    """Take a last line away that was cut as it was written."""
+    if not file.exists():
+        return
+    content = file.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with file.open("r+b") as out:
+            out.truncate(content.rfind(b"\n") + 1)
+
+
+def _sample(
+    source: Source,
+    task: Task,
+    problems: Sequence[Problem],
+    waiting: Sequence[Problem],
+    protocol: Protocol,
+    max_tokens: int,
+    file: Path,
+    done: dict[str, Record],
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Ask the waiting problems, each by the key that it has among all, and write each as it is graded."""
+    rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
+    params = SamplingParams(protocol.temperature, protocol.top_p, max_tokens=max_tokens)
+    every = source.prompter.requests(problems, protocol.k)
+    missing = {p.id for p in waiting}
+    requests = [r for p, r in zip(problems, every, strict=True) if p.id in missing]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as out:
+        stream = stream_groups(
+            source.engine, source.prompter, waiting, protocol.k, params, rewards,
+            seed=protocol.seed, progress=progress, requests=requests,
+        )  # fmt: skip
+        for _, group in stream:
+            record, row = records.record(group, task, protocol.strict)
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.flush()
+            done[record.problem] = record
+
+
+def check(protocol: Protocol) -> None:
+    """Raise AhaError for numbers that cannot be."""
+    if protocol.k < 1:
+        raise AhaError(f"--k {protocol.k}: give 1 or more samples of each problem.")
+    if protocol.max_tokens < 1:
+        raise AhaError(f"--max-tokens {protocol.max_tokens}: give 1 or more.")
+    if protocol.problems is not None and protocol.problems < 1:
+        raise AhaError(f"--problems {protocol.problems}: give 1 or more.")
+    if not 0 <= protocol.temperature < float("inf"):
+        raise AhaError(f"--temperature {protocol.temperature}: give 0 (greedy) or more.")
+    if not 0 < protocol.top_p <= 1:
+        raise AhaError(f"--top-p {protocol.top_p}: give a number above 0, up to 1.")
+
+
+def open_model(
+    model: str, folder: Path, prompt: str, device: str, dtype: str, threads: int, rows: int = 512
+) -> Source:
+    """The engine behind a model's name (checkpoint, GGUF file, hub name) or an endpoint's address."""
+    from aha.stages.engines import open_source
+
+    return open_source(Context(folder, device, dtype, threads), model, prompt, rows=rows)

@@ -1,0 +1,187 @@
+"""Statistics over problems: pass@k, consensus of k votes, intervals, and two models side by side.
+
+Problems are what is drawn: samples of one problem are not independent, so every interval resamples problems (a cluster
+bootstrap) or counts as many independent draws as the problems' rates are spread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aha.evaluation.records import Record, Sample
+from aha.stages.evaluate import interval, pass_at_k
+
+RESAMPLED = 4000
+"""Resamples of a bootstrap and of a permutation test."""
+
+
+def powers(n: int) -> list[int]:
+    """1, 2, 4, ... below ``n``, and ``n``."""
+    return sorted({1 << i for i in range(n.bit_length()) if 1 << i < n} | {n})
+
+
+def rates(records: Sequence[Record], lenient: bool = False) -> np.ndarray:
+    """The share of right answers of each problem [P]; NaN where none of its answers could be graded."""
+    return np.array([_rate([s.lenient if lenient else s.right for s in r.samples]) for r in records])
+
+
+def _rate(marks: Sequence[bool | None]) -> float:
+    graded = [mark for mark in marks if mark is not None]
+    return sum(graded) / len(graded) if graded else float("nan")
+
+
+def consensus(samples: Sequence[Sample], k: int) -> float:
+    """How often the most frequent answer of ``k`` samples is right: the mean over the n // k runs of k samples after
+    another. Of a tie the answer that came first counts."""
+    runs = [samples[i : i + k] for i in range(0, len(samples) - k + 1, k)]
+    return float(np.mean([_elected(run) for run in runs])) if runs else float("nan")
+
+
+def _elected(samples: Sequence[Sample]) -> float:
+    votes = Counter(s.ballot for s in samples if s.ballot)
+    if not votes:
+        return 0.0
+    winner = max(votes, key=lambda ballot: votes[ballot])
+    return float(any(s.ballot == winner and s.right for s in samples))
+
+
+def summary(records: Sequence[Record]) -> dict[str, Any]:
+    """All figures of one benchmark: accuracy by the strict and the lenient reading, pass@k and cons@k, lengths."""
+    strict, lenient = rates(records), rates(records, lenient=True)
+    graded = strict[~np.isnan(strict)]
+    n = max(len(r.samples) for r in records)
+    every = [s for r in records for s in r.samples]
+    found: dict[str, Any] = {
+        "pass@1": _mean(graded),
+        "pass@1_ci": list(interval(graded)),
+        "lenient": _mean(lenient),
+        "lenient_ci": list(interval(lenient)),
+        **{f"pass@{k}": _mean([_pass_at(r, k) for r in records]) for k in powers(n) if k > 1},
+        **{f"cons@{k}": _mean([consensus(r.samples, k) for r in records]) for k in powers(n) if k > 1},
+        "format": _mean([s.format for s in every]),
+        "ungradable": _mean([s.right is None for s in every]),
+        "problems": len(records),
+        "samples": n,
+    }
+    return _defined(found | lengths(every)) | {"by": by_kind(records)}
+
+
+def _defined(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with None for those that nothing is there for: JSON has no NaN."""
+    return {key: None if value != value else value for key, value in figures.items()}
+
+
+def _pass_at(record: Record, k: int) -> float:
+    graded = [s.right for s in record.samples if s.right is not None]
+    return pass_at_k(len(graded), sum(graded), min(k, len(graded))) if graded else float("nan")
+
+
+def lengths(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Tokens of right and wrong answers, the truncated share, tokens spent for each right answer, and the share of
+    tokens that stand behind the first right answer (overthinking)."""
+    right = [s.tokens for s in samples if s.right]
+    timed = [s for s in samples if s.after is not None and s.tokens]
+    return {
+        "mean_tokens": _mean([s.tokens for s in samples]),
+        "tokens_right": _mean(right),
+        "tokens_wrong": _mean([s.tokens for s in samples if s.right is False]),
+        "tokens_per_right": sum(s.tokens for s in samples) / len(right) if right else float("nan"),
+        "truncated": _mean([s.truncated for s in samples]),
+        "after_answer": _mean([(s.after or 0) / s.tokens for s in timed]),
+    }
+
+
+def by_kind(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """pass@1 with its interval, and tokens, of each kind of problem; empty where there is one kind."""
+    kinds: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        kinds[record.kind].append(record)
+    if len(kinds) < 2:
+        return {}
+    return {kind: _of_kind(kinds[kind]) for kind in sorted(kinds)}
+
+
+def _of_kind(records: Sequence[Record]) -> dict[str, Any]:
+    share = rates(records)
+    graded = share[~np.isnan(share)]
+    sampled = lengths([s for r in records for s in r.samples])
+    kept = {key: sampled[key] for key in ("mean_tokens", "tokens_per_right", "truncated", "after_answer")}
+    shares = {"pass@1": _mean(graded), "pass@1_ci": list(interval(graded)), "problems": len(records)}
+    return _defined(shares | kept)
+
+
+def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """A 95% interval of the mean of ``values`` [P], one a problem, by resampling problems."""
+    if not len(values):
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLED, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two models on the same problems: ``difference`` is the second's mean rate less the first's, ``p`` the share of
+    sign flips that lie as far from zero. ``first_only`` and ``second_only``: problems that one gets right more often than
+    not and the other does not."""
+
+    problems: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    first_only: tuple[str, ...]
+    second_only: tuple[str, ...]
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the difference is more than chance: its interval excludes zero, and so does the test at 5%."""
+        return self.p < 0.05 and not self.low <= 0 <= self.high
+
+    def sentence(self, first: str, second: str) -> str:
+        """In words, which is better, or that they cannot be told apart."""
+        span = f"{self.difference:+.1%} [{self.low:+.1%}, {self.high:+.1%}], p = {self.p:.3f}"
+        if not self.told_apart:
+            return f"{first} and {second} cannot be told apart on {self.problems} problems: {span}"
+        better, other = (second, first) if self.difference > 0 else (first, second)
+        return f"{better} is better than {other} on {self.problems} problems: {span}"
+
+
+def paired(first: Sequence[Record], second: Sequence[Record], seed: int = 0) -> Paired:
+    """Compare two models on the problems that both were asked, by a bootstrap and a sign-flip test over problems."""
+    ours, theirs = _rates_by_id(first), _rates_by_id(second)
+    shared = [problem for problem in ours if problem in theirs]
+    a, b = (np.array([side[problem] for problem in shared]) for side in (ours, theirs))
+    low, high = bootstrap(b - a, seed)
+    one, other = (
+        tuple(p for p, x, y in zip(shared, left, right, strict=True) if x > 0.5 >= y)
+        for left, right in ((a, b), (b, a))
+    )
+    mean = float((b - a).mean()) if shared else float("nan")
+    return Paired(len(shared), mean, low, high, _sign_flips(b - a, seed), one, other)
+
+
+def _rates_by_id(records: Sequence[Record]) -> Mapping[str, float]:
+    marks = rates(records)
+    return {r.problem: float(rate) for r, rate in zip(records, marks, strict=True) if not np.isnan(rate)}
+
+
+def _sign_flips(differences: np.ndarray, seed: int) -> float:
+    """The share of random signs under which the mean lies at least as far from zero as it does."""
+    moved = differences[differences != 0]
+    if not len(moved):
+        return 1.0
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLED, len(moved)))
+    as_far = np.abs(signs @ moved) >= abs(moved.sum()) - 1e-12
+    return float((as_far.sum() + 1) / (RESAMPLED + 1))
+
+
+def _mean(values: Any) -> float:
+    array = np.asarray(values, dtype=np.float64)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if len(array) else float("nan")

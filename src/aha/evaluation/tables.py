@@ -1,0 +1,92 @@
+"""Results as tables: models beside each other, each benchmark beside the paper's figures, and what differs in protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Any
+
+from aha.evaluation import published
+from aha.evaluation.benchmarks import BENCHMARKS
+from aha.evaluation.session import Protocol, Result
+from aha.evaluation.statistics import Paired, paired
+
+
+def rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """One row a model and benchmark, as words."""
+    return [_row(result) for result in results]
+
+
+def _row(result: Result) -> dict[str, str]:
+    found, k = result.figures, result.figures["samples"]
+    low, high = found["pass@1_ci"]
+    strict = share(found["pass@1"])
+    return {
+        "model": result.model,
+        "benchmark": result.benchmark,
+        "pass@1": strict if strict == "-" else f"{strict} [{low:.1%}, {high:.1%}]",
+        "lenient": share(found["lenient"]),
+        f"cons@{k}": share(found[f"cons@{k}"]) if k > 1 else "-",
+        f"pass@{k}": share(found[f"pass@{k}"]) if k > 1 else "-",
+        "tokens": f"{found['mean_tokens']:.0f}",
+        "truncated": share(found["truncated"]),
+        "problems": f"{found['problems']} x {k}",
+    }
+
+
+def share(value: float | None) -> str:
+    """A share in percent; "-" for one that nothing is there for."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def markdown(table: Sequence[dict[str, str]]) -> str:
+    """A table in Markdown; columns in the order in which they first come."""
+    columns = list(dict.fromkeys(column for row in table for column in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(row.get(column, "-") for column in columns) + " |" for row in table]
+    return "\n".join(lines)
+
+
+def plain(table: Sequence[dict[str, str]]) -> str:
+    """The same for a terminal: columns aligned."""
+    columns = list(dict.fromkeys(column for row in table for column in row))
+    wide = {c: max(len(c), *(len(row.get(c, "-")) for row in table)) for c in columns}
+    lines = ["  ".join(f"{c:<{wide[c]}}" for c in columns).rstrip()]
+    lines += ["  ".join(f"{row.get(c, '-'):<{wide[c]}}" for c in columns).rstrip() for row in table]
+    return "\n".join(lines)
+
+
+def beside_paper(benchmarks: Iterable[str], protocol: Protocol) -> list[str]:
+    """For each benchmark that the paper has, its figures, and what is done otherwise here."""
+    lines = []
+    for name in dict.fromkeys(benchmarks):
+        known = published.figures(name)
+        if known:
+            said = ", ".join(f"{model} {figure:g}" for model, figure in known.items())
+            lines.append(f"{BENCHMARKS[name].title} in the paper: {said}")
+            lines += [f"  differs: {reason}" for reason in differences(name, protocol)]
+    return lines
+
+
+def differences(name: str, protocol: Protocol) -> list[str]:
+    """What an evaluation does otherwise than the paper's."""
+    benchmark, found = BENCHMARKS[name], []
+    wanted: list[tuple[str, Any, Any]] = [
+        ("samples of each problem", protocol.k, benchmark.k or protocol.k),
+        ("temperature", protocol.temperature, published.TEMPERATURE),
+        ("top-p", protocol.top_p, published.TOP_P),
+        ("tokens at most", protocol.max_tokens, published.MAX_TOKENS),
+    ]
+    found += [f"{what} {ours:g} (paper: {theirs:g})" for what, ours, theirs in wanted if ours != theirs]
+    if protocol.problems is not None and protocol.problems < benchmark.problems:
+        found.append(f"{protocol.problems} of {benchmark.problems} problems")
+    return found + ([benchmark.differs] if benchmark.differs else [])
+
+
+def pairs(results: Sequence[Result]) -> list[tuple[str, str, str, Paired]]:
+    """(benchmark, first model, second model, comparison) of every two models on each benchmark."""
+    found = []
+    for name in dict.fromkeys(r.benchmark for r in results):
+        for a, b in combinations([r for r in results if r.benchmark == name], 2):
+            found.append((name, a.model, b.model, paired(a.records, b.records)))
+    return found

@@ -1,0 +1,67 @@
+"""Benchmarks by name, with the paper's figures beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from aha.evaluation import published, tables
+from aha.evaluation.benchmarks import BENCHMARKS, read_names
+from aha.evaluation.session import Protocol
+from aha.tasks import TASKS
+from aha.types import AhaError
+
+
+def test_every_benchmark_is_read_by_a_task_or_says_why_not():
+    for benchmark in BENCHMARKS.values():
+        assert benchmark.task in TASKS if benchmark.task else benchmark.why, benchmark.name
+        assert benchmark.hub or benchmark.why, benchmark.name
+
+
+def test_the_papers_figures_are_those_of_its_tables():
+    assert published.figures("aime24")["R1-Zero"] == 77.9  # v2; 71.0 was v1's
+    assert published.figures("math500")["R1"] == 97.3
+    assert published.figures("gpqa")["R1-Distill-Qwen-32B"] == 62.1
+    assert published.figures("gsm8k") == {}
+    assert set(published._TABLE) <= BENCHMARKS.keys()
+
+
+def test_names_with_files_folders_and_tasks(tmp_path):
+    (tmp_path / "aime24.jsonl").write_text("{}\n")
+    found = read_names(f"aime24,math500={tmp_path}/rows.jsonl,countdown,gsm8k", tmp_path)
+    assert [(a.name, a.split) for a in found] == [
+        ("aime24", "all"), ("math500", "all"), ("countdown", "test"), ("gsm8k", "test")
+    ]  # fmt: skip
+    assert found[0].source == str(tmp_path / "aime24.jsonl")
+    assert found[2].source is None
+    assert found[3].source == "openai/gsm8k:main"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("mmlu_por", "Did you mean 'mmlu_pro'"),
+        ("gsm8k,gsm8k", "twice"),
+        (" , ", "No benchmark is named"),
+        ("swe_verified", "SWE-bench Verified cannot be evaluated here: it needs the repositories"),
+        ("cnmo24", "give --data"),
+    ],
+)
+def test_what_cannot_be_asked_says_so(given, said):
+    with pytest.raises(AhaError, match=said):
+        read_names(given)
+
+
+def test_a_benchmark_without_a_hub_copy_takes_a_file(tmp_path):
+    file = tmp_path / "cnmo.jsonl"
+    file.write_text("{}\n")
+    assert read_names(f"cnmo24={file}")[0].source == str(file)
+
+
+def test_what_differs_from_the_paper_is_told():
+    paper = Protocol(64, 0.6, 0.95, 32_768)
+    assert tables.differences("aime24", paper) == [BENCHMARKS["aime24"].differs]
+    said = tables.differences("aime24", Protocol(4, 1.0, 1.0, 440, problems=10))
+    assert said[:5] == [
+        "samples of each problem 4 (paper: 64)", "temperature 1 (paper: 0.6)", "top-p 1 (paper: 0.95)",
+        "tokens at most 440 (paper: 32768)", "10 of 30 problems",
+    ]  # fmt: skip

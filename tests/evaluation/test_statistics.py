@@ -1,0 +1,98 @@
+"""Statistics over problems, against numbers worked by hand and independent ways of counting."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from aha.evaluation.records import Record, Sample
+from aha.evaluation.statistics import bootstrap, consensus, paired, powers, summary
+
+
+def sample(right, ballot="", tokens=10, truncated=False, after=None, lenient=None):
+    return Sample(right, bool(right) if lenient is None else lenient, True, ballot, tokens, truncated, after)
+
+
+def record(name, marks, kind=""):
+    return Record(name, kind, tuple(sample(m, "r" if m else "w") for m in marks))
+
+
+def test_powers_end_at_the_number_itself():
+    assert powers(1) == [1]
+    assert powers(6) == [1, 2, 4, 6]
+    assert powers(64) == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_figures_of_two_problems_worked_by_hand():
+    found = summary([record("a", [1, 1, 0, 0]), record("b", [0, 0, 0, 1])])
+    assert found["pass@1"] == pytest.approx((0.5 + 0.25) / 2)
+    # pass@2 by all pairs of samples
+    by_pairs = [np.mean([max(p) for p in itertools.combinations(m, 2)]) for m in ([1, 1, 0, 0], [0, 0, 0, 1])]
+    assert found["pass@2"] == pytest.approx(np.mean(by_pairs))
+    assert found["pass@4"] == 1.0
+    # runs of two: a: (r r) right, (w w) wrong; b: (w w) wrong, (w r) a tie, of which the first counts
+    assert found["cons@2"] == pytest.approx((0.5 + 0) / 2)
+    assert found["cons@4"] == pytest.approx(0.5)  # a: two of each, r came first; b: w
+
+
+def test_votes_count_by_value_and_none_is_no_vote():
+    votes = [sample(False, "3"), sample(True, "7"), sample(True, "7"), sample(False, "")]
+    assert consensus(votes, 4) == 1.0
+    assert consensus([sample(False, ""), sample(False, "")], 2) == 0.0
+
+
+def test_ungradable_answers_leave_the_rate_and_are_counted():
+    found = summary([Record("a", "", (sample(True), sample(None))), Record("b", "", (sample(None), sample(None)))])
+    assert found["pass@1"] == 1.0  # of the one that could be graded
+    assert found["ungradable"] == pytest.approx(3 / 4)
+
+
+def test_lengths_of_right_and_wrong_answers():
+    samples = (sample(True, tokens=10, after=4), sample(False, tokens=30), sample(True, tokens=20, after=0))
+    found = summary([Record("a", "", samples)])
+    assert (found["tokens_right"], found["tokens_wrong"], found["tokens_per_right"]) == (15, 30, 30)
+    assert found["after_answer"] == pytest.approx((4 / 10 + 0) / 2)
+
+
+def test_kinds_have_figures_of_their_own():
+    found = summary([record("a", [1, 1], "easy"), record("b", [0, 1], "hard"), record("c", [0, 0], "hard")])
+    assert found["by"]["easy"]["pass@1"] == 1.0
+    assert found["by"]["hard"]["pass@1"] == 0.25
+    assert found["by"]["hard"]["problems"] == 2
+
+
+def test_an_interval_of_problems_covers_as_often_as_it_says():
+    """Of samples drawn from known rates, 95% of the intervals hold the mean (problems are what is drawn)."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for trial in range(200):
+        rates = rng.beta(2, 2, 60)
+        low, high = bootstrap(rng.binomial(8, rates) / 8, trial)
+        held += low <= 0.5 <= high
+    assert 0.9 <= held / 200 <= 0.985
+
+
+def test_two_models_that_are_alike_cannot_be_told_apart_and_others_can():
+    rng = np.random.default_rng(1)
+    easy = [record(str(i), rng.random(8) < 0.5) for i in range(80)]
+    alike = [record(str(i), rng.random(8) < 0.5) for i in range(80)]
+    better = [record(str(i), rng.random(8) < 0.8) for i in range(80)]
+    same, other = paired(easy, alike), paired(easy, better)
+    assert not same.told_apart and "cannot be told apart" in same.sentence("A", "B")
+    assert other.told_apart and other.sentence("A", "B").startswith("B is better than A on 80 problems")
+    assert other.difference == pytest.approx(0.3, abs=0.08)
+
+
+def test_the_sign_test_is_exact_enough():
+    """Ten problems that all moved one way: 2 of 1,024 sign patterns lie as far out."""
+    a, b = ([record(str(i), [mark]) for i in range(10)] for mark in (0, 1))
+    found = paired(a, b)
+    assert found.p == pytest.approx(2 / 1024, abs=2e-3)
+    assert found.second_only == tuple(map(str, range(10))) and found.first_only == ()
+
+
+def test_only_problems_of_both_are_compared():
+    found = paired([record("a", [1]), record("b", [1])], [record("b", [0]), record("c", [1])])
+    assert found.problems == 1 and found.difference == -1
