@@ -83,6 +83,11 @@ def test_other_programs_can_read_the_figures(whole, tmp_path):
     assert "countdown" in tables.markdown(tables.rows([whole]))
 
 
+def test_one_sample_of_each_problem_has_its_rate_and_no_votes(source, tmp_path):
+    (row,) = tables.rows([again(source, tmp_path, replace(PROTOCOL, k=1))])
+    assert "%" in row["pass@1"] and not any(name.startswith("cons") for name in row)
+
+
 def test_the_command_prints_one_table_of_models_and_benchmarks(tmp_path, capsys):
     words = ["eval", "tiny", "world", "--tasks", "countdown,logic", "--k", "2", "--problems", "3", "--max-tokens", "24"]
     words += ["--threads", "1", "--dtype", "float32", "--results", str(tmp_path / "evals")]

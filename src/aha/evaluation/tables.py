@@ -21,13 +21,13 @@ def _row(result: Result) -> dict[str, str]:
     found, k = result.figures, result.figures["samples"]
     low, high = found["pass@1_ci"]
     strict = share(found["pass@1"])
+    several = {f"cons@{k}": share(found[f"cons@{k}"]), f"pass@{k}": share(found[f"pass@{k}"])} if k > 1 else {}
     return {
         "model": result.model,
         "benchmark": result.benchmark,
         "pass@1": strict if strict == "-" else f"{strict} [{low:.1%}, {high:.1%}]",
         "lenient": share(found["lenient"]),
-        f"cons@{k}": share(found[f"cons@{k}"]) if k > 1 else "-",
-        f"pass@{k}": share(found[f"pass@{k}"]) if k > 1 else "-",
+        **several,
         "tokens": f"{found['mean_tokens']:.0f}",
         "truncated": share(found["truncated"]),
         "problems": f"{found['problems']} x {k}",
