@@ -49,7 +49,7 @@ ALLOWED = {
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}
     | {"doctor", "cluster", "planning"},
-    "evaluation": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages"},
+    "benchmarks": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages"},
     "recipes": BASE | {"modeling", "runs", "stages"},
 }
 HEAVY = (

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from aha.types import AhaError
 
 if TYPE_CHECKING:
-    from aha.evaluation.benchmarks import Asked
-    from aha.evaluation.session import Protocol, Result
+    from aha.benchmarks.catalogue import Asked
+    from aha.benchmarks.session import Protocol, Result
+    from aha.stages.engines import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,25 +27,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks", metavar="NAME[=FILE],...",
         help="benchmarks (aha list benchmarks) or tasks; =FILE names the rows where there is no hub",
     )  # fmt: skip
-    many.add_argument("--data-dir", type=Path, help="a folder of NAME.jsonl, NAME.parquet, ...: rows of benchmarks")
-    many.add_argument("--k", type=int, help="samples of each problem (--samples; default 4; preset: the paper's)")
+    many.add_argument(
+        "--data-dir", type=Path, help="a folder of NAME.jsonl, NAME.parquet, ...: rows of benchmarks"
+    )
+    many.add_argument(
+        "--k", type=int, help="samples of each problem (--samples; default 4; preset: the paper's)"
+    )
     many.add_argument(
         "--preset", choices=("r1",), help="r1: the paper's temperature, top-p, length and k of each benchmark"
     )
-    many.add_argument("--results", type=Path, default=Path("evals"), help="where results are kept (default: evals)")
+    many.add_argument(
+        "--results", type=Path, default=Path("evals"), help="where results are kept (default: evals)"
+    )
     many.add_argument("--markdown", type=Path, help="write the table here")
-    many.add_argument("--html", type=Path, help="write a page here: figures, and samples with why they were graded so")
+    many.add_argument(
+        "--html", type=Path, help="write a page here: figures, and samples with why they were graded so"
+    )
     many.add_argument("--harness-json", type=Path, help="write the figures as lm-evaluation-harness does")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate every model on every benchmark, show one table, write what is asked for."""
-    from aha.evaluation import benchmarks, session
+    from aha.benchmarks import catalogue, session
     from aha.files import check_writable
 
     protocol = protocol_of(args)
     session.check(protocol)
-    asked = benchmarks.read_names(args.tasks, args.data_dir)
+    asked = catalogue.read_names(args.tasks, args.data_dir)
     for file in filter(None, (args.markdown, args.html, args.harness_json)):
         check_writable(file)
     results = list(_results(args, asked, protocol))
@@ -54,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 def protocol_of(args: argparse.Namespace) -> Protocol:
     """How answers are sampled: what is given, else the preset's, else the defaults."""
-    from aha.evaluation import published
-    from aha.evaluation.session import Protocol
+    from aha.benchmarks import published
+    from aha.benchmarks.session import Protocol
 
     paper = args.preset == "r1"
     default = (published.TEMPERATURE, published.TOP_P, published.MAX_TOKENS) if paper else (1.0, 1.0, 440)
@@ -71,7 +80,7 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
 
 def _results(args: argparse.Namespace, asked: Sequence[Asked], protocol: Protocol) -> Iterator[Result]:
     from aha import hardware
-    from aha.evaluation import session
+    from aha.benchmarks import session
 
     hardware.set_threads(args.threads)
     paper = args.preset == "r1" and not (args.k or args.samples)
@@ -83,8 +92,8 @@ def _results(args: argparse.Namespace, asked: Sequence[Asked], protocol: Protoco
             yield _one(args, model, source, one, used, folder)
 
 
-def _one(args: argparse.Namespace, model: str, source, one: Asked, used: Protocol, folder: Path) -> Result:  # noqa: ANN001
-    from aha.evaluation import session
+def _one(args: argparse.Namespace, model: str, source: Source, one: Asked, used: Protocol, folder: Path) -> Result:
+    from aha.benchmarks import session
     from aha.runs.console import Console
 
     _say(args, f"{model} on {one.name}: {used.k} samples, at most {used.max_tokens} tokens each")
@@ -96,19 +105,24 @@ def _one(args: argparse.Namespace, model: str, source, one: Asked, used: Protoco
 
 def folder_name(model: str) -> str:
     """A model's name as that of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix("http://").removeprefix("https://")).strip("-.") or "model"
+    return (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix("http://").removeprefix("https://")).strip("-.")
+        or "model"
+    )
 
 
 def show(args: argparse.Namespace, results: Sequence[Result], protocol: Protocol) -> None:
     """The table, the paper's figures, comparisons of models; and the files asked for."""
-    from aha.evaluation import formats, page, tables
+    from aha.benchmarks import formats, page, tables
     from aha.files import write_json, write_text
 
     table, compared = tables.rows(results), tables.pairs(results)
     said = [f"{name}: {pair.sentence(a, b)}" for name, a, b, pair in compared]
     said += tables.beside_paper((r.benchmark for r in results), protocol)
     if args.json:
-        print(json.dumps([{"model": r.model, "benchmark": r.benchmark, **r.figures} for r in results], indent=1))
+        print(
+            json.dumps([{"model": r.model, "benchmark": r.benchmark, **r.figures} for r in results], indent=1)
+        )
     else:
         print("\n".join([tables.plain(table), *said]))
         print(f"Samples  {args.results}")

@@ -52,7 +52,7 @@ def _tasks() -> dict[str, str]:
 
 
 def _benchmarks() -> dict[str, str]:
-    from aha.evaluation.benchmarks import BENCHMARKS
+    from aha.benchmarks.catalogue import BENCHMARKS
 
     return {
         b.name: f"{b.title} ({b.hub or 'give a file'})" if b.task else f"{b.title}: not here, {b.why}"

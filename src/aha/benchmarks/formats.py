@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from aha import __version__
-from aha.evaluation.benchmarks import BENCHMARKS
-from aha.evaluation.session import Result
+from aha.benchmarks.catalogue import BENCHMARKS
+from aha.benchmarks.session import Result
 
 _FIGURES = ("pass@1", "lenient", "format", "mean_tokens", "truncated")
 Z = 1.959964

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from aha.benchmarks import formats, page, session, tables
+from aha.benchmarks.catalogue import read_names
+from aha.benchmarks.session import Protocol
 from aha.cli import main
-from aha.evaluation import formats, page, session, tables
-from aha.evaluation.benchmarks import read_names
-from aha.evaluation.session import Protocol
 from aha.types import AhaError
 
 PROTOCOL = Protocol(k=2, max_tokens=32, problems=6)
@@ -35,7 +35,8 @@ def again(source, folder, protocol=PROTOCOL):
 def test_what_was_graded_is_not_asked_again(source, whole, monkeypatch):
     monkeypatch.setattr(source.engine, "generate", None)
     found = again(source, whole.file.parent)
-    assert found.figures == whole.figures and found.records == whole.records
+    assert found.figures == whole.figures
+    assert found.records == whole.records
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5])
@@ -44,13 +45,15 @@ def test_a_killed_evaluation_comes_to_the_same_figures(source, whole, tmp_path, 
     lines = whole.file.read_bytes().splitlines(keepends=True)
     (tmp_path / whole.file.name).write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
     found = again(source, tmp_path)
-    assert found.figures == whole.figures and found.records == whole.records
+    assert found.figures == whole.figures
+    assert found.records == whole.records
     assert sorted(found.file.read_text().splitlines()) == sorted(whole.file.read_text().splitlines())
 
 
 def test_other_settings_have_a_file_of_their_own(source, whole):
     found = again(source, whole.file.parent, replace(PROTOCOL, seed=1))
-    assert found.file != whole.file and whole.file.exists()
+    assert found.file != whole.file
+    assert whole.file.exists()
 
 
 def test_a_damaged_line_is_named(source, whole, tmp_path):
@@ -62,9 +65,11 @@ def test_a_damaged_line_is_named(source, whole, tmp_path):
 
 def test_rows_keep_texts_and_reasons(whole):
     row = json.loads(whole.file.read_text().splitlines()[0])
-    assert row["question"] and len(row["samples"]) == 2
+    assert row["question"]
+    assert len(row["samples"]) == 2
     assert all(sample["text"] and sample["why"] for sample in row["samples"])
-    assert whole.data["rows"] == 6 and len(whole.data["sha256"]) == 64
+    assert whole.data["rows"] == 6
+    assert len(whole.data["sha256"]) == 64
 
 
 def test_other_programs_can_read_the_figures(whole, tmp_path):
@@ -79,17 +84,31 @@ def test_other_programs_can_read_the_figures(whole, tmp_path):
     with (tmp_path / "page.html").open("w") as out:
         page.write(out, [whole], ["a < b"])
     text = (tmp_path / "page.html").read_text()
-    assert "a &lt; b" in text and text.count("<summary class=") == 12
+    assert "a &lt; b" in text
+    assert text.count("<summary class=") == 12
     assert "countdown" in tables.markdown(tables.rows([whole]))
 
 
 def test_one_sample_of_each_problem_has_its_rate_and_no_votes(source, tmp_path):
     (row,) = tables.rows([again(source, tmp_path, replace(PROTOCOL, k=1))])
-    assert "%" in row["pass@1"] and not any(name.startswith("cons") for name in row)
+    assert "%" in row["pass@1"]
+    assert not any(name.startswith("cons") for name in row)
 
 
 def test_the_command_prints_one_table_of_models_and_benchmarks(tmp_path, capsys):
-    words = ["eval", "tiny", "world", "--tasks", "countdown,logic", "--k", "2", "--problems", "3", "--max-tokens", "24"]
+    words = [
+        "eval",
+        "tiny",
+        "world",
+        "--tasks",
+        "countdown,logic",
+        "--k",
+        "2",
+        "--problems",
+        "3",
+        "--max-tokens",
+        "24",
+    ]
     words += ["--threads", "1", "--dtype", "float32", "--results", str(tmp_path / "evals")]
     assert main([*words, "--markdown", str(tmp_path / "t.md"), "--html", str(tmp_path / "p.html")]) == 0
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Results as tables: models beside each other, each benchmark beside the paper's figures, and what differs in protocol."""
+"""Results as tables: models beside each other, benchmarks beside the paper's figures, and what differs in protocol."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
-from aha.evaluation import published
-from aha.evaluation.benchmarks import BENCHMARKS
-from aha.evaluation.session import Protocol, Result
-from aha.evaluation.statistics import Paired, paired
+from aha.benchmarks import published
+from aha.benchmarks.catalogue import BENCHMARKS
+from aha.benchmarks.session import Protocol, Result
+from aha.benchmarks.statistics import Paired, paired
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, str]]:
@@ -21,7 +21,9 @@ def _row(result: Result) -> dict[str, str]:
     found, k = result.figures, result.figures["samples"]
     low, high = found["pass@1_ci"]
     strict = share(found["pass@1"])
-    several = {f"cons@{k}": share(found[f"cons@{k}"]), f"pass@{k}": share(found[f"pass@{k}"])} if k > 1 else {}
+    several = (
+        {f"cons@{k}": share(found[f"cons@{k}"]), f"pass@{k}": share(found[f"pass@{k}"])} if k > 1 else {}
+    )
     return {
         "model": result.model,
         "benchmark": result.benchmark,

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from aha.evaluation.records import Record, Sample
-from aha.stages.evaluate import interval, pass_at_k
+from aha.benchmarks.records import Record, Sample
+from aha.stages.evaluation.evaluate import interval, pass_at_k
 
 RESAMPLED = 4000
 """Resamples of a bootstrap and of a permutation test."""
@@ -127,8 +127,8 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True)
 class Paired:
     """Two models on the same problems: ``difference`` is the second's mean rate less the first's, ``p`` the share of
-    sign flips that lie as far from zero. ``first_only`` and ``second_only``: problems that one gets right more often than
-    not and the other does not."""
+    sign flips that lie as far from zero. ``first_only`` and ``second_only``: problems that one gets right more often
+    than not and the other does not."""
 
     problems: int
     difference: float

@@ -1,6 +1,7 @@
 """Figures of the DeepSeek-R1 paper (arXiv 2501.12948 v2, Tables 3 and 15, and the distillation table), in percent.
 
-Its protocol: at most 32,768 tokens, temperature 0.6, top-p 0.95, no examples in the prompt; pass@1 is the mean of k samples.
+Its protocol: at most 32,768 tokens, temperature 0.6, top-p 0.95, no examples in the prompt; pass@1 is the mean of k
+samples.
 """
 
 from __future__ import annotations

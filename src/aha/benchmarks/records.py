@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.evaluation.overthinking import tokens_after_answer
+from aha.benchmarks.overthinking import tokens_after_answer
 from aha.rewards.accuracy import full_text
 from aha.tasks.base import Task
 from aha.types import AhaError, Finish, Group, Outcome, Scored
@@ -106,7 +106,8 @@ def read(file: Path) -> Iterator[Record]:
                 if not line.endswith("\n"):
                     return
                 raise AhaError(
-                    f"{file}, line {number}, is no graded problem ({error}). Remove the line: its problem is asked again."
+                    f"{file}, line {number}, is no graded problem ({error}). Remove the line: its problem is "
+                    "asked again."
                 ) from error
 
 

@@ -7,15 +7,16 @@ import json
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from aha.evaluation import tables
-from aha.evaluation.session import Result
+from aha.benchmarks import tables
+from aha.benchmarks.session import Result
 
 SHOWN = 200
 """Problems whose samples are on the page, of each result; the file beside it has all."""
 _STYLE = """
 :root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{max-width:70rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;display:block;overflow-x:auto}th,td{padding:.3rem .7rem;border-bottom:1px solid #8884;
-text-align:left;white-space:nowrap}details{margin:.3rem 0}summary{cursor:pointer}pre{white-space:pre-wrap;background:#8881;
+text-align:left;white-space:nowrap}
+details{margin:.3rem 0}summary{cursor:pointer}pre{white-space:pre-wrap;background:#8881;
 padding:.6rem;border-radius:.4rem;overflow-wrap:anywhere}.right::before{content:"\\2713 ";color:#2a8}.wrong::before{
 content:"\\2717 ";color:#c43}.unknown::before{content:"? ";color:#a80}
 """
@@ -23,7 +24,9 @@ content:"\\2717 ";color:#c43}.unknown::before{content:"? ";color:#a80}
 
 def write(out: TextIO, results: Sequence[Result], said: Sequence[str]) -> None:
     """The page of these results; ``said``: sentences below the table."""
-    out.write("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>")
+    out.write(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    )
     out.write(f"<title>Evaluation</title><style>{_STYLE}</style><h1>Evaluation</h1>")
     _table(out, tables.rows(results))
     out.write("".join(f"<p>{html.escape(line)}</p>" for line in said))
@@ -53,7 +56,9 @@ def _samples(out: TextIO, result: Result) -> None:
 def _problem(out: TextIO, row: dict[str, Any]) -> None:
     right = sum(sample["right"] is True for sample in row["samples"])
     title = f"{row['problem']}: {right} of {len(row['samples'])} right"
-    out.write(f"<details><summary>{html.escape(title)}</summary><pre>{html.escape(str(row['question']))}</pre>")
+    out.write(
+        f"<details><summary>{html.escape(title)}</summary><pre>{html.escape(str(row['question']))}</pre>"
+    )
     if row["answer"] is not None:
         out.write(f"<p>Reference answer: <code>{html.escape(row['answer'])}</code></p>")
     for sample in row["samples"]:

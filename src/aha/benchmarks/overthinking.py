@@ -1,7 +1,7 @@
 """Overthinking: how much is written after the right answer has been found.
 
-Measured as Chen et al. do (Do NOT Think That Much for 2+3=?, arXiv 2412.21187): the first place in the text at which the
-right answer stands as a result, and the tokens behind it.
+Measured as Chen et al. do (Do NOT Think That Much for 2+3=?, arXiv 2412.21187): the first place in the text at which
+the right answer stands as a result, and the tokens behind it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One model on one benchmark: sampled by whatever engine it has, graded, and written problem by problem.
 
-A problem's answers depend on its place among the problems and on the seed alone, so an evaluation that was killed goes on
-with the problems that are not in its file, and comes to the same figures.
+A problem's answers depend on its place among the problems and on the seed alone, so an evaluation that was killed goes
+on with the problems that are not in its file, and comes to the same figures.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aha.evaluation import records, statistics
-from aha.evaluation.benchmarks import Asked
-from aha.evaluation.records import Record
+from aha.benchmarks import records, statistics
+from aha.benchmarks.catalogue import Asked
+from aha.benchmarks.records import Record
 from aha.files import write_json
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
@@ -101,9 +101,7 @@ def run(
         _sample(source, task, fitting, waiting, protocol, longest, file, done, progress)
     kept = tuple(done[p.id] for p in fitting)
     figures = statistics.summary(kept)
-    result = Result(
-        model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started
-    )
+    result = Result(model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started)
     write_json(file.with_suffix(".json"), {**named, "figures": figures, "data": read})
     return result
 

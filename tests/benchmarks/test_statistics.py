@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from aha.evaluation.records import Record, Sample
-from aha.evaluation.statistics import bootstrap, consensus, paired, powers, summary
+from aha.benchmarks.records import Record, Sample
+from aha.benchmarks.statistics import bootstrap, consensus, paired, powers, summary
 
 
 def sample(right, ballot="", tokens=10, truncated=False, after=None, lenient=None):
@@ -44,7 +44,9 @@ def test_votes_count_by_value_and_none_is_no_vote():
 
 
 def test_ungradable_answers_leave_the_rate_and_are_counted():
-    found = summary([Record("a", "", (sample(True), sample(None))), Record("b", "", (sample(None), sample(None)))])
+    found = summary(
+        [Record("a", "", (sample(True), sample(None))), Record("b", "", (sample(None), sample(None)))]
+    )
     assert found["pass@1"] == 1.0  # of the one that could be graded
     assert found["ungradable"] == pytest.approx(3 / 4)
 
@@ -80,8 +82,10 @@ def test_two_models_that_are_alike_cannot_be_told_apart_and_others_can():
     alike = [record(str(i), rng.random(8) < 0.5) for i in range(80)]
     better = [record(str(i), rng.random(8) < 0.8) for i in range(80)]
     same, other = paired(easy, alike), paired(easy, better)
-    assert not same.told_apart and "cannot be told apart" in same.sentence("A", "B")
-    assert other.told_apart and other.sentence("A", "B").startswith("B is better than A on 80 problems")
+    assert not same.told_apart
+    assert "cannot be told apart" in same.sentence("A", "B")
+    assert other.told_apart
+    assert other.sentence("A", "B").startswith("B is better than A on 80 problems")
     assert other.difference == pytest.approx(0.3, abs=0.08)
 
 
@@ -90,9 +94,11 @@ def test_the_sign_test_is_exact_enough():
     a, b = ([record(str(i), [mark]) for i in range(10)] for mark in (0, 1))
     found = paired(a, b)
     assert found.p == pytest.approx(2 / 1024, abs=2e-3)
-    assert found.second_only == tuple(map(str, range(10))) and found.first_only == ()
+    assert found.second_only == tuple(map(str, range(10)))
+    assert found.first_only == ()
 
 
 def test_only_problems_of_both_are_compared():
     found = paired([record("a", [1]), record("b", [1])], [record("b", [0]), record("c", [1])])
-    assert found.problems == 1 and found.difference == -1
+    assert found.problems == 1
+    assert found.difference == -1

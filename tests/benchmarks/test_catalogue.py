@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aha.evaluation import published, tables
-from aha.evaluation.benchmarks import BENCHMARKS, read_names
-from aha.evaluation.session import Protocol
+from aha.benchmarks import published, tables
+from aha.benchmarks.catalogue import BENCHMARKS, read_names
+from aha.benchmarks.session import Protocol
 from aha.tasks import TASKS
 from aha.types import AhaError
 
