@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 RUNS   ?= runs
-CODE   := src tests $(wildcard examples)
+CODE   := src tests scripts $(wildcard examples)
 PEERS  ?= $(if $(AHA_PEERS),$(AHA_PEERS),.peers)
 
 .PHONY: setup zero real test test-all test-peers test-real lint types docs docs-serve format ci clean help
@@ -60,9 +60,11 @@ types: setup  ## the type checker
 	$(BIN)/basedpyright --level error
 
 docs: setup  ## the documentation as a site, in site/: strict, with its links checked
+	$(BIN)/python scripts/reference.py docs/reference
 	$(BIN)/zensical build --strict --clean
 
 docs-serve: setup  ## the documentation on http://localhost:8000, built again as it changes
+	$(BIN)/python scripts/reference.py docs/reference
 	$(BIN)/zensical serve
 
 ci: lint types docs test  ## what continuous integration runs

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from aha.cli import COMMANDS
 from aha.recipes import RECIPES
 from aha.runs.pipeline import ordered
 
@@ -15,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = {
     f"{page.name}-{number}": block
-    for page in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    for page in sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
     for number, block in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1)
 }
 
@@ -56,6 +62,55 @@ def test_an_example_runs(source):
 def test_examples_are_found_and_so_is_what_they_are_worth():
     assert {"rewards.md-1", "security.md-1", "verifier.md-1"} <= EXAMPLES.keys()
     assert dict(told(EXAMPLES["security.md-1"]))["sandbox.run('print(6 * 7)').stdout"] == b"42\n"
+
+
+def reference():
+    """The module that writes the reference pages."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_has_every_command_and_setting(tmp_path):
+    module = reference()
+    module.main(tmp_path)
+    commands = (tmp_path / "commands.md").read_text(encoding="utf-8")
+    assert all(f"## aha {name}\n" in commands for name in COMMANDS)
+    settings = (tmp_path / "settings.md").read_text(encoding="utf-8")
+    for stage in module.stages():
+        for name in type(stage).model_fields:
+            assert name == "name" or f"| `{name}` |" in settings
+    assert not re.findall(r"^\| `\w+` \|.*\|  \|$", settings, re.MULTILINE)  # each says what it is
+
+
+def test_the_site_is_built_and_no_link_is_dead(tmp_path):
+    pytest.importorskip("zensical", reason="the site's builder is not installed: make setup")
+    project = tmp_path / "project"
+    project.mkdir()
+    shutil.copytree(ROOT / "docs", project / "docs")
+    shutil.copy(ROOT / "zensical.toml", project)
+    (project / "src").symlink_to(ROOT / "src")
+    reference().main(project / "docs" / "reference")
+    words = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    made = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=500)
+    assert made.returncode == 0, made.stdout + made.stderr
+    pages = [page.relative_to(project / "docs").with_suffix(".html") for page in (project / "docs").rglob("*.md")]
+    assert all((project / "site" / page).exists() for page in pages)
+    types = (project / "site" / "reference" / "types.html").read_text(encoding="utf-8")
+    assert 'id="aha.types.Rollout"' in types  # made from the code
+
+
+def test_every_page_stands_in_the_navigation():
+    said = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+
+    def pages(entries):
+        for entry in entries:
+            for value in entry.values():
+                yield from [value] if isinstance(value, str) else pages(value)
+
+    there = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert there | {f"reference/{name}" for name in reference().MADE} == set(pages(said))
 
 
 @pytest.mark.parametrize("name", RECIPES)

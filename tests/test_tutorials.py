@@ -1,0 +1,139 @@
+"""The commands of the tutorials run as they are printed, one after the other, at small sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aha.cli import main
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RL = {
+    "steps": 2, "prompts_per_step": 2, "group_size": 2, "max_tokens": 16, "test_problems": 2, "test_samples": 1,
+    "eval_every": 0, "train_problems": 16,
+}  # fmt: skip
+MACHINE = ["--plain", "--no-doctor", "--threads", "1"]
+
+
+def words_of(settings, stage="rl"):
+    return [f"{stage}.{name}={value}" for name, value in settings.items()]
+
+
+def small_recipe():
+    """The whole recipe at the smallest sizes."""
+    sys.path.insert(0, str(ROOT / "tests" / "stages"))
+    try:
+        from smallest import flat
+    finally:
+        sys.path.pop(0)
+    return [f"{key}={value}" for key, value in flat().items() if value is not None]
+
+
+SMALL = {
+    "zero": lambda: [*words_of(RL), *MACHINE],
+    "r1": lambda: [*small_recipe(), *MACHINE],
+    "eval": lambda: ["--problems", "2", "--samples", "2", "--max-tokens", "16", "--threads", "1"],
+    "chat": lambda: ["--max-tokens", "16", "--threads", "1"],
+}
+"""What a command is given besides what is printed, so that it takes seconds."""
+
+
+def commands(page):
+    """The commands of a page in order; what a heredoc or a backslash spans is one."""
+    waiting, end = "", None
+    for line in "".join(BLOCK.findall(page.read_text(encoding="utf-8"))).splitlines():
+        waiting += line + "\n"
+        if end is None and (here := re.search(r"<<'(\w+)'$", line)):
+            end = here[1]
+        elif line == end or (end is None and not line.endswith("\\")):
+            end = None
+            if waiting.strip():
+                yield waiting.strip()
+            waiting = ""
+
+
+def run(command, environment):
+    """Run a command: aha's own in this process, any other in a shell, which knows the program ``aha``."""
+    words = shlex.split(command) if command.startswith("aha ") else []
+    if not words or words[-1] == "&":
+        return shell(command, environment)
+    words, target = (words[:-2], words[-1]) if ">" in words else (words, None)
+    more = SMALL.get(words[1], list)()
+    with contextlib.ExitStack() as held:
+        if target is not None:
+            held.enter_context(contextlib.redirect_stdout(held.enter_context(open(target, "w"))))
+        try:
+            return main([*words[1:], *more])
+        except SystemExit as end:
+            return end.code
+
+
+def shell(command, environment):
+    """Run it in the one shell of the page, so that what was begun in the background is known to the next."""
+    process = environment["shell"]
+    process.stdin.write(f"{command}\necho; echo done-$?\n")
+    process.stdin.flush()
+    for line in process.stdout:
+        if line.startswith("done-"):
+            return int(line.strip().removeprefix("done-"))
+    return 1
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """A shell in an empty folder, in which ``aha`` and ``python`` are those of the tests."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, words in (("aha", "-m aha.cli"), ("python", "")):
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
+        (programs / name).chmod(0o755)
+    place = tmp_path / "project"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    env = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        ["bash"],
+        cwd=place,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    yield {"shell": process}
+    process.stdin.close()
+    process.wait(60)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "page",
+    [
+        "start.md",
+        "tutorials/r1_zero.md",
+        "tutorials/own_data.md",
+        pytest.param("tutorials/r1.md", marks=pytest.mark.slow),
+        "tutorials/serving.md",
+    ],
+)
+def test_its_commands_run_as_printed(page, environment, request):
+    text = ROOT / "docs" / page
+    found = list(commands(text))
+    assert len(found) >= 3
+    if "smollm2" in text.read_text(encoding="utf-8"):
+        request.getfixturevalue("smollm2")
+    for command in found:
+        assert run(command, environment) in (0, None), command
+
+
+def test_every_tutorial_is_run():
+    run_here = {"own_data.md", "r1.md", "r1_zero.md", "serving.md"}
+    assert {path.name for path in (ROOT / "docs" / "tutorials").glob("*.md")} == run_here
