@@ -16,6 +16,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from aha.settings import HEADINGS, heading, is_machine, is_measure, unit
+
 MADE = ("commands.md", "settings.md", "names.md")
 
 
@@ -70,19 +72,31 @@ def stages() -> Iterator[Any]:
 
 
 def table(kind: type[BaseModel], groups: dict[type[BaseModel], str]) -> str:
-    """The fields of one model of settings; ``groups`` takes the models among them."""
-    lines = ["| setting | default | what it is |", "|---|---|---|"]
+    """The fields of one model of settings under their headings; ``groups`` takes the models among them."""
+    rows: dict[str, list[str]] = {}
     for name, field in kind.model_fields.items():
-        if name == "name":
-            continue
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and not hasattr(inner, "run"):
-            groups.setdefault(inner, name)
-            default = f"see [{inner.__name__}](#{inner.__name__.lower()})"
-        else:
-            default = f"`{shown(field.get_default(call_default_factory=True))}`"
-        lines.append(f"| `{name}` | {default} | {cell(field.description or '')} |")
-    return "\n".join(lines) + "\n"
+        if name != "name":
+            rows.setdefault(heading(kind, name), []).append(row(name, field, groups))
+    text = ""
+    for group in sorted(rows, key=list(HEADINGS).index):
+        text += (
+            f"**{group}**: {HEADINGS[group]}\n\n" if group else ""
+        ) + "| setting | default | what it is |\n|---|---|---|\n"
+        text += "\n".join(rows[group]) + "\n\n"
+    return text.rstrip() + "\n"
+
+
+def row(name: str, field: Any, groups: dict[type[BaseModel], str]) -> str:
+    """One setting: its default, what it is, what it counts, and whether it is part of a run's identity."""
+    inner = field.annotation
+    if isinstance(inner, type) and issubclass(inner, BaseModel) and not hasattr(inner, "run"):
+        groups.setdefault(inner, name)
+        default = f"see [{inner.__name__}](#{inner.__name__.lower()})"
+    else:
+        default = f"`{shown(field.get_default(call_default_factory=True))}` {unit(field) or ''}".strip()
+    marks = " (of the machine: a run goes on with another)" if is_machine(field) else ""
+    marks += " (measured beside the work)" if is_measure(field) else ""
+    return f"| `{name}` | {default} | {cell(field.description or '')}{marks} |"
 
 
 def shown(value: Any) -> str:

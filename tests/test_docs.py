@@ -95,7 +95,9 @@ def test_the_site_is_built_and_no_link_is_dead(tmp_path):
     words = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     made = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=500)
     assert made.returncode == 0, made.stdout + made.stderr
-    pages = [page.relative_to(project / "docs").with_suffix(".html") for page in (project / "docs").rglob("*.md")]
+    pages = [
+        page.relative_to(project / "docs").with_suffix(".html") for page in (project / "docs").rglob("*.md")
+    ]
     assert all((project / "site" / page).exists() for page in pages)
     types = (project / "site" / "reference" / "types.html").read_text(encoding="utf-8")
     assert 'id="aha.types.Rollout"' in types  # made from the code

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from aha.sampling.http.tools import Tools, read_tools
 from aha.types import AhaError, Message
@@ -289,8 +289,7 @@ def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(value, str) and value:
         return (value,)
     if _ids(value):
-        ids: tuple[int, ...] = tuple(value)
-        return (ids,)
+        return (tuple(value),)
     if isinstance(value, list) and value and all((isinstance(p, str) and p) or _ids(p) for p in value):
         found: list[str | tuple[int, ...]] = [p if isinstance(p, str) else tuple(p) for p in value]
         return tuple(found)
@@ -299,7 +298,7 @@ def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     )
 
 
-def _ids(value: Any) -> bool:
+def _ids(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and bool(value) and all(type(i) is int for i in value)
 
 
