@@ -13,7 +13,8 @@ from aha.cluster import engine as engines
 from aha.cluster.engine import RayEngine
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import News
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 
 PARAMS = SamplingParams(max_tokens=8)
@@ -94,7 +95,7 @@ def test_the_last_news_of_a_worker_may_come_after_the_call_has_ended(engine, mod
     turns = itertools.count()
     engine.cluster.held = lambda reference: reference is late and next(turns) < 3
     proven = engine.prove(engine.weights_of(model))
-    assert proven == engine.hash
+    assert proven.hash == engine.hash
     assert found == texts(LocalEngine(model, tokenizer).generate(requests(tokenizer), PARAMS))
 
 

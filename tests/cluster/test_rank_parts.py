@@ -20,8 +20,8 @@ from aha.cluster.generation import GRACE_SECONDS, Command, Fault, Generation, Ra
 from aha.cluster.rank_actor import RankActor, RankHello, RankNews
 from aha.cluster.settings import RankSettings
 from aha.commands import ray_ranks
-from aha.sampling.local.engine import Request
-from aha.sampling.rollouts import Elsewhere, samplers, stream_groups
+from aha.sampling.engine import FirstRanksEngine, Request
+from aha.sampling.rollouts import samplers, stream_groups
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Problem
 
@@ -379,4 +379,4 @@ def test_the_first_rank_samples_for_all_where_it_alone_has_the_engine(for_all, r
 
 def test_nobody_asks_an_engine_that_is_elsewhere():
     with pytest.raises(AhaError, match="first rank"):
-        Elsewhere().generate([], SamplingParams())
+        FirstRanksEngine().generate([], SamplingParams())

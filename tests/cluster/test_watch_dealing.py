@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aha.cluster.dealing import cost, deal
 from aha.cluster.watch import Watch
-from aha.sampling.local.scheduler import Request
+from aha.sampling.engine import Request
 from aha.types import Finish, Rollout
 
 

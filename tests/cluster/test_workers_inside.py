@@ -14,7 +14,8 @@ from aha.cluster.engine import spec_of
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, pack, unpack
 from aha.modeling import own_weights
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm.weights import digests
 from aha.tasks import get_task

@@ -14,7 +14,7 @@ import torch
 from aha import attention, chat
 from aha.doctor import memory
 from aha.rewards import accuracy
-from aha.sampling import rollouts
+from aha.sampling import rollouts, sampler
 from aha.sampling.local import engine as local
 from aha.sampling.local import scheduler as in_flight
 from aha.stages import rl
@@ -155,12 +155,12 @@ def temperature_applied_twice(mp):
 
 @bug("seeds")
 def all_samples_draw_the_same_numbers(mp):
-    wrap(mp, in_flight, "row_seeds", lambda f, seed, keys: f(seed, np.zeros_like(keys)))
+    wrap(mp, sampler, "row_seeds", lambda f, seed, keys: f(seed, np.zeros_like(keys)))
 
 
 @bug("seeds")
 def run_seed_not_used(mp):
-    wrap(mp, in_flight, "row_seeds", lambda f, seed, keys: f(0, keys))
+    wrap(mp, sampler, "row_seeds", lambda f, seed, keys: f(0, keys))
 
 
 @bug("seeds")

@@ -8,7 +8,8 @@ import torch
 from families import make
 
 from aha.modeling import load_model, max_context
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError
 

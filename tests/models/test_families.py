@@ -9,7 +9,8 @@ from families import DAILY, FAMILIES, make
 
 from aha import attention
 from aha.modeling import load_model, load_tokenizer
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.training.batching import pack, sequence_mean, token_mean
 from aha.training.checkpoint import save_model

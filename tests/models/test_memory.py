@@ -7,7 +7,8 @@ import pytest
 import torch
 from families import make
 
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.training.batching import pack, token_mean
 from aha.training.checkpoint import save_model

@@ -9,7 +9,8 @@ from families import SHAPE, make
 
 from aha.attention import install
 from aha.modeling import Head, check_head, load_model, max_context
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.fused import supports
 from aha.sampling.sampler import SamplingParams
 from aha.training.batching import pack, token_mean

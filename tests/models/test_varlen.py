@@ -16,7 +16,8 @@ from aha import attention
 from aha.attention import varlen
 from aha.attention.packed import PLAIN, Packed, Variant
 from aha.attention.plan import make_plan
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.training.batching import pack, sequence_mean
 from aha.training.losses import clipped_loss

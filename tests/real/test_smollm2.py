@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from aha.checkpoints import public
 from aha.modeling import load_model, load_tokenizer
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.training import checkpoint
 from aha.training.batching import pack, sequence_mean

@@ -9,7 +9,8 @@ from conftest import make_model
 
 from aha import kernels
 from aha.kernels import compiled, join
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.fused import supports
 from aha.sampling.sampler import SamplingParams
 from aha.training.batching import pack, token_mean

@@ -15,8 +15,9 @@ from tape import Tape
 
 from aha import kernels
 from aha.cli import main
+from aha.sampling.engine import Request
 from aha.sampling.local import graphs as module
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.graphs import Graphs, graphs_for, padded
 from aha.sampling.local.kv_cache import GROWTH, SlotCache, Step, buffer_bytes_per_token
 from aha.sampling.sampler import SamplingParams

@@ -11,7 +11,8 @@ from conftest import make_model
 
 from aha import attention
 from aha.attention import plan as plan_module
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish

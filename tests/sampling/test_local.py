@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import make_model
 
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.training.batching import pack, token_mean
 from aha.training.policy import Policy

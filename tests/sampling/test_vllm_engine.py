@@ -18,7 +18,8 @@ from torch.multiprocessing.reductions import rebuild_cuda_tensor
 
 from aha import modeling
 from aha.doctor import plain
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm import process as vllm_process
 from aha.sampling.vllm import senders as vllm_senders

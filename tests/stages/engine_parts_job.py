@@ -12,7 +12,9 @@ from test_engine_parts import SHAPES, moved, new_tokenizer
 
 from aha import ranks
 from aha.cluster.engine import RayEngine
-from aha.sampling.vllm.engine import UNLOADED, VllmEngine, VllmSettings
+from aha.sampling.engine import UNLOADED, EngineSetup
+from aha.sampling.engines import ENGINES
+from aha.sampling.vllm.engine import VllmEngine
 from aha.sampling.vllm.weights import digests
 from aha.stages import engines
 from aha.training import sharding
@@ -24,6 +26,10 @@ class Kept:
 
     def __init__(self, *_, **__):
         self.version, self.given = UNLOADED, {}
+
+    @classmethod
+    def make(cls, *_):
+        return cls()
 
     def load_weights(self, tensors, version):
         assert all(t.device.type == "cpu" for t in tensors.values())
@@ -51,9 +57,7 @@ def followed(tokenizer, kind, shape):
     model = make_experts(tokenizer) if shape == "experts" else make_model(tokenizer, torch.bfloat16)
     shards = sharding.Shards(model, trains=True, samples=True)
     policy = Policy(model, OptimizerConfig(), shards=shards)
-    engine = engines.for_policy(
-        kind, policy, tokenizer, VllmSettings.model_validate({}), rows=8, longest=64, threads=1
-    )
+    engine = engines.for_policy(kind, policy, tokenizer, EngineSetup(rows=8, longest=64, threads=1))
     whole, shards.whole = shards.whole, refuse
     noted = []
     for _ in range(2):
@@ -63,7 +67,7 @@ def followed(tokenizer, kind, shape):
         noted.append(engine.version)
         moved(policy)
     shards.whole = whole
-    local = engines.for_policy("local", policy, tokenizer, VllmSettings(), rows=8, longest=64, threads=1)
+    local = engines.for_policy("local", policy, tokenizer, EngineSetup(rows=8, longest=64, threads=1))
     with engines.ready(local, policy):  # which still needs them
         assert all(p.numel() for p in local.model.parameters())
     return getattr(engine, "given", noted)
@@ -71,7 +75,7 @@ def followed(tokenizer, kind, shape):
 
 def main(folder):
     torch.set_num_threads(1)
-    engines.VllmEngine, engines.RayEngine = KeptByVllm, KeptByRay
+    ENGINES.update(vllm="__main__:KeptByVllm", ray="__main__:KeptByRay")
     tokenizer = new_tokenizer()
     with ranks.joined("cpu"):
         found = {(k, s): followed(tokenizer, k, s) for k in ("vllm", "ray") for s in SHAPES}

@@ -7,8 +7,8 @@ import pytest
 from conftest import make_model
 
 from aha.runs import config
+from aha.sampling.engine import EngineSetup
 from aha.sampling.local.engine import LocalEngine
-from aha.sampling.vllm.engine import VllmSettings
 from aha.stages import engines
 from aha.stages.rl import RL
 from aha.training import credit
@@ -49,9 +49,7 @@ def test_settings_of_vllm_are_settings_of_the_stage():
 
 def test_the_local_engine_shares_the_modules_and_is_told_the_version(tokenizer):
     policy = Policy(make_model(tokenizer), OptimizerConfig())
-    engine = engines.for_policy(
-        "local", policy, tokenizer, VllmSettings.model_validate({}), rows=8, longest=64, threads=1
-    )
+    engine = engines.for_policy("local", policy, tokenizer, EngineSetup(rows=8, longest=64, threads=1))
     assert isinstance(engine, LocalEngine)
     assert engine.model is policy.model
     policy.version = 4

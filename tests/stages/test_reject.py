@@ -63,7 +63,7 @@ class Prompts:
         return chat.render(problem.messages, prompt=self.prompt)
 
     def requests(self, problems, n, first_key=0):
-        from aha.sampling.local.engine import Request
+        from aha.sampling.engine import Request
 
         return [Request([1], n, PROBLEMS.index(p)) for p in problems]
 

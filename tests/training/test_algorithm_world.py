@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import make_model
 
-from aha.sampling.local.engine import Request
+from aha.sampling.engine import Request
 from aha.sampling.rollouts import Prompter, score_group
 from aha.stages.rl import RL
 from aha.stages.rl.collect import Collector

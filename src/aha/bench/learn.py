@@ -198,7 +198,7 @@ class Job:
         """The weighted rewards of completions given as token ids, as our own side's are graded."""
         import numpy as np
 
-        from aha.sampling.local.engine import ending_ids
+        from aha.sampling.engine import ending_ids
         from aha.types import Finish, Rollout
 
         ends, found = ending_ids(None, self.tokenizer), []

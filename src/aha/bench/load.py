@@ -141,7 +141,8 @@ _PROMPT = 16
 def _ours(job: dict[str, Any], device: Any, dtype: Any) -> Parts:
     """Ours: checked weights, ready to sample and to be saved."""
     from aha import modeling
-    from aha.sampling.local.engine import LocalEngine, Request
+    from aha.sampling.engine import Request
+    from aha.sampling.local.engine import LocalEngine
     from aha.sampling.sampler import SamplingParams
     from aha.training import checkpoint
     from aha.training.policy import Policy

@@ -102,7 +102,8 @@ def _limit_line(peaks: dict[str, Any], least: limits.Least) -> str:
 def _ours(
     subject: models.Subject, prompts: list[list[int]], n: int, tokens: int
 ) -> tuple[LocalEngine, Callable[[], float]]:
-    from aha.sampling.local.engine import LocalEngine, Request
+    from aha.sampling.engine import Request
+    from aha.sampling.local.engine import LocalEngine
     from aha.sampling.sampler import SamplingParams
 
     rows = len(prompts) * n

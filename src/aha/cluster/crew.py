@@ -15,19 +15,12 @@ from aha.cluster.connect import Cluster, gone
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.watch import Watch
 from aha.cluster.workers import Hello, News
+from aha.sampling.engine import LostWorker
 from aha.types import AhaError
 
 LOG = logging.getLogger("aha.cluster")
 UNWATCHED = 2.0
 """Seconds between two looks from which on nobody looked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A worker was lost and replaced."""
-
-    worker: str
-    reason: str
 
 
 @dataclass(eq=False)
@@ -68,7 +61,7 @@ class Crew:
     ):
         self.cluster, self.kind, self.settings, self.begin = cluster, kind, settings, begin
         self.first, self.resources = first, resources
-        self.events: list[Event] = []
+        self.events: list[LostWorker] = []
         self._spec = cluster.ray.put(spec)
         self._looked = time.monotonic()
         self.members = [Member(f"{name} {i}", i) for i in range(n)]
@@ -175,7 +168,7 @@ class Crew:
     def _lost(self, member: Member, reason: str) -> None:
         member.failures += 1
         member.ready, member.asked = False, None
-        event = Event(member.name, reason)
+        event = LostWorker(member.name, reason)
         self.events.append(event)
         LOG.warning("%s lost: %s", event.worker, event.reason)
         self.cluster.kill(member.actor, self.first + member.number, member.pid)

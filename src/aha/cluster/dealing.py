@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aha.sampling.local.scheduler import Request
+from aha.sampling.engine import Request
 from aha.types import Finish
 
 PREFILL_COST = 0.1

@@ -6,8 +6,10 @@ again after a worker was lost.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,25 +17,21 @@ import torch
 
 from aha import ranks
 from aha.cluster.connect import Cluster
-from aha.cluster.crew import Crew, Event, Member
+from aha.cluster.crew import Crew, Member
 from aha.cluster.dealing import cost, deal
 from aha.cluster.graders import Graders
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, writable
-from aha.modeling import max_context, own_weights
-from aha.sampling.local.engine import check_room
-from aha.sampling.local.scheduler import Request
+from aha.modeling import max_context
+from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, LostWorker, Proof, Request, check_room
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm.weights import digests, whole
 from aha.types import AhaError, Finish, Rollout
 
-UNLOADED = -1
-"""The version of an engine that has been given no weights yet."""
 TURN_SECONDS = 0.5
-Begun = dict[int, tuple[Rollout, ...]]
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Rollouts from ``workers`` processes; ``rows`` completions at once in each of them.
 
     Use it in a ``with``, or ``close`` it. Nothing is sampled before ``load_weights``. ``model`` gives the
@@ -41,7 +39,11 @@ class RayEngine:
     """
 
     for_all = True
-    """The first of several ranks drives it."""
+    computes_alike = True
+    continues = True
+    samples_beside = True
+    has_workers = True
+    made_from_whole = True  # its size is what the object store is made for
 
     def __init__(
         self,
@@ -87,13 +89,32 @@ class RayEngine:
             self.cluster.close()
             raise
 
-    # --- weights ------------------------------------------------------------------------------------------
+    @classmethod
+    def check(cls, stage: Any) -> None:
+        """Raise AhaError where Ray is not installed."""
+        if find_spec("ray") is None:
+            raise AhaError(f"{stage.name}.engine=ray needs Ray: pip install ray, or leave engine=local.")
 
-    def weights_of(
-        self, model: Any, state: Mapping[str, torch.Tensor] | None = None
-    ) -> dict[str, torch.Tensor]:
-        """A model's tensors by the names that the workers' models have."""
-        return own_weights(model, state)
+    @classmethod
+    def cluster_cpus(cls, stage: Any) -> float:
+        """Those of its workers, where they are on the cluster that the ranks are on."""
+        beside = not stage.cluster.address
+        return stage.workers * stage.cluster.cpus + stage.cluster.reward_workers if beside else 0.0
+
+    @classmethod
+    def make(cls, model: Any, tokenizer: Any, setup: EngineSetup) -> RayEngine:
+        """With the workers that the stage's settings ask for."""
+        stage = setup.stage
+        return cls(
+            model, tokenizer, stage.cluster, workers=stage.workers, rows=setup.rows, rewards=setup.rewards
+        )
+
+    @property
+    def grader(self) -> Graders | None:
+        """Its workers that grade, if there are any."""
+        return self.graders
+
+    # --- weights ------------------------------------------------------------------------------------------
 
     def load_weights(
         self,
@@ -120,9 +141,19 @@ class RayEngine:
         self.version, self.hash = version, whole(found)[:16]
         return self.hash
 
-    def prove(self, tensors: Mapping[str, torch.Tensor]) -> str:
-        """Have every worker hash what it holds now; returns the one hash of all. Raises AhaError if it is not
-        ``tensors``."""
+    def altered(
+        self, tensors: Mapping[str, torch.Tensor], sound: Mapping[str, torch.Tensor], version: int
+    ) -> str:
+        """What the first worker that was given ``tensors`` in place of the ``sound`` ones says; empty if none does."""
+        try:
+            self.load_weights(tensors, version, wanted=sound)
+        except AhaError as error:
+            return str(error)
+        return ""
+
+    def prove(self, tensors: Mapping[str, torch.Tensor]) -> Proof:
+        """Have every worker hash what it holds now. Raises AhaError if it is not ``tensors``."""
+        started = time.perf_counter()
         self._cancel({})
         wanted, proven = digests(tensors), set()
 
@@ -138,7 +169,8 @@ class RayEngine:
                 if idle and member.number not in proven:
                     self.crew.ask(member, "held", then=compare, limit=self.settings.start_timeout)
             self.crew.turn(TURN_SECONDS)
-        return whole(wanted)[:16]
+        seconds = time.perf_counter() - started
+        return Proof(self.version, whole(wanted)[:16], self.workers * len(wanted), seconds=seconds)
 
     def _ready(self, member: Member) -> None:
         """A worker has started, at first or in place of a lost one."""
@@ -290,7 +322,7 @@ class RayEngine:
 
     # --- watching, ending -----------------------------------------------------------------------------------
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[LostWorker]:
         """Workers that were lost and replaced since this was last asked."""
         crews = [self.crew] + ([self.graders.crew] if self.graders else [])
         found = [event for crew in crews for event in crew.events]

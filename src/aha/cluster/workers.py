@@ -21,8 +21,8 @@ import aha
 from aha import hardware
 from aha.modeling import own_weights
 from aha.rewards import get_reward
+from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
-from aha.sampling.local.scheduler import Request
 from aha.sampling.rollouts import Rewards, score_group
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm.weights import NAMES, TYPES, digests, raw

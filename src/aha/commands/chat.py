@@ -136,7 +136,7 @@ class Talk:
 
         from aha import chat
         from aha.runs.console import render_chain
-        from aha.sampling.local.engine import Request
+        from aha.sampling.engine import Request
         from aha.sampling.sampler import SamplingParams
 
         asked: Message = {"role": "user", "content": as_question(text)}

@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
     from aha.doctor.finding import examine, failures
     from aha.doctor.full import suite
     from aha.doctor.suite import choose
-    from aha.stages import engines
 
     if ranks.launched() > 1:
         raise AhaError("aha doctor is one process, which starts ranks of its own: give it without torchrun.")
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         findings = examine(checks, subject, starting=show.starting, found=show.found, debug=args.debug)
     finally:
-        engines.close(subject.engine)
+        subject.engine.close()
     failed = failures(findings)
     if args.json:
         print(json.dumps({"ok": not failed, "findings": [asdict(f) for f in findings]}, indent=1))

@@ -92,7 +92,9 @@ def _results(args: argparse.Namespace, asked: Sequence[Asked], protocol: Protoco
             yield _one(args, model, source, one, used, folder)
 
 
-def _one(args: argparse.Namespace, model: str, source: Source, one: Asked, used: Protocol, folder: Path) -> Result:
+def _one(
+    args: argparse.Namespace, model: str, source: Source, one: Asked, used: Protocol, folder: Path
+) -> Result:
     from aha.benchmarks import session
     from aha.runs.console import Console
 

@@ -65,10 +65,10 @@ def run(args: argparse.Namespace, settings: RankSettings, folder: Path, stages: 
 
 def workers_beside(stages: Sequence[Any]) -> float:
     """The most CPUs that a stage's workers want of the cluster which the ranks are on."""
+    from aha.sampling.engines import engine_class
+
     found = [
-        stage.workers * stage.cluster.cpus + stage.cluster.reward_workers
-        for stage in stages
-        if getattr(stage, "engine", "") == "ray" and not stage.cluster.address
+        engine_class(stage.engine).cluster_cpus(stage) for stage in stages if getattr(stage, "engine", None)
     ]
     return max(found, default=0.0)
 

@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from aha.cluster.engine import RayEngine
 from aha.doctor import weight_checks
 from aha.doctor.finding import Check, Finding, NotApplicable, holds
 from aha.doctor.subject import Subject
 from aha.sampling import sampler
-from aha.sampling.local import engine as local
-from aha.sampling.vllm.engine import VllmEngine, checkpoint_weights
-from aha.sampling.vllm.wire import Held
-from aha.types import AhaError, Rollout
+from aha.sampling.engine import Engine, Request
+from aha.types import Rollout
 
 CAUSE = "the engine samples with weights, or a prefix cache, from before the last load"
 FIX = "do not train with this engine; report its version and the architecture"
 CHANGE = 0.2  # of a matrix's mean absolute value
 
 
-def _engine(subject: Subject) -> VllmEngine:
-    if not isinstance(subject.engine, VllmEngine):
-        raise NotApplicable("the engine is not vLLM")
-    return subject.engine
-
-
-def _remote(subject: Subject) -> VllmEngine | RayEngine:
-    if not isinstance(subject.engine, VllmEngine | RayEngine):
+def _remote(subject: Subject) -> Engine:
+    if not subject.engine.takes_weights:
         raise NotApplicable("the engine shares the policy's modules")
     return subject.engine
-
-
-def _weights(engine: VllmEngine | RayEngine, model: Any) -> dict[str, Tensor]:
-    """The model's tensors by the names that the engine knows."""
-    return engine.weights_of(model) if isinstance(engine, RayEngine) else checkpoint_weights(model)
 
 
 def _changed(subject: Subject) -> torch.nn.Module:
@@ -59,16 +43,16 @@ def update(subject: Subject) -> Iterator[Finding]:
     version = engine.version
     try:
         _sample(subject, engine)  # its prompts are in the prefix cache now
-        engine.load_weights(_weights(engine, changed), version + 1)
+        engine.load_weights(engine.weights_of(changed), version + 1)
         yield from _follows(subject, engine, changed, "new", version + 1)
     finally:
-        engine.load_weights(_weights(engine, subject.model), version)
+        engine.load_weights(engine.weights_of(subject.model), version)
     yield from _follows(subject, engine, subject.model, "the policy's", version, other=changed)
 
 
 def _follows(
     subject: Subject,
-    engine: VllmEngine | RayEngine,
+    engine: Engine,
     holds_now: torch.nn.Module,
     which: str,
     version: int,
@@ -84,22 +68,22 @@ def _follows(
                 threshold=str(version), cause="the engine does not know what it holds", fix=FIX)  # fmt: skip
 
 
-def _sample(subject: Subject, engine: VllmEngine | RayEngine) -> list[Rollout]:
+def _sample(subject: Subject, engine: Engine) -> list[Rollout]:
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
-    requests = [local.Request(p, 2, i) for i, p in enumerate(prompts)]
+    requests = [Request(p, 2, i) for i, p in enumerate(prompts)]
     return [r for _, found in sorted(engine.generate(requests, params, seed=9)) for r in found]
 
 
 def proof(subject: Subject) -> Iterator[Finding]:
     """One element of one tensor is altered on its way; the hashes must notice, whichever tensor it is."""
-    engine = _engine(subject)
+    engine = _remote(subject)
     subject.require_room(1)
-    sound, version = checkpoint_weights(subject.model), engine.version
+    sound, version = engine.weights_of(subject.model), engine.version
     try:
         for name in _some(sound):
             altered = dict(sound) | {name: _altered(sound[name])}
-            said = _refusal(engine, sound, altered, version)
+            said = engine.altered(altered, sound, version)
             yield holds(f"one element of '{name}' altered on its way", name in said, said or "not noticed",
                         threshold="refused, naming it", fix=FIX,
                         cause="the hashes do not cover what the engine holds")  # fmt: skip
@@ -108,28 +92,6 @@ def proof(subject: Subject) -> Iterator[Finding]:
     again = engine.prove(sound)
     yield holds("the policy's own weights afterwards", again.version == version, again.hash,
                 threshold="accepted", cause="the engine was left with altered weights", fix=FIX)  # fmt: skip
-
-
-def _refusal(engine: VllmEngine, sound: dict[str, Tensor], altered: dict[str, Tensor], version: int) -> str:
-    """What is said to weights that differ from those delivered; empty if one of the two hashes notices nothing:
-    that of what came, and that of what the model holds, where its layout lets it be read."""
-    came = engine.deliver(altered, version)
-    words = ""
-    for held in (replace(came, held={}, hidden=sorted(came.delivered)), replace(came, delivered={})):
-        if _is_hidden(sound, altered, held):
-            continue
-        try:
-            engine.compare(sound, held)
-            return ""
-        except AhaError as error:
-            words = str(error)
-    return words
-
-
-def _is_hidden(sound: dict[str, Tensor], altered: dict[str, Tensor], held: Held) -> bool:
-    """Whether this answer says nothing of the tensor that was altered."""
-    names = {name for name in sound if altered[name] is not sound[name]}
-    return not names & (set(held.held) | set(held.delivered))
 
 
 def _some(tensors: dict[str, Tensor]) -> list[str]:
@@ -148,28 +110,7 @@ def _altered(tensor: Tensor) -> Tensor:
     return changed
 
 
-def workers(subject: Subject) -> Iterator[Finding]:
-    """One element of one tensor is altered on its way; each worker's hashes must show it, whichever tensor it is."""
-    engine = subject.engine
-    if not isinstance(engine, RayEngine):
-        raise NotApplicable("the engine has no workers")
-    sound, version = engine.weights_of(subject.model), engine.version
-    try:
-        for name in _some(sound):
-            said = ""
-            try:
-                engine.load_weights(dict(sound) | {name: _altered(sound[name])}, version, wanted=sound)
-            except AhaError as error:
-                said = str(error)
-            yield holds(f"one element of '{name}' altered on its way", name in said, said or "not noticed",
-                        threshold="refused, naming it", fix=FIX,
-                        cause="the hashes do not cover what the workers hold")  # fmt: skip
-    finally:
-        engine.load_weights(sound, version)
-
-
 CHECKS = (
-    Check("engine_workers", "a worker without the policy's weights is noticed", workers),
     Check("engine_update", "new weights reach the engine's process, old prefixes do not stay", update),
     Check("engine_proof", "a weight altered on its way is noticed", proof),
 )

@@ -13,7 +13,6 @@ from aha.doctor import exact, plain
 from aha.doctor.finding import Check, Finding, at_most, count
 from aha.doctor.subject import Subject
 from aha.sampling import sampler
-from aha.sampling.local import engine as local
 from aha.sampling.local import scheduler as in_flight
 from aha.training import batching
 from aha.types import Group, Rollout
@@ -153,7 +152,7 @@ def draws(subject: Subject) -> Iterator[Finding]:
     yield _greedy(torch.tensor(row, dtype=torch.float32).repeat(4, 1).to(subject.device))
     for case in CASES:
         params = sampler.SamplingParams(**case)  # type: ignore[arg-type]
-        seeds = in_flight.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
+        seeds = sampler.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
         uniform = in_flight.uniforms(seeds, np.zeros(n, np.int64))
         logits = torch.tensor(row, dtype=torch.float32).repeat(n, 1).to(subject.device)
         tokens, said = in_flight.sample(logits, torch.from_numpy(uniform).to(logits.device), params)
@@ -222,7 +221,7 @@ def _batch_independence(subject: Subject, prompts: list[list[int]]) -> Finding:
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
     requests = [in_flight.Request(prompt, 3, key) for key, prompt in enumerate(prompts)]
     together = _completions(subject.engine, requests, params, 7)
-    if isinstance(subject.engine, local.LocalEngine):
+    if subject.engine.shares_modules:
         apart = _completions(subject.new_engine(subject.model, max_rows=2), requests, params, 7)
     else:
         apart = [ids for r in requests for ids in _completions(subject.engine, [r], params, 7)]

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.cluster.engine import RayEngine
 from aha.doctor import exact, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, holds
 from aha.doctor.in_parts import Asked
 from aha.doctor.subject import Subject
 from aha.sampling import sampler
+from aha.sampling.engine import Engine, Request
 from aha.sampling.local import engine as local
-from aha.sampling.vllm.engine import VllmEngine, checkpoint_weights
 from aha.training import batching, losses
 from aha.training import policy as policies
 from aha.types import Rollout
@@ -46,12 +45,7 @@ def _engine_weights(engine: Any) -> list[Tensor]:
 
 def weights(subject: Subject) -> Iterator[Finding]:
     """Hashes of the engine's weights, of the policy's, and of the masters in the compute type."""
-    if isinstance(subject.engine, VllmEngine):
-        yield _proven(subject, subject.engine)
-    elif isinstance(subject.engine, RayEngine):
-        yield _held_by_workers(subject, subject.engine)
-    else:
-        yield _shared(subject)
+    yield _proven(subject, subject.engine) if subject.engine.takes_weights else _shared(subject)
     masters = getattr(subject.policy, "masters", None)
     if masters is None or isinstance(subject.policy, Asked):  # parts are the masters themselves
         return
@@ -63,31 +57,18 @@ def weights(subject: Subject) -> Iterator[Finding]:
                 fix="look at Trainer.step and Trainer.load_state")  # fmt: skip
 
 
-def _proven(subject: Subject, engine: VllmEngine) -> Finding:
+def _proven(subject: Subject, engine: Engine) -> Finding:
     """What another process says that it holds. Raises AhaError if it is something else."""
-    adapters = getattr(subject.policy, "adapters", None)
-    if adapters is not None:
-        with adapters.merged():
-            proof = engine.prove(checkpoint_weights(subject.model, adapters.plain_state()))
-    else:
-        proof = engine.prove(checkpoint_weights(subject.model))
-    return holds("hash of what the engine's process holds and of the policy's weights", proof.held > 0,
-                 f"{proof.hash} both; {proof.held} tensors read back, {proof.hidden} hidden by their layout",
-                 threshold="equal", cause="nothing could be read back from the engine's model",
-                 fix="rely on the checks of log probabilities, or sample with engine=local")  # fmt: skip
-
-
-def _held_by_workers(subject: Subject, engine: RayEngine) -> Finding:
-    """What every worker says that it holds. Raises AhaError if one holds something else."""
     adapters = getattr(subject.policy, "adapters", None)
     if adapters is not None:
         with adapters.merged():
             proof = engine.prove(engine.weights_of(subject.model, adapters.plain_state()))
     else:
         proof = engine.prove(engine.weights_of(subject.model))
-    return holds("hash of what every worker holds and of the policy's weights", bool(proof),
-                 f"{proof} in {engine.workers} workers", threshold="equal", cause=CAUSE,
-                 fix="sample with engine=local")  # fmt: skip
+    return holds("hash of what the engine holds and of the policy's weights", proof.held > 0,
+                 f"{proof.hash} both; {proof.held} tensors read back, {proof.hidden} hidden by their layout",
+                 threshold="equal", cause="nothing could be read back from the engine's model",
+                 fix="rely on the checks of log probabilities, or sample with engine=local")  # fmt: skip
 
 
 def _shared(subject: Subject) -> Finding:
@@ -132,7 +113,7 @@ def _output_follows(
     """New samples carry the new weights' log probabilities; those of the old weights are far off."""
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
-    requests = [local.Request(p, 2, i) for i, p in enumerate(prompts)]
+    requests = [Request(p, 2, i) for i, p in enumerate(prompts)]
     rollouts = [r for _, found in sorted(engine.generate(requests, params, seed=8)) for r in found]
     yield from follows(rollouts, policy.model, subject.model, "after the step", CAUSE, FIX)
 

@@ -10,11 +10,11 @@ HEAD_CHUNK_ELEMENTS = 1 << 25
 LASTING_SCORES = 1 << 26
 """``attention.plan``: elements of masks that are kept for all layers."""
 CACHE_SHARE = 0.125
-"""``sampling.local``: the cache's part of the device's memory."""
+"""``sampling.local.engine``: the cache's part of the device's memory."""
 PREFILL_TOKENS = 8192
-"""``sampling.in_flight``: prompt tokens computed together."""
+"""``sampling.local.scheduler``: prompt tokens computed together."""
 CACHE_GROWTH = 16
-"""``sampling.kv_cache``: tokens by which a row's room grows."""
+"""``sampling.local.kv_cache``: tokens by which a row's room grows."""
 
 
 def piece_length(tokens: int) -> int:

@@ -294,7 +294,7 @@ def _sample(model: Any, work: Workload, engine: Any = None) -> list[Any]:
     """A rollout; greedy or not makes no difference to memory, and none ends early but by chance."""
     import numpy as np
 
-    from aha.sampling.local.engine import Request
+    from aha.sampling.engine import Request
     from aha.sampling.sampler import SamplingParams
 
     rng = np.random.default_rng(0)

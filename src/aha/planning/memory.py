@@ -129,7 +129,7 @@ def held_weights(shape: Shape, work: Workload) -> dict[str, float]:
         "gradient sums": 4.0 * trained,
         "Adam moments": 8.0 * trained,
     }
-    if work.reference:  # stages.rl.frozen_copy: a whole model, or the adapters that stood in it
+    if work.reference:  # training.frozen.frozen_copy: a whole model, or the adapters that stood in it
         found["reference model"] = float(b * (adapters or shape.parameters))
     if work.critic:  # training.critic: a copy of the model, its layers under an optimizer of their own
         layers = shape.parameters - (0 if shape.tied else shape.embedding)

@@ -105,7 +105,8 @@ def trial(name: str, precision: str = "auto") -> Speeds | None:
     import numpy as np
 
     from aha import hardware
-    from aha.sampling.local.engine import LocalEngine, Request
+    from aha.sampling.engine import Request
+    from aha.sampling.local.engine import LocalEngine
     from aha.sampling.sampler import SamplingParams
     from aha.training.batching import pack, token_mean
     from aha.training.losses import negative_log_likelihood

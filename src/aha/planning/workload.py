@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from aha.sampling.engines import engine_class
 from aha.types import AhaError
 
 PROMPT_TOKENS = 256
@@ -89,7 +90,7 @@ def from_stage(stage: Any) -> Workload | None:
             policy_again=algorithm.importance != "none",
             decode_rows=stage.decode_rows,
             least_pass=stage.max_prompt_tokens + completion,
-            vllm=_vllm(stage.vllm) if get("engine") == "vllm" else None,
+            vllm=_vllm(stage.vllm) if engine_class(get("engine", "local")).on_trainers_gpu else None,
             number_bytes=number_bytes,
             name=stage.name,
             **common,

@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from aha import chat, ranks
-from aha.sampling.local.engine import Request
+from aha.sampling.engine import Engine, Grader, Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Group, Problem, Reward, Rollout, Score, Scored
 
 Rewards = Mapping[str, tuple[float, Reward]]
 """Name -> (weight, reward)."""
-
-
-class Engine(Protocol):
-    """What samples: in process, vLLM, or an endpoint.
-
-    One with ``for_all`` true is driven by the first rank alone and samples for all of them.
-    """
-
-    version: int
-
-    def generate(
-        self,
-        requests: Sequence[Request],
-        params: SamplingParams,
-        *,
-        seed: int = 0,
-        progress: Callable[[int], None] | None = None,
-    ) -> Iterator[tuple[int, tuple[Rollout, ...]]]: ...
-
-
-class Grader(Protocol):
-    """Grades groups beside the sampling. They go in by a ticket and come out scored, in any order."""
-
-    def submit(self, ticket: int, problem: Problem, rollouts: Sequence[Rollout]) -> None: ...
-
-    def finished(self, *, wait: bool) -> list[tuple[int, Group]]:
-        """Those graded since; with ``wait`` of one at least, if any is left."""
-        ...
-
-    def clear(self) -> None:
-        """Forget what was submitted."""
-        ...
 
 
 class Prompter:
@@ -86,21 +54,6 @@ class Prompter:
                 "max_tokens so that the model's context has room for the prompts."
             )
         return kept
-
-
-class Elsewhere:
-    """What a rank has in place of an engine that the first rank drives: the version, and nothing to ask."""
-
-    for_all = True
-
-    def __init__(self) -> None:
-        self.version = 0
-
-    def generate(
-        self, requests: Sequence[Request], *_: object, **more: object
-    ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
-        """Never asked: the first rank samples. Raises AhaError."""
-        raise AhaError("The first rank alone samples with this engine; its rollouts come from there.")
 
 
 def samplers(engine: Engine) -> int:

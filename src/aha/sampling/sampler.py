@@ -112,6 +112,14 @@ def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Ten
     return tokens, chosen
 
 
+_SAMPLES = np.uint64(1_000_003)  # apart: the streams of two keys
+
+
+def sample_seed(seed: int, key: int, number: int) -> np.uint64:
+    """The random stream of one sample of the request of that ``key``."""
+    return row_seeds(seed, np.array([key], np.uint64) * _SAMPLES + np.uint64(number))[0]
+
+
 def seed_for(seed: int, purpose: str, step: int) -> int:
     """A 63-bit seed for one purpose at one step."""
     return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)

@@ -8,7 +8,7 @@ from typing import Any
 
 from aha import chat
 from aha.runs.console import Console
-from aha.sampling.local.engine import ending_ids
+from aha.sampling.engine import ending_ids
 from aha.types import Problem
 
 

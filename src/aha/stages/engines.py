@@ -11,18 +11,16 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from aha import hardware, modeling, ranks
-from aha.cluster.engine import RayEngine
-from aha.cluster.settings import ClusterSettings
-from aha.cluster.workers import RewardSpec
 from aha.judges.asking import Complete, over
 from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import ChatPrompter, RemoteEngine
+from aha.sampling.engine import Engine, EngineSetup, FirstRanksEngine
+from aha.sampling.engines import engine_class
 from aha.sampling.local.engine import LocalEngine
-from aha.sampling.rollouts import Elsewhere, Engine, Grader, Prompter
-from aha.sampling.vllm.engine import VllmEngine, VllmSettings, checkpoint_weights
+from aha.sampling.rollouts import Prompter
 from aha.training.policy import Policy
 from aha.types import AhaError, Problem
 
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
     from aha.runs.pipeline import Context, Stage
 
 _log = logging.getLogger(__name__)
-
-Kind = Literal["local", "vllm", "ray"]
-"""What samples for a policy that is trained."""
 
 ANSWERS = "answers.jsonl"
 """Every answer of an endpoint, by request: what a stage that was killed does not pay for again."""
@@ -112,95 +107,53 @@ def concurrency(address: str | None) -> int:
 # --- for a policy that is trained -----------------------------------------------------------------------------
 
 
-def for_policy(
-    kind: Kind,
-    policy: Policy,
-    tokenizer: Any,
-    settings: VllmSettings,
-    *,
-    rows: int,
-    longest: int,
-    threads: int,
-    cluster: ClusterSettings | None = None,
-    workers: int = 2,
-    rewards: RewardSpec | None = None,
-) -> LocalEngine | VllmEngine | RayEngine | Elsewhere:
-    """The engine that samples from ``policy``; ``rows`` completions at once, ``longest`` tokens of a sequence.
+def for_policy(name: str, policy: Policy, tokenizer: Any, setup: EngineSetup) -> Engine:
+    """The engine of that name that samples from ``policy``.
 
-    ``rewards`` are what its reward workers grade by, where it has any. Every rank calls it: an engine in other
-    processes is made on the first, which drives it for all, and the others get what stands in its place.
+    Every rank calls it: an engine that is driven by the first rank is made there, and the others get what stands in
+    its place.
     """
-    if kind == "local":
-        return LocalEngine(policy.sampler, tokenizer, max_rows=rows)
-    made: list[VllmEngine | RayEngine] = []
-
-    def make() -> None:
-        model = policy.sampler
-        if kind == "ray":
-            engine = RayEngine(model, tokenizer, cluster, workers=workers, rows=rows, rewards=rewards)
-        else:
-            engine = VllmEngine(model, tokenizer, settings, max_rows=rows, max_len=longest, threads=threads)
-        made.append(engine)
-
-    with policy.whole() if kind == "ray" else nullcontext():  # whose size counts; in parts it has none
-        ranks.from_first(make)
-    return made[0] if made else Elsewhere()
+    kind = engine_class(name)
+    if not kind.for_all:
+        return kind.make(policy.sampler, tokenizer, setup)
+    made: list[Engine] = []
+    with policy.whole() if kind.made_from_whole else nullcontext():
+        ranks.from_first(lambda: made.append(kind.make(policy.sampler, tokenizer, setup)))
+    return made[0] if made else FirstRanksEngine()
 
 
-def ready(engine: Any, policy: Policy) -> AbstractContextManager[None]:
-    """Within it ``engine`` can sample: one that shares the policy's modules needs all weights in them, one in other
-    processes has its own. Every rank must enter it at the same time."""
-    return policy.whole() if isinstance(engine, LocalEngine) else nullcontext()
+def ready(engine: Engine, policy: Policy) -> AbstractContextManager[None]:
+    """Within it ``engine`` can sample: one that shares the policy's modules needs all weights in them, any other has
+    its own. Every rank must enter it at the same time."""
+    return policy.whole() if engine.shares_modules else nullcontext()
 
 
-def sync(engine: Any, policy: Policy) -> float:
+def sync(engine: Engine, policy: Policy) -> float:
     """Bring the policy's weights and version to its engine, proven; returns the seconds it took.
 
-    The local engine shares the modules; a rank whose engine is driven elsewhere only notes the version, and gives
-    its parts where weights are sharded: parameter by parameter they come together on the first rank's CPU. Every
+    One that shares the modules, and a rank whose engine is driven by the first, only note the version; where weights
+    are sharded such a rank gives its parts: parameter by parameter they come together on the first rank's CPU. Every
     rank must call it. Raises AhaError if the engine does not hold what was sent.
     """
     started = time.perf_counter()
-    parts = policy.shards is not None and not isinstance(engine, LocalEngine)
+    parts = policy.shards is not None and not engine.shares_modules
     if not (ranks.from_first(lambda: _old(engine, policy)) if parts else _old(engine, policy)):
         engine.version = policy.version
         return 0.0
     state = policy.weights() if parts else None
-    if not isinstance(engine, VllmEngine | RayEngine):
+    if not engine.takes_weights:
         engine.version = policy.version
         return 0.0
-    names = engine.weights_of if isinstance(engine, RayEngine) else checkpoint_weights
     if policy.adapters is None:
-        engine.load_weights(names(policy.sampler, state), policy.version)
+        engine.load_weights(engine.weights_of(policy.sampler, state), policy.version)
     else:
         with policy.adapters.merged():
-            engine.load_weights(names(policy.model, policy.adapters.plain_state()), policy.version)
+            engine.load_weights(
+                engine.weights_of(policy.model, policy.adapters.plain_state()), policy.version
+            )
     return time.perf_counter() - started
 
 
-def _old(engine: Any, policy: Policy) -> bool:
-    """Whether an engine in other processes has other weights than the policy's."""
-    return isinstance(engine, VllmEngine | RayEngine) and engine.version != policy.version
-
-
-def rest(engine: Any) -> None:
-    """Nothing is sampled for a while: an engine on the policy's own GPU may give its memory back."""
-    if isinstance(engine, VllmEngine):
-        engine.rest()
-
-
-def close(engine: Any) -> None:
-    """End an engine that is a process."""
-    if isinstance(engine, VllmEngine | RayEngine):
-        engine.close()
-
-
-def events(engine: Any) -> list[tuple[str, str]]:
-    """(worker, reason) of each worker that was lost and replaced since this was last asked."""
-    found = engine.events() if isinstance(engine, RayEngine) else []
-    return [(event.worker, event.reason) for event in found]
-
-
-def grader(engine: Any) -> Grader | None:
-    """What grades beside the engine, if anything does."""
-    return engine.graders if isinstance(engine, RayEngine) else None
+def _old(engine: Engine, policy: Policy) -> bool:
+    """Whether an engine with weights of its own has others than the policy's."""
+    return engine.takes_weights and engine.version != policy.version

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +11,7 @@ from aha import hardware, modeling
 from aha.data.schemas import read_source
 from aha.data.sources import is_file_name
 from aha.runs.pipeline import Context, Stage
+from aha.sampling.engines import engine_class
 from aha.sampling.rollouts import Prompter
 from aha.stages import engines
 from aha.tasks import get_task
@@ -95,7 +95,6 @@ def prompts(problems: Sequence[Problem], tokenizer: Any, prompt: str, room: int)
         prompter.drop_long(problems, room)
 
 
-def engine(kind: str, name: str) -> None:
-    """Raise AhaError where what samples is not installed."""
-    if kind == "ray" and find_spec("ray") is None:
-        raise AhaError(f"{name}.engine=ray needs Ray: pip install ray, or leave engine=local.")
+def engine(stage: Any) -> None:
+    """Raise AhaError where a stage cannot have the engine that it asks for."""
+    engine_class(stage.engine).check(stage)

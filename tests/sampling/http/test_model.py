@@ -14,10 +14,11 @@ import torch
 
 from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import RemoteEngine, chat
+from aha.sampling.engine import Request
 from aha.sampling.http import Server
 from aha.sampling.http.live import Job, LiveEngine
 from aha.sampling.http.model import ModelBackend
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish
 

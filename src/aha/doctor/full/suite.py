@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
 
 from aha import hardware, modeling
 from aha.doctor import engine_checks, suite
 from aha.doctor.finding import Check
 from aha.doctor.full import network_checks, stage_checks
 from aha.doctor.subject import Plan, Subject
+from aha.sampling.engine import EngineSetup
+from aha.sampling.engines import engine_class
 from aha.sampling.rollouts import Prompter
 from aha.stages import engines, rl
 from aha.stages.rl import checkup
@@ -21,12 +22,11 @@ from aha.training import sequences
 from aha.types import AhaError, Problem
 
 CHECKS: tuple[Check, ...] = (*suite.CHECKS, *stage_checks.CHECKS, *network_checks.CHECKS)
-ENGINES: tuple[engines.Kind, ...] = get_args(engines.Kind)
 
 
 def checks_for(engine: str) -> tuple[Check, ...]:
     """All that apply to a run with this engine."""
-    return CHECKS if engine == "local" else (*CHECKS, *engine_checks.CHECKS)
+    return (*CHECKS, *engine_checks.CHECKS) if engine_class(engine).takes_weights else CHECKS
 
 
 def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, threads: int) -> Subject:
@@ -34,8 +34,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
 
     Raises AhaError for an unknown engine and where model or task cannot be had.
     """
-    if engine not in ENGINES:
-        raise AhaError(f"Unknown engine '{engine}'. Known: {', '.join(ENGINES)}.")
+    engine_class(engine)
     if not isinstance(config.model, str):
         raise AhaError(
             f"The stage '{config.name}' starts from another stage's model, which does not exist yet. Give --model."
@@ -51,8 +50,8 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     plan, problems = fitted(checkup.plan_of(config), prompter, found, config, modeling.max_context(model))
     policy = policies.Policy(model)
     sampler = engines.for_policy(
-        cast("engines.Kind", engine), policy, tokenizer, config.vllm, rows=config.decode_rows, threads=threads,
-        longest=config.max_prompt_tokens + plan.max_tokens, cluster=config.cluster, workers=config.workers,
+        engine, policy, tokenizer,
+        EngineSetup(config.decode_rows, config.max_prompt_tokens + plan.max_tokens, threads, config),
     )  # fmt: skip
     engines.sync(sampler, policy)
     return Subject(

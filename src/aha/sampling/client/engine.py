@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aha.sampling.client.endpoint import Client
+from aha.sampling.engine import Begun, Engine
 from aha.types import AhaError, Finish, Message, Problem, Rollout
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def in_parallel(jobs: Sequence[Callable[[], Any]], threads: int) -> Iterator[tup
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-class RemoteEngine:
+class RemoteEngine(Engine):
     """The engine behind an endpoint: takes ``ChatRequest``s, or ``local.Request``s of token ids for an
     endpoint that continues those (``/completions``).
 
@@ -173,6 +174,8 @@ class RemoteEngine:
     group, and endpoints that know no ``n`` serve too. Logprobs and token ids are asked for where
     ``token_ids`` says that the endpoint knows ``return_token_ids``; else they are NaN and ``UNKNOWN_TOKEN``.
     """
+
+    takes_weights = False
 
     def __init__(self, client: Client, *, token_ids: bool = False, top_k: bool = False):
         self.client, self.token_ids, self.top_k = client, token_ids, top_k
@@ -185,6 +188,7 @@ class RemoteEngine:
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
+        leftovers: Begun | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its rollouts) as requests finish. Raises AhaError if one cannot be
         answered; what was answered before is in the client's cache."""
@@ -255,7 +259,7 @@ def _seed(seed: int, key: int, sample: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-class Elsewhere:
+class EndpointTokenizer:
     """What stands for the tokenizer of an endpoint: it renders conversations by a chat template of its own."""
 
     chat_template = "the endpoint's own"
@@ -269,7 +273,7 @@ class ChatPrompter:
 
         self.system = system
         self.setting = prompt
-        self.prompt = choose(prompt, Elsewhere)
+        self.prompt = choose(prompt, EndpointTokenizer)
 
     def asked(self, problems: Sequence[Problem]) -> list[Problem]:
         """The problems, each with the place where this prompt asks for its answer."""

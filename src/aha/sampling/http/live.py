@@ -20,7 +20,8 @@ from torch import Tensor
 
 from aha import attention
 from aha.modeling import Head, max_context
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.engine import Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.scheduler import InFlight, _Pending
 from aha.sampling.sampler import SamplingParams, sample
 from aha.types import AhaError, Rollout

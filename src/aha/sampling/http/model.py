@@ -11,13 +11,14 @@ from typing import Any
 
 from aha import chat
 from aha.modeling import Head, max_context
+from aha.sampling.engine import Request
 from aha.sampling.http.asked import Asked, RefusedError
 from aha.sampling.http.live import Job, LiveEngine, Shaper, Top
 from aha.sampling.http.shaping import Schemas, Weights
 from aha.sampling.http.text import TextStream
 from aha.sampling.http.tokens import Tokens
 from aha.sampling.http.work import Choice, Piece, TokenScore
-from aha.sampling.local.engine import LocalEngine, Request
+from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish, Rollout
 

@@ -1,6 +1,6 @@
 """The in-process engine: continuous batching over the policy's own modules. No copy of the weights exists.
 
-The batch itself, and how rows enter, grow and leave, is in ``in_flight.py``.
+The batch itself, and how rows enter, grow and leave, is in ``scheduler.py``.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha import attention, chat, hardware, ranks
+from aha import attention, hardware, ranks
 from aha.modeling import max_context
+from aha.sampling.engine import Begun, Engine, EngineSetup, Request, check_room, ending_ids
 from aha.sampling.local.fused import FusedDecoder, supports
 from aha.sampling.local.graphs import graphs_for
 from aha.sampling.local.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
-from aha.sampling.local.scheduler import InFlight, Request
+from aha.sampling.local.scheduler import InFlight
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Rollout
-
-__all__ = ["LocalEngine", "Request"]
 
 CACHE_SHARE = 0.125
 """Of the device's whole memory, for keys and values. Of the whole and not of what is free, so that a run on
@@ -29,8 +28,13 @@ one machine always batches alike."""
 DECODE_ROWS = 512
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Samples with ``model`` (any causal LM of transformers) as it is at the moment of the call."""
+
+    shares_modules = True
+    takes_weights = False
+    computes_alike = True
+    continues = True
 
     def __init__(
         self,
@@ -52,6 +56,11 @@ class LocalEngine:
         self._cache: SlotCache | None = None
         self._decoder: FusedDecoder | None = None
 
+    @classmethod
+    def make(cls, model: Any, tokenizer: Any, setup: EngineSetup) -> LocalEngine:
+        """Over the policy's own modules."""
+        return cls(model, tokenizer, max_rows=setup.rows)
+
     def generate(
         self,
         requests: Sequence[Request],
@@ -59,7 +68,7 @@ class LocalEngine:
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
-        leftovers: dict[int, tuple[Rollout, ...]] | None = None,
+        leftovers: Begun | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its ``n`` rollouts) as requests finish, in order of finishing.
 
@@ -141,26 +150,3 @@ class LocalEngine:
         if self._decoder is None or self._decoder.capacity < cache.capacity:
             self._decoder = FusedDecoder(self.model, cache.capacity)
         return self._decoder
-
-
-def check_room(requests: Sequence[Request], params: SamplingParams, limit: int) -> None:
-    """Raise AhaError for an empty prompt, and for one that leaves no room among ``limit`` tokens."""
-    for i, request in enumerate(requests):
-        if not len(request.prompt_ids):
-            raise AhaError(f"Prompt {i} is empty: there is nothing to continue.")
-        if len(request.prompt_ids) + params.max_tokens > limit:
-            raise AhaError(
-                f"Prompt {i} has {len(request.prompt_ids)} tokens; with max_tokens={params.max_tokens} it "
-                f"exceeds the model's context of {limit} tokens. Shorten the prompt, filter long ones "
-                "out, or lower max_tokens."
-            )
-
-
-def ending_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every id that ends a completion: the tokenizer's EOS, what ends a turn in its chat template, and those of the
-    generation config."""
-    ids = set(chat.stop_ids(tokenizer))
-    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    if configured is not None:
-        ids.update([configured] if isinstance(configured, int) else configured)
-    return frozenset(ids)

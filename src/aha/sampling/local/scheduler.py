@@ -20,9 +20,10 @@ from torch import Tensor
 
 from aha import attention, kernels
 from aha.modeling import Head
+from aha.sampling.engine import Request
 from aha.sampling.local.graphs import CacheLost
 from aha.sampling.local.kv_cache import GROWTH
-from aha.sampling.sampler import SamplingParams, row_seeds, sample, uniforms
+from aha.sampling.sampler import SamplingParams, sample, sample_seed, uniforms
 from aha.types import Finish, Rollout
 
 if TYPE_CHECKING:
@@ -30,30 +31,6 @@ if TYPE_CHECKING:
 
 PREFILL_TOKENS = 8192
 """Tokens of one prefill pass."""
-_SAMPLES = np.uint64(1_000_003)  # apart: the streams of two keys
-
-
-def sample_seed(seed: int, key: int, number: int) -> np.uint64:
-    """The random stream of one sample of the request of that ``key``."""
-    return row_seeds(seed, np.array([key], np.uint64) * _SAMPLES + np.uint64(number))[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """``n`` completions of one prompt. ``key`` picks the random streams: equal keys draw equal numbers.
-
-    ``begun`` [n] is what an earlier call made of the completions: those that ended stand, those with
-    Finish.ABORT are continued, with the weights as they now are. ``seed`` is that call's, so that they draw the
-    numbers they would have drawn. ``params`` are its own, in place of the call's.
-    """
-
-    prompt_ids: Sequence[int]
-    n: int
-    key: int
-    opened_think: bool = False
-    begun: tuple[Rollout, ...] = ()
-    seed: int | None = None
-    params: SamplingParams | None = None
 
 
 @dataclass(slots=True, eq=False)

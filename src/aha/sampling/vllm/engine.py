@@ -9,7 +9,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +18,8 @@ from pydantic import model_validator
 
 from aha import ranks
 from aha.modeling import max_context, own_weights
-from aha.sampling.local.engine import check_room, ending_ids
-from aha.sampling.local.scheduler import Request, sample_seed
-from aha.sampling.sampler import SamplingParams
+from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, Proof, Request, check_room, ending_ids
+from aha.sampling.sampler import SamplingParams, sample_seed
 from aha.sampling.vllm import senders, wire
 from aha.sampling.vllm.process import Process, find_python
 from aha.sampling.vllm.transfer import nccl_version
@@ -30,8 +29,6 @@ from aha.types import AhaError, Finish, Rollout
 
 LOG = logging.getLogger(__name__)
 GPUS = r"^(\d+|(GPU|MIG)-[\w-]+)(,(\d+|(GPU|MIG)-[\w-]+))*$"
-UNLOADED = -1
-"""The version of an engine that has been given no weights yet."""
 
 
 class VllmSettings(Settings):
@@ -56,19 +53,7 @@ class VllmSettings(Settings):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """That the engine holds the weights of ``version``: one hash of all of them, how many tensors were read back
-    off the model itself and how many its layout hides, and the seconds it took."""
-
-    version: int
-    hash: str
-    held: int
-    hidden: int
-    seconds: float
-
-
-class VllmEngine:
+class VllmEngine(Engine):
     """Rollouts from vLLM. Starting returns at once; the first use waits until the engine is there.
 
     Use it in a ``with``, or ``close`` it; it ends with this process in any case. Nothing is sampled before
@@ -79,7 +64,7 @@ class VllmEngine:
     """vLLM refuses more."""
 
     for_all = True
-    """The first of several ranks drives it."""
+    on_trainers_gpu = True
 
     def __init__(
         self,
@@ -102,6 +87,14 @@ class VllmEngine:
         self._sender: senders.Sender | None = None
         self._process = Process(find_python(self.settings.python), threads=threads, gpus=self.settings.gpus)
         self._start(model)
+
+    @classmethod
+    def make(cls, model: Any, tokenizer: Any, setup: EngineSetup) -> VllmEngine:
+        """In a process of its own, by the stage's settings ``vllm``."""
+        settings = setup.stage.vllm
+        return cls(
+            model, tokenizer, settings, max_rows=setup.rows, max_len=setup.longest, threads=setup.threads
+        )
 
     def _start(self, model: Any) -> None:
         folder, kind = self._process.scratch / "model", next(model.parameters())
@@ -164,6 +157,12 @@ class VllmEngine:
 
     # --- weights ------------------------------------------------------------------------------------------
 
+    def weights_of(
+        self, model: Any, state: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """A model's tensors by their names in a checkpoint."""
+        return checkpoint_weights(model, state)
+
     def load_weights(self, tensors: Tensors, version: int) -> Proof:
         """Sample with these from now on. ``tensors`` have checkpoint names (``checkpoint_weights``).
 
@@ -218,6 +217,21 @@ class VllmEngine:
         seconds = time.perf_counter() - started
         return Proof(found.version, whole(wanted)[:16], len(found.held), len(found.hidden), seconds)
 
+    def altered(self, tensors: Tensors, sound: Tensors, version: int) -> str:
+        """What is said to weights that differ from the sound ones; empty if one of the two hashes notices nothing: that
+        of what came, and that of what the model holds, where its layout lets it be read."""
+        came, words = self.deliver(tensors, version), ""
+        names = {name for name in sound if tensors[name] is not sound[name]}
+        for held in (replace(came, held={}, hidden=sorted(came.delivered)), replace(came, delivered={})):
+            if not names & (set(held.held) | set(held.delivered)):
+                continue  # this answer says nothing of the tensor that was altered
+            try:
+                self.compare(sound, held)
+                return ""
+            except AhaError as error:
+                words = str(error)
+        return words
+
     def rest(self) -> None:
         """Give the accelerator's memory back until the next call, if the settings ask for it."""
         if self.settings.sleep and self._ready:
@@ -233,6 +247,7 @@ class VllmEngine:
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
+        leftovers: Begun | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its ``n`` rollouts) as requests finish. Closing the iterator cancels the
         rest; a new call ends the one before.
@@ -245,7 +260,7 @@ class VllmEngine:
             raise AhaError(
                 f"vLLM samples at temperatures up to {self.max_temperature:g}, not {params.temperature:g}."
             )
-        if any(r.begun for r in requests):
+        if leftovers is not None or any(r.begun for r in requests):
             raise AhaError("vLLM cannot go on with completions that were begun: set algorithm.carry=0.")
         self.wait()
         if self.version == UNLOADED:

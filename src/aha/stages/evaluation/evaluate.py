@@ -18,7 +18,8 @@ from aha.rewards.accuracy import accuracy, full_text
 from aha.rewards.format import strict_format
 from aha.rewards.language import language_mix
 from aha.rewards.reflection import count_reflections
-from aha.sampling.rollouts import Engine, Prompter, Rewards, sample_groups
+from aha.sampling.engine import Engine
+from aha.sampling.rollouts import Prompter, Rewards, sample_groups
 from aha.sampling.sampler import SamplingParams
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row

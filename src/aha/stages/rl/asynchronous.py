@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aha import ranks
-from aha.sampling.rollouts import Engine, Grader, score_group
+from aha.sampling.engine import Engine, Grader
+from aha.sampling.rollouts import score_group
 from aha.sampling.sampler import SamplingParams
 from aha.stages.rl import partial_rollouts
 from aha.stages.rl.collect import Collector, seed_for, successes

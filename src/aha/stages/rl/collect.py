@@ -11,16 +11,8 @@ import numpy as np
 
 from aha import ranks
 from aha.rewards import PROCESS_REWARDS
-from aha.sampling.rollouts import (
-    Engine,
-    Grader,
-    Prompter,
-    Rewards,
-    sample_groups,
-    samplers,
-    stream_groups,
-    together,
-)
+from aha.sampling.engine import Engine, Grader
+from aha.sampling.rollouts import Prompter, Rewards, sample_groups, samplers, stream_groups, together
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages.rl.partial_rollouts import Carried, Carry
 from aha.training.curriculum import Curriculum

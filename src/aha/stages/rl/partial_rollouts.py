@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aha.sampling.local.engine import Request
+from aha.sampling.engine import Request
 from aha.training.sequences import token_versions
 from aha.types import Finish, Group, Rollout
 

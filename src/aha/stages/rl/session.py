@@ -20,7 +20,8 @@ from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
-from aha.sampling.rollouts import Engine, Prompter, Rewards, samplers
+from aha.sampling.engine import Engine
+from aha.sampling.rollouts import Prompter, Rewards, samplers
 from aha.sampling.sampler import SamplingParams
 from aha.stages import engines
 from aha.stages.evaluation.evaluate import evaluate, rollout_rows, text_figures
@@ -62,7 +63,7 @@ class Session:
         if self.router is not None:
             self.rewards = self.router.route(self.rewards, config.preference_weight)
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)
-        grader = None if self.router is not None else engines.grader(engine)
+        grader = None if self.router is not None else engine.grader
         self.collectors = [
             (
                 first,
@@ -107,7 +108,7 @@ class Session:
             self._note_lost(self.step)
             with suppress(AhaError):  # what led here is already told
                 self.halt()
-            engines.close(self.engine)
+            self.engine.close()
 
     def halt(self) -> None:
         """End sampling in the background; what there is of it is kept."""
@@ -132,7 +133,7 @@ class Session:
         if algorithm.advantage == "greedy_baseline":
             with engines.ready(self.engine, self.policy):
                 baselines = self.collector.greedy_rewards(groups, self.params)
-        engines.rest(self.engine)
+        self.engine.rest()
         found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
         return keep(algorithm, groups, found)
 
@@ -224,12 +225,12 @@ class Session:
         }
         metrics |= self.correction
         lost = self._note_lost(step)
-        if self.config.engine == "ray":
+        if self.engine.has_workers:
             metrics["workers/restarted"] = lost
         if self.ahead is not None:
             metrics |= staleness(groups, self.engine.version) | self.ahead.figures()
             metrics["time/weight_sync"] = round(self.sync_seconds, 3)
-        elif self.config.engine != "local":
+        elif not self.engine.shares_modules:
             sampling = max(seconds[0] - self.sync_before, 1e-9)
             metrics["time/weight_sync"] = round(self.sync_seconds, 3)
             metrics["sampling/tokens_per_second"] = round(sampled / sampling, 1)
@@ -242,13 +243,13 @@ class Session:
 
     def _note_lost(self, step: int) -> int:
         """Say, and write down, which workers were lost; returns how many."""
-        found = engines.events(self.engine)
-        for worker, reason in found:
-            text = f"{worker} was lost and replaced: {reason}"
+        lost = self.engine.events()
+        for event in lost:
+            text = f"{event.worker} was lost and replaced: {event.reason}"
             row = {"step": step, "key": "workers/restarted", "value": 1.0, "text": text}
             append_jsonl(self.folder / "warnings.jsonl", [row])
             self.console.warn(text)
-        return len(found)
+        return len(lost)
 
     def _tell(self, step: int, key: str, text: str) -> None:
         """Say a warning, and write it down."""
@@ -303,7 +304,7 @@ class Session:
                 seen=look.note if name == "before" and ranks.leads() else None,
             )
         look.close()
-        engines.rest(self.engine)
+        self.engine.rest()
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
             row |= self.router.proxy_and_truth(result.groups)

@@ -10,9 +10,10 @@ from pydantic import model_validator
 from aha.cluster.settings import ClusterSettings
 from aha.rewards import get_reward
 from aha.runs.pipeline import Context, Stage
+from aha.sampling.engines import engine_class
 from aha.sampling.vllm.engine import VllmSettings
 from aha.settings import Settings, setting
-from aha.stages import engines, groups, inputs
+from aha.stages import groups, inputs
 from aha.stages.rl.collect import difficulties
 from aha.tasks import row_sources
 from aha.training.curriculum import Curriculum
@@ -71,7 +72,7 @@ class Engines(Settings):
     """What samples, and where."""
 
     heading: ClassVar[str] = "engine"
-    engine: engines.Kind = setting(
+    engine: str = setting(
         "local", "what samples: the policy itself, vLLM beside it, or workers through Ray", machine=True
     )
     workers: int = setting(2, "processes that sample, with engine=ray", machine=True, ge=1)
@@ -134,18 +135,19 @@ class RLSettings(
     @model_validator(mode="after")
     def _corrected(self) -> RLSettings:
         """What is not sampled by the policy itself is corrected for, unless importance was set."""
-        other = self.engine == "vllm" or self.ahead > 0
+        engine = engine_class(self.engine)
+        other = self.ahead > 0 or not engine.computes_alike
         if other and "importance" not in self.algorithm.model_fields_set:
             self.algorithm.importance = "truncated"
-        if self.engine == "vllm" and self.algorithm.carry:
-            raise AhaError("vLLM cannot go on with what is begun: set algorithm.carry=0.")
+        if self.algorithm.carry and not engine.continues:
+            raise AhaError(f"engine={self.engine} cannot go on with what is begun: set algorithm.carry=0.")
         return self
 
     def check_inputs(self, context: Context) -> None:
         """Model, rows, rewards, prompts and engine, as far as they can be looked at without sampling."""
         inputs.machine(context, self.precision)
         check_asynchronous(self)
-        inputs.engine(self.engine, self.name)
+        inputs.engine(self)
         for source in (self.helpful_model, self.safety_model):
             inputs.model(source)
         tokenizer = inputs.model(self.model)
@@ -210,7 +212,7 @@ class RLSettings(
 def check_asynchronous(config: RLSettings) -> None:
     """Raise AhaError for what workers, and sampling ahead of the update, do not go with."""
     a = config.algorithm
-    if config.ahead and config.engine != "ray":
+    if config.ahead and not engine_class(config.engine).samples_beside:
         raise AhaError(
             f"{config.name}.ahead={config.ahead} needs workers: in one process sampling and update take turns on "
             f"the same cores, and the policy's own modules cannot be both. Set {config.name}.engine=ray, or ahead=0."

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from aha import hardware, modeling
+from aha.cluster.workers import RewardSpec
 from aha.planning import fitted as room
 from aha.runs.console import Console
 from aha.runs.pipeline import Context
+from aha.sampling.engine import EngineSetup
 from aha.stages import asking, engines
 from aha.stages.rl import checkup
 from aha.stages.rl.session import Session
@@ -48,14 +50,16 @@ def prepare(config: RLSettings, context: Context) -> Session:
         critic = Critic(model, replace(optimizer, lr=critic_lr), sharded=sharded)
     policy = Policy(model, optimizer, adapters, sharding.shards(context.parallel, model, samples=True))
     engine = engines.for_policy(
-        config.engine, policy, tokenizer, config.vllm, rows=config.decode_rows, longest=config.longest_sequence,
-        threads=context.threads, cluster=config.cluster, workers=config.workers,
-        rewards=engines.RewardSpec(config.task, config.data, config.test_data, config.rewards),
+        config.engine, policy, tokenizer,
+        EngineSetup(
+            rows=config.decode_rows, longest=config.longest_sequence, threads=context.threads, stage=config,
+            rewards=RewardSpec(config.task, config.data, config.test_data, config.rewards),
+        ),
     )  # fmt: skip
     try:
         return _session(config, context, policy, engine, tokenizer, source, critic, tell)
     except BaseException:
-        engines.close(engine)
+        engine.close()
         raise
 
 
