@@ -125,7 +125,8 @@ def check_tests(problem: Problem) -> tuple[TestCase, ...]:
 def missing_modules(tests: Sequence[TestCase]) -> list[str]:
     """The modules that tests import, and programs in the sandbox cannot. Raises SyntaxError for other than Python."""
     sources = {test.prelude + "\n" + (test.input if test.kind == "asserts" else "") for test in tests}
-    return sorted({name for source in sources for name in imported_modules(source)} - sandbox_modules())
+    wanted = {name for source in sources for name in imported_modules(source)}
+    return sorted(wanted - sandbox_modules() - {"pytest"})  # of which the sandbox has the usual parts
 
 
 def extract_code(rollout: Rollout) -> str | None:

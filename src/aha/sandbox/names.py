@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import symtable
 from collections.abc import Iterator
 
@@ -92,13 +93,37 @@ def without_candidate(tree: ast.Module, entry_point: str) -> ast.Module:
     """The tests without a stub or an import of the candidate, and without the call of ``check``, which the
     runner makes."""
     body: list[ast.stmt] = []
-    for each in tree.body:
+    for each in _without_module(tree).body:
         stub = isinstance(each, ast.FunctionDef) and each.name == entry_point
         if isinstance(each, ast.ImportFrom) and each.module in _CANDIDATE_MODULES and not each.level:
             body += [_renamed(alias) for alias in each.names if alias.asname]
         elif not stub and not is_check_call(each, entry_point):
             body.append(each)
     return ast.fix_missing_locations(ast.Module(body, tree.type_ignores))
+
+
+def _without_module(tree: ast.Module) -> ast.Module:
+    """``import solution`` and ``solution.f`` as ``f``."""
+    imports = [each for each in ast.walk(tree) if isinstance(each, ast.Import)]
+    aliases = [alias for each in imports for alias in each.names if alias.name in _CANDIDATE_MODULES]
+    if not aliases:
+        return tree
+    return _WithoutModule({alias.asname or alias.name for alias in aliases}).visit(copy.deepcopy(tree))
+
+
+class _WithoutModule(ast.NodeTransformer):
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def visit_Import(self, node: ast.Import) -> ast.stmt:
+        kept = [alias for alias in node.names if alias.name not in _CANDIDATE_MODULES]
+        return ast.copy_location(ast.Import(kept) if kept else ast.Pass(), node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name) and node.value.id in self._names:
+            return ast.copy_location(ast.Name(node.attr, node.ctx), node)
+        return node
 
 
 def _renamed(alias: ast.alias) -> ast.stmt:

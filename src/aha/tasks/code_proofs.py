@@ -19,6 +19,7 @@ _COLUMNS = (
     "solutions",
     "reference_solution",
     "gold_solution",
+    "gold_standard_solution",
 )
 _MOST_TESTS = 20  # of a row; some have hundreds
 _MOST_REFERENCES = 4  # people's programs, of which a few are wrong

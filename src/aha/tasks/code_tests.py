@@ -48,7 +48,8 @@ _FUNCTION = "Answer with Python code that defines {name}."
 _TOLERANCE = 1e-5  # of APPS, TACO and CodeContests
 _EXACT = 1e-12  # LiveCodeBench: 1.0 is 1.00
 _LARGEST = 1 << 28  # bytes of unpacked tests
-_LISTS = ("input_output", "tests", "test_cases", "unit_tests")
+_LISTS = ("input_output", "tests", "test_cases", "unit_tests", "official_tests", "verification_info")
+_NEEDS_MORE = ("generated_checker", "checker", "interaction_format")
 _PROGRAMS = ("test_code", "functional", "test")
 _CONTESTS = ("public_tests", "private_tests", "generated_tests")
 _LIVE = ("public_test_cases", "private_test_cases")
@@ -71,6 +72,11 @@ def read_tests(row: Row) -> tuple[list[TestCase], str]:
 
 
 def _by_layout(row: Row) -> tuple[list[TestCase], str]:
+    needed = [name for name in _NEEDS_MORE if isinstance(row.get(name), str) and row[name].strip()]
+    if needed:
+        raise ValueError(
+            f"they need what column {needed[0]!r} describes: a program that judges outputs or converses"
+        )
     if isinstance(row.get("test"), str) and row["test"].strip():
         return _humaneval(row) if row.get("entry_point") else _test_program(row)
     if row.get("test_list") is not None:
@@ -179,6 +185,11 @@ def _builtin_entry(row: Row, source: str) -> str:
 def _listed(value: Any, row: Row) -> tuple[list[TestCase], str]:
     """``{"inputs": [...], "outputs": [...], "fn_name"?}``, a list of ``{"input", "output"}``, or asserts."""
     name = str(row.get("fn_name") or row.get("entry_point") or "")
+    if isinstance(value, Mapping) and isinstance(value.get("test_cases"), Sequence):
+        language = str(value.get("language") or "python").lower()
+        if not language.startswith("py"):
+            raise ValueError(f"its tests are for programs in {language}")
+        value = value["test_cases"]
     if isinstance(value, Mapping) and (program := next((value[k] for k in _PROGRAMS if value.get(k)), None)):
         # Skywork-OR1: a program that calls ``check(Solution().f)`` itself, or leaves that to its harness.
         entry = str(value.get("entry_point") or "")

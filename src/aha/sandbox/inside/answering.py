@@ -28,8 +28,11 @@ _OPERATORS = """
 getitem setitem delitem index neg pos invert eq lt le add sub mul truediv floordiv mod pow matmul and_ or_ xor
 lshift rshift
 """
+_MOST_CLASSES = 20
+_LONGEST_MESSAGE = 2_000  # characters
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "@call": lambda function, *arguments, **named: function(*arguments, **named),
+    "@error_classes": lambda kind: error_classes(kind),
     "@copy": copy.copy,
     "@deepcopy": copy.deepcopy,
     **{f"@{name}": getattr(builtins, name) for name in _FUNCTIONS.split()},
@@ -64,7 +67,7 @@ class Answering:
             try:
                 self._send("value\n" + self._answer(message))
             except Exception as error:
-                self._send("error\n" + error_name(error))
+                self._send("error\n" + self._described(error))
 
     def _send(self, text: str) -> None:
         self._write(self._reply, f"{self._nonce}\n{text}".encode())
@@ -73,12 +76,19 @@ class Answering:
         name, arguments, named = self._received(message)
         if name == "@name":
             return self._encode(self._resolve(*arguments), self._side)
-        before = self._encode(arguments, self._side) if self._side.whole else ""
+        given = [*arguments, *named.values()]
+        before = self._encode(given, self._side) if self._side.whole else ""
         value = self._called(name)(*arguments, **named)
-        if before and (after := self._encode(arguments, self._side)) != before:
+        if before and (after := self._encode(given, self._side)) != before:
             # What a call did to its arguments is a part of what it gives back.
             return '{"changed":[' + self._encode(value, self._side) + "," + after + "]}"
         return self._encode(value, self._side)
+
+    def _described(self, error: Exception) -> str:
+        """Its name; for tests that stand on their own also its other classes, its message and itself."""
+        if not self._side.whole:
+            return error_name(error)
+        return self._encode([error_classes(type(error)), _message(error), self._side.keep(error)])
 
     def _received(self, message: bytes) -> Any:
         return self._decode(message, kept=self._object, shared=self._shared)
@@ -142,6 +152,26 @@ class _Callback:
 
 
 wire.REMOTE.add(_Callback)
+
+
+def error_classes(kind: Any) -> list[str]:
+    """The names of an exception's classes, up to the first of Python's that may be named; none for other things."""
+    names: list[str] = []
+    for each in kind.__mro__ if isinstance(kind, type) and issubclass(kind, Exception) else ():
+        if each is Exception:
+            break
+        names.append(str(each.__name__))
+        if names[-1] in ERRORS and each.__module__ == "builtins":
+            break
+    return names[:_MOST_CLASSES]
+
+
+def _message(error: Exception) -> str:
+    try:
+        text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
+    except Exception:
+        text = ""
+    return str(text)[:_LONGEST_MESSAGE]
 
 
 def error_name(error: BaseException) -> str:

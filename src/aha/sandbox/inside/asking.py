@@ -6,8 +6,7 @@ import builtins
 import importlib
 import sys
 import types
-import unittest
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from . import channel, wire
@@ -24,6 +23,7 @@ class Asking:
         self._side = wire.Side(self.shared)
         self._remotes: dict[int, Remote] = {}
         self._functions: list[Callable[..., Any]] = []
+        self._errors: dict[str, type[Exception]] = {}  # the candidate's classes, by name
         self.calls = 0
 
     def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
@@ -35,7 +35,7 @@ class Asking:
         channel.write_frame(self._reply, b"call\n" + text.encode())
         value = self._answered()
         if isinstance(value, wire.Changed):
-            for ours, theirs in zip(arguments, value.arguments, strict=False):
+            for ours, theirs in zip((*arguments, *named.values()), value.arguments, strict=False):
                 _become(ours, theirs)
             return value.value
         return value
@@ -55,10 +55,34 @@ class Asking:
                 channel.write_frame(self._reply, b"call\n" + self._called_back(body))
                 continue
             if kind == b"error":
-                name = body.decode()
-                raise getattr(builtins, name if name in ERRORS else "RuntimeError")("in the candidate")
+                raise self._error(*self._received(body))
             return self._received(body)
         raise RuntimeError("the candidate is gone")
+
+    def _error(self, names: list[str], message: str, number: int) -> Exception:
+        """The candidate's exception: of a class of its own, which the tests may name later, or of Python's."""
+        kind = self._error_class(names)
+        error = kind(message or "in the candidate")
+        if kind.__name__ in self._errors:
+            error._remote = self._remote(number)  # type: ignore[attr-defined]
+        return error
+
+    def _error_class(self, names: list[str]) -> type[Exception]:
+        """The class of exceptions with these names, itself first, each below the next."""
+        kind: type[Exception] | None = None
+        for name in reversed(names):
+            if name in ERRORS:
+                kind = getattr(builtins, name)
+            else:
+                kind = self._errors.setdefault(
+                    name, type(name, (kind or Exception,), {"__getattr__": _asked})
+                )
+        return kind or RuntimeError
+
+    def error_class(self, remote: Remote) -> type[Exception] | Remote:
+        """For a class of exceptions one that tests can catch; for anything else what it was."""
+        names = self.ask("@error_classes", remote)
+        return self._error_class(names) if names else remote
 
     def _called_back(self, body: bytes) -> bytes:
         try:
@@ -108,6 +132,8 @@ class TestSpace(dict[str, Any]):
         if name not in self._names:
             raise KeyError(name)
         value = self._asking.look_up(name)
+        if isinstance(value, Remote) and name[:1].isupper():
+            value = self._asking.error_class(value)
         if isinstance(value, _Missing) and name in sys.stdlib_module_names:
             value = importlib.import_module(name)  # tests often rely on the imports of the program
         self[name] = value
@@ -127,6 +153,13 @@ class _Missing:
         raise self._error
 
 
+def _asked(error: Any, name: str) -> Any:
+    """What an exception of the candidate knows besides its message."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return getattr(error._remote, name)
+
+
 def _become(ours: Any, theirs: Any) -> None:
     """Make an argument what the call made of it, in place, as the test will look at it again."""
     if type(ours) is not type(theirs) or type(ours) in HELD:
@@ -144,45 +177,3 @@ def _become(ours: Any, theirs: Any) -> None:
         ours[:] = theirs
     elif hasattr(ours, "__dict__") and not isinstance(ours, (type, types.FunctionType, Remote)):
         ours.__dict__.update(theirs.__dict__)
-
-
-def run_checks(space: dict[str, Any], entry_point: str, asking: Asking) -> None:
-    """After test code has run: call what it only defined (``check``, functions and classes of tests)."""
-    if entry_point and callable(check := space.get("check")):
-        check(asking.look_up(entry_point))
-        return
-    for name, value in list(space.items()):
-        if isinstance(value, type) and issubclass(value, unittest.TestCase):
-            _run_unittest(value)
-        elif name.startswith("test") and isinstance(value, types.FunctionType):
-            _run_function(value)
-        elif name.startswith("Test") and isinstance(value, type):
-            for method in [each for each in dir(value) if each.startswith("test")]:
-                _run_function(getattr(value(), method))
-
-
-def _run_unittest(kind: type[unittest.TestCase]) -> None:
-    result = unittest.TestResult()
-    unittest.defaultTestLoader.loadTestsFromTestCase(kind).run(result)
-    for _, words in [*result.failures, *result.errors]:
-        raise AssertionError(words.strip().rsplit("\n", 1)[-1])
-
-
-def _run_function(function: Callable[..., Any]) -> None:
-    """Call a test function, once for each set of parameters that it is marked with."""
-    sets: list[dict[str, Any]] = [{}]
-    for mark in getattr(function, "pytestmark", []):
-        if mark.name == "parametrize":
-            sets = [given | row for given in sets for row in _parameters(*mark.args[:2])]
-    for given in sets:
-        function(**given)
-
-
-def _parameters(names: str | Sequence[str], rows: Iterable[Any]) -> list[dict[str, Any]]:
-    listed = [each.strip() for each in names.split(",")] if isinstance(names, str) else list(names)
-    found = []
-    for row in rows:
-        is_set = type(row).__name__ == "ParameterSet"  # from pytest.param
-        values = row.values if is_set else row if len(listed) > 1 else (row,)
-        found.append(dict(zip(listed, values, strict=True)))
-    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import importlib.util
 import io
 import linecache
 import os
@@ -17,9 +18,10 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from . import channel, wire
+from . import channel, pytest_parts, wire
 from .answering import Answering
-from .asking import Asking, TestSpace, run_checks
+from .asking import Asking, TestSpace
+from .collecting import run_checks
 
 
 def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
@@ -156,13 +158,15 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
     asking = Asking(request, reply)
     try:
         module, compiled = _module("tests", spec["code"], "tests.py")
+        if "pytest" in spec["code"] and importlib.util.find_spec("pytest") is None:
+            sys.modules["pytest"] = pytest_parts.module()
         _run_prelude(module, spec)
         asking.shared.update({name: module.__dict__[name] for name in spec.get("shared", ())})
         space = TestSpace(module.__dict__, spec["names"], asking)
         for name in spec["builtins"]:
             space.pop(name, None)  # a prelude may have imported all of Python's own
         exec(compiled, space)
-        run_checks(space, spec["entry_point"], asking)
+        run_checks(space, spec["entry_point"], asking.look_up)
         kind, text = ("passed", "") if asking.calls else ("error", "the tests never use the program")
     except BaseException as error:
         kind, text = _blame(error, asking), f"{type(error).__name__}: {error}"[:500]
