@@ -34,7 +34,7 @@ test: setup  ## the tests that prove the program works (minutes); brings one pre
 	$(BIN)/aha fetch smollm2
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[ray]" \
 	  || echo "Ray cannot be had here: its tests are skipped"
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-all: setup  ## the slow tests too, and those on pretrained models (740 MB more)
 	$(BIN)/python -m pytest -m "not peers"

@@ -25,6 +25,24 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+LONGEST = (
+    "stages/test_r1_recipe.py", "training/test_ranks.py", "stages/test_rl.py", "sandbox/test_sandbox.py", "test_tutorials.py",
+    "stages/test_r1_asked.py", "stages/test_resumed.py",
+)  # fmt: skip
+"""Files that take longest, longest first: begun first, they do not keep one core busy when all others are done."""
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, the others in their order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+
+    def rank(item):
+        path = item.path.as_posix()
+        return next((n for name, n in place.items() if path.endswith(f"tests/{name}")), len(place))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return tiny_tokenizer.build(tiny.documents("tests", 2000))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import test_claims
 import test_report
-from test_report import HOSTILE, Page, write_lines
+from report_run import HOSTILE, Page, write_lines
 
 from aha.data.cards import Filter, Source, write_data
 from aha.files import write_json

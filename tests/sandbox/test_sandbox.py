@@ -285,7 +285,9 @@ def _interpreter() -> str | None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="already an ordinary user: the other tests are this one")
-@pytest.mark.parametrize("isolation", TIERS)
+@pytest.mark.parametrize(
+    "isolation", [Isolation.NAMESPACES, pytest.param(Isolation.LANDLOCK, marks=pytest.mark.slow)]
+)
 def test_as_an_ordinary_user(isolation):
     program = _interpreter()
     if program is None:

@@ -195,6 +195,8 @@ def twice_killed(whole, tmp_path_factory):
     return killed(tmp_path_factory.mktemp("killed"), 2, 20260, whole[0])
 
 
+@pytest.mark.slow  # by default the kills within this process, above, and those of `aha zero` in test_rl.py
+@pytest.mark.timeout(1800)
 def test_killed_by_the_system_it_ends_with_the_same_numbers(whole, twice_killed):
     """Every figure, chain, row of data and weight, against the run in this process that nothing disturbed."""
     folder, kills = twice_killed
@@ -202,6 +204,8 @@ def test_killed_by_the_system_it_ends_with_the_same_numbers(whole, twice_killed)
     assert_same(contents(folder), contents(whole[0]))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_command_given_again_does_nothing(twice_killed):
     folder, _ = twice_killed
     before = times(folder)
