@@ -26,8 +26,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 LONGEST = (
-    "stages/test_r1_recipe.py", "training/test_ranks.py", "stages/test_rl.py", "sandbox/test_sandbox.py", "test_tutorials.py",
-    "stages/test_r1_asked.py", "stages/test_resumed.py",
+    "stages/test_r1_recipe.py", "training/test_ranks.py", "stages/test_rl.py", "sandbox/test_sandbox.py",
+    "test_tutorials.py", "stages/test_r1_asked.py", "stages/test_resumed.py",
 )  # fmt: skip
 """Files that take longest, longest first: begun first, they do not keep one core busy when all others are done."""
 
