@@ -107,3 +107,47 @@ def test_real_gsm8k_reads_whole_and_grades_itself():
     problems = task.load("test", 10_000, 0)
     assert len(problems) == 1319
     assert all(task.verify(p, f"\\boxed{{{p.answer}}}").outcome is Outcome.CORRECT for p in problems)
+
+
+def test_rows_of_two_files_have_ids_of_their_own_and_are_asked_what_they_say(tmp_path):
+    """Both files number their rows from 1: a prompter that saw the one's row 3 asks the other's row 3 its own."""
+    from aha import modeling
+    from aha.sampling.rollouts import Prompter
+
+    other = [{"question": f"What is {i} times 3?", "answer": str(3 * i)} for i in range(40)]
+    task = get_task("gsm8k", write(tmp_path / "a.jsonl", ROWS[:40]), write(tmp_path / "b.jsonl", other))
+    train, test = task.load("train", 99, 0), task.load("test", 99, 0)
+    assert not {p.id for p in train} & {p.id for p in test}
+    tokenizer = modeling.load_tokenizer("tiny")
+    for prompt in ("r1_zero", "boxed"):
+        prompter = Prompter(tokenizer, prompt)
+        for problem in [*train, *test]:
+            asked = tokenizer.decode(prompter.encode(problem)[0])
+            assert problem.messages[0]["content"] in asked
+
+
+def test_a_prompter_does_not_trust_ids():
+    """Problems of a task from outside may all have one id."""
+    from aha import modeling
+    from aha.sampling.rollouts import Prompter
+    from aha.types import Problem
+
+    prompter = Prompter(modeling.load_tokenizer("tiny"), "r1_zero")
+    same = [Problem("id", "own", ({"role": "user", "content": text},), "1") for text in ("one?", "two?")]
+    assert prompter.encode(same[0]) != prompter.encode(same[1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>\nTwo and two.\n<answer>4</answer>",  # the thinking never ends
+        "<think>So it is \\boxed{4}.</think>",  # nothing follows it
+        "<think>It makes 4</think>\n",
+        "4 apples",
+    ],
+)
+def test_lenient_takes_an_answer_wherever_it_stands(tmp_path, text):
+    task = get_task("gsm8k", write(tmp_path / "a.jsonl", [{"question": "2 + 2?", "answer": "4"}] * 30))
+    (problem,) = task.load("all", 1, 0)
+    assert task.verify_lenient(problem, text).outcome is Outcome.CORRECT
+    assert task.verify_lenient(problem, text.replace("4", "5")).outcome is not Outcome.CORRECT

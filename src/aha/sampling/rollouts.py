@@ -14,6 +14,10 @@ Rewards = Mapping[str, tuple[float, Reward]]
 """Name -> (weight, reward)."""
 
 
+_Asked = tuple[tuple[tuple[str, str], ...], str]
+"""All that a rendered prompt depends on: (role, content) of each message, and the instruction that is added."""
+
+
 class Prompter:
     """Problems to token ids, by one prompt and one tokenizer; each problem is rendered once."""
 
@@ -21,7 +25,7 @@ class Prompter:
         self.tokenizer = tokenizer
         self.setting = prompt
         self.prompt = chat.choose(prompt, tokenizer)
-        self._cache: dict[str, tuple[list[int], bool]] = {}
+        self._cache: dict[_Asked, tuple[list[int], bool]] = {}
 
     def asked(self, problems: Sequence[Problem]) -> list[Problem]:
         """The problems, each with the place where this prompt asks for its answer."""
@@ -34,11 +38,13 @@ class Prompter:
 
     def encode(self, problem: Problem) -> tuple[list[int], bool]:
         """(token ids of the prompt, whether it opened the thinking)."""
-        if problem.id not in self._cache:
+        said = tuple((str(m.get("role")), str(m.get("content"))) for m in problem.messages)
+        key = (said, self.prompt.asks(problem)[0])  # not the id: rows of two files may be numbered alike
+        if key not in self._cache:
             rendered = self.render(problem)
             ids = chat.encode_prompt(rendered, self.tokenizer)
-            self._cache[problem.id] = (ids, rendered.opened_think)
-        return self._cache[problem.id]
+            self._cache[key] = (ids, rendered.opened_think)
+        return self._cache[key]
 
     def requests(self, problems: Sequence[Problem], n: int, first_key: int = 0) -> list[Request]:
         """One request of ``n`` samples for each problem, with keys from ``first_key`` on."""

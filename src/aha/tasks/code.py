@@ -125,12 +125,12 @@ class Grader:
 
     def __init__(self, reward: CodeReward | None = None):
         self.reward = reward or CodeReward(Mode.ALL)
-        self._known: OrderedDict[tuple[str, int, str], Verdict] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, int, str], Verdict] = OrderedDict()
 
     def grade(self, problem: Problem, program: str) -> Verdict:
         """CORRECT if all tests pass, UNKNOWN if the sandbox failed, else WRONG with the first failure."""
         tests = check_tests(problem)
-        key = (problem.id, len(tests), program)
+        key = (problem.id, str(problem.messages[-1].get("content")), len(tests), program)
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aha import chat
 from aha.data.layouts import map_row
 from aha.data.sources import Row
 from aha.rewards.math import Extraction, extract, grade, parse_gold
@@ -84,8 +85,12 @@ def verify(problem: Problem, text: str) -> Verdict:
 
 
 def verify_lenient(problem: Problem, text: str) -> Verdict:
-    """Grade the answer wherever it stands: in a box, in tags, after "the answer is", or as the last number."""
-    return _graded(problem, extract(text, LENIENT))
+    """Grade the answer wherever it stands: in a box, in tags, after "the answer is", or as the last number; in the
+    thinking where nothing follows it, or where it never ends."""
+    found = extract(text, LENIENT)
+    if found is None or not found.text.strip():
+        found = extract(text.replace(chat.THINK, "").replace(chat.END_THINK, ""), LENIENT)
+    return _graded(problem, found)
 
 
 def _grade_any(problem: Problem, found: Found) -> Verdict:

@@ -162,7 +162,12 @@ def load(
     if split not in (*SPLITS, WHOLE):
         raise AhaError(f"Task {name} has no split '{split}'. Use one of {', '.join((*SPLITS, WHOLE))}.")
     if split == "test" and test_source:
-        problems = read_problems(test_source, reader, name, "test")
+        problems = [
+            replace(
+                p, id=f"{name}-test-{p.id.rpartition('-')[2]}"
+            )  # numbers that the other file's rows have, too
+            for p in read_problems(test_source, reader, name, "test")
+        ]
     elif not source:
         raise AhaError(f"Task {name} has no rows for the {split} split: give --data FILE.")
     elif split == WHOLE:
