@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,37 @@ def test_imports_point_downward(path):
         assert there == here or there in ALLOWED[here] | {"__version__"}, f"{path.name} imports {name}"
 
 
+def only_types(tree: ast.Module) -> set[ast.AST]:
+    """What stands under ``if TYPE_CHECKING``: it never runs."""
+    guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)]
+    return {inner for guard in guards for inner in ast.walk(guard)}
+
+
+def edges(tree: ast.Module, package: str, names: Container[str]) -> Iterator[str]:
+    """Modules of ours that are imported, at the top or within a function, by their names or relative ones."""
+    skipped = only_types(tree)
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            targets = [f"{module}.{alias.name}" for alias in node.names]
+            yield from (t if t in names else module for t in targets if t in names or module in names)
+
+
+def test_the_test_of_circles_sees_relative_and_local_imports():
+    local = "def f():\n    from ..c import d\n    import aha.e\n"
+    tree = ast.parse(f"from . import b\n{local}if TYPE_CHECKING:\n    from . import x")
+    assert set(edges(tree, "aha.a", {"aha.a.b", "aha.c", "aha.e", "aha.a.x"})) == {
+        "aha.a.b",
+        "aha.c",
+        "aha.e",
+    }
+
+
 def test_no_cycles_between_modules():
     names = {
         ".".join(("aha", *p.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): p
@@ -101,11 +133,8 @@ def test_no_cycles_between_modules():
     graph = {name: set() for name in names}
     for name, path in names.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in tree.body:  # imports at the top only: those run when the module loads
-            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                for alias in node.names:
-                    target = f"{node.module}.{alias.name}"
-                    graph[name].add(target if target in names else node.module)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        graph[name] = set(edges(tree, package, names)) - {name}
     state: dict[str, int] = {}
 
     def visit(name: str, trail: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from torch.nn.attention import varlen as torchs
 
 from aha import attention
 from aha.attention import varlen
-from aha.attention.packed import PLAIN, Packed, Variant
+from aha.attention.packed import PLAIN, Packed, Variant, in_rectangles, varlen_takes
 from aha.attention.plan import make_plan
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
@@ -188,7 +188,9 @@ def test_one_long_prompt_in_pieces(use):
 @pytest.mark.parametrize(("dim", "groups"), [(8, 1), (64, 7), (128, 4), (256, 2)])
 def test_the_trial_takes_what_the_documentation_says(use, dtype, windowed, dim, groups):
     use(functools.partial(documented, rounds=True))
-    assert varlen._trial(varlen.Kind(torch.device("cpu"), dtype, dim, groups, windowed)) is None
+    assert (
+        varlen._trial(varlen.Kind(torch.device("cpu"), dtype, dim, groups, windowed), in_rectangles) is None
+    )
 
 
 class Altered(torch.autograd.Function):
@@ -324,16 +326,16 @@ def test_it_is_left_away_on_request(use, monkeypatch, caplog):
 
 def test_what_it_does_not_take(use, monkeypatch):
     q = torch.zeros(4, 4, 64, dtype=torch.bfloat16)
-    assert not varlen.takes(q, q, q, None)  # no such kernel for CPUs
+    assert not varlen_takes(q, q, q, None)  # no such kernel for CPUs
     use(documented)
-    assert varlen.takes(q, q, q, None)
+    assert varlen_takes(q, q, q, None)
     monkeypatch.setattr(varlen, "DTYPES", (torch.bfloat16, torch.float16))
-    assert not varlen.takes(q.float(), q.float(), q.float(), None)
-    assert not varlen.takes(q, q.half(), q, None)
-    assert not varlen.takes(q, q, q[..., :32], None)
-    assert not varlen.takes(*[q[..., :12]] * 3, None)
-    assert not varlen.takes(*[q.repeat(1, 1, 5)] * 3, None)
-    assert not varlen.takes(q, q[:, :3], q[:, :3], None)
+    assert not varlen_takes(q.float(), q.float(), q.float(), None)
+    assert not varlen_takes(q, q.half(), q, None)
+    assert not varlen_takes(q, q, q[..., :32], None)
+    assert not varlen_takes(*[q[..., :12]] * 3, None)
+    assert not varlen_takes(*[q.repeat(1, 1, 5)] * 3, None)
+    assert not varlen_takes(q, q[:, :3], q[:, :3], None)
     for variant in (Variant(softcap=5.0), Variant(sinks=torch.zeros(4))):
         use.forget()
         computed(PACKED["groups"], inputs(118, dtype=torch.bfloat16), variant)

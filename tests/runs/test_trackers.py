@@ -149,7 +149,7 @@ def test_a_stage_that_fails_is_closed_as_failed_with_its_last_step(tmp_path, not
 def test_steps_that_come_again_after_a_kill_are_told_once(tmp_path, notebook):
     place = tmp_path / "rl"
     for first, last in ((1, 4), (3, 6)):  # the second process goes on from a checkpoint of step 2
-        with trackers.following(("tensorboard",), place, "zero", "rl", {}):
+        with follower.following(("tensorboard",), place, "zero", "rl", {}):
             if first > 1:
                 write_jsonl(place / "metrics.jsonl", [{"step": s, "reward": s} for s in range(1, first)])
             for step in range(first, last + 1):

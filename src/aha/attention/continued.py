@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aha.attention import varlen
-from aha.attention.packed import PLAIN, Variant, heads_first, probabilities, tokens_first
+from aha.attention.packed import PLAIN, Variant, heads_first, probabilities, tokens_first, varlen_takes
 
 
 class Continued:
@@ -41,7 +41,7 @@ class Continued:
         end = self.start + count
         keys[self.start : end], values[self.start : end] = k, v
         window = variant.window if (variant.window or self.tokens) < self.tokens else None
-        if variant.plain and varlen.takes(q, keys, values, window):
+        if variant.plain and varlen_takes(q, keys, values, window):
             self.layout = self.layout or varlen.Layout.of_piece(count, end, q.device)
             return varlen.attend(q, keys[:end], values[:end], self.layout, scale, window)[None]
         seen, given = (x[:end].transpose(0, 1) for x in (keys, values))

@@ -10,15 +10,11 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor
-
+from aha.attention.interface import IMPLEMENTATION, attend, mask
 from aha.attention.kernel_trial import try_kernels
-from aha.attention.layer_trial import Layer, LayerTrial, Mask, TrialFailed, try_layers
-from aha.attention.packed import Context, Variant
+from aha.attention.layer_trial import Layer, TrialFailed, try_layers
 from aha.types import AhaError
 
-IMPLEMENTATION = "aha"
 _known: WeakKeyDictionary[Any, tuple[Layer, ...]] = WeakKeyDictionary()
 
 
@@ -31,7 +27,7 @@ def install(model: Any) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
 
         AttentionInterface.register(IMPLEMENTATION, attend)
-        AttentionMaskInterface.register(IMPLEMENTATION, _mask)
+        AttentionMaskInterface.register(IMPLEMENTATION, mask)
         model.set_attn_implementation(IMPLEMENTATION)
         if model.config._attn_implementation != IMPLEMENTATION:
             raise _refusal(model, "its attention cannot be replaced")
@@ -47,28 +43,6 @@ def layers(model: Any) -> tuple[Layer, ...]:
     """Shapes and windows of the model's layers, as its trial found them."""
     install(model)
     return _known[model]
-
-
-def attend(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """What transformers calls in each layer; ``context`` comes with the forward call."""
-    context: Context | LayerTrial | None = kwargs.get("context")
-    if context is None:
-        raise AhaError(
-            "This model is in use by aha and takes no calls of its own. "
-            "Give it back with model.set_attn_implementation('sdpa')."
-        )
-    if isinstance(context, LayerTrial):
-        context.note(module, query, key, value, attention_mask, kwargs)
-    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    variant = Variant(attention_mask.window, kwargs.get("softcap"), kwargs.get("s_aux"))
-    return context.attend(int(module.layer_idx), query, key, value, scale, variant), None  # type: ignore[arg-type]
-
-
-def _mask(*args: Any, mask_function: Any = None, local_size: int | None = None, **kwargs: Any) -> Mask:
-    """What transformers calls for each kind of mask that the model's layers use."""
-    return Mask(local_size, mask_function)
 
 
 def _refusal(model: Any, reason: str) -> AhaError:

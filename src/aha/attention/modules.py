@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from aha import kernels
+from aha.attention.interface import attend
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -96,8 +97,6 @@ def _attend(
         return type(self).forward(
             self, hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
         )
-    from aha.attention.models import attend
-
     before = hidden_states.shape[:-1]
     x = hidden_states.reshape(-1, hidden_states.shape[-1])
     cos, sin = (_table(table, before) for table in position_embeddings)

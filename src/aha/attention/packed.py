@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aha import kernels
 from aha.attention import varlen
-from aha.attention.plan import Bucket, Plan
+from aha.attention.plan import Bucket, Plan, make_plan
 from aha.attention.shared import Exchange
 
 _KEEP_PROBABILITIES_UP_TO = 1024
@@ -255,7 +256,7 @@ class Packed:
             if window is None and kernels.can_attend(q, k, v, longest):
                 WAYS.add("kernels")
                 return kernels.attend(q, k, v, self.plan.families, scale)[None]
-            if varlen.takes(q, k, v, window):
+            if varlen_takes(q, k, v, window):
                 WAYS.add("varlen")
                 return varlen.attend(q, k, v, self.plan.layout(), scale, window)[None]
         WAYS.add("rectangles")
@@ -266,3 +267,15 @@ class Packed:
 def rectangles(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: float, window: int | None) -> Tensor:
     """q [T, H, D], k [T, Hkv, D], v [T, Hkv, Dv] -> [T, H, Dv]: the way that everything can go."""
     return _PackedAttention.apply(q, k, v, None, plan, scale, Variant(window), None)  # type: ignore[return-value]
+
+
+def varlen_takes(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> bool:
+    """Whether torch's flash attention takes tensors like these, shown right against ``rectangles`` on this device."""
+    return varlen.takes(q, k, v, window, in_rectangles)
+
+
+def in_rectangles(
+    q: Tensor, k: Tensor, v: Tensor, segments: np.ndarray, scale: float, window: int | None
+) -> Tensor:
+    """``rectangles`` over ``segments`` [S, 4]."""
+    return rectangles(q, k, v, make_plan(segments, q.device), scale, window)

@@ -11,7 +11,7 @@ import functools
 import inspect
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -156,11 +156,14 @@ class Kind:
 
 
 _stands: dict[Kind, bool] = {}
+Reference = Callable[[Tensor, Tensor, Tensor, np.ndarray, float, "int | None"], Tensor]
+"""(q, k, v, segments, scale, window) -> what attention over those segments is, computed in another way."""
 
 
-def takes(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> bool:
+def takes(q: Tensor, k: Tensor, v: Tensor, window: int | None, reference: Reference) -> bool:
     """Whether ``attend`` computes tensors like these: of a type and shape that the kernel has, on a device where a
-    trial has shown it right. The first call of a kind runs the trial; where it fails a warning says why."""
+    trial has shown it right. The first call of a kind runs the trial against ``reference``; where it fails a warning
+    says why."""
     dim = q.shape[2]
     if q.device.type not in DEVICES or q.dtype not in DTYPES or not q.dtype == k.dtype == v.dtype:
         return False
@@ -168,39 +171,36 @@ def takes(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> bool:
         return False
     kind = Kind(q.device, q.dtype, dim, q.shape[1] // k.shape[1], window is not None)
     if kind not in _stands:
-        _stands[kind] = _tried(kind)
+        _stands[kind] = _tried(kind, reference)
     return _stands[kind]
 
 
-def _tried(kind: Kind) -> bool:
+def _tried(kind: Kind, reference: Reference) -> bool:
     if os.environ.get("AHA_KERNELS", "1") in OFF:
         return False
     # In a thread of its own nothing of the caller's holds: no recomputation that counts saved tensors, no
     # inference mode. Recomputed layers find the answer of the first pass.
     with ThreadPoolExecutor(1) as thread:
-        reason = thread.submit(_trial, kind).result()
+        reason = thread.submit(_trial, kind, reference).result()
     if reason is not None:
         _log.warning("attention (%s) stays with rectangles: torch's varlen_attn %s", kind, reason)
     return reason is None
 
 
-def _trial(kind: Kind) -> str | None:
+def _trial(kind: Kind, reference: Reference) -> str | None:
     """What speaks against the kernel for this kind, if anything does."""
-    from aha.attention.packed import rectangles
-    from aha.attention.plan import make_plan
-
     window = _TRIAL_WINDOW if kind.windowed else None
     scale = 1.3 * kind.dim**-0.5  # not the one that a kernel would take of its own accord
     try:
         with torch.cuda.device(kind.device) if kind.device.type == "cuda" else nullcontext():
             for segments in map(np.array, _TRIALS):
-                plan, given = make_plan(segments, kind.device), _inputs(kind, int(segments[:, 1].sum()))
+                layout, given = Layout.of(segments, kind.device), _inputs(kind, int(segments[:, 1].sum()))
                 exact = [x.float() for x in given]
                 wanted, plain = (
-                    _results(lambda q, k, v, p=plan: rectangles(q, k, v, p, scale, window), x)
+                    _results(lambda q, k, v, s=segments: reference(q, k, v, s, scale, window), x)
                     for x in (exact, given)
                 )
-                found = _results(lambda q, k, v, p=plan: attend(q, k, v, p.layout(), scale, window), given)
+                found = _results(lambda q, k, v, at=layout: attend(q, k, v, at, scale, window), given)
                 if reason := _difference(found, plain, wanted):
                     return reason
     except torch.OutOfMemoryError:  # says nothing about the kernel

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,11 @@ _COPIES = (
 )  # fmt: skip
 
 
-def profile(step: Callable[[], Any], device: torch.device, trace: Path) -> dict[str, Any]:
-    """Run ``step`` once under the profiler, write the trace and say where the time went."""
+def profile(
+    step: Callable[[], Any], device: torch.device, trace: Path, more: Sequence[tuple[str, Any, str]] = ()
+) -> dict[str, Any]:
+    """Run ``step`` once under the profiler, write the trace and say where the time went; ``more``: stretches that
+    are the step's own, as (stretch, owner, function)."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
@@ -68,7 +71,7 @@ def profile(step: Callable[[], Any], device: torch.device, trace: Path) -> dict[
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    with named_stretches(), torch_profile(activities=activities, acc_events=True) as profiler:
+    with named_stretches(more), torch_profile(activities=activities, acc_events=True) as profiler:
         synchronise(device)
         started = time.perf_counter()
         step()
@@ -139,10 +142,9 @@ def page(found: dict[str, Any]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def named_stretches() -> Iterator[None]:
-    """While this lasts, the parts of a step name themselves to the profiler."""
+def named_stretches(more: Sequence[tuple[str, Any, str]] = ()) -> Iterator[None]:
+    """While this lasts, the parts of a step name themselves to the profiler; ``more``: (stretch, owner, function)."""
     from aha import attention
-    from aha.bench import step as step_module
     from aha.sampling.local import kv_cache
     from aha.sampling.local import scheduler as in_flight
     from aha.training.policy import Policy
@@ -151,11 +153,10 @@ def named_stretches() -> Iterator[None]:
         ("attention", attention.Packed, "attend"),
         ("attention", kv_cache.SlotCache, "attend_rows"),
         ("sampling", in_flight, "sample"),
-        ("grading", step_module, "grade"),
         ("optimizer", Policy, "step"),
     ]
     with contextlib.ExitStack() as stack:
-        for stretch, owner, attribute in places:
+        for stretch, owner, attribute in (*places, *more):
             original, own = getattr(owner, attribute), attribute in vars(owner)
             setattr(owner, attribute, _named(stretch, original))
             if own:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -80,7 +81,8 @@ def _lead(args: argparse.Namespace) -> int:
         if args.against:  # it takes the weights as they are before any step
             sides[args.against], extra[args.against] = stack.enter_context(_trl(args, subject, texts))
         readings = turns.in_turn(sides, args.runs)
-        profile = profiling.profile(take, subject.device, args.profile) if args.profile else None
+        grading = [("grading", sys.modules[__name__], "grade")]
+        profile = profiling.profile(take, subject.device, args.profile, grading) if args.profile else None
         ranks.from_first(lambda: False)
     with ranks.alone():
         hardware.set_threads(args.threads)  # the machine's limit, whoever shares the work

@@ -24,6 +24,7 @@ from pydantic import BaseModel, field_validator
 from aha import aside, chat, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.runs import trackers
+from aha.runs.trackers import follower
 from aha.settings import Settings, is_machine, is_measure
 from aha.types import AhaError
 
@@ -247,7 +248,7 @@ def run(
             context.folder = place
             # what is laid beside it from here on, the next run notices
             result = ranks.from_first(functools.partial(stage.result, folder))
-            followed = trackers.following(context.trackers, place, folder.name, stage.name, stage.settings())
+            followed = follower.following(context.trackers, place, folder.name, stage.name, stage.settings())
             with aside.settings(folder=place, say=say), followed:
                 summaries[stage.name] = _run(stage, context)
             done = {

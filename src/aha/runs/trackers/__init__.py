@@ -7,16 +7,14 @@ knows of trackers, a slow one slows nothing down, and a failing one ends nothing
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from aha import ranks
 from aha.types import AhaError
 
 FOLDER = "trackers"
@@ -104,23 +102,3 @@ def make(name: str, about: About) -> Tracker:
     """The tracker of that name, begun. Raises what its package raises."""
     module = importlib.import_module(f"aha.runs.trackers.{name}")
     return module.Sink(about)
-
-
-@contextlib.contextmanager
-def following(
-    names: Sequence[str], folder: Path, run: str, stage: str, settings: Mapping[str, Any]
-) -> Iterator[None]:
-    """Within this, the trackers follow a stage's folder; on one rank only."""
-    if not names or not ranks.leads():
-        yield
-        return
-    from aha.runs.trackers.follower import Follower
-
-    follower = Follower(names, folder, run, stage, settings)
-    follower.start()
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        follower.end(failed)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from aha import ranks
 from aha.files import read_json, write_json
 from aha.runs.trackers import FOLDER, About, Tracker, make, names
 from aha.types import AhaError
@@ -173,3 +175,21 @@ class Follower:
 
     def _write_notes(self) -> None:
         write_json(self.place / "state.json", self.noted | {"time": round(time.time())})
+
+
+@contextlib.contextmanager
+def following(
+    names: Sequence[str], folder: Path, run: str, stage: str, settings: Mapping[str, Any]
+) -> Iterator[None]:
+    """Within this, the trackers follow a stage's folder; on one rank only."""
+    if not names or not ranks.leads():
+        yield
+        return
+    follower = Follower(names, folder, run, stage, settings)
+    follower.start()
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        follower.end(failed)

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from aha.sampling.http.refusing import RefusedError
 from aha.sampling.http.tools import Tools, read_tools
-from aha.types import AhaError, Message
+from aha.types import Message
 
 HARMLESS = frozenset(
     {
@@ -52,16 +53,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields of the API that are not honoured, and the values that ask for nothing."""
 MOST_LOGPROBS = 20
-
-
-class RefusedError(AhaError):
-    """A request that is not served: HTTP status, and the field that is the reason, if one is."""
-
-    def __init__(
-        self, message: str, field: str | None = None, status: int = 400, code: str = "invalid_request_error"
-    ):
-        super().__init__(message)
-        self.field, self.status, self.code = field, status, code
 
 
 @dataclass(frozen=True, slots=True)

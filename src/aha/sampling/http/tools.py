@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aha.sampling.http.refusing import RefusedError
 from aha.types import AhaError
 
 MARKS = (
@@ -85,8 +86,6 @@ def _is_function(tool: Any) -> bool:
 
 
 def _refused(message: str, field: str) -> AhaError:
-    from aha.sampling.http.asked import RefusedError
-
     return RefusedError(message, field)
 
 
