@@ -1,5 +1,7 @@
 """Language consistency: 28 languages against each other, what is no word, and the cost."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import sys
@@ -309,3 +311,96 @@ class TestProperties:
         count_words(text, "en", FunctionWords())
         language_mix(text, "en")
         assert time.process_time() - start < 1.0
+
+
+REAL_LOOKING = [
+    (
+        "en",
+        "Let 𝑓(𝑥) = 𝑥² and 𝑔(𝑥) = 𝑥₁ + 𝑥₂, so that 𝑓∘𝑔 is what we need, and ∑ᵢ aᵢ ≤ ∏ⱼ bⱼ for all 𝑖 ∈ ℕ, which gives the bound.",
+    ),
+    (
+        "en",
+        "Since ∠ABC = 90° and △ABC ∼ △DEF, we have |AB|/|DE| = k. The angle α+β+γ = π, hence sinα = cosβ, and the area is ½ab.",
+    ),
+    (
+        "en",
+        "We use the Cauchy–Schwarz inequality and then Hölder's; Erdős and Szekeres proved this in 1935, and Poincaré used it.",
+    ),
+    (
+        "en",
+        "Nguyen has 3 mangoes and Xiaoming gives him 4 more; then Priyanka, Oluwaseun and Giuseppe each take 1 of them in the end.",
+    ),
+    (
+        "en",
+        "Let's write a script: ```python\nfor i in range(9):\n    nombre = i * 2\n    print(nombre)\n``` This prints the even numbers, as we saw.",
+    ),
+    (
+        "en",
+        "In H₂O and CO₂ there are 2 and 1 bonds; Na⁺ and Cl⁻ form NaCl, Fe₂O₃ is rust, and the molar mass is about 18 g·mol⁻¹ in the end.",
+    ),
+    (
+        "en",
+        "The vectors 𝐯⃗ and 𝐰⃗ satisfy ‖𝐯 + 𝐰‖² = ‖𝐯‖² + ‖𝐰‖², so ⟨𝐯, 𝐰⟩ = 0 and they are orthogonal to each other in ℝⁿ by the theorem.",
+    ),
+    (
+        "zh",
+        "首先，我们有 sin²θ + cos²θ = 1，因此 tanθ = sinθ/cosθ，代入得到 θ = arctan(3/4)，答案约等于 36.87°。",
+    ),
+    (
+        "zh",
+        "因为 $\\triangle ABC$ 是直角三角形，$\\angle C = 90^\\circ$，由勾股定理得 $AB^2 = AC^2 + BC^2$，所以 AB = 5，周长为 12。",
+    ),
+    (
+        "zh",
+        "根据牛顿（Newton）和莱布尼茨（Leibniz）的公式，积分等于原函数在端点的差，所以我们直接计算即可得到结果。",
+    ),
+    (
+        "zh",
+        "水的化学式是 H₂O，二氧化碳是 CO₂，氯化钠是 NaCl，所以摩尔质量约为 18 g/mol，我们可以算出结果是两摩尔。",
+    ),
+    (
+        "fr",
+        "Soit 𝑥 ∈ ℝ tel que 𝑥² − 5𝑥 + 6 = 0 ; on a Δ = 1, donc 𝑥₁ = 2 et 𝑥₂ = 3, et la somme des deux racines est égale à cinq.",
+    ),
+    (
+        "ru",
+        "Пусть x — длина стороны, тогда периметр P = 4x, а площадь S = x². Из условия 4x = 20 получаем x = 5, значит площадь равна 25.",
+    ),
+    (
+        "ja",
+        "まず、f(x) = x² − 4x + 3 とおくと、f(x) = 0 の解は x = 1, 3 です。したがって、答えは四になります。確認しましょう。",
+    ),
+]
+FOREIGN = [
+    ("en", "首先我们设 x 为苹果的数量，那么三倍的 x 等于十二，所以 x 等于四，答案是四个苹果。"),
+    ("en", "$\\text{首先我们设苹果的数量为未知数，然后列出方程，求解得到答案是四个苹果，验证正确}$"),
+    (
+        "en",
+        "Wir setzen die Zahlen in die Gleichung ein und erhalten das Ergebnis, das wir suchten, nämlich vier Äpfel im Korb.",
+    ),
+    (
+        "zh",
+        "First we let x be the number of apples, then three times x equals twelve, so x is four and the answer is four in total.",
+    ),
+    (
+        "zh",
+        "我们先设 x，then we solve the equation and we find that the number of apples must be four because twelve divided by three is four，所以是四。",
+    ),
+    (
+        "fr",
+        "We take the two numbers and we add them together, so the answer must be the number that we wanted to find in the beginning.",
+    ),
+]
+
+
+@detectors
+def test_texts_as_models_write_them(detector) -> None:
+    reward = language_consistency(detector=detector, neutral=-1.0)
+    none = np.zeros(0, np.int64)
+    for texts, high in ((REAL_LOOKING, True), (FOREIGN, False)):
+        for language, text in texts:
+            problem = Problem("p", "t", ({"role": "user", "content": "?"},), "3", language=language)
+            chain = f"<think>{text}</think><answer>3</answer>"
+            value = reward(problem, [Rollout(none, none, np.zeros(0), chain, Finish.STOP)])[0].value
+            assert value is not None
+            assert value > 0.85 if high else value < 0.55, (language, text, value)

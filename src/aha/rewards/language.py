@@ -67,7 +67,8 @@ _TWINS = [
 
 _NEUTRAL = frozenset(
     ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "max", "min", "mod", "gcd", "lcm"]
-    + ["lim", "det", "arg", "sqrt"]
+    + ["lim", "det", "arg", "sqrt", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "argmax", "argmin"]
+    + ["sgn", "sup", "deg", "rad", "dim", "ker", "var", "cov", "diag", "cis"]
 )
 # Letters that Unicode has for mathematics, of every style, raised and lowered.
 _MATHEMATICAL = re.compile(
@@ -80,10 +81,12 @@ _GREEK_SYMBOLS = re.compile(
 )
 _LONGEST = 20  # words given to the detector at once: more would blur a change of language
 
+# Numerals that are no digits: raised, lowered, circled, fractions.
+_NUMERALS = "\u00b2\u00b3\u00b9\u00bc-\u00be\u2070\u2074-\u2079\u2080-\u2089\u2150-\u2189\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"
 _WORD = re.compile(
     r"\\[A-Za-z]+|</?\w{1,16}>|"  # LaTeX commands and tags, skipped: no group
     + "|".join(f"(?P<{script}>[{chars}]+)" for script, (chars, _, _) in _SCRIPTS.items())
-    + r"|(?P<other>[^\W\d_]+)"
+    + f"|(?P<other>[^\\W\\d_{_NUMERALS}]+)"
 )
 _SENTENCE = re.compile(r"[.!?\n…:;。！？；：।]+")
 _OPENER = re.compile(r"\$\$?|\\[\(\[]|\\begin\{|https?://\S+|www\.\S+")

@@ -26,12 +26,27 @@ _ANNOUNCING = """
     reasoning reply response s should show so solution solve solved some start starting step steps text that the then
     there these things think thinking this thought thoughts through to understand up us very want we well what will
     with work working write your
+    after ai as assistant before blah certainly course finally firstly foo great happy help helpful ipsum language last
+    lastly lorem model must n/a nan need needs next none now null of ok okay overall please response right secondly
+    solved solving sure task tbd thanks that those todo type understanding user which will would xxx you
 """
-_EMPTY = frozenset(_ANNOUNCING.split())
+_TRANSLATED = """
+    aquí begründung denken denkprozess denkvorgang der die das el en frage gedanken hier ici la le lösung pensamiento
+    pensée problème problema proceso processo processus pregunta question raciocínio raisonnement ragionamento aqui qui
+    razonamiento respuesta risposta resposta réflexion réponse schritt steht étape überlegung überlegungen
+    здесь мысли ответ процесс рассуждение рассуждения размышления 과정 답 사고 생각 여기 여기에 추론
+"""
+_EMPTY = frozenset((*_ANNOUNCING.split(), *_TRANSLATED.split()))
 """Words that announce a thought and hold none."""
 _EMPTY_HAN = frozenset(
     "一下个中为了的是在此处这里推理过程思考虑想法步骤逐分析解题问答案让我们来先地请写填入内容首然后最终好吧嗯"
+    "所以因就会将要该可能需回复用户您你的論過ここにでをはのプロセスえ"
 )
+_COUNTING = re.compile(
+    r"(?i)\bsteps?\s*\d+\b|(?:^|[.!?。]\s)\s*\d+\s*[.):、](?!\d)|第\s*[\d一二三四五六七八九十]+\s*步|\bn/a\b",
+    re.MULTILINE,
+)
+"""The number of a step, which counts nothing of the question."""
 COPIED_WORDS = 8  # from so many words on a chain that stands in the question as it is, is a copy of it
 
 
@@ -57,7 +72,7 @@ def ritual(parsed: Parsed, question: str = "") -> str:
 
 def empty_chain(chain: str, answer: str = "", question: str = "") -> str:
     """Why a chain of thought is empty, in words; "" where it is not, and for a chain that is not there."""
-    said = words(_TAG.sub(" ", chain))
+    said = words(_COUNTING.sub(" ", _TAG.sub(" ", chain)))
     if not chain.strip() or _copies(said, words(question)):
         return "the thinking is the question again" if chain.strip() else ""
     if _WORK.search(chain):
