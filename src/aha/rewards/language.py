@@ -82,7 +82,7 @@ _GREEK_SYMBOLS = re.compile(
 _LONGEST = 20  # words given to the detector at once: more would blur a change of language
 
 # Numerals that are no digits: raised, lowered, circled, fractions.
-_NUMERALS = "\u00b2\u00b3\u00b9\u00bc-\u00be\u2070\u2074-\u2079\u2080-\u2089\u2150-\u2189\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"
+_NUMERALS = "²³¹¼-¾\u2070\u2074-\u2079\u2080-\u2089\u2150-\u2189\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"
 _WORD = re.compile(
     r"\\[A-Za-z]+|</?\w{1,16}>|"  # LaTeX commands and tags, skipped: no group
     + "|".join(f"(?P<{script}>[{chars}]+)" for script, (chars, _, _) in _SCRIPTS.items())

@@ -43,7 +43,8 @@ _EMPTY_HAN = frozenset(
     "所以因就会将要该可能需回复用户您你的論過ここにでをはのプロセスえ"
 )
 _COUNTING = re.compile(
-    r"(?i)\bsteps?\s*\d+\b|(?:^|[.!?。]\s)\s*\d+\s*[.):、](?!\d)|第\s*[\d一二三四五六七八九十]+\s*步|\bn/a\b",
+    r"(?i)\bsteps?\s*\d+\b|(?:^|[.!?。]\s)\s*\d+\s*[.):、](?!\d)|"
+    r"第\s*[\d一二三四五六七八九十]+\s*步|\bn/a\b",
     re.MULTILINE,
 )
 """The number of a step, which counts nothing of the question."""
