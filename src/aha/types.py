@@ -43,10 +43,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verifier's finding and, in words, its reason."""
+    """A verifier's finding and, in words, its reason. ``value``: what the answer is worth, where the task's own
+    scoring gives parts of 1."""
 
     outcome: Outcome
     note: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

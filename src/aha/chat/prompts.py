@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from aha import plugins
 from aha.types import AhaError, Message, Problem, TestCase
 
 R1_ZERO_TEMPLATE = (
@@ -183,12 +184,39 @@ def check_setting(setting: str) -> str:
 
 def prompt_files(setting: str) -> list[str]:
     """The file that the setting names, if it does: its content counts as well as its name."""
-    return [] if setting in ("auto", *NAMES, *_FORMER) else [setting]
+    return [] if setting in ("auto", *NAMES, *_FORMER) or own_prompt(setting) else [setting]
+
+
+def own_prompt(setting: str) -> str | None:
+    """The reference that a setting names a prompt of one's own by; None for a name and for a file of text."""
+    if plugins.is_reference(setting):
+        return setting
+    return plugins.entry("prompts", setting) if setting.isidentifier() else None
+
+
+def _own_words(reference: str) -> str:
+    """The text that a reference stands for: a string, or what a function of no arguments returns."""
+    found = plugins.resolve(reference)
+    if callable(found):
+        given = plugins.options(reference, plugins.reference(reference).options)
+        try:
+            found = plugins.call(found, **given)
+        except plugins.Failed as error:
+            raise AhaError(f"The prompt '{reference}' cannot be made: {error}.") from error
+    if not isinstance(found, str):
+        raise AhaError(
+            f"The prompt '{reference}' is {type(found).__name__}: give a text with {{question}}, a Jinja chat "
+            "template, or a function of no arguments that returns one. The checkpoint keeps it, so it must be text."
+        )
+    return found
 
 
 def read_words(path: str) -> str:
-    """The text of a prompt's file. Raises AhaError where there is none, or where it has no placeholder."""
+    """The text of a prompt's file, or of one's own in Python. Raises AhaError where there is none, or where it has no
+    placeholder."""
     file = Path(path).expanduser()
+    if (reference := own_prompt(path)) is not None:
+        return _checked_words(_own_words(reference), path, jinja=False)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -198,7 +226,12 @@ def read_words(path: str) -> str:
         raise AhaError(
             f"There is no prompt '{path}', and no file of that name can be read{reason}. {hint}"
         ) from error
-    if file.suffix in _JINJA or "{%" in text:
+    return _checked_words(text, path, jinja=file.suffix in _JINJA)
+
+
+def _checked_words(text: str, path: str, *, jinja: bool) -> str:
+    """The text as it is kept. Raises AhaError where the question has no place in it, or several."""
+    if jinja or "{%" in text:
         if "messages" not in text:
             raise AhaError(
                 f"The prompt '{path}' is a Jinja template that never uses `messages`: nothing is asked."
@@ -250,7 +283,7 @@ def choose(setting: str | Prompt = "auto", tokenizer: Any = None) -> Prompt:
         setting = "r1_zero"
     if setting not in NAMES:
         words = read_words(setting)
-        name = Path(setting).name
+        name = plugins.label(setting) if own_prompt(setting) else Path(setting).name
         return Prompt(name, own, words, "", trained)
     return Prompt(setting, own, "", FINAL["en"] if setting == "boxed" else "", trained)
 

@@ -10,6 +10,7 @@ from aha.cluster.connect import Cluster
 from aha.cluster.crew import Crew, Member
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import News, RewardSpec, RewardWorker
+from aha.rewards import reward_names
 from aha.types import Group, Problem, Rollout, Score, Scored
 
 ATTEMPTS = 2
@@ -28,7 +29,7 @@ class Graders:
     """Reward workers: groups go in by a ticket and come out scored, in any order."""
 
     def __init__(self, cluster: Cluster, spec: RewardSpec, n: int, first: int, settings: ClusterSettings):
-        self._names = list(spec.rewards)
+        self._names = reward_names(spec.rewards)
         self._waiting: deque[_Task] = deque()
         self._at: dict[int, _Task] = {}  # by worker
         self._done: list[tuple[int, Group]] = []

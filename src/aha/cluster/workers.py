@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 import aha
-from aha import hardware
+from aha import hardware, plugins
 from aha.modeling import own_weights
-from aha.rewards import get_reward
+from aha.rewards import get_rewards
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Rewards, score_group
@@ -261,6 +261,7 @@ class RewardWorker(Worker):
     def prepare(self, spec: RewardSpec) -> Hello:
         """Make the rewards."""
         hardware.set_threads(1)
+        plugins.install(spec.files)
         task = get_task(spec.task, spec.data, spec.test_data)
 
         def verify(problem: Problem, text: str) -> Verdict:
@@ -268,7 +269,7 @@ class RewardWorker(Worker):
                 self.job.count += 1
             return task.verify(problem, text)
 
-        self.rewards = {name: (weight, get_reward(name, verify)) for name, weight in spec.rewards.items()}
+        self.rewards = get_rewards(spec.rewards, verify)
         return self.hello()
 
     def begin(self, number: int, problem: Problem, rollouts: Sequence[Rollout]) -> None:
@@ -289,6 +290,7 @@ class RewardSpec:
     data: str | None
     test_data: str | None
     rewards: Mapping[str, float]
+    files: plugins.Parcel = ()  # of one's own parts, with their text: another machine need not have them
 
 
 def writable(rollout: Rollout) -> Rollout:

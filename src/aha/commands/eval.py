@@ -139,7 +139,9 @@ MADE = 256
 
 def _split(args: argparse.Namespace) -> str:
     """The split asked for: a file given as --data alone is its own test split, whole."""
-    whole = args.data and not args.test_data and ":" not in args.task
+    from aha.tasks import is_mixture
+
+    whole = args.data and not args.test_data and not is_mixture(args.task)
     return args.split or ("all" if whole else "test")
 
 

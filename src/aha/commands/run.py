@@ -161,6 +161,7 @@ def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Pat
     ]
     with aside.settings(say=lambda text: None):  # said where they are used, with the file in which they stand
         for stage in pending:
+            stage.load_parts()
             stage.check_inputs(_context(args, place))
     _check_room(place, pending, fresh)
     if why:

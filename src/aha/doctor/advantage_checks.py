@@ -13,7 +13,7 @@ from aha.doctor.finding import Check, Finding, at_most, count, holds
 from aha.doctor.subject import Subject, made_groups
 from aha.rewards import accuracy
 from aha.sampling import rollouts
-from aha.training import advantages as estimators
+from aha.training.own import estimator
 from aha.types import Finish, Outcome, Problem, Rollout, Score, Verdict
 
 EXACT = 1e-5
@@ -29,7 +29,7 @@ REWARDS: tuple[tuple[float, ...], ...] = (
 
 def estimate(kind: str, rewards: list[np.ndarray]) -> list[np.ndarray]:
     """Advantages of all groups of a step by the program's estimator."""
-    function: Any = estimators.ADVANTAGES[kind]
+    function: Any = estimator(kind)
     return [np.asarray(a, np.float64) for a in function(rewards, None)]
 
 

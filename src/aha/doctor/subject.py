@@ -16,7 +16,7 @@ from aha.doctor import exact
 from aha.doctor.finding import NotApplicable
 from aha.doctor.in_parts import Asked
 from aha.doctor.memory import free_memory, model_bytes
-from aha.rewards import get_reward
+from aha.rewards import get_rewards
 from aha.sampling import rollouts, sampler
 from aha.sampling.local import engine as local
 from aha.tasks.base import Task
@@ -92,7 +92,7 @@ class Subject:
 
     def rewards(self) -> rollouts.Rewards:
         """The run's rewards."""
-        return {name: (1.0, get_reward(name, self.task.verify)) for name in self.plan.rewards}
+        return get_rewards(dict.fromkeys(self.plan.rewards, 1.0), self.task.verify)
 
     def tokens(self) -> int:
         """How long the completions of the checks are: short, and within the model's context."""

@@ -37,7 +37,7 @@ def verifier(subject: Subject) -> Iterator[Finding]:
 
 def _cases(problem: Problem) -> list[tuple[Problem, str, Outcome]]:
     """(problem, text, what must be found). An answer is right in its place only."""
-    if "numbers" in problem.metadata and "target" in problem.metadata:
+    if problem.task.startswith("countdown") and "numbers" in problem.metadata:
         right = _solution(problem)
         others = " + ".join(str(n + 1) for n in problem.metadata["numbers"])
         texts = [(_said(right, problem), RIGHT)] if right else []

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from aha import plugins
 from aha.chat import TAGS, parse
 from aha.judges import prompts, verdicts
 from aha.sampling.client import engine as remote
 from aha.sampling.client.endpoint import Client
-from aha.types import Message
+from aha.types import AhaError, Message
+
+_log = logging.getLogger(__name__)
 
 Complete = Callable[[Sequence[Message], int], str]
-"""(messages, seed) -> text: an endpoint by ``over(client)``, or a program of ``judges.programs`` itself."""
+"""(messages, seed) -> text: an endpoint by ``over(client)``, a program of ``judges.programs``, or one's ``own``."""
 
 
 def over(client: Client, *, temperature: float = 0.0, max_tokens: int = 2048) -> Complete:
@@ -22,6 +27,36 @@ def over(client: Client, *, temperature: float = 0.0, max_tokens: int = 2048) ->
 
     def call(messages: Sequence[Message], seed: int) -> str:
         return remote.complete(client, messages, seed=seed, temperature=temperature, max_tokens=max_tokens)
+
+    return call
+
+
+def own(reference: str) -> Complete:
+    """A judge or teacher of one's own: a function of (messages, seed), or of messages alone, that returns text. Where
+    it fails, the line is named, and its reply counts as one that cannot be read. Raises AhaError for no function."""
+    function = plugins.resolve(reference)
+    if inspect.isclass(function):
+        function = function(**plugins.options(reference, plugins.reference(reference).options))
+    if not callable(function):
+        raise AhaError(
+            f"'{reference}' is {type(function).__name__}: a judge is a function of (messages, seed)."
+        )
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    said: set[str] = set()
+
+    def call(messages: Sequence[Message], seed: int) -> str:
+        given = (list(messages), seed) if len(needed) > 1 else (list(messages),)
+        try:
+            reply = plugins.call(function, *given, file=file)
+            if not isinstance(reply, str):
+                raise plugins.Failed(f"it gave {type(reply).__name__}, no text")
+            return reply
+        except plugins.Failed as error:
+            if str(error) not in said and len(said) < 20:
+                said.add(str(error))
+                _log.warning("%s gave no reply: %s. Such replies are counted as unread.", reference, error)
+            return ""
 
     return call
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aha import plugins
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -30,11 +32,17 @@ class Recipe:
         unknown = set(given) - set(self.options)
         if unknown:
             raise AhaError(f"This recipe takes no --{sorted(unknown)[0].replace('_', '-')}.")
-        build: Callable[..., Sequence[Stage]] = getattr(import_module(self.module), self.function)
-        return build(**given)
+        return self._builder()(**given)
+
+    def _builder(self) -> Callable[..., Sequence[Stage]]:
+        if plugins.is_reference(self.module):
+            return own_builder(self.module)
+        return getattr(import_module(self.module), self.function)
 
     def paper(self) -> dict[str, Any]:
         """The paper's settings by stage, where the recipe's module has them so."""
+        if plugins.is_reference(self.module):
+            return {}
         found = getattr(import_module(self.module), "PAPER", {})
         return found if all(isinstance(value, dict) for value in found.values()) else {"rl": found}
 
@@ -106,11 +114,47 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises AhaError with the nearest name."""
+    """The recipe of that name; ``file.py:name`` and ``package.module:name`` are one's own. Raises AhaError with the
+    nearest name."""
     if name in RECIPES:
         return RECIPES[name]
+    own = name if plugins.is_reference(name) else plugins.entry("recipes", name)
+    if own is not None:
+        return own_recipe(own)
     import difflib
 
     close = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
     hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(RECIPES)}."
-    raise AhaError(f"Unknown recipe '{name}'. {hint} See them with: aha list recipes")
+    raise AhaError(f"Unknown recipe '{name}'. {hint} See them with: aha list recipes. One of your own is "
+                   "FILE.py:NAME.")  # fmt: skip
+
+
+def own_recipe(reference: str) -> Recipe:
+    """A recipe of one's own: a function that returns stages, with those of --model, --task, ... among its parameters
+    that it takes; or a list of stages. Raises AhaError for anything else."""
+    part = plugins.resolve(reference)
+    if isinstance(part, Recipe):
+        return part
+    takes = tuple(inspect.signature(part).parameters) if callable(part) else ()
+    last = own_stages(part() if callable(part) else part, reference)[-1]
+    about = (inspect.getdoc(part) or "a recipe of your own").split("\n")[0] if callable(part) else ""
+    return Recipe(reference, about, plugins.label(reference), last.name, takes)
+
+
+def own_builder(reference: str) -> Callable[..., Sequence[Stage]]:
+    """The function of a recipe of one's own."""
+    part = plugins.resolve(reference)
+    given = plugins.options(reference, plugins.reference(reference).options)
+    if callable(part):
+        return lambda **options: own_stages(part(**given, **options), reference)
+    return lambda **options: own_stages(part, reference)
+
+
+def own_stages(made: Any, reference: str) -> list[Stage]:
+    """What a recipe of one's own gives, as a list of stages. Raises AhaError for anything else."""
+    from aha.runs.pipeline import Stage
+
+    found = list(made) if isinstance(made, (list, tuple)) else [made]
+    if not found or not all(isinstance(stage, Stage) for stage in found):
+        raise AhaError(f"The recipe '{reference}' gives {type(made).__name__}: it must return stages.")
+    return found

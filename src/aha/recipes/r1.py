@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aha import plugins
 from aha.modeling import EMBEDDED
 from aha.recipes import r1_zero
 from aha.runs.pipeline import Stage
@@ -26,6 +27,7 @@ from aha.stages.rl import RL
 from aha.stages.supervised.pretrain import Pretrain
 from aha.stages.supervised.reward_model import RewardModel
 from aha.stages.supervised.sft import SFT
+from aha.tasks import is_mixture
 
 Settings = dict[str, dict[str, Any]]
 _SFT: dict[str, Any] = {"epochs": 2, "batch_size": 128, "lr": 5e-5, "lr_final": 0.1, "max_length": 32_768}
@@ -223,13 +225,13 @@ def build(
 def parts(task: str) -> list[str]:
     """The tasks of a mixture in words, one by one; a single task alone. One that names its rows stays a mixture,
     of itself."""
-    names = [p.rpartition(":")[0] for p in task.split(",")] if ":" in task else [task]
-    return [f"{name}:1" if "=" in name else name for name in names]
+    names = [p.rpartition(":")[0] for p in task.split(",")] if is_mixture(task) else [task]
+    return [f"{n}:1" if "=" in n and not plugins.is_reference(n) else n for n in names]
 
 
 def mixture(task: str, share: float) -> str:
     """A mixture in words whose shares sum to ``share``; a single task gets it all."""
-    if ":" not in task:
+    if not is_mixture(task):
         return f"{task}:{share:g}"
     found = [p.rpartition(":") for p in task.split(",")]
     whole = sum(float(number) for _, _, number in found)

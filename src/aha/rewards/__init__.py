@@ -1,12 +1,11 @@
-"""What is right. A reward is one function and one entry here."""
+"""What is right. A reward is one function and one entry here, or a function of your own (``aha.rewards.own``)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
+from aha import plugins
 from aha.types import AhaError, Problem, Reward, Verdict
 
 DESCRIPTIONS: dict[str, str] = {
@@ -30,9 +29,14 @@ PROCESS_REWARDS = frozenset({"equations"})
 def get_reward(name: str, verify: Callable[[Problem, str], Verdict]) -> Reward:
     """The reward of that name for a task with that verifier.
 
-    Options stand behind a colon: ``accuracy:wrong=-1``, ``soft_overlong:max_length=2048,buffer=512``. Raises
+    Options stand behind a colon: ``accuracy:wrong=-1``, ``soft_overlong:max_length=2048,buffer=512``. One's own
+    is ``file.py:name`` or ``package.module:name``, or a name from an installed package's entry points. Raises
     AhaError for an unknown name or option.
     """
+    if (own := _own(name)) is not None:
+        from aha.rewards.own import OwnReward
+
+        return OwnReward(own)
     from aha.rewards import length
     from aha.rewards.accuracy import accuracy
     from aha.rewards.code import CodeReward
@@ -55,21 +59,49 @@ def get_reward(name: str, verify: Callable[[Problem, str], Verdict]) -> Reward:
     }
     base, _, options = name.partition(":")
     if base not in made:
-        raise AhaError(f"Unknown reward '{base}'. Known: {', '.join(made)}.")
+        raise AhaError(
+            f"Unknown reward '{base}'. Known: {', '.join(made)}. One of your own is FILE.py:NAME "
+            "or PACKAGE.MODULE:NAME."
+        )
     try:
-        return made[base](**_options(name, options))
+        return made[base](**plugins.options(name, options))
     except TypeError as error:
         raise AhaError(f"Reward '{name}': {error}. Options are written name:key=value,key=value.") from error
 
 
-def _options(name: str, text: str) -> dict[str, Any]:
-    found = {}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise AhaError(f"Reward '{name}': options are written name:key=value,key=value.")
-        try:
-            found[key.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key.strip()] = value.strip()
-    return found
+def get_rewards(
+    weights: Mapping[str, float], verify: Callable[[Problem, str], Verdict]
+) -> dict[str, tuple[float, Reward]]:
+    """Name -> (weight, reward). One's own are called by their function's name, as long as that is nobody else's."""
+    made = zip(reward_names(weights), weights.items(), strict=True)
+    return {shown: (weight, get_reward(name, verify)) for shown, (name, weight) in made}
+
+
+def reward_names(rewards: Iterable[str]) -> list[str]:
+    """How rewards are called in figures: one's own by their function's name, where that is nobody else's."""
+    names = list(rewards)
+    labels = [plugins.label(name) for name in names]
+    taken = {label for label in labels if labels.count(label) > 1} | DESCRIPTIONS.keys()
+    return [name if label in taken else label for name, label in zip(names, labels, strict=True)]
+
+
+def check_columns(rewards: Mapping[str, tuple[float, Reward]], problem: Problem) -> None:
+    """Raise AhaError for an own reward that cannot do without a column which problems like this one have not."""
+    from aha.rewards.own import OwnReward, columns
+
+    for _, reward in rewards.values():
+        missing = reward.missing(problem) if isinstance(reward, OwnReward) else []
+        if missing:
+            raise AhaError(
+                f"The reward {reward.name} ({reward.where}) asks for '{missing[0]}', which the problems do not have. "
+                f"They have: {', '.join(sorted(columns(problem)))}. Give it a default, or rows with that column."
+            )
+
+
+def _own(name: str) -> str | None:
+    """The reference that a name stands for; None where it is one of the package's."""
+    if plugins.is_reference(name):
+        return name
+    base, _, options = name.partition(":")
+    found = None if base in DESCRIPTIONS else plugins.entry("rewards", base)
+    return f"{found}:{options}" if found and options else found

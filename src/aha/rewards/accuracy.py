@@ -19,8 +19,10 @@ def accuracy(
     correct: float = 1.0,
     wrong: float = 0.0,
     no_answer: float = 0.0,
+    parts: bool = True,
 ) -> Reward:
-    """``correct``, ``wrong`` or ``no_answer`` by ``verify``; an answer that could not be graded has none.
+    """``correct``, ``wrong`` or ``no_answer`` by ``verify``, or what the task itself says that an answer is worth; an
+    answer that could not be graded has none. Without ``parts`` an answer is right or not, as evaluations count.
 
     A verifier that raises has not graded: the answer has no score, and the note says what it raised. AhaError
     goes through, since it says what is wrong with the task itself.
@@ -38,6 +40,6 @@ def accuracy(
         value = {Outcome.CORRECT: correct, Outcome.WRONG: wrong, Outcome.NO_ANSWER: no_answer}[
             verdict.outcome
         ]
-        return Score(value, verdict.note)
+        return Score(verdict.value if parts and verdict.value is not None else value, verdict.note)
 
     return per_rollout(grade)

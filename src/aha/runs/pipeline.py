@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, field_validator
 
-from aha import aside, chat, ranks
+from aha import aside, chat, plugins, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.runs import trackers
 from aha.runs.trackers import follower
@@ -92,6 +92,24 @@ class Stage(Settings):
         cls.machine |= {name for name, field in fields if is_machine(field)}
         cls.figures |= {name for name, field in fields if is_measure(field)}
 
+    @field_validator("task", "prompt", "judge", "teacher", mode="before", check_fields=False)
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """A function, class or object that is passed in Python stands by its name in a file."""
+        return value if value is None or isinstance(value, (str, Stage)) else plugins.reference_to(value)
+
+    @field_validator("rewards", mode="before", check_fields=False)
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        """One reward or several, by name or as functions, with weight 1 where none is given."""
+        if isinstance(value, str) or callable(value):
+            value = [value]
+        if isinstance(value, (list, tuple)):
+            value = dict.fromkeys(map(plugins.reference_to, value), 1.0)
+        if isinstance(value, Mapping):
+            return {plugins.reference_to(name): weight for name, weight in value.items()}
+        return value
+
     @field_validator("prompt", check_fields=False)
     @classmethod
     def _known_prompt(cls, value: str) -> str:
@@ -104,6 +122,11 @@ class Stage(Settings):
     def check_inputs(self, context: Context) -> None:
         """Look at everything that comes from outside (models, rows, tasks, names), before a folder is touched.
         Raises AhaError for what could not be run."""
+
+    def load_parts(self) -> None:
+        """Load its own parts: problems keep the columns of their rows that those look at. Raises AhaError for parts
+        that cannot be loaded."""
+        plugins.load(plugins.parts_of(self.settings()))
 
     def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
         """Whether a stage with the settings ``before``, which has done ``reached`` steps, has done them just as
@@ -155,9 +178,17 @@ class Stage(Settings):
         return {key: value for key, value in self.settings().items() if key not in left_out}
 
     def row_hashes(self) -> dict[str, str]:
-        """The hash of each data file's content, and of a prompt's file; "" for what is no file here."""
+        """The hash of each data file's content, of a prompt's file, and of the files of its own parts; "" for what is
+        no file here."""
         files = [*self.data_files(), *chat.prompt_files(getattr(self, "prompt", "auto"))]
-        return {file: _content_hash(Path(file).expanduser()) for file in files}
+        found = {file: _content_hash(Path(file).expanduser()) for file in files}
+        return found | {place: source.hash for place, source in plugins.sources(self.own_parts()).items()}
+
+    def own_parts(self) -> list[str]:
+        """The parts from outside the package that its settings name, and the stage itself where it is one."""
+        module = type(self).__module__
+        mine = [f"{place}:{type(self).__name__}"] if (place := plugins.file_of(module)) else []
+        return [*plugins.parts_of(self.settings()), *mine]
 
     def result(self, run: Path | None = None) -> str:
         """Equal exactly for equal fingerprints and equal ``edits``: what stands for the stage's result."""
@@ -305,6 +336,7 @@ def _summary_of(place: Path, stage: Stage) -> dict[str, Any] | None:
 
 def _run(stage: Stage, context: Context) -> dict[str, Any]:
     """The stage's summary, the same on every rank, once its files are there."""
+    stage.load_parts()
     if not stage.all_ranks:
         return ranks.from_first(lambda: stage.run(context))
     summary = stage.run(context)
@@ -331,6 +363,7 @@ def _claim(place: Path, stage: Stage, say: Callable[[str], None]) -> None:
         place.mkdir(parents=True, exist_ok=True)
     said = {"fingerprint": fingerprint, "settings": stage.settings(), "rows": stage.row_hashes()}
     keep_json(marker, said)
+    plugins.keep_copies(stage.own_parts(), place)
 
 
 def _old(place: Path) -> Path:
@@ -367,7 +400,8 @@ def read_settings(place: Path) -> dict[str, Any]:
 
 def has_work(place: Path) -> bool:
     """Whether a stage's folder holds anything that was worked for."""
-    files = (p for p in place.rglob("*") if p.is_file() and p.relative_to(place).parts[0] != trackers.FOLDER)
+    own = (trackers.FOLDER, plugins.FOLDER)
+    files = (p for p in place.rglob("*") if p.is_file() and p.relative_to(place).parts[0] not in own)
     return any(path.name != SETTINGS and path.stat().st_size for path in files)
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aha import hardware, modeling, ranks
-from aha.judges.asking import Complete, over
+from aha import hardware, modeling, plugins, ranks
+from aha.judges.asking import Complete, over, own
 from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import ChatPrompter, RemoteEngine
 from aha.sampling.engine import Engine, EngineSetup, FirstRanksEngine
@@ -94,14 +94,22 @@ def completer(context: Context, address: str | None, program: Complete) -> Compl
     """Who judges or teaches: the endpoint at ``address``, or ``program`` where none is given."""
     if address is None:
         return program
+    if (part := own_judge(address)) is not None:
+        return own(part)
     if not is_endpoint(address):
-        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL.")
+        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL, or FILE.py:NAME.")
     return over(connect(address, context.folder))
+
+
+def own_judge(address: str) -> str | None:
+    """The reference that a judge or teacher is named by; None for an address."""
+    return address if plugins.is_reference(address) else plugins.entry("judges", address)
 
 
 def concurrency(address: str | None) -> int:
     """How many questions may be asked at once: programs are asked one after another."""
-    return Endpoint.__dataclass_fields__["concurrency"].default if address else 1
+    asked = address is not None and own_judge(address) is None
+    return Endpoint.__dataclass_fields__["concurrency"].default if asked else 1
 
 
 # --- for a policy that is trained -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 from aha import hardware, modeling
 from aha.data.schemas import read_source
 from aha.data.sources import is_file_name
+from aha.judges.asking import own
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.engines import engine_class
 from aha.sampling.rollouts import Prompter
@@ -52,11 +53,14 @@ def sampled(source: str | Stage) -> None:
 
 
 def endpoint(address: str | None) -> None:
-    """Raise AhaError for what is no ``http://host:port/v1#MODEL``."""
+    """Raise AhaError for what is no ``http://host:port/v1#MODEL``, and no function of one's own."""
     if address is None:
         return
+    if (part := engines.own_judge(address)) is not None:
+        own(part)
+        return
     if not engines.is_endpoint(address):
-        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL.")
+        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL, or FILE.py:NAME.")
     if not address.partition("#")[2]:
         raise AhaError(f"'{address}' names no model. Write the address and the model: {address}#MODEL.")
 

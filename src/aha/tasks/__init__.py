@@ -1,4 +1,4 @@
-"""What is asked. A task is one file and one entry here."""
+"""What is asked. A task is one file and one entry here, or one of your own (``aha.tasks.own``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from aha import plugins
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -82,12 +83,17 @@ def reader_of(name: str) -> Reader:
 
 def get_task(name: str, data: str | None = None, test_data: str | None = None) -> Task:
     """The task of that name; ``data`` is a file or hub name for tasks that read rows. A name with shares in
-    it is a mixture (``mixture.parse``).
+    it is a mixture (``mixture.parse``); ``file.py:name`` and ``package.module:name`` are one's own, and so are names
+    from an installed package's entry points.
 
     Raises AhaError for an unknown task, and for one that needs data and has none.
     """
-    if ":" in name:
+    if is_mixture(name):
         return _mixture(name, data, test_data)
+    if (own := own_reference(name)) is not None:
+        from aha.tasks.own import own_task
+
+        return own_task(own, data, test_data)
     if name in _MAY_READ and (data or test_data):
         return _read(name, data, test_data)
     made = _made()
@@ -108,7 +114,21 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
 
     close = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(TASKS)}."
-    raise AhaError(f"Unknown task '{name}'. {hint}")
+    raise AhaError(f"Unknown task '{name}'. {hint} One of your own is FILE.py:NAME or PACKAGE.MODULE:NAME.")
+
+
+def is_mixture(name: str) -> bool:
+    """Whether a name is several tasks with their shares."""
+    return ":" in name and not plugins.is_reference(name)
+
+
+def own_reference(name: str) -> str | None:
+    """The reference that a name stands for; None for the package's own tasks and for no task."""
+    if plugins.is_reference(name):
+        return name
+    base, _, options = name.partition(":")
+    found = None if base in DESCRIPTIONS or is_mixture(name) else plugins.entry("tasks", base)
+    return f"{found}:{options}" if found and options else found
 
 
 def _mixture(name: str, data: str | None, test_data: str | None) -> Task:
@@ -140,7 +160,7 @@ def deal_rows(names: Sequence[str], data: str | None, test_data: str | None) -> 
 
 def _reads_rows(name: str) -> int:
     """0: never; 1: if it is given any; 2: always. Of a mixture, its parts that name none themselves."""
-    if ":" not in name:
+    if not is_mixture(name):
         return _READ_ROWS.get(name, 0)
     from aha.tasks import mixture
 
@@ -151,7 +171,7 @@ def _reads_rows(name: str) -> int:
 
 def reads_rows(name: str, data: str | None = None, test_data: str | None = None) -> bool:
     """Whether all problems of a task are rows of a source, which has an end."""
-    if ":" in name:
+    if is_mixture(name):
         return False
     return _READ_ROWS.get(name) == 2 or (name in _MAY_READ and bool(data or test_data))
 
@@ -159,7 +179,7 @@ def reads_rows(name: str, data: str | None = None, test_data: str | None = None)
 def row_sources(name: str, data: str | None = None, test_data: str | None = None) -> list[str]:
     """The files and hub names whose rows a task reads, those that a mixture names among them."""
     found = [data, test_data]
-    if ":" in name:
+    if is_mixture(name):
         from aha.tasks import mixture
 
         found += [own for own, _ in mixture.parse(name).values()]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from aha import plugins
 from aha.tasks.base import Task
 from aha.tasks.splits import check_split
 from aha.types import AhaError, Problem, Verdict
@@ -22,7 +23,7 @@ def parse(text: str) -> dict[str, tuple[str | None, float]]:
     parts: dict[str, tuple[str | None, float]] = {}
     for item in text.split(","):
         left, colon, share = item.strip().rpartition(":")
-        name, _, data = left.partition("=")
+        name, _, data = (left, "", "") if plugins.is_reference(left) else left.partition("=")
         try:
             value = float(share)
         except ValueError:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from aha import aside
+from aha import aside, plugins
 from aha.aside import Aside
 from aha.data.layouts import DOMAINS, LEVELS, SOLVED, find
 from aha.data.sources import Row, is_file_name, numbered_rows
@@ -86,12 +86,14 @@ def read(source: str, reader: Reader, name: str, hub_split: str = "train") -> Fo
     if not path.is_file():
         return _read(source, reader, name, hub_split)
     stat = path.stat()
-    return _read_file(source, reader, name, stat.st_size, stat.st_mtime_ns)
+    return _read_file(source, reader, name, stat.st_size, stat.st_mtime_ns, plugins.wanted())
 
 
 @lru_cache(maxsize=8)
-def _read_file(source: str, reader: Reader, name: str, size: int, changed: int) -> Found:
-    """A file is read once in a process, as long as it does not change."""
+def _read_file(
+    source: str, reader: Reader, name: str, size: int, changed: int, columns: frozenset[str]
+) -> Found:
+    """A file is read once in a process, as long as it does not change, nor the columns that are kept of its rows."""
     return _read(source, reader, name, "train")
 
 
@@ -109,7 +111,7 @@ def _read(source: str, reader: Reader, name: str, hub_split: str) -> Found:
             problem = reader.make(watched, number, name)
             wrong = reader.prove(problem, watched) if reader.prove is not None else ""
             found.used |= watched.used_by(problem)
-            problem = _with_level(problem, watched, found.used)
+            problem = _with_columns(_with_level(problem, watched, found.used), watched, found.used)
         except AhaError as error:
             drop(where, _ROW.sub("", str(error)))
             continue
@@ -132,6 +134,13 @@ def _with_level(problem: Problem, row: Row, used: set[str]) -> Problem:
             told[key] = difficulty_of(None, find(row, path)) if paths is SOLVED else find(row, path)
             used.add(path.split(".")[0])
     return replace(problem, metadata={**problem.metadata, **told}) if told else problem
+
+
+def _with_columns(problem: Problem, row: Row, used: set[str]) -> Problem:
+    """The problem with those of its row's columns that an own reward looks at."""
+    kept = {column: row[column] for column in plugins.wanted() & row.keys()}
+    used |= kept.keys()
+    return replace(problem, metadata={**problem.metadata, "row": kept}) if kept else problem
 
 
 def _is_plain(value: Any) -> bool:

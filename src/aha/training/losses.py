@@ -82,7 +82,7 @@ def _clip_stats(low: Tensor, high: Tensor, r: Tensor) -> dict[str, Tensor]:
 
 def policy_loss(
     *,
-    objective: Objective = "clipped",
+    objective: Objective | Loss = "clipped",
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     clip_dual: float | None = None,
@@ -102,6 +102,7 @@ def policy_loss(
     - ``logprob``: -A log p, the score function alone: REINFORCE, GPG, RAFT, AGRO.
     - ``mirror``: -A log p + mirror_coef / 2 * (log of the completions' ratio)^2, Kimi k1.5's online mirror
       descent (arXiv 2501.12599, section 2.3.2); the square belongs to the completion and is spread over its tokens.
+    - a function of (logprobs, entropy, view): its own loss per token, with statistics by name.
 
     ``kl_unbiased`` multiplies the estimate by policy / old policy, so that samples of the old policy give
     the policy's KL and its gradient (DeepSeek-V3.2, arXiv 2512.02556). Statistics: ``clip_ratio/low_mean``,
@@ -122,7 +123,9 @@ def policy_loss(
         return _clipped(r, a, clip_low, clip_high, clip_dual)
 
     def loss(logprobs: Tensor, entropy: Tensor, view: TokenView) -> Surrogate:
-        token_loss, stats = surrogate(logprobs, view)
+        token_loss, stats = (
+            objective(logprobs, entropy, view) if callable(objective) else surrogate(logprobs, view)
+        )
         if kl != "none" and view.reference_logprobs is not None:
             divergence = kl_estimate(logprobs, view.reference_logprobs, kl)
             if kl_unbiased:

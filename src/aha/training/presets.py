@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import AfterValidator, ModelWrapValidatorHandler, model_validator
 
+from aha import plugins
 from aha.settings import Settings, setting
-from aha.training import batching, credit
-from aha.training.advantages import ADVANTAGES, Rewards
+from aha.training import batching, credit, own
+from aha.training.advantages import Rewards
 from aha.training.batching import Weighting
 from aha.training.credit import Importance
 from aha.training.curriculum import Rule
@@ -19,7 +20,10 @@ from aha.training.policy import Loss
 from aha.training.preset_table import PRESETS
 from aha.types import AhaError, Example
 
-Estimator = Literal["raw", "group_mean", "group_std", "leave_one_out", "group_best", "gpg", "greedy_baseline"]
+Named = Literal["raw", "group_mean", "group_std", "leave_one_out", "group_best", "gpg", "greedy_baseline"]
+Own = Annotated[str, AfterValidator(plugins.check_reference)]
+"""``file.py:name`` or ``package.module:name``."""
+Estimator = Named | Own
 Aggregation = Literal["sequence_mean", "token_mean", "sequence_sum", "constant_length"]
 
 
@@ -29,9 +33,9 @@ class Algorithm(Settings):
     ``preset`` fills what is not given.
     """
 
-    preset: str = setting("grpo", "a named algorithm (aha list), whose settings fill the rest")
+    preset: str = setting("grpo", "a named algorithm (aha list) or FILE.py:NAME, whose settings fill the rest")
     # from rewards to advantages
-    advantage: Estimator = setting("group_std", "advantage of whole completions")
+    advantage: Estimator = setting("group_std", "of whole completions; or FILE.py:NAME")
     whiten: bool = setting(False, "normalise advantages over all tokens of the rollout")
     process: bool = setting(False, "rewards of single steps, normalised in the group")
     agro: bool = setting(False, "advantage from the consistency of r - kl_coef log(policy/reference)")
@@ -48,7 +52,7 @@ class Algorithm(Settings):
     critic_lr_scale: float = setting(2.0, "the critic's learning rate as a multiple of lr", gt=0)
     imitation: float = setting(0.0, "weight of -log p of correct completions beside the loss", ge=0)
     # the loss
-    objective: Objective = setting("clipped", "clipped (PPO), cispo, logprob or mirror")
+    objective: Objective | Own = setting("clipped", "clipped (PPO), cispo, logprob, mirror, or FILE.py:NAME")
     ratio: Ratio = setting("token", "level of policy / old policy")
     clip_low: float = setting(0.2, "the ratio is clipped at 1 - clip_low", ge=0)
     clip_high: float = setting(0.2, "and at 1 + clip_high", ge=0)
@@ -85,17 +89,23 @@ class Algorithm(Settings):
     importance_cap: float = setting(2.0, "bound of the correction", ge=1)
     importance_level: Literal["token", "sequence"] = setting("token", "its level")
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            given = {"preset": given}
-        if isinstance(given, dict):
-            name = given.get("preset", "grpo")
-            if name not in PRESETS:
-                raise AhaError(f"Unknown algorithm '{name}'. Known: {', '.join(PRESETS)}.")
-            return PRESETS[name] | given
-        return given
+    def _fill(cls, given: Any, handler: ModelWrapValidatorHandler[Algorithm]) -> Algorithm:
+        """Settings that are not given come from the preset; one's own may be a subclass, which takes over."""
+        given = _with_name(given)
+        if not isinstance(given, dict):
+            return handler(given)
+        name = str(given.get("preset", "grpo"))
+        found = preset(name)
+        if isinstance(found, dict):
+            base = preset(found["preset"]) if found.get("preset", name) != name else {}
+            return handler((base if isinstance(base, dict) else {}) | found | given | {"preset": name})
+        if not issubclass(found, Algorithm):
+            raise AhaError(
+                f"The algorithm '{name}' is a class, and no subclass of aha.training.presets.Algorithm."
+            )
+        return handler(given) if issubclass(cls, found) else found.model_validate(given)
 
     @model_validator(mode="after")
     def _consistent(self) -> Algorithm:
@@ -134,7 +144,7 @@ class Algorithm(Settings):
 
     def advantages(self, rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
         """Rewards [G] of each group -> advantages [G] of each group, NaN = drop."""
-        return ADVANTAGES[self.advantage](rewards, baselines)
+        return own.estimator(self.advantage)(rewards, baselines)
 
     def credit(self, examples: Sequence[Example], outcome: bool = True) -> list[Example]:
         """From advantages of completions to those of tokens, over the whole rollout.
@@ -165,7 +175,7 @@ class Algorithm(Settings):
     def loss(self, entropy_coef: float | None = None) -> Loss:
         """The loss of each token; ``entropy_coef`` in place of the setting, where it is adapted."""
         return policy_loss(
-            objective=self.objective,
+            objective=self._objective(),
             clip_low=self.clip_low,
             clip_high=self.clip_high,
             clip_dual=self.clip_dual,
@@ -177,11 +187,46 @@ class Algorithm(Settings):
             mirror_coef=self.mirror_coef,
         )
 
+    def _objective(self) -> Any:
+        """The surrogate by its name, or one's own as a function."""
+        return own.own_loss(self.objective) if plugins.is_reference(self.objective) else self.objective
+
     def weighting(self) -> Weighting:
         """How tokens are averaged."""
         if self.aggregation == "constant_length":
             return batching.constant_length(self.constant_length)
         return batching.WEIGHTINGS[self.aggregation]
+
+    def check(self) -> None:
+        """Try one's own parts on a few numbers. Raises AhaError, with file and line, where they fail."""
+        if plugins.is_reference(self.preset) or any(
+            map(plugins.is_reference, (self.advantage, self.objective))
+        ):
+            own.check(self.advantage, self.loss)
+
+
+def preset(name: str) -> dict[str, Any] | type:
+    """The settings that an algorithm's name stands for; one's own may be a class. Raises AhaError for no name."""
+    if name in PRESETS:
+        return PRESETS[name]
+    found = name if plugins.is_reference(name) else plugins.entry("algorithms", name)
+    if found is None:
+        raise AhaError(
+            f"Unknown algorithm '{name}'. Known: {', '.join(PRESETS)}. One of your own is FILE.py:NAME or "
+            "PACKAGE.MODULE:NAME."
+        )
+    return own.own_preset(found)
+
+
+def _with_name(given: Any) -> Any:
+    """A name, a class or a function that is given in place of settings, as settings."""
+    if isinstance(given, Algorithm) or given is None:
+        return given
+    if isinstance(given, str) or callable(given):
+        return {"preset": plugins.reference_to(given)}
+    if isinstance(given, dict):
+        return {k: plugins.reference_to(v) if callable(v) else v for k, v in given.items()}
+    return given
 
 
 def adapted_entropy(coef: float, entropy: float, target: float, step: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from aha.chat import parse
 from aha.data.cards import Filter, Source, write_data
 from aha.data.quotas import statistics, table
 from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.judges.asking import own
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.client.engine import chat, in_parallel
 from aha.sampling.sampler import seed_for
@@ -111,6 +112,9 @@ class GeneralData(
         """Who answers: the endpoint, its reasoning put back between think tags, or the program."""
         if self.teacher is None:
             return lambda p: programmed(p, "good", random.Random(f"{self.seed}:{p.id}"))
+        if (part := engines.own_judge(self.teacher)) is not None:
+            said = own(part)
+            return lambda problem: said(asked(problem), 0)
         client = engines.connect(self.teacher, context.folder)
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens}
 

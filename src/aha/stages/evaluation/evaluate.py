@@ -54,7 +54,10 @@ def evaluate(
     think/answer format to count for pass@1, pass@k and the majority vote. ``seen`` is shown each group
     as it is graded."""
     problems = prompter.asked(problems)
-    rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
+    rewards: Rewards = {
+        "accuracy": (1.0, accuracy(task.verify, parts=False)),
+        "format": (0.0, strict_format()),
+    }
     groups = sample_groups(
         engine, prompter, problems, n, params, rewards, seed=seed, progress=progress, seen=seen
     )

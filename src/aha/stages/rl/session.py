@@ -14,7 +14,7 @@ import numpy as np
 
 from aha import modeling, ranks
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
-from aha.rewards import get_reward
+from aha.rewards import get_rewards
 from aha.rewards.ritual import chain_figures
 from aha.runs import health
 from aha.runs.console import Console
@@ -57,9 +57,7 @@ class Session:
         self.router = preference.make_router(
             context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale
         )
-        self.rewards: Rewards = {
-            name: (weight, get_reward(name, self.task.verify)) for name, weight in config.rewards.items()
-        }
+        self.rewards: Rewards = get_rewards(config.rewards, self.task.verify)
         if self.router is not None:
             self.rewards = self.router.route(self.rewards, config.preference_weight)
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from aha.cluster.settings import ClusterSettings
-from aha.rewards import get_reward
+from aha.rewards import check_columns, get_rewards
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.engines import engine_class
 from aha.sampling.vllm.engine import VllmSettings
@@ -155,9 +155,10 @@ class RLSettings(
         if self.eval_every and self.steps > self.eval_every:
             with inputs.hint(f"Or set {self.name}.eval_every=0: then nothing is evaluated on the way."):
                 task.load("validation", self.eval_problems, 0)
-        for name in self.rewards:
-            get_reward(name, task.verify)
+        self.algorithm.check()
+        rewards = get_rewards(self.rewards, task.verify)
         problems = task.load("train", self.train_problems, self.seed)
+        check_columns(rewards, problems[0])
         if self.algorithm.sampling == "easy_to_hard":
             Curriculum(len(problems), "easy_to_hard", difficulty=difficulties(problems))
         if tokenizer is not None and isinstance(self.model, str):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from aha import hardware, modeling
+from aha import hardware, modeling, plugins
 from aha.cluster.workers import RewardSpec
 from aha.planning import fitted as room
 from aha.runs.console import Console
@@ -53,7 +53,7 @@ def prepare(config: RLSettings, context: Context) -> Session:
         config.engine, policy, tokenizer,
         EngineSetup(
             rows=config.decode_rows, longest=config.longest_sequence, threads=context.threads, stage=config,
-            rewards=RewardSpec(config.task, config.data, config.test_data, config.rewards),
+            rewards=_reward_spec(config),
         ),
     )  # fmt: skip
     try:
@@ -61,6 +61,14 @@ def prepare(config: RLSettings, context: Context) -> Session:
     except BaseException:
         engine.close()
         raise
+
+
+def _reward_spec(config: RLSettings) -> RewardSpec | None:
+    """What reward workers grade by; None where nothing grades beside the sampling."""
+    if config.engine != "ray":
+        return None
+    files = plugins.parcel(config.own_parts()) if config.cluster.reward_workers else ()
+    return RewardSpec(config.task, config.data, config.test_data, config.rewards, files)
 
 
 def _session(

@@ -1,0 +1,28 @@
+"""Parts that come from outside the package: ``file.py:name``, ``package.module:name``, or a Python object.
+
+``names``: how a part is written. ``loading``: from its name to the object, on every process alike. ``guard``: someone
+else's code called so that its faults are named and end nothing. ``keeping``: its text, for fingerprints and folders.
+"""
+
+from aha.plugins.guard import Failed, await_all, call, location
+from aha.plugins.keeping import FOLDER, Source, keep_copies, load, parts_of, source_of, sources
+from aha.plugins.loading import (
+    Parcel,
+    entry,
+    entry_names,
+    file_of,
+    install,
+    parcel,
+    reference_to,
+    resolve,
+    want,
+    wanted,
+)
+from aha.plugins.names import Reference, check_reference, is_reference, label, options, reference
+
+__all__ = [
+    "FOLDER", "Failed", "Parcel", "Reference", "Source", "await_all", "call", "check_reference", "entry",
+    "entry_names", "file_of", "install", "is_reference", "keep_copies", "label", "load", "location",
+    "options", "parcel", "parts_of", "reference", "reference_to", "resolve", "source_of", "sources", "want",
+    "wanted",
+]  # fmt: skip

@@ -1,0 +1,259 @@
+"""From the name of a part to the part: files are loaded once, modules imported, Python objects remembered.
+
+A file that changed since is loaded anew. Worker processes may be given files' texts (``parcel``, ``install``), so that
+they run what the trainer runs, whatever their own disk holds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import import_module
+from importlib.abc import SourceLoader
+from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from aha.plugins.guard import location
+from aha.plugins.names import GIVEN, Reference, is_reference, reference
+from aha.types import AhaError
+
+OWN = "aha_own_"
+"""What the names of modules begin with that are loaded from files."""
+Parcel = tuple[tuple[str, str, bytes], ...]
+"""(place as it was written, whole path, text) of files."""
+
+_loaded: dict[tuple[str, str], ModuleType] = {}  # by path and hash of the text
+_texts: dict[str, tuple[str, bytes]] = {}  # that a worker was given, by place: (whole path, text)
+_known: dict[str, tuple[Any, str]] = {}  # objects that were passed in Python, by reference: (object, source)
+_wanted: set[str] = set()
+
+
+def resolve(text: str) -> Any:
+    """The object that a reference names, its options left aside. Raises AhaError for a file, module or name that
+    is not there, and with the line for one that cannot be loaded."""
+    found = reference(text)
+    if found.key in _known:
+        return _known[found.key][0]
+    if found.is_given:
+        raise AhaError(
+            f"'{text}' was a function of another Python session. Pass it again, or write it into a file and name it "
+            f"FILE.py:{found.name}."
+        )
+    module = load_file(found.place) if found.is_file else _import(found)
+    return _attribute(module, found)
+
+
+def _attribute(module: ModuleType, found: Reference) -> Any:
+    value: Any = module
+    for piece in found.name.split("."):
+        if not hasattr(value, piece):
+            names = [n for n in vars(value) if not n.startswith("_")] if hasattr(value, "__dict__") else []
+            close = difflib.get_close_matches(piece, names, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"It has: {', '.join(names) or 'nothing'}."
+            raise AhaError(f"There is no '{found.name}' in {found.place}. {hint}")
+        value = getattr(value, piece)
+    return value
+
+
+def _import(found: Reference) -> ModuleType:
+    """A module, also one of the folder one stands in."""
+    reach(Path.cwd())
+    try:
+        return import_module(found.place)
+    except ModuleNotFoundError as error:
+        if error.name and found.place.split(".")[0] == error.name.split(".")[0]:
+            raise AhaError(
+                f"There is no module '{error.name}' ('{found.key}'). Install its package, or name a file: "
+                f"FILE.py:{found.name}."
+            ) from error
+        raise AhaError(f"'{found.place}' cannot be loaded: {location(error, '')}.") from error
+    except Exception as error:
+        raise AhaError(f"'{found.place}' cannot be loaded: {location(error, '')}.") from error
+
+
+def load_file(place: str) -> ModuleType:
+    """The module of a file. Raises AhaError where it cannot be read or loaded."""
+    path = str(whole_path(place))
+    text = read_text(place)
+    key = (path, hashlib.sha256(text).hexdigest())
+    if key not in _loaded:
+        _loaded[key] = _load(path, text)
+    return _loaded[key]
+
+
+def file_of(module: str) -> str:
+    """The file that a module was loaded from by its name; "" for all others."""
+    return str(sys.modules[module].__file__) if module.startswith(OWN) and module in sys.modules else ""
+
+
+def whole_path(place: str) -> Path:
+    """The absolute path of a file that is named."""
+    return Path(_texts[place][0]) if place in _texts else Path(place).expanduser().absolute()
+
+
+def read_text(place: str) -> bytes:
+    """The text of a file, or what this worker was given as such. Raises AhaError where there is none."""
+    if place in _texts:
+        return _texts[place][1]
+    path = whole_path(place)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise AhaError(f"There is no file '{place}' (looked for {path}).") from error
+    except OSError as error:
+        raise AhaError(f"Cannot read '{place}': {error.strerror or error}.") from error
+
+
+class _Loader(SourceLoader):
+    """Loads a text under a file's name, so that errors name its lines; writes no bytecode beside it."""
+
+    def __init__(self, path: str, text: bytes):
+        self.path, self.text = path, text
+
+    def get_filename(self, fullname: str) -> str:
+        return self.path
+
+    def get_data(self, path: str) -> bytes:
+        return self.text
+
+
+def _load(path: str, text: bytes) -> ModuleType:
+    name = f"{OWN}{Path(path).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    loader = _Loader(path, text)
+    module = module_from_spec(ModuleSpec(name, loader, origin=path))
+    module.__file__ = path
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses and pickle look themselves up there
+    reach(Path(path).parent)
+    try:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+        raise AhaError(f"{Path(path).name} cannot be loaded: {location(error, path)}.") from error
+    return module
+
+
+def reach(folder: Path) -> None:
+    """Have modules of a folder found, after all others."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+# --- passed in Python ---------------------------------------------------------------------------------------
+
+
+def reference_to(part: Any) -> str:
+    """The reference of a part that is passed in Python; a text is one already.
+
+    A function or class of a file or of a package gets its place; one of a notebook a name with the hash of its source.
+    Raises AhaError for what has neither.
+    """
+    if isinstance(part, str):
+        return part
+    found = _place_of(part) or _given(part)
+    if not file_of(getattr(part, "__module__", None) or ""):  # those are loaded anew where their file changes
+        _known[found] = (part, _source(part))
+    return found
+
+
+def _place_of(part: Any) -> str:
+    """Where a function or class stands, if another process can find it there; else ""."""
+    module = sys.modules.get(getattr(part, "__module__", None) or "")
+    name = getattr(part, "__qualname__", "")
+    if module is None or not name or not is_reference(f"a:{name}"):
+        return ""
+    try:
+        same = _attribute(module, Reference(module.__name__, name)) is part
+    except AhaError:
+        same = False
+    file = getattr(module, "__file__", None)
+    if not same or not file:
+        return ""
+    if "." in module.__name__ or "site-packages" in file:
+        return f"{module.__name__}:{name}"
+    path = Path(file).absolute()
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{name}"
+
+
+def _given(part: Any) -> str:
+    named = part if hasattr(part, "__name__") else getattr(part, "name", None) or type(part)
+    name = named if isinstance(named, str) else named.__name__
+    clean = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in name).strip("_") or "part"
+    return f"{GIVEN}:{clean}@{hashlib.sha256(_source(part).encode()).hexdigest()[:12]}"
+
+
+def _source(part: Any) -> str:
+    """The source of an object, or of its class. Raises AhaError where there is none."""
+    for candidate in (part, type(part)):
+        try:
+            return inspect.getsource(candidate)
+        except (OSError, TypeError):
+            continue
+    raise AhaError(f"The source of {part!r} cannot be read: write it into a file and name it FILE.py:NAME.")
+
+
+def given_source(key: str) -> str:
+    """The source of an object that was passed in Python; "" where it is not known."""
+    return _known[key][1] if key in _known else ""
+
+
+# --- to other processes --------------------------------------------------------------------------------------
+
+
+def parcel(references: Iterable[str]) -> Parcel:
+    """The files that references name, for workers elsewhere. Raises AhaError for a function that is in no file."""
+    found: dict[str, tuple[str, str, bytes]] = {}
+    for text in references:
+        part = reference(text)
+        if part.is_given:
+            raise AhaError(
+                f"The function '{part.name}' was passed in Python and is in no file, so other processes cannot run "
+                f"it. Write it into a file and name it FILE.py:{part.name}."
+            )
+        if part.is_file:
+            found[part.place] = (part.place, str(whole_path(part.place)), read_text(part.place))
+    return tuple(found.values())
+
+
+def install(files: Parcel) -> None:
+    """Take the texts of files in place of what this machine's disk holds."""
+    _texts.update({place: (path, text) for place, path, text in files})
+
+
+# --- packages that are installed -----------------------------------------------------------------------------
+
+
+def entry(group: str, name: str) -> str | None:
+    """The reference that an installed package gives a name in its entry points (``aha.rewards``, ``aha.tasks``,
+    ``aha.algorithms``, ``aha.recipes``, ``aha.engines``, ``aha.prompts``, ``aha.judges``); None without."""
+    return entry_names(group).get(name)
+
+
+@lru_cache(maxsize=16)
+def entry_names(group: str) -> dict[str, str]:
+    """The names that installed packages give in a group, with what they stand for."""
+    return {e.name: e.value for e in entry_points(group=f"aha.{group}")}
+
+
+# --- columns ---------------------------------------------------------------------------------------------------
+
+
+def want(columns: Iterable[str]) -> None:
+    """Have tasks that read rows keep these columns of them: an own reward looks at them."""
+    _wanted.update(columns)
+
+
+def wanted() -> frozenset[str]:
+    """The columns that own rewards look at."""
+    return frozenset(_wanted)
