@@ -90,12 +90,12 @@ def check_columns(rewards: Mapping[str, tuple[float, Reward]], problem: Problem)
     from aha.rewards.own import OwnReward, columns
 
     for _, reward in rewards.values():
-        missing = reward.missing(problem) if isinstance(reward, OwnReward) else []
-        if missing:
-            raise AhaError(
-                f"The reward {reward.name} ({reward.where}) asks for '{missing[0]}', which the problems do not have. "
-                f"They have: {', '.join(sorted(columns(problem)))}. Give it a default, or rows with that column."
-            )
+        if not isinstance(reward, OwnReward) or not (missing := reward.missing(problem)):
+            continue
+        raise AhaError(
+            f"The reward {reward.name} ({reward.where}) asks for '{missing[0]}', which the problems do not have. "
+            f"They have: {', '.join(sorted(columns(problem)))}. Give it a default, or rows with that column."
+        )
 
 
 def _own(name: str) -> str | None:

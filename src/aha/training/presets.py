@@ -33,7 +33,9 @@ class Algorithm(Settings):
     ``preset`` fills what is not given.
     """
 
-    preset: str = setting("grpo", "a named algorithm (aha list) or FILE.py:NAME, whose settings fill the rest")
+    preset: str = setting(
+        "grpo", "a named algorithm (aha list) or FILE.py:NAME, whose settings fill the rest"
+    )
     # from rewards to advantages
     advantage: Estimator = setting("group_std", "of whole completions; or FILE.py:NAME")
     whiten: bool = setting(False, "normalise advantages over all tokens of the rollout")
