@@ -85,12 +85,12 @@ inline void into_rows(const Columns& x, bf16* to) {
         }
 }
 
-// c [STRIP, ld] = STRIP rows of a weight times N blocks of tokens, ``block`` units apart. Meanwhile what stands at
-// ``next``, if anything, comes nearer: as much as is read here.
+// c [STRIP, ld] = STRIP rows of a weight times N blocks of tokens, ``block`` units apart. Meanwhile ``step`` bytes at
+// ``ahead`` come nearer for each tile's width.
 template <int N>
-void tiles(const bf16* weight, int64_t width, const Pair* x, int64_t block, float* c, int64_t ld, const bf16* next) {
+void tiles(const bf16* weight, int64_t width, const Pair* x, int64_t block, float* c, int64_t ld, const char* ahead,
+           int64_t step) {
     const bf16* below = weight + SIDE * width;
-    const char* ahead = (const char*)next;
     asm volatile("" ::: "memory");  // what is loaded here has been stored before
     _tile_zero(0);
     _tile_zero(1);
@@ -99,10 +99,8 @@ void tiles(const bf16* weight, int64_t width, const Pair* x, int64_t block, floa
         _tile_zero(3);
     }
     for (int64_t k = 0; k < width; k += DEEP_TILE, x += SIDE * SIDE) {
-        if (ahead) {
-            fetch(ahead, STRIP * DEEP_TILE * sizeof(bf16));
-            ahead += STRIP * DEEP_TILE * sizeof(bf16);
-        }
+        fetch(ahead, step);
+        ahead += step;
         _tile_loadd(4, weight + k, width * sizeof(bf16));
         _tile_loadd(5, below + k, width * sizeof(bf16));
         _tile_loadd(6, x, 64);
@@ -122,12 +120,15 @@ void tiles(const bf16* weight, int64_t width, const Pair* x, int64_t block, floa
     }
 }
 
-// c [STRIP, SIDE * count] = STRIP rows of a weight times ``count`` blocks of x from ``first`` on.
+// c [STRIP, SIDE * count] = STRIP rows of a weight times ``count`` blocks of x from ``first`` on. Meanwhile what stands
+// at ``next``, if anything, comes nearer: as much as is read here.
 inline void strip(const bf16* weight, const Columns& x, int64_t first, int64_t count, float* c, const bf16* next) {
-    int64_t ld = count * SIDE, b = 0;
-    for (; b + 2 <= count; b += 2, next = nullptr)
-        tiles<2>(weight, x.width, x.at(first + b), x.block(), c + b * SIDE, ld, next);
-    if (b < count) tiles<1>(weight, x.width, x.at(first + b), 0, c + b * SIDE, ld, next);
+    int64_t ld = count * SIDE, passes = (count + 1) / 2, each = next ? STRIP * DEEP_TILE * sizeof(bf16) / passes : 0;
+    const char* ahead = (const char*)next;
+    int64_t b = 0;
+    for (; b + 2 <= count; b += 2, ahead += x.width / DEEP_TILE * each)
+        tiles<2>(weight, x.width, x.at(first + b), x.block(), c + b * SIDE, ld, ahead, each);
+    if (b < count) tiles<1>(weight, x.width, x.at(first + b), 0, c + b * SIDE, ld, ahead, each);
 }
 
 // Which strips of a weight are a thread's: they stand one behind the other.
