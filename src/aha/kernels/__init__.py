@@ -8,7 +8,19 @@ from aha.kernels.attention import Families, attend, can_attend
 from aha.kernels.build import advice, compiled
 from aha.kernels.decode import DecodeStep, Groups, Weights, WholeStep, can_decode
 from aha.kernels.door import matrix_units, takes, vectors, version, without
-from aha.kernels.head import can_project, can_score, pick, project, score, score_gradient
+from aha.kernels.head import (
+    can_draw,
+    can_fuse,
+    can_project,
+    can_score,
+    draw,
+    pick,
+    project,
+    project_gradient,
+    project_score,
+    score,
+    score_gradient,
+)
 from aha.kernels.joined import join, joined, plain, swiglu_linear, turned_linears
 from aha.kernels.rows import rms_norm, rotate, swiglu
 
@@ -22,15 +34,20 @@ __all__ = [
     "attend",
     "can_attend",
     "can_decode",
+    "can_draw",
+    "can_fuse",
     "can_project",
     "can_score",
     "compiled",
+    "draw",
     "join",
     "joined",
     "matrix_units",
     "pick",
     "plain",
     "project",
+    "project_gradient",
+    "project_score",
     "rms_norm",
     "rotate",
     "score",

@@ -120,6 +120,7 @@ _SIGNATURES = {
         "attend": "HHHpppiS", "attend_backward": "HHHppHpppppiS",
         "decode": "piCTpGS", "step": "ppipiG", "project": "piiLip",
         "score": "piifpppp", "score_backward": "piifpppppf", "pick": "piifppp",
+        "project_score": "piiLifpppp", "project_gradient": "piiLifpppppfp", "project_pick": "piiLifppp",
     }.items()
 }  # fmt: skip
 """Of the kernels in cpp/kernels.cpp: pointers, integers, float32 numbers and structures."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aha.kernels.door import Linear, call, has, takes
+from aha.kernels.door import Linear, call, has, matrix_units, takes
 
 _LEAST = 32
 """Outputs, and numbers that the width is a multiple of."""
+_FEW = 8
+"""Rows for which logits that exist cost less: their softmax is taken along a row, not across rows."""
 
 
 def can_project(hidden: Tensor, weight: Tensor) -> bool:
@@ -69,3 +71,73 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
     tokens, logprobs = logits.new_empty(rows, dtype=torch.int64), logits.new_empty(rows)
     call("pick", logits, logits, rows, size, 1 / temperature, uniform, tokens, logprobs)
     return tokens, logprobs
+
+
+# --- without logits, on matrix units -----------------------------------------------------------------------
+
+
+def can_fuse(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether what is read off the logits of these can be had without them."""
+    return can_project(hidden, weight) and has("project_pick", weight) and matrix_units()
+
+
+def can_draw(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether ``draw`` takes these, and is worth it."""
+    return len(hidden) >= _FEW and can_fuse(hidden, weight)
+
+
+def draw(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, uniform: Tensor | None, factor: float
+) -> tuple[Tensor, Tensor]:
+    """One token a row of softmax(``factor`` * logits) of hidden [n, width] by ``uniform`` [n], or the likeliest one,
+    and its log probability."""
+    hidden = hidden.contiguous()
+    tokens = hidden.new_empty(len(hidden), dtype=torch.int64)
+    logprobs = hidden.new_empty(len(hidden), dtype=torch.float32)
+    call("project_pick", weight, hidden, *_head(hidden, weight, bias), factor, uniform, tokens, logprobs)
+    return tokens, logprobs
+
+
+def project_score(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, factor: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``score`` of ``factor`` * logits of hidden [n, width]."""
+    hidden = hidden.contiguous()
+    found = hidden.new_empty(3, len(hidden), dtype=torch.float32)
+    call("project_score", weight, hidden, *_head(hidden, weight, bias), factor, tokens, *found)
+    logprobs, entropies, sums = found
+    return logprobs, entropies, sums
+
+
+def project_gradient(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    tokens: Tensor,
+    factor: float,
+    known: tuple[Tensor, Tensor],
+    given: tuple[Tensor, Tensor | None],
+    scale: float,
+) -> Tensor:
+    """``scale`` times the gradient [n, V] by the logits that ``factor`` has multiplied, in bf16; ``known``: entropies
+    and sums, ``given``: gradients of log probability and entropy."""
+    hidden = hidden.contiguous()
+    dz = hidden.new_empty(len(hidden), len(weight))
+    by = [None if x is None else x.contiguous() for x in given]
+    call(
+        "project_gradient",
+        weight,
+        hidden,
+        *_head(hidden, weight, bias),
+        factor,
+        tokens,
+        *known,
+        *by,
+        scale,
+        dz,
+    )
+    return dz
+
+
+def _head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int, Linear, int]:
+    return len(hidden), weight.shape[1], Linear.of(weight, bias), len(weight)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from aha import kernels
+from aha.modeling import Head
 from aha.types import AhaError
 
 
@@ -123,3 +124,12 @@ def sample_seed(seed: int, key: int, number: int) -> np.uint64:
 def seed_for(seed: int, purpose: str, step: int) -> int:
     """A 63-bit seed for one purpose at one step."""
     return random.Random(f"{seed}:{purpose}:{step}").getrandbits(63)
+
+
+def draw(head: Head, hidden: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
+    """``sample`` from the logits of ``hidden`` [R, hidden], which exist only where there is no way without them."""
+    if params.restricted or head.softcap or not kernels.can_draw(hidden, head.weight):
+        return sample(head.logits(hidden), uniform, params)
+    if params.temperature == 0:
+        return kernels.draw(hidden, head.weight, head.bias, None, head.scale)
+    return kernels.draw(hidden, head.weight, head.bias, uniform, head.scale / params.temperature)

@@ -58,12 +58,16 @@ class _LogprobHead(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         rows = max(1, HEAD_CHUNK_ELEMENTS // weight.shape[0])
         found, z = [], None
+        fused = not head.softcap and kernels.can_fuse(hidden, weight)
         for h, t in zip(hidden.split(rows), tokens.split(rows), strict=True):
+            if fused:
+                found.append(kernels.project_score(h, weight, bias, t, head.scale / temperature))
+                continue
             z = head.logits(h)
             found.append(_scores(z, t, temperature))
         logprobs, entropies, sums = map(torch.cat, zip(*found, strict=True))
         ctx.save_for_backward(hidden, weight, tokens, entropies, sums)
-        ctx.head, ctx.bias, ctx.temperature, ctx.rows = head, bias, temperature, rows
+        ctx.head, ctx.bias, ctx.temperature, ctx.rows, ctx.fused = head, bias, temperature, rows, fused
         few = len(hidden) <= rows and len(hidden) * weight.shape[0] <= LOGITS_KEPT
         ctx.logits = z if few and any(ctx.needs_input_grad) else None
         return logprobs, entropies
@@ -78,17 +82,18 @@ class _LogprobHead(torch.autograd.Function):
         grad_hidden = []
         for start in range(0, max(1, len(hidden)), ctx.rows):  # a rank may have no tokens to read
             part = slice(start, start + ctx.rows)
-            z = head.logits(hidden[part]) if ctx.logits is None else ctx.logits
-            ctx.logits = None  # it is written over
             spread = grads[1][part] if grads[1] is not None and grads[1].any() else None
-            dz = _score_gradient(
-                z,
-                tokens[part],
-                ctx.temperature,
-                head,
-                (entropies[part], sums[part]),
-                (grads[0][part], spread),
-            ).to(hidden.dtype)  # as the gradients of every other layer
+            known, given = (entropies[part], sums[part]), (grads[0][part], spread)
+            if ctx.fused:
+                factor = head.scale / ctx.temperature
+                dz = kernels.project_gradient(
+                    hidden[part], weight, ctx.bias, tokens[part], factor, known, given, factor
+                )
+            else:
+                z = head.logits(hidden[part]) if ctx.logits is None else ctx.logits
+                ctx.logits = None  # it is written over
+                dz = _score_gradient(z, tokens[part], ctx.temperature, head, known, given)
+                dz = dz.to(hidden.dtype)  # as the gradients of every other layer
             grad_hidden.append(dz @ weight)
             if grad_w is not None:
                 grad_w += dz.T @ hidden[part]

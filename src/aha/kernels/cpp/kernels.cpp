@@ -6,7 +6,7 @@
 #include "layers.h"
 #include "packed.h"
 #include "rows.h"
-#include "tile_step.h"
+#include "tile_head.h"
 
 #define DOOR(T, NAME)                                                                                                \
     extern "C" void norm_##NAME(const T* x, int64_t stride, const T* weight, T* y, float* factors, int64_t rows,     \
@@ -61,6 +61,26 @@ UNITS_DOOR(float, float32, step, project)
 UNITS_DOOR(bf16, bfloat16, (matrix_units() ? step_on_tiles : step<bf16>), (matrix_units() ? project_on_tiles : project<bf16>))
 #elif defined(__AVX512BF16__)
 UNITS_DOOR(bf16, bfloat16, step, project)
+#endif
+
+#ifdef MATRIX_UNITS
+extern "C" void project_score_bfloat16(const bf16* x, int64_t rows, int64_t width, Linear<bf16> linear, int64_t outputs,
+                                       float factor, const int64_t* tokens, float* logprobs, float* entropies,
+                                       float* lse) {
+    project_score(x, rows, width, linear, outputs, factor, tokens, logprobs, entropies, lse);
+}
+
+extern "C" void project_gradient_bfloat16(const bf16* x, int64_t rows, int64_t width, Linear<bf16> linear,
+                                          int64_t outputs, float factor, const int64_t* tokens, const float* entropies,
+                                          const float* lse, const float* dlogprobs, const float* dentropies, float scale,
+                                          bf16* dz) {
+    project_gradient(x, rows, width, linear, outputs, factor, tokens, entropies, lse, dlogprobs, dentropies, scale, dz);
+}
+
+extern "C" void project_pick_bfloat16(const bf16* x, int64_t rows, int64_t width, Linear<bf16> linear, int64_t outputs,
+                                      float factor, const float* uniform, int64_t* tokens, float* logprobs) {
+    project_pick(x, rows, width, linear, outputs, factor, uniform, tokens, logprobs);
+}
 #endif
 
 // Whether products of bf16 go through matrix units, and whether they are to where there are some.

@@ -178,15 +178,17 @@ inline Lanes sums_of(const float* c, int64_t ld, int64_t output, int64_t b, cons
     return x + added;
 }
 
-// Sums of a strip as rows of bf16 [tokens, ld], from ``output`` on.
-inline void strip_to_rows(const float* c, int64_t first, int64_t count, const bf16* bias, int64_t tokens, bf16* to, int64_t ld) {
+// Sums of a strip as rows of bf16 [tokens, ld]; its first ``skip`` outputs stay as they are.
+inline void strip_to_rows(const float* c, int64_t first, int64_t count, const bf16* bias, int64_t tokens, bf16* to,
+                          int64_t ld, int64_t skip = 0) {
+    __mmask32 those = 0xffffffffu << skip;
     for (int64_t b = 0; b < count; b++) {
         __m512i a[SIDE];
         for (int64_t p = 0; p < SIDE; p++)
             a[p] = paired(sums_of(c, count * SIDE, 2 * p, b, bias), sums_of(c, count * SIDE, 2 * p + 1, b, bias));
         turn_square(a);
         int64_t token = (first + b) * SIDE;
-        for (int64_t r = 0; r < SIDE && token + r < tokens; r++) _mm512_storeu_si512(to + (token + r) * ld, a[r]);
+        for (int64_t r = 0; r < SIDE && token + r < tokens; r++) _mm512_mask_storeu_epi16(to + (token + r) * ld, those, a[r]);
     }
 }
 

@@ -90,6 +90,9 @@ class _Batch(InFlight):
         for index in gone:
             del self.jobs[index], self.untaken[index]
 
+    def _draw(self, hidden: Tensor, rows: np.ndarray, uniform: Tensor) -> None:
+        self._append(self.head.logits(hidden), rows, uniform)
+
     def _append(self, logits: Tensor, rows: np.ndarray, uniform: Tensor) -> None:
         by_params: dict[SamplingParams, list[int]] = {}
         for i, row in enumerate(rows.tolist()):

@@ -23,7 +23,7 @@ from aha.modeling import Head
 from aha.sampling.engine import Request
 from aha.sampling.local.graphs import CacheLost
 from aha.sampling.local.kv_cache import GROWTH
-from aha.sampling.sampler import SamplingParams, sample, sample_seed, uniforms
+from aha.sampling.sampler import SamplingParams, draw, sample, sample_seed, uniforms
 from aha.types import Finish, Rollout
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class InFlight:
             self._start_over()
             return 0
         self.lengths[:n] += 1
-        self._append(self.head.logits(hidden), rows, uniform)
+        self._draw(hidden, rows, uniform)
         return n
 
     def _uniforms(self, rows: np.ndarray) -> Tensor:
@@ -262,7 +262,14 @@ class InFlight:
 
     def _append(self, logits: Tensor, rows: np.ndarray, uniform: Tensor) -> None:
         """Sample a token for each of ``rows`` from ``logits`` by ``uniform`` and note it."""
-        tokens, logprobs = sample(logits, uniform, self.params)
+        self._note(sample(logits, uniform, self.params), rows)
+
+    def _draw(self, hidden: Tensor, rows: np.ndarray, uniform: Tensor) -> None:
+        """The same from ``hidden`` states."""
+        self._note(draw(self.head, hidden, uniform, self.params), rows)
+
+    def _note(self, drawn: tuple[Tensor, Tensor], rows: np.ndarray) -> None:
+        tokens, logprobs = drawn
         at = self.made[rows]
         self.tokens[rows, at] = tokens.cpu().numpy()
         self.logprobs[rows, at] = logprobs.float().cpu().numpy()
