@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 
 from attack_forms import DEEP, ESC, FORGE, NUMBERS, case, tried
+from attacks_by_promise import BY_PROMISE
 from attacks_on_replies import FORGERY, FURTHER
 
 _FILES = [
@@ -299,7 +300,7 @@ _LIES = [
     ),
     case("fn-deep-tree", "def f(a, b):\n" + textwrap.indent(DEEP, "    ") + "    return 41", check="fn"),
 ]
-ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *FORGERY, *_LIES, *FURTHER]
+ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *FORGERY, *_LIES, *FURTHER, *BY_PROMISE]
 
 BENIGN = [
     {"description": name, "code": textwrap.dedent(code), "stdin": stdin, "expected_stdout": expected}
