@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from aha.cli import main
 from aha.runs import pipeline
 from aha.stages.rl import RL
 from aha.stages.supervised.pretrain import Pretrain
@@ -35,6 +36,14 @@ def aha(*words, cwd, **options):
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "aha.cli", *words]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600, **options)
+
+
+def here(*words):
+    """The command's exit code, in this process."""
+    try:
+        return main(list(words))
+    except SystemExit as end:
+        return end.code
 
 
 def start(folder, *words):
@@ -262,14 +271,22 @@ def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, prompt):
     ],
     ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_bad_input_is_explained_without_a_traceback(tmp_path, words, message):
-    done = aha(*words, cwd=tmp_path)
-    assert done.returncode in (1, 2)
-    assert message in done.stderr
+def test_bad_input_is_explained_without_a_traceback(tmp_path, words, message, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert here(*words) in (1, 2)
+    said = capfd.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_the_process_explains_it_too(tmp_path):
+    done = aha("zero", "--model", "./nowhere", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is no such folder or file" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path, tokenizer):
+def test_weights_that_are_not_finite_are_refused(tmp_path, tokenizer, capfd, monkeypatch):
     from conftest import make_model
 
     model = make_model(tokenizer)
@@ -277,16 +294,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, tokenizer):
         model.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
     model.save_pretrained(tmp_path / "broken")
     tokenizer.save_pretrained(tmp_path / "broken")
-    done = aha("zero", "--model", str(tmp_path / "broken"), "rl.max_tokens=64", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "not finite" in done.stderr
-    assert "up_proj" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert here("zero", "--model", str(tmp_path / "broken"), "rl.max_tokens=64") == 1
+    said = capfd.readouterr().err
+    assert "not finite" in said
+    assert "up_proj" in said
 
 
-def test_prompts_that_are_all_too_long(tmp_path):
-    done = aha("zero", "rl.max_prompt_tokens=5", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Every prompt is longer than 5 tokens" in done.stderr
+def test_prompts_that_are_all_too_long(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert here("zero", "rl.max_prompt_tokens=5") == 1
+    assert "Every prompt is longer than 5 tokens" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root and tmpfs")
