@@ -82,7 +82,7 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """One sampled completion. ``prompt_ids`` [P], ``completion_ids`` [C] and ``logprobs`` [C] are what the
-    sampler saw and chose; ``text`` is only for reading and grading and is never tokenized again. ``stretches`` are
+    sampler saw and chose; ``text`` is only for reading and grading and is never tokenized again. ``version_spans`` are
     (first token, version of the policy) where more than one version sampled it; ``policy_version`` is the last."""
 
     prompt_ids: np.ndarray
@@ -92,7 +92,7 @@ class Rollout:
     finish: Finish
     policy_version: int = 0
     opened_think: bool = False  # the prompt itself already ended in "<think>"
-    stretches: tuple[tuple[int, int], ...] = ()
+    version_spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Prompter
 from aha.sampling.sampler import SamplingParams
 from aha.stages.rl import RL
-from aha.stages.rl.asynchronous import Ahead
+from aha.stages.rl.asynchronous import AsynchronousRollouts
 from aha.stages.rl.collect import Collector
 from aha.stages.rl.partial_rollouts import staleness
 from aha.tasks import get_task
@@ -33,7 +33,7 @@ def make(engine, limit, steps, **more):
     rewards = {"format": (1.0, get_reward("format", task.verify))}
     algorithm = Algorithm.model_validate("grpo")
     collector = Collector(engine, Prompter(engine.tokenizer), problems, rewards, algorithm, 0)
-    return Ahead(
+    return AsynchronousRollouts(
         engine, lambda step: collector, limit=limit, prompts=PROMPTS, group_size=GROUP, steps=steps, **more
     )
 
@@ -82,7 +82,7 @@ def test_with_weights_that_stand_still_the_numbers_are_those_of_one_call(engine,
         ahead.halt()
         groups = ahead.collect(step, PARAMS, 0.0)
         for group in groups:
-            assert all(m.rollout.stretches == () for m in group.members)
+            assert all(m.rollout.version_spans == () for m in group.members)
     ahead.halt()
     whole = make(engine, 1, 4)
     whole._begin(1, 0.0)
@@ -109,7 +109,7 @@ def test_a_checkpoint_holds_all_that_was_begun(engine):
     for ticket, one in restored.open.items():
         for a, b in zip(one.carried.request.begun, kept[ticket].request.begun, strict=True):
             assert a.completion_ids.tolist() == b.completion_ids.tolist()
-            assert a.stretches == b.stretches
+            assert a.version_spans == b.version_spans
     # the curriculum's place is the session's to restore
     restored.collector_at(1).curriculum.load_state(ahead.collector_at(1).curriculum.state())
     after = run(restored, engine, 4, first=3)

@@ -16,10 +16,10 @@ from aha.doctor import memory
 from aha.rewards import accuracy
 from aha.sampling import rollouts, sampler
 from aha.sampling.local import engine as local
-from aha.sampling.local import scheduler as in_flight
+from aha.sampling.local import scheduler
 from aha.stages import rl
 from aha.stages.rl import collect
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.tasks import countdown
 from aha.training import advantages, batching, losses, parallel, presets, sequences, trainer
 from aha.training import policy as policies
@@ -68,7 +68,7 @@ def change_rollouts(mp: Any, change: Any) -> None:
         original(run, row, why, text)
         one.pending.done[one.number] = change(one.pending.done[one.number])
 
-    wrap(mp, in_flight.InFlight, "_finish", finish)
+    wrap(mp, scheduler.Scheduler, "_finish", finish)
 
 
 # --- weights -----------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def report_logprobs(mp, logp_of):
         tokens, _ = original(logits, uniform, params)
         return tokens, logp_of(logits, params).gather(1, tokens[:, None])[:, 0]
 
-    wrap(mp, in_flight, "sample", sample)
+    wrap(mp, scheduler, "sample", sample)
 
 
 @bug("draws")
@@ -145,12 +145,12 @@ def greedy_reports_certainty(mp):
         tokens, logprobs = original(logits, uniform, params)
         return tokens, torch.zeros_like(logprobs) if params.temperature == 0 else logprobs
 
-    wrap(mp, in_flight, "sample", sample)
+    wrap(mp, scheduler, "sample", sample)
 
 
 @bug("draws")
 def temperature_applied_twice(mp):
-    wrap(mp, in_flight, "sample", lambda f, z, u, p: f(z / (p.temperature or 1), u, p))
+    wrap(mp, scheduler, "sample", lambda f, z, u, p: f(z / (p.temperature or 1), u, p))
 
 
 @bug("seeds")
@@ -165,12 +165,12 @@ def run_seed_not_used(mp):
 
 @bug("seeds")
 def numbers_depend_on_the_row(mp):
-    wrap(mp, in_flight, "uniforms", lambda f, s, c: f(s + np.arange(len(s)).astype(np.uint64), c))
+    wrap(mp, scheduler, "uniforms", lambda f, s, c: f(s + np.arange(len(s)).astype(np.uint64), c))
 
 
 @bug("seeds")
 def numbers_from_a_global_generator(mp):
-    wrap(mp, in_flight, "uniforms", lambda f, s, c: np.random.random(len(s)).astype(np.float32))
+    wrap(mp, scheduler, "uniforms", lambda f, s, c: np.random.random(len(s)).astype(np.float32))
 
 
 @bug("steps")
@@ -186,7 +186,7 @@ def engine_not_told_the_version(mp):
         self.policy.version = version
         return found
 
-    wrap(mp, Session, "collect", collect_)
+    wrap(mp, RLSession, "collect", collect_)
 
 
 # --- packing and gradients ---------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def sampling_goes_on_after_eos(mp):
         original(run, *args)
         run.eos = np.array([-1])
 
-    wrap(mp, in_flight.InFlight, "__init__", begin)
+    wrap(mp, scheduler.Scheduler, "__init__", begin)
 
 
 @bug("masks")
@@ -569,7 +569,7 @@ def learning_rate_schedule_restarted_on_resume(mp):
         original(session)
         began.step = session.start
 
-    wrap(mp, Session, "resume", resume)
+    wrap(mp, RLSession, "resume", resume)
     wrap(mp, rl.RL, "lr_at", lambda f, self, step: f(self, step - began.step))
 
 

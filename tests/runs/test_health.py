@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from aha.runs.health import RULES, Rule, latest, warnings
+from aha.runs.health import RULES, HealthRule, latest, warnings
 
-HIGH = Rule("x", "x", enter=1.0, leave=0.5, reason="because", advice="do something")
-LOW = Rule("x", "x", enter=0.1, leave=0.3, reason="because", advice="do something")
+HIGH = HealthRule("x", "x", enter=1.0, leave=0.5, reason="because", advice="do something")
+LOW = HealthRule("x", "x", enter=0.1, leave=0.3, reason="because", advice="do something")
 
 
 def rows(values, key="x"):
@@ -26,15 +26,15 @@ def test_one_warning_an_episode_with_hysteresis():
 
 
 def test_patience_counts_steps_in_a_row():
-    rule = Rule("x", "x", 1.0, 0.5, "because", "do", patience=3)
+    rule = HealthRule("x", "x", 1.0, 0.5, "because", "do", patience=3)
     assert steps([2, 2, 0, 2, 2, 2, 2], rule) == [6]
 
 
 def test_bounds_relative_to_the_start_and_to_recent_steps():
-    start = Rule("x", "x", 3.0, 2.0, "because", "do", against="start")
+    start = HealthRule("x", "x", 3.0, 2.0, "because", "do", against="start")
     assert steps([1, 1, 1, 1, 1, 2.9, 3.1], start) == [7]
     assert steps([50, 1, 1, 1], start) == [], "too early to compare"
-    recent = Rule("x", "x", 10.0, 3.0, "because", "do", against="recent")
+    recent = HealthRule("x", "x", 10.0, 3.0, "because", "do", against="recent")
     assert steps([1.0] * 8 + [11.0] + [1.0] * 3 + [12.0], recent) == [9, 13]
     assert steps([0.0] * 8 + [11.0], recent) == [], "no multiple of nothing"
 

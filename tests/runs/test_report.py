@@ -284,7 +284,7 @@ def test_overlapping_intervals_are_called_that(run: Path) -> None:
         (None, "rate", "-"),
     ],
 )
-def test_numbers_as_people_read_them(value: float | None, kind: charts.Kind, text: str) -> None:
+def test_numbers_as_people_read_them(value: float | None, kind: charts.FigureKind, text: str) -> None:
     assert charts.show(value, kind) == text
 
 

@@ -19,7 +19,7 @@ from aha.sampling.engine import Request
 from aha.sampling.local import graphs as module
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.graphs import Graphs, graphs_for, padded
-from aha.sampling.local.kv_cache import GROWTH, SlotCache, Step, buffer_bytes_per_token
+from aha.sampling.local.kv_cache import GROWTH, CacheStep, SlotCache, buffer_bytes_per_token
 from aha.sampling.sampler import SamplingParams
 
 
@@ -125,7 +125,7 @@ def test_a_tight_cache_is_shared_out_the_same(tokenizer, tokens):
     engine.eos_ids = plain.eos_ids = frozenset({-1})
     same(sample(engine, asked, max_tokens=200), sample(plain, asked, max_tokens=200))
     assert graphs.off is None
-    assert engine.set_aside > 0
+    assert engine.preempted > 0
     assert all(rows * room <= tokens for rows, room in graphs.keys)
 
 
@@ -431,7 +431,7 @@ def test_a_wrong_graph_is_noticed_and_costs_nothing_but_time(tokenizer, fault, a
     assert caplog.text.count("turned off") == 1
     assert graphs.captured == at
     assert not graphs.steps
-    assert engine.set_aside == 0
+    assert engine.preempted == 0
 
 
 @pytest.mark.parametrize("at", [1, 3])
@@ -451,16 +451,16 @@ def test_a_step_that_cannot_be_recorded_is_done_plainly(tokenizer, at, caplog):
 
 
 def asks_for_the_longest(self, lengths, longest):
-    self.step = Step(self, lengths, int(lengths.max()))
+    self.step = CacheStep(self, lengths, int(lengths.max()))
 
 
 def asks_which(self, lengths, longest):
     lengths[lengths > 0] += 0
-    self.step = Step(self, lengths, longest)
+    self.step = CacheStep(self, lengths, longest)
 
 
 def brings_lengths_in(self, lengths, longest):
-    self.step = Step(self, torch.from_numpy(lengths.numpy().copy()), longest)
+    self.step = CacheStep(self, torch.from_numpy(lengths.numpy().copy()), longest)
 
 
 @pytest.mark.parametrize("begin_step", [asks_for_the_longest, asks_which, brings_lengths_in])
@@ -477,7 +477,7 @@ def test_a_number_of_pythons_that_was_recorded_is_noticed_at_the_second_step(tok
     """The first replay has the lengths that were recorded."""
     model, asked, now = make_model(tokenizer), requests_of(3), {}
     wanted = sample(engine_of(model, tokenizer), asked, max_tokens=20)
-    original, target = LocalEngine.decode, Step.target
+    original, target = LocalEngine.decode, CacheStep.target
 
     def decode(self, ids, lengths, cache):
         now["longest"] = int(lengths.max())
@@ -487,7 +487,7 @@ def test_a_number_of_pythons_that_was_recorded_is_noticed_at_the_second_step(tok
         return target(self, heads) + (now["longest"] - self.where.max())  # 0 until the number is an old one
 
     monkeypatch.setattr(LocalEngine, "decode", decode)
-    monkeypatch.setattr(Step, "target", at_pythons)
+    monkeypatch.setattr(CacheStep, "target", at_pythons)
     graphs = Graphs(Tape())
     engine = engine_of(model, tokenizer, graphs)
     same(sample(engine, asked, max_tokens=20), wanted)

@@ -15,7 +15,7 @@ import pytest
 from aha.sampling.client import engine as remote
 from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import ChatPrompter, ChatRequest, RemoteEngine, chat, complete, complete_many
-from aha.sampling.client.metering import Bill, Cache, RateLimit, request_key
+from aha.sampling.client.metering import AnswerCache, Bill, RateLimit, request_key
 from aha.types import AhaError, Finish, Problem
 
 KEY = "AHA_TEST_KEY"
@@ -335,7 +335,7 @@ def test_a_damaged_cache_is_named(tmp_path):
     path = tmp_path / "cache.jsonl"
     path.write_text('{"key": "a", "response": {}}\nnonsense\n')
     with pytest.raises(AhaError, match="line 2, is no answer of ours"):
-        Cache(path)
+        AnswerCache(path)
 
 
 def test_equal_requests_in_flight_are_sent_once():

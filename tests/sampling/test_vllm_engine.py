@@ -26,8 +26,8 @@ from aha.sampling.vllm import senders as vllm_senders
 from aha.sampling.vllm.engine import VllmEngine, VllmSettings, checkpoint_weights
 from aha.sampling.vllm.process import find_python
 from aha.sampling.vllm.transfer import described, pieces, plain_handle
-from aha.sampling.vllm.weights import Parcel
-from aha.sampling.vllm.wire import Join, Piece
+from aha.sampling.vllm.weights import WeightFile
+from aha.sampling.vllm.wire import Join, WeightPiece
 from aha.types import AhaError, Finish
 
 pytestmark = pytest.mark.peers
@@ -229,7 +229,7 @@ class Broken(vllm_senders.HostSender):
         yield from super().pieces({name: tensors[name] for name in names[: len(names) // 2]})
         if self.here:
             raise RuntimeError("CUDA error: out of memory")
-        yield Piece([], [], [], [], "/nowhere", [])
+        yield WeightPiece([], [], [], [], "/nowhere", [])
 
     def close(self):
         self.closed = True
@@ -287,9 +287,9 @@ class Parts(vllm_senders.HostSender):
     def pieces(self, tensors):
         self.parcels = []
         for piece in pieces(tensors, 1 << 16):
-            self.parcels.append(Parcel())
+            self.parcels.append(WeightFile())
             self.parcels[-1].write(piece)
-            yield Piece([], [], [], [], self.parcels[-1].path, [])
+            yield WeightPiece([], [], [], [], self.parcels[-1].path, [])
 
 
 def test_weights_come_in_pieces(engine, tiny):

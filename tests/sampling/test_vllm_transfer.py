@@ -33,7 +33,17 @@ from aha.sampling.vllm.transfer import (
     update_info,
 )
 from aha.sampling.vllm.weights import mapped
-from aha.sampling.vllm.wire import Begin, End, Held, Join, Piece, Refused, Taken, Wire, WireError
+from aha.sampling.vllm.wire import (
+    Begin,
+    End,
+    Join,
+    Taken,
+    TransferRefused,
+    WeightHashes,
+    WeightPiece,
+    Wire,
+    WireError,
+)
 from aha.types import AhaError
 
 ONE, TWO, FOUR = (f"1234abcd-0000-0000-0000-00000000000{i}" for i in (1, 2, 4))
@@ -206,7 +216,7 @@ def test_handles_arrive_as_they_were_sent(size, offset, sync, handle):
     _, length, _ = vllm_wire.HEADER.unpack(frame[: vllm_wire.HEADER.size])
     text = frame[vllm_wire.HEADER.size :]
     came = vllm_wire.decode(text[:length], text[length:])
-    assert isinstance(came, Piece)
+    assert isinstance(came, WeightPiece)
     assert handle_arguments(came.handles[0]) == (ONE, sent[1])
 
 
@@ -305,7 +315,7 @@ def answered(ends, work, *answers):
     thread.start()
     try:
         found = work(Line(ends[0]))
-    except (AhaError, vllm_senders.RefusedError) as error:
+    except (AhaError, vllm_senders.TransferRefusedError) as error:
         found = error
     thread.join(30)
     return found, told
@@ -335,7 +345,7 @@ class Pieces(vllm_senders.HostSender):
         self.done.append("release")
 
 
-HELD = Held(4, {"a": "1"}, {}, [])
+HELD = WeightHashes(4, {"a": "1"}, {}, [])
 
 
 def test_an_update_is_begun_sent_piece_by_piece_and_ended(ends):
@@ -345,7 +355,7 @@ def test_an_update_is_begun_sent_piece_by_piece_and_ended(ends):
         ends, lambda line: vllm_senders.deliver(line, Pieces(done), few, 4), Taken(), Taken(), Taken(), HELD
     )
     assert found == HELD
-    assert [type(m) for m in told] == [Begin, Piece, Piece, End]
+    assert [type(m) for m in told] == [Begin, WeightPiece, WeightPiece, End]
     assert told[-1].version == 4
     assert done == ["piece", "move", "landed"] * 2 + ["release"]
 
@@ -353,11 +363,11 @@ def test_an_update_is_begun_sent_piece_by_piece_and_ended(ends):
 @pytest.mark.parametrize("answers", [(0,), (1, 0), (1, 1, 0)])
 def test_a_refusal_at_any_time_is_told_and_buffers_are_freed(ends, answers):
     done = []
-    said = [Taken() if a else Refused("ValueError: IPC handle not found") for a in answers]
+    said = [Taken() if a else TransferRefused("ValueError: IPC handle not found") for a in answers]
     found, told = answered(
         ends, lambda line: vllm_senders.deliver(line, Pieces(done), {"b": torch.zeros(8)}, 4), *said
     )
-    assert isinstance(found, vllm_senders.RefusedError)
+    assert isinstance(found, vllm_senders.TransferRefusedError)
     assert "IPC handle not found" in str(found)
     assert len(told) == len(answers)
     assert done[-1:] == (["release"] if len(answers) > 1 else [])
@@ -369,7 +379,7 @@ def test_what_fails_here_is_a_refusal_too(ends):
     found, _ = answered(
         ends, lambda line: vllm_senders.deliver(line, Pieces(done, fails=1), few, 4), Taken(), Taken()
     )
-    assert isinstance(found, vllm_senders.RefusedError)
+    assert isinstance(found, vllm_senders.TransferRefusedError)
     assert "CUDA error: invalid device" in str(found)
     assert done == ["piece", "move", "landed", "release"]
 
@@ -426,7 +436,7 @@ def test_the_nccl_group_is_joined_and_broadcasts_are_waited_for(ends, monkeypatc
     stream.query = lambda: False
     monkeypatch.setattr(vllm_senders, "LAND_SECONDS", 0.05)
     found, _ = answered(
-        ends, lambda line: vllm_senders.deliver(line, sender, few, 4), Taken(), Refused("no room")
+        ends, lambda line: vllm_senders.deliver(line, sender, few, 4), Taken(), TransferRefused("no room")
     )
     assert "hangs. Continue with rl.vllm.transfer=host" in str(found)
 

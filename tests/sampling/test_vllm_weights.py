@@ -8,7 +8,7 @@ from conftest import make_experts, make_model
 from safetensors.torch import load_file
 
 from aha.sampling.vllm.engine import checkpoint_weights
-from aha.sampling.vllm.weights import Parcel, digest, digests, mapped, whole
+from aha.sampling.vllm.weights import WeightFile, digest, digests, mapped, whole
 from aha.types import AhaError
 
 
@@ -30,7 +30,7 @@ def test_names_and_bytes_are_those_of_the_checkpoint(kind, tokenizer, tmp_path):
 
 
 def test_a_parcel_delivers_what_was_put_in_again_and_again(tokenizer):
-    parcel = Parcel()
+    parcel = WeightFile()
     for model in models(tokenizer).values():  # larger and smaller ones in turn
         sent = checkpoint_weights(model)
         parcel.write(sent)
@@ -48,7 +48,7 @@ def test_a_parcel_delivers_what_was_put_in_again_and_again(tokenizer):
 
 
 def test_views_and_other_strides_are_put_in_order():
-    parcel, t = Parcel(), torch.randn(4, 6)
+    parcel, t = WeightFile(), torch.randn(4, 6)
     parcel.write({"t": t.t(), "part": t[1:3, ::2]})
     found = mapped(parcel.path)
     assert torch.equal(found["t"], t.t())
@@ -58,7 +58,7 @@ def test_views_and_other_strides_are_put_in_order():
 
 def test_types_that_cannot_travel_are_refused():
     with pytest.raises(AhaError, match="'x' is torch"):
-        Parcel().write({"x": torch.zeros(2, dtype=torch.complex64)})
+        WeightFile().write({"x": torch.zeros(2, dtype=torch.complex64)})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from aha.sampling.vllm import process as vllm_process
 from aha.sampling.vllm import wire as vllm_wire
 from aha.sampling.vllm.engine import VllmEngine, VllmSettings
-from aha.sampling.vllm.wire import Cancel, Closed, Done, Finished, Generate, Held, Wire, WireError
+from aha.sampling.vllm.wire import Cancel, Closed, Done, Finished, Generate, WeightHashes, Wire, WireError
 from aha.types import AhaError
 
 
@@ -110,7 +110,7 @@ def test_arrays_that_cannot_be_sent_are_refused():
 
 
 def test_an_end_that_goes_away_is_noticed(ends):
-    frame = vllm_wire.encode(Held(1, {"a": "b"}, {}, []))
+    frame = vllm_wire.encode(WeightHashes(1, {"a": "b"}, {}, []))
     ends[0].sock.sendall(frame[:-3])
     ends[0].close()
     with pytest.raises(Closed):
@@ -155,7 +155,7 @@ def test_an_environment_without_vllm_is_explained(tokenizer):
 
 
 def test_a_killed_process_is_reported_with_the_end_of_its_log():
-    process = vllm_process.Process(Path(sys.executable))
+    process = vllm_process.VllmProcess(Path(sys.executable))
     assert process.alive
     process.log.write_text("one\nthe last thing it said\n", encoding="utf-8")
     os.kill(process.pid, signal.SIGKILL)
@@ -168,21 +168,21 @@ def test_a_killed_process_is_reported_with_the_end_of_its_log():
 
 
 def test_a_message_out_of_turn_ends_the_process():
-    process = vllm_process.Process(Path(sys.executable))
+    process = vllm_process.VllmProcess(Path(sys.executable))
     ours, theirs = socket.socketpair()
     process.wire = Wire(ours)
     with ours, theirs:
         Wire(theirs).send(Done(1))
         with pytest.raises(AhaError, match="Done out of turn"):
-            process.receive(Held)
+            process.receive(WeightHashes)
     assert not process.alive
 
 
 PARENT = """
 import sys, time
 from pathlib import Path
-from aha.sampling.vllm.process import Process
-process = Process(Path(sys.executable))
+from aha.sampling.vllm.process import VllmProcess
+process = VllmProcess(Path(sys.executable))
 print(process.pid, process.scratch, flush=True)
 time.sleep(60)
 """

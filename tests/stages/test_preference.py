@@ -12,7 +12,7 @@ from aha.sampling.rollouts import score_group
 from aha.stages.rl import RL
 from aha.stages.rl import reward_routing as preference
 from aha.stages.rl.reward_routing import Router, hacking, phases
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.tasks import general
 from aha.training.scalar import ScalarModel, save_scalar
 from aha.types import Finish, Problem, Rollout, Score
@@ -154,7 +154,7 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
     for folder in (whole, cut):
         folder.mkdir()
     stage.run(Context(whole, plain=True, threads=1))
-    report, kills = Session.report, [2, 3, 4]
+    report, kills = RLSession.report, [2, 3, 4]
 
     def dies(self, step, *args):
         if kills and step == kills[0]:
@@ -162,7 +162,7 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
             raise Killed
         report(self, step, *args)
 
-    monkeypatch.setattr(Session, "report", dies)
+    monkeypatch.setattr(RLSession, "report", dies)
     for _ in range(3):
         with pytest.raises(Killed):
             stage.run(Context(cut, plain=True, threads=1))

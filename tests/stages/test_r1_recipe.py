@@ -116,12 +116,14 @@ def test_killed_again_and_again_it_ends_with_the_same_figures(whole, tmp_path, m
         monkeypatch.setattr(owner, method, once)
 
     from aha.stages.data import cold_start, reject
-    from aha.stages.rl.session import Session
+    from aha.stages.rl.session import RLSession
     from aha.stages.supervised import sft
 
-    deadly(Session, "report", lambda s: s.config.name if s.start or s.config.name != "zero" else "zero first")
-    deadly(sft.Session, "finish", lambda s: s.config.name)
-    deadly(reward_model.Session, "finish", lambda s: s.config.name)
+    deadly(
+        RLSession, "report", lambda s: s.config.name if s.start or s.config.name != "zero" else "zero first"
+    )
+    deadly(sft.SFTSession, "finish", lambda s: s.config.name)
+    deadly(reward_model.RewardModelSession, "finish", lambda s: s.config.name)
     deadly(cold_start.ColdStart, "_queue", lambda s: s.name)
     deadly(reject.Reject, "_finished", lambda s: s.name)
     kills = 0

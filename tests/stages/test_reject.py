@@ -81,7 +81,7 @@ def scripted(monkeypatch):
 
     def use(say):
         engine = Script(say)
-        source = engines.Source(engine, Prompts(), None, 10_000)
+        source = engines.AnswerSource(engine, Prompts(), None, 10_000)
         monkeypatch.setattr(engines, "open_source", lambda *a, **k: source)
         return engine
 

@@ -15,7 +15,7 @@ from aha.runs import folders, pipeline
 from aha.runs.interrupts import Interrupted
 from aha.runs.pipeline import Context, reached
 from aha.stages.rl import RL
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.types import AhaError
 
 TIMED = ("time", "tokens_per_second", "seconds")
@@ -176,14 +176,14 @@ def test_a_second_time_it_ends_at_once_and_says_what_will_be_repeated(tmp_path, 
 
 
 def test_an_evaluation_begins_from_a_checkpoint(tmp_path, monkeypatch, handlers):
-    evaluation = Session.evaluation
+    evaluation = RLSession.evaluation
 
     def interrupted(self, name, step):
         if (name, step) == ("step", 2):
             signal.raise_signal(signal.SIGINT)
         return evaluation(self, name, step)
 
-    monkeypatch.setattr(Session, "evaluation", interrupted)
+    monkeypatch.setattr(RLSession, "evaluation", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, save_every=100, eval_every=2, eval_problems=2, eval_samples=1)
     assert reached(tmp_path) == 2

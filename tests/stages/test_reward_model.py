@@ -202,7 +202,7 @@ def test_stopped_and_resumed_it_ends_the_same(checkpoint, pairs, tmp_path, monke
         return [*files, (folder / "metrics.jsonl").read_bytes()]
 
     whole = run(stage(checkpoint, pairs), tmp_path / "whole")
-    learn, calls = reward_model.Session.learn, []
+    learn, calls = reward_model.RewardModelSession.learn, []
 
     def dies(self, items):
         calls.append(1)
@@ -210,7 +210,7 @@ def test_stopped_and_resumed_it_ends_the_same(checkpoint, pairs, tmp_path, monke
             raise Killed
         return learn(self, items)
 
-    monkeypatch.setattr(reward_model.Session, "learn", dies)
+    monkeypatch.setattr(reward_model.RewardModelSession, "learn", dies)
     with pytest.raises(Killed):
         run(stage(checkpoint, pairs), tmp_path / "cut")
     cut = run(stage(checkpoint, pairs), tmp_path / "cut")

@@ -8,7 +8,7 @@ import pytest
 
 from aha.runs.pipeline import Context
 from aha.stages.rl import RL
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 
 SMALL = {
     "name": "rl", "model": "tiny", "task": "countdown", "steps": 4, "prompts_per_step": 4, "group_size": 4,
@@ -54,7 +54,7 @@ def test_stopped_and_resumed_it_ends_the_same(kind, tmp_path, monkeypatch):
     for folder in (whole, cut):
         folder.mkdir()
     stage(KINDS[kind]).run(Context(whole, plain=True, threads=1))
-    report = Session.report
+    report = RLSession.report
 
     def dies_at_three(self, step, *args):
         if step == 3:
@@ -62,7 +62,7 @@ def test_stopped_and_resumed_it_ends_the_same(kind, tmp_path, monkeypatch):
         report(self, step, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "report", dies_at_three)
+        patch.setattr(RLSession, "report", dies_at_three)
         with pytest.raises(Killed):
             stage(KINDS[kind]).run(Context(cut, plain=True, threads=1))
     stage(KINDS[kind]).run(Context(cut, plain=True, threads=1))
@@ -100,7 +100,7 @@ def test_killed_between_a_checkpoint_and_its_evaluation_nothing_is_missing(tmp_p
     for folder in folders:
         folder.mkdir()
     RL.model_validate(settings).run(Context(folders[0], plain=True, threads=1))
-    evaluation = Session.evaluation
+    evaluation = RLSession.evaluation
 
     def dies(self, name, step):
         if name == "step":
@@ -108,7 +108,7 @@ def test_killed_between_a_checkpoint_and_its_evaluation_nothing_is_missing(tmp_p
         return evaluation(self, name, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluation", dies)
+        patch.setattr(RLSession, "evaluation", dies)
         with pytest.raises(Killed):
             RL.model_validate(settings).run(Context(folders[1], plain=True, threads=1))
     RL.model_validate(settings).run(Context(folders[1], plain=True, threads=1))

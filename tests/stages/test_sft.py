@@ -116,7 +116,7 @@ def test_it_learns_and_reports_what_it_held_out(checkpoint, rows, tmp_path):
 
 def test_stopped_and_resumed_it_ends_the_same(checkpoint, rows, tmp_path, monkeypatch):
     run(stage(checkpoint, rows), tmp_path / "whole")
-    step = sft.Session.step
+    step = sft.SFTSession.step
     for kill_at in (1, 4, 5, 10):
 
         def dies(self, at, kill_at=kill_at):
@@ -125,7 +125,7 @@ def test_stopped_and_resumed_it_ends_the_same(checkpoint, rows, tmp_path, monkey
             return step(self, at)
 
         with monkeypatch.context() as patch:
-            patch.setattr(sft.Session, "step", dies)
+            patch.setattr(sft.SFTSession, "step", dies)
             with pytest.raises(Killed):
                 run(stage(checkpoint, rows), tmp_path / "cut")
     run(stage(checkpoint, rows), tmp_path / "cut")
@@ -134,7 +134,7 @@ def test_stopped_and_resumed_it_ends_the_same(checkpoint, rows, tmp_path, monkey
 
 def test_every_epoch_shows_every_row_once_in_another_order(checkpoint, rows, tmp_path):
     (tmp_path / "a").mkdir()
-    session = sft.Session(
+    session = sft.SFTSession(
         stage(checkpoint, rows, validation=0.0), Context(tmp_path / "a", plain=True, threads=1)
     )
     epochs = [[id(e) for s in part for e in session.batch_of(s)] for part in (range(1, 6), range(6, 11))]
@@ -230,7 +230,7 @@ def test_adapters_are_trained_alone_merged_and_resumed(checkpoint, rows, tmp_pat
     untouched = modeling.load_model(str(checkpoint)).state_dict()
     moved = {name for name, value in merged.state_dict().items() if not torch.equal(value, untouched[name])}
     assert moved == {name for name in untouched if name.endswith("_proj.weight")}
-    step = sft.Session.step
+    step = sft.SFTSession.step
 
     def dies(self, at):
         if at == 8:
@@ -238,7 +238,7 @@ def test_adapters_are_trained_alone_merged_and_resumed(checkpoint, rows, tmp_pat
         return step(self, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft.Session, "step", dies)
+        patch.setattr(sft.SFTSession, "step", dies)
         with pytest.raises(Killed):
             run(c, tmp_path / "cut")
     run(c, tmp_path / "cut")

@@ -7,14 +7,14 @@ import logging
 import pytest
 
 from aha.sampling.rollouts import Prompter
-from aha.stages.engines import Source
+from aha.stages.engines import AnswerSource
 from aha.tasks import get_task
 from aha.types import AhaError
 
 
 @pytest.fixture
 def source(tokenizer):
-    return lambda context: Source(None, Prompter(tokenizer, "r1_zero"), tokenizer, context)  # type: ignore[arg-type]
+    return lambda context: AnswerSource(None, Prompter(tokenizer, "r1_zero"), tokenizer, context)  # type: ignore[arg-type]
 
 
 def test_answers_end_where_the_context_does(source, caplog):

@@ -18,7 +18,7 @@ from aha.sampling.engine import Request
 from aha.sampling.rollouts import Prompter, score_group
 from aha.stages.rl import RL
 from aha.stages.rl.collect import Collector
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.training.critic import Critic
 from aha.training.frozen import frozen_copy
 from aha.training.policy import OptimizerConfig, Policy
@@ -189,7 +189,7 @@ class Recorder(Policy):
         return 0.0
 
 
-class Bandit(Session):
+class Bandit(RLSession):
     """The stage's session in the small world; ``table`` [P, Y] are the rewards, NaN = ungradable."""
 
     def __init__(

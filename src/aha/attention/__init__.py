@@ -9,7 +9,7 @@ from aha.attention.continued import Continued
 from aha.attention.layer_trial import Layer
 from aha.attention.models import IMPLEMENTATION, install, layers
 from aha.attention.modules import to_torch
-from aha.attention.packed import PLAIN, WAYS, Context, Packed, Variant, probabilities
+from aha.attention.packed import PLAIN, WAYS, AttentionContext, Packed, Variant, probabilities
 from aha.attention.plan import Bucket, Plan, make_plan, piece_length
 from aha.attention.shared import Exchange, divided
 
@@ -17,8 +17,8 @@ __all__ = [
     "IMPLEMENTATION",
     "PLAIN",
     "WAYS",
+    "AttentionContext",
     "Bucket",
-    "Context",
     "Continued",
     "Exchange",
     "Layer",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aha.attention.layer_trial import LayerTrial, Mask
-from aha.attention.packed import Context, Variant
+from aha.attention.packed import AttentionContext, Variant
 from aha.types import AhaError
 
 IMPLEMENTATION = "aha"
@@ -18,7 +18,7 @@ def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer; ``context`` comes with the forward call."""
-    context: Context | LayerTrial | None = kwargs.get("context")
+    context: AttentionContext | LayerTrial | None = kwargs.get("context")
     if context is None:
         raise AhaError(
             "This model is in use by aha and takes no calls of its own. "

@@ -223,7 +223,7 @@ class _TokenGradients:
         return total if self.shared is None else total.float() + self.shared[:-1]
 
 
-class Context(Protocol):
+class AttentionContext(Protocol):
     """Who sees whom in one forward call: packed sequences (below) or the sampler's cache."""
 
     def attend(

@@ -156,11 +156,11 @@ class Kind:
 
 
 _stands: dict[Kind, bool] = {}
-Reference = Callable[[Tensor, Tensor, Tensor, np.ndarray, float, "int | None"], Tensor]
+ReferenceAttention = Callable[[Tensor, Tensor, Tensor, np.ndarray, float, "int | None"], Tensor]
 """(q, k, v, segments, scale, window) -> what attention over those segments is, computed in another way."""
 
 
-def takes(q: Tensor, k: Tensor, v: Tensor, window: int | None, reference: Reference) -> bool:
+def takes(q: Tensor, k: Tensor, v: Tensor, window: int | None, reference: ReferenceAttention) -> bool:
     """Whether ``attend`` computes tensors like these: of a type and shape that the kernel has, on a device where a
     trial has shown it right. The first call of a kind runs the trial against ``reference``; where it fails a warning
     says why."""
@@ -175,7 +175,7 @@ def takes(q: Tensor, k: Tensor, v: Tensor, window: int | None, reference: Refere
     return _stands[kind]
 
 
-def _tried(kind: Kind, reference: Reference) -> bool:
+def _tried(kind: Kind, reference: ReferenceAttention) -> bool:
     if os.environ.get("AHA_KERNELS", "1") in OFF:
         return False
     # In a thread of its own nothing of the caller's holds: no recomputation that counts saved tensors, no
@@ -187,7 +187,7 @@ def _tried(kind: Kind, reference: Reference) -> bool:
     return reason is None
 
 
-def _trial(kind: Kind, reference: Reference) -> str | None:
+def _trial(kind: Kind, reference: ReferenceAttention) -> str | None:
     """What speaks against the kernel for this kind, if anything does."""
     window = _TRIAL_WINDOW if kind.windowed else None
     scale = 1.3 * kind.dim**-0.5  # not the one that a kernel would take of its own accord

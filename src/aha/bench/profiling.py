@@ -145,14 +145,13 @@ def page(found: dict[str, Any]) -> tuple[str, ...]:
 def named_stretches(more: Sequence[tuple[str, Any, str]] = ()) -> Iterator[None]:
     """While this lasts, the parts of a step name themselves to the profiler; ``more``: (stretch, owner, function)."""
     from aha import attention
-    from aha.sampling.local import kv_cache
-    from aha.sampling.local import scheduler as in_flight
+    from aha.sampling.local import kv_cache, scheduler
     from aha.training.policy import Policy
 
     places = [
         ("attention", attention.Packed, "attend"),
         ("attention", kv_cache.SlotCache, "attend_rows"),
-        ("sampling", in_flight, "sample"),
+        ("sampling", scheduler, "sample"),
         ("optimizer", Policy, "step"),
     ]
     with contextlib.ExitStack() as stack:

@@ -21,9 +21,9 @@ from aha.files import write_json
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
 from aha.runs.pipeline import Context
-from aha.sampling.rollouts import Rewards, stream_groups
+from aha.sampling.rollouts import WeightedRewards, stream_groups
 from aha.sampling.sampler import SamplingParams
-from aha.stages.engines import Source
+from aha.stages.engines import AnswerSource
 from aha.tasks import get_task
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row
@@ -79,7 +79,7 @@ def load_problems(asked: Asked, count: int | None) -> tuple[Task, list[Problem],
 
 def run(
     model: str,
-    source: Source,
+    source: AnswerSource,
     asked: Asked,
     protocol: Protocol,
     folder: Path,
@@ -134,7 +134,7 @@ def _trim(file: Path) -> None:
 
 
 def _sample(
-    source: Source,
+    source: AnswerSource,
     task: Task,
     problems: Sequence[Problem],
     waiting: Sequence[Problem],
@@ -145,7 +145,7 @@ def _sample(
     progress: Callable[[int], None] | None,
 ) -> None:
     """Ask the waiting problems, each by the key that it has among all, and write each as it is graded."""
-    rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
+    rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
     params = SamplingParams(protocol.temperature, protocol.top_p, max_tokens=max_tokens)
     every = source.prompter.requests(problems, protocol.k)
     missing = {p.id for p in waiting}
@@ -179,7 +179,7 @@ def check(protocol: Protocol) -> None:
 
 def open_model(
     model: str, folder: Path, prompt: str, device: str, dtype: str, threads: int, rows: int = 512
-) -> Source:
+) -> AnswerSource:
     """The engine behind a model's name (checkpoint, GGUF file, hub name) or an endpoint's address."""
     from aha.stages.engines import open_source
 

@@ -23,7 +23,7 @@ from aha.modeling import own_weights
 from aha.rewards import get_rewards
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
-from aha.sampling.rollouts import Rewards, score_group
+from aha.sampling.rollouts import WeightedRewards, score_group
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm.weights import NAMES, TYPES, digests, raw
 from aha.tasks import get_task
@@ -256,7 +256,7 @@ class RolloutWorker(Worker):
 class RewardWorker(Worker):
     """Grades groups with a task's verifier, in a sandbox of its own."""
 
-    rewards: Rewards
+    rewards: WeightedRewards
 
     def prepare(self, spec: RewardSpec) -> Hello:
         """Make the rewards."""

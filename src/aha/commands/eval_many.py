@@ -17,7 +17,7 @@ from aha.types import AhaError
 if TYPE_CHECKING:
     from aha.benchmarks.catalogue import Asked
     from aha.benchmarks.session import Protocol, Result
-    from aha.stages.engines import Source
+    from aha.stages.engines import AnswerSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +93,7 @@ def _results(args: argparse.Namespace, asked: Sequence[Asked], protocol: Protoco
 
 
 def _one(
-    args: argparse.Namespace, model: str, source: Source, one: Asked, used: Protocol, folder: Path
+    args: argparse.Namespace, model: str, source: AnswerSource, one: Asked, used: Protocol, folder: Path
 ) -> Result:
     from aha.benchmarks import session
     from aha.runs.console import Console

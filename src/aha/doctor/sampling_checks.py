@@ -13,7 +13,7 @@ from aha.doctor import exact, plain
 from aha.doctor.finding import Check, Finding, at_most, count
 from aha.doctor.subject import Subject
 from aha.sampling import sampler
-from aha.sampling.local import scheduler as in_flight
+from aha.sampling.local import scheduler
 from aha.training import batching
 from aha.types import Group, Rollout
 
@@ -153,9 +153,9 @@ def draws(subject: Subject) -> Iterator[Finding]:
     for case in CASES:
         params = sampler.SamplingParams(**case)  # type: ignore[arg-type]
         seeds = sampler.row_seeds(11 + subject.data_seed, np.arange(n, dtype=np.uint64))
-        uniform = in_flight.uniforms(seeds, np.zeros(n, np.int64))
+        uniform = scheduler.uniforms(seeds, np.zeros(n, np.int64))
         logits = torch.tensor(row, dtype=torch.float32).repeat(n, 1).to(subject.device)
-        tokens, said = in_flight.sample(logits, torch.from_numpy(uniform).to(logits.device), params)
+        tokens, said = scheduler.sample(logits, torch.from_numpy(uniform).to(logits.device), params)
         wanted = plain.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
         p = np.exp(wanted)
         frequency = np.bincount(tokens.cpu().numpy(), minlength=40) / n
@@ -186,7 +186,7 @@ def seeds(subject: Subject) -> Iterator[Finding]:
     # Hot sampling: two streams that agree over a dozen tokens are then one and the same stream.
     heat = min(HOT, getattr(subject.engine, "max_temperature", HOT))
     hot = sampler.SamplingParams(temperature=heat, max_tokens=min(12, subject.tokens()))
-    same = [in_flight.Request(prompts[0], 4, key) for key in (0, 1)]
+    same = [scheduler.Request(prompts[0], 4, key) for key in (0, 1)]
     first = _completions(subject.engine, same, hot, 5)
     again = _completions(subject.engine, same, hot, 5)
     differing = [str(i) for i, (a, b) in enumerate(zip(first, again, strict=True)) if a != b]
@@ -219,7 +219,7 @@ def _batch_independence(subject: Subject, prompts: list[list[int]]) -> Finding:
     Matrix products of other shapes round otherwise, so a draw at the edge of two tokens may flip: no more often than
     transformers' own error turns a probability."""
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
-    requests = [in_flight.Request(prompt, 3, key) for key, prompt in enumerate(prompts)]
+    requests = [scheduler.Request(prompt, 3, key) for key, prompt in enumerate(prompts)]
     together = _completions(subject.engine, requests, params, 7)
     if subject.engine.shares_modules:
         apart = _completions(subject.new_engine(subject.model, max_rows=2), requests, params, 7)
@@ -247,7 +247,7 @@ def _alike(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _completions(
-    engine: Any, requests: Sequence[in_flight.Request], params: sampler.SamplingParams, seed: int
+    engine: Any, requests: Sequence[scheduler.Request], params: sampler.SamplingParams, seed: int
 ) -> list[tuple[int, ...]]:
     """Ids of every completion, in the order of requests and samples."""
     found = dict(engine.generate(requests, params, seed=seed))
@@ -258,7 +258,7 @@ def _greedy(logits: torch.Tensor) -> Finding:
     """Temperature 0: the likeliest token, with its log probability at temperature 1."""
     z = logits[:4] + torch.linspace(0, 1, 4, device=logits.device)[:, None]
     params = sampler.SamplingParams(temperature=0.0)
-    tokens, said = in_flight.sample(z, torch.zeros(4, device=z.device), params)
+    tokens, said = scheduler.sample(z, torch.zeros(4, device=z.device), params)
     wanted = [plain.restricted(row, 1.0) for row in z.double().cpu().numpy()]
     gap = max(abs(w.max() - s) for w, s in zip(wanted, said.tolist(), strict=True))
     best = all(int(w.argmax()) == t for w, t in zip(wanted, tokens.tolist(), strict=True))

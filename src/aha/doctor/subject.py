@@ -90,7 +90,7 @@ class Subject:
         """Whether the arithmetic is float32 or better, so that tight thresholds hold."""
         return self.dtype in (torch.float32, torch.float64)
 
-    def rewards(self) -> rollouts.Rewards:
+    def rewards(self) -> rollouts.WeightedRewards:
         """The run's rewards."""
         return get_rewards(dict.fromkeys(self.plan.rewards, 1.0), self.task.verify)
 

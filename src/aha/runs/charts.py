@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
-Kind = Literal["rate", "number", "tokens"]
+FigureKind = Literal["rate", "number", "tokens"]
 Point = tuple[float, float]
 _Numbers = TypeVar("_Numbers", bound=tuple[float, ...])
 
@@ -58,7 +58,7 @@ def number(value: object) -> float | None:
     return result if math.isfinite(result) else None
 
 
-def show(value: float | None, kind: Kind = "number") -> str:
+def show(value: float | None, kind: FigureKind = "number") -> str:
     """A number as people read it: ``94.7%``, ``133``, ``1.76``, ``25.8k``, ``1.2e-4``; a dash for None."""
     if value is None:
         return "-"
@@ -89,12 +89,12 @@ def duration(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BeforeAfter:
     """One figure before and after training, each with its interval if one was measured."""
 
     key: str
     label: str
-    kind: Kind
+    kind: FigureKind
     before: float | None
     after: float | None
     before_ci: Point | None = None
@@ -110,7 +110,7 @@ class Row:
         return f"x{self.after / self.before:.2f}" if self.before > 0 else f"{self.after - self.before:+.3g}"
 
 
-_ROWS: tuple[tuple[str, str, Kind], ...] = (
+_ROWS: tuple[tuple[str, str, FigureKind], ...] = (
     ("pass@1", "pass@1", "rate"),
     ("maj@*", "", "rate"),
     ("pass@*", "", "rate"),
@@ -134,7 +134,7 @@ def at_k(result: Mapping[str, Any], prefix: str) -> list[str]:
 
 def compare(
     before: Mapping[str, Any], after: Mapping[str, Any], *, every_k: bool = False, others: bool = False
-) -> list[Row]:
+) -> list[BeforeAfter]:
     """The figures of two evaluations side by side, in the order of importance. Of ``maj@k`` and ``pass@k``
     the largest k, or ``every_k``; with ``others`` also those numbers that have no place in the order."""
     merged, rows = {**before, **after}, []
@@ -148,9 +148,11 @@ def compare(
     return [row for row in rows if row.before is not None or row.after is not None]
 
 
-def _row(key: str, label: str, kind: Kind, before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
+def _row(
+    key: str, label: str, kind: FigureKind, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> BeforeAfter:
     sides = (number(before.get(key)), number(after.get(key)))
-    return Row(key, label, kind, *sides, interval(before, key), interval(after, key))
+    return BeforeAfter(key, label, kind, *sides, interval(before, key), interval(after, key))
 
 
 def interval(result: Mapping[str, Any], key: str) -> Point | None:
@@ -162,7 +164,7 @@ def interval(result: Mapping[str, Any], key: str) -> Point | None:
     return (low, high) if low is not None and high is not None and low <= high else None
 
 
-def strip(row: Row) -> str:
+def strip(row: BeforeAfter) -> str:
     """A rate before (hollow) and after (filled) with intervals, on one line from 0 to 100%."""
     if row.kind != "rate":
         return ""
@@ -211,7 +213,7 @@ class Chart:
     title: str
     note: str
     series: Sequence[Series]
-    kind: Kind = "number"
+    kind: FigureKind = "number"
     top: float | None = None  # the axis reaches at least here
     limit: float | None = None  # the edge of the healthy range, drawn where it is in view
 
@@ -302,7 +304,7 @@ def _frame(chart: Chart, series: Sequence[Series]) -> tuple[_Frame, list[float]]
     return _Frame(x0, x1, levels[0], levels[-1]), levels
 
 
-def _grid(frame: _Frame, levels: Sequence[float], kind: Kind) -> str:
+def _grid(frame: _Frame, levels: Sequence[float], kind: FigureKind) -> str:
     parts = []
     for level, name in zip(levels, tick_names(levels, kind), strict=True):
         y = frame.y(level)
@@ -317,7 +319,7 @@ def _grid(frame: _Frame, levels: Sequence[float], kind: Kind) -> str:
     return "".join(parts)
 
 
-def tick_names(levels: Sequence[float], kind: Kind) -> list[str]:
+def tick_names(levels: Sequence[float], kind: FigureKind) -> list[str]:
     """The numbers along an axis, all with as many decimals as the finest needs."""
     if kind == "rate":
         return [f"{100 * value:.4g}%" for value in levels]
@@ -362,7 +364,7 @@ def _dot(place: str, series: Series) -> str:
     return f'<circle class="{look} c{series.color}" cx="{x}" cy="{y}" r="{radius}"/>'
 
 
-def _legend(kind: Kind, series: Sequence[Series]) -> str:
+def _legend(kind: FigureKind, series: Sequence[Series]) -> str:
     items = []
     for s in series:
         look = f"c{s.color}{' dashed' if s.dashed else ''}"

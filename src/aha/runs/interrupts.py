@@ -23,7 +23,7 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
-class Step:
+class GuardedStep:
     """Within it the first signal waits for the end of the step; ``asked`` tells of it, and ``leave`` ends.
 
     ``saved`` is the last step of which there is a checkpoint. Of several ranks all end together, whichever heard.
@@ -35,7 +35,7 @@ class Step:
         self.number, self.saved, self.ends = number, saved, 0
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> GuardedStep:
         if threading.current_thread() is threading.main_thread():
             for number in NAMES:
                 if (before := signal.getsignal(number)) not in (signal.SIG_IGN, None):
@@ -47,26 +47,26 @@ class Step:
         for number, before in self._before.items():
             signal.signal(number, before)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            number, Step._heard = Step._heard or signal.SIGINT, 0
+            number, GuardedStep._heard = GuardedStep._heard or signal.SIGINT, 0
             raise Interrupted(f"Interrupted at once: {self._repeated()}. {AGAIN}", number) from error
 
     def asked(self) -> bool:
         """Whether a rank was asked to end. Every rank must call it."""
-        self.ends = max(ranks.gather(Step._heard))
+        self.ends = max(ranks.gather(GuardedStep._heard))
         return bool(self.ends)
 
     def leave(self) -> None:
         """End where that was asked for. Raises Interrupted."""
         if self.ends:
-            Step._heard = 0
+            GuardedStep._heard = 0
             raise Interrupted(f"Interrupted after step {self.number}, which is saved. {AGAIN}", self.ends)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if Step._heard:
+        if GuardedStep._heard:
             before = self._before.get(number)
             (before if callable(before) else signal.default_int_handler)(number, frame)
             return
-        Step._heard = number
+        GuardedStep._heard = number
         if ranks.leads():
             _write(
                 f"\n{NAMES[signal.Signals(number)]}: step {self.number} is finished and saved first. Once more ends at "
@@ -86,7 +86,7 @@ def _write(text: str) -> None:
         os.write(2, text.encode())
 
 
-def saving(step: Step, due: bool, save: Callable[[], object]) -> None:
+def saving(step: GuardedStep, due: bool, save: Callable[[], object]) -> None:
     """Save where it is due, or where somebody asked for the end."""
     if step.asked() or due:
         save()

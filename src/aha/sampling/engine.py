@@ -74,7 +74,7 @@ class LostWorker:
     reason: str
 
 
-class Grader(Protocol):
+class GroupGrader(Protocol):
     """Grades groups beside the sampling. They go in by a ticket and come out scored, in any order."""
 
     def submit(self, ticket: int, problem: Problem, rollouts: Sequence[Rollout]) -> None: ...
@@ -166,7 +166,7 @@ class Engine:
         raise NotImplementedError
 
     @property
-    def grader(self) -> Grader | None:
+    def grader(self) -> GroupGrader | None:
         """What grades beside it, if anything does."""
         return None
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from aha import chat, ranks
-from aha.sampling.engine import Engine, Grader, Request
+from aha.sampling.engine import Engine, GroupGrader, Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Group, Problem, Reward, Rollout, Score, Scored
 
-Rewards = Mapping[str, tuple[float, Reward]]
+WeightedRewards = Mapping[str, tuple[float, Reward]]
 """Name -> (weight, reward)."""
 
 
@@ -73,7 +73,7 @@ def sample_groups(
     problems: Sequence[Problem],
     n: int,
     params: SamplingParams,
-    rewards: Rewards,
+    rewards: WeightedRewards,
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
@@ -97,13 +97,13 @@ def stream_groups(
     problems: Sequence[Problem],
     n: int,
     params: SamplingParams,
-    rewards: Rewards,
+    rewards: WeightedRewards,
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
     requests: Sequence[Request] | None = None,
     leftovers: dict[int, tuple[Rollout, ...]] | None = None,
-    grader: Grader | None = None,
+    grader: GroupGrader | None = None,
 ) -> Generator[tuple[int, Group], None, None]:
     """(index of the problem, its scored group) as groups finish. Closing the iterator cancels the rest; where
     ``leftovers`` is given, which in-process engines know, it gets what there is of them.
@@ -146,7 +146,7 @@ def together(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[i
 def _graded(
     stream: Iterator[tuple[int, tuple[Rollout, ...]]],
     problems: Sequence[Problem],
-    grader: Grader,
+    grader: GroupGrader,
     leftovers: dict[int, tuple[Rollout, ...]] | None,
 ) -> Generator[tuple[int, Group], None, None]:
     """Groups as they are graded; what is not when the iterator is closed is among the ``leftovers``."""
@@ -169,7 +169,7 @@ def _graded(
             leftovers.update(waiting)
 
 
-def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: Rewards) -> Group:
+def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: WeightedRewards) -> Group:
     """Grade all rollouts of one problem with every reward. Raises AhaError if a reward loses one."""
     columns: dict[str, Sequence[Score]] = {}
     for name, (_, reward) in rewards.items():
@@ -186,7 +186,7 @@ def score_group(problem: Problem, rollouts: Sequence[Rollout], rewards: Rewards)
     return Group(problem, tuple(members))
 
 
-def _total(scores: Mapping[str, Score], rewards: Rewards) -> float | None:
+def _total(scores: Mapping[str, Score], rewards: WeightedRewards) -> float | None:
     """The weighted sum; None as soon as one score is None, for it is never 0."""
     values = [(rewards[name][0], score.value) for name, score in scores.items()]
     if any(value is None for _, value in values):

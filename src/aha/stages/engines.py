@@ -34,7 +34,7 @@ ANSWERS = "answers.jsonl"
 
 
 @dataclass(slots=True)
-class Source:
+class AnswerSource:
     """An engine with what renders for it; ``tokenizer`` is None behind an endpoint."""
 
     engine: Engine
@@ -75,10 +75,10 @@ def connect(address: str, folder: Path) -> Client:
 
 def open_source(
     context: Context, source: str | Stage, prompt: str, precision: str = "auto", rows: int = 512
-) -> Source:
+) -> AnswerSource:
     """The engine behind a model's name, a stage or an address. ``rows``: completions sampled at once."""
     if isinstance(source, str) and is_endpoint(source):
-        return Source(
+        return AnswerSource(
             RemoteEngine(connect(source, context.folder)), ChatPrompter(prompt=prompt), None, 1 << 30
         )
     path = context.model_path(source)
@@ -87,7 +87,7 @@ def open_source(
     dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else precision, device)
     model, tokenizer = modeling.load_model(path, device, dtype), modeling.load_tokenizer(path)
     engine = LocalEngine(model, tokenizer, max_rows=rows)
-    return Source(engine, Prompter(tokenizer, prompt), tokenizer, modeling.max_context(model))
+    return AnswerSource(engine, Prompter(tokenizer, prompt), tokenizer, modeling.max_context(model))
 
 
 def completer(context: Context, address: str | None, program: Complete) -> Complete:

@@ -72,6 +72,6 @@ def is_right(member: Scored) -> bool:
 def token_versions(rollout: Rollout) -> np.ndarray:
     """Which version of the policy sampled each token [C]."""
     found = np.full(len(rollout.completion_ids), rollout.policy_version)
-    for (start, version), (end, _) in zip(rollout.stretches, rollout.stretches[1:], strict=False):
+    for (start, version), (end, _) in zip(rollout.version_spans, rollout.version_spans[1:], strict=False):
         found[start:end] = version
     return found

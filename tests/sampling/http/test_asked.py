@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aha.sampling.http.asked import RefusedError, Sampling, read
+from aha.sampling.http.asked import RequestRefusedError, RequestSampling, read
 from aha.sampling.http.tools import find_calls, read_tools
 
 HI = [{"role": "user", "content": "hi"}]
@@ -69,7 +69,7 @@ def text(**more):
     ],
 )
 def test_what_a_text_completion_cannot_honour(field, value):
-    with pytest.raises(RefusedError, match=field) as error:
+    with pytest.raises(RequestRefusedError, match=field) as error:
         text(**{field: value})
     assert error.value.field == field
     assert error.value.status == 400
@@ -113,7 +113,7 @@ def test_what_a_text_completion_cannot_honour(field, value):
     ],
 )
 def test_what_a_conversation_cannot_honour(field, value):
-    with pytest.raises(RefusedError, match=field):
+    with pytest.raises(RequestRefusedError, match=field):
         chat(**{field: value})
 
 
@@ -136,8 +136,8 @@ def test_neutral_values_and_clients_notes_are_fine():
         tool_choice="none",
         reasoning_effort="low",
     )
-    assert asked.sampling == Sampling()
-    assert text(best_of=1, suffix="", logprobs=None, repetition_penalty=1.0).sampling == Sampling()
+    assert asked.sampling == RequestSampling()
+    assert text(best_of=1, suffix="", logprobs=None, repetition_penalty=1.0).sampling == RequestSampling()
 
 
 def test_every_honoured_field_arrives():
@@ -159,7 +159,7 @@ def test_every_honoured_field_arrives():
         stream=True,
         stream_options={"include_usage": True},
     )
-    assert asked.sampling == Sampling(3, 7, 0.5, 0.9, 4, 0.1, ("a", "b"), 11, 1.0, -1.0, ((5, 2.0),))
+    assert asked.sampling == RequestSampling(3, 7, 0.5, 0.9, 4, 0.1, ("a", "b"), 11, 1.0, -1.0, ((5, 2.0),))
     assert (asked.echo, asked.logprobs, asked.top_logprobs, asked.token_ids, asked.stream, asked.usage) == (
         True,
         True,
@@ -253,5 +253,5 @@ def test_choices_of_tools():
     assert read_tools([WEATHER], "none") is None
     assert read_tools([WEATHER], "required").must_call
     assert read_tools([WEATHER], {"type": "function", "function": {"name": "weather"}}).named == "weather"
-    with pytest.raises(RefusedError, match="tool_choice"):
+    with pytest.raises(RequestRefusedError, match="tool_choice"):
         read_tools([WEATHER], {"type": "function", "function": {"name": "other"}})

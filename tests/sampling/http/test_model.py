@@ -16,7 +16,7 @@ from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import RemoteEngine, chat
 from aha.sampling.engine import Request
 from aha.sampling.http import Server
-from aha.sampling.http.live import Job, LiveEngine
+from aha.sampling.http.live import LiveEngine, LiveRequest
 from aha.sampling.http.model import ModelBackend
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
@@ -219,7 +219,7 @@ def test_a_long_stop_string_of_many_bytes_is_found(model, tokenizer, at_the_end)
     assert len(tokenizer.encode(stop, add_special_tokens=False)) == 27
     params = SamplingParams(max_tokens=len(ids), stop=(stop,))
     done: queue.Queue = queue.Queue()
-    job = Job(Request([5], 1, 0, params=params), done.put, shaper=lambda: [Says(ids)])
+    job = LiveRequest(Request([5], 1, 0, params=params), done.put, shaper=lambda: [Says(ids)])
     LiveEngine(LocalEngine(model, tokenizer)).submit(job)
     (rollout,) = done.get(timeout=60)
     assert (rollout.text.strip(), rollout.finish) == ("wait", Finish.STOP)
@@ -263,7 +263,7 @@ def test_requests_of_all_kinds_share_one_batch(served):
 
 def test_a_client_that_leaves_stops_its_request(model, tokenizer):
     backend = ModelBackend(LocalEngine(model, tokenizer), tokenizer, "random")
-    seen: list[Job] = []
+    seen: list[LiveRequest] = []
     submit = backend.live.submit
     backend.live.submit = lambda job: (seen.append(job), submit(job))[1]
     with Server(backend) as server:

@@ -12,7 +12,7 @@ from aha.doctor.subject import Subject
 from aha.runs.pipeline import Context
 from aha.stages import rl
 from aha.stages.rl import setup
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 
 SETTINGS: dict[str, Any] = {
     # The entropy term moves the policy where no completion earns anything, as with a random model.
@@ -90,7 +90,7 @@ def quiet() -> contextlib.redirect_stdout[io.StringIO]:
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def prepared(config: rl.RL, where: Context) -> Session:
+def prepared(config: rl.RL, where: Context) -> RLSession:
     """The stage's live parts."""
     with quiet():
         return setup.prepare(config, where)

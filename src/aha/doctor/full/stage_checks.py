@@ -18,7 +18,7 @@ from aha.doctor.sampling_checks import HOT
 from aha.doctor.subject import Subject
 from aha.doctor.weight_checks import digest
 from aha.stages import rl
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.training import sequences
 from aha.types import Group
 
@@ -49,7 +49,7 @@ def steps(subject: Subject) -> Iterator[Finding]:
         yield _ungradable(session)
 
 
-def _collect(session: Session, step: int) -> list[Group]:
+def _collect(session: RLSession, step: int) -> list[Group]:
     with bench.quiet():
         return session.collect(step, 12, 0.0)
 
@@ -58,7 +58,7 @@ def _ids(groups: list[Group]) -> list[tuple[int, ...]]:
     return [tuple(m.rollout.completion_ids.tolist()) for g in groups for m in g.members]
 
 
-def _version(session: Session, config: rl.RL) -> Iterator[Finding]:
+def _version(session: RLSession, config: rl.RL) -> Iterator[Finding]:
     """After an update the rollouts carry the new version, and their logprobs are the new weights'."""
     _update(session, config, 1, _collect(session, 1))
     after = _collect(session, 2)
@@ -76,7 +76,7 @@ def _version(session: Session, config: rl.RL) -> Iterator[Finding]:
                              fix="load the weights after each step")  # fmt: skip
 
 
-def _ungradable(session: Session) -> Finding:
+def _ungradable(session: RLSession) -> Finding:
     """Through the stage's own path: a member without a reward has no advantage, and is not trained on."""
     (group,) = _collect(session, 3)
     rewards = [1.0, None, 0.0, None]
@@ -91,7 +91,7 @@ def _ungradable(session: Session) -> Finding:
                  fix="look at the stage's collector and at to_examples")  # fmt: skip
 
 
-def _update(session: Session, config: rl.RL, step: int, groups: list[Group]) -> dict[str, float]:
+def _update(session: RLSession, config: rl.RL, step: int, groups: list[Group]) -> dict[str, float]:
     """The stage's own update, with advantages that are never all zero."""
     examples = sequences.to_examples(groups, plain.random_advantages(groups, step))
     return config._update(session, step, config.algorithm.credit(session.annotate(examples)))

@@ -10,12 +10,12 @@ from typing import Literal
 
 from aha.runs.claims.data import Measure, RunFigures
 
-Kind = Literal["rate", "points", "ratio", "number", "seconds", "tokens", "bytes"]
-Verdict = Literal["holds", "does not hold at this scale", "cannot tell", "not measured", ""]
-HOLDS: Verdict = "holds"
-FAILS: Verdict = "does not hold at this scale"
-UNSURE: Verdict = "cannot tell"
-MISSING: Verdict = "not measured"
+BoundKind = Literal["rate", "points", "ratio", "number", "seconds", "tokens", "bytes"]
+ClaimVerdict = Literal["holds", "does not hold at this scale", "cannot tell", "not measured", ""]
+HOLDS: ClaimVerdict = "holds"
+FAILS: ClaimVerdict = "does not hold at this scale"
+UNSURE: ClaimVerdict = "cannot tell"
+MISSING: ClaimVerdict = "not measured"
 LEVEL = 0.95
 _T = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
@@ -43,7 +43,7 @@ class Criterion:
     it is only shown. ``exact``: it is no draw (a size), so that one run is enough."""
 
     text: str
-    kind: Kind
+    kind: BoundKind
     measure: Measure
     bound: float | None = None
     side: Literal["above", "below"] = "above"
@@ -65,7 +65,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ClaimFinding:
     """A criterion over the runs: values in their order (None: not measured), mean, interval, verdict."""
 
     criterion: Criterion
@@ -73,30 +73,30 @@ class Finding:
     mean: float | None
     low: float | None
     high: float | None
-    verdict: Verdict
+    verdict: ClaimVerdict
     note: str = ""
 
 
-def find(criterion: Criterion, runs: Sequence[RunFigures]) -> Finding:
+def find(criterion: Criterion, runs: Sequence[RunFigures]) -> ClaimFinding:
     """Measure a criterion in every run and judge it."""
     return judged(criterion, [criterion.measure(run) for run in runs])
 
 
-def judged(criterion: Criterion, values: Sequence[float | None]) -> Finding:
+def judged(criterion: Criterion, values: Sequence[float | None]) -> ClaimFinding:
     """The verdict on values, one a run. A claim holds if the whole interval lies on its side of the bound, it
     does not if the whole interval lies on the other, and else nobody can tell; so too with one seed."""
     known = [v for v in values if v is not None and math.isfinite(v)]
     kept = tuple(v if v is not None and math.isfinite(v) else None for v in values)
     if not known:
-        return Finding(criterion, kept, None, None, None, MISSING if criterion.bound is not None else "")
+        return ClaimFinding(criterion, kept, None, None, None, MISSING if criterion.bound is not None else "")
     mean, low, high = _interval(known, criterion.kind)
     verdict, note = _verdict(criterion, known, low, high)
     if len(known) < len(values):
         note = f"measured in {len(known)} of {len(values)} runs" + (f"; {note}" if note else "")
-    return Finding(criterion, kept, mean, low, high, verdict, note)
+    return ClaimFinding(criterion, kept, mean, low, high, verdict, note)
 
 
-def _interval(values: Sequence[float], kind: Kind) -> tuple[float, float | None, float | None]:
+def _interval(values: Sequence[float], kind: BoundKind) -> tuple[float, float | None, float | None]:
     """Ratios have a geometric mean, and their interval on the scale of logarithms."""
     logs = kind == "ratio" and min(values) > 0
     scaled = [math.log(v) for v in values] if logs else list(values)
@@ -109,7 +109,7 @@ def _interval(values: Sequence[float], kind: Kind) -> tuple[float, float | None,
 
 def _verdict(
     criterion: Criterion, values: Sequence[float], low: float | None, high: float | None
-) -> tuple[Verdict, str]:
+) -> tuple[ClaimVerdict, str]:
     if criterion.bound is None:
         return "", ""
     if criterion.exact:
@@ -125,9 +125,9 @@ def _verdict(
     return (FAILS, "") if touches else (UNSURE, "the interval crosses the bound")
 
 
-def overall(findings: Sequence[Finding]) -> Verdict:
+def overall(findings: Sequence[ClaimFinding]) -> ClaimVerdict:
     """A claim's verdict: it fails with one criterion; else it is not measured in full, or nobody can tell, if
     that is so of one; it holds if all do."""
     verdicts = {f.verdict for f in findings if f.criterion.bound is not None}
-    worst: list[Verdict] = [v for v in (FAILS, MISSING, UNSURE) if v in verdicts]
+    worst: list[ClaimVerdict] = [v for v in (FAILS, MISSING, UNSURE) if v in verdicts]
     return worst[0] if worst else HOLDS

@@ -14,7 +14,16 @@ from aha.files import write_json, write_text
 from aha.runs import charts
 from aha.runs.claims.criteria import CLAIMS
 from aha.runs.claims.data import RunFigures, check_seeds, notes, read_figures
-from aha.runs.claims.rules import LEVEL, Claim, Criterion, Finding, Kind, Verdict, find, overall
+from aha.runs.claims.rules import (
+    LEVEL,
+    BoundKind,
+    Claim,
+    ClaimFinding,
+    ClaimVerdict,
+    Criterion,
+    find,
+    overall,
+)
 from aha.types import AhaError
 
 JSON, MARKDOWN = "claims.json", "claims.md"
@@ -31,10 +40,10 @@ class Judged:
     """A claim with what was found for each of its figures."""
 
     claim: Claim
-    findings: tuple[Finding, ...]
+    findings: tuple[ClaimFinding, ...]
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ClaimVerdict:
         """The claim's own verdict."""
         return overall(self.findings)
 
@@ -96,7 +105,7 @@ def as_json(table: Table) -> dict[str, Any]:
     }
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
+def _plain(finding: ClaimFinding) -> dict[str, Any]:
     c = finding.criterion
     return {
         "text": c.text,
@@ -147,7 +156,7 @@ def _rows(judged: Judged, runs: Sequence[RunFigures]) -> list[str]:
     return lines
 
 
-def interval(finding: Finding) -> str:
+def interval(finding: ClaimFinding) -> str:
     """The interval's ends in words; a dash where there is none."""
     if finding.low is None or finding.high is None:
         return "-"
@@ -160,7 +169,7 @@ def demand(criterion: Criterion) -> str:
     return "" if criterion.bound is None else f"{criterion.side} {value(criterion.bound, criterion.kind)}"
 
 
-def value(number: float | None, kind: Kind) -> str:
+def value(number: float | None, kind: BoundKind) -> str:
     """A figure as people read it: ``91.5%``, ``+3.2 points``, ``x4.1``, ``12 min 5 s``."""
     if number is None:
         return "-"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from aha.runs.charts import Chart, Kind, Series, at_k, interval, number
+from aha.runs.charts import Chart, FigureKind, Series, at_k, interval, number
 from aha.runs.health import upper_bound
 from aha.runs.report.data import Json, StageData, as_dict
 
@@ -96,7 +96,7 @@ def _word_series(stage: StageData) -> list[Series]:
     ]
 
 
-_SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], Kind], ...] = (
+_SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], FigureKind], ...] = (
     ("Reward", "Mean over all responses, and the spread within a step.",
      (("reward", "mean"), ("reward_std", "standard deviation")), "number"),
     ("Format", "Share of responses that keep the tags.", (("rewards/format/mean", "format"),), "rate"),

@@ -167,7 +167,7 @@ class Chains:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ChainPair:
     """Two chains on one problem (one of them may be missing), and why they are shown."""
 
     why: str
@@ -219,7 +219,7 @@ def rollout_files(folder: Path) -> tuple[Path | None, Path | None]:
     return first, last if last != first else None
 
 
-def pick_pairs(left: Chains | None, right: Chains | None, most: int) -> list[Pair]:
+def pick_pairs(left: Chains | None, right: Chains | None, most: int) -> list[ChainPair]:
     """Chains to show, by rule and not by taste: the first problems of the file that show each case."""
     if not left or not right or not (left.problems.keys() & right.problems.keys()):
         sides = [pair for chains in (left, right) if chains for pair in _alone(chains, chains is left, most)]
@@ -234,17 +234,17 @@ def pick_pairs(left: Chains | None, right: Chains | None, most: int) -> list[Pai
         )
         for key in list(fit)[:count]:
             used.add(key)
-            pairs.append(Pair(why, left.problems[key][want_left], right.problems[key][want_right]))
+            pairs.append(ChainPair(why, left.problems[key][want_left], right.problems[key][want_right]))
     return pairs[:most]
 
 
-def _alone(chains: Chains, on_the_left: bool, most: int) -> list[Pair]:
+def _alone(chains: Chains, on_the_left: bool, most: int) -> list[ChainPair]:
     """Chains of one file alone: a right and a wrong one, where it has no problem in common with the other."""
     found = []
     for want, why in ((True, "right"), (False, "wrong"), (None, "not graded")):
         rows = [kinds[want] for kinds in chains.problems.values() if want in kinds][: max(1, most // 4)]
         found += [
-            Pair(f"{why}, {chains.name}", *((row, None) if on_the_left else (None, row))) for row in rows
+            ChainPair(f"{why}, {chains.name}", *((row, None) if on_the_left else (None, row))) for row in rows
         ]
     return found[: max(1, most // 2)] if most else []
 

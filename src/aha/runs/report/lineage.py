@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aha.runs.charts import duration, escape
-from aha.runs.report.recipe_data import Node
+from aha.runs.report.recipe_data import StageNode
 
 WIDE, HIGH, GAP, ROW = 118.0, 34.0, 24.0, 50.0
 COMPARISON = "comparison"
@@ -21,9 +21,9 @@ td.verdict{white-space:nowrap;font-weight:600}code.hash{font-size:.82em}
 """
 
 
-def graph(nodes: Sequence[Node]) -> str:
+def graph(nodes: Sequence[StageNode]) -> str:
     """Stages as boxes, those that a stage needs on its left. Comparisons read every checkpoint, and have no lines."""
-    columns: dict[int, list[Node]] = {}
+    columns: dict[int, list[StageNode]] = {}
     for node in nodes:
         columns.setdefault(node.depth, []).append(node)
     places = {
@@ -59,7 +59,7 @@ def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
     )
 
 
-def _box(node: Node, x: float, y: float) -> str:
+def _box(node: StageNode, x: float, y: float) -> str:
     look = "rl" if node.kind == "reinforcement learning" else "data" if node.card else ""
     look += "" if node.finished else " open"
     return (
@@ -70,7 +70,7 @@ def _box(node: Node, x: float, y: float) -> str:
     )
 
 
-def table(nodes: Sequence[Node]) -> str:
+def table(nodes: Sequence[StageNode]) -> str:
     """Every stage: what it is, what it was made from, the hash of its settings and inputs and of its data."""
     lines = []
     for node in nodes:

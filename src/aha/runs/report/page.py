@@ -19,8 +19,8 @@ from aha.files import write_text
 from aha.runs.charts import (
     SCRIPT,
     STYLE,
-    Kind,
-    Row,
+    BeforeAfter,
+    FigureKind,
     at_k,
     clean,
     compare,
@@ -36,8 +36,8 @@ from aha.runs.console import segments
 from aha.runs.report import recipe as report_recipe
 from aha.runs.report.curves import large_charts, small_charts
 from aha.runs.report.data import (
+    ChainPair,
     Json,
-    Pair,
     RunData,
     StageData,
     as_dict,
@@ -229,7 +229,7 @@ def _list(kind: str, title: str, texts: Sequence[str]) -> str:
     return f'<div class="{kind}"><p><b>{escape(title)}</b></p><ul>{items}{more}</ul></div>'
 
 
-def _table(rows: Sequence[Row], before: Json, after: Json) -> str:
+def _table(rows: Sequence[BeforeAfter], before: Json, after: Json) -> str:
     if not rows:
         return ""
     lines = "".join(
@@ -251,7 +251,7 @@ def _table(rows: Sequence[Row], before: Json, after: Json) -> str:
     )
 
 
-def _cell(value: float | None, bounds: tuple[float, float] | None, kind: Kind) -> str:
+def _cell(value: float | None, bounds: tuple[float, float] | None, kind: FigureKind) -> str:
     ci = f' <span class="ci">[{show(bounds[0], kind)}, {show(bounds[1], kind)}]</span>' if bounds else ""
     return f"{show(value, kind)}{ci}"
 
@@ -340,7 +340,7 @@ def _word_pattern(run: RunData) -> re.Pattern[str] | None:
     return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
 
-def _pair(pair: Pair, words: re.Pattern[str] | None, characters: int) -> str:
+def _pair(pair: ChainPair, words: re.Pattern[str] | None, characters: int) -> str:
     record = pair.left or pair.right or {}
     gold = record.get("answer")
     answer = (

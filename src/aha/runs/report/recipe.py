@@ -6,22 +6,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from aha.runs.charts import Chart, Kind, Series, at_k, draw, duration, escape, interval, number, show
-from aha.runs.claims.rules import Kind as ClaimKind
+from aha.runs.charts import Chart, FigureKind, Series, at_k, draw, duration, escape, interval, number, show
+from aha.runs.claims.rules import BoundKind
 from aha.runs.claims.table import value
 from aha.runs.report import lineage as report_lineage
 from aha.runs.report.data import Json, RunData, StageData, as_dict
-from aha.runs.report.recipe_data import Node, Whole, read_whole, same_problems, share_interval
+from aha.runs.report.recipe_data import StageNode, Whole, read_whole, same_problems, share_interval
 
-Side = Callable[[str, Json], str]
+DrawChain = Callable[[str, Json], str]
 """Draws one chain under a name."""
-COLUMNS: tuple[tuple[str, str, Kind], ...] = (
+COLUMNS: tuple[tuple[str, str, FigureKind], ...] = (
     ("pass@1", "pass@1", "rate"), ("maj@*", "cons@k", "rate"), ("pass@*", "pass@k", "rate"),
     ("format", "format", "rate"), ("language", "language", "rate"), ("readable", "readable", "rate"),
     ("mean_length", "length", "number"), ("reflections", "reflections", "number"),
     ("general", "helpfulness", "number"), ("unsafe", "unsafe", "rate"),
 )  # fmt: skip
-CURVES: tuple[tuple[str, str, str, Kind], ...] = (
+CURVES: tuple[tuple[str, str, str, FigureKind], ...] = (
     ("Accuracy over steps", "Share of right answers in training; general questions have none by rule.",
      "rewards/accuracy/mean", "rate"),
     ("Response length over steps", "Mean tokens per response in training.", "completions/mean_length", "number"),
@@ -31,7 +31,7 @@ PER_CHART = 5
 MOST_CHARACTERS = 1500  # of a chain where many stand side by side
 
 
-def sections(run: RunData, faults: list[str], problems: int, side: Side) -> list[tuple[str, str, str]]:
+def sections(run: RunData, faults: list[str], problems: int, side: DrawChain) -> list[tuple[str, str, str]]:
     """(anchor, title, HTML) of each part; none for a run that compares no checkpoints. ``problems``: how many
     of each task are shown with everybody's answers."""
     whole = read_whole(run, faults)
@@ -89,7 +89,7 @@ def _key(key: str, figures: Json) -> str:
     return (at_k(figures, key[:-1]) or [""])[-1] if key.endswith("*") else key
 
 
-def _figure(figures: Json, key: str, label: str, kind: Kind) -> str:
+def _figure(figures: Json, key: str, label: str, kind: FigureKind) -> str:
     key = _key(key, figures)
     bounds = interval(figures, key)
     ci = f' <span class="ci">[{show(bounds[0], kind)}, {show(bounds[1], kind)}]</span>' if bounds else ""
@@ -136,7 +136,7 @@ def _objects(value: object) -> list[Json]:
 
 
 def _claim_row(figure: Json) -> list[str]:
-    kind = cast("ClaimKind", str(figure.get("kind", "number")))
+    kind = cast("BoundKind", str(figure.get("kind", "number")))
 
     def words(given: object) -> str:
         return escape(value(number(given), kind), 60)
@@ -151,7 +151,7 @@ def _claim_row(figure: Json) -> list[str]:
     ]  # fmt: skip
 
 
-def _data(node: Node) -> str:
+def _data(node: StageNode) -> str:
     """A data set by its card: sources, what filters took away and why, statistics by domain."""
     if not node.card:
         return ""
@@ -171,7 +171,7 @@ def _statistics(lines: Sequence[str]) -> str:
     return _table(cells[0], cells[1:]) if len(cells) > 1 else ""
 
 
-def _reward_models(nodes: Sequence[Node]) -> str:
+def _reward_models(nodes: Sequence[StageNode]) -> str:
     rows = []
     for node in nodes:
         said = node.made.summary
@@ -235,7 +235,7 @@ def _proxy(stage: StageData) -> Chart:
 # --- chains ------------------------------------------------------------------------------------------------
 
 
-def _chains(whole: Whole, problems: int, faults: list[str], side: Side) -> str:
+def _chains(whole: Whole, problems: int, faults: list[str], side: DrawChain) -> str:
     parts = []
     for task in whole.tasks:
         for why, answers in same_problems(whole, task, problems, faults):

@@ -21,7 +21,7 @@ READ_CHARACTERS = 100_000  # of a data card
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class StageNode:
     """One stage of the graph."""
 
     made: Made
@@ -55,7 +55,7 @@ class Node:
 class Whole:
     """A run of several stages that ends in a comparison of checkpoints."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[StageNode, ...]
     tasks: Mapping[str, Mapping[str, Json]]  # figures by task and checkpoint
     rollouts: Mapping[str, Path]  # by checkpoint: the folder of the comparison that has its chains
     claims: Json
@@ -82,10 +82,10 @@ def read_whole(run: RunData, faults: list[str]) -> Whole | None:
     return Whole(tuple(_nodes(run, faults)), tasks, rollouts, read_object(run.folder / CLAIMS, faults))
 
 
-def _nodes(run: RunData, faults: list[str]) -> list[Node]:
+def _nodes(run: RunData, faults: list[str]) -> list[StageNode]:
     """The stages, inputs before what was made from them as far as the run's settings order them."""
     order = list(as_dict(run.config.get("stages")))
-    found: dict[str, Node] = {}
+    found: dict[str, StageNode] = {}
     for path in run.folder.glob("*/settings.json"):
         place = path.parent
         if ".old" in place.name:
@@ -96,12 +96,13 @@ def _nodes(run: RunData, faults: list[str]) -> list[Node]:
             place.name, as_dict(given.get("settings")), as_dict(done.get("summary")), seconds, place / "final"
         )
         inputs = tuple(dict.fromkeys(made.inputs()))
-        found[place.name] = Node(
+        found[place.name] = StageNode(
             made, str(given.get("fingerprint", "")), bool(done), inputs, card=_card(place / CARD)
         )
     depths = {name: _depth(name, found, ()) for name in found}
     nodes = [
-        Node(n.made, n.fingerprint, n.finished, n.inputs, depths[name], n.card) for name, n in found.items()
+        StageNode(n.made, n.fingerprint, n.finished, n.inputs, depths[name], n.card)
+        for name, n in found.items()
     ]
     last = len(order)
     return sorted(
@@ -110,7 +111,7 @@ def _nodes(run: RunData, faults: list[str]) -> list[Node]:
     )
 
 
-def _depth(name: str, nodes: Mapping[str, Node], trail: tuple[str, ...]) -> int:
+def _depth(name: str, nodes: Mapping[str, StageNode], trail: tuple[str, ...]) -> int:
     """The longest way from a stage without inputs; a circle, which only damaged files have, ends it."""
     if name in trail:
         return 0

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from aha import ranks
-from aha.sampling.client.metering import Bill, Cache, RateLimit, request_key
+from aha.sampling.client.metering import AnswerCache, Bill, RateLimit, request_key
 from aha.types import AhaError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
@@ -107,7 +107,7 @@ class Client:
     ):
         self.endpoint = endpoint
         self.bill = Bill(endpoint.price_in, endpoint.price_out, endpoint.max_cost)
-        self.cache = Cache(Path(cache) if cache is not None else None)
+        self.cache = AnswerCache(Path(cache) if cache is not None else None)
         self._sleep, self._clock, self._jitter = sleep, clock, jitter
         self._requests = RateLimit(endpoint.requests_per_minute, clock=clock, sleep=sleep)
         self._tokens = RateLimit(endpoint.tokens_per_minute, clock=clock, sleep=sleep)

@@ -27,7 +27,7 @@ are not, and training on it fails at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EndpointReply:
     """One choice of an answer. ``text`` holds the reasoning, if there is any, between think tags."""
 
     text: str
@@ -51,7 +51,7 @@ class ChatRequest:
     opened_think: bool = False
 
 
-def read_replies(answer: Mapping[str, Any]) -> list[Reply]:
+def read_replies(answer: Mapping[str, Any]) -> list[EndpointReply]:
     """Every choice of a chat or a text completion. Raises AhaError for an answer without any."""
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
@@ -61,14 +61,16 @@ def read_replies(answer: Mapping[str, Any]) -> list[Reply]:
     return [_reply(choice, prompt, completion // len(choices), answer) for choice in choices]
 
 
-def _reply(choice: Mapping[str, Any], prompt: int, completion: int, answer: Mapping[str, Any]) -> Reply:
+def _reply(
+    choice: Mapping[str, Any], prompt: int, completion: int, answer: Mapping[str, Any]
+) -> EndpointReply:
     message = choice.get("message") or {}
     content, thought = _parts(message.get("content") if message else choice.get("text"))
     content = content or str(message.get("refusal") or "")
     reasoning = message.get("reasoning") or message.get("reasoning_content") or thought
     text = f"<think>{reasoning}</think>{content}" if reasoning else content
     ids = tuple(choice.get("token_ids") or ())
-    return Reply(
+    return EndpointReply(
         text,
         str(reasoning) if reasoning else None,
         content,
@@ -125,7 +127,7 @@ def message_with_reasoning(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": parsed.body, "reasoning": think, "reasoning_content": think}
 
 
-def chat(client: Client, messages: Sequence[Message], **options: Any) -> Reply:
+def chat(client: Client, messages: Sequence[Message], **options: Any) -> EndpointReply:
     """The endpoint's answer to a conversation; ``options`` go into the request (temperature, seed, ...)."""
     body = {"messages": [dict(message) for message in messages], **options}
     return read_replies(client.post("/chat/completions", body))[0]
@@ -235,7 +237,7 @@ class RemoteEngine(Engine):
             answer = self.client.post("/completions", {"prompt": list(prompt), **body})
         return self._rollout(read_replies(answer)[0], prompt, request.opened_think)
 
-    def _rollout(self, reply: Reply, prompt: Sequence[int], opened_think: bool) -> Rollout:
+    def _rollout(self, reply: EndpointReply, prompt: Sequence[int], opened_think: bool) -> Rollout:
         ids = np.array(reply.token_ids or [UNKNOWN_TOKEN] * reply.completion_tokens, np.int64)
         logprobs = np.full(len(ids), np.nan, np.float32)
         if len(reply.logprobs) == len(ids):

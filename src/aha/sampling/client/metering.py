@@ -125,7 +125,7 @@ def request_key(path: str, body: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Cache:
+class AnswerCache:
     """Answers by request, in a JSON Lines file that only grows. A line torn by a kill is dropped and asked
     again; every whole line was flushed before its answer was used."""
 

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aha.sampling.client.engine import message_with_reasoning
-from aha.sampling.http.asked import Asked
+from aha.sampling.http.asked import CompletionRequest
 from aha.sampling.http.text import Splitter
 from aha.sampling.http.tools import find_calls
-from aha.sampling.http.work import Choice, Piece, TokenScore
+from aha.sampling.http.work import Choice, TextDelta, TokenScore
 
 
 class Answer:
     """The answer to one request: what all its parts have in common."""
 
-    def __init__(self, asked: Asked, opened: bool = False):
+    def __init__(self, asked: CompletionRequest, opened: bool = False):
         self.asked = asked
         kind = ("chat.completion" if asked.is_chat else "text_completion") + (
             ".chunk" if asked.stream and asked.is_chat else ""
@@ -95,7 +95,7 @@ class Answer:
             for i in range(count):
                 yield self._chunk(i, {"delta": {"role": "assistant", "content": ""}})
 
-    def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
+    def chunks(self, piece: TextDelta) -> Iterator[dict[str, Any]]:
         """The chunks of one piece. Where tools are offered a content is told when it is whole, for it may be a call."""
         scores = self._logprobs(piece.index, piece.scores) if piece.scores else None
         if not self.asked.is_chat:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from aha.sampling.http.refusing import RefusedError
+from aha.sampling.http.refusing import RequestRefusedError
 from aha.sampling.http.tools import Tools, read_tools
 from aha.types import Message
 
@@ -56,7 +56,7 @@ MOST_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class RequestSampling:
     """How to sample, as asked; ``max_tokens`` None leaves it to the backend. ``seed`` None asks for a fresh draw."""
 
     n: int = 1
@@ -73,11 +73,11 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CompletionRequest:
     """A request that was read: either ``messages``, or ``prompts`` (each a text or token ids)."""
 
     model: str
-    sampling: Sampling
+    sampling: RequestSampling
     messages: tuple[Message, ...] = ()
     prompts: tuple[str | tuple[int, ...], ...] = ()
     tools: Tools | None = None
@@ -96,12 +96,12 @@ class Asked:
         return bool(self.messages)
 
 
-def read(body: Mapping[str, Any], is_chat: bool) -> Asked:
-    """The request in ``body``. Raises RefusedError naming the field that cannot be honoured."""
+def read(body: Mapping[str, Any], is_chat: bool) -> CompletionRequest:
+    """The request in ``body``. Raises RequestRefusedError naming the field that cannot be honoured."""
     _only_known(body, is_chat)
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
-        raise RefusedError("stream_options must be an object", "stream_options")
+        raise RequestRefusedError("stream_options must be an object", "stream_options")
     common: dict[str, Any] = {
         "model": str(body.get("model")),
         "sampling": _sampling(body),
@@ -114,31 +114,35 @@ def read(body: Mapping[str, Any], is_chat: bool) -> Asked:
     tools = read_tools(body.get("tools"), body.get("tool_choice"))
     schema = _schema(body.get("response_format"))
     if schema is not None and tools is not None and tools.must_call:
-        raise RefusedError("response_format and a forced tool_choice exclude each other", "response_format")
+        raise RequestRefusedError(
+            "response_format and a forced tool_choice exclude each other", "response_format"
+        )
     wanted = _flag(body, "logprobs")
     top = _whole(body, "top_logprobs", 0, 0, MOST_LOGPROBS)
     if top and not wanted:
-        raise RefusedError("top_logprobs needs logprobs=true", "top_logprobs")
-    return Asked(
+        raise RequestRefusedError("top_logprobs needs logprobs=true", "top_logprobs")
+    return CompletionRequest(
         **common, messages=_messages(body.get("messages")), tools=tools, schema=schema, logprobs=wanted,
         top_logprobs=top,
         template_options=_object(body, "chat_template_kwargs"),
     )  # fmt: skip
 
 
-def _text(body: Mapping[str, Any], common: Mapping[str, Any]) -> Asked:
+def _text(body: Mapping[str, Any], common: Mapping[str, Any]) -> CompletionRequest:
     top = body.get("logprobs")
     if top is False or top is None:
         top = None
     elif isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= MOST_LOGPROBS:
-        raise RefusedError(f"logprobs must be a whole number from 0 to {MOST_LOGPROBS}", "logprobs")
+        raise RequestRefusedError(f"logprobs must be a whole number from 0 to {MOST_LOGPROBS}", "logprobs")
     echo = _flag(body, "echo")
-    asked = Asked(
+    asked = CompletionRequest(
         **common, prompts=_prompts(body.get("prompt")), echo=echo, logprobs=top is not None, top_logprobs=top or 0,
         schema=_schema(body.get("response_format")),
     )  # fmt: skip
     if asked.sampling.max_tokens == 0 and not echo:
-        raise RefusedError("max_tokens=0 asks for nothing, unless echo gives the prompt back", "max_tokens")
+        raise RequestRefusedError(
+            "max_tokens=0 asks for nothing, unless echo gives the prompt back", "max_tokens"
+        )
     return asked
 
 
@@ -159,9 +163,9 @@ def _only_known(body: Mapping[str, Any], is_chat: bool) -> None:
             continue
         if name in NEUTRAL:
             if not any(type(value) is type(v) and value == v for v in NEUTRAL[name]):
-                raise RefusedError(f"{name}={_short(value)} is not supported here: leave it out", name)
+                raise RequestRefusedError(f"{name}={_short(value)} is not supported here: leave it out", name)
         elif value is not None:
-            raise RefusedError(f"unknown field '{name}': this API does not have it", name)
+            raise RequestRefusedError(f"unknown field '{name}': this API does not have it", name)
 
 
 def _short(value: Any) -> str:
@@ -177,9 +181,9 @@ def _number(body: Mapping[str, Any], name: str, default: float, low: float, high
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise RefusedError(f"{name} must be a number, and is {_short(value)}: no number", name)
+        raise RequestRefusedError(f"{name} must be a number, and is {_short(value)}: no number", name)
     if not low <= value <= high:
-        raise RefusedError(f"{name}={value} is out of range: {low:g} to {high:g}", name)
+        raise RequestRefusedError(f"{name}={value} is out of range: {low:g} to {high:g}", name)
     return float(value)
 
 
@@ -188,33 +192,33 @@ def _whole(body: Mapping[str, Any], name: str, default: int, low: int, high: int
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RefusedError(f"{name} must be a whole number from {low} to {high}", name)
+        raise RequestRefusedError(f"{name} must be a whole number from {low} to {high}", name)
     return value
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:
     value = body.get(name)
     if value is not None and not isinstance(value, bool):
-        raise RefusedError(f"{name} must be true or false", name)
+        raise RequestRefusedError(f"{name} must be true or false", name)
     return bool(value)
 
 
 def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     value = body.get(name)
     if value is not None and not isinstance(value, dict):
-        raise RefusedError(f"{name} must be an object", name)
+        raise RequestRefusedError(f"{name} must be an object", name)
     return value
 
 
-def _sampling(body: Mapping[str, Any]) -> Sampling:
+def _sampling(body: Mapping[str, Any]) -> RequestSampling:
     name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     limit = None if body.get(name) is None else _whole(body, name, 0, 0, 1 << 24)
     if limit == 0 and "messages" in body:
-        raise RefusedError(f"{name} must be at least 1", name)
+        raise RequestRefusedError(f"{name} must be at least 1", name)
     seed = body.get("seed")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise RefusedError("seed must be a whole number", "seed")
-    return Sampling(
+        raise RequestRefusedError("seed must be a whole number", "seed")
+    return RequestSampling(
         n=_whole(body, "n", 1, 1, 1024),
         max_tokens=limit,
         temperature=_number(body, "temperature", 1.0, 0.0, 100.0),
@@ -232,13 +236,13 @@ def _sampling(body: Mapping[str, Any]) -> Sampling:
 def _stop(value: Any) -> tuple[str, ...]:
     found = [value] if isinstance(value, str) else value or []
     if not isinstance(found, list) or not all(isinstance(s, str) for s in found):
-        raise RefusedError("stop must be a text or a list of texts", "stop")
+        raise RequestRefusedError("stop must be a text or a list of texts", "stop")
     if "" in found:
-        raise RefusedError(
+        raise RequestRefusedError(
             "stop must not hold an empty text: every completion would end before it begins", "stop"
         )
     if len(found) > 64:
-        raise RefusedError("stop holds at most 64 texts", "stop")
+        raise RequestRefusedError("stop holds at most 64 texts", "stop")
     return tuple(found)
 
 
@@ -248,11 +252,11 @@ def _bias(value: Any) -> tuple[tuple[int, float], ...]:
     try:
         found = {int(token): float(bias) for token, bias in value.items()}
     except (AttributeError, TypeError, ValueError):
-        raise RefusedError(
+        raise RequestRefusedError(
             "logit_bias must map token ids to numbers from -100 to 100", "logit_bias"
         ) from None
     if not all(-100 <= bias <= 100 for bias in found.values()):
-        raise RefusedError("logit_bias must map token ids to numbers from -100 to 100", "logit_bias")
+        raise RequestRefusedError("logit_bias must map token ids to numbers from -100 to 100", "logit_bias")
     return tuple(sorted(found.items()))
 
 
@@ -268,8 +272,12 @@ def _schema(value: Any) -> str | None:
         schema = inner.get("schema") if isinstance(inner, dict) else None
         if isinstance(schema, (dict, bool)):
             return json.dumps(schema)
-        raise RefusedError("response_format.json_schema.schema must be a JSON schema", "response_format")
-    raise RefusedError("response_format.type must be text, json_object or json_schema", "response_format")
+        raise RequestRefusedError(
+            "response_format.json_schema.schema must be a JSON schema", "response_format"
+        )
+    raise RequestRefusedError(
+        "response_format.type must be text, json_object or json_schema", "response_format"
+    )
 
 
 # ------------------------------------------------------------------------------------------- what is asked
@@ -284,7 +292,7 @@ def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(value, list) and value and all((isinstance(p, str) and p) or _ids(p) for p in value):
         found: list[str | tuple[int, ...]] = [p if isinstance(p, str) else tuple(p) for p in value]
         return tuple(found)
-    raise RefusedError(
+    raise RequestRefusedError(
         "prompt must be a text, a list of token ids, or a list of either; none of them empty", "prompt"
     )
 
@@ -298,20 +306,24 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 def _messages(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
-        raise RefusedError("messages must be a list of at least one {role, content}", "messages")
+        raise RequestRefusedError("messages must be a list of at least one {role, content}", "messages")
     return tuple(_message(item, i) for i, item in enumerate(value))
 
 
 def _message(item: Any, i: int) -> Message:
     where = f"messages[{i}]"
     if not isinstance(item, dict) or item.get("role") not in ROLES:
-        raise RefusedError(f"{where} must be an object with a role among {', '.join(ROLES)}", "messages")
+        raise RequestRefusedError(
+            f"{where} must be an object with a role among {', '.join(ROLES)}", "messages"
+        )
     role, calls = item["role"], item.get("tool_calls")
     found = {k: v for k, v in item.items() if v is not None and k not in ("content", "role")}
     found["role"] = "system" if role == "developer" else role
     content = item.get("content")
     if content is None and not calls:
-        raise RefusedError(f"{where} ({role}) must have content: a text, or a list of text parts", "messages")
+        raise RequestRefusedError(
+            f"{where} ({role}) must have content: a text, or a list of text parts", "messages"
+        )
     found["content"] = "" if content is None else _content(content, where)
     if calls is not None:
         found["tool_calls"] = _calls(calls, where)
@@ -322,7 +334,7 @@ def _content(content: Any, where: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise RefusedError(f"{where}.content must be a text or a list of text parts", "messages")
+        raise RequestRefusedError(f"{where}.content must be a text or a list of text parts", "messages")
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
@@ -332,7 +344,7 @@ def _content(content: Any, where: str) -> str:
         elif kind in ("text", "input_text", "output_text") and isinstance(text, str):
             texts.append(text)
         else:
-            raise RefusedError(
+            raise RequestRefusedError(
                 f"{where}.content holds a part of type {kind!r}: only text is read here", "messages"
             )
     return "\n".join(texts) if len(texts) > 1 else "".join(texts)
@@ -345,7 +357,7 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
         call: dict[str, Any] = item if isinstance(item, dict) else {}
         function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise RefusedError(
+            raise RequestRefusedError(
                 f"{where}.tool_calls must be a list of {{type, function: {{name, arguments}}}}", "messages"
             )
         arguments = function.get("arguments", {})
@@ -353,7 +365,7 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
             try:
                 arguments = json.loads(arguments or "{}")
             except ValueError:
-                raise RefusedError(f"{where}.tool_calls: arguments are no JSON", "messages") from None
+                raise RequestRefusedError(f"{where}.tool_calls: arguments are no JSON", "messages") from None
         found.append({**call, "function": {**function, "arguments": arguments}})
     return found
 

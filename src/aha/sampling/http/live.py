@@ -22,7 +22,7 @@ from aha import attention
 from aha.modeling import Head, max_context
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
-from aha.sampling.local.scheduler import InFlight, _Pending
+from aha.sampling.local.scheduler import Scheduler, _Pending
 from aha.sampling.sampler import SamplingParams, sample
 from aha.types import AhaError, Rollout
 
@@ -43,7 +43,7 @@ class Shaper(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class LiveRequest:
     """A request with who wants to know of it.
 
     ``shaper`` makes those of one sample. ``on_token`` is told (sample, token, log probability, the ``top`` likeliest)
@@ -59,7 +59,7 @@ class Job:
     cancelled: bool = False
 
 
-class _Batch(InFlight):
+class _Batch(Scheduler):
     """The rows in flight, with a job behind each."""
 
     def __init__(self, engine: LocalEngine, rows: int):
@@ -67,9 +67,9 @@ class _Batch(InFlight):
         super().__init__(engine, (), SamplingParams(max_tokens=limit), 0, rows=rows)
         self.may_stop = True
         self.numbers = itertools.count()
-        self.jobs: dict[int, Job] = {}
+        self.jobs: dict[int, LiveRequest] = {}
 
-    def join(self, job: Job) -> None:
+    def join(self, job: LiveRequest) -> None:
         """Let a job's samples wait for rows."""
         pending = _Pending(next(self.numbers), job.request)
         self.jobs[pending.index] = job
@@ -146,11 +146,11 @@ class LiveEngine:
 
     def __init__(self, engine: LocalEngine, rows: int = ROWS):
         self.engine, self.rows = engine, min(rows, engine.max_rows)
-        self._inbox: queue.Queue[Job | Callable[[], None]] = queue.Queue()
-        self._new: list[Job] = []  # came in, and did not join the batch yet
+        self._inbox: queue.Queue[LiveRequest | Callable[[], None]] = queue.Queue()
+        self._new: list[LiveRequest] = []  # came in, and did not join the batch yet
         threading.Thread(target=self._work, name="sampling", daemon=True).start()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: LiveRequest) -> None:
         """Take a job up. Raises AhaError where its prompt leaves no room for its completion."""
         params = job.request.params
         assert params is not None
@@ -227,7 +227,7 @@ class LiveEngine:
             while True:
                 item = self._inbox.get(block=wait)
                 wait = False
-                if isinstance(item, Job):
+                if isinstance(item, LiveRequest):
                     self._new.append(item)
                 else:
                     item()

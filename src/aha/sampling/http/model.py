@@ -12,12 +12,12 @@ from typing import Any
 from aha import chat
 from aha.modeling import Head, max_context
 from aha.sampling.engine import Request
-from aha.sampling.http.asked import Asked, RefusedError
-from aha.sampling.http.live import Job, LiveEngine, Shaper, Top
-from aha.sampling.http.shaping import Schemas, Weights
+from aha.sampling.http.asked import CompletionRequest, RequestRefusedError
+from aha.sampling.http.live import LiveEngine, LiveRequest, Shaper, Top
+from aha.sampling.http.shaping import LogitAdjustment, Schemas
 from aha.sampling.http.text import TextStream
 from aha.sampling.http.tokens import Tokens
-from aha.sampling.http.work import Choice, Piece, TokenScore
+from aha.sampling.http.work import Choice, TextDelta, TokenScore
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish, Rollout
@@ -57,13 +57,13 @@ class ModelBackend:
         """The one name."""
         return [self.name]
 
-    def begin(self, asked: Asked) -> Sampled:
+    def begin(self, asked: CompletionRequest) -> ModelAnswer:
         """Let every prompt of the request join the batch. Conversations are rendered by the prompt: what the checkpoint
         was trained with, unless another was chosen."""
         prompts = [self._conversation(asked)] if asked.is_chat else [self._prompt(p) for p in asked.prompts]
         if asked.echo and asked.logprobs:
             prompts = self._scored(prompts, asked.top_logprobs)
-        work = Sampled(self, asked, prompts)
+        work = ModelAnswer(self, asked, prompts)
         shaper = self._shapers(asked)
         if asked.sampling.max_tokens == 0:
             work.end_empty()
@@ -74,16 +74,18 @@ class ModelBackend:
             key = random.SystemRandom().getrandbits(32) if seed is None else (seed + i) & 0xFFFFFFFF
             params = self._params(asked, len(prompt.ids))
             request = Request(prompt.ids, asked.sampling.n, key, prompt.opened, params=params)
-            work.submit(i, Job(request, lambda _: None, top=asked.top_logprobs, shaper=shaper))
+            work.submit(i, LiveRequest(request, lambda _: None, top=asked.top_logprobs, shaper=shaper))
         return work
 
-    def _conversation(self, asked: Asked) -> _Prompt:
+    def _conversation(self, asked: CompletionRequest) -> _Prompt:
         options = dict(asked.template_options or {})
         if asked.tools is not None:
             options["tools"] = [dict(tool) for tool in asked.tools.offered]
         rendered = chat.render(asked.messages, self.tokenizer, prompt=self.prompt, chat_options=options)
         if asked.tools is not None and not rendered.turns:
-            raise RefusedError("this model has no chat template, and so no way to be told of tools", "tools")
+            raise RequestRefusedError(
+                "this model has no chat template, and so no way to be told of tools", "tools"
+            )
         return _Prompt(
             tuple(chat.encode_prompt(rendered, self.tokenizer)), rendered.text, rendered.opened_think
         )
@@ -94,7 +96,7 @@ class ModelBackend:
                 tuple(chat.encode_prompt(chat.Rendered(prompt, False, ""), self.tokenizer)), prompt
             )
         if not all(0 <= i < self.vocabulary for i in prompt):
-            raise RefusedError(
+            raise RequestRefusedError(
                 f"prompt holds token ids outside the vocabulary of {self.vocabulary}", "prompt"
             )
         return _Prompt(prompt, self.tokenizer.decode(list(prompt), skip_special_tokens=False))
@@ -112,20 +114,20 @@ class ModelBackend:
             found.append(_Prompt(prompt.ids, prompt.text, prompt.opened, scores))
         return found
 
-    def _params(self, asked: Asked, prompt: int) -> SamplingParams:
+    def _params(self, asked: CompletionRequest, prompt: int) -> SamplingParams:
         s = asked.sampling
         limit = min(self.max_tokens, max(1, self.context - prompt)) if s.max_tokens is None else s.max_tokens
         return SamplingParams(s.temperature, s.top_p, s.top_k, s.min_p, limit, s.stop)
 
-    def _shapers(self, asked: Asked) -> Any:
+    def _shapers(self, asked: CompletionRequest) -> Any:
         """What makes the shapers of one sample; None where there are none. A schema is tried out at once, so that one
         which cannot be kept is refused."""
         schema = asked.schema
         if asked.tools is not None and asked.tools.must_call:
             schema = asked.tools.schema()
-        weights = Weights(asked.sampling) if Weights.needed(asked.sampling) else None
+        weights = LogitAdjustment(asked.sampling) if LogitAdjustment.needed(asked.sampling) else None
         if any(token >= self.vocabulary or token < 0 for token, _ in asked.sampling.logit_bias):
-            raise RefusedError(
+            raise RequestRefusedError(
                 f"logit_bias names tokens outside the vocabulary of {self.vocabulary}", "logit_bias"
             )
         if schema is not None:
@@ -151,17 +153,17 @@ class _Growing:
     scores: list[TokenScore] = field(default_factory=list)
 
 
-class Sampled:
+class ModelAnswer:
     """A request in the batch; choice ``p * n + s`` is sample s of prompt p."""
 
-    def __init__(self, backend: ModelBackend, asked: Asked, prompts: Sequence[_Prompt]):
+    def __init__(self, backend: ModelBackend, asked: CompletionRequest, prompts: Sequence[_Prompt]):
         self.backend, self.asked, self.prompts = backend, asked, prompts
         self.opened = prompts[0].opened
         self._news: queue.Queue[Any] = queue.Queue()
-        self._jobs: list[Job] = []
+        self._jobs: list[LiveRequest] = []
         self._growing: dict[int, _Growing] = {}
 
-    def submit(self, number: int, job: Job) -> None:
+    def submit(self, number: int, job: LiveRequest) -> None:
         """Sample a prompt."""
         n, news = self.asked.sampling.n, self._news
         job.on_end = lambda result: news.put((number, result))
@@ -184,9 +186,9 @@ class Sampled:
         for job in self._jobs:
             job.cancelled = True
 
-    def wait(self, seconds: float) -> Sequence[Piece | tuple[int, Choice]]:
+    def wait(self, seconds: float) -> Sequence[TextDelta | tuple[int, Choice]]:
         """What there is since the last call."""
-        found: list[Piece | tuple[int, Choice]] = []
+        found: list[TextDelta | tuple[int, Choice]] = []
         until = time.monotonic() + seconds
         while not found and (left := until - time.monotonic()) > 0:
             try:
@@ -195,7 +197,7 @@ class Sampled:
                 break
         return found
 
-    def _told(self, news: Any) -> Sequence[Piece | tuple[int, Choice]]:
+    def _told(self, news: Any) -> Sequence[TextDelta | tuple[int, Choice]]:
         if isinstance(news, int):
             return [(news, self._choice(news // self.asked.sampling.n))]
         number, what = news
@@ -205,7 +207,7 @@ class Sampled:
             return [one for s, rollout in enumerate(what) for one in self._end(number, s, rollout)]
         return self._token(number, *what)
 
-    def _token(self, index: int, token: int, logprob: float, top: Top) -> Sequence[Piece]:
+    def _token(self, index: int, token: int, logprob: float, top: Top) -> Sequence[TextDelta]:
         one = self._growing.setdefault(index, _Growing(TextStream(self._decode, self.asked.sampling.stop)))
         one.tops.append(top)
         ends = token in self.backend.eos
@@ -214,7 +216,7 @@ class Sampled:
         if not self.asked.stream:
             return []
         text = "" if ends else one.stream.feed(token)
-        return [Piece(index, text, self._scores_of(one))] if text else []
+        return [TextDelta(index, text, self._scores_of(one))] if text else []
 
     def _scores_of(self, one: _Growing) -> tuple[TokenScore, ...]:
         scores, one.scores = tuple(one.scores), []
@@ -228,16 +230,16 @@ class Sampled:
     def _decode(self, ids: list[int]) -> str:
         return str(self.backend.tokenizer.decode(ids, skip_special_tokens=False))
 
-    def _end(self, number: int, sample: int, rollout: Rollout) -> Sequence[Piece | tuple[int, Choice]]:
+    def _end(self, number: int, sample: int, rollout: Rollout) -> Sequence[TextDelta | tuple[int, Choice]]:
         index = number * self.asked.sampling.n + sample
         one = self._growing.pop(index, None)
-        found: list[Piece | tuple[int, Choice]] = []
+        found: list[TextDelta | tuple[int, Choice]] = []
         if one is not None and self.asked.stream:
             rest = one.stream.close(rollout.text)
             scores = self._scores_of(one)
-            found += [Piece(index, rest, scores)] if rest or scores else []
+            found += [TextDelta(index, rest, scores)] if rest or scores else []
         elif self.asked.stream and rollout.text:
-            found.append(Piece(index, rollout.text))
+            found.append(TextDelta(index, rollout.text))
         return [*found, (index, self._choice(number, rollout, one.tops if one else ()))]
 
     def _choice(self, number: int, rollout: Rollout | None = None, tops: Sequence[Top] = ()) -> Choice:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from aha.sampling.http.asked import Asked, RefusedError, texts_of
-from aha.sampling.http.work import Choice, Piece
+from aha.sampling.http.asked import CompletionRequest, RequestRefusedError, texts_of
+from aha.sampling.http.work import Choice, TextDelta
 from aha.types import AhaError, Message
 
 Program = Callable[[Sequence[Message], int], str]
@@ -24,7 +24,7 @@ class Programs:
         """The programs' names."""
         return list(self._programs)
 
-    def begin(self, asked: Asked) -> Said:
+    def begin(self, asked: CompletionRequest) -> Said:
         """What the program named by ``model`` says; ``n`` choices are drawn with seeds one apart, and with fresh ones
         where no seed is given."""
         if not asked.is_chat:
@@ -35,7 +35,7 @@ class Programs:
             ("logprobs", asked.logprobs),
         ):
             if value:
-                raise RefusedError(f"{field} is not supported by a program", field)
+                raise RequestRefusedError(f"{field} is not supported by a program", field)
         program, seed = self._programs[asked.model], asked.sampling.seed
         seed = random.SystemRandom().getrandbits(31) if seed is None else seed
         count = sum(len(text.split()) for text in texts_of(asked.messages))
@@ -49,11 +49,11 @@ class Said:
     opened = False
 
     def __init__(self, choices: Sequence[Choice], stream: bool):
-        self._left: list[Piece | tuple[int, Choice]] = []
+        self._left: list[TextDelta | tuple[int, Choice]] = []
         for i, choice in enumerate(choices):
-            self._left += ([Piece(i, choice.text)] if stream else []) + [(i, choice)]
+            self._left += ([TextDelta(i, choice.text)] if stream else []) + [(i, choice)]
 
-    def wait(self, seconds: float) -> Sequence[Piece | tuple[int, Choice]]:
+    def wait(self, seconds: float) -> Sequence[TextDelta | tuple[int, Choice]]:
         """Everything, the first time."""
         said, self._left = self._left, []
         return said

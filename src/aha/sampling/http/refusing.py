@@ -5,7 +5,7 @@ from __future__ import annotations
 from aha.types import AhaError
 
 
-class RefusedError(AhaError):
+class RequestRefusedError(AhaError):
     """A request that is not served: HTTP status, and the field that is the reason, if one is."""
 
     def __init__(

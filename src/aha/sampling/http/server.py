@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from aha.sampling.http.answers import Answer
-from aha.sampling.http.asked import Asked, RefusedError, read
-from aha.sampling.http.work import Backend, Choice, Piece, Work
+from aha.sampling.http.asked import CompletionRequest, RequestRefusedError, read
+from aha.sampling.http.work import AnswerInProgress, Backend, Choice, TextDelta
 from aha.types import AhaError
 
 MAX_BODY = 16 << 20
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._authorise()
             work()
-        except RefusedError as error:
+        except RequestRefusedError as error:
             self._error(error.status, str(error), error.code, error.field)
         except AhaError as error:
             self._error(400, str(error), "invalid_request_error")
@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if wanted is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
             self.close_connection = True  # the body was not read
-            raise RefusedError("This server needs its API key.", status=401, code="invalid_api_key")
+            raise RequestRefusedError("This server needs its API key.", status=401, code="invalid_api_key")
 
     @property
     def _route(self) -> str:
@@ -161,18 +161,18 @@ class _Handler(BaseHTTPRequestHandler):
                 raise self._unknown(name)
             return self._json(found)
         if path in ROUTES:
-            raise RefusedError(f"{path} takes POST", status=405, code="method_not_allowed")
-        raise RefusedError(f"no {self.path} here", status=404, code="not_found")
+            raise RequestRefusedError(f"{path} takes POST", status=405, code="method_not_allowed")
+        raise RequestRefusedError(f"no {self.path} here", status=404, code="not_found")
 
-    def _unknown(self, name: object) -> RefusedError:
+    def _unknown(self, name: object) -> RequestRefusedError:
         known = ", ".join(self.server.owner.backend.models)
-        return RefusedError(f"no model {name!r}; served: {known}", "model", 404, "model_not_found")
+        return RequestRefusedError(f"no model {name!r}; served: {known}", "model", 404, "model_not_found")
 
     def _post(self) -> None:
         body = self._body()
         path, backend = self._route, self.server.owner.backend
         if path not in ROUTES:
-            raise RefusedError(f"no {self.path} here", status=404, code="not_found")
+            raise RequestRefusedError(f"no {self.path} here", status=404, code="not_found")
         if body.get("model") not in backend.models:
             raise self._unknown(body.get("model"))
         asked = read(body, path == ROUTES[0])
@@ -185,16 +185,16 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             work.cancel()
 
-    def _choices(self, asked: Asked, work: Work) -> list[Choice]:
+    def _choices(self, asked: CompletionRequest, work: AnswerInProgress) -> list[Choice]:
         """All choices in order, as long as the client waits."""
         done: dict[int, Choice] = {}
         count = asked.sampling.n * max(1, len(asked.prompts))
         while len(done) < count:
             news = self._news(work)
-            done |= {one[0]: one[1] for one in news if not isinstance(one, Piece)}
+            done |= {one[0]: one[1] for one in news if not isinstance(one, TextDelta)}
         return [done[i] for i in range(count)]
 
-    def _news(self, work: Work) -> Sequence[Piece | tuple[int, Choice]]:
+    def _news(self, work: AnswerInProgress) -> Sequence[TextDelta | tuple[int, Choice]]:
         """What there is of the work, if there is any. Raises ``_Left`` where there is none and the client has closed
         its connection."""
         news = work.wait(LOOK_SECONDS)
@@ -215,9 +215,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise RefusedError(f"the request is not valid JSON: {error}") from None
+            raise RequestRefusedError(f"the request is not valid JSON: {error}") from None
         if not isinstance(body, dict):
-            raise RefusedError("the request is no JSON object")
+            raise RequestRefusedError("the request is no JSON object")
         return body
 
     def _counted(self) -> bytes:
@@ -225,7 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
             length = int(self.headers.get("Content-Length", ""))
         except ValueError:
             self.close_connection = True
-            raise RefusedError("the request has no Content-Length and is not chunked", status=411) from None
+            raise RequestRefusedError(
+                "the request has no Content-Length and is not chunked", status=411
+            ) from None
         if not 0 <= length <= MAX_BODY:
             raise self._too_long()
         return self.rfile.read(length)
@@ -244,12 +246,12 @@ class _Handler(BaseHTTPRequestHandler):
                 pass  # trailers
         except ValueError:
             self.close_connection = True
-            raise RefusedError("the request's chunks are broken") from None
+            raise RequestRefusedError("the request's chunks are broken") from None
         return b"".join(parts)
 
-    def _too_long(self) -> RefusedError:
+    def _too_long(self) -> RequestRefusedError:
         self.close_connection = True
-        return RefusedError(f"a request has at most {MAX_BODY} bytes", status=413)
+        return RequestRefusedError(f"a request has at most {MAX_BODY} bytes", status=413)
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -273,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    def _stream(self, asked: Asked, work: Work) -> None:
+    def _stream(self, asked: CompletionRequest, work: AnswerInProgress) -> None:
         """Server-sent events, each as soon as its text is certain."""
         answer, done = Answer(asked, work.opened), dict[int, Choice]()
         count = asked.sampling.n * max(1, len(asked.prompts))
@@ -282,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._event(chunk)
         while len(done) < count:
             for one in self._news(work):
-                if isinstance(one, Piece):
+                if isinstance(one, TextDelta):
                     chunks = answer.chunks(one)
                 else:
                     done[one[0]] = one[1]

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.sampling.http.asked import RefusedError, Sampling
+from aha.sampling.http.asked import RequestRefusedError, RequestSampling
 
 EXTRA = "llguidance"
 _ON_ONE_LINE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """Free white space would let a model go on with it for ever."""
 
 
-class Weights:
+class LogitAdjustment:
     """OpenAI's penalties for what was said already, and biases of single tokens."""
 
-    def __init__(self, sampling: Sampling):
+    def __init__(self, sampling: RequestSampling):
         self.sampling = sampling
         self.ids = torch.tensor([token for token, _ in sampling.logit_bias], dtype=torch.long)
         self.bias = torch.tensor([bias for _, bias in sampling.logit_bias])
@@ -36,7 +36,7 @@ class Weights:
             logits[self.ids.to(logits.device)] += self.bias.to(logits)
 
     @staticmethod
-    def needed(sampling: Sampling) -> bool:
+    def needed(sampling: RequestSampling) -> bool:
         """Whether a request asks for any of it."""
         return bool(sampling.frequency_penalty or sampling.presence_penalty or sampling.logit_bias)
 
@@ -50,13 +50,13 @@ class Schemas:
         self._known: Any = None
 
     def guide(self, schema: str) -> Guide:
-        """What keeps one completion to ``schema``. Raises RefusedError for a schema that cannot be kept, and where the
-        library is missing."""
+        """What keeps one completion to ``schema``. Raises RequestRefusedError for a schema that cannot be kept,
+        and where the library is missing."""
         try:
             import llguidance
             import llguidance.hf
         except ImportError:
-            raise RefusedError(
+            raise RequestRefusedError(
                 f"response_format and forced tool calls need the package {EXTRA}: pip install {EXTRA}",
                 "response_format",
             ) from None
@@ -67,9 +67,11 @@ class Schemas:
             grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, defaults=_ON_ONE_LINE)
             matcher = llguidance.LLMatcher(self._known, grammar)
         except ValueError as error:
-            raise RefusedError(f"the JSON schema cannot be kept: {error}", "response_format") from None
+            raise RequestRefusedError(f"the JSON schema cannot be kept: {error}", "response_format") from None
         if matcher.is_error():
-            raise RefusedError(f"the JSON schema cannot be kept: {matcher.get_error()}", "response_format")
+            raise RequestRefusedError(
+                f"the JSON schema cannot be kept: {matcher.get_error()}", "response_format"
+            )
         return Guide(matcher, self.vocabulary, self.eos)
 
 

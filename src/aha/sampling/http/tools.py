@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aha.sampling.http.refusing import RefusedError
+from aha.sampling.http.refusing import RequestRefusedError
 from aha.types import AhaError
 
 MARKS = (
@@ -86,7 +86,7 @@ def _is_function(tool: Any) -> bool:
 
 
 def _refused(message: str, field: str) -> AhaError:
-    return RefusedError(message, field)
+    return RequestRefusedError(message, field)
 
 
 def find_calls(text: str, tools: Tools) -> tuple[str, list[dict[str, Any]]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from aha.sampling.http.asked import Asked
+from aha.sampling.http.asked import CompletionRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class TokenScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextDelta:
     """New text of choice ``index``, with the tokens it came from where they were asked for."""
 
     index: int
@@ -47,12 +47,12 @@ class Choice:
     prompt_scores: tuple[TokenScore, ...] = ()
 
 
-class Work(Protocol):
+class AnswerInProgress(Protocol):
     """A request that is being answered."""
 
     opened: bool  # whether the prompt opened the thinking
 
-    def wait(self, seconds: float) -> Sequence[Piece | tuple[int, Choice]]:
+    def wait(self, seconds: float) -> Sequence[TextDelta | tuple[int, Choice]]:
         """What there is of it since the last call: pieces where it streams, and (index, choice) of those that ended;
         nothing if nothing came in that time. Raises what the answering raised."""
         ...
@@ -70,6 +70,6 @@ class Backend(Protocol):
         """The names under which it serves."""
         ...
 
-    def begin(self, asked: Asked) -> Work:
+    def begin(self, asked: CompletionRequest) -> AnswerInProgress:
         """Take a request up."""
         ...

@@ -18,7 +18,7 @@ from aha.sampling.engine import Begun, Engine, EngineSetup, Request, check_room,
 from aha.sampling.local.fused import FusedDecoder, supports
 from aha.sampling.local.graphs import graphs_for
 from aha.sampling.local.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
-from aha.sampling.local.scheduler import InFlight
+from aha.sampling.local.scheduler import Scheduler
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Rollout
 
@@ -49,7 +49,7 @@ class LocalEngine(Engine):
         memory = hardware.memory_bytes(next(model.parameters()).device)
         self.cache_bytes = int(memory * CACHE_SHARE) if cache_bytes is None else cache_bytes
         self.version = 0
-        self.set_aside = 0  # rows that had to make room since the engine was made
+        self.preempted = 0  # rows that had to make room, since the engine was made
         self.eos_ids = ending_ids(model, tokenizer)
         self.fused = supports(model)
         self.graphs = graphs_for(model) if self.fused else None
@@ -80,7 +80,7 @@ class LocalEngine(Engine):
         check_room(requests, params, max_context(self.model))
         attention.install(self.model)
         with torch.inference_mode():
-            run = InFlight(self, requests, params, seed)
+            run = Scheduler(self, requests, params, seed)
         try:
             while run.busy:
                 with torch.inference_mode():
@@ -125,7 +125,7 @@ class LocalEngine(Engine):
         self._cache.clear()
         return self._cache
 
-    def forward(self, ids: Tensor, positions: Tensor, context: attention.Context) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, context: attention.AttentionContext) -> Tensor:
         """Hidden states of ``ids`` [B, T] under an attention context."""
         out = self.model.base_model(input_ids=ids, position_ids=positions, context=context, use_cache=False)
         return out.last_hidden_state

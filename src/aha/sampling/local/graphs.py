@@ -37,7 +37,7 @@ may be rounding too, by what the plain step itself makes of rounded inputs."""
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _log = logging.getLogger(__name__)
 
-Work = Callable[[], None]
+GraphWork = Callable[[], None]
 
 
 class CacheLost(Exception):
@@ -47,7 +47,7 @@ class CacheLost(Exception):
 class Recorder(Protocol):
     """Makes a function over tensors that stay in place repeatable."""
 
-    def record(self, work: Work) -> Work:
+    def record(self, work: GraphWork) -> GraphWork:
         """Run ``work`` once and record it; returns what does the same again. Raises RuntimeError for work that
         cannot be recorded."""
         ...
@@ -64,7 +64,7 @@ class CudaRecorder:
         self.device, self.stream = device, torch.cuda.Stream(device)
         self.forget()
 
-    def record(self, work: Work) -> Work:
+    def record(self, work: GraphWork) -> GraphWork:
         """See ``Recorder``."""
         here, graph = torch.cuda.current_stream(self.device), torch.cuda.CUDAGraph()
         self.stream.wait_stream(here)
@@ -90,9 +90,9 @@ class _Captured:
 
     inputs: Tensor  # [2, rows]: token ids, and tokens in the cache
     hidden: Tensor  # [rows, hidden]
-    plain: Work
-    moved: Work  # as plain, with embeddings that are moved as rounding might
-    replay: Work | None = None
+    plain: GraphWork
+    moved: GraphWork  # as plain, with embeddings that are moved as rounding might
+    replay: GraphWork | None = None
 
 
 class Graphs:
@@ -224,7 +224,7 @@ def _new_step(decoder: FusedDecoder, cache: SlotCache, rows: int) -> _Captured:
 def _fault(step: _Captured, cache: SlotCache, live: int) -> str | None:
     """What a replay makes otherwise than the plain step, which has just been done: None, if nothing."""
     assert step.replay is not None
-    slots = _Slots(cache, step.inputs[1])
+    slots = _GraphSlots(cache, step.inputs[1])
     hidden, written = step.hidden.clone(), slots.read()
     step.hidden.fill_(torch.nan)
     slots.blank()
@@ -242,7 +242,7 @@ def _fault(step: _Captured, cache: SlotCache, live: int) -> str | None:
 _Made = tuple[Tensor, list[Tensor]]  # hidden states; keys and values of each layer
 
 
-def _difference(step: _Captured, slots: _Slots, live: int, found: _Made, wanted: _Made) -> str | None:
+def _difference(step: _Captured, slots: _GraphSlots, live: int, found: _Made, wanted: _Made) -> str | None:
     """What of ``found`` is farther from what the plain step made than rounding takes it. How far that is depends on
     the model: where a difference is not small, the plain step is done with moved embeddings."""
     away = _apart(found, wanted, live)
@@ -267,7 +267,7 @@ def _apart(found: _Made, wanted: _Made, live: int) -> list[float]:
     ]
 
 
-class _Slots:
+class _GraphSlots:
     """Where the new tokens' keys and values stand in every layer."""
 
     def __init__(self, cache: SlotCache, lengths: Tensor):

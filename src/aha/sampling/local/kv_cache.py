@@ -28,7 +28,7 @@ def buffer_bytes_per_token(model: Any) -> int:
     return bytes_per_token(model) + sum(sizes) * next(model.parameters()).dtype.itemsize
 
 
-class Step:
+class CacheStep:
     """One new token for each of rows 0..n-1, which have cached ``lengths`` [n] tokens, the ``longest`` of them
     with the new one so many: what all layers share."""
 
@@ -76,7 +76,7 @@ class SlotCache:
         self.dtype, self.steady = weight.dtype, steady
         self.tokens, self.capacity, self.room, self.used = tokens, capacity, 0, 0
         self.finite = 0  # rows that hold finite numbers all over
-        self.step: Step | None = None
+        self.step: CacheStep | None = None
         self.groups: kernels.Groups | None = None  # which rows begin alike, where that is known
         layers = attention.layers(model)
         self.shapes = [((x.kv_heads, x.key_dim), (x.kv_heads, x.value_dim)) for x in layers]
@@ -183,7 +183,7 @@ class SlotCache:
     def begin_step(self, lengths: Tensor, longest: int) -> None:
         """The next forward call decodes one token for rows 0..n-1, which have cached ``lengths`` [n]; none has
         more than ``longest`` with it."""
-        self.step = Step(self, lengths, longest)
+        self.step = CacheStep(self, lengths, longest)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, variant: Variant = PLAIN

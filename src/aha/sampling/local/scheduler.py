@@ -1,8 +1,8 @@
-"""One call of the in-process engine: the rows in flight, and the samples that wait.
+"""The scheduler of the in-process engine: the rows that are running, and the samples that wait.
 
 Prompts are prefilled once for all their samples, packed without padding; very long ones in pieces. Then every
 row decodes one token a step; finished rows leave at once, the last rows move into their slots, and waiting
-samples enter. Where the rows outgrow the cache, the youngest are set aside and wait again, with what they have:
+samples enter. Where the rows outgrow the cache, the youngest are preempted and wait again, with what they have:
 the numbers a sample draws depend on its key and position alone, so it goes on as it would have.
 """
 
@@ -46,7 +46,7 @@ class _Pending:
 
 
 @dataclass(slots=True, eq=False)
-class _Sample:
+class _Completion:
     """One completion that waits or is in flight, with what there is of it."""
 
     pending: _Pending
@@ -74,8 +74,8 @@ class _Sample:
         return len(self.pending.request.prompt_ids) + self.made
 
 
-class InFlight:
-    """The rows in flight and the samples that wait."""
+class Scheduler:
+    """One call's rows that are running, and its samples that wait."""
 
     def __init__(
         self,
@@ -100,12 +100,12 @@ class InFlight:
         self.turn = count()
         # State of the rows in flight; rows 0..active-1 are live.
         self.active = 0
-        self.owner: list[_Sample] = []
+        self.owner: list[_Completion] = []
         self.entered = np.zeros(self.rows, np.int64)  # whose turn it was to enter
         self.lengths = np.zeros(self.rows, np.int64)  # tokens in the cache
         self.made = np.zeros(self.rows, np.int64)  # tokens sampled
-        self.family = np.zeros(self.rows, np.int64)  # rows that were prefilled as one
-        self.families = 0
+        self.prefix = np.zeros(self.rows, np.int64)  # which shared prefix each row begins with
+        self.prefixes = 0
         self.shared = np.zeros(self.rows, np.int64)  # tokens that were prefilled
         self.seeds = np.zeros(self.rows, np.uint64)
         self.limits = np.zeros(self.rows, np.int64)  # tokens of the longest completion
@@ -117,7 +117,7 @@ class InFlight:
         """Whether anything waits, is in flight, or was not yet taken."""
         return bool(self.waiting or self.active or self.finished)
 
-    def _samples(self, pending: _Pending) -> Iterator[_Sample]:
+    def _samples(self, pending: _Pending) -> Iterator[_Completion]:
         """The completions of a request that have not ended."""
         request = pending.request
         for number in range(request.n):
@@ -129,7 +129,7 @@ class InFlight:
                     pending, begun.completion_ids, begun.logprobs, Finish.LENGTH, begun
                 )
             else:
-                yield _Sample(pending, number, begun)
+                yield _Completion(pending, number, begun)
         if all(r is not None for r in pending.done):
             self.finished.append(pending)
 
@@ -150,9 +150,9 @@ class InFlight:
                 return
             self._enter(entries)
 
-    def _next_entries(self) -> list[_Sample]:
+    def _next_entries(self) -> list[_Completion]:
         """The next to enter: as many as the rows, the cache and one prefill pass hold; one if none is live."""
-        entries: list[_Sample] = []
+        entries: list[_Completion] = []
         sources: set[tuple[int, int]] = set()
         tokens, longest = 0, int(self.lengths[: self.active].max(initial=0))
         while self.waiting and self.active + len(entries) < self.rows:
@@ -160,7 +160,7 @@ class InFlight:
             size = one.size()
             longest = max(longest, size)
             rows = self.active + len(entries)
-            # With room to grow in: rows that entered only to be set aside again would be prefilled for nothing.
+            # With room to grow in: rows that entered only to be preempted again would be prefilled for nothing.
             grown = min(longest + longest // 4 + 8 * GROWTH, self.capacity + GROWTH)
             if rows and (rows + 1) * grown > self.cache.tokens:
                 break
@@ -172,7 +172,7 @@ class InFlight:
             entries.append(self.waiting.popleft())
         return entries
 
-    def _enter(self, entries: list[_Sample]) -> None:
+    def _enter(self, entries: list[_Completion]) -> None:
         self.cache.expect(self.active, len(entries), int(self.lengths[: self.active].max(initial=0)))
         rows = np.arange(self.active, self.active + len(entries))
         first = {one.source: i for i, one in reversed(list(enumerate(entries)))}
@@ -185,13 +185,13 @@ class InFlight:
             self._set_row(int(row), one)
         last = self._prefill([entries[i].ids for i in distinct], rows, source)
         self.lengths[rows] = self.shared[rows] = sizes[source]
-        self.family[rows] = self.families + source
-        self.families += len(distinct)
+        self.prefix[rows] = self.prefixes + source
+        self.prefixes += len(distinct)
         self.cache.groups = None
         logits = self.head.logits(last).index_select(0, self._tensor(source))
         self._append(logits, rows, self._uniforms(rows))
 
-    def _set_row(self, row: int, one: _Sample) -> None:
+    def _set_row(self, row: int, one: _Completion) -> None:
         request, made = one.pending.request, one.made
         seed = self.seed if request.seed is None else request.seed
         self.seeds[row] = sample_seed(seed, request.key, one.number)
@@ -238,14 +238,14 @@ class InFlight:
     def decode(self) -> int:
         """One token for every live row that has not ended; returns how many were sampled."""
         self._retire()
-        self._make_way()
+        self._preempt()
         n = self.active
         if n == 0:
             return 0
         rows = np.arange(n)
         uniform = self._uniforms(rows)  # before the step, for which a copy to the device would wait
         if self.cache.groups is None:
-            self.cache.groups = kernels.Groups.of(self.family[:n], self.shared[:n])
+            self.cache.groups = kernels.Groups.of(self.prefix[:n], self.shared[:n])
         try:
             ids = self.tokens[rows, self.made[:n] - 1]
             hidden = self.engine.decode(ids, self.lengths[:n], self.cache)
@@ -275,15 +275,15 @@ class InFlight:
         self.logprobs[rows, at] = logprobs.float().cpu().numpy()
         self.made[rows] += 1
 
-    def _make_way(self) -> None:
-        """Set the youngest rows aside until the next token of every other one fits the cache. The oldest row
+    def _preempt(self) -> None:
+        """Preempt the youngest rows until the next token of every other one fits the cache. The oldest row
         always stays, so that every sample ends at some time."""
         while self.active > 1 and not self.cache.holds(
             self.active, int(self.lengths[: self.active].max()) + 1
         ):
             row = int(self.entered[: self.active].argmax())
             self._wait_again(row)
-            self.engine.set_aside += 1
+            self.engine.preempted += 1
             self._compact(np.array([row]))
 
     def _start_over(self) -> None:
@@ -355,9 +355,12 @@ class InFlight:
         if text is None and finish is not Finish.ABORT:
             text = self._text(ids[:-1] if ids[-1] in self.engine.eos_ids else ids)
         version = self.engine.version
-        stretches = begun.stretches if begun is not None and len(begun.completion_ids) else ()
+        version_spans = begun.version_spans if begun is not None and len(begun.completion_ids) else ()
         if begun is not None and len(ids) > len(begun.completion_ids) > 0 and begun.policy_version != version:
-            stretches = (*(stretches or ((0, begun.policy_version),)), (len(begun.completion_ids), version))
+            version_spans = (
+                *(version_spans or ((0, begun.policy_version),)),
+                (len(begun.completion_ids), version),
+            )
         return Rollout(
             prompt_ids=np.asarray(pending.request.prompt_ids, np.int32),
             completion_ids=ids.astype(np.int32),
@@ -368,7 +371,7 @@ class InFlight:
             if begun is None or len(ids) > len(begun.completion_ids)
             else begun.policy_version,
             opened_think=pending.request.opened_think,
-            stretches=stretches,
+            version_spans=version_spans,
         )
 
     def _so_far(self, row: int) -> Rollout:
@@ -388,7 +391,7 @@ class InFlight:
             length = int(self.lengths[movers].max())
             self.cache.move(self._tensor(movers), self._tensor(holes), length)
             for array in (
-                self.entered, self.lengths, self.made, self.family, self.shared,
+                self.entered, self.lengths, self.made, self.prefix, self.shared,
                 self.seeds, self.tokens, self.logprobs, self.limits,
             ):  # fmt: skip
                 array[holes] = array[movers]

@@ -21,7 +21,7 @@ from aha.modeling import max_context, own_weights
 from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, Proof, Request, check_room, ending_ids
 from aha.sampling.sampler import SamplingParams, sample_seed
 from aha.sampling.vllm import senders, wire
-from aha.sampling.vllm.process import Process, find_python
+from aha.sampling.vllm.process import VllmProcess, find_python
 from aha.sampling.vllm.transfer import nccl_version
 from aha.sampling.vllm.weights import Tensors, digests, whole
 from aha.settings import Settings, setting
@@ -85,7 +85,9 @@ class VllmEngine(Engine):
         self._gpus: list[str] = []
         self.device: torch.device = next(model.parameters()).device
         self._sender: senders.Sender | None = None
-        self._process = Process(find_python(self.settings.python), threads=threads, gpus=self.settings.gpus)
+        self._process = VllmProcess(
+            find_python(self.settings.python), threads=threads, gpus=self.settings.gpus
+        )
         self._start(model)
 
     @classmethod
@@ -172,7 +174,7 @@ class VllmEngine(Engine):
         held = self.deliver(tensors, version)
         return self.compare(tensors, held, started)
 
-    def deliver(self, tensors: Tensors, version: int) -> wire.Held:
+    def deliver(self, tensors: Tensors, version: int) -> wire.WeightHashes:
         """Send weights and return what the other side says of them, unproven."""
         self.wait()
         self._stop_sampling()
@@ -181,12 +183,12 @@ class VllmEngine(Engine):
         while held is None:
             try:
                 held = self._sent(tensors, version)
-            except senders.RefusedError as error:
+            except senders.TransferRefusedError as error:
                 self._otherwise(f"{self.transfer}: {error}")
         self.version = held.version
         return held
 
-    def _sent(self, tensors: Tensors, version: int) -> wire.Held:
+    def _sent(self, tensors: Tensors, version: int) -> wire.WeightHashes:
         """The weights, sent in the way that was agreed on, which is made at the first time."""
         if self._sender is None:
             self._sender = senders.make(self.transfer, self._gpus, self.device)
@@ -198,10 +200,10 @@ class VllmEngine(Engine):
         started = time.perf_counter()
         self.wait()
         self._stop_sampling()
-        self._process.send(wire.Prove())
-        return self.compare(tensors, self._process.receive(wire.Held), started)
+        self._process.send(wire.HashWeights())
+        return self.compare(tensors, self._process.receive(wire.WeightHashes), started)
 
-    def compare(self, tensors: Tensors, found: wire.Held, started: float | None = None) -> Proof:
+    def compare(self, tensors: Tensors, found: wire.WeightHashes, started: float | None = None) -> Proof:
         """What the other side says that it has, with our own hashes. Raises AhaError where they differ."""
         started, wanted = time.perf_counter() if started is None else started, digests(tensors)
         lost = set(wanted) ^ set(found.held | found.delivered | dict.fromkeys(found.hidden, ""))

@@ -15,7 +15,7 @@ import weakref
 from pathlib import Path
 from typing import TypeVar
 
-from aha.sampling.vllm.wire import Closed, Failed, Message, Wire, WireError
+from aha.sampling.vllm.wire import Closed, Wire, WireError, WireMessage, WorkerFailed
 from aha.types import AhaError
 
 PACKAGE = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def find_python(given: str | None = None) -> Path:
     )
 
 
-class Process:
+class VllmProcess:
     """The worker at the other end of a socket. It ends with us, however we end, and its children with it."""
 
     def __init__(self, python: Path, *, threads: int = 0, gpus: str | None = None):
@@ -101,7 +101,7 @@ class Process:
         """End it and everything it started. Harmless the second time."""
         self._end()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WireMessage) -> None:
         """Send. Raises AhaError, with the end of its log, if it is dead."""
         try:
             self.wire.send(message)
@@ -123,7 +123,7 @@ class Process:
         except BaseException:
             self.close()
             raise
-        if isinstance(message, Failed):
+        if isinstance(message, WorkerFailed):
             words = self.last_words()
             self.close()
             raise AhaError(f"vLLM failed: {message.error}\n{words}")

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from aha.sampling.vllm import wire
-from aha.sampling.vllm.process import Process
+from aha.sampling.vllm.process import VllmProcess
 from aha.sampling.vllm.transfer import CHUNK, described, pieces, plain_handle, plain_uuid
-from aha.sampling.vllm.weights import Parcel, Tensors
+from aha.sampling.vllm.weights import Tensors, WeightFile
 from aha.types import AhaError
 
 JOIN_SECONDS = 300.0
@@ -30,18 +30,18 @@ MOST_ELEMENTS = (1 << 31) - 1
 """Of one broadcast, for torch."""
 
 
-class RefusedError(Exception):
+class TransferRefusedError(Exception):
     """vLLM, or this machine, could not do it in this way; the process lives on."""
 
 
 class Sender(Protocol):
     """One way to move weights. ``join`` is called once; then ``pieces``, ``move`` for each, ``release``."""
 
-    def join(self, process: Process) -> None:
-        """Make the way. Raises RefusedError where that cannot be."""
+    def join(self, process: VllmProcess) -> None:
+        """Make the way. Raises TransferRefusedError where that cannot be."""
         ...
 
-    def pieces(self, tensors: Tensors) -> Iterator[wire.Piece]:
+    def pieces(self, tensors: Tensors) -> Iterator[wire.WeightPiece]:
         """The messages that tell of the weights; each is valid until the next is asked for."""
         ...
 
@@ -62,36 +62,36 @@ class Sender(Protocol):
         ...
 
 
-def ask(process: Process, message: wire.Message) -> None:
-    """Send and wait until it is done. Raises RefusedError."""
+def ask(process: VllmProcess, message: wire.WireMessage) -> None:
+    """Send and wait until it is done. Raises TransferRefusedError."""
     process.send(message)
-    check(process.receive(wire.Taken, wire.Refused))
+    check(process.receive(wire.Taken, wire.TransferRefused))
 
 
-def check(answer: wire.Message) -> None:
-    """Raises RefusedError if that is what the answer says."""
-    if isinstance(answer, wire.Refused):
-        raise RefusedError(answer.error)
+def check(answer: wire.WireMessage) -> None:
+    """Raises TransferRefusedError if that is what the answer says."""
+    if isinstance(answer, wire.TransferRefused):
+        raise TransferRefusedError(answer.error)
 
 
-def deliver(process: Process, sender: Sender, tensors: Tensors, version: int) -> wire.Held:
-    """Give vLLM new weights: begin, piece by piece, end. Raises RefusedError and AhaError."""
+def deliver(process: VllmProcess, sender: Sender, tensors: Tensors, version: int) -> wire.WeightHashes:
+    """Give vLLM new weights: begin, piece by piece, end. Raises TransferRefusedError and AhaError."""
     ask(process, wire.Begin())
     try:
         for piece in sender.pieces(tensors):
             process.send(piece)
             sender.move()
-            answer = process.receive(wire.Taken, wire.Refused)
+            answer = process.receive(wire.Taken, wire.TransferRefused)
             sender.landed()  # also where it was refused: else the way is blocked
             check(answer)
         process.send(wire.End(version))
-        held = process.receive(wire.Held, wire.Refused)
+        held = process.receive(wire.WeightHashes, wire.TransferRefused)
         check(held)
     except (RuntimeError, OSError, wire.WireError) as error:  # of CUDA; what has begun is given up there
-        raise RefusedError(f"{type(error).__name__}: {error}") from error
+        raise TransferRefusedError(f"{type(error).__name__}: {error}") from error
     finally:
         sender.release()
-    assert isinstance(held, wire.Held)
+    assert isinstance(held, wire.WeightHashes)
     return held
 
 
@@ -99,16 +99,16 @@ class HostSender:
     """Through a file in memory that both processes map."""
 
     def __init__(self) -> None:
-        self.parcel = Parcel()
+        self.parcel = WeightFile()
 
-    def join(self, process: Process) -> None:
+    def join(self, process: VllmProcess) -> None:
         """Nothing but a word is needed."""
         ask(process, wire.Join("host", "", 0))
 
-    def pieces(self, tensors: Tensors) -> Iterator[wire.Piece]:
+    def pieces(self, tensors: Tensors) -> Iterator[wire.WeightPiece]:
         """All of it at once: vLLM reads tensor by tensor."""
         self.parcel.write(tensors)
-        yield wire.Piece([], [], [], [], self.parcel.path, [])
+        yield wire.WeightPiece([], [], [], [], self.parcel.path, [])
 
     def move(self) -> None:
         """It is there."""
@@ -132,11 +132,11 @@ class IpcSender:
         self.places = {places[plain_uuid(gpu)][1]: places[plain_uuid(gpu)][0] for gpu in gpus}
         self.buffers: list[Tensor] = []
 
-    def join(self, process: Process) -> None:
+    def join(self, process: VllmProcess) -> None:
         """Nothing but a word is needed."""
         ask(process, wire.Join("ipc", "", 0))
 
-    def pieces(self, tensors: Tensors) -> Iterator[wire.Piece]:
+    def pieces(self, tensors: Tensors) -> Iterator[wire.WeightPiece]:
         """Each piece is laid into the buffers, whose handles come with all of them."""
         from torch.multiprocessing.reductions import reduce_tensor
 
@@ -185,14 +185,14 @@ class NcclSender:
         self.flat: Tensor | None = None
         self._comm: Any = None
 
-    def join(self, process: Process) -> None:
-        """Meet vLLM's ranks. Raises RefusedError where one cannot, AhaError if they do not come."""
+    def join(self, process: VllmProcess) -> None:
+        """Meet vLLM's ranks. Raises TransferRefusedError where one cannot, AhaError if they do not come."""
         from torch.cuda import nccl
 
         try:
             group = nccl.unique_id()
         except RuntimeError as error:
-            raise RefusedError(f"NCCL: {error}") from error
+            raise TransferRefusedError(f"NCCL: {error}") from error
         process.send(wire.Join("nccl", base64.b64encode(group).decode(), self.size))
         failed: list[Exception] = []
         thread = threading.Thread(target=self._meet, args=(group, failed), daemon=True)
@@ -200,10 +200,10 @@ class NcclSender:
         if not _answers(process, failed):
             why = f": {failed[0]}" if failed else f" in {JOIN_SECONDS:.0f} s"
             raise AhaError(f"vLLM's ranks did not join the NCCL group{why}. {OTHERWISE}")
-        check(process.receive(wire.Taken, wire.Refused))
+        check(process.receive(wire.Taken, wire.TransferRefused))
         thread.join(JOIN_SECONDS)
         if failed or self._comm is None:
-            raise RefusedError(f"NCCL: {failed[0] if failed else 'the group was not made'}")
+            raise TransferRefusedError(f"NCCL: {failed[0] if failed else 'the group was not made'}")
 
     def _meet(self, group: bytes, failed: list[Exception]) -> None:
         from torch.cuda import nccl
@@ -217,7 +217,7 @@ class NcclSender:
         except Exception as error:  # told by who waits
             failed.append(error)
 
-    def pieces(self, tensors: Tensors) -> Iterator[wire.Piece]:
+    def pieces(self, tensors: Tensors) -> Iterator[wire.WeightPiece]:
         """Each piece is laid into one buffer on our GPU, which is sent when the other side knows of it."""
         for piece in pieces(tensors):
             first = next(iter(piece.values()))
@@ -258,7 +258,7 @@ class NcclSender:
         self._comm = self.flat = None
 
 
-def _answers(process: Process, failed: Sequence[Exception]) -> bool:
+def _answers(process: VllmProcess, failed: Sequence[Exception]) -> bool:
     """Whether the other side answers in time: in less of it once we have ``failed``, for it may wait for us."""
     end = time.monotonic() + JOIN_SECONDS
     while time.monotonic() < end and not failed:

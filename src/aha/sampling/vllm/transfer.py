@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from aha.sampling.vllm.weights import NAMES, Tensors
-from aha.sampling.vllm.wire import Piece, WireError
+from aha.sampling.vllm.wire import WeightPiece, WireError
 
 BACKENDS = {"host": "aha_host", "ipc": "ipc", "nccl": "nccl"}
 """What vLLM calls the ways: the first is ours (``vllm_host``), the others its own."""
@@ -113,9 +113,9 @@ def pieces(tensors: Tensors, limit: int = CHUNK) -> Iterator[dict[str, Tensor]]:
         yield piece
 
 
-def described(piece: Mapping[str, Tensor], handles: Sequence[dict[str, Any]] = ()) -> Piece:
+def described(piece: Mapping[str, Tensor], handles: Sequence[dict[str, Any]] = ()) -> WeightPiece:
     """The message that tells of a piece."""
-    return Piece(
+    return WeightPiece(
         names=list(piece),
         dtypes=[str(t.dtype).removeprefix("torch.") for t in piece.values()],
         shapes=[list(t.shape) for t in piece.values()],
@@ -125,7 +125,7 @@ def described(piece: Mapping[str, Tensor], handles: Sequence[dict[str, Any]] = (
     )
 
 
-def update_info(piece: Piece, transfer: str) -> dict[str, Any]:
+def update_info(piece: WeightPiece, transfer: str) -> dict[str, Any]:
     """What vLLM's ``update_weights`` takes for a piece. Raises WireError for one that is not well formed."""
     if transfer == "host":
         if not isinstance(piece.path, str) or not piece.path:
@@ -141,7 +141,7 @@ def update_info(piece: Piece, transfer: str) -> dict[str, Any]:
     return info
 
 
-def _check(piece: Piece) -> None:
+def _check(piece: WeightPiece) -> None:
     columns = (piece.names, piece.dtypes, piece.shapes, piece.sizes)
     if not all(isinstance(c, list) for c in columns) or len({len(c) for c in columns}) != 1:
         raise WireError("names, types, shapes and sizes of weights are not equally many")

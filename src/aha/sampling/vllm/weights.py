@@ -69,7 +69,7 @@ def whole(by_name: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Parcel:
+class WeightFile:
     """A safetensors file in memory, written again for every version of the weights."""
 
     def __init__(self) -> None:

@@ -77,7 +77,7 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class WeightPiece:
     """Some of the weights: tensors by name, with their types, shapes and sizes in bytes. They lie, all of them, in
     the safetensors file at ``path``; or one after another in a buffer on each GPU, whose ``handles`` come with
     them; or are broadcast so."""
@@ -96,7 +96,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class TransferRefused:
     """That could not be done with the weights; the engine lives on, without any."""
 
     error: str
@@ -110,13 +110,13 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Prove:
+class HashWeights:
     """Hash what the model holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """SHA-256 by canonical name: of the tensors as they were ``delivered`` (empty for ``Prove``), and of those
+class WeightHashes:
+    """SHA-256 by canonical name: of the tensors as they were ``delivered`` (empty for ``HashWeights``), and of those
     that can be read off the model's own layout, ``held``. ``hidden`` names those that cannot be."""
 
     version: int
@@ -182,20 +182,20 @@ class Rested:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class WorkerFailed:
     """What was asked could not be done."""
 
     error: str
 
 
-Message = (
-    Start | Ready | Join | Begin | Piece | Taken | Refused | End | Prove | Held
-    | Generate | Finished | Cancel | Done | Rest | Rested | Failed
+WireMessage = (
+    Start | Ready | Join | Begin | WeightPiece | Taken | TransferRefused | End | HashWeights | WeightHashes
+    | Generate | Finished | Cancel | Done | Rest | Rested | WorkerFailed
 )  # fmt: skip
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(WireMessage)}
 
 
-def encode(message: Message) -> bytes:
+def encode(message: WireMessage) -> bytes:
     """One frame."""
     plain: dict[str, Any] = {}
     arrays: list[tuple[str, str, int]] = []
@@ -213,7 +213,7 @@ def encode(message: Message) -> bytes:
     return b"".join([HEADER.pack(MAGIC, len(text), sum(map(len, raw))), text, *raw])
 
 
-def decode(text: bytes, raw: bytes) -> Message:
+def decode(text: bytes, raw: bytes) -> WireMessage:
     """The message of a frame's two parts. Raises WireError for anything else."""
     try:
         parts = json.loads(text)
@@ -239,7 +239,7 @@ class Wire:
     sock: socket.socket
     _sending: threading.Lock = field(default_factory=threading.Lock)
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WireMessage) -> None:
         """Send a message. Raises Closed if the other side is gone."""
         try:
             with self._sending:
@@ -247,7 +247,7 @@ class Wire:
         except OSError as error:
             raise Closed("the other side is gone") from error
 
-    def receive(self) -> Message:
+    def receive(self) -> WireMessage:
         """Wait for a message. Raises Closed if the other side is gone, WireError if it is no message."""
         magic, text, raw = HEADER.unpack(self._exactly(HEADER.size))
         if magic != MAGIC or text > MAX_JSON or raw > MAX_ARRAYS:

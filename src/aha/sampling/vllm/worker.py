@@ -38,13 +38,13 @@ def main() -> None:
     try:
         start = line.receive()
         assert isinstance(start, wire.Start)
-        worker = Worker(line, start)
+        worker = VllmWorker(line, start)
         while True:
             worker.answer(line.receive())
     except wire.Closed:
         end.join()
     except Exception as error:
-        line.send(wire.Failed(f"{type(error).__name__}: {error}"[:4000]))
+        line.send(wire.WorkerFailed(f"{type(error).__name__}: {error}"[:4000]))
         raise
 
 
@@ -59,7 +59,7 @@ def _end_with_them(sock: socket.socket, scratch: str) -> None:
     os._exit(1)
 
 
-class Worker:
+class VllmWorker:
     """The engine and what is said of it."""
 
     def __init__(self, line: wire.Wire, start: wire.Start):
@@ -106,22 +106,22 @@ class Worker:
         device = torch.cuda.get_device_name() if on_gpu else "cpu"
         line.send(wire.Ready(about, device, self.transfer, why, gpus))
 
-    def answer(self, message: wire.Message) -> None:
+    def answer(self, message: wire.WireMessage) -> None:
         """Do what a message asks."""
         if isinstance(message, wire.Rest):
             self.rest()
         elif not isinstance(message, wire.Cancel):  # else too late: that call is done
             self.wake()
-        if isinstance(message, wire.Join | wire.Begin | wire.Piece | wire.End):
+        if isinstance(message, wire.Join | wire.Begin | wire.WeightPiece | wire.End):
             self.line.send(self.weights(message))
-        elif isinstance(message, wire.Prove):
+        elif isinstance(message, wire.HashWeights):
             self.line.send(self.held({}))
         elif isinstance(message, wire.Generate):
             self.generate(message)
 
     # --- weights ------------------------------------------------------------------------------------------
 
-    def weights(self, message: wire.Join | wire.Begin | wire.Piece | wire.End) -> wire.Message:
+    def weights(self, message: wire.Join | wire.Begin | wire.WeightPiece | wire.End) -> wire.WireMessage:
         """A step of vLLM's lifecycle of weights. What fails is refused: until all of it succeeds, nothing can be
         sampled."""
         self.version = -1
@@ -136,10 +136,10 @@ class Worker:
             else:
                 self._all("aha_take", update_info(message, self.transfer))
         except Exception as error:  # the other side says it, or goes another way
-            return wire.Refused(f"{type(error).__name__}: {error}"[:4000])
+            return wire.TransferRefused(f"{type(error).__name__}: {error}"[:4000])
         return wire.Taken()
 
-    def end(self, message: wire.End) -> wire.Held:
+    def end(self, message: wire.End) -> wire.WeightHashes:
         """All weights have come; nothing that was computed with the old ones is kept."""
         said = self._all("aha_end")
         if any(other != said[0] for other in said):
@@ -154,10 +154,10 @@ class Worker:
         """What each rank's worker answers."""
         return self.llm.collective_rpc(method, args=args)
 
-    def held(self, delivered: dict[str, str]) -> wire.Held:
+    def held(self, delivered: dict[str, str]) -> wire.WeightHashes:
         """What the model holds, as the first rank says; of a model in parts nothing is read back."""
         found, hidden = self.llm.collective_rpc("aha_held")[0]
-        return wire.Held(self.version, delivered, found, hidden)
+        return wire.WeightHashes(self.version, delivered, found, hidden)
 
     def rest(self) -> None:
         """Free the GPU's memory."""

@@ -25,13 +25,13 @@ from aha.rewards.accuracy import accuracy
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.client.engine import in_parallel
-from aha.sampling.rollouts import Rewards
+from aha.sampling.rollouts import WeightedRewards
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
 from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.reject import rounds
-from aha.stages.data.samples import Row, other_languages, sample_parts
-from aha.stages.data.select import Selection, conversation, select
+from aha.stages.data.samples import RolloutRow, other_languages, sample_parts
+from aha.stages.data.select import SelectedRows, conversation, select
 from aha.tasks import get_task, row_sources
 from aha.tasks.base import Task
 from aha.types import AhaError, Outcome, Problem
@@ -126,12 +126,12 @@ class ColdStart(
 
     def _drafts(
         self, context: Context, task: Task, problems: Sequence[Problem], console: Console
-    ) -> Selection:
+    ) -> SelectedRows:
         """The right and readable ones of the policy's traces."""
         source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
         fitting, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, max_tokens=longest)
-        rewards: Rewards = {"accuracy": (1.0, accuracy(task.verify))}
+        rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify))}
         asking.show(console, source.prompter, fitting, asking.name_of(self.model))
         tick = console.counter(len(fitting) * self.samples * longest, "sampling")
         sampled = sample_parts(
@@ -143,7 +143,7 @@ class ColdStart(
         return found
 
     def _rewritten(
-        self, context: Context, asked: Teacher, problems: Mapping[str, Problem], drafts: Sequence[Row]
+        self, context: Context, asked: Teacher, problems: Mapping[str, Problem], drafts: Sequence[RolloutRow]
     ) -> list[str | None]:
         """What the teacher made of each draft; None where its reply had not the form. Replies of earlier
         processes are read, not asked for again."""
@@ -184,11 +184,11 @@ class ColdStart(
         self,
         task: Task,
         problems: Mapping[str, Problem],
-        drafts: Sequence[Row],
+        drafts: Sequence[RolloutRow],
         rewritten: Sequence[str | None],
-    ) -> tuple[list[Row], Counter[str]]:
+    ) -> tuple[list[RolloutRow], Counter[str]]:
         """What people are shown, and how many rewritten chains went for which reason."""
-        queue: list[Row] = []
+        queue: list[RolloutRow] = []
         reasons: Counter[str] = Counter()
         for number, (draft, text) in enumerate(zip(drafts, rewritten, strict=True)):
             problem = problems[draft["problem_id"]]
@@ -205,7 +205,7 @@ class ColdStart(
             )  # fmt: skip
         return queue, reasons
 
-    def _reviewed(self, folder: Path, queue: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
+    def _reviewed(self, folder: Path, queue: Sequence[RolloutRow]) -> tuple[list[RolloutRow], dict[str, int]]:
         """The queue as people left it: rejected ones out, texts as edited. Raises AhaError for a line that cannot
         be read, an unknown id or status, and where a review is required and missing."""
         path = folder / EDITED
@@ -233,7 +233,12 @@ class ColdStart(
         return kept, dict(counts)
 
     def _write(
-        self, folder: Path, drafts: Selection, queue: Sequence[Row], rows: list[Row], reasons: Counter[str]
+        self,
+        folder: Path,
+        drafts: SelectedRows,
+        queue: Sequence[RolloutRow],
+        rows: list[RolloutRow],
+        reasons: Counter[str],
     ) -> None:
         name = self.model if isinstance(self.model, str) else self.model.name
         sources = [

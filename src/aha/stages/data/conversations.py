@@ -15,7 +15,7 @@ from aha.data.quotas import quotas
 from aha.data.schemas import Record, read_source
 from aha.types import AhaError, Example, Message
 
-Turns = Literal["all", "last"]
+LearnedTurns = Literal["all", "last"]
 """Which of the assistant's turns are learned."""
 
 
@@ -54,7 +54,7 @@ def read_sources(
 
 
 def to_examples(
-    record: Record, tokenizer: Any, prompt: chat.Prompt, turns: Turns = "all"
+    record: Record, tokenizer: Any, prompt: chat.Prompt, turns: LearnedTurns = "all"
 ) -> tuple[list[Example], str]:
     """(a row as sequences to train on, why it is none in words or "").
 
@@ -125,7 +125,7 @@ def load(
     prompt: chat.Prompt,
     max_length: int,
     seed: int,
-    turns: Turns = "all",
+    turns: LearnedTurns = "all",
 ) -> Conversations:
     """All conversations that have a completion and at most ``max_length`` tokens.
 

@@ -21,12 +21,12 @@ from aha.judges.programs import correctness_judge
 from aha.rewards.accuracy import accuracy, full_text
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
-from aha.sampling.rollouts import Rewards
+from aha.sampling.rollouts import WeightedRewards
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
 from aha.stages import asking, engines, groups, inputs
-from aha.stages.data.samples import Row, sample_parts
-from aha.stages.data.select import VERDICTS, Selection, clean, evaluation_texts, row_text, select
+from aha.stages.data.samples import RolloutRow, sample_parts
+from aha.stages.data.select import VERDICTS, SelectedRows, clean, evaluation_texts, row_text, select
 from aha.tasks import get_task, row_sources
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
@@ -123,7 +123,7 @@ class Reject(
 
     # --- sampling and selecting -----------------------------------------------------------------------------
 
-    def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[Selection, Any]:
+    def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[SelectedRows, Any]:
         """What is kept of the samples, and the model's tokenizer (None behind an endpoint)."""
         task = get_task(self.task, self.data, self.test_data)
         source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
@@ -131,7 +131,7 @@ class Reject(
         problems, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
         grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged), self.seed)
-        rewards: Rewards = {"accuracy": (1.0, grade)}
+        rewards: WeightedRewards = {"accuracy": (1.0, grade)}
         asking.show(console, source.prompter, problems, asking.name_of(self.model))
         tick = console.counter(len(problems) * self.samples * longest, "sampling")
         sampled = sample_parts(
@@ -143,10 +143,10 @@ class Reject(
         found.prompt = source.prompter.prompt.name
         return found, source.tokenizer
 
-    def _others(self, context: Context, tokenizer: Any) -> tuple[list[Row], list[Source]]:
+    def _others(self, context: Context, tokenizer: Any) -> tuple[list[RolloutRow], list[Source]]:
         """Rows of the other sources as conversations, domains by the rows' own word. Their length is that of
         the last message in tokens, or in words where there is no tokenizer."""
-        rows: list[Row] = []
+        rows: list[RolloutRow] = []
         sources = []
         for other in self.others:
             path = context.data_path(other)
@@ -166,7 +166,9 @@ class Reject(
             sources.append(Source(name, len(records), ", ".join(counts)))
         return rows, sources
 
-    def _finished(self, rows: list[Row], filters: list[Filter]) -> tuple[list[Row], list[Filter]]:
+    def _finished(
+        self, rows: list[RolloutRow], filters: list[Filter]
+    ) -> tuple[list[RolloutRow], list[Filter]]:
         """Equal rows and contaminated ones out, then domains by their quotas."""
         before = len(rows)
         seen: set[str] = set()
@@ -190,17 +192,17 @@ class Reject(
         return rows, filters
 
 
-def rounds(row: Row) -> int:
+def rounds(row: RolloutRow) -> int:
     """How often the user speaks."""
     return sum(message["role"] == "user" for message in row["messages"])
 
 
-def by_quota(rows: Sequence[Row], ratios: str, total: int | None, seed: int) -> list[Row]:
+def by_quota(rows: Sequence[RolloutRow], ratios: str, total: int | None, seed: int) -> list[RolloutRow]:
     """Rows in the proportion of ``ratios`` (``reasoning:3,general:1``); ``reasoning`` stands for every domain
     not named. Raises AhaError for a domain that has no rows, or rows whose domain has no share."""
     wanted = parse_ratios(ratios)
 
-    def domain(row: Row) -> str:
+    def domain(row: RolloutRow) -> str:
         return row["domain"] if row["domain"] in wanted else REASONING
 
     counts = Counter(domain(row) for row in rows)

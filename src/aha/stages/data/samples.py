@@ -9,29 +9,29 @@ from typing import Any
 from aha.files import read_jsonl, write_jsonl
 from aha.rewards.accuracy import full_text
 from aha.rewards.language import language_mix
-from aha.sampling.rollouts import Rewards, sample_groups
+from aha.sampling.rollouts import WeightedRewards, sample_groups
 from aha.sampling.sampler import SamplingParams, seed_for
-from aha.stages.engines import Source
+from aha.stages.engines import AnswerSource
 from aha.stages.evaluation.evaluate import rollout_rows
 from aha.types import Group, Problem
 
-Row = dict[str, Any]
-Sampled = tuple[Problem, list[Row]]
+RolloutRow = dict[str, Any]
+SampledProblem = tuple[Problem, list[RolloutRow]]
 """A problem with its answers: rows as rollout files have them; ``text`` is whole, ``<think>`` included."""
 
 
 def sample_parts(
     folder: Path,
-    source: Source,
+    source: AnswerSource,
     problems: Sequence[Problem],
     n: int,
     params: SamplingParams,
-    rewards: Rewards,
+    rewards: WeightedRewards,
     *,
     seed: int,
     part: int = 64,
     tick: Callable[[int], None] | None = None,
-) -> Iterator[Sampled]:
+) -> Iterator[SampledProblem]:
     """``n`` answers to each problem, in the order of ``problems``.
 
     ``part`` problems are sampled and written to a file at a time; what a part draws depends on ``seed`` and
@@ -51,7 +51,7 @@ def sample_parts(
             yield problem, [next(rows) for _ in range(n)]
 
 
-def group_rows(groups: Sequence[Group]) -> list[Row]:
+def group_rows(groups: Sequence[Group]) -> list[RolloutRow]:
     """Rollouts as rows to write, with their whole text and their problem's task and language."""
     members = [(g.problem, m.rollout) for g in groups for m in g.members]
     return [

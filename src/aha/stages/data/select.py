@@ -12,7 +12,7 @@ from aha.data.decontaminate import decontaminate
 from aha.data.dedup import deduplicate
 from aha.data.readable import Limits, check
 from aha.rewards.places import place_of, violation
-from aha.stages.data.samples import Row, Sampled, other_languages
+from aha.stages.data.samples import RolloutRow, SampledProblem, other_languages
 from aha.tasks import deal_rows, get_task
 from aha.types import Finish, Problem
 
@@ -21,10 +21,10 @@ VERDICTS = {True: "judged correct", False: "judged incorrect", None: "the judge'
 
 
 @dataclass(slots=True)
-class Selection:
+class SelectedRows:
     """Rows of conversations, and how many answers went for which reason."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RolloutRow] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     seen: int = 0
     solved: int = 0  # problems with a row at least
@@ -51,21 +51,21 @@ def reason_against(row: Mapping[str, Any], problem: Problem, limits: Limits, req
 
 
 def select(
-    sampled: Iterable[Sampled],
+    sampled: Iterable[SampledProblem],
     limits: Limits,
     *,
     keep: int,
     require_answer: bool = True,
     near: float | None = 0.8,
-) -> Selection:
+) -> SelectedRows:
     """At most ``keep`` answers of each problem, in the order they were sampled.
 
     ``near``: similarity from which an answer to the same problem is a copy; None: equal ones only.
     """
-    found = Selection()
+    found = SelectedRows()
     for problem, answers in sampled:
         found.seen += len(answers)
-        good: list[Row] = []
+        good: list[RolloutRow] = []
         for row in answers:
             note = row["scores"]["accuracy"].get("note", "")
             found.judged[note] += note in VERDICTS.values()
@@ -83,7 +83,7 @@ def select(
     return found
 
 
-def conversation(problem: Problem, row: Mapping[str, Any]) -> Row:
+def conversation(problem: Problem, row: Mapping[str, Any]) -> RolloutRow:
     """A training row: the problem's messages and the answer, with what later stages want to know of it."""
     said = {"role": "assistant", "content": str(row["text"]).strip()}
     return {
@@ -115,8 +115,8 @@ def evaluation_texts(
 
 
 def clean(
-    rows: Sequence[Row], evaluation: Mapping[str, Sequence[str]], n: int
-) -> tuple[list[Row], dict[str, int]]:
+    rows: Sequence[RolloutRow], evaluation: Mapping[str, Sequence[str]], n: int
+) -> tuple[list[RolloutRow], dict[str, int]]:
     """Rows that share no run of ``n`` words with an evaluation question, and how many each set took away.
 
     A run of words that several questions of one set share is its wording, and tells nothing of a question.

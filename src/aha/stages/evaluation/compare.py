@@ -101,7 +101,7 @@ class Compare(
         return {"figures": found, "problems": self.problems, "samples": self.samples}
 
     def _figures(
-        self, folder: Path, source: engines.Source, name: str, task_name: str, console: Console
+        self, folder: Path, source: engines.AnswerSource, name: str, task_name: str, console: Console
     ) -> dict[str, Any]:
         task = get_task(task_name, *deal_rows(self.tasks, self.data, self.test_data)[task_name])
         problems = task.load("test", self.problems, 0)

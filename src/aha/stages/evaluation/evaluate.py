@@ -19,7 +19,7 @@ from aha.rewards.format import strict_format
 from aha.rewards.language import language_mix
 from aha.rewards.reflection import count_reflections
 from aha.sampling.engine import Engine
-from aha.sampling.rollouts import Prompter, Rewards, sample_groups
+from aha.sampling.rollouts import Prompter, WeightedRewards, sample_groups
 from aha.sampling.sampler import SamplingParams
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row
@@ -54,7 +54,7 @@ def evaluate(
     think/answer format to count for pass@1, pass@k and the majority vote. ``seen`` is shown each group
     as it is graded."""
     problems = prompter.asked(problems)
-    rewards: Rewards = {
+    rewards: WeightedRewards = {
         "accuracy": (1.0, accuracy(task.verify, parts=False)),
         "format": (0.0, strict_format()),
     }

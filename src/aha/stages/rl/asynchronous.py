@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aha import ranks
-from aha.sampling.engine import Engine, Grader
+from aha.sampling.engine import Engine, GroupGrader
 from aha.sampling.rollouts import score_group
 from aha.sampling.sampler import SamplingParams
 from aha.stages.rl import partial_rollouts
 from aha.stages.rl.collect import Collector, seed_for, successes
-from aha.stages.rl.partial_rollouts import Carried
+from aha.stages.rl.partial_rollouts import PartialRollout
 from aha.stages.rl.settings import RLSettings
 from aha.types import Group, Problem, Rollout
 
@@ -31,10 +31,10 @@ class _Halt(Exception):
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenProblem:
     """A problem that was begun and not yet trained on."""
 
-    carried: Carried
+    carried: PartialRollout
     collector: Collector
     sampled: bool = False
     submitted: bool = False  # to the grader
@@ -45,7 +45,7 @@ class _Open:
         return self.collector.problems[self.carried.problem]
 
 
-class Ahead:
+class AsynchronousRollouts:
     """Sampling in the background for at most ``limit`` steps ahead. ``collector_at`` gives each step's collector.
 
     All methods are for the trainer's thread. Between ``collect`` and ``halt`` the engine belongs to this object.
@@ -60,11 +60,11 @@ class Ahead:
         prompts: int,
         group_size: int,
         steps: int,
-        grader: Grader | None = None,
+        grader: GroupGrader | None = None,
     ):
         self.engine, self.collector_at, self.grader = engine, collector_at, grader
         self.limit, self.prompts, self.group_size, self.steps = limit, prompts, group_size, steps
-        self.open: dict[int, _Open] = {}  # by ticket, in the order they were begun
+        self.open: dict[int, _OpenProblem] = {}  # by ticket, in the order they were begun
         self.tickets = self.trained = self.dropped = self.dropped_now = 0
         self.waited = 0.0  # seconds, in the last step
         self._news = threading.Condition()
@@ -116,8 +116,8 @@ class Ahead:
         problems = [collector.problems[i] for i in chosen]
         requests = collector.prompter.requests(problems, self.group_size)
         for index, request in zip(chosen, requests, strict=True):
-            carried = Carried(index, step, replace(request, seed=seed))
-            self.open[self.tickets] = _Open(carried, collector)
+            carried = PartialRollout(index, step, replace(request, seed=seed))
+            self.open[self.tickets] = _OpenProblem(carried, collector)
             self.tickets += 1
 
     def _wait(self, step: int, tick: Callable[[int], None]) -> list[int]:
@@ -135,10 +135,10 @@ class Ahead:
                 sampled, self._sampled = self._sampled, 0
             tick(sampled)
 
-    def _is_ready(self, one: _Open) -> bool:
+    def _is_ready(self, one: _OpenProblem) -> bool:
         return one.sampled and (self.grader is None or one.group is not None)
 
-    def _score(self, one: _Open) -> Group:
+    def _score(self, one: _OpenProblem) -> Group:
         return score_group(one.problem, one.carried.request.begun, one.collector.rewards)
 
     # --- in the background --------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Ahead:
         if self._error is not None:
             raise self._error
 
-    def _work(self, waiting: Mapping[int, _Open], params: SamplingParams) -> None:
+    def _work(self, waiting: Mapping[int, _OpenProblem], params: SamplingParams) -> None:
         tickets, left = list(waiting), {}
         requests = [waiting[t].carried.request for t in tickets]
         more: dict[str, Any] = {"progress": self._progress, "leftovers": left}
@@ -189,7 +189,7 @@ class Ahead:
         if self.grader is not None:
             self._grade(self.grader)
 
-    def _grade(self, grader: Grader) -> None:
+    def _grade(self, grader: GroupGrader) -> None:
         """Hand over what was sampled, and take what is graded."""
         for ticket, one in list(self.open.items()):
             if one.sampled and not one.submitted:
@@ -202,7 +202,7 @@ class Ahead:
                     self.open[ticket].group = group
             self._news.notify_all()
 
-    def _keep(self, one: _Open, rollouts: Sequence[Rollout], *, sampled: bool) -> None:
+    def _keep(self, one: _OpenProblem, rollouts: Sequence[Rollout], *, sampled: bool) -> None:
         with self._news:
             one.carried = replace(one.carried, request=replace(one.carried.request, begun=tuple(rollouts)))
             one.sampled = sampled
@@ -235,18 +235,18 @@ class Ahead:
         rows = state["open"]
         loaded = [partial_rollouts.load(row) for row in rows]
         self.open = {
-            self.tickets - len(rows) + i: _Open(one, self.collector_at(one.step))
+            self.tickets - len(rows) + i: _OpenProblem(one, self.collector_at(one.step))
             for i, one in enumerate(loaded)
         }
 
 
 def make(
-    config: RLSettings, engine: Engine, collector_at: Callable[[int], Collector], grader: Grader | None
-) -> Ahead | None:
+    config: RLSettings, engine: Engine, collector_at: Callable[[int], Collector], grader: GroupGrader | None
+) -> AsynchronousRollouts | None:
     """What samples ahead for a stage, on the first rank; None where it does not, and on the others."""
     if not config.ahead or not ranks.leads():
         return None
-    return Ahead(
+    return AsynchronousRollouts(
         engine,
         collector_at,
         limit=config.ahead,
@@ -257,7 +257,7 @@ def make(
     )
 
 
-def collect(one: Ahead | None, *asked: Any) -> list[Group]:
+def collect(one: AsynchronousRollouts | None, *asked: Any) -> list[Group]:
     """What ``collect`` of the first rank's object gives, on every rank; the others have none."""
 
     def work() -> list[Group]:

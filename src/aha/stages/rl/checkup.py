@@ -5,7 +5,7 @@ from __future__ import annotations
 from aha import ranks
 from aha.doctor import in_parts, suite
 from aha.doctor.subject import Plan, Subject
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.stages.rl.settings import RLSettings
 from aha.training import sequences
 from aha.training.policy import Policy
@@ -28,7 +28,7 @@ def plan_of(config: RLSettings) -> Plan:
     )
 
 
-def examine(session: Session, source: str) -> None:
+def examine(session: RLSession, source: str) -> None:
     """Examine the session before its first step; every rank must call it. Raises AhaError on the first rank, with
     check, figure, cause and fix, and ends the others."""
     policy = session.policy
@@ -39,7 +39,7 @@ def examine(session: Session, source: str) -> None:
         in_parts.led(policy, lambda asked: _examine(session, source, asked))
 
 
-def _examine(session: Session, source: str, policy: Policy | in_parts.Asked) -> None:
+def _examine(session: RLSession, source: str, policy: Policy | in_parts.Asked) -> None:
     findings = suite.at_start(patient(session, source, policy))
     passed = len({f.name for f in findings if f.ok})
     seconds = sum(f.seconds for f in findings)
@@ -48,7 +48,7 @@ def _examine(session: Session, source: str, policy: Policy | in_parts.Asked) -> 
     )
 
 
-def patient(session: Session, source: str, policy: Policy | in_parts.Asked) -> Subject:
+def patient(session: RLSession, source: str, policy: Policy | in_parts.Asked) -> Subject:
     """The session as the doctor sees it, with ``policy`` for its own."""
     return Subject(
         model=session.policy.sampler,

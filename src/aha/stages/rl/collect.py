@@ -11,10 +11,10 @@ import numpy as np
 
 from aha import ranks
 from aha.rewards import PROCESS_REWARDS
-from aha.sampling.engine import Engine, Grader
-from aha.sampling.rollouts import Prompter, Rewards, sample_groups, samplers, stream_groups, together
+from aha.sampling.engine import Engine, GroupGrader
+from aha.sampling.rollouts import Prompter, WeightedRewards, sample_groups, samplers, stream_groups, together
 from aha.sampling.sampler import SamplingParams, seed_for
-from aha.stages.rl.partial_rollouts import Carried, Carry
+from aha.stages.rl.partial_rollouts import PartialRollout, PartialRollouts
 from aha.training.curriculum import Curriculum
 from aha.training.presets import Algorithm
 from aha.training.sequences import is_right
@@ -59,10 +59,10 @@ class Collector:
         engine: Engine,
         prompter: Prompter,
         problems: Sequence[Problem],
-        rewards: Rewards,
+        rewards: WeightedRewards,
         algorithm: Algorithm,
         seed: int,
-        grader: Grader | None = None,
+        grader: GroupGrader | None = None,
     ):
         self.grader = grader
         self.engine, self.prompter, self.problems = engine, prompter, problems
@@ -76,7 +76,7 @@ class Collector:
             keep=algorithm.keep_rates,
         )
         self.rounds = 0  # of sampling, in the last step
-        self.carry = Carry(algorithm.carry)
+        self.carry = PartialRollouts(algorithm.carry)
         self.has_outcome = any(name.partition(":")[0] not in PROCESS_REWARDS for name in rewards)
 
     def collect(
@@ -142,10 +142,10 @@ class Collector:
             rate = max(LEAST_SIGNAL, signal / len(found))
             count = min(prompts, math.ceil((wanted - signal) / rate))
 
-    def _new(self, chosen: Sequence[int], n: int, step: int, seed: int) -> list[Carried]:
+    def _new(self, chosen: Sequence[int], n: int, step: int, seed: int) -> list[PartialRollout]:
         """These problems, of which nothing is there yet."""
         requests = self.prompter.requests([self.problems[i] for i in chosen], n)
-        return [Carried(i, step, replace(r, seed=seed)) for i, r in zip(chosen, requests, strict=True)]
+        return [PartialRollout(i, step, replace(r, seed=seed)) for i, r in zip(chosen, requests, strict=True)]
 
     def _enough(self, groups: Sequence[Group], full: bool, wanted: int) -> bool:
         """Whether an oversampled step can end: as many groups as asked for, or with signal as wanted."""

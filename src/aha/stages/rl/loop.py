@@ -15,7 +15,7 @@ import numpy as np
 
 from aha.runs import interrupts
 from aha.runs.pipeline import Context
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.stages.rl.settings import RLSettings
 from aha.stages.rl.setup import prepare
 from aha.training import credit, parallel, sequences
@@ -37,7 +37,7 @@ class RL(RLSettings):
             after = session.evaluation("after", self.steps)
         return session.finish(before, after)
 
-    def _evaluate(self, s: Session, step: int) -> None:
+    def _evaluate(self, s: RLSession, step: int) -> None:
         """Evaluate where it is due; an evaluation that was done before is only read."""
         if self._evaluates(step):
             s.evaluation("step", step)
@@ -45,10 +45,10 @@ class RL(RLSettings):
     def _evaluates(self, step: int) -> bool:
         return bool(self.eval_every) and step > 0 and step % self.eval_every == 0 and step < self.steps
 
-    def _train(self, s: Session) -> None:
+    def _train(self, s: RLSession) -> None:
         self._evaluate(s, s.start)  # a kill may have come between the checkpoint and its evaluation
         for step in range(s.start + 1, self.steps + 1):
-            with interrupts.Step(step, s.saved) as held:
+            with interrupts.GuardedStep(step, s.saved) as held:
                 self._step(s, step)
                 # an evaluation takes long: it begins from a checkpoint
                 due = step % self.save_every == 0 or step == self.steps or self._evaluates(step)
@@ -56,7 +56,7 @@ class RL(RLSettings):
             held.leave()
             self._evaluate(s, step)
 
-    def _step(self, s: Session, step: int) -> None:
+    def _step(self, s: RLSession, step: int) -> None:
         clock = time.perf_counter()
         groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
         advantages = s.advantages(groups)
@@ -71,7 +71,7 @@ class RL(RLSettings):
         if self.algorithm.needs_reference and step % self.algorithm.reference_every == 0:
             s.reference = frozen_copy(s.policy)
 
-    def _update(self, s: Session, step: int, examples: Sequence[Example]) -> dict[str, float]:
+    def _update(self, s: RLSession, step: int, examples: Sequence[Example]) -> dict[str, float]:
         """Split one rollout into mini-batches by question, in random order, and step on each."""
         totals: dict[str, float] = {}
         parts = sequences.split_by_group(
@@ -87,7 +87,7 @@ class RL(RLSettings):
         whole = {k: v for k, v in totals.items() if k.startswith("critic/")}
         return whole | {k: v / parts_of.get(k, weight) for k, v in totals.items() if k not in whole}
 
-    def _policy_step(self, s: Session, part: list[Example], step: int, note: bool) -> dict[str, float]:
+    def _policy_step(self, s: RLSession, part: list[Example], step: int, note: bool) -> dict[str, float]:
         """One update of the policy from one mini-batch."""
         a, totals = self.algorithm, {}
         weighting, loss = a.weighting(), a.loss(s.entropy_coef)
@@ -110,7 +110,7 @@ class RL(RLSettings):
                 s.mismatch.append(mismatch)
         return totals | {"grad_norm": s.policy.step(self.lr_at(step))}
 
-    def _critic_step(self, s: Session, critic: Critic, part: list[Example], step: int) -> dict[str, float]:
+    def _critic_step(self, s: RLSession, critic: Critic, part: list[Example], step: int) -> dict[str, float]:
         """One update of the critic: the mean over tokens of the value loss."""
         totals: dict[str, float] = {}
         clip = self.algorithm.value_clip

@@ -19,7 +19,7 @@ from aha.types import Finish, Group, Rollout
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class PartialRollout:
     """A problem whose completions have not all ended: its number, the step it was begun in, and what there is."""
 
     problem: int
@@ -38,7 +38,7 @@ class Carried:
                 "finish": x.finish.value,
                 "policy_version": x.policy_version,
                 "opened_think": x.opened_think,
-                "stretches": [list(s) for s in x.stretches],
+                "stretches": [list(s) for s in x.version_spans],
             }
             for x in r.begun
         ]
@@ -53,30 +53,30 @@ class Carried:
         }
 
 
-def load(state: Mapping[str, Any]) -> Carried:
+def load(state: Mapping[str, Any]) -> PartialRollout:
     """Out of ``Carried.state()``."""
     begun = tuple(
         Rollout(
             **{name: row[name].numpy() for name in ("prompt_ids", "completion_ids", "logprobs")},
             **{name: row[name] for name in ("text", "policy_version", "opened_think")},
             finish=Finish(row["finish"]),
-            stretches=tuple((int(at), int(version)) for at, version in row["stretches"]),
+            version_spans=tuple((int(at), int(version)) for at, version in row["stretches"]),
         )
         for row in state["begun"]
     )
     request = Request(state["prompt"].tolist(), begun=begun, **state["request"])
-    return Carried(int(state["problem"]), int(state["step"]), request)
+    return PartialRollout(int(state["problem"]), int(state["step"]), request)
 
 
-class Carry:
+class PartialRollouts:
     """What is carried from step to step, for at most ``steps`` of them; 0 carries nothing."""
 
     def __init__(self, steps: int):
         self.steps = steps
-        self.kept: list[Carried] = []
+        self.kept: list[PartialRollout] = []
         self.dropped = 0  # in the last step, for their age
 
-    def take(self, step: int) -> list[Carried]:
+    def take(self, step: int) -> list[PartialRollout]:
         """What goes on in this step; what has become too old is dropped and counted."""
         due = [c for c in self.kept if step - c.step <= self.steps]
         self.dropped, self.kept = len(self.kept) - len(due), []

@@ -15,7 +15,7 @@ import numpy as np
 
 from aha.rewards.accuracy import full_text
 from aha.runs.pipeline import Context, Stage
-from aha.sampling.rollouts import Rewards
+from aha.sampling.rollouts import WeightedRewards
 from aha.stages.supervised.reward_model import Scale, Scorer
 from aha.tasks import rubric
 from aha.tasks.general import rubric_of
@@ -44,7 +44,7 @@ class Router:
         first, second = ("safety", "helpful") if harmful else ("helpful", "safety")
         return self.scorers[first] or self.scorers[second]
 
-    def route(self, rewards: Rewards, weight: float) -> Rewards:
+    def route(self, rewards: WeightedRewards, weight: float) -> WeightedRewards:
         """The rewards with rules of correctness silent (0) on general problems, and ``preference`` beside
         them, silent on the others."""
         routed = {

@@ -21,7 +21,7 @@ from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.engine import Engine
-from aha.sampling.rollouts import Prompter, Rewards, samplers
+from aha.sampling.rollouts import Prompter, WeightedRewards, samplers
 from aha.sampling.sampler import SamplingParams
 from aha.stages import engines
 from aha.stages.evaluation.evaluate import evaluate, rollout_rows, text_figures
@@ -45,7 +45,7 @@ from aha.training.trainer import Trainer
 from aha.types import AhaError, Batch, Example, Group, Problem
 
 
-class Session:
+class RLSession:
     """The live parts of one stage of reinforcement learning."""
 
     def __init__(self, config: RLSettings, context: Context, policy: Policy, engine: Engine, tokenizer: Any):
@@ -57,7 +57,7 @@ class Session:
         self.router = preference.make_router(
             context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale
         )
-        self.rewards: Rewards = get_rewards(config.rewards, self.task.verify)
+        self.rewards: WeightedRewards = get_rewards(config.rewards, self.task.verify)
         if self.router is not None:
             self.rewards = self.router.route(self.rewards, config.preference_weight)
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)

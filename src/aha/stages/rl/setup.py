@@ -14,7 +14,7 @@ from aha.runs.pipeline import Context
 from aha.sampling.engine import EngineSetup
 from aha.stages import asking, engines
 from aha.stages.rl import checkup
-from aha.stages.rl.session import Session
+from aha.stages.rl.session import RLSession
 from aha.stages.rl.settings import RLSettings, check_asynchronous, check_lengths
 from aha.training import sharding
 from aha.training.critic import Critic
@@ -23,7 +23,7 @@ from aha.training.lora import Adapters, LoraSettings
 from aha.training.policy import OptimizerConfig, Policy
 
 
-def prepare(config: RLSettings, context: Context) -> Session:
+def prepare(config: RLSettings, context: Context) -> RLSession:
     """Load the model and the data, and take up where an earlier process stopped."""
     hardware.set_threads(context.threads)
     device = hardware.pick_device(context.device)
@@ -80,9 +80,9 @@ def _session(
     source: str,
     critic: Critic | None,
     tell: Callable[[Console], None],
-) -> Session:
+) -> RLSession:
     """The session, taken up where an earlier process stopped, and examined."""
-    session = Session(config, context, policy, engine, tokenizer)
+    session = RLSession(config, context, policy, engine, tokenizer)
     if config.algorithm.needs_reference:
         session.reference = frozen_copy(policy)
     session.critic = critic
@@ -98,7 +98,7 @@ def _session(
     return session
 
 
-def _show_prompt(session: Session, source: str) -> None:
+def _show_prompt(session: RLSession, source: str) -> None:
     asking.show(session.console, session.prompter, session.problems, source)
     if session.start:
         session.console.note(f"Continuing after step {session.start}.")

@@ -104,7 +104,7 @@ class Pretrain(
         with Console(self.name, self.steps, plain=context.plain) as console:
             saved = start
             for step in range(start + 1, self.steps + 1):
-                with interrupts.Step(step, saved) as held:
+                with interrupts.GuardedStep(step, saved) as held:
                     clock = time.perf_counter()
                     row, used = self.step(policy, tokenizer, step)
                     seconds += time.perf_counter() - clock

@@ -32,19 +32,19 @@ from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, s
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Example
 
-Kind = Literal["helpful", "safety"]
+RewardKind = Literal["helpful", "safety"]
 Scale = Literal["unit", "raw"]
 LOWEST = 3.0
 """Standard deviations below the mean: the raw score of a helpful answer that says nothing after its thinking."""
 
 
-def scored_text(kind: Kind, text: str) -> str:
+def scored_text(kind: RewardKind, text: str) -> str:
     """What a reward model reads of an answer: the final summary (helpful), or all of it (safety)."""
     return final_text(text) if kind == "helpful" else text
 
 
 def encode(
-    kind: Kind,
+    kind: RewardKind,
     messages: Sequence[Mapping[str, str]],
     text: str,
     tokenizer: Any,
@@ -62,7 +62,7 @@ def encode(
 
 
 @dataclass(slots=True)
-class Item:
+class LossTerm:
     """What one loss term needs: a pair (chosen, rejected), or one answer with its label."""
 
     examples: tuple[Example, ...]
@@ -113,7 +113,7 @@ class RewardModel(
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary with the accuracy on held-out rows."""
-        session = Session(self, context)
+        session = RewardModelSession(self, context)
         with session.console:
             session.train()
             return session.finish()
@@ -124,7 +124,7 @@ class RewardModel(
         return self.lr * (self.lr_final + (1 - self.lr_final) * cosine)
 
 
-class Session:
+class RewardModelSession:
     """The live parts of one training of a reward model."""
 
     def __init__(self, config: RewardModel, context: Context):
@@ -156,7 +156,7 @@ class Session:
         self.start, self.seconds = 0, 0.0
         self._resume()
 
-    def _items(self, rows: Sequence[Record], longest: int) -> list[Item]:
+    def _items(self, rows: Sequence[Record], longest: int) -> list[LossTerm]:
         """Rows as items; those that do not fit are counted."""
         c, found = self.config, []
         for row in rows:
@@ -164,7 +164,7 @@ class Session:
             examples = tuple(
                 encode(c.kind, row.prompt, said_text(side), self.tokenizer, self.prompt) for side in sides
             )
-            item = Item(examples, 1.0 if row.label is None else row.label)
+            item = LossTerm(examples, 1.0 if row.label is None else row.label)
             fits = max(len(e.token_ids) for e in examples) <= longest and item.packed <= c.max_batch_tokens
             self.dropped += not fits
             found += [item] if fits else []
@@ -183,7 +183,7 @@ class Session:
         """Every step from where the last process stopped."""
         saved = self.start
         for step in range(self.start + 1, self.steps + 1):
-            with interrupts.Step(step, saved) as held:
+            with interrupts.GuardedStep(step, saved) as held:
                 self.take(step)
                 due = step % self.config.save_every == 0 or step == self.steps
                 interrupts.saving(held, due, partial(self.save, step))
@@ -213,7 +213,7 @@ class Session:
         root = self.folder / "checkpoints"
         checkpoint.save(root, step, self.scalar, self.tokenizer, {"seconds": self.seconds}, {})
 
-    def batch_of(self, step: int) -> list[Item]:
+    def batch_of(self, step: int) -> list[LossTerm]:
         """The items of a step (from 1), a function of seed and step."""
         epoch, at = divmod(step - 1, self.per_epoch)
         order = list(range(len(self.train_set)))
@@ -221,7 +221,7 @@ class Session:
         size = self.config.batch_size
         return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
 
-    def learn(self, items: Sequence[Item]) -> dict[str, float]:
+    def learn(self, items: Sequence[LossTerm]) -> dict[str, float]:
         """Add the gradient of the mean loss over ``items``."""
         examples = flat(items)
         if self.config.kind == "helpful":
@@ -263,12 +263,12 @@ class Session:
         return summary
 
 
-def flat(items: Sequence[Item]) -> list[Example]:
+def flat(items: Sequence[LossTerm]) -> list[Example]:
     """The items' examples one after another; those of one pair share their prompt and stay in one batch."""
     return [replace(e, group=i) for i, item in enumerate(items) for e in item.examples]
 
 
-def judged(kind: Kind, sources: Sequence[str]) -> list[Record]:
+def judged(kind: RewardKind, sources: Sequence[str]) -> list[Record]:
     """The rows of the sources that a reward model of that kind learns from; others are set aside with the reason.
 
     Raises AhaError where too many are.
@@ -282,7 +282,7 @@ def judged(kind: Kind, sources: Sequence[str]) -> list[Record]:
     return found
 
 
-def _unfit(kind: Kind, record: Record) -> str:
+def _unfit(kind: RewardKind, record: Record) -> str:
     """Why a row says nothing to a reward model of that kind; "" where it does."""
     if record.prompt == record.messages:
         return "it has no completion"
@@ -313,7 +313,7 @@ class Scorer:
         )
         self.tokenizer = modeling.load_tokenizer(folder)
         self.prompt = asking.for_rows("auto", self.tokenizer)
-        self.kind: Kind = self.calibration["kind"]
+        self.kind: RewardKind = self.calibration["kind"]
         self.scale: Scale = scale
 
     def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:

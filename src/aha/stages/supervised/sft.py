@@ -24,7 +24,7 @@ from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, groups, inputs
-from aha.stages.data.conversations import Conversations, Turns, load
+from aha.stages.data.conversations import Conversations, LearnedTurns, load
 from aha.training import checkpoint, parallel, sharding
 from aha.training.batching import pack, token_mean
 from aha.training.lora import Adapters, LoraSettings
@@ -62,7 +62,7 @@ class SFT(
     data: tuple[str | Stage, ...] = setting((), "conversations: files, hub names, stages")
     shares: tuple[float, ...] = setting((), "proportions of the sources; none: all rows of each")
     rows: int | None = setting(None, "at most so many conversations", ge=1)
-    turns: Turns = setting("all", "which of the assistant's turns are learned: all, or the last")
+    turns: LearnedTurns = setting("all", "which of the assistant's turns are learned: all, or the last")
     validation: float = setting(0.02, "share of conversations held out", ge=0, lt=1)
     rope_theta: float | None = setting(
         None, "base of the rotary positions, changed before training (Open-R1: 300000)", gt=0
@@ -94,7 +94,7 @@ class SFT(
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""
-        session = Session(self, context)
+        session = SFTSession(self, context)
         with session.console:
             session.train()
         return session.finish()
@@ -110,7 +110,7 @@ class SFT(
         )
 
 
-class Session:
+class SFTSession:
     """The live parts of one fine-tuning."""
 
     def __init__(self, config: SFT, context: Context):
@@ -177,7 +177,7 @@ class Session:
     def train(self) -> None:
         """Every step from where the last process stopped."""
         for step in range(self.start + 1, self.steps + 1):
-            with interrupts.Step(step, self.saved) as held:
+            with interrupts.GuardedStep(step, self.saved) as held:
                 self.take(step)
                 due = step % self.config.save_every == 0 or step == self.steps
                 interrupts.saving(held, due, partial(self.save, step))

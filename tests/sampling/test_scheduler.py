@@ -50,7 +50,7 @@ def test_rows_that_outgrow_the_cache_wait_and_draw_what_they_would_have(tokenize
     wanted = sample(LocalEngine(model, tokenizer), asked, max_tokens=200)
     tight = LocalEngine(model, tokenizer, cache_bytes=budget(model, 600))
     same(sample(tight, asked, max_tokens=200), wanted)
-    assert tight.set_aside > 0
+    assert tight.preempted > 0
 
 
 def test_the_cache_never_takes_more_than_its_budget_whatever_arrives(tokenizer, monkeypatch):
@@ -125,7 +125,7 @@ def test_what_a_closed_call_left_goes_on_as_if_it_had_not_been_closed(tokenizer,
     rest = sample(engine, again, seed=77, max_tokens=40)  # the seed of their own call counts
     found |= dict(zip(left, rest, strict=True))
     same([found[i] for i in range(8)], wanted)
-    assert all(not r.stretches for g in found.values() for r in g)  # one version sampled it all
+    assert all(not r.version_spans for g in found.values() for r in g)  # one version sampled it all
 
 
 def test_stretches_say_which_version_sampled_what(tokenizer):
@@ -145,10 +145,10 @@ def test_stretches_say_which_version_sampled_what(tokenizer):
             if was.finish is not Finish.ABORT:
                 assert now is was
             elif made:
-                assert now.stretches == ((0, 0), (made, 3))
+                assert now.version_spans == ((0, 0), (made, 3))
                 assert now.policy_version == 3
             else:
-                assert now.stretches == ()
+                assert now.version_spans == ()
                 assert now.policy_version == 3
 
 
