@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import permutations
+from math import factorial
 
 from aha.rewards.math.values import Group, Named, Text, Value
 
-MOST_MEMBERS = 5
+MOST_TUPLES = 400  # written out
 
 
 def permuted(items: list[Value]) -> list[Value]:
@@ -15,7 +16,9 @@ def permuted(items: list[Value]) -> list[Value]:
     if not isinstance(last, Text) or "permutation" not in last.words or len(items) < 2:
         return items
     tuples = [item.value if isinstance(item, Named) else item for item in items[:-1]]
-    if not all(isinstance(t, Group) and t.kind == "tuple" and len(t.items) <= MOST_MEMBERS for t in tuples):
+    if not all(isinstance(t, Group) and t.kind == "tuple" and len(t.items) < 6 for t in tuples):
+        return items
+    if sum(factorial(len(t.items)) for t in tuples if isinstance(t, Group)) > MOST_TUPLES:
         return items
     found: dict[Value, None] = {}
     for item in tuples:
