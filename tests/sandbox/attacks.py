@@ -300,7 +300,18 @@ _LIES = [
     ),
     case("fn-deep-tree", "def f(a, b):\n" + textwrap.indent(DEEP, "    ") + "    return 41", check="fn"),
 ]
-ATTACKS = [*_FILES, *_PROCESSES, *_NETWORK, *_KERNEL, *_RESOURCES, *_TREES, *FORGERY, *_LIES, *FURTHER, *BY_PROMISE]
+ATTACKS = [
+    *_FILES,
+    *_PROCESSES,
+    *_NETWORK,
+    *_KERNEL,
+    *_RESOURCES,
+    *_TREES,
+    *FORGERY,
+    *_LIES,
+    *FURTHER,
+    *BY_PROMISE,
+]
 
 BENIGN = [
     {"description": name, "code": textwrap.dedent(code), "stdin": stdin, "expected_stdout": expected}

@@ -81,7 +81,7 @@ def read(value: str | Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
-def check(names: Sequence[str]) -> None:
+def check(names: str | Sequence[str] | None) -> None:
     """Raise AhaError where a tracker's package is not installed."""
     for name in read(names):
         module, package = TRACKERS[name]

@@ -14,7 +14,7 @@ from typing import Any
 
 from aha import ranks
 from aha.files import read_json, write_json
-from aha.runs.trackers import FOLDER, About, Tracker, make, names
+from aha.runs.trackers import FOLDER, About, Tracker, make, names, read
 from aha.types import AhaError
 
 EVERY = 2.0
@@ -179,9 +179,10 @@ class Follower:
 
 @contextlib.contextmanager
 def following(
-    names: Sequence[str], folder: Path, run: str, stage: str, settings: Mapping[str, Any]
+    names: str | Sequence[str] | None, folder: Path, run: str, stage: str, settings: Mapping[str, Any]
 ) -> Iterator[None]:
     """Within this, the trackers follow a stage's folder; on one rank only."""
+    names = read(names)
     if not names or not ranks.leads():
         yield
         return
