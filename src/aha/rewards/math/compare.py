@@ -290,8 +290,16 @@ def _same_name(gold: Named, answer: Named) -> bool:
         return True
     if {gold.name, answer.name} >= {"y"} and {gold.parameter, answer.parameter} - {""} == {"x"}:
         return True  # f(x) = 2x and y = 2x
+    if _says_opposite(gold.name, answer.name):
+        return False
     # "Area = 5": words name the answer, whatever it is called
     return gold.name.startswith("text ") or answer.name.startswith("text ")
+
+
+def _says_opposite(one: str, other: str) -> bool:
+    """``max at x = 7`` and ``min at x = 7``."""
+    found = [{each for each in ("max", "min") if each in name.lower()} for name in (one, other)]
+    return all(found) and not found[0] & found[1]
 
 
 def _turned_equations(gold: Named, answer: Named) -> bool | None:

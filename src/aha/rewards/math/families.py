@@ -14,16 +14,16 @@ from aha.rewards.math.exact import free_symbols
 from aha.rewards.math.values import Equation, Group, Named, Node, Region, Scalar, Value
 
 Equal = Callable[[Value, Value], bool | None]
-MOST_LETTERS = 3
+MOST_LETTERS = 4
 _LETTER = re.compile(r"[A-Za-z](?:_[0-9])?\Z|alpha\Z|beta\Z|lambda\Z|mu\Z")
 _NUMBERED = re.compile(r"[CcKkAaBb]_[0-9]\Z")
-_CONSTANT = re.compile(r"[A-DKc](?:_[0-9])?\Z|[ck]_[0-9]\Z")
+_CONSTANT = re.compile(r"[A-DKck](?:_[0-9])?\Z")
 _INTEGERS = frozenset("jklmn")
 
 
 def same_family(gold: Value, answer: Value, equal: Equal) -> bool:
     """Whether the answer is the gold with other letters for its arbitrary constants or parameters."""
-    return any(equal(gold, renamed(answer, names)) is True for names in _renamings(gold, answer))
+    return any(equal(gold, renamed(answer, leaves)) is True for leaves in _renamings(gold, answer))
 
 
 def symbols(value: Value) -> frozenset[str]:
@@ -48,48 +48,51 @@ def substituted(node: Node, leaves: Mapping[str, Node]) -> Node:
     return tuple(substituted(part, leaves) if isinstance(part, tuple) else part for part in node)
 
 
-def renamed(value: Value, names: Mapping[str, str]) -> Value:
-    """The value with other letters, all at once."""
+def renamed(value: Value, leaves: Mapping[str, Node]) -> Value:
+    """The value with other leaves for some of its letters, all at once."""
     if isinstance(value, Scalar):
-        leaves = {old: ("sym", new) for old, new in names.items()}
         return Scalar(substituted(value.expr, leaves), value.unit, value.percent)
     if isinstance(value, Named):
-        return Named(value.name, renamed(value.value, names), value.parameter, value.approximate)
+        return Named(value.name, renamed(value.value, leaves), value.parameter, value.approximate)
     if isinstance(value, Group):
-        items = tuple(renamed(item, names) for item in value.items)
+        items = tuple(renamed(item, leaves) for item in value.items)
         return Group(value.kind, items, value.brackets, value.joined_by_or)
     if isinstance(value, Equation):
-        return Equation(tuple(renamed(member, names) for member in value.members), value.shown)
+        return Equation(tuple(renamed(member, leaves) for member in value.members), value.shown)
     return value
 
 
-def _renamings(gold: Value, answer: Value) -> Iterator[dict[str, str]]:
+def _renamings(gold: Value, answer: Value) -> Iterator[dict[str, Node]]:
     wanted, found = symbols(gold), symbols(answer)
     ours, theirs = sorted(wanted - found), sorted(found - wanted)
     if _has_parameters(gold) and _has_parameters(answer):
         if len(ours) == len(theirs) <= 2 and all(map(_LETTER.match, (*ours, *theirs))):
             yield from _pairings(ours, theirs)
         return
+    wanted, found = (symbols(v.value if isinstance(v, Named) else v) for v in (gold, answer))
     if ours and len(ours) == len(theirs) == 1 and {*ours, *theirs} <= _INTEGERS:
         if not wanted & found and all(_mentions_pi(value) for value in (gold, answer)):
-            yield {theirs[0]: ours[0]}
+            yield {theirs[0]: ("sym", ours[0])}
         return
     yield from _of_constants(gold, answer, wanted, found)
 
 
-def _pairings(ours: list[str], theirs: list[str]) -> Iterator[dict[str, str]]:
+def _pairings(ours: list[str], theirs: list[str]) -> Iterator[dict[str, Node]]:
     if ours:
         for order in permutations(ours):
-            yield dict(zip(theirs, order, strict=True))
+            yield {old: ("sym", new) for old, new in zip(theirs, order, strict=True)}
 
 
 def _of_constants(
     gold: Value, answer: Value, wanted: frozenset[str], found: frozenset[str]
-) -> Iterator[dict[str, str]]:
+) -> Iterator[dict[str, Node]]:
     """Arbitrary constants: numbered ones against any that are as many, or one that is only added."""
     ours, theirs = _numbered(wanted), _numbered(found)
+    whole = isinstance(gold, Equation) or isinstance(answer, Equation)
     if not ours and not theirs:
         ours, theirs = _added(gold), _added(answer)
+        if not ours or not theirs:
+            ours, theirs = _alone(gold, wanted - found), _alone(answer, found - wanted)
     elif not ours or not theirs:  # "C_1, C_2" against "A, B"
         free = _CONSTANT.match
         ours = ours or sorted(filter(free, wanted - found))
@@ -97,6 +100,8 @@ def _of_constants(
     rest = wanted - set(ours)
     if rest and rest == found - set(theirs) and len(ours) == len(theirs) <= MOST_LETTERS:
         yield from _pairings(ours, theirs)
+        if whole and len(ours) == 1:  # x - y = C is y - x = k
+            yield {theirs[0]: ("neg", ("sym", ours[0]))}
 
 
 def _numbered(names: frozenset[str]) -> list[str]:
@@ -104,13 +109,24 @@ def _numbered(names: frozenset[str]) -> list[str]:
 
 
 def _added(value: Value) -> list[str]:
-    """The one constant that stands as a term of its own, as in ``x^2 + C``."""
+    """The one constant that stands as a term of its own, as in ``x^2 + C`` or ``x y = C``."""
     inner = value.value if isinstance(value, Named) else value
-    if not isinstance(inner, Scalar) or inner.expr[0] != "add":
+    sides = inner.members if isinstance(inner, Equation) else (inner,)
+    if len(sides) > 2 or not all(isinstance(side, Scalar) for side in sides):
         return []
-    names = [str(term[1]) for term in inner.expr[1:] if term[0] == "sym" and _CONSTANT.match(str(term[1]))]
-    others = ("add", *(term for term in inner.expr[1:] if term != ("sym", names[0]))) if names else ()
-    return names if len(names) == 1 and names[0] not in free_symbols(others) else []
+    exprs = [side.expr for side in sides if isinstance(side, Scalar)]
+    terms = [term for expr in exprs for term in (expr[1:] if expr[0] == "add" else (expr,))]
+    names = [str(term[1]) for term in terms if term[0] == "sym" and _CONSTANT.match(str(term[1]))]
+    if len(names) != 1 or len(terms) < 2:
+        return []
+    others = ("add", *(term for term in terms if term != ("sym", names[0])))
+    return [] if names[0] in free_symbols(others) else names
+
+
+def _alone(value: Value, others: frozenset[str]) -> list[str]:
+    """The one letter that the other side does not write, if it is the constant of a solution ``y = ...``."""
+    names = sorted(filter(_CONSTANT.match, others))
+    return names if len(names) == len(others) == 1 and isinstance(value, Named) and value.name == "y" else []
 
 
 def _has_parameters(value: Value) -> bool:

@@ -86,7 +86,7 @@ class Functions(Cursor):
             return self.root()
         if name == "log" and self.is_op("_"):
             self.at += 1
-            base = self.argument(single=False)
+            base = self.argument(single=self.ends_after_numeral())
             return self.raised(lambda inner: ("log", base, inner))
         if name == "lg":
             return self.raised(lambda inner: ("log", num(10), inner))
@@ -97,6 +97,12 @@ class Functions(Cursor):
         if name == "cis":
             return self.raised(_cis, name)
         return self.raised(lambda inner: ("call", name, inner), name)
+
+    def ends_after_numeral(self) -> bool:
+        """Whether nothing is left to take the logarithm of: ``\\log_32`` has the base 3, ``\\log_10 x`` 10."""
+        follows = self.peek(1)
+        closes = follows.kind == "end" or (follows.kind == "op" and follows.text in ")]}+-,")
+        return self.peek().kind == "num" and len(self.peek().text) > 1 and closes
 
     def raised(self, build, name: str = "") -> Node:
         """``\\sin^2 x`` is a power of the value; ``\\sin^{-1} x`` is the inverse function."""

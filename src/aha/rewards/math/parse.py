@@ -302,8 +302,8 @@ class _Reader:
         pieces = split(tokens, match, {":"})[0]
         if len(pieces) < 2:
             return _ratio_in_words(tokens)
-        if len(pieces) == 2 and len(trimmed(pieces[0])) == 1 and pieces[0][0].kind == "word":
-            return self.value(pieces[1], depth + 1)  # "Answer: 5"
+        if len(pieces) == 2 and pieces[0] and all(t.kind == "word" for t in trimmed(pieces[0])):
+            return self.value(pieces[1], depth + 1)  # "Answer: 5", "Solution is: 5"
         pieces[-1], meridiem = without_meridiem(pieces[-1])
         try:
             parts = tuple(parse_expression(trimmed(piece)) for piece in pieces)

@@ -23,6 +23,7 @@ from aha.types import AhaError, Outcome, Verdict
 _CORRECT = Verdict(Outcome.CORRECT)
 _NO_ANSWER = Verdict(Outcome.NO_ANSWER, "no closed \\boxed{} after the thinking")
 LONGEST_FOR_POOL = 1_000  # characters; the complexity gate in front of the workers
+_UPRIGHT_UNIT = re.compile(r"\\(?:mathrm|text|rm)\{([msghLJNVW])\}\s*\Z")  # read as a letter like any other
 _OPTIONS = re.compile(r"[A-H]{2,8}")
 _DOLLARS = ("$", "\\(", "\\[")
 
@@ -52,6 +53,8 @@ def parse_gold(text: str) -> Gold:
         value = parse_value(source)
         ambiguous = tokens.is_ambiguous(source)
         other = parse_value(source, plain=True) if ambiguous else None
+        if _UPRIGHT_UNIT.search(source) and not ambiguous:
+            ambiguous, other = True, parse_value(_UPRIGHT_UNIT.sub(r"\\text{ \1}", source))
     except Exception as cause:  # Unreadable and Unknown; anything else would be a fault of our own
         raise AhaError(
             f"The reference answer {_short(text)!r} cannot be read: {cause}. Correct it or drop the problem."
