@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from aha import __version__, ranks
+from aha.hints import nearest
 from aha.types import AhaError
 
 COMMANDS: dict[str, str] = {
@@ -81,11 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in argv if not word.startswith("-")), None)
     top = parser(command)
     if command is not None and command not in COMMANDS:
-        import difflib
-
-        close = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        print(f"aha: no command '{command}'.{hint} See: aha --help", file=sys.stderr)
+        hint = nearest(command, COMMANDS, "")
+        print(f"aha: no command '{command}'. {hint}{' ' if hint else ''}See: aha --help", file=sys.stderr)
         return 2
     args = parse(top, argv)
     args.words = argv

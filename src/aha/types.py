@@ -121,9 +121,27 @@ class Group:
     problem: Problem
     members: tuple[Scored, ...]
 
+    @property
+    def has_signal(self) -> bool:
+        """At least two graded members with different rewards."""
+        return len({m.reward for m in self.members if m.reward is not None}) > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenColumns:
+    """What may be known of each token: [L] of an ``Example``, [T] of a ``Batch``; all examples of a batch have a
+    column, or none. A column that is added here is packed and checkpointed with the others."""
+
+    policy_logprobs: np.ndarray | None = None  # of the policy before the update; None: the sampler's stand in
+    reference_logprobs: np.ndarray | None = None
+    values: np.ndarray | None = None  # the critic's, of the state in which token t is chosen
+    returns: np.ndarray | None = None  # what the critic is to learn
+    imitation: np.ndarray | None = None  # weight of -log p beside the loss
+    stale: np.ndarray | None = None  # 1 where an earlier version of the policy sampled the token
+
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Example(TokenColumns):
     """One sequence to train on, all arrays [L]. ``mask`` is True where the token is learned from.
     ``prompt_length`` tokens at the front may be shared with neighbours of the same ``group``."""
 
@@ -135,12 +153,6 @@ class Example:
     group: int = -1  # examples of one group with equal prompts may share it; -1 = share nothing
     right: bool = False  # a correct answer
     steps: tuple[tuple[int, float], ...] = ()  # process rewards: (index of a step's last token, reward)
-    policy_logprobs: np.ndarray | None = None  # of the policy before the update; None: the sampler's stand in
-    reference_logprobs: np.ndarray | None = None
-    values: np.ndarray | None = None  # the critic's, of the state in which token t is chosen
-    returns: np.ndarray | None = None  # what the critic is to learn
-    imitation: np.ndarray | None = None  # weight of -log p beside the loss
-    stale: np.ndarray | None = None  # 1 where an earlier version of the policy sampled the token
 
 
 Reward = Callable[[Problem, Sequence[Rollout]], Sequence[Score]]
@@ -148,7 +160,7 @@ Reward = Callable[[Problem, Sequence[Rollout]], Sequence[Score]]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(TokenColumns):
     """Packed tokens for one forward and backward pass: no padding, arrays [T].
 
     ``segments`` [S, 4] holds (start, length, prefix_start, prefix_length) of each stretch of tokens; a
@@ -168,9 +180,3 @@ class Batch:
     advantages: np.ndarray
     sampler_logprobs: np.ndarray
     origin: np.ndarray
-    policy_logprobs: np.ndarray | None = None
-    reference_logprobs: np.ndarray | None = None
-    values: np.ndarray | None = None
-    returns: np.ndarray | None = None
-    imitation: np.ndarray | None = None
-    stale: np.ndarray | None = None

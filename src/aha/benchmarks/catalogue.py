@@ -6,11 +6,11 @@ One entry is one benchmark. Where a machine has no hub, ``NAME=FILE`` names the 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aha.hints import nearest
 from aha.types import AhaError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv")
@@ -130,6 +130,5 @@ def _of_task(name: str) -> Benchmark:
     if name in TASKS:
         return Benchmark(name, name, name, "")
     known = [*BENCHMARKS, *TASKS]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean '{close[0]}'?" if close else "aha list benchmarks names them."
+    hint = nearest(name, known, "aha list benchmarks names them.")
     raise AhaError(f"Unknown benchmark '{name}'. {hint}")

@@ -12,13 +12,13 @@ The place where the answer stands follows from the prompt and is written into ea
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from aha import plugins
+from aha.hints import nearest
 from aha.types import AhaError, Message, Problem, TestCase
 
 R1_ZERO_TEMPLATE = (
@@ -220,8 +220,7 @@ def read_words(path: str) -> str:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        close = difflib.get_close_matches(path, ("auto", *NAMES), n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"Known: auto, {', '.join(NAMES)}, or a file."
+        hint = nearest(path, ("auto", *NAMES), f"Known: auto, {', '.join(NAMES)}, or a file.")
         reason = "" if isinstance(error, FileNotFoundError) else f" ({error})"
         raise AhaError(
             f"There is no prompt '{path}', and no file of that name can be read{reason}. {hint}"

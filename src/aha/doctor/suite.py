@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from aha.doctor import (
@@ -18,6 +17,7 @@ from aha.doctor import (
 )
 from aha.doctor.finding import Check, Finding, examine, raise_on_failure
 from aha.doctor.subject import Subject
+from aha.hints import nearest
 from aha.types import AhaError
 
 CHECKS: tuple[Check, ...] = (
@@ -40,9 +40,7 @@ def choose(checks: Sequence[Check], only: Sequence[str], *, quick: bool) -> list
     names = [c.name for c in checks]
     for name in only:
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
-            raise AhaError(f"No check '{name}'. {hint}")
+            raise AhaError(f"No check '{name}'. {nearest(name, names)}")
     if only:
         return [c for c in checks if c.name in only]
     return [c for c in checks if c.quick or not quick]

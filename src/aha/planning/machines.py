@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aha.hints import nearest
 from aha.types import AhaError
 
 GB = 10**9
@@ -83,12 +84,10 @@ def machine(gpu: str | None, count: int, memory_gb: float | None = None) -> Mach
     if count < 1 or (memory_gb is not None and memory_gb <= 0):
         raise AhaError("A machine has at least one GPU, and a GPU has memory: --gpus 1 --gpu-memory 24, say.")
     if gpu is not None and gpu not in GPUS:
-        import difflib
-
-        close = difflib.get_close_matches(gpu, GPUS, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
+        hint = nearest(gpu, GPUS, "")
         raise AhaError(
-            f"Unknown GPU '{gpu}'.{hint} Known: {', '.join(GPUS)}. For another give --gpu-memory GB."
+            f"Unknown GPU '{gpu}'. {hint}{' ' if hint else ''}"
+            f"Known: {', '.join(GPUS)}. For another give --gpu-memory GB."
         )
     kind = GPUS[gpu] if gpu else _LIKE
     if memory_gb is not None:

@@ -6,7 +6,6 @@ they run what the trainer runs, whatever their own disk holds.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from aha.hints import nearest
 from aha.plugins.guard import location
 from aha.plugins.names import GIVEN, Reference, is_reference, reference
 from aha.types import AhaError
@@ -56,8 +56,7 @@ def _attribute(module: ModuleType, found: Reference) -> Any:
     for piece in found.name.split("."):
         if not hasattr(value, piece):
             names = [n for n in vars(value) if not n.startswith("_")] if hasattr(value, "__dict__") else []
-            close = difflib.get_close_matches(piece, names, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"It has: {', '.join(names) or 'nothing'}."
+            hint = nearest(piece, names, f"It has: {', '.join(names) or 'nothing'}.")
             raise AhaError(f"There is no '{found.name}' in {found.place}. {hint}")
         value = getattr(value, piece)
     return value

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aha import plugins
+from aha.hints import nearest
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -121,10 +122,7 @@ def get_recipe(name: str) -> Recipe:
     own = name if plugins.is_reference(name) else plugins.entry("recipes", name)
     if own is not None:
         return own_recipe(own)
-    import difflib
-
-    close = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
-    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(RECIPES)}."
+    hint = nearest(name, RECIPES, cutoff=0.4)
     raise AhaError(f"Unknown recipe '{name}'. {hint} See them with: aha list recipes. One of your own is "
                    "FILE.py:NAME.")  # fmt: skip
 

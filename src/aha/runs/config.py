@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from aha.hints import nearest
 from aha.settings import former, heading
 from aha.types import AhaError
 
@@ -19,13 +19,6 @@ UNSET = "unset"
 
 TABLE = object()
 """Stands for a table within a table of a file, before the settings in it."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ " Did you mean 'x'?" for the closest known word, or the list of what there is."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
 
 
 def read_overrides(words: Sequence[str], files: Sequence[Path] = ()) -> dict[str, Any]:
@@ -112,7 +105,7 @@ def _place(key: str, stages: Mapping[str, BaseModel]) -> tuple[str, str]:
         path = _path(stages[only], key)
         if path.partition(".")[0] in fields or _is_heading(stages[only], path):
             return only, path
-    raise AhaError(f"Unknown setting '{key}'. {nearest(head, [*stages, *fields])}")
+    raise AhaError(f"Unknown setting '{key}'. {nearest(head, sorted([*stages, *fields]), cutoff=0.5)}")
 
 
 def _path(target: BaseModel, path: str) -> str:
@@ -148,7 +141,7 @@ def _known(target: BaseModel, path: str, key: str) -> str:
     fields = [name for name in type(target).model_fields if name != "name"]
     field = former.today(path.partition(".")[0], fields)
     if field not in fields:
-        raise AhaError(f"Unknown setting '{key}'. {nearest(field, fields)}")
+        raise AhaError(f"Unknown setting '{key}'. {nearest(field, sorted(fields), cutoff=0.5)}")
     return field
 
 

@@ -32,7 +32,7 @@ def rl_metrics(
         "completions/min_length": int(lengths.min()),
         "completions/max_length": int(lengths.max()),
         "ungradable": float(np.isnan(rewards).mean()),
-        "frac_reward_zero_std": float(np.mean([not _differs(g) for g in groups])),
+        "frac_reward_zero_std": float(np.mean([not g.has_signal for g in groups])),
         "sampler_mismatch/mean": float(np.abs(mismatch).mean()) if len(mismatch) else 0.0,
         "sampler_mismatch/max": float(np.abs(mismatch).max()) if len(mismatch) else 0.0,
         "sampler_ratio/mean": float(np.exp(mismatch).mean()) if len(mismatch) else 1.0,
@@ -42,10 +42,6 @@ def rl_metrics(
         "groups_trained": int(sum(bool((~np.isnan(a)).any()) for a in advantages)),
     }
     return result | {name: round(float(value), 6) for name, value in totals.items()}
-
-
-def _differs(group: Group) -> bool:
-    return len({m.reward for m in group.members if m.reward is not None}) > 1
 
 
 def _mean(values: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aha import plugins
+from aha.hints import nearest
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -110,11 +111,9 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
         if not (data or test_data):
             raise AhaError(f"Task '{name}' reads {_NEED_DATA[name]}: give --data FILE or a hub name.")
         return _read(name, data, test_data)
-    import difflib
-
-    close = difflib.get_close_matches(name, TASKS, n=1)
-    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(TASKS)}."
-    raise AhaError(f"Unknown task '{name}'. {hint} One of your own is FILE.py:NAME or PACKAGE.MODULE:NAME.")
+    raise AhaError(
+        f"Unknown task '{name}'. {nearest(name, TASKS)} One of your own is FILE.py:NAME or PACKAGE.MODULE:NAME."
+    )
 
 
 def is_mixture(name: str) -> bool:

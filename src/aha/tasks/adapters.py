@@ -7,10 +7,10 @@ of one's own makes of them (``file.py:name``) is known by what it can do.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from aha.hints import nearest
 from aha.rewards.places import stated
 from aha.types import AhaError, Problem
 
@@ -44,8 +44,7 @@ def gym(name: str) -> Callable[..., Gym]:
     library = _library("reasoning_gym", "reasoning-gym")
     known = library.factory.DATASETS
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"It has {len(known)} of them."
+        hint = nearest(name, known, f"It has {len(known)} of them.")
         raise AhaError(f"reasoning-gym has no data set '{name}'. {hint}")
     return lambda **options: Gym(lambda n, seed: library.create_dataset(name, size=n, seed=seed, **options))
 

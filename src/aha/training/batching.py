@@ -7,10 +7,11 @@ so micro-batch size, packing and the number of ranks cannot change the gradient.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import numpy as np
 
-from aha.types import AhaError, Batch, Example
+from aha.types import AhaError, Batch, Example, TokenColumns
 
 Weighting = Callable[[Sequence[Example]], list[np.ndarray]]
 """Examples of one optimizer step -> a weight [L] for each token of each example."""
@@ -175,7 +176,7 @@ class _Joiner:
         return start
 
 
-OPTIONAL_COLUMNS = ("policy_logprobs", "reference_logprobs", "values", "returns", "imitation", "stale")
+OPTIONAL_COLUMNS = tuple(column.name for column in fields(TokenColumns))
 """Columns that all examples of a batch have, or none."""
 
 

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from aha.hints import nearest
 from aha.types import AhaError
 
 FOLDER = "trackers"
@@ -69,8 +70,6 @@ class Tracker(Protocol):
 
 def read(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """The trackers that ``tensorboard,wandb``, or a list, names. Raises AhaError for one that is unknown."""
-    from aha.runs.config import nearest
-
     if not isinstance(value, (str, list, tuple, type(None))):
         raise AhaError(f'trackers cannot be {value!r}: give names, as in trackers = ["tensorboard"].')
     given = value.split(",") if isinstance(value, str) else value or ()

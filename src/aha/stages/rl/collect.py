@@ -136,7 +136,7 @@ class Collector:
                 self.carry.kept.append(replace(c, request=replace(c.request, begun=rollouts)))
             going_on = []
             self.rounds += 1
-            signal = sum(has_signal(g) for g in found)
+            signal = sum(g.has_signal for g in found)
             if signal >= wanted or self.rounds >= self.algorithm.signal_rounds:
                 return found
             rate = max(LEAST_SIGNAL, signal / len(found))
@@ -149,7 +149,7 @@ class Collector:
 
     def _enough(self, groups: Sequence[Group], full: bool, wanted: int) -> bool:
         """Whether an oversampled step can end: as many groups as asked for, or with signal as wanted."""
-        return sum(has_signal(g) for g in groups) >= wanted if wanted else full
+        return sum(g.has_signal for g in groups) >= wanted if wanted else full
 
     def greedy_rewards(self, groups: Sequence[Group], params: SamplingParams) -> np.ndarray:
         """The reward of one greedy completion of each group's problem; NaN where ungradable (ReMax)."""
@@ -189,11 +189,6 @@ def text_ends(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate([len(text) for text in texts])
 
 
-def has_signal(group: Group) -> bool:
-    """At least two graded members with different rewards."""
-    return len({m.reward for m in group.members if m.reward is not None}) > 1
-
-
 def successes(group: Group) -> tuple[int, int]:
     """(right answers, graded members): by accuracy where it is rewarded, else by a positive reward."""
     right = [is_right(m) for m in group.members if m.reward is not None]
@@ -205,7 +200,7 @@ def keep(algorithm: Algorithm, groups: Sequence[Group], advantages: Sequence[np.
     kept = []
     for group, values in zip(groups, advantages, strict=True):
         values = values.copy()
-        if algorithm.drop_silent and not has_signal(group):
+        if algorithm.drop_silent and not group.has_signal:
             values[:] = np.nan
         if algorithm.mask_truncated:
             cut = np.array([m.rollout.finish is Finish.LENGTH for m in group.members])
