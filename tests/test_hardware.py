@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -204,3 +207,16 @@ def test_without_control_groups_memory_is_the_machines(tmp_path):
     assert hardware.group_memory(tmp_path / "none", tmp_path / "none") == []
     assert 0 < hardware.free_bytes(CPU) <= hardware.memory_bytes(CPU)
     assert hardware.free_bytes(SimpleNamespace(type="cpu")) > 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_leave_the_core_to_others_unless_told_otherwise(given, spins):
+    env = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import aha, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=env | given, capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == str(spins)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from aha import SPINS
 from aha.types import AhaError
 
 HELP = "install the programs to measure beside, each in its own environment"
@@ -176,6 +177,8 @@ _OURS_ALONE: Sequence[str] = (
 def _environment(threads: int) -> dict[str, str]:
     """Ours less what leads Python to our packages or makes it one of our ranks; offline, quiet, so many threads."""
     kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+    if kept.get("GOMP_SPINCOUNT") == SPINS:  # a peer waits as it does by itself
+        del kept["GOMP_SPINCOUNT"]
     quiet = {
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
