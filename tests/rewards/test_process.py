@@ -64,3 +64,18 @@ def test_options_by_name():
         get_reward("accuracy:wrongg=-1", verify)
     with pytest.raises(Exception, match="key=value"):
         get_reward("accuracy:wrong", verify)
+
+
+def test_a_lenient_reward_pays_an_answer_wherever_it_stands(tmp_path):
+    from aha.chat import choose
+    from aha.rewards import get_rewards
+    from aha.tasks import get_task
+
+    (tmp_path / "rows.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n' * 30)
+    task = get_task("gsm8k", str(tmp_path / "rows.jsonl"))
+    (problem,) = [choose("r1_zero").asked(p) for p in task.load("all", 1, 0)]
+    rewards = get_rewards({"accuracy": 1.0, "lenient": 0.5}, task.verify, task.verify_lenient)
+    texts = ["<think>sum</think><answer>4</answer>", "It makes 4.", "It makes 5."]
+    rollouts = [Rollout(np.zeros(1), np.zeros(1), np.zeros(1), text, Finish.STOP) for text in texts]
+    found = [[reward(problem, [r])[0].value for _, reward in rewards.values()] for r in rollouts]
+    assert found == [[1, 1], [0, 1], [0, 0]]

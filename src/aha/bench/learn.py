@@ -158,7 +158,8 @@ class Job:
         self.task = get_task(args.task)
         self.prompter = Prompter(self.tokenizer, self.stage.prompt)
         self.rewards = {
-            name: (w, get_reward(name, self.task.verify)) for name, w in self.stage.rewards.items()
+            name: (w, get_reward(name, self.task.verify, self.task.verify_lenient))
+            for name, w in self.stage.rewards.items()
         }
         wanted = args.steps * self.stage.prompts_per_step
         self.train = self.prompter.drop_long(self.task.load("train", wanted, 0), self.stage.max_prompt_tokens)

@@ -264,12 +264,15 @@ class RewardWorker(Worker):
         plugins.install(spec.files)
         task = get_task(spec.task, spec.data, spec.test_data)
 
-        def verify(problem: Problem, text: str) -> Verdict:
-            if self.job is not None:
-                self.job.count += 1
-            return task.verify(problem, text)
+        def counted(verify: Callable[[Problem, str], Verdict]) -> Callable[[Problem, str], Verdict]:
+            def call(problem: Problem, text: str) -> Verdict:
+                if self.job is not None:
+                    self.job.count += 1
+                return verify(problem, text)
 
-        self.rewards = get_rewards(spec.rewards, verify)
+            return call
+
+        self.rewards = get_rewards(spec.rewards, counted(task.verify), counted(task.verify_lenient))
         return self.hello()
 
     def begin(self, number: int, problem: Problem, rollouts: Sequence[Rollout]) -> None:

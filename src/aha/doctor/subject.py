@@ -92,7 +92,7 @@ class Subject:
 
     def rewards(self) -> rollouts.WeightedRewards:
         """The run's rewards."""
-        return get_rewards(dict.fromkeys(self.plan.rewards, 1.0), self.task.verify)
+        return get_rewards(dict.fromkeys(self.plan.rewards, 1.0), self.task.verify, self.task.verify_lenient)
 
     def tokens(self) -> int:
         """How long the completions of the checks are: short, and within the model's context."""

@@ -10,6 +10,7 @@ from aha.types import AhaError, Problem, Reward, Verdict
 
 DESCRIPTIONS: dict[str, str] = {
     "accuracy": "1 if the task's verifier says correct, else 0",
+    "lenient": '1 if the right answer stands anywhere: in tags, in a box, after "the answer is", as the last number',
     "format": "1 for one <think>...</think> and one <answer>...</answer>, nothing else; else 0",
     "tag_count": "the share of the four tags that stand once and in order",
     "language": "the share of words of the chain of thought in the question's language",
@@ -26,8 +27,11 @@ PROCESS_REWARDS = frozenset({"equations"})
 """Rewards of steps; under process supervision the others are rewards of the outcome."""
 
 
-def get_reward(name: str, verify: Callable[[Problem, str], Verdict]) -> Reward:
-    """The reward of that name for a task with that verifier.
+Verify = Callable[[Problem, str], Verdict]
+
+
+def get_reward(name: str, verify: Verify, verify_lenient: Verify | None = None) -> Reward:
+    """The reward of that name for a task with that verifier (``verify_lenient``: its lenient one, else the same).
 
     Options stand behind a colon: ``accuracy:wrong=-1``, ``soft_overlong:max_length=2048,buffer=512``. One's own
     is ``file.py:name`` or ``package.module:name``, or a name from an installed package's entry points. Raises
@@ -46,6 +50,7 @@ def get_reward(name: str, verify: Callable[[Problem, str], Verdict]) -> Reward:
 
     made: dict[str, Callable[..., Reward]] = {
         "accuracy": partial(accuracy, verify),
+        "lenient": partial(accuracy, verify_lenient or verify),
         "format": strict_format,
         "tag_count": tag_count,
         "language": language_consistency,
@@ -70,11 +75,11 @@ def get_reward(name: str, verify: Callable[[Problem, str], Verdict]) -> Reward:
 
 
 def get_rewards(
-    weights: Mapping[str, float], verify: Callable[[Problem, str], Verdict]
+    weights: Mapping[str, float], verify: Verify, verify_lenient: Verify | None = None
 ) -> dict[str, tuple[float, Reward]]:
     """Name -> (weight, reward). One's own are called by their function's name, as long as that is nobody else's."""
     made = zip(reward_names(weights), weights.items(), strict=True)
-    return {shown: (weight, get_reward(name, verify)) for shown, (name, weight) in made}
+    return {shown: (weight, get_reward(name, verify, verify_lenient)) for shown, (name, weight) in made}
 
 
 def reward_names(rewards: Iterable[str]) -> list[str]:
@@ -100,8 +105,10 @@ def check_columns(rewards: Mapping[str, tuple[float, Reward]], problem: Problem)
 
 def _own(name: str) -> str | None:
     """The reference that a name stands for; None where it is one of the package's."""
+    base, _, options = name.partition(":")
+    if base in DESCRIPTIONS:
+        return None
     if plugins.is_reference(name):
         return name
-    base, _, options = name.partition(":")
-    found = None if base in DESCRIPTIONS else plugins.entry("rewards", base)
+    found = plugins.entry("rewards", base)
     return f"{found}:{options}" if found and options else found

@@ -57,7 +57,9 @@ class RLSession:
         self.router = preference.make_router(
             context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale
         )
-        self.rewards: WeightedRewards = get_rewards(config.rewards, self.task.verify)
+        self.rewards: WeightedRewards = get_rewards(
+            config.rewards, self.task.verify, self.task.verify_lenient
+        )
         if self.router is not None:
             self.rewards = self.router.route(self.rewards, config.preference_weight)
         self.console = Console(f"{config.name} on {config.task}", config.steps, plain=context.plain)

@@ -156,7 +156,7 @@ class RLSettings(
             with inputs.hint(f"Or set {self.name}.eval_every=0: then nothing is evaluated on the way."):
                 task.load("validation", self.eval_problems, 0)
         self.algorithm.check()
-        rewards = get_rewards(self.rewards, task.verify)
+        rewards = get_rewards(self.rewards, task.verify, task.verify_lenient)
         problems = task.load("train", self.train_problems, self.seed)
         check_columns(rewards, problems[0])
         if self.algorithm.sampling == "easy_to_hard":
