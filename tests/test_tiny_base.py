@@ -113,8 +113,8 @@ def test_the_assets_are_small_stock_and_described(name):
 def test_pretraining_learns_and_resumes_bit_for_bit(tmp_path):
     def stage(steps):
         return Pretrain(
-            name="pretrain", steps=steps, tokens_per_step=1024, hidden_size=32, heads=4, mlp_size=64, layers=2,
-            save_every=2, warmup_steps=2, max_batch_tokens=1024,
+            name="pretrain", steps=steps, tokens_per_step=1024, hidden_size=32, heads=4, intermediate_size=64, layers=2,
+            save_every=2, warmup_steps=2, max_tokens_per_batch=1024,
         )  # fmt: skip
 
     whole = Context(tmp_path / "whole", plain=True)

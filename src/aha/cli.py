@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "r1": "the whole R1 recipe: every stage of the paper, resumable; --dry-run shows the plan",
     "distill": "teach a smaller model by a teacher's right answers",
     "run": "run any recipe; continues where it was interrupted",
+    "init": "write every setting of a recipe as a commented TOML file, for --config",
     "plan": "does a recipe fit a machine, how long may it take, and what would change it; downloads nothing",
     "eval": "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals",
     "chat": "talk to a model; its thinking is dimmed",

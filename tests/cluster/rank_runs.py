@@ -16,7 +16,7 @@ from aha.files import read_jsonl
 SMALL = [
     "rl.steps=4", "rl.prompts_per_step=4", "rl.group_size=4", "rl.max_tokens=48", "rl.mini_batches=2",
     "rl.test_problems=4", "rl.test_samples=1", "rl.eval_every=2", "rl.eval_problems=4", "rl.eval_samples=1",
-    "rl.save_every=1", "rl.train_problems=64", "rl.algorithm=grpo", "rl.precision=float32",
+    "rl.save_every=1", "rl.train_problems=64", "rl.algorithm=grpo", "rl.dtype=float32",
 ]  # fmt: skip
 PATIENCE = 900
 """Seconds that one run may take where the machine is busy."""

@@ -144,19 +144,26 @@ def stage(**changes):
 
 
 def test_without_workers_it_is_refused(tmp_path, checkpoint):
-    config = stage(model=str(checkpoint), ahead=1, steps=1, max_tokens=16)
+    config = stage(model=str(checkpoint), max_staleness=1, steps=1, max_tokens=16)
     with pytest.raises(AhaError, match="needs workers"):
         config.run(Context(folder=tmp_path, device="cpu", plain=True))
 
 
 @pytest.mark.parametrize("algorithm", ["remax", {"preset": "grpo", "oversample": 0.5}, "dapo"])
 def test_what_cannot_go_with_it_is_refused(tmp_path, checkpoint, algorithm):
-    config = stage(model=str(checkpoint), engine="ray", ahead=1, steps=1, max_tokens=16, algorithm=algorithm)
+    config = stage(
+        model=str(checkpoint), engine="ray", max_staleness=1, steps=1, max_tokens=16, algorithm=algorithm
+    )
     with pytest.raises(AhaError, match="cannot be combined"):
         config.run(Context(folder=tmp_path, device="cpu", plain=True))
 
 
 def test_it_is_corrected_for_unless_told_otherwise():
-    assert stage(engine="ray").algorithm.importance == "none"
-    assert stage(engine="ray", ahead=1).algorithm.importance == "truncated"
-    assert stage(engine="ray", ahead=1, algorithm={"importance": "none"}).algorithm.importance == "none"
+    assert stage(engine="ray").algorithm.importance_sampling == "none"
+    assert stage(engine="ray", max_staleness=1).algorithm.importance_sampling == "truncated"
+    assert (
+        stage(
+            engine="ray", max_staleness=1, algorithm={"importance_sampling": "none"}
+        ).algorithm.importance_sampling
+        == "none"
+    )

@@ -340,7 +340,7 @@ def test_workers_beside_the_ranks_are_counted():
 
     stages = get_recipe("r1_zero").build()
     assert ray_ranks.workers_beside(stages) == 0
-    words = ["rl.engine=ray", "rl.workers=3", "rl.cluster.cpus=2", "rl.cluster.reward_workers=1"]
+    words = ["rl.engine=ray", "rl.rollout_workers=3", "rl.cluster.cpus=2", "rl.cluster.reward_workers=1"]
     config.apply(stages, config.read_overrides(words))
     assert ray_ranks.workers_beside(stages) == 7
     config.apply(stages, {"rl.cluster.address": "head:6379"})

@@ -24,7 +24,7 @@ def train(folder, checkpoint, **changes):
         "name": "rl", "model": str(checkpoint), "task": "countdown", "algorithm": "grpo", "steps": STEPS,
         "prompts_per_step": 4, "group_size": 4, "max_tokens": 24, "lr": 1e-3, "train_problems": 64,
         "test_problems": 4, "test_samples": 1, "eval_every": 2, "eval_problems": 4, "eval_samples": 1,
-        "rewards": {"format": 1.0, "tag_count": 1.0}, "save_every": 2, "precision": "float32",
+        "rewards": {"format": 1.0, "tag_count": 1.0}, "save_every": 2, "dtype": "float32",
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     context = Context(folder=folder, device="cpu", threads=1, plain=True, doctor=False)
@@ -80,7 +80,7 @@ def test_ahead_ages_are_bounded_and_a_killed_worker_changes_nothing_of_that(tmp_
         os.kill(caught[0].crew.members[0].pid, signal.SIGKILL)
 
     threading.Thread(target=strike, daemon=True).start()
-    _, rows = train(tmp_path, checkpoint, engine="ray", ahead=1, steps=6)
+    _, rows = train(tmp_path, checkpoint, engine="ray", max_staleness=1, steps=6)
     assert [r["step"] for r in rows] == list(range(1, 7))
     assert all(r["stale/versions"] <= 1 for r in rows)
     assert any(r["stale/tokens"] > 0 for r in rows)
@@ -104,9 +104,9 @@ def test_ahead_a_run_that_stops_continues_from_its_checkpoint(tmp_path, checkpoi
 
     monkeypatch.setattr(RL, "_update", fails_at_four)
     with pytest.raises(AhaError, match="not finite"):
-        train(tmp_path, checkpoint, engine="ray", ahead=1, steps=6)
+        train(tmp_path, checkpoint, engine="ray", max_staleness=1, steps=6)
     monkeypatch.setattr(RL, "_update", update)
-    _, rows = train(tmp_path, checkpoint, engine="ray", ahead=1, steps=6)
+    _, rows = train(tmp_path, checkpoint, engine="ray", max_staleness=1, steps=6)
     assert [r["step"] for r in rows] == list(range(1, 7))  # 3 was taken back and done again
     problems = [
         {row["problem_id"] for row in read_jsonl(tmp_path / f"rollouts/step_{s:05d}.jsonl")}

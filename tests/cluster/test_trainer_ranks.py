@@ -90,7 +90,7 @@ def actor(kind, process):
 @pytest.mark.parametrize("layout", ["replicated", "sharded"])
 def test_two_ranks_with_a_worker_are_the_local_run(one, tmp_path, layout):
     processes = start_ranks(
-        tmp_path, "rl.engine=ray", "rl.workers=1", "rl.cluster.reward_workers=1", "--parallel", layout
+        tmp_path, "rl.engine=ray", "rl.rollout_workers=1", "rl.cluster.reward_workers=1", "--parallel", layout
     )
     found = [ended(p) for p in processes]
     assert [code for code, _ in found] == [0, 0], found
@@ -99,7 +99,7 @@ def test_two_ranks_with_a_worker_are_the_local_run(one, tmp_path, layout):
 
 
 def test_two_ranks_sample_ahead(tmp_path):
-    processes = start_ranks(tmp_path, "rl.engine=ray", "rl.workers=1", "rl.ahead=1")
+    processes = start_ranks(tmp_path, "rl.engine=ray", "rl.rollout_workers=1", "rl.max_staleness=1")
     found = [ended(p) for p in processes]
     assert [code for code, _ in found] == [0, 0], found
     rows = metrics(tmp_path)
@@ -116,7 +116,7 @@ def test_two_ranks_sample_ahead(tmp_path):
 def test_workers_of_ranks_are_lost_and_replaced(one, tmp_path):
     """Ranks and workers on one cluster: a rollout worker and a reward worker are killed."""
     process = start(
-        tmp_path, "--ray-ranks", 2, "rl.engine=ray", "rl.workers=1", "rl.cluster.reward_workers=1"
+        tmp_path, "--ray-ranks", 2, "rl.engine=ray", "rl.rollout_workers=1", "rl.cluster.reward_workers=1"
     )
     strike_at(process, tmp_path, 1, lambda: actor("RolloutWorker", process), signal.SIGKILL)
     strike_at(process, tmp_path, 2, lambda: actor("RewardWorker", process), signal.SIGKILL)

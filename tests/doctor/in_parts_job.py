@@ -16,7 +16,7 @@ from aha.types import AhaError
 
 SMALL = {
     "max_tokens": 12,
-    "later_max_tokens": None,
+    "max_tokens_schedule": (),
     "train_problems": 8,
     "prompts_per_step": 2,
     "group_size": 4,
@@ -44,7 +44,7 @@ def refused(session):
 
 def main(model, folder):
     torch.set_num_threads(1)
-    config = rl.RL(name="rl", model=model, precision="float32", **SMALL)
+    config = rl.RL(name="rl", model=model, dtype="float32", **SMALL)
     with ranks.joined("cpu"):
         where = Context(Path(folder), "cpu", threads=1, plain=True, parallel="sharded")
         session = setup.prepare(config, where)  # which examines it

@@ -19,7 +19,7 @@ from aha.stages import rl
 from aha.stages.rl import checkup, setup
 from aha.types import AhaError
 
-SMALL = ["rl.max_tokens=24", "rl.later_max_tokens=null", "rl.train_problems=8", "--threads", "1"]
+SMALL = ["rl.max_tokens=24", "rl.max_tokens_schedule=[]", "rl.train_problems=8", "--threads", "1"]
 
 
 def doctor(*words, capsys):

@@ -35,7 +35,7 @@ def gradients(family, tokenizer, **settings):
 
 @pytest.mark.parametrize("family", ["llama", "qwen3-moe", "gemma2", "gpt-oss"])
 def test_layers_computed_again_give_the_same_gradients(tokenizer, family):
-    whole, again = (gradients(family, tokenizer, checkpoint_layers=x) for x in (False, True))
+    whole, again = (gradients(family, tokenizer, gradient_checkpointing=x) for x in (False, True))
     for a, b in zip(again, whole, strict=True):
         assert (a - b).abs().max() <= 1e-5 * max(1e-2, b.abs().max().item())
 
@@ -45,7 +45,7 @@ def test_layers_computed_again_keep_only_their_inputs(tokenizer):
     held = {}
     for again in (False, True):
         model = make("llama", tokenizer, num_hidden_layers=6)
-        policy = Policy(model, OptimizerConfig(checkpoint_layers=again))
+        policy = Policy(model, OptimizerConfig(gradient_checkpointing=again))
         weights, sizes = {p.data_ptr() for p in model.parameters()}, []
 
         def keep(x, weights=weights, sizes=sizes):
@@ -116,7 +116,7 @@ def test_adapter_gradients_with_layers_computed_again(tokenizer):
     found = []
     for again in (False, True):
         policy = adapted("llama", tokenizer)
-        policy.config = OptimizerConfig(checkpoint_layers=again)
+        policy.config = OptimizerConfig(gradient_checkpointing=again)
         policy.backward(batch_of(), negative_log_likelihood)
         found.append([m.grad for m in policy.masters])
     assert all(g.any() for g in found[0])

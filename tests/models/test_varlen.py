@@ -389,7 +389,7 @@ def test_models_train_and_sample_the_same(use, tokenizer, monkeypatch, family, a
     prompts = [list(range(20, 31)), [5, 6, 7]]
     results = []
     for function in (None, documented):
-        policy = Policy(make(family, tokenizer), OptimizerConfig(checkpoint_layers=again))
+        policy = Policy(make(family, tokenizer), OptimizerConfig(gradient_checkpointing=again))
         engine = LocalEngine(policy.model, tokenizer)
         if function:
             use(function)

@@ -63,13 +63,13 @@ def test_what_is_given_up_costs_least_first():
     assert [t.batch_tokens for t in tried[:3]] == [8192, 4096, 3072], "smaller passes first,"
     assert not any(t.recompute for t in tried[:3])
     assert all(t.recompute for t in tried[3:6]), "then layers again,"
-    assert {t.decode_rows for t in tried[:6]} == {512}
-    assert tried[6].decode_rows == 256, "then fewer rows"
+    assert {t.max_num_seqs for t in tried[:6]} == {512}
+    assert tried[6].max_num_seqs == 256, "then fewer rows"
     assert min(t.batch_tokens for t in tried) == work.least_pass
     short = replace(work, prompt=32, completion=200, least_pass=300)
-    plain = [t.batch_tokens for t in fit.choices(short) if not t.recompute and t.decode_rows == 512]
+    plain = [t.batch_tokens for t in fit.choices(short) if not t.recompute and t.max_num_seqs == 512]
     assert plain == [8192, 4096, 2048], "passes that are still fast"
-    again = [t.batch_tokens for t in fit.choices(short) if t.recompute and t.decode_rows == 512]
+    again = [t.batch_tokens for t in fit.choices(short) if t.recompute and t.max_num_seqs == 512]
     assert again == [8192, 4096, 2048, 1024, 512, 300]
 
 
@@ -81,7 +81,7 @@ def test_a_model_that_cannot_compute_again_does_not():
 def test_where_nothing_fits_the_least_is_taken():
     found = fit.fit(SMALL, recipe_work(), 4e9)
     assert not found.fits
-    assert (found.work.recompute, found.work.batch_tokens, found.work.decode_rows) == (True, 3072, 16)
+    assert (found.work.recompute, found.work.batch_tokens, found.work.max_num_seqs) == (True, 3072, 16)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_table_and_plan_agree(name, gpu, capsys):
     settings = [
         "rl.max_tokens=2048",
         "rl.algorithm.kl_coef=0",
-        "rl.checkpoint_layers=true",
+        "rl.gradient_checkpointing=true",
         "rl.max_prompt_tokens=256",
     ]
     code = main(["plan", "--base", name, "--gpu", gpu, "--json", *settings])
@@ -108,7 +108,7 @@ def test_table_and_plan_agree(name, gpu, capsys):
         ("--base", "Qwen/Qwen2.5-7B", "--gpus", "8", "--gpu", "h100"),
         ("--base", "Qwen/Qwen2.5-7B", "--gpu-memory", "24", "--lora", "32", "rl.max_tokens=2048"),
         ("--base", "Qwen/Qwen2.5-0.5B", "--gpu-memory", "24"),
-        ("--base", "Qwen/Qwen2.5-0.5B", "--gpu-memory", "24", "rl.precision=float32"),
+        ("--base", "Qwen/Qwen2.5-0.5B", "--gpu-memory", "24", "rl.dtype=float32"),
     ],
 )
 def test_documented_examples_fit(words, capsys):
@@ -128,5 +128,5 @@ def test_a_reference_beside_adapters_is_a_copy_of_them():
 def test_advice_names_nothing_that_is_done_anyway():
     work = recipe_work()
     for words in advice.suggestions(SMALL, work, machines.machine(None, 1, 10)):
-        assert "max_batch_tokens" not in words
-        assert "checkpoint_layers" not in words
+        assert "max_tokens_per_batch" not in words
+        assert "gradient_checkpointing" not in words

@@ -150,7 +150,7 @@ def test_rows_are_those_that_the_cache_has_room_for():
 
 @pytest.mark.parametrize(("gpu", "count"), [("rtx-4090", 1), ("rtx-4090", 8), ("h100", 1), ("a100-40", 8)])
 def test_settings_that_are_suggested_do_fit(gpu, count):
-    work = Workload("rl", 10, 512, 8, 256, 65_536, 131_072, 2, reference=True, decode_rows=512, name="rl")
+    work = Workload("rl", 10, 512, 8, 256, 65_536, 131_072, 2, reference=True, max_num_seqs=512, name="rl")
     machine = machines.machine(gpu, count)
     options = dict(advice.settings(QWEN, work, machine))
     found = advice.suggestions(QWEN, work, machine)
@@ -167,12 +167,12 @@ def test_settings_that_are_suggested_do_fit(gpu, count):
 
 
 def test_ranks_that_share_a_pass_are_suggested_where_one_sequence_is_too_long():
-    fields = frozenset({"checkpoint_layers", "context_ranks"})
+    fields = frozenset({"gradient_checkpointing", "context_parallel_size"})
     work = Workload("sft", 10, 64, 1, 256, 250_000, 250_256, name="sft", fields=fields)
     machine = machines.machine("h100", 8)
     assert not advice.judge(QWEN, work, machine).fits
-    words = next(w for w in advice.suggestions(QWEN, work, machine) if "context_ranks" in w)
-    assert words.count("context_ranks") == 1
+    words = next(w for w in advice.suggestions(QWEN, work, machine) if "context_parallel_size" in w)
+    assert words.count("context_parallel_size") == 1
     changes = {
         k: v for part in words.split() for k, v in dict(advice.settings(QWEN, work, machine))[part].items()
     }

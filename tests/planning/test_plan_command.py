@@ -22,7 +22,7 @@ def plan(capsys, *words):
 
 def test_a_published_model_is_planned_without_a_download(capsys):
     code, out = plan(
-        capsys, "--base", "Qwen/Qwen2.5-7B", "--gpus", "8", "--gpu", "h100", "rl.max_batch_tokens=4096"
+        capsys, "--base", "Qwen/Qwen2.5-7B", "--gpus", "8", "--gpu", "h100", "rl.max_tokens_per_batch=4096"
     )
     assert code == 0
     assert "fits" in out
@@ -58,7 +58,7 @@ def test_options_change_the_stages(capsys):
     base = ("--base", "Qwen/Qwen2.5-0.5B", "--json")
     _, plain = plan(capsys, *base)
     _, small = plan(
-        capsys, *base, "--max-tokens", "256", "--group-size", "4", "--lora", "8", "--checkpoint-layers"
+        capsys, *base, "--max-tokens", "256", "--group-size", "4", "--lora", "8", "--gradient-checkpointing"
     )
     (plain,), (small,) = json.loads(plain), json.loads(small)
     assert small["longest_sequence"] < plain["longest_sequence"]
@@ -110,10 +110,10 @@ def test_adapters_are_not_sharded(capsys):
 
 
 def test_ranks_that_share_passes_divide_the_gpus(capsys):
-    words = ("--base", "Qwen/Qwen2.5-0.5B", "--gpus", "8", "rl.context_ranks=3")
+    words = ("--base", "Qwen/Qwen2.5-0.5B", "--gpus", "8", "rl.context_parallel_size=3")
     code, out = plan(capsys, *words)
     assert code == 1
-    assert "context_ranks=3 does not divide 8 GPUs" in out
+    assert "context_parallel_size=3 does not divide 8 GPUs" in out
 
 
 def test_a_plan_of_machines_needs_no_torch():

@@ -35,7 +35,13 @@ def test_a_stage_says_how_vllm_is_run():
     local = from_stage(RL.model_validate({"name": "rl"}))
     assert local is not None
     assert local.vllm is None
-    given = {"ranks": 4, "memory_share": 0.3, "cache_gib": 5, "sleep": True, "eager": True}
+    given = {
+        "tensor_parallel_size": 4,
+        "gpu_memory_utilization": 0.3,
+        "kv_cache_gib": 5,
+        "enable_sleep_mode": True,
+        "enforce_eager": True,
+    }
     work = from_stage(RL.model_validate({"name": "rl", "engine": "vllm", "vllm": given}))
     assert work is not None
     assert work.vllm is not None
@@ -43,7 +49,12 @@ def test_a_stage_says_how_vllm_is_run():
     assert found == Vllm(ranks=4, share=0.3, cache=5 * 2**30, sleep=True, eager=True)
     assert work.policy_again, "importance is corrected for"
     plain = VllmSettings.model_validate({})
-    assert Vllm() == Vllm(plain.ranks, plain.memory_share, plain.cache_gib * 2**30, plain.sleep)
+    assert Vllm() == Vllm(
+        plain.tensor_parallel_size,
+        plain.gpu_memory_utilization,
+        plain.kv_cache_gib * 2**30,
+        plain.enable_sleep_mode,
+    )
 
 
 # --- memory --------------------------------------------------------------------------------------------------
@@ -100,8 +111,13 @@ def test_the_largest_model_by_published_figures():
         (QWEN7, {"ranks": 8}, NODES, "28 heads can be dealt evenly: give 4"),
         (QWEN32, {"ranks": 16}, NODES, r"of one machine \(8\)"),
         (QWEN32, {"ranks": 8}, machines.machine("h100", 4), r"of one machine \(4\)"),
-        (LLAMA70, {"ranks": 4}, NODES, r"rl.vllm.memory_share=0.55 or rl.vllm.ranks=8"),
-        (QWEN7, {"ranks": 1, "cache": 1e8}, NODES, r"rl.vllm.cache_gib=1 "),
+        (
+            LLAMA70,
+            {"ranks": 4},
+            NODES,
+            r"rl.vllm.gpu_memory_utilization=0.55 or rl.vllm.tensor_parallel_size=8",
+        ),
+        (QWEN7, {"ranks": 1, "cache": 1e8}, NODES, r"rl.vllm.kv_cache_gib=1 "),
     ],
 )
 def test_what_is_lacking_is_said_with_the_way_out(of, settings, machine, said):
@@ -120,13 +136,13 @@ def test_the_way_out_is_one(changed):
 
 def test_vllm_is_suggested_where_sampling_is_what_does_not_fit(capsys):
     words = ("--base", "Qwen/Qwen2.5-32B", "--gpus", "32", "--json", "rl.algorithm.kl_coef=0")
-    words += ("--checkpoint-layers",)
+    words += ("--gradient-checkpointing",)
     code = main(["plan", *words])
     (row,) = json.loads(capsys.readouterr().out)
     assert code == 1
     change = next(c for c in row["change"] if "engine=vllm" in c)
-    assert change.startswith("rl.engine=vllm rl.vllm.ranks=")
-    assert "rl.vllm.sleep=true" in change
+    assert change.startswith("rl.engine=vllm rl.vllm.tensor_parallel_size=")
+    assert "rl.vllm.enable_sleep_mode=true" in change
     assert main(["plan", *words, *change.split()]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["vllm_bytes"]["sampling"] > row["vllm_bytes"]["training"]

@@ -90,7 +90,7 @@ def make_run(folder: Path, seed: int, extras: bool = True, **rates: float) -> Pa
         return folder
     hacked = proxy_rows([0.5, 0.7, 0.6, 0.5 + w, 0.4 + w], [0.5, 0.6, 0.7, 0.8, 0.9 + w])
     stage(folder, "hacked", own, evals=hacked)
-    ppo = {**zero, "steps": 10, "algorithm": {"lam": 1.0}, "lr_final": 0.7}
+    ppo = {**zero, "steps": 10, "algorithm": {"lam": 1.0}, "min_lr_ratio": 0.7}
     halfway = 0.1 + 0.8 * 9 / 19
     stage(folder, "ppo", ppo, {}, curve(0.1, halfway - 0.01 + w / 4, 10), state=2400)
     stage(folder, "ppo_095", ppo | {"algorithm": {"lam": 0.95}}, {}, curve(0.1, 0.3, 10), state=2400)

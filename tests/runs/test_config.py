@@ -16,8 +16,16 @@ def stages(*words, files=()):
 
 
 def test_overrides_reach_their_fields():
-    rl = stages("rl.lr=1e-4", "rl.steps=7", "group_size=4", "rl.prompt=bare", "rl.later_max_tokens=[3,99]")
-    assert (rl.lr, rl.steps, rl.group_size, rl.prompt, rl.later_max_tokens) == (1e-4, 7, 4, "bare", (3, 99))
+    rl = stages(
+        "rl.lr=1e-4", "rl.steps=7", "group_size=4", "rl.prompt=bare", "rl.max_tokens_schedule=[[3,99]]"
+    )
+    assert (rl.lr, rl.steps, rl.group_size, rl.prompt, rl.max_tokens_schedule) == (
+        1e-4,
+        7,
+        4,
+        "bare",
+        ((3, 99),),
+    )
 
 
 def test_parts_of_nested_settings():
@@ -29,12 +37,12 @@ def test_parts_of_nested_settings():
 
 
 def test_a_length_that_is_given_replaces_the_recipes_schedule():
-    assert stages().later_max_tokens == (20, 440)
+    assert stages().max_tokens_schedule == ((20, 440),)
     for word in ("rl.max_tokens=200", "max_tokens=200"):
         rl = stages(word)
-        assert (rl.max_tokens, rl.later_max_tokens, rl.longest_completion) == (200, None, 200)
-    rl = stages("rl.max_tokens=200", "rl.later_max_tokens=[5,300]")
-    assert (rl.later_max_tokens, rl.longest_completion) == ((5, 300), 300)
+        assert (rl.max_tokens, rl.max_tokens_schedule, rl.longest_completion) == (200, (), 200)
+    rl = stages("rl.max_tokens=200", "rl.max_tokens_schedule=[[5,300]]")
+    assert (rl.max_tokens_schedule, rl.longest_completion) == (((5, 300),), 300)
 
 
 def test_toml_then_words(tmp_path):
@@ -81,9 +89,9 @@ def test_a_fingerprint_knows_every_setting():
 def test_settings_of_the_machine_are_no_part_of_a_fingerprint():
     words = (
         "rl.engine=ray",
-        "rl.workers=4",
-        "rl.max_batch_tokens=999",
-        "rl.decode_rows=3",
+        "rl.rollout_workers=4",
+        "rl.max_tokens_per_batch=999",
+        "rl.max_num_seqs=3",
         "rl.save_every=1",
     )
     assert stages(*words).fingerprint() == stages().fingerprint()

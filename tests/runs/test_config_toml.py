@@ -27,12 +27,12 @@ def settings(stages):
 
 CHANGED = {
     "r1_zero": [
-        "rl.later_max_tokens=null", 'rl.rewards={"accuracy:wrong=-0.5": 1, "soft_overlong:max_length=99": 0.5}',
+        "rl.max_tokens_schedule=[]", 'rl.rewards={"accuracy:wrong=-0.5": 1, "soft_overlong:max_length=99": 0.5}',
         "rl.algorithm=ppo", "rl.algorithm.clip_high=0.4", "rl.lr=1e-9", 'rl.data=my "own".jsonl',
         "rl.cluster.spread=true",
     ],
     "r1": ["zero.algorithm.kl=k2", "zero.algorithm.kl_coef=0.5", "cold_start.teacher=http://h:1/v1#M", "dev1.epochs=9"],
-    "distill": ['distilled.shares=[0.5]', "reject.near=null", 'compare.names=["a","b\\tc","ä"]'],
+    "distill": ['distilled.proportions=[0.5]', "reject.dedup_threshold=null", 'compare.names=["a","b\\tc","ä"]'],
 }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_every_setting_stands_there_with_its_meaning_kind_and_default():
         assert f"\n{name} = " in text or f"\n# {name} =" in text or f".{name}]\n" in text, path
     assert text.count("default ") >= len(found)
     assert "# (a whole number of tokens, at least 1; default 1024)\nmax_tokens = 320" in text
-    assert '# (one of "auto", "float32", "bfloat16"; default "auto")\nprecision = "auto"' in text
+    assert '# (one of "auto", "float32", "bfloat16"; default "auto")\ndtype = "auto"' in text
     assert "# (a number of seconds, above 0; default 300.0)\nhang_timeout = 300.0" in text
     assert tomllib.loads(text)["rl"]["rewards"] == {"accuracy": 1.0, "format": 0.2}
 

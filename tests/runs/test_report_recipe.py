@@ -39,7 +39,7 @@ def make_recipe(folder: Path) -> Path:
     inputs = {
         "zero": {"algorithm": {}}, "dev1": {"model": "tiny", "data": ["<cold_start>"], "epochs": 2},
         "cold_start": {"model": "<zero>", "review": "optional"}, "dev2": {"model": "<dev1>", "algorithm": {}},
-        "reject": {"model": "<dev2>", "ratios": "", "others": ["<general>"]}, "general": {"teacher": None},
+        "reject": {"model": "<dev2>", "domain_ratios": "", "others": ["<general>"]}, "general": {"teacher": None},
         "dev3": {"model": "tiny", "data": ["<reject>"], "epochs": 2},
         "helpful_rm": {"model": "<dev3>", "held_out": 0.1, "epochs": 4},
         "r1": {"model": "<dev3>", "helpful_model": "<helpful_rm>", "algorithm": {}},

@@ -14,7 +14,7 @@ from aha.runs import pipeline
 from aha.tasks import get_task
 
 SMALL = [
-    "rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=2", "rl.max_tokens=16", "rl.later_max_tokens=null",
+    "rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=2", "rl.max_tokens=16", "rl.max_tokens_schedule=[]",
     "rl.mini_batches=1", "rl.test_problems=2", "rl.test_samples=1", "rl.eval_every=0", "rl.train_problems=8",
     "--plain", "--threads", "1", "--no-doctor",
 ]  # fmt: skip
@@ -90,8 +90,8 @@ MISTYPED = {
     "no such device": ["--device", "tpu"],
     "a device that is not here": ["--device", "mps"],
     "no such type": ["--dtype", "float23"],
-    "unknown precision": ["rl.precision=float16"],
-    "ahead without workers": ["rl.ahead=2"],
+    "unknown precision": ["rl.dtype=float16"],
+    "ahead without workers": ["rl.max_staleness=2"],
     "no settings file": ["--config", "none.toml"],
     "settings file that is no TOML": ["--config", "@broken.toml"],
     "unknown setting in a file": ["--config", "@unknown.toml"],

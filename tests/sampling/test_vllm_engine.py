@@ -31,7 +31,7 @@ from aha.sampling.vllm.wire import Join, WeightPiece
 from aha.types import AhaError, Finish
 
 pytestmark = pytest.mark.peers
-SETTINGS = VllmSettings(cache_gib=0.25)
+SETTINGS = VllmSettings(kv_cache_gib=0.25)
 
 
 def python():
@@ -306,7 +306,7 @@ def test_weights_come_in_pieces(engine, tiny):
 
 def test_a_way_that_cannot_be_is_refused_before_the_model_is_made(tiny):
     python()
-    engine = VllmEngine(*tiny, VllmSettings(transfer="ipc"), threads=1)
+    engine = VllmEngine(*tiny, VllmSettings(weight_transfer="ipc"), threads=1)
     with engine, pytest.raises(AhaError, match=r"vllm\.transfer=ipc: the policy is on a CPU"):
         engine.wait()
 
@@ -353,8 +353,8 @@ def test_fused_and_packed_layouts_are_read_back_in_bf16(family, tokenizer):
 # --- whole runs -----------------------------------------------------------------------------------------------
 
 SMALL = [
-    "rl.engine=vllm", "rl.vllm.cache_gib=0.25", "rl.steps=3", "rl.prompts_per_step=4", "rl.group_size=4",
-    "rl.max_tokens=48", "rl.later_max_tokens=null", "rl.mini_batches=2", "rl.test_problems=4",
+    "rl.engine=vllm", "rl.vllm.kv_cache_gib=0.25", "rl.steps=3", "rl.prompts_per_step=4", "rl.group_size=4",
+    "rl.max_tokens=48", "rl.max_tokens_schedule=[]", "rl.mini_batches=2", "rl.test_problems=4",
     "rl.test_samples=2", "rl.eval_every=0", "rl.save_every=1", "rl.train_problems=64",
 ]  # fmt: skip
 
@@ -427,6 +427,6 @@ def test_the_doctor_examines_the_engine(tmp_path, capsys):
 
     only = [f"--only={name}" for name in ("logprobs", "weights", "seeds", "engine_update", "engine_proof")]
     words = ["doctor", "--engine", "vllm", "--json", "--threads", "1", "--runs-dir", str(tmp_path), *only]
-    assert main([*words, "rl.vllm.cache_gib=0.25"]) == 0, capsys.readouterr().out
+    assert main([*words, "rl.vllm.kv_cache_gib=0.25"]) == 0, capsys.readouterr().out
     found = json.loads(capsys.readouterr().out)["findings"]
     assert {f["name"] for f in found if f["ok"]} == {o.partition("=")[2] for o in only}

@@ -95,13 +95,19 @@ def test_settings_of_transfers():
     assert VllmSettings.model_validate({}).transfer == "auto"
     for gpus in ("0", "2,3", f"GPU-{ONE}", f"MIG-{ONE},4"):
         assert VllmSettings.model_validate({"gpus": gpus}).gpus == gpus
-    for wrong in ({"gpus": ""}, {"gpus": "0,"}, {"gpus": "cuda:1"}, {"gpus": "0; rm"}, {"transfer": "rdma"}):
+    for wrong in (
+        {"gpus": ""},
+        {"gpus": "0,"},
+        {"gpus": "cuda:1"},
+        {"gpus": "0; rm"},
+        {"weight_transfer": "rdma"},
+    ):
         with pytest.raises(ValueError):
             VllmSettings.model_validate(wrong)
     with pytest.raises(AhaError, match=r"vllm\.gpus=3 are too few for vllm\.ranks=2"):
-        VllmSettings.model_validate({"gpus": "3", "ranks": 2})
+        VllmSettings.model_validate({"gpus": "3", "tensor_parallel_size": 2})
     with pytest.raises(AhaError, match="too few"):
-        VllmSettings.model_validate({"gpus": "3,3", "ranks": 2})
+        VllmSettings.model_validate({"gpus": "3,3", "tensor_parallel_size": 2})
 
 
 def test_its_process_sees_the_gpus_that_were_given(tmp_path, monkeypatch):
@@ -438,7 +444,7 @@ def test_the_nccl_group_is_joined_and_broadcasts_are_waited_for(ends, monkeypatc
     found, _ = answered(
         ends, lambda line: vllm_senders.deliver(line, sender, few, 4), Taken(), TransferRefused("no room")
     )
-    assert "hangs. Continue with rl.vllm.transfer=host" in str(found)
+    assert "hangs. Continue with rl.vllm.weight_transfer=host" in str(found)
 
 
 @pytest.mark.parametrize("fails", [True, False])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 RL_SMALL = {
-    "steps": 2, "prompts_per_step": 2, "group_size": 2, "mini_batches": 1, "max_tokens": 24, "later_max_tokens": None,
+    "steps": 2, "prompts_per_step": 2, "group_size": 2, "mini_batches": 1, "max_tokens": 24, "max_tokens_schedule": (),
     "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 1, "train_problems": 16, "lr": 1e-5,
 }  # fmt: skip
-SFT_SMALL = {"epochs": 1, "batch_size": 16, "save_every": 1, "validation": 0.1}
+SFT_SMALL = {"epochs": 1, "batch_size": 16, "save_every": 1, "validation_share": 0.1}
 RM_SMALL = {"epochs": 1, "batch_size": 8, "save_every": 1, "max_length": 400}
 SMALL = {
     "zero": RL_SMALL,
@@ -16,14 +16,15 @@ SMALL = {
     "dev1": SFT_SMALL,
     "dev2": RL_SMALL,
     "general": {"problems": 12},
-    "reject": {"problems": 24, "samples": 10, "max_tokens": 56, "evaluation_problems": 16, "ratios": ""},
+    "reject": {"problems": 24, "samples": 10, "max_tokens": 56, "decontaminate_problems": 16, "domain_ratios": ""},
     "dev3": SFT_SMALL,
-    "pairs": {"problems": 10, "samples": 0, "written": 6},
-    "safety_data": {"problems": 40, "samples": 0, "written": 6},
+    "pairs": {"problems": 10, "samples": 0, "scripted_samples": 6},
+    "safety_data": {"problems": 40, "samples": 0, "scripted_samples": 6},
     "helpful_rm": RM_SMALL,
     "safety_rm": RM_SMALL,
-    "r1": RL_SMALL | {"steps": 3, "preference_from": 3, "max_prompt_tokens": 300},
-    "student": {"steps": 2, "tokens_per_step": 512, "hidden_size": 16, "layers": 1, "mlp_size": 16, "save_every": 1},
+    "r1": RL_SMALL | {"steps": 3, "preference_start_step": 3, "max_prompt_tokens": 300},
+    "student": {"steps": 2, "tokens_per_step": 512, "hidden_size": 16, "layers": 1, "intermediate_size": 16,
+                "save_every": 1},
     "distilled": SFT_SMALL,
     "student_rl": RL_SMALL | {"steps": 1},
     "compare": {"problems": 2, "samples": 1, "max_tokens": 16},

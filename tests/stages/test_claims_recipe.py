@@ -41,7 +41,7 @@ def test_the_new_stages_differ_only_in_what_they_are_there_for():
     assert not found["zero"].algorithm.critic, "the original is untouched"
     assert found["hacked"].model is found["dev3"]
     assert found["hacked"].task == "general"
-    assert (found["hacked"].preference_from, found["hacked"].steps) == (1, 28)
+    assert (found["hacked"].preference_start_step, found["hacked"].steps) == (1, 28)
     assert stages_of(model="tiny", task="math", data="rows.jsonl")["hacked"].data is None, (
         "general reads none"
     )

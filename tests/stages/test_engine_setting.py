@@ -27,21 +27,21 @@ def stage(*words):
     [
         ([], "none"),
         (["rl.engine=vllm"], "truncated"),
-        (["rl.engine=vllm", "rl.algorithm.importance=none"], "none"),
-        (["rl.algorithm.importance=none", "rl.engine=vllm"], "none"),
-        (["rl.algorithm.importance=masked", "rl.engine=vllm"], "masked"),
+        (["rl.engine=vllm", "rl.algorithm.importance_sampling=none"], "none"),
+        (["rl.algorithm.importance_sampling=none", "rl.engine=vllm"], "none"),
+        (["rl.algorithm.importance_sampling=masked", "rl.engine=vllm"], "masked"),
         (["rl.engine=vllm", "rl.algorithm=dapo"], "truncated"),
         (["rl.algorithm.kl_coef=0.1", "rl.engine=vllm"], "truncated"),
     ],
 )
 def test_another_engine_is_corrected_for_unless_told_otherwise(words, wanted):
-    assert stage(*words).algorithm.importance == wanted
+    assert stage(*words).algorithm.importance_sampling == wanted
 
 
 def test_settings_of_vllm_are_settings_of_the_stage():
-    assert stage("rl.vllm.cache_gib=7").vllm.cache_gib == 7
+    assert stage("rl.vllm.kv_cache_gib=7").vllm.kv_cache_gib == 7
     assert stage("rl.engine=vllm").fingerprint() != stage().fingerprint()
-    with pytest.raises(AhaError, match="Did you mean 'cache_gib'"):
+    with pytest.raises(AhaError, match="Did you mean 'kv_cache_gib'"):
         stage("rl.vllm.cache_gb=7")
     with pytest.raises(AhaError):
         stage("rl.engine=warp")

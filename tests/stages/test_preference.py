@@ -134,7 +134,7 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
         "prompt": "r1_zero",
         "mean": 0.0,
         "std": 1.0,
-        "max_batch_tokens": 512,
+        "max_tokens_per_batch": 512,
         "max_length": 512,
     }
     scalar = ScalarModel(model)
@@ -147,7 +147,7 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
             "test_problems": 4, "test_samples": 1,
             "eval_every": 2, "eval_problems": 4, "eval_samples": 1, "save_every": 1, "train_problems": 24, "lr": 1e-4,
             "temperature": 0.7, "rewards": {"accuracy": 1.0, "format": 0.5, "language": 0.1}, "prompt": "r1_zero",
-            "helpful_model": str(tmp_path / "rm"), "preference_from": 3, "algorithm": "grpo_no_kl",
+            "helpful_model": str(tmp_path / "rm"), "preference_start_step": 3, "algorithm": "grpo_no_kl",
         }
     )  # fmt: skip
     whole, cut = tmp_path / "whole", tmp_path / "cut"

@@ -29,7 +29,7 @@ PROMPTS = {
     "zero": "r1_zero", "dev1": "think", "dev2": "think", "dev3": "think", "r1": "think",
     "helpful_rm": "think", "safety_rm": "think",
 }  # fmt: skip
-SOME = {"samples": 1, "written": 6, "max_tokens": 40}
+SOME = {"samples": 1, "scripted_samples": 6, "max_tokens": 40}
 
 
 def teacher(messages, seed):
@@ -67,7 +67,7 @@ def taught(tmp_path, rows, prompt, model, epochs):
     )
     stage = SFT.model_validate(
         {"name": f"taught_{prompt}", "model": model, "data": (str(data),), "epochs": epochs, "batch_size": 4,
-         "lr": 2e-3, "prompt": prompt, "max_length": 512, "max_batch_tokens": 2048, "validation": 0.0}
+         "lr": 2e-3, "prompt": prompt, "max_length": 512, "max_tokens_per_batch": 2048, "validation_share": 0.0}
     )  # fmt: skip
     folder = tmp_path / stage.name
     folder.mkdir()
@@ -109,7 +109,7 @@ def test_every_stage_asks_a_checkpoint_as_it_was_trained(tmp_path, base, monkeyp
         changes = {k: v for k, v in flat().items() if k.partition(".")[0] in names}
         changes |= {f"{name}.max_prompt_tokens": 480 for name in ("zero", "dev2", "r1")}
         changes |= {f"{name}.{k}": v for name in ("pairs", "safety_data") for k, v in SOME.items()}
-        changes |= {"reject.evaluation_problems": 0, "cold_start.samples": 6, "reject.samples": 6}
+        changes |= {"reject.decontaminate_problems": 0, "cold_start.samples": 6, "reject.samples": 6}
         again = {"lr": 2e-3, "epochs": 4, "batch_size": 4}
         changes |= {f"{name}.{k}": v for name in ("dev1", "dev3") for k, v in again.items()}
         config.apply(stages, changes)

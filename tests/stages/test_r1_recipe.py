@@ -267,7 +267,8 @@ def test_estimates_by_hand(tmp_path):
     )
     assert plan_time.of_runs(tmp_path).training == 10
     stage = RL.model_validate({"name": "rl", "steps": 3, "prompts_per_step": 2, "group_size": 2, "max_tokens": 10,
-                               "later_max_tokens": (3, 20), "eval_every": 1, "eval_problems": 3, "eval_samples": 2,
+                               "max_tokens_schedule": ((3, 20),), "eval_every": 1,
+                               "eval_problems": 3, "eval_samples": 2,
                                "test_problems": 5, "test_samples": 2})  # fmt: skip
     assert stage.work() == {"trained": 160, "sampled": 160 + (2 * 10 + 2 * 6) * 20}
     assert Speeds(80, 40, 0.25).seconds(stage.work()) == (0.25 * (10 + 4), 10 + 4)
@@ -277,7 +278,7 @@ def test_estimates_by_hand(tmp_path):
     tuned = SFT(name="sft", data=(source,), epochs=3)
     write_jsonl(tmp_path / "made/data.jsonl", [{"tokens": 5}, {"tokens": 9}])
     assert plan_time.work_of(tuned, tmp_path, 0.25) == {"trained": 42}
-    cold = ColdStart(name="cold", problems=10, keep=2, max_tokens=8)
+    cold = ColdStart(name="cold", problems=10, max_per_problem=2, max_tokens=8)
     assert plan_time.work_of(SFT(name="s", data=(cold,), epochs=3), tmp_path, 0.25) == {"trained": 3 * 20 * 2}
 
 

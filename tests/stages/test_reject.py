@@ -107,8 +107,9 @@ def answers(key, sample):
 def reject(folder, **changes):
     folder.mkdir(exist_ok=True)
     settings = {
-        "name": "reject", "model": "tiny", "problems": 6, "samples": 9, "keep": 3, "max_tokens": 64, "part": 2,
-        "evaluation_problems": 0,
+        "name": "reject", "model": "tiny", "problems": 6, "samples": 9, "max_per_problem": 3, "max_tokens": 64,
+        "write_every": 2,
+        "decontaminate_problems": 0,
     }  # fmt: skip
     return Reject.model_validate(settings | changes), Context(folder, plain=True, threads=1)
 
@@ -237,7 +238,9 @@ def test_other_sources_and_ratios(scripted, tmp_path):
     others = [{"messages": [{**say[0], "content": f"Hi {i}"}, say[1]], "domain": "general"} for i in range(9)]
     write_jsonl(tmp_path / "others.jsonl", [*others, others[0]])
     stage, context = reject(
-        tmp_path / "a", others=(str(tmp_path / "others.jsonl"),), ratios="reasoning:3,general:1"
+        tmp_path / "a",
+        mix_with=(str(tmp_path / "others.jsonl"),),
+        domain_ratios="reasoning:3,general:1",
     )
     summary = stage.run(context)
     assert {k: v["samples"] for k, v in summary["domains"].items()} == {
@@ -253,7 +256,14 @@ def test_other_sources_and_ratios(scripted, tmp_path):
 
 def cold(folder, **changes):
     folder.mkdir(exist_ok=True)
-    settings = {"name": "cold", "problems": 6, "samples": 9, "keep": 2, "max_tokens": 64, "part": 2}
+    settings = {
+        "name": "cold",
+        "problems": 6,
+        "samples": 9,
+        "max_per_problem": 2,
+        "max_tokens": 64,
+        "write_every": 2,
+    }
     return ColdStart.model_validate(settings | changes), Context(folder, plain=True, threads=1)
 
 
@@ -382,7 +392,7 @@ def test_a_teachers_reasoning_is_put_back_in_front(tmp_path):
     from aha.sampling.http import Programs, Server
 
     said = "<think>I answer.</think> <answer>Sure. Hello!</answer>"
-    stage = {"name": "general", "problems": 3, "check": False}
+    stage = {"name": "general", "problems": 3, "verified_only": False}
     with Server(Programs({"m": lambda messages, seed: said})) as server:
         found = GeneralData.model_validate({**stage, "teacher": f"{server.url}#m"}).run(Context(tmp_path))
     assert found["rows"] == 3

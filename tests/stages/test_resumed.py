@@ -24,7 +24,7 @@ TIMED = ("time", "tokens_per_second", "seconds")
 SETTINGS = {
     "name": "rl", "model": "tiny", "task": "countdown", "prompt": "r1_zero", "algorithm": "grpo_no_kl",
     "steps": 4, "prompts_per_step": 6, "group_size": 4, "max_tokens": 72, "lr": 1e-4, "train_problems": 64,
-    "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 2, "precision": "float32",
+    "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 2, "dtype": "float32",
     "rewards": {"accuracy": 1.0, "format": 0.2},
 }  # fmt: skip
 
@@ -57,8 +57,8 @@ def stop_at(monkeypatch, step):
 @pytest.mark.parametrize(
     ("algorithm", "rewards"),
     [
-        ({"preset": "grpo_no_kl", "replay_share": 0.5, "imitation": 0.1}, {"accuracy": 1.0, "format": 0.2}),
-        ({"preset": "grpo_no_kl", "replay_share": 0.5, "process": True}, {"accuracy": 1.0, "equations": 0.3}),
+        ({"preset": "grpo_no_kl", "replay_ratio": 0.5, "nll_coef": 0.1}, {"accuracy": 1.0, "format": 0.2}),
+        ({"preset": "grpo_no_kl", "replay_ratio": 0.5, "process": True}, {"accuracy": 1.0, "equations": 0.3}),
     ],
     ids=["imitation", "process rewards"],
 )
@@ -230,7 +230,7 @@ def test_more_steps_go_on_from_a_finished_run(tmp_path):
     assert "rl.steps 4, now 3" in why
 
 
-@pytest.mark.parametrize("change", [{"lr_final": 0.5}, {"algorithm": {"sampling": "easy_to_hard"}}])
+@pytest.mark.parametrize("change", [{"min_lr_ratio": 0.5}, {"algorithm": {"curriculum": "easy_to_hard"}}])
 def test_where_steps_depend_on_their_number_more_of_them_are_another_run(tmp_path, change):
     before = RL.model_validate(SETTINGS | change)
     more = RL.model_validate(SETTINGS | change | {"steps": 9})
@@ -240,7 +240,7 @@ def test_where_steps_depend_on_their_number_more_of_them_are_another_run(tmp_pat
 
 def test_how_it_is_evaluated_leaves_a_run_as_it_is(tmp_path):
     finish(tmp_path, steps=1, prompts_per_step=2, max_tokens=8)
-    asked = {"test_problems": 3, "eval_every": 1, "eval_temperature": 0.6, "strict": False}
+    asked = {"test_problems": 3, "eval_every": 1, "eval_temperature": 0.6, "require_format": False}
     stage = RL.model_validate(SETTINGS | {"steps": 1, "prompts_per_step": 2, "max_tokens": 8} | asked)
     assert folders.choose(tmp_path, [stage]) == (tmp_path, "")
     (said,) = finish(tmp_path, steps=1, prompts_per_step=2, max_tokens=8, **asked)

@@ -62,7 +62,8 @@ def label_rows(n, seed=0):
 def stage(checkpoint, rows, **changes):
     settings = {
         "name": "rm", "model": str(checkpoint), "data": (str(rows),), "prompt": "r1_zero", "batch_size": 16,
-        "lr": 3e-3, "epochs": 3, "max_length": 200, "max_batch_tokens": 512, "save_every": 3, "precision": "float32",
+        "lr": 3e-3, "epochs": 3, "max_length": 200, "max_tokens_per_batch": 512, "save_every": 3,
+        "dtype": "float32",
         "held_out": 0.2,
     }  # fmt: skip
     return RewardModel.model_validate(settings | changes)

@@ -24,7 +24,7 @@ from aha.training.sequences import split_by_group, to_examples
 from aha.types import Example, Finish, Group, Problem, Rollout, Scored
 
 SMALL = [
-    "rl.steps=6", "rl.prompts_per_step=6", "rl.group_size=4", "rl.max_tokens=64", "rl.later_max_tokens=[4,96]",
+    "rl.steps=6", "rl.prompts_per_step=6", "rl.group_size=4", "rl.max_tokens=64", "rl.max_tokens_schedule=[[4,96]]",
     "rl.mini_batches=2", "rl.test_problems=6", "rl.test_samples=2", "rl.eval_every=3", "rl.eval_problems=4",
     "rl.eval_samples=2", "rl.save_every=2", "rl.train_problems=64", "rl.algorithm=grpo",
     "rl.algorithm.reference_every=3",
@@ -132,11 +132,13 @@ def test_it_continues_with_other_settings_of_the_machine(undisturbed, tmp_path):
     """As after running out of memory: in smaller passes, with layers computed again."""
     rl = tmp_path / "runs" / "zero" / "rl"
     start_and_strike(tmp_path, 2, signal.SIGKILL)
-    process = start(tmp_path, "rl.max_batch_tokens=700", "rl.decode_rows=5", "rl.checkpoint_layers=true")
+    process = start(
+        tmp_path, "rl.max_tokens_per_batch=700", "rl.max_num_seqs=5", "rl.gradient_checkpointing=true"
+    )
     output = process.communicate(timeout=300)[0].decode()
     assert process.returncode == 0, output
     assert "Continuing after step" in output
-    assert json.loads((rl / "settings.json").read_text())["settings"]["decode_rows"] == 5
+    assert json.loads((rl / "settings.json").read_text())["settings"]["max_num_seqs"] == 5
     metrics, wanted = (rows(folder / "metrics.jsonl") for folder in (rl, undisturbed[0] / "runs/zero/rl"))
     assert [row["step"] for row in metrics] == [row["step"] for row in wanted]
     assert metrics[:2] == wanted[:2]
@@ -145,7 +147,7 @@ def test_it_continues_with_other_settings_of_the_machine(undisturbed, tmp_path):
 def test_a_finished_run_is_not_run_again(undisturbed):
     folder, _, _ = undisturbed
     before = (folder / "runs/zero/rl/metrics.jsonl").stat().st_mtime_ns
-    again = start(folder, "rl.decode_rows=7")  # how many at once is the machine's affair
+    again = start(folder, "rl.max_num_seqs=7")  # how many at once is the machine's affair
     output = again.communicate(timeout=120)[0].decode()
     assert again.returncode == 0
     assert "finished before, not run again" in output
@@ -206,7 +208,7 @@ def test_the_embedded_base_learns(tmp_path):
     """A few steps of the very recipe, on two ranks as `make zero` has them: accuracy at least doubles."""
     done = aha(
         "zero", "--plain", "--ranks", "2", "rl.steps=6", "rl.test_problems=64", "rl.test_samples=4", "rl.eval_every=0",
-        "rl.lr_final=1.0", cwd=tmp_path,
+        "rl.min_lr_ratio=1.0", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "runs/zero/summary.json").read_text())
@@ -237,9 +239,9 @@ def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, prompt):
     )
     done = aha(
         "zero", "--plain", "--model", str(model), "--task", "gsm8k", "--data", str(data), "--steps", "2",
-        "rl.prompts_per_step=3", "rl.group_size=2", "rl.max_tokens=24", "rl.later_max_tokens=null",
+        "rl.prompts_per_step=3", "rl.group_size=2", "rl.max_tokens=24", "rl.max_tokens_schedule=[]",
         "rl.test_problems=2", "rl.test_samples=2", "rl.eval_every=0", f"rl.prompt={prompt}",
-        "rl.max_batch_tokens=2048", cwd=tmp_path,
+        "rl.max_tokens_per_batch=2048", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"First prompt ({prompt})" in done.stdout
@@ -258,7 +260,7 @@ def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, prompt):
         (["zero", "--task", "gsm8k", "--data", "missing.jsonl"], "No data file 'missing.jsonl'"),
         (["zero", "--task", "math"], "give --data"),
         (["zero", "rl.leraning=1"], "Unknown setting 'rl.leraning'"),
-        (["zero", "rl.max_tokens=5000", "rl.later_max_tokens=null"], "Lower rl.max_tokens"),
+        (["zero", "rl.max_tokens=5000", "rl.max_tokens_schedule=[]"], "Lower rl.max_tokens"),
         (
             ["zero", "--device", "cuda:0"] if not torch.cuda.is_available() else ["zero", "--device", "x"],
             "evice",
@@ -348,7 +350,13 @@ def test_a_full_disk_is_explained_and_the_run_continues(undisturbed, tmp_path):
 
 def test_the_schedules():
     rl = RL(
-        name="rl", steps=13, lr=1.0, lr_final=0.5, warmup_steps=3, max_tokens=10, later_max_tokens=(5, 20)
+        name="rl",
+        steps=13,
+        lr=1.0,
+        min_lr_ratio=0.5,
+        warmup_steps=3,
+        max_tokens=10,
+        max_tokens_schedule=((5, 20),),
     )
     assert [rl.lr_at(s) for s in (1, 2, 3, 8, 13)] == pytest.approx([1 / 3, 2 / 3, 1, 0.75, 0.5])
     assert [rl.tokens_at(s) for s in (1, 4, 5, 13)] == [10, 10, 20, 20]
@@ -382,7 +390,7 @@ def test_mini_batches_hold_whole_groups_once():
 def test_a_recipe_of_two_stages_hands_the_model_on(tmp_path):
     def recipe(**changes):
         base = Pretrain(
-            name="base", steps=2, hidden_size=24, heads=4, layers=1, mlp_size=32, tokens_per_step=512,
+            name="base", steps=2, hidden_size=24, heads=4, layers=1, intermediate_size=32, tokens_per_step=512,
         )  # fmt: skip
         small = {"steps": 1, "prompts_per_step": 2, "group_size": 2, "max_tokens": 16, "test_problems": 2}
         given = {"name": "rl", "model": base, "task": "countdown", "eval_every": 0, "test_samples": 2}

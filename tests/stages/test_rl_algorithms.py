@@ -16,14 +16,19 @@ SMALL = {
     "train_problems": 32, "lr": 1e-4, "rewards": {"accuracy": 1.0, "format": 0.5},
 }  # fmt: skip
 KINDS = {
-    "dapo": {"preset": "dapo", "signal_rounds": 3},
+    "dapo": {"preset": "dapo", "dynamic_sampling_rounds": 3},
     "oversampled": {"preset": "grpo_no_kl", "oversample": 0.5},
-    "carried": {"preset": "grpo_no_kl", "oversample": 1.0, "carry": 2, "importance": "truncated"},
+    "carried": {
+        "preset": "grpo_no_kl",
+        "oversample": 1.0,
+        "partial_rollouts": 2,
+        "importance_sampling": "truncated",
+    },
     "remax": "remax",
     "ppo": "ppo",
     "vapo": {"preset": "vapo", "value_pretrain_steps": 2},
     "reinforce_pp": "reinforce_pp",
-    "kimi": {"preset": "kimi", "importance": "truncated"},
+    "kimi": {"preset": "kimi", "importance_sampling": "truncated"},
     "magic": {"preset": "magic", "entropy_target": 5.0},
     "agro": "agro",
     "grpo_process": "grpo_process",

@@ -28,8 +28,8 @@ def stage(**changes):
         "name": "rl",
         "max_tokens": 128,
         "max_prompt_tokens": 64,
-        "max_batch_tokens": 8192,
-        "precision": "float32",
+        "max_tokens_per_batch": 8192,
+        "dtype": "float32",
     }
     return RL.model_validate(given | changes)
 
@@ -69,18 +69,23 @@ def test_with_room_the_settings_stay(model, tmp_path, whole):
 
 
 def test_the_first_that_fits_is_taken_and_told(model, tmp_path, whole):
-    config, again = stage(), {"checkpoint_layers": True}
+    config, again = stage(), {"gradient_checkpointing": True}
     asked, half, recomputed = (
-        peak(config.model_copy(update=more), model, whole) for more in ({}, {"max_batch_tokens": 4096}, again)
+        peak(config.model_copy(update=more), model, whole)
+        for more in ({}, {"max_tokens_per_batch": 4096}, again)
     )
     assert half < asked
     taken, told = fitted(config, model, (half + asked) / 2, tmp_path)
-    assert (taken.max_batch_tokens, taken.checkpoint_layers, taken.decode_rows) == (4096, False, 512)
+    assert (taken.max_tokens_per_batch, taken.gradient_checkpointing, taken.max_num_seqs) == (
+        4096,
+        False,
+        512,
+    )
     assert "passes of 4,096 tokens (at most 8,192 asked for)" in told
-    assert config.max_batch_tokens == 8192, "the stage itself stays what it is"
-    small = peak(config.model_copy(update=again | {"max_batch_tokens": 192}), model, whole)
+    assert config.max_tokens_per_batch == 8192, "the stage itself stays what it is"
+    small = peak(config.model_copy(update=again | {"max_tokens_per_batch": 192}), model, whole)
     taken, told = fitted(config, model, 1.001 * small, tmp_path)
-    assert taken.checkpoint_layers
+    assert taken.gradient_checkpointing
     assert "layers computed again" in told
     assert recomputed > small
 
@@ -89,7 +94,7 @@ def test_too_little_is_said_and_goes_on_with_the_least(model, tmp_path, whole):
     taken, told = fitted(stage(), model, 1000, tmp_path)
     assert told.startswith("warning: ")
     assert "the system may end this run" in told
-    assert (taken.max_batch_tokens, taken.decode_rows, taken.checkpoint_layers) == (
+    assert (taken.max_tokens_per_batch, taken.max_num_seqs, taken.gradient_checkpointing) == (
         128 + 64,
         fit.FEW_ROWS,
         True,
@@ -109,7 +114,7 @@ def test_the_examination_counts_as_the_stage_did(model, tmp_path, whole):
         ).memory
         assert sum(asked.values()) + held == pytest.approx(estimate.peak, rel=0.001)
         assert (sum(asked.values()) + held <= free) == (not told.startswith("warning"))
-        assert plan_of(taken).checkpoint_layers == taken.checkpoint_layers
+        assert plan_of(taken).gradient_checkpointing == taken.gradient_checkpointing
 
 
 def test_a_shape_that_nobody_can_tell_keeps_its_settings(model, tmp_path):

@@ -167,8 +167,8 @@ def test_real_rows_are_selected_against_their_own_test_questions(tmp_path):
         stage = Reject.model_validate(
             {
                 "name": "reject", "model": f"{server.url}#m", "task": "gsm8k", "data": str(tmp_path / "train.jsonl"),
-                "test_data": str(tmp_path / "test.jsonl"), "evaluation": ("gsm8k", "general"), "problems": 63,
-                "samples": 1, "keep": 1,
+                "test_data": str(tmp_path / "test.jsonl"), "decontaminate_tasks": ("gsm8k", "general"), "problems": 63,
+                "samples": 1, "max_per_problem": 1,
             }
         )  # fmt: skip
         (tmp_path / "a").mkdir()

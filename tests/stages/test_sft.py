@@ -45,8 +45,8 @@ def rows(tmp_path):
 def stage(checkpoint, rows, **changes):
     settings = {
         "name": "sft", "model": str(checkpoint), "data": (rows,), "prompt": "r1_zero", "epochs": 2, "batch_size": 5,
-        "lr": 1e-2, "max_length": 256, "max_batch_tokens": 256, "validation": 0.1, "save_every": 2,
-        "precision": "float32", "seed": 3,
+        "lr": 1e-2, "max_length": 256, "max_tokens_per_batch": 256, "validation_share": 0.1, "save_every": 2,
+        "dtype": "float32", "seed": 3,
     }  # fmt: skip
     return SFT.model_validate(settings | changes)
 
@@ -79,7 +79,7 @@ def test_prompt_is_masked_and_the_end_is_trained(tokenizer):
 
 def test_the_loss_is_that_of_the_completions_tokens_by_hand(checkpoint, rows, tmp_path):
     """Each conversation alone through transformers, -log p of its completion's tokens, summed, over their number."""
-    done = stage(checkpoint, rows, epochs=1, batch_size=64, validation=0.0)
+    done = stage(checkpoint, rows, epochs=1, batch_size=64, validation_share=0.0)
     run(done, tmp_path / "a")
     tokenizer = modeling.load_tokenizer(str(checkpoint))
     model = modeling.load_model(str(checkpoint))
@@ -95,7 +95,7 @@ def test_the_loss_is_that_of_the_completions_tokens_by_hand(checkpoint, rows, tm
 
 
 def test_the_learning_rate_is_a_cosine_to_a_tenth(checkpoint, rows):
-    c = stage(checkpoint, rows, lr=5e-5, lr_final=0.1)
+    c = stage(checkpoint, rows, lr=5e-5, min_lr_ratio=0.1)
     assert c.lr_at(1, 11) == pytest.approx(5e-5)
     assert c.lr_at(6, 11) == pytest.approx(5e-5 * 0.55)
     assert c.lr_at(11, 11) == pytest.approx(5e-6)
@@ -135,7 +135,7 @@ def test_stopped_and_resumed_it_ends_the_same(checkpoint, rows, tmp_path, monkey
 def test_every_epoch_shows_every_row_once_in_another_order(checkpoint, rows, tmp_path):
     (tmp_path / "a").mkdir()
     session = sft.SFTSession(
-        stage(checkpoint, rows, validation=0.0), Context(tmp_path / "a", plain=True, threads=1)
+        stage(checkpoint, rows, validation_share=0.0), Context(tmp_path / "a", plain=True, threads=1)
     )
     epochs = [[id(e) for s in part for e in session.batch_of(s)] for part in (range(1, 6), range(6, 11))]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(id(e) for e in session.train_set)
@@ -149,12 +149,16 @@ def test_sources_are_mixed_by_their_shares_and_stages_are_inputs(checkpoint, row
         more / "data.jsonl", [row(f"Say {i}", f"<think>x.</think> <answer>{i}</answer>") for i in range(8)]
     )
     made = Stage(name="made")
-    c = stage(checkpoint, rows, data=(rows, made), shares=(1.0, 1.0), epochs=1, validation=0.0)
+    c = stage(checkpoint, rows, data=(rows, made), proportions=(1.0, 1.0), epochs=1, validation_share=0.0)
     assert c.inputs() == [made]
     summary = run(c, tmp_path / "a", made=more / "final")
     assert summary["sources"] == {"rows.jsonl": 8, "made": 8}
     with pytest.raises(AhaError, match="2 sources of data but 1 shares"):
-        run(stage(checkpoint, rows, data=(rows, made), shares=(1.0,)), tmp_path / "b", made=more / "final")
+        run(
+            stage(checkpoint, rows, data=(rows, made), proportions=(1.0,)),
+            tmp_path / "b",
+            made=more / "final",
+        )
 
 
 def test_a_changed_file_changes_the_fingerprint(checkpoint, rows):
@@ -169,7 +173,7 @@ def test_what_cannot_be_trained_on_is_counted(checkpoint, tmp_path):
     write_jsonl(
         path, [row("Add 1", "<answer>1</answer>"), long, {"messages": [{"role": "user", "content": "x"}]}]
     )
-    summary = run(stage(checkpoint, str(path), validation=0.0), tmp_path / "a")
+    summary = run(stage(checkpoint, str(path), validation_share=0.0), tmp_path / "a")
     assert summary["dropped"] == {"too long": 1, "no completion": 1}
     assert summary["rows"] == 1
     write_jsonl(path, [long])
@@ -198,7 +202,15 @@ def test_a_completion_continues_its_prompt(message, opened, turns, wanted):
 
 
 def test_rope_and_context_are_changed_before_training_and_saved(checkpoint, rows, tmp_path):
-    c = stage(checkpoint, rows, epochs=1, rope_theta=300_000, positions=1024, validation=0.0, lr=1e-9)
+    c = stage(
+        checkpoint,
+        rows,
+        epochs=1,
+        rope_theta=300_000,
+        max_position_embeddings=1024,
+        validation_share=0.0,
+        lr=1e-9,
+    )
     run(c, tmp_path / "a")
     model = modeling.load_model(str(tmp_path / "a" / "final"))
     assert modeling.max_context(model) == 1024

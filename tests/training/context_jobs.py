@@ -37,7 +37,7 @@ from aha.types import Example
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 
-BOTH = {"checkpoint_layers": True, "offload_activations": True}
+BOTH = {"gradient_checkpointing": True, "activation_offload": True}
 
 
 def example(rng, prompt, completion, group=-1):
@@ -87,7 +87,7 @@ class Case:
 GRPO = {"kl": "k3", "kl_coef": 0.1, "entropy_coef": 0.02}
 CASES = {
     "long": Case(one_long),
-    "long-recomputed": Case(one_long, changes={"checkpoint_layers": True}),
+    "long-recomputed": Case(one_long, changes={"gradient_checkpointing": True}),
     "many": Case(many, 120),
     "prompts": Case(loss=GRPO),
     "prompts-both": Case(changes=BOTH),
@@ -98,11 +98,11 @@ CASES = {
     "sharded-few": Case(few, sharded=True),
     "gemma2": Case(family="gemma2"),
     "gemma2-long": Case(one_long, family="gemma2"),
-    "gpt-oss": Case(family="gpt-oss", changes={"checkpoint_layers": True}),
+    "gpt-oss": Case(family="gpt-oss", changes={"gradient_checkpointing": True}),
     "deepseek-v3": Case(family="deepseek-v3"),
 }
 if find_spec("peft"):
-    CASES["adapters"] = Case(one_long, adapters=True, changes={"checkpoint_layers": True})
+    CASES["adapters"] = Case(one_long, adapters=True, changes={"gradient_checkpointing": True})
 FOUR = ("long", "many", "prompts-both", "few", "sharded-many", "sharded-long", "sharded-few")
 """What four ranks compute, two to a micro-batch and all four to one."""
 
@@ -113,9 +113,9 @@ def new_model(tokenizer, case, dtype=torch.float32):
     return make_model(tokenizer, dtype) if case.family == "llama" else make(case.family, tokenizer, dtype)
 
 
-def new_policy(tokenizer, case, context_ranks, dtype=torch.float32):
+def new_policy(tokenizer, case, context_parallel_size, dtype=torch.float32):
     model = new_model(tokenizer, case, dtype)
-    config = OptimizerConfig(lr=1e-3, context_ranks=context_ranks, **case.changes)
+    config = OptimizerConfig(lr=1e-3, context_parallel_size=context_parallel_size, **case.changes)
     adapters = Adapters(model, LoraSettings(4)) if case.adapters else None
     shards = Shards(model, trains=True, samples=True) if case.sharded else None
     return Policy(model, config, adapters, shards)
@@ -129,9 +129,9 @@ def gradient(trainer):
     return found
 
 
-def computed(tokenizer, case, context_ranks=1, dtype=torch.float32):
+def computed(tokenizer, case, context_parallel_size=1, dtype=torch.float32):
     """Log probabilities, and two steps: sums of the loss, the gradient, its norm, the weights."""
-    policy, loss = new_policy(tokenizer, case, context_ranks, dtype), policy_loss(**case.loss)
+    policy, loss = new_policy(tokenizer, case, context_parallel_size, dtype), policy_loss(**case.loss)
     found = {"sums": [], "norms": [], "gradients": [], "seen": []}
 
     def learn(batch):
@@ -150,9 +150,9 @@ def computed(tokenizer, case, context_ranks=1, dtype=torch.float32):
     return found | {"weights": weights(policy)}
 
 
-def critic(tokenizer, sharded, context_ranks):
+def critic(tokenizer, sharded, context_parallel_size):
     """The values of a critic before and after a step, and a reward model's scores on pairs."""
-    config = OptimizerConfig(lr=1e-2, context_ranks=context_ranks)
+    config = OptimizerConfig(lr=1e-2, context_parallel_size=context_parallel_size)
     batches = pack(prompts(np.random.default_rng(0)), sequence_mean, 150)
     model = Critic(make_model(tokenizer), config, sharded=sharded)
     sums = model.over_ranks(batches, lambda batch: model.backward(batch, 0.2))
@@ -177,7 +177,7 @@ WORK = {
 }
 
 
-def memory(recompute, context_ranks):
+def memory(recompute, context_parallel_size):
     """Bytes that a pass over one long sequence adds to this rank's tensors at its peak, and those that autograd
     keeps between the passes."""
     torch.manual_seed(0)
@@ -187,7 +187,10 @@ def memory(recompute, context_ranks):
     (batch,) = pack(rows, sequence_mean, length)
     with kernels.without(), counter.watching():
         model = AutoModelForCausalLM.from_config(_config(measure.Case("small")), dtype=torch.float32).eval()
-        policy = Policy(model, OptimizerConfig(checkpoint_layers=recompute, context_ranks=context_ranks))
+        policy = Policy(
+            model,
+            OptimizerConfig(gradient_checkpointing=recompute, context_parallel_size=context_parallel_size),
+        )
         policy.step()  # makes the optimizer's moments
         kept = {p.untyped_storage().data_ptr(): 0 for p in model.parameters()}
         resident = counter.now
@@ -203,7 +206,7 @@ def _noted(value, kept):
     return value
 
 
-def fine_tuned(folder, context_ranks):
+def fine_tuned(folder, context_parallel_size):
     """A stage of three steps on conversations of which one is long, from FOLDER/base, into FOLDER/RANKS."""
     rows = folder / "rows.jsonl"
     if ranks.leads() and not rows.exists():
@@ -214,11 +217,15 @@ def fine_tuned(folder, context_ranks):
     ranks.barrier()
     stage = SFT.model_validate(
         {"name": "tuned", "model": str(folder / "base"), "data": (str(rows),), "epochs": 1, "batch_size": 3}
-        | {"validation": 0.1, "lr": 1e-3, "prompt": "r1_zero", "precision": "float32", "max_length": 500}
-        | {"max_batch_tokens": 500, "checkpoint_layers": True, "context_ranks": context_ranks}
+        | {"validation_share": 0.1, "lr": 1e-3, "prompt": "r1_zero", "dtype": "float32", "max_length": 500}
+        | {
+            "max_tokens_per_batch": 500,
+            "gradient_checkpointing": True,
+            "context_parallel_size": context_parallel_size,
+        }
     )
     context = pipeline.Context(folder, "cpu", threads=1, plain=True)
-    return pipeline.run([stage], folder / str(context_ranks), context, config={}, say=print)
+    return pipeline.run([stage], folder / str(context_parallel_size), context, config={}, say=print)
 
 
 def main(folder, groups, names):

@@ -29,9 +29,9 @@ STEPS = 3
 LAYOUTS = ("replicated", "sharded")
 VARIANTS = {
     "plain": {},
-    "recomputed": {"checkpoint_layers": True},
-    "offloaded": {"offload_activations": True},
-    "both": {"checkpoint_layers": True, "offload_activations": True},
+    "recomputed": {"gradient_checkpointing": True},
+    "offloaded": {"activation_offload": True},
+    "both": {"gradient_checkpointing": True, "activation_offload": True},
 }
 
 
@@ -166,12 +166,26 @@ def run_stages(folder, layout):
             for i, (q, a, b) in enumerate(zip(user, said, wrong, strict=True))
         ],
     )
-    widths = {"hidden_size": 32, "layers": 2, "heads": 4, "kv_heads": 2, "mlp_size": 64, "context": 256}
-    small = {"precision": "float32", "save_every": 2, "max_batch_tokens": 512}
+    widths = {
+        "hidden_size": 32,
+        "layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+        "intermediate_size": 64,
+        "context_length": 256,
+    }
+    small = {"dtype": "float32", "save_every": 2, "max_tokens_per_batch": 512}
     base = Pretrain.model_validate({"name": "base", "steps": 4, "tokens_per_step": 900, **widths, **small})
     common = {"model": base, "prompt": "r1_zero", "max_length": 200, "lr": 1e-2, **small}
     tuned = SFT.model_validate(
-        {"name": "tuned", "data": (str(rows),), "epochs": 1, "batch_size": 6, "validation": 0.2, **common}
+        {
+            "name": "tuned",
+            "data": (str(rows),),
+            "epochs": 1,
+            "batch_size": 6,
+            "validation_share": 0.2,
+            **common,
+        }
     )
     scorer = RewardModel.model_validate(
         {"name": "scorer", "data": (str(pairs),), "batch_size": 6, "held_out": 0.2, **common}

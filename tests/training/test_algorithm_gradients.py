@@ -227,7 +227,7 @@ def test_right_completions_are_imitated_where_the_critic_expected_them():
     """All right, and the critic knew: the surrogate says nothing, imitation still pulls them up."""
     found = {}
     for coefficient in (0.0, 0.1):
-        settings = {"preset": "vapo", "value_pretrain_steps": 0, "imitation": coefficient}
+        settings = {"preset": "vapo", "value_pretrain_steps": 0, "nll_coef": coefficient}
         world = Bandit(settings, np.ones((3, 21)))
         world.critic.values = lambda batch: np.ones(len(batch.token_ids), np.float32)
         found[coefficient] = world.gradient([world.group(0, [RIGHT, (1, 2), (3, 3)])])

@@ -95,8 +95,8 @@ def run(preset, **changes):
     found = algorithm.credit(found)
     if algorithm.agro:
         found = credit.agro_credit(found, algorithm.kl_coef)
-    if algorithm.imitation:
-        found = credit.imitate(found, algorithm.imitation, algorithm.weighting())
+    if algorithm.nll_coef:
+        found = credit.imitate(found, algorithm.nll_coef, algorithm.weighting())
     return total_loss(algorithm, found)
 
 

@@ -98,7 +98,7 @@ def test_a_rare_right_completion_rises_faster_under_clip_higher():
     found = {}
     y, start, lr = rarest(Bandit("dapo", prompts=1, length=1))
     for high in (0.2, 0.28):
-        settings = {"preset": "dapo", "clip_high": high, "signal_rounds": 1}
+        settings = {"preset": "dapo", "clip_high": high, "dynamic_sampling_rounds": 1}
         sizes = {"prompts_per_step": 16, "group_size": 32, "mini_batches": 16, "steps": 3}
         world = Bandit(settings, np.eye(5)[[y]], prompts=1, length=1, lr=lr, max_grad_norm=100, **sizes)
         plain_descent(world)
@@ -141,7 +141,12 @@ def test_the_adaptive_bonus_holds_entropy_up():
     table = first_token_table(3, 2) + 0.1 * np.random.default_rng(0).normal(size=(3, 21))
     entropy, reward = {}, {}
     for target in (None, 0.7):
-        settings = {"preset": "magic", "entropy_target": target, "entropy_step": 0.05, "sampling": "shuffle"}
+        settings = {
+            "preset": "magic",
+            "entropy_target": target,
+            "entropy_coef_step": 0.05,
+            "curriculum": "shuffle",
+        }
         world = after(Bandit(settings, table, steps=40, lr=0.01))
         entropy[target], reward[target] = np.mean(world.entropies[20:]), np.mean(world.history[20:])
     assert entropy[0.7] > 1.5 * entropy[None]

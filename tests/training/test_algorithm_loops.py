@@ -404,8 +404,8 @@ def credited(groups, algorithm):
             for e, n in zip(found, news, strict=True)
         ]
         found = credit.agro_credit(found, algorithm.kl_coef)
-    if algorithm.imitation:
-        found = credit.imitate(found, algorithm.imitation, algorithm.weighting())
+    if algorithm.nll_coef:
+        found = credit.imitate(found, algorithm.nll_coef, algorithm.weighting())
     return found, [by_number[int(e.token_ids[-1])] for e in found]
 
 

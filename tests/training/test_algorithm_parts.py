@@ -286,7 +286,7 @@ def test_imitation_is_the_mean_over_right_tokens_under_any_weighting():
         algorithm = Algorithm.model_validate({"preset": "vapo", "aggregation": aggregation})
         groups = random_groups()
         with_it, _, _ = program(groups, algorithm)
-        without, _, _ = program(groups, algorithm.model_copy(update={"imitation": 0.0}))
+        without, _, _ = program(groups, algorithm.model_copy(update={"nll_coef": 0.0}))
         right = [c for g in groups for c in graded(g) if c.right]
         wanted = mean(-c.new[t] for c in right for t in range(c.size))
         assert with_it - without == pytest.approx(0.1 * wanted, rel=1e-6)
@@ -294,14 +294,14 @@ def test_imitation_is_the_mean_over_right_tokens_under_any_weighting():
 
 ELSEWHERE = {
     "sampling",
-    "signal_share",
+    "dynamic_sampling",
     "reference_every",
-    "replay_share",
+    "replay_ratio",
     "value_clip",
     "value_pretrain_steps",
     "lam_critic",
     "entropy_target",
-    "entropy_step",
+    "entropy_coef_step",
 }
 """Settings that act on which completions come, on the critic, or from step to step."""
 

@@ -209,7 +209,7 @@ class Bandit(RLSession):
         rewards = {"accuracy": (1.0, self._reward)}
         self.collector = Collector(self.engine, PairPrompter(), problems, rewards, a, c.seed)
         self.collectors = [(1, self.collector)]
-        self.replay = Replay(a.replay_share, a.replay_steps, c.seed)
+        self.replay = Replay(a.replay_ratio, a.replay_max_age, c.seed)
         self.reference = frozen_copy(self.policy) if a.needs_reference else None
         critic_optimizer = OptimizerConfig(lr=c.lr * a.critic_lr_scale, max_grad_norm=c.max_grad_norm)
         self.critic = Critic(model, critic_optimizer) if a.critic else None

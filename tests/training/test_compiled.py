@@ -19,7 +19,7 @@ def test_a_missing_compiler_is_named(tokenizer, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(AhaError, match=r"no g\+\+ or clang\+\+"):
-        compiled.compile_layers(make_model(tokenizer))
+        compiled.torch_compile(make_model(tokenizer))
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_loss_and_gradient_are_the_same(tokenizer, family, again):
     for through in (False, True):
         torch.manual_seed(0)
         model = make_model(tokenizer, family=family)
-        policy = Policy(model, OptimizerConfig(lr=1e-3, checkpoint_layers=again, compile_layers=through))
+        policy = Policy(model, OptimizerConfig(lr=1e-3, gradient_checkpointing=again, torch_compile=through))
         compiled_parts = [m for m in model.modules() if m._compiled_call_impl is not None]
         assert bool(compiled_parts) == through
         (batch,) = pack(examples(), token_mean, 1000)

@@ -194,17 +194,17 @@ def test_the_parts_of_attention_are_those_of_the_whole(name, variant):
 @pytest.mark.parametrize(("size", "given"), [(1, 2), (4, 3), (2, 4)])
 def test_context_ranks_that_do_not_divide_are_refused(tok, monkeypatch, size, given):
     monkeypatch.setattr(ranks, "real_world", lambda: (0, size))
-    with pytest.raises(AhaError, match=f"context_ranks={given}.*{size} rank.*torchrun"):
-        Policy(rank_jobs.make_model(tok), OptimizerConfig(context_ranks=given))
+    with pytest.raises(AhaError, match=f"context_parallel_size={given}.*{size} rank.*torchrun"):
+        Policy(rank_jobs.make_model(tok), OptimizerConfig(context_parallel_size=given))
 
 
 # --- stages ----------------------------------------------------------------------------------------------
 
 TINY = [
     "rl.steps=2", "rl.prompts_per_step=4", "rl.group_size=4", "rl.max_tokens=48", "rl.test_problems=2",
-    "rl.test_samples=2", "rl.eval_every=0", "rl.train_problems=16", "rl.precision=float32",
+    "rl.test_samples=2", "rl.eval_every=0", "rl.train_problems=16", "rl.dtype=float32",
     "rl.algorithm=ppo", "rl.algorithm.kl=k3", "rl.algorithm.kl_coef=0.05", "rl.algorithm.reference_every=1",
-    "rl.max_batch_tokens=600",
+    "rl.max_tokens_per_batch=600",
 ]  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def one_run(tmp_path_factory):
 
 @pytest.mark.parametrize("layout", ["replicated", pytest.param("sharded", marks=pytest.mark.slow)])
 def test_reinforcement_learning_with_a_critic_and_a_reference(one_run, tmp_path, layout):
-    found = ended(aha(tmp_path, *TINY, "rl.context_ranks=2", "--parallel", layout))
+    found = ended(aha(tmp_path, *TINY, "rl.context_parallel_size=2", "--parallel", layout))
     assert [code for code, _ in found] == [0, 0], found
     same_run(tmp_path, one_run)
     one, two = rl_rows(one_run), rl_rows(tmp_path)

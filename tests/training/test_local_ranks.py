@@ -14,9 +14,9 @@ import pytest
 from aha import cli
 
 SMALL = [
-    "rl.steps=2", "rl.prompts_per_step=4", "rl.group_size=4", "rl.max_tokens=24", "rl.later_max_tokens=null",
+    "rl.steps=2", "rl.prompts_per_step=4", "rl.group_size=4", "rl.max_tokens=24", "rl.max_tokens_schedule=[]",
     "rl.test_problems=4", "rl.test_samples=1", "rl.eval_every=0", "rl.save_every=1", "rl.train_problems=32",
-    "rl.algorithm=grpo_no_kl", "rl.precision=float32", "--device", "cpu", "--no-doctor",
+    "rl.algorithm=grpo_no_kl", "rl.dtype=float32", "--device", "cpu", "--no-doctor",
 ]  # fmt: skip
 TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
 DEAD = """

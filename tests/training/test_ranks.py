@@ -124,7 +124,7 @@ def test_offloading_changes_no_gradient(tok, monkeypatch, recomputed):
     monkeypatch.setattr(trainer, "Offloaded", lambda: used.append(offload.Offloaded()) or used[-1])
     grads = []
     for away in (False, True):
-        policy = rank_jobs.new_policy(tok, False, checkpoint_layers=recomputed, offload_activations=away)
+        policy = rank_jobs.new_policy(tok, False, gradient_checkpointing=recomputed, activation_offload=away)
         batch = pack(rank_jobs.examples(2), sequence_mean, 200)[0]
         policy.backward(batch, clipped_loss())
         grads.append([m.grad for m in policy.masters])
@@ -293,7 +293,7 @@ SMALL = [
     "rl.steps=4", "rl.prompts_per_step=6", "rl.group_size=4", "rl.max_tokens=64", "rl.mini_batches=2",
     "rl.test_problems=6", "rl.test_samples=2", "rl.eval_every=2", "rl.eval_problems=4", "rl.eval_samples=2",
     "rl.save_every=2", "rl.train_problems=64", "rl.algorithm=grpo", "rl.algorithm.reference_every=2",
-    "rl.precision=float32",
+    "rl.dtype=float32",
 ]  # fmt: skip
 
 

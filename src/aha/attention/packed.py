@@ -117,7 +117,7 @@ class _PackedAttention(torch.autograd.Function):
             p, sunk = probabilities(qb, kb, bias, scale, variant)
             outputs.append(tokens_first(torch.bmm(p, vb), bucket.rows, bucket.q_len, kv_heads))
             kept += [p, sunk] if bucket.kv_len <= _KEEP_PROBABILITIES_UP_TO else [None, None]
-        # Saved the official way, so that recomputing layers (checkpoint_layers) can let go of them.
+        # Saved the official way, so that recomputing layers (gradient_checkpointing) can let go of them.
         ctx.save_for_backward(q, k, v, sinks, *kept)
         ctx.plan, ctx.scale, ctx.variant, ctx.exchange = plan, scale, variant, exchange
         return torch.cat(outputs).index_select(0, plan.inverse)

@@ -183,7 +183,7 @@ class Job:
         """Our sampler of a model."""
         from aha.sampling.local.engine import LocalEngine
 
-        return LocalEngine(model, self.tokenizer, max_rows=self.stage.decode_rows)
+        return LocalEngine(model, self.tokenizer, max_rows=self.stage.max_num_seqs)
 
     def measure(self, model: Any) -> float:
         """Accuracy on the held-out questions, in the format that is asked for."""
@@ -279,7 +279,7 @@ class Ours:
         examples = to_examples(groups, stage.algorithm.advantages(rewards))
         loss, weighting = stage.algorithm.loss(), stage.algorithm.weighting()
         for part in split_by_group(examples, stage.mini_batches, random.Random(f"{self.seed}:{step}")):
-            for batch in pack(part, weighting, stage.max_batch_tokens):
+            for batch in pack(part, weighting, stage.max_tokens_per_batch):
                 self.policy.backward(batch, loss, stage.temperature)
             self.policy.step(stage.lr)
         tokens = sum(len(m.rollout.completion_ids) for g in groups for m in g.members)

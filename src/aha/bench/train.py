@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     vocabulary = subject.model.config.vocab_size
     sequences = make_sequences(args.tokens, args.length_mean, args.lengths, args.packed_length, vocabulary)
     lengths = [len(ids) for ids in sequences]
-    policy = Policy(subject.model, OptimizerConfig(lr=1e-6, compile_layers=args.compile))
+    policy = Policy(subject.model, OptimizerConfig(lr=1e-6, torch_compile=args.compile))
     ours = _Ours(policy, sequences, args.packed_length)
     sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours.step, subject.device)}
     extra: dict[str, dict[str, Any]] = {turns.OURS: {}}

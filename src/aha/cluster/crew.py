@@ -175,7 +175,7 @@ class Crew:
         if member.failures >= self.settings.max_failures:
             raise AhaError(
                 f"{member.name} was lost {member.failures} times in a row without finishing anything, last: {reason}. "
-                "Memory that runs out looks like this: give workers fewer completions at once (decode_rows), or "
+                "Memory that runs out looks like this: give workers fewer completions at once (max_num_seqs), or "
                 "lower workers. The same command continues from the last checkpoint."
             )
         self._start(member)

@@ -99,14 +99,19 @@ class RayEngine(Engine):
     def cluster_cpus(cls, stage: Any) -> float:
         """Those of its workers, where they are on the cluster that the ranks are on."""
         beside = not stage.cluster.address
-        return stage.workers * stage.cluster.cpus + stage.cluster.reward_workers if beside else 0.0
+        return stage.rollout_workers * stage.cluster.cpus + stage.cluster.reward_workers if beside else 0.0
 
     @classmethod
     def make(cls, model: Any, tokenizer: Any, setup: EngineSetup) -> RayEngine:
         """With the workers that the stage's settings ask for."""
         stage = setup.stage
         return cls(
-            model, tokenizer, stage.cluster, workers=stage.workers, rows=setup.rows, rewards=setup.rewards
+            model,
+            tokenizer,
+            stage.cluster,
+            workers=stage.rollout_workers,
+            rows=setup.rows,
+            rewards=setup.rewards,
         )
 
     @property
@@ -346,7 +351,7 @@ class RayEngine(Engine):
 def spec_of(model: Any, tokenizer: Any, settings: ClusterSettings, rows: int, threads: int) -> Spec:
     """What a worker builds an engine like the trainer's from."""
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    cache = None if settings.cache_gib is None else int(settings.cache_gib * 2**30)
+    cache = None if settings.kv_cache_gib is None else int(settings.kv_cache_gib * 2**30)
     # Workers of one machine share its memory: as many as the GPUs hold, or twice as many CPUs as each takes.
     share = min(1.0, settings.gpus) if settings.gpus else 0.5
     return Spec(

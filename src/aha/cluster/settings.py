@@ -12,7 +12,9 @@ class ClusterSettings(Settings):
     cpus: float = setting(1.0, "CPUs of each rollout worker", gt=0)
     gpus: float = setting(0.0, "GPUs of each rollout worker, a fraction where they share one", ge=0)
     reward_workers: int = setting(0, "processes that grade; 0: the trainer does", ge=0)
-    cache_gib: float | None = setting(None, "GiB of a worker's KV cache; none: its share", unit="GiB", gt=0)
+    kv_cache_gib: float | None = setting(
+        None, "GiB of a worker's KV cache; none: its share", unit="GiB", gt=0
+    )
     spread: bool = setting(False, "rollout workers on different machines where possible")
     hang_timeout: float = setting(
         300.0, "seconds without progress after which one is replaced", unit="seconds", gt=0

@@ -78,7 +78,7 @@ def _until_done(
         if failures >= settings.max_failures:
             raise AhaError(
                 f"The ranks were lost {failures} times in a row without a new checkpoint or a finished stage between, "
-                f"last: {reason}. Memory that runs out looks like this: lower max_batch_tokens or decode_rows, or "
+                f"last: {reason}. Memory that runs out looks like this: lower max_tokens_per_batch or max_num_seqs, or "
                 "give --parallel sharded; save more often (save_every) if steps are long. The same command "
                 "continues from the last checkpoint."
             )

@@ -84,11 +84,13 @@ def _stage(args: argparse.Namespace) -> Any:
     """The stage of reinforcement learning that the run would begin with."""
     from aha.recipes import get_recipe
     from aha.runs import config, pipeline
+    from aha.settings import former
     from aha.stages.rl import RL
 
     options = {k: getattr(args, k) for k in ("model", "task", "data", "seed")}
     stages = pipeline.ordered(get_recipe(args.recipe).build(**options))
-    config.apply(stages, config.read_overrides(args.settings, args.config))
+    with former.plain_notes():
+        config.apply(stages, config.read_overrides(args.settings, args.config))
     found = next((s for s in stages if isinstance(s, RL)), None)
     if found is None:
         raise AhaError(f"The recipe '{args.recipe}' has no stage of reinforcement learning to examine.")

@@ -1,4 +1,5 @@
-"""What there is: recipes, tasks, rewards, algorithms, embedded models, and the runs in the runs folder."""
+"""What there is: recipes, tasks, benchmarks, rewards, algorithms, embedded models, and the runs in the runs folder;
+``aha list settings STAGE``: every setting of a kind of stage."""
 
 from __future__ import annotations
 
@@ -12,12 +13,21 @@ HELP = "what there is: recipes, tasks, benchmarks, rewards, algorithms, models, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which kind."""
-    parser.add_argument("kind", nargs="?", choices=KINDS, help="only these")
+    parser.add_argument("kind", nargs="?", choices=(*KINDS, "settings"), help="only these")
+    parser.add_argument(
+        "stage", nargs="?", help="with settings: of which kind of stage (rl, sft, reject ...)"
+    )
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where runs are kept")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print names with what they are."""
+    if args.kind == "settings":
+        from aha.runs.config_toml import overview
+        from aha.stages.kinds import stage_kinds
+
+        print(overview(stage_kinds(args.stage)))
+        return 0
     listed: dict[str, Callable[[], dict[str, str]]] = {
         "recipes": _recipes,
         "tasks": _tasks,

@@ -23,9 +23,9 @@ FIELDS = {
     "max_tokens": ("max_tokens", "max_length"),
     "group_size": ("group_size",),
     "prompts": ("prompts_per_step",),
-    "batch_tokens": ("max_batch_tokens",),
+    "batch_tokens": ("max_tokens_per_batch",),
     "lora": ("lora_rank",),
-    "checkpoint_layers": ("checkpoint_layers",),
+    "gradient_checkpointing": ("gradient_checkpointing",),
 }
 """Options that are short for a setting of every stage that has it."""
 
@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-tokens", type=int, help="packed tokens of one pass")
     parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
     parser.add_argument(
-        "--checkpoint-layers", action="store_true", default=None, help="compute layers again going backward"
+        "--gradient-checkpointing",
+        "--checkpoint-layers",
+        action="store_true",
+        default=None,
+        help="compute layers again going backward",
     )
     parser.add_argument(
         "--parallel", choices=("auto", "replicated", "sharded"), default="auto", help="what each GPU keeps"
@@ -98,13 +102,15 @@ def _workloads(args: argparse.Namespace) -> Iterator[tuple[Any, Any, str]]:
     from aha.planning import configs, workload
     from aha.recipes import get_recipe
     from aha.runs import config, pipeline
+    from aha.settings import former
 
     recipe = get_recipe(args.recipe)
     place = "model" if "model" in recipe.options else "student"
     stages = pipeline.ordered(recipe.build(**{place: args.base, "task": args.task}))
     for stage in stages:
         config.apply([stage], _overrides(args, stage))
-    config.apply(stages, config.read_overrides(args.settings))
+    with former.plain_notes():
+        config.apply(stages, config.read_overrides(args.settings))
     shapes: dict[str, Any] = {}
     for stage in stages:
         work, name = workload.from_stage(stage), _base(stage)

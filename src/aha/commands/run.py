@@ -102,15 +102,21 @@ def _run(args: argparse.Namespace) -> int:
     from aha.recipes import get_recipe
     from aha.runs import config, pipeline, trackers
     from aha.runs.config_toml import written
+    from aha.settings import former
 
     recipe = get_recipe(args.recipe)
     options = {k: getattr(args, k) for k in OPTIONS}
-    stages = recipe.build(**options)
+    with former.plain_notes():
+        stages = recipe.build(**options)
     overrides = config.read_overrides(args.settings, args.config)
     args.trackers = trackers.read(overrides.pop("trackers", None) if args.trackers is None else args.trackers)
     of_ranks, settings = ray_ranks.split(args, overrides)
-    config.apply(pipeline.ordered(stages), settings)
+    with former.plain_notes():
+        config.apply(pipeline.ordered(stages), settings)
     if args.print_config:
+        from aha.stages import inputs
+
+        inputs.names(pipeline.ordered(stages))
         print(trackers.written(args.trackers), end="")
         tables = [*pipeline.ordered(stages), *([of_ranks] if args.ray_ranks is not None else [])]
         print(written(tables, f"aha run {args.recipe}"), end="")
@@ -224,7 +230,7 @@ def _choose_for_cpu(args: argparse.Namespace, stages: Sequence[Any]) -> None:
     from aha.runs import pipeline
 
     hardware.set_threads(args.threads)
-    asked = {getattr(stage, "precision", "auto") for stage in pipeline.ordered(stages)}
+    asked = {getattr(stage, "dtype", "auto") for stage in pipeline.ordered(stages)}
     lines = [f"Threads  {hardware.describe_threads()}"]
     if args.dtype == "auto" and "auto" in asked:
         found = hardware.products()

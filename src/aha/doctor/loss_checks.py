@@ -100,7 +100,7 @@ def algorithms(subject: Subject) -> dict[str, Any]:
     for name, algorithm in given.items():
         kl = (algorithm.kl, algorithm.kl_coef, algorithm.kl_unbiased) if algorithm.kl_in_loss else None
         own = [getattr(algorithm, f) for f in _LOSS_FIELDS]
-        named.setdefault(str((own, kl, algorithm.imitation > 0)), []).append(name)
+        named.setdefault(str((own, kl, algorithm.nll_coef > 0)), []).append(name)
     found = {", ".join(names): given[names[0]] for names in named.values()}
     for kind in ("k1", "k2", "k3"):
         found[f"all terms, {kind}"] = Algorithm.model_validate(
@@ -122,7 +122,7 @@ def _one(name: str, algorithm: Any, seed: int) -> Finding:
     loss = algorithm.loss()
     worst = {"value": 0.0, "slope": 0.0, "entropy slope": 0.0}
     for draw in range(2):
-        new, entropy, view = drawn(100 * seed + draw, imitation=algorithm.imitation > 0)
+        new, entropy, view = drawn(100 * seed + draw, imitation=algorithm.nll_coef > 0)
         of_new = lambda x: total(loss, x, entropy, view)  # noqa: B023, E731
         of_entropy = lambda x: total(loss, new, x, view)  # noqa: B023, E731
         exact = of_new

@@ -42,7 +42,7 @@ def policy_logprobs(subject: Subject, groups: Sequence[Group], temperature: floa
     """What the policy says [C] of each completion, through packing, as training asks it."""
     examples = plain.examples(groups, [np.ones(len(g.members)) for g in groups])
     longest = max(len(e.token_ids) for e in examples)
-    batches = batching.pack(examples, batching.token_mean, max(subject.plan.max_batch_tokens, longest))
+    batches = batching.pack(examples, batching.token_mean, max(subject.plan.max_tokens_per_batch, longest))
     values = batching.unpack(examples, batches, [subject.policy.logprobs(b, temperature) for b in batches])
     return [v[e.prompt_length :].astype(np.float64) for e, v in zip(examples, values, strict=True)]
 

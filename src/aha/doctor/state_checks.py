@@ -74,16 +74,16 @@ def resources(subject: Subject) -> Iterator[Finding]:
     longest = max(len(subject.prompter.encode(p)[0]) for p in list(subject.problems)[:64])
     work = Workload(
         kind="rl", steps=0, sequences=plan.group_size * plan.prompts_per_step, group=plan.group_size,
-        prompt=longest, completion=plan.max_tokens, batch_tokens=plan.max_batch_tokens,
-        recompute=plan.checkpoint_layers, lora=plan.lora_rank, reference=plan.algorithm.needs_reference,
-        critic=plan.algorithm.critic, decode_rows=plan.decode_rows,
+        prompt=longest, completion=plan.max_tokens, batch_tokens=plan.max_tokens_per_batch,
+        recompute=plan.gradient_checkpointing, lora=plan.lora_rank, reference=plan.algorithm.needs_reference,
+        critic=plan.algorithm.critic, max_num_seqs=plan.max_num_seqs,
         number_bytes=next(model.parameters()).element_size(),
     )  # fmt: skip
     asked = memory.needs(model, work, gpus=ranks.launched(), shares=subject.shares)
     # What a run takes in memory is an estimate: only a clear shortage is one.
     for what, parts, free, slack, fix in (
         ("memory", asked.memory, memory.free_memory(subject.device), 1.25,
-         "lower max_batch_tokens, decode_rows or max_tokens, or take a smaller model"),
+         "lower max_tokens_per_batch, max_num_seqs or max_tokens, or take a smaller model"),
         ("disk", asked.disk, memory.free_disk(subject.folder), 1.0,
          "free some space, or choose another disk with --runs-dir"),
     ):  # fmt: skip
@@ -97,7 +97,7 @@ def resources(subject: Subject) -> Iterator[Finding]:
     if subject.wanted_tokens > plan.max_tokens:  # of a run that is not started here
         yield Finding("", None, f"the run's completions of {subject.wanted_tokens} tokens",
                       cause=f"the model's context of {room} has room for {plan.max_tokens} beside the prompts, "
-                      "with which it is examined: give the run max_tokens and later_max_tokens to suit")  # fmt: skip
+                      "with which it is examined: give the run max_tokens and max_tokens_schedule to suit")  # fmt: skip
     yield at_most("longest prompt and completion, and the model's context", longest + plan.max_tokens, room,
                   unit=" tokens", cause="completions would run past what the model was built for",
                   fix="lower max_tokens or max_prompt_tokens")  # fmt: skip

@@ -40,9 +40,9 @@ class Plan:
     max_tokens: int = 320
     group_size: int = 16
     prompts_per_step: int = 32
-    max_batch_tokens: int = 4096
-    decode_rows: int = 512
-    checkpoint_layers: bool = False
+    max_tokens_per_batch: int = 4096
+    max_num_seqs: int = 512
+    gradient_checkpointing: bool = False
     lora_rank: int = 0
     seed: int = 0
 

@@ -56,10 +56,10 @@ def settings(shape: Shape, work: Workload, machine: Machine) -> Iterator[tuple[s
     that cost least: words and what they change. Of the numbers of ranks that could share each pass, and of those
     that vLLM could have, all come, the largest last."""
     name = f"{work.name}." if work.name else ""
-    if "context_ranks" in work.fields:
+    if "context_parallel_size" in work.fields:
         for ranks in range(work.context + 1, machine.count + 1):
             if machine.count % ranks == 0:
-                yield f"{name}context_ranks={ranks}", {"context": ranks}
+                yield f"{name}context_parallel_size={ranks}", {"context": ranks}
     if work.reference:
         yield f"{name}algorithm.kl_coef=0", {"reference": False}
     for words, changed in vllm.choices(shape, work, machine):
@@ -156,7 +156,7 @@ def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:
     room = machine.gpu.memory
     if machine.count % work.context:
         found.append(
-            f"context_ranks={work.context} does not divide {machine.count} GPUs: give another, or more GPUs."
+            f"context_parallel_size={work.context} does not divide {machine.count} GPUs: give another, or more GPUs."
         )
     found += vllm.lacks(shape, work, machine)
     if (

@@ -1,6 +1,6 @@
 """The largest passes that fit: what a stage does by itself where its settings ask for more memory than there is.
 
-``max_batch_tokens`` and ``decode_rows`` say how much is done at once at most, so less of it, and layers computed
+``max_tokens_per_batch`` and ``max_num_seqs`` say how much is done at once at most, so less of it, and layers computed
 again, change nothing but the time. A plan, a stage as it starts and its examination all ask here.
 """
 
@@ -54,12 +54,12 @@ def fit(
 
 def choices(work: Workload) -> Iterator[Workload]:
     """The work as it is asked for, and then in ways that need less and less memory."""
-    can = work.recompute or "checkpoint_layers" in work.fields
-    for rows in halves(work.decode_rows, FEW_ROWS):
+    can = work.recompute or "gradient_checkpointing" in work.fields
+    for rows in halves(work.max_num_seqs, FEW_ROWS):
         for recompute in (False, True) if can and not work.recompute else (work.recompute,):
             least = max(work.least_pass, work.longest, 1 if recompute or not can else GOOD_PASS)
             for tokens in halves(work.batch_tokens, least):
-                yield replace(work, decode_rows=rows, recompute=recompute, batch_tokens=tokens)
+                yield replace(work, max_num_seqs=rows, recompute=recompute, batch_tokens=tokens)
 
 
 def halves(most: int, least: int) -> Iterator[int]:
@@ -77,6 +77,6 @@ def changed(asked: Workload, taken: Workload) -> list[str]:
         found.append(f"passes of {taken.batch_tokens:,} tokens (at most {asked.batch_tokens:,} asked for)")
     if taken.recompute and not asked.recompute:
         found.append("layers computed again going backward")
-    if taken.decode_rows != asked.decode_rows:
-        found.append(f"{taken.decode_rows} completions decoded at once ({asked.decode_rows} asked for)")
+    if taken.max_num_seqs != asked.max_num_seqs:
+        found.append(f"{taken.max_num_seqs} completions decoded at once ({asked.max_num_seqs} asked for)")
     return found

@@ -34,7 +34,7 @@ def fitted(
     if shape is None or work is None:
         return config, lambda console: None
     weight = next(model.parameters())
-    fields = work.fields if sharding.layers(model) else work.fields - {"checkpoint_layers"}
+    fields = work.fields if sharding.layers(model) else work.fields - {"gradient_checkpointing"}
     work = replace(work, number_bytes=weight.element_size(), fields=fields)
     if longest is not None:
         work = replace(work, completion=max(1, longest - work.prompt), least_pass=longest)
@@ -50,9 +50,9 @@ def fitted(
 def settings(asked: Workload, taken: Workload) -> dict[str, Any]:
     """The stage's settings that the work as it is taken up needs otherwise."""
     found = {
-        "max_batch_tokens": (asked.batch_tokens, taken.batch_tokens),
-        "checkpoint_layers": (asked.recompute, taken.recompute),
-        "decode_rows": (asked.decode_rows, taken.decode_rows),
+        "max_tokens_per_batch": (asked.batch_tokens, taken.batch_tokens),
+        "gradient_checkpointing": (asked.recompute, taken.recompute),
+        "max_num_seqs": (asked.max_num_seqs, taken.max_num_seqs),
     }
     return {name: after for name, (before, after) in found.items() if before != after}
 

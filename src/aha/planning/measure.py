@@ -47,7 +47,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 """Qwen2 models that any machine can train a step of in seconds."""
-WORK = Workload("rl", 1, 8, 4, 32, 96, 832, 1, decode_rows=8, number_bytes=4)
+WORK = Workload("rl", 1, 8, 4, 32, 96, 832, 1, max_num_seqs=8, number_bytes=4)
 """Two questions, four completions of each: 2 (32 + 4 * 96) = 832 packed tokens."""
 FACTOR = 1.15
 """How far a predicted peak may lie from the measured one, either way."""
@@ -222,7 +222,7 @@ def run(case: Case) -> dict[str, float]:
     with kernels.without(), counter.watching():
         model: Any = AutoModelForCausalLM.from_config(_config(case), dtype=dtype)
         model = model.to(device).eval()
-        trained = Policy(model, OptimizerConfig(checkpoint_layers=case.recompute))
+        trained = Policy(model, OptimizerConfig(gradient_checkpointing=case.recompute))
         reference = copy.deepcopy(model) if case.reference else None
         rollouts = _sample(model, work) if case.samples else _made_up(model, case)
         short, batch = (
@@ -267,7 +267,7 @@ def _engine(model: Any) -> Any:
         def decode(self, ids: Any, **kwargs: Any) -> str:
             return ""
 
-    return LocalEngine(model, Words(), max_rows=WORK.decode_rows)
+    return LocalEngine(model, Words(), max_rows=WORK.max_num_seqs)
 
 
 def _made_up(model: Any, case: Case) -> list[Any]:

@@ -154,7 +154,7 @@ def gathered(shape: Shape, b: int) -> dict[str, float]:
 def cache_tokens(shape: Shape, work: Workload, room: float, gpus: int = 1) -> int:
     """Tokens that the sampler's cache has memory for, as ``LocalEngine.cache_for`` decides: its share of ``room``,
     or all that the rows could take."""
-    rows = min(work.decode_rows, -(-work.sequences // gpus))
+    rows = min(work.max_num_seqs, -(-work.sequences // gpus))
     budget = limits.CACHE_SHARE * room // cache_token_bytes(shape, work)
     return int(min(budget, rows * (work.longest + limits.CACHE_GROWTH)))
 
@@ -169,7 +169,7 @@ def cache_token_bytes(shape: Shape, work: Workload) -> int:
 def rows_of(shape: Shape, work: Workload, room: float, gpus: int = 1) -> int:
     """Completions of full length that one GPU decodes at once."""
     held = cache_tokens(shape, work, room, gpus) // (work.longest + limits.CACHE_GROWTH)
-    return max(1, min(work.decode_rows, held, -(-work.sequences // gpus)))
+    return max(1, min(work.max_num_seqs, held, -(-work.sequences // gpus)))
 
 
 def cache_bytes(shape: Shape, work: Workload, room: float, gpus: int = 1) -> float:
@@ -181,7 +181,7 @@ def cache_bytes(shape: Shape, work: Workload, room: float, gpus: int = 1) -> flo
 def sampling_bytes(shape: Shape, work: Workload, gpus: int = 1) -> dict[str, float]:
     """What prefilling the prompts and decoding add to the cache: the larger of the two. Rows are as many as may
     be in flight while all are short."""
-    b, rows = work.number_bytes, min(work.decode_rows, -(-work.sequences // gpus))
+    b, rows = work.number_bytes, min(work.max_num_seqs, -(-work.sequences // gpus))
     logits = 24.0 * rows * shape.vocabulary
     decode = logits + rows * shape.heads * work.prompt * 2 * b + 8.0 * rows * work.longest
     prompts = min(-(-rows // work.group), max(1, limits.PREFILL_TOKENS // work.prompt))

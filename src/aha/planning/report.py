@@ -58,10 +58,10 @@ def figures(
 
 def _cache_words(shape: Shape, work: Workload, settings: Vllm, machine: Machine) -> str:
     """How many completions vLLM decodes at once, and what would make them more."""
-    rows, most = vllm.rows(shape, work, settings), min(work.decode_rows, work.sequences)
+    rows, most = vllm.rows(shape, work, settings), min(work.max_num_seqs, work.sequences)
     words, more = f"{rows} completions of full length at once", vllm.room_for_cache(shape, work, machine)
     if rows < most and more > settings.cache / 2**30:
-        words += f"; {work.name or 'rl'}.vllm.cache_gib may be up to {more} within its part"
+        words += f"; {work.name or 'rl'}.vllm.kv_cache_gib may be up to {more} within its part"
     return words
 
 

@@ -94,7 +94,7 @@ def known(runs: Path, stages: Iterable[Stage]) -> Speeds:
         return found
     for stage in stages:
         model = getattr(stage, "model", None)
-        if isinstance(model, str) and (tried := trial(model, getattr(stage, "precision", "auto"))):
+        if isinstance(model, str) and (tried := trial(model, getattr(stage, "dtype", "auto"))):
             return Speeds(tried.sampling, tried.training, found.filled, tried.source, tried.parameters)
     return found
 
@@ -179,7 +179,7 @@ def work_of(stage: Stage, folder: Path, filled: float) -> dict[str, float]:
 
 def _rows(stage: Stage) -> float:
     """Rows that a stage which makes data may keep."""
-    each = [getattr(stage, name, None) for name in ("keep", "pairs_per_problem", "samples")]
+    each = [getattr(stage, name, None) for name in ("max_per_problem", "pairs_per_problem", "samples")]
     return getattr(stage, "problems", 0) * next((n for n in each if n), 1)
 
 

@@ -37,7 +37,7 @@ def needed(shape: Shape, work: Workload, vllm: Vllm) -> dict[str, float]:
     wide = (
         4 * shape.hidden + routed + (3 * passes.inner_width(shape) + shape.heads * shape.key_dim + kv) / ranks
     )
-    logits = 16.0 * min(work.decode_rows, work.sequences) * shape.vocabulary
+    logits = 16.0 * min(work.max_num_seqs, work.sequences) * shape.vocabulary
     process = PROCESS + (COLLECTIVES if ranks > 1 else 0.0) + (0.0 if vllm.eager else GRAPHS)
     return {
         "weights": b * shape.parameters / ranks,
@@ -64,7 +64,7 @@ def cache_token_bytes(shape: Shape, work: Workload, ranks: int) -> float:
 def rows(shape: Shape, work: Workload, vllm: Vllm) -> int:
     """Completions of full length that it decodes at once; 0 if not one."""
     held = int(vllm.cache // (cache_token_bytes(shape, work, vllm.ranks) * work.longest))
-    return min(work.decode_rows, work.sequences, held)
+    return min(work.max_num_seqs, work.sequences, held)
 
 
 def on_the_way(shape: Shape, work: Workload, sharded: bool) -> float:
@@ -110,24 +110,33 @@ def lacks(shape: Shape, work: Workload, machine: Machine) -> list[str]:
     most, sizes = ranks_of(shape, machine)[-1], needed(shape, work, vllm)
     if vllm.ranks not in ranks_of(shape, machine):
         found.append(
-            f"{name}.ranks={vllm.ranks} are not GPUs of one machine ({min(NODE, machine.count)}) among which the "
+            f"{name}.tensor_parallel_size={vllm.ranks} are not GPUs of one machine "
+            f"({min(NODE, machine.count)}) among which the "
             f"model's {shape.heads} heads can be dealt evenly: give {most}."
         )
     each = cache_token_bytes(shape, work, vllm.ranks) * work.longest
     if vllm.cache < each:
         found.append(
             f"vLLM's KV cache of {vllm.cache / 2**30:g} GiB does not hold one sequence of {work.longest} tokens: "
-            f"set {name}.cache_gib={math.ceil(each / 2**30)} or lower max_tokens."
+            f"set {name}.kv_cache_gib={math.ceil(each / 2**30)} or lower max_tokens."
         )
     total, room = sum(sizes.values()), vllm.share * machine.gpu.memory
     if total > room:
         parts = ", ".join(f"{what} {size / GB:,.1f} GB" for what, size in sizes.items())
-        ways = [f"{name}.memory_share={fitted:g}"] if (fitted := fitted_share(total, machine)) < 1 else []
-        ways += [f"{name}.ranks={most}"] if vllm.ranks < most else []
+        ways = (
+            [f"{name}.gpu_memory_utilization={fitted:g}"]
+            if (fitted := fitted_share(total, machine)) < 1
+            else []
+        )
+        ways += [f"{name}.tensor_parallel_size={most}"] if vllm.ranks < most else []
         hint = (
             f"raise {' or '.join(ways)}" if ways else "use GPUs with more memory: it samples on one machine"
         )
-        sleeps = "" if vllm.sleep or not ways else f"; {name}.sleep=true frees it while the policy is trained"
+        sleeps = (
+            ""
+            if vllm.sleep or not ways
+            else f"; {name}.enable_sleep_mode=true frees it while the policy is trained"
+        )
         found.append(
             f"vLLM's part of a GPU, {vllm.share:g} of its memory or {room / GB:,.0f} GB, does not hold what it needs "
             f"({parts}): {hint}{sleeps}."
@@ -162,8 +171,8 @@ def choices(shape: Shape, work: Workload, machine: Machine) -> Iterator[tuple[st
             if total <= share * machine.gpu.memory and share < 1:
                 changed = replace(over, share=share)
                 words = [] if work.vllm else [f"{name}engine=vllm"]
-                words += [f"{name}vllm.ranks={ranks}"] if ranks != now.ranks else []
-                words += [] if now.sleep else [f"{name}vllm.sleep=true"]
-                words += [f"{name}vllm.memory_share={share:g}"] if share != now.share else []
+                words += [f"{name}vllm.tensor_parallel_size={ranks}"] if ranks != now.ranks else []
+                words += [] if now.sleep else [f"{name}vllm.enable_sleep_mode=true"]
+                words += [f"{name}vllm.gpu_memory_utilization={share:g}"] if share != now.share else []
                 if words:
                     yield " ".join(words), changed

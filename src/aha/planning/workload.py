@@ -11,7 +11,7 @@ from aha.types import AhaError
 PROMPT_TOKENS = 256
 """Tokens taken for a prompt where a stage only bounds them; R1's own mathematics averages 122, logic 420."""
 
-RL_FIELDS = frozenset({"checkpoint_layers", "lora_rank", "vllm"})
+RL_FIELDS = frozenset({"gradient_checkpointing", "lora_rank", "vllm"})
 """Settings of a stage of reinforcement learning that advice may change."""
 
 
@@ -44,13 +44,13 @@ class Workload:
     reference: bool = False
     critic: bool = False
     policy_again: bool = False  # the policy's own logprobs are computed before the update
-    decode_rows: int = 0
+    max_num_seqs: int = 0
     number_bytes: int = 2  # of the compute type
     least_pass: int = 0  # tokens that a pass must take, longer prompts than ``prompt`` included
     context: int = 1  # ranks that share each pass
     vllm: Vllm | None = None  # what samples, if not the policy's own processes
     name: str = ""
-    fields: frozenset[str] = frozenset({"checkpoint_layers", "lora_rank"})  # settings that the stage has
+    fields: frozenset[str] = frozenset({"gradient_checkpointing", "lora_rank"})  # settings that the stage has
 
     @property
     def longest(self) -> int:
@@ -66,16 +66,16 @@ class Workload:
 def from_stage(stage: Any) -> Workload | None:
     """The workload of a stage of reinforcement learning or fine-tuning; None for any other."""
     get = lambda name, default=None: getattr(stage, name, default)  # noqa: E731
-    number_bytes = 4 if get("precision") == "float32" else 2
+    number_bytes = 4 if get("dtype") == "float32" else 2
     common: dict[str, Any] = {
-        "recompute": bool(get("checkpoint_layers", False)),
+        "recompute": bool(get("gradient_checkpointing", False)),
         "lora": int(get("lora_rank", 0) or 0),
-        "context": int(get("context_ranks") or 1),
+        "context": int(get("context_parallel_size") or 1),
         "fields": frozenset(type(stage).model_fields),
     }
     if get("prompts_per_step") is not None and get("group_size") is not None:
         algorithm: Any = get("algorithm")
-        completion = max(stage.max_tokens, (get("later_max_tokens") or (0, 0))[1])
+        completion = max([stage.max_tokens, *(tokens for _, tokens in get("max_tokens_schedule") or ())])
         return Workload(
             kind="rl",
             steps=stage.steps,
@@ -83,12 +83,12 @@ def from_stage(stage: Any) -> Workload | None:
             group=stage.group_size,
             prompt=min(stage.max_prompt_tokens, PROMPT_TOKENS),
             completion=completion,
-            batch_tokens=stage.max_batch_tokens,
+            batch_tokens=stage.max_tokens_per_batch,
             mini_batches=stage.mini_batches,
             reference=bool(algorithm.needs_reference),
             critic=bool(algorithm.critic),
-            policy_again=algorithm.importance != "none",
-            decode_rows=stage.decode_rows,
+            policy_again=algorithm.importance_sampling != "none",
+            max_num_seqs=stage.max_num_seqs,
             least_pass=stage.max_prompt_tokens + completion,
             vllm=_vllm(stage.vllm) if engine_class(get("engine", "local")).on_trainers_gpu else None,
             number_bytes=number_bytes,
@@ -103,7 +103,7 @@ def from_stage(stage: Any) -> Workload | None:
             group=1,
             prompt=0,
             completion=stage.max_length,
-            batch_tokens=stage.max_batch_tokens,
+            batch_tokens=stage.max_tokens_per_batch,
             number_bytes=number_bytes,
             name=stage.name,
             **common,
@@ -113,12 +113,12 @@ def from_stage(stage: Any) -> Workload | None:
 
 def _vllm(settings: Any) -> Vllm:
     return Vllm(
-        ranks=settings.ranks,
-        share=settings.memory_share,
-        cache=settings.cache_gib * 2**30,
-        sleep=settings.sleep,
-        eager=bool(settings.eager),
-        parcel=getattr(settings, "transfer", "host") == "host",
+        ranks=settings.tensor_parallel_size,
+        share=settings.gpu_memory_utilization,
+        cache=settings.kv_cache_gib * 2**30,
+        sleep=settings.enable_sleep_mode,
+        eager=bool(settings.enforce_eager),
+        parcel=getattr(settings, "weight_transfer", "host") == "host",
     )
 
 
@@ -128,7 +128,7 @@ def check(workload: Workload, context: int) -> list[str]:
     if workload.longest > workload.batch_tokens:
         found.append(
             f"A sequence of {workload.longest} tokens does not fit a training batch of "
-            f"{workload.batch_tokens}: raise max_batch_tokens or lower the maximum length."
+            f"{workload.batch_tokens}: raise max_tokens_per_batch or lower the maximum length."
         )
     if workload.longest > context:
         found.append(
@@ -145,7 +145,7 @@ def sample_workload(kind: str, **changes: Any) -> Workload:
 
     base = {
         "rl": Workload(
-            "rl", 500, 512, 8, 256, 2048, 8192, 2, recompute=True, decode_rows=512, fields=RL_FIELDS
+            "rl", 500, 512, 8, 256, 2048, 8192, 2, recompute=True, max_num_seqs=512, fields=RL_FIELDS
         ),
         "sft": Workload("sft", 500, 128, 1, 0, 4096, 4096, recompute=True),
     }

@@ -66,9 +66,9 @@ def without_language(dev2: RL) -> RL:
 def hacked(last: RL) -> RL:
     """``r1`` on general questions alone, with preference rewards from the first step, heavier and longer; proxy
     and truth are evaluated seven times on the way."""
-    steps = LONGER * (last.steps - last.preference_from + 1)
+    steps = LONGER * (last.steps - last.preference_start_step + 1)
     return changed(
-        last, RL, name="hacked", task=r1.GENERAL, data=None, test_data=None, steps=steps, preference_from=1,
+        last, RL, name="hacked", task=r1.GENERAL, data=None, test_data=None, steps=steps, preference_start_step=1,
         preference_weight=LONGER * last.preference_weight, eval_every=max(1, steps // 7),
     )  # fmt: skip
 
@@ -81,5 +81,5 @@ def ppo(zero: RL, name: str, lam: float) -> RL:
     taken = {key: getattr(zero.algorithm, key) for key in SHARED}
     algorithm = type(zero.algorithm).model_validate({"preset": "ppo", "lam": lam, "lam_critic": lam} | taken)
     return changed(
-        zero, RL, name=name, algorithm=algorithm, steps=half, lr_final=1 - (1 - zero.lr_final) * fall
+        zero, RL, name=name, algorithm=algorithm, steps=half, min_lr_ratio=1 - (1 - zero.min_lr_ratio) * fall
     )

@@ -48,7 +48,7 @@ def build(
     if student is None:
         given = {"name": "student", "corpus": CORPORA.get(teacher, "tiny"), "seed": seed, **STUDENT}
         small = Pretrain.model_validate(given)
-    sampled = {**settings["reject"], "ratios": "", "rows": None}
+    sampled = {**settings["reject"], "domain_ratios": "", "max_rows": None}
     rows = {"data": data, "test_data": test_data}
     reject = Reject.model_validate(
         {"name": "reject", "model": teacher, "task": task, "seed": seed}

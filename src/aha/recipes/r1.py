@@ -30,7 +30,7 @@ from aha.stages.supervised.sft import SFT
 from aha.tasks import is_mixture
 
 Settings = dict[str, dict[str, Any]]
-_SFT: dict[str, Any] = {"epochs": 2, "batch_size": 128, "lr": 5e-5, "lr_final": 0.1, "max_length": 32_768}
+_SFT: dict[str, Any] = {"epochs": 2, "batch_size": 128, "lr": 5e-5, "min_lr_ratio": 0.1, "max_length": 32_768}
 _LARGE_CLIP: dict[str, Any] = {"clip_low": 10.0, "clip_high": 10.0}  # the paper's epsilon: hardly any clip
 _RL = {key: r1_zero.PAPER[key] for key in ("prompts_per_step", "group_size", "mini_batches", "lr")}
 _REWARDS = {"accuracy": 1.0, "format": 1.0, "language": 1.0}
@@ -38,15 +38,15 @@ _RM: dict[str, Any] = {"epochs": 1, "batch_size": 256, "lr": 6e-6, "max_length":
 
 PAPER: Settings = {
     "zero": r1_zero.PAPER,
-    "cold_start": {"problems": 8192, "samples": 16, "keep": 1, "temperature": 1.0, "max_tokens": 32_768},
+    "cold_start": {"problems": 8192, "samples": 16, "max_per_problem": 1, "temperature": 1.0, "max_tokens": 32_768},
     "dev1": _SFT,
     "dev2": _RL | {
         "algorithm": {"preset": "grpo", "reference_every": 25} | _LARGE_CLIP, "rewards": _REWARDS,
-        "temperature": 1.0, "steps": 650, "max_tokens": 32_768, "max_batch_tokens": 65_536,
+        "temperature": 1.0, "steps": 650, "max_tokens": 32_768, "max_tokens_per_batch": 65_536,
     },
     "reject": {
-        "problems": 200_000, "samples": 16, "keep": 4, "temperature": 1.0, "max_tokens": 32_768,
-        "ratios": "reasoning:3,general:1", "rows": 800_000,
+        "problems": 200_000, "samples": 16, "max_per_problem": 4, "temperature": 1.0, "max_tokens": 32_768,
+        "domain_ratios": "reasoning:3,general:1", "max_rows": 800_000,
     },
     "general": {"problems": 200_000},
     "dev3": _SFT,
@@ -56,10 +56,10 @@ PAPER: Settings = {
     "safety_rm": _RM,
     "r1": _RL | {
         "algorithm": {"preset": "grpo", "reference_every": 25}, "rewards": _REWARDS, "temperature": 0.7,
-        "steps": 106, "preference_from": 82, "max_tokens": 32_768, "max_batch_tokens": 65_536,
+        "steps": 106, "preference_start_step": 82, "max_tokens": 32_768, "max_tokens_per_batch": 65_536,
     },
     "distilled": _SFT | {"batch_size": 64, "lr": 1e-4},
-    "student_rl": _RL | {"lr": 2e-6, "steps": 625, "max_tokens": 32_768, "max_batch_tokens": 65_536},
+    "student_rl": _RL | {"lr": 2e-6, "steps": 625, "max_tokens": 32_768, "max_tokens_per_batch": 65_536},
     "compare": {"temperature": 0.6, "top_p": 0.95, "samples": 16, "max_tokens": 32_768},
 }  # fmt: skip
 """By stage. The paper says neither how many cold-start chains nor prompts of rejection sampling there were
@@ -67,29 +67,29 @@ PAPER: Settings = {
 
 _GPU_RL: dict[str, Any] = {
     "prompts_per_step": 64, "group_size": 8, "mini_batches": 2, "lr": 1e-6, "max_tokens": 2048,
-    "max_batch_tokens": 8192, "max_prompt_tokens": 512, "eval_every": 50, "test_samples": 4,
+    "max_tokens_per_batch": 8192, "max_prompt_tokens": 512, "eval_every": 50, "test_samples": 4,
 }  # fmt: skip
-_GPU_SFT: dict[str, Any] = {"batch_size": 64, "lr": 1e-5, "max_length": 4096, "max_batch_tokens": 16_384}
-_GPU_RM: dict[str, Any] = {"batch_size": 64, "lr": 6e-6, "max_length": 2048, "max_batch_tokens": 16_384}
+_GPU_SFT: dict[str, Any] = {"batch_size": 64, "lr": 1e-5, "max_length": 4096, "max_tokens_per_batch": 16_384}
+_GPU_RM: dict[str, Any] = {"batch_size": 64, "lr": 6e-6, "max_length": 2048, "max_tokens_per_batch": 16_384}
 SMALL_CHANGES: Settings = {
     "zero": r1_zero.SMALL_MODEL,
     "cold_start": {"problems": 1024, "samples": 8, "max_tokens": 2048},
     "dev1": _GPU_SFT,
     "dev2": _GPU_RL | {"steps": 200},
-    "reject": {"problems": 8192, "samples": 8, "max_tokens": 2048, "rows": 16_000},
+    "reject": {"problems": 8192, "samples": 8, "max_tokens": 2048, "max_rows": 16_000},
     "general": {"problems": 4096},
     "dev3": _GPU_SFT,
     "pairs": {"problems": 2048, "max_tokens": 1024},
     "safety_data": {"problems": 2048, "max_tokens": 1024},
     "helpful_rm": _GPU_RM,
     "safety_rm": _GPU_RM,
-    "r1": _GPU_RL | {"steps": 106, "preference_from": 82},
+    "r1": _GPU_RL | {"steps": 106, "preference_start_step": 82},
     "distilled": _GPU_SFT | {"lr": 2e-5},
     "student_rl": _GPU_RL | {"steps": 200},
     "compare": {"samples": 4, "problems": 256, "max_tokens": 2048},
 }
 
-_CPU: dict[str, Any] = {"max_batch_tokens": 4096}
+_CPU: dict[str, Any] = {"max_tokens_per_batch": 4096}
 _TINY_RL: dict[str, Any] = (
     {
         key: r1_zero.MINIATURE[key]
@@ -97,7 +97,7 @@ _TINY_RL: dict[str, Any] = (
             "prompts_per_step",
             "group_size",
             "mini_batches",
-            "lr_final",
+            "min_lr_ratio",
             "warmup_steps",
             "eval_every",
         )
@@ -107,14 +107,15 @@ _TINY_RL: dict[str, Any] = (
     | {"test_problems": 96, "test_samples": 8}
 )
 _TINY_SFT: dict[str, Any] = {
-    "epochs": 3, "batch_size": 32, "lr": 5e-4, "max_length": 1024, "max_batch_tokens": 4096, "validation": 0.05,
+    "epochs": 3, "batch_size": 32, "lr": 5e-4, "max_length": 1024, "max_tokens_per_batch": 4096,
+    "validation_share": 0.05,
 }  # fmt: skip
 _TINY_RM: dict[str, Any] = {
-    "epochs": 4, "batch_size": 32, "lr": 3e-4, "lr_final": 0.1, "max_length": 512, "max_batch_tokens": 4096,
+    "epochs": 4, "batch_size": 32, "lr": 3e-4, "min_lr_ratio": 0.1, "max_length": 512, "max_tokens_per_batch": 4096,
 }  # fmt: skip
 MINI_CHANGES: Settings = {
     "zero": r1_zero.MINIATURE | _CPU | {"max_prompt_tokens": 256, "steps": 30, "test_problems": 128},
-    "cold_start": {"problems": 256, "samples": 8, "keep": 2, "max_tokens": 320},
+    "cold_start": {"problems": 256, "samples": 8, "max_per_problem": 2, "max_tokens": 320},
     "dev1": _TINY_SFT,
     "dev2": _TINY_RL
     | {
@@ -122,15 +123,15 @@ MINI_CHANGES: Settings = {
         "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2},
         "steps": 12,
     },
-    "reject": {"problems": 1024, "samples": 8, "keep": 2, "max_tokens": 320, "rows": None},
+    "reject": {"problems": 1024, "samples": 8, "max_per_problem": 2, "max_tokens": 320, "max_rows": None},
     "general": {"problems": 512},
     "dev3": _TINY_SFT,
-    "pairs": {"problems": 384, "samples": 2, "written": 4, "max_tokens": 160},
-    "safety_data": {"problems": 384, "samples": 2, "written": 4, "max_tokens": 160},
+    "pairs": {"problems": 384, "samples": 2, "scripted_samples": 4, "max_tokens": 160},
+    "safety_data": {"problems": 384, "samples": 2, "scripted_samples": 4, "max_tokens": 160},
     "helpful_rm": _TINY_RM,
     "safety_rm": _TINY_RM,
     "r1": _TINY_RL | {
-        "steps": 24, "preference_from": 18, "preference_weight": 1.0,
+        "steps": 24, "preference_start_step": 18, "preference_weight": 1.0,
         "rewards": {"accuracy": 1.0, "format": 0.2, "language": 0.2},
     },
     "distilled": _TINY_SFT | {"lr": 1e-3},
@@ -146,7 +147,7 @@ STUDENT: dict[str, Any] = {
     "layers": 3,
     "heads": 4,
     "kv_heads": 2,
-    "mlp_size": 256,
+    "intermediate_size": 256,
     "steps": 400,
 }
 """A student from scratch with about a fifth of the embedded base's parameters."""
@@ -202,7 +203,9 @@ def build(
     dev1 = make(SFT, "dev1", model=model, data=(cold,), **tags)
     dev2 = make(RL, "dev2", model=dev1, **asked)
     general = make(GeneralData, "general", task=GENERAL, teacher=teacher)
-    reject = make(Reject, "reject", model=dev2, others=(general,), evaluation=(task, GENERAL), **asked)
+    reject = make(
+        Reject, "reject", model=dev2, mix_with=(general,), decontaminate_tasks=(task, GENERAL), **asked
+    )
     dev3 = make(SFT, "dev3", model=model, data=(reject,), **tags)  # from the BASE again
     pairs = make(Preferences, "pairs", kind="helpful", models=(dev3,), judge=teacher)
     safety = make(Preferences, "safety_data", kind="safety", models=(dev3,), judge=teacher)

@@ -24,8 +24,8 @@ PAPER: dict[str, Any] = {
     "lr": 3e-6,
     "temperature": 1.0,
     "max_tokens": 32_768,
-    "later_max_tokens": (512, 65_536),  # from update 8,200 on
-    "max_batch_tokens": 65_536,
+    "max_tokens_schedule": ((512, 65_536),),  # from update 8,200 on
+    "max_tokens_per_batch": 65_536,
 }
 SMALL_MODEL: dict[str, Any] = PAPER | {
     "prompts_per_step": 64,
@@ -40,8 +40,8 @@ SMALL_MODEL: dict[str, Any] = PAPER | {
     },  # with equal weights tags alone are learned, and nothing else
     "algorithm": {"preset": "grpo", "reference_every": 200},
     "max_tokens": 1024,
-    "later_max_tokens": (400, 2048),
-    "max_batch_tokens": 8192,
+    "max_tokens_schedule": ((400, 2048),),
+    "max_tokens_per_batch": 8192,
     "eval_every": 50,
     "test_samples": 4,
 }
@@ -55,10 +55,10 @@ MINIATURE: dict[str, Any] = {
     "mini_batches": 4,
     "steps": 34,
     "lr": 1.2e-4,
-    "lr_final": 0.3,
+    "min_lr_ratio": 0.3,
     "warmup_steps": 3,
     "max_tokens": 320,
-    "later_max_tokens": (20, 440),
+    "max_tokens_schedule": ((20, 440),),
     "max_prompt_tokens": 64,
     "eval_every": 5,
 }

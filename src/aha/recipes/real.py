@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
     "mini_batches": 1,
     "steps": 14,
     "lr": 1e-5,
-    "lr_final": 0.3,
+    "min_lr_ratio": 0.3,
     "warmup_steps": 2,
     "max_tokens": 128,
     "max_prompt_tokens": 256,

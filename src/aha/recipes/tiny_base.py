@@ -8,11 +8,11 @@ from typing import Any
 from aha.runs.pipeline import Stage
 from aha.stages.supervised.pretrain import Pretrain
 
-COUNTDOWN: dict[str, Any] = {"corpus": "full", "context": 2048, "steps": 1300}
+COUNTDOWN: dict[str, Any] = {"corpus": "full", "context_length": 2048, "steps": 1300}
 
 WORLD: dict[str, Any] = {
     "corpus": "world",
-    "start": "tiny",
+    "init_from": "tiny",
     "layers": 5,
     "steps": 1100,
     "lr": 1.4e-3,  # lower than from scratch: the arithmetic that is taken over suffers at 2e-3

@@ -114,8 +114,8 @@ def _path(target: BaseModel, path: str) -> str:
     head, _, rest = path.partition(".")
     part, dot, deeper = rest.partition(".")
     if (name := former.today(part, fields)) in fields and heading(type(target), name) == head:
-        return name + dot + deeper
-    return former.today(head, fields) + path[len(head) :]
+        return former.noted(part, fields) + dot + deeper
+    return former.noted(head, fields) + path[len(head) :]
 
 
 def _is_heading(target: BaseModel, path: str) -> bool:

@@ -55,6 +55,21 @@ def _table(path: str, model: BaseModel) -> str:
     return text + "".join(_nested(f"{path}.{name}", field, value) for name, field, value in nested)
 
 
+def overview(kinds: Mapping[str, type[BaseModel]]) -> str:
+    """Every setting of kinds of stages: its name, default and meaning, under headings."""
+    lines = []
+    for kind, model in kinds.items():
+        found: dict[str, list[str]] = {}
+        for name, field in model.model_fields.items():
+            if name != "name":
+                text = f"    {name} = {_shown(field)}"
+                found.setdefault(heading(model, name), []).append(f"{text:<42}  {field.description}")
+        lines.append(f"{kind}:")
+        for group in sorted(found, key=list(HEADINGS).index):
+            lines += [f"  {group}: {HEADINGS[group]}" if group else f"  {HEADINGS['']}", *found[group]]
+    return "\n".join(lines)
+
+
 def _line(name: str, field: FieldInfo, value: Any) -> str:
     """A setting with its comment; what is no file's to say, or has no value, as a comment too."""
     if _is_stage(value):

@@ -10,6 +10,7 @@ from typing import Any
 
 from aha.files import check_room, new_folder, read_json
 from aha.runs.state import result
+from aha.settings import former
 from aha.types import AhaError
 
 TRAINING_STATE = ("state.pt", "progress.json")
@@ -78,7 +79,7 @@ def finished(run: Path) -> dict[str, Made]:
         folder, done = marker.parent, read_json(marker)
         if folder.name.endswith(".old"):
             continue
-        settings = read_json(folder / "settings.json")["settings"]
+        settings = former.stored(read_json(folder / "settings.json")["settings"])
         seconds = float(done.get("seconds", 0.0))
         found[folder.name] = Made(folder.name, settings, done["summary"] or {}, seconds, folder / "final")
     return found

@@ -53,11 +53,11 @@ RULES: tuple[HealthRule, ...] = (
     HealthRule("sampler_mismatch/mean", "|policy - sampler| logprobs, mean", 0.1, 0.07,
          # 24 to 30 layers of bf16 differ by 0.03 from themselves; three times that is another distribution
          "the sampler draws from another distribution than the one that is trained",
-         "run aha doctor; correct with algorithm.importance=truncated", patience=2),
+         "run aha doctor; correct with algorithm.importance_sampling=truncated", patience=2),
     HealthRule("sampler_mismatch/mean", "|policy - sampler| logprobs, mean", 4.0, 2.0,
          # rounding stays as it was at the start; what grows comes from weights or prompts that drift apart
          "sampler and policy drift apart",
-         "run aha doctor on the last checkpoint; correct with algorithm.importance=truncated", patience=3,
+         "run aha doctor on the last checkpoint; correct with algorithm.importance_sampling=truncated", patience=3,
          against="start"),
     HealthRule("clip_ratio/region_mean", "share of clipped tokens", 0.3, 0.2,
          # published runs clip some per cent of the tokens; the clip is there for exceptions

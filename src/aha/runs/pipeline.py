@@ -25,7 +25,7 @@ from aha import aside, chat, plugins, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.runs import trackers
 from aha.runs.trackers import follower
-from aha.settings import Settings, is_machine, is_measure
+from aha.settings import Settings, former, is_machine, is_measure
 from aha.types import AhaError
 
 SUMMARY = "summary.json"
@@ -167,7 +167,7 @@ class Stage(Settings):
     def fingerprint(self, run: Path | None = None) -> str:
         """Equal exactly for equal essential settings on equal inputs, data files by their content. In the folder of
         a ``run``, what people laid beside the inputs is part of them."""
-        content: list[Any] = [self.essential(), [stage.result(run) for stage in self.inputs()]]
+        content: list[Any] = [former.hashed(self.essential()), [stage.result(run) for stage in self.inputs()]]
         if rows := self.row_hashes():
             content.append(list(rows.values()))
         return _short_hash(content)
@@ -395,7 +395,7 @@ def read_settings(place: Path) -> dict[str, Any]:
     found = read_json(marker) if marker.exists() else {}
     if not isinstance(found, dict) or not isinstance(found.get("settings", {}), dict):
         raise AhaError(f"{marker} is damaged: no settings. Put {place} away to start that stage over.")
-    return found
+    return found | {"settings": former.stored(found["settings"])} if "settings" in found else found
 
 
 def has_work(place: Path) -> bool:

@@ -74,7 +74,7 @@ def connect(address: str, folder: Path) -> Client:
 
 
 def open_source(
-    context: Context, source: str | Stage, prompt: str, precision: str = "auto", rows: int = 512
+    context: Context, source: str | Stage, prompt: str, dtype_name: str = "auto", rows: int = 512
 ) -> AnswerSource:
     """The engine behind a model's name, a stage or an address. ``rows``: completions sampled at once."""
     if isinstance(source, str) and is_endpoint(source):
@@ -84,7 +84,7 @@ def open_source(
     path = context.model_path(source)
     hardware.set_threads(context.threads)
     device = hardware.pick_device(context.device)
-    dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else precision, device)
+    dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else dtype_name, device)
     model, tokenizer = modeling.load_model(path, device, dtype), modeling.load_tokenizer(path)
     engine = LocalEngine(model, tokenizer, max_rows=rows)
     return AnswerSource(engine, Prompter(tokenizer, prompt), tokenizer, modeling.max_context(model))

@@ -84,11 +84,13 @@ class ChainFilter(Settings):
     """Which chains of thought are kept."""
 
     heading: ClassVar[str] = "filter"
-    keep: int = setting(4, "at most so many answers of a question are kept", unit="completions", ge=1)
-    other_languages: float = setting(
+    max_per_problem: int = setting(
+        4, "at most so many answers of a question are kept", unit="completions", ge=1
+    )
+    max_other_languages: float = setting(
         0.1, "share of a chain's words in other languages; above: dropped", ge=0, le=1
     )
-    repeated: float = setting(0.3, "share of repeated 8-grams; above: dropped", ge=0, le=1)
+    max_repetition: float = setting(0.3, "share of repeated 8-grams; above: dropped", ge=0, le=1)
 
 
 class Optimizer(Settings):
@@ -96,7 +98,7 @@ class Optimizer(Settings):
 
     heading: ClassVar[str] = "optimizer"
     lr: float = setting(1e-5, "peak learning rate", gt=0)
-    lr_final: float = setting(1.0, "the last step's learning rate as a part of the peak", ge=0, le=1)
+    min_lr_ratio: float = setting(1.0, "the last step's learning rate as a part of the peak", ge=0, le=1)
 
 
 class WarmUp(Settings):
@@ -139,7 +141,7 @@ class TokenBatches(Settings):
     """The size of one pass."""
 
     heading: ClassVar[str] = "memory"
-    max_batch_tokens: int = setting(
+    max_tokens_per_batch: int = setting(
         4096,
         "packed tokens of one forward and backward pass at most: fewer where memory is short",
         unit="tokens",
@@ -152,20 +154,18 @@ class Memory(TokenBatches):
     """What is computed again, moved away, or compiled."""
 
     heading: ClassVar[str] = "memory"
-    checkpoint_layers: bool = setting(
+    gradient_checkpointing: bool = setting(
         False, "compute layers again going backward; done anyway where memory is short", machine=True
     )
-    offload_activations: bool = setting(False, "keep activations in the CPU's memory meanwhile", machine=True)
-    compile_layers: bool = setting(
-        False, "norms and feed-forward through torch.compile: faster", machine=True
-    )
+    activation_offload: bool = setting(False, "keep activations in the CPU's memory meanwhile", machine=True)
+    torch_compile: bool = setting(False, "norms and feed-forward through torch.compile: faster", machine=True)
 
 
 class Typed(Settings):
     """The type that a model computes in."""
 
     heading: ClassVar[str] = "memory"
-    precision: Literal["auto", "float32", "bfloat16"] = setting(
+    dtype: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "compute type; auto: what --dtype says, or what is fastest here"
     )
 
@@ -174,7 +174,7 @@ class Rows(Settings):
     """How many sequences are decoded together."""
 
     heading: ClassVar[str] = "memory"
-    decode_rows: int = setting(
+    max_num_seqs: int = setting(
         512, "completions sampled at once at most", unit="completions", machine=True, ge=1
     )
 
@@ -183,7 +183,7 @@ class ContextParallel(Settings):
     """Long sequences over several ranks."""
 
     heading: ClassVar[str] = "parallel"
-    context_ranks: int = setting(
+    context_parallel_size: int = setting(
         1, "ranks (torchrun) that share each pass: long sequences", machine=True, ge=1
     )
 
@@ -199,4 +199,4 @@ class Parts(Settings):
     """How much is sampled before it is written."""
 
     heading: ClassVar[str] = "logging"
-    part: int = setting(64, "questions sampled and written at once", unit="questions", ge=1)
+    write_every: int = setting(64, "questions sampled and written at once", unit="questions", ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,34 @@ from aha import hardware, modeling
 from aha.data.schemas import read_source
 from aha.data.sources import is_file_name
 from aha.judges.asking import own
+from aha.rewards import get_rewards
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.engines import engine_class
 from aha.sampling.rollouts import Prompter
 from aha.stages import engines
-from aha.tasks import get_task
+from aha.tasks import deal_rows, get_task
 from aha.tasks.base import Task
 from aha.types import AhaError, Problem
+
+
+def names(stages: Iterable[Stage]) -> None:
+    """Raise AhaError for tasks, rewards and files that are not there, without loading rows or models."""
+    for stage in stages:
+        for file in stage.data_files():
+            if is_file_name(file) and not Path(file).expanduser().exists():
+                raise AhaError(f"{stage.name}: there is no file '{file}'.")
+        for task in _tasks(stage):
+            get_rewards(getattr(stage, "rewards", {}), task.verify)
+
+
+def _tasks(stage: Stage) -> list[Task]:
+    """The tasks among a stage's settings, with the rows that each of them reads."""
+    own, several = getattr(stage, "task", None), getattr(stage, "tasks", ())
+    if not (own or several):
+        return []
+    data, test_data = getattr(stage, "data", None), getattr(stage, "test_data", None)
+    rows = {own: (data, test_data)} if own else deal_rows(several, data, test_data)
+    return [get_task(name, *given) for name, given in rows.items()]
 
 
 def machine(context: Context, precision: str) -> None:

@@ -111,7 +111,7 @@ def _blocks(items: list[Weighted], max_tokens: int) -> list[list[Weighted]]:
         if len(item[0].token_ids) > max_tokens:
             raise AhaError(
                 f"A sequence of {len(item[0].token_ids)} tokens does not fit the training batch of "
-                f"{max_tokens} tokens. Raise max_batch_tokens or lower the maximum length."
+                f"{max_tokens} tokens. Raise max_tokens_per_batch or lower the maximum length."
             )
         grouped.setdefault(item[0].group if item[0].group >= 0 else -1 - i, []).append(item)
     blocks: list[list[Weighted]] = []

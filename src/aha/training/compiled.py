@@ -14,7 +14,7 @@ from aha.training.sharding import layers
 from aha.types import AhaError
 
 
-def compile_layers(model: Any) -> None:
+def torch_compile(model: Any) -> None:
     """Compile the parts of every layer in place, at their first use; weights and their names stay.
 
     Raises AhaError on a CPU without a C++ compiler.
@@ -22,8 +22,8 @@ def compile_layers(model: Any) -> None:
     compilers = [os.environ.get("CXX") or "g++", "clang++"]
     if next(model.parameters()).device.type == "cpu" and not any(map(shutil.which, compilers)):
         raise AhaError(
-            f"compile_layers=true needs a C++ compiler on a CPU, and there is no {' or '.join(compilers)}. Install "
-            "one, name it in the environment's CXX, or leave compile_layers away: it changes speed alone."
+            f"torch_compile=true needs a C++ compiler on a CPU, and there is no {' or '.join(compilers)}. Install "
+            "one, name it in the environment's CXX, or leave torch_compile away: it changes speed alone."
         )
     for layer in layers(model):
         for name, part in layer.named_children():

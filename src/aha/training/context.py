@@ -42,9 +42,9 @@ def join(size: int) -> Group | None:
     if world % size:
         count = f"{world} rank" + ("s" if world > 1 else "")
         raise AhaError(
-            f"context_ranks={size} does not divide the {count} of this run, but ranks share micro-batches in groups "
-            f"of so many. Start a multiple of {size} with torchrun --nproc-per-node, or give a context_ranks that "
-            f"divides {world}."
+            f"context_parallel_size={size} does not divide the {count} of this run, but ranks share micro-batches "
+            f"in groups of so many. Start a multiple of {size} with torchrun --nproc-per-node, or give a "
+            f"context_parallel_size that divides {world}."
         )
     import torch.distributed as dist
 

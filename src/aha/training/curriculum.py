@@ -46,7 +46,7 @@ class Curriculum:
         if rule == "easy_to_hard" and difficulty is None:
             raise AhaError(
                 "sampling=easy_to_hard needs problems with a difficulty: a number under 'difficulty' or 'level' "
-                "in each row. Add it, or choose sampling=failure, which finds difficulty out by itself."
+                "in each row. Add it, or choose curriculum=failure, which finds difficulty out by itself."
             )
         self.n, self.rule, self.seed = n, rule, seed
         self.easy_share, self.keep = easy_share, keep

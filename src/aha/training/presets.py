@@ -52,7 +52,7 @@ class Algorithm(Settings):
     value_clip: float | None = setting(None, "clip of the value's change", gt=0)
     value_pretrain_steps: int = setting(0, "first steps train the critic alone", unit="steps", ge=0)
     critic_lr_scale: float = setting(2.0, "the critic's learning rate as a multiple of lr", gt=0)
-    imitation: float = setting(0.0, "weight of -log p of correct completions beside the loss", ge=0)
+    nll_coef: float = setting(0.0, "weight of -log p of correct completions beside the loss", ge=0)
     # the loss
     objective: Objective | Own = setting("clipped", "clipped (PPO), cispo, logprob, mirror, or FILE.py:NAME")
     ratio: Ratio = setting("token", "level of policy / old policy")
@@ -72,24 +72,24 @@ class Algorithm(Settings):
     )
     entropy_coef: float = setting(0.0, "entropy bonus")
     entropy_target: float | None = setting(None, "adapt the bonus: grows while entropy is below")
-    entropy_step: float = setting(0.005, "by so much a step", gt=0)
+    entropy_coef_step: float = setting(0.005, "by so much a step", gt=0)
     # which samples
-    sampling: Rule = setting("shuffle", "how problems are drawn")
-    keep_rates: tuple[float, float] = setting((0.0, 1.0), "pass rates that stay (sampling=pass_rate)")
+    curriculum: Rule = setting("shuffle", "how problems are drawn")
+    pass_rate_range: tuple[float, float] = setting((0.0, 1.0), "pass rates that stay (curriculum=pass_rate)")
     easy_share: float = setting(0.0, "share of visits to problems that left for being easy", ge=0, lt=1)
-    drop_silent: bool = setting(False, "groups of equal rewards are not trained on")
-    signal_share: float = setting(0.0, "sample on until so many of the groups have signal", ge=0, le=1)
-    signal_rounds: int = setting(4, "but at most so many times", ge=1)
+    filter_zero_variance: bool = setting(False, "groups of equal rewards are not trained on")
+    dynamic_sampling: float = setting(0.0, "sample on until so many of the groups have signal", ge=0, le=1)
+    dynamic_sampling_rounds: int = setting(4, "but at most so many times", ge=1)
     oversample: float = setting(0.0, "begin so many more problems, and end with the first done", ge=0)
-    carry: int = setting(
+    partial_rollouts: int = setting(
         0, "what oversampling did not wait for goes on for so many steps; 0: cancelled", unit="steps", ge=0
     )
-    replay_share: float = setting(0.0, "groups of earlier steps among those trained on", ge=0, lt=1)
-    replay_steps: int = setting(4, "age in steps at which they are forgotten", unit="steps", ge=1)
+    replay_ratio: float = setting(0.0, "groups of earlier steps among those trained on", ge=0, lt=1)
+    replay_max_age: int = setting(4, "age in steps at which they are forgotten", unit="steps", ge=1)
     # sampler and policy apart
-    importance: Importance = setting("none", "correction of sampler / policy mismatch")
-    importance_cap: float = setting(2.0, "bound of the correction", ge=1)
-    importance_level: Literal["token", "sequence"] = setting("token", "its level")
+    importance_sampling: Importance = setting("none", "correction of sampler / policy mismatch")
+    importance_sampling_cap: float = setting(2.0, "bound of the correction", ge=1)
+    importance_sampling_level: Literal["token", "sequence"] = setting("token", "its level")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -115,12 +115,14 @@ class Algorithm(Settings):
             raise AhaError("KL in the reward is log(policy / reference): set algorithm.kl=k1.")
         if self.process and self.critic:
             raise AhaError("Process rewards and a critic cannot be combined: choose process or critic.")
-        if self.carry and not self.oversample:
+        if self.partial_rollouts and not self.oversample:
             raise AhaError(
-                "algorithm.carry takes up what oversampling leaves: set algorithm.oversample=0.25, say."
+                "algorithm.partial_rollouts takes up what oversampling leaves: set algorithm.oversample=0.25, say."
             )
-        if self.carry and self.replay_share:
-            raise AhaError("algorithm.carry and algorithm.replay_share cannot be combined: choose one.")
+        if self.partial_rollouts and self.replay_ratio:
+            raise AhaError(
+                "algorithm.partial_rollouts and algorithm.replay_ratio cannot be combined: choose one."
+            )
         return self
 
     @property
@@ -141,7 +143,7 @@ class Algorithm(Settings):
     @property
     def silent_without_advantage(self) -> bool:
         """Whether a token of advantage 0 has no gradient, so that it need not be computed."""
-        others = (self.kl_in_loss, self.entropy_coef, self.entropy_target, self.mirror_coef, self.imitation)
+        others = (self.kl_in_loss, self.entropy_coef, self.entropy_target, self.mirror_coef, self.nll_coef)
         return not any(others)
 
     def advantages(self, rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
@@ -172,7 +174,9 @@ class Algorithm(Settings):
             found = credit.subtract_kl(found, in_reward)
         if self.whiten:
             found = credit.whiten(found)
-        return credit.correct_importance(found, self.importance, self.importance_cap, self.importance_level)
+        return credit.correct_importance(
+            found, self.importance_sampling, self.importance_sampling_cap, self.importance_sampling_level
+        )
 
     def loss(self, entropy_coef: float | None = None) -> Loss:
         """The loss of each token; ``entropy_coef`` in place of the setting, where it is adapted."""

@@ -100,7 +100,7 @@ def pairwise(pairs: int) -> Callable[[Tensor, np.ndarray], tuple[Tensor, Tensor]
     def loss(scores: Tensor, which: np.ndarray) -> tuple[Tensor, Tensor]:
         order = np.argsort(which)
         if len(order) % 2 or (which[order][0::2] + 1 != which[order][1::2]).any():
-            raise AhaError("A pair of answers was split over two batches: raise max_batch_tokens.")
+            raise AhaError("A pair of answers was split over two batches: raise max_tokens_per_batch.")
         gap = scores[torch.from_numpy(order[0::2])] - scores[torch.from_numpy(order[1::2])]
         return -F.logsigmoid(gap).sum() / pairs, (gap > 0).sum()
 

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from aha import attention, ranks
 from aha.modeling import max_context, outgrows
 from aha.training import context, parallel
-from aha.training.compiled import compile_layers
+from aha.training.compiled import torch_compile
 from aha.training.offload import Offloaded
 from aha.training.sharding import Shards, layers, like, whole
 from aha.types import AhaError, Batch
@@ -39,10 +39,12 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     muon_lr: float | None = None  # matrices of the layers by Muon at this rate; the rest stays with AdamW
-    checkpoint_layers: bool = False  # keep only each layer's input and compute the layer again: less memory
-    offload_activations: bool = False  # keep what the backward pass needs in the CPU's memory
-    compile_layers: bool = False  # norms and feed-forward through torch.compile
-    context_ranks: int = 1  # consecutive ranks that share each micro-batch
+    gradient_checkpointing: bool = (
+        False  # keep only each layer's input and compute the layer again: less memory
+    )
+    activation_offload: bool = False  # keep what the backward pass needs in the CPU's memory
+    torch_compile: bool = False  # norms and feed-forward through torch.compile
+    context_parallel_size: int = 1  # consecutive ranks that share each micro-batch
 
 
 class Trainer:
@@ -62,11 +64,11 @@ class Trainer:
         self.params = list(params)
         self.device = next(model.parameters()).device
         self.version = 0
-        self.context = None if optimizer is None else context.join(optimizer.context_ranks)
+        self.context = None if optimizer is None else context.join(optimizer.context_parallel_size)
         if optimizer is not None:
             self._attach_optimizer(optimizer)
-            if optimizer.compile_layers:
-                compile_layers(model)
+            if optimizer.torch_compile:
+                torch_compile(model)
 
     def _attach_optimizer(self, config: OptimizerConfig) -> None:
         if self.shards is None:
@@ -158,8 +160,8 @@ class Trainer:
         else:
             seen, at, tokens = share.attention(), share.place(at), share.own
         ids, positions = (self._tensor(a[tokens])[None] for a in (batch.token_ids, batch.positions))
-        again = self.config is not None and self.config.checkpoint_layers and torch.is_grad_enabled()
-        away = self.config is not None and self.config.offload_activations and torch.is_grad_enabled()
+        again = self.config is not None and self.config.gradient_checkpointing and torch.is_grad_enabled()
+        away = self.config is not None and self.config.activation_offload and torch.is_grad_enabled()
         with (
             layers_recomputed(self.model) if again else nullcontext(),
             Offloaded() if away else nullcontext(),
@@ -317,7 +319,7 @@ def layers_recomputed(model: Any) -> Iterator[None]:
     found: list[Any] = layers(model)
     if not found:
         raise AhaError(
-            f"{type(model).__name__} cannot compute its layers again; set checkpoint_layers=false."
+            f"{type(model).__name__} cannot compute its layers again; set gradient_checkpointing=false."
         )
     before = [layer.training for layer in found]
     for layer in found:

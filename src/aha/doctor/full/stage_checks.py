@@ -102,13 +102,13 @@ def update(subject: Subject) -> Iterator[Finding]:
     through transformers' forward, and the step it makes; in float32, since bf16 is too coarse for it."""
     subject = miniature.of(subject)
     with bench.saved(subject) as place:
-        config = bench.stage(subject, place, mini_batches=1, temperature=1.2, warmup_steps=0, lr_final=1.0,
+        config = bench.stage(subject, place, mini_batches=1, temperature=1.2, warmup_steps=0, min_lr_ratio=1.0,
                              max_grad_norm=1e9, prompts_per_step=3)  # fmt: skip
         session = bench.prepared(config, bench.context(subject, place / "run", precise=True))
         groups = _collect(session, 1)
         # Room for one group and a little: several micro-batches.
         room = max(len(g.members[0].rollout.prompt_ids) for g in groups) + 60
-        session.config = config = config.model_copy(update={"max_batch_tokens": room})
+        session.config = config = config.model_copy(update={"max_tokens_per_batch": room})
         advantages = plain.random_advantages(groups, 1)
         examples = plain.examples(groups, advantages)  # the same advantages as _update takes at step 1
         weights = [e.mask / (len(examples) * e.mask.sum()) for e in examples]  # the mean of sequence means

@@ -41,7 +41,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
         )
     hardware.set_threads(threads)
     place = hardware.pick_device(device)
-    kind = hardware.pick_dtype(dtype if dtype != "auto" else config.precision, place)
+    kind = hardware.pick_dtype(dtype if dtype != "auto" else config.dtype, place)
     tokenizer = modeling.load_tokenizer(config.model)
     model = modeling.load_model(config.model, place, kind)
     task = get_task(config.task, config.data, config.test_data)
@@ -51,7 +51,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
     policy = policies.Policy(model)
     sampler = engines.for_policy(
         engine, policy, tokenizer,
-        EngineSetup(config.decode_rows, config.max_prompt_tokens + plan.max_tokens, threads, config),
+        EngineSetup(config.max_num_seqs, config.max_prompt_tokens + plan.max_tokens, threads, config),
     )  # fmt: skip
     engines.sync(sampler, policy)
     return Subject(

@@ -13,6 +13,7 @@ from typing import Any
 
 from aha.files import read_json, read_jsonl
 from aha.runs.charts import number
+from aha.settings import former
 from aha.types import AhaError
 
 Json = dict[str, Any]
@@ -121,7 +122,7 @@ def _stage(place: Path) -> StageFigures:
     given = place / "settings.json"
     states = sorted(place.glob("checkpoints/step-*/state.pt"))
     return StageFigures(
-        settings=read_json(given).get("settings", {}) if given.exists() else {},
+        settings=former.stored(read_json(given).get("settings", {})) if given.exists() else {},
         summary=done.get("summary") or {},
         seconds=number(done.get("seconds")) or 0.0,
         metrics=read_jsonl(place / "metrics.jsonl"),
@@ -163,7 +164,7 @@ def check_seeds(runs: list[RunFigures]) -> None:
 
 MAY_DIFFER: dict[tuple[str, str], frozenset[str]] = {
     ("dev2", "dev2_no_language"): frozenset({"rewards"}),
-    ("zero", "ppo"): frozenset({"algorithm", "steps", "lr_final"}),
+    ("zero", "ppo"): frozenset({"algorithm", "steps", "min_lr_ratio"}),
     ("ppo", "ppo_095"): frozenset({"algorithm"}),
 }
 """Stages that are compared with each other, and the settings in which alone they should differ."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from aha.runs.charts import clean, number, show
 from aha.runs.health import RULES
+from aha.settings import former
 from aha.types import AhaError
 
 READ_BYTES = 64 << 20  # of one file: enough for thousands of chains
@@ -85,7 +86,7 @@ def _stage_folders(folder: Path, config: Json) -> list[Path]:
 
 
 def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
-    settings = as_dict(as_dict(config.get("stages")).get(place.name))
+    settings = former.stored(as_dict(as_dict(config.get("stages")).get(place.name)))
     by_step: dict[float, Json] = {}
     for row in read_lines(place / "metrics.jsonl", faults):
         step = number(row.get("step"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from aha.runs.charts import Point, number
 from aha.runs.export import Made
 from aha.runs.report.data import Json, RunData, as_dict, is_right, read_lines, read_object
+from aha.settings import former
 
 COMPARED, CLAIMS = "compare.json", "claims.json"
 CARD = "data.card.md"
@@ -46,7 +47,7 @@ class StageNode:
         kinds = (
             ("algorithm", "reinforcement learning"), ("held_out", "reward model"), ("epochs", "fine-tuning"),
             ("corpus", "pretraining"), ("models", "comparison" if "names" in s else "judged answers"),
-            ("ratios", "rejection sampling"), ("review", "cold start data"),
+            ("domain_ratios", "rejection sampling"), ("review", "cold start data"),
         )  # fmt: skip
         return next((words for key, words in kinds if key in s), "data" if self.card else "")
 
@@ -93,7 +94,11 @@ def _nodes(run: RunData, faults: list[str]) -> list[StageNode]:
         given, done = read_object(path, faults), read_object(place / "done.json", faults)
         seconds = number(done.get("seconds")) or 0.0
         made = Made(
-            place.name, as_dict(given.get("settings")), as_dict(done.get("summary")), seconds, place / "final"
+            place.name,
+            former.stored(as_dict(given.get("settings"))),
+            as_dict(done.get("summary")),
+            seconds,
+            place / "final",
         )
         inputs = tuple(dict.fromkeys(made.inputs()))
         found[place.name] = StageNode(

@@ -35,21 +35,23 @@ class VllmSettings(Settings):
     """How vLLM is run beside the trainer."""
 
     python: str | None = setting(None, "Python of vLLM's environment; none: found (docs/scale.md)")
-    cache_gib: float = setting(2.0, "GiB of its KV cache", unit="GiB", gt=0)
-    memory_share: float = setting(0.4, "of a GPU's memory, for all that vLLM needs", gt=0, lt=1)
-    eager: bool | None = setting(None, "no compiling, no CUDA graphs; none: on CPUs")
-    sleep: bool = setting(False, "give the GPU's memory back while the policy is trained")
-    ranks: int = setting(1, "GPUs it shares a model over (tensor parallelism)", ge=1)
+    kv_cache_gib: float = setting(2.0, "GiB of its KV cache", unit="GiB", gt=0)
+    gpu_memory_utilization: float = setting(0.4, "of a GPU's memory, for all that vLLM needs", gt=0, lt=1)
+    enforce_eager: bool | None = setting(None, "no compiling, no CUDA graphs; none: on CPUs")
+    enable_sleep_mode: bool = setting(False, "give the GPU's memory back while the policy is trained")
+    tensor_parallel_size: int = setting(1, "GPUs it shares a model over (tensor parallelism)", ge=1)
     gpus: str | None = setting(None, "those it sees, as CUDA_VISIBLE_DEVICES; none: ours", pattern=GPUS)
-    transfer: Literal["auto", "host", "ipc", "nccl"] = setting(
+    weight_transfer: Literal["auto", "host", "ipc", "nccl"] = setting(
         "auto", "how weights reach it: host memory, CUDA IPC, NCCL (docs/scale.md)"
     )
 
     @model_validator(mode="after")
     def _enough(self) -> VllmSettings:
         """Every rank has a GPU."""
-        if self.gpus is not None and len(set(self.gpus.split(","))) < self.ranks:
-            raise AhaError(f"vllm.gpus={self.gpus} are too few for vllm.ranks={self.ranks}.")
+        if self.gpus is not None and len(set(self.gpus.split(","))) < self.tensor_parallel_size:
+            raise AhaError(
+                f"vllm.gpus={self.gpus} are too few for vllm.tensor_parallel_size={self.tensor_parallel_size}."
+            )
         return self
 
 
@@ -81,7 +83,7 @@ class VllmEngine(Engine):
         self.max_len = min(max_context(model), max_len or max_context(model))
         self.eos_ids = ending_ids(model, tokenizer)
         self._call, self._active, self._ready = 0, 0, False
-        self.transfer: str = self.settings.transfer
+        self.transfer: str = self.settings.weight_transfer
         self._gpus: list[str] = []
         self.device: torch.device = next(model.parameters()).device
         self._sender: senders.Sender | None = None
@@ -116,12 +118,12 @@ class VllmEngine(Engine):
                 dtype=str(kind.dtype).removeprefix("torch."),
                 max_len=self.max_len,
                 max_rows=self.max_rows,
-                cache_bytes=int(s.cache_gib * 2**30),
-                memory_share=s.memory_share,
-                eager=on_cpu if s.eager is None else s.eager,
-                sleep=s.sleep and not on_cpu,
-                ranks=s.ranks,
-                transfer=s.transfer,
+                cache_bytes=int(s.kv_cache_gib * 2**30),
+                gpu_memory_utilization=s.gpu_memory_utilization,
+                eager=on_cpu if s.enforce_eager is None else s.enforce_eager,
+                sleep=s.enable_sleep_mode and not on_cpu,
+                ranks=s.tensor_parallel_size,
+                transfer=s.weight_transfer,
                 gpu=own,
                 gpus=gpus,
                 nccl=nccl_version() if own else "",
@@ -147,10 +149,10 @@ class VllmEngine(Engine):
     def _otherwise(self, why: str) -> None:
         """Weights cannot come as they were to: through host memory then. Raises AhaError where that was the way, or
         another one was asked for."""
-        asked = self.settings.transfer
+        asked = self.settings.weight_transfer
         if asked != "auto" or (self._sender is not None and self.transfer == "host"):
             self.close()
-            more = "" if self.transfer == "host" else " Give vllm.transfer=host, or auto."
+            more = "" if self.transfer == "host" else " Give vllm.weight_transfer=host, or auto."
             raise AhaError(f"vLLM could not be given the weights by {why}.{more}")
         LOG.warning("Weights go to vLLM through host memory. By %s.", why)
         if self._sender is not None:
@@ -236,7 +238,7 @@ class VllmEngine(Engine):
 
     def rest(self) -> None:
         """Give the accelerator's memory back until the next call, if the settings ask for it."""
-        if self.settings.sleep and self._ready:
+        if self.settings.enable_sleep_mode and self._ready:
             self._process.send(wire.Rest())
             self._process.receive(wire.Rested)
 
@@ -263,7 +265,9 @@ class VllmEngine(Engine):
                 f"vLLM samples at temperatures up to {self.max_temperature:g}, not {params.temperature:g}."
             )
         if leftovers is not None or any(r.begun for r in requests):
-            raise AhaError("vLLM cannot go on with completions that were begun: set algorithm.carry=0.")
+            raise AhaError(
+                "vLLM cannot go on with completions that were begun: set algorithm.partial_rollouts=0."
+            )
         self.wait()
         if self.version == UNLOADED:
             raise AhaError("vLLM has been given no weights that were proven: call load_weights first.")

@@ -25,7 +25,7 @@ JOIN_SECONDS = 300.0
 """How long vLLM's ranks and we wait for each other."""
 LAND_SECONDS = 30.0
 """How long a broadcast that the other side has answered may still take."""
-OTHERWISE = "Continue with rl.vllm.transfer=host."
+OTHERWISE = "Continue with rl.vllm.weight_transfer=host."
 MOST_ELEMENTS = (1 << 31) - 1
 """Of one broadcast, for torch."""
 

@@ -39,7 +39,7 @@ class Start:
     max_len: int  # tokens of prompt and completion
     max_rows: int
     cache_bytes: int
-    memory_share: float  # of a GPU
+    gpu_memory_utilization: float  # of a GPU
     eager: bool
     sleep: bool
     ranks: int  # of tensor parallelism

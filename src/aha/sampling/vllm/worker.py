@@ -73,7 +73,7 @@ class VllmWorker:
         places = Places(start.gpu, start.gpus, gpus, start.nccl, nccl, start.named)
         self.transfer, why = choose(start.transfer, places)
         if why and start.transfer != "auto":
-            raise RuntimeError(f"weights cannot come by vllm.transfer={start.transfer}: {why}")
+            raise RuntimeError(f"weights cannot come by vllm.weight_transfer={start.transfer}: {why}")
         more: dict[str, Any] = {}
         if not on_gpu:
             # After a part of a prompt vLLM sets a seeded generator back, which a CPU's cannot be.
@@ -91,7 +91,7 @@ class VllmWorker:
             max_model_len=start.max_len,
             max_num_seqs=start.max_rows,
             kv_cache_memory_bytes=start.cache_bytes,
-            gpu_memory_utilization=start.memory_share,
+            gpu_memory_utilization=start.gpu_memory_utilization,
             tensor_parallel_size=start.ranks,
             enforce_eager=start.eager,
             enable_sleep_mode=start.sleep,

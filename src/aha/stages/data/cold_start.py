@@ -54,7 +54,7 @@ class ColdStart(
     Stage,
     problems=512,
     samples=8,
-    keep=2,
+    max_per_problem=2,
 ):
     """Chains of a policy, selected, rewritten, reviewed."""
 
@@ -63,7 +63,7 @@ class ColdStart(
 
     model: str | Stage = setting("tiny", "who thinks: R1-Zero's checkpoint, an endpoint#MODEL")
     teacher: str | None = setting(None, "endpoint#MODEL that rewrites; none: the program")
-    form: Literal["tags", "boxed"] = setting("tags", "how the summary states the answer")
+    answer_format: Literal["tags", "boxed"] = setting("tags", "how the summary states the answer")
     review: Literal["optional", "required"] = setting(
         "optional", "required: wait until review_edited.jsonl is there"
     )
@@ -78,7 +78,7 @@ class ColdStart(
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.precision)
+        inputs.machine(context, self.dtype)
         inputs.endpoint(self.teacher)
         inputs.sampled(self.model)
         inputs.task(self.task, self.data, self.test_data)
@@ -92,7 +92,7 @@ class ColdStart(
         problems = {p.id: p for p in task.load("train", self.problems, self.seed)}
         with Console(self.name, 1, unit="", plain=context.plain) as console:
             drafts = self._drafts(context, task, list(problems.values()), console)
-        asked = Teacher(engines.completer(context, self.teacher, teacher()), self.form)
+        asked = Teacher(engines.completer(context, self.teacher, teacher()), self.answer_format)
         rewritten = self._rewritten(context, asked, problems, drafts.rows)
         queue, reasons = self._queue(task, problems, drafts.rows, rewritten)
         write_jsonl(context.folder / REVIEW, queue)
@@ -128,7 +128,7 @@ class ColdStart(
         self, context: Context, task: Task, problems: Sequence[Problem], console: Console
     ) -> SelectedRows:
         """The right and readable ones of the policy's traces."""
-        source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
+        source = engines.open_source(context, self.model, self.prompt, self.dtype, self.max_num_seqs)
         fitting, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, max_tokens=longest)
         rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify))}
@@ -136,9 +136,11 @@ class ColdStart(
         tick = console.counter(len(fitting) * self.samples * longest, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, fitting, self.samples, params, rewards,
-            seed=self.seed, part=self.part, tick=tick,
+            seed=self.seed, part=self.write_every, tick=tick,
         )  # fmt: skip
-        found = select(sampled, Limits(self.other_languages, self.repeated), keep=self.keep)
+        found = select(
+            sampled, Limits(self.max_other_languages, self.max_repetition), keep=self.max_per_problem
+        )
         found.prompt = source.prompter.prompt.name
         return found
 
@@ -171,10 +173,10 @@ class ColdStart(
         outcome = task.verify(problem, text).outcome
         if outcome is not Outcome.CORRECT:
             return "could not be graded" if outcome is Outcome.UNKNOWN else "wrong after rewriting"
-        parsed = chat.parse(text, require_answer=self.form == "tags")
+        parsed = chat.parse(text, require_answer=self.answer_format == "tags")
         if not parsed.well_formed:
             return "bad format"
-        limits = Limits(self.other_languages, self.repeated)
+        limits = Limits(self.max_other_languages, self.max_repetition)
         reasons = check(parsed.think or "", problem.language, other_languages, limits)
         return reasons[0].name if reasons else ""
 

@@ -55,7 +55,7 @@ class GeneralData(
     teacher: str | None = setting(None, "endpoint#MODEL; none: the program that knows the world")
     problems: int = setting(512, "questions", unit="questions", ge=1)
     temperature: float = setting(0.7, "of an endpoint's answers", ge=0)
-    check: bool = setting(True, "keep only answers that the task finds right")
+    verified_only: bool = setting(True, "keep only answers that the task finds right")
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
@@ -74,7 +74,7 @@ class GeneralData(
         rows = []
         for problem, text in zip(problems, self._answers(context, problems), strict=True):
             reason = "bad format" if not parse(text).well_formed else ""
-            if not reason and self.check:
+            if not reason and self.verified_only:
                 outcome = task.verify(problem, text).outcome
                 reason = "" if outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
             if reason:

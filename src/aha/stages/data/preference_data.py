@@ -52,10 +52,12 @@ class Preferences(
     models: tuple[str | Stage, ...] = setting((), "who answers: checkpoints, stages, endpoints")
     judge: str | None = setting(None, "endpoint#MODEL; none: the program that knows the rubric")
     samples: int = setting(4, "answers of each model to a question", unit="completions", ge=0)
-    written: int = setting(0, "further answers by the miniature's program, in manners good and bad", ge=0)
+    scripted_samples: int = setting(
+        0, "further answers by the miniature's program, in manners good and bad", ge=0
+    )
     pairs_per_problem: int = setting(2, "pairs compared of a question's answers", ge=1)
-    calls: int = setting(4, "times a pair is judged", ge=1)
-    threshold: float = setting(1.0, "margin above which a pair is kept", ge=0)
+    judge_calls: int = setting(4, "times a pair is judged", ge=1)
+    min_margin: float = setting(1.0, "margin above which a pair is kept", ge=0)
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
@@ -67,7 +69,7 @@ class Preferences(
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.precision)
+        inputs.machine(context, self.dtype)
         inputs.endpoint(self.judge)
         for model in self.models:
             inputs.sampled(model)
@@ -87,7 +89,7 @@ class Preferences(
             raise AhaError(f"The judge left nothing to learn from: {report}. Sample more answers.")
         before = int(report.get("compared", report.get("judged", 0)))
         names = [m if isinstance(m, str) else m.name for m in self.models] + ["a program"] * bool(
-            self.written
+            self.scripted_samples
         )
         sources = [Source(name, len(candidates), self.task) for name in names]
         write_data(context.folder / DATA, rows, sources, [Filter("judge", before, len(rows), reasons)])
@@ -97,19 +99,19 @@ class Preferences(
         problems = get_task(self.task, self.data).load("train", self.problems, self.seed)
         answers: dict[str, list[str]] = {p.id: [] for p in problems}
         for number, model in enumerate(self.models if self.samples else ()):
-            source = engines.open_source(context, model, self.prompt, self.precision)
+            source = engines.open_source(context, model, self.prompt, self.dtype)
             fitting, longest = source.fit(problems, self.max_tokens)
             params = SamplingParams(self.temperature, max_tokens=longest)
             asking.show(console, source.prompter, fitting, asking.name_of(model))
             folder = context.folder / "rollouts" / f"model_{number}"
             seed = seed_for(self.seed, "model", number)
             for problem, rows in sample_parts(
-                folder, source, fitting, self.samples, params, {}, seed=seed, part=self.part
+                folder, source, fitting, self.samples, params, {}, seed=seed, part=self.write_every
             ):
                 answers[problem.id] += [row["text"] for row in rows]
         for problem in problems:
             rng = random.Random(f"{self.seed}:written:{problem.id}")
-            manners = rng.sample(MANNERS, min(self.written, len(MANNERS)))
+            manners = rng.sample(MANNERS, min(self.scripted_samples, len(MANNERS)))
             answers[problem.id] += [programmed(problem, manner, rng) for manner in manners]
         return [(p, answers[p.id]) for p in problems]
 
@@ -117,7 +119,7 @@ class Preferences(
         self, candidates: Candidates, judge: Judge, mapper: Callable[..., Iterable[Any]]
     ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
         pairs, report = build_pairs(
-            candidates, judge.compare, final_text, calls=self.calls, threshold=self.threshold,
+            candidates, judge.compare, final_text, calls=self.judge_calls, threshold=self.min_margin,
             per_problem=self.pairs_per_problem, seed=self.seed, mapper=mapper,
         )  # fmt: skip
         reasons = {k: getattr(report, k) for k in ("unjudged", "close", "unbalanced")}

@@ -53,26 +53,30 @@ class Reject(
     heading: ClassVar[str] = "filter"
 
     model: str | Stage = setting("tiny", "who answers: a checkpoint, a stage, an endpoint#MODEL")
-    judged: tuple[str, ...] = setting((), "tasks judged against the reference by a model")
+    judged_tasks: tuple[str, ...] = setting((), "tasks judged against the reference by a model")
     judge: str | None = setting(
         None, "the model that judges, endpoint#MODEL; none: the math verifier as judge"
     )
     require_answer: bool = setting(True, "kept answers have <answer> tags, or any summary")
-    paragraph: int = setting(400, "words without a line end; above: dropped", unit="words", ge=1)
-    near: float | None = setting(0.8, "similarity of copies; none: equal answers only", gt=0, le=1)
-    others: tuple[str | Stage, ...] = setting((), "other conversations: files, stages")
-    ratios: str = setting("", "domains in proportion; reasoning = all not named: reasoning:3,general:1")
-    rows: int | None = setting(None, "at most so many rows together, by the ratios", ge=1)
-    evaluation: tuple[str, ...] = setting((), "tasks whose questions may not occur; none: `task`")
-    evaluation_problems: int = setting(
+    max_paragraph_words: int = setting(400, "words without a line end; above: dropped", unit="words", ge=1)
+    dedup_threshold: float | None = setting(0.8, "similarity of copies; none: equal answers only", gt=0, le=1)
+    mix_with: tuple[str | Stage, ...] = setting((), "other conversations: files, stages")
+    domain_ratios: str = setting(
+        "", "domains in proportion; reasoning = all not named: reasoning:3,general:1"
+    )
+    max_rows: int | None = setting(None, "at most so many rows together, by the ratios", ge=1)
+    decontaminate_tasks: tuple[str, ...] = setting((), "tasks whose questions may not occur; none: `task`")
+    decontaminate_problems: int = setting(
         512, "of each of their splits; 0 = no decontamination", unit="questions", ge=0
     )
-    ngram: int = setting(10, "words that a row may not share with an evaluation question", unit="words", ge=2)
+    decontaminate_ngram: int = setting(
+        10, "words that a row may not share with an evaluation question", unit="words", ge=2
+    )
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read, and the files among the other sources."""
         rows = row_sources(self.task, self.data, self.test_data)
-        return [*rows, *(s for s in self.others if isinstance(s, str))]
+        return [*rows, *(s for s in self.mix_with if isinstance(s, str))]
 
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
@@ -80,10 +84,10 @@ class Reject(
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.precision)
+        inputs.machine(context, self.dtype)
         inputs.endpoint(self.judge)
         inputs.sampled(self.model)
-        inputs.rows(self.others)
+        inputs.rows(self.mix_with)
         inputs.task(self.task, self.data, self.test_data)
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -126,20 +130,26 @@ class Reject(
     def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[SelectedRows, Any]:
         """What is kept of the samples, and the model's tokenizer (None behind an endpoint)."""
         task = get_task(self.task, self.data, self.test_data)
-        source = engines.open_source(context, self.model, self.prompt, self.precision, self.decode_rows)
+        source = engines.open_source(context, self.model, self.prompt, self.dtype, self.max_num_seqs)
         problems = task.load("train", self.problems, self.seed)
         problems, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
-        grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged), self.seed)
+        grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged_tasks), self.seed)
         rewards: WeightedRewards = {"accuracy": (1.0, grade)}
         asking.show(console, source.prompter, problems, asking.name_of(self.model))
         tick = console.counter(len(problems) * self.samples * longest, "sampling")
         sampled = sample_parts(
             context.folder / "rollouts", source, problems, self.samples, params, rewards,
-            seed=self.seed, part=self.part, tick=tick,
+            seed=self.seed, part=self.write_every, tick=tick,
         )  # fmt: skip
-        limits = Limits(self.other_languages, self.repeated, paragraph=self.paragraph)
-        found = select(sampled, limits, keep=self.keep, require_answer=self.require_answer, near=self.near)
+        limits = Limits(self.max_other_languages, self.max_repetition, paragraph=self.max_paragraph_words)
+        found = select(
+            sampled,
+            limits,
+            keep=self.max_per_problem,
+            require_answer=self.require_answer,
+            near=self.dedup_threshold,
+        )
         found.prompt = source.prompter.prompt.name
         return found, source.tokenizer
 
@@ -148,7 +158,7 @@ class Reject(
         the last message in tokens, or in words where there is no tokenizer."""
         rows: list[RolloutRow] = []
         sources = []
-        for other in self.others:
+        for other in self.mix_with:
             path = context.data_path(other)
             records, counts = read_source(path)
             for record in records:
@@ -174,19 +184,24 @@ class Reject(
         seen: set[str] = set()
         rows = [r for r in rows if not (row_text(r) in seen or seen.add(row_text(r)))]
         filters = [*filters, Filter("equal rows", before, len(rows))]
-        if self.evaluation_problems:
+        if self.decontaminate_problems:
             texts = evaluation_texts(
-                self.evaluation or (self.task,), self.data, self.test_data, self.evaluation_problems
+                self.decontaminate_tasks or (self.task,),
+                self.data,
+                self.test_data,
+                self.decontaminate_problems,
             )
-            kept, reasons = clean(rows, texts, self.ngram)
-            filters.append(Filter(f"{self.ngram}-grams of evaluation sets", len(rows), len(kept), reasons))
+            kept, reasons = clean(rows, texts, self.decontaminate_ngram)
+            filters.append(
+                Filter(f"{self.decontaminate_ngram}-grams of evaluation sets", len(rows), len(kept), reasons)
+            )
             rows = kept
-        if self.ratios:
-            kept = by_quota(rows, self.ratios, self.rows, self.seed)
-            filters.append(Filter(f"quotas {self.ratios}", len(rows), len(kept)))
+        if self.domain_ratios:
+            kept = by_quota(rows, self.domain_ratios, self.max_rows, self.seed)
+            filters.append(Filter(f"quotas {self.domain_ratios}", len(rows), len(kept)))
             rows = kept
-        elif self.rows is not None and len(rows) > self.rows:
-            kept = take(rows, lambda r: "all", {"all": self.rows}, self.seed)
+        elif self.max_rows is not None and len(rows) > self.max_rows:
+            kept = take(rows, lambda r: "all", {"all": self.max_rows}, self.seed)
             filters.append(Filter("rows", len(rows), len(kept)))
             rows = kept
         return rows, filters

@@ -60,7 +60,9 @@ class Compare(
     tasks: tuple[str, ...] = setting(("countdown",), "what is asked, one table each")
     data: str | None = setting(None, "rows for the one of them that reads rows")
     temperature: float = setting(0.6, "of sampling (the paper: 0.6)", under="rollout", ge=0)
-    strict: bool = setting(True, "right answers count only if they keep the format", under="evaluation")
+    require_format: bool = setting(
+        True, "right answers count only if they keep the format", under="evaluation"
+    )
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
@@ -74,7 +76,7 @@ class Compare(
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.precision)
+        inputs.machine(context, self.dtype)
         for model in self.models:
             inputs.sampled(model)
         for task, given in deal_rows(self.tasks, self.data, self.test_data).items():
@@ -91,7 +93,7 @@ class Compare(
                     path = context.folder / "figures" / f"{slug(name)}.{slug(task)}.json"
                     if not path.exists():
                         source = source or engines.open_source(
-                            context, model, self.prompt, self.precision, self.decode_rows
+                            context, model, self.prompt, self.dtype, self.max_num_seqs
                         )
                         write_json(path, self._figures(context.folder, source, name, task, console))
                     found[task][name] = read_json(path)
@@ -111,7 +113,7 @@ class Compare(
         result = evaluate(
             source.engine, source.prompter, task, problems, self.samples,
             SamplingParams(self.temperature, self.top_p, max_tokens=longest),
-            seed=seed_for(self.seed, f"compare:{task_name}", 0), strict=self.strict, progress=tick,
+            seed=seed_for(self.seed, f"compare:{task_name}", 0), strict=self.require_format, progress=tick,
         )  # fmt: skip
         write_jsonl(
             folder / "rollouts" / f"{slug(name)}.{slug(task_name)}.jsonl", rollout_rows(0, result.groups)

@@ -244,12 +244,12 @@ def make(
     config: RLSettings, engine: Engine, collector_at: Callable[[int], Collector], grader: GroupGrader | None
 ) -> AsynchronousRollouts | None:
     """What samples ahead for a stage, on the first rank; None where it does not, and on the others."""
-    if not config.ahead or not ranks.leads():
+    if not config.max_staleness or not ranks.leads():
         return None
     return AsynchronousRollouts(
         engine,
         collector_at,
-        limit=config.ahead,
+        limit=config.max_staleness,
         prompts=config.prompts_per_step,
         group_size=config.group_size,
         steps=config.steps,

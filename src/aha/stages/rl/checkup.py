@@ -20,9 +20,9 @@ def plan_of(config: RLSettings) -> Plan:
         max_tokens=config.longest_completion,
         group_size=config.group_size,
         prompts_per_step=config.prompts_per_step,
-        max_batch_tokens=config.max_batch_tokens,
-        decode_rows=config.decode_rows,
-        checkpoint_layers=config.checkpoint_layers,
+        max_tokens_per_batch=config.max_tokens_per_batch,
+        max_num_seqs=config.max_num_seqs,
+        gradient_checkpointing=config.gradient_checkpointing,
         lora_rank=config.lora_rank,
         seed=config.seed,
     )

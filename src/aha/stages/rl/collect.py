@@ -69,14 +69,14 @@ class Collector:
         self.rewards, self.algorithm, self.seed = rewards, algorithm, seed
         self.curriculum = Curriculum(
             len(problems),
-            algorithm.sampling,
+            algorithm.curriculum,
             seed=seed,
             difficulty=difficulties(problems),
             easy_share=algorithm.easy_share,
-            keep=algorithm.keep_rates,
+            keep=algorithm.pass_rate_range,
         )
         self.rounds = 0  # of sampling, in the last step
-        self.carry = PartialRollouts(algorithm.carry)
+        self.carry = PartialRollouts(algorithm.partial_rollouts)
         self.has_outcome = any(name.partition(":")[0] not in PROCESS_REWARDS for name in rewards)
 
     def collect(
@@ -94,7 +94,7 @@ class Collector:
         ``oversample`` more problems are begun, and the step ends as soon as enough groups are there; the
         slowest are cancelled, which favours problems with short answers, or with ``carry`` go on in the next.
         """
-        wanted = math.ceil(prompts * self.algorithm.signal_share)
+        wanted = math.ceil(prompts * self.algorithm.dynamic_sampling)
         found: list[Group] = []
         self.rounds, count, going_on = 0, prompts, self.carry.take(step)
         while True:
@@ -137,7 +137,7 @@ class Collector:
             going_on = []
             self.rounds += 1
             signal = sum(g.has_signal for g in found)
-            if signal >= wanted or self.rounds >= self.algorithm.signal_rounds:
+            if signal >= wanted or self.rounds >= self.algorithm.dynamic_sampling_rounds:
                 return found
             rate = max(LEAST_SIGNAL, signal / len(found))
             count = min(prompts, math.ceil((wanted - signal) / rate))
@@ -200,7 +200,7 @@ def keep(algorithm: Algorithm, groups: Sequence[Group], advantages: Sequence[np.
     kept = []
     for group, values in zip(groups, advantages, strict=True):
         values = values.copy()
-        if algorithm.drop_silent and not group.has_signal:
+        if algorithm.filter_zero_variance and not group.has_signal:
             values[:] = np.nan
         if algorithm.mask_truncated:
             cut = np.array([m.rollout.finish is Finish.LENGTH for m in group.members])

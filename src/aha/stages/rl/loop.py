@@ -61,7 +61,7 @@ class RL(RLSettings):
         groups = s.collect(step, self.tokens_at(step), progress=(step - 1) / self.steps)
         advantages = s.advantages(groups)
         sampled = time.perf_counter()
-        version = s.engine.version if self.algorithm.carry or self.ahead else None
+        version = s.engine.version if self.algorithm.partial_rollouts or self.max_staleness else None
         examples = s.replay.mix(step, sequences.to_examples(groups, advantages, s.collector.steps, version))
         examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
         totals = self._update(s, step, examples)
@@ -93,8 +93,8 @@ class RL(RLSettings):
         weighting, loss = a.weighting(), a.loss(s.entropy_coef)
         if a.agro:
             part = credit.agro_credit(s.with_policy_logprobs(part), a.kl_coef)
-        if a.imitation:
-            part = credit.imitate(part, a.imitation, weighting)
+        if a.nll_coef:
+            part = credit.imitate(part, a.nll_coef, weighting)
 
         def chunks(tokens: int) -> list[Batch]:
             return pack(part, weighting, tokens, skip_zero_advantage=a.silent_without_advantage)
@@ -103,10 +103,10 @@ class RL(RLSettings):
             found = s.policy.backward(batch, loss, self.temperature)
             return found, s.mismatch_of(batch)
 
-        batches = parallel.even(chunks, s.config.max_batch_tokens, s.policy.dealt_to)
+        batches = parallel.even(chunks, s.config.max_tokens_per_batch, s.policy.dealt_to)
         for found, mismatch in s.policy.over_ranks(batches, learn):
             _add(totals, found)
-            if note and not a.replay_share:  # before the policy moves, on its own samples
+            if note and not a.replay_ratio:  # before the policy moves, on its own samples
                 s.mismatch.append(mismatch)
         return totals | {"grad_norm": s.policy.step(self.lr_at(step))}
 
@@ -114,7 +114,9 @@ class RL(RLSettings):
         """One update of the critic: the mean over tokens of the value loss."""
         totals: dict[str, float] = {}
         clip = self.algorithm.value_clip
-        batches = parallel.even(partial(pack, part, token_mean), s.config.max_batch_tokens, critic.dealt_to)
+        batches = parallel.even(
+            partial(pack, part, token_mean), s.config.max_tokens_per_batch, critic.dealt_to
+        )
         for found in critic.over_ranks(batches, lambda batch: critic.backward(batch, clip)):
             _add(totals, found)
         critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)

@@ -69,13 +69,13 @@ class RLSession:
                 first,
                 Collector(engine, self.prompter, some, self.rewards, config.algorithm, config.seed, grader),
             )
-            for first, some in preference.phases(self.problems, self.router, config.preference_from)
+            for first, some in preference.phases(self.problems, self.router, config.preference_start_step)
         ]
         self.ahead = asynchronous.make(
             config, engine, lambda step: preference.at(self.collectors, step), grader
         )
         self.collector: Collector = preference.at(self.collectors, 1)
-        self.replay = Replay(config.algorithm.replay_share, config.algorithm.replay_steps, config.seed)
+        self.replay = Replay(config.algorithm.replay_ratio, config.algorithm.replay_max_age, config.seed)
         self.reference: Policy | FrozenAdapters | None = None
         self.critic: Critic | None = None
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
@@ -123,7 +123,7 @@ class RLSession:
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
         with engines.ready(self.engine, self.policy):
             self.sync_before = self.sync()
-            if c.ahead:
+            if c.max_staleness:
                 return asynchronous.collect(self.ahead, step, self.params, progress, tick)
             return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
@@ -143,9 +143,11 @@ class RLSession:
         if self.reference is not None:
             columns = self._per_token(found, self.reference, self._logprobs_by(self.reference))
             found = [replace(e, reference_logprobs=x) for e, x in zip(found, columns, strict=True)]
-        if a.importance != "none":
+        if a.importance_sampling != "none":
             found = self.with_policy_logprobs(found)
-            self.correction = importance_figures(found, a.importance_cap, a.importance_level)
+            self.correction = importance_figures(
+                found, a.importance_sampling_cap, a.importance_sampling_level
+            )
         if self.critic is not None:
             columns = self._per_token(found, self.critic, self.critic.values)
             found = [replace(e, values=x) for e, x in zip(found, columns, strict=True)]
@@ -163,7 +165,7 @@ class RLSession:
         self, examples: Sequence[Example], of: Trainer | FrozenAdapters, values: Callable[[Batch], np.ndarray]
     ) -> list[np.ndarray]:
         chunks = partial(pack, examples, token_mean)
-        batches = parallel.even(chunks, self.config.max_batch_tokens, of.dealt_to)
+        batches = parallel.even(chunks, self.config.max_tokens_per_batch, of.dealt_to)
         return unpack(examples, batches, of.over_ranks(batches, values, trains=False))
 
     def adapt_entropy(self, totals: dict[str, float]) -> None:
@@ -171,7 +173,7 @@ class RLSession:
         a = self.config.algorithm
         if a.entropy_target is not None and "entropy" in totals:
             self.entropy_state, self.entropy_coef = adapted_entropy(
-                self.entropy_state, totals["entropy"], a.entropy_target, a.entropy_step
+                self.entropy_state, totals["entropy"], a.entropy_target, a.entropy_coef_step
             )
             totals["entropy_coef"] = self.entropy_coef
 
@@ -299,7 +301,7 @@ class RLSession:
                 n,
                 SamplingParams(temperature=c.eval_temperature, top_p=c.eval_top_p, max_tokens=limit),
                 seed=seed_for(c.seed, f"eval-{name}", step),
-                strict=c.strict,
+                strict=c.require_format,
                 progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
                 seen=look.note if name == "before" and ranks.leads() else None,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from aha.cluster.settings import ClusterSettings
 from aha.rewards import check_columns, get_rewards
@@ -27,8 +27,17 @@ class Rollouts(groups.Sampling):
     heading: ClassVar[str] = "rollout"
     prompts_per_step: int = setting(32, "questions in one rollout", unit="questions", ge=1)
     group_size: int = setting(16, "G, completions of each question", unit="completions", ge=2)
-    later_max_tokens: tuple[int, int] | None = setting(None, "(step, tokens): raised from there on")
+    max_tokens_schedule: tuple[tuple[int, int], ...] = setting(
+        (), "later lengths: pairs of a step and the tokens from there on"
+    )
     max_prompt_tokens: int = setting(1024, "problems with longer prompts are left out", unit="tokens", ge=1)
+
+    @field_validator("max_tokens_schedule", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        """One pair may stand without a list around it; none is an empty list."""
+        one = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int) for v in value)
+        return (value,) if one else () if value is None else value
 
 
 class Preferred(Settings):
@@ -42,7 +51,7 @@ class Preferred(Settings):
     preference_scale: Literal["unit", "raw"] = setting(
         "unit", "of those scores: brought to 0..1, or the reward models' own (the paper)"
     )
-    preference_from: int = setting(
+    preference_start_step: int = setting(
         1,
         "step from which general questions are asked (the paper: the last 400 updates of 1,700)",
         unit="steps",
@@ -65,7 +74,7 @@ class Evaluated(Settings):
     eval_samples: int = setting(4, "samples of each of them", unit="completions", measure=True, ge=1)
     eval_temperature: float = setting(1.0, "temperature of evaluations", measure=True, ge=0)
     eval_top_p: float = setting(1.0, "top-p of evaluations", measure=True, gt=0, le=1)
-    strict: bool = setting(True, "right answers count only if they keep the format", measure=True)
+    require_format: bool = setting(True, "right answers count only if they keep the format", measure=True)
 
 
 class Engines(Settings):
@@ -75,8 +84,10 @@ class Engines(Settings):
     engine: str = setting(
         "local", "what samples: the policy itself, vLLM beside it, or workers through Ray", machine=True
     )
-    workers: int = setting(2, "processes that sample, with engine=ray", machine=True, ge=1)
-    ahead: int = setting(0, "steps that sampling may be ahead of the update (engine=ray)", unit="steps", ge=0)
+    rollout_workers: int = setting(2, "processes that sample, with engine=ray", machine=True, ge=1)
+    max_staleness: int = setting(
+        0, "steps that sampling may be ahead of the update (engine=ray)", unit="steps", ge=0
+    )
     cluster: ClusterSettings = setting(ClusterSettings, "how Ray is used", machine=True)
     vllm: VllmSettings = setting(VllmSettings, "how vLLM is run", machine=True)
 
@@ -107,7 +118,7 @@ class RLSettings(
 
     all_ranks: ClassVar[bool] = True
     heading: ClassVar[str] = "data"
-    replaces: ClassVar[Mapping[str, str]] = {"max_tokens": "later_max_tokens"}
+    replaces: ClassVar[Mapping[str, str]] = {"max_tokens": "max_tokens_schedule"}
 
     model: str | Stage = setting("tiny", "base: an embedded one, a folder, a hub name, a stage")
     train_problems: int = setting(
@@ -136,16 +147,18 @@ class RLSettings(
     def _corrected(self) -> RLSettings:
         """What is not sampled by the policy itself is corrected for, unless importance was set."""
         engine = engine_class(self.engine)
-        other = self.ahead > 0 or not engine.computes_alike
-        if other and "importance" not in self.algorithm.model_fields_set:
-            self.algorithm.importance = "truncated"
-        if self.algorithm.carry and not engine.continues:
-            raise AhaError(f"engine={self.engine} cannot go on with what is begun: set algorithm.carry=0.")
+        other = self.max_staleness > 0 or not engine.computes_alike
+        if other and "importance_sampling" not in self.algorithm.model_fields_set:
+            self.algorithm.importance_sampling = "truncated"
+        if self.algorithm.partial_rollouts and not engine.continues:
+            raise AhaError(
+                f"engine={self.engine} cannot go on with what is begun: set algorithm.partial_rollouts=0."
+            )
         return self
 
     def check_inputs(self, context: Context) -> None:
         """Model, rows, rewards, prompts and engine, as far as they can be looked at without sampling."""
-        inputs.machine(context, self.precision)
+        inputs.machine(context, self.dtype)
         check_asynchronous(self)
         inputs.engine(self)
         for source in (self.helpful_model, self.safety_model):
@@ -159,7 +172,7 @@ class RLSettings(
         rewards = get_rewards(self.rewards, task.verify, task.verify_lenient)
         problems = task.load("train", self.train_problems, self.seed)
         check_columns(rewards, problems[0])
-        if self.algorithm.sampling == "easy_to_hard":
+        if self.algorithm.curriculum == "easy_to_hard":
             Curriculum(len(problems), "easy_to_hard", difficulty=difficulties(problems))
         if tokenizer is not None and isinstance(self.model, str):
             limit = inputs.context_length(self.model)
@@ -172,7 +185,7 @@ class RLSettings(
         the last, and problems do not get harder towards it."""
         now = self.essential()
         changed = {key for key, value in now.items() if before.get(key) != value}
-        level = self.lr_final == 1 and self.algorithm.sampling != "easy_to_hard"
+        level = self.min_lr_ratio == 1 and self.algorithm.curriculum != "easy_to_hard"
         return changed == {"steps"} and level and self.steps >= reached
 
     def work(self) -> dict[str, float]:
@@ -188,15 +201,15 @@ class RLSettings(
         return {"sampled": tokens + asked * self.tokens_at(self.steps), "trained": tokens}
 
     def lr_at(self, step: int) -> float:
-        """Linear warm-up, then a straight line down to ``lr_final``."""
+        """Linear warm-up, then a straight line down to ``min_lr_ratio``."""
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         done = max(0, step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.lr * warm * (1 - (1 - self.lr_final) * done)
+        return self.lr * warm * (1 - (1 - self.min_lr_ratio) * done)
 
     @property
     def longest_completion(self) -> int:
         """Tokens of the longest completion at any step."""
-        return max(self.max_tokens, (self.later_max_tokens or (0, 0))[1])
+        return max([self.max_tokens, *(tokens for _, tokens in self.max_tokens_schedule)])
 
     @property
     def longest_sequence(self) -> int:
@@ -205,30 +218,30 @@ class RLSettings(
 
     def tokens_at(self, step: int) -> int:
         """The longest completion at a step (the paper doubles it late in training)."""
-        if self.later_max_tokens and step >= self.later_max_tokens[0]:
-            return self.later_max_tokens[1]
-        return self.max_tokens
+        later = [tokens for start, tokens in sorted(self.max_tokens_schedule) if step >= start]
+        return later[-1] if later else self.max_tokens
 
 
 def check_asynchronous(config: RLSettings) -> None:
     """Raise AhaError for what workers, and sampling ahead of the update, do not go with."""
     a = config.algorithm
-    if config.ahead and not engine_class(config.engine).samples_beside:
+    if config.max_staleness and not engine_class(config.engine).samples_beside:
         raise AhaError(
-            f"{config.name}.ahead={config.ahead} needs workers: in one process sampling and update take turns on "
-            f"the same cores, and the policy's own modules cannot be both. Set {config.name}.engine=ray, or ahead=0."
+            f"{config.name}.max_staleness={config.max_staleness} needs workers: in one process sampling and "
+            "update take turns on the same cores, and the policy's own modules cannot be both. "
+            f"Set {config.name}.engine=ray, or max_staleness=0."
         )
     refused = {
-        "signal_share": a.signal_share > 0,
+        "dynamic_sampling": a.dynamic_sampling > 0,
         "oversample": a.oversample > 0,
-        "replay_share": a.replay_share > 0,
+        "replay_ratio": a.replay_ratio > 0,
         "advantage=greedy_baseline": a.advantage == "greedy_baseline",
     }
     for name, found in refused.items():
-        if config.ahead and found:
+        if config.max_staleness and found:
             raise AhaError(
-                f"{config.name}.ahead and algorithm.{name} cannot be combined: which groups a step samples would "
-                "depend on groups that are not there yet. Switch one of them off."
+                f"{config.name}.max_staleness and algorithm.{name} cannot be combined: which groups a "
+                "step samples would depend on groups that are not there yet. Switch one of them off."
             )
 
 

@@ -27,7 +27,7 @@ def prepare(config: RLSettings, context: Context) -> RLSession:
     """Load the model and the data, and take up where an earlier process stopped."""
     hardware.set_threads(context.threads)
     device = hardware.pick_device(context.device)
-    chosen = context.dtype if context.dtype != "auto" else config.precision
+    chosen = context.dtype if context.dtype != "auto" else config.dtype
     dtype = hardware.pick_dtype(chosen, device)
     source = context.model_path(config.model)
     tokenizer, free = modeling.load_tokenizer(source), room.free(device)
@@ -39,10 +39,10 @@ def prepare(config: RLSettings, context: Context) -> RLSession:
     optimizer = OptimizerConfig(
         lr=config.lr,
         max_grad_norm=config.max_grad_norm,
-        checkpoint_layers=config.checkpoint_layers,
-        offload_activations=config.offload_activations,
-        context_ranks=config.context_ranks,
-        compile_layers=config.compile_layers,
+        gradient_checkpointing=config.gradient_checkpointing,
+        activation_offload=config.activation_offload,
+        context_parallel_size=config.context_parallel_size,
+        torch_compile=config.torch_compile,
     )
     sharded, critic = sharding.chosen(context.parallel, model), None
     if config.algorithm.critic:
@@ -52,7 +52,7 @@ def prepare(config: RLSettings, context: Context) -> RLSession:
     engine = engines.for_policy(
         config.engine, policy, tokenizer,
         EngineSetup(
-            rows=config.decode_rows, longest=config.longest_sequence, threads=context.threads, stage=config,
+            rows=config.max_num_seqs, longest=config.longest_sequence, threads=context.threads, stage=config,
             rewards=_reward_spec(config),
         ),
     )  # fmt: skip

@@ -42,7 +42,7 @@ class Pretrain(
     groups.Checkpoints,
     Stage,
     lr=2e-3,
-    lr_final=0.04,
+    min_lr_ratio=0.04,
     warmup_steps=60,
     weight_decay=0.05,
 ):
@@ -54,7 +54,7 @@ class Pretrain(
     corpus: Literal["tiny", "full", "world"] = setting(
         "tiny", "which corpus the program writes", under="data"
     )
-    start: str | None = setting(None, "a base to go on from, of the same widths; else from scratch")
+    init_from: str | None = setting(None, "a base to go on from, of the same widths; else from scratch")
     steps: int = setting(1100, "optimizer steps", under="optimizer", unit="steps", ge=1)
     tokens_per_step: int = setting(12_288, "tokens of one step", under="optimizer", unit="tokens", ge=1)
     muon_lr: float = setting(
@@ -64,8 +64,8 @@ class Pretrain(
     layers: int = setting(4, "depth", ge=1)
     heads: int = setting(6, "attention heads", ge=1)
     kv_heads: int = setting(2, "key-value heads", ge=1)
-    mlp_size: int = setting(512, "width of the feed-forward layers", ge=8)
-    context: int = setting(1024, "longest sequence", unit="tokens", ge=64)
+    intermediate_size: int = setting(512, "width of the feed-forward layers", ge=8)
+    context_length: int = setting(1024, "longest sequence", unit="tokens", ge=64)
 
     def work(self) -> dict[str, float]:
         """Tokens trained on."""
@@ -74,18 +74,18 @@ class Pretrain(
     def check_inputs(self, context: Context) -> None:
         """The base that it goes on from."""
         hardware.pick_device(context.device)
-        inputs.model(self.start)
+        inputs.model(self.init_from)
 
     def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
         """With more steps, where the learning rate does not fall towards the last."""
         changed = {key for key, value in self.essential().items() if before.get(key) != value}
-        return changed == {"steps"} and self.lr_final == 1 and self.steps >= reached
+        return changed == {"steps"} and self.min_lr_ratio == 1 and self.steps >= reached
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""
         hardware.set_threads(context.threads)
         device = hardware.pick_device(context.device)
-        dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else self.precision, device)
+        dtype = hardware.pick_dtype(context.dtype if context.dtype != "auto" else self.dtype, device)
         tokenizer = self.new_tokenizer()
         policy = self.new_policy(tokenizer, device, dtype, context.parallel)
         root, metrics = context.folder / "checkpoints", context.folder / "metrics.jsonl"
@@ -122,7 +122,7 @@ class Pretrain(
     def step(self, policy: Policy, tokenizer: Any, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step on its own documents; returns its metrics and the tokens used."""
         rows = self.examples(tokenizer, step)
-        batches = parallel.even(lambda tokens: pack(rows, token_mean, tokens), self.max_batch_tokens)
+        batches = parallel.even(lambda tokens: pack(rows, token_mean, tokens), self.max_tokens_per_batch)
         found = policy.over_ranks(batches, lambda batch: policy.backward(batch, negative_log_likelihood))
         loss = sum(sums["loss"] for sums in found)
         norm = policy.step(self.lr_at(step))
@@ -152,12 +152,12 @@ class Pretrain(
         config = LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden_size,
-            intermediate_size=self.mlp_size,
+            intermediate_size=self.intermediate_size,
             num_hidden_layers=self.layers,
             num_attention_heads=self.heads,
             num_key_value_heads=self.kv_heads,
             head_dim=self.hidden_size // self.heads,
-            max_position_embeddings=self.context,
+            max_position_embeddings=self.context_length,
             tie_word_embeddings=True,
             rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
             bos_token_id=None,
@@ -166,8 +166,8 @@ class Pretrain(
         )
         torch.manual_seed(self.seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        if self.start is not None:
-            take_over(model, tokenizer, self.start)
+        if self.init_from is not None:
+            take_over(model, tokenizer, self.init_from)
         model = model.to(device)
         exact = [p.detach().clone() for p in model.parameters()]
         settings = OptimizerConfig(lr=self.lr, muon_lr=self.muon_lr, weight_decay=self.weight_decay)
@@ -194,16 +194,16 @@ class Pretrain(
         return found
 
     def lr_at(self, step: int) -> float:
-        """Linear warm-up times a cosine from 1 to ``lr_final``."""
+        """Linear warm-up times a cosine from 1 to ``min_lr_ratio``."""
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - 1) / self.steps)))
-        return self.lr * warm * (self.lr_final + (1 - self.lr_final) * cosine)
+        return self.lr * warm * (self.min_lr_ratio + (1 - self.min_lr_ratio) * cosine)
 
     def _finish(
         self, folder: Path, policy: Policy, tokenizer: Any, seconds: float, tokens: int, row: dict[str, Any]
     ) -> dict[str, Any]:
         summary = {
-            "model": f"continued from {self.start}" if self.start else "from scratch",
+            "model": f"continued from {self.init_from}" if self.init_from else "from scratch",
             "recipe": RECIPES[self.corpus],
             "corpus": self.corpus,
             "parameters": sum(p.numel() for p in policy.params),

@@ -98,7 +98,9 @@ class RewardModel(
 
     model: str | Stage = setting("tiny", "whose layers it starts from")
     data: tuple[str | Stage, ...] = setting((), "pairs or labelled answers: files, stages")
-    max_batch_tokens: int = setting(16_384, "packed tokens of one pass", under="memory", unit="tokens", ge=16)
+    max_tokens_per_batch: int = setting(
+        16_384, "packed tokens of one pass", under="memory", unit="tokens", ge=16
+    )
     held_out: float = setting(0.1, "share of questions whose rows only measure", gt=0, lt=1)
 
     def data_files(self) -> list[str]:
@@ -107,7 +109,7 @@ class RewardModel(
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.precision)
+        inputs.machine(context, self.dtype)
         inputs.model(self.model)
         inputs.rows(self.data)
 
@@ -119,9 +121,9 @@ class RewardModel(
             return session.finish()
 
     def lr_at(self, step: int, steps: int) -> float:
-        """A cosine from ``lr`` to ``lr_final`` of it."""
+        """A cosine from ``lr`` to ``min_lr_ratio`` of it."""
         cosine = 0.5 * (1 + math.cos(math.pi * (step - 1) / max(1, steps - 1)))
-        return self.lr * (self.lr_final + (1 - self.lr_final) * cosine)
+        return self.lr * (self.min_lr_ratio + (1 - self.min_lr_ratio) * cosine)
 
 
 class RewardModelSession:
@@ -130,7 +132,7 @@ class RewardModelSession:
     def __init__(self, config: RewardModel, context: Context):
         hardware.set_threads(context.threads)
         device = hardware.pick_device(context.device)
-        chosen = context.dtype if context.dtype != "auto" else config.precision
+        chosen = context.dtype if context.dtype != "auto" else config.dtype
         path = context.model_path(config.model)
         self.config, self.folder = config, context.folder
         self.tokenizer = modeling.load_tokenizer(path)
@@ -165,7 +167,9 @@ class RewardModelSession:
                 encode(c.kind, row.prompt, said_text(side), self.tokenizer, self.prompt) for side in sides
             )
             item = LossTerm(examples, 1.0 if row.label is None else row.label)
-            fits = max(len(e.token_ids) for e in examples) <= longest and item.packed <= c.max_batch_tokens
+            fits = (
+                max(len(e.token_ids) for e in examples) <= longest and item.packed <= c.max_tokens_per_batch
+            )
             self.dropped += not fits
             found += [item] if fits else []
         return found
@@ -228,20 +232,20 @@ class RewardModelSession:
             loss = pairwise(len(items))
         else:
             loss = pointwise(np.array([item.label for item in items]))
-        return self.scalar.learn(examples, self.config.max_batch_tokens, loss)
+        return self.scalar.learn(examples, self.config.max_tokens_per_batch, loss)
 
     def finish(self) -> dict[str, Any]:
         """Measure on what was held out, write the final model; returns the summary."""
-        scores = self.scalar.score(flat(self.held_out), self.config.max_batch_tokens, deal=True)
+        scores = self.scalar.score(flat(self.held_out), self.config.max_tokens_per_batch, deal=True)
         if self.config.kind == "helpful":
             right = scores[0::2] > scores[1::2]
         else:
             right = (scores > 0) == (np.array([item.label for item in self.held_out]) > 0.5)
-        trained = self.scalar.score(flat(self.train_set), self.config.max_batch_tokens, deal=True)
+        trained = self.scalar.score(flat(self.train_set), self.config.max_tokens_per_batch, deal=True)
         calibration = {
             "kind": self.config.kind, "prompt": self.prompt.name,
             "mean": float(trained.mean()), "std": float(trained.std()),
-            "max_batch_tokens": self.config.max_batch_tokens, "max_length": self.config.max_length,
+            "max_batch_tokens": self.config.max_tokens_per_batch, "max_length": self.config.max_length,
         }  # fmt: skip
         summary = {
             "kind": self.config.kind,

@@ -50,8 +50,8 @@ class SFT(
     Stage,
     epochs=2,
     lr=5e-5,
-    lr_final=0.1,
-    max_batch_tokens=32_768,
+    min_lr_ratio=0.1,
+    max_tokens_per_batch=32_768,
 ):
     """Fine-tuning of a model on the completions of conversations."""
 
@@ -60,14 +60,14 @@ class SFT(
 
     model: str | Stage = setting("tiny", "what is tuned: an embedded base, a folder, a hub name, a stage")
     data: tuple[str | Stage, ...] = setting((), "conversations: files, hub names, stages")
-    shares: tuple[float, ...] = setting((), "proportions of the sources; none: all rows of each")
-    rows: int | None = setting(None, "at most so many conversations", ge=1)
+    proportions: tuple[float, ...] = setting((), "proportions of the sources; none: all rows of each")
+    max_rows: int | None = setting(None, "at most so many conversations", ge=1)
     turns: LearnedTurns = setting("all", "which of the assistant's turns are learned: all, or the last")
-    validation: float = setting(0.02, "share of conversations held out", ge=0, lt=1)
+    validation_share: float = setting(0.02, "share of conversations held out", ge=0, lt=1)
     rope_theta: float | None = setting(
         None, "base of the rotary positions, changed before training (Open-R1: 300000)", gt=0
     )
-    positions: int | None = setting(
+    max_position_embeddings: int | None = setting(
         None, "the model's context, changed as well (Open-R1: 32768)", unit="tokens", ge=2
     )
 
@@ -79,16 +79,16 @@ class SFT(
         """With more epochs, where the learning rate does not fall towards the last step."""
         changed = {key for key, value in self.essential().items() if before.get(key) != value}
         more = self.epochs >= before.get("epochs", self.epochs)
-        return changed == {"epochs"} and self.lr_final == 1 and more
+        return changed == {"epochs"} and self.min_lr_ratio == 1 and more
 
     def changes(self) -> dict[str, Any]:
         """What is changed in the model's config before its weights are loaded."""
-        found = {"rope_theta": self.rope_theta, "max_position_embeddings": self.positions}
+        found = {"rope_theta": self.rope_theta, "max_position_embeddings": self.max_position_embeddings}
         return {key: value for key, value in found.items() if value is not None}
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.precision)
+        inputs.machine(context, self.dtype)
         inputs.model(self.model)
         inputs.rows(self.data)
 
@@ -100,13 +100,13 @@ class SFT(
         return session.finish()
 
     def lr_at(self, step: int, steps: int) -> float:
-        """Linear warm-up times a cosine from the peak at the first step to ``lr_final`` of it at the last."""
+        """Linear warm-up times a cosine from the peak at the first step to ``min_lr_ratio`` of it at the last."""
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         done = (step - 1) / max(1, steps - 1)
         return (
             self.lr
             * warm
-            * (self.lr_final + (1 - self.lr_final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+            * (self.min_lr_ratio + (1 - self.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
         )
 
 
@@ -116,7 +116,7 @@ class SFTSession:
     def __init__(self, config: SFT, context: Context):
         hardware.set_threads(context.threads)
         device = hardware.pick_device(context.device)
-        chosen = context.dtype if context.dtype != "auto" else config.precision
+        chosen = context.dtype if context.dtype != "auto" else config.dtype
         source = context.model_path(config.model)
         self.config, self.folder, self.source = config, context.folder, source
         self.tokenizer = modeling.load_tokenizer(source)
@@ -124,7 +124,7 @@ class SFTSession:
         model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device), config.changes())
         self.prompt = asking.for_rows(config.prompt, self.tokenizer)
         self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
-        self.train_set, self.held_out = split(self.found.examples, config.validation, config.seed)
+        self.train_set, self.held_out = split(self.found.examples, config.validation_share, config.seed)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.steps = self.per_epoch * config.epochs
         longest = max(len(example.token_ids) for example in self.found.examples)
@@ -134,10 +134,10 @@ class SFTSession:
             lr=config.lr,
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
-            checkpoint_layers=config.checkpoint_layers,
-            offload_activations=config.offload_activations,
-            context_ranks=config.context_ranks,
-            compile_layers=config.compile_layers,
+            gradient_checkpointing=config.gradient_checkpointing,
+            activation_offload=config.activation_offload,
+            context_parallel_size=config.context_parallel_size,
+            torch_compile=config.torch_compile,
         )
         adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
         self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))
@@ -150,13 +150,13 @@ class SFTSession:
 
     def _load(self, context: Context, longest: int) -> Conversations:
         c = self.config
-        if longest > c.max_batch_tokens:
+        if longest > c.max_tokens_per_batch:
             raise AhaError(
-                f"max_batch_tokens={c.max_batch_tokens} is smaller than the longest conversation allowed, "
-                f"{longest} tokens. Raise {c.name}.max_batch_tokens or lower {c.name}.max_length."
+                f"max_tokens_per_batch={c.max_tokens_per_batch} is smaller than the longest conversation allowed, "
+                f"{longest} tokens. Raise {c.name}.max_tokens_per_batch or lower {c.name}.max_length."
             )
         paths = [context.data_path(source) for source in c.data]
-        return load(paths, c.shares, c.rows, self.tokenizer, self.prompt, longest, c.seed, c.turns)
+        return load(paths, c.proportions, c.max_rows, self.tokenizer, self.prompt, longest, c.seed, c.turns)
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
@@ -214,7 +214,7 @@ class SFTSession:
         """One optimizer step: its metrics, and the tokens that went through the model."""
         rows = self.batch_of(step)
         chunks = partial(pack, rows, token_mean)
-        batches = parallel.even(chunks, self.config.max_batch_tokens, self.policy.dealt_to)
+        batches = parallel.even(chunks, self.config.max_tokens_per_batch, self.policy.dealt_to)
         totals = self.policy.over_ranks(batches, lambda b: self.policy.backward(b, negative_log_likelihood))
         lr = self.config.lr_at(step, self.steps)
         norm = self.policy.step(lr)
@@ -232,7 +232,7 @@ class SFTSession:
         """Mean -log p of the held-out completions' tokens; None where nothing is held out."""
         if not self.held_out:
             return None
-        batches = pack(self.held_out, token_mean, self.config.max_batch_tokens)
+        batches = pack(self.held_out, token_mean, self.config.max_tokens_per_batch)
         total = 0.0
         for batch, found in zip(
             batches, self.policy.over_ranks(batches, self.policy.logprobs, trains=False), strict=True
