@@ -1,4 +1,27 @@
-"""aha: from a base language model to a reasoning model, the way DeepSeek-R1 was trained."""
+"""aha: from a base language model to a reasoning model, the way DeepSeek-R1 was trained.
+
+In Python: ``aha.zero()``, ``aha.r1()``, ``aha.sft(data)``, ``aha.reward_model(data)``, ``aha.run(stages)``,
+``aha.evaluate(model)``, ``aha.load(model)`` (docs/python.md). Nothing heavy is imported before one of them is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aha.api import (
+        Evaluated,
+        Model,
+        Result,
+        answer_of,
+        evaluate,
+        load,
+        r1,
+        reward_model,
+        run,
+        sft,
+        zero,
+    )
 
 import os as _os
 
@@ -10,3 +33,21 @@ if "OMP_WAIT_POLICY" not in _os.environ:
     _os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when torch is loaded
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Evaluated", "Model", "Result", "__version__", "answer_of", "evaluate", "load", "r1", "reward_model", "run", "sft",
+    "zero",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of ``aha.api``, when they are asked for."""
+    if name in __all__:
+        from aha import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'aha' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

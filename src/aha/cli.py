@@ -16,6 +16,8 @@ COMMANDS: dict[str, str] = {
     "zero": "R1-Zero from a base model: watch it learn to think (start here)",
     "r1": "the whole R1 recipe: every stage of the paper, resumable; --dry-run shows the plan",
     "distill": "teach a smaller model by a teacher's right answers",
+    "sft": "fine-tune a model on your own traces (supervised)",
+    "reward-model": "train a reward model on your own pairs or labels",
     "run": "run any recipe; continues where it was interrupted",
     "init": "write every setting of a recipe as a commented TOML file, for --config",
     "plan": "does a recipe fit a machine, how long may it take, and what would change it; downloads nothing",
@@ -59,7 +61,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         if name == command:
-            module = import_module(f"aha.commands.{name}")
+            module = import_module(f"aha.commands.{name.replace('-', '_')}")
             sub.description = (module.__doc__ or summary).strip()
             module.add_arguments(sub)
     return top
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     debug = args.debug or bool(os.environ.get("AHA_DEBUG"))
     try:
-        return int(import_module(f"aha.commands.{args.command}").run(args) or 0)
+        return int(import_module(f"aha.commands.{args.command.replace('-', '_')}").run(args) or 0)
     except AhaError as error:
         if debug:
             raise

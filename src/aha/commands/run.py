@@ -267,6 +267,10 @@ def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
 
     if "before" in summary:
         print_table(summary["before"], summary["after"])
+    if isinstance(summary.get("validation_loss"), dict):
+        print("Held-out loss  {before:.4f} before, {after:.4f} after".format(**summary["validation_loss"]))
+    if "held_out_loss" in summary:
+        print(f"Held-out loss  {summary['held_out_loss']:.4f}, accuracy {summary['accuracy']:.1%}")
     for table in sorted(folder.glob("*/compare.md")):
         print(table.read_text(encoding="utf-8"))
     print(f"Summary  {folder / 'summary.json'}")

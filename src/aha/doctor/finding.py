@@ -107,6 +107,9 @@ def _run(check: Check, subject: Subject, debug: bool) -> Iterator[Finding]:
             clock = now
     except NotApplicable as reason:
         yield Finding(check.name, None, check.about, cause=str(reason), seconds=_since(clock))
+    except NotImplementedError:
+        cause = "the engine does not say what it holds: it has no prove and altered of its own"
+        yield Finding(check.name, None, check.about, cause=cause, seconds=_since(clock))
     except MemoryError as error:
         if debug:
             raise

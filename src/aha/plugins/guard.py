@@ -49,7 +49,7 @@ def call(
         raise
     except (_Late, TimeoutError) as error:
         where = location(error, file).rpartition(": ")[0] or Path(file).name
-        raise Failed(f"{where}: took longer than {seconds:g} seconds") from error
+        raise Failed(f"{where}: took longer than {round(seconds, 1):g} seconds") from error
     except (Exception, SystemExit) as error:
         raise Failed(location(error, file)) from error
 

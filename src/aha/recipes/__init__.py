@@ -88,6 +88,22 @@ RECIPES: dict[str, Recipe] = {
         "rl",
         _RL,
     ),
+    "sft": Recipe(
+        "aha.recipes.tune",
+        "supervised fine-tuning on traces of your own: aha sft FILE",
+        "sft",
+        "sft",
+        ("data", "model", "seed"),
+        "sft",
+    ),
+    "reward_model": Recipe(
+        "aha.recipes.tune",
+        "a reward model from pairs or labels of your own: aha reward-model FILE",
+        "reward_model",
+        "reward_model",
+        ("data", "model", "seed"),
+        "reward_model",
+    ),
     "tiny_base": Recipe(
         "aha.recipes.tiny_base",
         "pretrain the embedded base from scratch",

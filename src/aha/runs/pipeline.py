@@ -92,7 +92,7 @@ class Stage(Settings):
         cls.machine |= {name for name, field in fields if is_machine(field)}
         cls.figures |= {name for name, field in fields if is_measure(field)}
 
-    @field_validator("task", "prompt", "judge", "teacher", mode="before", check_fields=False)
+    @field_validator("task", "prompt", "judge", "teacher", "engine", mode="before", check_fields=False)
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         """A function, class or object that is passed in Python stands by its name in a file."""

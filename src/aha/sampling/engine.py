@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from aha import chat
 from aha.modeling import own_weights
 from aha.sampling.sampler import SamplingParams
-from aha.types import AhaError, Group, Problem, Rollout
+from aha.types import AhaError, Finish, Group, Problem, Rollout
 
 UNLOADED = -1
 """The version of an engine that has been given no weights yet."""
@@ -214,3 +215,26 @@ def ending_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     if configured is not None:
         ids.update([configured] if isinstance(configured, int) else configured)
     return frozenset(ids)
+
+
+def as_rollout(
+    request: Request,
+    ids: Sequence[int],
+    logprobs: Sequence[float],
+    tokenizer: Any,
+    ends: frozenset[int],
+    version: int,
+) -> Rollout:
+    """What an engine sampled of a request, ids and logprobs [C], as a rollout: cut behind the first id that ends it."""
+    end = next((i for i, token in enumerate(ids) if int(token) in ends), None)
+    kept = len(ids) if end is None else end + 1
+    text = tokenizer.decode([int(t) for t in (ids if end is None else ids[:end])], skip_special_tokens=True)
+    return Rollout(
+        np.asarray(request.prompt_ids, np.int32),
+        np.asarray(ids[:kept], np.int32),
+        np.asarray(logprobs[:kept], np.float32),
+        text,
+        Finish.LENGTH if end is None else Finish.STOP,
+        version,
+        request.opened_think,
+    )

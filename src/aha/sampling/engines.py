@@ -1,10 +1,12 @@
-"""The engines by their names; a new one is a file with a subclass of ``Engine`` and an entry here."""
+"""The engines by their names; a new one is a file with a subclass of ``Engine`` and an entry here, or one's own."""
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from aha import plugins
 from aha.hints import nearest
 from aha.types import AhaError
 
@@ -20,9 +22,23 @@ ENGINES: dict[str, str] = {
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The engine of that name. Raises AhaError with the known ones."""
+    """The engine of that name; ``file.py:name`` and ``package.module:name`` are one's own. Raises AhaError with the
+    known ones."""
     place = ENGINES.get(name)
+    own = name if plugins.is_reference(name) else None if place else plugins.entry("engines", name)
+    if own is not None:
+        return _own(own)
     if place is None:
-        raise AhaError(f"Unknown engine '{name}'. {nearest(name, ENGINES)}")
+        raise AhaError(f"Unknown engine '{name}'. {nearest(name, ENGINES)} One of your own is FILE.py:NAME.")
     module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def _own(reference: str) -> type[Engine]:
+    """An engine from outside the package. Raises AhaError for what is no subclass of ``Engine``."""
+    from aha.sampling.engine import Engine
+
+    found = plugins.resolve(reference)
+    if not (inspect.isclass(found) and issubclass(found, Engine)):
+        raise AhaError(f"The engine '{reference}' must be a subclass of aha.sampling.engine.Engine.")
+    return found

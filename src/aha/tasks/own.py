@@ -14,7 +14,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from aha import plugins
@@ -100,7 +100,7 @@ def _bound(
             f"Task '{name}' takes no option '{unknown[0]}'. It takes: {', '.join(names) or 'none'}."
         )
     kept = {**given, **{k: v for k, v in asked.items() if k in names}}
-    return lambda **more: part(**kept, **more)
+    return partial(part, **kept)
 
 
 def _call(function: Callable[..., Any], name: str) -> Any:

@@ -239,8 +239,11 @@ class RewardModelSession:
         scores = self.scalar.score(flat(self.held_out), self.config.max_tokens_per_batch, deal=True)
         if self.config.kind == "helpful":
             right = scores[0::2] > scores[1::2]
+            loss = float(np.logaddexp(0, scores[1::2] - scores[0::2]).mean())
         else:
-            right = (scores > 0) == (np.array([item.label for item in self.held_out]) > 0.5)
+            labels = np.array([item.label for item in self.held_out])
+            right = (scores > 0) == (labels > 0.5)
+            loss = float((np.logaddexp(0, scores) - labels * scores).mean())
         trained = self.scalar.score(flat(self.train_set), self.config.max_tokens_per_batch, deal=True)
         calibration = {
             "kind": self.config.kind, "prompt": self.prompt.name,
@@ -253,6 +256,7 @@ class RewardModelSession:
             "rows": len(self.train_set),
             "held_out": len(self.held_out),
             "accuracy": float(right.mean()),
+            "held_out_loss": round(loss, 6),
             "too_long": self.dropped,
             "steps": self.steps,
             "seconds": round(self.seconds, 1),

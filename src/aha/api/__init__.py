@@ -1,0 +1,11 @@
+"""What a notebook uses: a run, an evaluation or a model in one call each, with results as objects and tables."""
+
+from aha.api.models import Evaluated, Model, evaluate, load
+from aha.api.results import Result, table
+from aha.api.running import r1, reward_model, run, sft, zero
+from aha.rewards.places import stated as answer_of
+
+__all__ = [
+    "Evaluated", "Model", "Result", "answer_of", "evaluate", "load", "r1", "reward_model", "run", "sft", "table",
+    "zero",
+]  # fmt: skip

@@ -1,0 +1,305 @@
+"""Parts from outside the package: how they are named, loaded, called, and what becomes of their faults."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aha import plugins
+from aha.rewards import check_columns, get_reward, get_rewards
+from aha.stages.rl import RL
+from aha.tasks import get_task
+from aha.training.presets import Algorithm
+from aha.types import AhaError, Finish, Outcome, Problem, Rollout, Verdict
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PROBLEM = Problem("p", "t", ({"role": "user", "content": "What is 2 + 2?"},), "4", metadata={"level": 3})
+
+
+def verify(problem, text):
+    return Verdict(Outcome.CORRECT)
+
+
+def said(*texts):
+    ids = np.arange(5, dtype=np.int32)
+    return [Rollout(ids, ids, np.zeros(5, np.float32), text, Finish.STOP) for text in texts]
+
+
+def values(scores):
+    return [score.value for score in scores]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Writes a file of parts; returns how to name one of them."""
+
+    def write(text, name="own.py"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return lambda part: f"{tmp_path / name}:{part}"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("own.py:f", True), ("/a/b c/own.py:f", True), ("pkg.mod:Class.method", True), ("own.py:f:x=1,y=a", True),
+        ("accuracy:wrong=-1", False), ("countdown:0.5,logic:0.5", False), ("own.py:t:0.5,logic:0.5", False),
+        ("math=rows.jsonl:0.5", False), ("own.py", False), ("openai/gsm8k:main", False), ("http://h:1/v1#M", False),
+        (3, False),
+    ],
+)  # fmt: skip
+def test_names_of_parts(text, is_one):
+    assert plugins.is_reference(text) is is_one
+
+
+def test_each_shape_of_reward_is_graded(own):
+    name = own(
+        "from aha.types import Score\n"
+        "def pair(problem, text): return len(text)\n"
+        "async def slow(problem, text): return float(text == problem.answer)\n"
+        "def plain(completions, level, **columns): return [len(c) + l for c, l in zip(completions, level)]\n"
+        "def chat(completions, **kwargs): return [len(c[0]['content']) for c in completions]\n"
+        "def ids(completion_ids, solution): return [len(i) + int(s) for i, s in zip(completion_ids, solution)]\n"
+        "def group(problem, rollouts): return [Score(1.0, 'best')] + [0] * (len(rollouts) - 1)\n"
+        "class Made:\n"
+        "    def __init__(self, scale=1): self.scale = scale\n"
+        "    def __call__(self, prompts, completions, **kwargs): return [self.scale * len(prompts)] * 2\n"
+    )
+    wanted = {"pair": [1, 2], "slow": [1, 0], "plain": [4, 5], "chat": [1, 2], "ids": [9, 9], "group": [1, 0],
+              "Made": [2, 2], "Made:scale=3": [6, 6]}  # fmt: skip
+    for part, expected in wanted.items():
+        assert values(get_reward(name(part), verify)(PROBLEM, said("4", "ab"))) == expected, part
+
+
+def test_coroutines_of_a_group_run_together(own):
+    name = own("import asyncio\nasync def f(problem, text):\n    await asyncio.sleep(0.2)\n    return 1\n")
+    reward, begun = get_reward(name("f"), verify), time.monotonic()
+
+    async def within():  # as in a notebook, whose loop is running already
+        return values(reward(PROBLEM, said(*"abcdefgh")))
+
+    assert asyncio.run(within()) == [1] * 8
+    assert time.monotonic() - begun < 1.2
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise ValueError('no')", "own.py:2: ValueError: no"), ("return float('nan')", "own.py:1: gave nan"),
+        ("return 'x'", "no number"), ("return None", "gave None"), ("raise SystemExit", "SystemExit"),
+        ("while True: pass", "took longer than 0.3 seconds"), ("import time; time.sleep(9)", "took longer than 0.3"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("on_main", [True, False])
+def test_a_broken_reward_is_named_and_never_zero(own, body, told, on_main):
+    reward = get_reward(own(f"def f(problem, text):\n    {body}\n")("f:timeout=0.3"), verify)
+    scores: list = []
+    if on_main:
+        scores += reward(PROBLEM, said("a"))
+    else:
+        thread = threading.Thread(target=lambda: scores.extend(reward(PROBLEM, said("a"))))
+        thread.start()
+        thread.join(20)
+    assert values(scores) == [None]
+    assert told in scores[0].note
+
+
+def test_a_wrong_number_of_values_grades_nothing(own):
+    reward = get_reward(own("def f(completions, **kw): return [1]\n")("f"), verify)
+    scores = reward(PROBLEM, said("a", "b"))
+    assert values(scores) == [None, None]
+    assert "own.py:1: gave 1 values for 2 completions" in scores[0].note
+
+
+def test_what_cannot_be_a_reward_is_refused(own):
+    name = own(
+        "x = 3\ndef one(text): return 1\ndef f(completions, missing): return [0]\nboom = lambda: 1 / 0\n"
+    )
+    for part in ("x", "one", "boom", "nothing"):
+        with pytest.raises(AhaError, match=part):
+            get_reward(name(part), verify)
+    with pytest.raises(AhaError, match=r"no option 'z'"):
+        get_reward(own("def f(problem, text, x=1): return x\n")("f:z=2"), verify)
+    with pytest.raises(AhaError, match=r"asks for 'missing'.*They have: .*level"):
+        check_columns(
+            get_rewards({own("def f(completions, missing): return [0]\n")("f"): 1.0}, verify), PROBLEM
+        )
+    with pytest.raises(AhaError, match=r"own.py:2: ZeroDivisionError"):
+        get_reward(own("a = 1\n1 / 0\n")("f"), verify)
+    with pytest.raises(AhaError, match=r"own.py:1: SyntaxError"):
+        get_reward(own("def f(:\n")("f"), verify)
+    with pytest.raises(AhaError, match="There is no file"):
+        get_reward("nowhere.py:f", verify)
+
+
+def test_a_task_of_ones_own(own):
+    name = own(
+        "def pairs(): return [(f'What is {i} + 1?', i + 1) for i in range(200)]\n"
+        "def rows(split, n, seed):\n"
+        "    for i in range(n): yield {'question': f'{split} {i + seed}', 'answer': 'x', 'kind': 'k'}\n"
+        "class Half:\n"
+        "    problems = [(f'q{i}', i) for i in range(100)]\n"
+        "    def verify(self, problem, text): return {'boom': None, 'half': 0.5}.get(text, text == 'ok')\n"
+    )
+    task = get_task(name("pairs"))
+    split = {
+        s: {p.messages[0]["content"] for p in task.load(s, 50, 0)} for s in ("train", "validation", "test")
+    }
+    assert len(split["train"]) == 50
+    assert not split["train"] & split["test"]
+    problem = task.load("train", 1, 0)[0]
+    assert (
+        task.verify(problem, f"<think>well</think><answer>{problem.answer}</answer>").outcome
+        is Outcome.CORRECT
+    )
+    assert get_task(name("rows")).load("test", 2, 5)[0].metadata["kind"] == "k"
+    half = get_task(name("Half"))
+    problem = half.load("train", 1, 0)[0]
+    found = [half.verify(problem, text) for text in ("ok", "no", "half", "boom")]
+    assert [v.outcome for v in found] == [Outcome.CORRECT, Outcome.WRONG, Outcome.WRONG, Outcome.UNKNOWN]
+    assert "gave None" in found[3].note
+    assert values(get_reward("accuracy", half.verify)(problem, said("half", "boom"))) == [0.5, None]
+    mixed = get_task(f"{name('pairs')}:0.5,countdown:0.5").load("train", 10, 0)
+    assert {p.task for p in mixed} == {name("pairs"), "countdown"}
+    with pytest.raises(AhaError, match="takes no --data"):
+        get_task(name("pairs"), "rows.jsonl")
+
+
+def test_an_algorithm_of_ones_own(own):
+    name = own(
+        "import torch\n"
+        "from aha.training.presets import Algorithm\n"
+        "def centred(rewards): return rewards - rewards.mean()\n"
+        "def bad(rewards): return 1 / 0\n"
+        "def short(rewards): return rewards[:1]\n"
+        "def loss(logprobs, view): return -logprobs * view.advantages\n"
+        "def flat(logprobs, view): return logprobs.detach()\n"
+        "SET = {'preset': 'dapo', 'advantage': centred, 'objective': loss}\n"
+        "class Mine(Algorithm):\n"
+        "    def advantages(self, rewards, baselines=None): return [r * 2 for r in rewards]\n"
+    )
+    found = Algorithm.model_validate(name("SET"))
+    found.check()
+    assert found.clip_high == 0.28  # of the preset it begins with
+    assert found.advantages([np.array([1.0, 0.0, np.nan])])[0][2] != 0  # NaN: left out
+    np.testing.assert_allclose(
+        Algorithm.model_validate(name("centred")).advantages([np.array([1.0, 0.0])])[0], [0.5, -0.5]
+    )
+    mine = RL.model_validate({"name": "rl", "algorithm": {"preset": name("Mine"), "kl_coef": 0.5}}).algorithm
+    assert (type(mine).__name__, mine.kl_coef) == ("Mine", 0.5)
+    np.testing.assert_allclose(mine.advantages([np.array([1.0])])[0], [2.0])
+    for part, told in (("bad", "own.py:4: ZeroDivisionError"), ("short", "shape")):
+        broken = Algorithm.model_validate({"advantage": name(part)})
+        with pytest.raises(AhaError, match=told):
+            broken.check()
+        assert np.isnan(broken.advantages([np.array([1.0, 0.0])])[0]).all()
+    with pytest.raises(AhaError, match="no gradient"):
+        Algorithm.model_validate({"preset": "grpo_no_kl", "objective": name("flat")}).check()
+    with pytest.raises(Exception, match=r"neither file\.py:name"):
+        Algorithm.model_validate({"advantage": "nonsense"})
+
+
+def test_files_are_part_of_the_fingerprint_and_are_kept(own, tmp_path):
+    name = own("def f(problem, text): return 1\n")
+    stage = RL.model_validate({"name": "rl", "rewards": [name("f"), "accuracy"]})
+    before = stage.fingerprint()
+    assert [p.read_text() for p in plugins.keep_copies(stage.own_parts(), tmp_path / "rl")] == [
+        "def f(problem, text): return 1\n"
+    ]
+    own("def f(problem, text): return 2\n")
+    assert stage.fingerprint() != before
+    assert values(get_reward(name("f"), verify)(PROBLEM, said("a"))) == [2]  # loaded anew
+
+
+def test_functions_that_are_passed_in_python():
+    def short(problem, text):
+        return 1.0
+
+    stage = RL(name="rl", rewards={short: 0.5, "accuracy": 1.0}, task=lambda: [("q", "a")])
+    assert next(iter(stage.rewards)).startswith("python:short@")
+    assert [*get_rewards(stage.rewards, verify)] == ["short", "accuracy"]
+    assert values(get_reward(next(iter(stage.rewards)), verify)(PROBLEM, said("a"))) == [1]
+    with pytest.raises(AhaError, match="is in no file"):
+        plugins.parcel(stage.own_parts())
+    with pytest.raises(AhaError, match="another Python session"):
+        plugins.resolve("python:gone@0123456789ab")
+    assert verify.__name__ in plugins.reference_to(verify)
+    assert ".py:verify" in plugins.reference_to(verify)
+
+
+def test_a_worker_runs_the_text_that_it_was_given(own):
+    name = own("def f(problem, text): return 1\n", "sent.py")
+    files = plugins.parcel([name("f")])
+    own("def f(problem, text): return 9\n", "sent.py")
+    plugins.install(files)
+    assert values(get_reward(name("f"), verify)(PROBLEM, said("a"))) == [1]
+
+
+def test_rows_keep_the_columns_that_rewards_look_at(own, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(
+            f'{{"question": "What is {i} + 1?", "answer": "{i + 1}", "hint": "h{i}"}}\n' for i in range(60)
+        )
+    )
+    name = own("def f(completions, hint): return [float(h[1:]) for h in hint]\n")
+    stage = RL(name="rl", task="math", data=str(rows), rewards=[name("f")])
+    stage.load_parts()
+    problem = get_task("math", str(rows)).load("train", 1, 0)[0]
+    assert values(get_reward(name("f"), verify)(problem, said("a"))) == [
+        float(problem.metadata["row"]["hint"][1:])
+    ]
+
+
+def test_prompts_recipes_and_judges(own):
+    from aha import chat
+    from aha.judges.asking import own as judge
+    from aha.recipes import get_recipe
+
+    name = own(
+        "from aha.stages.rl import RL\n"
+        "ASK = 'Q: {question} A:'\n"
+        "def made(): return 'Think. {question}'\n"
+        "def recipe(model='tiny', steps=3): return RL(name='mine', model=model, steps=steps)\n"
+        "def judge(messages): return '[[A>B]]' if messages else 1\n"
+        "def broken(messages, seed): raise RuntimeError('down')\n"
+    )
+    assert chat.choose(name("ASK")).words == "Q: {question} A:"
+    assert chat.choose(name("made")).name == "made"
+    with pytest.raises(AhaError, match="must be text"):
+        chat.choose(name("recipe"))
+    recipe = get_recipe(name("recipe"))
+    assert (recipe.makes, recipe.build(steps=7)[0].steps) == ("mine", 7)
+    with pytest.raises(AhaError, match="takes no --task"):
+        recipe.build(task="logic")
+    assert judge(name("judge"))([{"role": "user", "content": "q"}], 0) == "[[A>B]]"
+    assert judge(name("broken"))([], 0) == ""
+
+
+@pytest.mark.parametrize("part", ["short", "shows_its_work", "asks_a_service"])
+def test_the_examples_rewards(part):
+    scores = get_reward(f"{EXAMPLES / 'own_reward.py'}:{part}", verify)(PROBLEM, said("a = b = c, wait"))
+    assert all(0 <= score.value <= 1 for score in scores)
+
+
+@pytest.mark.parametrize("file", ["own_reward", "own_task", "own_algorithm", "own_engine"])
+def test_the_examples_are_short(file):
+    lines = (EXAMPLES / f"{file}.py").read_text().splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 30
+
+
+def test_trls_own_rewards():
+    pytest.importorskip("trl")
+    for name in (
+        "think_format_reward",
+        "get_soft_overlong_punishment:max_completion_len=6,soft_punish_cache=3",
+    ):
+        assert None not in values(
+            get_reward(f"trl.rewards:{name}", verify)(PROBLEM, said("<think>a</think>b"))
+        )
