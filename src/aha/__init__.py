@@ -6,48 +6,32 @@ In Python: ``aha.zero()``, ``aha.r1()``, ``aha.sft(data)``, ``aha.reward_model(d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from aha.api import (
-        Evaluated,
-        Model,
-        Result,
-        answer_of,
-        evaluate,
-        load,
-        r1,
-        reward_model,
-        run,
-        sft,
-        zero,
-    )
-
-import os as _os
-
-SPINS = "3000"
-"""Turns that a thread of torch's waits for the others before it sleeps, some ten microseconds; GNU OpenMP's own 300,000
-keep a core that another program could use. On two cores with six programs beside it, products by two threads were 4
-times as fast so."""
-if "OMP_WAIT_POLICY" not in _os.environ:
-    _os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when torch is loaded
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Evaluated", "Model", "Result", "__version__", "answer_of", "evaluate", "load", "r1", "reward_model", "run", "sft",
+_API = (
+    "Evaluated",
+    "Model",
+    "Result",
+    "answer_of",
+    "evaluate",
+    "load",
+    "r1",
+    "reward_model",
+    "run",
+    "sft",
     "zero",
-]  # fmt: skip
+)
+__all__ = ["__version__", *_API]
 
 
-def __getattr__(name: str) -> Any:
-    """The functions of ``aha.api``, when they are asked for."""
-    if name in __all__:
-        from aha import api
-
-        return getattr(api, name)
+def __getattr__(name: str) -> object:
+    """The functions of ``aha.api``, when they are asked for. Their types are in ``__init__.pyi``."""
+    if name in _API:
+        return getattr(import_module("aha.api"), name)
     raise AttributeError(f"module 'aha' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_API})
