@@ -1,8 +1,9 @@
 """What a notebook uses: a run, an evaluation or a model in one call each, with results as objects and tables."""
 
 from aha.api.models import Evaluated, Model, evaluate, load
-from aha.api.results import Result, table
+from aha.api.results import Result
 from aha.api.running import r1, reward_model, run, sft, zero
+from aha.api.tables import table
 from aha.rewards.places import stated as answer_of
 
 __all__ = [

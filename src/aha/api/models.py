@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from aha import hardware, modeling, plugins
-from aha.api.results import table
+from aha.api.tables import table
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Prompter, sample_groups
 from aha.sampling.sampler import SamplingParams

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aha.api.tables import table
 from aha.files import read_json, read_jsonl
 from aha.runs import state
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.api.models import Model
-
-
-def table(rows: Iterable[Mapping[str, Any]]) -> Any:
-    """Rows as a pandas DataFrame where pandas is installed, else as a list of dicts."""
-    found = [dict(row) for row in rows]
-    if find_spec("pandas") is None:
-        return found
-    from importlib import import_module
-
-    return import_module("pandas").DataFrame(found)
 
 
 class Result:
