@@ -16,7 +16,7 @@ from aha.doctor.finding import Check, Finding
 from aha.doctor.full import suite
 from aha.runs.pipeline import Context
 from aha.stages import rl
-from aha.stages.rl import checkup, setup
+from aha.stages.rl import checkup, setup, state
 from aha.types import AhaError
 
 SMALL = ["rl.max_tokens=24", "rl.max_tokens_schedule=[]", "rl.train_problems=8", "--threads", "1"]
@@ -125,7 +125,7 @@ def test_warnings_of_live_figures_are_written_down_and_taken_back(checkpoint, tm
     session = setup.prepare(
         settings(checkpoint, steps=4), Context(place, "cpu", threads=1, plain=True, doctor=False)
     )
-    session._take_back(2)
+    state.take_back(session.folder, 2)
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["flat_reward"], "of step 0"
 
 

@@ -75,7 +75,7 @@ def from_stage(stage: Any) -> Workload | None:
     }
     if get("prompts_per_step") is not None and get("group_size") is not None:
         algorithm: Any = get("algorithm")
-        completion = max([stage.max_tokens, *(tokens for _, tokens in get("max_tokens_schedule") or ())])
+        completion = stage.longest_completion
         return Workload(
             kind="rl",
             steps=stage.steps,

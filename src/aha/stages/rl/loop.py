@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from aha.training import credit, parallel, sequences
 from aha.training.batching import pack, token_mean
 from aha.training.critic import Critic
 from aha.training.frozen import frozen_copy
+from aha.training.totals import UpdateTotals, add
 from aha.types import Batch, Example
 
 
@@ -73,23 +74,22 @@ class RL(RLSettings):
 
     def _update(self, s: RLSession, step: int, examples: Sequence[Example]) -> dict[str, float]:
         """Split one rollout into mini-batches by question, in random order, and step on each."""
-        totals: dict[str, float] = {}
+        totals = UpdateTotals()
         parts = sequences.split_by_group(
             examples, self.mini_batches, random.Random(f"{self.seed}:{step}:split")
         )
         for index, part in enumerate(parts):
             if s.critic is not None:
-                _add(totals, self._critic_step(s, s.critic, part, step), 1 / len(parts))
+                totals.note_critic(self._critic_step(s, s.critic, part, step), 1 / len(parts))
             if step > self.algorithm.value_pretrain_steps or s.critic is None:
-                _add(totals, self._policy_step(s, part, step, note=index == 0))
-        weight = totals.pop("weight", 0.0) or 1.0
-        parts_of = {"loss": 1.0, "grad_norm": len(parts) or 1.0}
-        whole = {k: v for k, v in totals.items() if k.startswith("critic/")}
-        return whole | {k: v / parts_of.get(k, weight) for k, v in totals.items() if k not in whole}
+                totals.note_update(*self._policy_step(s, part, step, note=index == 0))
+        return totals.figures()
 
-    def _policy_step(self, s: RLSession, part: list[Example], step: int, note: bool) -> dict[str, float]:
-        """One update of the policy from one mini-batch."""
-        a, totals = self.algorithm, {}
+    def _policy_step(
+        self, s: RLSession, part: list[Example], step: int, note: bool
+    ) -> tuple[UpdateTotals, float]:
+        """One update of the policy from one mini-batch: its passes' totals, and the gradient's norm."""
+        a, totals = self.algorithm, UpdateTotals()
         weighting, loss = a.weighting(), a.loss(s.entropy_coef)
         if a.agro:
             part = credit.agro_credit(s.with_policy_logprobs(part), a.kl_coef)
@@ -105,10 +105,10 @@ class RL(RLSettings):
 
         batches = parallel.even(chunks, s.config.max_tokens_per_batch, s.policy.dealt_to)
         for found, mismatch in s.policy.over_ranks(batches, learn):
-            _add(totals, found)
+            totals.note_pass(found)
             if note and not a.replay_ratio:  # before the policy moves, on its own samples
                 s.mismatch.append(mismatch)
-        return totals | {"grad_norm": s.policy.step(self.lr_at(step))}
+        return totals, s.policy.step(self.lr_at(step))
 
     def _critic_step(self, s: RLSession, critic: Critic, part: list[Example], step: int) -> dict[str, float]:
         """One update of the critic: the mean over tokens of the value loss."""
@@ -118,11 +118,6 @@ class RL(RLSettings):
             partial(pack, part, token_mean), s.config.max_tokens_per_batch, critic.dealt_to
         )
         for found in critic.over_ranks(batches, lambda batch: critic.backward(batch, clip)):
-            _add(totals, found)
+            add(totals, found)
         critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)
         return totals
-
-
-def _add(totals: dict[str, float], found: Mapping[str, float], scale: float = 1.0) -> None:
-    for name, value in found.items():
-        totals[name] = totals.get(name, 0.0) + scale * value

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,6 @@ import numpy as np
 from aha import modeling, ranks
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from aha.rewards import get_rewards
-from aha.rewards.ritual import chain_figures
-from aha.runs import health
 from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
@@ -24,13 +20,14 @@ from aha.sampling.engine import Engine
 from aha.sampling.rollouts import Prompter, WeightedRewards, samplers
 from aha.sampling.sampler import SamplingParams
 from aha.stages import engines
-from aha.stages.evaluation.evaluate import evaluate, rollout_rows, text_figures
+from aha.stages.evaluation.evaluate import evaluate, rollout_rows
 from aha.stages.evaluation.flat_reward import FirstLook
 from aha.stages.model_card import model_card
-from aha.stages.rl import asynchronous
+from aha.stages.rl import asynchronous, state
 from aha.stages.rl import reward_routing as preference
 from aha.stages.rl.collect import Collector, keep, seed_for
 from aha.stages.rl.partial_rollouts import staleness
+from aha.stages.rl.report import Reporter
 from aha.stages.rl.settings import RLSettings
 from aha.tasks import get_task
 from aha.training import checkpoint, parallel
@@ -79,7 +76,8 @@ class RLSession:
         self.reference: Policy | FrozenAdapters | None = None
         self.critic: Critic | None = None
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
-        self.start, self.saved, self.seconds, self.tokens = 0, 0, 0.0, 0
+        self.reporter = Reporter(self.folder, self.console, engine)
+        self.start = self.saved = 0
         self.step = 0  # that is being done
         self.mismatch: list[np.ndarray] = []
         self.correction: dict[str, float] = {}
@@ -105,7 +103,7 @@ class RLSession:
         try:
             yield
         finally:
-            self._note_lost(self.step)
+            self.reporter.note_lost(self.step)
             with suppress(AhaError):  # what led here is already told
                 self.halt()
             self.engine.close()
@@ -202,85 +200,20 @@ class RLSession:
         mismatch = np.concatenate(self.mismatch) if self.mismatch else np.zeros(0)
         self.mismatch.clear()
         metrics = rl_metrics(step, groups, advantages, totals, mismatch)
-        rollouts = [m.rollout for g in groups for m in g.members]
-        problems = [g.problem for g in groups for _ in g.members]
-        text = text_figures(rollouts, [p.language for p in problems]) | chain_figures(problems, rollouts)
-        sampled = int(sum(len(r.completion_ids) for r in rollouts))
-        self.seconds += sum(seconds)
-        self.tokens += sampled
-        if not ranks.leads():
-            return
-        metrics |= self.collector.carry.figures(groups, self.engine.version)
-        metrics |= {
-            "completions/clipped_ratio": text["truncated"],
-            "reflections/mean": text["reflections"],
-            "language/mixed": text["mixed_language"],
-            "chains/empty": text["chains/empty"],
-            "chains/repeated": text["chains/repeated"],
-            "lr": lr,
-            "max_tokens": max_tokens,
-            "num_tokens": self.tokens,
-            "step_time": round(sum(seconds), 3),
-            "time/sampling": round(seconds[0], 3),
-            "time/training": round(seconds[1], 3),
-            "tokens_per_second": round(sampled / sum(seconds), 1),
-        }
-        metrics |= self.correction
-        lost = self._note_lost(step)
-        if self.engine.has_workers:
-            metrics["workers/restarted"] = lost
+        metrics |= self.collector.carry.figures(groups, self.engine.version) if ranks.leads() else {}
+        metrics |= {"lr": lr, "max_tokens": max_tokens} | self.correction
         if self.ahead is not None:
             metrics |= staleness(groups, self.engine.version) | self.ahead.figures()
-            metrics["time/weight_sync"] = round(self.sync_seconds, 3)
-        elif not self.engine.shares_modules:
-            sampling = max(seconds[0] - self.sync_before, 1e-9)
-            metrics["time/weight_sync"] = round(self.sync_seconds, 3)
-            metrics["sampling/tokens_per_second"] = round(sampled / sampling, 1)
-        self.sync_seconds = 0.0
-        write_jsonl(self.folder / f"rollouts/step_{step:05d}.jsonl", rollout_rows(step, groups, advantages))
-        append_jsonl(self.folder / "metrics.jsonl", [metrics])
-        self.console.step(metrics)
-        self._watch_health()
-        self._show_samples(groups, step)
-
-    def _note_lost(self, step: int) -> int:
-        """Say, and write down, which workers were lost; returns how many."""
-        lost = self.engine.events()
-        for event in lost:
-            text = f"{event.worker} was lost and replaced: {event.reason}"
-            row = {"step": step, "key": "workers/restarted", "value": 1.0, "text": text}
-            append_jsonl(self.folder / "warnings.jsonl", [row])
-            self.console.warn(text)
-        return len(lost)
-
-    def _tell(self, step: int, key: str, text: str) -> None:
-        """Say a warning, and write it down."""
-        append_jsonl(self.folder / "warnings.jsonl", [{"step": step, "key": key, "value": 0.0, "text": text}])
-        self.console.warn(text)
-
-    def _watch_health(self) -> None:
-        """Say, and write down, which figures left their healthy range with this step."""
-        found = health.latest(read_jsonl(self.folder / "metrics.jsonl"))
-        append_jsonl(self.folder / "warnings.jsonl", [asdict(w) for w in found])
-        for warning in found:
-            self.console.warn(f"step {warning.step}: {warning.text}")
-
-    def _show_samples(self, groups: Sequence[Group], step: int) -> None:
-        rng = random.Random(step)
-        for group in rng.sample(list(groups), min(4, len(groups))):
-            member = rng.choice(group.members)
-            score = member.scores.get("accuracy")
-            if score is not None and score.value is not None:
-                question = group.problem.messages[-1]["content"]
-                note = score.note or next((s.note for s in member.scores.values() if s.note), "")
-                self.console.sample(question, member.rollout.text, score.value > 0.5, note)
+        before = None if self.ahead is not None else self.sync_before
+        sync, self.sync_seconds = (self.sync_seconds, before), 0.0
+        self.reporter.step(step, groups, advantages, metrics, seconds, sync)
 
     # --- evaluation ---------------------------------------------------------------------------------------
 
     def evaluation(self, name: str, step: int) -> dict[str, Any]:
         """Evaluate on the test split (before, after) or on the validation split; once, then remembered."""
         path = self.folder / "evals.jsonl"
-        known = ranks.from_first(lambda: _evaluated(path, name, step))
+        known = ranks.from_first(lambda: state.evaluated(path, name, step))
         if known is not None:
             return known
         c, held_out = self.config, name != "step"
@@ -289,7 +222,7 @@ class RLSession:
         n = c.test_samples if held_out else c.eval_samples
         limit = c.longest_completion
         look = FirstLook(
-            self.task, self.prompter.prompt.name, limit, partial(self._tell, step, "flat_reward")
+            self.task, self.prompter.prompt.name, limit, partial(self.reporter.tell, step, "flat_reward")
         )
         with engines.ready(self.engine, self.policy):
             self.sync()
@@ -336,8 +269,8 @@ class RLSession:
         if self.critic is not None:
             extra["critic"] = self.critic
         progress = {
-            "seconds": self.seconds,
-            "tokens": self.tokens,
+            "seconds": self.reporter.seconds,
+            "tokens": self.reporter.tokens,
             "curriculum": collector.curriculum.state(),
             "entropy": [self.entropy_state, self.entropy_coef],
         }
@@ -352,7 +285,7 @@ class RLSession:
             others = {} if self.critic is None else {"critic": self.critic}
             progress, extra = checkpoint.load(found, self.policy, others)
             self.start = self.saved = int(progress["step"])
-            self.seconds, self.tokens = float(progress["seconds"]), int(progress["tokens"])
+            self.reporter.seconds, self.reporter.tokens = float(progress["seconds"]), int(progress["tokens"])
             if self.reference is not None:
                 self.reference.load_weights(extra["reference"])
             self.replay.load_state(extra["replay"])
@@ -362,40 +295,14 @@ class RLSession:
             if self.ahead is not None and "ahead" in extra:
                 self.ahead.load_state(extra["ahead"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
-        ranks.from_first(lambda: self._take_back(self.start))
-
-    def _take_back(self, step: int) -> None:
-        for path in (self.folder / f"{name}.jsonl" for name in ("metrics", "evals", "warnings")):
-            rows = read_jsonl(path)
-            kept = [r for r in rows if int(r.get("step", 0)) <= step]
-            if path.exists():
-                write_jsonl(path, kept)
-        for file in (self.folder / "rollouts").glob("step_*.jsonl"):
-            if int(file.stem.split("_")[1]) > step:
-                file.unlink()
+        ranks.from_first(lambda: state.take_back(self.folder, self.start))
 
     def finish(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
         """Write the final checkpoint with its card; returns the summary."""
-        summary = {
-            "before": dict(before),
-            "after": dict(after),
-            "rl_seconds": round(self.seconds, 1),
-            "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
-            "steps": self.config.steps,
-            "seed": self.config.seed,
-            "rewards": sorted(self.rewards),
-            "from_base": isinstance(self.config.model, str),
-            "model": str(self.config.model if isinstance(self.config.model, str) else self.config.model.name),
-            "task": self.config.task,
-            "prompt": self.prompter.prompt.name,
-        }
+        summary = state.summary(
+            self.config, self.prompter.prompt.name, self.rewards, self.reporter, before, after
+        )
         card = model_card(summary)
         checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", card)
         write_json(self.folder / "summary.json", summary)
         return summary
-
-
-def _evaluated(path: Path, name: str, step: int) -> dict[str, Any] | None:
-    """The evaluation of that name and step, if it was done before."""
-    rows = (r for r in read_jsonl(path) if r.get("name") == name and r.get("step") == step)
-    return next(rows, None)

@@ -16,6 +16,7 @@ from aha.settings import Settings, setting
 from aha.stages import groups, inputs
 from aha.stages.rl.collect import difficulties
 from aha.tasks import row_sources
+from aha.training import schedule
 from aha.training.curriculum import Curriculum
 from aha.training.presets import Algorithm
 from aha.types import AhaError
@@ -202,9 +203,9 @@ class RLSettings(
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then a straight line down to ``min_lr_ratio``."""
-        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        warm = schedule.warm_up(step, self.warmup_steps)
         done = max(0, step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.lr * warm * (1 - (1 - self.min_lr_ratio) * done)
+        return self.lr * warm * schedule.linear(done, self.min_lr_ratio)
 
     @property
     def longest_completion(self) -> int:

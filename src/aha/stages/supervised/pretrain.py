@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import groups, inputs
 from aha.stages.supervised.pretrain_start import base_card, take_over
-from aha.training import checkpoint, parallel, sharding
+from aha.training import checkpoint, parallel, schedule, sharding
 from aha.training.batching import pack, token_mean
 from aha.training.losses import negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy
@@ -195,9 +194,8 @@ class Pretrain(
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up times a cosine from 1 to ``min_lr_ratio``."""
-        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - 1) / self.steps)))
-        return self.lr * warm * (self.min_lr_ratio + (1 - self.min_lr_ratio) * cosine)
+        warm = schedule.warm_up(step, self.warmup_steps)
+        return self.lr * warm * schedule.cosine((step - 1) / self.steps, self.min_lr_ratio)
 
     def _finish(
         self, folder: Path, policy: Policy, tokenizer: Any, seconds: float, tokens: int, row: dict[str, Any]

@@ -27,7 +27,7 @@ from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, groups, inputs
-from aha.training import checkpoint, sharding
+from aha.training import checkpoint, schedule, sharding
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Example
@@ -122,8 +122,7 @@ class RewardModel(
 
     def lr_at(self, step: int, steps: int) -> float:
         """A cosine from ``lr`` to ``min_lr_ratio`` of it."""
-        cosine = 0.5 * (1 + math.cos(math.pi * (step - 1) / max(1, steps - 1)))
-        return self.lr * (self.min_lr_ratio + (1 - self.min_lr_ratio) * cosine)
+        return self.lr * schedule.cosine((step - 1) / max(1, steps - 1), self.min_lr_ratio)
 
 
 class RewardModelSession:

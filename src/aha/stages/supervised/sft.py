@@ -25,7 +25,7 @@ from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, groups, inputs
 from aha.stages.data.conversations import Conversations, LearnedTurns, load
-from aha.training import checkpoint, parallel, sharding
+from aha.training import checkpoint, parallel, schedule, sharding
 from aha.training.batching import pack, token_mean
 from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood
@@ -101,13 +101,8 @@ class SFT(
 
     def lr_at(self, step: int, steps: int) -> float:
         """Linear warm-up times a cosine from the peak at the first step to ``min_lr_ratio`` of it at the last."""
-        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         done = (step - 1) / max(1, steps - 1)
-        return (
-            self.lr
-            * warm
-            * (self.min_lr_ratio + (1 - self.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
-        )
+        return self.lr * schedule.warm_up(step, self.warmup_steps) * schedule.cosine(done, self.min_lr_ratio)
 
 
 class SFTSession:
