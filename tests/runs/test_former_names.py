@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,12 @@ def test_no_former_name_is_a_setting_of_today_and_every_new_one_is():
     assert not names & former.FORMER.keys()
     assert set(former.FORMER.values()) <= names
     assert len(set(former.FORMER.values())) == len(former.FORMER), "fingerprints need the way back"
+
+
+def test_the_glossary_has_every_former_name_with_the_new_one():
+    text = (Path(__file__).parents[2] / "docs/glossary.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", text, re.M))
+    assert rows == former.FORMER
 
 
 def test_every_setting_has_a_meaning_and_a_known_heading():

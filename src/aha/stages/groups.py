@@ -1,7 +1,7 @@
 """Groups of settings that several stages share, each under its heading.
 
 A stage inherits the groups that it has, gives its own defaults as class keywords, and adds what only it has:
-``class SFT(Prompted, Epochs, Optimizer, Stage, lr=5e-5)``. Names are one flat list for each stage, so that
+``class SFT(PromptSettings, OptimizerSettings, Stage, lr=5e-5)``. Names are one flat list for each stage, so that
 ``sft.lr`` is enough; ``sft.optimizer.lr`` is the same.
 """
 
@@ -13,13 +13,13 @@ from aha.chat import SETTING
 from aha.settings import Settings, setting
 
 
-class Seeded(Settings):
+class SeedSettings(Settings):
     """Random numbers."""
 
     seed: int = setting(0, "of everything random")
 
 
-class Asked(Settings):
+class TaskSettings(Settings):
     """The task whose questions are asked."""
 
     heading: ClassVar[str] = "data"
@@ -27,14 +27,14 @@ class Asked(Settings):
     data: str | None = setting(None, "rows for tasks that read them: a file or a hub name")
 
 
-class HeldOutRows(Settings):
+class TestRowSettings(Settings):
     """Rows of the test split."""
 
     heading: ClassVar[str] = "data"
     test_data: str | None = setting(None, "rows of the test split, if they are apart")
 
 
-class Questions(Settings):
+class QuestionSettings(Settings):
     """How many questions, and answers to each."""
 
     heading: ClassVar[str] = "data"
@@ -42,14 +42,14 @@ class Questions(Settings):
     samples: int = setting(16, "answers to each", unit="completions", ge=1)
 
 
-class Lengths(Settings):
+class LengthSettings(Settings):
     """The longest row that is learned."""
 
     heading: ClassVar[str] = "data"
     max_length: int = setting(32_768, "longer rows are left out, and counted", unit="tokens", ge=2)
 
 
-class PreferenceKind(Settings):
+class PreferenceKindSettings(Settings):
     """The two kinds of judged answers."""
 
     heading: ClassVar[str] = "data"
@@ -58,14 +58,14 @@ class PreferenceKind(Settings):
     )
 
 
-class Prompted(Settings):
+class PromptSettings(Settings):
     """The prompt template."""
 
     heading: ClassVar[str] = "prompt"
     prompt: str = setting("auto", SETTING)
 
 
-class Sampling(Settings):
+class SamplingSettings(Settings):
     """How answers are sampled."""
 
     heading: ClassVar[str] = "rollout"
@@ -73,14 +73,14 @@ class Sampling(Settings):
     max_tokens: int = setting(1024, "longest answer", unit="tokens", ge=1)
 
 
-class TopP(Settings):
+class TopPSettings(Settings):
     """Nucleus sampling."""
 
     heading: ClassVar[str] = "rollout"
     top_p: float = setting(1.0, "of sampling: the smallest set of tokens with this probability", gt=0, le=1)
 
 
-class ChainFilter(Settings):
+class ChainFilterSettings(Settings):
     """Which chains of thought are kept."""
 
     heading: ClassVar[str] = "filter"
@@ -93,7 +93,7 @@ class ChainFilter(Settings):
     max_repetition: float = setting(0.3, "share of repeated 8-grams; above: dropped", ge=0, le=1)
 
 
-class Optimizer(Settings):
+class OptimizerSettings(Settings):
     """The learning rate and how it falls."""
 
     heading: ClassVar[str] = "optimizer"
@@ -101,28 +101,28 @@ class Optimizer(Settings):
     min_lr_ratio: float = setting(1.0, "the last step's learning rate as a part of the peak", ge=0, le=1)
 
 
-class WarmUp(Settings):
+class WarmupSettings(Settings):
     """The first steps."""
 
     heading: ClassVar[str] = "optimizer"
     warmup_steps: int = setting(0, "of linear warm-up", unit="steps", ge=0)
 
 
-class Clipped(Settings):
+class GradientClipSettings(Settings):
     """The bound of a gradient."""
 
     heading: ClassVar[str] = "optimizer"
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm", gt=0)
 
 
-class Decayed(Settings):
+class WeightDecaySettings(Settings):
     """Weight decay."""
 
     heading: ClassVar[str] = "optimizer"
     weight_decay: float = setting(0.0, "of the layers' matrices", ge=0)
 
 
-class Epochs(Settings):
+class EpochSettings(Settings):
     """How often rows are seen, and how many at once."""
 
     heading: ClassVar[str] = "optimizer"
@@ -130,14 +130,14 @@ class Epochs(Settings):
     batch_size: int = setting(128, "rows of one step", ge=1)
 
 
-class LowRank(Settings):
+class AdapterSettings(Settings):
     """Low-rank adapters (LoRA, arXiv 2106.09685)."""
 
     heading: ClassVar[str] = "optimizer"
     lora_rank: int = setting(0, "train adapters of this rank (needs peft); 0 = all weights", ge=0)
 
 
-class TokenBatches(Settings):
+class TokenBatchSettings(Settings):
     """The size of one pass."""
 
     heading: ClassVar[str] = "memory"
@@ -150,7 +150,7 @@ class TokenBatches(Settings):
     )
 
 
-class Memory(TokenBatches):
+class MemorySettings(TokenBatchSettings):
     """What is computed again, moved away, or compiled."""
 
     heading: ClassVar[str] = "memory"
@@ -161,7 +161,7 @@ class Memory(TokenBatches):
     torch_compile: bool = setting(False, "norms and feed-forward through torch.compile: faster", machine=True)
 
 
-class Typed(Settings):
+class DtypeSettings(Settings):
     """The type that a model computes in."""
 
     heading: ClassVar[str] = "memory"
@@ -170,7 +170,7 @@ class Typed(Settings):
     )
 
 
-class Rows(Settings):
+class DecodingSettings(Settings):
     """How many sequences are decoded together."""
 
     heading: ClassVar[str] = "memory"
@@ -179,7 +179,7 @@ class Rows(Settings):
     )
 
 
-class ContextParallel(Settings):
+class ContextParallelSettings(Settings):
     """Long sequences over several ranks."""
 
     heading: ClassVar[str] = "parallel"
@@ -188,14 +188,14 @@ class ContextParallel(Settings):
     )
 
 
-class Checkpoints(Settings):
+class CheckpointSettings(Settings):
     """When a checkpoint is written."""
 
     heading: ClassVar[str] = "logging"
     save_every: int = setting(100, "steps between checkpoints", unit="steps", machine=True, ge=1)
 
 
-class Parts(Settings):
+class WriteSettings(Settings):
     """How much is sampled before it is written."""
 
     heading: ClassVar[str] = "logging"

@@ -41,9 +41,9 @@ FORMAT = (
 
 
 class GeneralData(
-    groups.Seeded,
-    groups.Asked,
-    groups.Sampling,
+    groups.SeedSettings,
+    groups.TaskSettings,
+    groups.SamplingSettings,
     Stage,
     task="general",
     max_tokens=2048,

@@ -32,14 +32,14 @@ Candidates = list[tuple[Problem, list[str]]]
 
 
 class Preferences(
-    groups.Seeded,
-    groups.PreferenceKind,
-    groups.Asked,
-    groups.Questions,
-    groups.Prompted,
-    groups.Sampling,
-    groups.Typed,
-    groups.Parts,
+    groups.SeedSettings,
+    groups.PreferenceKindSettings,
+    groups.TaskSettings,
+    groups.QuestionSettings,
+    groups.PromptSettings,
+    groups.SamplingSettings,
+    groups.DtypeSettings,
+    groups.WriteSettings,
     Stage,
     task="general",
     problems=512,

@@ -35,17 +35,17 @@ REASONING = "reasoning"
 
 
 class Reject(
-    groups.Seeded,
-    groups.Asked,
-    groups.HeldOutRows,
-    groups.Questions,
-    groups.Prompted,
-    groups.Sampling,
-    groups.TopP,
-    groups.ChainFilter,
-    groups.Typed,
-    groups.Rows,
-    groups.Parts,
+    groups.SeedSettings,
+    groups.TaskSettings,
+    groups.TestRowSettings,
+    groups.QuestionSettings,
+    groups.PromptSettings,
+    groups.SamplingSettings,
+    groups.TopPSettings,
+    groups.ChainFilterSettings,
+    groups.DtypeSettings,
+    groups.DecodingSettings,
+    groups.WriteSettings,
     Stage,
 ):
     """Training data from a checkpoint's own right answers, mixed with other data."""

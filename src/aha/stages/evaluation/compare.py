@@ -39,14 +39,14 @@ PLAIN = ("reflections", "general")
 
 
 class Compare(
-    groups.Seeded,
-    groups.HeldOutRows,
-    groups.Questions,
-    groups.Prompted,
-    groups.Sampling,
-    groups.TopP,
-    groups.Typed,
-    groups.Rows,
+    groups.SeedSettings,
+    groups.TestRowSettings,
+    groups.QuestionSettings,
+    groups.PromptSettings,
+    groups.SamplingSettings,
+    groups.TopPSettings,
+    groups.DtypeSettings,
+    groups.DecodingSettings,
     Stage,
     problems=256,
     top_p=0.95,

@@ -22,7 +22,7 @@ from aha.training.presets import Algorithm
 from aha.types import AhaError
 
 
-class Rollouts(groups.Sampling):
+class RolloutSettings(groups.SamplingSettings):
     """How many completions a step samples."""
 
     heading: ClassVar[str] = "rollout"
@@ -41,7 +41,7 @@ class Rollouts(groups.Sampling):
         return (value,) if one else () if value is None else value
 
 
-class Preferred(Settings):
+class RewardModelSettings(Settings):
     """Reward models beside the rules."""
 
     heading: ClassVar[str] = "reward"
@@ -60,7 +60,7 @@ class Preferred(Settings):
     )
 
 
-class Evaluated(Settings):
+class EvaluationSettings(Settings):
     """Evaluations before, between and after the updates."""
 
     heading: ClassVar[str] = "evaluation"
@@ -78,7 +78,7 @@ class Evaluated(Settings):
     require_format: bool = setting(True, "right answers count only if they keep the format", measure=True)
 
 
-class Engines(Settings):
+class EngineSettings(Settings):
     """What samples, and where."""
 
     heading: ClassVar[str] = "engine"
@@ -94,23 +94,23 @@ class Engines(Settings):
 
 
 class RLSettings(
-    groups.Seeded,
-    groups.Asked,
-    groups.HeldOutRows,
-    groups.Prompted,
-    Rollouts,
-    Preferred,
-    groups.Optimizer,
-    groups.WarmUp,
-    groups.Clipped,
-    groups.LowRank,
-    groups.Memory,
-    groups.Typed,
-    groups.Rows,
-    groups.ContextParallel,
-    Engines,
-    Evaluated,
-    groups.Checkpoints,
+    groups.SeedSettings,
+    groups.TaskSettings,
+    groups.TestRowSettings,
+    groups.PromptSettings,
+    RolloutSettings,
+    RewardModelSettings,
+    groups.OptimizerSettings,
+    groups.WarmupSettings,
+    groups.GradientClipSettings,
+    groups.AdapterSettings,
+    groups.MemorySettings,
+    groups.DtypeSettings,
+    groups.DecodingSettings,
+    groups.ContextParallelSettings,
+    EngineSettings,
+    EvaluationSettings,
+    groups.CheckpointSettings,
     Stage,
     lr=3e-6,
     save_every=10,

@@ -32,13 +32,13 @@ TRAINING_CARD = "training.json"
 
 
 class Pretrain(
-    groups.Seeded,
-    groups.Optimizer,
-    groups.WarmUp,
-    groups.Decayed,
-    groups.TokenBatches,
-    groups.Typed,
-    groups.Checkpoints,
+    groups.SeedSettings,
+    groups.OptimizerSettings,
+    groups.WarmupSettings,
+    groups.WeightDecaySettings,
+    groups.TokenBatchSettings,
+    groups.DtypeSettings,
+    groups.CheckpointSettings,
     Stage,
     lr=2e-3,
     min_lr_ratio=0.04,
