@@ -12,6 +12,7 @@ from aha.planning import fitted as room
 from aha.runs.console import Console
 from aha.runs.pipeline import Context
 from aha.sampling.engine import EngineSetup
+from aha.sampling.engines import engine_class
 from aha.stages import asking, engines
 from aha.stages.rl import checkup
 from aha.stages.rl.session import RLSession
@@ -65,7 +66,7 @@ def prepare(config: RLSettings, context: Context) -> RLSession:
 
 def _reward_spec(config: RLSettings) -> RewardSpec | None:
     """What reward workers grade by; None where nothing grades beside the sampling."""
-    if config.engine != "ray":
+    if not engine_class(config.engine).has_workers:
         return None
     files = plugins.parcel(config.own_parts()) if config.cluster.reward_workers else ()
     return RewardSpec(config.task, config.data, config.test_data, config.rewards, files)
