@@ -74,7 +74,14 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
     )
     k = args.k or args.samples or (0 if paper else 4)
     return Protocol(
-        k or 1, temperature, top_p, max_tokens, args.prompt, not args.any_format, args.seed, args.problems
+        k or 1,
+        temperature,
+        top_p,
+        int(max_tokens),
+        args.prompt,
+        not args.any_format,
+        args.seed,
+        args.problems,
     )
 
 

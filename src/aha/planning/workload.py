@@ -90,7 +90,7 @@ def from_stage(stage: Any) -> Workload | None:
             policy_again=algorithm.importance_sampling != "none",
             max_num_seqs=stage.max_num_seqs,
             least_pass=stage.max_prompt_tokens + completion,
-            vllm=_vllm(stage.vllm) if engine_class(get("engine", "local")).on_trainers_gpu else None,
+            vllm=_vllm(stage.vllm) if engine_class(str(get("engine", "local"))).on_trainers_gpu else None,
             number_bytes=number_bytes,
             name=stage.name,
             **common,

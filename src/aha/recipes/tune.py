@@ -15,8 +15,18 @@ from aha.stages.supervised.reward_model import RewardModel
 from aha.stages.supervised.sft import SFT
 
 SMALL_SFT: dict[str, Any] = {"lr": 1e-3, "batch_size": 32, "max_length": 1024, "max_tokens_per_batch": 4096}
-SFT_SETTINGS: dict[str, Any] = {"lr": 2e-5, "batch_size": 16, "max_length": 4096, "max_tokens_per_batch": 4096}
-SMALL_REWARDS: dict[str, Any] = {"lr": 3e-4, "batch_size": 32, "max_length": 1024, "max_tokens_per_batch": 4096}
+SFT_SETTINGS: dict[str, Any] = {
+    "lr": 2e-5,
+    "batch_size": 16,
+    "max_length": 4096,
+    "max_tokens_per_batch": 4096,
+}
+SMALL_REWARDS: dict[str, Any] = {
+    "lr": 3e-4,
+    "batch_size": 32,
+    "max_length": 1024,
+    "max_tokens_per_batch": 4096,
+}
 REWARD_SETTINGS: dict[str, Any] = {"batch_size": 32, "max_length": 2048, "max_tokens_per_batch": 8192}
 
 

@@ -74,9 +74,8 @@ class Asking:
             if name in ERRORS:
                 kind = getattr(builtins, name)
             else:
-                kind = self._errors.setdefault(
-                    name, type(name, (kind or Exception,), {"__getattr__": _asked})
-                )
+                made: Any = type(name, (kind or Exception,), {"__getattr__": _asked})
+                kind = self._errors.setdefault(name, made)
         return kind or RuntimeError
 
     def error_class(self, remote: Remote) -> type[Exception] | Remote:
