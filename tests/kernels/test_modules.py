@@ -11,6 +11,7 @@ import torch
 from conftest import make_model
 
 from aha import attention, kernels
+from aha.attention.modules import to_kernels
 from aha.kernels import build
 from aha.training.batching import pack, sequence_mean
 from aha.training.losses import negative_log_likelihood
@@ -116,3 +117,30 @@ def test_a_model_given_back_works_as_transformers_made_it(tokenizer):
         model.set_attn_implementation("sdpa")
         found = model(ids).logits
     assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_weights_begin_at_a_line_of_the_cache(tokenizer):
+    """Those of a mapped file need not; what is tied stays tied, and joined parts stay joined."""
+    model = make_model(tokenizer, head_dim=32).bfloat16()
+    for param in model.parameters():
+        place = torch.empty(param.numel() + 64, dtype=param.dtype)
+        start = -place.data_ptr() % 64 // 2 + 4
+        param.data = place[start : start + param.numel()].view_as(param).copy_(param.data)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = head.weight is embedding.weight
+    to_kernels(model)
+    layer = model.base_model.layers[0]
+    for linear in (
+        layer.self_attn.q_proj,
+        layer.self_attn.o_proj,
+        layer.mlp.gate_proj,
+        layer.mlp.down_proj,
+        head,
+    ):
+        assert linear.weight.data_ptr() % 64 == 0
+    assert (head.weight is embedding.weight) == tied
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    places = [param.data_ptr() for param in model.parameters()]
+    to_kernels(model)
+    assert [param.data_ptr() for param in model.parameters()] == places

@@ -23,6 +23,8 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 def to_kernels(model: Any) -> int:
     """Give every module that there is a kernel for its kernel; returns how many."""
     found = 0
+    if (head := model.get_output_embeddings()) is not None and kernels.takes(head.weight):
+        kernels.align(head.weight)
     for module in model.base_model.modules():
         forward = _forward_for(module, model.config.model_type)
         if forward is not None:
@@ -60,6 +62,9 @@ def _join(module: Any, forward: Callable[..., Any]) -> None:
     linears = tuple(getattr(module, f"{name}_proj") for name in names)
     if linears and kernels.plain(linears):
         kernels.join(linears)
+    last = {_feed_forward: "down_proj", _attend: "o_proj"}.get(forward)
+    if last and kernels.plain([getattr(module, last)]):
+        kernels.align(getattr(module, last).weight)
 
 
 def to_torch(module: torch.nn.Module) -> None:

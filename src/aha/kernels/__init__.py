@@ -21,7 +21,7 @@ from aha.kernels.head import (
     score,
     score_gradient,
 )
-from aha.kernels.joined import join, joined, plain, swiglu_linear, turned_linears
+from aha.kernels.joined import align, join, joined, plain, swiglu_linear, turned_linears
 from aha.kernels.rows import rms_norm, rotate, swiglu
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Weights",
     "WholeStep",
     "advice",
+    "align",
     "attend",
     "can_attend",
     "can_decode",

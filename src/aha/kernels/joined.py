@@ -16,6 +16,7 @@ from torch import Tensor
 from aha.kernels.rows import rotated, swiglu_gradient, swiglu_of
 
 Linears = Sequence[torch.nn.Linear]
+_LINE = 64
 
 
 def join(linears: Linears) -> tuple[Tensor, Tensor | None]:
@@ -23,6 +24,14 @@ def join(linears: Linears) -> tuple[Tensor, Tensor | None]:
     weight = _join([linear.weight for linear in linears])
     biases = [linear.bias for linear in linears]
     return weight, None if biases[0] is None else _join(biases)
+
+
+def align(param: torch.nn.Parameter) -> None:
+    """Have a parameter begin at a line of the cache: what is mapped from a file need not, and each row that products
+    read would lie across two."""
+    if type(param.data) is Tensor and param.device.type == "cpu" and param.data_ptr() % _LINE:
+        with torch.inference_mode(False):
+            param.data = param.detach().clone()
 
 
 def plain(linears: Linears) -> bool:
