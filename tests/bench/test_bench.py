@@ -252,7 +252,7 @@ def test_the_head_counts_once_and_the_embedding_only_if_it_is_the_head():
 
 def test_text_and_ids_of_a_random_model_say_the_same():
     model, tokenizer = models.random_model("tiny", "cpu", torch.float32), models.random_tokenizer("tiny")
-    subject = models.Subject(model, tokenizer, "tiny", torch.device("cpu"), torch.float32)
+    subject = models.BenchModel(model, tokenizer, "tiny", torch.device("cpu"), torch.float32)
     for text in models.prompt_texts(subject, 3, 9):
         ids = tokenizer.encode(text)
         assert len(ids) == 9

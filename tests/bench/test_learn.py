@@ -20,7 +20,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def job():
-    return learn.Job(parse(parser("bench"), SMALL))
+    return learn.LearnJob(parse(parser("bench"), SMALL))
 
 
 def curve(side, seed, accuracy, each=10.0):
@@ -120,7 +120,7 @@ def test_trl_is_given_the_same_settings(job, monkeypatch):
     monkeypatch.setattr(peers, "Peer", Peer)
     with learn.trl_side(job, 0) as (_, version):
         assert version == "trl 1"
-    stage, ours = job.stage, learn.Ours(job, 0)
+    stage, ours = job.stage, learn.AhaLearner(job, 0)
     assert asked["prompts"] == [job.prompter.render(p).text for p in ours.problems]
     assert (asked["lr"], asked["group"], asked["mini_batches"]) == (stage.lr, 2, 4)
     assert (asked["questions"], asked["max_tokens"], asked["steps"]) == (4, 24, 1)

@@ -15,7 +15,7 @@ from aha.data import quotas
 from aha.data.decontaminate import decontaminate
 from aha.data.dedup import PERMUTATIONS, Sketcher, band_rows, deduplicate, jaccard
 from aha.data.difficulty import PassRate, keep_between, pass_rates, read_pass_rates
-from aha.data.readable import Limits, check, repeated_share
+from aha.data.readable import ReadabilityLimits, check, repeated_share
 from aha.data.sources import read_rows
 from aha.data.words import ngrams, row_text, signs, tokens
 from aha.types import AhaError
@@ -329,8 +329,10 @@ def test_mixed_language_is_the_callers_to_tell():
 def test_repetition_by_hand():
     assert repeated_share(["a", "b", "a", "b", "a", "b"], 2) == pytest.approx(3 / 5)
     assert repeated_share(["a", "b"], 2) == 0
-    assert not check("one two", "en", none_other, Limits(shortest=2, longest=2))
-    assert [r.name for r in check("one two three", "en", none_other, Limits(longest=2))] == ["too long"]
+    assert not check("one two", "en", none_other, ReadabilityLimits(shortest=2, longest=2))
+    assert [r.name for r in check("one two three", "en", none_other, ReadabilityLimits(longest=2))] == [
+        "too long"
+    ]
 
 
 # --- quotas --------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ def test_a_card_says_what_is_in_the_file(tmp_path):
     path = tmp_path / "out.jsonl"
     steps = [cards.Filter("near copies", 5, 2, {"equal": 1, "near": 2})]
     card = cards.write_data(
-        path, [{"a": 1}, {"b": "é"}], [cards.Source("in.jsonl", 5, "messages", "ab")], steps
+        path, [{"a": 1}, {"b": "é"}], [cards.DataSource("in.jsonl", 5, "messages", "ab")], steps
     )
     text = card.read_text(encoding="utf-8")
     assert card.name == "out.card.md"

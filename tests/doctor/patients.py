@@ -9,7 +9,7 @@ import torch
 from conftest import make_model
 
 from aha.doctor.finding import Finding, examine
-from aha.doctor.subject import Plan, Subject
+from aha.doctor.subject import DoctorContext, ExaminationPlan
 from aha.sampling.local import engine as local
 from aha.sampling.rollouts import Prompter
 from aha.tasks import get_task
@@ -30,14 +30,14 @@ def patient(
     algorithm: Any = "grpo",
     model: Any = None,
     **plan: Any,
-) -> Subject:
+) -> DoctorContext:
     """A run that is about to start. Everything is made anew, so that a planted bug is in all of it."""
     task = get_task("countdown")
     if data_seed not in _PROBLEMS:
         _PROBLEMS[data_seed] = task.load("train", 12, data_seed)
     model = make_model(tokenizer, dtype=dtype, seed=seed) if model is None else model
     settings = {"max_tokens": 64, "group_size": 4, "prompts_per_step": 3} | plan
-    return Subject(
+    return DoctorContext(
         model=model,
         tokenizer=tokenizer,
         task=task,
@@ -45,7 +45,7 @@ def patient(
         prompter=Prompter(tokenizer, "r1_zero"),
         engine=local.LocalEngine(model, tokenizer),
         policy=policies.Policy(model, policies.OptimizerConfig(lr=1e-4)),
-        plan=Plan(algorithm=Algorithm.model_validate(algorithm), **settings),
+        plan=ExaminationPlan(algorithm=Algorithm.model_validate(algorithm), **settings),
         folder=folder,
         to_examples=lambda groups, advantages: sequences.to_examples(groups, advantages),
         source="random-base",
@@ -54,7 +54,7 @@ def patient(
     )
 
 
-def findings(subject: Subject, *names: str) -> list[Finding]:
+def findings(subject: DoctorContext, *names: str) -> list[Finding]:
     """What the checks of these names find; all of them without names."""
     from aha.doctor.full.suite import CHECKS
 

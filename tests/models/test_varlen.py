@@ -153,7 +153,7 @@ def test_gradients_of_copies_are_rounded_once():
     starts = np.cumsum([0, *lengths[:-1]])
     prefixes = [(0, 0), *[(0, 5)] * 300, (0, 0), *[(305, 3)] * 7]
     segments = np.array([(s, n, *p) for s, n, p in zip(starts, lengths, prefixes, strict=True)])
-    layout = varlen.Layout.of(segments, "cpu")
+    layout = varlen.VarlenLayout.of(segments, "cpu")
     grads = torch.rand(len(layout.index), 2, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     exact = torch.zeros(sum(lengths), 2, 8, dtype=torch.float64).index_add_(0, layout.index, grads.double())
     found = layout.summed(grads)
@@ -347,7 +347,7 @@ def test_torchs_own_operator_takes_the_call():
     q, k, v, _ = inputs(118, (6, 2), 64, torch.bfloat16)
     q, k, v = (x[0].transpose(0, 1).detach().to("meta").requires_grad_() for x in (q, k, v))
     for window in (None, 9):
-        layout = varlen.Layout.of(np.array(PACKED["groups"]), "meta")
+        layout = varlen.VarlenLayout.of(np.array(PACKED["groups"]), "meta")
         out = varlen.attend(q, k, v, layout, 0.3, window)
         assert out.shape == q.shape
         assert "varlen_attn" in out.grad_fn.name()

@@ -14,7 +14,7 @@ import test_claims
 import test_report
 from report_run import HOSTILE, Page, write_lines
 
-from aha.data.cards import Filter, Source, write_data
+from aha.data.cards import DataSource, Filter, write_data
 from aha.files import write_json
 from aha.runs.claims import table as claims
 from aha.runs.report import page as report
@@ -60,7 +60,9 @@ def make_recipe(folder: Path) -> Path:
     write_json(folder / "helpful_rm/done.json", {"fingerprint": "x", "seconds": 7200, "summary": summary})
     table = "domain     samples  avg tokens  avg rounds\ncountdown      512        93.5        1.00"
     filters = [Filter("selection", 8192, 512, {"wrong": 7000, "mixed language": 680})]
-    write_data(folder / "reject/data.jsonl", [{"a": 1}], [Source("dev2 on countdown", 512)], filters, table)
+    write_data(
+        folder / "reject/data.jsonl", [{"a": 1}], [DataSource("dev2 on countdown", 512)], filters, table
+    )
     for name in ("zero", "r1"):
         rows = [
             {"step": i, "reward": i / 9, "rewards/accuracy/mean": i / 9, "completions/mean_length": 20 + i}

@@ -10,7 +10,7 @@ import pytest
 
 from aha import chat
 from aha.data.decontaminate import decontaminate
-from aha.data.readable import Limits
+from aha.data.readable import ReadabilityLimits
 from aha.files import read_jsonl, write_jsonl
 from aha.judges import programs
 from aha.judges.asking import Judge
@@ -168,8 +168,12 @@ def test_ungradable_and_truncated_answers_are_told_apart():
 
     asked = row(1.0)
     asked["scores"]["accuracy"]["note"] = "judged correct"
-    assert select([(PROBLEMS[0], [asked, row(0.0)])], Limits(), keep=1).judged == {"judged correct": 1}
-    found = select([(PROBLEMS[0], [row(None), row(1.0, "length"), row(0.0), row(1.0)])], Limits(), keep=1)
+    assert select([(PROBLEMS[0], [asked, row(0.0)])], ReadabilityLimits(), keep=1).judged == {
+        "judged correct": 1
+    }
+    found = select(
+        [(PROBLEMS[0], [row(None), row(1.0, "length"), row(0.0), row(1.0)])], ReadabilityLimits(), keep=1
+    )
     assert found.dropped == {"could not be graded": 1, "truncated": 1, "wrong": 1}
     assert len(found.rows) == 1
     assert found.solved == 1
@@ -181,7 +185,7 @@ def test_no_more_than_enough_of_a_problem():
          "text": f"<think>way {w}</think> <answer>1</answer>"}
         for w in ("one", "two", "three", "four")
     ]  # fmt: skip
-    found = select([(PROBLEMS[0], rows)], Limits(), keep=2, near=None)
+    found = select([(PROBLEMS[0], rows)], ReadabilityLimits(), keep=2, near=None)
     assert [r["messages"][-1]["content"] for r in found.rows] == [rows[0]["text"], rows[1]["text"]]
     assert found.dropped == {"more than enough": 2}
 

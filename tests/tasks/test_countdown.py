@@ -113,7 +113,7 @@ def test_equal_answers_vote_together():
 
 
 def test_asking_for_more_than_there_is():
-    few = countdown.Difficulty(counts=(2,), high=3, operators="+")
+    few = countdown.CountdownDifficulty(counts=(2,), high=3, operators="+")
     with pytest.raises(AhaError, match="Ask for fewer"):
         countdown.load(few, "test", 100, 0)
 

@@ -57,7 +57,7 @@ def outcome(problem, manner, rng):
 @pytest.mark.parametrize("chinese", [0.0, 1.0])
 def test_every_manner_is_graded_as_it_is_meant_for_every_question(chinese):
     rng = random.Random(0)
-    problems = general.load(general.Difficulty(chinese=chinese), "train", 10_000, 0)
+    problems = general.load(general.GeneralDifficulty(chinese=chinese), "train", 10_000, 0)
     assert {p.language for p in problems} == {"zh" if chinese else "en"}
     assert any(p.metadata["harmful"] for p in problems)
     for p in problems:
@@ -69,7 +69,7 @@ def test_every_manner_is_graded_as_it_is_meant_for_every_question(chinese):
 
 def test_the_rubric_prefers_the_better_of_two_right_answers():
     rng = random.Random(1)
-    for p in general.load(general.Difficulty(harmful=0), "train", 100, 0):
+    for p in general.load(general.GeneralDifficulty(harmful=0), "train", 100, 0):
         good, plain, long = (
             general.rubric(p, general_answers.write(p, manner, rng)).helpful
             for manner in ("good", "plain", "long")
@@ -116,7 +116,7 @@ def test_no_final_text_is_no_answer():
 
 def test_errors_name_what_is_wrong():
     with pytest.raises(AhaError, match="no kinds dance"):
-        general.load(general.Difficulty(kinds=("dance",)), "train", 3, 0)
+        general.load(general.GeneralDifficulty(kinds=("dance",)), "train", 3, 0)
     with pytest.raises(AhaError, match="no split 'dev'"):
         general.load(general.ALL, "dev", 3, 0)
     with pytest.raises(AhaError, match="has no rubric"):

@@ -94,13 +94,15 @@ def test_renaming_the_people_is_the_same_content():
 def test_problems_depend_on_the_seed_alone_and_a_small_world_gives_what_it_has():
     ids = [[p.id for p in logic.load(logic.TINY, "train", 40, seed)] for seed in (0, 0, 1)]
     assert ids[0] == ids[1] != ids[2]
-    small = logic.Difficulty(people=(2,), kinds=("knave", "same"), chinese=0)
+    small = logic.LogicDifficulty(people=(2,), kinds=("knave", "same"), chinese=0)
     few = logic.load(small, "train", 1000, 0)
     assert 0 < len(few) == len({p.id for p in few}) < 10
 
 
 def test_a_world_without_puzzles_says_so():
-    none = logic.Difficulty(people=(2,), kinds=("knight",), chinese=0)  # always true of both or of neither
+    none = logic.LogicDifficulty(
+        people=(2,), kinds=("knight",), chinese=0
+    )  # always true of both or of neither
     with pytest.raises(AhaError, match="is empty at this difficulty"):
         logic.load(none, "train", 10, 0)
 

@@ -6,7 +6,7 @@ that the model is one of those that can be computed so, ``modules.py`` gives its
 """
 
 from aha.attention.continued import Continued
-from aha.attention.layer_trial import Layer
+from aha.attention.layer_trial import TrialLayer
 from aha.attention.models import IMPLEMENTATION, install, layers
 from aha.attention.modules import to_torch
 from aha.attention.packed import PLAIN, WAYS, AttentionContext, Packed, Variant, probabilities
@@ -21,9 +21,9 @@ __all__ = [
     "Bucket",
     "Continued",
     "Exchange",
-    "Layer",
     "Packed",
     "Plan",
+    "TrialLayer",
     "Variant",
     "divided",
     "install",

@@ -19,7 +19,7 @@ class Continued:
         self.tokens, self.start = tokens, 0
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.biases: dict[int | None, Tensor] = {}
-        self.layout: varlen.Layout | None = None
+        self.layout: varlen.VarlenLayout | None = None
 
     def begin(self, start: int) -> None:
         """The next forward call computes the tokens from ``start`` on."""
@@ -42,7 +42,7 @@ class Continued:
         keys[self.start : end], values[self.start : end] = k, v
         window = variant.window if (variant.window or self.tokens) < self.tokens else None
         if variant.plain and varlen_takes(q, keys, values, window):
-            self.layout = self.layout or varlen.Layout.of_piece(count, end, q.device)
+            self.layout = self.layout or varlen.VarlenLayout.of_piece(count, end, q.device)
             return varlen.attend(q, keys[:end], values[:end], self.layout, scale, window)[None]
         seen, given = (x[:end].transpose(0, 1) for x in (keys, values))
         bias = self._bias(count, variant.window, q.device)

@@ -28,7 +28,7 @@ KIND = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class TrialLayer:
     """What one layer's attention asks of a cache."""
 
     kv_heads: int
@@ -55,7 +55,7 @@ class LayerTrial:
     def __init__(self, tokens: int, device: torch.device):
         self.tokens = tokens
         self.packed = Packed(make_plan(np.array([(0, tokens, 0, 0)]), device))
-        self.layers: dict[int, Layer] = {}
+        self.layers: dict[int, TrialLayer] = {}
         self.checked: set[int | None] = set()
         self.family: Callable[..., Tensor] | None = None
 
@@ -77,7 +77,7 @@ class LayerTrial:
         index = getattr(module, "layer_idx", None)
         if not isinstance(index, int) or index in self.layers:
             raise TrialFailed("attention is computed several times in one layer")
-        self.layers[index] = Layer(key.shape[1], key.shape[3], value.shape[3], mask.window)
+        self.layers[index] = TrialLayer(key.shape[1], key.shape[3], value.shape[3], mask.window)
         self.family = self._family(module, mask, kwargs)
 
     def _family(
@@ -142,7 +142,7 @@ def _check_mask(mask: Mask, device: torch.device) -> None:
 
 
 @torch.no_grad()
-def try_layers(model: Any) -> tuple[Layer, ...]:
+def try_layers(model: Any) -> tuple[TrialLayer, ...]:
     """Run some text and some odd tokens; returns what each layer asked for. Raises TrialFailed where something does
     not hold."""
     found = _tried(model, trials.token_ids(model))
@@ -153,7 +153,7 @@ def try_layers(model: Any) -> tuple[Layer, ...]:
     return tuple(layer for _, layer in sorted(found.items()))
 
 
-def _tried(model: Any, ids: Tensor) -> dict[int, Layer]:
+def _tried(model: Any, ids: Tensor) -> dict[int, TrialLayer]:
     tokens = ids.shape[1]
     trial, positions = LayerTrial(tokens, ids.device), torch.arange(tokens, device=ids.device)[None]
     try:

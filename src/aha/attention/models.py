@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 
 from aha.attention.interface import IMPLEMENTATION, attend, mask
 from aha.attention.kernel_trial import try_kernels
-from aha.attention.layer_trial import Layer, TrialFailed, try_layers
+from aha.attention.layer_trial import TrialFailed, TrialLayer, try_layers
 from aha.types import AhaError
 
-_known: WeakKeyDictionary[Any, tuple[Layer, ...]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Any, tuple[TrialLayer, ...]] = WeakKeyDictionary()
 
 
 def install(model: Any) -> None:
@@ -39,7 +39,7 @@ def install(model: Any) -> None:
         try_kernels(model)
 
 
-def layers(model: Any) -> tuple[Layer, ...]:
+def layers(model: Any) -> tuple[TrialLayer, ...]:
     """Shapes and windows of the model's layers, as its trial found them."""
     install(model)
     return _known[model]

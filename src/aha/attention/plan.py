@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.attention.varlen import Layout
+from aha.attention.varlen import VarlenLayout
 from aha.kernels import Families
 
 MAX_BUCKET_SCORES = 8 * 2**20
@@ -70,13 +70,13 @@ class Plan:
     own: Tensor | None = None
     families: Families | None = None
     made: dict[tuple[int, int | None, torch.dtype], Tensor] = field(default_factory=dict)
-    layouts: list[Layout] = field(default_factory=list)
+    layouts: list[VarlenLayout] = field(default_factory=list)
 
-    def layout(self) -> Layout:
+    def layout(self) -> VarlenLayout:
         """The sequences, of a plan that has families, as ``varlen`` takes them; made once."""
         if not self.layouts:
             assert self.families is not None
-            self.layouts.append(Layout.of(self.families.segments[:, :4], self.inverse.device))
+            self.layouts.append(VarlenLayout.of(self.families.segments[:, :4], self.inverse.device))
         return self.layouts[0]
 
     def biases(self, window: int | None, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:

@@ -43,7 +43,7 @@ _TRIAL_WINDOW = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
+class VarlenLayout:
     """Segments as the kernel takes them. ``queries``, ``keys`` [S + 1] int32: where each one's begin; ``index`` [K]:
     the packed token of each key, or None where keys are the tokens; ``copies``: (tokens [n], places [n, c]) of the
     tokens that are c of the keys, for each c."""
@@ -56,7 +56,7 @@ class Layout:
     copies: tuple[tuple[Tensor, Tensor], ...] = ()
 
     @classmethod
-    def of(cls, segments: np.ndarray, device: torch.device | str) -> Layout:
+    def of(cls, segments: np.ndarray, device: torch.device | str) -> VarlenLayout:
         """For ``segments`` [S, 4] (start, length, prefix_start, prefix_length) that hold each token once."""
         rows = segments[np.argsort(segments[:, 0], kind="stable")]
         rows = rows[rows[:, 1] > 0]
@@ -71,7 +71,7 @@ class Layout:
         return cls(queries, keys, max_q, max_k, put(index), copies)
 
     @classmethod
-    def of_piece(cls, queries: int, keys: int, device: torch.device | str) -> Layout:
+    def of_piece(cls, queries: int, keys: int, device: torch.device | str) -> VarlenLayout:
         """The last ``queries`` tokens of one sequence that has ``keys``."""
         own, all_ = (torch.tensor([0, n], dtype=torch.int32, device=device) for n in (queries, keys))
         return cls(own, all_, queries, keys)
@@ -100,7 +100,7 @@ class _PackedKeys(torch.autograd.Function):
     """Keys or values of every segment, prefix and own, from those of the packed tokens."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layout: Layout) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layout: VarlenLayout) -> Tensor:
         ctx.layout = layout
         return x.index_select(0, layout.index)  # type: ignore[arg-type]
 
@@ -109,7 +109,7 @@ class _PackedKeys(torch.autograd.Function):
         return ctx.layout.summed(grads[0]), None
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, window: int | None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, layout: VarlenLayout, scale: float, window: int | None) -> Tensor:
     """q [T, H, D], k and v [T, Hkv, D] -> [T, H, D]: each token sees its segment's prefix and past, or the last
     ``window`` tokens of them with itself."""
     q, k, v = (x if x.stride(2) == 1 else x.contiguous() for x in (q, k, v))
@@ -194,7 +194,10 @@ def _trial(kind: Kind, reference: ReferenceAttention) -> str | None:
     try:
         with torch.cuda.device(kind.device) if kind.device.type == "cuda" else nullcontext():
             for segments in map(np.array, _TRIALS):
-                layout, given = Layout.of(segments, kind.device), _inputs(kind, int(segments[:, 1].sum()))
+                layout, given = (
+                    VarlenLayout.of(segments, kind.device),
+                    _inputs(kind, int(segments[:, 1].sum())),
+                )
                 exact = [x.float() for x in given]
                 wanted, plain = (
                     _results(lambda q, k, v, s=segments: reference(q, k, v, s, scale, window), x)

@@ -42,7 +42,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Outcome:
+class BenchOutcome:
     """What came of a part: passed, failed, timed out, or skipped."""
 
     name: str
@@ -198,9 +198,9 @@ def judged_zero(text: str) -> Figures:
 # --- running them ----------------------------------------------------------------------------------------------
 
 
-def check(parts: Sequence[Part], out: Path, seconds: float) -> list[Outcome]:
+def check(parts: Sequence[Part], out: Path, seconds: float) -> list[BenchOutcome]:
     """The parts one after another, within ``seconds``; what is known is in ``out`` after each of them."""
-    ends, outcomes = time.monotonic() + seconds, list[Outcome]()
+    ends, outcomes = time.monotonic() + seconds, list[BenchOutcome]()
     for part in parts:
         left = ends - time.monotonic()
         print(f"{part.name} ...", flush=True)
@@ -210,31 +210,31 @@ def check(parts: Sequence[Part], out: Path, seconds: float) -> list[Outcome]:
     return outcomes
 
 
-def one(part: Part, seconds: float) -> Outcome:
+def one(part: Part, seconds: float) -> BenchOutcome:
     """Run a part for at most so long."""
     from aha.bench import peers
 
     if part.peer and not (peers.folder(part.peer) / "bin" / "python").exists():
-        return Outcome(
+        return BenchOutcome(
             part.name, "skipped", f"{part.peer} is not here: set AHA_PEERS to its environment's folder"
         )
     if seconds < 5:
-        return Outcome(part.name, "skipped", "no time was left")
+        return BenchOutcome(part.name, "skipped", "no time was left")
     command, started = [sys.executable, "-m", "aha", *part.command], time.monotonic()
     code, text, errors = run_for(command, seconds)
     spent, words = round(time.monotonic() - started, 1), " ".join(part.command)
     tail = (errors + text)[-TAIL:]
     if code is None:
-        return Outcome(part.name, "timed out", f"after {spent:.0f} s", spent, words, tail=tail)
+        return BenchOutcome(part.name, "timed out", f"after {spent:.0f} s", spent, words, tail=tail)
     try:
         figures = part.judge(text)
     except (AhaError, KeyError, TypeError, ValueError, OSError) as error:
         why = str(error) if isinstance(error, AhaError) else f"its output is not understood: {error!r}"
         why = f"exit code {code}. {why}" if code else why
-        return Outcome(part.name, "failed", why, spent, words, tail=tail)
+        return BenchOutcome(part.name, "failed", why, spent, words, tail=tail)
     if code:
-        return Outcome(part.name, "failed", f"exit code {code}", spent, words, figures, tail)
-    return Outcome(part.name, "passed", "", spent, words, figures)
+        return BenchOutcome(part.name, "failed", f"exit code {code}", spent, words, figures, tail)
+    return BenchOutcome(part.name, "passed", "", spent, words, figures)
 
 
 def run_for(command: Sequence[str], seconds: float) -> tuple[int | None, str, str]:
@@ -255,7 +255,7 @@ def run_for(command: Sequence[str], seconds: float) -> tuple[int | None, str, st
     return code, text, errors
 
 
-def write(out: Path, outcomes: Sequence[Outcome]) -> None:
+def write(out: Path, outcomes: Sequence[BenchOutcome]) -> None:
     """One JSON of what is known so far."""
     from aha import hardware
 
@@ -267,7 +267,7 @@ def write(out: Path, outcomes: Sequence[Outcome]) -> None:
     out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(outcomes: Sequence[BenchOutcome]) -> str:
     """Verdicts for people, a line a part."""
     return "\n".join(
         f"{o.name:<18}{o.verdict:<10}{o.seconds:>7.1f} s  {o.why or headline(o.figures)}" for o in outcomes

@@ -101,12 +101,12 @@ class Side(Protocol):
 
 def run(args: argparse.Namespace) -> int:
     """Learn on both sides, a step each in turn, and say how accuracy went."""
-    job = Job(args)
+    job = LearnJob(args)
     curves: list[Curve] = []
     version = None
     for seed in job.seeds:
         with contextlib.ExitStack() as stack:
-            sides: dict[str, Side] = {turns.OURS: Ours(job, seed)}
+            sides: dict[str, Side] = {turns.OURS: AhaLearner(job, seed)}
             if args.against:
                 peer, version = stack.enter_context(trl_side(job, seed))
                 sides[args.against] = peer
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class Job:
+class LearnJob:
     """What both sides are given: the recipe's settings for this base, with the changes asked for."""
 
     def __init__(self, args: argparse.Namespace):
@@ -216,7 +216,7 @@ class Job:
         return found
 
 
-def learn(job: Job, seed: int, sides: dict[str, Side], quiet: bool) -> list[Curve]:
+def learn(job: LearnJob, seed: int, sides: dict[str, Side], quiet: bool) -> list[Curve]:
     """All steps of each side, one of each in turn; a curve of each."""
     curves = {name: Curve(name, seed) for name in sides}
     spent = dict.fromkeys(sides, 0.0)
@@ -236,10 +236,10 @@ def learn(job: Job, seed: int, sides: dict[str, Side], quiet: bool) -> list[Curv
     return list(curves.values())
 
 
-class Ours:
+class AhaLearner:
     """Our sampler and trainer."""
 
-    def __init__(self, job: Job, seed: int):
+    def __init__(self, job: LearnJob, seed: int):
         from aha.training.policy import OptimizerConfig, Policy
 
         stage = job.stage
@@ -289,7 +289,7 @@ class Ours:
 class Trl:
     """TRL in its own environment; its completions are graded here."""
 
-    def __init__(self, job: Job, peer: Any, problems: Sequence[Any], place: Path):
+    def __init__(self, job: LearnJob, peer: Any, problems: Sequence[Any], place: Path):
         self.job, self.peer, self.problems, self.place = job, peer, problems, place
 
     def model(self) -> Any:
@@ -309,7 +309,7 @@ class Trl:
 
 
 @contextlib.contextmanager
-def trl_side(job: Job, seed: int) -> Iterator[tuple[Trl, str]]:
+def trl_side(job: LearnJob, seed: int) -> Iterator[tuple[Trl, str]]:
     """TRL ready to learn, and what it says of itself."""
     from aha.bench.peers import Peer
     from aha.training.policy import OptimizerConfig
@@ -317,7 +317,7 @@ def trl_side(job: Job, seed: int) -> Iterator[tuple[Trl, str]]:
     stage, problems = job.stage, job.questions(seed)
     with tempfile.TemporaryDirectory() as name, Peer.start("trl", job.threads, driver="trl_learn") as peer:
         place = Path(name)
-        subject = models.Subject(job.load(), job.tokenizer, job.args.model, job.device, job.dtype)
+        subject = models.BenchModel(job.load(), job.tokenizer, job.args.model, job.device, job.dtype)
         folder = models.save(subject, place / "base")
         job.tokenizer.save_pretrained(place / "now")
         question = {
@@ -336,7 +336,7 @@ def trl_side(job: Job, seed: int) -> Iterator[tuple[Trl, str]]:
 # --- what came of it -------------------------------------------------------------------------------------------
 
 
-def result(job: Job, curves: Sequence[Curve], version: str | None) -> dict[str, Any]:
+def result(job: LearnJob, curves: Sequence[Curve], version: str | None) -> dict[str, Any]:
     """Everything as plain data: settings, curves, and how long each side took to the target."""
     stage, target = job.stage, job.args.target
     names = list(dict.fromkeys(curve.side for curve in curves))

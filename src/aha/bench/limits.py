@@ -21,7 +21,7 @@ _SMALLEST_READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Roofline:
     """Peaks of one device, in operations and bytes a second."""
 
     bf16_flops: float
@@ -53,12 +53,12 @@ class Limits:
         )
 
 
-def measure(device: torch.device, size: int = 0, read_bytes: int = 0, repeats: int = 5) -> Limits:
+def measure(device: torch.device, size: int = 0, read_bytes: int = 0, repeats: int = 5) -> Roofline:
     """Both peaks of ``device``: the best of ``repeats``, since nothing runs faster than it can."""
     import torch
 
     size = size or MATMUL_SIZE.get(device.type, 2048)
-    return Limits(
+    return Roofline(
         bf16_flops=matmul_peak(device, torch.bfloat16, size, repeats),
         float32_flops=matmul_peak(device, torch.float32, size, repeats),
         bytes_per_second=read_peak(device, read_bytes or READ_BYTES.get(device.type, 256 << 20), repeats),
@@ -198,7 +198,7 @@ def training_flops(parts: Anatomy, lengths: list[int]) -> float:
     return 6.0 * parts.matrix_parameters * sum(lengths) + attention
 
 
-def training(parts: Anatomy, lengths: list[int], limits: Limits, dtype: torch.dtype) -> Least:
+def training(parts: Anatomy, lengths: list[int], limits: Roofline, dtype: torch.dtype) -> Least:
     """One optimizer step over sequences of these lengths. Matrix products bind: tokens share the weights."""
     flops = training_flops(parts, lengths)
     return Least(flops / limits.flops(dtype), flops, 0.0, "matrix products")

@@ -54,7 +54,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BenchModel:
     """What is measured: a model on its device, its tokenizer, and what to call it."""
 
     model: Any
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: every core)")
 
 
-def load(args: argparse.Namespace) -> Subject:
+def load(args: argparse.Namespace) -> BenchModel:
     """The model that the options name, ready to run. Raises AhaError if it cannot be had."""
     from aha import hardware, modeling
 
@@ -92,12 +92,12 @@ def load(args: argparse.Namespace) -> Subject:
     dtype = hardware.pick_dtype(args.dtype, device)
     if args.shape:
         modeling.quiet_transformers()
-        return Subject(
+        return BenchModel(
             random_model(args.shape, device, dtype), random_tokenizer(args.shape), args.shape, device, dtype
         )
     model = modeling.load_model(args.model, device, dtype)
     name = Path(args.model).name if Path(args.model).is_dir() else args.model
-    return Subject(model, modeling.load_tokenizer(args.model), name, device, dtype)
+    return BenchModel(model, modeling.load_tokenizer(args.model), name, device, dtype)
 
 
 def random_model(shape: str, device: torch.device | str, dtype: torch.dtype) -> Any:
@@ -141,7 +141,7 @@ def random_tokenizer(shape: str) -> Any:
     )
 
 
-def random_prompts(subject: Subject, count: int, length: int) -> list[list[int]]:
+def random_prompts(subject: BenchModel, count: int, length: int) -> list[list[int]]:
     """Token ids [count][length], the same every time; none of them ends or pads a text."""
     import numpy as np
 
@@ -151,7 +151,7 @@ def random_prompts(subject: Subject, count: int, length: int) -> list[list[int]]
     return np.random.default_rng(0).choice(usable, (count, length)).tolist()
 
 
-def prompt_texts(subject: Subject, count: int, length: int) -> list[str]:
+def prompt_texts(subject: BenchModel, count: int, length: int) -> list[str]:
     """Prompts as text, each of about ``length`` tokens: for programs that take no ids."""
     import numpy as np
 
@@ -169,7 +169,7 @@ def prompt_texts(subject: Subject, count: int, length: int) -> list[str]:
     return texts
 
 
-def save(subject: Subject, folder: Path) -> Path:
+def save(subject: BenchModel, folder: Path) -> Path:
     """A Hugging Face checkpoint of the subject, for programs that load their own."""
     subject.model.save_pretrained(folder)
     subject.tokenizer.save_pretrained(folder)

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _least(
-    subject: models.Subject, args: argparse.Namespace, prompts: int
+    subject: models.BenchModel, args: argparse.Namespace, prompts: int
 ) -> tuple[dict[str, Any], limits.Least]:
     """The machine's peaks, and the least time for this work. Reading is measured at the size of what one
     step reads: a small model lives in the caches, and memory alone is not its limit."""
@@ -100,7 +100,7 @@ def _limit_line(peaks: dict[str, Any], least: limits.Least) -> str:
 
 
 def _ours(
-    subject: models.Subject, prompts: list[list[int]], n: int, tokens: int
+    subject: models.BenchModel, prompts: list[list[int]], n: int, tokens: int
 ) -> tuple[LocalEngine, Callable[[], float]]:
     from aha.sampling.engine import Request
     from aha.sampling.local.engine import LocalEngine
@@ -121,7 +121,7 @@ def _ours(
 
 @contextlib.contextmanager
 def _peer(
-    args: argparse.Namespace, subject: models.Subject, prompts: list[list[int]], n: int
+    args: argparse.Namespace, subject: models.BenchModel, prompts: list[list[int]], n: int
 ) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
     """The peer ready to work, and what it says of itself."""
     if args.against == "vllm":
@@ -139,7 +139,7 @@ def _peer(
 
 @contextlib.contextmanager
 def _vllm(
-    args: argparse.Namespace, subject: models.Subject, prompts: list[list[int]], n: int
+    args: argparse.Namespace, subject: models.BenchModel, prompts: list[list[int]], n: int
 ) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
     import torch
 

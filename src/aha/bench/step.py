@@ -115,7 +115,7 @@ def _work(args: argparse.Namespace, ours: Step) -> dict[str, Any]:
 
 
 def _least(
-    subject: models.Subject, ours: Step, args: argparse.Namespace, peaks: limits.Limits
+    subject: models.BenchModel, ours: Step, args: argparse.Namespace, peaks: limits.Roofline
 ) -> limits.Least:
     """Sampling at its limit, then training at its own; what grading and the update need is left out."""
     parts = limits.anatomy(subject.model)
@@ -141,7 +141,7 @@ def grade(texts: Sequence[str]) -> list[float]:
 class Step:
     """Our side: the parts that the stage of reinforcement learning is made of, once."""
 
-    def __init__(self, subject: models.Subject, texts: Sequence[str], args: argparse.Namespace):
+    def __init__(self, subject: models.BenchModel, texts: Sequence[str], args: argparse.Namespace):
         from aha.chat import Prompt
         from aha.sampling.local.engine import LocalEngine
         from aha.sampling.rollouts import Prompter
@@ -205,7 +205,7 @@ def _reward(problem: Any, rollouts: Sequence[Any]) -> list[Any]:
 
 @contextlib.contextmanager
 def _trl(
-    args: argparse.Namespace, subject: models.Subject, texts: Sequence[str]
+    args: argparse.Namespace, subject: models.BenchModel, texts: Sequence[str]
 ) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
     """TRL in its own environment, holding still between steps."""
     import torch

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from aha.bench.models import Subject
+    from aha.bench.models import BenchModel
     from aha.training.trainer import OptimizerConfig
 
 
-def stock_copy(subject: Subject, attention: str = "sdpa") -> Any:
+def stock_copy(subject: BenchModel, attention: str = "sdpa") -> Any:
     """The same weights in a model of its own, with transformers' own attention."""
     peer = copy.deepcopy(subject.model)
     peer.set_attn_implementation(attention)
@@ -23,7 +23,7 @@ def stock_copy(subject: Subject, attention: str = "sdpa") -> Any:
     return peer
 
 
-def generate(subject: Subject, prompts: list[list[int]], n: int, tokens: int) -> Callable[[], float]:
+def generate(subject: BenchModel, prompts: list[list[int]], n: int, tokens: int) -> Callable[[], float]:
     """``n`` completions of each prompt by ``model.generate``, with the log probability of each token."""
     import torch
     from transformers import LogitsProcessorList
@@ -79,7 +79,7 @@ def logprob_keeper() -> Any:
     return Keeper()
 
 
-def continuous(subject: Subject, prompts: list[list[int]], n: int, tokens: int) -> Callable[[], float]:
+def continuous(subject: BenchModel, prompts: list[list[int]], n: int, tokens: int) -> Callable[[], float]:
     """``n`` completions of each prompt by transformers' continuous batching, kept warm from call to call."""
     import logging
 
@@ -139,7 +139,7 @@ class PaddedTrainer:
     and float32 masters, as ours does.
     """
 
-    def __init__(self, subject: Subject, config: OptimizerConfig, precision: str):
+    def __init__(self, subject: BenchModel, config: OptimizerConfig, precision: str):
         import torch
 
         self.device, self.dtype = subject.device, subject.dtype

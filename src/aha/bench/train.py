@@ -108,7 +108,7 @@ def _work(args: argparse.Namespace, lengths: list[int]) -> dict[str, Any]:
     }
 
 
-def _notes(found: dict[str, Any], peaks: limits.Limits, least: limits.Least) -> tuple[str, ...]:
+def _notes(found: dict[str, Any], peaks: limits.Roofline, least: limits.Least) -> tuple[str, ...]:
     lines = []
     for name, side in found["sides"].items():
         padded, unused = 100 * side.get("waste", 0.0), 100 * side.get("unused", 0.0)
@@ -203,7 +203,7 @@ class _Ours:
 class _Padded:
     """transformers' model on padded batches of at most as many places as ours has tokens."""
 
-    def __init__(self, subject: models.Subject, sequences: Sequence[np.ndarray], args: argparse.Namespace):
+    def __init__(self, subject: models.BenchModel, sequences: Sequence[np.ndarray], args: argparse.Namespace):
         from aha.bench.stock import PaddedTrainer
         from aha.training.trainer import OptimizerConfig
 
@@ -273,7 +273,7 @@ def rectangle_waste(batches: Sequence[np.ndarray]) -> float:
 # --- cost by size -----------------------------------------------------------------------------------------
 
 
-def _scaling(subject: models.Subject, policy: Any, args: argparse.Namespace) -> dict[str, Any]:
+def _scaling(subject: models.BenchModel, policy: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of a step for several times the tokens; the sizes in turn, so that drift hits all alike."""
     sides: dict[str, turns.Work] = {}
     sizes = sorted(set(args.scale))

@@ -22,7 +22,7 @@ Work = Callable[[], tuple[float, float]]
 
 
 @dataclass(slots=True)
-class Reading:
+class TimedReading:
     """One side's measured runs."""
 
     units: list[float] = field(default_factory=list)
@@ -53,9 +53,9 @@ class Reading:
         }
 
 
-def in_turn(sides: Mapping[str, Work], runs: int, warm_ups: int = 1) -> dict[str, Reading]:
+def in_turn(sides: Mapping[str, Work], runs: int, warm_ups: int = 1) -> dict[str, TimedReading]:
     """Every side once, then again, ``runs`` times; who goes first changes each time. Warm-ups do not count."""
-    readings = {name: Reading() for name in sides}
+    readings = {name: TimedReading() for name in sides}
     names = list(sides)
     for i in range(warm_ups + runs):
         for name in names if i % 2 == 0 else reversed(names):
@@ -83,7 +83,7 @@ def timed(work: Callable[[], float], device: torch.device) -> Work:
 def result(
     benchmark: str,
     work: Mapping[str, Any],
-    readings: Mapping[str, Reading],
+    readings: Mapping[str, TimedReading],
     unit: str,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:

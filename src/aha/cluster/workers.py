@@ -69,14 +69,14 @@ class News:
     failure: str = ""  # the traceback of any other exception
 
 
-class Stopped(Exception):
+class WorkerStopped(Exception):
     """The job was told to end."""
 
 
-class Job:
+class WorkerJob:
     """One piece of work in a thread: what it makes is kept until it has been acknowledged."""
 
-    def __init__(self, work: Callable[[Job], None]):
+    def __init__(self, work: Callable[[WorkerJob], None]):
         self._work, self._news = work, threading.Condition()
         self._items: list[Any] = []
         self._taken = 0
@@ -91,7 +91,7 @@ class Job:
     def _run(self) -> None:
         try:
             self._work(self)
-        except Stopped:
+        except WorkerStopped:
             pass
         except AhaError as error:
             self.error = str(error)
@@ -105,7 +105,7 @@ class Job:
         """Something went on. Raises Stopped where the job is to end."""
         self.count += count
         if self.stop:
-            raise Stopped
+            raise WorkerStopped
 
     def put(self, item: Any) -> None:
         """Something was finished."""
@@ -131,7 +131,7 @@ class Worker:
     """What all workers have in common: who they are, and one job."""
 
     def __init__(self) -> None:
-        self.job: Job | None = None
+        self.job: WorkerJob | None = None
         self.number = 0  # of the newest job
         self._turn = threading.Lock()  # calls come in several threads
 
@@ -144,11 +144,11 @@ class Worker:
         job = self.job
         return News([], 0, True) if job is None or number != self.number else job.news(taken)
 
-    def _begin(self, number: int, work: Callable[[Job], None]) -> None:
+    def _begin(self, number: int, work: Callable[[WorkerJob], None]) -> None:
         with self._turn:
             if number > self.number:  # else it was called off before it came to its turn
                 self._end()
-                self.number, self.job = number, Job(work)
+                self.number, self.job = number, WorkerJob(work)
                 self.job.start()
 
     def _end(self) -> None:
@@ -227,7 +227,7 @@ class RolloutWorker(Worker):
     ) -> None:
         """Start to sample. Items of the news: (index, rollouts) of each request that is finished."""
 
-        def work(job: Job) -> None:
+        def work(job: WorkerJob) -> None:
             hardware.set_threads(self.spec.threads)
             left: dict[int, tuple[Rollout, ...]] = {}
             self.left = {}
@@ -278,7 +278,7 @@ class RewardWorker(Worker):
     def begin(self, number: int, problem: Problem, rollouts: Sequence[Rollout]) -> None:
         """Start to grade. The one item of the news: (scores by name, reward) of each rollout."""
 
-        def work(job: Job) -> None:
+        def work(job: WorkerJob) -> None:
             group = score_group(problem, [writable(r) for r in rollouts], self.rewards)
             job.put([(m.scores, m.reward) for m in group.members])
 

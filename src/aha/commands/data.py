@@ -23,7 +23,7 @@ from aha.commands import data_check
 from aha.types import AhaError
 
 if TYPE_CHECKING:
-    from aha.data.cards import Filter, Source
+    from aha.data.cards import DataSource, Filter
 
 HELP = "check and curate training data: check, stats, dedup, decontaminate, convert, readable, difficulty"
 Rows = list[dict[str, Any]]
@@ -108,7 +108,7 @@ class _Inputs:
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        self.sources: list[Source] = []
+        self.sources: list[DataSource] = []
         self.columns: set[str] = set()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -131,10 +131,10 @@ class _Inputs:
         counts[schema.name if (schema := detect(row)) else "unknown"] += 1
 
     def _say(self, file: str, counts: Counter[str]) -> None:
-        from aha.data.cards import Source, file_hash
+        from aha.data.cards import DataSource, file_hash
 
         shown = ", ".join(f"{name} ({n})" for name, n in counts.items())
-        self.sources.append(Source(file, counts.total(), shown, file_hash(file)))
+        self.sources.append(DataSource(file, counts.total(), shown, file_hash(file)))
         _say(self.args, f"{file}: {counts.total()} rows, {shown}")
 
     def texts(self) -> Iterator[str]:
@@ -159,7 +159,7 @@ class _Inputs:
                 place = next(places, None)
 
 
-def _load(args: argparse.Namespace) -> tuple[Rows, list[Source]]:
+def _load(args: argparse.Namespace) -> tuple[Rows, list[DataSource]]:
     """All rows, and where they are from."""
     inputs = _Inputs(args)
     return list(inputs), inputs.sources
@@ -168,7 +168,7 @@ def _load(args: argparse.Namespace) -> tuple[Rows, list[Source]]:
 def _write(
     args: argparse.Namespace,
     rows: Iterable[Mapping[str, Any]],
-    sources: list[Source],
+    sources: list[DataSource],
     steps: list[Filter],
     n: int,
     table: str = "",
@@ -196,10 +196,10 @@ def _stats(args: argparse.Namespace) -> dict[str, Any]:
     return {"rows": len(records), "schemas": counts, "domains": [asdict(line) for line in lines]}
 
 
-def _records(args: argparse.Namespace) -> tuple[list[Any], Counter[str], list[Source]]:
+def _records(args: argparse.Namespace) -> tuple[list[Any], Counter[str], list[DataSource]]:
     """All rows in one form, how many there are of each schema, and where they are from."""
     from aha.data import schemas
-    from aha.data.cards import Source, file_hash
+    from aha.data.cards import DataSource, file_hash
 
     records: list[Any] = []
     counts: Counter[str] = Counter()
@@ -207,7 +207,7 @@ def _records(args: argparse.Namespace) -> tuple[list[Any], Counter[str], list[So
     for file in args.files:
         found, of = schemas.read_source(file, args.split)
         shown = ", ".join(f"{name} ({n})" for name, n in of.items())
-        sources.append(Source(file, len(found), shown, file_hash(file)))
+        sources.append(DataSource(file, len(found), shown, file_hash(file)))
         _say(args, f"{file}: {len(found)} rows, {shown}")
         records += found
         counts.update(of)

@@ -86,7 +86,7 @@ def _writable(step: str) -> bool:
 class Writer:
     """Writes one document after another from one random stream."""
 
-    def __init__(self, seed: int | str, difficulty: countdown.Difficulty = countdown.CORPUS):
+    def __init__(self, seed: int | str, difficulty: countdown.CountdownDifficulty = countdown.CORPUS):
         self.rng, self.difficulty = random.Random(seed), difficulty
         self.problems = countdown.generate(difficulty, "train", random.Random(f"{seed}:problems"))
 

@@ -258,5 +258,5 @@ def examples_of(problem: Problem) -> list[tuple[Any, Any]]:
     return [(test.input, test.expected) for test in shown[: problem.metadata["shown"]]]
 
 
-_CORPUS = code.Difficulty(tests=1)
+_CORPUS = code.CodeDifficulty(tests=1)
 """The task's own questions; their hidden tests are not needed here."""

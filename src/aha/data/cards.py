@@ -12,7 +12,7 @@ from aha.files import write_jsonl, write_text
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """A file or hub name that rows came from, how many, and in which schema."""
 
     name: str
@@ -65,7 +65,7 @@ class Written:
 
 
 def card(
-    path: Path, written: Written, sources: Sequence[Source], filters: Sequence[Filter], table: str = ""
+    path: Path, written: Written, sources: Sequence[DataSource], filters: Sequence[Filter], table: str = ""
 ) -> str:
     """The card's text."""
     columns = ", ".join(f"`{name}`" for name in written.columns)
@@ -96,7 +96,7 @@ def card(
 def write_data(
     path: Path,
     rows: Iterable[Mapping[str, Any]],
-    sources: Sequence[Source],
+    sources: Sequence[DataSource],
     filters: Sequence[Filter] = (),
     table: str = "",
 ) -> Path:

@@ -115,7 +115,7 @@ def _settled(unequal: Sequence[int], near: dict[int, tuple[int, float]], report:
 
 
 @dataclass(slots=True)
-class Batch:
+class TextBatch:
     """What is kept of some texts: digests of their words, hashes of their signs [texts], their sets of n-grams one
     after another (uint32) with the ends of each [texts], and their bands' values [texts, bands]."""
 
@@ -126,7 +126,7 @@ class Batch:
     bands: np.ndarray
 
 
-def _sketched(texts: Iterable[str], sketcher: Sketcher, workers: int) -> Iterator[Batch]:
+def _sketched(texts: Iterable[str], sketcher: Sketcher, workers: int) -> Iterator[TextBatch]:
     """The texts' sketches, a few hundred at a time, in order."""
     batches = _in_batches(texts)
     if workers < 2:
@@ -176,7 +176,7 @@ class Sketcher:
         self.shift = rng.integers(0, 2**63, PERMUTATIONS, dtype=np.uint64)
         self.hashes = _Hashes()
 
-    def sketch(self, texts: Sequence[str]) -> Batch:
+    def sketch(self, texts: Sequence[str]) -> TextBatch:
         """What is kept of these texts."""
         import numpy as np
 
@@ -196,7 +196,7 @@ class Sketcher:
         if self.near:
             groups = np.stack(signatures).astype(np.uint64).reshape(len(texts), -1, len(self.joining))
             bands = ((groups * self.joining).sum(2) >> np.uint64(32)).astype(np.uint32)
-        return Batch(digests, signed, np.concatenate(grams), ends[1:], bands)
+        return TextBatch(digests, signed, np.concatenate(grams), ends[1:], bands)
 
     def grams(self, words: Sequence[str]) -> np.ndarray:
         """64-bit hashes of the text's runs of words (of the whole where it is shorter): uint64 [runs]."""
@@ -241,7 +241,7 @@ class Sketches:
         self.ends = array("Q", [0])
         self.signs = array("Q")
 
-    def add(self, batch: Batch, chosen: Sequence[int]) -> None:
+    def add(self, batch: TextBatch, chosen: Sequence[int]) -> None:
         """Keep the sketches of the batch's texts that are chosen."""
         if not batch.signs or not chosen:
             return

@@ -59,7 +59,7 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowLayout:
     """A layout by name. ``needs`` are the columns it is known by, ``holds`` a text that one of them must hold;
     the others are tried in order. ``solved``: a column with the share of attempts that solved the problem.
     ``frame``: what stands around the question and tells a form of answer that another grader reads."""
@@ -83,29 +83,29 @@ _DAPO = (
     r"\\?\$Answer \(without quotes\) where \\?\$Answer is the answer to the problem\.\s*(?P<question>.*?)\s*"
     r"Remember to put your answer on its own line after [\"“]Answer:[\"”]\.?\s*"
 )
-LAYOUTS: tuple[Layout, ...] = (
-    Layout("dapo-math", (_TRUTH, "prompt"), ("prompt",), (_TRUTH,), (), holds=("data_source", "math_dapo"),
+LAYOUTS: tuple[RowLayout, ...] = (
+    RowLayout("dapo-math", (_TRUTH, "prompt"), ("prompt",), (_TRUTH,), (), holds=("data_source", "math_dapo"),
            frame=_DAPO),
-    Layout("skywork-or1", (_TRUTH, "extra_info.model_difficulty"), ("prompt",), (_TRUTH,), ()),
-    Layout("deepscaler", (_TRUTH, "extra_info.difficulty"), ("prompt",), (_TRUTH,), ()),
-    Layout("verl", (_TRUTH,), ("prompt", *QUESTIONS), (_TRUTH,), ()),
-    Layout("orz", ("0.value", "1.ground_truth.value"), ("0.value",), ("1.ground_truth.value",), (),
+    RowLayout("skywork-or1", (_TRUTH, "extra_info.model_difficulty"), ("prompt",), (_TRUTH,), ()),
+    RowLayout("deepscaler", (_TRUTH, "extra_info.difficulty"), ("prompt",), (_TRUTH,), ()),
+    RowLayout("verl", (_TRUTH,), ("prompt", *QUESTIONS), (_TRUTH,), ()),
+    RowLayout("orz", ("0.value", "1.ground_truth.value"), ("0.value",), ("1.ground_truth.value",), (),
            solved=("1.ground_truth.pass_at_n",)),
-    Layout("big-math", ("problem", "answer", "llama8b_solve_rate"), solved=("llama8b_solve_rate",)),
-    Layout("deepmath", ("question", "final_answer", "difficulty"), ("question",), ("final_answer",), ()),
-    Layout("open-r1-math", ("problem", "answer", "generations"), ("problem",), ("answer",)),
-    Layout("numina-1.5", ("problem", "answer", "problem_is_valid"), ("problem",), ("answer",), ()),
-    Layout("numina", ("problem", "solution", "messages"), ("problem",)),
-    Layout("math", ("problem", "solution", "level"), ("problem",), level=("level",), domain=("type", "subject")),
-    Layout("s1k", ("question", "solution", "cot_type"), ("question",), (), ("solution",), domain=("cot_type",)),
-    Layout("limo", ("question", "solution", "answer"), ("question",), ("answer",)),
-    Layout("mgsm", ("question", "answer_number"), ("question",), ("answer_number",), ()),
-    Layout("gsm8k", ("question", "answer"), ("question",), ("answer",), (), holds=("answer", "####")),
-    Layout("cmath", ("question", "reasoning_step"), ("question",), ("golden", "answer"), (), ("grade",)),
-    Layout("reasoning-gym", ("question", "answer", "metadata.source_dataset"), ("question",), ("answer",), (),
+    RowLayout("big-math", ("problem", "answer", "llama8b_solve_rate"), solved=("llama8b_solve_rate",)),
+    RowLayout("deepmath", ("question", "final_answer", "difficulty"), ("question",), ("final_answer",), ()),
+    RowLayout("open-r1-math", ("problem", "answer", "generations"), ("problem",), ("answer",)),
+    RowLayout("numina-1.5", ("problem", "answer", "problem_is_valid"), ("problem",), ("answer",), ()),
+    RowLayout("numina", ("problem", "solution", "messages"), ("problem",)),
+    RowLayout("math", ("problem", "solution", "level"), ("problem",), level=("level",), domain=("type", "subject")),
+    RowLayout("s1k", ("question", "solution", "cot_type"), ("question",), (), ("solution",), domain=("cot_type",)),
+    RowLayout("limo", ("question", "solution", "answer"), ("question",), ("answer",)),
+    RowLayout("mgsm", ("question", "answer_number"), ("question",), ("answer_number",), ()),
+    RowLayout("gsm8k", ("question", "answer"), ("question",), ("answer",), (), holds=("answer", "####")),
+    RowLayout("cmath", ("question", "reasoning_step"), ("question",), ("golden", "answer"), (), ("grade",)),
+    RowLayout("reasoning-gym", ("question", "answer", "metadata.source_dataset"), ("question",), ("answer",), (),
            domain=("metadata.source_dataset",)),
-    Layout("open-r1-problem", ("problem",), ("problem",)),
-    Layout("question-answer", ()),
+    RowLayout("open-r1-problem", ("problem",), ("problem",)),
+    RowLayout("question-answer", ()),
 )  # fmt: skip
 
 
@@ -149,13 +149,13 @@ def find(row: Any, path: str) -> Any:
     return row
 
 
-def layout_of(row: Row) -> Layout:
+def layout_of(row: Row) -> RowLayout:
     """The first layout whose columns the row has."""
     fitting = (layout for layout in LAYOUTS if all(_there(find(row, path)) for path in layout.needs))
     return next(layout for layout in fitting if _holds(row, layout))
 
 
-def _holds(row: Row, layout: Layout) -> bool:
+def _holds(row: Row, layout: RowLayout) -> bool:
     return layout.holds is None or layout.holds[1] in str(find(row, layout.holds[0]))
 
 
@@ -222,7 +222,7 @@ def _asked(value: Any) -> tuple[Mapping[str, str], ...] | None:
     return tuple(found) if found and found[-1]["content"].strip() else None
 
 
-def _unframed(messages: tuple[Mapping[str, str], ...], layout: Layout) -> tuple[Mapping[str, str], ...]:
+def _unframed(messages: tuple[Mapping[str, str], ...], layout: RowLayout) -> tuple[Mapping[str, str], ...]:
     framed = re.fullmatch(layout.frame, messages[-1]["content"], re.DOTALL) if layout.frame else None
     if framed is None:
         return messages
@@ -236,7 +236,7 @@ def _with_system(row: Row, messages: tuple[Mapping[str, str], ...]) -> tuple[Map
     return ({"role": "system", "content": said}, *messages)
 
 
-def _answers(row: Row, layout: Layout) -> tuple[tuple[str, tuple[str, ...]] | None, str]:
+def _answers(row: Row, layout: RowLayout) -> tuple[tuple[str, tuple[str, ...]] | None, str]:
     """(column, answers) and, without them, why there are none."""
     why = ""
     for path in layout.answer:

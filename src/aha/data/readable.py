@@ -17,7 +17,7 @@ OtherLanguages = Callable[[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReadabilityLimits:
     """What a readable chain keeps to. Words: each Chinese character is one."""
 
     other_languages: float = 0.1  # share of words
@@ -50,7 +50,10 @@ def code_blocks(text: str) -> int:
 
 
 def check(
-    chain: str, language: str, other_languages: OtherLanguages, limits: Limits = Limits()
+    chain: str,
+    language: str,
+    other_languages: OtherLanguages,
+    limits: ReadabilityLimits = ReadabilityLimits(),
 ) -> tuple[Reason, ...]:
     """Every reason against a chain of thought; empty for a readable one. Linear in ``chain``."""
     words = tokens(chain)

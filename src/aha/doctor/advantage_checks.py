@@ -10,7 +10,7 @@ import numpy as np
 
 from aha.doctor import formulas
 from aha.doctor.finding import Check, Finding, at_most, count, holds
-from aha.doctor.subject import Subject, made_groups
+from aha.doctor.subject import DoctorContext, made_groups
 from aha.rewards import accuracy
 from aha.sampling import rollouts
 from aha.training.own import estimator
@@ -33,7 +33,7 @@ def estimate(kind: str, rewards: list[np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(a, np.float64) for a in function(rewards, None)]
 
 
-def advantages(subject: Subject) -> Iterator[Finding]:
+def advantages(subject: DoctorContext) -> Iterator[Finding]:
     """The run's estimator and those of its kind."""
     kind = subject.plan.algorithm.advantage
     rewards = [np.array(r) for r in REWARDS]
@@ -104,7 +104,7 @@ def _ungradable() -> Iterator[Finding]:
                 fix="give such answers no score (None): rewards.accuracy, sampling.rollouts")  # fmt: skip
 
 
-def _own_reward(subject: Subject) -> Iterator[Finding]:
+def _own_reward(subject: DoctorContext) -> Iterator[Finding]:
     """Each rollout's reward is the reward of its own text, and each example has its own advantage."""
     texts = ["a", "bbb", "cc", "dddd", "e" * 9]
     length = lambda problem, made: [Score(float(len(r.text))) for r in made]  # noqa: E731
@@ -129,7 +129,7 @@ def _own_reward(subject: Subject) -> Iterator[Finding]:
         yield _own_advantage(subject)
 
 
-def _own_advantage(subject: Subject) -> Finding:
+def _own_advantage(subject: DoctorContext) -> Finding:
     """Through the stage's to_examples: token ids, group and advantage of one member stay together."""
     assert subject.to_examples is not None
     groups = made_groups(subject, (3, 6, 4), 4, seed=31)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aha.doctor import weight_checks
 from aha.doctor.finding import Check, Finding, NotApplicable, holds
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.sampling import sampler
 from aha.sampling.engine import Engine, Request
 from aha.types import Rollout
@@ -19,13 +19,13 @@ FIX = "do not train with this engine; report its version and the architecture"
 CHANGE = 0.2  # of a matrix's mean absolute value
 
 
-def _remote(subject: Subject) -> Engine:
+def _remote(subject: DoctorContext) -> Engine:
     if not subject.engine.takes_weights:
         raise NotApplicable("the engine shares the policy's modules")
     return subject.engine
 
 
-def _changed(subject: Subject) -> torch.nn.Module:
+def _changed(subject: DoctorContext) -> torch.nn.Module:
     """A copy of the model with noise on every matrix."""
     model = subject.copy_model()
     generator = torch.Generator().manual_seed(17 + subject.data_seed)
@@ -37,7 +37,7 @@ def _changed(subject: Subject) -> torch.nn.Module:
     return model
 
 
-def update(subject: Subject) -> Iterator[Finding]:
+def update(subject: DoctorContext) -> Iterator[Finding]:
     """Other weights, then the policy's again: what is sampled follows both times, from prompts seen before."""
     engine, changed = _remote(subject), _changed(subject)
     version = engine.version
@@ -51,7 +51,7 @@ def update(subject: Subject) -> Iterator[Finding]:
 
 
 def _follows(
-    subject: Subject,
+    subject: DoctorContext,
     engine: Engine,
     holds_now: torch.nn.Module,
     which: str,
@@ -68,14 +68,14 @@ def _follows(
                 threshold=str(version), cause="the engine does not know what it holds", fix=FIX)  # fmt: skip
 
 
-def _sample(subject: Subject, engine: Engine) -> list[Rollout]:
+def _sample(subject: DoctorContext, engine: Engine) -> list[Rollout]:
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
     requests = [Request(p, 2, i) for i, p in enumerate(prompts)]
     return [r for _, found in sorted(engine.generate(requests, params, seed=9)) for r in found]
 
 
-def proof(subject: Subject) -> Iterator[Finding]:
+def proof(subject: DoctorContext) -> Iterator[Finding]:
     """One element of one tensor is altered on its way; the hashes must notice, whichever tensor it is."""
     engine = _remote(subject)
     subject.require_room(1)

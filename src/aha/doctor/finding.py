@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aha.types import AhaError
 
 if TYPE_CHECKING:
-    from aha.doctor.subject import Subject
+    from aha.doctor.subject import DoctorContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Check:
 
     name: str
     about: str
-    run: Callable[[Subject], Iterator[Finding]]
+    run: Callable[[DoctorContext], Iterator[Finding]]
     quick: bool = False
 
 
@@ -79,7 +79,7 @@ def _why(ok: bool, cause: str, fix: str) -> tuple[str, str]:
 
 def examine(
     checks: Sequence[Check],
-    subject: Subject,
+    subject: DoctorContext,
     *,
     starting: Callable[[Check], None] = lambda check: None,
     found: Callable[[Finding], None] = lambda finding: None,
@@ -96,7 +96,7 @@ def examine(
     return findings
 
 
-def _run(check: Check, subject: Subject, debug: bool) -> Iterator[Finding]:
+def _run(check: Check, subject: DoctorContext, debug: bool) -> Iterator[Finding]:
     """The findings of one check, each with the seconds since the one before. A check that raises has
     failed: the examined code could not do what was asked of it."""
     clock = time.perf_counter()

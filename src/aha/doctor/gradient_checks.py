@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aha.doctor import formulas, miniature, plain
 from aha.doctor.finding import Check, Finding, at_most, count, holds
-from aha.doctor.subject import Subject, made_groups
+from aha.doctor.subject import DoctorContext, made_groups
 from aha.training import batching, parallel
 from aha.training import policy as policies
 from aha.training.presets import Algorithm
@@ -31,7 +31,7 @@ PACKING = (
 PACKING_FIX = "look at batching.pack, attention.make_plan and the policy's backward"
 
 
-def made_examples(subject: Subject, seed: int = 0) -> list[Example]:
+def made_examples(subject: DoctorContext, seed: int = 0) -> list[Example]:
     """Examples of four groups of different prompt and completion lengths, with noisy old logprobs."""
     groups = made_groups(subject, (3, 9, 1, 17), 3, seed=seed)
     rng = np.random.default_rng(seed + 1)
@@ -60,7 +60,7 @@ def near_policy(policy: policies.Policy, examples: Sequence[Example], seed: int,
     ]
 
 
-def full_algorithm(subject: Subject) -> Any:
+def full_algorithm(subject: DoctorContext) -> Any:
     """The run's algorithm; one with a KL and an entropy term if it has none or the formulas do not know it."""
     algorithm = subject.plan.algorithm
     if formulas.known(algorithm) and formulas.weights(algorithm, []) is not None:
@@ -101,7 +101,7 @@ def plain_gradients(
     return total, said
 
 
-def packing(subject: Subject) -> Iterator[Finding]:
+def packing(subject: DoctorContext) -> Iterator[Finding]:
     """Packed, with and without shared prompts, against transformers one by one: logprobs and gradients."""
     subject = miniature.of(subject)
     t, algorithm = subject.plan.temperature, full_algorithm(subject)
@@ -125,7 +125,7 @@ def packing(subject: Subject) -> Iterator[Finding]:
                       cause=PACKING, fix=PACKING_FIX)  # fmt: skip
 
 
-def invariance(subject: Subject) -> Iterator[Finding]:
+def invariance(subject: DoctorContext) -> Iterator[Finding]:
     """One optimizer batch cut in several ways, under each way of averaging."""
     subject = miniature.of(subject)
     policy, t = subject.new_policy(), subject.plan.temperature
@@ -170,7 +170,7 @@ def _silent(policy: policies.Policy, examples: Sequence[Example], t: float) -> F
                    fix="fix the weights before anything is left out (batching.pack)")  # fmt: skip
 
 
-def ranks(subject: Subject) -> Iterator[Finding]:
+def ranks(subject: DoctorContext) -> Iterator[Finding]:
     """Ranks played one after the other: the dealt shares, and the step that each rank takes."""
     subject = miniature.of(subject)
     policy, t = subject.new_policy(lr=1e-3), subject.plan.temperature
@@ -194,7 +194,7 @@ def ranks(subject: Subject) -> Iterator[Finding]:
 
 
 def _rank_step(
-    subject: Subject, batches: Sequence[Batch], loss: Any, t: float, fix: str
+    subject: DoctorContext, batches: Sequence[Batch], loss: Any, t: float, fix: str
 ) -> Iterator[Finding]:
     """Rank 0 of 2 with rank 1's gradient standing in for the network: the masters must end where one
     process with all batches would put them."""

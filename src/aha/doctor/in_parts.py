@@ -16,7 +16,7 @@ from aha.training import sharding
 from aha.types import AhaError, Batch
 
 
-class Asked:
+class ShardRequest:
     """The policy as the first rank examines it, while the others ``assist``; within ``policy.whole()``."""
 
     def __init__(self, policy: policies.Policy):
@@ -53,14 +53,14 @@ def gathered(policy: policies.Policy) -> Iterator[Tensor]:
         yield sharding.whole(param.detach().to(policy.shards.dtype))
 
 
-def led(policy: policies.Policy, work: Callable[[Asked], None]) -> None:
+def led(policy: policies.Policy, work: Callable[[ShardRequest], None]) -> None:
     """Have the first rank run ``work`` by itself on the policy; an AhaError there ends every rank."""
     error: AhaError | None = None
     with ranks.alone():
         if not ranks.leads():
             _assist(policy)
         else:
-            asked = Asked(policy)
+            asked = ShardRequest(policy)
             try:
                 work(asked)
             except AhaError as found:
@@ -94,4 +94,4 @@ def _tell(question: tuple[Any, ...] | None) -> tuple[Any, ...]:
     return box[0]
 
 
-__all__ = ["Asked", "gathered", "led"]
+__all__ = ["ShardRequest", "gathered", "led"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aha.doctor import formulas
 from aha.doctor.finding import Check, Finding, at_most, count, holds
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.training import losses as training_losses
 from aha.training import policy as policies
 from aha.training.preset_table import PRESETS
@@ -91,7 +91,7 @@ def gradient(function: Any, at: Tensor) -> Tensor:
     return torch.zeros_like(at) if found is None else found
 
 
-def algorithms(subject: Subject) -> dict[str, Any]:
+def algorithms(subject: DoctorContext) -> dict[str, Any]:
     """Every preset, the run's own algorithm, and ones with all terms at once; those whose loss has the same
     settings under one name."""
     given = {name: Algorithm.model_validate(name) for name in PRESETS}
@@ -109,7 +109,7 @@ def algorithms(subject: Subject) -> dict[str, Any]:
     return found
 
 
-def losses(subject: Subject) -> Iterator[Finding]:
+def losses(subject: DoctorContext) -> Iterator[Finding]:
     """Each algorithm's value and gradients."""
     for name, algorithm in algorithms(subject).items():
         yield _one(name, algorithm, subject.data_seed)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from aha import modeling
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.sampling.local import engine as local
 from aha.sampling.rollouts import Prompter
 from aha.tasks import get_task
@@ -29,7 +29,7 @@ TOKENIZER = "tiny"
 TOKENS = 16
 
 
-def of(subject: Subject) -> Subject:
+def of(subject: DoctorContext) -> DoctorContext:
     """The patient's miniature, made once; the patient itself where it is small."""
     if sum(p.numel() for p in subject.model.parameters()) <= WHOLE:
         return subject
@@ -38,13 +38,13 @@ def of(subject: Subject) -> Subject:
     return subject.miniature
 
 
-def _made(subject: Subject) -> Subject:
+def _made(subject: DoctorContext) -> DoctorContext:
     tokenizer = modeling.load_tokenizer(TOKENIZER)
     model = cut(subject.model, tokenizer)
     task, prompter = get_task("countdown"), Prompter(tokenizer, "r1_zero")
     problems = prompter.asked(task.load("train", 12, subject.data_seed))
     plan = replace(subject.plan, max_tokens=min(64, subject.plan.max_tokens), rewards=("accuracy", "format"))
-    return Subject(
+    return DoctorContext(
         model=model, tokenizer=tokenizer, task=task, problems=problems, prompter=prompter,
         engine=local.LocalEngine(model, tokenizer),
         policy=policies.Policy(model), plan=plan, folder=subject.folder, to_examples=subject.to_examples,

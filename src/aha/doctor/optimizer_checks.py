@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aha.doctor import formulas, gradient_checks, miniature
 from aha.doctor.finding import Check, Finding, at_most, count, holds
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.training import batching, checkpoint, losses
 from aha.training import policy as policies
 from aha.types import Batch
@@ -23,7 +23,7 @@ DECAY = 0.1
 FIX = "look at Trainer.step and make_optimizers (training.trainer)"
 
 
-def _batches(subject: Subject) -> list[Batch]:
+def _batches(subject: DoctorContext) -> list[Batch]:
     return batching.pack(gradient_checks.made_examples(subject, 11), batching.token_mean, 40)
 
 
@@ -34,7 +34,7 @@ def _chosen(policy: policies.Policy) -> list[int]:
     return vectors[:4] + [i for i in order if i not in vectors][:4]
 
 
-def optimizer(subject: Subject) -> Iterator[Finding]:
+def optimizer(subject: DoctorContext) -> Iterator[Finding]:
     """Three steps at three learning rates against AdamW by hand, with clipping and weight decay."""
     subject = miniature.of(subject)
     policy = subject.new_policy(lr=RATES[0], weight_decay=DECAY, max_grad_norm=0.05)
@@ -77,7 +77,7 @@ def optimizer(subject: Subject) -> Iterator[Finding]:
     yield from _working(subject, batches)
 
 
-def _working(subject: Subject, batches: Sequence[Batch]) -> Iterator[Finding]:
+def _working(subject: DoctorContext, batches: Sequence[Batch]) -> Iterator[Finding]:
     """In the run's compute type: working weights are the masters rounded, and many small steps add up."""
     model = subject.copy_model()
     policy = policies.Policy(model, policies.OptimizerConfig(lr=1e-5))
@@ -108,7 +108,7 @@ def _larger(a: float, b: float) -> float:
     return b if not b <= a else a  # NaN stays
 
 
-def resume(subject: Subject) -> Iterator[Finding]:
+def resume(subject: DoctorContext) -> Iterator[Finding]:
     """Four steps; and two, a checkpoint, new objects, and two more: equal to the last bit."""
     subject = miniature.of(subject)
     subject.require_savable()
@@ -159,7 +159,7 @@ def _compare(whole: policies.Policy, second: policies.Policy) -> Iterator[Findin
                 f"{whole.version} and {second.version}", threshold="equal", cause=cause, fix=fix)  # fmt: skip
 
 
-def _loads(subject: Subject, loaded: Any) -> Finding:
+def _loads(subject: DoctorContext, loaded: Any) -> Finding:
     """The checkpoint as transformers loads it has the saved shape and finite weights that are not the start's."""
     pairs = list(zip(loaded.parameters(), subject.model.parameters(), strict=True))
     same = all(torch.equal(a.cpu().float(), b.detach().cpu().float()) for a, b in pairs)
@@ -169,7 +169,7 @@ def _loads(subject: Subject, loaded: Any) -> Finding:
                  cause="the saved model is not the trained one", fix="look at training.checkpoint")  # fmt: skip
 
 
-def _policy(subject: Subject) -> policies.Policy:
+def _policy(subject: DoctorContext) -> policies.Policy:
     return policies.Policy(subject.copy_model(), policies.OptimizerConfig(lr=1e-3, weight_decay=0.01))
 
 

@@ -11,7 +11,7 @@ import torch
 
 from aha.doctor import exact, plain
 from aha.doctor.finding import Check, Finding, at_most, count
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.sampling import sampler
 from aha.sampling.local import scheduler
 from aha.training import batching
@@ -38,7 +38,7 @@ def rollouts_of(groups: Sequence[Group]) -> list[Rollout]:
     return [m.rollout for g in groups for m in g.members]
 
 
-def policy_logprobs(subject: Subject, groups: Sequence[Group], temperature: float) -> list[np.ndarray]:
+def policy_logprobs(subject: DoctorContext, groups: Sequence[Group], temperature: float) -> list[np.ndarray]:
     """What the policy says [C] of each completion, through packing, as training asks it."""
     examples = plain.examples(groups, [np.ones(len(g.members)) for g in groups])
     longest = max(len(e.token_ids) for e in examples)
@@ -47,7 +47,7 @@ def policy_logprobs(subject: Subject, groups: Sequence[Group], temperature: floa
     return [v[e.prompt_length :].astype(np.float64) for e, v in zip(examples, values, strict=True)]
 
 
-def held(subject: Subject, groups: Sequence[Group], temperature: float) -> tuple[list[int], exact.Held]:
+def held(subject: DoctorContext, groups: Sequence[Group], temperature: float) -> tuple[list[int], exact.Held]:
     """Some of the rollouts, by number, with the truth about them."""
     rollouts = rollouts_of(groups)
     chosen = subject.some_of(rollouts)
@@ -60,7 +60,7 @@ def sampled(groups: Sequence[Group]) -> list[np.ndarray]:
 
 
 def compared(
-    subject: Subject, groups: Sequence[Group], temperature: float, how: str, policy: bool = True
+    subject: DoctorContext, groups: Sequence[Group], temperature: float, how: str, policy: bool = True
 ) -> Iterator[Finding]:
     """The sampler, and the policy, against the truth beside transformers; and against each other on all tokens."""
     said = sampled(groups)
@@ -85,13 +85,13 @@ def apart(
                   unit=" nats")  # fmt: skip
 
 
-def logprobs(subject: Subject) -> Iterator[Finding]:
+def logprobs(subject: DoctorContext) -> Iterator[Finding]:
     """At the run's temperature: sampler and policy against the truth, as near as transformers' own forward."""
     t = subject.plan.temperature
     yield from compared(subject, subject.groups(), t, f"at temperature {t:g}")
 
 
-def settings(subject: Subject) -> Iterator[Finding]:
+def settings(subject: DoctorContext) -> Iterator[Finding]:
     """Other temperatures; truncation, where the log probability is that of the renormalised distribution."""
     for temperature in (0.7, 1.3):
         groups = subject.sample(temperature, seed=2)
@@ -102,7 +102,7 @@ def settings(subject: Subject) -> Iterator[Finding]:
         yield _truncated(subject, cut)
 
 
-def _truncated(subject: Subject, cut: dict[str, float]) -> Finding:
+def _truncated(subject: DoctorContext, cut: dict[str, float]) -> Finding:
     """The share of tokens whose log probability is not that of the distribution left by the truncation, beside the
     share that transformers has."""
     rollouts = rollouts_of(subject.sample(1.3, seed=4, **cut))
@@ -128,7 +128,7 @@ def _truncated(subject: Subject, cut: dict[str, float]) -> Finding:
     )
 
 
-def _rows(subject: Subject, r: Rollout) -> tuple[np.ndarray, np.ndarray]:
+def _rows(subject: DoctorContext, r: Rollout) -> tuple[np.ndarray, np.ndarray]:
     """Logits [C, V] of a completion's tokens: true ones, and transformers' own."""
     ids = np.concatenate([r.prompt_ids, r.completion_ids])
     count = len(r.completion_ids)
@@ -145,7 +145,7 @@ CASES: tuple[dict[str, float], ...] = (
 )
 
 
-def draws(subject: Subject) -> Iterator[Finding]:
+def draws(subject: DoctorContext) -> Iterator[Finding]:
     """20,000 draws from made-up logits: their frequencies, and the log probabilities reported with them."""
     rng = np.random.default_rng(subject.data_seed)
     row, n = rng.normal(0, 2, 40), 20_000
@@ -180,7 +180,7 @@ def draws(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def seeds(subject: Subject) -> Iterator[Finding]:
+def seeds(subject: DoctorContext) -> Iterator[Finding]:
     """The same seed draws the same; other seeds, questions and samples do not; the batch plays no part."""
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     # Hot sampling: two streams that agree over a dozen tokens are then one and the same stream.
@@ -213,7 +213,7 @@ def seeds(subject: Subject) -> Iterator[Finding]:
     yield _batch_independence(subject, prompts)
 
 
-def _batch_independence(subject: Subject, prompts: list[list[int]]) -> Finding:
+def _batch_independence(subject: DoctorContext, prompts: list[list[int]]) -> Finding:
     """Ids of completions sampled in one batch, and two rows at a time on an engine of its own.
 
     Matrix products of other shapes round otherwise, so a draw at the edge of two tokens may flip: no more often than

@@ -11,14 +11,14 @@ import torch
 from aha import modeling, ranks
 from aha.doctor import memory, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count, holds
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.planning.workload import Workload
 from aha.sampling.local import engine as local
 from aha.training import batching, losses
 from aha.training import policy as policies
 
 
-def dropout(subject: Subject) -> Iterator[Finding]:
+def dropout(subject: DoctorContext) -> Iterator[Finding]:
     """No module drops anything, neither where samples are drawn nor where gradients are taken."""
     models = {"policy": subject.policy.model, "engine": getattr(subject.engine, "model", subject.model)}
     for name, model in models.items():
@@ -43,7 +43,7 @@ def _drops(module: torch.nn.Module) -> bool:
     return module.training and isinstance(rate, float) and rate > 0
 
 
-def training_mode(subject: Subject) -> Iterator[Finding]:
+def training_mode(subject: DoctorContext) -> Iterator[Finding]:
     """The program's own way from a checkpoint to a policy leaves dropout off, also after a step."""
     subject = miniature.of(subject)
     model = subject.copy_model()
@@ -68,7 +68,7 @@ def _two_tokens() -> Any:
     return SamplingParams(max_tokens=2)
 
 
-def resources(subject: Subject) -> Iterator[Finding]:
+def resources(subject: DoctorContext) -> Iterator[Finding]:
     """Memory and disk that the run will still ask for, and what is free."""
     plan, model = subject.plan, subject.model
     longest = max(len(subject.prompter.encode(p)[0]) for p in list(subject.problems)[:64])
@@ -107,14 +107,14 @@ def _size(n: float) -> str:
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
 
 
-def finite(subject: Subject) -> Iterator[Finding]:
+def finite(subject: DoctorContext) -> Iterator[Finding]:
     """Weights that are numbers, and not all the same."""
     bad = [n for n, p in subject.model.named_parameters() if not bool(torch.isfinite(p).all())]
     yield count("tensors with NaN or infinity", bad, len(list(subject.model.parameters())),
                 cause="the checkpoint is damaged", fix="use an earlier checkpoint, or download again")  # fmt: skip
 
 
-def template(subject: Subject) -> Iterator[Finding]:
+def template(subject: DoctorContext) -> Iterator[Finding]:
     """The kind of the model and its template; EOS within the vocabulary."""
     from aha import chat
 

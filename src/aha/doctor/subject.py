@@ -14,7 +14,7 @@ import torch
 
 from aha.doctor import exact
 from aha.doctor.finding import NotApplicable
-from aha.doctor.in_parts import Asked
+from aha.doctor.in_parts import ShardRequest
 from aha.doctor.memory import free_memory, model_bytes
 from aha.rewards import get_rewards
 from aha.sampling import rollouts, sampler
@@ -31,7 +31,7 @@ LARGEST_SAVED = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExaminationPlan:
     """The settings of the run that the examination is for."""
 
     algorithm: Algorithm = field(default_factory=lambda: Algorithm.model_validate({}))
@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass
-class Subject:
+class DoctorContext:
     """The patient. ``policy`` and ``engine`` are the run's own, where there is a run.
 
     ``to_examples`` is the stage's way from groups and advantages to examples; it is handed in, since the
@@ -61,15 +61,15 @@ class Subject:
     problems: Sequence[Problem]
     prompter: rollouts.Prompter
     engine: rollouts.Engine
-    policy: policies.Policy | Asked
-    plan: Plan
+    policy: policies.Policy | ShardRequest
+    plan: ExaminationPlan
     folder: Path
     to_examples: Callable[[Sequence[Group], Sequence[np.ndarray]], list[Example]] | None = None
     source: str = ""
     data_seed: int = 0
     shares: int = 1  # ranks among which weights and optimizer state are divided
     wanted_tokens: int = 0  # the run's longest completion, where the plan's was fitted to the model's context
-    miniature: Subject | None = None  # see doctor.miniature
+    miniature: DoctorContext | None = None  # see doctor.miniature
     _groups: list[Group] | None = None
     _exact: exact.Exact | None = None
     _pace: float | None = None
@@ -195,7 +195,7 @@ class Subject:
 
 
 def made_groups(
-    subject: Subject, lengths: Sequence[int], members: int, *, seed: int = 0, end: bool = True
+    subject: DoctorContext, lengths: Sequence[int], members: int, *, seed: int = 0, end: bool = True
 ) -> list[Group]:
     """Groups that were never sampled: random prompts of ``lengths`` and random completions.
 
@@ -224,11 +224,11 @@ def made_groups(
     return made
 
 
-def usable_vocabulary(subject: Subject) -> np.ndarray:
+def usable_vocabulary(subject: DoctorContext) -> np.ndarray:
     """Token ids that are no special tokens."""
     special = set(map(int, subject.tokenizer.all_special_ids))
     rows = int(subject.model.get_input_embeddings().weight.shape[0])
     return np.array([i for i in range(min(len(subject.tokenizer), rows)) if i not in special], np.int64)
 
 
-__all__ = ["Plan", "Subject", "made_groups", "model_bytes", "usable_vocabulary"]
+__all__ = ["DoctorContext", "ExaminationPlan", "made_groups", "model_bytes", "usable_vocabulary"]

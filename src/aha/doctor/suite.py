@@ -16,7 +16,7 @@ from aha.doctor import (
     weight_checks,
 )
 from aha.doctor.finding import Check, Finding, examine, raise_on_failure
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.hints import nearest
 from aha.types import AhaError
 
@@ -46,7 +46,7 @@ def choose(checks: Sequence[Check], only: Sequence[str], *, quick: bool) -> list
     return [c for c in checks if c.quick or not quick]
 
 
-def at_start(subject: Subject) -> list[Finding]:
+def at_start(subject: DoctorContext) -> list[Finding]:
     """The quick checks. Raises AhaError on the first that fails, naming figure, cause and fix.
 
     They sample and ask for log probabilities with the run's own engine and policy, change no weight, take

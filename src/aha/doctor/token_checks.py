@@ -11,21 +11,23 @@ import numpy as np
 from aha import chat
 from aha.doctor import plain
 from aha.doctor.finding import Check, Finding, NotApplicable, count, holds
-from aha.doctor.subject import Subject, made_groups
+from aha.doctor.subject import DoctorContext, made_groups
 from aha.training import batching
 from aha.types import Batch, Example, Finish, Group, Rollout
 
 WHOLE = 1 << 20
 
 
-def examples_of(subject: Subject, groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[Example]:
+def examples_of(
+    subject: DoctorContext, groups: Sequence[Group], advantages: Sequence[np.ndarray]
+) -> list[Example]:
     """Examples as the stage makes them."""
     if subject.to_examples is None:
         raise NotApplicable("no stage is examined, so there is no way from groups to examples")
     return subject.to_examples(groups, advantages)
 
 
-def prompts(subject: Subject) -> Iterator[Finding]:
+def prompts(subject: DoctorContext) -> Iterator[Finding]:
     """Rendered prompts as token ids: one BOS at most, nothing lost, the opened thinking seen."""
     tokenizer = subject.tokenizer
     rendered = [subject.prompter.render(p) for p in subject.some_problems()]
@@ -90,7 +92,7 @@ def _ends_in(text: str, token: str | None) -> bool:
     return bool(token) and text.rstrip().endswith(str(token))
 
 
-def tokens(subject: Subject) -> Iterator[Finding]:
+def tokens(subject: DoctorContext) -> Iterator[Finding]:
     """From sampling to the packed batch: the very ids, log probabilities and lengths."""
     yield from prompts(subject)
     sampled, made = subject.groups(), _unusual(subject)
@@ -119,7 +121,7 @@ def tokens(subject: Subject) -> Iterator[Finding]:
                 cause="the engine tokenizes or changes prompts", fix="hand token ids to the engine")  # fmt: skip
 
 
-def _unusual(subject: Subject) -> list[Group]:
+def _unusual(subject: DoctorContext) -> list[Group]:
     """Random ids: tokenizing their text again would give others."""
     return made_groups(subject, (4, 7), 3, seed=21)
 
@@ -134,11 +136,11 @@ def _different(got: Sequence[Example], wanted: Sequence[Example], names: Sequenc
     return found
 
 
-def _ends(subject: Subject) -> frozenset[int]:
+def _ends(subject: DoctorContext) -> frozenset[int]:
     return frozenset(getattr(subject.engine, "eos_ids", {int(subject.tokenizer.eos_token_id)}))
 
 
-def masks(subject: Subject) -> Iterator[Finding]:
+def masks(subject: DoctorContext) -> Iterator[Finding]:
     """What is trained: the whole completion with its EOS, and nothing else."""
     yield from _endings(subject)
     groups = made_groups(subject, (2, 8, 5), 4, seed=22)
@@ -162,7 +164,7 @@ def masks(subject: Subject) -> Iterator[Finding]:
     yield from _packed_masks(subject, got)
 
 
-def _packed_masks(subject: Subject, examples: Sequence[Example]) -> Iterator[Finding]:
+def _packed_masks(subject: DoctorContext, examples: Sequence[Example]) -> Iterator[Finding]:
     """After packing: a weight exactly where an example is masked in, on the right token; no padding."""
     wrong, seen = [], 0
     flat = {
@@ -198,7 +200,7 @@ def _misplaced(batch: Batch, flat: dict[str, np.ndarray], at: np.ndarray, traine
     return found
 
 
-def _endings(subject: Subject) -> Iterator[Finding]:
+def _endings(subject: DoctorContext) -> Iterator[Finding]:
     """The engine's completions: STOP exactly where EOS is last, nothing after it, LENGTH at the limit."""
     ends, limit = _ends(subject), subject.tokens()
     rollouts = [m.rollout for g in subject.groups() for m in g.members]
@@ -224,7 +226,7 @@ def _ending(i: int, r: Rollout, ends: frozenset[int], limit: int) -> str:
     return ""
 
 
-def _forced_end(subject: Subject) -> Finding:
+def _forced_end(subject: DoctorContext) -> Finding:
     """A completion that ends: the token the model would write anyway is declared to be an end of sequence."""
     engine = subject.engine
     if not hasattr(engine, "eos_ids"):

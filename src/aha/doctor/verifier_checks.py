@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from aha import chat
 from aha.doctor.finding import Check, Finding, NotApplicable, count, holds
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.tasks import countdown
 from aha.types import AhaError, Outcome, Problem
 
@@ -20,7 +20,7 @@ def _said(answer: str, problem: Problem | None = None) -> str:
     return "<think>let me see</think> " + (f"\\boxed{{{answer}}}" if boxed else f"<answer>{answer}</answer>")
 
 
-def verifier(subject: Subject) -> Iterator[Finding]:
+def verifier(subject: DoctorContext) -> Iterator[Finding]:
     """The run's own task: answers known to be right, wrong and missing, for a few of its problems."""
     problems = list(subject.problems[:4])
     cases = [case for p in problems for case in _cases(p)]
@@ -93,7 +93,7 @@ COUNTDOWN: tuple[tuple[str, Outcome], ...] = (
 )
 
 
-def verifiers(subject: Subject) -> Iterator[Finding]:
+def verifiers(subject: DoctorContext) -> Iterator[Finding]:
     """The math verifier and countdown on a table of known answers; one that cannot be graded in time."""
     from aha.rewards import math as math_rewards
 
@@ -133,7 +133,7 @@ def _late(module: object) -> Finding:
                  fix="return Outcome.UNKNOWN, which has no score (rewards.math.workers)")  # fmt: skip
 
 
-def sandbox(subject: Subject) -> Iterator[Finding]:
+def sandbox(subject: DoctorContext) -> Iterator[Finding]:
     """The canaries, twice; then a program that is right, one that is wrong and one that never ends."""
     from aha.sandbox import Sandbox, judge_stdio
 

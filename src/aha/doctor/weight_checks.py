@@ -12,8 +12,8 @@ from torch import Tensor
 
 from aha.doctor import exact, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, holds
-from aha.doctor.in_parts import Asked
-from aha.doctor.subject import Subject
+from aha.doctor.in_parts import ShardRequest
+from aha.doctor.subject import DoctorContext
 from aha.sampling import sampler
 from aha.sampling.engine import Engine, Request
 from aha.sampling.local import engine as local
@@ -43,11 +43,11 @@ def _engine_weights(engine: Any) -> list[Tensor]:
     return list(engine.model.parameters())
 
 
-def weights(subject: Subject) -> Iterator[Finding]:
+def weights(subject: DoctorContext) -> Iterator[Finding]:
     """Hashes of the engine's weights, of the policy's, and of the masters in the compute type."""
     yield _proven(subject, subject.engine) if subject.engine.takes_weights else _shared(subject)
     masters = getattr(subject.policy, "masters", None)
-    if masters is None or isinstance(subject.policy, Asked):  # parts are the masters themselves
+    if masters is None or isinstance(subject.policy, ShardRequest):  # parts are the masters themselves
         return
     pairs = list(zip(subject.policy.params, masters, strict=True))
     working, rounded = digest([p for p, _ in pairs]), digest([m.to(p.dtype) for p, m in pairs])
@@ -57,7 +57,7 @@ def weights(subject: Subject) -> Iterator[Finding]:
                 fix="look at Trainer.step and Trainer.load_state")  # fmt: skip
 
 
-def _proven(subject: Subject, engine: Engine) -> Finding:
+def _proven(subject: DoctorContext, engine: Engine) -> Finding:
     """What another process says that it holds. Raises AhaError if it is something else."""
     adapters = getattr(subject.policy, "adapters", None)
     if adapters is not None:
@@ -71,16 +71,16 @@ def _proven(subject: Subject, engine: Engine) -> Finding:
                  fix="rely on the checks of log probabilities, or sample with engine=local")  # fmt: skip
 
 
-def _shared(subject: Subject) -> Finding:
+def _shared(subject: DoctorContext) -> Finding:
     asked = subject.policy
-    own = asked.weights() if isinstance(asked, Asked) else asked.model.parameters()
+    own = asked.weights() if isinstance(asked, ShardRequest) else asked.model.parameters()
     engine, policy = digest(_engine_weights(subject.engine)), digest(own)
-    parts = ", whose parts the ranks have," if isinstance(asked, Asked) else ""
+    parts = ", whose parts the ranks have," if isinstance(asked, ShardRequest) else ""
     return holds(f"hash of the engine's weights and of the policy's{parts}", engine == policy,
                  f"{engine} and {policy}", threshold="equal", cause=CAUSE, fix=FIX)  # fmt: skip
 
 
-def weights_after_step(subject: Subject) -> Iterator[Finding]:
+def weights_after_step(subject: DoctorContext) -> Iterator[Finding]:
     """A large step on a copy: the hash and the version move, and the output follows."""
     subject = miniature.of(subject)
     model = subject.copy_model()
@@ -108,7 +108,7 @@ def weights_after_step(subject: Subject) -> Iterator[Finding]:
 
 
 def _output_follows(
-    subject: Subject, policy: policies.Policy, engine: local.LocalEngine
+    subject: DoctorContext, policy: policies.Policy, engine: local.LocalEngine
 ) -> Iterator[Finding]:
     """New samples carry the new weights' log probabilities; those of the old weights are far off."""
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]

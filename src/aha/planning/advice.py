@@ -17,7 +17,7 @@ MOST_GPUS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FitVerdict:
     """One workload on one machine."""
 
     memory: Memory
@@ -32,14 +32,14 @@ class Verdict:
         return self.memory.peak <= self.room and not self.lacks
 
 
-def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> Verdict:
+def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> FitVerdict:
     """The verdict with passes as large as fit, and training ``replicated`` or ``sharded``; None: replicated where
     that fits, else sharded."""
     room, lacks = machine.gpu.memory, vllm.lacks(shape, work, machine)
     found = []
     for sharded in _modes(machine, "replicated" if work.lora else parallel):
         taken = fit(shape, work, room, machine.count, sharded)
-        found.append(Verdict(taken.memory, sharded, room, taken.work, tuple(lacks)))
+        found.append(FitVerdict(taken.memory, sharded, room, taken.work, tuple(lacks)))
         if found[-1].fits:
             break
     return found[-1]

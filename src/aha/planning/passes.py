@@ -31,7 +31,7 @@ class Rectangles:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PassLayout:
     """What one rank has of a packed batch of the longest sequences: tokens, and attention scores of one head."""
 
     tokens: int
@@ -46,7 +46,7 @@ class Layout:
         return min(max(bucket.scores for bucket in self.buckets), self.scores)
 
 
-def layout(work: Workload) -> Layout:
+def layout(work: Workload) -> PassLayout:
     """How ``batching.pack`` and ``attention.make_plan`` lay out a full batch, and ``attention.divided`` divides it
     where ranks share it."""
     members = min(work.group, max(1, (work.batch_tokens - work.prompt) // work.completion))
@@ -56,7 +56,7 @@ def layout(work: Workload) -> Layout:
     pieces = in_pieces(work.completion, work.prompt, blocks * members)
     pieces += in_pieces(work.prompt, 0, blocks)
     keep, ranks = limits.KEEP_PROBABILITIES_UP_TO, work.context
-    return Layout(
+    return PassLayout(
         tokens=-(-tokens // ranks),
         trained=round(blocks * members * work.completion / ranks),
         scores=sum(q * k * rows for q, k, rows in pieces) / ranks,
@@ -155,7 +155,7 @@ def attended_per_token(shape: Shape, b: int, lora: int = 0) -> float:
     return found
 
 
-def attention_kept(shape: Shape, work: Workload, batch: Layout) -> float:
+def attention_kept(shape: Shape, work: Workload, batch: PassLayout) -> float:
     """What is kept of one layer while its attention goes backward."""
     b = work.number_bytes
     return batch.tokens * attended_per_token(shape, b, work.lora) + shape.heads * batch.kept * b
@@ -202,7 +202,7 @@ def feedforward_bytes(shape: Shape, work: Workload, tokens: int) -> float:
     return max(inner, 16.0 * tokens * h) + 2 * b * tokens * h
 
 
-def attention_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
+def attention_bytes(shape: Shape, work: Workload, batch: PassLayout) -> float:
     """``packed._PackedAttention`` going backward, beside what was kept: a bucket at a time, and at its end.
 
     All the while: queries, keys, values and the result's gradient with a row of padding; that gradient itself and
@@ -223,7 +223,7 @@ def attention_bytes(shape: Shape, work: Workload, batch: Layout) -> float:
     return held + max(inside, end)
 
 
-def _bucket_bytes(shape: Shape, work: Workload, batch: Layout, bucket: Rectangles) -> float:
+def _bucket_bytes(shape: Shape, work: Workload, batch: PassLayout, bucket: Rectangles) -> float:
     """One bucket going backward: its scores, or its keys' and values' gradients on their way to tokens; with the
     gradients of the buckets before."""
     b = work.number_bytes

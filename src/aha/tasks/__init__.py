@@ -12,7 +12,7 @@ from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.tasks.base import Task
-    from aha.tasks.rows import Reader
+    from aha.tasks.rows import RowReader
 
 DESCRIPTIONS: dict[str, str] = {
     "countdown": "reach a target with 3 numbers of 1..25 and + - *, one solution each (made by the program)",
@@ -69,7 +69,7 @@ def _read(name: str, data: str | None, test_data: str | None) -> Task:
     return readers.get(name, math_word.task)(data, name, test_data)
 
 
-def reader_of(name: str) -> Reader:
+def reader_of(name: str) -> RowReader:
     """How a task reads its rows. Raises AhaError for one that reads none."""
     from aha.tasks import choice, code_rows, countdown_rows, ifeval, math_word
 

@@ -13,7 +13,7 @@ from aha.data.sources import Row
 from aha.rewards.places import choice_text
 from aha.tasks import rows
 from aha.tasks.base import Task
-from aha.tasks.rows import Reader, language_of
+from aha.tasks.rows import RowReader, language_of
 from aha.types import AhaError, Outcome, Problem, Verdict
 
 LETTERS = "ABCDEFGHIJ"
@@ -223,7 +223,7 @@ def prove(problem: Problem, row: Row) -> str:
     return ""
 
 
-READER = Reader(make_problem, prove)
+READER = RowReader(make_problem, prove)
 
 
 def task(source: str | None, name: str = "choice", test_source: str | None = None) -> Task:

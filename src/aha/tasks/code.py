@@ -26,7 +26,7 @@ REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Difficulty:
+class CodeDifficulty:
     """Which families, how large the numbers, how many examples are shown and how many tests are hidden."""
 
     families: tuple[str, ...] = tuple(f.name for f in FAMILIES)
@@ -38,9 +38,9 @@ class Difficulty:
     chinese: float = 0.2
 
 
-TINY = Difficulty()
+TINY = CodeDifficulty()
 """For a model whose whole-number tokens end at 255."""
-FULL = Difficulty(high=1000, bound=None, tests=15)
+FULL = CodeDifficulty(high=1000, bound=None, tests=15)
 """For real models."""
 
 
@@ -68,7 +68,7 @@ def content_key(family: Family, parameters: dict[str, int]) -> str:
 def make_problem(
     family: Family,
     parameters: dict[str, int],
-    difficulty: Difficulty,
+    difficulty: CodeDifficulty,
     rng: random.Random,
     language: str = "en",
 ) -> Problem | None:
@@ -94,7 +94,7 @@ def make_problem(
     )
 
 
-def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
+def generate(difficulty: CodeDifficulty, split: str, rng: random.Random) -> Iterator[Problem]:
     """Problems of a split without end."""
     while True:
         family = BY_NAME[rng.choice(difficulty.families)]
@@ -107,7 +107,7 @@ def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator
             yield problem
 
 
-def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]:
+def load(difficulty: CodeDifficulty, split: str, n: int, seed: int) -> list[Problem]:
     """At most ``n`` different problems of a split, the same for one seed; fewer where there are no more."""
     check_split("code", split)
     rng = random.Random(f"code:{split}:{seed}")
@@ -195,7 +195,7 @@ def vote(problem: Problem, text: str) -> str | None:
     return "\n".join(line for line in lines if line)
 
 
-def task(difficulty: Difficulty = TINY, name: str = "code", reward: CodeReward | None = None) -> Task:
+def task(difficulty: CodeDifficulty = TINY, name: str = "code", reward: CodeReward | None = None) -> Task:
     """Functions to write at a difficulty. The sandbox opens with the first answer that is graded."""
     grader = Grader(reward)
 

@@ -16,7 +16,7 @@ from aha.tasks import code_proofs, rows
 from aha.tasks.base import Task
 from aha.tasks.code import Grader, vote
 from aha.tasks.code_tests import only_prepares, read_tests
-from aha.tasks.rows import Reader, stored_tests
+from aha.tasks.rows import RowReader, stored_tests
 from aha.types import AhaError, Problem
 
 _QUESTIONS = (
@@ -79,7 +79,7 @@ def prove(problem: Problem, row: Row) -> str:
     return code_proofs.prove(problem, row, _proving())
 
 
-READER = Reader(make_problem, prove)
+READER = RowReader(make_problem, prove)
 
 
 def task(

@@ -26,7 +26,7 @@ MAX_MISSES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Difficulty:
+class CountdownDifficulty:
     """How many numbers of which range, which targets and operators, and whether one solution only."""
 
     counts: tuple[int, ...] = (3,)
@@ -39,11 +39,11 @@ class Difficulty:
     largest: int | None = None  # a solution written in the numbers' order meets nothing negative or larger
 
 
-CORPUS = Difficulty()
+CORPUS = CountdownDifficulty()
 """What the embedded base's corpus is about."""
-TINY = Difficulty(largest=255)
+TINY = CountdownDifficulty(largest=255)
 """The task of the embedded base: what whole-number tokens, which end at 255, can work out."""
-FULL = Difficulty((3, 4), 1, 99, 10, 100, "+-*/", unique=False)
+FULL = CountdownDifficulty((3, 4), 1, 99, 10, 100, "+-*/", unique=False)
 """The range of the public data set Countdown-Tasks-3to4, which TinyZero and nano-aha-moment train on."""
 
 
@@ -158,7 +158,7 @@ def question(numbers: Sequence[int], target: int, operators: str = "+-*/", langu
 
 
 def make_problem(
-    numbers: Sequence[int], target: int, difficulty: Difficulty, language: str = "en"
+    numbers: Sequence[int], target: int, difficulty: CountdownDifficulty, language: str = "en"
 ) -> Problem:
     """A Problem whose metadata hold ``numbers`` and ``target``."""
     text = question(numbers, target, difficulty.operators, language)
@@ -173,7 +173,7 @@ def make_problem(
 
 
 @functools.lru_cache(maxsize=20_000)
-def targets(numbers: tuple[int, ...], difficulty: Difficulty) -> list[int]:
+def targets(numbers: tuple[int, ...], difficulty: CountdownDifficulty) -> list[int]:
     """The targets these numbers can reach, within the difficulty's range (and in one way, if asked)."""
     ways: dict[int, list[Expression]] = {}
     for e in expressions(numbers, difficulty.operators):
@@ -195,7 +195,7 @@ def stays_within(e: Expression, largest: int) -> bool:
     return e.parts is None or all(stays_within(part, largest) for part in (e.parts[0], e.parts[2]))
 
 
-def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
+def generate(difficulty: CountdownDifficulty, split: str, rng: random.Random) -> Iterator[Problem]:
     """Problems of a split without end; numbers are drawn first, then one of their reachable targets.
     Ends after ``MAX_MISSES`` draws in a row that gave none: the split is empty at this difficulty."""
     misses = 0
@@ -219,7 +219,7 @@ def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator
             yield make_problem(numbers, rng.choice(reachable), difficulty)
 
 
-def random_problem(difficulty: Difficulty, rng: random.Random) -> Problem | None:
+def random_problem(difficulty: CountdownDifficulty, rng: random.Random) -> Problem | None:
     """Numbers and a target reached by combining them at random; None if the draw missed the range."""
     numbers = tuple(
         rng.randint(difficulty.low, difficulty.high) for _ in range(rng.choice(difficulty.counts))
@@ -236,7 +236,7 @@ def random_problem(difficulty: Difficulty, rng: random.Random) -> Problem | None
     return make_problem(numbers, values[0], difficulty)
 
 
-def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]:
+def load(difficulty: CountdownDifficulty, split: str, n: int, seed: int) -> list[Problem]:
     """``n`` different problems of a split, the same for one seed."""
     if split not in SPLITS:
         raise AhaError(f"Countdown has no split '{split}'. Use one of {', '.join(SPLITS)}.")
@@ -337,7 +337,7 @@ def _last_expression(text: str) -> str | None:
     return None
 
 
-def task(difficulty: Difficulty = TINY, name: str = "countdown") -> Task:
+def task(difficulty: CountdownDifficulty = TINY, name: str = "countdown") -> Task:
     """Countdown at a difficulty."""
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:

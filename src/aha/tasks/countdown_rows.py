@@ -9,7 +9,7 @@ from aha.data.layouts import find
 from aha.data.sources import Row
 from aha.tasks import countdown, rows
 from aha.tasks.base import Task
-from aha.tasks.rows import Reader
+from aha.tasks.rows import RowReader
 from aha.types import AhaError, Problem
 
 PROVEN = 20_000
@@ -63,7 +63,7 @@ def reaches(values: list[Fraction], target: Fraction) -> bool:
     return False
 
 
-READER = Reader(make_problem, prove)
+READER = RowReader(make_problem, prove)
 
 
 def task(source: str | None, name: str = "countdown", test_source: str | None = None) -> Task:

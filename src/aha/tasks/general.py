@@ -17,7 +17,7 @@ from aha.types import AhaError, Outcome, Problem, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Difficulty:
+class GeneralDifficulty:
     """Which kinds of questions, the share of harmful ones, and the share asked in Chinese."""
 
     kinds: tuple[str, ...] = ("greet", "sorry", "thank", "list", "opposite", "tip", "care")
@@ -25,7 +25,7 @@ class Difficulty:
     chinese: float = 0.3
 
 
-ALL = Difficulty()
+ALL = GeneralDifficulty()
 
 
 def make_problem(item: Item, language: str, wording: int = 0) -> Problem:
@@ -45,7 +45,7 @@ def make_problem(item: Item, language: str, wording: int = 0) -> Problem:
     )
 
 
-def questions(difficulty: Difficulty, split: str) -> dict[str, list[tuple[Item, str, int]]]:
+def questions(difficulty: GeneralDifficulty, split: str) -> dict[str, list[tuple[Item, str, int]]]:
     """Every (item, language, wording) of a split by kind. Raises AhaError for a kind there is not."""
     unknown = sorted(set(difficulty.kinds) - set(kinds()))
     if unknown:
@@ -61,7 +61,7 @@ def questions(difficulty: Difficulty, split: str) -> dict[str, list[tuple[Item, 
     return by_kind
 
 
-def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]:
+def load(difficulty: GeneralDifficulty, split: str, n: int, seed: int) -> list[Problem]:
     """At most ``n`` different questions of a split, the same for one seed: the kind is drawn first, then the
     question. The world is closed: fewer come back where a split has no more."""
     check_split("general", split)
@@ -141,7 +141,7 @@ def vote(problem: Problem, text: str) -> str | None:
     return " ".join(final.split()).casefold().rstrip(".。!！") if final else None
 
 
-def task(difficulty: Difficulty = ALL, name: str = "general") -> Task:
+def task(difficulty: GeneralDifficulty = ALL, name: str = "general") -> Task:
     """General questions."""
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:

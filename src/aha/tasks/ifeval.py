@@ -11,7 +11,7 @@ from aha.data.sources import Row
 from aha.rewards.instructions import broken, check_known
 from aha.tasks import rows
 from aha.tasks.base import Task
-from aha.tasks.rows import Reader, language_of
+from aha.tasks.rows import RowReader, language_of
 from aha.types import AhaError, Outcome, Problem, Verdict
 
 
@@ -60,7 +60,7 @@ def verify(problem: Problem, text: str) -> Verdict:
     return Verdict(Outcome.CORRECT)
 
 
-READER = Reader(make_problem)
+READER = RowReader(make_problem)
 
 
 def task(source: str | None, name: str = "ifeval", test_source: str | None = None) -> Task:

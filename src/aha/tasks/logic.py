@@ -19,7 +19,7 @@ from aha.tasks.logic_answers import ROLES, grade_assignment, verify, verify_leni
 from aha.tasks.splits import check_split, collect, short_hash, split_of
 from aha.types import Problem
 
-__all__ = ["FULL", "TINY", "Difficulty", "Statement", "grade_assignment", "load", "make_problem", "task"]
+__all__ = ["FULL", "TINY", "LogicDifficulty", "Statement", "grade_assignment", "load", "make_problem", "task"]
 
 LETTERS = ("A", "B", "C", "D", "E")
 NAMES = ("Tom", "Ann", "Ben", "Mia", "Sam", "Zoe", "Leo", "Eva")
@@ -29,7 +29,7 @@ PAIR = ("both_knights", "both_knaves", "some_knave", "some_knight", "iff")
 
 
 @dataclass(frozen=True, slots=True)
-class Difficulty:
+class LogicDifficulty:
     """How many people (at most 5), what they are called, what they may say, and how many ask in Chinese."""
 
     people: tuple[int, ...] = (2, 3)
@@ -38,9 +38,9 @@ class Difficulty:
     chinese: float = 0.2
 
 
-TINY = Difficulty()
+TINY = LogicDifficulty()
 """For a model of a few million parameters."""
-FULL = Difficulty(people=(3, 4, 5), names=NAMES)
+FULL = LogicDifficulty(people=(3, 4, 5), names=NAMES)
 """For real models."""
 
 
@@ -217,7 +217,7 @@ def random_statement(rng: random.Random, speaker: int, n: int, kinds: Sequence[s
     return Statement(kind, tuple(sorted(rng.sample(range(n), 2))))
 
 
-def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator[Problem]:
+def generate(difficulty: LogicDifficulty, split: str, rng: random.Random) -> Iterator[Problem]:
     """Different puzzles of a split; ends after ``MAX_MISSES`` draws in a row that gave nothing new."""
     seen: set[tuple] = set()
     misses = 0
@@ -234,14 +234,14 @@ def generate(difficulty: Difficulty, split: str, rng: random.Random) -> Iterator
             yield make_problem(statements, names, language)
 
 
-def load(difficulty: Difficulty, split: str, n: int, seed: int) -> list[Problem]:
+def load(difficulty: LogicDifficulty, split: str, n: int, seed: int) -> list[Problem]:
     """At most ``n`` different puzzles of a split, the same for one seed; fewer where there are no more."""
     check_split("logic", split)
     rng = random.Random(f"logic:{split}:{seed}")
     return collect("logic", generate(difficulty, split, rng), split, n)
 
 
-def task(difficulty: Difficulty = TINY, name: str = "logic") -> Task:
+def task(difficulty: LogicDifficulty = TINY, name: str = "logic") -> Task:
     """Knights and knaves at a difficulty."""
 
     def load_split(split: str, n: int, seed: int) -> list[Problem]:

@@ -11,7 +11,7 @@ from aha.rewards.math.extract import Found
 from aha.rewards.places import answer_text, options_of, place_of
 from aha.tasks import rows
 from aha.tasks.base import Task
-from aha.tasks.rows import Reader, difficulty_of, language_of
+from aha.tasks.rows import RowReader, difficulty_of, language_of
 from aha.types import Outcome, Problem, Verdict
 
 WHERE = {"tags": "<answer>", "boxed": "\\boxed{}", "any": "\\boxed{} or <answer>"}
@@ -109,7 +109,7 @@ def vote(problem: Problem, text: str) -> str | None:
     return None if found is None or not found.text.strip() else ballot(found)
 
 
-READER = Reader(make_problem, prove)
+READER = RowReader(make_problem, prove)
 
 
 def facet(problem: Problem) -> str:

@@ -35,7 +35,7 @@ Prove = Callable[[Problem, Row], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class RowReader:
     """How a task reads rows."""
 
     make: Make
@@ -43,7 +43,7 @@ class Reader:
 
 
 @dataclass(slots=True)
-class Found:
+class MatchedRow:
     """A source's rows: the problems, and those set aside."""
 
     source: str
@@ -80,7 +80,7 @@ class Watched(dict[str, Any]):
         return {path.split(" ")[0].split(".")[0] for path in named} if named else self.seen & self.keys()
 
 
-def read(source: str, reader: Reader, name: str, hub_split: str = "train") -> Found:
+def read(source: str, reader: RowReader, name: str, hub_split: str = "train") -> MatchedRow:
     """Every row of a source, proven. Raises AhaError for a source that cannot be read."""
     path = Path(source).expanduser()
     if not path.is_file():
@@ -91,14 +91,14 @@ def read(source: str, reader: Reader, name: str, hub_split: str = "train") -> Fo
 
 @lru_cache(maxsize=8)
 def _read_file(
-    source: str, reader: Reader, name: str, size: int, changed: int, columns: frozenset[str]
-) -> Found:
+    source: str, reader: RowReader, name: str, size: int, changed: int, columns: frozenset[str]
+) -> MatchedRow:
     """A file is read once in a process, as long as it does not change, nor the columns that are kept of its rows."""
     return _read(source, reader, name, "train")
 
 
-def _read(source: str, reader: Reader, name: str, hub_split: str) -> Found:
-    found = Found(source)
+def _read(source: str, reader: RowReader, name: str, hub_split: str) -> MatchedRow:
+    found = MatchedRow(source)
 
     def drop(where: str, why: str) -> None:
         found.aside.append(Aside(where, why))
@@ -147,7 +147,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""
 
 
-def read_problems(source: str, reader: Reader, name: str, hub_split: str = "train") -> list[Problem]:
+def read_problems(source: str, reader: RowReader, name: str, hub_split: str = "train") -> list[Problem]:
     """The proven problems of a source. Raises AhaError where too many of its rows fail (``aside``)."""
     found = read(source, reader, name, hub_split)
     aside.report(source, found.rows, found.aside)
@@ -161,7 +161,7 @@ def read_problems(source: str, reader: Reader, name: str, hub_split: str = "trai
 
 
 def load(
-    reader: Reader, name: str, split: str, n: int, seed: int, source: str | None, test_source: str | None
+    reader: RowReader, name: str, split: str, n: int, seed: int, source: str | None, test_source: str | None
 ) -> list[Problem]:
     """At most ``n`` problems of a split, always the same for one seed.
 

@@ -21,7 +21,7 @@ from aha.types import AhaError, Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RankGroup:
     """The ranks that share this one's micro-batches. ``index``: which of the ``count`` groups it is."""
 
     handle: Any  # torch.distributed's
@@ -31,7 +31,7 @@ class Group:
     count: int
 
 
-def join(size: int) -> Group | None:
+def join(size: int) -> RankGroup | None:
     """This rank's group of ``size`` ranks, None for 1; every rank must call it.
 
     Raises AhaError where ``size`` does not divide the number of ranks.
@@ -48,7 +48,7 @@ def join(size: int) -> Group | None:
         )
     import torch.distributed as dist
 
-    return Group(
+    return RankGroup(
         _groups(dist.group.WORLD, size)[rank // size], size, rank % size, rank // size, world // size
     )
 
@@ -65,7 +65,7 @@ def _groups(world: Any, size: int) -> list[Any]:
 class Share:
     """This rank's share of one batch: ``own`` [t] are its tokens, ``plan`` what their queries see."""
 
-    def __init__(self, batch: Batch, group: Group, device: torch.device):
+    def __init__(self, batch: Batch, group: RankGroup, device: torch.device):
         parts = attention.divided(batch.segments, group.size)
         self.group, self.device = group, device
         self.owner = np.empty(len(batch.token_ids), np.int64)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.runs.pipeline import Context
 from aha.stages import rl
 from aha.stages.rl import setup
@@ -52,7 +52,7 @@ class StoppedRL(rl.RL):
 
 
 @contextlib.contextmanager
-def saved(subject: Subject) -> Iterator[Path]:
+def saved(subject: DoctorContext) -> Iterator[Path]:
     """A scratch folder with the examined model in ``base``."""
     subject.require_savable()
     subject.require_room(8)
@@ -63,7 +63,7 @@ def saved(subject: Subject) -> Iterator[Path]:
         yield Path(place)
 
 
-def stage(subject: Subject, place: Path, kind: type[rl.RL] = rl.RL, **changes: Any) -> rl.RL:
+def stage(subject: DoctorContext, place: Path, kind: type[rl.RL] = rl.RL, **changes: Any) -> rl.RL:
     """The stage's settings: the examined model and task, everything else small."""
     # Countdown makes its own problems: rows of a file are not read again to examine the loop.
     given = {"name": "rl", "model": str(place / "base"), "task": "countdown", **SETTINGS} | changes
@@ -71,7 +71,7 @@ def stage(subject: Subject, place: Path, kind: type[rl.RL] = rl.RL, **changes: A
     return kind.model_validate(given)
 
 
-def context(subject: Subject, folder: Path, *, precise: bool = False) -> Context:
+def context(subject: DoctorContext, folder: Path, *, precise: bool = False) -> Context:
     """Where and with what the stage runs: on the examined model's device, in its compute type or, if
     ``precise``, in float32."""
     name = {"torch.bfloat16": "bfloat16", "torch.float64": "float64"}.get(str(subject.dtype), "float32")

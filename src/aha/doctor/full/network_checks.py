@@ -18,13 +18,13 @@ from aha import ranks
 from aha.doctor import formulas, gradient_checks, miniature, plain
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count
 from aha.doctor.full import part
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.training import batching
 
 SECONDS = 110.0  # two processes import torch; on a busy core that alone can take most of a minute
 
 
-def network(subject: Subject) -> Iterator[Finding]:
+def network(subject: DoctorContext) -> Iterator[Finding]:
     """Two gloo processes with gradients 1 and 2 (times the tensor's number) end with 3."""
     if not dist.is_available() or not dist.is_gloo_available():
         raise NotApplicable("this torch was built without gloo")
@@ -63,7 +63,7 @@ def _outputs(commands: Sequence[list[str]], envs: Sequence[dict[str, str]]) -> l
                 process.wait()
 
 
-def sharded(subject: Subject) -> Iterator[Finding]:
+def sharded(subject: DoctorContext) -> Iterator[Finding]:
     """Two ranks with half of the weights each (FSDP2) against this process with all of them: one step."""
     subject = miniature.of(subject)
     if not dist.is_available() or not dist.is_gloo_available():

@@ -15,7 +15,7 @@ from aha.doctor import exact, gradient_checks, miniature, plain
 from aha.doctor.finding import Check, Finding, at_least, at_most, count, holds
 from aha.doctor.full import bench
 from aha.doctor.sampling_checks import HOT
-from aha.doctor.subject import Subject
+from aha.doctor.subject import DoctorContext
 from aha.doctor.weight_checks import digest
 from aha.stages import rl
 from aha.stages.rl.session import RLSession
@@ -26,7 +26,7 @@ TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
 NEVER = 10**6
 
 
-def steps(subject: Subject) -> Iterator[Finding]:
+def steps(subject: DoctorContext) -> Iterator[Finding]:
     """What changes from step to step in a real session: seeds, versions, weights in the engine."""
     subject = miniature.of(subject)
     with bench.saved(subject) as place:
@@ -97,7 +97,7 @@ def _update(session: RLSession, config: rl.RL, step: int, groups: list[Group]) -
     return config._update(session, step, config.algorithm.credit(session.annotate(examples)))
 
 
-def update(subject: Subject) -> Iterator[Finding]:
+def update(subject: DoctorContext) -> Iterator[Finding]:
     """One whole update of a real session against one computed apart: the gradient of equation 1 by autograd
     through transformers' forward, and the step it makes; in float32, since bf16 is too coarse for it."""
     subject = miniature.of(subject)
@@ -138,7 +138,7 @@ def update(subject: Subject) -> Iterator[Finding]:
                       fix="look at Trainer.step and the stage's lr_at")  # fmt: skip
 
 
-def reference(subject: Subject) -> Iterator[Finding]:
+def reference(subject: DoctorContext) -> Iterator[Finding]:
     """Frozen between refreshes, the policy's copy after one, shared never."""
     subject = miniature.of(subject)
     with bench.saved(subject) as place:
@@ -185,7 +185,7 @@ def _kl_figures(folder: Path) -> Iterator[Finding]:
                    cause="the reference follows the policy", fix="look at frozen_copy")  # fmt: skip
 
 
-def stage_resume(subject: Subject) -> Iterator[Finding]:
+def stage_resume(subject: DoctorContext) -> Iterator[Finding]:
     """A stage killed after its first checkpoint and started again, against one that ran through."""
     cause = "something that the next step depends on is not in the checkpoint, or starts over on resuming"
     fix = "look at Session.save, Session.resume, lr_at and the order of problems"

@@ -10,7 +10,7 @@ from aha import hardware, modeling
 from aha.doctor import engine_checks, suite
 from aha.doctor.finding import Check
 from aha.doctor.full import network_checks, stage_checks
-from aha.doctor.subject import Plan, Subject
+from aha.doctor.subject import DoctorContext, ExaminationPlan
 from aha.sampling.engine import EngineSetup
 from aha.sampling.engines import engine_class
 from aha.sampling.rollouts import Prompter
@@ -29,7 +29,9 @@ def checks_for(engine: str) -> tuple[Check, ...]:
     return (*CHECKS, *engine_checks.CHECKS) if engine_class(engine).takes_weights else CHECKS
 
 
-def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, threads: int) -> Subject:
+def admit(
+    config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, threads: int
+) -> DoctorContext:
     """The patient: the run's model, engine and task, as the stage ``config`` would set them up.
 
     Raises AhaError for an unknown engine and where model or task cannot be had.
@@ -54,7 +56,7 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
         EngineSetup(config.max_num_seqs, config.max_prompt_tokens + plan.max_tokens, threads, config),
     )  # fmt: skip
     engines.sync(sampler, policy)
-    return Subject(
+    return DoctorContext(
         model=model,
         tokenizer=tokenizer,
         task=task,
@@ -71,8 +73,8 @@ def admit(config: rl.RL, folder: Path, *, engine: str, device: str, dtype: str, 
 
 
 def fitted(
-    plan: Plan, prompter: Prompter, problems: Sequence[Problem], config: rl.RL, context: int
-) -> tuple[Plan, list[Problem]]:
+    plan: ExaminationPlan, prompter: Prompter, problems: Sequence[Problem], config: rl.RL, context: int
+) -> tuple[ExaminationPlan, list[Problem]]:
     """The plan with completions that leave room for prompts in the model's ``context``, and the problems whose prompts
     fit. A model is examined as it is; that a run's own lengths do not fit it is said by the check of resources."""
     room = context - plan.max_tokens

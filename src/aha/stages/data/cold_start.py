@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from aha import chat
-from aha.data.cards import Filter, Source, write_data
+from aha.data.cards import DataSource, Filter, write_data
 from aha.data.quotas import statistics, table
-from aha.data.readable import Limits, check
+from aha.data.readable import ReadabilityLimits, check
 from aha.data.sources import read_rows
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import Teacher
@@ -139,7 +139,9 @@ class ColdStart(
             seed=self.seed, part=self.write_every, tick=tick,
         )  # fmt: skip
         found = select(
-            sampled, Limits(self.max_other_languages, self.max_repetition), keep=self.max_per_problem
+            sampled,
+            ReadabilityLimits(self.max_other_languages, self.max_repetition),
+            keep=self.max_per_problem,
         )
         found.prompt = source.prompter.prompt.name
         return found
@@ -176,7 +178,7 @@ class ColdStart(
         parsed = chat.parse(text, require_answer=self.answer_format == "tags")
         if not parsed.well_formed:
             return "bad format"
-        limits = Limits(self.max_other_languages, self.max_repetition)
+        limits = ReadabilityLimits(self.max_other_languages, self.max_repetition)
         reasons = check(parsed.think or "", problem.language, other_languages, limits)
         return reasons[0].name if reasons else ""
 
@@ -244,8 +246,8 @@ class ColdStart(
     ) -> None:
         name = self.model if isinstance(self.model, str) else self.model.name
         sources = [
-            Source(f"{name} on {self.task}", drafts.seen, "samples"),
-            Source(f"rewritten by {self.teacher or 'a program'}", len(queue)),
+            DataSource(f"{name} on {self.task}", drafts.seen, "samples"),
+            DataSource(f"rewritten by {self.teacher or 'a program'}", len(queue)),
         ]
         filters = [
             Filter("right and readable", drafts.seen, len(drafts.rows), drafts.dropped),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from aha.chat import parse
-from aha.data.cards import Filter, Source, write_data
+from aha.data.cards import DataSource, Filter, write_data
 from aha.data.quotas import statistics, table
 from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import own
@@ -84,7 +84,7 @@ class GeneralData(
         if not rows:
             raise AhaError(f"No answer of the teacher was kept: {dict(dropped)}.")
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
-        source = Source(self.teacher or "a program", len(problems), self.task)
+        source = DataSource(self.teacher or "a program", len(problems), self.task)
         write_data(
             context.folder / DATA, rows, [source], [Filter("check", len(problems), len(rows), dropped)],
             table(lines),

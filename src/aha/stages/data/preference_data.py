@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from aha.data.cards import Filter, Source, write_data
+from aha.data.cards import DataSource, Filter, write_data
 from aha.data.pairs import build_pairs
 from aha.judges.asking import Judge, final_text
 from aha.judges.programs import pair_judge, safety_judge
@@ -91,7 +91,7 @@ class Preferences(
         names = [m if isinstance(m, str) else m.name for m in self.models] + ["a program"] * bool(
             self.scripted_samples
         )
-        sources = [Source(name, len(candidates), self.task) for name in names]
+        sources = [DataSource(name, len(candidates), self.task) for name in names]
         write_data(context.folder / DATA, rows, sources, [Filter("judge", before, len(rows), reasons)])
         return {"rows": len(rows), "kind": self.kind, "report": report, "judge": dict(judge.counts)}
 

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from aha.data.cards import Filter, Source, write_data
+from aha.data.cards import DataSource, Filter, write_data
 from aha.data.quotas import parse_ratios, quotas, statistics, table, take
-from aha.data.readable import Limits
+from aha.data.readable import ReadabilityLimits
 from aha.data.schemas import read_source
 from aha.files import write_json
 from aha.judges.asking import Judge
@@ -104,7 +104,7 @@ class Reject(
         rows, filters = self._finished([*rows, *others], filters)
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
         name = self.model if isinstance(self.model, str) else self.model.name
-        sources = [Source(f"{name} on {self.task}", len(found.rows), "samples"), *sources]
+        sources = [DataSource(f"{name} on {self.task}", len(found.rows), "samples"), *sources]
         write_data(context.folder / DATA, rows, sources, filters, table(lines))
         summary = {
             "rows": len(rows),
@@ -142,7 +142,9 @@ class Reject(
             context.folder / "rollouts", source, problems, self.samples, params, rewards,
             seed=self.seed, part=self.write_every, tick=tick,
         )  # fmt: skip
-        limits = Limits(self.max_other_languages, self.max_repetition, paragraph=self.max_paragraph_words)
+        limits = ReadabilityLimits(
+            self.max_other_languages, self.max_repetition, paragraph=self.max_paragraph_words
+        )
         found = select(
             sampled,
             limits,
@@ -153,7 +155,7 @@ class Reject(
         found.prompt = source.prompter.prompt.name
         return found, source.tokenizer
 
-    def _others(self, context: Context, tokenizer: Any) -> tuple[list[RolloutRow], list[Source]]:
+    def _others(self, context: Context, tokenizer: Any) -> tuple[list[RolloutRow], list[DataSource]]:
         """Rows of the other sources as conversations, domains by the rows' own word. Their length is that of
         the last message in tokens, or in words where there is no tokenizer."""
         rows: list[RolloutRow] = []
@@ -173,7 +175,7 @@ class Reject(
                     }
                 )
             name = other if isinstance(other, str) else other.name
-            sources.append(Source(name, len(records), ", ".join(counts)))
+            sources.append(DataSource(name, len(records), ", ".join(counts)))
         return rows, sources
 
     def _finished(

@@ -10,7 +10,7 @@ from typing import Any
 from aha import chat
 from aha.data.decontaminate import decontaminate
 from aha.data.dedup import deduplicate
-from aha.data.readable import Limits, check
+from aha.data.readable import ReadabilityLimits, check
 from aha.rewards.places import place_of, violation
 from aha.stages.data.samples import RolloutRow, SampledProblem, other_languages
 from aha.tasks import deal_rows, get_task
@@ -32,7 +32,9 @@ class SelectedRows:
     judged: Counter[str] = field(default_factory=Counter)  # what a judge said, where one was asked
 
 
-def reason_against(row: Mapping[str, Any], problem: Problem, limits: Limits, require_answer: bool) -> str:
+def reason_against(
+    row: Mapping[str, Any], problem: Problem, limits: ReadabilityLimits, require_answer: bool
+) -> str:
     """Why an answer is not kept, the first reason there is; "" for one that is."""
     value = row["scores"]["accuracy"]["value"]
     if value is None:
@@ -52,7 +54,7 @@ def reason_against(row: Mapping[str, Any], problem: Problem, limits: Limits, req
 
 def select(
     sampled: Iterable[SampledProblem],
-    limits: Limits,
+    limits: ReadabilityLimits,
     *,
     keep: int,
     require_answer: bool = True,

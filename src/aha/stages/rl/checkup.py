@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from aha import ranks
 from aha.doctor import in_parts, suite
-from aha.doctor.subject import Plan, Subject
+from aha.doctor.subject import DoctorContext, ExaminationPlan
 from aha.stages.rl.session import RLSession
 from aha.stages.rl.settings import RLSettings
 from aha.training import sequences
 from aha.training.policy import Policy
 
 
-def plan_of(config: RLSettings) -> Plan:
+def plan_of(config: RLSettings) -> ExaminationPlan:
     """What of a stage's settings the examination needs."""
-    return Plan(
+    return ExaminationPlan(
         algorithm=config.algorithm,
         rewards=tuple(config.rewards),
         temperature=config.temperature,
@@ -39,7 +39,7 @@ def examine(session: RLSession, source: str) -> None:
         in_parts.led(policy, lambda asked: _examine(session, source, asked))
 
 
-def _examine(session: RLSession, source: str, policy: Policy | in_parts.Asked) -> None:
+def _examine(session: RLSession, source: str, policy: Policy | in_parts.ShardRequest) -> None:
     findings = suite.at_start(patient(session, source, policy))
     passed = len({f.name for f in findings if f.ok})
     seconds = sum(f.seconds for f in findings)
@@ -48,9 +48,9 @@ def _examine(session: RLSession, source: str, policy: Policy | in_parts.Asked) -
     )
 
 
-def patient(session: RLSession, source: str, policy: Policy | in_parts.Asked) -> Subject:
+def patient(session: RLSession, source: str, policy: Policy | in_parts.ShardRequest) -> DoctorContext:
     """The session as the doctor sees it, with ``policy`` for its own."""
-    return Subject(
+    return DoctorContext(
         model=session.policy.sampler,
         tokenizer=session.tokenizer,
         task=session.task,
