@@ -67,12 +67,13 @@ def test_each_shape_of_reward_is_graded(own):
         "def chat(completions, **kwargs): return [len(c[0]['content']) for c in completions]\n"
         "def ids(completion_ids, solution): return [len(i) + int(s) for i, s in zip(completion_ids, solution)]\n"
         "def group(problem, rollouts): return [Score(1.0, 'best')] + [0] * (len(rollouts) - 1)\n"
+        "def make(size, factor): return lambda completions, **kw: [size * factor] * len(completions)\n"
         "class Made:\n"
         "    def __init__(self, scale=1): self.scale = scale\n"
         "    def __call__(self, prompts, completions, **kwargs): return [self.scale * len(prompts)] * 2\n"
     )
     wanted = {"pair": [1, 2], "slow": [1, 0], "plain": [4, 5], "chat": [1, 2], "ids": [9, 9], "group": [1, 0],
-              "Made": [2, 2], "Made:scale=3": [6, 6]}  # fmt: skip
+              "Made": [2, 2], "Made:scale=3": [6, 6], "make:size=2,factor=3": [6, 6]}  # fmt: skip
     for part, expected in wanted.items():
         assert values(get_reward(name(part), verify)(PROBLEM, said("4", "ab"))) == expected, part
 

@@ -225,7 +225,7 @@ def _made(
     if "timeout" in given and "timeout" not in (_parameters(part) if inspect.isclass(part) else parameters):
         reward.seconds = float(given.pop("timeout"))
     if not inspect.isclass(part):
-        shape = _shape(parameters)
+        shape = _shape({key: p for key, p in parameters.items() if key not in given})
         if shape is not None:
             return _bound(part, parameters, given, name), shape
     if depth > 1:
