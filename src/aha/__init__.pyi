@@ -11,3 +11,4 @@ from aha.api import sft as sft
 from aha.api import zero as zero
 
 __version__: str
+SPINS: str
