@@ -20,9 +20,9 @@ def ray_module() -> Any:
     """Ray. Raises AhaError where it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
-        import ray.exceptions
-        import ray.util.scheduling_strategies
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.exceptions  # pyright: ignore[reportMissingImports]
+        import ray.util.scheduling_strategies  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise AhaError(
             f"Ray is not installed ({error}): pip install ray, or sample in this process with engine=local."
