@@ -7,16 +7,18 @@ import itertools
 import numpy as np
 import pytest
 
-from aha.benchmarks.records import Record, Sample
+from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.benchmarks.statistics import bootstrap, consensus, paired, powers, summary
 
 
 def sample(right, ballot="", tokens=10, truncated=False, after=None, lenient=None):
-    return Sample(right, bool(right) if lenient is None else lenient, True, ballot, tokens, truncated, after)
+    return GradedAnswer(
+        right, bool(right) if lenient is None else lenient, True, ballot, tokens, truncated, after
+    )
 
 
 def record(name, marks, kind=""):
-    return Record(name, kind, tuple(sample(m, "r" if m else "w") for m in marks))
+    return GradedProblem(name, kind, tuple(sample(m, "r" if m else "w") for m in marks))
 
 
 def test_powers_end_at_the_number_itself():
@@ -45,7 +47,10 @@ def test_votes_count_by_value_and_none_is_no_vote():
 
 def test_ungradable_answers_leave_the_rate_and_are_counted():
     found = summary(
-        [Record("a", "", (sample(True), sample(None))), Record("b", "", (sample(None), sample(None)))]
+        [
+            GradedProblem("a", "", (sample(True), sample(None))),
+            GradedProblem("b", "", (sample(None), sample(None))),
+        ]
     )
     assert found["pass@1"] == 1.0  # of the one that could be graded
     assert found["ungradable"] == pytest.approx(3 / 4)
@@ -53,7 +58,7 @@ def test_ungradable_answers_leave_the_rate_and_are_counted():
 
 def test_lengths_of_right_and_wrong_answers():
     samples = (sample(True, tokens=10, after=4), sample(False, tokens=30), sample(True, tokens=20, after=0))
-    found = summary([Record("a", "", samples)])
+    found = summary([GradedProblem("a", "", samples)])
     assert (found["tokens_right"], found["tokens_wrong"], found["tokens_per_right"]) == (15, 30, 30)
     assert found["after_answer"] == pytest.approx((4 / 10 + 0) / 2)
 

@@ -79,7 +79,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BenchmarkRows:
     """A benchmark with the rows that are asked: a file, or its hub name."""
 
     benchmark: Benchmark
@@ -92,7 +92,7 @@ class Asked:
         return self.benchmark.name
 
 
-def read_names(given: str, folder: Path | None = None) -> list[Asked]:
+def read_names(given: str, folder: Path | None = None) -> list[BenchmarkRows]:
     """The benchmarks of ``NAME[=FILE],NAME[=FILE],...``; any task of ``aha list tasks`` is one too.
 
     Raises AhaError for an unknown name, one given twice, and one whose rows cannot be graded or found.
@@ -106,15 +106,15 @@ def read_names(given: str, folder: Path | None = None) -> list[Asked]:
     return found
 
 
-def _asked(part: str, folder: Path | None) -> Asked:
+def _asked(part: str, folder: Path | None) -> BenchmarkRows:
     name, _, file = part.partition("=")
     benchmark = BENCHMARKS.get(name) or _of_task(name)
     if benchmark.why and not (benchmark.task and (file or _in(folder, name))):
         raise AhaError(f"{benchmark.title} cannot be evaluated here: {benchmark.why}.")
     file = file or _in(folder, name)
     if file:
-        return Asked(benchmark, file, "all")
-    return Asked(benchmark, benchmark.hub or None, benchmark.split)
+        return BenchmarkRows(benchmark, file, "all")
+    return BenchmarkRows(benchmark, benchmark.hub or None, benchmark.split)
 
 
 def _in(folder: Path | None, name: str) -> str:

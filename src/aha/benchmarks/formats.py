@@ -8,14 +8,14 @@ from typing import Any
 
 from aha import __version__
 from aha.benchmarks.catalogue import BENCHMARKS
-from aha.benchmarks.session import Result
+from aha.benchmarks.session import BenchmarkResult
 
 _FIGURES = ("pass@1", "lenient", "format", "mean_tokens", "truncated")
 Z = 1.959964
 """The normal quantile of a two-sided 95% interval."""
 
 
-def harness(results: Sequence[Result]) -> list[dict[str, Any]]:
+def harness(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
     """One object for each model, laid out as lm-evaluation-harness writes its ``results_*.json``: ``results`` holds
     ``NAME,FILTER`` figures with ``NAME_stderr,FILTER`` beside them. Half of the interval stands for the error."""
     found = []
@@ -35,7 +35,7 @@ def harness(results: Sequence[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def _harness_figures(result: Result) -> dict[str, Any]:
+def _harness_figures(result: BenchmarkResult) -> dict[str, Any]:
     figures = result.figures
     n = figures["samples"]
     named = {"exact_match,strict-match": "pass@1", "exact_match,flexible-extract": "lenient"}
@@ -48,12 +48,12 @@ def _harness_figures(result: Result) -> dict[str, Any]:
     return found | {f"{k},none": figures[k] for k in (*kept, "mean_tokens", "truncated")} | {"samples": n}
 
 
-def model_index(results: Sequence[Result], name: str) -> list[dict[str, Any]]:
+def model_index(results: Sequence[BenchmarkResult], name: str) -> list[dict[str, Any]]:
     """``model-index`` of a card's metadata (Hugging Face's model card specification): one entry a benchmark."""
     return [{"name": name, "results": [_index_entry(r) for r in results if r.model == results[0].model]}]
 
 
-def _index_entry(result: Result) -> dict[str, Any]:
+def _index_entry(result: BenchmarkResult) -> dict[str, Any]:
     benchmark = BENCHMARKS.get(result.benchmark)
     title = benchmark.title if benchmark is not None else result.benchmark
     known = {name: value for name in _FIGURES if (value := result.figures[name]) is not None}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from aha.benchmarks import tables
-from aha.benchmarks.session import Result
+from aha.benchmarks.session import BenchmarkResult
 
 SHOWN = 200
 """Problems whose samples are on the page, of each result; the file beside it has all."""
@@ -22,7 +22,7 @@ content:"\\2717 ";color:#c43}.unknown::before{content:"? ";color:#a80}
 """
 
 
-def write(out: TextIO, results: Sequence[Result], said: Sequence[str]) -> None:
+def write(out: TextIO, results: Sequence[BenchmarkResult], said: Sequence[str]) -> None:
     """The page of these results; ``said``: sentences below the table."""
     out.write(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
@@ -43,7 +43,7 @@ def _table(out: TextIO, table: Sequence[dict[str, str]]) -> None:
     out.write("</table>")
 
 
-def _samples(out: TextIO, result: Result) -> None:
+def _samples(out: TextIO, result: BenchmarkResult) -> None:
     out.write(f"<h2>{html.escape(result.model)} on {html.escape(result.benchmark)}</h2>")
     with result.file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines):

@@ -20,7 +20,7 @@ from aha.types import AhaError, Finish, Group, Outcome, Scored
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class GradedAnswer:
     """One graded answer. ``right`` is None where it could not be graded. ``ballot``: its answer in a vote, "" without
     one. ``after``: tokens that were written after the right answer first stood in the text; None where it never did or
     nobody can tell."""
@@ -35,20 +35,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class GradedProblem:
     """One problem's graded answers. ``kind``: its level or subject, "" where the task tells none apart."""
 
     problem: str
     kind: str
-    samples: tuple[Sample, ...]
+    samples: tuple[GradedAnswer, ...]
 
 
-def record(group: Group, task: Task, strict: bool) -> tuple[Record, dict[str, Any]]:
+def record(group: Group, task: Task, strict: bool) -> tuple[GradedProblem, dict[str, Any]]:
     """A graded group as its record, and as the row that is written of it. With ``strict`` an answer must keep the think
     and answer format to count."""
     samples = [_sample(group, member, task, strict) for member in group.members]
     kind = task.facet(group.problem) if task.facet is not None else ""
-    made = Record(group.problem.id, kind, tuple(sample for sample, _ in samples))
+    made = GradedProblem(group.problem.id, kind, tuple(sample for sample, _ in samples))
     answer = group.problem.answer
     row = {
         "problem": made.problem,
@@ -60,13 +60,13 @@ def record(group: Group, task: Task, strict: bool) -> tuple[Record, dict[str, An
     return made, row
 
 
-def _sample(group: Group, member: Scored, task: Task, strict: bool) -> tuple[Sample, dict[str, Any]]:
+def _sample(group: Group, member: Scored, task: Task, strict: bool) -> tuple[GradedAnswer, dict[str, Any]]:
     rollout, score, form = member.rollout, member.scores["accuracy"], member.scores["format"].value == 1
     text = full_text(rollout)
     right = None if score.value is None else score.value > 0.5 and (form or not strict)
     lenient = task.verify_lenient(group.problem, text).outcome is Outcome.CORRECT
     tokens = len(rollout.completion_ids)
-    sample = Sample(
+    sample = GradedAnswer(
         right,
         lenient,
         form,
@@ -85,14 +85,14 @@ def _ballot(vote: str | None) -> str:
     return vote if 0 < len(vote) <= 32 else hashlib.sha256(vote.encode()).hexdigest()[:32]
 
 
-_FIELDS = tuple(Sample.__dataclass_fields__)
+_FIELDS = tuple(GradedAnswer.__dataclass_fields__)
 
 
-def _plain(sample: Sample) -> dict[str, Any]:
+def _plain(sample: GradedAnswer) -> dict[str, Any]:
     return {name: getattr(sample, name) for name in _FIELDS}
 
 
-def read(file: Path) -> Iterator[Record]:
+def read(file: Path) -> Iterator[GradedProblem]:
     """The records of a file, one after another. A last line that was cut while it was written is left out: its problem
     is asked again.
 
@@ -111,11 +111,11 @@ def read(file: Path) -> Iterator[Record]:
                 ) from error
 
 
-def _read(row: Mapping[str, Any]) -> Record:
-    samples = tuple(Sample(**{name: s[name] for name in _FIELDS}) for s in row["samples"])
-    return Record(str(row["problem"]), str(row["kind"]), samples)
+def _read(row: Mapping[str, Any]) -> GradedProblem:
+    samples = tuple(GradedAnswer(**{name: s[name] for name in _FIELDS}) for s in row["samples"])
+    return GradedProblem(str(row["problem"]), str(row["kind"]), samples)
 
 
-def by_problem(records: Sequence[Record]) -> dict[str, Record]:
+def by_problem(records: Sequence[GradedProblem]) -> dict[str, GradedProblem]:
     """Records by their problem's id."""
     return {record.problem: record for record in records}

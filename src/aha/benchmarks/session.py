@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from aha.benchmarks import records, statistics
-from aha.benchmarks.catalogue import Asked
-from aha.benchmarks.records import Record
+from aha.benchmarks.catalogue import BenchmarkRows
+from aha.benchmarks.records import GradedProblem
 from aha.files import write_json
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
@@ -52,20 +52,20 @@ class Protocol:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BenchmarkResult:
     """One model on one benchmark. ``records`` are in the order of the problems; ``file`` holds them with texts."""
 
     model: str
     benchmark: str
     protocol: Protocol
     figures: dict[str, Any]
-    records: tuple[Record, ...]
+    records: tuple[GradedProblem, ...]
     file: Path
     data: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
 
-def load_problems(asked: Asked, count: int | None) -> tuple[Task, list[Problem], dict[str, Any]]:
+def load_problems(asked: BenchmarkRows, count: int | None) -> tuple[Task, list[Problem], dict[str, Any]]:
     """A benchmark's task, its problems, and what was read: source, split, rows and a hash of their content."""
     made = asked.source is None
     task = get_task(asked.benchmark.task, None if made else asked.source, None)
@@ -80,11 +80,11 @@ def load_problems(asked: Asked, count: int | None) -> tuple[Task, list[Problem],
 def run(
     model: str,
     source: AnswerSource,
-    asked: Asked,
+    asked: BenchmarkRows,
     protocol: Protocol,
     folder: Path,
     progress: Callable[[int], None] | None = None,
-) -> Result:
+) -> BenchmarkResult:
     """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again."""
     started = time.perf_counter()
     task, problems, read = load_problems(asked, protocol.problems)
@@ -101,12 +101,14 @@ def run(
         _sample(source, task, fitting, waiting, protocol, longest, file, done, progress)
     kept = tuple(done[p.id] for p in fitting)
     figures = statistics.summary(kept)
-    result = Result(model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started)
+    result = BenchmarkResult(
+        model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started
+    )
     write_json(file.with_suffix(".json"), {**named, "figures": figures, "data": read})
     return result
 
 
-def _named(model: str, asked: Asked, protocol: Protocol, read: dict[str, Any]) -> dict[str, Any]:
+def _named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -> dict[str, Any]:
     """What a result is the result of, and a short hash of it."""
     what = {"model": model, "weights": _weights(model), "benchmark": asked.name, "data": read["sha256"]}
     what |= asdict(protocol)
@@ -141,7 +143,7 @@ def _sample(
     protocol: Protocol,
     max_tokens: int,
     file: Path,
-    done: dict[str, Record],
+    done: dict[str, GradedProblem],
     progress: Callable[[int], None] | None,
 ) -> None:
     """Ask the waiting problems, each by the key that it has among all, and write each as it is graded."""

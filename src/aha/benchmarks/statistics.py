@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from aha.benchmarks.records import Record, Sample
+from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.stages.evaluation.evaluate import interval, pass_at_k
 
 RESAMPLED = 4000
@@ -25,7 +25,7 @@ def powers(n: int) -> list[int]:
     return sorted({1 << i for i in range(n.bit_length()) if 1 << i < n} | {n})
 
 
-def rates(records: Sequence[Record], lenient: bool = False) -> np.ndarray:
+def rates(records: Sequence[GradedProblem], lenient: bool = False) -> np.ndarray:
     """The share of right answers of each problem [P]; NaN where none of its answers could be graded."""
     return np.array([_rate([s.lenient if lenient else s.right for s in r.samples]) for r in records])
 
@@ -35,14 +35,14 @@ def _rate(marks: Sequence[bool | None]) -> float:
     return sum(graded) / len(graded) if graded else float("nan")
 
 
-def consensus(samples: Sequence[Sample], k: int) -> float:
+def consensus(samples: Sequence[GradedAnswer], k: int) -> float:
     """How often the most frequent answer of ``k`` samples is right: the mean over the n // k runs of k samples after
     another. Of a tie the answer that came first counts."""
     runs = [samples[i : i + k] for i in range(0, len(samples) - k + 1, k)]
     return float(np.mean([_elected(run) for run in runs])) if runs else float("nan")
 
 
-def _elected(samples: Sequence[Sample]) -> float:
+def _elected(samples: Sequence[GradedAnswer]) -> float:
     votes = Counter(s.ballot for s in samples if s.ballot)
     if not votes:
         return 0.0
@@ -50,7 +50,7 @@ def _elected(samples: Sequence[Sample]) -> float:
     return float(any(s.ballot == winner and s.right for s in samples))
 
 
-def summary(records: Sequence[Record]) -> dict[str, Any]:
+def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
     """All figures of one benchmark: accuracy by the strict and the lenient reading, pass@k and cons@k, lengths."""
     strict, lenient = rates(records), rates(records, lenient=True)
     graded = strict[~np.isnan(strict)]
@@ -76,12 +76,12 @@ def _defined(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {key: None if value != value else value for key, value in figures.items()}
 
 
-def _pass_at(record: Record, k: int) -> float:
+def _pass_at(record: GradedProblem, k: int) -> float:
     graded = [s.right for s in record.samples if s.right is not None]
     return pass_at_k(len(graded), sum(graded), min(k, len(graded))) if graded else float("nan")
 
 
-def lengths(samples: Sequence[Sample]) -> dict[str, Any]:
+def lengths(samples: Sequence[GradedAnswer]) -> dict[str, Any]:
     """Tokens of right and wrong answers, the truncated share, tokens spent for each right answer, and the share of
     tokens that stand behind the first right answer (overthinking)."""
     right = [s.tokens for s in samples if s.right]
@@ -96,9 +96,9 @@ def lengths(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def by_kind(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+def by_kind(records: Sequence[GradedProblem]) -> dict[str, dict[str, Any]]:
     """pass@1 with its interval, and tokens, of each kind of problem; empty where there is one kind."""
-    kinds: dict[str, list[Record]] = defaultdict(list)
+    kinds: dict[str, list[GradedProblem]] = defaultdict(list)
     for record in records:
         kinds[record.kind].append(record)
     if len(kinds) < 2:
@@ -106,7 +106,7 @@ def by_kind(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     return {kind: _of_kind(kinds[kind]) for kind in sorted(kinds)}
 
 
-def _of_kind(records: Sequence[Record]) -> dict[str, Any]:
+def _of_kind(records: Sequence[GradedProblem]) -> dict[str, Any]:
     share = rates(records)
     graded = share[~np.isnan(share)]
     sampled = lengths([s for r in records for s in r.samples])
@@ -152,7 +152,7 @@ class Paired:
         return f"{better} is better than {other} on {self.problems} problems: {span}"
 
 
-def paired(first: Sequence[Record], second: Sequence[Record], seed: int = 0) -> Paired:
+def paired(first: Sequence[GradedProblem], second: Sequence[GradedProblem], seed: int = 0) -> Paired:
     """Compare two models on the problems that both were asked, by a bootstrap and a sign-flip test over problems."""
     ours, theirs = _rates_by_id(first), _rates_by_id(second)
     shared = [problem for problem in ours if problem in theirs]
@@ -166,7 +166,7 @@ def paired(first: Sequence[Record], second: Sequence[Record], seed: int = 0) -> 
     return Paired(len(shared), mean, low, high, _sign_flips(b - a, seed), one, other)
 
 
-def _rates_by_id(records: Sequence[Record]) -> Mapping[str, float]:
+def _rates_by_id(records: Sequence[GradedProblem]) -> Mapping[str, float]:
     marks = rates(records)
     return {r.problem: float(rate) for r, rate in zip(records, marks, strict=True) if not np.isnan(rate)}
 

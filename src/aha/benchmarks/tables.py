@@ -8,16 +8,16 @@ from typing import Any
 
 from aha.benchmarks import published
 from aha.benchmarks.catalogue import BENCHMARKS
-from aha.benchmarks.session import Protocol, Result
+from aha.benchmarks.session import BenchmarkResult, Protocol
 from aha.benchmarks.statistics import Paired, paired
 
 
-def rows(results: Sequence[Result]) -> list[dict[str, str]]:
+def rows(results: Sequence[BenchmarkResult]) -> list[dict[str, str]]:
     """One row a model and benchmark, as words."""
     return [_row(result) for result in results]
 
 
-def _row(result: Result) -> dict[str, str]:
+def _row(result: BenchmarkResult) -> dict[str, str]:
     found, k = result.figures, result.figures["samples"]
     low, high = found["pass@1_ci"]
     strict = share(found["pass@1"])
@@ -85,7 +85,7 @@ def differences(name: str, protocol: Protocol) -> list[str]:
     return found + ([benchmark.differs] if benchmark.differs else [])
 
 
-def pairs(results: Sequence[Result]) -> list[tuple[str, str, str, Paired]]:
+def pairs(results: Sequence[BenchmarkResult]) -> list[tuple[str, str, str, Paired]]:
     """(benchmark, first model, second model, comparison) of every two models on each benchmark."""
     found = []
     for name in dict.fromkeys(r.benchmark for r in results):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from aha.types import AhaError
 
 if TYPE_CHECKING:
-    from aha.benchmarks.catalogue import Asked
-    from aha.benchmarks.session import Protocol, Result
+    from aha.benchmarks.catalogue import BenchmarkRows
+    from aha.benchmarks.session import BenchmarkResult, Protocol
     from aha.stages.engines import AnswerSource
 
 
@@ -85,7 +85,9 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
     )
 
 
-def _results(args: argparse.Namespace, asked: Sequence[Asked], protocol: Protocol) -> Iterator[Result]:
+def _results(
+    args: argparse.Namespace, asked: Sequence[BenchmarkRows], protocol: Protocol
+) -> Iterator[BenchmarkResult]:
     from aha import hardware
     from aha.benchmarks import session
 
@@ -100,8 +102,13 @@ def _results(args: argparse.Namespace, asked: Sequence[Asked], protocol: Protoco
 
 
 def _one(
-    args: argparse.Namespace, model: str, source: AnswerSource, one: Asked, used: Protocol, folder: Path
-) -> Result:
+    args: argparse.Namespace,
+    model: str,
+    source: AnswerSource,
+    one: BenchmarkRows,
+    used: Protocol,
+    folder: Path,
+) -> BenchmarkResult:
     from aha.benchmarks import session
     from aha.runs.console import Console
 
@@ -120,7 +127,7 @@ def folder_name(model: str) -> str:
     )
 
 
-def show(args: argparse.Namespace, results: Sequence[Result], protocol: Protocol) -> None:
+def show(args: argparse.Namespace, results: Sequence[BenchmarkResult], protocol: Protocol) -> None:
     """The table, the paper's figures, comparisons of models; and the files asked for."""
     from aha.benchmarks import formats, page, tables
     from aha.files import write_json, write_text
