@@ -18,7 +18,7 @@ from aha.sampling import sampler
 from aha.sampling.local import engine as local
 from aha.sampling.local import scheduler
 from aha.stages import rl
-from aha.stages.rl import collect
+from aha.stages.rl import collect, loop, setup
 from aha.stages.rl.session import RLSession
 from aha.training import batching, losses, parallel, presets, trainer
 from aha.training import policy as policies
@@ -338,12 +338,14 @@ def reference_not_refreshed(mp):
         first.append(first[0] if first else original(policy))
         return first[0]
 
-    wrap(mp, rl, "frozen_copy", copy_once)
+    for module in (loop, setup):
+        wrap(mp, module, "frozen_copy", copy_once)
 
 
 @bug("reference")
 def reference_shares_the_policys_weights(mp):
-    mp.setattr(rl, "frozen_copy", lambda policy: policies.Policy(policy.model))
+    for module in (loop, setup):
+        mp.setattr(module, "frozen_copy", lambda policy: policies.Policy(policy.model))
 
 
 @bug("update")

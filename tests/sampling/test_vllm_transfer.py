@@ -92,7 +92,7 @@ def test_which_way_weights_go(asked, places, way, why):
 
 
 def test_settings_of_transfers():
-    assert VllmSettings.model_validate({}).transfer == "auto"
+    assert VllmSettings.model_validate({}).weight_transfer == "auto"
     for gpus in ("0", "2,3", f"GPU-{ONE}", f"MIG-{ONE},4"):
         assert VllmSettings.model_validate({"gpus": gpus}).gpus == gpus
     for wrong in (
@@ -104,7 +104,7 @@ def test_settings_of_transfers():
     ):
         with pytest.raises(ValueError):
             VllmSettings.model_validate(wrong)
-    with pytest.raises(AhaError, match=r"vllm\.gpus=3 are too few for vllm\.ranks=2"):
+    with pytest.raises(AhaError, match=r"vllm\.gpus=3 are too few for vllm\.tensor_parallel_size=2"):
         VllmSettings.model_validate({"gpus": "3", "tensor_parallel_size": 2})
     with pytest.raises(AhaError, match="too few"):
         VllmSettings.model_validate({"gpus": "3,3", "tensor_parallel_size": 2})

@@ -134,7 +134,7 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
         "prompt": "r1_zero",
         "mean": 0.0,
         "std": 1.0,
-        "max_tokens_per_batch": 512,
+        "max_batch_tokens": 512,
         "max_length": 512,
     }
     scalar = ScalarModel(model)

@@ -293,7 +293,7 @@ def test_imitation_is_the_mean_over_right_tokens_under_any_weighting():
 
 
 ELSEWHERE = {
-    "sampling",
+    "curriculum",
     "dynamic_sampling",
     "reference_every",
     "replay_ratio",

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import make_model
 
-from aha.sampling.engine import Request
+from aha.sampling.engine import Engine, Request
 from aha.sampling.rollouts import Prompter, score_group
 from aha.stages.rl import RL
 from aha.stages.rl.collect import Collector
@@ -112,9 +112,11 @@ class Exact:
         return torch.cat([p.grad.flatten() for p in self.model.parameters()])
 
 
-class TableEngine:
+class TableEngine(Engine):
     """Samples from the exact distribution."""
 
+    shares_modules = True
+    takes_weights = False
     version = 0
 
     def __init__(self, exact, policy):

@@ -96,7 +96,7 @@ def continuous(subject: BenchModel, prompts: list[list[int]], n: int, tokens: in
     room: dict[str, Any] = {
         "page_size": page,
         "num_blocks": rows * -(-(longest + 1) // page) + 16,
-        "max_tokens_per_batch": max(rows, 2048),
+        "max_batch_tokens": max(rows, 2048),
     }
     batching = ContinuousBatchingConfig(
         return_logprobs=True,

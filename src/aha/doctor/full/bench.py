@@ -10,6 +10,7 @@ from typing import Any
 
 from aha.doctor.subject import DoctorContext
 from aha.runs.pipeline import Context
+from aha.settings import setting
 from aha.stages import rl
 from aha.stages.rl import setup
 from aha.stages.rl.session import RLSession
@@ -42,7 +43,7 @@ class Stopped(Exception):
 class StoppedRL(rl.RL):
     """A stage that dies in the middle of a step, as a killed process would."""
 
-    stop_after: int = 10**9
+    stop_after: int = setting(10**9, "the step after which it dies", unit="steps", under="logging")
 
     def tokens_at(self, step: int) -> int:
         """Asked once at the start of a step, before anything is sampled."""
