@@ -27,7 +27,9 @@ def every_model(kind=Settings):
 def all_fields():
     for recipe in RECIPES.values():
         ordered(recipe.build())
-    ours = (model for model in every_model() if model.__module__.startswith("aha."))  # not those of other tests
+    ours = (
+        model for model in every_model() if model.__module__.startswith("aha.")
+    )  # not those of other tests
     return [(model, name) for model in ours for name in model.model_fields]
 
 
