@@ -9,10 +9,9 @@ from typing import Any
 from aha import __version__
 from aha.benchmarks.catalogue import BENCHMARKS
 from aha.benchmarks.session import BenchmarkResult
+from aha.stages.evaluation.evaluate import Z
 
 _FIGURES = ("pass@1", "lenient", "format", "mean_tokens", "truncated")
-Z = 1.959964
-"""The normal quantile of a two-sided 95% interval."""
 
 
 def harness(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:

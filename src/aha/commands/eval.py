@@ -133,10 +133,6 @@ def _check(args: argparse.Namespace) -> None:
         check_writable(args.output)
 
 
-MADE = 256
-"""Problems asked of a task that makes its own, unless a number is given."""
-
-
 def _split(args: argparse.Namespace) -> str:
     """The split asked for: a file given as --data alone is its own test split, whole."""
     from aha.tasks import is_mixture
@@ -148,6 +144,7 @@ def _split(args: argparse.Namespace) -> str:
 def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], str]:
     """The problems, and in words how many of how many they are."""
     from aha import aside
+    from aha.benchmarks.session import MADE
     from aha.tasks import reads_rows
 
     split = _split(args)
