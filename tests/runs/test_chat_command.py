@@ -145,7 +145,13 @@ def test_the_up_key_brings_back_the_line_before(tmp_path):
     until(b"> ", 3)
     os.write(main, b"\x1b[A\x1b[A\n")
     until(b"GOT alpha", 2)
-    run.send_signal(signal.SIGINT)
+    until(b"GOT alpha\r\n> ", 2)  # Ctrl-C before the prompt would stop the answer, not the talk
+    for _ in range(10):  # the prompt is written a moment before the line is read
+        time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+        until(b"\n", seen.count(b"\n") + 1)
+        if not seen.rstrip(b"> ").endswith(b"(stopped)\r\n"):
+            break
     until(b"DONE")
     assert run.wait(30) == 0
     assert (tmp_path / ".cache" / "aha" / "chat_history").exists()
