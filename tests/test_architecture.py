@@ -52,6 +52,8 @@ ALLOWED = {
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}
     | {"doctor", "cluster", "planning"},
+    # The web page over runs: it reads what they left, and asks the graders again.
+    "view": BASE | {"chat", "rewards", "tasks", "sandbox", "data", "runs"},
     "benchmarks": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages"},
     "recipes": BASE | {"modeling", "runs", "stages", "tasks"},
 }
@@ -66,6 +68,9 @@ HEAVY = (
     "pyarrow",
     "datasets",
     "ray",
+    "starlette",
+    "uvicorn",
+    "sqlite3",
 )
 
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "plan": "does a recipe fit a machine, how long may it take, and what would change it; downloads nothing",
     "eval": "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals",
     "chat": "talk to a model; its thinking is dimmed",
+    "view": "look at runs in the browser: live curves, stages, every rollout and why it was paid what it was",
     "report": "write a run's report.html again, and say where it is",
     "claims": "judge the paper's claims over finished runs of r1 with different seeds",
     "export": "copy a run's final checkpoint with its card, or push it to the hub",

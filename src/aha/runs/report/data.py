@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,17 +86,24 @@ def _stage_folders(folder: Path, config: Json) -> list[Path]:
 
 
 def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
-    settings = former.stored(as_dict(as_dict(config.get("stages")).get(place.name)))
+    files = ("metrics", "evals", "warnings")
+    settings = as_dict(as_dict(config.get("stages")).get(place.name))
+    return stage_data(place, settings, *(read_lines(place / f"{name}.jsonl", faults) for name in files))
+
+
+def stage_data(
+    place: Path, settings: Json, metrics: Iterable[Json], evals: Iterable[Json], warned: Iterable[Json]
+) -> StageData:
+    """A stage by the rows of its files. A step that was repeated after a resume counts once, and an evaluation
+    without a step stands at the beginning or at the end."""
     by_step: dict[float, Json] = {}
-    for row in read_lines(place / "metrics.jsonl", faults):
+    for row in metrics:
         step = number(row.get("step"))
         by_step[len(by_step) + 1.0 if step is None else step] = {"step": len(by_step) + 1, **row}
-    metrics = [by_step[step] for step in sorted(by_step)]  # a step repeated after a resume counts once
-    stage = StageData(
-        place.name, place, settings, metrics, [], list(read_lines(place / "warnings.jsonl", faults))
-    )
+    rows = [by_step[step] for step in sorted(by_step)]
+    stage = StageData(place.name, place, former.stored(settings), rows, [], list(warned))
     last = stage.last_step
-    for row in read_lines(place / "evals.jsonl", faults):
+    for row in evals:
         at = number(row.get("step"))
         stage.evals.append(
             {**row, "step": at if at is not None else 0.0 if row.get("name") == "before" else last}

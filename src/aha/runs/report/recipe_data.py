@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aha.runs.charts import Point, number
@@ -80,40 +80,38 @@ def read_whole(run: RunData, faults: list[str]) -> Whole | None:
             rollouts |= dict.fromkeys(found, path.parent / "rollouts")
     if not any(tasks.values()):
         return None
-    return Whole(tuple(_nodes(run, faults)), tasks, rollouts, read_object(run.folder / CLAIMS, faults))
+    return Whole(tuple(stage_nodes(run, faults)), tasks, rollouts, read_object(run.folder / CLAIMS, faults))
 
 
-def _nodes(run: RunData, faults: list[str]) -> list[StageNode]:
-    """The stages, inputs before what was made from them as far as the run's settings order them."""
-    order = list(as_dict(run.config.get("stages")))
-    found: dict[str, StageNode] = {}
-    for path in run.folder.glob("*/settings.json"):
-        place = path.parent
-        if ".old" in place.name:
-            continue
-        given, done = read_object(path, faults), read_object(place / "done.json", faults)
-        seconds = number(done.get("seconds")) or 0.0
-        made = Made(
-            place.name,
-            former.stored(as_dict(given.get("settings"))),
-            as_dict(done.get("summary")),
-            seconds,
-            place / "final",
-        )
-        inputs = tuple(dict.fromkeys(made.inputs()))
-        found[place.name] = StageNode(
-            made, str(given.get("fingerprint", "")), bool(done), inputs, card=_card(place / CARD)
-        )
+def stage_nodes(run: RunData, faults: list[str], waiting: bool = False) -> list[StageNode]:
+    """The stages that were begun, inputs before what was made from them as far as the run's settings order them; with
+    ``waiting`` those too that the run has yet to begin."""
+    planned = as_dict(run.config.get("stages"))
+    order = list(planned)
+    places = [p.parent for p in run.folder.glob("*/settings.json") if ".old" not in p.parent.name]
+    found = {place.name: _node(place, faults) for place in places}
+    for name in order if waiting else ():
+        if name not in found:
+            found[name] = _made_node(run.folder / name, as_dict(planned[name]), {}, "")
     depths = {name: _depth(name, found, ()) for name in found}
-    nodes = [
-        StageNode(n.made, n.fingerprint, n.finished, n.inputs, depths[name], n.card)
-        for name, n in found.items()
-    ]
+    nodes = [replace(node, depth=depths[name]) for name, node in found.items()]
     last = len(order)
     return sorted(
         nodes,
         key=lambda n: (order.index(n.made.name) if n.made.name in order else last, n.depth, n.made.name),
     )
+
+
+def _node(place: Path, faults: list[str]) -> StageNode:
+    given, done = read_object(place / "settings.json", faults), read_object(place / "done.json", faults)
+    return _made_node(place, as_dict(given.get("settings")), done, str(given.get("fingerprint", "")))
+
+
+def _made_node(place: Path, settings: Json, done: Json, fingerprint: str) -> StageNode:
+    seconds = number(done.get("seconds")) or 0.0
+    made = Made(place.name, former.stored(settings), as_dict(done.get("summary")), seconds, place / "final")
+    inputs = tuple(dict.fromkeys(made.inputs()))
+    return StageNode(made, fingerprint, bool(done), inputs, card=_card(place / CARD))
 
 
 def _depth(name: str, nodes: Mapping[str, StageNode], trail: tuple[str, ...]) -> int:

@@ -1,0 +1,178 @@
+"""The application: which address answers what."""
+
+from __future__ import annotations
+
+import functools
+import mimetypes
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from aha import __version__
+from aha.types import AhaError
+from aha.view import tabs
+from aha.view.curves import curves
+from aha.view.graph import stage_graph
+from aha.view.guard import ViewGuard
+from aha.view.notes import ViewNotes
+from aha.view.shelf import RunShelf, as_json
+from aha.view.watch import RunWatch
+
+STATIC = Path(__file__).parent / "static"
+MOST_RUNS = 16
+"""Runs whose curves are drawn together."""
+MOST_BODY = 1 << 20
+"""Bytes of a request."""
+
+Answer = Callable[[Request], Any]
+
+
+class ViewApp:
+    """What the addresses have in common: the runs, the viewer's own files, and the stream of changes."""
+
+    def __init__(self, roots: list[Path]):
+        self.shelf = RunShelf(roots)
+        self.notes = ViewNotes(self.shelf.roots[0])
+        self.watch = RunWatch(self.shelf)
+
+    def routes(self) -> list[Route]:
+        """All addresses."""
+        get = {
+            "/api/runs": self.runs, "/api/curves": self.curves, "/api/graph": self.graph, "/api/tab": self.tab,
+            "/api/config": self.config,
+        }  # fmt: skip
+        return [
+            *(Route(f"/{name}", functools.partial(_file, name)) for name in _static_names()),
+            Route("/", functools.partial(_file, "index.html")),
+            Route("/api/events", self.events),
+            *(Route(path, answering(function)) for path, function in get.items()),
+            Route("/api/notes", posting(self.note), methods=["POST"]),
+        ]
+
+    # --- runs ---
+
+    def runs(self, request: Request) -> dict[str, Any]:
+        """The table, its notes, and what else the page can show."""
+        return {
+            "rows": [as_json(row) for row in self.shelf.rows()], "notes": self.notes.all(), "tabs": tabs.titles(),
+            "roots": [str(root) for root in self.shelf.roots], "version": __version__,
+        }  # fmt: skip
+
+    def curves(self, request: Request) -> dict[str, Any]:
+        """The curves of the runs that are named, and what could not be read."""
+        found = {}
+        for run in _runs(request):
+            data = self.shelf.figures.run(self.shelf.folder(run))
+            found[run] = {"stages": curves(data.stages), "faults": data.faults}
+        return found
+
+    def graph(self, request: Request) -> dict[str, Any]:
+        """The stages of a run."""
+        run = _runs(request, 1)[0]
+        data = self.shelf.figures.run(self.shelf.folder(run))
+        return stage_graph(data, self.shelf.row(run).state == "running")
+
+    def config(self, request: Request) -> dict[str, Any]:
+        """All settings of a run."""
+        return self.shelf.figures.run(self.shelf.folder(_runs(request, 1)[0])).config
+
+    def tab(self, request: Request) -> list[dict[str, Any]]:
+        """The findings of a tab on the runs that are named."""
+        return tabs.found(
+            request.query_params.get("name", ""), [self.shelf.folder(run) for run in _runs(request)]
+        )
+
+    def note(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Set a run's tags and note."""
+        run = str(said.get("run", ""))
+        self.shelf.folder(run)
+        return self.notes.keep(run, said.get("tags", []), said.get("note", ""))
+
+    async def events(self, request: Request) -> Response:
+        """Changes, as they come."""
+        return StreamingResponse(self.watch.stream(), media_type="text/event-stream")
+
+
+def build(roots: list[Path], token: str, port: int) -> ASGIApp:
+    """The application behind its guard."""
+    return ViewGuard(Starlette(routes=ViewApp(roots).routes()), token, port)
+
+
+def _runs(request: Request, most: int = MOST_RUNS) -> list[str]:
+    """The runs that a request names. Raises AhaError for none or too many."""
+    found = list(dict.fromkeys(request.query_params.getlist("run")))
+    if not 1 <= len(found) <= most:
+        raise AhaError(f"Name 1 to {most} runs, as run=NAME; these are {len(found)}.")
+    return found
+
+
+# --- answers -----------------------------------------------------------------------------------------------
+
+
+def answering(function: Answer) -> Callable[[Request], Awaitable[Response]]:
+    """A plain function's result as JSON, computed beside the other requests; its AhaError as an answer in words."""
+
+    async def endpoint(request: Request) -> Response:
+        return await _said(lambda: function(request))
+
+    return endpoint
+
+
+def posting(function: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """The same for a function of what was sent."""
+
+    async def endpoint(request: Request) -> Response:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BODY:
+                return JSONResponse({"error": f"More than {MOST_BODY >> 20} MiB were sent."}, 413)
+        return await _said(lambda: function(_object(bytes(body))))
+
+    return endpoint
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    from aha.view.growing import as_row
+
+    found = as_row(body)
+    if found is None:
+        raise AhaError("What was sent is no JSON object.")
+    return found
+
+
+async def _said(function: Callable[[], Any]) -> Response:
+    try:
+        return JSONResponse(_plain(await run_in_threadpool(function)))
+    except AhaError as error:
+        return JSONResponse({"error": str(error)}, 400)
+
+
+def _plain(value: Any) -> Any:
+    """Without numbers that JSON cannot hold: NaN and infinities become their words."""
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+# --- the page ----------------------------------------------------------------------------------------------
+
+
+def _static_names() -> list[str]:
+    return sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
+
+
+async def _file(name: str, request: Request) -> Response:
+    kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0] or "text/plain"
+    return Response((STATIC / name).read_bytes(), media_type=kind)

@@ -1,0 +1,98 @@
+"""All that the page writes: tags and notes on runs, and graders' mistakes, in a folder of its own beside the runs.
+
+Nothing in a run's own folder is ever changed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aha.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from aha.runs.report.data import as_dict
+from aha.types import AhaError
+
+FOLDER = ".aha-view"
+NOTES, FLAGS = "notes.json", "grader_mistakes.jsonl"
+MOST_TAGS, TAG_LENGTH, NOTE_LENGTH = 20, 40, 4000
+VERDICTS = ("correct", "wrong", "no_answer", "unknown")
+
+
+class ViewNotes:
+    """The viewer's files beside the runs of ``root``."""
+
+    def __init__(self, root: Path):
+        self.folder = root / FOLDER
+        self._lock = threading.Lock()
+
+    # --- tags and notes ---
+
+    def all(self) -> dict[str, Any]:
+        """Tags and notes by run."""
+        file = self.folder / NOTES
+        return as_dict(read_json(file)) if file.exists() else {}
+
+    def keep(self, run: str, tags: Sequence[Any], note: Any) -> dict[str, Any]:
+        """Set a run's tags and note. Raises AhaError for what is no text, or too long."""
+        said = {"tags": _tags(tags), "note": _text(note, NOTE_LENGTH, "note")}
+        with self._lock:
+            found = self.all()
+            found[run] = said
+            if not said["tags"] and not said["note"]:
+                del found[run]
+            write_json(self.folder / NOTES, found)
+        return said
+
+    # --- graders' mistakes ---
+
+    def flags(self) -> list[dict[str, Any]]:
+        """The graders' mistakes that were noted, oldest first."""
+        return read_jsonl(self.folder / FLAGS)
+
+    def flag(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Note a mistake: ``gold`` and ``prediction`` as ``aha grade`` reads them, ``expected`` what the verdict should
+        be, and where it was seen. Noted again, it takes the place of what was said before."""
+        if row.get("expected") not in VERDICTS:
+            raise AhaError(
+                f"The verdict should be one of {', '.join(VERDICTS)}, not {row.get('expected')!r}."
+            )
+        row = {**row, "comment": _text(row.get("comment", ""), NOTE_LENGTH, "comment"), "time": _now()}
+        with self._lock:
+            kept = [other for other in self.flags() if _place(other) != _place(row)]
+            if len(kept) == len(self.flags()):
+                append_jsonl(self.folder / FLAGS, [row])
+            else:
+                write_jsonl(self.folder / FLAGS, [*kept, row])
+        return row
+
+    def unflag(self, place: dict[str, Any]) -> bool:
+        """Take a mistake back. Whether there was one."""
+        with self._lock:
+            found = self.flags()
+            kept = [row for row in found if _place(row) != _place(place)]
+            if len(kept) < len(found):
+                write_jsonl(self.folder / FLAGS, kept)
+            return len(kept) < len(found)
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(key) for key in ("run", "file", "problem_id", "step", "member"))
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _tags(tags: Any) -> list[str]:
+    if not isinstance(tags, list) or len(tags) > MOST_TAGS:
+        raise AhaError(f"Tags are a list of at most {MOST_TAGS} words.")
+    return list(dict.fromkeys(t for tag in tags if (t := _text(tag, TAG_LENGTH, "tag"))))
+
+
+def _text(value: Any, most: int, what: str) -> str:
+    if not isinstance(value, str) or len(value) > most:
+        raise AhaError(f"A {what} is text of at most {most:,} characters.")
+    return value.strip()

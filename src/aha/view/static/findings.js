@@ -1,0 +1,25 @@
+// Tabs of findings: words and tables that plain functions of the server make from runs.
+
+import {h, fill, field, choice} from './dom.js';
+import {ask} from './api.js';
+import {address, go, shared} from './state.js';
+
+export async function draw(main, query) {
+  const name = query.get('tab') ?? shared.tabs[0]?.name, tab = shared.tabs.find((t) => t.name === name);
+  if (!tab) { fill(main, h('h1', {}, 'Findings'), h('p', {}, 'There is no such tab.')); return null; }
+  const runs = [...shared.chosen].slice(0, tab.most), place = h('div', {}, h('p.soft', {}, 'Looking…'));
+  const bar = h('div.bar', {}, shared.tabs.length > 1 ? field('Tab', choice(shared.tabs.map((t) => [t.name, t.title]), name, (v) => go('findings', {tab: v, run: [...shared.chosen]}))) : '',
+    tab.most === 1 ? field('Run', choice(shared.rows.map((r) => [r.id, r.id]), runs[0], (v) => go('findings', {tab: name, run: v}))) : '');
+  fill(main, h('h1', {}, tab.title), h('p.small.soft', {}, runs.join(', ')), bar, place);
+  const paint = async () => { fill(place, (await ask('tab', {name, run: runs})).map((b) => block(b, runs))); };
+  await paint();
+  const hear = (changed) => { if (runs.some((r) => changed.has(r))) paint(); };
+  shared.heard.add(hear);
+  return {close: () => shared.heard.delete(hear)};
+}
+
+function block(b, runs) {
+  return h('section.box', {class: b.tone}, h('h2', {}, b.heading), b.texts.map((t) => h('p', {}, t)),
+    b.rows.length ? h('div.scroll', {}, h('table', {}, h('thead', {}, h('tr', {}, b.head.map((n) => h('th', {}, n)))), h('tbody', {}, b.rows.map((r) => h('tr', {}, r.map((c) => h('td', {}, c))))))) : '',
+    b.links.map(([words, filter]) => h('p', {}, h('a', {href: address('rollouts', {run: filter.run ?? runs[0], ...filter})}, words))));
+}

@@ -1,0 +1,68 @@
+"""Findings on runs, each a tab of the page: a plain function from run folders to words and tables.
+
+A tab that is added needs nothing of the page: a function that takes folders and returns blocks, and its line in
+``TABS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aha.runs.report.data import read_run, warnings
+from aha.types import AhaError
+
+
+@dataclass(frozen=True, slots=True)
+class FindingBlock:
+    """One part of a tab: a heading, words below it, a table of texts, and filters of the rollout browser as links
+    (label, the fields of ``index.asked.RolloutQuery`` by name) that show what is spoken of."""
+
+    heading: str
+    texts: Sequence[str] = ()
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    links: Sequence[tuple[str, dict[str, str]]] = ()
+    tone: str = ""  # "", good, bad
+
+
+@dataclass(frozen=True, slots=True)
+class FindingTab:
+    """A tab: its title, how many runs it looks at together, and what it finds in their folders."""
+
+    title: str
+    find: Callable[[Sequence[Path]], Sequence[FindingBlock]]
+    least: int = 1
+    most: int = 1
+
+
+def health(runs: Sequence[Path]) -> list[FindingBlock]:
+    """What the run warned of as it went, and which figures left their healthy range: as its report says."""
+    blocks = []
+    for stage in read_run(runs[0]).stages:
+        found = warnings(stage)
+        blocks.append(
+            FindingBlock(stage.name, found or ["Nothing to warn of."], tone="bad" if found else "good")
+        )
+    return blocks or [FindingBlock("Nothing measured yet", ["This run has no figures so far."])]
+
+
+TABS: dict[str, FindingTab] = {"health": FindingTab("Health", health)}
+"""By name; the name is its place in addresses."""
+
+
+def titles() -> list[dict[str, Any]]:
+    """The tabs as the page lists them."""
+    return [{"name": n, "title": t.title, "least": t.least, "most": t.most} for n, t in TABS.items()]
+
+
+def found(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """A tab's blocks. Raises AhaError for an unknown tab, or too few or many runs."""
+    if name not in TABS:
+        raise AhaError(f"There is no tab '{name}'. There are: {', '.join(TABS)}.")
+    tab = TABS[name]
+    if not tab.least <= len(runs) <= tab.most:
+        raise AhaError(f"{tab.title} looks at {tab.least} to {tab.most} runs, not {len(runs)}.")
+    return [asdict(block) for block in tab.find(runs)]
