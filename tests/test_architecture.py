@@ -55,6 +55,7 @@ ALLOWED = {
     # The web page over runs: it reads what they left, and asks the graders again.
     "view": BASE | {"chat", "rewards", "tasks", "sandbox", "data", "runs"},
     "benchmarks": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages"},
+    "thinking": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages", "benchmarks"},
     "recipes": BASE | {"modeling", "runs", "stages", "tasks"},
 }
 HEAVY = (

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "init": "write every setting of a recipe as a commented TOML file, for --config",
     "plan": "does a recipe fit a machine, how long may it take, and what would change it; downloads nothing",
     "eval": "evaluate a model on a task: pass@1, majority vote, pass@k, with intervals",
+    "think": "think longer at test time: accuracy over tokens, in several ways",
     "chat": "talk to a model; its thinking is dimmed",
     "view": "look at runs in the browser: live curves, stages, every rollout and why it was paid what it was",
     "report": "write a run's report.html again, and say where it is",

@@ -46,9 +46,9 @@ class Protocol:
     seed: int = 0
     problems: int | None = None
 
-    def params(self) -> SamplingParams:
-        """Of the sampler."""
-        return SamplingParams(self.temperature, self.top_p, max_tokens=self.max_tokens)
+    def params(self, max_tokens: int) -> SamplingParams:
+        """Of the sampler, with the longest completion that there is room for."""
+        return SamplingParams(self.temperature, self.top_p, max_tokens=max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,10 @@ def run(
     """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again."""
     started = time.perf_counter()
     task, problems, read = load_problems(asked, protocol.problems)
-    named = _named(model, asked, protocol, read)
-    file = folder / f"{asked.name}-{named['id']}.jsonl"
+    what = named(model, asked, protocol, read)
+    file = folder / f"{asked.name}-{what['id']}.jsonl"
     done = records.by_problem(list(records.read(file))) if file.exists() else {}
-    _trim(file)
+    trim(file)
     fitting, longest = source.fit(problems, protocol.max_tokens)
     left = len(problems) - len(fitting)
     if left:
@@ -104,11 +104,11 @@ def run(
     result = BenchmarkResult(
         model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started
     )
-    write_json(file.with_suffix(".json"), {**named, "figures": figures, "data": read})
+    write_json(file.with_suffix(".json"), {**what, "figures": figures, "data": read})
     return result
 
 
-def _named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -> dict[str, Any]:
+def named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -> dict[str, Any]:
     """What a result is the result of, and a short hash of it."""
     what = {"model": model, "weights": _weights(model), "benchmark": asked.name, "data": read["sha256"]}
     what |= asdict(protocol)
@@ -125,7 +125,7 @@ def _weights(model: str) -> list[Any]:
     return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in kept]
 
 
-def _trim(file: Path) -> None:
+def trim(file: Path) -> None:
     """Take a last line away that was cut as it was written."""
     if not file.exists():
         return
@@ -148,7 +148,7 @@ def _sample(
 ) -> None:
     """Ask the waiting problems, each by the key that it has among all, and write each as it is graded."""
     rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
-    params = SamplingParams(protocol.temperature, protocol.top_p, max_tokens=max_tokens)
+    params = protocol.params(max_tokens)
     every = source.prompter.requests(problems, protocol.k)
     missing = {p.id for p in waiting}
     requests = [r for p, r in zip(problems, every, strict=True) if p.id in missing]

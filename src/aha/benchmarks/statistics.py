@@ -6,7 +6,7 @@ bootstrap) or counts as many independent draws as the problems' rates are spread
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
+from aha.benchmarks.votes import majority
 from aha.stages.evaluation.evaluate import interval, pass_at_k
 
 RESAMPLED = 4000
@@ -35,24 +36,15 @@ def _rate(marks: Sequence[bool | None]) -> float:
     return sum(graded) / len(graded) if graded else float("nan")
 
 
-def consensus(samples: Sequence[GradedAnswer], k: int) -> float:
-    """How often the most frequent answer of ``k`` samples is right: the mean over the n // k runs of k samples after
-    another. Of a tie the answer that came first counts."""
-    runs = [samples[i : i + k] for i in range(0, len(samples) - k + 1, k)]
-    return float(np.mean([_elected(run) for run in runs])) if runs else float("nan")
-
-
-def _elected(samples: Sequence[GradedAnswer]) -> float:
-    votes = Counter(s.ballot for s in samples if s.ballot)
-    if not votes:
-        return 0.0
-    winner = max(votes, key=lambda ballot: votes[ballot])
-    return float(any(s.ballot == winner and s.right for s in samples))
+def consensus(samples: Sequence[GradedAnswer]) -> list[float]:
+    """How often the most frequent answer of k samples is right, for k = 1..n: the mean over all choices of k [n]."""
+    return majority([(s.ballot, bool(s.right)) for s in samples])
 
 
 def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
     """All figures of one benchmark: accuracy by the strict and the lenient reading, pass@k and cons@k, lengths."""
     strict, lenient = rates(records), rates(records, lenient=True)
+    elected = [consensus(r.samples) for r in records]
     graded = strict[~np.isnan(strict)]
     n = max(len(r.samples) for r in records)
     every = [s for r in records for s in r.samples]
@@ -62,7 +54,7 @@ def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
         "lenient": _mean(lenient),
         "lenient_ci": list(interval(lenient)),
         **{f"pass@{k}": _mean([_pass_at(r, k) for r in records]) for k in powers(n) if k > 1},
-        **{f"cons@{k}": _mean([consensus(r.samples, k) for r in records]) for k in powers(n) if k > 1},
+        **{f"cons@{k}": _mean([e[min(k, len(e)) - 1] for e in elected]) for k in powers(n) if k > 1},
         "format": _mean([s.format for s in every]),
         "ungradable": _mean([s.right is None for s in every]),
         "problems": len(records),

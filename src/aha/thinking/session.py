@@ -1,0 +1,123 @@
+"""One model on one task, thinking longer in several ways: every problem's points are kept, and none is asked twice.
+
+Problems are asked in parts of a fixed size, and each way has a file of its own. A part of which anything is missing is
+asked again whole: with the same numbers beside it, every problem draws what it drew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from aha.benchmarks import session as evaluation
+from aha.benchmarks.catalogue import BenchmarkRows
+from aha.benchmarks.session import Protocol
+from aha.files import append_jsonl, write_json
+from aha.stages.engines import AnswerSource
+from aha.thinking.figures import ThinkingFigure, figures
+from aha.thinking.methods import SpentPoint, ThinkingMethod, ThinkingRow
+from aha.thinking.writing import ThinkingWriter
+from aha.types import AhaError, Problem
+
+PART = 32
+"""Problems that are asked at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingResult:
+    """One model on one task: the figures of every way, in order of the ways, and where they are kept."""
+
+    model: str
+    task: str
+    figures: tuple[ThinkingFigure, ...]
+    files: tuple[Path, ...]
+    problems: int
+
+
+def run(
+    model: str,
+    source: AnswerSource,
+    asked: BenchmarkRows,
+    methods: Sequence[ThinkingMethod],
+    protocol: Protocol,
+    folder: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ThinkingResult:
+    """Think in every way; ``progress`` is told (way, problems done, of how many)."""
+    task, problems, read = evaluation.load_problems(asked, protocol.problems)
+    problems, longest = source.fit(problems, protocol.max_tokens)
+    params = protocol.params(longest)
+    writer = ThinkingWriter(
+        source, task, params, protocol.seed, protocol.strict, {p.id: i for i, p in enumerate(problems)}
+    )
+    found: list[ThinkingFigure] = []
+    files = []
+    for method in methods:
+        what = evaluation.named(model, asked, protocol, read) | {
+            "method": method.name,
+            "settings": settings(method),
+        }
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest()[:10]
+        file = folder / f"think-{asked.name}-{method.name}-{digest}.jsonl"
+        rows = _rows(writer, method, problems, file, progress)
+        found += figures(rows)
+        write_json(file.with_suffix(".json"), {**what, "figures": [asdict(f) for f in figures(rows)]})
+        files.append(file)
+    return ThinkingResult(model, asked.name, tuple(found), tuple(files), len(problems))
+
+
+def settings(method: ThinkingMethod) -> dict[str, Any]:
+    """A way's fields as JSON."""
+    values = {f.name: getattr(method, f.name) for f in fields(method)}  # pyright: ignore[reportArgumentType]
+    return {
+        name: value if isinstance(value, (str, int, float, tuple, type(None))) else repr(value)
+        for name, value in values.items()
+    }
+
+
+def _rows(
+    writer: ThinkingWriter,
+    method: ThinkingMethod,
+    problems: Sequence[Problem],
+    file: Path,
+    progress: Callable[[str, int, int], None] | None,
+) -> list[ThinkingRow]:
+    evaluation.trim(file)
+    done = read(file)
+    for start in range(0, len(problems), PART):
+        part = problems[start : start + PART]
+        if any(p.id not in done for p in part):
+            rows = method.think(writer, part)
+            append_jsonl(file, [_plain(row) for row in rows if row.problem not in done])
+            done |= {row.problem: row for row in rows if row.problem not in done}
+        if progress is not None:
+            progress(method.name, start + len(part), len(problems))
+    return [done[p.id] for p in problems]
+
+
+def _plain(row: ThinkingRow) -> dict[str, Any]:
+    points = [[p.way, p.setting, p.right, p.tokens] for p in row.points]
+    return {"problem": row.problem, "points": points, "texts": list(row.texts)}
+
+
+def read(file: Path) -> dict[str, ThinkingRow]:
+    """The rows of a file by problem, without their texts. Raises AhaError for a line that is none."""
+    found: dict[str, ThinkingRow] = {}
+    if not file.exists():
+        return found
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                points = tuple(SpentPoint(*point) for point in row["points"])
+                found[row["problem"]] = ThinkingRow(row["problem"], points)
+            except (ValueError, KeyError, TypeError) as error:
+                raise AhaError(
+                    f"{file}, line {number}, is no row of a way of thinking ({error}). Remove the line: its problem is "
+                    "asked again."
+                ) from error
+    return found

@@ -1,0 +1,56 @@
+"""Many answers and one choice: the majority's, or the best one's by a verifier, a reward model or a value function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aha.benchmarks.records import GradedAnswer
+from aha.benchmarks.votes import best_of, majority
+from aha.rewards.accuracy import full_text
+from aha.thinking.methods import SpentPoint, ThinkingRow, mean, share
+from aha.thinking.values import ValueFunction
+from aha.thinking.writing import ThinkingWriter
+from aha.types import Problem, Rollout
+
+MAJORITY, VERIFIER = "majority vote", "best of n, verifier"
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """``n`` answers to each problem: for every k up to it, the majority's (self-consistency, arXiv 2203.11171) and the
+    best of k (arXiv 2110.14168), by the task's verifier, which knows the answer, and by ``value`` where one is given.
+    Each is the mean over all choices of k of the n."""
+
+    n: int = 16
+    value: ValueFunction | None = None
+    name: ClassVar[str] = "votes"
+
+    def think(self, writer: ThinkingWriter, problems: Sequence[Problem]) -> list[ThinkingRow]:
+        """The curves of each problem."""
+        asked = writer.answers(problems, self.n, self.name)
+        return [self._row(writer, p, rollouts) for p, rollouts in zip(problems, asked, strict=True)]
+
+    def _row(self, writer: ThinkingWriter, problem: Problem, rollouts: Sequence[Rollout]) -> ThinkingRow:
+        graded = writer.grade(problem, rollouts)
+        curves = {MAJORITY: majority([(g.ballot, bool(g.right)) for g in graded])}
+        curves[VERIFIER] = best_of([float(bool(g.right)) for g in graded], [bool(g.right) for g in graded])
+        if self.value is not None:
+            scores = self.value.scores(problem, [full_text(r) for r in rollouts])
+            curves[f"best of n, {self.value.label}"] = best_of(scores, [bool(g.right) for g in graded])
+        known = share([g.right for g in graded]) is not None
+        each = mean([g.tokens for g in graded])
+        points = tuple(
+            SpentPoint(way, k, right if known else None, k * each)
+            for way, curve in curves.items()
+            for k, right in enumerate(curve, 1)
+        )
+        return ThinkingRow(problem.id, points, _texts(rollouts, graded))
+
+
+def _texts(rollouts: Sequence[Rollout], graded: Sequence[GradedAnswer]) -> tuple[dict[str, object], ...]:
+    return tuple(
+        {"text": r.text, "right": g.right, "ballot": g.ballot, "tokens": g.tokens}
+        for r, g in zip(rollouts, graded, strict=True)
+    )
