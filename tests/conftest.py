@@ -132,7 +132,7 @@ VECTORS = {"native": None, "eight lanes": ("-mavx2", "-mfma"), "four lanes": ()}
 @pytest.fixture(params=VECTORS)
 def lanes(request, monkeypatch):
     """The kernels compiled for this CPU, and for the vectors of others."""
-    from aha.kernels import build, door
+    from aha.kernels import build, dispatch
 
     flags = VECTORS[request.param]
     if flags is not None:
@@ -141,7 +141,7 @@ def lanes(request, monkeypatch):
         kept = [flag for flag in build.FLAGS if flag != "-march=native"]
         monkeypatch.setattr(build, "FLAGS", (*kept, *flags))
     build.library.cache_clear()
-    door._function.cache_clear()
+    dispatch._function.cache_clear()
     yield request.param
     build.library.cache_clear()
-    door._function.cache_clear()
+    dispatch._function.cache_clear()

@@ -32,7 +32,7 @@ class Aside:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AsideLimits:
     """How large a share may be set aside, the folder they are written beneath (None: nowhere), who is told."""
 
     share: float = SHARE
@@ -41,8 +41,8 @@ class Settings:
     said: set[str] = field(default_factory=set)
 
 
-_settings: ContextVar[Settings] = ContextVar("set_aside")
-_PLAIN = Settings()
+_settings: ContextVar[AsideLimits] = ContextVar("set_aside")
+_PLAIN = AsideLimits()
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def note(text: str) -> None:
         now.say(text)
 
 
-def _write(now: Settings, source: str, found: Sequence[Aside]) -> Path:
+def _write(now: AsideLimits, source: str, found: Sequence[Aside]) -> Path:
     assert now.folder is not None
     place = now.folder / FOLDER / (re.sub(r"[^\w.-]+", "_", source).strip("_.")[-120:] + ".jsonl")
     write_jsonl(place, [{"source": source, "where": row.where, "reason": row.reason} for row in found])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aha import attention, kernels
-from aha.bench import limits, models, train, turns
+from aha.bench import interleave, models, roofline, train
 from aha.cli import main, parse, parser
 from aha.types import AhaError
 
@@ -40,8 +40,8 @@ SIZES = {
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch):
     """Peaks from small products and buffers: as good here, and quick."""
-    monkeypatch.setattr(limits, "MATMUL_SIZE", {"cpu": 256})
-    monkeypatch.setattr(limits, "READ_BYTES", {"cpu": 4 << 20})
+    monkeypatch.setattr(roofline, "MATMUL_SIZE", {"cpu": 256})
+    monkeypatch.setattr(roofline, "READ_BYTES", {"cpu": 4 << 20})
 
 
 def bench(capsys, part, *words):
@@ -183,7 +183,7 @@ def test_documented_commands_are_understood():
 
 
 def test_limits_are_plausible():
-    found = limits.measure(torch.device("cpu"), size=512, read_bytes=8 << 20, repeats=3)
+    found = roofline.measure(torch.device("cpu"), size=512, read_bytes=8 << 20, repeats=3)
     assert 1e8 < found.float32_flops < 1e14
     assert 1e7 < found.bf16_flops < 1e15
     assert 1e8 < found.bytes_per_second < 1e13
@@ -214,19 +214,19 @@ def test_sequences_have_the_asked_mean_and_sum():
 
 
 def test_costs_by_hand():
-    parts = limits.Anatomy(
+    parts = roofline.Anatomy(
         matrix_parameters=1000, layers=2, attention_width=8, weight_bytes=2000, kv_bytes=10
     )
-    assert limits.training_flops(parts, [3, 5]) == 6 * 1000 * 8 + 6 * 2 * 8 * (9 + 25)
+    assert roofline.training_flops(parts, [3, 5]) == 6 * 1000 * 8 + 6 * 2 * 8 * (9 + 25)
     # One prompt of 4 tokens, 3 rows, 2 tokens: one pass over the prompt, then one step that reads everything.
     prefill = 2 * 1000 * 4 + 2 * 2 * 8 * 16
     step = 3 * (2 * 1000 + 4 * 2 * 8 * 5)
-    slow_memory = limits.decoding(parts, 3, 1, 4, 2, (1e9, 1e3))
+    slow_memory = roofline.decoding(parts, 3, 1, 4, 2, (1e9, 1e3))
     assert slow_memory.flops == prefill + step
     assert slow_memory.bytes == 2000 + 3 * 5 * 10
     assert slow_memory.seconds == pytest.approx(prefill / 1e9 + 2150 / 1e3)
     assert slow_memory.binds == "memory"
-    slow_products = limits.decoding(parts, 3, 1, 4, 2, (1e3, 1e9))
+    slow_products = roofline.decoding(parts, 3, 1, 4, 2, (1e3, 1e9))
     assert slow_products.seconds == pytest.approx((prefill + step) / 1e3)
     assert slow_products.binds == "matrix products"
 
@@ -244,7 +244,7 @@ def _empty(shape):
 
 def test_the_head_counts_once_and_the_embedding_only_if_it_is_the_head():
     model = models.random_model("tiny", "cpu", torch.float32)
-    parts = limits.anatomy(model)
+    parts = roofline.anatomy(model)
     layers = sum(p.numel() for n, p in model.named_parameters() if "layers" in n and p.ndim == 2)
     assert parts.matrix_parameters == layers + 128 * 64
     assert parts.kv_bytes == 2 * 2 * 1 * 32 * 4
@@ -272,12 +272,14 @@ def test_sides_take_turns_and_warm_ups_do_not_count():
 
         return work
 
-    readings = turns.in_turn({"aha": side("aha", [9.0, 1.0, 2.0]), "peer": side("peer", [9.0, 4.0, 4.0])}, 2)
+    readings = interleave.in_turn(
+        {"aha": side("aha", [9.0, 1.0, 2.0]), "peer": side("peer", [9.0, 4.0, 4.0])}, 2
+    )
     assert calls == ["aha", "peer", "peer", "aha", "aha", "peer"]
     assert readings["aha"].seconds == [1.0, 2.0]
     assert readings["aha"].rate == pytest.approx((10 + 5) / 2)
     assert readings["aha"].spread == pytest.approx(1 / 1.5)
-    found = turns.result("x", {}, readings, "tokens_per_second")
+    found = interleave.result("x", {}, readings, "tokens_per_second")
     assert found["ratio"] == pytest.approx(7.5 / 2.5)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.bench import limits, peers
+from aha.bench import peers, roofline
 from aha.cli import main
 from aha.types import AhaError
 
@@ -107,8 +107,8 @@ def _needs(name):
 )
 def test_the_peer_does_the_same_work(capsys, monkeypatch, name, words):
     _needs(name)
-    monkeypatch.setattr(limits, "MATMUL_SIZE", {"cpu": 256})
-    monkeypatch.setattr(limits, "READ_BYTES", {"cpu": 4 << 20})
+    monkeypatch.setattr(roofline, "MATMUL_SIZE", {"cpu": 256})
+    monkeypatch.setattr(roofline, "READ_BYTES", {"cpu": 4 << 20})
     capsys.readouterr()
     toy = ["--shape", "tiny", "--threads", "1", "--runs", "2", "--against", name, "--json"]
     assert main(["bench", *words, *toy]) == 0

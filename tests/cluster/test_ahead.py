@@ -14,7 +14,7 @@ from aha.stages.rl.asynchronous import AsynchronousRollouts
 from aha.stages.rl.collect import Collector
 from aha.stages.rl.partial_rollouts import staleness
 from aha.tasks import get_task
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
 from aha.training.sequences import token_versions
 from aha.types import AhaError
 

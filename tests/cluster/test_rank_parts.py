@@ -16,8 +16,8 @@ from rank_runs import alive
 from aha import ranks
 from aha.cli import main
 from aha.cluster import supervisor
-from aha.cluster.generation import GRACE_SECONDS, Command, Fault, Generation, Rank, environments
 from aha.cluster.rank_actor import RankActor, RankHello, RankNews
+from aha.cluster.rank_group import GRACE_SECONDS, Command, Fault, Generation, Rank, environments
 from aha.cluster.settings import RankSettings
 from aha.commands import ray_ranks
 from aha.sampling.engine import FirstRanksEngine, Request

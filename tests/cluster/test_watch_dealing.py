@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.cluster.dealing import cost, deal
-from aha.cluster.watch import Watch
+from aha.cluster.load_balancing import cost, deal
+from aha.cluster.watchdog import Watchdog
 from aha.sampling.engine import Request
 from aha.types import Finish, Rollout
 
 
 def test_a_slow_worker_is_not_hung_and_a_hung_one_is():
-    watch = Watch()
+    watch = Watchdog()
     watch.begin(now=100.0, limit=10.0)
     for step in range(50):  # one token in nine seconds
         watch.seen(step, 100.0 + 9 * step)
@@ -25,7 +25,7 @@ def test_a_slow_worker_is_not_hung_and_a_hung_one_is():
 
 
 def test_time_in_which_nobody_looked_is_not_held_against_it():
-    watch = Watch()
+    watch = Watchdog()
     watch.begin(now=0.0, limit=10.0)
     watch.seen(5, 1.0)
     watch.unseen(60.0)  # the trainer was busy
@@ -34,7 +34,7 @@ def test_time_in_which_nobody_looked_is_not_held_against_it():
 
 
 def test_new_work_has_its_own_limit():
-    watch = Watch()
+    watch = Watchdog()
     watch.begin(0.0, 10.0)
     watch.seen(7, 1.0)
     watch.begin(50.0, 5.0)

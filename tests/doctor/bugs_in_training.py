@@ -20,7 +20,7 @@ from aha.sampling.local import scheduler
 from aha.stages import rl
 from aha.stages.rl import collect, loop, setup
 from aha.stages.rl.session import RLSession
-from aha.training import batching, losses, parallel, presets, trainer
+from aha.training import algorithm, batching, losses, parallel, trainer
 from aha.training import policy as policies
 
 # --- weights -----------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def entropy_sign(mp):
     def settings(original, **given):
         return original(**given | {"entropy_coef": -given.get("entropy_coef", 0.0)})
 
-    wrap(mp, presets, "policy_loss", settings)
+    wrap(mp, algorithm, "policy_loss", settings)
 
 
 @bug("losses")
@@ -350,7 +350,7 @@ def reference_shares_the_policys_weights(mp):
 
 @bug("update")
 def advantages_lost_before_the_update(mp):
-    wrap(mp, presets.Algorithm, "credit", lambda f, self, examples: [
+    wrap(mp, algorithm.Algorithm, "credit", lambda f, self, examples: [
         replace(e, advantage=np.sign(e.advantage)) for e in f(self, examples)])  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from aha.sampling.rollouts import Prompter
 from aha.tasks import get_task
 from aha.training import policy as policies
 from aha.training import sequences
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
 
 _PROBLEMS: dict[int, Any] = {}
 

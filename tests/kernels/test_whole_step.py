@@ -10,7 +10,7 @@ from conftest import VECTORS, make_model
 from held import DTYPES, near, random, tables, turned
 
 from aha import hardware, kernels
-from aha.kernels import build, door
+from aha.kernels import build, dispatch
 from aha.sampling.local import fused
 from aha.sampling.local.fused import FusedDecoder
 from aha.sampling.local.kv_cache import SlotCache
@@ -114,7 +114,7 @@ def exact(layers, norm, x, caches, lengths):
 def has_step(dtype, units="vectors"):
     if units == "matrix units" and dtype != torch.bfloat16:
         pytest.skip("matrix units know bf16 alone")
-    if not door.has("step", torch.empty(0, dtype=dtype)):
+    if not dispatch.has("step", torch.empty(0, dtype=dtype)):
         pytest.skip("these vectors do not multiply bf16")
 
 

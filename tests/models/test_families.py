@@ -174,7 +174,7 @@ def test_long_sequences_in_pieces_are_the_whole(tokenizer, family, monkeypatch):
     found, ids = examples(), np.random.default_rng(2).integers(0, 300, 33)
     results = []
     for piece in (1000, 5):
-        monkeypatch.setattr("aha.attention.plan.piece_length", lambda tokens, piece=piece: piece)
+        monkeypatch.setattr("aha.attention.layout.piece_length", lambda tokens, piece=piece: piece)
         monkeypatch.setattr(attention, "piece_length", lambda tokens, piece=piece: piece)
         policy = Policy(make(family, tokenizer), OptimizerConfig())
         (batch,) = pack(found, sequence_mean, 10_000)

@@ -14,8 +14,8 @@ from torch.nn.attention import varlen as torchs
 
 from aha import attention
 from aha.attention import varlen
+from aha.attention.layout import make_plan
 from aha.attention.packed import PLAIN, Packed, Variant, in_rectangles, varlen_takes
-from aha.attention.plan import make_plan
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
@@ -189,7 +189,8 @@ def test_one_long_prompt_in_pieces(use):
 def test_the_trial_takes_what_the_documentation_says(use, dtype, windowed, dim, groups):
     use(functools.partial(documented, rounds=True))
     assert (
-        varlen._trial(varlen.Kind(torch.device("cpu"), dtype, dim, groups, windowed), in_rectangles) is None
+        varlen._trial(varlen.KernelKey(torch.device("cpu"), dtype, dim, groups, windowed), in_rectangles)
+        is None
     )
 
 

@@ -22,17 +22,17 @@ ROOM = 80e9
 
 
 def test_limits_are_those_of_the_modules_they_belong_to():
-    from aha.attention import packed, plan
+    from aha.attention import layout, packed
     from aha.sampling.local import engine as local
     from aha.sampling.local import kv_cache
     from aha.sampling.local import scheduler as in_flight
     from aha.training import policy
 
     assert limits.KEEP_PROBABILITIES_UP_TO == packed._KEEP_PROBABILITIES_UP_TO
-    assert limits.MAX_BUCKET_SCORES == plan.MAX_BUCKET_SCORES
+    assert limits.MAX_BUCKET_SCORES == layout.MAX_BUCKET_SCORES
     assert limits.HEAD_CHUNK_ELEMENTS == policy.HEAD_CHUNK_ELEMENTS
-    assert limits.LASTING_SCORES == plan.LASTING_SCORES
-    assert all(limits.piece_length(n) == plan.piece_length(n) for n in (1, 1000, 30_000, 10**6))
+    assert limits.LASTING_SCORES == layout.LASTING_SCORES
+    assert all(limits.piece_length(n) == layout.piece_length(n) for n in (1, 1000, 30_000, 10**6))
     assert (limits.CACHE_SHARE, limits.PREFILL_TOKENS) == (local.CACHE_SHARE, in_flight.PREFILL_TOKENS)
     assert limits.CACHE_GROWTH == kv_cache.GROWTH
 

@@ -14,7 +14,7 @@ from aha import plugins
 from aha.rewards import check_columns, get_reward, get_rewards
 from aha.stages.rl import RL
 from aha.tasks import get_task
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
 from aha.types import AhaError, Finish, Outcome, Problem, Rollout, Verdict
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -175,7 +175,7 @@ def test_a_task_of_ones_own(own):
 def test_an_algorithm_of_ones_own(own):
     name = own(
         "import torch\n"
-        "from aha.training.presets import Algorithm\n"
+        "from aha.training.algorithm import Algorithm\n"
         "def centred(rewards): return rewards - rewards.mean()\n"
         "def bad(rewards): return 1 / 0\n"
         "def short(rewards): return rewards[:1]\n"

@@ -9,7 +9,7 @@ import pytest
 from aha.rewards.math import Outcome, parse_gold, verify, verify_many
 from aha.rewards.math import verifier as verifier_module
 from aha.rewards.math.numeric import same
-from aha.rewards.math.values import Based, Group, Matrix, Named, Ratio, Region, Scalar, Text, num
+from aha.rewards.math.values import Based, Collection, Matrix, Named, Ratio, Region, Scalar, Text, num
 from aha.types import AhaError
 
 NUMERALS = [
@@ -44,8 +44,8 @@ def test_numerals_are_exact(text: str, value: Fraction | int) -> None:
     ("text", "kind"),
     [
         ("5 \\text{ cm}", Scalar),
-        ("(1,2)", Group),
-        ("\\{1,2\\}", Group),
+        ("(1,2)", Collection),
+        ("\\{1,2\\}", Collection),
         ("0 < x \\le 1", Region),
         ("(0,1)\\cup[2,\\infty)", Region),
         ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", Matrix),

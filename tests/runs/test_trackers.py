@@ -104,7 +104,7 @@ def notebook(monkeypatch):
         return made[-1]
 
     module = ModuleType("aha.runs.trackers.tensorboard")
-    module.Sink = sink
+    module.opened = sink
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(trackers, "check", lambda chosen: None)
     return made, options

@@ -10,7 +10,7 @@ import torch
 from conftest import make_model
 
 from aha import attention
-from aha.attention import plan as plan_module
+from aha.attention import layout as plan_module
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token

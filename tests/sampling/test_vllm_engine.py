@@ -17,7 +17,7 @@ from conftest import make_model
 from torch.multiprocessing.reductions import rebuild_cuda_tensor
 
 from aha import modeling
-from aha.doctor import plain
+from aha.doctor import ground_truth
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
@@ -74,9 +74,9 @@ def ids(rollouts):
 
 
 def gap(model, rollouts, temperature=1.0):
-    with plain.own_attention(model):
+    with ground_truth.own_attention(model):
         return np.concatenate(
-            [plain.completion_logprobs(model, r, temperature) - r.logprobs for r in rollouts]
+            [ground_truth.completion_logprobs(model, r, temperature) - r.logprobs for r in rollouts]
         )
 
 
@@ -97,13 +97,13 @@ def test_greedy_takes_the_likeliest_token(engine, tiny):
 @pytest.mark.parametrize("cut", [{"top_p": 0.7}, {"top_k": 4}, {"min_p": 0.1}, {"top_k": 6, "top_p": 0.8}])
 def test_truncated_distributions_are_renormalised(engine, tiny, cut):
     off = total = 0
-    with plain.own_attention(tiny[0]), torch.no_grad():
+    with ground_truth.own_attention(tiny[0]), torch.no_grad():
         for r in sample(engine, requests(tiny[1]), temperature=1.3, **cut):
-            rows = plain.logits(tiny[0], np.concatenate([r.prompt_ids, r.completion_ids]))
+            rows = ground_truth.logits(tiny[0], np.concatenate([r.prompt_ids, r.completion_ids]))
             for row, token, logprob in zip(
                 rows[len(r.prompt_ids) - 1 : -1].numpy(), r.completion_ids, r.logprobs, strict=True
             ):
-                off += not abs(plain.restricted(row, 1.3, **cut)[token] - logprob) < 1e-3
+                off += not abs(ground_truth.restricted(row, 1.3, **cut)[token] - logprob) < 1e-3
                 total += 1
     assert off <= 0.01 * total, (off, total)
 

@@ -96,7 +96,7 @@ def test_subclasses_are_not_the_plain_type_but_hold_its_value():
 
     for value, plain in ((Sly([1]), [1]), (collections.Counter("aab"), {"a": 2, "b": 1}), (Colour.RED, 3)):
         text = wire.encode(value)
-        assert isinstance(wire.decode(text, strict=True), wire.Opaque)
+        assert isinstance(wire.decode(text, strict=True), wire.OpaqueValue)
         assert wire.decode(text, strict=False) == plain
 
 

@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from aha.training import credit
+from aha.training.algorithm import Algorithm, adapted_entropy
 from aha.training.credit import gae
 from aha.training.losses import value_loss
 from aha.training.policy import TokenView
-from aha.training.preset_table import PRESETS
-from aha.training.presets import Algorithm, adapted_entropy
+from aha.training.presets import PRESETS
 from aha.types import Example
 
 RATIOS = [[1.5, 1.0], [0.5], [1.0], [2.0]]

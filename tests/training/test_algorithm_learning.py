@@ -8,7 +8,7 @@ import test_algorithm_gradients  # noqa: F401  its tests show properties too
 import torch
 from test_algorithm_world import SHOWN, Bandit, first_token_table, shows
 
-from aha.training.preset_table import PRESETS
+from aha.training.presets import PRESETS
 from aha.training.sequences import to_examples
 
 SETTINGS = {

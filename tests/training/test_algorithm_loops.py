@@ -14,9 +14,9 @@ import torch
 
 from aha.stages.rl.collect import keep
 from aha.training import credit
+from aha.training.algorithm import Algorithm
 from aha.training.policy import TokenView
-from aha.training.preset_table import PRESETS
-from aha.training.presets import Algorithm
+from aha.training.presets import PRESETS
 from aha.training.sequences import to_examples
 from aha.types import Finish, Group, Problem, Rollout, Score, Scored
 

@@ -27,9 +27,9 @@ from test_algorithm_loops import (
 )
 
 from aha.training import credit
+from aha.training.algorithm import Algorithm
 from aha.training.losses import value_loss
-from aha.training.preset_table import PRESETS
-from aha.training.presets import Algorithm
+from aha.training.presets import PRESETS
 from aha.types import Example
 
 

@@ -12,9 +12,9 @@ import torch
 from test_ranks import HERE, aha, ended, rl_rows, same_run, start
 
 from aha import ranks
+from aha.attention.context_parallel import divided
+from aha.attention.layout import make_plan
 from aha.attention.packed import PLAIN, Packed, Variant, _PackedAttention
-from aha.attention.plan import make_plan
-from aha.attention.shared import divided
 from aha.files import read_jsonl
 from aha.planning import measure, passes
 from aha.planning.shapes import from_config

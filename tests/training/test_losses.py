@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from aha.training.advantages import group_mean, group_std
+from aha.training.algorithm import Algorithm
 from aha.training.losses import clipped_loss, kl_estimate, log_ratio
 from aha.training.policy import TokenView
-from aha.training.presets import Algorithm
 from aha.types import AhaError
 
 

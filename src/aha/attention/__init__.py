@@ -5,13 +5,13 @@ its trial, ``shared.py`` divides a batch over ranks, ``models.py`` routes a mode
 that the model is one of those that can be computed so, ``modules.py`` gives its norms and feed-forward their kernels.
 """
 
+from aha.attention.context_parallel import Exchange, divided
 from aha.attention.continued import Continued
 from aha.attention.layer_trial import TrialLayer
+from aha.attention.layout import Bucket, Plan, make_plan, piece_length
 from aha.attention.models import IMPLEMENTATION, install, layers
 from aha.attention.modules import to_torch
 from aha.attention.packed import PLAIN, WAYS, AttentionContext, Packed, Variant, probabilities
-from aha.attention.plan import Bucket, Plan, make_plan, piece_length
-from aha.attention.shared import Exchange, divided
 
 __all__ = [
     "IMPLEMENTATION",

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from aha import kernels, trials
+from aha.attention.layout import make_plan
 from aha.attention.modules import has_kernel, to_kernels, to_torch
 from aha.attention.packed import Packed
-from aha.attention.plan import make_plan
 
 MOST_PARAMETERS = 1 << 26
 """Of the modules that are tried: of a larger model's equal layers some, spread over all of them."""

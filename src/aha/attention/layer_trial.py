@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from aha import trials
+from aha.attention.layout import make_plan
 from aha.attention.packed import Packed, Variant
-from aha.attention.plan import make_plan
 from aha.types import AhaError
 
 KIND = 1e-3

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from aha import kernels
 from aha.attention import varlen
-from aha.attention.plan import Bucket, Plan, make_plan
-from aha.attention.shared import Exchange
+from aha.attention.context_parallel import Exchange
+from aha.attention.layout import Bucket, Plan, make_plan
 
 _KEEP_PROBABILITIES_UP_TO = 1024
 WAYS: set[str] = set()

@@ -141,7 +141,7 @@ def _asks_for_groups() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KernelKey:
     """What decides which kernel it is."""
 
     device: torch.device
@@ -155,7 +155,7 @@ class Kind:
         return f"{self.dtype} on {self.device}, heads of {self.dim}, {self.groups} to a key head{window}"
 
 
-_stands: dict[Kind, bool] = {}
+_stands: dict[KernelKey, bool] = {}
 ReferenceAttention = Callable[[Tensor, Tensor, Tensor, np.ndarray, float, "int | None"], Tensor]
 """(q, k, v, segments, scale, window) -> what attention over those segments is, computed in another way."""
 
@@ -169,13 +169,13 @@ def takes(q: Tensor, k: Tensor, v: Tensor, window: int | None, reference: Refere
         return False
     if not k.shape[2] == v.shape[2] == dim or dim % 8 or dim > MAX_DIM or q.shape[1] % k.shape[1]:
         return False
-    kind = Kind(q.device, q.dtype, dim, q.shape[1] // k.shape[1], window is not None)
+    kind = KernelKey(q.device, q.dtype, dim, q.shape[1] // k.shape[1], window is not None)
     if kind not in _stands:
         _stands[kind] = _tried(kind, reference)
     return _stands[kind]
 
 
-def _tried(kind: Kind, reference: ReferenceAttention) -> bool:
+def _tried(kind: KernelKey, reference: ReferenceAttention) -> bool:
     if os.environ.get("AHA_KERNELS", "1") in OFF:
         return False
     # In a thread of its own nothing of the caller's holds: no recomputation that counts saved tensors, no
@@ -187,7 +187,7 @@ def _tried(kind: Kind, reference: ReferenceAttention) -> bool:
     return reason is None
 
 
-def _trial(kind: Kind, reference: ReferenceAttention) -> str | None:
+def _trial(kind: KernelKey, reference: ReferenceAttention) -> str | None:
     """What speaks against the kernel for this kind, if anything does."""
     window = _TRIAL_WINDOW if kind.windowed else None
     scale = 1.3 * kind.dim**-0.5  # not the one that a kernel would take of its own accord
@@ -213,7 +213,7 @@ def _trial(kind: Kind, reference: ReferenceAttention) -> str | None:
     return None
 
 
-def _inputs(kind: Kind, tokens: int) -> list[Tensor]:
+def _inputs(kind: KernelKey, tokens: int) -> list[Tensor]:
     """Queries, keys, values and a gradient, the same every time, without touching torch's random numbers."""
     generator = torch.Generator().manual_seed(0)
     heads = (2 * kind.groups, 2, 2, 2 * kind.groups)

@@ -18,7 +18,7 @@ from aha.types import AhaError
 HELP = "the math verifier: grades a second, slowest grades, agreement with labels"
 
 
-class Pair(NamedTuple):
+class LabelledAnswer(NamedTuple):
     """One answer to grade, with its label if the data has one."""
 
     gold: str
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the benchmark. Raises AhaError for unusable data or a grader that is not installed."""
     sets = {path.name: read_pairs(path) for path in args.data} or {"made up": made_up()}
-    graders: dict[str, Callable[[Pair], bool | None]] = {"aha": _aha()}
+    graders: dict[str, Callable[[LabelledAnswer], bool | None]] = {"aha": _aha()}
     if args.against:
         graders[args.against] = _math_verify()
     results = []
@@ -60,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(
-    name: str, pairs: list[Pair], graders: dict[str, Callable[[Pair], bool | None]], rounds: int
+    name: str,
+    pairs: list[LabelledAnswer],
+    graders: dict[str, Callable[[LabelledAnswer], bool | None]],
+    rounds: int,
 ) -> dict:
     """Each grader's median rate over rounds in turn, its slowest grades and its agreement with the labels."""
     if not pairs:
@@ -103,7 +106,9 @@ def together(results: list[dict]) -> dict:
     return {"data": "all together", "pairs": pairs, "graders": graders, **ratio}
 
 
-def _timed(grade: Callable[[Pair], bool | None], pairs: list[Pair]) -> tuple[list[bool | None], list[float]]:
+def _timed(
+    grade: Callable[[LabelledAnswer], bool | None], pairs: list[LabelledAnswer]
+) -> tuple[list[bool | None], list[float]]:
     verdicts: list[bool | None] = []
     seconds: list[float] = []
     for pair in pairs:
@@ -113,7 +118,7 @@ def _timed(grade: Callable[[Pair], bool | None], pairs: list[Pair]) -> tuple[lis
     return verdicts, seconds
 
 
-def _agreement(pairs: list[Pair], verdicts: list[bool | None]) -> dict[str, Any]:
+def _agreement(pairs: list[LabelledAnswer], verdicts: list[bool | None]) -> dict[str, Any]:
     labelled = [(pair, bool(v)) for pair, v in zip(pairs, verdicts, strict=True) if pair.label is not None]
     if not labelled:
         return {}
@@ -127,21 +132,21 @@ def _agreement(pairs: list[Pair], verdicts: list[bool | None]) -> dict[str, Any]
     }
 
 
-def _aha() -> Callable[[Pair], bool | None]:
+def _aha() -> Callable[[LabelledAnswer], bool | None]:
     from aha.rewards.math import Extraction, Outcome, verify
     from aha.rewards.math.workers import shared
 
     shared().compare("1", "1")  # importing sympy is no grading, neither in our workers nor in math-verify
     options = Extraction(phrase=True, last_formula=True, last_number=True)
 
-    def grade(pair: Pair) -> bool | None:
+    def grade(pair: LabelledAnswer) -> bool | None:
         verdict = verify(pair.gold, pair.prediction, options)
         return None if verdict.outcome is Outcome.UNKNOWN else verdict.outcome is Outcome.CORRECT
 
     return grade
 
 
-def _math_verify() -> Callable[[Pair], bool | None]:
+def _math_verify() -> Callable[[LabelledAnswer], bool | None]:
     try:
         from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse  # type: ignore[import-not-found]
         from math_verify import verify as theirs  # type: ignore[import-not-found]
@@ -152,7 +157,7 @@ def _math_verify() -> Callable[[Pair], bool | None]:
     known: dict[str, Any] = {}
     config = (LatexExtractionConfig(), ExprExtractionConfig())
 
-    def grade(pair: Pair) -> bool | None:
+    def grade(pair: LabelledAnswer) -> bool | None:
         if pair.gold not in known:  # as ours: a reference answer is read once
             known[pair.gold] = parse(f"${pair.gold}$", config, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
         answer = parse(pair.prediction, config, parsing_timeout=5)
@@ -164,7 +169,7 @@ def _math_verify() -> Callable[[Pair], bool | None]:
 # data
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[LabelledAnswer]:
     """Pairs of a JSONL file: rows with gold and prediction, with gt, answer and code (as PRIME's evaluation
     writes them) or with GSM8K's example solutions. Raises AhaError for anything else."""
     try:
@@ -172,7 +177,7 @@ def read_pairs(path: Path) -> list[Pair]:
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
     except (OSError, EOFError, ValueError) as cause:
         raise AhaError(f"{path} cannot be read: {cause}. Give a JSONL file.") from cause
-    pairs: list[Pair] = []
+    pairs: list[LabelledAnswer] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -184,23 +189,23 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-def _pairs_of(row: dict[str, Any]) -> Iterable[Pair]:
+def _pairs_of(row: dict[str, Any]) -> Iterable[LabelledAnswer]:
     if "gold" in row and "prediction" in row:
         if isinstance(row["gold"], str):
-            yield Pair(row["gold"], row["prediction"], row.get("expected"))
+            yield LabelledAnswer(row["gold"], row["prediction"], row.get("expected"))
     elif "code" in row and "score" in row:
         gold = str(row.get("answer") or row["gt"])
         gold = gold.strip()
         gold = gold[1:-1] if gold.count("$") == 2 and gold[0] == gold[-1] == "$" else gold
         for code, score in zip(_listed(row["code"]), _listed(row["score"]), strict=False):
             if row["gt"]:
-                yield Pair(gold, code, bool(score))
+                yield LabelledAnswer(gold, code, bool(score))
     elif "ground_truth" in row:
         gold = row["ground_truth"].rsplit("A: ", 1)[1].strip()
         for value in row.values():
             solution = value if isinstance(value, dict) else None
             if solution and "solution" in solution:
-                yield Pair(gold, solution["solution"], bool(solution["is_correct"]))
+                yield LabelledAnswer(gold, solution["solution"], bool(solution["is_correct"]))
     else:
         raise KeyError("neither gold and prediction, nor code and score, nor ground_truth")
 
@@ -209,7 +214,7 @@ def _listed(value: Any) -> list[Any]:
     return ast.literal_eval(value) if isinstance(value, str) else list(value)
 
 
-def made_up(count: int = 2000) -> list[Pair]:
+def made_up(count: int = 2000) -> list[LabelledAnswer]:
     """A reproducible set of answers of all kinds, each right in one of two cases."""
     generator = random.Random(0)
     pairs = []
@@ -229,7 +234,9 @@ def made_up(count: int = 2000) -> list[Pair]:
         correct = generator.random() < 0.5
         shown = other if correct else other.replace(str(a), str(a + 1)) + "+1" * (kind in (0, 1, 3, 5))
         thought = "We try one thing and then another. " * generator.randrange(40)
-        pairs.append(Pair(right, f"<think>{thought}</think>The answer is $\\boxed{{{shown}}}$.", None))
+        pairs.append(
+            LabelledAnswer(right, f"<think>{thought}</think>The answer is $\\boxed{{{shown}}}$.", None)
+        )
     return pairs
 
 

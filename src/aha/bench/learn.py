@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from aha.bench import models, turns
+from aha.bench import interleave, models
 from aha.types import AhaError
 
 HELP = "held-out accuracy over steps and seconds of learning"
-COLORS = {turns.OURS: 1, "trl": 2}
+COLORS = {interleave.OURS: 1, "trl": 2}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ class Curve:
         return None
 
 
-class Side(Protocol):
+class Learner(Protocol):
     """One that learns."""
 
     def take(self, step: int) -> tuple[float, float]:
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     version = None
     for seed in job.seeds:
         with contextlib.ExitStack() as stack:
-            sides: dict[str, Side] = {turns.OURS: AhaLearner(job, seed)}
+            sides: dict[str, Learner] = {interleave.OURS: AhaLearner(job, seed)}
             if args.against:
                 peer, version = stack.enter_context(trl_side(job, seed))
                 sides[args.against] = peer
@@ -216,7 +216,7 @@ class LearnJob:
         return found
 
 
-def learn(job: LearnJob, seed: int, sides: dict[str, Side], quiet: bool) -> list[Curve]:
+def learn(job: LearnJob, seed: int, sides: dict[str, Learner], quiet: bool) -> list[Curve]:
     """All steps of each side, one of each in turn; a curve of each."""
     curves = {name: Curve(name, seed) for name in sides}
     spent = dict.fromkeys(sides, 0.0)
@@ -409,7 +409,7 @@ def page(curves: Sequence[Curve], target: float, found: dict[str, Any]) -> str:
     def chart(title: str, xs: str) -> str:
         series = [
             Series(f"{c.side}, seed {c.seed}", list(zip(getattr(c, xs), c.accuracy, strict=True)),
-                   color=COLORS.get(c.side, 3), marks=True, dashed=c.side != turns.OURS)
+                   color=COLORS.get(c.side, 3), marks=True, dashed=c.side != interleave.OURS)
             for c in curves
         ]  # fmt: skip
         return draw(Chart(title, f"on held-out questions; {target:.0%} is the target", series, "rate", 1.0))

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aha.bench import models, turns
+from aha.bench import interleave, models
 from aha.types import AhaError
 
 HELP = "time and memory of loading, of the first token, of saving"
-SIDES = (turns.OURS, "transformers")
+SIDES = (interleave.OURS, "transformers")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         folder, described = _checkpoint(args, Path(place) / "model")
         job = {"folder": folder, "device": args.device, "dtype": described["dtype"], "threads": args.threads}
         job["out"] = str(Path(place) / "saved")
-        sides = [turns.OURS, *([args.against] if args.against else [])]
+        sides = [interleave.OURS, *([args.against] if args.against else [])]
         readings: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         for i in range(args.runs + 1):
             for side in sides:
@@ -125,10 +125,10 @@ def work(job: dict[str, Any]) -> dict[str, float]:
     found = {"import_seconds": time.perf_counter() - started, "import_mb": _peak_mb()}
     hardware.set_threads(job["threads"])
     device = hardware.pick_device(job["device"])
-    side = _ours if job["side"] == turns.OURS else _transformers
+    side = _ours if job["side"] == interleave.OURS else _transformers
     load, first_token, save = side(job, device, hardware.pick_dtype(job["dtype"], device))
     for name, part in (("load", load), ("first_token", first_token), ("save", save)):
-        found[f"{name}_seconds"] = turns.timed(part, device)()[1]
+        found[f"{name}_seconds"] = interleave.timed(part, device)()[1]
         if name == "load":
             found["load_peak_mb"] = _peak_mb()
     return found | {"peak_mb": _peak_mb()} | _gpu_peak(device)

@@ -66,7 +66,7 @@ def profile(
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
-    from aha.bench.limits import synchronise
+    from aha.bench.roofline import synchronise
 
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aha.bench import limits, models, turns
+from aha.bench import interleave, models, roofline
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     prompts = models.random_prompts(subject, prompts_count, args.prompt_tokens)
     group = args.rows // prompts_count
     engine, ours = _ours(subject, prompts, group, args.tokens)
-    sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours, subject.device)}
+    sides: dict[str, interleave.Work] = {interleave.OURS: interleave.timed(ours, subject.device)}
     with contextlib.ExitStack() as stack:
         peer = {}
         if args.against:
             side, peer = stack.enter_context(_peer(args, subject, prompts, group))
             sides[args.against] = side
-        readings = turns.in_turn(sides, args.runs)
+        readings = interleave.in_turn(sides, args.runs)
     work = {
         "rows": args.rows,
         "tokens": args.tokens,
@@ -65,25 +65,25 @@ def run(args: argparse.Namespace) -> int:
     if args.against:
         extra[args.against] |= peer
     if subject.device.type == "cuda" or engine.graphs is not None:
-        extra[turns.OURS]["graphs"] = None if engine.graphs is None else engine.graphs.describe()
-    found = turns.result("rollout", work, readings, UNIT, extra)
+        extra[interleave.OURS]["graphs"] = None if engine.graphs is None else engine.graphs.describe()
+    found = interleave.result("rollout", work, readings, UNIT, extra)
     found |= {"model": subject.describe(), "limits": peaks}
-    turns.show(found, UNIT, args.json, (_limit_line(peaks, least),))
+    interleave.show(found, UNIT, args.json, (_limit_line(peaks, least),))
     return 0
 
 
 def _least(
     subject: models.BenchModel, args: argparse.Namespace, prompts: int
-) -> tuple[dict[str, Any], limits.Least]:
+) -> tuple[dict[str, Any], roofline.Least]:
     """The machine's peaks, and the least time for this work. Reading is measured at the size of what one
     step reads: a small model lives in the caches, and memory alone is not its limit."""
-    found = limits.measure(subject.device)
-    parts = limits.anatomy(subject.model)
+    found = roofline.measure(subject.device)
+    parts = roofline.anatomy(subject.model)
     context = args.prompt_tokens + args.tokens // 2
     working_set = parts.weight_bytes + args.rows * context * parts.kv_bytes
-    reads = max(found.bytes_per_second, limits.read_peak_at(subject.device, working_set))
+    reads = max(found.bytes_per_second, roofline.read_peak_at(subject.device, working_set))
     peaks = (found.flops(subject.dtype), reads)
-    least = limits.decoding(parts, args.rows, prompts, args.prompt_tokens, args.tokens, peaks)
+    least = roofline.decoding(parts, args.rows, prompts, args.prompt_tokens, args.tokens, peaks)
     described = found.describe() | {
         "working_set_mb": round(working_set / 2**20, 1),
         "working_set_gb_per_second": round(reads / 1e9, 2),
@@ -91,7 +91,7 @@ def _least(
     return described, least
 
 
-def _limit_line(peaks: dict[str, Any], least: limits.Least) -> str:
+def _limit_line(peaks: dict[str, Any], least: roofline.Least) -> str:
     return (
         f"limits: {peaks['bf16_gflops']:,} GFLOP/s bf16, {peaks['float32_gflops']:,} float32, "
         f"{peaks['memory_gb_per_second']} GB/s of memory, {peaks['working_set_gb_per_second']} GB/s at the "
@@ -122,7 +122,7 @@ def _ours(
 @contextlib.contextmanager
 def _peer(
     args: argparse.Namespace, subject: models.BenchModel, prompts: list[list[int]], n: int
-) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
+) -> Iterator[tuple[interleave.Work, dict[str, Any]]]:
     """The peer ready to work, and what it says of itself."""
     if args.against == "vllm":
         with _vllm(args, subject, prompts, n) as found:
@@ -130,23 +130,25 @@ def _peer(
         return
     import transformers
 
-    from aha.bench import stock
+    from aha.bench import transformers_baseline
 
-    make = stock.generate if args.against == "transformers" else stock.continuous
-    side = turns.timed(make(subject, prompts, n, args.tokens), subject.device)
+    make = (
+        transformers_baseline.generate if args.against == "transformers" else transformers_baseline.continuous
+    )
+    side = interleave.timed(make(subject, prompts, n, args.tokens), subject.device)
     yield side, {"version": f"transformers {transformers.__version__}"}
 
 
 @contextlib.contextmanager
 def _vllm(
     args: argparse.Namespace, subject: models.BenchModel, prompts: list[list[int]], n: int
-) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
+) -> Iterator[tuple[interleave.Work, dict[str, Any]]]:
     import torch
 
     from aha.bench.peers import Peer
 
     threads = torch.get_num_threads()
-    cache = limits.anatomy(subject.model).kv_bytes * args.rows * (args.prompt_tokens + args.tokens + 128)
+    cache = roofline.anatomy(subject.model).kv_bytes * args.rows * (args.prompt_tokens + args.tokens + 128)
     settings = {
         "VLLM_CPU_KVCACHE_SPACE": str(1 + cache // 2**30),
         # By itself it keeps a processor free for others; here it gets as many as the other side.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aha import hardware, ranks
-from aha.bench import limits, models, profiling, turns
+from aha.bench import interleave, models, profiling, roofline
 from aha.types import AhaError
 
 HELP = "a whole GRPO step, end to end"
@@ -76,30 +76,30 @@ def _lead(args: argparse.Namespace) -> int:
             ranks.from_first(lambda: True)
             return ours.take()
 
-        sides: dict[str, turns.Work] = {turns.OURS: turns.timed(take, subject.device)}
-        extra: dict[str, dict[str, Any]] = {turns.OURS: {}}
+        sides: dict[str, interleave.Work] = {interleave.OURS: interleave.timed(take, subject.device)}
+        extra: dict[str, dict[str, Any]] = {interleave.OURS: {}}
         if args.against:  # it takes the weights as they are before any step
             sides[args.against], extra[args.against] = stack.enter_context(_trl(args, subject, texts))
-        readings = turns.in_turn(sides, args.runs)
+        readings = interleave.in_turn(sides, args.runs)
         grading = [("grading", sys.modules[__name__], "grade")]
         profile = profiling.profile(take, subject.device, args.profile, grading) if args.profile else None
         ranks.from_first(lambda: False)
     with ranks.alone():
         hardware.set_threads(args.threads)  # the machine's limit, whoever shares the work
-        peaks = limits.measure(subject.device)
+        peaks = roofline.measure(subject.device)
     ranks.barrier()
     least = _least(subject, ours, args, peaks)
     for name, reading in readings.items():
         extra[name] |= least.compare(reading.median_seconds)
-    extra[turns.OURS] |= ours.parts()
-    found = turns.result("step", _work(args, ours), readings, UNIT, extra)
+    extra[interleave.OURS] |= ours.parts()
+    found = interleave.result("step", _work(args, ours), readings, UNIT, extra)
     found |= {"model": subject.describe(), "limits": peaks.describe()}
-    sampling = found["sides"][turns.OURS]["sampling_seconds"]
+    sampling = found["sides"][interleave.OURS]["sampling_seconds"]
     notes = [f"of ours, sampling {sampling:.3f} s a step", peaks.line(), f"at best {least.seconds:.3f} s"]
     if profile is not None:
         found["profile"] = profile
         notes += [*profiling.page(found["profile"]), f"trace: {args.profile} (open it at ui.perfetto.dev)"]
-    turns.show(found, UNIT, args.json, tuple(notes))
+    interleave.show(found, UNIT, args.json, tuple(notes))
     return 0
 
 
@@ -115,22 +115,22 @@ def _work(args: argparse.Namespace, ours: Step) -> dict[str, Any]:
 
 
 def _least(
-    subject: models.BenchModel, ours: Step, args: argparse.Namespace, peaks: limits.Roofline
-) -> limits.Least:
+    subject: models.BenchModel, ours: Step, args: argparse.Namespace, peaks: roofline.Roofline
+) -> roofline.Least:
     """Sampling at its limit, then training at its own; what grading and the update need is left out."""
-    parts = limits.anatomy(subject.model)
+    parts = roofline.anatomy(subject.model)
     mean = round(sum(ours.prompt_lengths) / args.prompts)
     rows = args.prompts * args.group
     working_set = parts.weight_bytes + rows * (mean + args.tokens // 2) * parts.kv_bytes
-    reads = max(peaks.bytes_per_second, limits.read_peak_at(subject.device, working_set))
+    reads = max(peaks.bytes_per_second, roofline.read_peak_at(subject.device, working_set))
     speeds = (peaks.flops(subject.dtype), reads)
-    sampling = limits.decoding(parts, rows, args.prompts, mean, args.tokens, speeds)
+    sampling = roofline.decoding(parts, rows, args.prompts, mean, args.tokens, speeds)
     # The prompt counts once for its group; each completion sees it.
     lengths = [*ours.prompt_lengths, *[args.tokens] * rows]
     seen = 12 * parts.layers * parts.attention_width * args.tokens * sum(ours.prompt_lengths) * args.group
-    flops = limits.training_flops(parts, lengths) + seen
-    training = limits.Least(flops / speeds[0], flops, 0.0, "matrix products")
-    return limits.join(sampling, training)
+    flops = roofline.training_flops(parts, lengths) + seen
+    training = roofline.Least(flops / speeds[0], flops, 0.0, "matrix products")
+    return roofline.join(sampling, training)
 
 
 def grade(texts: Sequence[str]) -> list[float]:
@@ -146,8 +146,8 @@ class Step:
         from aha.sampling.local.engine import LocalEngine
         from aha.sampling.rollouts import Prompter
         from aha.sampling.sampler import SamplingParams
+        from aha.training.algorithm import Algorithm
         from aha.training.policy import Policy
-        from aha.training.presets import Algorithm
         from aha.training.trainer import OptimizerConfig
         from aha.types import Problem
 
@@ -206,7 +206,7 @@ def _reward(problem: Any, rollouts: Sequence[Any]) -> list[Any]:
 @contextlib.contextmanager
 def _trl(
     args: argparse.Namespace, subject: models.BenchModel, texts: Sequence[str]
-) -> Iterator[tuple[turns.Work, dict[str, Any]]]:
+) -> Iterator[tuple[interleave.Work, dict[str, Any]]]:
     """TRL in its own environment, holding still between steps."""
     import torch
 

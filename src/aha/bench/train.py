@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from aha.bench import limits, models, turns
+from aha.bench import interleave, models, roofline
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -75,25 +75,25 @@ def run(args: argparse.Namespace) -> int:
     lengths = [len(ids) for ids in sequences]
     policy = Policy(subject.model, OptimizerConfig(lr=1e-6, torch_compile=args.compile))
     ours = _Ours(policy, sequences, args.packed_length)
-    sides: dict[str, turns.Work] = {turns.OURS: turns.timed(ours.step, subject.device)}
-    extra: dict[str, dict[str, Any]] = {turns.OURS: {}}
+    sides: dict[str, interleave.Work] = {interleave.OURS: interleave.timed(ours.step, subject.device)}
+    extra: dict[str, dict[str, Any]] = {interleave.OURS: {}}
     peer = _Padded(subject, sequences, args) if args.against else None
     if peer:
-        sides[args.against] = turns.timed(peer.step, subject.device)
+        sides[args.against] = interleave.timed(peer.step, subject.device)
         extra[args.against] = {"waste": round(padding_waste(peer.batches), 5)}
-    readings = turns.in_turn(sides, args.runs)
-    peaks = limits.measure(subject.device)
-    least = limits.training(limits.anatomy(subject.model), lengths, peaks, subject.dtype)
+    readings = interleave.in_turn(sides, args.runs)
+    peaks = roofline.measure(subject.device)
+    least = roofline.training(roofline.anatomy(subject.model), lengths, peaks, subject.dtype)
     for name, reading in readings.items():
         extra[name] |= least.compare(reading.median_seconds)
-    extra[turns.OURS] |= {"loss": round(ours.first_loss, 5), **ours.waste()}
+    extra[interleave.OURS] |= {"loss": round(ours.first_loss, 5), **ours.waste()}
     if peer:
         extra[args.against] |= {"loss": round(peer.first_loss, 5), **peer.describe()}
-    found = turns.result("train", _work(args, lengths), readings, UNIT, extra)
+    found = interleave.result("train", _work(args, lengths), readings, UNIT, extra)
     found |= {"model": subject.describe(), "limits": peaks.describe()}
     if args.scale:
         found["scale"] = _scaling(subject, policy, args)
-    turns.show(found, UNIT, args.json, _notes(found, peaks, least))
+    interleave.show(found, UNIT, args.json, _notes(found, peaks, least))
     return 0
 
 
@@ -108,7 +108,7 @@ def _work(args: argparse.Namespace, lengths: list[int]) -> dict[str, Any]:
     }
 
 
-def _notes(found: dict[str, Any], peaks: limits.Roofline, least: limits.Least) -> tuple[str, ...]:
+def _notes(found: dict[str, Any], peaks: roofline.Roofline, least: roofline.Least) -> tuple[str, ...]:
     lines = []
     for name, side in found["sides"].items():
         padded, unused = 100 * side.get("waste", 0.0), 100 * side.get("unused", 0.0)
@@ -204,7 +204,7 @@ class _Padded:
     """transformers' model on padded batches of at most as many places as ours has tokens."""
 
     def __init__(self, subject: models.BenchModel, sequences: Sequence[np.ndarray], args: argparse.Namespace):
-        from aha.bench.stock import PaddedTrainer
+        from aha.bench.transformers_baseline import PaddedTrainer
         from aha.training.trainer import OptimizerConfig
 
         ordered = sorted(sequences, key=len, reverse=True) if args.peer_order == "by-length" else sequences
@@ -275,7 +275,7 @@ def rectangle_waste(batches: Sequence[np.ndarray]) -> float:
 
 def _scaling(subject: models.BenchModel, policy: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of a step for several times the tokens; the sizes in turn, so that drift hits all alike."""
-    sides: dict[str, turns.Work] = {}
+    sides: dict[str, interleave.Work] = {}
     sizes = sorted(set(args.scale))
     vocabulary = subject.model.config.vocab_size
     for times in sizes:
@@ -283,8 +283,8 @@ def _scaling(subject: models.BenchModel, policy: Any, args: argparse.Namespace) 
             args.tokens * times, args.length_mean, args.lengths, args.packed_length, vocabulary
         )
         work = _Ours(policy, sequences, args.packed_length)
-        sides[str(times)] = turns.timed(work.step, subject.device)
-    readings = turns.in_turn(sides, args.runs)
+        sides[str(times)] = interleave.timed(work.step, subject.device)
+    readings = interleave.in_turn(sides, args.runs)
     rows = [
         {"times": t, "tokens": args.tokens * t, "seconds": round(readings[str(t)].median_seconds, 6)}
         for t in sizes

@@ -201,7 +201,7 @@ def _own_words(reference: str) -> str:
         given = plugins.options(reference, plugins.reference(reference).options)
         try:
             found = plugins.call(found, **given)
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             raise AhaError(f"The prompt '{reference}' cannot be made: {error}.") from error
     if not isinstance(found, str):
         raise AhaError(

@@ -17,10 +17,10 @@ import torch
 
 from aha import ranks
 from aha.cluster.connect import Cluster
-from aha.cluster.crew import Crew, Member
-from aha.cluster.dealing import cost, deal
 from aha.cluster.graders import Graders
+from aha.cluster.load_balancing import cost, deal
 from aha.cluster.settings import ClusterSettings
+from aha.cluster.worker_pool import Crew, Member
 from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, writable
 from aha.modeling import max_context
 from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, LostWorker, Proof, Request, check_room

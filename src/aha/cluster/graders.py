@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aha.cluster.connect import Cluster
-from aha.cluster.crew import Crew, Member
 from aha.cluster.settings import ClusterSettings
+from aha.cluster.worker_pool import Crew, Member
 from aha.cluster.workers import News, RewardSpec, RewardWorker
 from aha.rewards import reward_names
 from aha.types import Group, Problem, Rollout, Score, Scored

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aha.cluster.connect import Cluster
-from aha.cluster.generation import Command, Fault, Generation
+from aha.cluster.rank_group import Command, Fault, Generation
 from aha.cluster.settings import RankSettings
 from aha.types import AhaError
 

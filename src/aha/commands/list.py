@@ -77,7 +77,7 @@ def _rewards() -> dict[str, str]:
 
 
 def _algorithms() -> dict[str, str]:
-    from aha.training.preset_table import PAPERS
+    from aha.training.presets import PAPERS
 
     return PAPERS
 

@@ -49,7 +49,7 @@ def split(args: argparse.Namespace, overrides: Mapping[str, Any]) -> tuple[RankS
 
 def run(args: argparse.Namespace, settings: RankSettings, folder: Path, stages: Sequence[Any]) -> int:
     """Start the ranks, and start them again as long as that helps; returns the command's exit code."""
-    from aha.cluster.generation import Command
+    from aha.cluster.rank_group import Command
     from aha.cluster.supervisor import supervise
 
     return supervise(

@@ -19,28 +19,28 @@ from aha.tasks.countdown import Expression, combine, number
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ListedNumber:
     """A number on the list: its value, and how it was made (left, operator, right; None if given)."""
 
     value: int
-    made: tuple[Item, str, Item] | None = None
+    made: tuple[ListedNumber, str, ListedNumber] | None = None
 
 
-def results(a: Item, b: Item) -> list[Item]:
+def results(a: ListedNumber, b: ListedNumber) -> list[ListedNumber]:
     """Everything whole, not negative and at most 255 that two numbers make, in a fixed order."""
     big, small = (a, b) if a.value >= b.value else (b, a)
     found = []
     if a.value + b.value <= TOO_BIG:
-        found.append(Item(a.value + b.value, (a, "+", b)))
-    found.append(Item(big.value - small.value, (big, "-", small)))
+        found.append(ListedNumber(a.value + b.value, (a, "+", b)))
+    found.append(ListedNumber(big.value - small.value, (big, "-", small)))
     if a.value * b.value <= TOO_BIG:
-        found.append(Item(a.value * b.value, (a, "*", b)))
+        found.append(ListedNumber(a.value * b.value, (a, "*", b)))
     if small.value > 1 and big.value % small.value == 0:
-        found.append(Item(big.value // small.value, (big, "/", small)))
+        found.append(ListedNumber(big.value // small.value, (big, "/", small)))
     return found
 
 
-def unfold(item: Item) -> list[str]:
+def unfold(item: ListedNumber) -> list[str]:
     """``37+19``, ``44-7+19``, ``61-17-7+19``: the last operation, then what each number was made of."""
     texts, open_items = [], [item]
     while True:
@@ -52,7 +52,7 @@ def unfold(item: Item) -> list[str]:
         open_items.append(next_one)
 
 
-def _written(item: Item, known: set[int]) -> Expression:
+def _written(item: ListedNumber, known: set[int]) -> Expression:
     if item.made is None or id(item) not in known:
         return number(item.value)
     left, op, right = item.made
@@ -61,7 +61,7 @@ def _written(item: Item, known: set[int]) -> Expression:
     return made
 
 
-def _leaves(item: Item, known: set[int]) -> Iterator[Item]:
+def _leaves(item: ListedNumber, known: set[int]) -> Iterator[ListedNumber]:
     if item.made is None or id(item) not in known:
         yield item
         return
@@ -79,12 +79,12 @@ class FullWriter(Writer):
         """What two numbers make, and answers unfolded."""
         parts = []
         for _ in range(self.rng.randint(3, 7)):
-            a, b = Item(self.rng.randint(1, 120)), Item(self.rng.randint(1, 99))
+            a, b = ListedNumber(self.rng.randint(1, 120)), ListedNumber(self.rng.randint(1, 99))
             if self.rng.random() < 0.6:
                 parts.append(f"{_leaf_text(a, b)}. ")
             else:
                 c = self.rng.choice(results(a, b))
-                last = self.rng.choice(results(c, Item(self.rng.randint(1, 99))))
+                last = self.rng.choice(results(c, ListedNumber(self.rng.randint(1, 99))))
                 parts.append("=".join([str(last.value), *unfold(last)]) + ". ")
         return "".join(parts).rstrip()
 
@@ -102,7 +102,7 @@ class FullWriter(Writer):
         words = self.words(language)
         patience = {"few": self.rng.randint(1, 5), "long": self.rng.randint(6, 30), "systematic": 70}[manner]
         search = Search(target, words, self.rng, patience, shuffled=manner != "systematic")
-        text = self.rng.choice(words.openings) + search.run([Item(n) for n in numbers])
+        text = self.rng.choice(words.openings) + search.run([ListedNumber(n) for n in numbers])
         if search.found is None:
             return text + (words.give_up if self.rng.random() < 0.5 else ""), _any_expression(
                 numbers, self.rng
@@ -118,9 +118,9 @@ class Search:
         self.target, self.words, self.rng = target, words, rng
         self.patience, self.shuffled = patience, shuffled
         self.reflective = rng.random() < 0.45
-        self.found: Item | None = None
+        self.found: ListedNumber | None = None
 
-    def run(self, items: list[Item]) -> str:
+    def run(self, items: list[ListedNumber]) -> str:
         """The text of the search; ``found`` is the result that hits the target, if any."""
         pieces = []
         for made, rest in self._moves(items):
@@ -135,7 +135,7 @@ class Search:
                 pieces.append(self.run([made, *rest]))
         return "".join(pieces)
 
-    def _moves(self, items: Sequence[Item]) -> list[tuple[Item, list[Item]]]:
+    def _moves(self, items: Sequence[ListedNumber]) -> list[tuple[ListedNumber, list[ListedNumber]]]:
         moves = [
             (made, [e for k, e in enumerate(items) if k not in (i, j)])
             for i, j in itertools.combinations(range(len(items)), 2)
@@ -146,7 +146,7 @@ class Search:
             self.rng.shuffle(moves)
         return moves
 
-    def _leaf(self, a: Item, b: Item) -> str:
+    def _leaf(self, a: ListedNumber, b: ListedNumber) -> str:
         self.patience -= 1
         self.found = next((r for r in results(a, b) if r.value == self.target), None)
         verdict = self.words.no if self.found is None else self.words.yes
@@ -154,7 +154,7 @@ class Search:
         return f",{_leaf_text(a, b).split(',', 1)[1]}{verdict}{self.words.wait if again else ''}"
 
 
-def _leaf_text(a: Item, b: Item) -> str:
+def _leaf_text(a: ListedNumber, b: ListedNumber) -> str:
     """``12,55:67,43``: two numbers and all they make."""
     return f"{a.value},{b.value}:{','.join(str(r.value) for r in results(a, b))}"
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from aha import attention, trials
-from aha.doctor import plain
+from aha.doctor import ground_truth
 from aha.doctor.finding import Finding, at_most, holds
 from aha.doctor.memory import free_memory
 from aha.types import Rollout
@@ -63,21 +63,21 @@ class Exact:
 
     def logits(self, ids: np.ndarray, last: int) -> np.ndarray:
         """Float64 logits [last, V] of the tokens before the last ``last`` ones of ``ids``."""
-        with plain.own_attention(self.finer or self.model, "eager") as model, torch.no_grad():
-            return plain.logits(model, ids, last + 1)[:-1].double().cpu().numpy()
+        with ground_truth.own_attention(self.finer or self.model, "eager") as model, torch.no_grad():
+            return ground_truth.logits(model, ids, last + 1)[:-1].double().cpu().numpy()
 
     def truth(self, rollouts: Sequence[Rollout], temperature: float) -> Held:
         """The truth about some completions, and how far transformers is from it."""
-        with plain.own_attention(self.finer or self.model, "eager") as model:
-            true = [plain.completion_logprobs(model, r, temperature) for r in rollouts]
+        with ground_truth.own_attention(self.finer or self.model, "eager") as model:
+            true = [ground_truth.completion_logprobs(model, r, temperature) for r in rollouts]
         return Held(self, rollouts, temperature, true)
 
     def error(
         self, rollouts: Sequence[Rollout], temperature: float, truth: Sequence[np.ndarray], kind: str
     ) -> Gap:
         """Of transformers' own code with this attention."""
-        with plain.own_attention(self.model, kind) as model:
-            return Gap.of([plain.completion_logprobs(model, r, temperature) for r in rollouts], truth)
+        with ground_truth.own_attention(self.model, kind) as model:
+            return Gap.of([ground_truth.completion_logprobs(model, r, temperature) for r in rollouts], truth)
 
 
 def _finer_copy(model: Any) -> Any:
@@ -114,7 +114,7 @@ class Held:
     def limits(self, found: Gap) -> tuple[float, float, Gap | None]:
         """(mean, largest) nats that ours may err by, and transformers' own error. Its eager attention is asked only
         where ``found`` is more than its other one allows."""
-        capped = plain.is_capped(self.exact.model)
+        capped = ground_truth.is_capped(self.exact.model)
         if self.exact.finer is None and capped:
             return (*UNKNOWN[self.exact.precise], None)
         own = self.error("eager" if capped else "sdpa")
@@ -153,9 +153,9 @@ def _within(found: Gap, mean: float, largest: float) -> bool:
 def seconds_per_token(model: Any, vocabulary: np.ndarray, tokens: int = 48) -> float:
     """Of a forward pass by transformers' own code, the faster of two."""
     ids, taken = np.resize(vocabulary, tokens), []
-    with plain.own_attention(model), torch.no_grad():
+    with ground_truth.own_attention(model), torch.no_grad():
         for _ in range(2):
             clock = time.perf_counter()
-            float(plain.logits(model, ids, 1).sum())  # a number: a GPU's work is then done
+            float(ground_truth.logits(model, ids, 1).sum())  # a number: a GPU's work is then done
             taken.append(time.perf_counter() - clock)
     return max(min(taken) / tokens, 1e-7)

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.doctor import formulas, miniature, plain
+from aha.doctor import formulas, ground_truth, miniature
 from aha.doctor.finding import Check, Finding, at_most, count, holds
 from aha.doctor.subject import DoctorContext, made_groups
 from aha.training import batching, parallel
 from aha.training import policy as policies
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
 from aha.types import Batch, Example
 
 LOGPROB_LIMIT = 5e-3  # nats, float32 on any device
@@ -35,7 +35,7 @@ def made_examples(subject: DoctorContext, seed: int = 0) -> list[Example]:
     """Examples of four groups of different prompt and completion lengths, with noisy old logprobs."""
     groups = made_groups(subject, (3, 9, 1, 17), 3, seed=seed)
     rng = np.random.default_rng(seed + 1)
-    found = plain.examples(groups, plain.random_advantages(groups, seed))
+    found = ground_truth.examples(groups, ground_truth.random_advantages(groups, seed))
     # A reference near the truth in scale, far enough from it for every term of the loss to have a slope.
     return [
         replace(e, reference_logprobs=np.where(e.mask, -np.abs(rng.normal(2.5, 1, len(e.mask))), 0.0))
@@ -85,9 +85,9 @@ def plain_gradients(
     one sequence at a time."""
     params = [p for p in model.parameters() if p.requires_grad]
     total, said = [torch.zeros_like(p) for p in params], []
-    with plain.own_attention(model):
+    with ground_truth.own_attention(model):
         for e, w in zip(examples, weights, strict=True):
-            new, entropy = plain.token_logprobs(model, e.token_ids, t)
+            new, entropy = ground_truth.token_logprobs(model, e.token_ids, t)
             said.append(np.concatenate([[0.0], new.detach().cpu().numpy()]))
             on = torch.from_numpy(e.mask[1:].copy()).to(new.device)
             pick = lambda a: torch.from_numpy(np.asarray(a, np.float32)[1:].copy()).to(new.device)[on]  # noqa: B023, E731
@@ -121,7 +121,7 @@ def packing(subject: DoctorContext) -> Iterator[Finding]:
                       cause=PACKING, fix=PACKING_FIX)  # fmt: skip
         got = gradients(policy, batches, algorithm.loss(), t)
         yield at_most(f"packed and one-by-one gradient of {algorithm.preset}, relative, {how}",
-                      plain.relative_error(got, wanted), GRADIENT_LIMIT,
+                      ground_truth.relative_error(got, wanted), GRADIENT_LIMIT,
                       cause=PACKING, fix=PACKING_FIX)  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def invariance(subject: DoctorContext) -> Iterator[Finding]:
         for way, batches in ways.items():
             got = gradients(policy, batches, loss, t)
             yield at_most(f"gradient of one batch and of {way} ({len(batches)}), relative, {name} weights",
-                          plain.relative_error(got, whole), SAME_LIMIT, cause=cause,
+                          ground_truth.relative_error(got, whole), SAME_LIMIT, cause=cause,
                           fix="weigh tokens over the whole optimizer batch, before it is cut")  # fmt: skip
     yield _silent(policy, examples, t)
 
@@ -165,7 +165,7 @@ def _silent(policy: policies.Policy, examples: Sequence[Example], t: float) -> F
         for skip in (False, True)
     )
     return at_most("gradient with and without the sequences of advantage 0, relative",
-                   plain.relative_error(fewer, full), SAME_LIMIT,
+                   ground_truth.relative_error(fewer, full), SAME_LIMIT,
                    cause="the normalisation counts only what is left, so silent groups change the step",
                    fix="fix the weights before anything is left out (batching.pack)")  # fmt: skip
 
@@ -188,7 +188,7 @@ def ranks(subject: DoctorContext) -> Iterator[Finding]:
         parts = [gradients(policy, share, loss, t) for share in shares]
         summed = [torch.stack(g).sum(0) for g in zip(*parts, strict=True)]
         yield at_most(f"sum of {size} ranks' gradients and the whole, relative",
-                      plain.relative_error(summed, whole), SAME_LIMIT, fix=fix,
+                      ground_truth.relative_error(summed, whole), SAME_LIMIT, fix=fix,
                       cause="a rank's share is not its part of the sum")  # fmt: skip
     yield from _rank_step(subject, batches, loss, t, fix)
 

@@ -14,8 +14,8 @@ from aha.doctor.finding import Check, Finding, at_most, count, holds
 from aha.doctor.subject import DoctorContext
 from aha.training import losses as training_losses
 from aha.training import policy as policies
-from aha.training.preset_table import PRESETS
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
+from aha.training.presets import PRESETS
 
 LENGTHS = (5, 1, 7)  # tokens of three completions
 _LOSS_FIELDS = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aha.doctor import exact, plain
+from aha.doctor import exact, ground_truth
 from aha.doctor.finding import Check, Finding, at_most, count
 from aha.doctor.subject import DoctorContext
 from aha.sampling import sampler
@@ -40,7 +40,7 @@ def rollouts_of(groups: Sequence[Group]) -> list[Rollout]:
 
 def policy_logprobs(subject: DoctorContext, groups: Sequence[Group], temperature: float) -> list[np.ndarray]:
     """What the policy says [C] of each completion, through packing, as training asks it."""
-    examples = plain.examples(groups, [np.ones(len(g.members)) for g in groups])
+    examples = ground_truth.examples(groups, [np.ones(len(g.members)) for g in groups])
     longest = max(len(e.token_ids) for e in examples)
     batches = batching.pack(examples, batching.token_mean, max(subject.plan.max_tokens_per_batch, longest))
     values = batching.unpack(examples, batches, [subject.policy.logprobs(b, temperature) for b in batches])
@@ -114,7 +114,7 @@ def _truncated(subject: DoctorContext, cut: dict[str, float]) -> Finding:
         for row, plainly, token, logprob in zip(
             *_rows(subject, r), r.completion_ids, r.logprobs, strict=True
         ):
-            wanted, theirs = (plain.restricted(x, 1.3, **cut)[token] for x in (row, plainly))  # type: ignore[arg-type]
+            wanted, theirs = (ground_truth.restricted(x, 1.3, **cut)[token] for x in (row, plainly))  # type: ignore[arg-type]
             off, total = off + int(not abs(wanted - logprob) <= near), total + 1
             own += int(not abs(wanted - theirs) <= near)
     named = ", ".join(f"{k} {v:g}" for k, v in cut.items())
@@ -132,8 +132,8 @@ def _rows(subject: DoctorContext, r: Rollout) -> tuple[np.ndarray, np.ndarray]:
     """Logits [C, V] of a completion's tokens: true ones, and transformers' own."""
     ids = np.concatenate([r.prompt_ids, r.completion_ids])
     count = len(r.completion_ids)
-    with plain.own_attention(subject.model), torch.no_grad():
-        own = plain.logits(subject.model, ids, count + 1)[:-1].double().cpu().numpy()
+    with ground_truth.own_attention(subject.model), torch.no_grad():
+        own = ground_truth.logits(subject.model, ids, count + 1)[:-1].double().cpu().numpy()
     return subject.exact.logits(ids, count), own
 
 
@@ -156,7 +156,7 @@ def draws(subject: DoctorContext) -> Iterator[Finding]:
         uniform = scheduler.uniforms(seeds, np.zeros(n, np.int64))
         logits = torch.tensor(row, dtype=torch.float32).repeat(n, 1).to(subject.device)
         tokens, said = scheduler.sample(logits, torch.from_numpy(uniform).to(logits.device), params)
-        wanted = plain.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
+        wanted = ground_truth.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
         p = np.exp(wanted)
         frequency = np.bincount(tokens.cpu().numpy(), minlength=40) / n
         z = np.abs(frequency - p) / np.sqrt(np.maximum(p * (1 - p), 1e-9) / n + 1 / n**2)
@@ -228,7 +228,7 @@ def _batch_independence(subject: DoctorContext, prompts: list[list[int]]) -> Fin
     flips = sum(a != b for a, b in zip(together, apart, strict=True))
     draws = sum(_alike(a, b) + (a != b) for a, b in zip(together, apart, strict=True))
     _, truth = held(subject, subject.groups(), 1.0)
-    own = truth.error("eager" if plain.is_capped(subject.model) else "sdpa").mean
+    own = truth.error("eager" if ground_truth.is_capped(subject.model) else "sdpa").mean
     rate = FLIPS + exact.FACTORS[0] * own
     chance = 3 * math.sqrt(rate * (1 - min(rate, 1.0)) / max(draws, 1))  # of so few draws
     return at_most(
@@ -259,7 +259,7 @@ def _greedy(logits: torch.Tensor) -> Finding:
     z = logits[:4] + torch.linspace(0, 1, 4, device=logits.device)[:, None]
     params = sampler.SamplingParams(temperature=0.0)
     tokens, said = scheduler.sample(z, torch.zeros(4, device=z.device), params)
-    wanted = [plain.restricted(row, 1.0) for row in z.double().cpu().numpy()]
+    wanted = [ground_truth.restricted(row, 1.0) for row in z.double().cpu().numpy()]
     gap = max(abs(w.max() - s) for w, s in zip(wanted, said.tolist(), strict=True))
     best = all(int(w.argmax()) == t for w, t in zip(wanted, tokens.tolist(), strict=True))
     return at_most("greedy: the likeliest token and its logprob at temperature 1", gap if best else np.inf, 1e-4,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from aha import modeling, ranks
-from aha.doctor import memory, miniature, plain
+from aha.doctor import ground_truth, memory, miniature
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count, holds
 from aha.doctor.subject import DoctorContext
 from aha.planning.workload import Workload
@@ -27,7 +27,7 @@ def dropout(subject: DoctorContext) -> Iterator[Finding]:
                     cause="the model is in training mode, so sampler and trainer compute different numbers",
                     fix="call model.eval() after loading, and set the dropout of the config to 0")  # fmt: skip
     groups = subject.groups()
-    examples = plain.examples(groups, [np.ones(len(g.members)) for g in groups])[:2]
+    examples = ground_truth.examples(groups, [np.ones(len(g.members)) for g in groups])[:2]
     batch = batching.pack(examples, batching.token_mean, 1 << 20)[0]
     first, second = (subject.policy.logprobs(batch) for _ in range(2))
     yield at_most("|difference| of logprobs asked for twice", float(np.abs(first - second).max()), 1e-3,
@@ -51,7 +51,7 @@ def training_mode(subject: DoctorContext) -> Iterator[Finding]:
     engine = subject.new_engine(model)
     prompt = subject.prompter.encode(subject.some_problems()[0])[0]
     groups = subject.groups()
-    batch = batching.pack(plain.examples(groups, [np.ones(len(g.members)) for g in groups])[:1],
+    batch = batching.pack(ground_truth.examples(groups, [np.ones(len(g.members)) for g in groups])[:1],
                           batching.token_mean, 1 << 20)[0]  # fmt: skip
     policy.backward(batch, losses.negative_log_likelihood)
     policy.step()

@@ -14,14 +14,14 @@ import torch
 
 from aha.doctor import exact
 from aha.doctor.finding import NotApplicable
-from aha.doctor.in_parts import ShardRequest
 from aha.doctor.memory import free_memory, model_bytes
+from aha.doctor.sharded import ShardRequest
 from aha.rewards import get_rewards
 from aha.sampling import rollouts, sampler
 from aha.sampling.local import engine as local
 from aha.tasks.base import Task
 from aha.training import policy as policies
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
 from aha.types import Example, Finish, Group, Problem, Rollout, Scored
 
 LARGEST_COPY = 4 << 30

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aha import chat
-from aha.doctor import plain
+from aha.doctor import ground_truth
 from aha.doctor.finding import Check, Finding, NotApplicable, count, holds
 from aha.doctor.subject import DoctorContext, made_groups
 from aha.training import batching
@@ -97,8 +97,8 @@ def tokens(subject: DoctorContext) -> Iterator[Finding]:
     yield from prompts(subject)
     sampled, made = subject.groups(), _unusual(subject)
     for what, groups in (("sampled", sampled), ("made-up (spelled as no tokenizer would)", made)):
-        advantages = plain.random_advantages(groups)
-        got, wanted = examples_of(subject, groups, advantages), plain.examples(groups, advantages)
+        advantages = ground_truth.random_advantages(groups)
+        got, wanted = examples_of(subject, groups, advantages), ground_truth.examples(groups, advantages)
         yield count(f"{what} examples that are not the sampled ids and logprobs",
                     _different(got, wanted, ("token_ids", "sampler_logprobs", "prompt_length")), len(wanted),
                     cause="text is tokenized again, a token is lost or added, or logprobs are shifted",
@@ -144,7 +144,7 @@ def masks(subject: DoctorContext) -> Iterator[Finding]:
     """What is trained: the whole completion with its EOS, and nothing else."""
     yield from _endings(subject)
     groups = made_groups(subject, (2, 8, 5), 4, seed=22)
-    advantages = plain.random_advantages(groups)
+    advantages = ground_truth.random_advantages(groups)
     got = examples_of(subject, groups, advantages)
     rollouts = [m.rollout for g in groups for m in g.members]
     wrong: list[str] = []

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.doctor import exact, miniature, plain
+from aha.doctor import exact, ground_truth, miniature
 from aha.doctor.finding import Check, Finding, NotApplicable, at_least, holds
-from aha.doctor.in_parts import ShardRequest
+from aha.doctor.sharded import ShardRequest
 from aha.doctor.subject import DoctorContext
 from aha.sampling import sampler
 from aha.sampling.engine import Engine, Request
@@ -90,7 +90,7 @@ def weights_after_step(subject: DoctorContext) -> Iterator[Finding]:
     engine = subject.new_engine(model)
     before, version = digest(_engine_weights(engine)), policy.version
     groups = subject.groups()
-    examples = plain.examples(groups, [np.ones(len(g.members)) for g in groups])
+    examples = ground_truth.examples(groups, [np.ones(len(g.members)) for g in groups])
     longest = max(len(e.token_ids) for e in examples)
     for batch in batching.pack(examples, batching.token_mean, max(4096, longest)):
         policy.backward(batch, losses.negative_log_likelihood)

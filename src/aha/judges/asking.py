@@ -50,9 +50,9 @@ def own(reference: str) -> Complete:
         try:
             reply = plugins.call(function, *given, file=file)
             if not isinstance(reply, str):
-                raise plugins.Failed(f"it gave {type(reply).__name__}, no text")
+                raise plugins.CallFailed(f"it gave {type(reply).__name__}, no text")
             return reply
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             if str(error) not in said and len(said) < 20:
                 said.add(str(error))
                 _log.warning("%s gave no reply: %s. Such replies are counted as unread.", reference, error)

@@ -7,7 +7,9 @@ which is taken on other devices, for other types, and where there is no compiler
 from aha.kernels.attention import Families, attend, can_attend
 from aha.kernels.build import advice, compiled
 from aha.kernels.decode import DecodeStep, Groups, Weights, WholeStep, can_decode
-from aha.kernels.door import matrix_units, takes, vectors, version, without
+from aha.kernels.dispatch import matrix_units, takes, vectors, version, without
+from aha.kernels.elementwise import rms_norm, rotate, swiglu
+from aha.kernels.fused_linear import align, join, joined, plain, swiglu_linear, turned_linears
 from aha.kernels.head import (
     can_draw,
     can_fuse,
@@ -21,8 +23,6 @@ from aha.kernels.head import (
     score,
     score_gradient,
 )
-from aha.kernels.joined import align, join, joined, plain, swiglu_linear, turned_linears
-from aha.kernels.rows import rms_norm, rotate, swiglu
 
 __all__ = [
     "DecodeStep",

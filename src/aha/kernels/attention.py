@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.kernels.door import MAX_DIM, Heads, Shape, call, takes
+from aha.kernels.dispatch import MAX_DIM, Heads, HeadShape, call, takes
 
 LONGEST = 4096
 """Keys of a sequence up to which a block's scores fit a core's cache."""
@@ -82,8 +82,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, families: Families, scale: float) ->
     return _Attend.apply(q, k, v, families, scale)  # type: ignore[return-value]
 
 
-def _shape(q: Tensor, k: Tensor, scale: float) -> Shape:
-    return Shape(q.shape[1], k.shape[1], q.shape[2], scale)
+def _shape(q: Tensor, k: Tensor, scale: float) -> HeadShape:
+    return HeadShape(q.shape[1], k.shape[1], q.shape[2], scale)
 
 
 def _array(x: np.ndarray) -> int:

@@ -10,14 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from aha import hardware
-from aha.kernels.door import (
+from aha.kernels.dispatch import (
     MAX_DIM,
     Cache,
+    DecoderModel,
     GroupsOf,
+    HeadShape,
     Layer,
     Linear,
-    Model,
-    Shape,
     Turn,
     call,
     has,
@@ -73,7 +73,7 @@ class DecodeStep:
 
     def __init__(self, heads: int, kv_heads: int, scale: float, cos: Tensor, sin: Tensor, eps: float):
         self.cos, self.sin, self.eps = cos.contiguous(), sin.contiguous(), eps
-        self.shape = Shape(heads, kv_heads, cos.shape[-1], scale)
+        self.shape = HeadShape(heads, kv_heads, cos.shape[-1], scale)
 
     def attend(
         self,
@@ -105,7 +105,7 @@ class WholeStep:
         self.kept = layers, norm, step  # what the pointers point to
         self.layers = (Layer * len(layers))(*map(_layer, layers))
         inner = layers[0].down[0].shape[1]
-        self.model = Model(
+        self.model = DecoderModel(
             ctypes.addressof(self.layers), len(layers), len(norm), inner,
             pointer(norm), pointer(step.cos), pointer(step.sin), step.eps, step.shape,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aha.kernels.door import Linear, call, has, matrix_units, takes
+from aha.kernels.dispatch import Linear, call, has, matrix_units, takes
 
 _LEAST = 32
 """Outputs, and numbers that the width is a multiple of."""

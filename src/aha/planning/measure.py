@@ -191,7 +191,7 @@ class _StorageCounter:
 
         note = self.note
 
-        class Watch(TorchDispatchMode):
+        class MemoryWatch(TorchDispatchMode):
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 out = func(*args, **(kwargs or {}))
                 for leaf in out if isinstance(out, (tuple, list)) else (out,):
@@ -199,7 +199,7 @@ class _StorageCounter:
                         note(leaf)
                 return out
 
-        with Watch():
+        with MemoryWatch():
             yield
 
 
@@ -261,13 +261,13 @@ def long_case(dtype: str = "float32", device: str = "cpu") -> Case:
 def _engine(model: Any) -> Any:
     from aha.sampling.local.engine import LocalEngine
 
-    class Words:
+    class StandInTokenizer:
         eos_token_id = 1
 
         def decode(self, ids: Any, **kwargs: Any) -> str:
             return ""
 
-    return LocalEngine(model, Words(), max_rows=WORK.max_num_seqs)
+    return LocalEngine(model, StandInTokenizer(), max_rows=WORK.max_num_seqs)
 
 
 def _made_up(model: Any, case: Case) -> list[Any]:

@@ -4,7 +4,7 @@
 else's code called so that its faults are named and end nothing. ``keeping``: its text, for fingerprints and folders.
 """
 
-from aha.plugins.guard import Failed, await_all, call, location
+from aha.plugins.guard import CallFailed, await_all, call, location
 from aha.plugins.keeping import FOLDER, Source, keep_copies, load, parts_of, source_of, sources
 from aha.plugins.loading import (
     Parcel,
@@ -18,10 +18,10 @@ from aha.plugins.loading import (
     want,
     wanted,
 )
-from aha.plugins.names import Reference, check_reference, is_reference, label, options, reference
+from aha.plugins.names import PartName, check_reference, is_reference, label, options, reference
 
 __all__ = [
-    "FOLDER", "Failed", "Parcel", "Reference", "Source", "await_all", "call", "check_reference", "entry",
+    "FOLDER", "CallFailed", "Parcel", "PartName", "Source", "await_all", "call", "check_reference", "entry",
     "entry_names", "file_of", "install", "is_reference", "keep_copies", "label", "load", "location",
     "options", "parcel", "parts_of", "reference", "reference_to", "resolve", "source_of", "sources", "want",
     "wanted",

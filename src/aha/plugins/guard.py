@@ -19,7 +19,7 @@ SECONDS = 60.0
 """How long one call may take, unless the part says otherwise."""
 
 
-class Failed(Exception):
+class CallFailed(Exception):
     """A call of someone else's code that gave nothing; its text says what and where."""
 
 
@@ -40,18 +40,18 @@ def location(error: BaseException, file: str) -> str:
 def call(
     function: Callable[..., Any], *args: Any, seconds: float = SECONDS, file: str = "", **kwargs: Any
 ) -> Any:
-    """What ``function`` returns, awaited where it is a coroutine. Raises Failed with file and line where it raises or
-    takes longer than ``seconds``; an interrupt from the keyboard goes through."""
+    """What ``function`` returns, awaited where it is a coroutine. Raises CallFailed with file and line where it raises
+    or takes longer than ``seconds``; an interrupt from the keyboard goes through."""
     try:
         found = _limited(lambda: function(*args, **kwargs), seconds)
         return await_all([found], seconds)[0] if inspect.isawaitable(found) else found
-    except Failed:
+    except CallFailed:
         raise
     except (_Late, TimeoutError) as error:
         where = location(error, file).rpartition(": ")[0] or Path(file).name
-        raise Failed(f"{where}: took longer than {round(seconds, 1):g} seconds") from error
+        raise CallFailed(f"{where}: took longer than {round(seconds, 1):g} seconds") from error
     except (Exception, SystemExit) as error:
-        raise Failed(location(error, file)) from error
+        raise CallFailed(location(error, file)) from error
 
 
 def await_all(waiting: Sequence[Awaitable[Any]], seconds: float = SECONDS) -> list[Any]:

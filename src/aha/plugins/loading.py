@@ -22,7 +22,7 @@ from typing import Any
 
 from aha.hints import nearest
 from aha.plugins.guard import location
-from aha.plugins.names import GIVEN, Reference, is_reference, reference
+from aha.plugins.names import GIVEN, PartName, is_reference, reference
 from aha.types import AhaError
 
 OWN = "aha_own_"
@@ -51,7 +51,7 @@ def resolve(text: str) -> Any:
     return _attribute(module, found)
 
 
-def _attribute(module: ModuleType, found: Reference) -> Any:
+def _attribute(module: ModuleType, found: PartName) -> Any:
     value: Any = module
     for piece in found.name.split("."):
         if not hasattr(value, piece):
@@ -62,7 +62,7 @@ def _attribute(module: ModuleType, found: Reference) -> Any:
     return value
 
 
-def _import(found: Reference) -> ModuleType:
+def _import(found: PartName) -> ModuleType:
     """A module, also one of the folder one stands in."""
     reach(Path.cwd())
     try:
@@ -173,7 +173,7 @@ def _place_of(part: Any) -> str:
     if module is None or not name or not is_reference(f"a:{name}"):
         return ""
     try:
-        same = _attribute(module, Reference(module.__name__, name)) is part
+        same = _attribute(module, PartName(module.__name__, name)) is part
     except AhaError:
         same = False
     file = getattr(module, "__file__", None)

@@ -23,7 +23,7 @@ _REFERENCE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class PartName:
     """A part's name taken apart. ``place`` is a file, a module, or ``GIVEN``; ``options`` the text behind it."""
 
     place: str
@@ -47,12 +47,12 @@ class Reference:
         return f"{self.place}:{self.name}{self.hash}"
 
 
-def reference(text: str) -> Reference:
+def reference(text: str) -> PartName:
     """The parts of a reference. Raises AhaError for what is none."""
     found = _REFERENCE.fullmatch(text)
     if found is None:
         raise AhaError(f"'{text}' is neither file.py:name nor package.module:name.")
-    return Reference(
+    return PartName(
         LIBRARIES.get(found["place"], found["place"]),
         found["name"],
         found["hash"] or "",

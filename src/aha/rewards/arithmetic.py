@@ -16,7 +16,7 @@ _SYNONYMS = str.maketrans({"×": "*", "÷": "/", "−": "-", "–": "-", "（": 
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class ExactValue:
     """An expression's exact value and the integers it uses, in the order written."""
 
     value: Fraction
@@ -28,22 +28,22 @@ class ExpressionError(ValueError):
     """The text is not an expression of the grammar, or divides by zero."""
 
 
-def evaluate(text: str) -> Evaluated:
+def evaluate(text: str) -> ExactValue:
     """Evaluate ``text`` exactly. Raises ExpressionError, with the reason, on anything else."""
     text = text.strip().translate(_SYNONYMS)
     if not text:
         raise ExpressionError("empty expression")
     if len(text) > MAX_CHARS:
         raise ExpressionError(f"longer than {MAX_CHARS} characters")
-    parser = _Parser(text)
+    parser = _ArithmeticParser(text)
     value = parser.sum(0)
     parser.skip_spaces()
     if parser.at < len(text):
         raise ExpressionError(f"unexpected {text[parser.at]!r}")
-    return Evaluated(value, tuple(parser.numbers), frozenset(parser.operators))
+    return ExactValue(value, tuple(parser.numbers), frozenset(parser.operators))
 
 
-class _Parser:
+class _ArithmeticParser:
     def __init__(self, text: str):
         self.text, self.at = text, 0
         self.numbers: list[int] = []

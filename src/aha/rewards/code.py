@@ -15,8 +15,8 @@ from typing import Any
 
 from aha.chat import ANSWER, END_ANSWER, END_THINK, find_tags, parse
 from aha.sandbox import (
-    Compare,
     Judgement,
+    ResultComparison,
     Sandbox,
     TestResult,
     check_source,
@@ -212,8 +212,8 @@ def _wrong(test: TestCase) -> str:
         isinstance(test.input, (str, bytes)) and isinstance(test.expected, (str, bytes))
     ):
         return "stdin and expected stdout must be text"
-    if test.kind == "function" and test.compare not in set(Compare):
-        return f"compare {test.compare!r} is none of {', '.join(Compare)}"
+    if test.kind == "function" and test.compare not in set(ResultComparison):
+        return f"compare {test.compare!r} is none of {', '.join(ResultComparison)}"
     if test.kind == "function" and not (test.entry_point and isinstance(test.input, (list, tuple))):
         return "a function test needs an entry point and a list of arguments"
     if test.kind == "asserts":

@@ -71,7 +71,7 @@ class OwnReward:
         notes: list[list[str]] = [[] for _ in rollouts]
         try:
             values = self._group(problem, rollouts, notes)
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             return [self._none(str(error))] * len(rollouts)
         try:
             values = list(values)
@@ -100,7 +100,7 @@ class OwnReward:
                 found.append(
                     self._score(plugins.call(self.function, problem, text, seconds=left, file=self.file))
                 )
-            except plugins.Failed as error:
+            except plugins.CallFailed as error:
                 found.append(self._none(str(error)))
         return found
 
@@ -130,7 +130,7 @@ class OwnReward:
         try:
             found = call(self.function, **self._arguments(problem, rollouts, "text", notes))
             self.form = "text"
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             if not isinstance(error.__cause__, (TypeError, AttributeError, KeyError, IndexError)):
                 raise
             found = call(self.function, **self._arguments(problem, rollouts, "messages", notes))

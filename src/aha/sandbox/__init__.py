@@ -9,17 +9,17 @@ b'42\\n'
 from .asserts import check_source, judge_asserts
 from .compare import same_output, same_value
 from .execution import Execution, Isolation, Limits, Status
-from .judge import Compare, Judgement, TestResult, judge_function, judge_stdio
+from .judge import Judgement, ResultComparison, TestResult, judge_function, judge_stdio
 from .names import imported as imported_modules
 from .packages import modules as sandbox_modules
 from .pool import Sandbox, default_sandbox, run
 
 __all__ = [
-    "Compare",
     "Execution",
     "Isolation",
     "Judgement",
     "Limits",
+    "ResultComparison",
     "Sandbox",
     "Status",
     "TestResult",

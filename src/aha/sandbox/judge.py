@@ -23,7 +23,7 @@ from .process import MAX_MESSAGE, Gone, Process, plain
 from .reply import Expected
 
 
-class Compare(StrEnum):
+class ResultComparison(StrEnum):
     """When a function's result is the expected one."""
 
     STRICT = "strict"  # by type and value at every depth: see ``same_value``
@@ -128,7 +128,7 @@ def judge_function(
     memory_mb: int = 1024,
     stop_early: bool = False,
     prelude: str = "",
-    compare: Compare | str = Compare.STRICT,
+    compare: ResultComparison | str = ResultComparison.STRICT,
 ) -> Judgement:
     """Judge a function by (arguments, expected result) pairs, compared as ``compare`` says.
 
@@ -137,7 +137,7 @@ def judge_function(
     and tuples, sets, bytes). The calls share one process as long as it lives; each has ``wall`` seconds.
     ``prelude`` runs before the program, in its namespace. Raises AhaError for an argument that cannot travel.
     """
-    calls = [_compared_call(entry_point, *test, Compare(compare)) for test in tests]
+    calls = [_compared_call(entry_point, *test, ResultComparison(compare)) for test in tests]
     conditions = Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, stop_early)
     return judge_calls(code, calls, conditions)
 
@@ -262,13 +262,13 @@ def _judge_answer(call: Call, kind: bytes, body: bytes) -> TestResult:
     return TestResult(right, "" if right else "another result")
 
 
-def _compared_call(name: str, arguments: Sequence[Any], expected: Any, compare: Compare) -> Call:
+def _compared_call(name: str, arguments: Sequence[Any], expected: Any, compare: ResultComparison) -> Call:
     listed = list(arguments)
     try:
-        if compare is Compare.STRICT:
+        if compare is ResultComparison.STRICT:
             wanted = Expected(expected, strict=True)
             return Call(name, listed, {}, wanted.equals, wanted.longest)
-        wrapped = compare is Compare.WRAPPED and isinstance(expected, list) and expected
+        wrapped = compare is ResultComparison.WRAPPED and isinstance(expected, list) and expected
         choices = [expected, expected[0]] if wrapped else [expected]
         wanted_one = [Expected(each, strict=False, tuples_as_lists=True) for each in choices]
     except (TypeError, ValueError) as error:

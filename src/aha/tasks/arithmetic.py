@@ -21,7 +21,7 @@ PLACES = ("box", "bag", "basket", "drawer", "jar")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class QuestionKind:
     """One kind of question: how many numbers it draws, from what ranges, its answer, and its wordings."""
 
     name: str
@@ -30,35 +30,35 @@ class Kind:
     wordings: tuple[str, ...]  # {0}, {1}, ... are the numbers, {name}, {other}, {things}, {place} words
 
 
-KINDS: tuple[Kind, ...] = (
-    Kind("sum", ((10, 99), (10, 99)), lambda a, b: a + b,
+KINDS: tuple[QuestionKind, ...] = (
+    QuestionKind("sum", ((10, 99), (10, 99)), lambda a, b: a + b,
          ("What is {0} + {1}?", "Calculate {0} + {1}.", "Add {0} and {1}.")),
-    Kind("difference", ((10, 99), (10, 99)), lambda a, b: a - b,
+    QuestionKind("difference", ((10, 99), (10, 99)), lambda a, b: a - b,
          ("What is {0} - {1}?", "Calculate {0} - {1}.", "Subtract {1} from {0}.")),
-    Kind("product", ((11, 99), (2, 9)), lambda a, b: a * b,
+    QuestionKind("product", ((11, 99), (2, 9)), lambda a, b: a * b,
          ("What is {0} * {1}?", "Calculate {0} * {1}.", "Multiply {0} by {1}.")),
-    Kind("word, one step", ((5, 60), (5, 60)), lambda a, b: a + b,
+    QuestionKind("word, one step", ((5, 60), (5, 60)), lambda a, b: a + b,
          ("{name} has {0} {things} and gets {1} more. How many {things} does {name} have now?",
           "There are {0} {things} in a {place} and {1} {things} on the table. How many {things} are there in all?",
           "{name} found {0} {things} and {other} found {1}. How many {things} did they find together?")),
-    Kind("word, one step", ((20, 90), (5, 60)), lambda a, b: a - b,
+    QuestionKind("word, one step", ((20, 90), (5, 60)), lambda a, b: a - b,
          ("{name} had {0} {things} and gave {1} to {other}. How many {things} are left?",
           "A {place} held {0} {things}. {name} took out {1}. How many {things} are still in the {place}?",
           "{name} has {0} {things}, {other} has {1}. How many more does {name} have?")),
-    Kind("word, one step", ((3, 20), (2, 9)), lambda a, b: a * b,
+    QuestionKind("word, one step", ((3, 20), (2, 9)), lambda a, b: a * b,
          ("Each pack holds {0} {things}. How many {things} are in {1} packs?",
           "{name} buys {0} {things} a day. How many {things} does {name} buy in {1} days?")),
-    Kind("word, two steps", ((5, 60), (5, 40), (3, 30)), lambda a, b, c: a + b - c,
+    QuestionKind("word, two steps", ((5, 60), (5, 40), (3, 30)), lambda a, b, c: a + b - c,
          ("{name} has {0} {things}, buys {1} more and gives {2} to {other}. How many {things} does {name} have left?",
           "A {place} holds {0} {things}. {name} puts in {1} and takes out {2}. How many {things} are in it now?")),
-    Kind("word, two steps", ((3, 20), (2, 9), (3, 30)), lambda a, b, c: a * b + c,
+    QuestionKind("word, two steps", ((3, 20), (2, 9), (3, 30)), lambda a, b, c: a * b + c,
          ("{name} buys {1} packs of {0} {things} and already has {2}. How many {things} does {name} have in all?",
           "Each of {1} children brings {0} {things}, and the teacher brings {2}. How many {things} are there?")),
 )  # fmt: skip
 """Equal names are one kind in evaluations."""
 
 
-def make_problem(kind: Kind, numbers: tuple[int, ...], rng: random.Random) -> Problem:
+def make_problem(kind: QuestionKind, numbers: tuple[int, ...], rng: random.Random) -> Problem:
     """A question of a kind about these numbers, in one of its wordings."""
     name, other = rng.sample(NAMES, 2)
     wording = rng.choice(kind.wordings)

@@ -146,7 +146,7 @@ class OwnTask:
         def call(problem: Problem, text: str) -> Verdict:
             try:
                 return as_verdict(plugins.call(verify, problem, text, file=_file_of(verify)))
-            except plugins.Failed as error:
+            except plugins.CallFailed as error:
                 return Verdict(Outcome.UNKNOWN, str(error))
 
         return call
@@ -247,9 +247,9 @@ def as_verdict(found: Any) -> Verdict:
     try:
         value = float(found)
     except (TypeError, ValueError) as error:
-        raise plugins.Failed(f"the verifier gave {type(found).__name__}, no number") from error
+        raise plugins.CallFailed(f"the verifier gave {type(found).__name__}, no number") from error
     if value != value or value in (float("inf"), float("-inf")):
-        raise plugins.Failed(f"the verifier gave {value}")
+        raise plugins.CallFailed(f"the verifier gave {value}")
     return Verdict(Outcome.CORRECT if value >= 1 else Outcome.WRONG, f"scored {value:g}", value)
 
 

@@ -45,7 +45,7 @@ def _estimator(name: str) -> Advantage:
             found = _checked(
                 plugins.call(function, rewards.copy(), file=_file(function)), len(rewards), where
             )
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             _say(seen, name, str(error))
             return np.full(len(rewards), np.nan)
         return np.where(np.isnan(rewards), np.nan, found)
@@ -55,9 +55,9 @@ def _estimator(name: str) -> Advantage:
             copies = [np.array(r, np.float64) for r in rewards]
             made = list(plugins.call(function, copies, baselines, file=_file(function)))
             if len(made) != len(rewards):
-                raise plugins.Failed(f"{where}: gave {len(made)} groups for {len(rewards)}")
+                raise plugins.CallFailed(f"{where}: gave {len(made)} groups for {len(rewards)}")
             found = [_checked(a, len(r), where) for a, r in zip(made, rewards, strict=True)]
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             _say(seen, name, str(error))
             return [np.full(len(r), np.nan) for r in rewards]
         return [np.where(np.isnan(r), np.nan, a) for a, r in zip(found, rewards, strict=True)]
@@ -75,9 +75,9 @@ def _checked(found: Any, n: int, where: str) -> np.ndarray:
     try:
         values = np.asarray(found, np.float64)
     except (TypeError, ValueError) as error:
-        raise plugins.Failed(f"{where}: gave {type(found).__name__}, no numbers") from error
+        raise plugins.CallFailed(f"{where}: gave {type(found).__name__}, no numbers") from error
     if values.shape != (n,):
-        raise plugins.Failed(f"{where}: gave advantages of shape {values.shape} for {n} rewards")
+        raise plugins.CallFailed(f"{where}: gave advantages of shape {values.shape} for {n} rewards")
     return np.where(np.isinf(values), np.nan, values)
 
 
@@ -121,10 +121,10 @@ def check(advantage: str, loss: Callable[[], Loss]) -> None:
             for values, rewards in zip(made if whole else [made], TRIAL, strict=False):
                 found = _checked(values, len(rewards), _where(advantage))
                 if np.isnan(found).all():
-                    raise plugins.Failed(
+                    raise plugins.CallFailed(
                         f"{_where(advantage)}: gave no number for rewards of {rewards.tolist()}"
                     )
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             raise AhaError(f"The advantage '{advantage}' does not work: {error}.") from error
     _try(loss)
 

@@ -1,245 +1,111 @@
-"""An algorithm: settings of one trainer, filled from a named preset."""
+"""Algorithms by name: each a few settings of one trainer, with its paper. Imports nothing heavy.
+
+Rewards are the stage's, not the algorithm's: VC-PPO and DAPO, say, reward correctness with +1 and -1.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import numpy as np
-from pydantic import AfterValidator, ModelWrapValidatorHandler, model_validator
+_NO_CRITIC: dict[str, Any] = {"objective": "logprob", "aggregation": "sequence_sum"}
+_DAPO: dict[str, Any] = {"clip_high": 0.28, "aggregation": "token_mean"}
+_PPO: dict[str, Any] = {"advantage": "raw", "critic": True, "lam": 1.0, "lam_critic": 1.0}
 
-from aha import plugins
-from aha.settings import Settings, setting
-from aha.training import batching, credit, own
-from aha.training.advantages import Rewards
-from aha.training.batching import Weighting
-from aha.training.credit import Importance
-from aha.training.curriculum import Rule
-from aha.training.losses import Kl, Objective, Ratio, policy_loss
-from aha.training.policy import Loss
-from aha.training.preset_table import PRESETS
-from aha.types import AhaError, Example
+PRESETS: dict[str, dict[str, Any]] = {
+    "reinforce": _NO_CRITIC | {"advantage": "raw"},
+    "reinforce_pp": {
+        "advantage": "raw",
+        "whiten": True,
+        "kl": "k1",
+        "kl_coef": 0.001,
+        "kl_place": "reward",
+        "aggregation": "token_mean",
+    },
+    "reinforce_pp_baseline": {
+        "advantage": "group_mean",
+        "whiten": True,
+        "kl": "k2",
+        "kl_coef": 0.001,
+        "aggregation": "token_mean",
+    },
+    "rloo": _NO_CRITIC | {"advantage": "leave_one_out"},
+    "remax": _NO_CRITIC | {"advantage": "greedy_baseline"},
+    "ppo": _PPO | {"whiten": True, "value_clip": 0.2},
+    "vc_ppo": _PPO | {"lam": 0.95, "value_clip": 0.2, "value_pretrain_steps": 50},
+    "vapo": _PPO | _DAPO | {"lam": None, "value_clip": 0.2, "value_pretrain_steps": 50, "nll_coef": 0.1},
+    "grpo": {"kl": "k3", "kl_coef": 0.001},
+    "grpo_no_kl": {},
+    "grpo_process": {"advantage": "raw", "process": True, "kl": "k3", "kl_coef": 0.04},
+    "grpo_iterative": {"kl": "k3", "kl_coef": 0.04, "reference_every": 100},
+    "dr_grpo": {"advantage": "group_mean", "aggregation": "constant_length"},
+    "dapo": _DAPO | {"filter_zero_variance": True, "dynamic_sampling": 1.0},
+    "gspo": {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
+    "cispo": {"objective": "cispo", "clip_low": 1.0, "clip_high": 4.0, "aggregation": "token_mean"},
+    "gpg": {"advantage": "gpg", "objective": "logprob", "aggregation": "token_mean"},
+    "cppo": {"kl": "k3", "kl_coef": 0.04, "prune_rate": 0.5},
+    "kimi": {
+        "advantage": "group_mean",
+        "objective": "mirror",
+        "mirror_coef": 0.01,
+        "aggregation": "sequence_sum",
+        "curriculum": "failure",
+    },
+    "grpo_plus": {"clip_high": 0.28, "mask_truncated": True},
+    "magic": {
+        "aggregation": "token_mean",
+        "filter_zero_variance": True,
+        "entropy_target": 0.2,
+        "entropy_coef_step": 0.005,
+        "curriculum": "history",
+    },
+    "srpo": _DAPO | {"curriculum": "history"},
+    "raft": {"advantage": "group_best", "objective": "logprob", "aggregation": "token_mean"},
+    "agro": _NO_CRITIC | {"advantage": "raw", "agro": True, "kl_coef": 0.01, "replay_ratio": 0.25},
+}
 
-Named = Literal["raw", "group_mean", "group_std", "leave_one_out", "group_best", "gpg", "greedy_baseline"]
-Own = Annotated[str, AfterValidator(plugins.check_reference)]
-"""``file.py:name`` or ``package.module:name``."""
-Estimator = Named | Own
-Aggregation = Literal["sequence_mean", "token_mean", "sequence_sum", "constant_length"]
-
-
-class Algorithm(Settings):
-    """A choice of advantage, objective, ratio, clip, aggregation, KL and sampling rule.
-
-    ``preset`` fills what is not given.
-    """
-
-    preset: str = setting(
-        "grpo", "a named algorithm (aha list) or FILE.py:NAME, whose settings fill the rest"
-    )
-    # from rewards to advantages
-    advantage: Estimator = setting("group_std", "of whole completions; or FILE.py:NAME")
-    whiten: bool = setting(False, "normalise advantages over all tokens of the rollout")
-    process: bool = setting(False, "rewards of single steps, normalised in the group")
-    agro: bool = setting(False, "advantage from the consistency of r - kl_coef log(policy/reference)")
-    prune_rate: float = setting(0.0, "share of completions left out, least |advantage|", ge=0, lt=1)
-    mask_truncated: bool = setting(False, "completions cut by the limit are not trained on")
-    # the critic
-    critic: bool = setting(False, "learn a value model; advantages by GAE")
-    gamma: float = setting(1.0, "discount", ge=0, le=1)
-    lam: float | None = setting(1.0, "GAE's lambda; none: by length (VAPO)", ge=0, le=1)
-    lam_critic: float = setting(1.0, "lambda of the critic's returns", ge=0, le=1)
-    lam_length: float = setting(0.05, "VAPO's alpha", gt=0)
-    value_clip: float | None = setting(None, "clip of the value's change", gt=0)
-    value_pretrain_steps: int = setting(0, "first steps train the critic alone", unit="steps", ge=0)
-    critic_lr_scale: float = setting(2.0, "the critic's learning rate as a multiple of lr", gt=0)
-    nll_coef: float = setting(0.0, "weight of -log p of correct completions beside the loss", ge=0)
-    # the loss
-    objective: Objective | Own = setting("clipped", "clipped (PPO), cispo, logprob, mirror, or FILE.py:NAME")
-    ratio: Ratio = setting("token", "level of policy / old policy")
-    clip_low: float = setting(0.2, "the ratio is clipped at 1 - clip_low", ge=0)
-    clip_high: float = setting(0.2, "and at 1 + clip_high", ge=0)
-    clip_dual: float | None = setting(None, "bound on the ratio where the advantage is negative", gt=1)
-    mirror_coef: float = setting(0.0, "Kimi's tau", ge=0)
-    aggregation: Aggregation = setting("sequence_mean", "how tokens are averaged")
-    constant_length: int = setting(1024, "the divisor of constant_length", unit="tokens", ge=1)
-    # reference, entropy
-    kl: Kl = setting("none", "estimate of KL(policy || reference)")
-    kl_coef: float = setting(0.0, "its coefficient", ge=0)
-    kl_place: Literal["loss", "reward"] = setting("loss", "a term of the loss, or of the rewards")
-    kl_unbiased: bool = setting(False, "weigh the estimate by policy / old policy")
-    reference_every: int = setting(
-        400, "steps after which the reference becomes the policy", unit="steps", ge=1
-    )
-    entropy_coef: float = setting(0.0, "entropy bonus")
-    entropy_target: float | None = setting(None, "adapt the bonus: grows while entropy is below")
-    entropy_coef_step: float = setting(0.005, "by so much a step", gt=0)
-    # which samples
-    curriculum: Rule = setting("shuffle", "how problems are drawn")
-    pass_rate_range: tuple[float, float] = setting((0.0, 1.0), "pass rates that stay (curriculum=pass_rate)")
-    easy_share: float = setting(0.0, "share of visits to problems that left for being easy", ge=0, lt=1)
-    filter_zero_variance: bool = setting(False, "groups of equal rewards are not trained on")
-    dynamic_sampling: float = setting(0.0, "sample on until so many of the groups have signal", ge=0, le=1)
-    dynamic_sampling_rounds: int = setting(4, "but at most so many times", ge=1)
-    oversample: float = setting(0.0, "begin so many more problems, and end with the first done", ge=0)
-    partial_rollouts: int = setting(
-        0, "what oversampling did not wait for goes on for so many steps; 0: cancelled", unit="steps", ge=0
-    )
-    replay_ratio: float = setting(0.0, "groups of earlier steps among those trained on", ge=0, lt=1)
-    replay_max_age: int = setting(4, "age in steps at which they are forgotten", unit="steps", ge=1)
-    # sampler and policy apart
-    importance_sampling: Importance = setting("none", "correction of sampler / policy mismatch")
-    importance_sampling_cap: float = setting(2.0, "bound of the correction", ge=1)
-    importance_sampling_level: Literal["token", "sequence"] = setting("token", "its level")
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _fill(cls, given: Any, handler: ModelWrapValidatorHandler[Algorithm]) -> Algorithm:
-        """Settings that are not given come from the preset; one's own may be a subclass, which takes over."""
-        given = _with_name(given)
-        if not isinstance(given, dict):
-            return handler(given)
-        name = str(given.get("preset", "grpo"))
-        found = preset(name)
-        if isinstance(found, dict):
-            base = preset(found["preset"]) if found.get("preset", name) != name else {}
-            return handler((base if isinstance(base, dict) else {}) | found | given | {"preset": name})
-        if not issubclass(found, Algorithm):
-            raise AhaError(
-                f"The algorithm '{name}' is a class, and no subclass of aha.training.presets.Algorithm."
-            )
-        return handler(given) if issubclass(cls, found) else found.model_validate(given)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Algorithm:
-        if self.kl_place == "reward" and self.uses_kl and self.kl != "k1":
-            raise AhaError("KL in the reward is log(policy / reference): set algorithm.kl=k1.")
-        if self.process and self.critic:
-            raise AhaError("Process rewards and a critic cannot be combined: choose process or critic.")
-        if self.partial_rollouts and not self.oversample:
-            raise AhaError(
-                "algorithm.partial_rollouts takes up what oversampling leaves: set algorithm.oversample=0.25, say."
-            )
-        if self.partial_rollouts and self.replay_ratio:
-            raise AhaError(
-                "algorithm.partial_rollouts and algorithm.replay_ratio cannot be combined: choose one."
-            )
-        return self
-
-    @property
-    def uses_kl(self) -> bool:
-        """Whether a KL term is part of the objective."""
-        return self.kl != "none" and self.kl_coef != 0
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether a reference policy must be kept and asked."""
-        return self.uses_kl or self.agro
-
-    @property
-    def kl_in_loss(self) -> bool:
-        """Whether the KL is a term of the loss."""
-        return self.uses_kl and self.kl_place == "loss"
-
-    @property
-    def silent_without_advantage(self) -> bool:
-        """Whether a token of advantage 0 has no gradient, so that it need not be computed."""
-        others = (self.kl_in_loss, self.entropy_coef, self.entropy_target, self.mirror_coef, self.nll_coef)
-        return not any(others)
-
-    def advantages(self, rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
-        """Rewards [G] of each group -> advantages [G] of each group, NaN = drop."""
-        return own.estimator(self.advantage)(rewards, baselines)
-
-    def credit(self, examples: Sequence[Example], outcome: bool = True) -> list[Example]:
-        """From advantages of completions to those of tokens, over the whole rollout.
-
-        ``outcome``: under process supervision, whether a reward of the outcome is there besides the steps'.
-        """
-        found = list(examples)
-        in_reward = self.kl_coef if self.uses_kl and self.kl_place == "reward" else 0.0
-        if self.prune_rate:
-            found = credit.prune(found, self.prune_rate)
-        if self.process:
-            found = credit.process_credit(found, outcome)
-        if self.critic:
-            found = credit.gae_credit(
-                found,
-                gamma=self.gamma,
-                lam=self.lam,
-                lam_critic=self.lam_critic,
-                lam_length=self.lam_length,
-                kl_coef=in_reward,
-            )
-        elif in_reward:
-            found = credit.subtract_kl(found, in_reward)
-        if self.whiten:
-            found = credit.whiten(found)
-        return credit.correct_importance(
-            found, self.importance_sampling, self.importance_sampling_cap, self.importance_sampling_level
-        )
-
-    def loss(self, entropy_coef: float | None = None) -> Loss:
-        """The loss of each token; ``entropy_coef`` in place of the setting, where it is adapted."""
-        return policy_loss(
-            objective=self._objective(),
-            clip_low=self.clip_low,
-            clip_high=self.clip_high,
-            clip_dual=self.clip_dual,
-            ratio=self.ratio,
-            kl=self.kl if self.kl_in_loss else "none",
-            kl_coef=self.kl_coef,
-            kl_unbiased=self.kl_unbiased,
-            entropy_coef=self.entropy_coef if entropy_coef is None else entropy_coef,
-            mirror_coef=self.mirror_coef,
-        )
-
-    def _objective(self) -> Any:
-        """The surrogate by its name, or one's own as a function."""
-        return own.own_loss(self.objective) if plugins.is_reference(self.objective) else self.objective
-
-    def weighting(self) -> Weighting:
-        """How tokens are averaged."""
-        if self.aggregation == "constant_length":
-            return batching.constant_length(self.constant_length)
-        return batching.WEIGHTINGS[self.aggregation]
-
-    def check(self) -> None:
-        """Try one's own parts on a few numbers. Raises AhaError, with file and line, where they fail."""
-        if plugins.is_reference(self.preset) or any(
-            map(plugins.is_reference, (self.advantage, self.objective))
-        ):
-            own.check(self.advantage, self.loss)
-
-
-def preset(name: str) -> dict[str, Any] | type:
-    """The settings that an algorithm's name stands for; one's own may be a class. Raises AhaError for no name."""
-    if name in PRESETS:
-        return PRESETS[name]
-    found = name if plugins.is_reference(name) else plugins.entry("algorithms", name)
-    if found is None:
-        raise AhaError(
-            f"Unknown algorithm '{name}'. Known: {', '.join(PRESETS)}. One of your own is FILE.py:NAME or "
-            "PACKAGE.MODULE:NAME."
-        )
-    return own.own_preset(found)
-
-
-def _with_name(given: Any) -> Any:
-    """A name, a class or a function that is given in place of settings, as settings."""
-    if isinstance(given, Algorithm) or given is None:
-        return given
-    if isinstance(given, str) or callable(given):
-        return {"preset": plugins.reference_to(given)}
-    if isinstance(given, dict):
-        return {k: plugins.reference_to(v) if callable(v) else v for k, v in given.items()}
-    return given
-
-
-def adapted_entropy(coef: float, entropy: float, target: float, step: float) -> tuple[float, float]:
-    """Skywork-OR1 (arXiv 2505.22312): (next coefficient, the one that applies now).
-
-    The coefficient grows by ``step`` while entropy is below ``target`` and shrinks above, never below 0;
-    it applies only while entropy is at or below the target.
-    """
-    moved = max(0.0, coef + (step if entropy < target else -step))
-    return moved, (moved if entropy <= target else 0.0)
+PAPERS: dict[str, str] = {
+    "reinforce": "Williams, 1992: the score function times the reward; no baseline, no clip.",
+    "reinforce_pp": "arXiv 2501.03262: KL in the reward, normalised over the global batch, PPO's clip.",
+    "reinforce_pp_baseline": "arXiv 2501.03262, its variant: the group's mean as baseline, k2 as a loss.",
+    "rloo": (
+        "arXiv 2402.14740: the other samples of the same prompt are the baseline; whole completions as "
+        "actions."
+    ),
+    "remax": "arXiv 2310.10505: the greedy completion's reward is the baseline.",
+    "ppo": (
+        "arXiv 1707.06347 with lambda 1, as the R1 paper tuned it for reasoning (its appendix: 0.95 is "
+        "much worse)."
+    ),
+    "vc_ppo": "arXiv 2503.01491: value pretraining, lambda of actor and critic apart.",
+    "vapo": (
+        "arXiv 2504.05118: VC-PPO, lambda by length, token mean, clip-higher, imitation of correct "
+        "completions."
+    ),
+    "grpo": "DeepSeekMath, arXiv 2402.03300; as the R1 paper uses it, arXiv 2501.12948 section 2.1.",
+    "grpo_no_kl": "GRPO without the reference model, as most open reproductions run it.",
+    "grpo_process": "DeepSeekMath, section 4.1.3: rewards of steps (a reward that gives them: aha list).",
+    "grpo_iterative": (
+        "DeepSeekMath, algorithm 1: the reference follows the policy (its reward model is retrained by "
+        "stages)."
+    ),
+    "dr_grpo": (
+        "Understanding R1-Zero-like training, arXiv 2503.20783: neither 1/|o| nor the standard deviation."
+    ),
+    "dapo": (
+        "arXiv 2503.14476: clip-higher, token mean, dynamic sampling, no KL (overlong: reward soft_overlong)."
+    ),
+    "gspo": "Group sequence policy optimization, arXiv 2507.18071.",
+    "cispo": "MiniMax-M1, arXiv 2506.13585: the clipped ratio is a weight; no lower bound.",
+    "gpg": "arXiv 2504.02546: no reference, no clip; samples without signal are made up for.",
+    "cppo": "arXiv 2503.22342: GRPO on the completions with the largest |advantage|.",
+    "kimi": "Kimi k1.5, arXiv 2501.12599: online mirror descent, prompts drawn in proportion to failure.",
+    "grpo_plus": ("DeepCoder (2025): clip-higher, truncated completions masked, no entropy bonus, no KL."),
+    "magic": (
+        "Skywork-OR1, arXiv 2505.22312: groups without signal out, no KL, entropy held up by an adaptive "
+        "bonus."
+    ),
+    "srpo": "arXiv 2504.14286: token mean, no KL, problems all right last time leave the next epoch.",
+    "raft": "arXiv 2304.06767: fine-tuning on the best samples alone.",
+    "agro": "arXiv 2503.19612: consistency of the KL-regularised optimum; samples of any age.",
+}
+"""Where each comes from, and what it is about."""

@@ -108,7 +108,7 @@ def make_turns(job, clock):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
 
-    class Turns(TrainerCallback):
+    class LearnTurns(TrainerCallback):
         def on_train_begin(self, *args, **kwargs):
             answer(ready=True, version=f"trl {trl.__version__}, torch {torch.__version__}")
 
@@ -134,7 +134,7 @@ def make_turns(job, clock):
                     answer(saved=True)
                 os._exit(0)
 
-    return Turns()
+    return LearnTurns()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from aha import ranks
-from aha.doctor import formulas, gradient_checks, miniature, plain
+from aha.doctor import formulas, gradient_checks, ground_truth, miniature
 from aha.doctor.finding import Check, Finding, NotApplicable, at_most, count
 from aha.doctor.full import part
 from aha.doctor.subject import DoctorContext
@@ -104,7 +104,7 @@ def _compared(found: dict[str, Any], wanted: dict[str, Any], before: torch.Tenso
     yield at_most("|in parts - whole| logprobs, largest", gap, gradient_checks.LOGPROB_LIMIT, unit=" nats",
                   cause=cause, fix=fix)  # fmt: skip
     yield at_most("gradient in parts and whole, relative",
-                  plain.relative_error(found["gradient"], wanted["gradient"]), gradient_checks.SAME_LIMIT,
+                  ground_truth.relative_error(found["gradient"], wanted["gradient"]), gradient_checks.SAME_LIMIT,
                   cause=cause, fix=fix)  # fmt: skip
     norms = abs(found["norm"] / wanted["norm"] - 1)
     yield at_most("norm of the gradient in parts and whole, relative", norms, gradient_checks.SAME_LIMIT,

@@ -16,7 +16,7 @@ import torch
 from aha import modeling, ranks
 from aha.training import policy as policies
 from aha.training import sharding
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
 from aha.types import Batch
 
 LR = 1e-3

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aha.doctor import exact, gradient_checks, miniature, plain
+from aha.doctor import exact, gradient_checks, ground_truth, miniature
 from aha.doctor.finding import Check, Finding, at_least, at_most, count, holds
 from aha.doctor.full import bench
 from aha.doctor.sampling_checks import HOT
@@ -93,7 +93,7 @@ def _ungradable(session: RLSession) -> Finding:
 
 def _update(session: RLSession, config: rl.RL, step: int, groups: list[Group]) -> dict[str, float]:
     """The stage's own update, with advantages that are never all zero."""
-    examples = sequences.to_examples(groups, plain.random_advantages(groups, step))
+    examples = sequences.to_examples(groups, ground_truth.random_advantages(groups, step))
     return config._update(session, step, config.algorithm.credit(session.annotate(examples)))
 
 
@@ -109,8 +109,8 @@ def update(subject: DoctorContext) -> Iterator[Finding]:
         # Room for one group and a little: several micro-batches.
         room = max(len(g.members[0].rollout.prompt_ids) for g in groups) + 60
         session.config = config = config.model_copy(update={"max_tokens_per_batch": room})
-        advantages = plain.random_advantages(groups, 1)
-        examples = plain.examples(groups, advantages)  # the same advantages as _update takes at step 1
+        advantages = ground_truth.random_advantages(groups, 1)
+        examples = ground_truth.examples(groups, advantages)  # the same advantages as _update takes at step 1
         weights = [e.mask / (len(examples) * e.mask.sum()) for e in examples]  # the mean of sequence means
         # At the first update of a stage the reference is the starting policy: the KL term is 0, and flat.
         near = [replace(e, reference_logprobs=e.sampler_logprobs) for e in examples]

@@ -26,9 +26,9 @@ from aha.rewards.math.unordered import without_order
 from aha.rewards.math.values import (
     STATED,
     Based,
+    Collection,
     Dots,
     Equation,
-    Group,
     Matrix,
     Named,
     Node,
@@ -74,7 +74,7 @@ def _scalar(gold: Scalar, answer: Value) -> bool | None:
         return _scalar(gold, answer.value)
     if isinstance(answer, Equation):
         return _chain(gold, answer)
-    if isinstance(answer, Group):
+    if isinstance(answer, Collection):
         return _is_vector(gold, answer) or _alternatives(gold, answer)
     if isinstance(answer, Piecewise):
         return same_cases(gold, answer)
@@ -125,7 +125,7 @@ def _is_label(first: Scalar, last: Value) -> bool:
     return isinstance(last, Scalar) and not free_symbols(last.expr)
 
 
-def _alternatives(gold: Value, answer: Group) -> bool | None:
+def _alternatives(gold: Value, answer: Collection) -> bool | None:
     """A list is an answer to a scalar only if all its members are that answer; else it is a hedge."""
     if answer.kind == "set" and len(answer.items) == 1:
         return equal(gold, answer.items[0])
@@ -137,7 +137,7 @@ def _alternatives(gold: Value, answer: Group) -> bool | None:
     return all_of(equal(gold, item) for item in answer.items)
 
 
-def _is_vector(gold: Scalar, answer: Group) -> bool:
+def _is_vector(gold: Scalar, answer: Collection) -> bool:
     return answer.kind == "tuple" and gold.unit is None and same_vector(answer, gold, equal) is True
 
 
@@ -167,7 +167,7 @@ def _whole(expr: Node) -> int | None:
 # groups
 
 
-def _group(gold: Group, answer: Value) -> bool | None:
+def _group(gold: Collection, answer: Value) -> bool | None:
     if names.contradicts(gold, answer):
         return False
     answer = _opened(answer, gold)
@@ -182,7 +182,7 @@ def _group(gold: Group, answer: Value) -> bool | None:
         return False
     if isinstance(answer, Matrix) or (gold.kind == "tuple" and isinstance(answer, Scalar)):
         return same_vector(gold, answer, equal)
-    if not isinstance(answer, Group):
+    if not isinstance(answer, Collection):
         return _single(gold, answer)
     by_name = names.pairs(gold, answer)
     if by_name is not None:
@@ -197,25 +197,25 @@ def _group(gold: Group, answer: Value) -> bool | None:
     return without_order(_flat(gold), _flat(answer), distinct, equal)
 
 
-def _opened(answer: Value, gold: Group) -> Value:
+def _opened(answer: Value, gold: Collection) -> Value:
     """``(x, y) = (1, 2)`` and, for an ordered gold, ``x = 1, y = 2`` without the names."""
     if isinstance(answer, Named):
         return answer.value
     if isinstance(answer, Equation) and len(answer.members) > 1 and chain_holds(answer):
         return answer.members[-1]
-    if isinstance(answer, Group) and answer.kind == "list" and answer.items:
+    if isinstance(answer, Collection) and answer.kind == "list" and answer.items:
         named = [item for item in answer.items if isinstance(item, Named)]
         if len(named) == len(answer.items) and not any(isinstance(item, Named) for item in gold.items):
             values = tuple(item.value for item in named)
             names = [item.name for item in named]
             if gold.kind != "tuple":
-                return Group("list", values)
+                return Collection("list", values)
             if len(set(names)) == len(names) and names == sorted(names):
-                return Group("tuple", values, gold.brackets)
+                return Collection("tuple", values, gold.brackets)
     return answer
 
 
-def _single(gold: Group, answer: Value) -> bool | None:
+def _single(gold: Collection, answer: Value) -> bool | None:
     if gold.kind in ("set", "list") and len(gold.items) == 1:
         return equal(gold.items[0], answer)
     whole = compound(gold.items) if gold.kind == "list" else None
@@ -228,12 +228,12 @@ def _single(gold: Group, answer: Value) -> bool | None:
     return None if isinstance(answer, Opaque) else False
 
 
-def _flat(group: Group) -> list[Value]:
+def _flat(group: Collection) -> list[Value]:
     """Members of a list, with those of inner lists (both values of a ±) beside them."""
     members: list[Value] = []
     for item in group.items:
-        inner = item.value if isinstance(item, Named) and isinstance(item.value, Group) else item
-        if isinstance(inner, Group) and inner.kind == "list":
+        inner = item.value if isinstance(item, Named) and isinstance(item.value, Collection) else item
+        if isinstance(inner, Collection) and inner.kind == "list":
             name = item.name if isinstance(item, Named) else ""
             members += [Named(name, part) if name else part for part in _flat(inner)]
         else:
@@ -241,7 +241,7 @@ def _flat(group: Group) -> list[Value]:
     return members
 
 
-def _tuples(gold: Group, answer: Group) -> bool | None:
+def _tuples(gold: Collection, answer: Collection) -> bool | None:
     if answer.kind != "tuple":
         if answer.kind == "list" and len(answer.items) == 1:
             return equal(gold, answer.items[0])
@@ -277,7 +277,7 @@ def _named(gold: Named, answer: Value) -> bool | None:
         if explicit:
             return same_zeros(difference(gold), difference(answer))
         return equal(gold.value, answer) if isinstance(gold.value, Scalar) else False
-    if isinstance(answer, Group) and any(isinstance(item, Named) for item in answer.items):
+    if isinstance(answer, Collection) and any(isinstance(item, Named) for item in answer.items):
         return False
     if isinstance(answer, Residue):
         congruence = as_residue(gold)
@@ -390,7 +390,7 @@ def _text(gold: Text, answer: Value) -> bool | None:
         answer = answer.value
     if isinstance(answer, Text):
         return canonical_words(gold.words) == canonical_words(answer.words)
-    if isinstance(answer, Group) and not answer.items:
+    if isinstance(answer, Collection) and not answer.items:
         return canonical_words(gold.words) == canonical_words("no solution")
     if says_all_reals(gold.words):
         return same_region(regions.REALS, answer)
@@ -452,7 +452,7 @@ def _opaque(gold: Opaque, answer: Value) -> bool | None:
 
 _RULES = {
     Scalar: _scalar,
-    Group: _group,
+    Collection: _group,
     Region: same_region,
     Relation: same_relation,
     Named: _named,

@@ -6,8 +6,8 @@ from aha.rewards.math import numeric, regions
 from aha.rewards.math.exact import free_symbols, has
 from aha.rewards.math.ratios import all_of
 from aha.rewards.math.values import (
+    Collection,
     Equation,
-    Group,
     Named,
     Node,
     Opaque,
@@ -28,7 +28,7 @@ def same_region(gold: Region, answer: Value) -> bool | None:
     if isinstance(answer, Text) and says_all_reals(answer.words):
         other = regions.REALS
     if other is None:
-        if isinstance(answer, Group) and answer.kind == "set" and not answer.items:
+        if isinstance(answer, Collection) and answer.kind == "set" and not answer.items:
             return not regions.normal(gold).parts
         return None if isinstance(answer, Opaque) else False
     if gold.variable and other.variable and gold.variable != other.variable:

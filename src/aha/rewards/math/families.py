@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
 
 from aha.rewards.math.exact import free_symbols
-from aha.rewards.math.values import Equation, Group, Named, Node, Region, Scalar, Value
+from aha.rewards.math.values import Collection, Equation, Named, Node, Region, Scalar, Value
 
 Equal = Callable[[Value, Value], bool | None]
 MOST_LETTERS = 4
@@ -32,8 +32,8 @@ def symbols(value: Value) -> frozenset[str]:
         return free_symbols(value.expr)
     if isinstance(value, Named):
         return symbols(value.value) - {value.parameter}
-    if isinstance(value, Group | Equation):
-        parts = value.items if isinstance(value, Group) else value.members
+    if isinstance(value, Collection | Equation):
+        parts = value.items if isinstance(value, Collection) else value.members
         return frozenset().union(*map(symbols, parts))
     if isinstance(value, Region):
         ends = [free_symbols(end) for part in value.parts for end in (part.low, part.high)]
@@ -54,9 +54,9 @@ def renamed(value: Value, leaves: Mapping[str, Node]) -> Value:
         return Scalar(substituted(value.expr, leaves), value.unit, value.percent)
     if isinstance(value, Named):
         return Named(value.name, renamed(value.value, leaves), value.parameter, value.approximate)
-    if isinstance(value, Group):
+    if isinstance(value, Collection):
         items = tuple(renamed(item, leaves) for item in value.items)
-        return Group(value.kind, items, value.brackets, value.joined_by_or)
+        return Collection(value.kind, items, value.brackets, value.joined_by_or)
     if isinstance(value, Equation):
         return Equation(tuple(renamed(member, leaves) for member in value.members), value.shown)
     return value
@@ -133,7 +133,7 @@ def _has_parameters(value: Value) -> bool:
     """A tuple, or a function, or several of either."""
     if isinstance(value, Named):
         return bool(value.parameter) or _has_parameters(value.value)
-    if isinstance(value, Group):
+    if isinstance(value, Collection):
         return value.kind == "tuple" or (bool(value.items) and all(map(_has_parameters, value.items)))
     return False
 
@@ -141,6 +141,6 @@ def _has_parameters(value: Value) -> bool:
 def _mentions_pi(value: Value) -> bool:
     if isinstance(value, Named):
         return _mentions_pi(value.value)
-    if isinstance(value, Group):
+    if isinstance(value, Collection):
         return bool(value.items) and all(map(_mentions_pi, value.items))
     return isinstance(value, Scalar) and "pi" in str(value.expr)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aha.rewards.math.expressions import Unknown, parse_expression
 from aha.rewards.math.slices import matches, spelling, split, trimmed
 from aha.rewards.math.tokens import Token, Unreadable
-from aha.rewards.math.values import Group, Matrix, Named, Opaque, Piecewise, Region, Relation, Value
+from aha.rewards.math.values import Collection, Matrix, Named, Opaque, Piecewise, Region, Relation, Value
 
 Read = Callable[[list[Token]], Value]
 _ALIGNED = frozenset(
@@ -125,11 +125,13 @@ def _condition(tokens: list[Token], read: Read) -> Value | None:
 def _together(values: list[Value]) -> Value:
     """Several equations that hold at once."""
     values = [part for value in values for part in _members(value)]
-    return values[0] if len(values) == 1 else Group("list", tuple(values))
+    return values[0] if len(values) == 1 else Collection("list", tuple(values))
 
 
 def _members(value: Value) -> tuple[Value, ...]:
     plain = (
-        isinstance(value, Group) and value.kind == "list" and all(isinstance(i, Named) for i in value.items)
+        isinstance(value, Collection)
+        and value.kind == "list"
+        and all(isinstance(i, Named) for i in value.items)
     )
-    return value.items if plain and isinstance(value, Group) else (value,)
+    return value.items if plain and isinstance(value, Collection) else (value,)

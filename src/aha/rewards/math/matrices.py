@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aha.rewards.math import numeric
 from aha.rewards.math.ratios import all_of
-from aha.rewards.math.values import Group, Matrix, Named, Node, Scalar, Value
+from aha.rewards.math.values import Collection, Matrix, Named, Node, Scalar, Value
 from aha.rewards.math.vectors import components
 
 Equal = Callable[[Value, Value], bool | None]
@@ -16,7 +16,7 @@ def same_matrix(gold: Matrix, answer: Value, equal: Equal) -> bool | None:
     """Equal shapes and equal entries; a row or a column may be written as a tuple."""
     if isinstance(answer, Named):
         answer = answer.value
-    if isinstance(answer, Group) and answer.kind == "tuple":
+    if isinstance(answer, Collection) and answer.kind == "tuple":
         cells = _column_or_row(gold)
         return cells is not None and _entries(answer, cells, equal)
     if isinstance(answer, Scalar):
@@ -28,7 +28,7 @@ def same_matrix(gold: Matrix, answer: Value, equal: Equal) -> bool | None:
     return all_of(numeric.same(x, y) for x, y in pairs)
 
 
-def same_vector(group: Group, other: Value, equal: Equal) -> bool | None:
+def same_vector(group: Collection, other: Value, equal: Equal) -> bool | None:
     """A tuple against a row, a column or a sum of unit vectors."""
     if group.kind != "tuple":
         return False
@@ -38,7 +38,7 @@ def same_vector(group: Group, other: Value, equal: Equal) -> bool | None:
     return cells is not None and _entries(group, cells, equal)
 
 
-def _entries(group: Group, cells: tuple[Node, ...], equal: Equal) -> bool | None:
+def _entries(group: Collection, cells: tuple[Node, ...], equal: Equal) -> bool | None:
     if len(cells) == 3 and len(group.items) == 2:
         cells = cells[:2] if cells[2] == ("num", 0) else cells
     if len(cells) != len(group.items):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from aha.rewards.math.values import Group, Named, Value
+from aha.rewards.math.values import Collection, Named, Value
 
 Pair = tuple[Value, Value]
 
 
-def pairs(gold: Group, answer: Value) -> list[Pair] | None:
+def pairs(gold: Collection, answer: Value) -> list[Pair] | None:
     """What is to be compared with what, where names or the order they stand in tell; else None."""
     names = _distinct(gold)
-    if names is None or not isinstance(answer, Group) or len(answer.items) != len(names):
+    if names is None or not isinstance(answer, Collection) or len(answer.items) != len(names):
         return None
     theirs = _distinct(answer)
     if theirs is not None:
@@ -25,15 +25,15 @@ def pairs(gold: Group, answer: Value) -> list[Pair] | None:
     return list(zip(values, answer.items, strict=True))
 
 
-def contradicts(gold: Group, answer: Value) -> bool:
+def contradicts(gold: Collection, answer: Value) -> bool:
     """Whether all the answer's values have one of the gold's names: ``y = 1, y = 2`` for ``x = 1, y = 2``."""
     names = _distinct(gold)
-    if names is None or not isinstance(answer, Named) or not isinstance(answer.value, Group):
+    if names is None or not isinstance(answer, Named) or not isinstance(answer.value, Collection):
         return False
     return answer.name in names and answer.value.kind == "list"
 
 
-def _distinct(group: Group) -> list[str] | None:
+def _distinct(group: Collection) -> list[str] | None:
     """The members' names, if all have one and no two the same."""
     if group.kind != "list" or group.joined_by_or:
         return None

@@ -21,9 +21,9 @@ from aha.rewards.math.symbols import LEADING
 from aha.rewards.math.tokens import Token, Unreadable, normalize, tokenize
 from aha.rewards.math.values import (
     Based,
+    Collection,
     Dots,
     Equation,
-    Group,
     Named,
     Opaque,
     Ratio,
@@ -47,10 +47,10 @@ def parse_value(text: str, plain: bool = False) -> Value:
     (unbalanced braces), empty, too long or too deeply nested; text in no known grammar is Opaque.
     """
     tokens = tokenize(text, plain)
-    return _Reader(text).value(tokens, 0)
+    return _LatexReader(text).value(tokens, 0)
 
 
-class _Reader:
+class _LatexReader:
     def __init__(self, text: str) -> None:
         self.text = text
 
@@ -87,7 +87,7 @@ class _Reader:
         items = _spread_name(items)
         if len(items) == 1:
             return items[0]
-        return Group("list", tuple(items), joined_by_or="or" in joined)
+        return Collection("list", tuple(items), joined_by_or="or" in joined)
 
     def item(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
         for read in (
@@ -124,12 +124,12 @@ class _Reader:
             return self.set(inside, depth)
         pieces = split(inside, matches(inside), {",", ";"})[0]
         if first == "{" and len(pieces) > 1:
-            return Group("list", tuple(self.value(p, depth + 1) for p in filled(pieces)), "{}")
+            return Collection("list", tuple(self.value(p, depth + 1) for p in filled(pieces)), "{}")
         if len(pieces) > 1:
             brackets = {"langle": "("}.get(first, first) + {"rangle": ")"}.get(last, last)
             return self.tuple(pieces, brackets, depth)
         if not trimmed(inside):
-            return Group("set", (), "{}") if first == "{" else None
+            return Collection("set", (), "{}") if first == "{" else None
         return self.value(inside, depth + 1)
 
     def attached(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
@@ -151,7 +151,7 @@ class _Reader:
                 return None
             groups.append(group)
             index = match[index] + 1
-        return Group("list", tuple(self.value(group, depth + 1) for group in groups))
+        return Collection("list", tuple(self.value(group, depth + 1) for group in groups))
 
     def french(self, tokens: list[Token], depth: int) -> Value | None:
         """``]0, 1[`` and ``[0, 1[``: open ends by brackets turned outwards."""
@@ -166,11 +166,11 @@ class _Reader:
 
     def tuple(self, pieces: list[list[Token]], brackets: str, depth: int) -> Value:
         items = tuple(self.value(piece, depth + 1) for piece in filled(pieces))
-        return regions.grid(items) or Group("tuple", items, brackets)
+        return regions.grid(items) or Collection("tuple", items, brackets)
 
     def set(self, inside: list[Token], depth: int) -> Value:
         if not trimmed(inside):
-            return Group("set", (), "{}")
+            return Collection("set", (), "{}")
         match = matches(inside)
         for bar in ("|", ":"):
             at = next((i for i, t in at_depth_zero(inside, match) if t.text == bar and t.kind == "op"), None)
@@ -180,7 +180,7 @@ class _Reader:
                     return Region(condition.parts)
                 return Opaque(spelling(inside))
         pieces = split(inside, match, {",", ";"})[0]
-        return Group("set", tuple(self.value(piece, depth + 1) for piece in filled(pieces)), "{}")
+        return Collection("set", tuple(self.value(piece, depth + 1) for piece in filled(pieces)), "{}")
 
     def set_in_rows(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         return layout(tokens, lambda inner: self.value(inner, depth + 1))
@@ -296,7 +296,7 @@ class _Reader:
             return Opaque(spelling(tokens))
         if [t.text for t in tokens[1:3]] == ["-", "lset"] and tokens[0].text in ("R", "ℝ"):
             return regions.without(self.value(tokens[2:], depth + 1)) or Opaque(spelling(tokens))
-        return Group("set", (), "{}") if [t.text for t in tokens] == ["empty"] else None
+        return Collection("set", (), "{}") if [t.text for t in tokens] == ["empty"] else None
 
     def ratio(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         pieces = split(tokens, match, {":"})[0]
@@ -365,7 +365,7 @@ class _Reader:
     def both_signs(self, tokens: list[Token], depth: int) -> Value:
         first = [t._replace(text={"pm": "+", "mp": "-"}.get(t.text, t.text)) for t in tokens]
         second = [t._replace(text={"pm": "-", "mp": "+"}.get(t.text, t.text)) for t in tokens]
-        return Group("list", (self.value(first, depth + 1), self.value(second, depth + 1)))
+        return Collection("list", (self.value(first, depth + 1), self.value(second, depth + 1)))
 
 
 def _ratio_in_words(tokens: list[Token]) -> Ratio | None:
@@ -420,11 +420,11 @@ def _spread_name(items: list[Value]) -> list[Value]:
     first = items[0]
     if not isinstance(first, Named):
         return items
-    if all(isinstance(item, Scalar | Group | Dots) for item in items[1:]):
-        return [Named(first.name, Group("list", (first.value, *items[1:])), first.parameter)]
+    if all(isinstance(item, Scalar | Collection | Dots) for item in items[1:]):
+        return [Named(first.name, Collection("list", (first.value, *items[1:])), first.parameter)]
     named = [item for item in items if isinstance(item, Named)]
     if len(named) == len(items) and all(item.name == first.name for item in named):
-        return [Named(first.name, Group("list", tuple(item.value for item in named)), first.parameter)]
+        return [Named(first.name, Collection("list", tuple(item.value for item in named)), first.parameter)]
     return items
 
 

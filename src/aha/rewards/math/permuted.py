@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 from math import factorial
 
-from aha.rewards.math.values import Group, Named, Text, Value
+from aha.rewards.math.values import Collection, Named, Text, Value
 
 MOST_TUPLES = 400  # written out
 
@@ -16,15 +16,15 @@ def permuted(items: list[Value]) -> list[Value]:
     if not isinstance(last, Text) or "permutation" not in last.words or len(items) < 2:
         return items
     tuples = [item.value if isinstance(item, Named) else item for item in items[:-1]]
-    if not all(isinstance(t, Group) and t.kind == "tuple" and len(t.items) < 6 for t in tuples):
+    if not all(isinstance(t, Collection) and t.kind == "tuple" and len(t.items) < 6 for t in tuples):
         return items
-    if sum(factorial(len(t.items)) for t in tuples if isinstance(t, Group)) > MOST_TUPLES:
+    if sum(factorial(len(t.items)) for t in tuples if isinstance(t, Collection)) > MOST_TUPLES:
         return items
     found: dict[Value, None] = {}
     for item in tuples:
-        assert isinstance(item, Group)
+        assert isinstance(item, Collection)
         orders = _cycles(item.items) if "cycl" in last.words else permutations(item.items)
-        found.update(dict.fromkeys(Group("tuple", order, item.brackets) for order in orders))
+        found.update(dict.fromkeys(Collection("tuple", order, item.brackets) for order in orders))
     return list(found)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from aha.rewards.math.exact import TooBig, Undefined, free_symbols, rational
 from aha.rewards.math.numeric import real_value, same
 from aha.rewards.math.values import (
-    Group,
+    Collection,
     Interval,
     Matrix,
     Named,
@@ -39,7 +39,7 @@ def of(value: Value) -> Region | None:
     if isinstance(value, Scalar) and value.expr in REAL_NAMES:
         return REALS
     if (
-        isinstance(value, Group)
+        isinstance(value, Collection)
         and value.kind == "tuple"
         and len(value.items) == 2
         and len(value.brackets) == 2
@@ -53,7 +53,7 @@ def of(value: Value) -> Region | None:
 
 def points(value: Value) -> tuple[Node, ...] | None:
     """The members of a finite set of scalars."""
-    if isinstance(value, Group) and value.kind == "set":
+    if isinstance(value, Collection) and value.kind == "set":
         members = [item.expr for item in value.items if isinstance(item, Scalar)]
         return tuple(members) if len(members) == len(value.items) else None
     return None
@@ -64,8 +64,8 @@ def member(variable: str, value: Value) -> Value:
     region = of(value)
     if region is not None:
         return Region(region.parts, variable)
-    if isinstance(value, Group) and value.kind == "set":
-        return Named(variable, Group("list", value.items) if len(value.items) > 1 else value)
+    if isinstance(value, Collection) and value.kind == "set":
+        return Named(variable, Collection("list", value.items) if len(value.items) > 1 else value)
     return Named(variable, value)
 
 
@@ -286,7 +286,7 @@ def grid(items: tuple[Value, ...]) -> Matrix | None:
     """A list of lists as a matrix: ``[[1, 2], [3, 4]]``."""
     rows = []
     for item in items:
-        if not isinstance(item, Group) or item.kind != "tuple" or item.brackets != "[]":
+        if not isinstance(item, Collection) or item.kind != "tuple" or item.brackets != "[]":
             return None
         row = [cell.expr for cell in item.items if isinstance(cell, Scalar)]
         if len(row) != len(item.items):

@@ -11,7 +11,7 @@ from aha.rewards.math.expressions import Unknown, parse_expression
 from aha.rewards.math.ratios import all_of
 from aha.rewards.math.slices import at_depth_zero, matches, spelling, split, trimmed
 from aha.rewards.math.tokens import Token
-from aha.rewards.math.values import Group, Named, Node, Residue, Scalar, Value
+from aha.rewards.math.values import Collection, Named, Node, Residue, Scalar, Value
 
 _WHOLE = frozenset("jklmnt")
 
@@ -97,7 +97,7 @@ def as_residue(value: Named) -> Residue | None:
 
 
 def _members(value: Value) -> list[Node] | None:
-    items = value.items if isinstance(value, Group) else (value,)
+    items = value.items if isinstance(value, Collection) else (value,)
     nodes = [item.expr for item in items if isinstance(item, Scalar)]
     return nodes if len(nodes) == len(items) and nodes else None
 

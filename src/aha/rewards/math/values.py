@@ -39,7 +39,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Collection:
     """Several values. ``kind``: "list" (bare, unordered), "set" (braces) or "tuple" (brackets, ordered)."""
 
     kind: str
@@ -152,6 +152,6 @@ class Opaque:
 
 
 Value = (
-    Scalar | Group | Region | Relation | Named | Equation | Matrix | Ratio | Based | Residue | Piecewise | Text
+    Scalar | Collection | Region | Relation | Named | Equation | Matrix | Ratio | Based | Residue | Piecewise | Text
     | Dots | Opaque
 )  # fmt: skip

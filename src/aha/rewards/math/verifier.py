@@ -16,7 +16,7 @@ from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.undecided import could_be
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
-from aha.rewards.math.values import STATED, Equation, Group, Named, Node, Opaque, Scalar, Text, Value
+from aha.rewards.math.values import STATED, Collection, Equation, Named, Node, Opaque, Scalar, Text, Value
 from aha.rewards.math.words import letter, words_of
 from aha.types import AhaError, Outcome, Verdict
 
@@ -288,7 +288,7 @@ def _compare_letter(gold: Gold, answer: str) -> Verdict | None:
 
 def _same_options(gold: str, value: Value) -> bool:
     """``ACD`` and ``A, C, D``: several options that are chosen together, in the order of the alphabet."""
-    if not _OPTIONS.fullmatch(gold) or list(gold) != sorted(set(gold)) or not isinstance(value, Group):
+    if not _OPTIONS.fullmatch(gold) or list(gold) != sorted(set(gold)) or not isinstance(value, Collection):
         return False
     return value.items == tuple(Scalar(("sym", letter)) for letter in gold) and not value.joined_by_or
 
@@ -344,7 +344,7 @@ def _states(value: Value) -> bool:
         return has(value.expr, STATED)
     if isinstance(value, Named):
         return _states(value.value)
-    if isinstance(value, Group):
+    if isinstance(value, Collection):
         return any(_states(item) for item in value.items)
     if isinstance(value, Equation):
         return _states(value.members[-1])

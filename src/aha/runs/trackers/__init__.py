@@ -100,4 +100,4 @@ def written(names: Sequence[str]) -> str:
 def make(name: str, about: About) -> Tracker:
     """The tracker of that name, begun. Raises what its package raises."""
     module = importlib.import_module(f"aha.runs.trackers.{name}")
-    return module.Sink(about)
+    return module.opened(about)

@@ -18,7 +18,7 @@ LONGEST = 500
 """Characters of a parameter's value, as MLflow has them."""
 
 
-class Sink:
+class MlflowTracker:
     """A run of MLflow, which a stage that continues takes up again."""
 
     def __init__(self, about: About):
@@ -66,3 +66,7 @@ class Sink:
 def allowed(name: str) -> str:
     """A name in the characters that MLflow takes: ``pass@1`` is ``pass_at_1``."""
     return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
+
+
+opened = MlflowTracker
+"""What the table of trackers opens."""

@@ -9,7 +9,7 @@ from typing import Any
 from aha.runs.trackers import About
 
 
-class Sink:
+class TensorboardTracker:
     """A writer of event files."""
 
     def __init__(self, about: About):
@@ -42,3 +42,7 @@ class Sink:
 def _cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("\n", "<br>")
+
+
+opened = TensorboardTracker
+"""What the table of trackers opens."""

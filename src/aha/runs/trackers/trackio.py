@@ -14,7 +14,7 @@ from aha.runs.trackers import About
 from aha.runs.trackers.names import STEP
 
 
-class Sink:
+class TrackioTracker:
     """A run of trackio, which a stage that continues takes up again by its name."""
 
     def __init__(self, about: About):
@@ -48,3 +48,7 @@ class Sink:
     def close(self, failed: bool) -> None:
         """Write what is left."""
         self.run.finish()
+
+
+opened = TrackioTracker
+"""What the table of trackers opens."""

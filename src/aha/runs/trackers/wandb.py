@@ -15,7 +15,7 @@ from aha.runs.trackers import About
 from aha.runs.trackers.names import STEP
 
 
-class Sink:
+class WandbTracker:
     """A run of W&B, which a stage that continues takes up again."""
 
     def __init__(self, about: About):
@@ -54,3 +54,7 @@ class Sink:
     def close(self, failed: bool) -> None:
         """Send what is left."""
         self.run.finish(exit_code=int(failed))
+
+
+opened = WandbTracker
+"""What the table of trackers opens."""

@@ -52,7 +52,7 @@ class Answering:
         self._request, self._reply = request, reply
         self._given = dict(module.__dict__)
         self._shared: dict[str, Any] = {name: module.__dict__[name] for name in spec.get("shared", ())}
-        self._side = wire.Side(self._shared, whole=bool(spec.get("whole")))
+        self._side = wire.WireSide(self._shared, whole=bool(spec.get("whole")))
         self._resolved: dict[str, Any] = {}
         # Bound here, against programs that replace them.
         self._read, self._write = channel.read_frame, channel.write_frame

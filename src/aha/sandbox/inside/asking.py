@@ -20,7 +20,7 @@ class Asking:
     def __init__(self, request: int, reply: int) -> None:
         self._request, self._reply = request, reply
         self.shared: dict[str, type] = {}  # classes that both sides define: their instances travel by value
-        self._side = wire.Side(self.shared)
+        self._side = wire.WireSide(self.shared)
         self._remotes: dict[int, Remote] = {}
         self._functions: list[Callable[..., Any]] = []
         self._errors: dict[str, type[Exception]] = {}  # the candidate's classes, by name
@@ -109,7 +109,7 @@ class Asking:
         ) and not (isinstance(value, type) and value.__name__ in self.shared):
             if value not in self._functions:
                 self._functions.append(value)
-            return wire.Reference(-self._functions.index(value) - 1)
+            return wire.RemoteObject(-self._functions.index(value) - 1)
         if type(value) is list:
             return [self._outgoing(each) for each in value]
         if type(value) is tuple:

@@ -87,7 +87,7 @@ class CannotTravel(TypeError):
     """A value of a type that the channel does not carry."""
 
 
-class Opaque:
+class OpaqueValue:
     """A value that is not one of the plain types; equal to nothing but itself."""
 
     def __init__(self, kind: str, value: Any = None) -> None:
@@ -98,7 +98,7 @@ class Opaque:
         return f"<{self.kind}>"
 
 
-class Reference:
+class RemoteObject:
     """An object that stays on the other side and can only be handed back."""
 
     def __init__(self, number: int) -> None:
@@ -116,7 +116,7 @@ class Changed:
         self.arguments = arguments
 
 
-class Side:
+class WireSide:
     """What one side of a conversation knows of the other: objects kept by number, and classes that both have.
 
     ``shared`` names classes whose instances travel by value, attribute by attribute. With ``whole`` an instance
@@ -140,7 +140,7 @@ class Side:
 class _Message:
     """One text on its way: the instances of shared classes in it are numbered as they are met."""
 
-    def __init__(self, side: Side | None) -> None:
+    def __init__(self, side: WireSide | None) -> None:
         self.side = side
         self.instances: list[Any] = []
         self._numbers: dict[int, int] = {}
@@ -152,7 +152,7 @@ class _Message:
         return number
 
 
-def encode(value: Any, side: Side | None = None) -> str:
+def encode(value: Any, side: WireSide | None = None) -> str:
     """A value as JSON text. A ``side`` keeps what cannot travel and sends its number.
 
     Raises CannotTravel for a value that cannot travel (without a side), ValueError for one nested too deep.
@@ -206,7 +206,7 @@ def _encode(value: Any, message: _Message, depth: int) -> str:
         return '{"' + kind.__name__ + '":"' + kind.hex(value) + '"}'
     if kind is _complex:
         return '{"complex":' + _sequence([value.real, value.imag], message, depth) + "}"
-    if kind is Reference or kind in REMOTE:
+    if kind is RemoteObject or kind in REMOTE:
         return '{"kept":' + _repr(value.number) + "}"
     if kind in _LAZY and not (kind in _CONSUMED and message.side and message.side.whole):
         name = "view" if kind in _SET_VIEWS else "range" if kind is range else "lazy"
@@ -330,14 +330,14 @@ def decode(
     text: str | bytes,
     *,
     strict: bool = False,
-    kept: Callable[[int], Any] = Reference,
+    kept: Callable[[int], Any] = RemoteObject,
     held: Callable[[Any, int], Any] | None = None,
     shared: Mapping[str, type] | None = None,
 ) -> Any:
     """The value that ``encode`` wrote.
 
     Only for text of one's own side, or in a process that has a deadline: see ``parse``. ``strict`` makes
-    subclasses and iterators Opaque; otherwise they become the plain value they hold, as Python's own ``==``
+    subclasses and iterators OpaqueValue; otherwise they become the plain value they hold, as Python's own ``==``
     sees them. ``kept`` and ``held`` give what stands for objects of the other side. Raises ValueError for
     anything that ``encode`` does not write.
     """
@@ -389,7 +389,7 @@ class _Builder:
         if tag in ("tuple", "set", "frozenset"):
             return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](inner)
         if tag == "sub":
-            return Opaque("a subclass", inner) if self.strict else inner
+            return OpaqueValue("a subclass", inner) if self.strict else inner
         if tag == "standard":
             return _MADE_OF[inner[0]](*inner[1:])
         if tag == "array":
@@ -397,7 +397,7 @@ class _Builder:
 
             return numpy.array(inner[1], dtype=inner[0])
         if self.strict:
-            return Opaque("an iterator", inner)
+            return OpaqueValue("an iterator", inner)
         if tag == "range":
             return range(*inner)
         return dict.fromkeys(inner).keys() if tag == "view" else iter(inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aha import ranks
-from aha.doctor import in_parts, suite
+from aha.doctor import sharded, suite
 from aha.doctor.subject import DoctorContext, ExaminationPlan
 from aha.stages.rl.session import RLSession
 from aha.stages.rl.settings import RLSettings
@@ -36,10 +36,10 @@ def examine(session: RLSession, source: str) -> None:
         ranks.from_first(lambda: _examine(session, source, policy))
         return
     with policy.whole():
-        in_parts.led(policy, lambda asked: _examine(session, source, asked))
+        sharded.led(policy, lambda asked: _examine(session, source, asked))
 
 
-def _examine(session: RLSession, source: str, policy: Policy | in_parts.ShardRequest) -> None:
+def _examine(session: RLSession, source: str, policy: Policy | sharded.ShardRequest) -> None:
     findings = suite.at_start(patient(session, source, policy))
     passed = len({f.name for f in findings if f.ok})
     seconds = sum(f.seconds for f in findings)
@@ -48,7 +48,7 @@ def _examine(session: RLSession, source: str, policy: Policy | in_parts.ShardReq
     )
 
 
-def patient(session: RLSession, source: str, policy: Policy | in_parts.ShardRequest) -> DoctorContext:
+def patient(session: RLSession, source: str, policy: Policy | sharded.ShardRequest) -> DoctorContext:
     """The session as the doctor sees it, with ``policy`` for its own."""
     return DoctorContext(
         model=session.policy.sampler,

@@ -15,8 +15,8 @@ from aha.sampling.engine import Engine, GroupGrader
 from aha.sampling.rollouts import Prompter, WeightedRewards, sample_groups, samplers, stream_groups, together
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages.rl.partial_rollouts import PartialRollout, PartialRollouts
+from aha.training.algorithm import Algorithm
 from aha.training.curriculum import Curriculum
-from aha.training.presets import Algorithm
 from aha.training.sequences import is_right
 from aha.types import Finish, Group, Problem, Rollout, Scored
 

@@ -31,12 +31,12 @@ from aha.stages.rl.report import Reporter
 from aha.stages.rl.settings import RLSettings
 from aha.tasks import get_task
 from aha.training import checkpoint, parallel
+from aha.training.algorithm import adapted_entropy
 from aha.training.batching import pack, token_mean, unpack
 from aha.training.credit import importance_figures
 from aha.training.critic import Critic
 from aha.training.frozen import FrozenAdapters
 from aha.training.policy import Policy
-from aha.training.presets import adapted_entropy
 from aha.training.replay import Replay
 from aha.training.trainer import Trainer
 from aha.types import AhaError, Batch, Example, Group, Problem

@@ -17,8 +17,8 @@ from aha.stages import groups, inputs
 from aha.stages.rl.collect import difficulties
 from aha.tasks import row_sources
 from aha.training import schedule
+from aha.training.algorithm import Algorithm
 from aha.training.curriculum import Curriculum
-from aha.training.presets import Algorithm
 from aha.types import AhaError
 
 

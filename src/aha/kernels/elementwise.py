@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aha.kernels.door import call
+from aha.kernels.dispatch import call
 
 
 class _Norm(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aha.kernels.rows import rotated, swiglu_gradient, swiglu_of
+from aha.kernels.elementwise import rotated, swiglu_gradient, swiglu_of
 
 Linears = Sequence[torch.nn.Linear]
 _LINE = 64
@@ -92,7 +92,7 @@ def _backward(
     return dx, *(part if want else None for part, want in zip(found, wants, strict=True))
 
 
-class _Swiglu(torch.autograd.Function):
+class _FusedSwiglu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, linears: Linears, x: Tensor, *params: Tensor) -> Tensor:
         ctx.weight, bias = join(linears)
@@ -110,7 +110,7 @@ class _Swiglu(torch.autograd.Function):
 
 def swiglu_linear(x: Tensor, gate: torch.nn.Linear, up: torch.nn.Linear) -> Tensor:
     """silu(gate(x)) * up(x) [n, out] of x [n, in]."""
-    return _Swiglu.apply((gate, up), x, *_params((gate, up)))  # type: ignore[return-value]
+    return _FusedSwiglu.apply((gate, up), x, *_params((gate, up)))  # type: ignore[return-value]
 
 
 class _Turned(torch.autograd.Function):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Watch:
+class Watchdog:
     """The counter of one worker over time; times in seconds, of any clock that only goes forward."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import torch
 import aha
 from aha.cluster.connect import Cluster, gone
 from aha.cluster.settings import ClusterSettings
-from aha.cluster.watch import Watch
+from aha.cluster.watchdog import Watchdog
 from aha.cluster.workers import Hello, News
 from aha.sampling.engine import LostWorker
 from aha.types import AhaError
@@ -34,7 +34,7 @@ class Member:
     ready: bool = False
     asked: Any = None
     then: Callable[[Member, Any], None] | None = None
-    watch: Watch = field(default_factory=Watch)
+    watch: Watchdog = field(default_factory=Watchdog)
     failures: int = 0  # in a row
     job: int = 0
     taken: int = 0  # items of the job's news

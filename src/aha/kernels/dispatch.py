@@ -20,7 +20,7 @@ MAX_DIM = 512
 _NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
 
-class Shape(ctypes.Structure):
+class HeadShape(ctypes.Structure):
     """Heads of queries and of keys, their size, and the scale of scores."""
 
     _fields_ = (
@@ -95,7 +95,7 @@ class Layer(ctypes.Structure):
     )
 
 
-class Model(ctypes.Structure):
+class DecoderModel(ctypes.Structure):
     """All layers, the norm behind them, and what they share."""
 
     _fields_ = (
@@ -103,13 +103,13 @@ class Model(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("count", "hidden", "inner")),
         *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin")),
         ("eps", ctypes.c_float),
-        ("shape", Shape),
+        ("shape", HeadShape),
     )
 
 
 _CODES = {
     "p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float,
-    "H": Heads, "S": Shape, "C": Cache, "T": Turn, "L": Linear, "G": GroupsOf,
+    "H": Heads, "S": HeadShape, "C": Cache, "T": Turn, "L": Linear, "G": GroupsOf,
 }  # fmt: skip
 _SIGNATURES = {
     kernel: [_CODES[code] for code in codes]

@@ -20,7 +20,7 @@ from aha import ranks
 from aha.cluster.connect import Cluster
 from aha.cluster.rank_actor import RankActor, RankHello, RankNews
 from aha.cluster.settings import RankSettings
-from aha.cluster.watch import Watch
+from aha.cluster.watchdog import Watchdog
 from aha.types import AhaError
 
 TURN_SECONDS = 1.0
@@ -58,7 +58,7 @@ class Rank:
     asked: Any = None
     code: int | None = None
     said: str = ""  # the end of what it wrote as errors
-    watch: Watch = field(default_factory=Watch)
+    watch: Watchdog = field(default_factory=Watchdog)
     decoders: tuple[Any, Any] = field(default_factory=lambda: (_UTF8("replace"), _UTF8("replace")))
 
 

@@ -68,7 +68,7 @@ def in_turn(sides: Mapping[str, Work], runs: int, warm_ups: int = 1) -> dict[str
 
 def timed(work: Callable[[], float], device: torch.device) -> Work:
     """A side whose clock waits for the device before and after."""
-    from aha.bench.limits import synchronise
+    from aha.bench.roofline import synchronise
 
     def run() -> tuple[float, float]:
         synchronise(device)
