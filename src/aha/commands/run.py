@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-OPTIONS = ("model", "task", "data", "test_data", "seed", "steps", "teacher", "student")
+OPTIONS = (
+    "model", "task", "data", "test_data", "seed", "steps", "teacher", "student", "general", "harmful", "judge",
+    "reward_model", "safety_model",
+)  # fmt: skip
 HELP = "run any recipe; continues where it was interrupted"
 
 
@@ -29,6 +32,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", help="rows for the task: a .jsonl, .jsonl.gz or .parquet file, or a hub name"
     )
     parser.add_argument("--test-data", help="rows of the test split, if they are in another file")
+    parser.add_argument(
+        "--general", metavar="FILE", help="prompts of R1's general half, in place of the made ones"
+    )
+    parser.add_argument("--harmful", metavar="FILE", help="harmful prompts, likewise")
+    parser.add_argument(
+        "--judge", help="who judges answers: endpoint#MODEL or a checkpoint (default: the teacher)"
+    )
+    parser.add_argument("--reward-model", help="a reward model in place of the one that would be trained")
+    parser.add_argument("--safety-model", help="a reward model of harmful requests, likewise")
     parser.add_argument(
         "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"
     )

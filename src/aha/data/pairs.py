@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aha.data.prompt_rows import spoken
 from aha.types import AhaError, Problem
 
 Compare = Callable[[str, str, str, int], float | None]
@@ -106,7 +107,7 @@ def build_pairs(
     def judge(job: tuple[Problem, str, str]) -> float | None:
         problem, a, b = job
         rng = random.Random(f"{seed}:{problem.id}:{a}:{b}")
-        return judge_pair(compare, problem.messages[-1]["content"], shown(a), shown(b), rng, calls)
+        return judge_pair(compare, spoken(problem.messages), shown(a), shown(b), rng, calls)
 
     pairs = []
     for (problem, a, b), margin in zip(jobs, mapper(judge, jobs), strict=True):

@@ -6,7 +6,9 @@ import inspect
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from aha import plugins
 from aha.chat import TAGS, parse
@@ -17,6 +19,7 @@ from aha.types import AhaError, Message
 
 _log = logging.getLogger(__name__)
 
+_Item, _Found = TypeVar("_Item"), TypeVar("_Found")
 Complete = Callable[[Sequence[Message], int], str]
 """(messages, seed) -> text: an endpoint by ``over(client)``, a program of ``judges.programs``, or one's ``own``."""
 
@@ -68,10 +71,11 @@ def final_text(text: str) -> str:
 
 
 class Judge:
-    """Asks for verdicts. ``counts``: how often each kind was ``asked`` and ``unread``; safe over threads."""
+    """Asks for verdicts. ``counts``: how often each kind was ``asked`` and ``unread``, and how often a verdict agreed
+    with a rule; safe over threads. ``threads``: how many questions may be open at once."""
 
-    def __init__(self, complete: Complete):
-        self.complete = complete
+    def __init__(self, complete: Complete, threads: int = 1):
+        self.complete, self.threads = complete, threads
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -79,6 +83,19 @@ class Judge:
         with self._lock:
             self.counts[f"{kind}/asked"] += 1
             self.counts[f"{kind}/unread"] += not read
+
+    def each(self, ask: Callable[[_Item], _Found], items: Iterable[_Item]) -> list[_Found]:
+        """``ask`` of every item, several at once where the judge takes that, in their order."""
+        if self.threads == 1:
+            return [ask(item) for item in items]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(ask, items))
+
+    def against_rule(self, verdict: bool | None, rule: float | None) -> None:
+        """Count whether a verdict and a rule's score say the same of an answer."""
+        if verdict is not None and rule is not None:
+            with self._lock:
+                self.counts["rule/agreed" if verdict == (rule > 0.5) else "rule/differed"] += 1
 
     def compare(self, question: str, a: str, b: str, seed: int = 0) -> float | None:
         """The margin of answer ``a`` over ``b``: -3, -1, 0, 1, 3; None if the verdict could not be read."""

@@ -49,6 +49,10 @@ class Recipe:
 
 
 _RL = ("model", "task", "data", "test_data", "seed", "steps")
+_R1 = (
+    "model", "task", "data", "test_data", "student", "teacher", "seed", "general", "harmful", "judge",
+    "reward_model", "safety_model",
+)  # fmt: skip
 RECIPES: dict[str, Recipe] = {
     "r1_zero": Recipe(
         "aha.recipes.r1_zero", "R1-Zero: pure reinforcement learning from a base model", "zero", "rl", _RL
@@ -58,14 +62,14 @@ RECIPES: dict[str, Recipe] = {
         "R1: cold start, SFT, RL, rejection sampling, SFT from the base, reward models, RL, distillation",
         "r1",
         "r1",
-        ("model", "task", "data", "test_data", "student", "teacher", "seed"),
+        _R1,
     ),
     "r1_claims": Recipe(
         "aha.recipes.claims",
         "r1 and the stages beside it that aha claims needs; in a finished run of r1 only those run",
         "r1",
         "r1",
-        ("model", "task", "data", "test_data", "student", "teacher", "seed"),
+        _R1,
     ),
     "distill": Recipe(
         "aha.recipes.distill",

@@ -34,9 +34,10 @@ def build(
     seed: int = 0,
     data: str | None = None,
     test_data: str | None = None,
+    **prompts: str,
 ) -> Sequence[Stage]:
     """The stages of ``r1`` with the same options, and those of the claims with a comparison of their own."""
-    whole = r1.build(model, task, student, teacher, seed, data, test_data)
+    whole = r1.build(model, task, student, teacher, seed, data, test_data, **prompts)
     stages: dict[str, Any] = {stage.name: stage for stage in ordered(whole)}
     more = (
         without_language(stages["dev2"]),

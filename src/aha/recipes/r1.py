@@ -28,6 +28,7 @@ from aha.stages.supervised.pretrain import Pretrain
 from aha.stages.supervised.reward_model import RewardModel
 from aha.stages.supervised.sft import SFT
 from aha.tasks import is_mixture
+from aha.types import AhaError
 
 Settings = dict[str, dict[str, Any]]
 _SFT: dict[str, Any] = {"epochs": 2, "batch_size": 128, "lr": 5e-5, "min_lr_ratio": 0.1, "max_length": 32_768}
@@ -159,7 +160,11 @@ TASKS = {
     "world": "countdown:0.4,logic:0.3,code:0.3",
 }
 """Reasoning tasks, by embedded base: what it was pretrained for."""
-GENERAL = "general"
+GENERAL, HARMFUL = "general", "harmful"
+SAFETY_SHARE = 0.7
+"""Of harmful prompts in what the safety reward model learns from, where they are a file."""
+HARMFUL_SHARE = 0.15
+"""Of the general prompts; the paper has 66,000 for helpfulness and 12,000 for harmlessness."""
 
 
 def merged(changes: Mapping[str, Mapping[str, Any]]) -> Settings:
@@ -178,13 +183,20 @@ def build(
     seed: int = 0,
     data: str | None = None,
     test_data: str | None = None,
+    general: str | None = None,
+    harmful: str | None = None,
+    judge: str | None = None,
+    reward_model: str | None = None,
+    safety_model: str | None = None,
 ) -> Sequence[Stage]:
     """Every stage, from the base to the comparison of all checkpoints.
 
     ``model``: the base. ``task``: the reasoning tasks, a mixture in shares. ``student``: who is distilled into;
     for embedded bases one is pretrained, for others none is unless named. ``teacher``: an endpoint#MODEL that
     rewrites, answers and judges; none: programs, which know the made tasks only. ``data``, ``test_data``: rows
-    of the reasoning task, if it reads any.
+    of the reasoning task, if it reads any. ``general``, ``harmful``: prompts from files in place of the
+    made world's. ``judge``: who judges pairs, safety and, beside the rule, right answers; none: the teacher.
+    ``reward_model``, ``safety_model``: checkpoints in place of those that would be trained here.
     """
     model = model or "world"
     task = task or TASKS.get(model, "countdown")
@@ -202,16 +214,26 @@ def build(
     cold = make(ColdStart, "cold_start", model=zero, teacher=teacher, **asked)
     dev1 = make(SFT, "dev1", model=model, data=(cold,), **tags)
     dev2 = make(RL, "dev2", model=dev1, **asked)
-    general = make(GeneralData, "general", task=GENERAL, teacher=teacher)
+    judge, prompts = judge or teacher, prompts_of(general, harmful)
+    made_world = {} if prompts == GENERAL else {"scripted_samples": 0}  # the program knows no other prompts
+    others = make(GeneralData, "general", task=prompts, teacher=teacher)
     reject = make(
-        Reject, "reject", model=dev2, mix_with=(general,), decontaminate_tasks=(task, GENERAL), **asked
+        Reject,
+        "reject",
+        model=dev2,
+        mix_with=(others,),
+        decontaminate_tasks=(task, *kinds_of(prompts)),
+        **asked,
+        **judging(task, judge),
     )
     dev3 = make(SFT, "dev3", model=model, data=(reject,), **tags)  # from the BASE again
-    pairs = make(Preferences, "pairs", kind="helpful", models=(dev3,), judge=teacher)
-    safety = make(Preferences, "safety_data", kind="safety", models=(dev3,), judge=teacher)
-    helpful_rm = make(RewardModel, "helpful_rm", kind="helpful", model=dev3, data=(pairs,))
-    safety_rm = make(RewardModel, "safety_rm", kind="safety", model=dev3, data=(safety,))
-    mixed = asked | {"task": f"{mixture(task, 0.5)},{GENERAL}:0.5"}
+    judged = {"models": (dev3,), "judge": judge, "task": prompts, **made_world}
+    pairs = make(Preferences, "pairs", kind="helpful", **judged)
+    judged |= {"task": prompts_of(general, harmful, SAFETY_SHARE)}
+    safety = make(Preferences, "safety_data", kind="safety", **judged)
+    helpful_rm = reward_model or make(RewardModel, "helpful_rm", kind="helpful", model=dev3, data=(pairs,))
+    safety_rm = safety_model or make(RewardModel, "safety_rm", kind="safety", model=dev3, data=(safety,))
+    mixed = asked | {"task": f"{mixture(task, 0.5)},{mixture(prompts, 0.5)}"}
     r1 = make(RL, "r1", model=dev3, helpful_model=helpful_rm, safety_model=safety_rm, **mixed)
     checkpoints: list[Any] = [model, zero, dev1, dev2, dev3, r1]
     if student is not None or model in EMBEDDED:
@@ -221,8 +243,40 @@ def build(
         distilled = make(SFT, "distilled", model=base, data=(reject,), **tags)
         checkpoints += [base, distilled, make(RL, "student_rl", model=base, **asked, **tags)]
     names = tuple(m if isinstance(m, str) else m.name for m in checkpoints)
-    tasks = asked | {"tasks": (*parts(task), GENERAL)}
+    tasks = asked | {"tasks": (*parts(task), *kinds_of(prompts))}
     return [make(Compare, "compare", models=tuple(checkpoints), names=names, **tasks)]
+
+
+def prompts_of(general: str | None, harmful: str | None, share: float = HARMFUL_SHARE) -> str:
+    """The task of general prompts: the made world, or a mixture of the files that are named, ``share`` of it the
+    harmful ones. Raises AhaError for a file
+    whose name cannot stand in a mixture."""
+    if bad := next((file for file in (general, harmful) if file and "," in file), None):
+        raise AhaError(
+            f"'{bad}' has a comma in its name, which parts the tasks of a mixture: rename the file."
+        )
+    if general is None and harmful is None:
+        return GENERAL
+    first = f"{GENERAL}={general}" if general else GENERAL
+    return f"{first}:{1 - share:g},{HARMFUL}={harmful}:{share:g}" if harmful else f"{first}:1"
+
+
+def kinds_of(prompts: str) -> list[str]:
+    """The tasks of general prompts one by one, each with its rows."""
+    return [prompts] if prompts == GENERAL else parts(prompts)
+
+
+def judging(task: str, judge: str | None) -> dict[str, Any]:
+    """How rejection uses a judge: what a rule does not find right is judged by the reference answer, on tasks whose
+    references are texts."""
+    names = [part.rpartition(":")[0] if ":" in part else part for part in parts(task)] if judge else []
+    names = [name.partition("=")[0] for name in names]
+    chosen = tuple(name for name in names if name in JUDGED)
+    return {"judge": judge, "judged_tasks": chosen, "judge_on": "not_right"} if chosen else {}
+
+
+JUDGED = ("math", "gsm8k")
+"""Tasks with reference answers in words and formulas, which a rule may fail to recognise."""
 
 
 def parts(task: str) -> list[str]:

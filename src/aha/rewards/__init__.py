@@ -18,6 +18,7 @@ DESCRIPTIONS: dict[str, str] = {
     "equations": "each written equation of the thinking is a step: 1 or -1 (for process supervision)",
     "soft_overlong": "DAPO's: 0, falling to -1 in the last buffer tokens (max_length=N,buffer=N)",
     "kimi_length": "Kimi's: short right answers above long ones, within a group",
+    "constraints": "the share of a prompt's instructions, JSON schema and tool format that the final text keeps",
     "cosine": "right answers short, wrong ones long (max_length=N)",
     "repetition": "0 or less: the share of repeated n-grams",
     "tinyzero": "TinyZero's: 0 without an answer, 0.1 for a wrong one, 1 for a right one",
@@ -44,6 +45,7 @@ def get_reward(name: str, verify: Verify, verify_lenient: Verify | None = None) 
     from aha.rewards import length
     from aha.rewards.accuracy import accuracy
     from aha.rewards.code import CodeReward
+    from aha.rewards.constraints import constraints
     from aha.rewards.format import strict_format, tag_count
     from aha.rewards.language import language_consistency
     from aha.rewards.process import equations
@@ -56,6 +58,7 @@ def get_reward(name: str, verify: Verify, verify_lenient: Verify | None = None) 
         "language": language_consistency,
         "code": CodeReward,
         "tinyzero": partial(accuracy, verify, wrong=0.1),
+        "constraints": constraints,
         "equations": equations,
         "soft_overlong": length.soft_overlong,
         "kimi_length": partial(length.kimi_length, accuracy=accuracy(verify)),

@@ -400,7 +400,7 @@ class LangidDetector:
             return best
         if scores[best] - scores[target] < self.margin:
             return target
-        hits = _hits(text, (best, target))
+        hits = word_hits(text, (best, target))
         return target if hits[target] > hits[best] else best
 
 
@@ -410,12 +410,13 @@ class FunctionWords:
     shortest = 10
 
     def detect(self, text: str, candidates: Sequence[str], target: str) -> str:
-        hits = _hits(text, candidates)
+        hits = word_hits(text, candidates)
         best = max(hits, key=hits.__getitem__)
         return target if hits.get(target, -1) >= hits[best] else best
 
 
-def _hits(text: str, codes: Sequence[str]) -> dict[str, int]:
+def word_hits(text: str, codes: Sequence[str]) -> dict[str, int]:
+    """How many of each language's commonest words stand in a text."""
     words = text.lower().replace("’", "'").split()
     return {code: sum(word in _FUNCTION_WORDS.get(code, ()) for word in words) for code in codes}
 

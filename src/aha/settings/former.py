@@ -68,6 +68,9 @@ FORMER: dict[str, str] = {
 }
 """Former name -> the name of today. No former name is that of another setting today."""
 
+ADDED: dict[str, Any] = {"own_judgements": True, "judge_on": "all"}
+"""Settings that came later, with the value at which a result is what it was without them: fingerprints leave it out."""
+
 ALIASES: dict[str, str] = {"template": "prompt"}
 """Names from before fingerprints were what they are."""
 
@@ -137,7 +140,8 @@ def _pairs(value: Any) -> Any:
 
 def hashed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by the names that fingerprints were first made of: a name that changes leaves them as they are."""
-    found = {_FIRST.get(name, name): value for name, value in settings.items()}
+    new = {name for name, value in ADDED.items() if name in settings and settings[name] == value}
+    found = {_FIRST.get(name, name): value for name, value in settings.items() if name not in new}
     for group in GROUPS:
         if isinstance(inner := found.get(group), Mapping):
             found[group] = {_FIRST.get(name, name): value for name, value in inner.items()}

@@ -21,6 +21,7 @@ from aha.sampling.engine import Engine, EngineSetup, FirstRanksEngine
 from aha.sampling.engines import engine_class
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Prompter
+from aha.stages.local_judge import LocalComplete
 from aha.training.policy import Policy
 from aha.types import AhaError, Problem
 
@@ -90,15 +91,23 @@ def open_source(
     return AnswerSource(engine, Prompter(tokenizer, prompt), tokenizer, modeling.max_context(model))
 
 
-def completer(context: Context, address: str | None, program: Complete) -> Complete:
-    """Who judges or teaches: the endpoint at ``address``, or ``program`` where none is given."""
+def completer(context: Context, address: str | None, program: Complete, **options: Any) -> Complete:
+    """Who judges or teaches: the endpoint at ``address``, a checkpoint, or ``program`` where none is given.
+    ``options``: ``temperature`` and ``max_tokens`` of the replies."""
     if address is None:
         return program
     if (part := own_judge(address)) is not None:
         return own(part)
     if not is_endpoint(address):
-        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL, or FILE.py:NAME.")
-    return over(connect(address, context.folder))
+        return local(context, address, **options)
+    return over(connect(address, context.folder), **options)
+
+
+def local(context: Context, path: str, **options: Any) -> LocalComplete:
+    """A checkpoint as judge or teacher; its answers are remembered in the stage's folder."""
+    return LocalComplete(
+        path, context.folder / ANSWERS, device=context.device, dtype=context.dtype, **options
+    )
 
 
 def own_judge(address: str) -> str | None:

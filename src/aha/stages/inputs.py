@@ -75,14 +75,16 @@ def sampled(source: str | Stage) -> None:
 
 
 def endpoint(address: str | None) -> None:
-    """Raise AhaError for what is no ``http://host:port/v1#MODEL``, and no function of one's own."""
+    """Raise AhaError for what is no ``http://host:port/v1#MODEL``, no function of one's own and no checkpoint."""
     if address is None:
         return
     if (part := engines.own_judge(address)) is not None:
         own(part)
         return
     if not engines.is_endpoint(address):
-        raise AhaError(f"'{address}' is no endpoint. Write http://host:port/v1#MODEL, or FILE.py:NAME.")
+        with hint(f"'{address}' is no endpoint either: http://host:port/v1#MODEL, or FILE.py:NAME."):
+            model(address)
+        return
     if not address.partition("#")[2]:
         raise AhaError(f"'{address}' names no model. Write the address and the model: {address}#MODEL.")
 

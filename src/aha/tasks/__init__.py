@@ -21,7 +21,8 @@ DESCRIPTIONS: dict[str, str] = {
     "logic_full": "knights and knaves with 3 to 5 people (made)",
     "code": "small Python functions by examples (made); or programming rows (--data FILE or hub name)",
     "code_full": "the same functions with large numbers and more hidden tests (made)",
-    "general": "a closed world of everyday and harmful requests, graded by rubric (made)",
+    "general": "a closed world of everyday and harmful requests, graded by rubric (made); or prompts (--data FILE)",
+    "harmful": "harmful prompts, and benign ones that look so (--data FILE or hub name)",
     "arithmetic": "sums, differences, products and short word problems, for small real models (made)",
     "gsm8k": "grade-school word problems (hub: openai/gsm8k, or --data FILE)",
     "math": "any questions with a final answer (--data FILE or hub name)",
@@ -32,11 +33,12 @@ DESCRIPTIONS: dict[str, str] = {
 TASKS = tuple(name for name in DESCRIPTIONS if ":" not in name)
 _NEED_DATA = {
     "ifeval": "prompts with instruction_id_list and kwargs",
+    "harmful": "prompts",
     "math": "your questions",
     "choice": "your questions with options",
 }
 _READ_ROWS = {"gsm8k": 2, "math": 2, "choice": 2, "ifeval": 2, "code": 1}
-_MAY_READ = ("code", "countdown", "countdown_full")
+_MAY_READ = ("code", "countdown", "countdown_full", "general", "harmful")
 """Tasks that can read rows; 2: that make no problems of their own."""
 Rows = tuple[str | None, str | None]
 """(data, test_data) of a task."""
@@ -60,20 +62,21 @@ def _made() -> dict[str, Callable[[], Task]]:
 
 def _read(name: str, data: str | None, test_data: str | None) -> Task:
     """A task over rows."""
-    from aha.tasks import choice, code_rows, countdown_rows, ifeval, math_word
+    from aha.tasks import choice, code_rows, countdown_rows, general_rows, ifeval, math_word
 
     readers = {
         "choice": choice.task, "code": code_rows.task, "ifeval": ifeval.task, "countdown": countdown_rows.task,
-        "countdown_full": countdown_rows.task,
+        "countdown_full": countdown_rows.task, "general": general_rows.task, "harmful": general_rows.task,
     }  # fmt: skip
     return readers.get(name, math_word.task)(data, name, test_data)
 
 
 def reader_of(name: str) -> RowReader:
     """How a task reads its rows. Raises AhaError for one that reads none."""
-    from aha.tasks import choice, code_rows, countdown_rows, ifeval, math_word
+    from aha.tasks import choice, code_rows, countdown_rows, general_rows, ifeval, math_word
 
     readers = {
+        "general": general_rows.READER, "harmful": general_rows.HARMFUL_READER,
         "math": math_word.READER, "gsm8k": math_word.READER, "choice": choice.READER, "code": code_rows.READER,
         "ifeval": ifeval.READER, "countdown": countdown_rows.READER, "countdown_full": countdown_rows.READER,
     }  # fmt: skip

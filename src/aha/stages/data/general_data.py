@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from aha.chat import parse
+from aha.chat import ANSWER, END_ANSWER, END_THINK, THINK, parse
 from aha.data.cards import DataSource, Filter, write_data
 from aha.data.quotas import statistics, table
 from aha.files import append_jsonl, read_jsonl, write_jsonl
@@ -24,6 +24,7 @@ from aha.stages import engines, groups, inputs
 from aha.stages.data.reject import rounds
 from aha.stages.data.select import conversation
 from aha.tasks import get_task, row_sources
+from aha.tasks.base import Task
 from aha.tasks.general_answers import write
 from aha.types import AhaError, Message, Outcome, Problem
 
@@ -52,7 +53,10 @@ class GeneralData(
 
     heading: ClassVar[str] = "data"
 
-    teacher: str | None = setting(None, "endpoint#MODEL; none: the program that knows the world")
+    teacher: str | None = setting(
+        None,
+        "endpoint#MODEL or a checkpoint; none: the rows' own answers, or the program that knows the world",
+    )
     problems: int = setting(512, "questions", unit="questions", ge=1)
     temperature: float = setting(0.7, "of an endpoint's answers", ge=0)
     verified_only: bool = setting(True, "keep only answers that the task finds right")
@@ -64,7 +68,12 @@ class GeneralData(
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
         inputs.endpoint(self.teacher)
-        inputs.task(self.task, self.data)
+        task = inputs.task(self.task, self.data)
+        if self.teacher is None and not any(map(answerable, task.load("train", self.problems, self.seed))):
+            raise AhaError(
+                f"{self.name}: the rows of {self.task} bring no answers of their own, and there is no teacher: name "
+                "one with --teacher http://host:port/v1#MODEL or a checkpoint."
+            )
 
     def run(self, context: Context) -> dict[str, Any]:
         """Ask what was not asked yet, check, write; returns the summary."""
@@ -73,10 +82,7 @@ class GeneralData(
         dropped: Counter[str] = Counter()
         rows = []
         for problem, text in zip(problems, self._answers(context, problems), strict=True):
-            reason = "bad format" if not parse(text).well_formed else ""
-            if not reason and self.verified_only:
-                outcome = task.verify(problem, text).outcome
-                reason = "" if outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
+            reason = self._against(task, problem, text)
             if reason:
                 dropped[reason] += 1
             else:
@@ -90,6 +96,18 @@ class GeneralData(
             table(lines),
         )  # fmt: skip
         return {"rows": len(rows), "asked": len(problems), "dropped": dict(dropped), "task": self.task}
+
+    def _against(self, task: Task, problem: Problem, text: str) -> str:
+        """Why an answer is not kept; "" for one that is. Prompts that no rule grades are kept by their form."""
+        if not text:
+            return "no answer of its own, and no teacher"
+        if not parse(text).well_formed:
+            return "bad format"
+        if not self.verified_only:
+            return ""
+        outcome = task.verify(problem, text).outcome
+        ungraded = outcome is Outcome.UNKNOWN and not problem.metadata.get("rubric")
+        return "" if ungraded or outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
 
     def _answers(self, context: Context, problems: Sequence[Problem]) -> list[str]:
         """The teacher's answers in the order of the problems; those of earlier processes are read."""
@@ -111,24 +129,59 @@ class GeneralData(
     def _teacher(self, context: Context) -> Callable[[Problem], str]:
         """Who answers: the endpoint, its reasoning put back between think tags, or the program."""
         if self.teacher is None:
-            return lambda p: programmed(p, "good", random.Random(f"{self.seed}:{p.id}"))
+            return lambda p: _without_teacher(p, self.seed)
         if (part := engines.own_judge(self.teacher)) is not None:
             said = own(part)
-            return lambda problem: said(asked(problem), 0)
+            return lambda problem: in_form(problem, said(asked(problem), 0))
+        if not engines.is_endpoint(self.teacher):
+            return self._checkpoint(context, self.teacher)
         client = engines.connect(self.teacher, context.folder)
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens}
 
         def ask(problem: Problem) -> str:
             seed = seed_for(self.seed, problem.id, 0) >> 33
-            return chat(client, asked(problem), seed=seed, **options).text
+            return in_form(problem, chat(client, asked(problem), seed=seed, **options).text)
 
         return ask
+
+    def _checkpoint(self, context: Context, path: str) -> Callable[[Problem], str]:
+        said = engines.local(
+            context, path, temperature=self.temperature, max_tokens=self.max_tokens, reasoning=True
+        )
+        return lambda p: in_form(p, said(asked(p), seed_for(self.seed, p.id, 0) >> 33))
+
+
+def answerable(problem: Problem) -> bool:
+    """Whether a prompt has an answer without a teacher: its row's own, or that of the program."""
+    return bool(problem.metadata.get("rubric")) or isinstance(problem.answer, str)
+
+
+def _without_teacher(problem: Problem, seed: int) -> str:
+    if problem.metadata.get("rubric"):
+        return programmed(problem, "good", random.Random(f"{seed}:{problem.id}"))
+    return in_form(problem, problem.answer) if isinstance(problem.answer, str) else ""
+
+
+def in_form(problem: Problem, text: str) -> str:
+    """An answer between the tags that later stages ask for: one that has no <answer> gets them, after its own thinking
+    or a short one. What has tags in other places stays as it is, to be counted."""
+    if ANSWER in text or END_ANSWER in text or not text.strip():
+        return text
+    parsed = parse(text, require_answer=False)
+    if parsed.think is None and (THINK in text or END_THINK in text):
+        return text
+    body = (parsed.body if parsed.think is not None else text).strip()
+    return f"<think>{parsed.think or thought(problem)}</think> <answer>{body}</answer>" if body else text
+
+
+def thought(problem: Problem) -> str:
+    """A short thinking before an answer that came without, in Chinese for Chinese prompts, else in English."""
+    return THOUGHTS["zh" if problem.language == "zh" else "en"][bool(problem.metadata.get("harmful"))]
 
 
 def programmed(problem: Problem, manner: str, rng: random.Random) -> str:
     """An answer of the program that knows the closed world, in a manner of ``general_answers.MANNERS``."""
-    thought = THOUGHTS[problem.language][bool(problem.metadata["harmful"])]
-    return f"<think>{thought}</think> <answer>{write(problem, manner, rng)}</answer>"
+    return f"<think>{thought(problem)}</think> <answer>{write(problem, manner, rng)}</answer>"
 
 
 def asked(problem: Problem) -> list[Message]:

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from aha.data.cards import DataSource, Filter, write_data
-from aha.data.pairs import build_pairs
+from aha.data.pairs import Pair, build_pairs
+from aha.data.prompt_rows import spoken
 from aha.judges.asking import Judge, final_text
 from aha.judges.programs import pair_judge, safety_judge
 from aha.runs.console import Console
@@ -50,7 +51,10 @@ class Preferences(
     heading: ClassVar[str] = "data"
 
     models: tuple[str | Stage, ...] = setting((), "who answers: checkpoints, stages, endpoints")
-    judge: str | None = setting(None, "endpoint#MODEL; none: the program that knows the rubric")
+    judge: str | None = setting(
+        None, "endpoint#MODEL or a checkpoint; none: the program that knows the rubric"
+    )
+    own_judgements: bool = setting(True, "learn also from the pairs and labels that the prompts' rows bring")
     samples: int = setting(4, "answers of each model to a question", unit="completions", ge=0)
     scripted_samples: int = setting(
         0, "further answers by the miniature's program, in manners good and bad", ge=0
@@ -73,7 +77,22 @@ class Preferences(
         inputs.endpoint(self.judge)
         for model in self.models:
             inputs.sampled(model)
-        inputs.task(self.task, self.data)
+        task = inputs.task(self.task, self.data)
+        if self.judge is None:
+            self._check_judged(task.load("train", self.problems, self.seed))
+
+    def _check_judged(self, problems: Sequence[Problem]) -> None:
+        """Raise AhaError where nobody could judge: no judge is named, and neither program nor rows know the prompts."""
+        given = "given_pairs" if self.kind == "helpful" else "given_labels"
+        known = any(
+            p.metadata.get("rubric") or (self.own_judgements and p.metadata.get(given)) for p in problems
+        )
+        if not known:
+            raise AhaError(
+                f"{self.name}: the program that judges knows the made world alone, and the rows bring no "
+                f"{'pairs' if self.kind == 'helpful' else 'labels'} of their own: name a judge (--judge "
+                "http://host:port/v1#MODEL, or a checkpoint)."
+            )
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, judge, write; returns the summary."""
@@ -110,31 +129,50 @@ class Preferences(
             ):
                 answers[problem.id] += [row["text"] for row in rows]
         for problem in problems:
+            if not problem.metadata.get("rubric"):
+                continue  # the program writes answers in the made world alone
             rng = random.Random(f"{self.seed}:written:{problem.id}")
             manners = rng.sample(MANNERS, min(self.scripted_samples, len(MANNERS)))
             answers[problem.id] += [programmed(problem, manner, rng) for manner in manners]
         return [(p, answers[p.id]) for p in problems]
 
+    def _judgeable(self, candidates: Candidates) -> Candidates:
+        """What there is somebody to judge: without a judge the prompts of the made world."""
+        return [c for c in candidates if self.judge is not None or c[0].metadata.get("rubric")]
+
     def _pairs(
         self, candidates: Candidates, judge: Judge, mapper: Callable[..., Iterable[Any]]
     ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
+        """Pairs that the judge is sure of, and those that the prompts' rows bring."""
+        brought = [
+            Pair(p, better, worse, 0.0).row()
+            for p, _ in candidates
+            for better, worse in p.metadata.get("given_pairs", ())
+            if self.own_judgements
+        ]
+        judgeable = self._judgeable(candidates)
+        if brought and not judgeable:
+            return brought, {"brought": len(brought)}, {}
         pairs, report = build_pairs(
-            candidates, judge.compare, final_text, calls=self.judge_calls, threshold=self.min_margin,
+            judgeable, judge.compare, final_text, calls=self.judge_calls, threshold=self.min_margin,
             per_problem=self.pairs_per_problem, seed=self.seed, mapper=mapper,
         )  # fmt: skip
         reasons = {k: getattr(report, k) for k in ("unjudged", "close", "unbalanced")}
-        return [pair.row() for pair in pairs], asdict(report), reasons
+        told = {"brought": len(brought)} if brought else {}
+        return [*(pair.row() for pair in pairs), *brought], asdict(report) | told, reasons
 
     def _labels(
         self, candidates: Candidates, judge: Judge, mapper: Callable[..., Iterable[Any]]
     ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
-        """Single answers: label 1 for safe ones and refusals, 0 for unsafe ones, as many of each at most."""
-        jobs = [(p, text) for p, answers in candidates for text in dict.fromkeys(answers)]
+        """Single answers: label 1 for safe ones and refusals, 0 for unsafe ones, as many of each at most; those that
+        the prompts' rows bring are among them."""
+        judgeable = self._judgeable(candidates)
+        jobs = [(p, text) for p, answers in judgeable for text in dict.fromkeys(answers)]
 
         def verdict(job: tuple[Problem, str]) -> str | None:
             problem, text = job
             seed = seed_for(self.seed, f"safety:{problem.id}:{text}", 0) >> 33
-            return judge.safety(problem.messages[-1]["content"], text, seed)
+            return judge.safety(spoken(problem.messages), text, seed)
 
         counts: Counter[str] = Counter()
         rows: list[dict[str, Any]] = []
@@ -142,9 +180,17 @@ class Preferences(
             counts[said or "unread"] += 1
             if said is not None:
                 rows.append(labelled(problem, text, said))
+        brought = [
+            labelled(p, text, "safe" if label else "unsafe")
+            for p, _ in candidates
+            for text, label in p.metadata.get("given_labels", ())
+            if self.own_judgements
+        ]
+        rows += brought
         kept = balanced(rows, self.seed)
         reasons = {"unread": counts["unread"], "unbalanced": len(rows) - len(kept)}
-        return kept, {"judged": len(jobs), **counts, "kept": len(kept)}, reasons
+        told = {"brought": len(brought)} if brought else {}
+        return kept, {"judged": len(jobs), **counts, **told, "kept": len(kept)}, reasons
 
 
 def labelled(problem: Problem, text: str, verdict: str) -> dict[str, Any]:

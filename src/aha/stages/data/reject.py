@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from aha.data.cards import DataSource, Filter, write_data
+from aha.data.prompt_rows import spoken
 from aha.data.quotas import parse_ratios, quotas, statistics, table, take
 from aha.data.readable import ReadabilityLimits
 from aha.data.schemas import read_source
 from aha.files import write_json
-from aha.judges.asking import Judge
+from aha.judges.asking import Judge, final_text
 from aha.judges.programs import correctness_judge
 from aha.rewards.accuracy import accuracy, full_text
 from aha.runs.console import Console
@@ -55,7 +56,10 @@ class Reject(
     model: str | Stage = setting("tiny", "who answers: a checkpoint, a stage, an endpoint#MODEL")
     judged_tasks: tuple[str, ...] = setting((), "tasks judged against the reference by a model")
     judge: str | None = setting(
-        None, "the model that judges, endpoint#MODEL; none: the math verifier as judge"
+        None, "the model that judges, endpoint#MODEL or a checkpoint; none: the math verifier as judge"
+    )
+    judge_on: Literal["all", "not_right"] = setting(
+        "all", "which of their answers are judged: all, or those that the rule does not find right"
     )
     require_answer: bool = setting(True, "kept answers have <answer> tags, or any summary")
     max_paragraph_words: int = setting(400, "words without a line end; above: dropped", unit="words", ge=1)
@@ -92,7 +96,9 @@ class Reject(
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""
-        judge = Judge(engines.completer(context, self.judge, correctness_judge()))
+        judge = Judge(
+            engines.completer(context, self.judge, correctness_judge()), engines.concurrency(self.judge)
+        )
         with Console(self.name, 1, unit="", plain=context.plain) as console:
             found, tokenizer = self._selected(context, judge, console)
         rows, filters = list(found.rows), [Filter("selection", found.seen, len(found.rows), found.dropped)]
@@ -120,7 +126,7 @@ class Reject(
                 }
                 for line in lines
             },
-            "judge": dict(found.judged),
+            "judge": dict(found.judged) | {k: v for k, v in judge.counts.items() if k.startswith("rule/")},
         }  # fmt: skip
         write_json(context.folder / "statistics.json", summary)
         return summary
@@ -134,7 +140,9 @@ class Reject(
         problems = task.load("train", self.problems, self.seed)
         problems, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
-        grade = judged_accuracy(accuracy(task.verify), judge, frozenset(self.judged_tasks), self.seed)
+        grade = judged_accuracy(
+            accuracy(task.verify), judge, frozenset(self.judged_tasks), self.seed, self.judge_on == "all"
+        )
         rewards: WeightedRewards = {"accuracy": (1.0, grade)}
         asking.show(console, source.prompter, problems, asking.name_of(self.model))
         tick = console.counter(len(problems) * self.samples * longest, "sampling")
@@ -229,10 +237,14 @@ def by_quota(rows: Sequence[RolloutRow], ratios: str, total: int | None, seed: i
     return take(rows, domain, quotas(counts, wanted, total), seed)
 
 
-def judged_accuracy(rule: Reward, judge: Judge, judged: frozenset[str], seed: int) -> Reward:
-    """``rule``, but problems of the ``judged`` tasks by what the judge says of the answer beside the reference.
+def judged_accuracy(
+    rule: Reward, judge: Judge, judged: frozenset[str], seed: int, everything: bool = True
+) -> Reward:
+    """``rule``, but problems of the ``judged`` tasks by what the judge says of the answer beside the reference; without
+    ``everything`` only where the rule does not find it right, and an answer that is not there is not judged.
 
-    A verdict that cannot be read is no score. Raises AhaError for a judged problem without a reference.
+    A verdict that cannot be read is no score. How often judge and rule differ is counted among the judge's counts.
+    Raises AhaError for a judged problem without a reference.
     """
 
     def grade(problem: Problem, rollouts: Sequence[Rollout]) -> Sequence[Score]:
@@ -242,11 +254,18 @@ def judged_accuracy(rule: Reward, judge: Judge, judged: frozenset[str], seed: in
             raise AhaError(
                 f"Problem {problem.id} has no reference answer to judge by: leave its task to the rule."
             )
-        question, found = problem.messages[-1]["content"], []
-        for number, rollout in enumerate(rollouts):
+        question, answer = spoken(problem.messages), problem.answer
+        by_rule = None if everything else rule(problem, rollouts)
+
+        def one(number: int) -> Score:
+            text, said = full_text(rollouts[number]), None if by_rule is None else by_rule[number]
+            if said is not None and (said.value == 1 or not final_text(text).strip()):
+                return said
             call = seed_for(seed, f"judge:{problem.id}", number) >> 33
-            verdict = judge.correct(question, problem.answer, full_text(rollout), call)
-            found.append(Score(None if verdict is None else float(verdict), VERDICTS[verdict]))
-        return found
+            verdict = judge.correct(question, answer, text, call)
+            judge.against_rule(verdict, None if said is None else said.value)
+            return Score(None if verdict is None else float(verdict), VERDICTS[verdict])
+
+        return judge.each(one, range(len(rollouts)))
 
     return grade

@@ -97,7 +97,7 @@ class Compare(
                         )
                         write_json(path, self._figures(context.folder, source, name, task, console))
                     found[task][name] = read_json(path)
-                    console.note(f"{name} on {task}: pass@1 {found[task][name]['pass@1']:.1%}")
+                    console.note(f"{name} on {task}: {_told(found[task][name])}")
         write_json(context.folder / "compare.json", found)
         write_text(context.folder / "compare.md", markdown(found))
         return {"figures": found, "problems": self.problems, "samples": self.samples}
@@ -119,8 +119,22 @@ class Compare(
             folder / "rollouts" / f"{slug(name)}.{slug(task_name)}.jsonl", rollout_rows(0, result.groups)
         )
         extra = {"prompt": source.prompter.prompt.name, **style(result.groups)}
-        figures = result.figures | extra
+        figures = graded(result.figures) | extra
         return json.loads(json.dumps(figures, default=float))
+
+
+def graded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures without those of right answers where no rule could grade a single one (prompts of one's own)."""
+    if not np.isnan(figures["pass@1"]):
+        return dict(figures)
+    return {k: v for k, v in figures.items() if not k.startswith(("pass@", "maj@", "lenient")) and k != "by"}
+
+
+def _told(figures: Mapping[str, Any]) -> str:
+    known = "pass@1" in figures
+    return (
+        f"pass@1 {figures['pass@1']:.1%}" if known else f"no rule grades it; format {figures['format']:.1%}"
+    )
 
 
 def slug(name: str) -> str:

@@ -19,7 +19,7 @@ from aha.sampling.rollouts import WeightedRewards
 from aha.stages.supervised.reward_model import Scale, Scorer
 from aha.tasks import rubric
 from aha.tasks.general import rubric_of
-from aha.types import Finish, Group, Problem, Reward, Rollout, Score
+from aha.types import AhaError, Finish, Group, Problem, Reward, Rollout, Score
 
 PREFERENCE = "preference"
 PROXY, TRUE, UNSAFE = "preference/proxy", "preference/true", "preference/unsafe"
@@ -35,8 +35,8 @@ class Router:
         self.scorers = {"helpful": helpful, "safety": safety}
 
     def is_general(self, problem: Problem) -> bool:
-        """Whether a problem's task is one of the general ones."""
-        return problem.task in self.general
+        """Whether a problem's task is one of the general ones, or its row says that no rule grades it."""
+        return problem.task in self.general or ungraded(problem)
 
     def scorer(self, problem: Problem) -> Scorer | None:
         """The reward model of a general problem's own kind: safety for harmful requests, else helpfulness."""
@@ -94,6 +94,20 @@ class Router:
             return {}
         means = {PROXY: proxy, TRUE: helpful, UNSAFE: unsafe}
         return {name: round(float(np.mean(values)), 6) for name, values in means.items()}
+
+
+def ungraded(problem: Problem) -> bool:
+    """Whether a problem is a general or harmful prompt from a row, which no rule grades."""
+    return "given_pairs" in problem.metadata
+
+
+def check_graded(problems: Sequence[Problem], graders: Sequence[object], name: str) -> None:
+    """Raise AhaError where prompts that no rule grades are asked and nothing else grades them."""
+    if not any(graders) and (found := next(filter(ungraded, problems), None)):
+        raise AhaError(
+            f"{name}: nothing grades answers to the prompts of the task {found.task}: name a reward model "
+            f"({name}.helpful_model=FOLDER) or a judge ({name}.judge=http://host:port/v1#MODEL)."
+        )
 
 
 def hacking(

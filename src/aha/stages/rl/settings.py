@@ -15,6 +15,7 @@ from aha.sampling.vllm.engine import VllmSettings
 from aha.settings import Settings, setting
 from aha.stages import groups, inputs
 from aha.stages.rl.collect import difficulties
+from aha.stages.rl.reward_routing import check_graded
 from aha.tasks import row_sources
 from aha.training import schedule
 from aha.training.algorithm import Algorithm
@@ -173,6 +174,7 @@ class RLSettings(
         rewards = get_rewards(self.rewards, task.verify, task.verify_lenient)
         problems = task.load("train", self.train_problems, self.seed)
         check_columns(rewards, problems[0])
+        check_graded(problems, (self.helpful_model, self.safety_model), self.name)
         if self.algorithm.curriculum == "easy_to_hard":
             Curriculum(len(problems), "easy_to_hard", difficulty=difficulties(problems))
         if tokenizer is not None and isinstance(self.model, str):

@@ -1,0 +1,237 @@
+"""Rules on an answer's form that a prompt's row states: instructions (IFEval), JSON by a schema, calls of tools.
+
+They are rule rewards of general prompts: what they pay for, a program can see. The form is looked for in the final
+text alone, never in the thinking.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aha.chat import parse
+from aha.rewards.accuracy import full_text
+from aha.rewards.format import per_rollout
+from aha.rewards.instructions import broken, check_known
+from aha.types import AhaError, Problem, Reward, Rollout, Score
+
+LONGEST = 100_000
+"""Characters of an answer that are read."""
+DEPTH = 32
+"""Levels to which a value is held against its schema."""
+_FENCE = re.compile(r"\A\s*```(?:json|JSON)?[ \t]*\n|\n[ \t]*```\s*\Z")
+_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool,
+    "null": type(None),
+}  # fmt: skip
+_CHECKED = frozenset(["type", "properties", "required", "items", "enum", "const", "additionalProperties", "minItems",
+                      "maxItems", "minimum", "maximum", "anyOf"])  # fmt: skip
+_SAID = frozenset(["title", "description", "$schema", "default", "examples", "strict", "name"])
+"""Keywords that demand nothing."""
+
+
+# --- what a row states ----------------------------------------------------------------------------------------
+
+
+def constraints_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row demands of its answer's form, as a problem's metadata: ``instructions``, ``json_schema``, ``tools``.
+
+    Raises AhaError for an instruction or a schema that cannot be checked here.
+    """
+    found: dict[str, Any] = {}
+    kinds, told = row.get("instruction_id_list"), row.get("kwargs")
+    if isinstance(kinds, list) and kinds:
+        if not isinstance(told, list) or len(told) != len(kinds):
+            raise AhaError(f"it has {len(kinds)} instructions, but no kwargs for each of them")
+        pairs = [(str(kind), _given(kwargs)) for kind, kwargs in zip(kinds, told, strict=True)]
+        for kind, kwargs in pairs:
+            check_known(kind, kwargs)
+        found |= {"instructions": tuple(pairs), "instruction_id_list": kinds, "kwargs": told}
+    schema = _schema(row.get("response_format"))
+    if schema is not None:
+        _check_schema(schema)
+        found["json_schema"] = schema
+    if tools := [_function(tool) for tool in _listed(row.get("tools"))]:
+        found["tools"] = tuple(tools)
+    return found
+
+
+def _given(kwargs: Any) -> dict[str, Any]:
+    return {k: v for k, v in kwargs.items() if v is not None} if isinstance(kwargs, Mapping) else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise AhaError(f"its tools are no JSON: {value[:60]!r}") from error
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+
+
+def _function(tool: Any) -> dict[str, Any]:
+    """A tool's name and its parameters' schema, as OpenAI's rows have them or bare."""
+    inner = tool.get("function", tool) if isinstance(tool, Mapping) else None
+    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
+        raise AhaError(f"one of its tools has no name: {str(tool)[:60]}")
+    given = inner.get("parameters")
+    return {"name": inner["name"], "parameters": dict(given) if isinstance(given, Mapping) else {}}
+
+
+def _schema(value: Any) -> dict[str, Any] | None:
+    """The schema that OpenAI's ``response_format`` asks for; an empty one for any JSON; None for none."""
+    if not isinstance(value, Mapping) or value.get("type") not in ("json_object", "json_schema"):
+        return None
+    inner = value.get("json_schema", {})
+    schema = inner.get("schema", {}) if isinstance(inner, Mapping) else {}
+    return dict(schema) if isinstance(schema, Mapping) else {}
+
+
+def _check_schema(schema: Mapping[str, Any]) -> None:
+    """Raise AhaError for a keyword that would go unchecked."""
+    if unknown := sorted(schema.keys() - _CHECKED - _SAID):
+        raise AhaError(f"its JSON schema uses '{unknown[0]}', which is not checked here")
+    for inner in _inside(schema):
+        _check_schema(inner)
+
+
+def _inside(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = [*(schema.get("properties") or {}).values(), schema.get("items"), *(schema.get("anyOf") or ())]
+    return [inner for inner in found if isinstance(inner, Mapping)]
+
+
+# --- whether an answer keeps it ---------------------------------------------------------------------------------
+
+
+def unmet(problem: Problem, said: str) -> list[str] | None:
+    """What of a problem's constraints a final text does not keep, in words; None where nothing was demanded."""
+    meta, text = problem.metadata, said.strip()[:LONGEST]
+    checks: list[tuple[str, Callable[[], list[str]]]] = [
+        ("instructions", lambda: broken(text, list(meta["instructions"]))),
+        ("json_schema", lambda: against_schema(text, meta["json_schema"])),
+        ("tools", lambda: against_tools(text, meta["tools"])),
+    ]
+    asked = [check for name, check in checks if meta.get(name) is not None]
+    return [reason for check in asked for reason in check()] if asked else None
+
+
+def demanded(problem: Problem) -> int:
+    """How many constraints a problem has."""
+    meta = problem.metadata
+    return len(meta.get("instructions") or ()) + sum(
+        meta.get(k) is not None for k in ("json_schema", "tools")
+    )
+
+
+def against_schema(text: str, schema: Mapping[str, Any]) -> list[str]:
+    """Why a text is no JSON value of that schema: nothing, or the first reason."""
+    try:
+        value = json.loads(_FENCE.sub("", text))
+    except (ValueError, RecursionError):
+        return ["JSON"]
+    wrong = mismatch(value, schema)
+    return [f"the JSON schema ({wrong})"] if wrong else []
+
+
+def against_tools(text: str, tools: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why a text is no call of the tools that were offered; a text without any call may be an answer in words."""
+    known = {tool["name"]: tool["parameters"] for tool in tools}
+    calls = _CALL.findall(text)
+    if text.count("<tool_call>") != len(calls) or text.count("</tool_call>") != len(calls):
+        return ["a closed <tool_call>"]
+    for said in calls:
+        if wrong := _bad_call(said, known):
+            return [f"the tool call ({wrong})"]
+    return []
+
+
+def _bad_call(said: str, known: Mapping[str, Mapping[str, Any]]) -> str:
+    try:
+        call = json.loads(said)
+    except (ValueError, RecursionError):
+        return "no JSON"
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return "no name"
+    if call["name"] not in known:
+        return f"there is no tool {call['name'][:40]!r}"
+    given = call.get("arguments", {})
+    return (
+        mismatch(given, {"type": "object", **known[call["name"]]})
+        if isinstance(given, dict)
+        else "no arguments"
+    )
+
+
+def mismatch(value: Any, schema: Mapping[str, Any], place: str = "value", depth: int = 0) -> str:
+    """Where and how a JSON value departs from a schema; "" where it does not. Below ``DEPTH`` nothing is asked."""
+    if depth > DEPTH:
+        return ""
+    if "enum" in schema and value not in schema["enum"]:
+        return f"{place} is none of the values allowed"
+    if "const" in schema and value != schema["const"]:
+        return f"{place} is not what it must be"
+    if not _of_type(value, schema.get("type")):
+        return f"{place} is no {schema['type']}"
+    options = schema.get("anyOf")
+    if options and all(mismatch(value, option, place, depth + 1) for option in options):
+        return f"{place} fits none of its alternatives"
+    if isinstance(value, dict):
+        return _object(value, schema, place, depth)
+    if isinstance(value, list):
+        return _array(value, schema, place, depth)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        low, high = schema.get("minimum"), schema.get("maximum")
+        if (low is not None and value < low) or (high is not None and value > high):
+            return f"{place} is out of range"
+    return ""
+
+
+def _of_type(value: Any, kind: Any) -> bool:
+    kinds = kind if isinstance(kind, list) else [kind]
+    if kind is None:
+        return True
+    if isinstance(value, bool):
+        return "boolean" in kinds
+    whole = isinstance(value, float) and value.is_integer() and "integer" in kinds
+    return whole or any(isinstance(value, _KINDS.get(str(k), object)) for k in kinds)
+
+
+def _object(value: dict[str, Any], schema: Mapping[str, Any], place: str, depth: int) -> str:
+    known = schema.get("properties") or {}
+    if missing := next((key for key in schema.get("required") or () if key not in value), None):
+        return f"{place} lacks {missing!r}"
+    if schema.get("additionalProperties") is False and (
+        extra := next((k for k in value if k not in known), None)
+    ):
+        return f"{place} has {extra[:40]!r} besides"
+    found = (mismatch(value[k], known[k], f"{place}.{k}", depth + 1) for k in value if k in known)
+    return next((reason for reason in found if reason), "")
+
+
+def _array(value: list[Any], schema: Mapping[str, Any], place: str, depth: int) -> str:
+    if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+        return f"{place} has {len(value)} items"
+    items = schema.get("items")
+    found = (
+        (mismatch(v, items, f"{place}[{i}]", depth + 1) for i, v in enumerate(value)) if items else iter(())
+    )
+    return next((reason for reason in found if reason), "")
+
+
+def constraints() -> Reward:
+    """The share of a prompt's constraints that the final text keeps; 0 for prompts that have none."""
+
+    def grade(problem: Problem, rollout: Rollout) -> Score:
+        whole = demanded(problem)
+        if not whole:
+            return Score(0.0, "no constraint")
+        parsed = parse(full_text(rollout))
+        said = parsed.answer if parsed.answer is not None else parsed.body
+        not_met = unmet(problem, said) if said.strip() else ["nothing after the thinking"] * whole
+        lost = not_met or []
+        return Score(1 - min(whole, len(lost)) / whole, f"does not keep {', '.join(lost)}" if lost else "")
+
+    return per_rollout(grade)

@@ -1,0 +1,171 @@
+"""R1's general half on prompts from files: who answers, who judges, what the recipe makes of them, what is refused."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from aha.files import read_jsonl
+from aha.judges.asking import Judge
+from aha.recipes import r1
+from aha.runs.pipeline import Context, ordered
+from aha.stages.data.general_data import GeneralData, in_form
+from aha.stages.data.preference_data import Preferences
+from aha.stages.data.reject import judged_accuracy
+from aha.stages.local_judge import LocalComplete
+from aha.stages.rl import RL
+from aha.tasks import get_task
+from aha.types import AhaError, Finish, Problem, Rollout, Score
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    general = [
+        {"prompt": f"Question {i}?", "chosen": f"Good answer {i}.", "rejected": f"Bad {i}."}
+        for i in range(12)
+    ]
+    general += [{"prompt": f"Bare question {i}?"} for i in range(6)]
+    harmful = [
+        {"prompt": f"Harm {i}?", "response_0": "Here is how.", "response_1": f"I cannot help with that, {i}.",
+         "is_response_0_safe": False, "is_response_1_safe": True, "safer_response_id": 1}
+        for i in range(12)
+    ]  # fmt: skip
+    return write(tmp_path / "general.jsonl", general), write(tmp_path / "harmful.jsonl", harmful)
+
+
+def rollout(answer):
+    text = f"<think>a</think> <answer>{answer}</answer>"
+    return Rollout(np.array([1]), np.arange(3), np.zeros(3), text, Finish.STOP)
+
+
+def run(stage, folder):
+    folder.mkdir()
+    summary = stage.run(Context(folder, plain=True, threads=1))
+    return summary, read_jsonl(folder / "data.jsonl")
+
+
+def test_without_a_teacher_the_rows_answers_teach(tmp_path, files):
+    stage = GeneralData(name="general", task=r1.prompts_of(*files))
+    asked = get_task(stage.task).load("train", 512, 0)
+    bare = sum(p.answer is None for p in asked)
+    summary, rows = run(stage, tmp_path / "general")
+    assert bare > 0
+    assert summary["dropped"] == {"no answer of its own, and no teacher": bare}
+    assert len(rows) == len(asked) - bare
+    said = {r["messages"][0]["content"]: r["messages"][-1]["content"] for r in rows}
+    assert any(
+        t == "<think>I give a short and polite answer.</think> <answer>Good answer 3.</answer>"
+        for t in said.values()
+    )
+    assert any(
+        "I should not help with it.</think> <answer>I cannot help with that" in t for t in said.values()
+    )
+    assert {r["domain"] for r in rows} == {"general", "harmful"}
+
+
+def test_rows_without_answers_need_a_teacher(tmp_path):
+    stage = GeneralData(
+        name="general", task="general", data=write(tmp_path / "g.jsonl", [{"prompt": c} for c in "abcd"])
+    )
+    with pytest.raises(AhaError, match="bring no answers of their own, and there is no teacher"):
+        stage.check_inputs(Context(tmp_path))
+
+
+def test_an_answer_gets_the_tags_that_it_lacks():
+    problem = Problem("p", "general", ({"role": "user", "content": "?"},), metadata={"harmful": False})
+    short = "<think>I give a short and polite answer.</think> <answer>Yes.</answer>"
+    assert in_form(problem, "Yes.") == short
+    assert in_form(problem, "<think>Hm.</think>Yes.") == "<think>Hm.</think> <answer>Yes.</answer>"
+    for kept in (short, "<think>Hm.", "", "<answer>Yes."):
+        assert in_form(problem, kept) == kept
+
+
+def test_judgements_that_rows_bring_need_no_judge(tmp_path, files):
+    pairs, rows = run(Preferences(name="pairs", task=r1.prompts_of(*files), samples=0), tmp_path / "pairs")
+    assert pairs["report"] == {"brought": len(rows)}
+    assert all(
+        r["chosen"][0]["content"].startswith("Good") and r["rejected"][0]["content"].startswith("Bad")
+        for r in rows
+    )
+    summary, rows = run(
+        Preferences(name="labels", kind="safety", task=r1.prompts_of(*files, 0.7), samples=0),
+        tmp_path / "labels",
+    )
+    assert {r["label"]: r["completion"][0]["content"][:6] for r in rows} == {0: "Here i", 1: "I cann"}
+    assert summary["report"]["kept"] == len(rows)
+    assert sum(r["label"] for r in rows) * 2 == len(rows)
+
+
+def test_prompts_that_nobody_could_judge_are_refused(tmp_path, files):
+    stage = Preferences(name="pairs", task=f"general={files[0]}:1", own_judgements=False)
+    with pytest.raises(AhaError, match="the program that judges knows the made world alone"):
+        stage.check_inputs(Context(tmp_path))
+    rl = RL(name="rl", task=f"countdown:0.5,general={files[0]}:0.5", eval_every=0)
+    with pytest.raises(AhaError, match="nothing grades answers to the prompts of the task general"):
+        rl.check_inputs(Context(tmp_path))
+
+
+def test_the_recipe_asks_the_files_and_the_judge(files):
+    general, harmful = files
+    given = {"general": general, "harmful": harmful, "judge": "http://h/v1#m"}
+    stages = {s.name: s for s in ordered(r1.build(model="m", task="gsm8k", **given))}
+    both = f"general={general}:0.85,harmful={harmful}:0.15"
+    assert stages["general"].task == stages["pairs"].task == both
+    assert stages["safety_data"].task == f"general={general}:0.3,harmful={harmful}:0.7"
+    assert stages["r1"].task == f"gsm8k:0.5,general={general}:0.425,harmful={harmful}:0.075"
+    assert stages["compare"].tasks == ("gsm8k", f"general={general}:1", f"harmful={harmful}:1")
+    assert stages["pairs"].judge == stages["reject"].judge == "http://h/v1#m"
+    assert (stages["reject"].judged_tasks, stages["reject"].judge_on) == (("gsm8k",), "not_right")
+    brought = {
+        s.name
+        for s in ordered(r1.build(model="m", task="gsm8k", reward_model="a", safety_model="b", **given))
+    }
+    assert not {"pairs", "safety_data", "helpful_rm", "safety_rm"} & brought
+    with pytest.raises(AhaError, match="has a comma in its name"):
+        r1.build(model="m", task="gsm8k", general="a,b.jsonl")
+
+
+def test_the_judge_is_asked_what_the_rule_does_not_find_right():
+    asked = []
+
+    def judge(messages, seed):
+        asked.append(messages[-1]["content"])
+        return json.dumps({"analysis": "", "correctness": "correct" if "half" in asked[-1] else "incorrect"})
+
+    problem = Problem("p", "math", ({"role": "user", "content": "1/2?"},), "0.5")
+    values = {"half": 0.0, "1/2": 1.0, "third": 0.0, "odd": None, "": 0.0}
+
+    def rule(problem, rollouts):
+        return [Score(values[r.text.partition("<answer>")[2].removesuffix("</answer>")]) for r in rollouts]
+
+    found = Judge(judge, threads=4)
+    grade = judged_accuracy(rule, found, frozenset(["math"]), 0, everything=False)
+    scores = grade(problem, [rollout(answer) for answer in values])
+    assert [s.value for s in scores] == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert len(asked) == 3, "neither what is right nor what is not there"
+    assert (found.counts["rule/differed"], found.counts["rule/agreed"]) == (1, 1)
+
+
+def test_a_checkpoint_judges_what_is_asked_together_as_alone(tmp_path, checkpoint):
+    def ask(cache):
+        return LocalComplete(str(checkpoint), cache, max_tokens=8, temperature=1.0, dtype="float32")
+
+    calls = [([{"role": "user", "content": f"{i} and {i + 1}?"}], i % 3) for i in range(9)]
+    alone = [ask(None)(*call) for call in calls]
+    judge = ask(tmp_path / "said.jsonl")
+    with ThreadPoolExecutor(9) as pool:
+        together = list(pool.map(lambda call: judge(*call), calls))
+    assert together == alone
+    assert len(set(alone)) > 3
+    again = ask(tmp_path / "said.jsonl")
+    assert [again(*call) for call in calls] == alone
+    assert again._engine is None, "all of it was remembered"
+    assert ask(None)([{"role": "user", "content": "9" * 600}], 0) == "", "no room for a reply"
