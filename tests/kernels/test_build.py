@@ -40,6 +40,7 @@ def test_it_is_compiled_once_into_a_folder_of_the_user(tmp_path):
     assert [path.stat().st_mtime_ns for path in (tmp_path / "aha").iterdir()] == [before]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
 def test_a_compiler_without_openmp_makes_kernels_of_one_thread(tmp_path):
     real = shutil.which("g++") or shutil.which("clang++")

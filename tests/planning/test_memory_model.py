@@ -39,7 +39,11 @@ def test_limits_are_those_of_the_modules_they_belong_to():
 
 @pytest.mark.parametrize(
     "case",
-    [measure.Case("small"), measure.Case("small", recompute=True, factor=4), measure.Case("medium")],
+    [
+        measure.Case("small"),
+        pytest.param(measure.Case("small", recompute=True, factor=4), marks=pytest.mark.slow),
+        pytest.param(measure.Case("medium"), marks=pytest.mark.slow),
+    ],
     ids=lambda case: f"{case.size}-{case.factor}x-{case.recompute}",
 )
 def test_predictions_are_near_measurements(case):

@@ -53,7 +53,13 @@ def result(folder):
     return rows, (folder / "final" / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+OFTEN = {"dapo", "ppo", "carried", "grpo_iterative"}
+"""Those that the quick suite has: together they keep every kind of state."""
+
+
+@pytest.mark.parametrize(
+    "kind", [k if k in OFTEN else pytest.param(k, marks=pytest.mark.slow) for k in sorted(KINDS)]
+)
 def test_stopped_and_resumed_it_ends_the_same(kind, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
