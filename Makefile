@@ -43,8 +43,8 @@ test-real: setup  ## the tests on pretrained models alone: SmolLM2, Qwen2.5-Code
 	for name in smollm2 qwen gemma3; do $(BIN)/aha fetch $$name || exit 1; done
 	$(BIN)/python -m pytest -m "real or not real" tests/real
 
-test-peers: setup  ## the tests beside TRL and vLLM, each in an environment of its own in .peers (gigabytes)
-	for name in trl vllm; do \
+test-peers: setup  ## the tests beside TRL, vLLM and others, each in an environment of its own in .peers (gigabytes)
+	for name in trl vllm reasoning-gym verifiers; do \
 	  test -x $(PEERS)/$$name/bin/python || $(BIN)/aha bench peers install $$name || exit 1; done
 	AHA_PEERS=$(PEERS) $(BIN)/python -m pytest -m peers
 

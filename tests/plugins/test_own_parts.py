@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aha import plugins
+from aha.plugins import loading
 from aha.rewards import check_columns, get_reward, get_rewards
 from aha.stages.rl import RL
 from aha.tasks import get_task
@@ -304,3 +305,26 @@ def test_trls_own_rewards():
         assert None not in values(
             get_reward(f"trl.rewards:{name}", verify)(PROBLEM, said("<think>a</think>b"))
         )
+
+
+def test_an_installed_package_gives_parts_by_its_entry_points(tmp_path, monkeypatch):
+    """As pip leaves it: a module, and a folder of metadata that names it."""
+    (tmp_path / "stranger.py").write_text(
+        "def short(problem, text):\n    return float(len(text) < 5)\n\n\n"
+        "def sums(split, n, seed):\n    return [(f'{a} + {a}?', 2 * a) for a in range(n)]\n"
+    )
+    metadata = tmp_path / "stranger-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[aha.rewards]\nbrief = stranger:short\n[aha.tasks]\ndoubles = stranger:sums\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loading.entry_names.cache_clear()
+    reward = get_reward("brief", verify)
+    assert values(reward([PROBLEM] * 2, said("4", "a long answer"))) == [1.0, 0.0]
+    problems = get_task("doubles").load("train", 3, 0)
+    assert sorted(p.answer for p in problems) == ["0", "2", "4"]
+    with pytest.raises(AhaError, match="Did you mean 'brief'"):
+        get_reward("brif", verify)
+    loading.entry_names.cache_clear()

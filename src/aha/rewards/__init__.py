@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from aha import plugins
+from aha.hints import nearest
 from aha.types import AhaError, Problem, Reward, Verdict
 
 DESCRIPTIONS: dict[str, str] = {
@@ -68,8 +69,8 @@ def get_reward(name: str, verify: Verify, verify_lenient: Verify | None = None) 
     base, _, options = name.partition(":")
     if base not in made:
         raise AhaError(
-            f"Unknown reward '{base}'. Known: {', '.join(made)}. One of your own is FILE.py:NAME "
-            "or PACKAGE.MODULE:NAME."
+            f"Unknown reward '{base}'. {nearest(base, [*made, *plugins.entry_names('rewards')])} One of your own is "
+            "FILE.py:NAME or PACKAGE.MODULE:NAME."
         )
     try:
         return made[base](**plugins.options(name, options))

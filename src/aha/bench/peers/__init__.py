@@ -25,8 +25,10 @@ from aha.types import AhaError
 
 HELP = "install the programs to measure beside, each in its own environment"
 HERE = Path(__file__).parent
-PEERS = {"trl": "trl", "vllm": "vllm"}
+PEERS = {"trl": "trl", "vllm": "vllm", "reasoning-gym": "reasoning_gym", "verifiers": "verifiers"}
 """Name of each peer -> the module that proves it is there."""
+LIBRARIES = {"reasoning-gym": "reasoning-gym==0.1.25", "verifiers": "verifiers==0.4.0"}
+"""Those that need no torch: what pip is asked for. Their tasks are read by our own process, see tasks/adapters.py."""
 ANSWER_SECONDS = 1800.0
 
 
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         for name in args.names:
             install(name, args.dir)
     for name in PEERS:
-        print(f"{name:<6} {_state(name, args.dir)}")
+        print(f"{name:<13} {_state(name, args.dir)}")
     return 0
 
 
@@ -75,7 +77,9 @@ def install(name: str, root: Path | None = None) -> Path:
     python = str(place / "bin" / "python")
     commands = [[sys.executable, "-m", "venv", "--clear", str(place)]]
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-    if name == "vllm" and shutil.which("nvidia-smi"):
+    if name in LIBRARIES:
+        commands.append([*pip, LIBRARIES[name]])
+    elif name == "vllm" and shutil.which("nvidia-smi"):
         # The build for GPUs brings its own torch and pins what it needs itself.
         commands.append([*pip, "vllm==0.32.0"])
     else:
