@@ -1,7 +1,8 @@
 """aha: from a base language model to a reasoning model, the way DeepSeek-R1 was trained.
 
-In Python: ``aha.zero()``, ``aha.r1()``, ``aha.sft(data)``, ``aha.reward_model(data)``, ``aha.run(stages)``,
-``aha.evaluate(model)``, ``aha.load(model)`` (docs/python.md). Nothing heavy is imported before one of them is used.
+In Python: ``aha.zero()``, ``aha.r1()``, ``aha.sft(data)``, ``aha.dpo(data)``, ``aha.reward_model(data)``,
+``aha.run(stages)``, ``aha.evaluate(model)``, ``aha.load(model)`` (docs/python.md). Nothing heavy is imported before
+one of them is used.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _API = (
     "Model",
     "Result",
     "answer_of",
+    "dpo",
     "evaluate",
     "load",
     "r1",

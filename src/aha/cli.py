@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "r1": "the whole R1 recipe: every stage of the paper, resumable; --dry-run shows the plan",
     "distill": "teach a smaller model by a teacher's right answers",
     "sft": "fine-tune a model on your own traces (supervised)",
+    "dpo": "tune a model on preferences: DPO, IPO, ORPO, SimPO or KTO on your own pairs or labels",
     "reward-model": "train a reward model on your own pairs or labels",
     "run": "run any recipe; continues where it was interrupted",
     "init": "write every setting of a recipe as a commented TOML file, for --config",

@@ -39,6 +39,12 @@ def sft(data: Any, model: str | None = None, **options: Any) -> Result:
     return _recipe("sft", "sft", options, model=model, data=_files(data))
 
 
+def dpo(data: Any, model: str | None = None, **options: Any) -> Result:
+    """Preference optimisation on pairs (``loss="dpo"``, ``"ipo"``, ``"orpo"``, ``"simpo"``), or on labelled completions
+    too (``loss="kto"``), as ``aha dpo``."""
+    return _recipe("dpo", "dpo", options, model=model, data=_files(data))
+
+
 def reward_model(data: Any, model: str | None = None, **options: Any) -> Result:
     """A reward model from pairs (``kind="helpful"``) or labels (``kind="safety"``), as ``aha reward-model``."""
     return _recipe("reward_model", "reward_model", options, model=model, data=_files(data))

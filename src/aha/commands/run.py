@@ -281,6 +281,8 @@ def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
         print_table(summary["before"], summary["after"])
     if isinstance(summary.get("validation_loss"), dict):
         print("Held-out loss  {before:.4f} before, {after:.4f} after".format(**summary["validation_loss"]))
+    if isinstance(preferred := summary.get("validation_rewards/accuracies"), dict):
+        print("Chosen before rejected  {after:.1%} of the held-out pairs".format(**preferred))
     if "held_out_loss" in summary:
         print(f"Held-out loss  {summary['held_out_loss']:.4f}, accuracy {summary['accuracy']:.1%}")
     for table in sorted(folder.glob("*/compare.md")):

@@ -99,8 +99,8 @@ def from_stage(stage: Any) -> Workload | None:
         return Workload(
             kind="sft",
             steps=0,  # nobody knows before the data is there
-            sequences=stage.batch_size,
-            group=1,
+            sequences=stage.batch_size * int(get("sequences_per_row") or 1),
+            group=int(get("sequences_per_row") or 1),
             prompt=0,
             completion=stage.max_length,
             batch_tokens=stage.max_tokens_per_batch,

@@ -100,6 +100,14 @@ RECIPES: dict[str, Recipe] = {
         ("data", "model", "seed"),
         "sft",
     ),
+    "dpo": Recipe(
+        "aha.recipes.tune",
+        "preference optimisation (DPO, IPO, ORPO, SimPO, KTO) on pairs or labels of your own: aha dpo FILE",
+        "dpo",
+        "dpo",
+        ("data", "model", "seed"),
+        "dpo",
+    ),
     "reward_model": Recipe(
         "aha.recipes.tune",
         "a reward model from pairs or labels of your own: aha reward-model FILE",

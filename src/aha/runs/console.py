@@ -39,13 +39,15 @@ _FIGURES: tuple[tuple[str, str, str], ...] = (
     ("completions/mean_length", "length", "number"),
     ("completions/clipped_ratio", "cut", "rate"),
     ("reflections/mean", "reflection", "number"),
+    ("rewards/accuracies", "preferred", "rate"),
+    ("rewards/margins", "margin", "number"),
     ("entropy", "entropy", "number"),
     ("loss", "loss", "number"),
     ("lr", "lr", "number"),
     ("tokens_per_second", "tokens/s", "tokens"),
 )
-_IN_LOG = ("loss", "reward", "rewards/accuracy/mean", "rewards/format/mean", "completions/mean_length",
-           "entropy", "tokens_per_second")  # fmt: skip
+_IN_LOG = ("loss", "reward", "rewards/accuracies", "rewards/margins", "rewards/accuracy/mean", "rewards/format/mean",
+           "completions/mean_length", "entropy", "tokens_per_second")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------ chains

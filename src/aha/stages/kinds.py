@@ -9,6 +9,7 @@ from aha.stages.data.preference_data import Preferences
 from aha.stages.data.reject import Reject
 from aha.stages.evaluation.compare import Compare
 from aha.stages.rl import RL
+from aha.stages.supervised.dpo import DPO
 from aha.stages.supervised.pretrain import Pretrain
 from aha.stages.supervised.reward_model import RewardModel
 from aha.stages.supervised.sft import SFT
@@ -17,6 +18,7 @@ from aha.types import AhaError
 KINDS: dict[str, type[Stage]] = {
     "rl": RL,
     "sft": SFT,
+    "dpo": DPO,
     "reward_model": RewardModel,
     "pretrain": Pretrain,
     "cold_start": ColdStart,

@@ -19,8 +19,8 @@ TRL = {
 }
 """Figures that have another name in TRL (1.16) than in metrics.jsonl; all others have the same in both."""
 
-EVALUATED = {"validation_loss": "loss"}
-"""Figures in the rows of training that are of held-out data."""
+EVALUATED = "validation_"
+"""What figures of held-out data begin with in the rows of training."""
 
 COLUMNS = ("step", "prompt", "completion")
 
@@ -29,8 +29,8 @@ def train(row: Mapping[str, Any]) -> dict[str, float]:
     """A row of ``metrics.jsonl``: ``reward`` is ``train/reward``, ``validation_loss`` is ``eval/loss``."""
     found = {}
     for key, value in _numbers(row).items():
-        if key in EVALUATED:
-            found[f"eval/{EVALUATED[key]}"] = value
+        if key.startswith(EVALUATED):
+            found[f"eval/{key.removeprefix(EVALUATED)}"] = value
         else:
             found[f"train/{TRL.get(key, key)}"] = value
     return found

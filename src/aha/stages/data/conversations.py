@@ -71,7 +71,7 @@ def to_examples(
     found: list[Example] = []
     try:
         for i in spoken:
-            made = _turn(messages[:i], messages[i], tokenizer, prompt, end, record.tools)
+            made = turn_example(messages[:i], messages[i], tokenizer, prompt, end, record.tools)
             if made is not None:
                 _add(found, made)
     except AhaError as error:
@@ -79,7 +79,7 @@ def to_examples(
     return found, "" if found else "no completion"
 
 
-def _turn(
+def turn_example(
     before: Sequence[Message],
     said: Message,
     tokenizer: Any,
