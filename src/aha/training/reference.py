@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,17 +39,19 @@ def sequence_logprobs(policy: Scoring, examples: Sequence[Example], max_tokens: 
     return np.array([float(v[e.mask].astype(np.float64).sum()) for v, e in zip(found, examples, strict=True)])
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class ReferenceRow(Protocol):
     """A row's completions of which the reference is asked, and a number that other tokens have not."""
 
-    checksum: int
-    examples: tuple[Example, ...]
+    @property
+    def asked(self) -> tuple[Example, ...]: ...
+
+    @property
+    def checksum(self) -> int: ...
 
 
 def kept_logprobs(
     file: Path,
-    rows: Sequence[Asked],
+    rows: Sequence[ReferenceRow],
     policy: Callable[[], Scoring],
     max_tokens: int,
     tick: Callable[[int], None] = lambda done: None,
@@ -63,8 +64,8 @@ def kept_logprobs(
     scoring = policy()
     while len(found) < len(rows):
         part = rows[len(found) : len(found) + PART]
-        values = iter(sequence_logprobs(scoring, [e for row in part for e in row.examples], max_tokens))
-        sums = [[float(next(values)) for _ in row.examples] for row in part]
+        values = iter(sequence_logprobs(scoring, [e for row in part for e in row.asked], max_tokens))
+        sums = [[float(next(values)) for _ in row.asked] for row in part]
         append_jsonl(
             file, [{"checksum": row.checksum, "logps": own} for row, own in zip(part, sums, strict=True)]
         )
@@ -73,12 +74,12 @@ def kept_logprobs(
     return found
 
 
-def _read(file: Path, rows: Sequence[Asked]) -> list[list[float]]:
+def _read(file: Path, rows: Sequence[ReferenceRow]) -> list[list[float]]:
     """Whole parts of these rows that the file begins with; what follows them is taken out of it."""
     lines = read_jsonl(file)
     same = 0
     for line, row in zip(lines, rows, strict=False):
-        if line.get("checksum") != row.checksum or len(line.get("logps", ())) != len(row.examples):
+        if line.get("checksum") != row.checksum or len(line.get("logps", ())) != len(row.asked):
             break
         same += 1
     same = same if same == len(rows) else same - same % PART

@@ -239,10 +239,9 @@ class DPOSession:
 
     def _ask_reference(self) -> None:
         rows = [*self.train_set, *self.held_out]
-        asked = [reference.Asked(row.checksum, row.asked) for row in rows]
         tick = self.console.counter(len(rows), "the reference")
         found = reference.kept_logprobs(
-            self.folder / REFERENCE, asked, self._reference, self.config.max_tokens_per_batch, tick
+            self.folder / REFERENCE, rows, self._reference, self.config.max_tokens_per_batch, tick
         )
         rows = [replace(row, reference=tuple(sums)) for row, sums in zip(rows, found, strict=True)]
         self.train_set, self.held_out = rows[: len(self.train_set)], rows[len(self.train_set) :]
