@@ -402,3 +402,34 @@ def test_a_teachers_reasoning_is_put_back_in_front(tmp_path):
     assert found["rows"] == 3
     row = read_jsonl(tmp_path / "data.jsonl")[0]
     assert row["messages"][-1]["content"].startswith("<think>I answer.</think>")
+
+
+def test_the_best_of_n_by_a_reward_model_are_kept():
+    from aha.data.readable import ReadabilityLimits
+    from aha.stages.data.select import select
+
+    asked = Problem("g", "general", ({"role": "user", "content": "?"},), metadata={"given_pairs": ()})
+    ruled = Problem("r", "math", ({"role": "user", "content": "?"},), "1")
+    say = "<think>I think about number {} here.</think> <answer>{}</answer>".format
+
+    def row(number, value):
+        return {
+            "text": say(number, number),
+            "scores": {"accuracy": {"value": value}},
+            "finish": "stop",
+            "tokens": 3,
+        }
+
+    def score(messages, texts):
+        return [None if "number 4" in t else float(t.partition("number ")[2][0]) for t in texts]
+
+    answers = [row(i, None) for i in range(5)]
+    sampled = [(asked, answers), (ruled, [row(1, 1.0), row(3, 1.0), row(2, 0.0)])]
+    found = select(sampled, ReadabilityLimits(), keep=2, near=None, score=score)
+    kept = [r["messages"][-1]["content"] for r in found.rows]
+    assert kept == [say(3, 3), say(2, 2), say(3, 3), say(1, 1)], (
+        "best first; what a rule finds wrong stays away"
+    )
+    assert found.dropped == {"too long for the reward model": 1, "more than enough": 2, "wrong": 1}
+    plain = select(sampled, ReadabilityLimits(), keep=2, near=None)
+    assert plain.dropped["could not be graded"] == 5, "without one nothing grades them"

@@ -3,8 +3,9 @@
   aha reward-model pairs.jsonl --model HuggingFaceTB/SmolLM2-135M
   aha reward-model labels.jsonl --model tiny reward_model.kind=safety
 
-Rows of a tenth of the questions are held out; loss and accuracy on them are shown at the end. The layers are saved as a
-checkpoint that transformers loads, the scalar head beside them. Train against it with
+Rows of a tenth of the questions are held out; loss and accuracy on them are shown at the end, with the
+error of calibration. A classifier of Hugging Face as --model is not trained, but measured on all rows. The layers are
+saved as a checkpoint that transformers loads, the scalar head beside them. Train against it with
 rl.helpful_model=FOLDER."""
 
 from __future__ import annotations

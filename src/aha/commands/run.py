@@ -285,6 +285,8 @@ def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
         print("Chosen before rejected  {after:.1%} of the held-out pairs".format(**preferred))
     if "held_out_loss" in summary:
         print(f"Held-out loss  {summary['held_out_loss']:.4f}, accuracy {summary['accuracy']:.1%}")
+    if "ece" in summary:
+        print(f"Calibration    expected error {summary['ece']:.3f}, Brier score {summary['brier']:.3f}")
     for table in sorted(folder.glob("*/compare.md")):
         print(table.read_text(encoding="utf-8"))
     print(f"Summary  {folder / 'summary.json'}")

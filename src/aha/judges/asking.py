@@ -19,7 +19,8 @@ from aha.types import AhaError, Message
 
 _log = logging.getLogger(__name__)
 
-_Item, _Found = TypeVar("_Item"), TypeVar("_Found")
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
 Complete = Callable[[Sequence[Message], int], str]
 """(messages, seed) -> text: an endpoint by ``over(client)``, a program of ``judges.programs``, or one's ``own``."""
 

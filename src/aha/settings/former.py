@@ -68,7 +68,7 @@ FORMER: dict[str, str] = {
 }
 """Former name -> the name of today. No former name is that of another setting today."""
 
-ADDED: dict[str, Any] = {"own_judgements": True, "judge_on": "all"}
+ADDED: dict[str, Any] = {"own_judgements": True, "judge_on": "all", "best_by": None}
 """Settings that came later, with the value at which a result is what it was without them: fingerprints leave it out."""
 
 ALIASES: dict[str, str] = {"template": "prompt"}

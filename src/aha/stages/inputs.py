@@ -19,6 +19,8 @@ from aha.sampling.rollouts import Prompter
 from aha.stages import engines
 from aha.tasks import deal_rows, get_task
 from aha.tasks.base import Task
+from aha.training.classifier import check_classifier, is_classifier
+from aha.training.scalar import HEAD_FILE
 from aha.types import AhaError, Problem
 
 
@@ -56,6 +58,22 @@ def model(source: str | Stage | None) -> Any:
     tokenizer = modeling.load_tokenizer(source)
     modeling.check_files(source)
     return tokenizer
+
+
+def reward_model(source: str | Stage) -> None:
+    """Raise AhaError for a checkpoint that is no reward model: neither one with our head nor a classifier."""
+    if not isinstance(source, str):
+        return
+    base = source.partition("@")[0]
+    if is_classifier(base):
+        check_classifier(source)
+        return
+    model(source)
+    if not (Path(modeling.resolve(source)) / HEAD_FILE).is_file():
+        raise AhaError(
+            f"'{source}' is no reward model: it has no {HEAD_FILE}, and its config names no ForSequenceClassification. "
+            "Train one: aha reward-model PAIRS."
+        )
 
 
 def context_length(source: str) -> int:

@@ -64,7 +64,7 @@ class LocalComplete:
                 future.set_exception(error)
             return
         for key, (_, _, future) in zip(keys, batch, strict=True):
-            future.set_result(str(self.cache.get(key)["text"]))
+            future.set_result(str((self.cache.get(key) or {"text": ""})["text"]))
 
     def _key(self, messages: Sequence[Message], seed: int) -> str:
         asked = {"messages": [dict(m) for m in messages], "seed": seed, "reasoning": self.reasoning}

@@ -28,6 +28,7 @@ from aha.settings import setting
 from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.samples import RolloutRow, sample_parts
 from aha.stages.data.select import VERDICTS, SelectedRows, clean, evaluation_texts, row_text, select
+from aha.stages.supervised.scorers import open_scorer
 from aha.tasks import get_task, row_sources
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
@@ -61,6 +62,9 @@ class Reject(
     judge_on: Literal["all", "not_right"] = setting(
         "all", "which of their answers are judged: all, or those that the rule does not find right"
     )
+    best_by: str | Stage | None = setting(
+        None, "reward model that orders a question's answers, so that the best are kept (best-of-n)"
+    )
     require_answer: bool = setting(True, "kept answers have <answer> tags, or any summary")
     max_paragraph_words: int = setting(400, "words without a line end; above: dropped", unit="words", ge=1)
     dedup_threshold: float | None = setting(0.8, "similarity of copies; none: equal answers only", gt=0, le=1)
@@ -91,6 +95,8 @@ class Reject(
         inputs.machine(context, self.dtype)
         inputs.endpoint(self.judge)
         inputs.sampled(self.model)
+        if self.best_by is not None:
+            inputs.reward_model(self.best_by)
         inputs.rows(self.mix_with)
         inputs.task(self.task, self.data, self.test_data)
 
@@ -153,12 +159,14 @@ class Reject(
         limits = ReadabilityLimits(
             self.max_other_languages, self.max_repetition, paragraph=self.max_paragraph_words
         )
+        scorer = open_scorer(self.best_by, context, "helpful", "raw")
         found = select(
             sampled,
             limits,
             keep=self.max_per_problem,
             require_answer=self.require_answer,
             near=self.dedup_threshold,
+            score=None if scorer is None else scorer.scores,
         )
         found.prompt = source.prompter.prompt.name
         return found, source.tokenizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from aha.stages.data.samples import RolloutRow, SampledProblem, other_languages
 from aha.tasks import deal_rows, get_task
 from aha.types import Finish, Problem
 
+ScoreAnswers = Callable[[Sequence[Mapping[str, str]], Sequence[str]], list[float | None]]
+"""(messages, answers) -> what a reward model says of each."""
 VERDICTS = {True: "judged correct", False: "judged incorrect", None: "the judge's verdict could not be read"}
 """What stands in a score's note where a judge was asked."""
 
@@ -33,13 +35,18 @@ class SelectedRows:
 
 
 def reason_against(
-    row: Mapping[str, Any], problem: Problem, limits: ReadabilityLimits, require_answer: bool
+    row: Mapping[str, Any],
+    problem: Problem,
+    limits: ReadabilityLimits,
+    require_answer: bool,
+    scored: bool = False,
 ) -> str:
-    """Why an answer is not kept, the first reason there is; "" for one that is."""
+    """Why an answer is not kept, the first reason there is; "" for one that is. ``scored``: a reward model has a
+    word on prompts that no rule grades."""
     value = row["scores"]["accuracy"]["value"]
-    if value is None:
+    if value is None and not (scored and "given_pairs" in problem.metadata):
         return "could not be graded"
-    if value <= 0.5:
+    if value is not None and value <= 0.5:
         return "wrong"
     if row["finish"] != Finish.STOP.value:
         return "truncated"
@@ -59,10 +66,12 @@ def select(
     keep: int,
     require_answer: bool = True,
     near: float | None = 0.8,
+    score: ScoreAnswers | None = None,
 ) -> SelectedRows:
     """At most ``keep`` answers of each problem, in the order they were sampled.
 
-    ``near``: similarity from which an answer to the same problem is a copy; None: equal ones only.
+    ``near``: similarity from which an answer to the same problem is a copy; None: equal ones only. ``score``: what
+    orders the answers, best first; prompts that no rule grades are then kept by their form and their score.
     """
     found = SelectedRows()
     for problem, answers in sampled:
@@ -71,11 +80,13 @@ def select(
         for row in answers:
             note = row["scores"]["accuracy"].get("note", "")
             found.judged[note] += note in VERDICTS.values()
-            reason = reason_against(row, problem, limits, require_answer)
+            reason = reason_against(row, problem, limits, require_answer, score is not None)
             if reason:
                 found.dropped[reason] += 1
             else:
                 good.append(row)
+        if score is not None and good:
+            good = by_score(problem, good, score, found.dropped)
         kept, report = deduplicate([row["text"] for row in good], threshold=near)
         found.dropped["copy"] += report.exact + report.near
         found.dropped["more than enough"] += max(0, len(kept) - keep)
@@ -83,6 +94,16 @@ def select(
         found.solved += bool(kept)
     found.dropped, found.judged = +found.dropped, +found.judged  # without what did not happen
     return found
+
+
+def by_score(
+    problem: Problem, rows: Sequence[RolloutRow], score: ScoreAnswers, dropped: Counter[str]
+) -> list[RolloutRow]:
+    """Answers by their score, best first, equal ones as they were sampled; what is too long to be scored is dropped."""
+    values = score(problem.messages, [row["text"] for row in rows])
+    known = [i for i, value in enumerate(values) if value is not None]
+    dropped["too long for the reward model"] += len(rows) - len(known)
+    return [rows[i] for i in sorted(known, key=lambda i: (-float(values[i] or 0.0), i))]
 
 
 def conversation(problem: Problem, row: Mapping[str, Any]) -> RolloutRow:

@@ -8,19 +8,24 @@ its being hacked (figure 6). The monitor here watches for that: the true rubric 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aha import ranks
+from aha.files import read_json, write_json
 from aha.rewards.accuracy import full_text
-from aha.runs.pipeline import Context, Stage
+from aha.runs.pipeline import Context
 from aha.sampling.rollouts import WeightedRewards
-from aha.stages.supervised.reward_model import Scale, Scorer
+from aha.stages.supervised.reward_model import Scale
+from aha.stages.supervised.scorers import AnswerScorer, ClassifierScorer, open_scorer, uncalibrated
 from aha.tasks import rubric
 from aha.tasks.general import rubric_of
 from aha.types import AhaError, Finish, Group, Problem, Reward, Rollout, Score
 
+Answer = Callable[[list[Problem]], list[Group]]
 PREFERENCE = "preference"
 PROXY, TRUE, UNSAFE = "preference/proxy", "preference/true", "preference/unsafe"
 ONLY_REASONING = ("accuracy", "code", "tinyzero", "cosine", "kimi_length")
@@ -30,7 +35,7 @@ ONLY_REASONING = ("accuracy", "code", "tinyzero", "cosine", "kimi_length")
 class Router:
     """Which rewards a problem gets: by rule where it has a rule, by a reward model where it is general."""
 
-    def __init__(self, general: Sequence[str], helpful: Scorer | None, safety: Scorer | None):
+    def __init__(self, general: Sequence[str], helpful: AnswerScorer | None, safety: AnswerScorer | None):
         self.general = frozenset(general)
         self.scorers = {"helpful": helpful, "safety": safety}
 
@@ -38,7 +43,7 @@ class Router:
         """Whether a problem's task is one of the general ones, or its row says that no rule grades it."""
         return problem.task in self.general or ungraded(problem)
 
-    def scorer(self, problem: Problem) -> Scorer | None:
+    def scorer(self, problem: Problem) -> AnswerScorer | None:
         """The reward model of a general problem's own kind: safety for harmful requests, else helpfulness."""
         harmful = bool(problem.metadata.get("harmful"))
         first, second = ("safety", "helpful") if harmful else ("helpful", "safety")
@@ -76,6 +81,26 @@ class Router:
             for r, v in zip(rollouts, values, strict=True)
         ]  # fmt: skip
 
+    # --- calibration ----------------------------------------------------------------------------------------
+
+    def calibrate(self, folder: Path, problems: Sequence[Problem], answer: Answer) -> None:
+        """Give classifiers the mean and spread of their scores over the policy's own first answers, once: from then on
+        they are read from ``folder``. ``answer`` samples some for each problem."""
+        waiting = [(kind, m) for kind in self.scorers for m in uncalibrated(self.scorers[kind])]
+        if not waiting:
+            return
+        known: dict[str, dict[str, float]] = (
+            read_json(folder / CALIBRATED) if (folder / CALIBRATED).exists() else {}
+        )
+        missing = [(kind, m) for kind, m in waiting if f"{kind}: {m.name}" not in known]
+        groups = answer([p for p in problems if self.is_general(p)][:CALIBRATION_PROMPTS]) if missing else []
+        for kind, member in missing:
+            known[f"{kind}: {member.name}"] = member.calibrate(raw_scores(member, groups))
+        for kind, member in waiting:
+            member.calibration = known[f"{kind}: {member.name}"]
+        if missing and ranks.leads():
+            write_json(folder / CALIBRATED, known)
+
     # --- the monitor ----------------------------------------------------------------------------------------
 
     def proxy_and_truth(self, groups: Sequence[Group]) -> dict[str, float]:
@@ -94,6 +119,17 @@ class Router:
             return {}
         means = {PROXY: proxy, TRUE: helpful, UNSAFE: unsafe}
         return {name: round(float(np.mean(values)), 6) for name, values in means.items()}
+
+
+CALIBRATED = "reward_scale.json"
+"""Mean and spread by which classifiers' scores are brought to 0..1, in a stage's folder."""
+CALIBRATION_PROMPTS = 16
+
+
+def raw_scores(member: ClassifierScorer, groups: Sequence[Group]) -> list[float]:
+    """A classifier's own scores of all answers that it can read."""
+    found = [member.raw(g.problem.messages, [full_text(m.rollout) for m in g.members]) for g in groups]
+    return [value for values in found for value in values if value is not None]
 
 
 def ungraded(problem: Problem) -> bool:
@@ -135,14 +171,14 @@ def hacking(
 def make_router(
     context: Context,
     general: Sequence[str],
-    helpful: str | Stage | None,
-    safety: str | Stage | None,
+    helpful: Any,
+    safety: Any,
     scale: Scale = "unit",
 ) -> Router | None:
     """The router of a stage that names reward models; None for one that names none."""
     if helpful is None and safety is None:
         return None
-    found = [None if m is None else Scorer(context.model_path(m), context, scale) for m in (helpful, safety)]
+    found = (open_scorer(helpful, context, "helpful", scale), open_scorer(safety, context, "safety", scale))
     return Router(general, *found)
 
 

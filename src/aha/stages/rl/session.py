@@ -17,7 +17,7 @@ from aha.runs.console import Console
 from aha.runs.metrics import rl_metrics
 from aha.runs.pipeline import Context
 from aha.sampling.engine import Engine
-from aha.sampling.rollouts import Prompter, WeightedRewards, samplers
+from aha.sampling.rollouts import Prompter, WeightedRewards, sample_groups, samplers
 from aha.sampling.sampler import SamplingParams
 from aha.stages import engines
 from aha.stages.evaluation.evaluate import evaluate, rollout_rows
@@ -87,6 +87,18 @@ class RLSession:
         problems = self.task.load(split, n, self.config.seed if split == "train" else 0)
         room = modeling.max_context(self.policy.model) - self.config.longest_completion
         return self.prompter.drop_long(problems, min(self.config.max_prompt_tokens, room))
+
+    def calibrate(self) -> None:
+        """Have reward models that bring no scale of their own see the policy's first answers."""
+        if self.router is None:
+            return
+        c, params = self.config, SamplingParams(self.config.temperature, max_tokens=self.config.tokens_at(1))
+
+        def answer(problems: list[Problem]) -> list[Group]:
+            seed = seed_for(c.seed, "calibration", 0)
+            return sample_groups(self.engine, self.prompter, problems, 4, params, {}, seed=seed)
+
+        self.router.calibrate(self.folder, self.problems, answer)
 
     # --- the steps of the loop ----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from aha.settings import Settings, setting
 from aha.stages import groups, inputs
 from aha.stages.rl.collect import difficulties
 from aha.stages.rl.reward_routing import check_graded
+from aha.stages.supervised.scorers import named
 from aha.tasks import row_sources
 from aha.training import schedule
 from aha.training.algorithm import Algorithm
@@ -46,8 +47,12 @@ class RewardModelSettings(Settings):
     """Reward models beside the rules."""
 
     heading: ClassVar[str] = "reward"
-    helpful_model: str | Stage | None = setting(None, "reward model of general questions")
-    safety_model: str | Stage | None = setting(None, "reward model of harmful ones")
+    helpful_model: str | Stage | tuple[str | Stage, ...] | None = setting(
+        None, "reward model of general questions: a stage, a folder, a classifier of Hugging Face, or several"
+    )
+    safety_model: str | Stage | tuple[str | Stage, ...] | None = setting(
+        None, "reward model of harmful ones, likewise"
+    )
     general_tasks: tuple[str, ...] = setting(("general",), "tasks that reward models score")
     preference_weight: float = setting(1.0, "weight of the reward models' scores")
     preference_scale: Literal["unit", "raw"] = setting(
@@ -59,6 +64,12 @@ class RewardModelSettings(Settings):
         unit="steps",
         ge=1,
     )
+
+    @field_validator("helpful_model", "safety_model", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """Several names may stand in one text, with commas between."""
+        return tuple(value.split(",")) if isinstance(value, str) and "," in value else value
 
 
 class EvaluationSettings(Settings):
@@ -163,8 +174,8 @@ class RLSettings(
         inputs.machine(context, self.dtype)
         check_asynchronous(self)
         inputs.engine(self)
-        for source in (self.helpful_model, self.safety_model):
-            inputs.model(source)
+        for source in (*named(self.helpful_model), *named(self.safety_model)):
+            inputs.reward_model(source)
         tokenizer = inputs.model(self.model)
         task = inputs.task(self.task, self.data, self.test_data, ("test",))
         if self.eval_every and self.steps > self.eval_every:

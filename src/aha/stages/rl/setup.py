@@ -94,6 +94,7 @@ def _session(
     tell(session.console)
     with engines.ready(engine, policy):
         session.sync()
+        session.calibrate()
     if context.doctor:
         checkup.examine(session, source)
     return session

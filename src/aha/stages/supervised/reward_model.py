@@ -27,7 +27,9 @@ from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, groups, inputs
+from aha.stages.supervised import reliability
 from aha.training import checkpoint, schedule, sharding
+from aha.training.classifier import is_classifier, load_classifier
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
 from aha.types import AhaError, Example
@@ -110,15 +112,46 @@ class RewardModel(
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
         inputs.machine(context, self.dtype)
-        inputs.model(self.model)
+        if isinstance(self.model, str) and is_classifier(self.model.partition("@")[0]):
+            inputs.reward_model(self.model)
+        else:
+            inputs.model(self.model)
         inputs.rows(self.data)
 
     def run(self, context: Context) -> dict[str, Any]:
-        """Train, or continue; returns the summary with the accuracy on held-out rows."""
+        """Train, or continue; returns the summary with accuracy and calibration on held-out rows. A classifier is
+        measured as it is, on all rows."""
+        if isinstance(self.model, str) and is_classifier(self.model.partition("@")[0]):
+            return self._measured(context, self.model)
         session = RewardModelSession(self, context)
         with session.console:
             session.train()
             return session.finish()
+
+    def _measured(self, context: Context, name: str) -> dict[str, Any]:
+        """Accuracy and calibration of a classifier that is here already."""
+        device = hardware.pick_device(context.device)
+        classifier = load_classifier(name, device, hardware.pick_dtype(context.dtype, device))
+        rows = judged(self.kind, [context.data_path(source) for source in self.data])
+        pairs = self.kind == "helpful"
+        encoded = [
+            [classifier.encode(row.prompt, scored_text(self.kind, said_text(side))) for side in sides]
+            for row in rows
+            for sides in [(row.messages[-1], *row.rejected) if pairs else (row.messages[-1],)]
+        ]
+        fits = [i for i, ids in enumerate(encoded) if max(map(len, ids)) <= classifier.longest]
+        if not fits:
+            raise AhaError(f"Every row is longer than the {classifier.longest} tokens that '{name}' reads.")
+        scores = classifier.score([ids for i in fits for ids in encoded[i]])
+        labels = [rows[i].label or 0.0 for i in fits]
+        found = (
+            reliability.of_pairs(scores[0::2], scores[1::2])
+            if pairs
+            else reliability.of_labels(scores, labels)
+        )
+        said = {"kind": self.kind, "rows": 0, "held_out": len(fits), "too_long": len(rows) - len(fits)}
+        spread = {"mean": round(float(scores.mean()), 6), "std": round(float(scores.std()), 6)}
+        return said | found | {"measured": name, "scores": spread}
 
     def lr_at(self, step: int, steps: int) -> float:
         """A cosine from ``lr`` to ``min_lr_ratio`` of it."""
@@ -237,12 +270,9 @@ class RewardModelSession:
         """Measure on what was held out, write the final model; returns the summary."""
         scores = self.scalar.score(flat(self.held_out), self.config.max_tokens_per_batch, deal=True)
         if self.config.kind == "helpful":
-            right = scores[0::2] > scores[1::2]
-            loss = float(np.logaddexp(0, scores[1::2] - scores[0::2]).mean())
+            held = reliability.of_pairs(scores[0::2], scores[1::2])
         else:
-            labels = np.array([item.label for item in self.held_out])
-            right = (scores > 0) == (labels > 0.5)
-            loss = float((np.logaddexp(0, scores) - labels * scores).mean())
+            held = reliability.of_labels(scores, [item.label for item in self.held_out])
         trained = self.scalar.score(flat(self.train_set), self.config.max_tokens_per_batch, deal=True)
         calibration = {
             "kind": self.config.kind, "prompt": self.prompt.name,
@@ -254,8 +284,7 @@ class RewardModelSession:
             "prompt": self.prompt.name,
             "rows": len(self.train_set),
             "held_out": len(self.held_out),
-            "accuracy": float(right.mean()),
-            "held_out_loss": round(loss, 6),
+            **held,
             "too_long": self.dropped,
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
@@ -264,7 +293,8 @@ class RewardModelSession:
         }
         text = (
             f"# A {self.config.kind} reward model\n\nA scalar head (`value_head.safetensors`) read at the last token. "
-            f"Accuracy on {len(self.held_out)} held-out rows: {summary['accuracy']:.1%}.\n"
+            f"Accuracy on {len(self.held_out)} held-out rows: {summary['accuracy']:.1%}.\n\n"
+            f"{reliability.table(held)}"
         )
         save_scalar(self.scalar, self.tokenizer, self.folder / "final", calibration, text)
         return summary
