@@ -23,7 +23,7 @@ def harness(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
         found.append(
             {
                 "results": {r.benchmark: _harness_figures(r) for r in own},
-                "n-shot": dict.fromkeys((r.benchmark for r in own), 0),
+                "n-shot": {r.benchmark: r.protocol.shots for r in own},
                 "n-samples": {r.benchmark: {"effective": r.figures["problems"]} for r in own},
                 "configs": {r.benchmark: {"task": r.benchmark, **asdict(r.protocol), **r.data} for r in own},
                 "config": {"model": "aha", "model_args": f"pretrained={model}"},
@@ -37,7 +37,9 @@ def harness(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
 def _harness_figures(result: BenchmarkResult) -> dict[str, Any]:
     figures = result.figures
     n = figures["samples"]
-    named = {"exact_match,strict-match": "pass@1", "exact_match,flexible-extract": "lenient"}
+    named = {"acc,none": "pass@1", "acc_norm,none": "lenient"}
+    if result.protocol.choice == "text":
+        named = {"exact_match,strict-match": "pass@1", "exact_match,flexible-extract": "lenient"}
     found: dict[str, Any] = {"alias": result.benchmark}
     for theirs, ours in named.items():
         name, _, kind = theirs.partition(",")

@@ -9,19 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aha.benchmarks import records, statistics
+from aha.benchmarks import likelihood, records, shots, statistics
 from aha.benchmarks.catalogue import BenchmarkRows
+from aha.benchmarks.likelihood import ChoiceForm
 from aha.benchmarks.records import GradedProblem
+from aha.benchmarks.shots import SolvedQuestion
 from aha.files import write_json
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
 from aha.runs.pipeline import Context
-from aha.sampling.rollouts import WeightedRewards, stream_groups
+from aha.sampling.client.engine import ChatPrompter
+from aha.sampling.rollouts import Prompter, WeightedRewards, stream_groups
 from aha.sampling.sampler import SamplingParams
 from aha.stages.engines import AnswerSource
 from aha.tasks import get_task
@@ -35,7 +39,8 @@ MADE = 256
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How answers are sampled and counted; what stands in the fingerprint of a result."""
+    """How answers are sampled and counted; what stands in the fingerprint of a result. ``shots``: examples before each
+    question, of the rows ``shots_from``; ``choice``: whether options are answered in text, or scored."""
 
     k: int = 4
     temperature: float = 1.0
@@ -45,6 +50,9 @@ class Protocol:
     strict: bool = True
     seed: int = 0
     problems: int | None = None
+    shots: int = 0
+    shots_from: str = ""
+    choice: ChoiceForm = "text"
 
     def params(self, max_tokens: int) -> SamplingParams:
         """Of the sampler, with the longest completion that there is room for."""
@@ -88,19 +96,23 @@ def run(
     """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again."""
     started = time.perf_counter()
     task, problems, read = load_problems(asked, protocol.problems)
+    examples = read_shots(asked, protocol, read)
     what = named(model, asked, protocol, read)
     file = folder / f"{asked.name}-{what['id']}.jsonl"
     done = records.by_problem(list(records.read(file))) if file.exists() else {}
     trim(file)
-    fitting, longest = source.fit(problems, protocol.max_tokens)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if protocol.choice == "text":
+        fitting = _answer(source, task, problems, examples, protocol, file, done, progress)
+    else:
+        fitting = _score(source, problems, examples, protocol, file, done, progress)
     left = len(problems) - len(fitting)
     if left:
         read["too_long"] = left
-    waiting = [p for p in fitting if p.id not in done]
-    if waiting:
-        _sample(source, task, fitting, waiting, protocol, longest, file, done, progress)
     kept = tuple(done[p.id] for p in fitting)
     figures = statistics.summary(kept)
+    if protocol.choice != "text":
+        figures |= {"acc": figures["pass@1"], "acc_norm": figures["lenient"]}
     result = BenchmarkResult(
         model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started
     )
@@ -111,6 +123,7 @@ def run(
 def named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -> dict[str, Any]:
     """What a result is the result of, and a short hash of it."""
     what = {"model": model, "weights": _weights(model), "benchmark": asked.name, "data": read["sha256"]}
+    what["examples"] = read.get("examples", "")
     what |= asdict(protocol)
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return {"id": digest[:10], **what}
@@ -135,6 +148,81 @@ def trim(file: Path) -> None:
             out.truncate(content.rfind(b"\n") + 1)
 
 
+def read_shots(asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -> list[SolvedQuestion]:
+    """The solved questions that examples are taken from, a hash of them among what was ``read``. Raises AhaError where
+    there are none."""
+    if not protocol.shots:
+        return []
+    hub = asked.source if asked.split != "all" else None
+    if not (source := protocol.shots_from or hub):
+        raise AhaError(
+            f"--shots {protocol.shots}: where are {asked.name}'s examples? Give --shots-from FILE."
+        )
+    found = shots.read_examples(asked.benchmark.task, source)
+    said = json.dumps([(e.question, str(e.problem.answer), e.solution) for e in found])
+    read["examples"] = hashlib.sha256(said.encode()).hexdigest()
+    return found
+
+
+Keep = Callable[[GradedProblem, dict[str, Any]], None]
+
+
+@contextmanager
+def _kept(file: Path, done: dict[str, GradedProblem]) -> Iterator[Keep]:
+    """Write each graded problem as it comes."""
+    with file.open("a", encoding="utf-8") as out:
+
+        def keep(record: GradedProblem, row: dict[str, Any]) -> None:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.flush()
+            done[record.problem] = record
+
+        yield keep
+
+
+def _score(
+    source: AnswerSource,
+    problems: Sequence[Problem],
+    examples: Sequence[SolvedQuestion],
+    protocol: Protocol,
+    file: Path,
+    done: dict[str, GradedProblem],
+    progress: Callable[[int], None] | None,
+) -> Sequence[Problem]:
+    """Score the options of the problems that are missing."""
+    waiting = [p for p in problems if p.id not in done]
+    shown = [shots.examples_for(p, examples, protocol.shots) for p in waiting]
+    with _kept(file, done) as keep:
+        for record, row in likelihood.grade(source, waiting, shown, protocol.choice):
+            keep(record, row)
+            if progress is not None:
+                progress(record.samples[0].tokens)
+    return problems
+
+
+def _answer(
+    source: AnswerSource,
+    task: Task,
+    problems: Sequence[Problem],
+    examples: Sequence[SolvedQuestion],
+    protocol: Protocol,
+    file: Path,
+    done: dict[str, GradedProblem],
+    progress: Callable[[int], None] | None,
+) -> Sequence[Problem]:
+    """Sample answers to the problems that are missing; returns those that have room."""
+    if protocol.shots:
+        prompt = source.prompter.prompt
+        problems = [
+            shots.with_examples(p, shots.examples_for(p, examples, protocol.shots), prompt) for p in problems
+        ]
+    fitting, longest = source.fit(problems, protocol.max_tokens)
+    waiting = [p for p in fitting if p.id not in done]
+    if waiting:
+        _sample(source, task, fitting, waiting, protocol, longest, file, done, progress)
+    return fitting
+
+
 def _sample(
     source: AnswerSource,
     task: Task,
@@ -152,21 +240,19 @@ def _sample(
     every = source.prompter.requests(problems, protocol.k)
     missing = {p.id for p in waiting}
     requests = [r for p, r in zip(problems, every, strict=True) if p.id in missing]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as out:
+    with _kept(file, done) as keep:
         stream = stream_groups(
             source.engine, source.prompter, waiting, protocol.k, params, rewards,
             seed=protocol.seed, progress=progress, requests=requests,
         )  # fmt: skip
         for _, group in stream:
-            record, row = records.record(group, task, protocol.strict)
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-            out.flush()
-            done[record.problem] = record
+            keep(*records.record(group, task, protocol.strict))
 
 
 def check(protocol: Protocol) -> None:
     """Raise AhaError for numbers that cannot be."""
+    if protocol.shots < 0:
+        raise AhaError(f"--shots {protocol.shots}: give 0 or more.")
     if protocol.k < 1:
         raise AhaError(f"--k {protocol.k}: give 1 or more samples of each problem.")
     if protocol.max_tokens < 1:
@@ -177,6 +263,13 @@ def check(protocol: Protocol) -> None:
         raise AhaError(f"--temperature {protocol.temperature}: give 0 (greedy) or more.")
     if not 0 < protocol.top_p <= 1:
         raise AhaError(f"--top-p {protocol.top_p}: give a number above 0, up to 1.")
+
+
+def asked_with(source: AnswerSource, prompt: str) -> AnswerSource:
+    """The same engine, asked with another prompt."""
+    if source.tokenizer is None:
+        return replace(source, prompter=ChatPrompter(prompt=prompt))
+    return replace(source, prompter=Prompter(source.tokenizer, prompt))
 
 
 def open_model(

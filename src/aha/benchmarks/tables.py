@@ -14,21 +14,39 @@ from aha.benchmarks.statistics import Paired, paired
 
 def rows(results: Sequence[BenchmarkResult]) -> list[dict[str, str]]:
     """One row a model and benchmark, as words."""
-    return [_row(result) for result in results]
+    over = varied(results)
+    return [_row(result, over) for result in results]
 
 
-def _row(result: BenchmarkResult) -> dict[str, str]:
+def varied(results: Sequence[BenchmarkResult]) -> list[str]:
+    """What a sweep went over: of how a question is put, what is not the same in all results."""
+    return [
+        name
+        for name in ("prompt", "shots", "choice")
+        if len({getattr(r.protocol, name) for r in results}) > 1
+    ]
+
+
+def named(result: BenchmarkResult, over: Sequence[str]) -> str:
+    """A result's model, and what tells it from others of a sweep."""
+    parts = [f"{name} {getattr(result.protocol, name)}" for name in over]
+    return f"{result.model} ({', '.join(parts)})" if parts else result.model
+
+
+def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
     found, k = result.figures, result.figures["samples"]
     low, high = found["pass@1_ci"]
     strict = share(found["pass@1"])
     several = (
         {f"cons@{k}": share(found[f"cons@{k}"]), f"pass@{k}": share(found[f"pass@{k}"])} if k > 1 else {}
     )
+    first, second = ("pass@1", "lenient") if result.protocol.choice == "text" else ("acc", "acc_norm")
     return {
         "model": result.model,
         "benchmark": result.benchmark,
-        "pass@1": strict if strict == "-" else f"{strict} [{low:.1%}, {high:.1%}]",
-        "lenient": share(found["lenient"]),
+        **{name: str(getattr(result.protocol, name)) for name in over},
+        first: strict if strict == "-" else f"{strict} [{low:.1%}, {high:.1%}]",
+        second: share(found["lenient"]),
         **several,
         "tokens": f"{found['mean_tokens']:.0f}",
         "truncated": share(found["truncated"]),
@@ -80,15 +98,19 @@ def differences(name: str, protocol: Protocol) -> list[str]:
         ("tokens at most", protocol.max_tokens, published.MAX_TOKENS),
     ]
     found += [f"{what} {ours:g} (paper: {theirs:g})" for what, ours, theirs in wanted if ours != theirs]
+    if protocol.shots:
+        found.append(f"{protocol.shots} examples in the prompt (paper: none)")
+    if protocol.choice != "text":
+        found.append("options by log likelihood (paper: answers in text)")
     if protocol.problems is not None and protocol.problems < benchmark.problems:
         found.append(f"{protocol.problems} of {benchmark.problems} problems")
     return found + ([benchmark.differs] if benchmark.differs else [])
 
 
 def pairs(results: Sequence[BenchmarkResult]) -> list[tuple[str, str, str, Paired]]:
-    """(benchmark, first model, second model, comparison) of every two models on each benchmark."""
-    found = []
+    """(benchmark, first model, second model, comparison) of every two results on each benchmark."""
+    found, over = [], varied(results)
     for name in dict.fromkeys(r.benchmark for r in results):
         for a, b in combinations([r for r in results if r.benchmark == name], 2):
-            found.append((name, a.model, b.model, paired(a.records, b.records)))
+            found.append((name, named(a, over), named(b, over), paired(a.records, b.records)))
     return found

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--results", type=Path, default=Path("evals"), help="where results are kept (default: evals)"
     )
+    many.add_argument(
+        "--shots", type=numbers, default=(0,), metavar="N,N",
+        help="solved examples before each question; several numbers are a sweep",
+    )  # fmt: skip
+    many.add_argument("--shots-from", default="", metavar="FILE", help="their rows, or NAME=FILE,...")
+    many.add_argument(
+        "--prompts", metavar="NAME,NAME", help="several prompts, as a sweep (in place of --prompt)"
+    )
+    many.add_argument(
+        "--choice", choices=("text", "letters", "cloze"), default="text",
+        help="options answered in text (text), or scored by log likelihood: the letters, or their texts (cloze)",
+    )  # fmt: skip
     many.add_argument("--markdown", type=Path, help="write the table here")
     many.add_argument(
         "--html", type=Path, help="write a page here: figures, and samples with why they were graded so"
     )
     many.add_argument("--harness-json", type=Path, help="write the figures as lm-evaluation-harness does")
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """``0,1,4`` as whole numbers, for argparse."""
+    try:
+        found = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': give whole numbers with commas between") from error
+    if not found:
+        raise argparse.ArgumentTypeError("give whole numbers with commas between")
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,6 +106,7 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
         not args.any_format,
         args.seed,
         args.problems,
+        choice=args.choice,
     )
 
 
@@ -96,9 +121,25 @@ def _results(
     for model in dict.fromkeys(args.model):
         folder = args.results / folder_name(model)
         source = session.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads)
-        for one in asked:
+        for one, (prompt, shots) in product(asked, product(_prompts(args), dict.fromkeys(args.shots))):
             used = replace(protocol, k=one.benchmark.k or 1) if paper else protocol
-            yield _one(args, model, source, one, used, folder)
+            used = replace(
+                used, prompt=prompt, shots=shots, shots_from=_shots_from(args, one.name) if shots else ""
+            )
+            put = source if prompt == args.prompt else session.asked_with(source, prompt)
+            yield _one(args, model, put, one, used, folder)
+
+
+def _prompts(args: argparse.Namespace) -> list[str]:
+    given = [name.strip() for name in (args.prompts or "").split(",") if name.strip()]
+    return list(dict.fromkeys(given)) or [args.prompt]
+
+
+def _shots_from(args: argparse.Namespace, benchmark: str) -> str:
+    """The rows that a benchmark's examples are taken from: its own, or those given for all."""
+    given = [part.strip() for part in args.shots_from.split(",") if part.strip()]
+    own = dict(part.split("=", 1) for part in given if "=" in part)
+    return own.get(benchmark, next((part for part in given if "=" not in part), ""))
 
 
 def _one(

@@ -9,9 +9,9 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from aha.commands.eval_many import folder_name
+from aha.commands.eval_many import folder_name, numbers
 from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError
 
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 HELP = "think longer at test time: accuracy over tokens, in several ways"
 METHODS = ("votes", "forcing", "refine", "length", "beam")
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """``32,64`` as whole numbers, for argparse."""
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}': give whole numbers with commas between") from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,11 +117,7 @@ def run(args: argparse.Namespace) -> int:
             model, source, asked, methods, protocol, folder,
             lambda way, done, total: console.tick(done, total, way) if console else None,
         )  # fmt: skip
-    place = training.run_of(args.model)
-    trained = (
-        training.curve(place, training.parameters(source.engine.model)) if place and source.tokenizer else []
-    )
-    _show(args, found, trained)
+    _show(args, found, training.beside(args.model, source.engine))
     return 0
 
 
@@ -165,11 +153,11 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
         "refine": lambda: Refinement(args.rounds, args.samples),
         "length": lambda: LengthPrompts(args.lengths, args.length_form, args.samples),
         "beam": lambda: BeamSearch(
-            value,
+            cast("ValueFunction", value),
             args.widths,
             args.branch,
             args.step_end.replace("\\n", "\n"),
-            args.steps,  # pyright: ignore
+            args.steps,
         ),
     }
     return [made[name]() for name in dict.fromkeys(names)]

@@ -12,6 +12,8 @@ from typing import Any
 
 from aha.runs.charts import interval, number
 from aha.runs.report.data import StageData, read_run
+from aha.sampling.engine import Engine
+from aha.sampling.local.engine import LocalEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,12 @@ def parameters(model: Any) -> int:
     inside, outside = model.get_input_embeddings(), model.get_output_embeddings()
     tied = outside is None or inside.weight is outside.weight
     return total if tied else total - inside.weight.numel()
+
+
+def beside(model: str, engine: Engine) -> list[TrainedPoint]:
+    """The training curve of the run that a checkpoint belongs to; empty where it belongs to none."""
+    run = run_of(model)
+    return curve(run, parameters(engine.model)) if run is not None and isinstance(engine, LocalEngine) else []
 
 
 def curve(run: Path, n: int) -> list[TrainedPoint]:

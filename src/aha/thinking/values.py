@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aha import plugins
 from aha.types import AhaError, Problem
 
+Scores = Callable[[Problem, Sequence[str]], Sequence[float]]
+"""(problem, texts) -> a number for each text."""
 LOWEST = -1e9
 """The value of a text that a reward model cannot read: it is chosen last."""
 
@@ -22,9 +24,7 @@ class ValueFunction:
     """Scores texts by ``function``; what it gives is looked at. ``identity`` tells it from an earlier one of its
     name."""
 
-    def __init__(
-        self, label: str, function: Callable[[Problem, Sequence[str]], Sequence[float]], identity: Any = None
-    ):
+    def __init__(self, label: str, function: Scores, identity: Any = None):
         self.label, self.function, self.identity = label, function, identity
 
     def scores(self, problem: Problem, texts: Sequence[str]) -> list[float]:
@@ -56,12 +56,12 @@ def open_value(name: str, folder: Path, device: str, dtype: str) -> ValueFunctio
     """``FILE.py:NAME``, ``PACKAGE.MODULE:NAME``, or the folder of a trained reward model. Raises AhaError for what is
     neither."""
     if plugins.is_reference(name):
-        function = plugins.resolve(name)
+        function: Any = plugins.resolve(name)
         if not callable(function):
             raise AhaError(
                 f"'{name}' is {type(function).__name__}: a value is a function of (problem, texts)."
             )
-        return ValueFunction(plugins.label(name), function, plugins.source_of(name).hash)
+        return ValueFunction(plugins.label(name), cast("Scores", function), plugins.source_of(name).hash)
     if not Path(name).is_dir():
         raise AhaError(f"'{name}' is no folder of a reward model. Give one, or FILE.py:NAME.")
     return ValueFunction(

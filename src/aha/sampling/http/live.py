@@ -19,19 +19,16 @@ import torch
 from torch import Tensor
 
 from aha import attention
-from aha.modeling import Head, max_context
+from aha.modeling import max_context
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.scheduler import Scheduler, _Pending
+from aha.sampling.local.scoring import Top, likeliest, score_prompts
 from aha.sampling.sampler import SamplingParams, sample
 from aha.types import AhaError, Rollout
 
 ROWS = 256
 """Completions in flight at most; others wait."""
-SCORED = 256
-"""Positions whose logits exist at a time when a prompt is scored."""
-Top = tuple[tuple[int, float], ...]
-"""The likeliest tokens as (id, log probability)."""
 
 
 class Shaper(Protocol):
@@ -133,14 +130,6 @@ class _Batch(Scheduler):
             self.jobs.pop(index).on_end(rollouts)
 
 
-def likeliest(logits: Tensor, n: int, temperature: float = 1.0) -> list[Top]:
-    """The ``n`` likeliest tokens of each row of logits [R, V], the likeliest first."""
-    if not n:
-        return [()] * len(logits)
-    values, ids = torch.log_softmax(logits.float() / temperature, -1).topk(min(n, logits.shape[-1]), -1)
-    return [tuple(zip(i, v, strict=True)) for i, v in zip(ids.tolist(), values.tolist(), strict=True)]
-
-
 class LiveEngine:
     """Samples jobs as they come, in a thread of its own; ``call`` runs anything else there."""
 
@@ -185,26 +174,7 @@ class LiveEngine:
     def score(self, prompts: Sequence[Sequence[int]], top: int) -> list[tuple[list[float], list[Top]]]:
         """Of each prompt the log probabilities [P - 1] of its tokens after the first, and the ``top`` likeliest at each
         place. All of them go through the model as one batch without padding."""
-        return self.call(lambda: self._score(prompts, top))
-
-    def _score(self, prompts: Sequence[Sequence[int]], top: int) -> list[tuple[list[float], list[Top]]]:
-        attention.install(self.engine.model)
-        head = Head.of(self.engine.model)
-        starts = np.cumsum([0, *map(len, prompts)])
-        segments = np.array([(a, len(p), 0, 0) for a, p in zip(starts, prompts, strict=False)])
-        tokens = torch.tensor([i for p in prompts for i in p], device=head.weight.device)
-        positions = torch.cat([torch.arange(len(p)) for p in prompts]).to(tokens.device)
-        context = attention.Packed(attention.make_plan(segments, tokens.device))
-        hidden = self.engine.forward(tokens[None], positions[None], context)[0]
-        values: list[float] = []
-        tops: list[Top] = []
-        for start in range(0, len(hidden) - 1, SCORED):
-            logits = head.logits(hidden[start : min(start + SCORED, len(hidden) - 1)]).float()
-            wanted = tokens[1 + start : 1 + start + len(logits), None]
-            values += torch.log_softmax(logits, -1).gather(1, wanted)[:, 0].tolist()
-            tops += likeliest(logits, top)
-        spans = [(int(a), int(a) + len(p) - 1) for a, p in zip(starts, prompts, strict=False)]
-        return [(values[a:b], tops[a:b]) for a, b in spans]
+        return self.call(lambda: score_prompts(self.engine, prompts, top))
 
     # --- the thread ----------------------------------------------------------------------------------------
 

@@ -13,12 +13,13 @@ from aha import chat
 from aha.modeling import Head, max_context
 from aha.sampling.engine import Request
 from aha.sampling.http.asked import CompletionRequest, RequestRefusedError
-from aha.sampling.http.live import LiveEngine, LiveRequest, Shaper, Top
+from aha.sampling.http.live import LiveEngine, LiveRequest, Shaper
 from aha.sampling.http.shaping import LogitAdjustment, Schemas
 from aha.sampling.http.text import TextStream
 from aha.sampling.http.tokens import Tokens
 from aha.sampling.http.work import Choice, TextDelta, TokenScore
 from aha.sampling.local.engine import LocalEngine
+from aha.sampling.local.scoring import Top
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish, Rollout
 

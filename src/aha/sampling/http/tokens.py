@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from aha.sampling.http.live import Top
 from aha.sampling.http.work import TokenScore
+from aha.sampling.local.scoring import Top
 
 
 class Tokens:
