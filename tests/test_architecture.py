@@ -54,7 +54,7 @@ ALLOWED = {
     | {"doctor", "cluster", "planning"},
     # The web page over runs: it reads what they left, and asks the graders again.
     "view": BASE | {"chat", "rewards", "tasks", "sandbox", "data", "runs"},
-    "benchmarks": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages"},
+    "benchmarks": BASE | {"chat", "rewards", "tasks", "data", "judges", "sampling", "runs", "stages"},
     "thinking": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages", "benchmarks"},
     "recipes": BASE | {"modeling", "runs", "stages", "tasks"},
 }

@@ -123,7 +123,7 @@ def test_a_scored_benchmark_is_kept_and_goes_on(rows, source, tmp_path):
 
 def test_what_has_no_options_or_no_examples_is_refused(source, rows, tmp_path):
     (countdown,) = read_names("countdown")
-    with pytest.raises(AhaError, match="countdown-.* has none"):
+    with pytest.raises(AhaError, match=r"countdown-.* has none"):
         session.run("tiny", source, countdown, Protocol(1, choice="cloze", problems=2), tmp_path)
     (asked,) = read_names(f"choice={rows}")
     with pytest.raises(AhaError, match="--shots-from FILE"):

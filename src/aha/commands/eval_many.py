@@ -153,7 +153,8 @@ def _one(
     from aha.benchmarks import session
     from aha.runs.console import Console
 
-    _say(args, f"{model} on {one.name}: {used.k} samples, at most {used.max_tokens} tokens each")
+    how = f"{used.k} samples, at most {used.max_tokens} tokens each"
+    _say(args, f"{model} on {one.name}: {how if used.choice == 'text' else 'options by log likelihood'}")
     shown = nullcontext() if args.json else Console(f"evaluating {model} on {one.name}", 1, unit="")
     with shown as console:
         tick = console.counter(0, "sampling") if console else None
