@@ -13,8 +13,10 @@ from typing import TypeVar
 from aha import plugins
 from aha.chat import TAGS, parse
 from aha.judges import prompts, verdicts
+from aha.judges.injection import neutral
 from aha.sampling.client import engine as remote
 from aha.sampling.client.endpoint import Client
+from aha.tasks.rubric import refuses
 from aha.types import AhaError, Message
 
 _log = logging.getLogger(__name__)
@@ -65,6 +67,10 @@ def own(reference: str) -> Complete:
     return call
 
 
+class BudgetSpentError(Exception):
+    """Nothing may be asked of a judge any more."""
+
+
 def final_text(text: str) -> str:
     """What a judge is shown of an answer: the answer tags' content, else what follows the thinking."""
     parsed = parse(text)
@@ -80,10 +86,13 @@ class Judge:
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def _count(self, kind: str, read: bool) -> None:
+    def _count(self, kind: str, read: bool, said: str = "") -> None:
+        """Count a question, whether its verdict could be read, and whether the judge declined to judge."""
         with self._lock:
             self.counts[f"{kind}/asked"] += 1
             self.counts[f"{kind}/unread"] += not read
+            if not read and refuses(said):
+                self.counts[f"{kind}/refused"] += 1
 
     def each(self, ask: Callable[[_Item], _Found], items: Iterable[_Item]) -> list[_Found]:
         """``ask`` of every item, several at once where the judge takes that, in their order."""
@@ -98,24 +107,65 @@ class Judge:
             with self._lock:
                 self.counts["rule/agreed" if verdict == (rule > 0.5) else "rule/differed"] += 1
 
+    def _say(self, kind: str, messages: Sequence[Message], seed: int) -> str:
+        """The reply; "" where the budget is spent."""
+        try:
+            return self.complete(messages, seed)
+        except BudgetSpentError:
+            with self._lock:
+                self.counts[f"{kind}/over_budget"] += 1
+            return ""
+
+    def _shown(self, kind: str, *texts: str) -> list[str]:
+        """What the judge may read of answers; attempts to speak to it are counted."""
+        found = [neutral(text) for text in texts]
+        with self._lock:
+            if attempts := sum(n > 0 for _, n in found):
+                self.counts[f"{kind}/injected"] += attempts
+        return [text for text, _ in found]
+
     def compare(self, question: str, a: str, b: str, seed: int = 0) -> float | None:
         """The margin of answer ``a`` over ``b``: -3, -1, 0, 1, 3; None if the verdict could not be read."""
-        margin = verdicts.read_pair(self.complete(prompts.pair(question, a, b), seed))
-        self._count("pair", margin is not None)
+        said = self._say("pair", prompts.pair(question, *self._shown("pair", a, b)), seed)
+        margin = verdicts.read_pair(said)
+        self._count("pair", margin is not None, said)
         return margin
+
+    def both_orders(self, question: str, a: str, b: str, seed: int = 0) -> float | None:
+        """The mean margin of ``a`` over ``b`` in both orders, so that a liking for what stands first cancels; None
+        unless both verdicts could be read."""
+        first, second = self.compare(question, a, b, seed), self.compare(question, b, a, seed)
+        return None if first is None or second is None else (first - second) / 2
+
+    def grade(
+        self,
+        question: str,
+        response: str,
+        rubric: str = prompts.RUBRIC,
+        reference: str | None = None,
+        seed: int = 0,
+    ) -> float | None:
+        """The response's score by a rubric, 1 to 10; None if the verdict could not be read."""
+        (shown,) = self._shown("grade", response)
+        said = self._say("grade", prompts.grade(question, shown, rubric, reference), seed)
+        score = verdicts.read_number(said, "score", 1, 10)
+        self._count("grade", score is not None, said)
+        return score
 
     def correct(self, question: str, reference: str, response: str, seed: int = 0) -> bool | None:
         """Whether the response's result is the reference's; None if the verdict could not be read."""
-        said = self.complete(prompts.correctness(question, reference, response), seed)
+        (shown,) = self._shown("correctness", response)
+        said = self._say("correctness", prompts.correctness(question, reference, shown), seed)
         verdict = verdicts.read_field(said, "correctness", ("correct", "incorrect"))
-        self._count("correctness", verdict is not None)
+        self._count("correctness", verdict is not None, said)
         return None if verdict is None else verdict == "correct"
 
     def safety(self, question: str, response: str, seed: int = 0) -> str | None:
         """ "safe", "unsafe" or "reject"; None if the verdict could not be read."""
-        said = self.complete(prompts.safety(question, response), seed)
+        (shown,) = self._shown("safety", response)
+        said = self._say("safety", prompts.safety(question, shown), seed)
         verdict = verdicts.read_field(said, "verdict", ("safe", "unsafe", "reject"))
-        self._count("safety", verdict is not None)
+        self._count("safety", verdict is not None, said)
         return verdict
 
 

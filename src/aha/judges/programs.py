@@ -90,6 +90,21 @@ def label(gap: float) -> str:
     return f"A{sign}B" if gap >= 0 or sign == "=" else f"B{sign}A"
 
 
+def rubric_judge(noise: Noise = Noise()) -> Callable[[Sequence[Message], int], str]:
+    """Grades an answer to a question of the closed world from 1 to 10 by its rubric; ``level`` is the deviation of the
+    utility within -1..1."""
+
+    def reply(parts: Mapping[str, str], rng: random.Random) -> str:
+        value = utility(parts["request"], parts["response"])
+        if value is None:
+            return "I do not know this request."
+        value += rng.gauss(0, noise.level) if noise.level else 0.0
+        score = round(1 + 9 * min(1.0, max(0.0, value)))
+        return json.dumps({"analysis": f"It is worth {value:.2f}.", "score": score})
+
+    return _program(noise, reply, "request", "rubric", "response")
+
+
 def correctness_judge(noise: Noise = Noise()) -> Callable[[Sequence[Message], int], str]:
     """Compares a response's result with the reference by the math verifier."""
 

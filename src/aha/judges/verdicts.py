@@ -44,6 +44,23 @@ def read_field(text: str, key: str, allowed: Sequence[str]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def read_number(text: str, key: str, low: float, high: float) -> float | None:
+    """The number under ``key`` in the JSON object that a judge wrote; None if there is none, if it is out of bounds or
+    no number, or if two objects differ."""
+    found: set[float] = set()
+    for value in _objects(text[-MAX_CHARS:]):
+        if key not in value:
+            continue
+        try:
+            number = float(value[key])
+        except (TypeError, ValueError):
+            return None
+        if isinstance(value[key], bool) or not low <= number <= high:
+            return None
+        found.add(number)
+    return found.pop() if len(found) == 1 else None
+
+
 def _objects(text: str) -> list[dict[str, Any]]:
     """JSON objects in a text, outermost ones, from left to right."""
     decoder, found, at = json.JSONDecoder(strict=False), [], 0

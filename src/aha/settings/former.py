@@ -68,7 +68,11 @@ FORMER: dict[str, str] = {
 }
 """Former name -> the name of today. No former name is that of another setting today."""
 
-ADDED: dict[str, Any] = {"own_judgements": True, "judge_on": "all", "best_by": None}
+ADDED: dict[str, Any] = {
+    "own_judgements": True, "judge_on": "all", "best_by": None, "judge_weight": 1.0,
+    "judge_tasks": ["general", "harmful"], "judge_mode": "auto", "judge_rubric": None, "judge_reply_tokens": 512,
+    "judge_max_calls": None, "judge_max_tokens": None, "reward_schedule": {},
+}  # fmt: skip
 """Settings that came later, with the value at which a result is what it was without them: fingerprints leave it out."""
 
 ALIASES: dict[str, str] = {"template": "prompt"}
@@ -141,6 +145,8 @@ def _pairs(value: Any) -> Any:
 def hashed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by the names that fingerprints were first made of: a name that changes leaves them as they are."""
     new = {name for name, value in ADDED.items() if name in settings and settings[name] == value}
+    if "judge_mode" in settings and settings.get("judge") is None:
+        new.add("judge")  # of reinforcement learning, which had none; other stages always had one
     found = {_FIRST.get(name, name): value for name, value in settings.items() if name not in new}
     for group in GROUPS:
         if isinstance(inner := found.get(group), Mapping):

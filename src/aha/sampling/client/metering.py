@@ -157,6 +157,10 @@ class AnswerCache:
         """The answer to a request, or None."""
         return self._answers.get(key)
 
+    def values(self) -> list[Any]:
+        """All answers that are there."""
+        return list(self._answers.values())
+
     def put(self, key: str, response: Any) -> None:
         """Remember an answer: in the file first, then here."""
         with self._lock:

@@ -19,6 +19,7 @@ from aha.files import read_json, write_json
 from aha.rewards.accuracy import full_text
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import WeightedRewards
+from aha.stages.rl.judge_reward import JUDGE, JudgeReward
 from aha.stages.supervised.reward_model import Scale
 from aha.stages.supervised.scorers import AnswerScorer, ClassifierScorer, open_scorer, uncalibrated
 from aha.tasks import rubric
@@ -35,8 +36,14 @@ ONLY_REASONING = ("accuracy", "code", "tinyzero", "cosine", "kimi_length")
 class Router:
     """Which rewards a problem gets: by rule where it has a rule, by a reward model where it is general."""
 
-    def __init__(self, general: Sequence[str], helpful: AnswerScorer | None, safety: AnswerScorer | None):
-        self.general = frozenset(general)
+    def __init__(
+        self,
+        general: Sequence[str],
+        helpful: AnswerScorer | None,
+        safety: AnswerScorer | None,
+        judge: tuple[float, JudgeReward] | None = None,
+    ):
+        self.general, self.judge = frozenset(general), judge
         self.scorers = {"helpful": helpful, "safety": safety}
 
     def is_general(self, problem: Problem) -> bool:
@@ -50,13 +57,15 @@ class Router:
         return self.scorers[first] or self.scorers[second]
 
     def route(self, rewards: WeightedRewards, weight: float) -> WeightedRewards:
-        """The rewards with rules of correctness silent (0) on general problems, and ``preference`` beside
-        them, silent on the others."""
+        """The rewards with rules of correctness silent (0) on general problems, and beside them ``preference``
+        and ``judge``, silent on the others."""
         routed = {
             name: (w, self._only_reasoning(reward) if name.partition(":")[0] in ONLY_REASONING else reward)
             for name, (w, reward) in rewards.items()
         }
-        return routed | {PREFERENCE: (weight, self._preference)}
+        if any(self.scorers.values()):
+            routed[PREFERENCE] = (weight, self._preference)
+        return routed if self.judge is None else routed | {JUDGE: self.judge}
 
     def _only_reasoning(self, reward: Reward) -> Reward:
         def grade(problem: Problem, rollouts: Sequence[Rollout]) -> Sequence[Score]:
@@ -106,6 +115,8 @@ class Router:
     def proxy_and_truth(self, groups: Sequence[Group]) -> dict[str, float]:
         """Means over general questions: the reward model's score, and the rubric's helpfulness and safety.
         Empty without general questions that have a rubric."""
+        if not any(self.scorers.values()):
+            return {}
         proxy, helpful, unsafe = [], [], []
         for group in groups:
             if not (self.is_general(group.problem) and group.problem.metadata.get("rubric")):
@@ -174,12 +185,13 @@ def make_router(
     helpful: Any,
     safety: Any,
     scale: Scale = "unit",
+    judge: tuple[float, JudgeReward] | None = None,
 ) -> Router | None:
-    """The router of a stage that names reward models; None for one that names none."""
-    if helpful is None and safety is None:
+    """The router of a stage that names reward models or a judge; None for one that names neither."""
+    if helpful is None and safety is None and judge is None:
         return None
     found = (open_scorer(helpful, context, "helpful", scale), open_scorer(safety, context, "safety", scale))
-    return Router(general, *found)
+    return Router(general, *found, judge)
 
 
 def phases(problems: Sequence[Problem], router: Router | None, start: int) -> list[tuple[int, list[Problem]]]:

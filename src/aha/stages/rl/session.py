@@ -26,6 +26,7 @@ from aha.stages.model_card import model_card
 from aha.stages.rl import asynchronous, state
 from aha.stages.rl import reward_routing as preference
 from aha.stages.rl.collect import Collector, keep, seed_for
+from aha.stages.rl.judge_reward import make_judge_reward
 from aha.stages.rl.partial_rollouts import staleness
 from aha.stages.rl.report import Reporter
 from aha.stages.rl.settings import RLSettings
@@ -51,9 +52,13 @@ class RLSession:
         self.prompter = Prompter(tokenizer, config.prompt)
         self.task = get_task(config.task, config.data, config.test_data)
         self.problems = self._load("train", config.train_problems)
-        self.router = preference.make_router(
-            context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale
+        self.judge = make_judge_reward(
+            config, context, lambda problem: problem.task in config.judge_tasks, self.task.verify
         )
+        self.router = preference.make_router(
+            context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale,
+            None if self.judge is None else (config.judge_weight, self.judge),
+        )  # fmt: skip
         self.rewards: WeightedRewards = get_rewards(
             config.rewards, self.task.verify, self.task.verify_lenient
         )
@@ -129,6 +134,11 @@ class RLSession:
         """The step's scored groups, from the policy as it is."""
         c, self.step = self.config, step
         self.collector = preference.at(self.collectors, step)
+        if c.reward_schedule:
+            self.collector.rewards = {
+                name: (c.weight_at(name, weight, step), reward)
+                for name, (weight, reward) in self.rewards.items()
+            }
         self.params = SamplingParams(temperature=c.temperature, max_tokens=max_tokens)
         tick = self._ticker(c.prompts_per_step * c.group_size * max_tokens, "sampling")
         with engines.ready(self.engine, self.policy):
@@ -214,6 +224,12 @@ class RLSession:
         metrics = rl_metrics(step, groups, advantages, totals, mismatch)
         metrics |= self.collector.carry.figures(groups, self.engine.version) if ranks.leads() else {}
         metrics |= {"lr": lr, "max_tokens": max_tokens} | self.correction
+        if self.judge is not None:
+            metrics |= self.judge.figures()
+        if self.config.reward_schedule:
+            metrics |= {
+                f"rewards/{name}/weight": weight for name, (weight, _) in self.collector.rewards.items()
+            }
         if self.ahead is not None:
             metrics |= staleness(groups, self.engine.version) | self.ahead.figures()
         before = None if self.ahead is not None else self.sync_before

@@ -8,14 +8,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from aha.cluster.settings import ClusterSettings
-from aha.rewards import check_columns, get_rewards
+from aha.rewards import check_columns, get_rewards, reward_names
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.engines import engine_class
 from aha.sampling.vllm.engine import VllmSettings
 from aha.settings import Settings, setting
 from aha.stages import groups, inputs
 from aha.stages.rl.collect import difficulties
-from aha.stages.rl.reward_routing import check_graded
+from aha.stages.rl.judge_reward import JUDGE, read_rubric
+from aha.stages.rl.reward_routing import PREFERENCE, check_graded
 from aha.stages.supervised.scorers import named
 from aha.tasks import row_sources
 from aha.training import schedule
@@ -72,6 +73,30 @@ class RewardModelSettings(Settings):
         return tuple(value.split(",")) if isinstance(value, str) and "," in value else value
 
 
+class JudgeSettings(Settings):
+    """A judge beside the rules."""
+
+    heading: ClassVar[str] = "reward"
+    judge: str | None = setting(
+        None, "who judges answers as a reward: endpoint#MODEL, a checkpoint or FILE.py:NAME; none: nobody"
+    )
+    judge_weight: float = setting(1.0, "weight of the judge's scores, which lie in 0..1")
+    judge_tasks: tuple[str, ...] = setting(("general", "harmful"), "tasks whose answers are judged")
+    judge_mode: Literal["auto", "rubric", "reference", "pairwise", "safety"] = setting(
+        "auto",
+        "by a rubric from 1 to 10, by the reference answer, against it in both orders, or by the rules of safety; "
+        "auto: safety for harmful prompts, the reference for problems that have one, else the rubric",
+    )
+    judge_rubric: str | None = setting(None, "a text file with a rubric of one's own")
+    judge_reply_tokens: int = setting(512, "longest reply of a judge", unit="tokens", ge=16)
+    judge_max_calls: int | None = setting(
+        None, "questions to the judge at most; what is asked beyond has no score", ge=1
+    )
+    judge_max_tokens: int | None = setting(
+        None, "of questions and replies at most, estimated", unit="tokens", ge=1
+    )
+
+
 class EvaluationSettings(Settings):
     """Evaluations before, between and after the updates."""
 
@@ -112,6 +137,7 @@ class RLSettings(
     groups.PromptSettings,
     RolloutSettings,
     RewardModelSettings,
+    JudgeSettings,
     groups.OptimizerSettings,
     groups.WarmupSettings,
     groups.GradientClipSettings,
@@ -140,6 +166,9 @@ class RLSettings(
     rewards: dict[str, float] = setting(
         {"accuracy": 1.0, "format": 1.0}, "weight of each reward", under="reward"
     )
+    reward_schedule: dict[str, tuple[tuple[int, float], ...]] = setting(
+        dict, "later weights of rewards: pairs of a step and the weight from there on", under="reward"
+    )
     algorithm: Algorithm = setting(Algorithm, "preset or its parts", under="algorithm")
     steps: int = setting(
         100,
@@ -153,8 +182,9 @@ class RLSettings(
     )
 
     def data_files(self) -> list[str]:
-        """The rows that its tasks read."""
-        return row_sources(self.task, self.data, self.test_data)
+        """The rows that its tasks read, and a judge's rubric."""
+        rubric = [self.judge_rubric] if self.judge_rubric else []
+        return [*row_sources(self.task, self.data, self.test_data), *rubric]
 
     @model_validator(mode="after")
     def _corrected(self) -> RLSettings:
@@ -176,6 +206,8 @@ class RLSettings(
         inputs.engine(self)
         for source in (*named(self.helpful_model), *named(self.safety_model)):
             inputs.reward_model(source)
+        inputs.endpoint(self.judge)
+        read_rubric(self.judge_rubric)
         tokenizer = inputs.model(self.model)
         task = inputs.task(self.task, self.data, self.test_data, ("test",))
         if self.eval_every and self.steps > self.eval_every:
@@ -185,7 +217,8 @@ class RLSettings(
         rewards = get_rewards(self.rewards, task.verify, task.verify_lenient)
         problems = task.load("train", self.train_problems, self.seed)
         check_columns(rewards, problems[0])
-        check_graded(problems, (self.helpful_model, self.safety_model), self.name)
+        check_graded(problems, (self.helpful_model, self.safety_model, self.judge), self.name)
+        self.check_schedule()
         if self.algorithm.curriculum == "easy_to_hard":
             Curriculum(len(problems), "easy_to_hard", difficulty=difficulties(problems))
         if tokenizer is not None and isinstance(self.model, str):
@@ -193,6 +226,26 @@ class RLSettings(
             check_lengths(self, limit)
             room = min(self.max_prompt_tokens, limit - self.longest_completion)
             inputs.prompts(problems, tokenizer, self.prompt, room)
+
+    @property
+    def weighted(self) -> dict[str, float]:
+        """Every reward's weight as it is set, those of reward models and a judge among them."""
+        models = {PREFERENCE: self.preference_weight} if self.helpful_model or self.safety_model else {}
+        return {**dict(zip(reward_names(self.rewards), self.rewards.values(), strict=True)), **models,
+                **({JUDGE: self.judge_weight} if self.judge else {})}  # fmt: skip
+
+    def check_schedule(self) -> None:
+        """Raise AhaError for a schedule of a reward that is not there."""
+        if unknown := sorted(self.reward_schedule.keys() - self.weighted.keys()):
+            raise AhaError(
+                f"{self.name}.reward_schedule names '{unknown[0]}', which is no reward of this stage. There are: "
+                f"{', '.join(self.weighted)}."
+            )
+
+    def weight_at(self, name: str, weight: float, step: int) -> float:
+        """A reward's weight at a step."""
+        later = [w for start, w in sorted(self.reward_schedule.get(name, ())) if step >= start]
+        return later[-1] if later else weight
 
     def goes_on_from(self, before: Mapping[str, Any], reached: int) -> bool:
         """With more steps, where no step depends on how many there are: the learning rate does not fall towards
@@ -248,6 +301,7 @@ def check_asynchronous(config: RLSettings) -> None:
     refused = {
         "dynamic_sampling": a.dynamic_sampling > 0,
         "oversample": a.oversample > 0,
+        "reward_schedule": bool(config.reward_schedule),
         "replay_ratio": a.replay_ratio > 0,
         "advantage=greedy_baseline": a.advantage == "greedy_baseline",
     }
