@@ -1,4 +1,7 @@
-"""``aha grade``: grades a file of answers with the math verifier."""
+"""``aha grade``: grades a file of answers with the math verifier.
+
+Rows that say in ``expected`` what the verdict should be, as ``aha view`` notes graders' mistakes, are held to it: the
+command fails while one is graded otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aha.types import AhaError
+from aha.types import AhaError, Outcome
 
 HELP = "grade mathematical answers: a JSONL file with the fields gold and prediction"
 
@@ -53,7 +56,22 @@ def run(args: argparse.Namespace) -> int:
         for (where, _), verdict in zip(rows, verdicts, strict=True):
             print(f"{where.split()[-1]}\t{verdict.outcome}\t{verdict.note}")
     _report(Counter(str(verdict.outcome) for verdict in verdicts), len(rows), seconds, args.json)
-    return 0
+    return _as_expected(rows, verdicts)
+
+
+def _as_expected(rows: list[tuple[str, dict[str, Any]]], verdicts: list) -> int:
+    """0 where every row that says what its verdict should be was graded so, else 1: these are named."""
+    held = [
+        (where, row["expected"], str(verdict.outcome))
+        for (where, row), verdict in zip(rows, verdicts, strict=True)
+        if row.get("expected") in tuple(Outcome)
+    ]
+    others = [line for line in held if line[1] != line[2]]
+    for where, wanted, found in others:
+        print(f"{where}: {found}, should be {wanted}", file=sys.stderr)
+    if held:
+        print(f"{len(held) - len(others)} of {len(held)} graded as expected", file=sys.stderr)
+    return int(bool(others))
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

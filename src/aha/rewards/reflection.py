@@ -5,6 +5,7 @@ phrases of the same use. A metric and not a reward. (DeepSeek-R1, arXiv 2501.129
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 ENGLISH = ("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check")
 """The paper's list, merged from three experts' proposals."""
@@ -21,14 +22,19 @@ _REFLECTION = re.compile(
 )
 
 
-def count_reflections(text: str) -> dict[str, int]:
-    """How often each reflective word stands in ``text``; words that do not are left out.
+def find_reflections(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, word in lower case) of each reflective word in ``text``, in order.
 
     English words whole and in any case ("Wait", not "awaiting"), as listed and not inflected; Chinese phrases
     anywhere, without overlap. Linear in ``text``.
     """
-    counts: dict[str, int] = {}
     for match in _REFLECTION.finditer(text):
-        word = match.group().lower()
+        yield match.start(), match.end(), match.group().lower()
+
+
+def count_reflections(text: str) -> dict[str, int]:
+    """How often each reflective word (``find_reflections``) stands in ``text``; words that do not are left out."""
+    counts: dict[str, int] = {}
+    for _, _, word in find_reflections(text):
         counts[word] = counts.get(word, 0) + 1
     return counts

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mimetypes
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from aha.types import AhaError
 from aha.view import tabs
 from aha.view.curves import curves
 from aha.view.graph import stage_graph
+from aha.view.growing import as_row
 from aha.view.guard import ViewGuard
 from aha.view.notes import ViewNotes
+from aha.view.rollouts import RolloutAnswers
 from aha.view.shelf import RunShelf, as_json
 from aha.view.watch import RunWatch
 
@@ -41,19 +44,23 @@ class ViewApp:
         self.shelf = RunShelf(roots)
         self.notes = ViewNotes(self.shelf.roots[0])
         self.watch = RunWatch(self.shelf)
+        self.rollouts = RolloutAnswers(self.shelf, self.notes)
 
     def routes(self) -> list[Route]:
         """All addresses."""
         get = {
             "/api/runs": self.runs, "/api/curves": self.curves, "/api/graph": self.graph, "/api/tab": self.tab,
-            "/api/config": self.config,
+            "/api/config": self.config, "/api/overview": self.rollouts.overview, "/api/rollouts": self.rollouts.page,
+            "/api/count": self.rollouts.count, "/api/groups": self.rollouts.groups, "/api/rollout": self.rollouts.one,
+            "/api/mistakes": self.rollouts.flags,
         }  # fmt: skip
+        post = {"/api/notes": self.note, "/api/why": self.rollouts.why, "/api/flag": self.rollouts.flag}
         return [
             *(Route(f"/{name}", functools.partial(_file, name)) for name in _static_names()),
             Route("/", functools.partial(_file, "index.html")),
             Route("/api/events", self.events),
             *(Route(path, answering(function)) for path, function in get.items()),
-            Route("/api/notes", posting(self.note), methods=["POST"]),
+            *(Route(path, posting(function), methods=["POST"]) for path, function in post.items()),
         ]
 
     # --- runs ---
@@ -101,8 +108,15 @@ class ViewApp:
 
 
 def build(roots: list[Path], token: str, port: int) -> ASGIApp:
-    """The application behind its guard."""
-    return ViewGuard(Starlette(routes=ViewApp(roots).routes()), token, port)
+    """The application behind its guard. What works in the background ends with it."""
+    view = ViewApp(roots)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        view.rollouts.close()
+
+    return ViewGuard(Starlette(routes=view.routes(), lifespan=lifespan), token, port)
 
 
 def _runs(request: Request, most: int = MOST_RUNS) -> list[str]:
@@ -140,8 +154,6 @@ def posting(function: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Aw
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    from aha.view.growing import as_row
-
     found = as_row(body)
     if found is None:
         raise AhaError("What was sent is no JSON object.")

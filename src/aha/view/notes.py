@@ -79,7 +79,7 @@ class ViewNotes:
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(key) for key in ("run", "file", "problem_id", "step", "member"))
+    return tuple(row.get(key) for key in ("run", "file", "at"))
 
 
 def _now() -> str:

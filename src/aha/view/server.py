@@ -35,7 +35,7 @@ def serve(roots: list[Path], port: int | None, open_browser: bool, say: Callable
     address = f"http://{HOST}:{number}/?token={token}"
     built = app.build(roots, token, number)
     config = uvicorn.Config(
-        built, log_level="warning", access_log=False, ws="none", lifespan="off", proxy_headers=False,
+        built, log_level="warning", access_log=False, ws="none", lifespan="on", proxy_headers=False,
         server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     say(f"View     {address}")

@@ -254,16 +254,18 @@ def _seconds(place: Path, known: run_state.State, figures: Iterable[StageData]) 
 def best_figure(stages: Sequence[StageData]) -> tuple[float | None, str, str]:
     """(value, what it is, how it is written) of the best that a run reached: pass@1 where it was evaluated, else its
     training accuracy, reward, or loss."""
-    found: list[tuple[float, str]] = []
+    found: list[tuple[float, float, str]] = []
     for stage in stages:
         where = f"{stage.name}, " if len(stages) > 1 else ""
         for row in stage.evals:
             value = number(row.get("pass@1"))
             if value is not None:
                 split = f", {row['split']}" if row.get("split") else ""
-                found.append((value, f"pass@1 ({where}step {row['step']:.0f}{split})"))
+                said = f"pass@1 ({where}step {row['step']:.0f}{split})"
+                found.append((number(row.get("n_problems")) or 0.0, value, said))
     if found:
-        return *max(found), "rate"
+        most = max(n for n, _, _ in found)  # the best of many small measurements is luck
+        return *max((value, said) for n, value, said in found if n == most), "rate"
     for key, words, kind, better in (
         ("rewards/accuracy/mean", "training accuracy", "rate", max),
         ("reward", "reward", "number", max), ("loss", "loss", "number", min),

@@ -91,9 +91,9 @@ function curve(s, f) {
 // --- reading -----------------------------------------------------------------------------------------------
 
 function readout(svg, legend, series, f, axis, value) {
-  const keys = series.map((s) => ({s, b: h('b')}));
+  const keys = series.map((s) => ({s, b: h('b', {class: s.row ? `k${s.color}` : '', title: s.name})}));
   const at = h('span.soft');
-  fill(legend, keys.map(({s, b}) => h('span', {}, h(`span.key.k${s.color}`), s.name, b)), at);
+  fill(legend, named(keys), at);
   const cursor = h('line.cursor', {y1: TOP, y2: H - BOTTOM, x1: -9, x2: -9});
   svg.append(cursor);
   const xs = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))].filter((x) => !f.logX || x > 0).sort((a, b) => a - b);
@@ -131,6 +131,16 @@ function readout(svg, legend, series, f, axis, value) {
     svg.setAttribute('aria-label', legend.textContent);
   });
   rest();
+}
+
+// Curves of several runs: a line for what is measured, with each run's value in its colour.
+function named(keys) {
+  const rows = [...new Set(keys.map(({s}) => s.row))];
+  if (!rows[0]) return keys.map(({s, b}) => h('span', {}, h(`span.key.k${s.color}`), s.name, b));
+  return h('div.legend.rows', {}, rows.map((row) => {
+    const mine = keys.filter(({s}) => s.row === row), dashed = mine[0].s.dashed;
+    return h('span', {}, h('svg', {viewBox: '0 0 26 8'}, h('line', {x1: 0, x2: 26, y1: 4, y2: 4, stroke: 'currentColor', 'stroke-width': 2, 'stroke-dasharray': dashed || null})), row, mine.map(({b}) => b));
+  }));
 }
 
 export function valueAt(points, x) {

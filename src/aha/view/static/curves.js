@@ -95,14 +95,15 @@ function one(title, data, runs) {
       const found = group.map((r) => [of(r)?.series.find((s) => s.name === name), stageOf(data, r)]).filter(([s]) => s);
       const style = found[0][0];
       const label = runs.length > 1 ? `${group.length > 1 ? `${group[0]} and ${group.length - 1} more seeds` : group[0]}${names.length > 1 ? `: ${name}` : ''}` : name;
-      const common = {name: label, color: runs.length > 1 ? color(g) : style.color, dashed: runs.length > 1 ? DASHES[n % DASHES.length] : style.dashed, marks: style.marks, line: style.line};
+      const common = {name: label, row: runs.length > 1 ? name : '', color: runs.length > 1 ? color(g) : style.color, dashed: runs.length > 1 ? DASHES[n % DASHES.length] : style.dashed, marks: style.marks, line: style.line};
       const placed = found.map(([s, stage]) => ({points: over(s.points, stage), band: over(s.band, stage)}));
       if (placed.length > 1) {
         const joined = banded(placed.map((p) => smooth(p.points, style.marks ? 0 : look.smooth)));
         return [{...common, ...joined}];
       }
       const points = placed[0].points, calm = style.marks ? points : smooth(points, look.smooth);
-      return [{...common, points: calm, raw: calm === points ? null : points, band: placed[0].band}];
+      const raw = calm === points || runs.length > 3 ? null : points;
+      return [{...common, points: calm, raw, band: runs.length > 1 ? [] : placed[0].band}];
     });
   });
   return chart({title, note: first.note, series, axis: {...AXES[look.axis], log: look.logX}, value: {kind: first.kind, log: look.logY, top: first.top, limit: first.limit}});

@@ -32,11 +32,31 @@ export async function draw(main, query) {
   };
 }
 
+// Columns by depth. An edge that passes a column has a place of its own in it, so that no line runs through a box.
 function places(stages) {
-  const columns = new Map(), found = new Map();
-  for (const s of stages) columns.set(s.depth, [...(columns.get(s.depth) ?? []), s]);
-  for (const [depth, members] of columns) members.forEach((s, i) => found.set(s.name, [10 + depth * (W + GAP), 10 + i * ROW]));
-  return found;
+  const by = new Map(stages.map((s) => [s.name, s])), columns = [];
+  const put = (depth, thing) => (columns[depth] ??= []).push(thing);
+  for (const s of stages) put(s.depth, {name: s.name, from: s.kind === 'comparison' ? [] : s.inputs.filter((i) => by.has(i))});
+  const ways = new Map();
+  for (const s of stages) {
+    if (s.kind === 'comparison') continue; // it reads every checkpoint
+    for (const from of s.inputs.filter((i) => by.has(i))) {
+      const way = [];
+      for (let d = by.get(from).depth + 1; d < s.depth; d++) {
+        const name = `${from}>${s.name}@${d}`;
+        put(d, {name, from: [way.at(-1) ?? from]});
+        way.push(name);
+      }
+      ways.set(`${from}>${s.name}`, way);
+    }
+  }
+  const row = new Map(), at = new Map();
+  columns.forEach((members, depth) => {
+    const mean = (m) => (m.from.length ? m.from.reduce((sum, f) => sum + (row.get(f) ?? 0), 0) / m.from.length : 0);
+    members.sort((a, b) => mean(a) - mean(b));
+    members.forEach((m, i) => { row.set(m.name, i); at.set(m.name, [10 + depth * (W + GAP), 10 + i * ROW]); });
+  });
+  return {at, ways};
 }
 
 // All that a stage was made from, and what was made from it.
@@ -48,13 +68,12 @@ function near(stages, name) {
 }
 
 function picture(stages, chosen, choose) {
-  const at = places(stages), all = [...at.values()], lit = near(stages, chosen);
+  const {at, ways} = places(stages), all = [...at.values()], lit = near(stages, chosen);
   const width = Math.max(...all.map(([x]) => x)) + W + 10, height = Math.max(...all.map(([, y]) => y)) + H + 10;
   const svg = h('svg.graph', {viewBox: `0 0 ${width} ${height}`, width, height, role: 'group', 'aria-label': `Graph of ${stages.length} stages; the table below holds the same`});
-  for (const s of stages) for (const from of s.inputs) {
-    if (!at.has(from) || s.kind === 'comparison') continue; // it reads every checkpoint
-    const [a, b] = [at.get(from), at.get(s.name)], bend = Math.max(20, (b[0] - a[0] - W) / 2);
-    svg.append(h('path.edge', {class: lit.has(`${from}>${s.name}`) ? 'near' : '', d: `M${a[0] + W} ${a[1] + H / 2}C${a[0] + W + bend} ${a[1] + H / 2} ${b[0] - bend} ${b[1] + H / 2} ${b[0]} ${b[1] + H / 2}`}));
+  for (const [edge, way] of ways) {
+    const [from, to] = edge.split('>');
+    svg.append(h('path.edge', {class: lit.has(edge) ? 'near' : '', d: route([from, ...way, to].map((name) => at.get(name)))}));
   }
   for (const s of stages) {
     const [x, y] = at.get(s.name), share = s.steps && s.state === 'running' ? Math.min(1, s.step / s.steps) : 0;
@@ -64,6 +83,17 @@ function picture(stages, chosen, choose) {
       h('title', {}, `${s.name}: ${s.state}`)));
   }
   return svg;
+}
+
+function route(points) {
+  let d = '';
+  points.forEach(([x, y], i) => {
+    const middle = y + H / 2;
+    if (i) d += `C${points[i - 1][0] + W + GAP / 2} ${points[i - 1][1] + H / 2} ${x - GAP / 2} ${middle} ${x} ${middle}`;
+    if (!i) d += `M${x + W} ${middle}`;
+    else if (i + 1 < points.length) d += `L${x + W} ${middle}`; // past a column
+  });
+  return d;
 }
 
 const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + '…' : text);

@@ -5,10 +5,13 @@ import {address, follow, go, load, place, shared} from './state.js';
 import * as runs from './runs.js';
 import * as curves from './curves.js';
 import * as graph from './graph.js';
+import * as rollouts from './rollouts.js';
+import * as rollout from './rollout.js';
 import * as findings from './findings.js';
+import * as mistakes from './mistakes.js';
 
-const PAGES = {runs, curves, graph, findings};
-const NAV = [['runs', 'Runs', 'r'], ['curves', 'Curves', 'c'], ['graph', 'Stages', 's'], ['findings', 'Findings', 'f']];
+const PAGES = {runs, curves, graph, rollouts, rollout, findings, mistakes};
+const NAV = [['runs', 'Runs', 'r'], ['curves', 'Curves', 'c'], ['graph', 'Stages', 's'], ['rollouts', 'Rollouts', 'o'], ['findings', 'Findings', 'f'], ['mistakes', 'Mistakes', 'm']];
 let current = null, turn = 0;
 
 function theme(set) {
@@ -26,15 +29,17 @@ function chosenRuns(page, query) {
 }
 
 async function draw() {
-  const {page, query} = place(), mine = ++turn, main = document.getElementById('main');
+  const {page, query} = place(), mine = ++turn, main = document.getElementById('main'), box = h('div');
   const module = PAGES[page] ?? runs;
   chosenRuns(page, query);
   nav(page);
   current?.close?.();
   current = null;
   try {
-    const made = await module.draw(main, query);
-    if (mine !== turn) made?.close?.(); else current = made;
+    const made = await module.draw(box, query); // beside the page: another place may be asked for meanwhile
+    if (mine !== turn) { made?.close?.(); return; }
+    current = made;
+    fill(main, box);
     document.title = `${main.querySelector('h1')?.textContent ?? page} · aha view`;
   } catch (error) {
     if (mine !== turn) return;

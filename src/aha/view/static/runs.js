@@ -10,7 +10,7 @@ const COLUMNS = [
 ];
 const look = {sort: 'began', down: true, text: '', state: ''};
 
-export async function draw(main, query) {
+export async function draw(main) {
   await load();
   const body = h('tbody'), head = h('tr'), bar = h('div.bar'), count = h('span.soft.small', {role: 'status'});
   const search = h('input', {type: 'search', value: look.text, placeholder: 'name, model, task, tag', 'data-search': '', oninput: (e) => { look.text = e.target.value; lines(); }});
@@ -19,9 +19,11 @@ export async function draw(main, query) {
   const curves = h('button.primary', {onclick: () => go('curves', {run: [...shared.chosen].slice(0, 16)})}, 'Curves of the chosen');
   fill(bar, field('Search', search), field('State', states), curves, h('button', {onclick: () => { shared.chosen.clear(); lines(); }}, 'Choose none'), count);
   fill(main, h('h1', {}, 'Runs'), bar, shared.rows.length ? h('div.scroll', {}, h('table.stack', {}, h('thead', {}, head), body)) : empty());
+  function heads() {
   fill(head, h('th', {}, h('span.small', {}, 'choose')), COLUMNS.map(([key, words, kind]) => h('th', {class: kind, 'aria-sort': look.sort === key ? (look.down ? 'descending' : 'ascending') : null},
-    h('button', {onclick: () => { look.down = look.sort === key ? !look.down : key === 'best' || key === 'began'; look.sort = key; draw(main, query); }},
-      words, look.sort === key ? (look.down ? ' ↓' : ' ↑') : ''))));
+      h('button', {onclick: () => { look.down = look.sort === key ? !look.down : key === 'best' || key === 'began'; look.sort = key; heads(); lines(); }},
+        words, look.sort === key ? (look.down ? ' ↓' : ' ↑') : ''))));
+  }
 
   function lines() {
     const rows = sorted(shared.rows.filter(fits));
@@ -31,6 +33,7 @@ export async function draw(main, query) {
     count.textContent = `${rows.length} of ${shared.rows.length} runs, ${shared.chosen.size} chosen`;
     curves.disabled = !shared.chosen.size;
   }
+  heads();
   lines();
   const hear = () => { if (!document.querySelector('dialog[open]') && !main.querySelector('form')) lines(); };
   shared.heard.add(hear);
@@ -61,11 +64,11 @@ function line(r, again) {
   const steps = r.steps ? `${show(r.step)} / ${show(r.steps)}` : show(r.step);
   return h('tr', {tabindex: 0, 'data-line': r.id, class: shared.chosen.has(r.id) ? 'on' : '', ondblclick: () => go('curves', {run: r.id})},
     cell('choose', '', h('input', {type: 'checkbox', checked: shared.chosen.has(r.id), 'aria-label': `choose ${r.id}`, onchange: () => { flip(r.id); again(); }})),
-    cell('Run', '', h('a', {href: address('curves', {run: r.id}), title: r.path}, r.id),
+    cell('Run', 'run', h('a', {href: address('curves', {run: r.id}), title: r.path}, r.id),
       h('div.small', {}, h('a', {href: address('graph', {run: r.id})}, r.stages > 1 ? `${r.stages_done} of ${r.stages} stages` : 'stage'), ' · ',
         h('a', {href: address('rollouts', {run: r.id})}, 'rollouts'), r.seed === null ? '' : h('span.soft', {}, ` · seed ${r.seed}`))),
     cell('State', '', h(`span.state.${r.state}`, {title: r.words}, r.state), r.state === 'running' && r.stage && r.stages > 1 ? h('div.small.soft', {}, r.stage) : ''),
-    cell('Model', '', r.model), cell('Task', '', r.task), cell('Algorithm', '', r.algorithm), cell('Steps', 'num', steps),
+    cell('Model', '', r.model), cell('Task', 'long', r.task.replaceAll(',', ', ')), cell('Algorithm', '', r.algorithm), cell('Steps', 'num', steps),
     cell('Best', 'num', h('b', {}, show(r.best, r.best_kind)), h('div.small.soft', {}, r.best_name)),
     cell('Time', 'num', duration(r.seconds)), cell('Begun', 'num', moment(r.began)),
     h('td', {'data-name': 'Tags'}, h('span.cell', {}, said.tags.map((t) => h('span.tag', {}, t)), said.note ? h('div.small.soft', {}, said.note) : '', ' ',
