@@ -196,9 +196,12 @@ def _mean(values: Any) -> float:
 
 
 def rollout_rows(
-    step: int, groups: Sequence[Group], advantages: Sequence[np.ndarray] | None = None
+    step: int,
+    groups: Sequence[Group],
+    advantages: Sequence[np.ndarray] | None = None,
+    more: Callable[[Rollout], Mapping[str, Any]] | None = None,
 ) -> list[Mapping[str, Any]]:
-    """Every rollout with its scores and the reason for each, as rows to write."""
+    """Every rollout with its scores and the reason for each, as rows to write; ``more`` adds fields of its own."""
     rows = []
     for i, group in enumerate(groups):
         question = group.problem.messages[-1].get("content", "")
@@ -221,6 +224,7 @@ def rollout_rows(
                     "scores": {k: {"value": s.value, "note": s.note} for k, s in member.scores.items()},
                     "advantage": None if advantage is None else round(advantage, 5),
                     **({"problem": as_row(group.problem)} if j == 0 else {}),
+                    **(more(r) if more else {}),
                 }
             )
     return rows

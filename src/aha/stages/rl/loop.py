@@ -65,6 +65,7 @@ class RL(RLSettings):
         version = s.engine.version if self.algorithm.partial_rollouts or self.max_staleness else None
         examples = s.replay.mix(step, sequences.to_examples(groups, advantages, s.collector.steps, version))
         examples = self.algorithm.credit(s.annotate(examples), outcome=s.collector.has_outcome)
+        s.note_tokens(examples)
         totals = self._update(s, step, examples)
         s.adapt_entropy(totals)
         seconds = (sampled - clock, time.perf_counter() - sampled)

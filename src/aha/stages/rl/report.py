@@ -17,14 +17,15 @@ from aha.runs import health
 from aha.runs.console import Console
 from aha.sampling.engine import Engine
 from aha.stages.evaluation.evaluate import rollout_rows, text_figures
+from aha.stages.rl.token_rows import TokenRows
 from aha.types import Group
 
 
 class Reporter:
     """Writes what happens into the stage's folder, on the first rank alone, and shows it."""
 
-    def __init__(self, folder: Path, console: Console, engine: Engine):
-        self.folder, self.console, self.engine = folder, console, engine
+    def __init__(self, folder: Path, console: Console, engine: Engine, tokens: TokenRows | None = None):
+        self.folder, self.console, self.engine, self.tokens_of = folder, console, engine, tokens
         self.seconds, self.tokens = 0.0, 0  # of all steps so far, as in checkpoints
 
     def step(
@@ -49,7 +50,9 @@ class Reporter:
         if self.engine.has_workers:
             metrics["workers/restarted"] = lost
         metrics |= self._sync_metrics(sampled, seconds[0], sync)
-        write_jsonl(self.folder / f"rollouts/step_{step:05d}.jsonl", rollout_rows(step, groups, advantages))
+        more = self.tokens_of.columns if self.tokens_of else None
+        rows = rollout_rows(step, groups, advantages, more)
+        write_jsonl(self.folder / f"rollouts/step_{step:05d}.jsonl", rows)
         append_jsonl(self.folder / "metrics.jsonl", [metrics])
         self.console.step(metrics)
         self._watch_health()

@@ -30,6 +30,7 @@ from aha.stages.rl.judge_reward import make_judge_reward
 from aha.stages.rl.partial_rollouts import staleness
 from aha.stages.rl.report import Reporter
 from aha.stages.rl.settings import RLSettings
+from aha.stages.rl.token_rows import TokenRows
 from aha.tasks import get_task
 from aha.training import checkpoint, parallel
 from aha.training.algorithm import adapted_entropy
@@ -81,7 +82,8 @@ class RLSession:
         self.reference: Policy | FrozenAdapters | None = None
         self.critic: Critic | None = None
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
-        self.reporter = Reporter(self.folder, self.console, engine)
+        self.token_rows = TokenRows(tokenizer) if config.rollout_tokens else None
+        self.reporter = Reporter(self.folder, self.console, engine, self.token_rows)
         self.start = self.saved = 0
         self.step = 0  # that is being done
         self.mismatch: list[np.ndarray] = []
@@ -177,6 +179,11 @@ class RLSession:
         """The examples with the logprobs of the policy as it is now."""
         columns = self._per_token(examples, self.policy, self._logprobs_by(self.policy))
         return [replace(e, policy_logprobs=x) for e, x in zip(examples, columns, strict=True)]
+
+    def note_tokens(self, examples: Sequence[Example]) -> None:
+        """Before the update: what is known of each token, where rollouts are to say it."""
+        if self.token_rows is not None:
+            self.token_rows.note(self.with_policy_logprobs(examples))
 
     def _logprobs_by(self, policy: Policy | FrozenAdapters) -> Callable[[Batch], np.ndarray]:
         return lambda batch: policy.logprobs(batch, self.config.temperature)

@@ -113,6 +113,11 @@ class EvaluationSettings(Settings):
     eval_temperature: float = setting(1.0, "temperature of evaluations", measure=True, ge=0)
     eval_top_p: float = setting(1.0, "top-p of evaluations", measure=True, gt=0, le=1)
     require_format: bool = setting(True, "right answers count only if they keep the format", measure=True)
+    rollout_tokens: bool = setting(
+        False,
+        "write each token's text, logprobs and advantage into rollouts/, for aha view; one more pass, larger files",
+        measure=True,
+    )
 
 
 class EngineSettings(Settings):
