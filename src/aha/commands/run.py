@@ -10,7 +10,7 @@ from typing import Any
 
 OPTIONS = (
     "model", "task", "data", "test_data", "seed", "steps", "teacher", "student", "general", "harmful", "judge",
-    "reward_model", "safety_model",
+    "reward_model", "safety_model", "rounds",
 )  # fmt: skip
 HELP = "run any recipe; continues where it was interrupted"
 
@@ -45,6 +45,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"
     )
     parser.add_argument("--steps", type=int, help="training steps")
+    parser.add_argument("--rounds", type=int, help="rounds of sampling, pairing and tuning (iterative_dpo)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     parser.add_argument("--config", type=Path, action="append", default=[], help="settings from a TOML file")
     # torchrun takes --run for its own --run-path, whatever stands before it

@@ -78,6 +78,30 @@ RECIPES: dict[str, Recipe] = {
         "distilled",
         ("teacher", "student", "task", "data", "test_data", "seed"),
     ),
+    "iterative_dpo": Recipe(
+        "aha.recipes.preferences",
+        "iterative DPO: rounds of pairs from the model's own answers, right before wrong by the verifier",
+        "iterative_dpo",
+        "",  # of the last round
+        ("model", "task", "data", "test_data", "seed", "rounds"),
+        "iterative_dpo",
+    ),
+    "dpo_rl": Recipe(
+        "aha.recipes.preferences",
+        "DPO on the model's own verified pairs, then reinforcement learning",
+        "dpo_rl",
+        "rl",
+        (*_RL, "rounds"),
+        "dpo_rl",
+    ),
+    "light_r1": Recipe(
+        "aha.recipes.preferences",
+        "Light-R1's curriculum: SFT on easier, then on harder questions, DPO, reinforcement learning",
+        "light_r1",
+        "rl",
+        (*_RL, "teacher"),
+        "light_r1",
+    ),
     "countdown_full": Recipe(
         "aha.recipes.countdown_full",
         "TinyZero's task: 3 or 4 numbers of 1..99 with + - * /",

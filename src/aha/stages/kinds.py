@@ -7,6 +7,7 @@ from aha.stages.data.cold_start import ColdStart
 from aha.stages.data.general_data import GeneralData
 from aha.stages.data.preference_data import Preferences
 from aha.stages.data.reject import Reject
+from aha.stages.data.verified_pairs import VerifiedPairs
 from aha.stages.evaluation.compare import Compare
 from aha.stages.rl import RL
 from aha.stages.supervised.dpo import DPO
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Stage]] = {
     "reject": Reject,
     "general_data": GeneralData,
     "preferences": Preferences,
+    "verified_pairs": VerifiedPairs,
     "compare": Compare,
 }
 

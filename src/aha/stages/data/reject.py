@@ -66,6 +66,9 @@ class Reject(
         None, "reward model that orders a question's answers, so that the best are kept (best-of-n)"
     )
     require_answer: bool = setting(True, "kept answers have <answer> tags, or any summary")
+    pass_rate_range: tuple[float, float] = setting(
+        (0.0, 1.0), "share of a question's answers that are right: above the first, up to the second"
+    )
     max_paragraph_words: int = setting(400, "words without a line end; above: dropped", unit="words", ge=1)
     dedup_threshold: float | None = setting(0.8, "similarity of copies; none: equal answers only", gt=0, le=1)
     mix_with: tuple[str | Stage, ...] = setting((), "other conversations: files, stages")
@@ -167,6 +170,7 @@ class Reject(
             require_answer=self.require_answer,
             near=self.dedup_threshold,
             score=None if scorer is None else scorer.scores,
+            rates=self.pass_rate_range,
         )
         found.prompt = source.prompter.prompt.name
         return found, source.tokenizer

@@ -67,15 +67,20 @@ def select(
     require_answer: bool = True,
     near: float | None = 0.8,
     score: ScoreAnswers | None = None,
+    rates: tuple[float, float] = (0.0, 1.0),
 ) -> SelectedRows:
     """At most ``keep`` answers of each problem, in the order they were sampled.
 
     ``near``: similarity from which an answer to the same problem is a copy; None: equal ones only. ``score``: what
     orders the answers, best first; prompts that no rule grades are then kept by their form and their score.
+    ``rates``: only of problems of whose graded answers a share above the first and up to the second is right.
     """
     found = SelectedRows()
     for problem, answers in sampled:
         found.seen += len(answers)
+        if (rate := pass_rate(answers)) is not None and not rates[0] < rate <= rates[1] and rate > 0:
+            found.dropped["question too hard" if rate <= rates[0] else "question too easy"] += len(answers)
+            continue
         good: list[RolloutRow] = []
         for row in answers:
             note = row["scores"]["accuracy"].get("note", "")
@@ -104,6 +109,13 @@ def by_score(
     known = [i for i, value in enumerate(values) if value is not None]
     dropped["too long for the reward model"] += len(rows) - len(known)
     return [rows[i] for i in sorted(known, key=lambda i: (-float(values[i] or 0.0), i))]
+
+
+def pass_rate(answers: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of graded answers that are right; None where none was graded."""
+    values = [row["scores"]["accuracy"]["value"] for row in answers]
+    graded = [value > 0.5 for value in values if value is not None]
+    return sum(graded) / len(graded) if graded else None
 
 
 def conversation(problem: Problem, row: Mapping[str, Any]) -> RolloutRow:

@@ -1,0 +1,166 @@
+"""Pairs from a checkpoint's own answers: a right one is preferred to a wrong one of the same question, by the verifier.
+
+The data of iterative DPO for reasoning: Pang et al. (arXiv 2404.19733), DPO-VP and DPO-R1. Neither a judge nor a
+reward model is asked.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from aha.data.cards import DataSource, Filter, write_data
+from aha.data.pairs import Pair, balance_lengths
+from aha.data.readable import ReadabilityLimits
+from aha.rewards.accuracy import accuracy
+from aha.runs.console import Console
+from aha.runs.pipeline import DATA, Context, Stage
+from aha.sampling.rollouts import WeightedRewards
+from aha.sampling.sampler import SamplingParams
+from aha.settings import setting
+from aha.stages import asking, engines, groups, inputs
+from aha.stages.data.samples import RolloutRow, SampledProblem, sample_parts
+from aha.stages.data.select import reason_against
+from aha.tasks import get_task, row_sources
+from aha.types import AhaError, Finish, Problem
+
+
+@dataclass(slots=True)
+class VerifiedAnswers:
+    """Pairs, and what became of the rest: ``counts`` of answers by reason, ``questions`` by what their answers were."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    questions: Counter[str] = field(default_factory=Counter)
+    sampled: int = 0
+    tokens: int = 0
+
+
+class VerifiedPairs(
+    groups.SeedSettings,
+    groups.TaskSettings,
+    groups.TestRowSettings,
+    groups.QuestionSettings,
+    groups.PromptSettings,
+    groups.SamplingSettings,
+    groups.TopPSettings,
+    groups.DtypeSettings,
+    groups.DecodingSettings,
+    groups.WriteSettings,
+    Stage,
+    problems=512,
+):
+    """Right and wrong answers of a checkpoint to the same questions, as pairs."""
+
+    heading: ClassVar[str] = "filter"
+
+    model: str | Stage = setting("tiny", "who answers: a checkpoint, a stage, an endpoint#MODEL")
+    pairs_per_problem: int = setting(4, "at most so many pairs of a question", ge=1)
+    require_answer: bool = setting(True, "chosen answers have <answer> tags, or any summary")
+    max_other_languages: float = setting(
+        0.1, "share of a chosen chain's words in other languages; above: not chosen", ge=0, le=1
+    )
+    max_repetition: float = setting(0.3, "share of repeated 8-grams; above: not chosen", ge=0, le=1)
+    balance_lengths: bool = setting(False, "leave pairs out until chosen and rejected are of equal length")
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data, self.test_data)
+
+    def work(self) -> dict[str, float]:
+        """Tokens sampled at most."""
+        return {"sampled": float(self.problems * self.samples * self.max_tokens)}
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.dtype)
+        inputs.sampled(self.model)
+        inputs.task(self.task, self.data, self.test_data)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Sample what is missing, pair, write ``data.jsonl`` and its card; returns the summary."""
+        with Console(self.name, 1, unit="", plain=context.plain) as console:
+            found = verified_pairs(
+                self._sampled(context, console), self._reason, self.pairs_per_problem, self.seed
+            )
+        pairs = balance_lengths(found.pairs, len) if self.balance_lengths else found.pairs
+        if not pairs:
+            raise AhaError(
+                f"No question has both a right and a wrong answer: {dict(found.questions)}, answers "
+                f"{dict(found.counts)}. Sample more of each, or take questions that the model can half do."
+            )
+        reasons = {k: n for k, n in found.counts.items() if k not in ("right", "wrong")}
+        filters = [
+            Filter(
+                "verifier, answers", found.sampled, found.counts["right"] + found.counts["wrong"], reasons
+            ),
+            Filter("equal lengths, pairs", len(found.pairs), len(pairs)),
+        ]
+        source = DataSource(asking.name_of(self.model), found.sampled, f"samples on {self.task}")
+        write_data(context.folder / DATA, [pair.row() for pair in pairs], [source], filters)
+        return {
+            "rows": len(pairs),
+            "sampled": found.sampled,
+            "sampled_tokens": found.tokens,
+            "accuracy": round(found.counts["right"] / max(1, found.sampled), 4),
+            "answers": dict(found.counts),
+            "questions": dict(found.questions),
+        }
+
+    def _sampled(self, context: Context, console: Console) -> Iterable[SampledProblem]:
+        task = get_task(self.task, self.data, self.test_data)
+        source = engines.open_source(context, self.model, self.prompt, self.dtype, self.max_num_seqs)
+        problems, longest = source.fit(task.load("train", self.problems, self.seed), self.max_tokens)
+        params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
+        rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify))}
+        asking.show(console, source.prompter, problems, asking.name_of(self.model))
+        tick = console.counter(len(problems) * self.samples * longest, "sampling")
+        return sample_parts(
+            context.folder / "rollouts", source, problems, self.samples, params, rewards,
+            seed=self.seed, part=self.write_every, tick=tick,
+        )  # fmt: skip
+
+    def _reason(self, row: RolloutRow, problem: Problem) -> str:
+        """Why an answer is no chosen one; "" where it may be."""
+        limits = ReadabilityLimits(self.max_other_languages, self.max_repetition)
+        return reason_against(row, problem, limits, self.require_answer)
+
+
+def verified_pairs(
+    sampled: Iterable[SampledProblem], reason: Any, per_problem: int, seed: int
+) -> VerifiedAnswers:
+    """At most ``per_problem`` pairs of each question's right and wrong answers, drawn by ``seed`` and the question.
+
+    ``reason(row, problem)`` says why an answer is not kept. One that is right and yet not kept, one that could not be
+    graded and one that was cut are neither chosen nor rejected.
+    """
+    found = VerifiedAnswers()
+    for problem, rows in sampled:
+        right: dict[str, None] = {}
+        wrong: dict[str, None] = {}
+        for row in rows:
+            found.sampled += 1
+            found.tokens += int(row.get("tokens", 0))
+            why = reason(row, problem)
+            cut = row["finish"] != Finish.STOP.value
+            kind = "right" if not why else "truncated" if cut else why
+            found.counts[kind] += 1
+            if kind in ("right", "wrong"):
+                (wrong if why else right)[str(row["text"]).strip()] = None
+        found.questions["both" if right and wrong else "no wrong" if right else "no right"] += 1
+        found.pairs += _pairs(problem, list(right), list(wrong), per_problem, seed)
+    return found
+
+
+def _pairs(problem: Problem, right: list[str], wrong: list[str], most: int, seed: int) -> list[Pair]:
+    """Each right answer and each wrong one as often as the others, as far as that goes."""
+    if not (right and wrong):
+        return []
+    rng = random.Random(f"{seed}:{problem.id}")
+    rng.shuffle(right)
+    rng.shuffle(wrong)
+    n = min(most, max(len(right), len(wrong)))
+    return [Pair(problem, right[i % len(right)], wrong[i % len(wrong)], 1.0) for i in range(n)]
