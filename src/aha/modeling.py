@@ -262,7 +262,7 @@ def check_head(model: Any) -> None:
     try:
         with torch.no_grad():
             wanted = model(input_ids=trials.token_ids(model), use_cache=False).logits
-            same = _same_logits(Head.of(model), kept[0], wanted)
+            same = _fits(model, kept[0]) and _same_logits(Head.of(model), kept[0], wanted)
     finally:
         hook.remove()
     if not same:
@@ -270,6 +270,12 @@ def check_head(model: Any) -> None:
             f"{type(model).__name__} makes logits in a way that is not known here: something other than one "
             "projection of the last layer, scaled and capped, comes after it. It cannot be sampled or trained."
         )
+
+
+def _fits(model: Any, hidden: Tensor) -> bool:
+    """Whether there is one output projection, and it takes what the last layer gives."""
+    weight = getattr(model.get_output_embeddings(), "weight", None)
+    return weight is not None and weight.ndim == 2 and weight.shape[1] == hidden.shape[-1]
 
 
 def _same_logits(head: Head, hidden: Tensor, wanted: Tensor) -> bool:
@@ -286,7 +292,8 @@ def _same_logits(head: Head, hidden: Tensor, wanted: Tensor) -> bool:
     bias = None if head.bias is None else head.bias[::every].float()
     truth = replace(head, weight=head.weight[::every].float(), bias=bias).logits(hidden.float())
     ours, own = (trials.error(x[..., ::every], truth) for x in (found, wanted))
-    return own <= 4 * trials.ROUNDING[wanted.dtype] and trials.as_good(ours, own, wanted.dtype)
+    coarse = max((wanted.dtype, head.weight.dtype), key=trials.ROUNDING.__getitem__)  # some make float32 of a bf16 product
+    return own <= 4 * trials.ROUNDING[coarse] and trials.as_good(ours, own, coarse)
 
 
 def max_context(model: Any) -> int:

@@ -93,6 +93,26 @@ def test_a_head_that_does_more_is_refused(tokenizer):
     assert Head.of(model).softcap is None
 
 
+def test_a_head_may_make_float32_of_a_bf16_product(tokenizer):
+    model = make("llama", tokenizer, torch.bfloat16)
+    model.lm_head.register_forward_hook(lambda module, args, out: out.float())
+    check_head(model)
+
+
+def test_a_head_behind_another_projection_is_refused(tokenizer):
+    model = make("llama", tokenizer)
+    size = model.config.hidden_size
+    inner = torch.nn.Linear(size, 2 * size)
+    outer = torch.nn.Linear(2 * size, len(tokenizer))
+    model.lm_head = torch.nn.Sequential(inner, outer)
+    model.get_output_embeddings = lambda: outer
+    with pytest.raises(AhaError, match="makes logits in a way"):
+        check_head(model)
+    model.get_output_embeddings = lambda: None
+    with pytest.raises(AhaError, match="makes logits in a way"):
+        check_head(model)
+
+
 def test_a_call_that_is_not_ours_is_told_how_to_go_on(tokenizer):
     model = make("llama", tokenizer)
     install(model)
