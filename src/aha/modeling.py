@@ -261,7 +261,7 @@ def check_head(model: Any) -> None:
     hook = model.base_model.register_forward_hook(lambda module, given, out: kept.append(out[0]))
     try:
         with torch.no_grad():
-            wanted = model(input_ids=trials.token_ids(model), use_cache=False).logits
+            wanted = _logits(model, trials.token_ids(model))
             same = _fits(model, kept[0]) and _same_logits(Head.of(model), kept[0], wanted)
     finally:
         hook.remove()
@@ -270,6 +270,21 @@ def check_head(model: Any) -> None:
             f"{type(model).__name__} makes logits in a way that is not known here: something other than one "
             "projection of the last layer, scaled and capped, comes after it. It cannot be sampled or trained."
         )
+
+
+def _logits(model: Any, ids: Tensor) -> Tensor:
+    """What transformers itself makes of some tokens. Raises AhaError where it cannot."""
+    import torch
+
+    try:
+        return model(input_ids=ids, use_cache=False).logits
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise AhaError(
+            f"{type(model).__name__} cannot compute {ids.shape[1]} tokens in transformers' own code: {error}\n"
+            "Some size in its config.json does not fit the others, or it needs another version of transformers."
+        ) from error
 
 
 def _fits(model: Any, hidden: Tensor) -> bool:
@@ -292,7 +307,9 @@ def _same_logits(head: Head, hidden: Tensor, wanted: Tensor) -> bool:
     bias = None if head.bias is None else head.bias[::every].float()
     truth = replace(head, weight=head.weight[::every].float(), bias=bias).logits(hidden.float())
     ours, own = (trials.error(x[..., ::every], truth) for x in (found, wanted))
-    coarse = max((wanted.dtype, head.weight.dtype), key=trials.ROUNDING.__getitem__)  # some make float32 of a bf16 product
+    coarse = max(
+        (wanted.dtype, head.weight.dtype), key=trials.ROUNDING.__getitem__
+    )  # some make float32 of a bf16 product
     return own <= 4 * trials.ROUNDING[coarse] and trials.as_good(ours, own, coarse)
 
 

@@ -144,3 +144,18 @@ def test_the_fused_decoder_leaves_windows_it_could_outgrow_to_the_modules(tokeni
     assert not supports(make("mistral", tokenizer))
     assert supports(make("mistral", tokenizer, sliding_window=512)), "the whole context fits the window"
     assert supports(make("mistral", tokenizer, sliding_window=None))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, IndexError, NotImplementedError])
+def test_what_a_familys_own_code_raises_is_a_refusal_with_its_reason(tokenizer, monkeypatch, error):
+    from transformers.models.llama import modeling_llama
+
+    def broken(*args, **kwargs):
+        raise error("the sizes do not fit")
+
+    model = make("llama", tokenizer)
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", broken)
+    with pytest.raises(AhaError, match="the sizes do not fit"):
+        install(model)
+    with pytest.raises(AhaError, match=r"cannot compute \d+ tokens in transformers' own code: the sizes"):
+        check_head(make("llama", tokenizer))

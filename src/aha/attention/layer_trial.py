@@ -160,6 +160,8 @@ def _tried(model: Any, ids: Tensor) -> dict[int, TrialLayer]:
         model.base_model(input_ids=ids, position_ids=positions, context=trial, use_cache=False)
     except AhaError as error:  # a layer that calls its attention without what the model was given
         raise TrialFailed("its layers do not hand on to their attention what a call brings along") from error
-    except (TypeError, AttributeError, ValueError, KeyError) as error:
+    except (TrialFailed, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of any kind: it is transformers' or the checkpoint's own code that runs here
         raise TrialFailed(f"a trial of {tokens} tokens failed: {error}") from error
     return trial.layers
