@@ -20,7 +20,8 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv")
 class Benchmark:
     """``task`` is what reads and grades the rows (``aha list tasks``), "" where nothing here does, ``why`` says why.
     ``hub`` is ``owner/name`` or ``owner/name:config``; ``split`` the rows that are asked; ``k`` the paper's samples of
-    each problem (0: it names none). ``differs``: what is done otherwise here than in the paper."""
+    each problem (0: it names none). ``differs``: what is done otherwise here than in the paper. ``judged``: how a judge
+    grades it (``judging.tasks``), "" where a rule does; ``shown``: figures of its own that tables have."""
 
     name: str
     title: str
@@ -31,6 +32,8 @@ class Benchmark:
     problems: int = 0  # how many rows the published set has; 0: it varies
     why: str = ""
     differs: str = ""
+    judged: str = ""
+    shown: tuple[str, ...] = ()
 
 
 _MATH_SUMMARY = "graded by value, where the paper does not say how"
@@ -51,6 +54,9 @@ _OURS = (
     Benchmark("mmlu_pro", "MMLU-Pro", "choice", "TIGER-Lab/MMLU-Pro", "test", 1, 12_032),
     Benchmark("ceval", "C-Eval", "choice", "ceval/ceval-exam", "val", 1),
     Benchmark("arc", "ARC-Challenge", "choice", "allenai/ai2_arc:ARC-Challenge", "test", 0, 1172),
+    Benchmark("drop", "DROP (F1)", "drop", "ucinlp/drop", "validation", 1, 9536, shown=("score",)),
+    Benchmark("bfcl", "BFCL (AST)", "function_calls", "", why="its questions and answers lie apart: give a file that "
+              "has both"),
     Benchmark("ifeval", "IFEval (prompt, strict)", "ifeval", "google/IFEval", "train", 1, 541),
     Benchmark("livecodebench", "LiveCodeBench", "code", "livecodebench/code_generation_lite", "test", 8,
               differs="the paper takes contests of 2024-08 to 2025-01: give a file with those rows"),
@@ -59,13 +65,23 @@ _OURS = (
     Benchmark("mbpp", "MBPP", "code", "google-research-datasets/mbpp:full", "test", 0, 500),
     Benchmark("mbpp_plus", "MBPP+", "code", "evalplus/mbppplus", "test", 0, 378),
 )  # fmt: skip
+_ATTEMPTS = ("correct", "incorrect", "not_attempted", "f_score")
+_ORDERS = "your judge and our words, in both orders; "
+_JUDGED = (
+    Benchmark("simpleqa", "SimpleQA", "judged", "basicv8vc/SimpleQA", "test", 1, 4326, judged="reference",
+              differs="your judge, and our words for its three grades", shown=_ATTEMPTS),
+    Benchmark("csimpleqa", "Chinese SimpleQA", "judged", "OpenStellarTeam/Chinese-SimpleQA", "train", 1, 3000,
+              judged="reference", differs="your judge, and our words for its three grades", shown=_ATTEMPTS),
+    Benchmark("frames", "FRAMES", "judged", "google/frames-benchmark", "test", 1, 824, judged="correctness",
+              differs="your judge; without its articles"),
+    Benchmark("alpaca_eval", "AlpacaEval 2", "judged", "tatsu-lab/alpaca_eval:alpaca_eval_gpt4_baseline", "eval", 1,
+              805, judged="pair", differs=_ORDERS + "verdicts in words, not probabilities of them",
+              shown=("lc_win_rate", "win_rate")),
+    Benchmark("arena_hard", "Arena-Hard", "judged", "", "train", 1, 500, judged="pair",
+              why="its rows and its baseline's answers lie apart: give a file that has both", differs=_ORDERS
+              + "one judge against one baseline", shown=("weighted_win_rate",)),
+)  # fmt: skip
 _NOT_GRADED = {
-    "drop": ("DROP", "its F1 over spans is not here"),
-    "simpleqa": ("SimpleQA", "a judge has to grade it"),
-    "csimpleqa": ("Chinese SimpleQA", "a judge has to grade it"),
-    "frames": ("FRAMES", "a judge has to grade it"),
-    "alpaca_eval": ("AlpacaEval 2", "a judge has to compare with its baseline's answers"),
-    "arena_hard": ("Arena-Hard", "a judge has to compare with its baseline's answers"),
     "cluewsc": ("CLUEWSC", "its rows are no multiple choice"),
     "codeforces": ("Codeforces", "it needs the contests' hidden tests and standings"),
     "swe_verified": ("SWE-bench Verified", "it needs the repositories and their containers"),
@@ -73,7 +89,7 @@ _NOT_GRADED = {
 }
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    **{b.name: b for b in _OURS},
+    **{b.name: b for b in (*_OURS, *_JUDGED)},
     **{name: Benchmark(name, title, "", "", why=why) for name, (title, why) in _NOT_GRADED.items()},
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from aha import chat
 from aha.tasks.base import Task
 from aha.types import Outcome, Problem
 
@@ -19,7 +20,7 @@ _END = re.compile(r"[.!?。！？](?=\s|$)|\n+")
 def tokens_after_answer(problem: Problem, text: str, tokens: int, task: Task) -> int | None:
     """Tokens written after the right answer first stood at a sentence's end; None if it never did, or where the answer
     is no text (programs, rubrics). Tokens are told from characters by the text's own ratio."""
-    if not isinstance(problem.answer, str) or not text:
+    if not isinstance(problem.answer, str) or not text or chat.kind_of(problem) == "free":
         return None
     ends = [match.end() for match in _END.finditer(text)] or [len(text)]
     step = -(-len(ends) // PLACES)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aha.benchmarks.overthinking import tokens_after_answer
+from aha.judges.asking import final_text
 from aha.rewards.accuracy import full_text
 from aha.tasks.base import Task
 from aha.types import AhaError, Finish, Group, Outcome, Scored
@@ -23,7 +24,8 @@ from aha.types import AhaError, Finish, Group, Outcome, Scored
 class GradedAnswer:
     """One graded answer. ``right`` is None where it could not be graded. ``ballot``: its answer in a vote, "" without
     one. ``after``: tokens that were written after the right answer first stood in the text; None where it never did or
-    nobody can tell."""
+    nobody can tell. ``score``: what the grader says that it is worth, 0..1, where it tells parts. ``chars`` of it that
+    a judge was shown; ``margins`` over another model's answer, where one compared them."""
 
     right: bool | None
     lenient: bool
@@ -32,15 +34,22 @@ class GradedAnswer:
     tokens: int
     truncated: bool
     after: int | None = None
+    score: float | None = None
+    chars: int = 0
+    margins: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GradedProblem:
-    """One problem's graded answers. ``kind``: its level or subject, "" where the task tells none apart."""
+    """One problem's graded answers. ``kind``: its level or subject, "" where the task tells none apart.
+    ``reference_chars`` of the answer that a judge compares with; ``difficulty`` of an instruction, where its row says
+    it."""
 
     problem: str
     kind: str
     samples: tuple[GradedAnswer, ...]
+    reference_chars: int = 0
+    difficulty: float | None = None
 
 
 def record(group: Group, task: Task, strict: bool) -> tuple[GradedProblem, dict[str, Any]]:
@@ -48,13 +57,21 @@ def record(group: Group, task: Task, strict: bool) -> tuple[GradedProblem, dict[
     and answer format to count."""
     samples = [_sample(group, member, task, strict) for member in group.members]
     kind = task.facet(group.problem) if task.facet is not None else ""
-    made = GradedProblem(group.problem.id, kind, tuple(sample for sample, _ in samples))
-    answer = group.problem.answer
+    answer, difficulty = group.problem.answer, group.problem.metadata.get("instruction_difficulty")
+    made = GradedProblem(
+        group.problem.id,
+        kind,
+        tuple(sample for sample, _ in samples),
+        len(answer) if isinstance(answer, str) else 0,
+        float(difficulty) if isinstance(difficulty, (int, float)) else None,
+    )
     row = {
         "problem": made.problem,
         "kind": kind,
         "question": group.problem.messages[-1].get("content", ""),
         "answer": answer if isinstance(answer, str) else None,
+        "reference_chars": made.reference_chars,
+        "difficulty": made.difficulty,
         "samples": [_plain(sample) | said for sample, said in samples],
     }
     return made, row
@@ -74,6 +91,9 @@ def _sample(group: Group, member: Scored, task: Task, strict: bool) -> tuple[Gra
         tokens,
         rollout.finish is Finish.LENGTH,
         tokens_after_answer(group.problem, rollout.text, tokens, task) if right or lenient else None,
+        score.value,
+        len(final_text(text)),
+        task.margins(group.problem, text) if task.margins is not None else (),
     )
     return sample, {"text": rollout.text, "finish": rollout.finish.value, "why": score.note}
 
@@ -112,8 +132,19 @@ def read(file: Path) -> Iterator[GradedProblem]:
 
 
 def _read(row: Mapping[str, Any]) -> GradedProblem:
-    samples = tuple(GradedAnswer(**{name: s[name] for name in _FIELDS}) for s in row["samples"])
-    return GradedProblem(str(row["problem"]), str(row["kind"]), samples)
+    samples = tuple(_read_sample(s) for s in row["samples"])
+    return GradedProblem(
+        str(row["problem"]),
+        str(row["kind"]),
+        samples,
+        int(row.get("reference_chars", 0)),
+        row.get("difficulty"),
+    )
+
+
+def _read_sample(sample: Mapping[str, Any]) -> GradedAnswer:
+    found: dict[str, Any] = {name: sample[name] for name in _FIELDS if name in sample}
+    return GradedAnswer(**{**found, "margins": tuple(sample.get("margins", ()))})
 
 
 def by_problem(records: Sequence[GradedProblem]) -> dict[str, GradedProblem]:

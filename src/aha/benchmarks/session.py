@@ -13,21 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aha.benchmarks import likelihood, records, shots, statistics
 from aha.benchmarks.catalogue import BenchmarkRows
+from aha.benchmarks.judging import figures as judge_figures
+from aha.benchmarks.judging import tasks as judged
+from aha.benchmarks.judging.beside import ThreadedGrader
 from aha.benchmarks.likelihood import ChoiceForm
 from aha.benchmarks.records import GradedProblem
 from aha.benchmarks.shots import SolvedQuestion
 from aha.files import write_json
+from aha.judges.asking import Judge, over, own
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
 from aha.runs.pipeline import Context
 from aha.sampling.client.engine import ChatPrompter
 from aha.sampling.rollouts import Prompter, WeightedRewards, stream_groups
 from aha.sampling.sampler import SamplingParams
-from aha.stages.engines import AnswerSource
+from aha.stages.engines import AnswerSource, concurrency, connect, is_endpoint, own_judge
 from aha.tasks import get_task
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row
@@ -73,16 +77,42 @@ class BenchmarkResult:
     seconds: float = 0.0
 
 
-def load_problems(asked: BenchmarkRows, count: int | None) -> tuple[Task, list[Problem], dict[str, Any]]:
-    """A benchmark's task, its problems, and what was read: source, split, rows and a hash of their content."""
+@dataclass(frozen=True, slots=True)
+class BenchmarkJudge:
+    """Who grades where no rule can: how it was named, how it is asked, and how many questions at once."""
+
+    name: str
+    judge: Judge
+    threads: int = 1
+
+
+def load_problems(
+    asked: BenchmarkRows, count: int | None, judge: BenchmarkJudge | None = None
+) -> tuple[Task, list[Problem], dict[str, Any]]:
+    """A benchmark's task, its problems, and what was read: source, split, rows and a hash of their content. Raises
+    AhaError for one that a judge grades, without one."""
     made = asked.source is None
-    task = get_task(asked.benchmark.task, None if made else asked.source, None)
+    task = (
+        _judged(asked, judge)
+        if asked.benchmark.judged
+        else get_task(asked.benchmark.task, asked.source, None)
+    )
     problems = task.load(asked.split, count or (MADE if made else 1 << 62), 0)
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(json.dumps(as_row(problem), sort_keys=True, default=str).encode())
     read = {"source": asked.source or asked.name, "split": asked.split, "rows": len(problems)}
     return task, problems, read | {"sha256": digest.hexdigest()}
+
+
+def _judged(asked: BenchmarkRows, judge: BenchmarkJudge | None) -> Task:
+    if judge is None:
+        raise AhaError(
+            f"{asked.benchmark.title} is graded by a judge: give --judge http://host:port/v1#MODEL, or FILE.py:NAME."
+        )
+    return judged.task(
+        cast("judged.JudgedKind", asked.benchmark.judged), judge.judge, asked.source, asked.name
+    )
 
 
 def run(
@@ -92,10 +122,13 @@ def run(
     protocol: Protocol,
     folder: Path,
     progress: Callable[[int], None] | None = None,
+    judge: BenchmarkJudge | None = None,
 ) -> BenchmarkResult:
     """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again."""
     started = time.perf_counter()
-    task, problems, read = load_problems(asked, protocol.problems)
+    judge = judge if asked.benchmark.judged else None
+    task, problems, read = load_problems(asked, protocol.problems, judge)
+    read |= {"judge": judge.name} if judge is not None else {}
     examples = read_shots(asked, protocol, read)
     what = named(model, asked, protocol, read)
     file = folder / f"{asked.name}-{what['id']}.jsonl"
@@ -103,14 +136,15 @@ def run(
     trim(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     if protocol.choice == "text":
-        fitting = _answer(source, task, problems, examples, protocol, file, done, progress)
+        threads = judge.threads if judge is not None else 0
+        fitting = _answer(source, task, problems, examples, protocol, file, done, progress, threads)
     else:
         fitting = _score(source, problems, examples, protocol, file, done, progress)
     left = len(problems) - len(fitting)
     if left:
         read["too_long"] = left
     kept = tuple(done[p.id] for p in fitting)
-    figures = statistics.summary(kept)
+    figures = statistics.summary(kept) | _of_judges(asked, kept)
     if protocol.choice != "text":
         figures |= {"acc": figures["pass@1"], "acc_norm": figures["lenient"]}
     result = BenchmarkResult(
@@ -120,10 +154,18 @@ def run(
     return result
 
 
+def _of_judges(asked: BenchmarkRows, kept: Sequence[GradedProblem]) -> dict[str, Any]:
+    """What judged benchmarks have beside the usual figures."""
+    own = {"reference": judge_figures.attempts, "pair": judge_figures.against_baseline}.get(
+        asked.benchmark.judged
+    )
+    return own(kept) if own is not None else {}
+
+
 def named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -> dict[str, Any]:
     """What a result is the result of, and a short hash of it."""
     what = {"model": model, "weights": _weights(model), "benchmark": asked.name, "data": read["sha256"]}
-    what["examples"] = read.get("examples", "")
+    what |= {name: read[name] for name in ("examples", "judge") if name in read}
     what |= asdict(protocol)
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return {"id": digest[:10], **what}
@@ -209,8 +251,10 @@ def _answer(
     file: Path,
     done: dict[str, GradedProblem],
     progress: Callable[[int], None] | None,
+    threads: int,
 ) -> Sequence[Problem]:
-    """Sample answers to the problems that are missing; returns those that have room."""
+    """Sample answers to the problems that are missing, graded in ``threads`` (0: one after another); returns those that
+    have room."""
     if protocol.shots:
         prompt = source.prompter.prompt
         problems = [
@@ -219,7 +263,7 @@ def _answer(
     fitting, longest = source.fit(problems, protocol.max_tokens)
     waiting = [p for p in fitting if p.id not in done]
     if waiting:
-        _sample(source, task, fitting, waiting, protocol, longest, file, done, progress)
+        _sample(source, task, fitting, waiting, protocol, longest, file, done, progress, threads)
     return fitting
 
 
@@ -233,6 +277,7 @@ def _sample(
     file: Path,
     done: dict[str, GradedProblem],
     progress: Callable[[int], None] | None,
+    threads: int,
 ) -> None:
     """Ask the waiting problems, each by the key that it has among all, and write each as it is graded."""
     rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
@@ -240,13 +285,24 @@ def _sample(
     every = source.prompter.requests(problems, protocol.k)
     missing = {p.id for p in waiting}
     requests = [r for p, r in zip(problems, every, strict=True) if p.id in missing]
-    with _kept(file, done) as keep:
+    with _kept(file, done) as keep, _beside(rewards, threads) as grader:
         stream = stream_groups(
             source.engine, source.prompter, waiting, protocol.k, params, rewards,
-            seed=protocol.seed, progress=progress, requests=requests,
+            seed=protocol.seed, progress=progress, requests=requests, grader=grader,
         )  # fmt: skip
         for _, group in stream:
             keep(*records.record(group, task, protocol.strict))
+
+
+@contextmanager
+def _beside(rewards: WeightedRewards, threads: int) -> Iterator[ThreadedGrader | None]:
+    """What grades in threads, while sampling goes on; None for no threads."""
+    grader = ThreadedGrader(rewards, threads) if threads else None
+    try:
+        yield grader
+    finally:
+        if grader is not None:
+            grader.close()
 
 
 def check(protocol: Protocol) -> None:
@@ -263,6 +319,17 @@ def check(protocol: Protocol) -> None:
         raise AhaError(f"--temperature {protocol.temperature}: give 0 (greedy) or more.")
     if not 0 < protocol.top_p <= 1:
         raise AhaError(f"--top-p {protocol.top_p}: give a number above 0, up to 1.")
+
+
+def open_judge(address: str, folder: Path, max_tokens: int = 2048) -> BenchmarkJudge:
+    """An endpoint that remembers its answers in ``folder``, or a function of one's own. Raises AhaError for neither."""
+    if is_endpoint(address):
+        complete = over(connect(address, folder), max_tokens=max_tokens)
+    elif (part := own_judge(address)) is not None:
+        complete = own(part)
+    else:
+        raise AhaError(f"'{address}' is no judge. Give http://host:port/v1#MODEL, or FILE.py:NAME.")
+    return BenchmarkJudge(address, Judge(complete), concurrency(address))
 
 
 def asked_with(source: AnswerSource, prompt: str) -> AnswerSource:

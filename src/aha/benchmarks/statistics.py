@@ -56,6 +56,7 @@ def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
         **{f"pass@{k}": _mean([_pass_at(r, k) for r in records]) for k in powers(n) if k > 1},
         **{f"cons@{k}": _mean([e[min(k, len(e)) - 1] for e in elected]) for k in powers(n) if k > 1},
         "format": _mean([s.format for s in every]),
+        "score": _mean([s.score for s in every if s.score is not None]),
         "ungradable": _mean([s.right is None for s in every]),
         "problems": len(records),
         "samples": n,

@@ -17,7 +17,7 @@ from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.benchmarks.catalogue import BenchmarkRows
-    from aha.benchmarks.session import BenchmarkResult, Protocol
+    from aha.benchmarks.session import BenchmarkJudge, BenchmarkResult, Protocol
     from aha.stages.engines import AnswerSource
 
 
@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--choice", choices=("text", "letters", "cloze"), default="text",
         help="options answered in text (text), or scored by log likelihood: the letters, or their texts (cloze)",
     )  # fmt: skip
+    many.add_argument(
+        "--judge", metavar="ADDRESS",
+        help="who grades where no rule can: http://host:port/v1#MODEL, or a function of messages, FILE.py:NAME",
+    )  # fmt: skip
+    many.add_argument("--judge-tokens", type=int, default=2048, help="of a judge's reply, at most (2048)")
     many.add_argument("--markdown", type=Path, help="write the table here")
     many.add_argument(
         "--html", type=Path, help="write a page here: figures, and samples with why they were graded so"
@@ -118,6 +123,7 @@ def _results(
 
     hardware.set_threads(args.threads)
     paper = args.preset == "r1" and not (args.k or args.samples)
+    judge = _judge(args)
     for model in dict.fromkeys(args.model):
         folder = args.results / folder_name(model)
         source = session.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads)
@@ -127,7 +133,13 @@ def _results(
                 used, prompt=prompt, shots=shots, shots_from=_shots_from(args, one.name) if shots else ""
             )
             put = source if prompt == args.prompt else session.asked_with(source, prompt)
-            yield _one(args, model, put, one, used, folder)
+            yield _one(args, model, put, one, used, folder, judge)
+
+
+def _judge(args: argparse.Namespace) -> BenchmarkJudge | None:
+    from aha.benchmarks.session import open_judge
+
+    return open_judge(args.judge, args.results / "judge", args.judge_tokens) if args.judge else None
 
 
 def _prompts(args: argparse.Namespace) -> list[str]:
@@ -149,6 +161,7 @@ def _one(
     one: BenchmarkRows,
     used: Protocol,
     folder: Path,
+    judge: BenchmarkJudge | None,
 ) -> BenchmarkResult:
     from aha.benchmarks import session
     from aha.runs.console import Console
@@ -158,7 +171,7 @@ def _one(
     shown = nullcontext() if args.json else Console(f"evaluating {model} on {one.name}", 1, unit="")
     with shown as console:
         tick = console.counter(0, "sampling") if console else None
-        return session.run(model, source, one, used, folder, tick)
+        return session.run(model, source, one, used, folder, tick, judge)
 
 
 def folder_name(model: str) -> str:

@@ -160,6 +160,13 @@ class Judge:
         self._count("correctness", verdict is not None, said)
         return None if verdict is None else verdict == "correct"
 
+    def attempt(self, question: str, reference: str, response: str, seed: int = 0) -> str | None:
+        """ "correct", "incorrect" or "not_attempted"; None if the verdict could not be read."""
+        said = self.complete(prompts.attempt(question, reference, response), seed)
+        verdict = verdicts.read_field(said, "verdict", ("correct", "incorrect", "not_attempted"))
+        self._count("attempt", verdict is not None)
+        return verdict
+
     def safety(self, question: str, response: str, seed: int = 0) -> str | None:
         """ "safe", "unsafe" or "reject"; None if the verdict could not be read."""
         (shown,) = self._shown("safety", response)

@@ -28,6 +28,9 @@ DESCRIPTIONS: dict[str, str] = {
     "math": "any questions with a final answer (--data FILE or hub name)",
     "choice": "multiple choice, answered by letter (--data FILE or hub name)",
     "ifeval": "instructions that rules can check: IFEval (--data FILE or hub name)",
+    "drop": "reading with numbers and spans, by F1: DROP (--data FILE or hub name)",
+    "function_calls": "calls of functions, matched by syntax tree as in BFCL (--data FILE or hub name)",
+    "json_output": "answers as JSON that keep a schema (--data FILE or hub name)",
     "A:0.7,B=FILE:0.3": "several of these in proportions, as one task",
 }
 TASKS = tuple(name for name in DESCRIPTIONS if ":" not in name)
@@ -36,8 +39,14 @@ _NEED_DATA = {
     "harmful": "prompts",
     "math": "your questions",
     "choice": "your questions with options",
+    "drop": "passages with questions",
+    "function_calls": "questions with functions and ground_truth",
+    "json_output": "questions with a schema",
 }
-_READ_ROWS = {"gsm8k": 2, "math": 2, "choice": 2, "ifeval": 2, "code": 1}
+_READ_ROWS = {
+    **dict.fromkeys(("gsm8k", "math", "choice", "ifeval", "drop", "function_calls", "json_output"), 2),
+    "code": 1,
+}
 _MAY_READ = ("code", "countdown", "countdown_full", "general", "harmful")
 """Tasks that can read rows; 2: that make no problems of their own."""
 Rows = tuple[str | None, str | None]
@@ -62,9 +71,20 @@ def _made() -> dict[str, Callable[[], Task]]:
 
 def _read(name: str, data: str | None, test_data: str | None) -> Task:
     """A task over rows."""
-    from aha.tasks import choice, code_rows, countdown_rows, general_rows, ifeval, math_word
+    from aha.tasks import (
+        choice,
+        code_rows,
+        countdown_rows,
+        drop,
+        function_calls,
+        general_rows,
+        ifeval,
+        json_output,
+        math_word,
+    )
 
     readers = {
+        "drop": drop.task, "function_calls": function_calls.task, "json_output": json_output.task,
         "choice": choice.task, "code": code_rows.task, "ifeval": ifeval.task, "countdown": countdown_rows.task,
         "countdown_full": countdown_rows.task, "general": general_rows.task, "harmful": general_rows.task,
     }  # fmt: skip
@@ -73,9 +93,20 @@ def _read(name: str, data: str | None, test_data: str | None) -> Task:
 
 def reader_of(name: str) -> RowReader:
     """How a task reads its rows. Raises AhaError for one that reads none."""
-    from aha.tasks import choice, code_rows, countdown_rows, general_rows, ifeval, math_word
+    from aha.tasks import (
+        choice,
+        code_rows,
+        countdown_rows,
+        drop,
+        function_calls,
+        general_rows,
+        ifeval,
+        json_output,
+        math_word,
+    )
 
     readers = {
+        "drop": drop.READER, "function_calls": function_calls.READER, "json_output": json_output.READER,
         "general": general_rows.READER, "harmful": general_rows.HARMFUL_READER,
         "math": math_word.READER, "gsm8k": math_word.READER, "choice": choice.READER, "code": code_rows.READER,
         "ifeval": ifeval.READER, "countdown": countdown_rows.READER, "countdown_full": countdown_rows.READER,

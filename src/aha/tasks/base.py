@@ -15,7 +15,8 @@ class Task:
     """``load(split, n, seed)`` gives at most ``n`` problems of a split, always the same for one seed;
     ``verify(problem, text)`` grades what a model wrote, and ``verify_lenient`` does so without demanding
     that the answer stands where the format wants it. ``facet`` names the kind of a problem (its level, its
-    size), so that evaluations can tell kinds apart."""
+    size), so that evaluations can tell kinds apart. ``margins`` over another model's answer, one for each time that a
+    judge compared; none where it could not."""
 
     name: str
     load: Callable[[str, int, int], list[Problem]]
@@ -23,3 +24,4 @@ class Task:
     verify_lenient: Callable[[Problem, str], Verdict]
     vote: Callable[[Problem, str], str | None]
     facet: Callable[[Problem], str] | None = None
+    margins: Callable[[Problem, str], tuple[float, ...]] | None = None

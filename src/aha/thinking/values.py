@@ -31,7 +31,7 @@ class ValueFunction:
         """A number for each text. Raises AhaError where the function gives something else."""
         try:
             found = plugins.call(self.function, problem, list(texts), file=self._file)
-        except plugins.Failed as error:
+        except plugins.CallFailed as error:
             raise AhaError(f"The value function {self.label} failed on {problem.id}: {error}.") from error
         try:
             numbers = [float(value) for value in found]

@@ -1,0 +1,60 @@
+"""Rows of benchmarks that a judge grades, in the forms that they are published in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aha.chat.prompts import FORM
+from aha.data.sources import Row
+from aha.types import AhaError, Message, Problem
+
+_QUESTIONS = ("instruction", "problem", "question", "prompt", "Prompt", "query")
+_ANSWERS = ("answer", "Answer", "output", "baseline", "reference", "reference_answer", "response")
+
+
+def make_problem(row: Row, number: int, name: str) -> Problem:
+    """A question with the answer that a judge is shown beside: the reference, or the baseline's. Raises AhaError naming
+    the row where it lacks one."""
+    asked = _asked(row)
+    answer = next((row[k] for k in _ANSWERS if isinstance(row.get(k), str) and row[k].strip()), None)
+    if not asked or answer is None:
+        missing = "question" if not asked else "answer to hold it against"
+        raise AhaError(
+            f"Row {number} has no {missing}: its columns are {sorted(row)}. Wanted: one of {', '.join(_QUESTIONS)} or "
+            f"turns, and one of {', '.join(_ANSWERS)}."
+        )
+    said = {"domain": _word(row), "instruction_difficulty": row.get("instruction_difficulty")}
+    return Problem(
+        id=f"{name}-{number}",
+        task=name,
+        messages=asked,
+        answer=answer,
+        metadata={FORM: "free", **{k: v for k, v in said.items() if v not in (None, "")}},
+    )
+
+
+def _asked(row: Row) -> tuple[Message, ...]:
+    turns = row.get("turns", row.get("messages"))
+    if isinstance(turns, Sequence) and not isinstance(turns, str) and turns:
+        return tuple(_turn(t) for t in turns)
+    text = next((row[k] for k in _QUESTIONS if isinstance(row.get(k), str) and row[k].strip()), "")
+    return ({"role": "user", "content": text},) if text else ()
+
+
+def _turn(turn: Any) -> Message:
+    content = turn.get("content") if isinstance(turn, Mapping) else turn
+    if not isinstance(content, str):
+        raise AhaError(f"a turn is {type(turn).__name__} without words")
+    return {
+        "role": str(turn.get("role", "user")) if isinstance(turn, Mapping) else "user",
+        "content": content,
+    }
+
+
+def _word(row: Row) -> str:
+    """A row's own word for its kind."""
+    metadata = row.get("metadata")
+    found = metadata.get("topic") if isinstance(metadata, Mapping) else None
+    found = found or row.get("category") or row.get("cluster") or row.get("dataset")
+    return found if isinstance(found, str) else ""
