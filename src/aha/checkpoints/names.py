@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from aha.checkpoints import dequantized, gguf_header, hub, public
+from aha.checkpoints import dequantized, gguf_header, hub, public, runs
 from aha.types import AhaError
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -25,8 +25,9 @@ OLD_HUB_NAMES = ("gpt2", "distilgpt2", "openai-gpt", "gpt2-medium", "gpt2-large"
 def resolve(name: str) -> str:
     """A model's folder, or its name on the Hugging Face hub, for what a person calls it.
 
-    GGUF files are converted at the first call. Raises AhaError, with the nearest name that there is, for what does
-    not exist, is no checkpoint, or is on a hub that does not answer.
+    A run's folder, or a stage's, means the model that it made last; GGUF files are converted at the first call. Raises
+    AhaError, with the nearest name that there is, for what does not exist, is no checkpoint, or is on a hub that does
+    not answer.
     """
     if name in EMBEDDED:
         return str(EMBEDDED[name])
@@ -68,6 +69,8 @@ def _file(name: str, path: Path) -> Path:
 
 
 def _folder(name: str, path: Path) -> Path:
+    if (stages := runs.stages_of(path)) is not None:
+        return runs.last_model(name, path, stages)
     ggufs = sorted(path.glob("*.gguf"))
     weights = any(path.glob("*.safetensors")) or any(path.glob("*.bin"))
     if (path / "adapter_config.json").exists():
@@ -138,10 +141,10 @@ def _refuse_slips(name: str) -> None:
     if "/" in name or name in OLD_HUB_NAMES:
         return
     here = [entry.name for entry in Path().iterdir() if entry.is_dir()]
-    runs = [entry.name for entry in Path("runs").iterdir() if entry.is_dir()] if Path("runs").is_dir() else []
-    if name in runs:
+    made = [entry.name for entry in Path("runs").iterdir() if entry.is_dir()] if Path("runs").is_dir() else []
+    if name in made:
         raise AhaError(f"No model '{name}'.{_within(Path('runs') / name) or f' There is a run runs/{name}.'}")
-    close = _close(name, [*EMBEDDED, *public.PUBLIC, *here, *runs])
+    close = _close(name, [*EMBEDDED, *public.PUBLIC, *here, *made])
     if close:
         raise AhaError(f"No model '{name}'. Did you mean '{close}'?{_known()}")
 
