@@ -130,14 +130,14 @@ def live(name, folder, **options):
 
 def test_rounds_sample_new_questions_from_the_round_before(tmp_path):
     done = live("iterative_dpo", tmp_path / "a", rounds=2)
-    assert list(done) == ["pairs_1", "dpo_1", "pairs_2", "dpo_2", "compare"]
-    rows = [read_jsonl(tmp_path / "a" / f"pairs_{n}" / "data.jsonl") for n in (1, 2)]
+    assert list(done) == ["pairs_1", "dpo_1", "pairs", "dpo", "compare"]
+    rows = [read_jsonl(tmp_path / "a" / name / "data.jsonl") for name in ("pairs_1", "pairs")]
     assert not {r["problem_id"] for r in rows[0]} & {r["problem_id"] for r in rows[1]}
-    assert (done["dpo_2"]["model"], done["dpo_2"]["sources"]) == ("dpo_1", {"pairs_2": len(rows[1])})
-    before = (tmp_path / "a" / "dpo_2" / "final" / "model.safetensors").read_bytes()
+    assert (done["dpo"]["model"], done["dpo"]["sources"]) == ("dpo_1", {"pairs": len(rows[1])})
+    before = (tmp_path / "a" / "dpo" / "final" / "model.safetensors").read_bytes()
     again = live("iterative_dpo", tmp_path / "b", rounds=2)
-    assert before == (tmp_path / "b" / "dpo_2" / "final" / "model.safetensors").read_bytes()
-    assert json.dumps(again["pairs_2"]) == json.dumps(done["pairs_2"])
+    assert before == (tmp_path / "b" / "dpo" / "final" / "model.safetensors").read_bytes()
+    assert json.dumps(again["pairs"]) == json.dumps(done["pairs"])
 
 
 @pytest.mark.slow

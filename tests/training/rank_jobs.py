@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +19,19 @@ from aha.rewards.format import strict_format
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Prompter, sample_groups
 from aha.sampling.sampler import SamplingParams
+from aha.stages.supervised.dpo import whole_rows
 from aha.training import checkpoint, offload, parallel
 from aha.training.batching import pack, sequence_mean
 from aha.training.losses import clipped_loss
 from aha.training.policy import OptimizerConfig, Policy
+from aha.training.preferences import Preference, StepCompletions, preference_loss
+from aha.training.reference import sequence_logprobs
 from aha.training.scalar import ScalarModel, pairwise, text_example
 from aha.training.sharding import Shards
 from aha.types import Example, Problem
 
 STEPS = 3
+PREFERENCES = ("dpo", "orpo", "kto")
 LAYOUTS = ("replicated", "sharded")
 VARIANTS = {
     "plain": {},
@@ -131,6 +137,29 @@ def saved(tokenizer, root, sharded):
     return policy
 
 
+def preferences(tokenizer, sharded, loss):
+    """Two steps on five pairs, after the reference was asked: its sums, the curve, and where the weights are."""
+    pairs = [replace(e, group=i // 2) for i, e in enumerate(examples()) if e.group < 5 and i % 4 < 2]
+    pairs = [replace(e, group=i // 2) for i, e in enumerate(pairs)]
+    policy, curve = new_policy(tokenizer, sharded), []
+    reference = sequence_logprobs(policy, pairs, 60)
+    labels = np.tile([1.0, 0.0], len(pairs) // 2)
+    lengths = np.array([float(e.mask.sum()) for e in pairs])
+    ends = np.cumsum([len(e.token_ids) for e in pairs])
+    longest = max(
+        len(a.token_ids) + len(b.token_ids) - 5 for a, b in zip(pairs[0::2], pairs[1::2], strict=True)
+    )
+    for _ in range(3):
+        kl = float((sequence_logprobs(policy, pairs, 60) - reference).mean())
+        step = preference_loss(
+            Preference(loss, beta=0.5), StepCompletions(labels, reference, lengths, ends, kl)
+        )
+        batches = parallel.even(partial(whole_rows, pairs, longest), 80)
+        sums = policy.over_ranks(batches, lambda batch, of=step: policy.backward(batch, of(batch)))
+        curve.append((sum(s["loss"] for s in sums), sum(s["rewards/chosen"] for s in sums), policy.step()))
+    return {"curve": curve, "weights": weights(policy), "reference": torch.tensor(reference)}
+
+
 def continued(tokenizer, root, sharded):
     """The last step, from a checkpoint that any number of ranks may have written."""
     policy = new_policy(tokenizer, sharded)
@@ -211,6 +240,8 @@ def main(folder):
             policy = saved(tokenizer, folder / layout, sharded)
             found[layout, "sampled"] = sampled(tokenizer, new_policy(tokenizer, sharded))
             found[layout, "scalar"] = scalar(tokenizer, sharded)
+            for loss in PREFERENCES:
+                found[layout, loss] = preferences(tokenizer, sharded, loss)
             checkpoint.save_model(policy, tokenizer, folder / f"{layout}-final")
         ranks.barrier()
         for source in ("one", *LAYOUTS):

@@ -69,7 +69,7 @@ def test_ipo_by_hand():
 def test_orpo_by_hand():
     # mean probabilities 1/2 and 1/4: odds 1 and 1/3, their ratio 3; -log sigma(log 3) = log(4/3)
     given = rows([2 * math.log(0.5), 3 * math.log(0.25)], lengths=[2, 3])
-    losses, grad = of(Preference("orpo", nll_weight=0.0), given)
+    losses, grad = of(Preference("orpo", nll_coef=0.0), given)
     assert losses[0] == pytest.approx(0.1 * math.log(4 / 3))
     # d log odds / d log p = 1 / (1 - p): 2 and 4/3; d / d ratio = -.1 / 4; over 2 and 3 tokens
     assert grad == pytest.approx([-0.025 * 2 / 2, 0.025 * (4 / 3) / 3])
@@ -114,7 +114,7 @@ def test_kto_by_hand():
 
 def test_the_sft_term_is_that_of_chosen_completions():
     plain = of(Preference("dpo"), rows([-8, -6], [-10, -5], [4, 2]))
-    more = of(Preference("dpo", nll_weight=0.5), rows([-8, -6], [-10, -5], [4, 2]))
+    more = of(Preference("dpo", nll_coef=0.5), rows([-8, -6], [-10, -5], [4, 2]))
     assert more[0][0] - plain[0][0] == pytest.approx(0.5 * 2)
     assert np.subtract(more[1], plain[1]) == pytest.approx([-0.5 / 4, 0])
 
@@ -138,7 +138,7 @@ def test_figures_by_hand():
 
 LOSSES = [
     Preference("dpo", label_smoothing=0.1), Preference("ipo"), Preference("orpo"), Preference("simpo"),
-    Preference("kto", desirable_weight=1.5), Preference("dpo", length_normalized=True, nll_weight=0.3),
+    Preference("kto", desirable_weight=1.5), Preference("dpo", length_normalized=True, nll_coef=0.3),
 ]  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def gradient(policy, examples, step, preference, max_tokens):
     return sum(t["loss"] for t in totals), grads, len(totals)
 
 
-@pytest.mark.parametrize("preference", LOSSES, ids=lambda p: p.loss + "+" * bool(p.nll_weight))
+@pytest.mark.parametrize("preference", LOSSES, ids=lambda p: p.loss + "+" * bool(p.nll_coef))
 def test_packing_leaves_loss_and_gradient(tok, preference):
     policy, (examples, step) = new_policy(tok, sharded=False), step_of()
     whole = gradient(policy, examples, step, preference, 4096)
@@ -185,7 +185,7 @@ def test_packing_leaves_loss_and_gradient(tok, preference):
     assert whole[1].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("preference", LOSSES, ids=lambda p: p.loss + "+" * bool(p.nll_weight))
+@pytest.mark.parametrize("preference", LOSSES, ids=lambda p: p.loss + "+" * bool(p.nll_coef))
 def test_loss_and_gradient_are_those_of_each_completion_alone(tok, preference):
     """Every completion by itself through transformers' model and autograd, without packing or our attention."""
     policy, (examples, step) = new_policy(tok, sharded=False), step_of()

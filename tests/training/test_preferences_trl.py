@@ -30,7 +30,7 @@ CASES = {
         Preference("dpo", beta=2.0, length_normalized=True), "dpo", {"beta": 2.0, "loss_type": ["sigmoid_norm"]},
     ),
     "ipo": (Preference("ipo", beta=0.2), "dpo", {"beta": 0.2, "loss_type": ["ipo"]}),
-    "orpo": (Preference("orpo", beta=0.4, nll_weight=0.0), "orpo", {"beta": 0.4}),
+    "orpo": (Preference("orpo", beta=0.4, nll_coef=0.0), "orpo", {"beta": 0.4}),
     "simpo": (Preference("simpo", beta=2.0, gamma=0.7), "cpo", {"beta": 2.0, "simpo_gamma": 0.7}),
     "simpo, swaps": (
         Preference("simpo", beta=1.5, label_smoothing=0.2), "cpo",
@@ -118,7 +118,7 @@ def test_the_sft_term(trl, folder, policy):
         "chosen": [split(e) for e in examples[0::2]], "rejected": [split(e) for e in examples[1::2]],
         "ref_chosen": step.reference[0::2].tolist(), "ref_rejected": step.reference[1::2].tolist(),
     }  # fmt: skip
-    same(ours(policy, examples, step, Preference("dpo", nll_weight=0.3)), trl.ask(job))
+    same(ours(policy, examples, step, Preference("dpo", nll_coef=0.3)), trl.ask(job))
 
 
 @pytest.mark.parametrize("off", [-1.0, 3.0])

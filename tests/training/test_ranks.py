@@ -114,6 +114,16 @@ def test_reward_models(two, tok, layout):
     assert wanted["head"].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
+@pytest.mark.parametrize("loss", rank_jobs.PREFERENCES)
+def test_preferences(two, tok, layout, loss):
+    wanted, found = rank_jobs.preferences(tok, False, loss), two[1][layout, loss]
+    close(found, wanted)
+    assert torch.allclose(found["reference"], wanted["reference"], atol=1e-3)
+    assert wanted["curve"][-1][0] < wanted["curve"][0][0] - 1e-3
+    assert torch.equal(found["weights"], two[2][layout, loss]["weights"])
+
+
 # --- memory of activations -------------------------------------------------------------------------------
 
 

@@ -82,7 +82,7 @@ RECIPES: dict[str, Recipe] = {
         "aha.recipes.preferences",
         "iterative DPO: rounds of pairs from the model's own answers, right before wrong by the verifier",
         "iterative_dpo",
-        "",  # of the last round
+        "dpo",
         ("model", "task", "data", "test_data", "seed", "rounds"),
         "iterative_dpo",
     ),

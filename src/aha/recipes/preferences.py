@@ -27,7 +27,7 @@ EASY = 0.125
 SMALL_MODEL: Settings = {
     "pairs": {"problems": 2048, "samples": 8, "max_tokens": 2048},
     "dpo": {
-        "lr": 5e-7, "batch_size": 64, "warmup_steps": 5, "nll_weight": 0.2, "max_length": 4096,
+        "lr": 5e-7, "batch_size": 64, "warmup_steps": 5, "nll_coef": 0.2, "max_length": 4096,
         "max_tokens_per_batch": 16_384,
     },
     "chains": {"problems": 4096, "samples": 8, "max_tokens": 2048},
@@ -39,7 +39,7 @@ SMALL_MODEL: Settings = {
 MINIATURE: Settings = {
     "pairs": {"problems": 272, "samples": 16, "max_tokens": 320},
     "dpo": {
-        "lr": 1e-4, "batch_size": 32, "nll_weight": 0.2, "max_length": 512, "max_tokens_per_batch": 4096,
+        "lr": 1e-4, "batch_size": 32, "nll_coef": 0.2, "max_length": 512, "max_tokens_per_batch": 4096,
         "save_every": 50,
     },
     "chains": {"problems": 512, "samples": 8, "max_tokens": 320, "max_per_problem": 2},
@@ -61,13 +61,14 @@ def settings_for(model: str) -> Settings:
 def rounds_of(
     model: str | Stage, settings: Settings, asked: dict[str, Any], seed: int, rounds: int
 ) -> list[DPO]:
-    """Rounds of sampling, pairing and DPO, each from where the one before it ended; questions are new in each."""
+    """Rounds of sampling, pairing and DPO, each from where the one before it ended; questions are new in each. Those of
+    the last round are called ``pairs`` and ``dpo``, those before it by their numbers."""
     found: list[DPO] = []
     for number in range(1, rounds + 1):
-        now = found[-1] if found else model
-        given = {"name": f"pairs_{number}", "model": now, "seed": seed + 1000 * number}
+        now, mark = (found[-1] if found else model), "" if number == rounds else f"_{number}"
+        given = {"name": f"pairs{mark}", "model": now, "seed": seed + 1000 * number}
         pairs = VerifiedPairs.model_validate(given | asked | settings["pairs"])
-        given = {"name": f"dpo_{number}", "model": now, "data": (pairs,), "seed": seed}
+        given = {"name": f"dpo{mark}", "model": now, "data": (pairs,), "seed": seed}
         found.append(DPO.model_validate(given | settings["dpo"]))
     return found
 

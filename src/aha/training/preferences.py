@@ -112,7 +112,7 @@ def nll(chosen: SequenceLogprobs) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A loss by name with its settings. ``beta`` None is the loss's own; ``nll_weight`` None is 1 for ORPO, else 0.
+    """A loss by name with its settings. ``beta`` None is the loss's own; ``nll_coef`` None is 1 for ORPO, else 0.
 
     Completions come in one order: of pairs, chosen and rejected in turn; with ``kto``, any, by their labels.
     """
@@ -122,7 +122,7 @@ class Preference:
     label_smoothing: float = 0.0
     gamma: float = 1.0  # SimPO's margin
     length_normalized: bool = False  # DPO's log ratios as means over tokens
-    nll_weight: float | None = None
+    nll_coef: float | None = None
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
 
@@ -134,7 +134,7 @@ class Preference:
     @property
     def sft(self) -> float:
         """The weight of ``nll``."""
-        return float(self.loss == "orpo") if self.nll_weight is None else self.nll_weight
+        return float(self.loss == "orpo") if self.nll_coef is None else self.nll_coef
 
     @property
     def paired(self) -> bool:

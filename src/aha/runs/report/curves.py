@@ -99,6 +99,12 @@ def _word_series(stage: StageData) -> list[Series]:
 _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], FigureKind], ...] = (
     ("Reward", "Mean over all responses, and the spread within a step.",
      (("reward", "mean"), ("reward_std", "standard deviation")), "number"),
+    ("Preferred", "Share of pairs whose chosen completion has the higher implicit reward.",
+     (("rewards/accuracies", "training"), ("validation_rewards/accuracies", "held out")), "rate"),
+    ("Implicit rewards", "Beta times the log ratio to the reference, or the mean log probability.",
+     (("rewards/chosen", "chosen"), ("rewards/rejected", "rejected"), ("rewards/margins", "margin")), "number"),
+    ("Log probabilities", "Of whole completions: where both fall, others rise.",
+     (("logps/chosen", "chosen"), ("logps/rejected", "rejected")), "number"),
     ("Format", "Share of responses that keep the tags.", (("rewards/format/mean", "format"),), "rate"),
     ("Empty chains", "Share of chains of thought that hold no thought.", (("chains/empty", "empty"),), "rate"),
     ("Repeated chains", "Share of responses with one chain for different questions.",

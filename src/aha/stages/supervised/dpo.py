@@ -90,7 +90,7 @@ class DPO(
     )
     gamma: float = setting(1.0, "the margin that simpo asks for", ge=0)
     length_normalized: bool = setting(False, "log ratios of dpo as means over tokens (beta is then 1 to 10)")
-    nll_weight: float | None = setting(
+    nll_coef: float | None = setting(
         None, "weight of -log p of chosen completions beside the loss; none: 1 for orpo, else 0", ge=0
     )
     desirable_weight: float = setting(1.0, "of desirable completions (kto)", gt=0)
@@ -106,7 +106,7 @@ class DPO(
     def preference(self) -> Preference:
         """The loss with its settings."""
         return Preference(
-            self.loss, self.beta, self.label_smoothing, self.gamma, self.length_normalized, self.nll_weight,
+            self.loss, self.beta, self.label_smoothing, self.gamma, self.length_normalized, self.nll_coef,
             self.desirable_weight, self.undesirable_weight,
         )  # fmt: skip
 
