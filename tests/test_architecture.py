@@ -42,6 +42,7 @@ ALLOWED = {
     "cluster": BASE | {"modeling", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention", "kernels"},
     "runs": BASE | {"chat"},
+    "diagnosis": BASE | {"chat", "rewards", "tasks", "data", "runs"},
     # Estimates need configs alone; their measurement drives the trainer and the sampler. A dry run reads stages.
     "planning": BASE | {"modeling", "kernels", "sampling", "training", "runs"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.
@@ -51,11 +52,13 @@ ALLOWED = {
     "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}
-    | {"doctor", "cluster", "planning"},
+    | {"doctor", "cluster", "planning", "diagnosis"},
     # The web page over runs: it reads what they left, and asks the graders again.
     "view": BASE | {"chat", "rewards", "tasks", "sandbox", "data", "runs"},
     "benchmarks": BASE | {"chat", "rewards", "tasks", "data", "judges", "sampling", "runs", "stages"},
     "thinking": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages", "benchmarks"},
+    "analysis": BASE
+    | {"chat", "modeling", "rewards", "tasks", "sampling", "training", "runs", "diagnosis", "stages", "benchmarks"},
     "recipes": BASE | {"modeling", "runs", "stages", "tasks"},
 }
 HEAVY = (

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         found = listed[kind]()
         width = max(map(len, found), default=0)
         for name, meaning in found.items():
-            print(f"  {name:<{width}}  {meaning}")
+            print(f"  {name:<{width}}  " + meaning.replace("\n", f"\n  {'':<{width}}  "))
         if not found:
             print("  (none)")
     print("Next     aha zero, or aha run RECIPE --print-config")
@@ -89,6 +89,7 @@ def _models() -> dict[str, str]:
 
 
 def _runs(folder: Path) -> dict[str, str]:
-    from aha.runs.state import described
+    """Of each run its state, and below what it is."""
+    from aha.runs.overview import overviews
 
-    return {file.parent.name: described(file.parent) for file in sorted(folder.glob("*/config.json"))}
+    return {run.name: "\n".join(filter(None, (run.state, run.words()))) for run in overviews(folder)}

@@ -46,6 +46,7 @@ _FIGURES: tuple[tuple[str, str, str], ...] = (
     ("lr", "lr", "number"),
     ("tokens_per_second", "tokens/s", "tokens"),
 )
+_HEADLINES = ("reward", "rewards/accuracy/mean", "loss")
 _IN_LOG = ("loss", "reward", "rewards/accuracies", "rewards/margins", "rewards/accuracy/mean", "rewards/format/mean",
            "completions/mean_length", "entropy", "tokens_per_second")  # fmt: skip
 
@@ -178,9 +179,22 @@ class Console:
             self._safely(self._last)
         self._close()
 
-    def step(self, metrics: Mapping[str, float]) -> None:
-        """A step is done; ``metrics`` are its figures, "step" among them if there is a choice."""
-        self._safely(lambda: self._step(metrics))
+    def step(self, metrics: Mapping[str, float], seconds: float | None = None) -> None:
+        """A step is done; ``metrics`` are its figures, "step" among them if there is a choice. ``seconds``: what it
+        took, where that is not the time since the last one."""
+        self._safely(lambda: self._step(metrics, seconds))
+
+    def catch_up(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Steps that were done before the display began: all but the last are counted and not shown."""
+        if not rows:
+            return
+        for row in rows[:-1]:
+            headline = next((v for key in _HEADLINES if (v := number(row.get(key))) is not None), None)
+            self.history += [headline] if headline is not None else []
+        took = [v for row in rows if (v := number(row.get("step_time"))) is not None]
+        self._seconds.extend(took[:-1])
+        self._start -= sum(took)
+        self.step(rows[-1], took[-1] if took else None)
 
     def eval(self, result: Mapping[str, Any]) -> None:
         """An evaluation is done. It stays on the screen."""
@@ -215,17 +229,17 @@ class Console:
 
     # -------------------------------------------------------------------------------------- what happens
 
-    def _step(self, metrics: Mapping[str, float]) -> None:
+    def _step(self, metrics: Mapping[str, float], seconds: float | None) -> None:
         now = time.monotonic()
         figures = {str(k): v for k, value in metrics.items() if (v := number(_item(value))) is not None}
-        self._seconds.append(now - self._last_step)
+        self._seconds.append(now - self._last_step if seconds is None else seconds)
         self._last_step, self.progress = now, ""
         given = figures.get("step")
         if self._from_zero is None and given is not None:
             self._from_zero = given == 0
         self.done = self.done + 1 if given is None else int(given) + bool(self._from_zero)
         self.metrics |= figures
-        headline = next((k for k in ("reward", "rewards/accuracy/mean", "loss") if k in figures), None)
+        headline = next((k for k in _HEADLINES if k in figures), None)
         self.history += [figures[headline]] if headline else []
         if not self.plain:
             return self._redraw(force=True)
@@ -246,7 +260,7 @@ class Console:
 
     def _place(self, at: int) -> str:
         """Where it is; "" for a job without steps."""
-        return f"{self.unit} {at}/{self.total}" if self.unit else ""
+        return f"{self.unit} {at}{f'/{self.total}' if self.total else ''}" if self.unit else ""
 
     def _eval(self, result: Mapping[str, Any]) -> None:
         name, split = (_one_line(result.get(key, ""), 40) for key in ("name", "split"))
@@ -307,7 +321,11 @@ class Console:
 
     def _open(self) -> None:
         if self.plain:
-            steps = f": {self.total} {self.unit}{'' if self.total == 1 else 's'}" if self.unit else ""
+            steps = (
+                f": {self.total} {self.unit}{'' if self.total == 1 else 's'}"
+                if self.unit and self.total
+                else ""
+            )
             self._line(self.title + steps)
             return
         from rich.live import Live

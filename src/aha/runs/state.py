@@ -9,7 +9,6 @@ from typing import Any
 
 from aha.files import read_json
 from aha.runs.pipeline import DONE, SUMMARY, has_work, reached
-from aha.types import AhaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,3 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def described(run: Path) -> str:
-    """``State.words``, or why there are none."""
-    try:
-        return state(run).words()
-    except AhaError as error:
-        return f"damaged: {error}"

@@ -195,6 +195,12 @@ def _mean(values: Any) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
+def _asked(problem: Problem) -> dict[str, Any]:
+    """A problem as a row, and where its answer was asked to stand."""
+    place = problem.metadata.get(chat.PLACE)
+    return {"problem": as_row(problem)} | ({"place": place} if place else {})
+
+
 def rollout_rows(
     step: int,
     groups: Sequence[Group],
@@ -223,7 +229,8 @@ def rollout_rows(
                     "reward": member.reward,
                     "scores": {k: {"value": s.value, "note": s.note} for k, s in member.scores.items()},
                     "advantage": None if advantage is None else round(advantage, 5),
-                    **({"problem": as_row(group.problem)} if j == 0 else {}),
+                    **({"opened_think": True} if r.opened_think else {}),
+                    **(_asked(group.problem) if j == 0 else {}),
                     **(more(r) if more else {}),
                 }
             )

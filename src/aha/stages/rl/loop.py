@@ -42,6 +42,7 @@ class RL(RLSettings):
         """Evaluate where it is due; an evaluation that was done before is only read."""
         if self._evaluates(step):
             s.evaluation("step", step)
+            s.keep_best(step)
 
     def _evaluates(self, step: int) -> bool:
         return bool(self.eval_every) and step > 0 and step % self.eval_every == 0 and step < self.steps

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from aha import ranks
-from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.diagnosis.figures import step_figures
+from aha.diagnosis.monitor import Monitor
+from aha.files import append_jsonl, write_jsonl
 from aha.rewards.ritual import chain_figures
 from aha.runs import health
 from aha.runs.console import Console
@@ -24,8 +26,11 @@ from aha.types import Group
 class Reporter:
     """Writes what happens into the stage's folder, on the first rank alone, and shows it."""
 
-    def __init__(self, folder: Path, console: Console, engine: Engine, tokens: TokenRows | None = None):
-        self.folder, self.console, self.engine, self.tokens_of = folder, console, engine, tokens
+    def __init__(
+        self, folder: Path, console: Console, engine: Engine, monitor: Monitor, tokens: TokenRows | None = None
+    ):
+        self.folder, self.console, self.engine, self.monitor = folder, console, engine, monitor
+        self.tokens_of = tokens
         self.seconds, self.tokens = 0.0, 0  # of all steps so far, as in checkpoints
 
     def step(
@@ -55,7 +60,7 @@ class Reporter:
         write_jsonl(self.folder / f"rollouts/step_{step:05d}.jsonl", rows)
         append_jsonl(self.folder / "metrics.jsonl", [metrics])
         self.console.step(metrics)
-        self._watch_health()
+        self._watch_health(step, groups)
         self._show_samples(groups, step)
 
     def _time_metrics(self, sampled: int, seconds: tuple[float, float]) -> dict[str, float]:
@@ -93,12 +98,21 @@ class Reporter:
         append_jsonl(self.folder / "warnings.jsonl", [{"step": step, "key": key, "value": 0.0, "text": text}])
         self.console.warn(text)
 
-    def _watch_health(self) -> None:
-        """Say, and write down, which figures left their healthy range with this step."""
-        found = health.latest(read_jsonl(self.folder / "metrics.jsonl"))
+    def _watch_health(self, step: int, groups: Sequence[Group]) -> None:
+        """Say, and write down, which figures left their healthy range with this step, and what its groups show."""
+        rows = self.monitor.rows("metrics")
+        found = health.latest(rows)
         append_jsonl(self.folder / "warnings.jsonl", [asdict(w) for w in found])
         for warning in found:
             self.console.warn(f"step {warning.step}: {warning.text}")
+        for cause, text in self.monitor.after_step(step, groups, rows, self.monitor.rows("warnings")):
+            self.tell(step, cause, text)
+
+    def watch_truth(self, step: int) -> None:
+        """Say, and write down, where the last evaluation lies below the best one by more than chance."""
+        rows = (self.monitor.rows(name) for name in ("metrics", "evals", "warnings"))
+        for cause, text in self.monitor.after_evaluation(*rows):
+            self.tell(step, cause, text)
 
     def _show_samples(self, groups: Sequence[Group], step: int) -> None:
         rng = random.Random(step)
@@ -115,7 +129,7 @@ def _text_metrics(groups: Sequence[Group]) -> dict[str, float]:
     rollouts = [m.rollout for g in groups for m in g.members]
     problems = [g.problem for g in groups for _ in g.members]
     text = text_figures(rollouts, [p.language for p in problems]) | chain_figures(problems, rollouts)
-    return {
+    return step_figures(groups) | {
         "completions/clipped_ratio": text["truncated"],
         "reflections/mean": text["reflections"],
         "language/mixed": text["mixed_language"],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from aha import modeling, ranks
+from aha.diagnosis.monitor import Monitor
 from aha.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from aha.rewards import get_rewards
 from aha.runs.console import Console
@@ -83,7 +84,8 @@ class RLSession:
         self.critic: Critic | None = None
         self.entropy_state = self.entropy_coef = config.algorithm.entropy_coef
         self.token_rows = TokenRows(tokenizer) if config.rollout_tokens else None
-        self.reporter = Reporter(self.folder, self.console, engine, self.token_rows)
+        monitor = Monitor(config.name, self.folder, self.task.verify, config.steps)
+        self.reporter = Reporter(self.folder, self.console, engine, monitor, self.token_rows)
         self.start = self.saved = 0
         self.step = 0  # that is being done
         self.mismatch: list[np.ndarray] = []
@@ -287,6 +289,8 @@ class RLSession:
             write_jsonl(self.folder / f"rollouts/{name}.jsonl", rollout_rows(step, result.groups))
         append_jsonl(path, [row])
         self.console.eval(row)
+        if ranks.leads():
+            self.reporter.watch_truth(step)
         return row
 
     # --- saving, resuming, finishing ----------------------------------------------------------------------
@@ -312,6 +316,11 @@ class RLSession:
         root = self.folder / "checkpoints"
         checkpoint.save(root, step, self.policy, self.tokenizer, progress, extra)
         self.saved = step
+
+    def keep_best(self, step: int) -> None:
+        """Keep the checkpoint of a step whose evaluation was the best on the validation split so far."""
+        if self.config.keep_best and ranks.leads():
+            state.keep_best(self.folder, step)
 
     def resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""

@@ -118,6 +118,9 @@ class EvaluationSettings(Settings):
         "write each token's text, logprobs and advantage into rollouts/, for aha view; one more pass, larger files",
         measure=True,
     )
+    keep_best: bool = setting(
+        True, "keep the model that was best on the validation split beside the last, in best/", measure=True
+    )
 
 
 class EngineSettings(Settings):

@@ -1,0 +1,105 @@
+"""Grade the rollouts that a run has stored by other rewards, or by your own file: what would have been paid, which
+advantages change their sign, and how far both agree, step by step. Nothing is sampled and nothing of the run changes:
+every rollout with both rewards goes into a file of its own.
+
+    aha rescore runs/zero --rewards accuracy own.py:short
+    aha rescore runs/zero --rewards '{"accuracy": 1, "own.py:short": 0.2}'"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aha.types import AhaError
+
+if TYPE_CHECKING:
+    from aha.analysis.rescore import Rescored, RescoredStep
+
+HELP = "grade a run's stored rollouts by other rewards: what would have been paid, which advantages flip"
+MOST_LINES = 20
+"""Steps that are printed, evenly over all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Run, rewards, and where the result goes."""
+    parser.add_argument("run", type=Path, help="the run's folder, or its name in the runs folder")
+    parser.add_argument(
+        "--rewards",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="names, each of weight 1, or one JSON object with weights",
+    )
+    parser.add_argument("--stage", help="whose rollouts; default: the first stage that has any")
+    parser.add_argument("--steps", type=int, help="grade at most so many steps, evenly over all")
+    parser.add_argument(
+        "--output", type=Path, help="the file for every rollout (default: rescored_RUN.jsonl, here)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where runs are kept")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Grade, write, and print."""
+    from aha.analysis.rescore import rescore
+
+    folder = args.run if args.run.exists() else args.runs_dir / args.run
+    output = args.output or free_name(Path(f"rescored_{folder.resolve().name}.jsonl"))
+    found = rescore(folder, weights(args.rewards), stage=args.stage, output=output, most_steps=args.steps)
+    print(json.dumps(found.as_json(), indent=1) if args.json else described(found))
+    return 0
+
+
+def weights(words: list[str]) -> dict[str, float]:
+    """Rewards by name: of weight 1 each, or as a JSON object says. Raises AhaError for what is neither."""
+    if len(words) > 1 or not words[0].lstrip().startswith("{"):
+        return dict.fromkeys(words, 1.0)
+    try:
+        found = json.loads(words[0])
+        return {str(name): float(weight) for name, weight in found.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AhaError(f"--rewards {words[0]!r} is no JSON object of names and weights: {error}") from error
+
+
+def free_name(path: Path) -> Path:
+    """The path, or the first of ``NAME-2``, ``NAME-3``, ... that is not there yet."""
+    found, number = path, 2
+    while found.exists():
+        found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return found
+
+
+def described(found: Rescored) -> str:
+    """The figures in words."""
+    steps = found.steps[:: max(1, -(-len(found.steps) // MOST_LINES))]
+    names = ", ".join(f"{weight:g} x {name}" for name, weight in found.rewards.items())
+    count = f"{found.whole.completions} rollouts of {len(found.steps)} steps"
+    head = f"{found.run}, stage {found.stage}: {count} by {names}"
+    columns = "step   reward before  after   no signal before  after   ungradable  flips   agreement"
+    lines = [_line(f"{s.step:>4}", s) for s in steps] + [_line(" all", found.whole)]
+    notes = [f"Note     {note}" for note in found.notes]
+    written = [f"Written  {found.file}"] if found.file else []
+    return "\n".join([head, columns, *lines, _verdict(found.whole), *notes, *written])
+
+
+def _line(name: str, s: RescoredStep) -> str:
+    from aha.runs.charts import show
+
+    return (
+        f"{name}   {show(s.reward_before):>13}  {show(s.reward_after):>5}   {show(s.silent_before, 'rate'):>16}  "
+        f"{show(s.silent_after, 'rate'):>5}   {show(s.ungradable_after, 'rate'):>10}  {show(s.flips, 'rate'):>5}   "
+        f"{show(s.agreement):>9}"
+    )
+
+
+def _verdict(whole: RescoredStep) -> str:
+    if whole.agreement is None:
+        return "One of both gradings does not tell the completions of a question apart: there is nothing to agree on."
+    if whole.flips is None:
+        return f"Within groups both rewards correlate by {whole.agreement:.2f}; no completion has an advantage in both."
+    return (
+        f"Within groups both rewards correlate by {whole.agreement:.2f}; {whole.flips:.1%} of the completions that "
+        "both would have moved would have been moved the other way."
+    )

@@ -1,0 +1,183 @@
+"""What is wrong with a run, and why: from its figures, its evaluations and its stored rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aha.diagnosis import figures, motion, samples, stored
+from aha.diagnosis.causes import CAUSES
+from aha.diagnosis.findings import Diagnosis, Illness
+from aha.diagnosis.seen import Seen
+from aha.diagnosis.truth import truth_fall
+from aha.files import read_jsonl
+from aha.runs import health
+from aha.runs.charts import show
+from aha.runs.report.data import StageData, read_run
+from aha.types import AhaError, Group, Outcome, Problem, Verdict
+
+MOST_FILES = 48
+"""Rollout files that are read of a stage, evenly over its steps: a diagnosis takes seconds."""
+Row = Mapping[str, Any]
+_NOT_GRADED = Verdict(Outcome.UNKNOWN, "the task is not there")
+
+
+def diagnose(run: Path) -> Diagnosis:
+    """What is wrong with a run, running or finished. Raises AhaError for a folder that is no run."""
+    data = read_run(run)
+    found: list[Illness] = []
+    notes = list(data.faults)
+    for stage in data.stages:
+        if stage.metrics and any("reward" in row for row in stage.metrics):
+            made, said = _stage(stage, _prompt(data.summary, stage))
+            found, notes = [*found, *made], [*notes, *said]
+    if not any("reward" in row for stage in data.stages for row in stage.metrics):
+        notes.append("No stage of reinforcement learning has taken a step: there is nothing to look at yet.")
+    return Diagnosis(str(run), tuple(found), tuple(notes))
+
+
+def findings(
+    stage: str, metrics: Sequence[Row], evals: Sequence[Row], seen: Seen, planned: int = 0
+) -> list[Illness]:
+    """What figures, evaluations and rollouts so far speak for, in the order of ``CAUSES``; without samples. The same
+    for a run that goes on and for one that has ended."""
+    found = {illness.cause: illness for illness in (*_by_rules(stage, metrics), *seen.found(stage))}
+    for illness in (_hacking(stage, metrics, evals), _still(stage, metrics, planned)):
+        if illness is not None:
+            found.setdefault(illness.cause, illness)
+    ordered = [found[cause] for cause in CAUSES if cause in found]
+    lasting = {illness.cause for illness in ordered if illness.lasting}
+    return [_with_explanation(illness, lasting) for illness in ordered]
+
+
+def _with_explanation(illness: Illness, lasting: set[str]) -> Illness:
+    by = tuple(cause for cause in CAUSES[illness.cause].explained_by if cause in lasting)
+    return replace(illness, explained_by=by)
+
+
+# --- from figures --------------------------------------------------------------------------------------------------
+
+
+def _by_rules(stage: str, metrics: Sequence[Row]) -> list[Illness]:
+    """One illness for each cause whose rules found their figures unhealthy."""
+    by_cause: dict[str, list[health.HealthEpisode]] = {}
+    for episode in health.episodes(metrics):
+        by_cause.setdefault(episode.rule.cause, []).append(episode)
+    signs = by_cause.pop("", [])
+    return [
+        Illness(
+            cause,
+            stage,
+            episodes[0].first,
+            tuple(map(_evidence, _worst_of_each(episodes + (signs if cause == "lr_high" else [])))),
+            lasting=any(_lasts(e, metrics) for e in episodes),
+        )
+        for cause, episodes in by_cause.items()
+    ]
+
+
+def _worst_of_each(episodes: Sequence[health.HealthEpisode]) -> list[health.HealthEpisode]:
+    """The longest episode of each rule."""
+    found: dict[health.HealthRule, health.HealthEpisode] = {}
+    for episode in episodes:
+        if episode.rule not in found or episode.steps > found[episode.rule].steps:
+            found[episode.rule] = episode
+    return list(found.values())
+
+
+def _lasts(episode: health.HealthEpisode, metrics: Sequence[Row]) -> bool:
+    """Whether it is still so at the end, or was for a third of the steps. What is compared with recent steps ends by
+    itself when they have become bad too: there the loss must be made good."""
+    if episode.rule.against == "recent":
+        rows = [row for row in metrics if row.get("step", 0) > episode.last][-3:]
+        return not rows or any(
+            episode.rule.beyond(row.get(episode.rule.key, 0.0), episode.rule.leave * episode.scale)
+            for row in rows
+        )
+    return episode.open or 3 * episode.steps >= len(metrics)
+
+
+def _evidence(episode: health.HealthEpisode) -> str:
+    rule = episode.rule
+    until = "to the last step" if episode.open else f"to step {episode.last}"
+    usual = {"": "", "start": " times its start", "recent": " times its recent median"}[rule.against]
+    bound = show(rule.enter, rule.kind) if not rule.against else f"{rule.enter:g}{usual}"
+    side = f"above {bound}" if rule.enter > rule.leave else f"below {bound}" if rule.enter > 1e-6 else "at 0"
+    return (
+        f"{rule.key} ({rule.label}) {side} from step {episode.first} {until}: "
+        f"{show(episode.noticed, rule.kind)}, at worst {show(episode.worst, rule.kind)}; {rule.reason}"
+    )
+
+
+def _hacking(stage: str, metrics: Sequence[Row], evals: Sequence[Row]) -> Illness | None:
+    fall = truth_fall(metrics, evals)
+    if fall is None:
+        return None
+    cause = "reward_hacking" if fall.hacked else "lr_high"
+    return Illness(cause, stage, fall.step, (fall.words(),))
+
+
+def _still(stage: str, metrics: Sequence[Row], planned: int) -> Illness | None:
+    words = motion.unmoved(metrics, planned)
+    return Illness("lr_low", stage, int(metrics[-1].get("step", len(metrics))), (words,)) if words else None
+
+
+# --- from stored rollouts ------------------------------------------------------------------------------------------
+
+
+def _stage(stage: StageData, prompt: str) -> tuple[list[Illness], list[str]]:
+    notes: list[str] = []
+    known, seen = _known(stage, notes)
+    files = stored.step_files(stage.folder)
+    kept = files[:: max(1, -(-len(files) // MOST_FILES))]
+    if len(kept) < len(files):
+        notes.append(
+            f"{stage.name}: of {len(files)} files of rollouts {len(kept)} were read, evenly over the steps."
+        )
+    made: dict[int, dict[str, float]] = {}
+    for step, file in kept:
+        groups = _read(file, known, prompt, notes)
+        seen.note(step, groups)
+        made[step] = figures.step_figures(groups) if groups else {}
+    metrics = [made.get(int(row["step"]), {}) | row for row in stage.metrics]
+    planned = int(stage.settings.get("steps") or 0)
+    found = findings(stage.name, metrics, stage.evals, seen, planned)
+    return [_with_samples(illness, dict(files), known, prompt, seen) for illness in found], notes
+
+
+def _known(stage: StageData, notes: list[str]) -> tuple[dict[str, Problem], Seen]:
+    """The stage's problems, and what to gather with: nothing is known where its task is not there any more."""
+    try:
+        task = stored.load_task(stage.settings)
+        return stored.load_problems(task, stage.settings), Seen(task.verify)
+    except (AhaError, OSError) as error:
+        notes.append(
+            f"{stage.name}: its task could not be loaded, so leaking prompts were not looked for ({error})"
+        )
+        return {}, Seen(lambda problem, text: _NOT_GRADED)
+
+
+def _read(file: Path, known: Mapping[str, Problem], prompt: str, notes: list[str]) -> list[Group]:
+    try:
+        return stored.groups(read_jsonl(file), known, prompt)
+    except AhaError as error:
+        notes.append(str(error))
+        return []
+
+
+def _with_samples(
+    illness: Illness, files: Mapping[int, Path], known: Mapping[str, Problem], prompt: str, seen: Seen
+) -> Illness:
+    at = min(files, key=lambda step: (abs(step - illness.step), step), default=None)
+    if at is None:
+        return illness
+    groups = _read(files[at], known, prompt, [])
+    return replace(illness, samples=samples.pick(illness.cause, at, groups, seen))
+
+
+def _prompt(summary: Mapping[str, Any], stage: StageData) -> str:
+    """The name of the prompt that questions were asked with, for files that do not say it."""
+    said = stage.settings.get("prompt", "auto")
+    return str(summary.get("prompt", said) if said == "auto" else said)

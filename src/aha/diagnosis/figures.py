@@ -1,0 +1,121 @@
+"""Figures of one step's groups by which ``runs.health`` knows an illness: made while a run is trained, and again from
+what an older run has stored.
+
+What a reward pays for is read off the rewards themselves: within a group, among completions that are equally right, no
+reward should depend on how long a text is or how often it repeats itself. It takes one step to see that, where a
+policy that follows such a reward takes many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from aha import chat
+from aha.data import words
+from aha.data.readable import repeated_share
+from aha.rewards.accuracy import full_text
+from aha.rewards.code import find_program
+from aha.rewards.places import choice_text, stated
+from aha.types import Finish, Group, Problem, Rollout, Scored
+
+CORRECTNESS = ("accuracy", "lenient", "code", "tinyzero", "cosine", "kimi_length")
+"""Rewards that say whether an answer is right, the plainest first."""
+NGRAM = 8
+"""Words of the runs that are counted as repeated, as in curation."""
+
+Measure = Callable[[Rollout], float]
+
+
+def step_figures(groups: Sequence[Group]) -> dict[str, float]:
+    """Of one step's groups. ``answers/missing``: of the completions that came to an end the share that is not right and
+    has no answer where the prompt asked for one. ``completions/repetition``: the mean share of repeated runs of eight
+    words. ``paid/length``, ``paid/repetition``: ``paid_for`` them."""
+    members = [(group.problem, member) for group in groups for member in group.members]
+    return {
+        "answers/missing": _mean(
+            [is_missing(p, m) for p, m in members if m.rollout.finish is not Finish.LENGTH]
+        ),
+        "completions/repetition": _mean([repetition(member.rollout) for _, member in members]),
+        "paid/length": round(paid_for(groups, length), 6),
+        "paid/repetition": round(paid_for(groups, repetition), 6),
+    }
+
+
+def length(rollout: Rollout) -> float:
+    """In tokens."""
+    return float(len(rollout.completion_ids))
+
+
+def repetition(rollout: Rollout) -> float:
+    """The share of runs of eight words that stood before in the same text."""
+    return repeated_share(words.tokens(rollout.text), NGRAM)
+
+
+def correctness(member: Scored) -> float | None:
+    """What the reward that knows says of an answer; None where none knows."""
+    name = next((name for name in CORRECTNESS if name in member.scores), None)
+    return None if name is None else member.scores[name].value
+
+
+def is_missing(problem: Problem, member: Scored) -> bool:
+    """Whether a completion that came to an end has no answer where the prompt asked for one, and was not held for right
+    either: a verifier of one's own may look elsewhere."""
+    value = correctness(member)
+    if member.rollout.finish is Finish.LENGTH or (value is not None and value > 0):
+        return False
+    return not has_answer(problem, full_text(member.rollout))
+
+
+def has_answer(problem: Problem, text: str) -> bool:
+    """Whether an answer stands where it was asked for. Anything is one to a question of no known kind."""
+    kind = chat.kind_of(problem)
+    if kind == "program":
+        return bool(find_program(text))
+    if kind == "choice":
+        return bool((choice_text(problem, text) or "").strip())
+    if kind == "final":
+        return bool((stated(problem, text) or "").strip())
+    return bool(text.strip())
+
+
+def paid_for(groups: Iterable[Group], measure: Measure) -> float:
+    """The share 0..1 of the rewards' variance within groups that a measure of the text explains among completions of
+    one group that are equally right; 0 where more of it is not paid more.
+
+    With r and m the reward and the rank of the measure, less their means over each such set of completions, the share
+    is (sum r m)^2 / sum m^2, over the sum of squares of rewards less their group's mean.
+    """
+    total, both, squares = 0.0, 0.0, 0.0
+    for group in groups:
+        graded = [m for m in group.members if m.reward is not None]
+        if len(graded) < 2:
+            continue
+        rewards = np.array([m.reward for m in graded], np.float64)
+        total += float(((rewards - rewards.mean()) ** 2).sum())
+        ranks = _ranks([measure(m.rollout) for m in graded])
+        for cell in _equally_right(graded):
+            r, m = rewards[cell] - rewards[cell].mean(), ranks[cell] - ranks[cell].mean()
+            both, squares = both + float(r @ m), squares + float(m @ m)
+    if both <= 0 or not total or not squares:
+        return 0.0
+    return min(1.0, both * both / squares / total)
+
+
+def _equally_right(members: Sequence[Scored]) -> list[np.ndarray]:
+    """Indices of members, one array for each value of correctness."""
+    values = np.array([np.nan if (value := correctness(m)) is None else value for m in members])
+    known = [np.flatnonzero(values == value) for value in np.unique(values[~np.isnan(values)])]
+    return [cell for cell in (*known, np.flatnonzero(np.isnan(values))) if len(cell)]
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """Ranks from 0 to 1, equal values alike."""
+    _, place, counts = np.unique(np.array(values), return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts + 1) / 2
+    return middle[place] / max(1, len(values) - 1)
+
+
+def _mean(values: Sequence[float | bool]) -> float:
+    return round(float(np.mean(values)), 6) if values else 0.0

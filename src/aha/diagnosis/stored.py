@@ -1,0 +1,115 @@
+"""The rollouts that a stage has stored, as groups again: what a reward would be shown, as far as files hold it.
+
+Token ids are not stored. A stored rollout's ``completion_ids`` [C] are as many zeros as it had tokens, so that
+lengths are right and nothing else can be read off them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aha import chat
+from aha.tasks import get_task
+from aha.tasks.base import Task
+from aha.types import AhaError, Finish, Group, Problem, Rollout, Score, Scored
+
+Rows = Sequence[Mapping[str, Any]]
+_PLACES: Mapping[str, chat.Place] = {"r1_zero": "tags", "think": "tags", "boxed": "boxed", "bare": "any"}
+
+
+def step_files(stage: Path) -> list[tuple[int, Path]]:
+    """(step, file) of every step whose rollouts are stored, in order."""
+    found = [
+        (int(file.stem.rpartition("_")[2]), file)
+        for file in (stage / "rollouts").glob("step_*.jsonl")
+        if file.stem.rpartition("_")[2].isdigit()
+    ]
+    return sorted(found)
+
+
+def load_task(settings: Mapping[str, Any]) -> Task:
+    """The task of a stage's settings. Raises AhaError where it, or its rows, are not there any more."""
+    data, test_data = settings.get("data"), settings.get("test_data")
+    return get_task(str(settings.get("task", "countdown")), data, test_data)
+
+
+def load_problems(task: Task, settings: Mapping[str, Any]) -> dict[str, Problem]:
+    """The problems that a stage's rollouts were about, by id, with all that their task knows of them. Raises AhaError
+    where its rows are not there any more."""
+    train = task.load("train", int(settings.get("train_problems", 8192)), int(settings.get("seed", 0)))
+    return {problem.id: problem for problem in train}
+
+
+def groups(rows: Rows, known: Mapping[str, Problem] | None = None, prompt: str = "") -> list[Group]:
+    """Rows of one file as groups, in their order. ``known`` problems take the place of what rows say of theirs;
+    ``prompt`` is the name of the run's, for files that do not say where answers were asked to stand."""
+    parts: list[list[Mapping[str, Any]]] = []
+    for row in rows:
+        if row.get("member", 0) == 0 or not parts:
+            parts.append([])
+        parts[-1].append(row)
+    return [_group(part, known or {}, prompt) for part in parts]
+
+
+def _group(rows: Rows, known: Mapping[str, Problem], prompt: str) -> Group:
+    return Group(_problem(rows[0], known, prompt), tuple(map(_member, rows)))
+
+
+def _problem(row: Mapping[str, Any], known: Mapping[str, Problem], prompt: str) -> Problem:
+    name = str(row.get("problem_id", ""))
+    found = known.get(name) or _rebuilt(name, row)
+    place = row.get("place") or _PLACES.get(prompt)
+    return replace(found, metadata={**found.metadata, chat.PLACE: place}) if place else found
+
+
+def _rebuilt(name: str, row: Mapping[str, Any]) -> Problem:
+    """The problem as far as its row tells."""
+    said = row.get("problem") if isinstance(row.get("problem"), Mapping) else {}
+    assert isinstance(said, Mapping)
+    asked = said.get("messages") or ({"role": "user", "content": str(row.get("question", ""))},)
+    golds = said.get("answer", row.get("answer"))
+    several = isinstance(golds, list)
+    kept = {key: said[key] for key in ("level", "domain") if key in said}
+    kept |= {"options": tuple(said["choices"])} if said.get("choices") else {}
+    kept |= {"answers": tuple(golds)} if several else {}
+    answer = golds[0] if several and golds else golds
+    return Problem(
+        id=name,
+        task=str(said.get("task", "")),
+        messages=tuple(dict(m) for m in asked),
+        answer=None if answer is None or (several and not golds) else str(answer),
+        language=str(said.get("language", "en")),
+        metadata=kept,
+    )
+
+
+def _member(row: Mapping[str, Any]) -> Scored:
+    scores = row.get("scores") if isinstance(row.get("scores"), Mapping) else {}
+    assert isinstance(scores, Mapping)
+    tokens = int(row.get("tokens", 0))
+    mean = row.get("mean_logprob")
+    try:
+        finish = Finish(str(row.get("finish", "stop")))
+    except ValueError as error:
+        raise AhaError(
+            f"A stored rollout ended in {row.get('finish')!r}, which no program of ours writes."
+        ) from error
+    rollout = Rollout(
+        prompt_ids=np.zeros(0, np.int32),
+        completion_ids=np.zeros(tokens, np.int32),
+        logprobs=np.full(tokens, 0.0 if mean is None else float(mean), np.float32),
+        text=str(row.get("text", "")),
+        finish=finish,
+        policy_version=int(row.get("policy_version", 0)),
+        opened_think=bool(row.get("opened_think", False)),
+    )
+    return Scored(
+        rollout,
+        {str(k): Score(v.get("value"), str(v.get("note", ""))) for k, v in scores.items()},
+        row.get("reward"),
+    )

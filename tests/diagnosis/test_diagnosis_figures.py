@@ -1,0 +1,297 @@
+"""The figures and the causes of a diagnosis, against numbers worked by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aha.diagnosis import figures, motion
+from aha.diagnosis.causes import CAUSES
+from aha.diagnosis.diagnose import findings
+from aha.diagnosis.seen import Seen, leaks
+from aha.diagnosis.truth import best, truth_fall
+from aha.runs import health
+from aha.tasks import countdown
+from aha.types import Finish, Group, Outcome, Problem, Rollout, Score, Scored, Verdict
+
+PROBLEM = Problem(
+    "p", "math", ({"role": "user", "content": "What is 6 * 7?"},), "42", metadata={"place": "tags"}
+)
+
+
+def member(text="", reward=0.0, right=None, tokens=10, finish=Finish.STOP, note="", name="accuracy"):
+    ids = np.zeros(tokens, np.int32)
+    value = reward if right is None else right
+    scores = {name: Score(value, note)}
+    return Scored(Rollout(ids[:0], ids, np.zeros(tokens, np.float32), text, finish), scores, reward)
+
+
+def group(*members, problem=PROBLEM):
+    return Group(problem, members)
+
+
+# --- figures -------------------------------------------------------------------------------------------------------
+
+
+def test_a_reward_that_is_a_length_is_paid_for_length_alone():
+    """Four equally wrong completions, rewards 1 2 3 4 by length: all of the variance."""
+    paid = group(*(member(reward=r, right=0.0, tokens=10 * r) for r in (1, 2, 3, 4)))
+    assert figures.paid_for([paid], figures.length) == pytest.approx(1.0)
+    upside_down = group(*(member(reward=r, right=0.0, tokens=50 - 10 * r) for r in (1, 2, 3, 4)))
+    assert figures.paid_for([upside_down], figures.length) == 0.0, "shorter ones are paid more"
+
+
+def test_right_answers_that_are_long_are_no_payment_for_length():
+    """Rewards differ only between right and wrong: within each there is nothing that length could explain."""
+    paid = group(
+        *(member(reward=right, right=right, tokens=t) for right, t in ((0, 5), (0, 9), (1, 40), (1, 50)))
+    )
+    assert figures.paid_for([paid], figures.length) == 0.0
+
+
+def test_the_share_that_is_paid_by_hand():
+    """Right: rewards 1.0 and 1.4 at 10 and 20 tokens; wrong: 0.0 and 0.2 at 10 and 20. Ranks within the group are
+    1/6, 5/6, 1/6, 5/6. Less their cell's mean: r = -.2 .2 -.1 .1, m = -1/3 1/3 -1/3 1/3. (sum r m)^2 / sum m^2 =
+    0.2^2 / (4/9) = 0.09; the rewards' mean is 0.65, their sum of squares 1.31."""
+    paid = group(
+        *(
+            member(reward=r, right=float(r >= 1), tokens=t)
+            for r, t in ((1, 10), (1.4, 20), (0, 10), (0.2, 20))
+        )
+    )
+    assert figures.paid_for([paid], figures.length) == pytest.approx(0.09 / 1.31)
+
+
+def test_what_cannot_be_graded_is_left_out():
+    assert figures.paid_for([group(member(reward=None), member(reward=1.0))], figures.length) == 0.0
+    assert figures.step_figures([group(member(reward=None))])["paid/length"] == 0.0
+    assert figures.step_figures([])["answers/missing"] == 0.0
+
+
+def test_an_answer_is_missing_where_it_was_asked_for():
+    tagged, boxed = "<think>6*7</think> <answer>42</answer>", "so \\boxed{42}"
+    asked_box = replace(PROBLEM, metadata={"place": "boxed"})
+    assert not figures.is_missing(PROBLEM, member(tagged))
+    assert figures.is_missing(PROBLEM, member("it is 42"))
+    assert figures.is_missing(asked_box, member(tagged))
+    assert not figures.is_missing(asked_box, member(boxed))
+    assert not figures.is_missing(PROBLEM, member("it is 42", right=1.0)), "a verifier may look elsewhere"
+    assert not figures.is_missing(PROBLEM, member("it is", finish=Finish.LENGTH)), (
+        "what is cut had no room for it"
+    )
+    found = figures.step_figures([group(member(tagged), member("no"), member("cut", finish=Finish.LENGTH))])
+    assert found["answers/missing"] == 0.5
+
+
+def test_repetition_is_the_share_of_runs_of_eight_words_that_stood_before():
+    once = "one two three four five six seven eight nine ten"
+    assert figures.repetition(member(once).rollout) == 0.0
+    looped = figures.repetition(member(" ".join(["wait I must think again about this now"] * 10)).rollout)
+    assert looped == pytest.approx(1 - 8 / 73), "80 words are 73 runs, of which 8 differ"
+
+
+# --- the table -----------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_names_a_cause_that_is_explained():
+    assert {rule.cause for rule in health.RULES} - {""} <= CAUSES.keys()
+    assert all(by in CAUSES for cause in CAUSES.values() for by in cause.explained_by)
+    assert [
+        name for name, cause in CAUSES.items() if not (cause.title and cause.advice and cause.settings)
+    ] == []
+
+
+def test_no_two_causes_explain_each_other_away():
+    """Otherwise neither would be named."""
+
+    def behind(name, seen=()):
+        assert name not in seen, (*seen, name)
+        for by in CAUSES[name].explained_by:
+            behind(by, (*seen, name))
+
+    for name in CAUSES:
+        behind(name)
+
+
+# --- questions and graders -----------------------------------------------------------------------------------------
+
+
+def asked(text, answer, **changes):
+    return Problem(changes.pop("id", "p"), "math", ({"role": "user", "content": text},), answer, **changes)
+
+
+def takes(wanted):
+    return lambda problem, text: Verdict(Outcome.CORRECT if wanted in text else Outcome.WRONG)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "told"),
+    [
+        ("What is 6 * 7? The answer is 42.", "42", True),
+        ("6 * 7 = ? Answer: 42", "42", True),
+        ("6 * 7？答案是42", "42", True),
+        ("What is 6 * 7? #### 42", "42", True),
+        ("There are 42 boys. How many pupils are there if 42 answer?", "42", False),
+        ("What is 6 * 7? The answer is 421.", "42", False),
+        ("Write (3+4)*6+0*11 as a number, that is (3+4)*6+0*11", "(3+4)*6+0*11", True),
+    ],
+)
+def test_an_answer_leaks_where_it_is_told(question, answer, told):
+    assert leaks(asked(question, answer), takes(answer)) is told
+
+
+def test_a_target_in_the_question_is_no_answer():
+    """Every question of Countdown holds its reference, and no equation that reaches it."""
+    problem = countdown.load(countdown.TINY, "train", 1, 0)[0]
+    text = f"{problem.messages[0]['content']} The result is {problem.answer}"
+    told = replace(problem, messages=({"role": "user", "content": text},))
+    assert leaks(told, lambda p, t: Verdict(Outcome.CORRECT)), "by its words alone it would be one"
+    assert not leaks(told, countdown.verify)
+
+
+def test_options_of_a_choice_hold_the_answer_and_tell_nothing():
+    assert not leaks(asked("A or B? Answer: B", "B", metadata={"options": ("x", "y")}), takes("B"))
+
+
+def seen(*groups):
+    found = Seen(takes("nothing"))
+    for step, one in enumerate(groups, 1):
+        found.note(step, [one])
+    return {illness.cause: illness for illness in found.found("rl")}
+
+
+def test_copies_are_found_whatever_their_names_and_spaces():
+    few = [
+        group(member(), problem=asked("What is  6 * 7?" if i else "what is 6 * 7?", "42", id=f"p{i}"))
+        for i in range(3)
+    ]
+    others = [group(member(), problem=asked(f"What is {i}?", str(i), id=f"q{i}")) for i in range(10)]
+    (found,) = seen(*few, *others).values()
+    assert found.cause == "duplicate_prompts"
+    assert "2 of 13" in found.evidence[0]
+    assert seen(*others, *others) == {}, "the same problem again is another visit, and no copy"
+
+
+def ungraded(note, n=4):
+    return [member(reward=None, note=note)] * n
+
+
+def test_a_reference_that_nothing_is_graded_by_and_a_grader_that_fails_are_two_things():
+    bad = [group(*ungraded("no number"), problem=asked(f"bad {i}", "?", id=f"bad{i}")) for i in range(3)]
+    good = [
+        group(member(), member(reward=1.0), problem=asked(f"good {i}", "1", id=f"g{i}")) for i in range(6)
+    ]
+    assert list(seen(*bad, *good)) == ["ungradable_golds"]
+    torn = [
+        group(
+            member(),
+            *ungraded("own.py:3: IndexError: list index out of range", 2),
+            problem=asked(f"t{i}", "1", id=f"t{i}"),
+        )
+        for i in range(6)
+    ]
+    found = seen(*torn)
+    assert list(found) == ["grader_errors"]
+    assert "own.py:3" in found["grader_errors"].evidence[0]
+    every = [
+        group(*ungraded("own.py:3: KeyError: 'x'"), problem=asked(f"e{i}", "1", id=f"e{i}")) for i in range(6)
+    ]
+    assert list(seen(*every)) == ["grader_errors"], (
+        "where nothing at all is graded it is no reference's fault"
+    )
+
+
+# --- truth ---------------------------------------------------------------------------------------------------------
+
+
+def evaluation(step, truth, half=0.05, split="validation"):
+    return {
+        "name": "step",
+        "split": split,
+        "step": step,
+        "pass@1": truth,
+        "pass@1_ci": [truth - half, truth + half],
+    }
+
+
+def paid(*values):
+    return [{"step": i, "reward": v, "rewards/judge/mean": v} for i, v in enumerate(values, 1)]
+
+
+def test_reward_up_and_truth_down_is_hacking():
+    metrics = paid(*np.linspace(0, 1, 20))
+    found = truth_fall(metrics, [evaluation(5, 0.5), evaluation(10, 0.6), evaluation(20, 0.3)])
+    assert (found.best, found.step, found.hacked) == (10, 20, True)
+    assert "60.0% at step 10 to 30.0% at step 20" in found.words()
+    assert "judge from" in found.words()
+    (illness,) = findings("rl", metrics, [evaluation(10, 0.6), evaluation(20, 0.3)], Seen(takes("")))
+    assert (illness.cause, illness.step) == ("reward_hacking", 20)
+
+
+def test_a_fall_within_chance_is_none():
+    """0.6 against 0.5, half-widths 0.05 each: 1.5 * sqrt(0.05^2 + 0.05^2) = 0.106."""
+    metrics = paid(*np.linspace(0, 1, 20))
+    assert truth_fall(metrics, [evaluation(10, 0.6), evaluation(20, 0.5)]) is None
+    assert truth_fall(metrics, [evaluation(10, 0.6), evaluation(20, 0.49)]) is not None
+    assert truth_fall(metrics, [evaluation(10, 0.6)]) is None
+    assert truth_fall(metrics, [evaluation(5, 0.6, split="test"), evaluation(20, 0.3)]) is None, (
+        "two other splits"
+    )
+
+
+def test_a_policy_that_comes_apart_is_no_hacker():
+    found = truth_fall(paid(*np.linspace(1, 0, 20)), [evaluation(5, 0.6), evaluation(20, 0.1)])
+    assert not found.hacked
+    (illness,) = findings(
+        "rl", paid(*np.linspace(1, 0, 20)), [evaluation(5, 0.6), evaluation(20, 0.1)], Seen(takes(""))
+    )
+    assert illness.cause == "lr_high"
+
+
+def test_the_best_evaluation_is_the_first_of_equal_ones_on_the_validation_split():
+    rows = [evaluation(0, 0.9, split="test"), evaluation(5, 0.4), evaluation(10, 0.6), evaluation(15, 0.6)]
+    assert best(rows)["step"] == 10
+    assert best(rows[:1]) is None
+
+
+# --- motion --------------------------------------------------------------------------------------------------------
+
+
+def walk(rng, steps=20, drift=0.0):
+    return [
+        {"step": i, "reward": 0.2 + 0.02 * rng.normal() + drift * i, "entropy": 0.4 + 0.01 * rng.normal(),
+         "frac_reward_zero_std": 0.1, "lr": 1e-9}
+        for i in range(1, steps + 1)
+    ]  # fmt: skip
+
+
+def test_what_stands_still_has_too_low_a_learning_rate():
+    still = walk(np.random.default_rng(3))
+    assert "lr 1e-09" in motion.unmoved(still, 20)
+    assert motion.unmoved(walk(np.random.default_rng(3), drift=0.01), 20) == ""
+    assert motion.unmoved(still, 100) == "", "before half of the planned steps it is too early to say"
+    assert motion.unmoved(still[:8], 8) == ""
+    assert motion.unmoved([row | {"frac_reward_zero_std": 1.0} for row in still], 20) == "", (
+        "no signal is another cause"
+    )
+
+
+# --- together ------------------------------------------------------------------------------------------------------
+
+
+def test_a_consequence_is_told_behind_its_cause():
+    rows = [{"step": i, "completions/clipped_ratio": 1.0, "rewards/accuracy/mean": 0.0} for i in range(1, 9)]
+    found = {i.cause: i for i in findings("rl", rows, [], Seen(takes("")))}
+    assert found["truncated"].explained_by == ()
+    assert found["all_wrong"].explained_by == ("truncated",)
+
+
+def test_what_was_made_good_does_not_last():
+    def rows(bad, good):
+        values = [1.0] * bad + [0.1] * good
+        return [{"step": i, "completions/clipped_ratio": v} for i, v in enumerate(values, 1)]
+
+    assert [i.lasting for i in findings("rl", rows(4, 20), [], Seen(takes("")))] == [False]
+    assert [i.lasting for i in findings("rl", rows(12, 4), [], Seen(takes("")))] == [True]
