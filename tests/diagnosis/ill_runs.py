@@ -13,8 +13,11 @@ from pathlib import Path
 PARTS = Path(__file__).with_name("ill_parts.py")
 SMALL = {
     "prompts_per_step": 6, "group_size": 8, "mini_batches": 2, "max_tokens": 64, "max_prompt_tokens": 128,
-    "save_every": 1000, "eval_every": 0, "test_problems": 16, "test_samples": 2, "max_tokens_schedule": [],
+    "train_problems": 512, "save_every": 1000, "eval_every": 0, "test_problems": 16, "test_samples": 2,
+    "max_tokens_schedule": [],
 }  # fmt: skip
+
+TRUTH = {"eval_every": 6, "eval_problems": 64, "eval_samples": 4, "test_problems": 64, "test_samples": 4}
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,7 @@ ILL: dict[str, IllRun] = {
     "language_drift": IllRun("language_drift", steps=20, settings={"lr": 3e-4} | rewards(accuracy=1, chinese=1)),
     "empty_chains": IllRun("empty_chains", steps=24, settings={"lr": 3e-4} | rewards(tags_alone=1)),
     "duplicates": IllRun("duplicate_prompts", task="OWN:Copies"),
-    "hacked": IllRun(
-        "reward_hacking", steps=24,
-        settings={"lr": 3e-4, "eval_every": 6, "eval_problems": 64, "eval_samples": 4} | rewards(echo=1),
-    ),
+    "hacked": IllRun("reward_hacking", steps=24, settings={"lr": 3e-4} | TRUTH | rewards(echo=1)),
     "wordy_judge": IllRun("length_gaming", steps=16, settings=rewards(accuracy=1, wordy_judge=1)),
 }  # fmt: skip
 

@@ -231,10 +231,12 @@ def test_reward_up_and_truth_down_is_hacking():
 
 
 def test_a_fall_within_chance_is_none():
-    """0.6 against 0.5, half-widths 0.05 each: 1.5 * sqrt(0.05^2 + 0.05^2) = 0.106."""
+    """Half-widths 0.05 each: sqrt(0.05^2 + 0.05^2) = 0.0707; of the best of two 2.2414 / 1.96 times that, 0.0809."""
     metrics = paid(*np.linspace(0, 1, 20))
-    assert truth_fall(metrics, [evaluation(10, 0.6), evaluation(20, 0.5)]) is None
-    assert truth_fall(metrics, [evaluation(10, 0.6), evaluation(20, 0.49)]) is not None
+    assert truth_fall(metrics, [evaluation(10, 0.6), evaluation(20, 0.53)]) is None
+    assert truth_fall(metrics, [evaluation(10, 0.6), evaluation(20, 0.529)]) is not None
+    assert truth_fall(metrics, [evaluation(5, 0.1), evaluation(10, 0.6), evaluation(20, 0.52)]) is None
+    assert truth_fall(metrics, [evaluation(5, 0.1), evaluation(10, 0.6), evaluation(20, 0.519)]) is not None
     assert truth_fall(metrics, [evaluation(10, 0.6)]) is None
     assert truth_fall(metrics, [evaluation(5, 0.6, split="test"), evaluation(20, 0.3)]) is None, (
         "two other splits"

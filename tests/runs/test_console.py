@@ -169,7 +169,7 @@ def test_odd_metrics_are_no_problem(clock: Clock) -> None:
         shown.eval({})
         shown.eval({"pass@1": "high", "pass@1_ci": 3, "maj@x": 1})
         shown.tick(1, 0, "waiting")
-    assert "step 1/0  loss 1.50" in out.getvalue()
+    assert "step 1  loss 1.50" in out.getvalue()
     assert "no figures" in out.getvalue()
     assert "failed" not in out.getvalue()
 

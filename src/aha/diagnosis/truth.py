@@ -1,13 +1,14 @@
 """Training reward against held-out truth: whether what is paid rises while what is right falls.
 
 Truth is ``pass@1`` of the evaluations on held-out problems. An evaluation is worse than an earlier one where the
-difference is larger than chance makes it: larger than 1.5 times the half-width of its 95% interval, since the best
-of several evaluations was partly lucky.
+difference is larger than chance makes it at 5%, shared among the earlier ones, since the best of several was partly
+lucky (Bonferroni).
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 from aha.runs.charts import interval, number
 
 TRUTH = "pass@1"
-MARGIN = 1.5
 AROUND = 5
 """Steps up to an evaluation whose mean is the training reward that stands beside it."""
 
@@ -67,12 +67,20 @@ def best(evals: Sequence[Row]) -> Row | None:
     return max(rows, key=lambda e: (e[TRUTH], -e["step"]), default=None)
 
 
+def margin(earlier: int) -> float:
+    """By how much a fall below the best of ``earlier`` evaluations must exceed the half-width of its 95% interval."""
+    normal = statistics.NormalDist()
+    return normal.inv_cdf(1 - 0.025 / earlier) / normal.inv_cdf(0.975)
+
+
 def _fall(metrics: Sequence[Row], rows: Sequence[Row]) -> TruthFall | None:
     last = rows[-1]
     top = max(rows[:-1], key=lambda e: e[TRUTH])
     before, after = float(top[TRUTH]), float(last[TRUTH])
     spans = [_half(top), _half(last)]
-    if any(s is None for s in spans) or before - after <= MARGIN * math.hypot(*(s or 0.0 for s in spans)):
+    if any(s is None for s in spans) or before - after <= margin(len(rows) - 1) * math.hypot(
+        *(s or 0 for s in spans)
+    ):
         return None
     a, b = _around(metrics, int(top["step"])), _around(metrics, int(last["step"]))
     parts = [key for key in b if key.startswith("rewards/") and key in a and b[key] > a[key]]

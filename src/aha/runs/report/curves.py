@@ -121,6 +121,14 @@ _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], FigureKind], ...] = (
      (("sampler_mismatch/mean", "mean"),), "number"),
     ("Largest mismatch", "The worst token of each step.", (("sampler_mismatch/max", "max"),), "number"),
     ("Mixed languages", "Share of responses in more than one.", (("language/mixed", "mixed"),), "rate"),
+    ("Missing answers", "Share of finished responses without an answer where it was asked for.",
+     (("answers/missing", "missing"),), "rate"),
+    ("Repetition", "Share of runs of eight words that stood before in the response.",
+     (("completions/repetition", "repeated"),), "rate"),
+    ("Paid for length", "Share of the rewards' variance among equally right answers.",
+     (("paid/length", "length"),), "rate"),
+    ("Paid for repetition", "Share of the rewards' variance among equally right answers.",
+     (("paid/repetition", "repetition"),), "rate"),
     ("Longest response", "Tokens.", (("completions/max_length", "longest"), ("max_tokens", "limit")),
      "number"),
     ("Speed", "Tokens per second.", (("tokens_per_second", "tokens/s"),), "tokens"),
@@ -138,6 +146,10 @@ _SILENT_AT_ZERO = (
     "kl",
     "chains/empty",
     "chains/repeated",
+    "answers/missing",
+    "completions/repetition",
+    "paid/length",
+    "paid/repetition",
 )  # nothing to see while they are zero throughout
 
 

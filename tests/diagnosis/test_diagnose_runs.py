@@ -1,0 +1,117 @@
+"""Runs made ill on purpose, really run: the diagnosis names what was planted, and accuses no healthy one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import ill_runs
+import pytest
+
+from aha.cli import main
+from aha.diagnosis import diagnose
+
+BRIEF = {"prompts_per_step": 4, "group_size": 4, "max_tokens": 40, "test_problems": 2, "test_samples": 1}
+
+
+def brief(name, folder, steps):
+    """A run of the catalogue, with fewer and shorter completions."""
+    run = ill_runs.ILL[name]
+    words = ill_runs.IllRun(run.cause, run.task, run.model, steps, run.seed, run.settings | BRIEF).words(
+        name, folder
+    )
+    assert main(words) == 0
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    return brief("length_gaming", tmp_path_factory.mktemp("runs"), 5)
+
+
+def warned(run):
+    return [json.loads(line) for line in (run / "rl/warnings.jsonl").read_text().splitlines()]
+
+
+def test_length_that_is_paid_for_is_named_with_figures_samples_and_the_setting(long_run, capsys):
+    found = diagnose(long_run)
+    illness = next(i for i in found.illnesses if i.cause == "length_gaming")
+    assert illness.settings == ("rl.rewards",)
+    assert "paid/length" in illness.evidence[0]
+    assert 1 <= len(illness.samples) <= 2
+    assert all(sample.text and sample.question and sample.step == illness.step for sample in illness.samples)
+    assert main(["diagnose", str(long_run)]) == 3
+    shown = capsys.readouterr().out
+    for part in ("LENGTH IS PAID FOR", "rl.rewards", "Sample", "Change"):
+        assert part in shown
+
+
+def test_the_same_is_said_while_it_runs_within_five_steps(long_run):
+    (said,) = [w for w in warned(long_run) if w["key"] == "paid/length"]
+    assert said["step"] <= 5
+
+
+def test_a_diagnosis_is_json_for_programs(long_run, capsys):
+    assert main(["diagnose", "--json", str(long_run)]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["healthy"] is False
+    assert {"cause", "title", "advice", "settings", "evidence", "samples", "step"} <= found["found"][0].keys()
+
+
+def test_an_older_run_without_the_figures_is_diagnosed_from_its_rollouts(long_run, tmp_path):
+    """Files as they were before figures of diagnosis were written: the same is found from the stored texts."""
+    import shutil
+
+    old = shutil.copytree(long_run, tmp_path / "old")
+    new = {"answers/missing", "completions/repetition", "paid/length", "paid/repetition"}
+    rows = [json.loads(line) for line in (old / "rl/metrics.jsonl").read_text().splitlines()]
+    kept = [json.dumps({k: v for k, v in row.items() if k not in new}) + "\n" for row in rows]
+    (old / "rl/metrics.jsonl").write_text("".join(kept))
+    assert [i.evidence for i in diagnose(old).found] == [i.evidence for i in diagnose(long_run).found]
+
+
+def test_questions_that_leak_and_graders_that_fail_are_told_while_it_runs(tmp_path):
+    ill_runs.ILL["both"] = ill_runs.IllRun(
+        "", task="OWN:Leaking", settings=ill_runs.rewards(accuracy=1, fragile=0.1)
+    )
+    try:
+        run = brief("both", tmp_path, 2)
+    finally:
+        del ill_runs.ILL["both"]
+    keys = [w["key"] for w in warned(run)]
+    assert keys.count("leaking_prompts") == keys.count("grader_errors") == 1, "each is said once"
+    causes = [i.cause for i in diagnose(run).illnesses]
+    assert causes[:2] == ["grader_errors", "leaking_prompts"]
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    assert main(["diagnose", str(tmp_path)]) == 1
+    assert "is not a run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ill_runs.ILL)
+def test_every_illness_is_named(name, tmp_path):
+    run = ill_runs.make(name, tmp_path)
+    assert ill_runs.ILL[name].cause in [i.cause for i in diagnose(run).illnesses]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ill_runs.HEALTHY)
+def test_no_healthy_run_is_accused(name, tmp_path):
+    run = ill_runs.make(name, tmp_path)
+    assert [i.cause for i in diagnose(run).illnesses] == []
+    assert main(["diagnose", str(run)]) == 0
+
+
+if __name__ == "__main__":  # of runs that were made before: python test_diagnose_runs.py FOLDER
+    for place in sorted(Path(sys.argv[1]).iterdir()):
+        planted = {**ill_runs.ILL, **ill_runs.HEALTHY}[place.name].cause
+        named = [i.cause for i in diagnose(place).illnesses]
+        print(
+            "ok  " if planted in named or (planted == "" and not named) else "MISS",
+            place.name,
+            planted,
+            named,
+        )
