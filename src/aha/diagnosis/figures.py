@@ -31,7 +31,7 @@ Measure = Callable[[Rollout], float]
 def step_figures(groups: Sequence[Group]) -> dict[str, float]:
     """Of one step's groups. ``answers/missing``: of the completions that came to an end the share that is not right and
     has no answer where the prompt asked for one. ``completions/repetition``: the mean share of repeated runs of eight
-    words. ``paid/length``, ``paid/repetition``: ``paid_for`` them."""
+    words. ``paid/length``, ``paid/repetition`` (of four words): ``paid_for`` them."""
     members = [(group.problem, member) for group in groups for member in group.members]
     return {
         "answers/missing": _mean(
@@ -39,7 +39,7 @@ def step_figures(groups: Sequence[Group]) -> dict[str, float]:
         ),
         "completions/repetition": _mean([repetition(member.rollout) for _, member in members]),
         "paid/length": round(paid_for(groups, length), 6),
-        "paid/repetition": round(paid_for(groups, repetition), 6),
+        "paid/repetition": round(paid_for(groups, short_repetition), 6),
     }
 
 
@@ -51,6 +51,11 @@ def length(rollout: Rollout) -> float:
 def repetition(rollout: Rollout) -> float:
     """The share of runs of eight words that stood before in the same text."""
     return repeated_share(words.tokens(rollout.text), NGRAM)
+
+
+def short_repetition(rollout: Rollout) -> float:
+    """The share of runs of four words that stood before: what a policy can find that does not loop yet."""
+    return repeated_share(words.tokens(rollout.text), NGRAM // 2)
 
 
 def correctness(member: Scored) -> float | None:

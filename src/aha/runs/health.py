@@ -87,6 +87,10 @@ RULES: tuple[HealthRule, ...] = (
          # at 0.02 nats samples of one question are copies, and a group of equal rewards teaches nothing
          "the policy hardly explores any more",
          "raise clip_high or entropy_coef, or lower lr", patience=3, cause="entropy_collapse"),
+    HealthRule("entropy", "entropy of the policy", 0.1, 0.15,
+         # sharpening to a fifth is what training does; at a tenth nearly every token is decided before it is sampled
+         "the policy hardly explores any more", "raise clip_high or entropy_coef, or lower lr", patience=3,
+         against="start", cause="entropy_collapse"),
     HealthRule("entropy", "entropy of the policy", 3.0, 2.0,
          # reinforcement learning sharpens; growth to a multiple is the beginning of babble
          "the policy dissolves into noise", "lower lr, or entropy_coef if it is set", patience=3, against="start",
