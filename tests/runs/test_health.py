@@ -45,6 +45,12 @@ def test_what_is_no_number_is_passed_over():
     assert warnings([], RULES) == []
 
 
+def test_a_figure_over_several_steps_is_its_median():
+    rule = HealthRule("x", "x", 1.0, 0.5, "because", "do", over=3)
+    assert steps([9, 0, 0, 9, 0, 9, 9], rule) == [6], "the median of 9 0 9 is the first that is beyond"
+    assert steps([9, 9], rule) == [], "there are no three yet"
+
+
 def test_latest_are_those_of_the_last_row_and_all_agree_with_it():
     values = [0.2, 1.2, 0.4, 1.3, 1.4]
     said = [w.step for n in range(len(values) + 1) for w in latest(rows(values[:n]), [HIGH])]
@@ -84,6 +90,6 @@ def test_every_rule_fires_on_its_own_figure_and_is_quiet_on_a_healthy_run():
     for rule in RULES:
         scale = healthy[rule.key] if rule.against else 1.0
         bad = rule.enter * scale * (1.5 if rule.enter > rule.leave else 0.5)
-        sick = calm + [{"step": 40 + i, **healthy, rule.key: bad} for i in range(rule.patience)]
+        sick = calm + [{"step": 40 + i, **healthy, rule.key: bad} for i in range(rule.patience + rule.over)]
         assert [w.key for w in warnings(sick, [rule])] == [rule.key]
         assert rule.reason in warnings(sick, [rule])[0].text

@@ -243,9 +243,11 @@ def test_the_page_and_the_live_warnings_have_the_same_bounds() -> None:
             continue
         for factor in (0.99, 1.01):
             rows = [{"step": i, rule.key: rule.enter * factor} for i in range(1, 12)]
-            live = health.warnings(rows, [rule])
-            assert bool(live) == bool(report_data.warnings(stage_of(rows))) == rule.beyond(factor, 1.0)
-        upper = rule.enter if rule.enter > rule.leave else None
+            same = [r for r in health.RULES if r.key == rule.key and not r.against]
+            live = health.warnings(rows, same)
+            beyond = any(r.beyond(rule.enter * factor, r.enter) for r in same)
+            assert bool(live) == bool(report_data.warnings(stage_of(rows))) == beyond
+        upper = health.upper_bound(rule.key)
         if rule.key == "rewards/accuracy/mean":  # a large chart, whose ends are the bounds
             continue
         limits = [c.limit for c in small_charts(stage_of(rows)) if any(s.points for s in c.series)]

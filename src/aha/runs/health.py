@@ -22,7 +22,8 @@ START, RECENT = 5, 20  # steps whose median a figure is compared with
 class HealthRule:
     """When a figure is unhealthy: beyond ``enter`` for ``patience`` steps in a row, until it is back within
     ``leave``. Bounds are upper ones if ``enter`` > ``leave``, else lower ones; with ``against`` they are
-    multiples of the median of the first or of the preceding steps."""
+    multiples of the median of the first or of the preceding steps. With ``over`` the figure is its own median over so
+    many steps, for what is weak in each of them."""
 
     key: str
     label: str
@@ -33,6 +34,7 @@ class HealthRule:
     patience: int = 1
     against: Against = ""
     kind: FigureKind = "number"  # how its values are written
+    over: int = 1
     cause: str = ""  # what the diagnosis calls it; "": a sign that names no cause alone
 
     def beyond(self, value: float, bound: float) -> bool:
@@ -155,6 +157,12 @@ RULES: tuple[HealthRule, ...] = (
          "the reward pays for length as such, and a policy learns what is paid",
          "look at what else than accuracy is rewarded; divide its weight, or bound it by length", patience=2,
          kind="rate", cause="length_gaming"),
+    HealthRule("paid/length", "share of the rewards' variance that goes to longer texts among those equally right",
+         0.06, 0.03,
+         # the same for a noisy judge: little in each step, and in none of six of a healthy run
+         "the reward leans towards longer texts in every step, and a policy learns what is paid",
+         "look at what else than accuracy is rewarded; divide its weight, or bound it by length", over=6,
+         kind="rate", cause="length_gaming"),
     HealthRule("paid/repetition", "share of the rewards' variance that goes to repetition among texts equally right",
          0.2, 0.1,
          "the reward pays for saying the same again",
@@ -213,8 +221,9 @@ def _episodes(rule: HealthRule, rows: Sequence[Mapping[str, Any]]) -> list[Healt
             continue
         scale = _scale(rule, seen)
         seen.append(value)
-        if scale is None:
+        if scale is None or len(seen) < rule.over:
             continue
+        value = statistics.median(seen[-rule.over :])
         at = int(row.get("step", len(seen)))
         if inside:
             inside = rule.beyond(value, rule.leave * scale)
@@ -245,7 +254,8 @@ def _scale(rule: HealthRule, seen: Sequence[float]) -> float | None:
 def _words(rule: HealthRule, value: float, scale: float) -> str:
     side = "above" if rule.enter > rule.leave else "below"
     usual = {"": "", "start": " times its start", "recent": " times its recent median"}[rule.against]
-    shown = f"{value:.3g}" + (f", {value / scale:.1f} times the usual" if rule.against else "")
+    value_of = f"{value:.3g} in the median of {rule.over} steps" if rule.over > 1 else f"{value:.3g}"
+    shown = value_of + (f", {value / scale:.1f} times the usual" if rule.against else "")
     return (
         f"{rule.label} is {shown} ({side} {rule.enter:g}{usual}): {rule.reason}. {rule.advice.capitalize()}."
     )
