@@ -87,12 +87,21 @@ HEALTHY: dict[str, IllRun] = {
     ),
 }  # fmt: skip
 
+RUINED = {
+    f"ruined_{seed}": IllRun(
+        "length_gaming", steps=60, seed=seed, settings=TRUTH | {"eval_every": 5, "max_tokens": 96, "lr": 2e-4}
+        | rewards(accuracy=1, long=1),
+    )
+    for seed in (0, 1, 2)
+}  # fmt: skip
+"""A length-loving reward that ruins what the policy can do, with three seeds."""
+
 
 def make(name: str, folder: Path) -> Path:
     """Run one of them; returns its folder."""
     from aha.cli import main
 
-    run = {**ILL, **HEALTHY}[name]
+    run = {**ILL, **HEALTHY, **RUINED}[name]
     code = main(run.words(name, folder))
     assert code == 0, f"{name} ended with {code}"
     return folder / name
