@@ -58,7 +58,18 @@ ALLOWED = {
     "benchmarks": BASE | {"chat", "rewards", "tasks", "data", "judges", "sampling", "runs", "stages"},
     "thinking": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages", "benchmarks"},
     "analysis": BASE
-    | {"chat", "modeling", "rewards", "tasks", "sampling", "training", "runs", "diagnosis", "stages", "benchmarks"},
+    | {
+        "chat",
+        "modeling",
+        "rewards",
+        "tasks",
+        "sampling",
+        "training",
+        "runs",
+        "diagnosis",
+        "stages",
+        "benchmarks",
+    },
     "recipes": BASE | {"modeling", "runs", "stages", "tasks"},
 }
 HEAVY = (

@@ -21,7 +21,7 @@ from aha.rewards import check_columns, get_rewards
 from aha.runs.report.data import StageData, read_run
 from aha.sampling.rollouts import WeightedRewards, score_group
 from aha.training.advantages import group_mean
-from aha.training.presets import Algorithm
+from aha.training.algorithm import Algorithm
 from aha.types import AhaError, Group, Problem, Rollout
 
 FLAT = 1e-9

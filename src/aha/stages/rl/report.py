@@ -27,7 +27,12 @@ class Reporter:
     """Writes what happens into the stage's folder, on the first rank alone, and shows it."""
 
     def __init__(
-        self, folder: Path, console: Console, engine: Engine, monitor: Monitor, tokens: TokenRows | None = None
+        self,
+        folder: Path,
+        console: Console,
+        engine: Engine,
+        monitor: Monitor,
+        tokens: TokenRows | None = None,
     ):
         self.folder, self.console, self.engine, self.monitor = folder, console, engine, monitor
         self.tokens_of = tokens
