@@ -89,8 +89,8 @@ HEALTHY: dict[str, IllRun] = {
 
 RUINED = {
     f"ruined_{seed}": IllRun(
-        "length_gaming", steps=60, seed=seed, settings=TRUTH | {"eval_every": 5, "max_tokens": 96, "lr": 2e-4}
-        | rewards(accuracy=1, long=1),
+        "length_gaming", steps=50, seed=seed, settings=TRUTH | {"eval_every": 5, "max_tokens": 96, "lr": 2e-4}
+        | rewards(accuracy=1, long=3),
     )
     for seed in (0, 1, 2)
 }  # fmt: skip

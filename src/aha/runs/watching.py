@@ -38,7 +38,7 @@ def watch(
         fresh = [s for s in stages if s.name not in shown]
         for stage in fresh if running else fresh[-1:]:
             shown.add(stage.name)
-            Watched(run, stage, stream, plain).follow(running and stage is stages[-1], every, wait)
+            AttachedDisplay(run, stage, stream, plain).follow(running and stage is stages[-1], every, wait)
         found = state(run)
         if not is_running(run):
             if found.summary:
@@ -48,7 +48,7 @@ def watch(
         wait(every)
 
 
-class Watched:
+class AttachedDisplay:
     """One stage on the display."""
 
     def __init__(self, run: Path, stage: StageData, stream: TextIO | None, plain: bool | None):
