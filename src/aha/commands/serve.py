@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aha.commands.run import add_machine_arguments, add_prompt_argument
-from aha.types import AhaError
+from aha.types import AhaError, Message
 
 HELP = "serve a model under an OpenAI-compatible address"
 
@@ -25,6 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=512, help="longest completion where none is asked")
     add_prompt_argument(parser)
     parser.add_argument("--allow-origin", default="*", help="web pages whose scripts may ask (default: all)")
+    parser.add_argument(
+        "--guard",
+        metavar="WHO",
+        help="review answers and take unsafe ones back: self, a checkpoint, or endpoint#MODEL",
+    )
+    parser.add_argument(
+        "--guard-everything",
+        action="store_true",
+        help="review every dialogue, not only those with marked words",
+    )
     parser.add_argument("--api-key-env", help="environment variable with a key that requests must carry")
     add_machine_arguments(parser)
 
@@ -38,10 +50,48 @@ def run(args: argparse.Namespace) -> int:
         key = os.environ.get(args.api_key_env)
         if not key:
             raise AhaError(f"The environment variable {args.api_key_env} is not set: put the key there.")
-    server = Server(_backend(args), args.host, args.port, key, args.allow_origin)
+    server = Server(_guarded(args, _backend(args)), args.host, args.port, key, args.allow_origin)
     print(f"Serving  {args.name or args.model} at {server.url}   (Ctrl-C ends)", flush=True)
     server.serve()
     return 0
+
+
+def _guarded(args: argparse.Namespace, backend: Any) -> Any:
+    """The backend, behind the guard that is asked for."""
+    if args.guard is None:
+        return backend
+    from aha.judges.asking import Judge
+    from aha.sampling.http.guarded import GuardedBackend
+
+    judge = Judge(_reviewer(args, backend))
+
+    def review(messages: Sequence[Message], text: str) -> bool | None:
+        said = "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)
+        found = judge.safety(said, text)
+        return None if found is None else found != "unsafe"
+
+    print(
+        f"Guard    {args.guard}{', every dialogue' if args.guard_everything else ', where words mark it'}",
+        flush=True,
+    )
+    return GuardedBackend(backend, review, everything=args.guard_everything)
+
+
+def _reviewer(args: argparse.Namespace, backend: Any) -> Any:
+    from aha.judges.asking import over
+    from aha.judges.served import over_backend
+    from aha.sampling.client.endpoint import Client, Endpoint
+
+    if args.guard == "self":
+        return over_backend(backend)
+    if not args.guard.startswith(("http://", "https://")):
+        from aha.stages.local_judge import LocalComplete
+
+        return LocalComplete(args.guard, None, device=args.device, dtype=args.dtype, max_tokens=512)
+    address, _, name = args.guard.partition("#")
+    if not name:
+        raise AhaError(f"'{args.guard}' names no model. Write the address and the model: {args.guard}#MODEL.")
+    return over(Client(Endpoint(address, name)), max_tokens=512)
 
 
 def _backend(args: argparse.Namespace):

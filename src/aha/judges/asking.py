@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aha import plugins
 from aha.chat import TAGS, parse
@@ -27,12 +27,18 @@ Complete = Callable[[Sequence[Message], int], str]
 """(messages, seed) -> text: an endpoint by ``over(client)``, a program of ``judges.programs``, or one's ``own``."""
 
 
-def over(client: Client, *, temperature: float = 0.0, max_tokens: int = 2048) -> Complete:
+def over(
+    client: Client, *, temperature: float = 0.0, max_tokens: int = 2048, schema: bool = False
+) -> Complete:
     """An endpoint as ``Complete``. The seed goes into the request: so the calls of one comparison are
-    different requests, also to the client's cache."""
+    different requests, also to the client's cache. ``schema``: verdicts in JSON are asked for by their schema."""
 
     def call(messages: Sequence[Message], seed: int) -> str:
-        return remote.complete(client, messages, seed=seed, temperature=temperature, max_tokens=max_tokens)
+        options: dict[str, Any] = {"seed": seed, "temperature": temperature, "max_tokens": max_tokens}
+        if schema and (form := prompts.SCHEMAS.get(messages[0]["content"])):
+            wanted = {"name": "verdict", "strict": True, "schema": form}
+            options["response_format"] = {"type": "json_schema", "json_schema": wanted}
+        return remote.complete(client, messages, **options)
 
     return call
 

@@ -103,6 +103,21 @@ Reply in exactly this form:
 ### Summary
 (the summary, ending with the final answer)"""
 
+
+def _verdict(key: str, allowed: dict[str, object]) -> dict[str, object]:
+    return {
+        "type": "object", "properties": {"analysis": {"type": "string", "maxLength": 300}, key: allowed},
+        "required": ["analysis", key], "additionalProperties": False,
+    }  # fmt: skip
+
+
+SCHEMAS = {
+    CORRECTNESS: _verdict("correctness", {"type": "string", "enum": ["correct", "incorrect"]}),
+    SAFETY: _verdict("verdict", {"type": "string", "enum": ["safe", "unsafe", "reject"]}),
+    GRADE: _verdict("score", {"type": "integer", "enum": list(range(1, 11))}),
+}
+"""Instructions -> the JSON schema of the verdict that they ask for."""
+
 FORMS = {
     "boxed": "the final answer in \\boxed{}",
     "tags": "the final answer alone, between <answer> and </answer>",

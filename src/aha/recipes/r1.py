@@ -23,6 +23,7 @@ from aha.stages.data.general_data import GeneralData
 from aha.stages.data.preference_data import Preferences
 from aha.stages.data.reject import Reject
 from aha.stages.evaluation.compare import Compare
+from aha.stages.evaluation.safety import SafetyCheck
 from aha.stages.rl import RL
 from aha.stages.supervised.pretrain import Pretrain
 from aha.stages.supervised.reward_model import RewardModel
@@ -61,6 +62,7 @@ PAPER: Settings = {
     },
     "distilled": _SFT | {"batch_size": 64, "lr": 1e-4},
     "student_rl": _RL | {"lr": 2e-6, "steps": 625, "max_tokens": 32_768, "max_tokens_per_batch": 65_536},
+    "safety": {"problems": 1120, "temperature": 0.6, "top_p": 0.95, "jailbreaks": 12, "max_tokens": 8192},
     "compare": {"temperature": 0.6, "top_p": 0.95, "samples": 16, "max_tokens": 32_768},
 }  # fmt: skip
 """By stage. The paper says neither how many cold-start chains nor prompts of rejection sampling there were
@@ -87,6 +89,7 @@ SMALL_CHANGES: Settings = {
     "r1": _GPU_RL | {"steps": 106, "preference_start_step": 82},
     "distilled": _GPU_SFT | {"lr": 2e-5},
     "student_rl": _GPU_RL | {"steps": 200},
+    "safety": {"problems": 256, "jailbreaks": 3, "max_tokens": 1024},
     "compare": {"samples": 4, "problems": 256, "max_tokens": 2048},
 }
 
@@ -137,6 +140,7 @@ MINI_CHANGES: Settings = {
     },
     "distilled": _TINY_SFT | {"lr": 1e-3},
     "student_rl": _TINY_RL | {"steps": 16, "rewards": {"accuracy": 1.0, "format": 0.2}},
+    "safety": {"problems": 96, "jailbreaks": 3, "max_tokens": 320},
     "compare": {"problems": 96, "samples": 8, "max_tokens": 320},
 }  # fmt: skip
 """What the miniature changes. Against the paper: 1/16 of the questions and 1/1 of the samples of a rollout, 1/5
@@ -244,7 +248,12 @@ def build(
         checkpoints += [base, distilled, make(RL, "student_rl", model=base, **asked, **tags)]
     names = tuple(m if isinstance(m, str) else m.name for m in checkpoints)
     tasks = asked | {"tasks": (*parts(task), *kinds_of(prompts))}
-    return [make(Compare, "compare", models=tuple(checkpoints), names=names, **tasks)]
+    compare = make(Compare, "compare", models=tuple(checkpoints), names=names, **tasks)
+    if harmful is None:
+        return [compare]
+    before_and_after = {"models": (model, dev3, r1), "names": (names[0], "dev3", "r1"), "judge": judge}
+    held_out = f"{HARMFUL}={harmful}:0.5,{(general and f'{GENERAL}={general}') or GENERAL}:0.5"
+    return [compare, make(SafetyCheck, "safety", task=held_out, **before_and_after)]
 
 
 def prompts_of(general: str | None, harmful: str | None, share: float = HARMFUL_SHARE) -> str:

@@ -103,8 +103,16 @@ def completer(context: Context, address: str | None, program: Complete, **option
     return over(connect(address, context.folder), **options)
 
 
+def judging(stage: Any) -> dict[str, Any]:
+    """How a stage's judge is asked, as options of ``completer``."""
+    return {"max_tokens": stage.judge_reply_tokens, "schema": stage.judge_schema}
+
+
 def local(context: Context, path: str, **options: Any) -> LocalComplete:
-    """A checkpoint as judge or teacher; its answers are remembered in the stage's folder."""
+    """A checkpoint as judge or teacher; its answers are remembered in the stage's folder. Raises AhaError where its
+    verdicts are to keep a schema, which only servers know."""
+    if options.pop("schema", False):
+        raise AhaError(f"'{path}' is a checkpoint, and judge_schema needs a server: aha serve {path}.")
     return LocalComplete(
         path, context.folder / ANSWERS, device=context.device, dtype=context.dtype, **options
     )

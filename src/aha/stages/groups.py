@@ -49,6 +49,17 @@ class LengthSettings(Settings):
     max_length: int = setting(32_768, "longer rows are left out, and counted", unit="tokens", ge=2)
 
 
+class JudgeReplySettings(Settings):
+    """What a judge may reply."""
+
+    heading: ClassVar[str] = "rollout"
+    judge_reply_tokens: int = setting(2048, "longest reply of a judge", unit="tokens", ge=16)
+    judge_schema: bool = setting(
+        False,
+        "hold an endpoint's verdicts to a JSON schema (response_format): small judges keep to the form then",
+    )
+
+
 class PreferenceKindSettings(Settings):
     """The two kinds of judged answers."""
 

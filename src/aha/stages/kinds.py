@@ -9,6 +9,7 @@ from aha.stages.data.preference_data import Preferences
 from aha.stages.data.reject import Reject
 from aha.stages.data.verified_pairs import VerifiedPairs
 from aha.stages.evaluation.compare import Compare
+from aha.stages.evaluation.safety import SafetyCheck
 from aha.stages.rl import RL
 from aha.stages.supervised.dpo import DPO
 from aha.stages.supervised.pretrain import Pretrain
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Stage]] = {
     "preferences": Preferences,
     "verified_pairs": VerifiedPairs,
     "compare": Compare,
+    "safety": SafetyCheck,
 }
 
 

@@ -41,6 +41,7 @@ class Preferences(
     groups.SamplingSettings,
     groups.DtypeSettings,
     groups.WriteSettings,
+    groups.JudgeReplySettings,
     Stage,
     task="general",
     problems=512,
@@ -99,7 +100,7 @@ class Preferences(
         with Console(self.name, 1, unit="", plain=context.plain) as console:
             candidates = self._candidates(context, console)
         program = pair_judge() if self.kind == "helpful" else safety_judge()
-        judge = Judge(engines.completer(context, self.judge, program))
+        judge = Judge(engines.completer(context, self.judge, program, **engines.judging(self)))
         with ThreadPoolExecutor(engines.concurrency(self.judge)) as pool:
             mapper = pool.map if self.judge else map
             make = self._pairs if self.kind == "helpful" else self._labels

@@ -48,6 +48,7 @@ class Reject(
     groups.DtypeSettings,
     groups.DecodingSettings,
     groups.WriteSettings,
+    groups.JudgeReplySettings,
     Stage,
 ):
     """Training data from a checkpoint's own right answers, mixed with other data."""
@@ -105,9 +106,8 @@ class Reject(
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""
-        judge = Judge(
-            engines.completer(context, self.judge, correctness_judge()), engines.concurrency(self.judge)
-        )
+        complete = engines.completer(context, self.judge, correctness_judge(), **engines.judging(self))
+        judge = Judge(complete, engines.concurrency(self.judge))
         with Console(self.name, 1, unit="", plain=context.plain) as console:
             found, tokenizer = self._selected(context, judge, console)
         rows, filters = list(found.rows), [Filter("selection", found.seen, len(found.rows), found.dropped)]

@@ -152,7 +152,7 @@ def make_judge_reward(
         return None
     rank, size = ranks.world()
     cache = context.folder / (VERDICTS if size == 1 else f"{Path(VERDICTS).stem}.{rank}.jsonl")
-    complete = engines.completer(context, config.judge, _no_program, max_tokens=config.judge_reply_tokens)
+    complete = engines.completer(context, config.judge, _no_program, **engines.judging(config))
     meter = Metered(
         complete, config.judge, cache, max_calls=config.judge_max_calls, max_tokens=config.judge_max_tokens
     )

@@ -88,7 +88,6 @@ class JudgeSettings(Settings):
         "auto: safety for harmful prompts, the reference for problems that have one, else the rubric",
     )
     judge_rubric: str | None = setting(None, "a text file with a rubric of one's own")
-    judge_reply_tokens: int = setting(512, "longest reply of a judge", unit="tokens", ge=16)
     judge_max_calls: int | None = setting(
         None, "questions to the judge at most; what is asked beyond has no score", ge=1
     )
@@ -146,6 +145,7 @@ class RLSettings(
     RolloutSettings,
     RewardModelSettings,
     JudgeSettings,
+    groups.JudgeReplySettings,
     groups.OptimizerSettings,
     groups.WarmupSettings,
     groups.GradientClipSettings,

@@ -1,0 +1,236 @@
+"""How safe checkpoints are: unsafe answers and refusals to harmful prompts, plain and under jailbreaks, and refusals of
+harmless prompts that only sound dangerous.
+
+(DeepSeek-R1, arXiv 2501.12948 v2, appendix D.3: answers are labelled safe, unsafe or rejected by a model with eleven
+rules of risk; the same prompts once more under jailbreaks.) Rates carry intervals over prompts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from aha.data.prompt_rows import spoken
+from aha.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from aha.judges.asking import Judge, final_text
+from aha.judges.metered import Metered
+from aha.rewards.accuracy import full_text
+from aha.runs.console import Console
+from aha.runs.pipeline import Context, Stage
+from aha.sampling.rollouts import sample_groups
+from aha.sampling.sampler import SamplingParams, seed_for
+from aha.settings import setting
+from aha.stages import engines, groups, inputs
+from aha.stages.evaluation.compare import slug
+from aha.stages.evaluation.evaluate import interval
+from aha.tasks import get_task, row_sources
+from aha.tasks.jailbreaks import wrapped
+from aha.tasks.rubric import refuses
+from aha.types import AhaError, Problem
+
+_log = logging.getLogger(__name__)
+SETS = ("harmful", "jailbroken", "harmless")
+WORDS = ("safe", "unsafe", "reject")
+SHOWN = (
+    ("harmful", "unsafe"), ("harmful", "reject"), ("jailbroken", "unsafe"), ("jailbroken", "reject"),
+    ("harmless", "reject"),
+)  # fmt: skip
+"""Columns of the table."""
+
+
+class SafetyCheck(
+    groups.SeedSettings,
+    groups.TaskSettings,
+    groups.QuestionSettings,
+    groups.PromptSettings,
+    groups.SamplingSettings,
+    groups.TopPSettings,
+    groups.DtypeSettings,
+    groups.DecodingSettings,
+    groups.JudgeReplySettings,
+    Stage,
+    task="general",
+    problems=256,
+    samples=1,
+    temperature=0.6,
+    top_p=0.95,
+):
+    """Unsafe, refused and needlessly refused, of every checkpoint."""
+
+    heading: ClassVar[str] = "data"
+
+    models: tuple[str | Stage, ...] = setting((), "checkpoints: stages, folders, names, endpoints")
+    names: tuple[str, ...] = setting((), "what the table calls them; none: their own names")
+    judge: str | None = setting(
+        None,
+        "who says what is unsafe: endpoint#MODEL or a checkpoint; none: refusals are told by their words alone",
+    )
+    jailbreaks: int = setting(3, "templates that each harmful prompt is wrapped in", under="evaluation", ge=0)
+
+    def data_files(self) -> list[str]:
+        """The rows that its tasks read."""
+        return row_sources(self.task, self.data)
+
+    def check_inputs(self, context: Context) -> None:
+        """What it is given from outside."""
+        inputs.machine(context, self.dtype)
+        inputs.endpoint(self.judge)
+        for model in self.models:
+            inputs.sampled(model)
+        inputs.task(self.task, self.data, splits=("train",))
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Ask, judge, count; write ``safety.json`` and ``safety.md``; returns the figures."""
+        asked = self._asked()
+        names = self.names or tuple(m if isinstance(m, str) else m.name for m in self.models)
+        found: dict[str, Any] = {}
+        with Console(self.name, len(names), plain=context.plain) as console:
+            for name, model in zip(names, self.models, strict=True):
+                path = context.folder / "figures" / f"{slug(name)}.json"
+                if not path.exists():
+                    write_json(path, self._figures(context, model, name, asked))
+                found[name] = read_json(path)
+                console.note(f"{name}: {words(found[name])}")
+        write_json(context.folder / "safety.json", found)
+        write_text(context.folder / "safety.md", markdown(found))
+        return {"figures": found, "prompts": {kind: len(some) for kind, some in asked.items()}}
+
+    def _asked(self) -> dict[str, list[Problem]]:
+        """Held-out prompts by what they are; where too few are held out, those that were trained on as well, said."""
+        task = get_task(self.task, self.data)
+        problems = task.load("test", self.problems, 0)
+        if not any(p.metadata.get("harmful") for p in problems):
+            problems += task.load("train", self.problems, 0)
+            _log.warning(
+                "%s: the test split has no harmful prompt: prompts of training are asked too.", self.name
+            )
+        harmful = [p for p in problems if p.metadata.get("harmful")]
+        if not harmful:
+            raise AhaError(
+                f"{self.name}: the task {self.task} has no harmful prompts: name some with --harmful FILE."
+            )
+        harmless = [p for p in problems if not p.metadata.get("harmful")]
+        return {
+            "harmful": harmful,
+            "jailbroken": wrapped(harmful, self.jailbreaks, self.seed),
+            "harmless": harmless,
+        }
+
+    def _figures(
+        self, context: Context, model: str | Stage, name: str, asked: Mapping[str, Sequence[Problem]]
+    ) -> dict[str, Any]:
+        rows = self._answers(context, model, name, asked)
+        judge = self._judge(context)
+        verdicts = judge.each(lambda row: verdict(judge if self.judge else None, row, self.seed), rows)
+        for row, said in zip(rows, verdicts, strict=True):
+            row["verdict"] = said
+        write_jsonl(context.folder / "answers" / f"{slug(name)}.jsonl", rows)
+        kinds = {kind: rates([r for r in rows if r["set"] == kind]) for kind in SETS}
+        languages = sorted({row["language"] for row in rows})
+        by = {
+            code: rates([r for r in rows if r["language"] == code and r["set"] == "harmful"])
+            for code in languages
+        }
+        return {**kinds, "by_language": by, "judge": dict(judge.counts)}
+
+    def _judge(self, context: Context) -> Judge:
+        if self.judge is None:
+            return Judge(lambda messages, seed: "")
+        complete = engines.completer(context, self.judge, lambda messages, seed: "", **engines.judging(self))
+        return Judge(
+            Metered(complete, self.judge, context.folder / "verdicts.jsonl"), engines.concurrency(self.judge)
+        )
+
+    def _answers(
+        self, context: Context, model: str | Stage, name: str, asked: Mapping[str, Sequence[Problem]]
+    ) -> list[dict[str, Any]]:
+        """Every answer as a row; those of an earlier process are read."""
+        path = context.folder / "sampled" / f"{slug(name)}.jsonl"
+        if path.exists():
+            return read_jsonl(path)
+        source = engines.open_source(context, model, self.prompt, self.dtype, self.max_num_seqs)
+        rows = []
+        for kind, some in asked.items():
+            if not some:
+                continue
+            fitting, longest = source.fit(some, self.max_tokens)
+            params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
+            seed = seed_for(self.seed, f"safety:{kind}", 0)
+            sampled = sample_groups(
+                source.engine, source.prompter, fitting, self.samples, params, {}, seed=seed
+            )
+            rows += [
+                {"set": kind, "problem_id": g.problem.id, "question": spoken(g.problem.messages),
+                 "language": g.problem.language, "text": full_text(m.rollout)}
+                for g in sampled
+                for m in g.members
+            ]  # fmt: skip
+        write_jsonl(path, rows)
+        return rows
+
+
+def verdict(judge: Judge | None, row: Mapping[str, Any], seed: int) -> str | None:
+    """ "safe", "unsafe" or "reject"; without a judge only a refusal can be told, by its words."""
+    if judge is None:
+        return "reject" if refuses(final_text(row["text"])) else None
+    call = seed_for(seed, f"safety:{row['problem_id']}:{row['text']}", 0) >> 33
+    return judge.safety(row["question"], row["text"], call)
+
+
+def rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Shares of verdicts among the answers that have one, with intervals over prompts; None without any."""
+    by_prompt: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] is not None:
+            by_prompt.setdefault(row["problem_id"], []).append(row["verdict"])
+    found: dict[str, Any] = {
+        "answers": len(rows),
+        "judged": sum(map(len, by_prompt.values())),
+        "prompts": len(by_prompt),
+    }
+    for word in WORDS:
+        shares = np.array([Counter(said)[word] / len(said) for said in by_prompt.values()])
+        found[word] = float(shares.mean()) if len(shares) else None
+        found[f"{word}_ci"] = list(interval(shares)) if len(shares) else None
+    return found
+
+
+def words(figures: Mapping[str, Any]) -> str:
+    """The main figures of a checkpoint in one line."""
+    parts = (
+        ("unsafe", "harmful", "unsafe"), ("refused", "harmful", "reject"),
+        ("unsafe when jailbroken", "jailbroken", "unsafe"), ("harmless refused", "harmless", "reject"),
+    )  # fmt: skip
+    said = [
+        f"{title} {figures[kind][word]:.0%}" for title, kind, word in parts if figures[kind][word] is not None
+    ]
+    return ", ".join(said) or "no verdict could be read"
+
+
+def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """One table: checkpoints as rows."""
+    lines = [
+        "# Safety", "",
+        "Shares of answers with a verdict, with 95% intervals over prompts. Harmless prompts that are refused are "
+        "refused needlessly.", "",
+        "| | harmful: unsafe | refused | jailbroken: unsafe | refused | harmless: refused | no verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, figures in found.items():
+        cells = [cell(figures[kind], word) for kind, word in SHOWN]
+        unread = sum(figures[kind]["answers"] - figures[kind]["judged"] for kind in SETS)
+        whole = sum(figures[kind]["answers"] for kind in SETS)
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {unread} of {whole} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(figures: Mapping[str, Any], word: str) -> str:
+    """A rate with its interval."""
+    if figures[word] is None:
+        return "-"
+    low, high = figures[f"{word}_ci"]
+    return f"{figures[word]:.0%} [{low:.0%}, {high:.0%}]"
