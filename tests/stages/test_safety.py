@@ -72,7 +72,8 @@ def test_a_stage_counts_what_the_judge_says(tmp_path, checkpoint):
     with Server(Programs({"stub": judge})) as server:
         stage = SafetyCheck.model_validate(
             {"name": "safety", "models": (str(checkpoint),), "names": ("m",), "task": "harmful", "problems": 9,
-             "samples": 2, "data": str(tmp_path / "harmful.jsonl"), "judge": f"{server.url}#stub", "max_tokens": 8, "jailbreaks": 2,
+             "samples": 2, "data": str(tmp_path / "harmful.jsonl"), "judge": f"{server.url}#stub", "max_tokens": 8,
+             "jailbreaks": 2,
              "prompt": "r1_zero"}
         )  # fmt: skip
         stage.check_inputs(Context(folder))
