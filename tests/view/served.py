@@ -21,7 +21,7 @@ make_run, write_lines, HOSTILE = report_run.make_run, report_run.write_lines, re
 def client(roots, **more):
     """A client with the token, as the browser that the command opened has it."""
     roots = roots if isinstance(roots, list) else [roots]
-    made = TestClient(app.build(roots, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}", **more)
+    made = TestClient(app.build(app.ViewApp(roots), TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}", **more)
     made.headers["authorization"] = f"Bearer {TOKEN}"
     return made
 

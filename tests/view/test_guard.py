@@ -17,7 +17,9 @@ def strange(tmp_path):
     """A client without the token, that follows no redirect."""
     make_run(tmp_path / "zero")
     return TestClient(
-        app.build([tmp_path], TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}", follow_redirects=False
+        app.build(app.ViewApp([tmp_path]), TOKEN, PORT),
+        base_url=f"http://127.0.0.1:{PORT}",
+        follow_redirects=False,
     )
 
 

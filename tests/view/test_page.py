@@ -33,7 +33,7 @@ def address(tmp_path_factory):
     yield place / "runs", found[0]
     served.terminate()
     assert served.wait(20) is not None
-    assert "Traceback" not in served.stderr.read()
+    assert served.stderr.read() == ""  # it ends at once, though the page still listens
 
 
 @pytest.fixture(scope="module")

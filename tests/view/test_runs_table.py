@@ -229,3 +229,19 @@ def test_who_listens_is_told_of_what_changed_and_nobody_looks_when_nobody_listen
     assert [(row["id"], row["step"]) for row in events[1]["rows"]] == [("b", 21)]
     assert not watch.listeners
     assert watch._task.done()
+
+
+def test_a_server_that_stops_does_not_wait_for_open_pages(runs):
+    async def scene():
+        watch = RunWatch(shelf.RunShelf([runs]), every=0.02)
+        parts = [part async for part in ended(watch)]
+        return parts, watch
+
+    async def ended(watch):
+        async for part in watch.stream():
+            yield part
+            watch.end()
+
+    parts, watch = asyncio.run(scene())
+    assert len(parts) <= 2
+    assert not watch.listeners

@@ -107,9 +107,8 @@ class ViewApp:
         return StreamingResponse(self.watch.stream(), media_type="text/event-stream")
 
 
-def build(roots: list[Path], token: str, port: int) -> ASGIApp:
+def build(view: ViewApp, token: str, port: int) -> ASGIApp:
     """The application behind its guard. What works in the background ends with it."""
-    view = ViewApp(roots)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

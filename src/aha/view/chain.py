@@ -73,7 +73,7 @@ def scores(row: Json) -> list[dict[str, Any]]:
 def parts(text: str, language: str) -> list[dict[str, Any]]:
     """The text as parts (think, answer, plain, tag), each a list of (text, mark): "reflection", "switch" or ""."""
     return [
-        {"kind": kind, "runs": [[part, ""]] if kind == "tag" else marked(part, language)}
+        {"kind": kind, "runs": [[part, ""]] if kind in ("tag", "answer") else marked(part, language)}
         for kind, part in segments(text)
     ]
 

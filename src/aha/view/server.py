@@ -11,6 +11,7 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from aha.types import AhaError
 
@@ -33,17 +34,25 @@ def serve(roots: list[Path], port: int | None, open_browser: bool, say: Callable
     listening, token = listen(port), guard.new_token()
     number = listening.getsockname()[1]
     address = f"http://{HOST}:{number}/?token={token}"
-    built = app.build(roots, token, number)
+    view = app.ViewApp(roots)
     config = uvicorn.Config(
-        built, log_level="warning", access_log=False, ws="none", lifespan="on", proxy_headers=False,
-        server_header=False, timeout_graceful_shutdown=1,
+        app.build(view, token, number), log_level="warning", access_log=False, ws="none", lifespan="on",
+        proxy_headers=False, server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     say(f"View     {address}")
     say(_hint(open_browser))
     if open_browser and has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    server = uvicorn.Server(config)
+    stop = server.handle_exit
+
+    def handle_exit(number: int, frame: FrameType | None) -> None:
+        view.watch.end()  # or each open page would be waited for
+        stop(number, frame)
+
+    server.handle_exit = handle_exit
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+        asyncio.run(server.serve(sockets=[listening]))
 
 
 def listen(port: int | None) -> socket.socket:

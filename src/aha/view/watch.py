@@ -23,6 +23,7 @@ class RunWatch:
     def __init__(self, shelf: RunShelf, every: float = EVERY):
         self.shelf, self.every = shelf, every
         self.listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+        self.ended = False
         self._before: dict[str, dict[str, Any]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -34,18 +35,27 @@ class RunWatch:
             self._task = asyncio.create_task(self._look())
         try:
             yield b"retry: 3000\n\n"
-            while True:
+            while not self.ended:
                 try:
                     event = await asyncio.wait_for(queue.get(), ALIVE)
+                    if not event:
+                        break
                     yield b"event: change\ndata: " + json.dumps(event, default=str).encode() + b"\n\n"
                 except TimeoutError:
                     yield b": still here\n\n"
         finally:
             self.listeners.discard(queue)
 
+    def end(self) -> None:
+        """End all streams: the server stops. Called in the loop's own thread."""
+        self.ended = True
+        for queue in list(self.listeners):
+            if not queue.full():
+                queue.put_nowait({})
+
     async def _look(self) -> None:
         """Until nobody listens any more."""
-        while self.listeners:
+        while self.listeners and not self.ended:
             event = await run_in_threadpool(self._changed)
             for queue in list(self.listeners) if event else ():
                 if not queue.full():  # one that does not read gets the next change

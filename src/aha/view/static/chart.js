@@ -77,7 +77,7 @@ const path = (points, f) => points.filter(seen(f)).map((p, i) => `${i ? 'L' : 'M
 
 function curve(s, f) {
   const group = h(`g.k${s.color}`);
-  if (s.band?.length > 1) {
+  if (s.band?.length > 1 && s.line !== false) {
     const shown = s.band.filter((b) => (!f.logX || b[0] > 0) && (!f.logY || b[1] > 0));
     const low = shown.map((b) => [b[0], b[1]]), high = shown.map((b) => [b[0], b[2]]);
     group.append(h('path.band.f', {d: path([...high, ...low.reverse()], f) + 'Z'}));

@@ -12,7 +12,7 @@ const VERDICTS = [['correct', 'correct'], ['wrong', 'wrong'], ['no_answer', 'no 
 export async function draw(main, query) {
   const run = [...shared.chosen][0], id = query.get('id');
   const data = await ask('rollout', {run, id}), mine = data.members.find((m) => m.id === data.id), tokens = data.members.some((m) => m.pieces.length);
-  const hit = hits(query.get('text'), query.get('regex')), why = h('div'), sides = h('div.sides');
+  const hit = hits(query.get('text'), query.get('regex')), why = h('div'), sides = h('div.sides'), key = h('span.small.soft');
   const to = (other) => go('rollout', {run, id: other, text: query.get('text') ?? '', regex: query.get('regex') ?? ''});
   const order = [mine, ...data.members.filter((m) => m !== mine)];
 
@@ -20,10 +20,10 @@ export async function draw(main, query) {
     h('div.box', {}, h('p', {class: 'question'}, mine.question), mine.gold ? h('p', {}, h('span.soft', {}, 'Expected: '), h('b', {}, mine.gold)) : '', h('p.small', {class: data.signal.has ? 'soft' : 'warn'}, data.signal.words)),
     h('div.bar', {}, h('button', {disabled: data.neighbours[0] === null, onclick: () => to(data.neighbours[0]), title: '['}, '← previous'), h('button', {onclick: () => to(data.neighbours[1]), title: ']'}, 'next →'),
       h('button', {onclick: fold, title: 't'}, 'Fold thinking'), data.members.length > 1 ? h('button', {'aria-pressed': String(look.group), onclick: (e) => { look.group = !look.group; e.target.setAttribute('aria-pressed', String(look.group)); paint(); }}, `Its group (${data.members.length})`) : '',
-      field('Shown', choice(tokens ? COLOURS : COLOURS.slice(0, 1), tokens ? look.colour : 'marks', (v) => { look.colour = v; paint(); })), legend(tokens)),
+      field('Shown', choice(tokens ? COLOURS : COLOURS.slice(0, 1), tokens ? look.colour : 'marks', (v) => { look.colour = v; paint(); })), key),
     data.members.length > 1 ? strip(data, to) : '', sides, why);
 
-  function paint() { fill(sides, (look.group ? order : [mine]).map((m) => side(m, m === mine, hit, tokens ? look.colour : 'marks', to))); if (look.folded !== null) foldAll(look.folded); }
+  function paint() { fill(key, legend(tokens)); fill(sides, (look.group ? order : [mine]).map((m) => side(m, m === mine, hit, tokens ? look.colour : 'marks', to))); if (look.folded !== null) foldAll(look.folded); }
   function foldAll(folded) { for (const d of sides.querySelectorAll('details.think')) d.open = !folded; }
   function fold() { const any = [...sides.querySelectorAll('details.think')].some((d) => d.open); look.folded = any; foldAll(any); }
   paint();
@@ -105,8 +105,8 @@ function coloured(pieces, colour) {
 
 function legend(tokens) {
   const said = look.colour;
-  if (!tokens || said === 'marks') return h('span.small.soft', {}, h('mark', {}, 'wait'), ' reflective word · ', h('mark.switch', {}, '不对'), ' another language');
-  return h('span.small.soft', {}, said === 'logprob' ? 'the redder, the less likely the token was' : said === 'gap' ? 'red: less likely under the policy than when it was sampled; blue: more' : 'red: pushed down; blue: pushed up');
+  if (!tokens || said === 'marks') return [h('mark', {}, 'wait'), ' reflective word · ', h('mark.switch', {}, '不对'), ' another language'];
+  return (said === 'logprob' ? 'the redder, the less likely the token was' : said === 'gap' ? 'red: less likely under the policy than when it was sampled; blue: more' : 'red: pushed down; blue: pushed up');
 }
 
 function strip(data, to) {

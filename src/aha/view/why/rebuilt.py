@@ -67,7 +67,7 @@ def _made(row: Json, problem: Json, settings: Json) -> Problem:
         return reader_of("code" if task == "code_full" else task).make(dict(problem), 1, task)
     if task in _PLAIN:
         return _plain(row, problem, task)
-    return _drawn_again(str(row.get("problem_id", "")), str(row.get("question", "")), settings)
+    return _drawn_again(str(row.get("problem_id", "")), str(row.get("question", "")), task, settings)
 
 
 def _countdown(question: str, language: str) -> Problem:
@@ -89,13 +89,13 @@ def _plain(row: Json, problem: Json, task: str) -> Problem:
     return Problem(str(row.get("problem_id", "")), task, messages, problem.get("answer"))
 
 
-def _drawn_again(name: str, question: str, settings: Json) -> Problem:
+def _drawn_again(name: str, question: str, task: str, settings: Json) -> Problem:
     """Drawn as the stage drew it: made problems are the same for the same seed."""
+    one = settings.get("task")
+    source = (str(one), settings.get("data"), settings.get("test_data")) if one else (task, None, None)
     for split, n, seed in _draws(settings):
         try:
-            found = _loaded(
-                str(settings.get("task")), settings.get("data"), settings.get("test_data"), split, n, seed
-            )
+            found = _loaded(*source, split, n, seed)
         except AhaError:
             continue
         made = found.get(name)
@@ -110,6 +110,7 @@ def _draws(settings: Json) -> list[tuple[str, int, int]]:
     """(split, how many, seed) that a stage may have drawn."""
     seed, train = settings.get("seed"), settings.get("train_problems") or settings.get("problems")
     test, validation = settings.get("test_problems"), settings.get("eval_problems")
+    test = test or settings.get("problems")
     draws = [("train", train, seed or 0), ("test", test, 0), ("validation", validation, 0)]
     return [(split, n, s) for split, n, s in draws if isinstance(n, int) and isinstance(s, int)]
 
