@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aha import modeling
-from aha.benchmarks import likelihood, session, shots
+from aha.benchmarks import likelihood, opening, session, shots
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
 from aha.chat import choose
@@ -33,7 +33,7 @@ def rows(tmp_path):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return session.open_model("tiny", tmp_path_factory.mktemp("m"), "auto", "cpu", "float32", 1)
+    return opening.open_model("tiny", tmp_path_factory.mktemp("m"), "auto", "cpu", "float32", 1)
 
 
 def test_letters_are_asked_as_mmlu_asks_them():

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from aha.benchmarks import session
+from aha.benchmarks import opening, session
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.judging import figures, tasks
 from aha.benchmarks.judging.length_controlled import fit, length_controlled
@@ -186,11 +186,11 @@ def test_a_benchmark_is_judged_over_loopback_and_its_answers_are_kept(facts, tmp
 
 def test_a_real_model_as_judge_that_gives_no_verdict_leaves_answers_ungraded(facts, tmp_path):
     """The embedded base behind the server knows no verdicts: nothing counts as wrong."""
-    source = session.open_model("tiny", tmp_path, "auto", "cpu", "float32", 1)
+    source = opening.open_model("tiny", tmp_path, "auto", "cpu", "float32", 1)
     (asked,) = read_names(f"simpleqa={facts}")
     served = ModelBackend(source.engine, source.tokenizer, "tiny")
     with Server(served) as server:
-        judge = session.open_judge(f"{server.url}#tiny", tmp_path / "judge", max_tokens=16)
+        judge = opening.open_judge(f"{server.url}#tiny", tmp_path / "judge", max_tokens=16)
         found = session.run("tiny", source, asked, Protocol(1, max_tokens=8), tmp_path / "e", judge=judge)
     counts = judge.judge.counts
     assert counts["attempt/asked"] == counts["attempt/unread"] > 0

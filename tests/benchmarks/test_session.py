@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aha.benchmarks import formats, page, session, tables
+from aha.benchmarks import formats, opening, page, session, tables
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
 from aha.cli import main
@@ -18,7 +18,7 @@ PROTOCOL = Protocol(k=2, max_tokens=32, problems=6)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return session.open_model("tiny", tmp_path_factory.mktemp("m"), "auto", "cpu", "float32", 1)
+    return opening.open_model("tiny", tmp_path_factory.mktemp("m"), "auto", "cpu", "float32", 1)
 
 
 @pytest.fixture(scope="module")

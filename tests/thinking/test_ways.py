@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from aha import chat
+from aha.benchmarks import opening
 from aha.benchmarks import session as evaluation
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
@@ -28,7 +29,7 @@ PROTOCOL = Protocol(1, 1.0, 1.0, 72, problems=6)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return evaluation.open_model("tiny", tmp_path_factory.mktemp("m"), "auto", "cpu", "float32", 1)
+    return opening.open_model("tiny", tmp_path_factory.mktemp("m"), "auto", "cpu", "float32", 1)
 
 
 @pytest.fixture(scope="module")

@@ -15,23 +15,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from aha.benchmarks import likelihood, records, shots, statistics
+from aha import ranks
+from aha.benchmarks import keeping, likelihood, records, shots, statistics
 from aha.benchmarks.catalogue import BenchmarkRows
 from aha.benchmarks.judging import figures as judge_figures
 from aha.benchmarks.judging import tasks as judged
 from aha.benchmarks.judging.beside import ThreadedGrader
+from aha.benchmarks.keeping import kept
 from aha.benchmarks.likelihood import ChoiceForm
+from aha.benchmarks.opening import BenchmarkJudge, price_of, spent
 from aha.benchmarks.records import GradedProblem
 from aha.benchmarks.shots import SolvedQuestion
+from aha.benchmarks.spending import estimate, spending
 from aha.files import write_json
-from aha.judges.asking import Judge, over, own
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
-from aha.runs.pipeline import Context
-from aha.sampling.client.engine import ChatPrompter
-from aha.sampling.rollouts import Prompter, WeightedRewards, stream_groups
+from aha.sampling.client.metering import Usage
+from aha.sampling.rollouts import WeightedRewards, stream_groups
 from aha.sampling.sampler import SamplingParams
-from aha.stages.engines import AnswerSource, concurrency, connect, is_endpoint, own_judge
+from aha.stages.engines import AnswerSource
 from aha.tasks import get_task
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row
@@ -74,16 +76,8 @@ class BenchmarkResult:
     records: tuple[GradedProblem, ...]
     file: Path
     data: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkJudge:
-    """Who grades where no rule can: how it was named, how it is asked, and how many questions at once."""
-
-    name: str
-    judge: Judge
-    threads: int = 1
+    spent: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
 
 def load_problems(
@@ -123,8 +117,10 @@ def run(
     folder: Path,
     progress: Callable[[int], None] | None = None,
     judge: BenchmarkJudge | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> BenchmarkResult:
-    """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again."""
+    """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again. ``say`` is told
+    what it may cost."""
     started = time.perf_counter()
     judge = judge if asked.benchmark.judged else None
     task, problems, read = load_problems(asked, protocol.problems, judge)
@@ -132,9 +128,11 @@ def run(
     examples = read_shots(asked, protocol, read)
     what = named(model, asked, protocol, read)
     file = folder / f"{asked.name}-{what['id']}.jsonl"
-    done = records.by_problem(list(records.read(file))) if file.exists() else {}
-    trim(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    done = keeping.read(file)
+    before, bill = sum(_tokens(r) for r in done.values()), _bill(source)
+    left = sum(p.id not in done for p in problems)
+    if say is not None and left and protocol.choice == "text":
+        say(estimate(folder, left * protocol.k, protocol.max_tokens, price_of(source)).sentence())
     if protocol.choice == "text":
         threads = judge.threads if judge is not None else 0
         fitting = _answer(source, task, problems, examples, protocol, file, done, progress, threads)
@@ -143,15 +141,24 @@ def run(
     left = len(problems) - len(fitting)
     if left:
         read["too_long"] = left
-    kept = tuple(done[p.id] for p in fitting)
-    figures = statistics.summary(kept) | _of_judges(asked, kept)
+    graded = tuple(done[p.id] for p in fitting)
+    figures = statistics.summary(graded) | _of_judges(asked, graded)
     if protocol.choice != "text":
         figures |= {"acc": figures["pass@1"], "acc_norm": figures["lenient"]}
-    result = BenchmarkResult(
-        model, asked.name, protocol, figures, kept, file, read, time.perf_counter() - started
-    )
-    write_json(file.with_suffix(".json"), {**what, "figures": figures, "data": read})
-    return result
+    tokens = sum(_tokens(r) for r in done.values()) - before
+    cost = spending(tokens, time.perf_counter() - started, bill, _bill(source))
+    if ranks.leads():
+        write_json(file.with_suffix(".json"), {**what, "figures": figures, "data": read, "spent": cost})
+    return BenchmarkResult(model, asked.name, protocol, figures, graded, file, read, cost, tuple(fitting))
+
+
+def _tokens(record: GradedProblem) -> int:
+    return sum(sample.tokens for sample in record.samples)
+
+
+def _bill(source: AnswerSource) -> Usage | None:
+    found = spent(source)
+    return None if found is None else replace(found)
 
 
 def _of_judges(asked: BenchmarkRows, kept: Sequence[GradedProblem]) -> dict[str, Any]:
@@ -180,16 +187,6 @@ def _weights(model: str) -> list[Any]:
     return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in kept]
 
 
-def trim(file: Path) -> None:
-    """Take a last line away that was cut as it was written."""
-    if not file.exists():
-        return
-    content = file.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with file.open("r+b") as out:
-            out.truncate(content.rfind(b"\n") + 1)
-
-
 def read_shots(asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -> list[SolvedQuestion]:
     """The solved questions that examples are taken from, a hash of them among what was ``read``. Raises AhaError where
     there are none."""
@@ -206,22 +203,6 @@ def read_shots(asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -
     return found
 
 
-Keep = Callable[[GradedProblem, dict[str, Any]], None]
-
-
-@contextmanager
-def _kept(file: Path, done: dict[str, GradedProblem]) -> Iterator[Keep]:
-    """Write each graded problem as it comes."""
-    with file.open("a", encoding="utf-8") as out:
-
-        def keep(record: GradedProblem, row: dict[str, Any]) -> None:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-            out.flush()
-            done[record.problem] = record
-
-        yield keep
-
-
 def _score(
     source: AnswerSource,
     problems: Sequence[Problem],
@@ -233,8 +214,9 @@ def _score(
 ) -> Sequence[Problem]:
     """Score the options of the problems that are missing."""
     waiting = [p for p in problems if p.id not in done]
+    waiting = [waiting[i] for i in ranks.share(len(waiting))]
     shown = [shots.examples_for(p, examples, protocol.shots) for p in waiting]
-    with _kept(file, done) as keep:
+    with kept(file, done) as keep:
         for record, row in likelihood.grade(source, waiting, shown, protocol.choice):
             keep(record, row)
             if progress is not None:
@@ -285,7 +267,7 @@ def _sample(
     every = source.prompter.requests(problems, protocol.k)
     missing = {p.id for p in waiting}
     requests = [r for p, r in zip(problems, every, strict=True) if p.id in missing]
-    with _kept(file, done) as keep, _beside(rewards, threads) as grader:
+    with kept(file, done) as keep, _beside(rewards, threads) as grader:
         stream = stream_groups(
             source.engine, source.prompter, waiting, protocol.k, params, rewards,
             seed=protocol.seed, progress=progress, requests=requests, grader=grader,
@@ -319,30 +301,3 @@ def check(protocol: Protocol) -> None:
         raise AhaError(f"--temperature {protocol.temperature}: give 0 (greedy) or more.")
     if not 0 < protocol.top_p <= 1:
         raise AhaError(f"--top-p {protocol.top_p}: give a number above 0, up to 1.")
-
-
-def open_judge(address: str, folder: Path, max_tokens: int = 2048) -> BenchmarkJudge:
-    """An endpoint that remembers its answers in ``folder``, or a function of one's own. Raises AhaError for neither."""
-    if is_endpoint(address):
-        complete = over(connect(address, folder), max_tokens=max_tokens)
-    elif (part := own_judge(address)) is not None:
-        complete = own(part)
-    else:
-        raise AhaError(f"'{address}' is no judge. Give http://host:port/v1#MODEL, or FILE.py:NAME.")
-    return BenchmarkJudge(address, Judge(complete), concurrency(address))
-
-
-def asked_with(source: AnswerSource, prompt: str) -> AnswerSource:
-    """The same engine, asked with another prompt."""
-    if source.tokenizer is None:
-        return replace(source, prompter=ChatPrompter(prompt=prompt))
-    return replace(source, prompter=Prompter(source.tokenizer, prompt))
-
-
-def open_model(
-    model: str, folder: Path, prompt: str, device: str, dtype: str, threads: int, rows: int = 512
-) -> AnswerSource:
-    """The engine behind a model's name (checkpoint, GGUF file, hub name) or an endpoint's address."""
-    from aha.stages.engines import open_source
-
-    return open_source(Context(folder, device, dtype, threads), model, prompt, rows=rows)

@@ -13,11 +13,13 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aha import ranks
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.benchmarks.catalogue import BenchmarkRows
-    from aha.benchmarks.session import BenchmarkJudge, BenchmarkResult, Protocol
+    from aha.benchmarks.opening import BenchmarkJudge, EvaluationEngine
+    from aha.benchmarks.session import BenchmarkResult, Protocol
     from aha.stages.engines import AnswerSource
 
 
@@ -57,11 +59,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="who grades where no rule can: http://host:port/v1#MODEL, or a function of messages, FILE.py:NAME",
     )  # fmt: skip
     many.add_argument("--judge-tokens", type=int, default=2048, help="of a judge's reply, at most (2048)")
+    many.add_argument(
+        "--contamination", metavar="FILE", help="a training set: figures without the questions in it"
+    )
+    _machines(parser.add_argument_group("engines (--tasks)"))
     many.add_argument("--markdown", type=Path, help="write the table here")
     many.add_argument(
         "--html", type=Path, help="write a page here: figures, and samples with why they were graded so"
     )
     many.add_argument("--harness-json", type=Path, help="write the figures as lm-evaluation-harness does")
+
+
+def _machines(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--engine", default="local", help="local, vllm, or FILE.py:NAME (default: local)")
+    group.add_argument(
+        "--ranks", metavar="N", help="so many processes on this machine share the problems, or auto"
+    )
+    group.add_argument(
+        "--price", metavar="IN,OUT", help="of an endpoint, for a million tokens read and written"
+    )
+    group.add_argument("--max-cost", type=float, help="stop asking an endpoint when this much is spent")
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -78,6 +95,7 @@ def numbers(text: str) -> tuple[int, ...]:
 def run(args: argparse.Namespace) -> int:
     """Evaluate every model on every benchmark, show one table, write what is asked for."""
     from aha.benchmarks import catalogue, session
+    from aha.commands import local_ranks
     from aha.files import check_writable
 
     protocol = protocol_of(args)
@@ -85,9 +103,52 @@ def run(args: argparse.Namespace) -> int:
     asked = catalogue.read_names(args.tasks, args.data_dir)
     for file in filter(None, (args.markdown, args.html, args.harness_json)):
         check_writable(file)
-    results = list(_results(args, asked, protocol))
-    show(args, results, protocol)
+    wanted = _engine(args)
+    local_ranks.start(args)
+    with ranks.joined(args.device):
+        results = list(_results(args, asked, protocol, wanted))
+        if ranks.leads():
+            show(args, results, protocol, _contaminated(args, results))
     return 0
+
+
+def _engine(args: argparse.Namespace) -> EvaluationEngine:
+    """Which engine samples, and at what price. Raises AhaError for prices that are none."""
+    from aha.benchmarks.opening import EvaluationEngine
+    from aha.sampling.engines import engine_class
+
+    engine_class(args.engine)
+    prices: dict[str, float] = {} if args.max_cost is None else {"max_cost": args.max_cost}
+    if args.price is not None:
+        try:
+            price_in, price_out = map(float, args.price.split(","))
+        except ValueError as error:
+            raise AhaError(
+                f"--price {args.price}: give two numbers, of a million tokens read and written."
+            ) from error
+        prices |= {"price_in": price_in, "price_out": price_out}
+    if args.max_cost is not None and args.price is None:
+        raise AhaError("--max-cost needs --price IN,OUT: what tokens cost is not known.")
+    return EvaluationEngine(args.engine, prices=prices)
+
+
+def _contaminated(args: argparse.Namespace, results: Sequence[BenchmarkResult]) -> list[str]:
+    """Of each benchmark what a training set has of it, in words; the figures go into the results."""
+    from aha.benchmarks import contamination
+
+    if not args.contamination:
+        return []
+    problems = {r.benchmark: r.problems for r in results}
+    every = [p for own in problems.values() for p in own]
+    found = contamination.seen(every, contamination.texts_of(args.contamination))
+    said = []
+    for result in results:
+        own = {p.id: found[p.id] for p in problems[result.benchmark] if p.id in found}
+        result.figures.update(contamination.figures(result.records, own))
+        said.append(
+            f"{result.model}: {contamination.sentence(result.benchmark, args.contamination, result.figures, own)}"
+        )
+    return said
 
 
 def protocol_of(args: argparse.Namespace) -> Protocol:
@@ -116,28 +177,28 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
 
 
 def _results(
-    args: argparse.Namespace, asked: Sequence[BenchmarkRows], protocol: Protocol
+    args: argparse.Namespace, asked: Sequence[BenchmarkRows], protocol: Protocol, wanted: EvaluationEngine
 ) -> Iterator[BenchmarkResult]:
     from aha import hardware
-    from aha.benchmarks import session
+    from aha.benchmarks import opening
 
     hardware.set_threads(args.threads)
     paper = args.preset == "r1" and not (args.k or args.samples)
     judge = _judge(args)
     for model in dict.fromkeys(args.model):
         folder = args.results / folder_name(model)
-        source = session.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads)
+        source = opening.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads, wanted)
         for one, (prompt, shots) in product(asked, product(_prompts(args), dict.fromkeys(args.shots))):
             used = replace(protocol, k=one.benchmark.k or 1) if paper else protocol
             used = replace(
                 used, prompt=prompt, shots=shots, shots_from=_shots_from(args, one.name) if shots else ""
             )
-            put = source if prompt == args.prompt else session.asked_with(source, prompt)
+            put = source if prompt == args.prompt else opening.asked_with(source, prompt)
             yield _one(args, model, put, one, used, folder, judge)
 
 
 def _judge(args: argparse.Namespace) -> BenchmarkJudge | None:
-    from aha.benchmarks.session import open_judge
+    from aha.benchmarks.opening import open_judge
 
     return open_judge(args.judge, args.results / "judge", args.judge_tokens) if args.judge else None
 
@@ -168,10 +229,13 @@ def _one(
 
     how = f"{used.k} samples, at most {used.max_tokens} tokens each"
     _say(args, f"{model} on {one.name}: {how if used.choice == 'text' else 'options by log likelihood'}")
-    shown = nullcontext() if args.json else Console(f"evaluating {model} on {one.name}", 1, unit="")
+    quiet = args.json or not ranks.leads()
+    shown = nullcontext() if quiet else Console(f"evaluating {model} on {one.name}", 1, unit="")
     with shown as console:
         tick = console.counter(0, "sampling") if console else None
-        return session.run(model, source, one, used, folder, tick, judge)
+        return session.run(
+            model, source, one, used, folder, tick, judge, (lambda text: _say(args, f"Estimate {text}"))
+        )
 
 
 def folder_name(model: str) -> str:
@@ -182,13 +246,19 @@ def folder_name(model: str) -> str:
     )
 
 
-def show(args: argparse.Namespace, results: Sequence[BenchmarkResult], protocol: Protocol) -> None:
+def show(
+    args: argparse.Namespace,
+    results: Sequence[BenchmarkResult],
+    protocol: Protocol,
+    contaminated: Sequence[str] = (),
+) -> None:
     """The table, the paper's figures, comparisons of models; and the files asked for."""
-    from aha.benchmarks import formats, page, tables
+    from aha.benchmarks import formats, page, spending, tables
     from aha.files import write_json, write_text
 
     table, compared = tables.rows(results), tables.pairs(results)
     said = [f"{name}: {pair.sentence(a, b)}" for name, a, b, pair in compared]
+    said += contaminated
     said += tables.beside_paper((r.benchmark for r in results), protocol)
     if args.json:
         print(
@@ -196,6 +266,7 @@ def show(args: argparse.Namespace, results: Sequence[BenchmarkResult], protocol:
         )
     else:
         print("\n".join([tables.plain(table), *said]))
+        print(f"Spent    {spending.sentence([r.spent for r in results])}")
         print(f"Samples  {args.results}")
     if args.markdown:
         write_text(args.markdown, "\n\n".join([tables.markdown(table), *said]) + "\n")
@@ -208,12 +279,15 @@ def show(args: argparse.Namespace, results: Sequence[BenchmarkResult], protocol:
 
 
 def _say(args: argparse.Namespace, text: str) -> None:
-    print(text, file=sys.stderr if args.json else sys.stdout)
+    if ranks.leads():
+        print(text, file=sys.stderr if args.json else sys.stdout)
 
 
 def check_given(args: argparse.Namespace) -> None:
     """Raise AhaError for options of one kind of evaluation that were given with the other."""
     if len(args.model) > 1 and not args.tasks:
         raise AhaError("Several models are compared on benchmarks: give --tasks NAME,NAME.")
+    if not args.tasks and (args.ranks or args.engine != "local" or args.contamination or args.price):
+        raise AhaError("--ranks, --engine, --contamination and --price are for --tasks NAME,NAME.")
     if args.tasks and args.output:
         raise AhaError("--output is for one task; with --tasks every sample is kept in --results.")

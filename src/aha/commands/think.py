@@ -85,7 +85,7 @@ def _forcing(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Think in every way, show one table, write what is asked for."""
     from aha import hardware
-    from aha.benchmarks import catalogue, session
+    from aha.benchmarks import catalogue, opening, session
     from aha.benchmarks.session import Protocol
     from aha.files import check_writable
     from aha.runs.console import Console
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     value = _value(args, folder)
     methods = make_methods(args, value)
     hardware.set_threads(args.threads)
-    source = session.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads)
+    source = opening.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads)
     shown = nullcontext() if args.json else Console(f"{args.model} thinks about {args.task}", 1, unit="")
     with shown as console:
         found = thinking.run(

@@ -63,15 +63,15 @@ def is_endpoint(source: object) -> bool:
     return isinstance(source, str) and source.startswith(("http://", "https://"))
 
 
-def connect(address: str, folder: Path) -> Client:
-    """A client of ``http://host:port/v1#MODEL`` that remembers its answers in ``folder``.
+def connect(address: str, folder: Path, **options: Any) -> Client:
+    """A client of ``http://host:port/v1#MODEL`` that remembers its answers in ``folder``; ``options`` of ``Endpoint``.
 
     Raises AhaError for an address without a model's name.
     """
     base, _, model = address.partition("#")
     if not model:
         raise AhaError(f"'{address}' names no model. Write the address and the model: {address}#MODEL.")
-    return Client(Endpoint(base, model), folder / ANSWERS)
+    return Client(Endpoint(base, model, **options), folder / ANSWERS)
 
 
 def open_source(

@@ -15,6 +15,7 @@ from typing import Any
 
 from aha.benchmarks import session as evaluation
 from aha.benchmarks.catalogue import BenchmarkRows
+from aha.benchmarks.keeping import trim
 from aha.benchmarks.session import Protocol
 from aha.files import append_jsonl, write_json
 from aha.stages.engines import AnswerSource
@@ -86,7 +87,7 @@ def _rows(
     file: Path,
     progress: Callable[[str, int, int], None] | None,
 ) -> list[ThinkingRow]:
-    evaluation.trim(file)
+    trim(file)
     done = read(file)
     for start in range(0, len(problems), PART):
         part = problems[start : start + PART]

@@ -1,0 +1,69 @@
+"""Graded problems in a file, also where several ranks write: each has a part of its own, which the first takes over.
+
+What a rank left when it was killed is taken over at the next start, so that nothing is asked twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aha import ranks
+from aha.benchmarks import records
+from aha.benchmarks.records import GradedProblem
+
+Keep = Callable[[GradedProblem, dict[str, Any]], None]
+
+
+def trim(file: Path) -> None:
+    """Take a last line away that was cut as it was written."""
+    if not file.exists():
+        return
+    content = file.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with file.open("r+b") as out:
+            out.truncate(content.rfind(b"\n") + 1)
+
+
+def read(file: Path) -> dict[str, GradedProblem]:
+    """All graded problems, on every rank, with what ranks left beside the file. Raises AhaError for a line that is
+    none."""
+    ranks.from_first(lambda: _take_over(file))
+    return records.by_problem(list(records.read(file))) if file.exists() else {}
+
+
+def _take_over(file: Path) -> None:
+    """Every rank's whole lines go into the file, each problem once."""
+    trim(file)
+    parts = sorted(file.parent.glob(f"{file.stem}.rank*.jsonl"))
+    known = {r.problem for r in records.read(file)} if parts and file.exists() else set[str]()
+    for part in parts:
+        trim(part)
+        with part.open(encoding="utf-8") as lines, file.open("a", encoding="utf-8") as out:
+            for line in lines:
+                if (problem := json.loads(line)["problem"]) not in known:
+                    known.add(problem)
+                    out.write(line)
+        part.unlink()
+
+
+@contextmanager
+def kept(file: Path, done: dict[str, GradedProblem]) -> Iterator[Keep]:
+    """Write each of this rank's graded problems as it comes; afterwards every rank has all of them in ``done``."""
+    rank, size = ranks.world()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    own = file if size == 1 else file.with_name(f"{file.stem}.rank{rank}.jsonl")
+    with own.open("a", encoding="utf-8") as out:
+
+        def keep(record: GradedProblem, row: dict[str, Any]) -> None:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.flush()
+            done[record.problem] = record
+
+        yield keep
+    if size > 1:
+        ranks.barrier()
+        done |= read(file)

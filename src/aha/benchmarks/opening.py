@@ -1,0 +1,112 @@
+"""What an evaluation asks: a model by its name on any engine, and a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from aha import ranks
+from aha.judges.asking import Judge, over, own
+from aha.runs.pipeline import Context
+from aha.sampling.client.engine import ChatPrompter, RemoteEngine
+from aha.sampling.client.metering import Usage
+from aha.sampling.engine import Engine, EngineSetup
+from aha.sampling.engines import engine_class
+from aha.sampling.local.engine import LocalEngine
+from aha.sampling.rollouts import Prompter
+from aha.sampling.vllm.engine import VllmSettings
+from aha.stages.engines import AnswerSource, concurrency, connect, is_endpoint, open_source, own_judge
+from aha.types import AhaError
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkJudge:
+    """Who grades where no rule can: how it was named, how it is asked, and how many questions at once."""
+
+    name: str
+    judge: Judge
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationEngine:
+    """Which engine samples, with what it is made for: ``rows`` completions at once, and vLLM's settings. For endpoints
+    the prices per million tokens and what may be spent."""
+
+    engine: str = "local"
+    rows: int = 512
+    vllm: VllmSettings = field(default_factory=VllmSettings)
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def max_num_seqs(self) -> int:
+        """As stages call it."""
+        return self.rows
+
+
+def open_model(
+    model: str,
+    folder: Path,
+    prompt: str,
+    device: str,
+    dtype: str,
+    threads: int,
+    wanted: EvaluationEngine = EvaluationEngine(),
+) -> AnswerSource:
+    """The engine behind a model's name (checkpoint, GGUF file, hub name) or an endpoint's address. Raises AhaError for
+    several ranks that would ask one endpoint, and for an engine that cannot be had."""
+    if is_endpoint(model):
+        if ranks.world()[1] > 1:
+            raise AhaError(
+                "An endpoint is asked for many answers at once by one process: leave --ranks away."
+            )
+        client = connect(model, folder, **wanted.prices)
+        return AnswerSource(RemoteEngine(client), ChatPrompter(prompt=prompt), None, 1 << 30)
+    source = open_source(Context(folder, device, dtype, threads), model, prompt, rows=wanted.rows)
+    return source if wanted.engine == "local" else replace(source, engine=_other(source, wanted, threads))
+
+
+def _other(source: AnswerSource, wanted: EvaluationEngine, threads: int) -> Engine:
+    """Another engine with the weights of a source's model."""
+    kind = engine_class(wanted.engine)
+    kind.check(wanted)
+    local = source.engine
+    assert isinstance(local, LocalEngine)
+    setup = EngineSetup(wanted.rows, source.context, threads, wanted)
+    made = kind.make(local.model, source.tokenizer, setup)
+    if made.takes_weights:
+        made.load_weights(made.weights_of(local.model), 0)
+    return made
+
+
+def spent(source: AnswerSource) -> Usage | None:
+    """What an endpoint was asked for and what it cost; None of any other engine."""
+    return source.engine.client.usage if isinstance(source.engine, RemoteEngine) else None
+
+
+def price_of(source: AnswerSource) -> float:
+    """What a million sampled tokens cost; 0 for what costs nothing, or is not known."""
+    return source.engine.client.endpoint.price_out if isinstance(source.engine, RemoteEngine) else 0.0
+
+
+def open_judge(address: str, folder: Path, max_tokens: int = 2048) -> BenchmarkJudge:
+    """An endpoint that remembers its answers in ``folder``, or a function of one's own. Raises AhaError for neither."""
+    rank, size = ranks.world()
+    folder = folder / f"rank{rank}" if size > 1 else folder
+    if is_endpoint(address):
+        complete = over(connect(address, folder), max_tokens=max_tokens)
+    elif (part := own_judge(address)) is not None:
+        complete = own(part)
+    else:
+        raise AhaError(f"'{address}' is no judge. Give http://host:port/v1#MODEL, or FILE.py:NAME.")
+    return BenchmarkJudge(address, Judge(complete), concurrency(address))
+
+
+def asked_with(source: AnswerSource, prompt: str) -> AnswerSource:
+    """The same engine, asked with another prompt."""
+    prompter: Any = (
+        ChatPrompter(prompt=prompt) if source.tokenizer is None else Prompter(source.tokenizer, prompt)
+    )
+    return replace(source, prompter=prompter)
