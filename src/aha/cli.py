@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "sft": "fine-tune a model on your own traces (supervised)",
     "dpo": "tune a model on preferences: DPO, IPO, ORPO, SimPO or KTO on your own pairs or labels",
     "reward-model": "train a reward model on your own pairs or labels",
+    "review": "review cold-start chains in the terminal: accept, reject, edit",
     "run": "run any recipe; continues where it was interrupted",
     "init": "write every setting of a recipe as a commented TOML file, for --config",
     "plan": "does a recipe fit a machine, how long may it take, and what would change it; downloads nothing",
