@@ -64,7 +64,13 @@ def test_an_older_run_without_the_figures_is_diagnosed_from_its_rollouts(long_ru
     import shutil
 
     old = shutil.copytree(long_run, tmp_path / "old")
-    new = {"answers/missing", "completions/repetition", "paid/length", "paid/repetition"}
+    new = {
+        "answers/missing",
+        "chains/answer_only",
+        "completions/repetition",
+        "paid/length",
+        "paid/repetition",
+    }
     rows = [json.loads(line) for line in (old / "rl/metrics.jsonl").read_text().splitlines()]
     kept = [json.dumps({k: v for k, v in row.items() if k not in new}) + "\n" for row in rows]
     (old / "rl/metrics.jsonl").write_text("".join(kept))

@@ -92,6 +92,17 @@ def test_repetition_is_the_share_of_runs_of_eight_words_that_stood_before():
     assert looped == pytest.approx(1 - 8 / 73), "80 words are 73 runs, of which 8 differ"
 
 
+def test_a_chain_that_is_the_answer_again_holds_no_thought():
+    def alone(text):
+        return figures.answers_alone(member(text).rollout)
+
+    assert alone("<think>6*7.</think> <answer>6*7</answer>")
+    assert alone("<think>I think the answer is 6*7</think> <answer>6*7</answer>")
+    assert not alone("<think>5*7=35, too small. 6*7</think> <answer>6*7</answer>")
+    assert not alone("<think>five sevens are too few</think> <answer>6*7</answer>")
+    assert not alone("6*7")
+
+
 # --- the table -----------------------------------------------------------------------------------------------------
 
 

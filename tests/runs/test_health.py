@@ -80,6 +80,7 @@ def test_every_rule_fires_on_its_own_figure_and_is_quiet_on_a_healthy_run():
         "completions/repetition": 0.02,
         "paid/length": 0.02,
         "paid/repetition": 0.0,
+        "chains/answer_only": 0.2,
         "chains/empty": 0.0,
         "chains/repeated": 0.02,
         "rewards/accuracy/mean": 0.5,

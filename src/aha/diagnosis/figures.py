@@ -18,6 +18,7 @@ from aha.data.readable import repeated_share
 from aha.rewards.accuracy import full_text
 from aha.rewards.code import find_program
 from aha.rewards.places import choice_text, stated
+from aha.rewards.ritual import empty_chain
 from aha.types import Finish, Group, Problem, Rollout, Scored
 
 CORRECTNESS = ("accuracy", "lenient", "code", "tinyzero", "cosine", "kimi_length")
@@ -30,13 +31,14 @@ Measure = Callable[[Rollout], float]
 
 def step_figures(groups: Sequence[Group]) -> dict[str, float]:
     """Of one step's groups. ``answers/missing``: of the completions that came to an end the share that is not right and
-    has no answer where the prompt asked for one. ``completions/repetition``: the mean share of repeated runs of eight
+    has no answer where the prompt asked for one. ``chains/answer_only``: the share whose thinking is the answer alone. ``completions/repetition``: the mean share of repeated runs of eight
     words. ``paid/length``, ``paid/repetition`` (of four words): ``paid_for`` them."""
     members = [(group.problem, member) for group in groups for member in group.members]
     return {
         "answers/missing": _mean(
             [is_missing(p, m) for p, m in members if m.rollout.finish is not Finish.LENGTH]
         ),
+        "chains/answer_only": _mean([answers_alone(member.rollout) for _, member in members]),
         "completions/repetition": _mean([repetition(member.rollout) for _, member in members]),
         "paid/length": round(paid_for(groups, length), 6),
         "paid/repetition": round(paid_for(groups, short_repetition), 6),
@@ -83,6 +85,16 @@ def has_answer(problem: Problem, text: str) -> bool:
     if kind == "final":
         return bool((stated(problem, text) or "").strip())
     return bool(text.strip())
+
+
+def answers_alone(rollout: Rollout) -> bool:
+    """Whether the thinking is the answer again and nothing else: it was there before it was thought about."""
+    parsed = chat.parse(rollout.text, opened_think=rollout.opened_think)
+    answer, chain = (parsed.answer or "").strip(), parsed.think or ""
+    if not answer or answer not in chain:
+        return False
+    rest = chain.replace(answer, " ")
+    return not words.tokens(rest) or bool(empty_chain(rest, answer))
 
 
 def paid_for(groups: Iterable[Group], measure: Measure) -> float:

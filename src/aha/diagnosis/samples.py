@@ -63,7 +63,8 @@ def _foreign(problem: Problem, member: Scored) -> float:
 
 def _hollow(problem: Problem, member: Scored) -> float:
     parsed = chat.parse(member.rollout.text, opened_think=member.rollout.opened_think)
-    return float(parsed.think is not None and bool(ritual(parsed, question_of(problem))))
+    hollow = bool(ritual(parsed, question_of(problem))) or figures.answers_alone(member.rollout)
+    return float(parsed.think is not None and hollow)
 
 
 def _any(problem: Problem, member: Scored) -> float:
