@@ -6,8 +6,9 @@ python tests/diagnosis/ill_runs.py FOLDER [NAME ...]     makes them, of seconds 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PARTS = Path(__file__).with_name("ill_parts.py")
@@ -102,6 +103,8 @@ def make(name: str, folder: Path) -> Path:
     from aha.cli import main
 
     run = {**ILL, **HEALTHY, **RUINED}[name]
+    if "AHA_SEED" in os.environ:
+        run = replace(run, seed=run.seed + int(os.environ["AHA_SEED"]))
     code = main(run.words(name, folder))
     assert code == 0, f"{name} ended with {code}"
     return folder / name

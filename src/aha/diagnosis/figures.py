@@ -31,8 +31,9 @@ Measure = Callable[[Rollout], float]
 
 def step_figures(groups: Sequence[Group]) -> dict[str, float]:
     """Of one step's groups. ``answers/missing``: of the completions that came to an end the share that is not right and
-    has no answer where the prompt asked for one. ``chains/answer_only``: the share whose thinking is the answer alone. ``completions/repetition``: the mean share of repeated runs of eight
-    words. ``paid/length``, ``paid/repetition`` (of four words): ``paid_for`` them."""
+    has no answer where the prompt asked for one. ``chains/answer_only``: the share whose thinking is the answer alone.
+    ``completions/repetition``: the mean share of repeated runs of eight words. ``paid/length``, ``paid/repetition`` (of
+    four words): ``paid_for`` them."""
     members = [(group.problem, member) for group in groups for member in group.members]
     return {
         "answers/missing": _mean(
