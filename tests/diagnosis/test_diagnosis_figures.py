@@ -237,8 +237,9 @@ def test_reward_up_and_truth_down_is_hacking():
     assert (found.best, found.step, found.hacked) == (10, 20, True)
     assert "60.0% at step 10 to 30.0% at step 20" in found.words()
     assert "judge from" in found.words()
-    (illness,) = findings("rl", metrics, [evaluation(10, 0.6), evaluation(20, 0.3)], Seen(takes("")))
-    assert (illness.cause, illness.step) == ("reward_hacking", 20)
+    rows = [evaluation(10, 0.6), evaluation(15, 0.3), evaluation(20, 0.2)]
+    (illness,) = findings("rl", metrics, rows, Seen(takes("")))
+    assert (illness.cause, illness.step) == ("reward_hacking", 15), "where it was first seen"
 
 
 def test_a_fall_within_chance_is_none():

@@ -112,11 +112,14 @@ def _evidence(episode: health.HealthEpisode) -> str:
 
 
 def _hacking(stage: str, metrics: Sequence[Row], evals: Sequence[Row]) -> Illness | None:
+    """Where truth lies below its best by more than chance at the end; seen where it first did."""
     fall = truth_fall(metrics, evals)
     if fall is None:
         return None
+    each = (truth_fall(metrics, evals[:n]) for n in range(2, len(evals) + 1))
+    first = next(found for found in each if found is not None)
     cause = "reward_hacking" if fall.hacked else "lr_high"
-    return Illness(cause, stage, fall.step, (fall.words(),))
+    return Illness(cause, stage, first.step, (fall.words(),))
 
 
 def _still(stage: str, metrics: Sequence[Row], planned: int) -> Illness | None:
@@ -131,7 +134,9 @@ def _stage(stage: StageData, prompt: str) -> tuple[list[Illness], list[str]]:
     notes: list[str] = []
     known, seen = _known(stage, notes)
     files = stored.step_files(stage.folder)
-    kept = files[:: max(1, -(-len(files) // MOST_FILES))]
+    kept = (
+        [files[i * len(files) // MOST_FILES] for i in range(MOST_FILES)] if len(files) > MOST_FILES else files
+    )
     if len(kept) < len(files):
         notes.append(
             f"{stage.name}: of {len(files)} files of rollouts {len(kept)} were read, evenly over the steps."

@@ -120,7 +120,8 @@ RULES: tuple[HealthRule, ...] = (
     HealthRule("chains/answer_only", "share of chains that hold the answer and nothing else", 0.7, 0.5,
          # a quarter of a base model's chains guess; where nearly all do, thinking has become a ceremony
          "the policy writes its answer where it should think",
-         "look at that step's rollouts; take harder questions, or give format less weight than accuracy", patience=3, kind="rate", cause="empty_chains"),
+         "look at that step's rollouts; take harder questions, or give format less weight than accuracy",
+         patience=3, kind="rate", cause="empty_chains"),
     HealthRule("chains/repeated", "share of completions with one and the same chain for different questions", 0.3, 0.15,
          # what does not depend on the question cannot be a thought about it
          "the policy answers different questions with one chain",
