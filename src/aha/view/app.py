@@ -76,8 +76,9 @@ class ViewApp:
         """The curves of the runs that are named, and what could not be read."""
         found = {}
         for run in _runs(request):
-            data = self.shelf.figures.run(self.shelf.folder(run))
-            found[run] = {"stages": curves(data.stages), "faults": data.faults}
+            folder = self.shelf.folder(run)
+            stages = self.shelf.figures.drawn(folder, curves)
+            found[run] = {"stages": stages, "faults": self.shelf.figures.run(folder).faults}
         return found
 
     def graph(self, request: Request) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,9 @@ HEADER = 8
 """Bytes before the header of a safetensors file: its length."""
 
 
-def curves(stages: Sequence[StageData]) -> list[dict[str, Any]]:
-    """Each stage's charts, in the report's order, then what else it measured."""
-    return [
-        {"stage": s.name, "axes": axes(s), "charts": [_chart(c) for c in charts(s)]}
-        for s in stages
-        if s.metrics or s.evals
-    ]
+def curves(stage: StageData) -> dict[str, Any]:
+    """A stage's charts, in the report's order, then what else it measured; and its axes."""
+    return {"stage": stage.name, "axes": axes(stage), "charts": [_chart(c) for c in charts(stage)]}
 
 
 def charts(stage: StageData) -> list[Chart]:
@@ -64,10 +59,10 @@ def _chart(chart: Chart) -> dict[str, Any]:
 
 
 def _series(series: Series) -> dict[str, Any]:
-    found = asdict(series)
-    found["points"] = _short(thin(series.points, MOST))
-    found["band"] = _short(thin(series.band, MOST))
-    return found
+    return {
+        "name": series.name, "color": series.color, "marks": series.marks, "dashed": series.dashed, "line": series.line,
+        "points": _short(thin(series.points, MOST)), "band": _short(thin(series.band, MOST)),
+    }  # fmt: skip
 
 
 def _short(points: Iterable[Sequence[float]]) -> list[list[float]]:

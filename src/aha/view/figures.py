@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from aha.runs.report.data import RunData, StageData, as_dict, read_object, stage_data
 from aha.view.growing import GrowingRows
@@ -22,12 +24,13 @@ class _StageFiles:
         self.files = [GrowingRows(place / f"{name}.jsonl") for name in FILES]
         self.settings: object = None
         self.data: StageData | None = None
+        self.drawn: dict[str, Any] = {}
 
     def read(self, settings: object) -> StageData:
         """The stage as it is now, made anew only where a file changed."""
         grown = [file.refresh() for file in self.files]
         if self.data is None or any(grown) or settings != self.settings:
-            self.settings = settings
+            self.settings, self.drawn = settings, {}
             self.data = stage_data(self.place, as_dict(settings), *(file.rows for file in self.files))
         return self.data
 
@@ -55,6 +58,21 @@ class RunFiguresCache:
     def stages(self, folder: Path) -> list[StageData]:
         """Its stages that have figures, in order."""
         return self.run(folder).stages
+
+    def drawn(self, folder: Path, make: Callable[[StageData], dict[str, Any]]) -> list[dict[str, Any]]:
+        """What ``make`` makes of each stage that has figures: again only of those that have grown."""
+        stages = self.run(folder).stages
+        with self._lock:
+            known = self._runs.get(folder, {})
+            found = []
+            for stage in stages:
+                files = known.get(stage.name)
+                if files is None or files.data is not stage:  # it grew meanwhile
+                    found.append(make(stage))
+                else:
+                    files.drawn = files.drawn or make(stage)
+                    found.append(files.drawn)
+            return found
 
     def _read(self, folder: Path, known: dict[str, _StageFiles]) -> RunData:
         faults: list[str] = []
