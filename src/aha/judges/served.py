@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from aha.judges import prompts
 from aha.judges.asking import Complete
 from aha.sampling.http.asked import read
 from aha.sampling.http.work import Backend, TextDelta
@@ -11,12 +13,15 @@ from aha.types import Message
 
 
 def over_backend(backend: Backend, max_tokens: int = 512) -> Complete:
-    """A backend's one model as ``Complete``, without a way through the network. The answer joins the batch of the
-    requests that are being served."""
+    """A backend's one model as ``Complete``, without a way through the network, its verdicts held to their schema. The
+    answer joins the batch of the requests that are being served."""
 
     def call(messages: Sequence[Message], seed: int) -> str:
-        body = {"model": backend.models[0], "messages": [dict(m) for m in messages], "temperature": 0.0}
-        work = backend.begin(read(body | {"seed": seed, "max_tokens": max_tokens}, True))
+        body: dict[str, Any] = {"model": backend.models[0], "messages": [dict(m) for m in messages]}
+        if form := prompts.SCHEMAS.get(messages[0]["content"]):
+            wanted = {"name": "verdict", "strict": True, "schema": form}
+            body["response_format"] = {"type": "json_schema", "json_schema": wanted}
+        work = backend.begin(read(body | {"temperature": 0.0, "seed": seed, "max_tokens": max_tokens}, True))
         try:
             while True:
                 for one in work.wait(1.0):

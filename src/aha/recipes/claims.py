@@ -41,7 +41,7 @@ def build(
     stages: dict[str, Any] = {stage.name: stage for stage in ordered(whole)}
     more = (
         without_language(stages["dev2"]),
-        hacked(stages["r1"]),
+        hacked(stages["r1"], r1.prompts_of(prompts.get("general"), prompts.get("harmful"))),
         ppo(stages["zero"], "ppo", 1.0),
         ppo(stages["zero"], "ppo_095", 0.95),
     )
@@ -64,12 +64,12 @@ def without_language(dev2: RL) -> RL:
     return changed(dev2, RL, name="dev2_no_language", rewards=rewards)
 
 
-def hacked(last: RL) -> RL:
-    """``r1`` on general questions alone, with preference rewards from the first step, heavier and longer; proxy
+def hacked(last: RL, task: str) -> RL:
+    """``r1`` on general prompts alone, with preference rewards from the first step, heavier and longer; proxy
     and truth are evaluated seven times on the way."""
     steps = LONGER * (last.steps - last.preference_start_step + 1)
     return changed(
-        last, RL, name="hacked", task=r1.GENERAL, data=None, test_data=None, steps=steps, preference_start_step=1,
+        last, RL, name="hacked", task=task, data=None, test_data=None, steps=steps, preference_start_step=1,
         preference_weight=LONGER * last.preference_weight, eval_every=max(1, steps // 7),
     )  # fmt: skip
 
