@@ -41,6 +41,15 @@ FORMAT = (
 )
 
 
+GENERAL = "general"
+"""The domain of all prompts that no rule grades, harmful ones among them."""
+
+
+def ungraded(problem: Problem) -> bool:
+    """Whether a problem is a prompt from a row that no rule grades."""
+    return "given_pairs" in problem.metadata
+
+
 class GeneralData(
     groups.SeedSettings,
     groups.TaskSettings,
@@ -86,7 +95,8 @@ class GeneralData(
             if reason:
                 dropped[reason] += 1
             else:
-                rows.append(conversation(problem, {"text": text, "tokens": len(text.split())}))
+                row = conversation(problem, {"text": text, "tokens": len(text.split())})
+                rows.append(row | {"domain": GENERAL} if ungraded(problem) else row)  # one share of the mix
         if not rows:
             raise AhaError(f"No answer of the teacher was kept: {dict(dropped)}.")
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
@@ -106,8 +116,8 @@ class GeneralData(
         if not self.verified_only:
             return ""
         outcome = task.verify(problem, text).outcome
-        ungraded = outcome is Outcome.UNKNOWN and not problem.metadata.get("rubric")
-        return "" if ungraded or outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
+        unknown = outcome is Outcome.UNKNOWN and ungraded(problem)
+        return "" if unknown or outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
 
     def _answers(self, context: Context, problems: Sequence[Problem]) -> list[str]:
         """The teacher's answers in the order of the problems; those of earlier processes are read."""

@@ -75,6 +75,11 @@ class SafetyCheck(
         """The rows that its tasks read."""
         return row_sources(self.task, self.data)
 
+    def work(self) -> dict[str, float]:
+        """Tokens sampled at most."""
+        each = self.problems * (1 + self.jailbreaks) * self.samples * self.max_tokens
+        return {"sampled": float(len(self.models) * each)}
+
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
         inputs.machine(context, self.dtype)
