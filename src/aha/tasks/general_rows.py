@@ -95,6 +95,11 @@ def _by_words(text: str) -> str:
     return best if hits[best] >= LEAST_HITS and hits[best] >= 2 * hits["en"] else "en"
 
 
+def ungraded(problem: Problem) -> bool:
+    """Whether a problem is a prompt from a row, which no rule grades."""
+    return "given_pairs" in problem.metadata
+
+
 READER = RowReader(make_problem)
 HARMFUL_READER = RowReader(partial(make_problem, harmful=True))
 

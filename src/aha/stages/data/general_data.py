@@ -26,6 +26,7 @@ from aha.stages.data.select import conversation
 from aha.tasks import get_task, row_sources
 from aha.tasks.base import Task
 from aha.tasks.general_answers import write
+from aha.tasks.general_rows import ungraded
 from aha.types import AhaError, Message, Outcome, Problem
 
 THOUGHTS = {
@@ -43,11 +44,6 @@ FORMAT = (
 
 GENERAL = "general"
 """The domain of all prompts that no rule grades, harmful ones among them."""
-
-
-def ungraded(problem: Problem) -> bool:
-    """Whether a problem is a prompt from a row that no rule grades."""
-    return "given_pairs" in problem.metadata
 
 
 class GeneralData(

@@ -14,6 +14,7 @@ from aha.data.readable import ReadabilityLimits, check
 from aha.rewards.places import place_of, violation
 from aha.stages.data.samples import RolloutRow, SampledProblem, other_languages
 from aha.tasks import deal_rows, get_task
+from aha.tasks.general_rows import ungraded
 from aha.types import Finish, Problem
 
 ScoreAnswers = Callable[[Sequence[Mapping[str, str]], Sequence[str]], list[float | None]]
@@ -44,7 +45,7 @@ def reason_against(
     """Why an answer is not kept, the first reason there is; "" for one that is. ``scored``: a reward model has a
     word on prompts that no rule grades."""
     value = row["scores"]["accuracy"]["value"]
-    if value is None and not (scored and "given_pairs" in problem.metadata):
+    if value is None and not (scored and ungraded(problem)):
         return "could not be graded"
     if value is not None and value <= 0.5:
         return "wrong"

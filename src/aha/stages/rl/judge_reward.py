@@ -20,6 +20,7 @@ from aha.rewards.format import given_up
 from aha.runs.pipeline import Context
 from aha.sampling.sampler import seed_for
 from aha.stages import engines
+from aha.tasks.general_rows import ungraded
 from aha.types import AhaError, Outcome, Problem, Rollout, Score, Verdict
 
 JUDGE = "judge"
@@ -64,7 +65,7 @@ class JudgeReward:
             return self.mode
         if problem.metadata.get("harmful"):
             return "safety"
-        free = "given_pairs" in problem.metadata or not isinstance(problem.answer, str)
+        free = ungraded(problem) or not isinstance(problem.answer, str)
         return "rubric" if free else "reference"
 
     def _score(self, problem: Problem, text: str, way: str) -> Score:

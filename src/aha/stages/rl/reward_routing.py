@@ -24,6 +24,7 @@ from aha.stages.supervised.reward_model import Scale
 from aha.stages.supervised.scorers import AnswerScorer, ClassifierScorer, open_scorer, uncalibrated
 from aha.tasks import rubric
 from aha.tasks.general import rubric_of
+from aha.tasks.general_rows import ungraded
 from aha.types import AhaError, Finish, Group, Problem, Reward, Rollout, Score
 
 Answer = Callable[[list[Problem]], list[Group]]
@@ -141,11 +142,6 @@ def raw_scores(member: ClassifierScorer, groups: Sequence[Group]) -> list[float]
     """A classifier's own scores of all answers that it can read."""
     found = [member.raw(g.problem.messages, [full_text(m.rollout) for m in g.members]) for g in groups]
     return [value for values in found for value in values if value is not None]
-
-
-def ungraded(problem: Problem) -> bool:
-    """Whether a problem is a general or harmful prompt from a row, which no rule grades."""
-    return "given_pairs" in problem.metadata
 
 
 def check_graded(problems: Sequence[Problem], graders: Sequence[object], name: str) -> None:
