@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
-from aha.benchmarks.statistics import bootstrap, consensus, paired, powers, summary
+from aha.benchmarks.statistics import bootstrap, consensus, paired, summary
+from aha.stages.evaluation.figures import powers
 
 
 def sample(right, ballot="", tokens=10, truncated=False, after=None, lenient=None):

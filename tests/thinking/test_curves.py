@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aha.cli import main
-from aha.stages.evaluation.evaluate import interval
+from aha.stages.evaluation.figures import interval
 from aha.thinking import figures, page, training
 from aha.thinking.methods import SpentPoint, ThinkingRow
 

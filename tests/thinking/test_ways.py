@@ -12,8 +12,8 @@ from aha.benchmarks import opening
 from aha.benchmarks import session as evaluation
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
-from aha.benchmarks.votes import majority
 from aha.sampling.sampler import SamplingParams
+from aha.stages.evaluation.votes import majority
 from aha.thinking import session as thinking
 from aha.thinking.forcing import CUT, WAITS, BudgetForcing
 from aha.thinking.lengths import LengthPrompts

@@ -19,7 +19,7 @@ from aha.data.decontaminate import SHORTEST, N
 from aha.data.dedup import hash_of
 from aha.data.sources import numbered_rows
 from aha.data.words import ngrams, tokens
-from aha.stages.evaluation.evaluate import interval
+from aha.stages.evaluation.figures import interval
 from aha.types import Problem
 
 WORDING = 3

@@ -9,7 +9,7 @@ from typing import Any
 from aha import __version__
 from aha.benchmarks.catalogue import BENCHMARKS
 from aha.benchmarks.session import BenchmarkResult
-from aha.stages.evaluation.evaluate import Z
+from aha.stages.evaluation.figures import Z
 
 _FIGURES = ("pass@1", "lenient", "format", "mean_tokens", "truncated")
 

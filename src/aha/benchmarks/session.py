@@ -287,12 +287,12 @@ def _beside(rewards: WeightedRewards, threads: int) -> Iterator[ThreadedGrader |
             grader.close()
 
 
-def check(protocol: Protocol) -> None:
-    """Raise AhaError for numbers that cannot be."""
+def check(protocol: Protocol, samples: str = "--k") -> None:
+    """Raise AhaError for numbers that cannot be; ``samples``: what the number of samples is called."""
     if protocol.shots < 0:
         raise AhaError(f"--shots {protocol.shots}: give 0 or more.")
     if protocol.k < 1:
-        raise AhaError(f"--k {protocol.k}: give 1 or more samples of each problem.")
+        raise AhaError(f"{samples} {protocol.k}: give 1 or more samples of each problem.")
     if protocol.max_tokens < 1:
         raise AhaError(f"--max-tokens {protocol.max_tokens}: give 1 or more.")
     if protocol.problems is not None and protocol.problems < 1:

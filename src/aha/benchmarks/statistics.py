@@ -14,16 +14,11 @@ from typing import Any
 import numpy as np
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
-from aha.benchmarks.votes import majority
-from aha.stages.evaluation.evaluate import interval, pass_at_k
+from aha.stages.evaluation.figures import interval, mean, pass_at_k, powers
+from aha.stages.evaluation.votes import majority
 
 RESAMPLED = 4000
 """Resamples of a bootstrap and of a permutation test."""
-
-
-def powers(n: int) -> list[int]:
-    """1, 2, 4, ... below ``n``, and ``n``."""
-    return sorted({1 << i for i in range(n.bit_length()) if 1 << i < n} | {n})
 
 
 def rates(records: Sequence[GradedProblem], lenient: bool = False) -> np.ndarray:
@@ -49,15 +44,15 @@ def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
     n = max(len(r.samples) for r in records)
     every = [s for r in records for s in r.samples]
     found: dict[str, Any] = {
-        "pass@1": _mean(graded),
+        "pass@1": mean(graded),
         "pass@1_ci": list(interval(graded)),
-        "lenient": _mean(lenient),
+        "lenient": mean(lenient),
         "lenient_ci": list(interval(lenient)),
-        **{f"pass@{k}": _mean([_pass_at(r, k) for r in records]) for k in powers(n) if k > 1},
-        **{f"cons@{k}": _mean([e[min(k, len(e)) - 1] for e in elected]) for k in powers(n) if k > 1},
-        "format": _mean([s.format for s in every]),
-        "score": _mean([s.score for s in every if s.score is not None]),
-        "ungradable": _mean([s.right is None for s in every]),
+        **{f"pass@{k}": mean([_pass_at(r, k) for r in records]) for k in powers(n) if k > 1},
+        **{f"cons@{k}": mean([e[min(k, len(e)) - 1] for e in elected]) for k in powers(n) if k > 1},
+        "format": mean([s.format for s in every]),
+        "score": mean([s.score for s in every if s.score is not None]),
+        "ungradable": mean([s.right is None for s in every]),
         "problems": len(records),
         "samples": n,
     }
@@ -80,12 +75,12 @@ def lengths(samples: Sequence[GradedAnswer]) -> dict[str, Any]:
     right = [s.tokens for s in samples if s.right]
     timed = [s for s in samples if s.after is not None and s.tokens]
     return {
-        "mean_tokens": _mean([s.tokens for s in samples]),
-        "tokens_right": _mean(right),
-        "tokens_wrong": _mean([s.tokens for s in samples if s.right is False]),
+        "mean_tokens": mean([s.tokens for s in samples]),
+        "tokens_right": mean(right),
+        "tokens_wrong": mean([s.tokens for s in samples if s.right is False]),
         "tokens_per_right": sum(s.tokens for s in samples) / len(right) if right else float("nan"),
-        "truncated": _mean([s.truncated for s in samples]),
-        "after_answer": _mean([(s.after or 0) / s.tokens for s in timed]),
+        "truncated": mean([s.truncated for s in samples]),
+        "after_answer": mean([(s.after or 0) / s.tokens for s in timed]),
     }
 
 
@@ -104,7 +99,7 @@ def _of_kind(records: Sequence[GradedProblem]) -> dict[str, Any]:
     graded = share[~np.isnan(share)]
     sampled = lengths([s for r in records for s in r.samples])
     kept = {key: sampled[key] for key in ("mean_tokens", "tokens_per_right", "truncated", "after_answer")}
-    shares = {"pass@1": _mean(graded), "pass@1_ci": list(interval(graded)), "problems": len(records)}
+    shares = {"pass@1": mean(graded), "pass@1_ci": list(interval(graded)), "problems": len(records)}
     return _defined(shares | kept)
 
 
@@ -155,8 +150,8 @@ def paired(first: Sequence[GradedProblem], second: Sequence[GradedProblem], seed
         tuple(p for p, x, y in zip(shared, left, right, strict=True) if x > 0.5 >= y)
         for left, right in ((a, b), (b, a))
     )
-    mean = float((b - a).mean()) if shared else float("nan")
-    return Paired(len(shared), mean, low, high, _sign_flips(b - a, seed), one, other)
+    apart = float((b - a).mean()) if shared else float("nan")
+    return Paired(len(shared), apart, low, high, _sign_flips(b - a, seed), one, other)
 
 
 def _rates_by_id(records: Sequence[GradedProblem]) -> Mapping[str, float]:
@@ -172,9 +167,3 @@ def _sign_flips(differences: np.ndarray, seed: int) -> float:
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLED, len(moved)))
     as_far = np.abs(signs @ moved) >= abs(moved.sum()) - 1e-12
     return float((as_far.sum() + 1) / (RESAMPLED + 1))
-
-
-def _mean(values: Any) -> float:
-    array = np.asarray(values, dtype=np.float64)
-    array = array[~np.isnan(array)]
-    return float(array.mean()) if len(array) else float("nan")

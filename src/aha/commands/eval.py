@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from aha.commands import eval_many
 from aha.commands.run import add_machine_arguments, add_prompt_argument
-from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.tasks.base import Task
@@ -120,15 +118,11 @@ def _one_task(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise AhaError for numbers that cannot be, and for a file that cannot be written, before anything is loaded."""
+    from aha.benchmarks.session import Protocol, check
     from aha.files import check_writable
 
-    for name in ("samples", "max_tokens"):
-        if (number := getattr(args, name)) < 1:
-            raise AhaError(f"--{name.replace('_', '-')} {number}: give 1 or more.")
-    if not 0 <= args.temperature < math.inf:
-        raise AhaError(f"--temperature {args.temperature}: give 0 (greedy) or more.")
-    if not 0 < args.top_p <= 1:
-        raise AhaError(f"--top-p {args.top_p}: give a number above 0, up to 1.")
+    protocol = Protocol(args.samples, args.temperature, args.top_p, args.max_tokens, problems=args.problems)
+    check(protocol, "--samples")
     if args.output:
         check_writable(args.output)
 
@@ -148,8 +142,6 @@ def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], str]
     from aha.tasks import reads_rows
 
     split = _split(args)
-    if args.problems is not None and args.problems < 1:
-        raise AhaError(f"--problems {args.problems}: give 1 or more.")
     if not reads_rows(args.task, args.data, args.test_data):
         return (found := task.load(split, args.problems or MADE, 0)), f"{len(found)} problems"
     with aside.settings(share=args.set_aside):

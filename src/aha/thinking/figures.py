@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aha.benchmarks.tables import share
-from aha.stages.evaluation.evaluate import interval
+from aha.stages.evaluation.figures import interval
 from aha.thinking.methods import SpentPoint, ThinkingRow
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from aha.benchmarks.records import GradedAnswer
-from aha.benchmarks.votes import best_of, majority
 from aha.rewards.accuracy import full_text
+from aha.stages.evaluation.votes import best_of, majority
 from aha.thinking.methods import SpentPoint, ThinkingRow, mean, share
 from aha.thinking.values import ValueFunction
 from aha.thinking.writing import ThinkingWriter

@@ -10,7 +10,7 @@ import numpy as np
 from aha.benchmarks.judging.length_controlled import length_controlled
 from aha.benchmarks.judging.tasks import preference
 from aha.benchmarks.records import GradedAnswer, GradedProblem
-from aha.stages.evaluation.evaluate import interval
+from aha.stages.evaluation.figures import interval
 
 
 def attempts(records: Sequence[GradedProblem]) -> dict[str, Any]:

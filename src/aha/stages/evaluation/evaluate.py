@@ -5,7 +5,6 @@ Problems are the unit of intervals: samples of one problem are not independent.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,11 @@ from aha.rewards.reflection import count_reflections
 from aha.sampling.engine import Engine
 from aha.sampling.rollouts import Prompter, WeightedRewards, sample_groups
 from aha.sampling.sampler import SamplingParams
+from aha.stages.evaluation.figures import interval, mean, pass_at_k, powers
+from aha.stages.evaluation.votes import majority
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row
 from aha.types import Finish, Group, Outcome, Problem, Rollout
-
-Z = 1.959964
-"""The normal quantile of a two-sided 95% interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +72,13 @@ def figures(groups: Sequence[Group], task: Task, *, strict: bool = True) -> dict
     votes = np.array([_majority(g, r, task) for g, r in zip(groups, right, strict=True)])
     lenient = np.array([np.mean([_lenient(g, m, task) for m in g.members]) for g in groups])
     result: dict[str, Any] = {
-        "pass@1": _mean(per_problem),
+        "pass@1": mean(per_problem),
         "pass@1_ci": list(interval(per_problem)),
-        f"maj@{n}": _mean(votes),
-        **{f"pass@{k}": _pass_at(graded, k) for k in _powers(n)},
-        "lenient": _mean(lenient),
+        f"maj@{n}": mean(votes),
+        **{f"pass@{k}": _pass_at(graded, k) for k in powers(n) if k > 1},
+        "lenient": mean(lenient),
         "lenient_ci": list(interval(lenient)),
-        "format": _mean([m.scores["format"].value for g in groups for m in g.members]),
+        "format": mean([m.scores["format"].value for g in groups for m in g.members]),
         "ungradable": float(np.mean([np.isnan(r).mean() for r in right])),
         "n_problems": len(groups),
         "n_samples": n,
@@ -105,9 +103,9 @@ def _by_facet(
         rates = np.array([r.mean() for r in graded if len(r)])
         lengths = [len(m.rollout.completion_ids) for i in members for m in groups[i].members]
         found[kind] = {
-            "pass@1": _mean(rates),
+            "pass@1": mean(rates),
             "pass@1_ci": list(interval(rates)),
-            "pass@n": _mean([float(r.any()) for r in graded if len(r)]),
+            "pass@n": mean([float(r.any()) for r in graded if len(r)]),
             "mean_length": float(np.mean(lengths)),
             "n_problems": len(members),
         }
@@ -149,50 +147,13 @@ def _lenient(group: Group, member: Any, task: Task) -> float:
 
 
 def _majority(group: Group, right: np.ndarray, task: Task) -> float:
-    """Is the most voted answer right? Of a tie, the answer seen first counts, so the result is exact."""
-    ballots = [task.vote(group.problem, full_text(m.rollout)) for m in group.members]
-    counts = Counter(b for b in ballots if b is not None)
-    if not counts:
-        return 0.0
-    winner = max(counts, key=lambda b: counts[b])
-    return float(any(b == winner and r == 1 for b, r in zip(ballots, right, strict=True)))
-
-
-def _powers(n: int) -> list[int]:
-    return sorted({k for k in (2, 4, 8, 16, 32, 64) if k < n} | ({n} if n > 1 else set()))
+    """Is the most voted answer right? Answers that tie count in parts."""
+    ballots = [task.vote(group.problem, full_text(m.rollout)) or "" for m in group.members]
+    return majority([(ballot, mark == 1) for ballot, mark in zip(ballots, right, strict=True)])[-1]
 
 
 def _pass_at(graded: Sequence[np.ndarray], k: int) -> float:
-    return _mean([pass_at_k(len(r), int(r.sum()), min(k, len(r))) for r in graded if len(r)])
-
-
-def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The unbiased estimate 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, arXiv 2107.03374)."""
-    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
-
-
-def interval(per_problem: np.ndarray) -> tuple[float, float]:
-    """A 95% interval of the mean of rates in 0..1, one a problem.
-
-    Wilson's (1927), at the number of independent draws that would be spread as the problems' rates are (Kish's
-    effective sample size), and at the number of problems where they are all equal. So samples of one problem do not
-    count as independent, and a figure of 0% or 100% keeps an interval as wide as its few problems make it.
-    """
-    n = len(per_problem)
-    if n == 0:
-        return float("nan"), float("nan")
-    rate = float(per_problem.mean())
-    spread = float(per_problem.var(ddof=1)) / n if n > 1 else 0.0
-    drawn = max(float(n), rate * (1 - rate) / spread) if spread > 0 else float(n)
-    centre, z2 = rate + Z**2 / (2 * drawn), Z**2 / drawn
-    half = Z * math.sqrt(rate * (1 - rate) / drawn + z2 / (4 * drawn))
-    low, high = (centre - half) / (1 + z2), (centre + half) / (1 + z2)
-    return max(0.0, low) if rate > 0 else 0.0, min(1.0, high) if rate < 1 else 1.0
-
-
-def _mean(values: Any) -> float:
-    values = np.asarray(values, dtype=np.float64)
-    return float(values.mean()) if len(values) else float("nan")
+    return mean([pass_at_k(len(r), int(r.sum()), min(k, len(r))) for r in graded if len(r)])
 
 
 def _asked(problem: Problem) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
 from aha.stages import engines, groups, inputs
 from aha.stages.evaluation.compare import slug
-from aha.stages.evaluation.evaluate import interval
+from aha.stages.evaluation.figures import interval
 from aha.tasks import get_task, row_sources
 from aha.tasks.jailbreaks import wrapped
 from aha.tasks.rubric import refuses

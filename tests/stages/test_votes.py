@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from aha.benchmarks.statistics import pass_at_k
-from aha.benchmarks.votes import best_of, majority
+from aha.stages.evaluation.figures import pass_at_k
+from aha.stages.evaluation.votes import best_of, majority
 
 
 def counted(votes, k):
