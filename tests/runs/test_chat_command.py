@@ -29,7 +29,8 @@ class Echo:
 
 
 def talk(tokenizer, prompt="r1_zero", context=2000, **options):
-    args = argparse.Namespace(temperature=0.0, top_p=1.0, max_tokens=10, seed=0, system=None, **options)
+    given = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 10, "seed": 0, "system": None, "fold": False}
+    args = argparse.Namespace(**given | {"think_budget": None} | options)
     return Talk(Echo(tokenizer), tokenizer, chat.choose(prompt, tokenizer), args, context)
 
 
@@ -76,6 +77,76 @@ def test_it_ends_quietly(tokenizer, monkeypatch, capsys, end):
     made.listen()
     assert len(made.engine.prompts) == 1
     assert not capsys.readouterr().err
+
+
+def test_a_question_is_asked_again_in_the_place_of_its_answer(tokenizer, monkeypatch, capsys):
+    typed(monkeypatch, "/retry", "first", "second", "/retry")
+    made = talk(tokenizer)
+    made.listen()
+    assert "nothing to try again" in capsys.readouterr().err
+    *_, second, again = made.engine.prompts
+    assert again == second, "the answer before is not part of what is asked"
+    assert [m["content"] for m in made.messages] == ["first", "answer 1", "second", "answer 3"]
+
+
+def test_settings_change_on_the_way(tokenizer, monkeypatch, capsys):
+    lines = (
+        "first",
+        "/system Be brief.",
+        "/temperature 0.3",
+        "second",
+        "/temperature hot",
+        "/budget 5",
+        "/sistem",
+        "/help",
+    )
+    typed(monkeypatch, *lines)
+    made = talk(tokenizer, prompt="bare")
+    made.listen()
+    assert made.messages[0] == {"role": "system", "content": "Be brief."}
+    assert "first" in made.engine.prompts[1], "the conversation goes on"
+    assert (made.args.temperature, made.args.think_budget) == (0.3, 5)
+    shown = capsys.readouterr()
+    assert "'hot'" in shown.err
+    assert "There is no /sistem. Did you mean 'system'?" in shown.err
+    assert "/temperature" in shown.out
+
+
+def test_thinking_is_folded_and_can_be_unfolded(tokenizer, monkeypatch, capsys):
+    from dataclasses import replace as changed
+
+    made = talk(tokenizer, fold=True)
+    real = made.engine.generate
+
+    def thinks(*args, **options):
+        for index, (rollout,) in real(*args, **options):
+            yield index, (changed(rollout, text="<think>long thoughts</think> <answer>7</answer>"),)
+
+    made.engine.generate = thinks
+    typed(monkeypatch, "ask", "/thought", "/fold", "again")
+    made.listen()
+    first, rest = capsys.readouterr().out.split("7", 1)
+    assert "thought for" in first
+    assert "long thoughts" not in first
+    assert rest.count("long thoughts") == 2
+
+
+def test_thinking_ends_at_its_budget_and_the_answer_goes_on(capsys):
+    """The embedded base, whose chains are longer than four tokens: every text has its thinking closed after them."""
+    from aha import modeling
+    from aha.sampling.local.engine import LocalEngine
+
+    tokenizer, model = modeling.load_tokenizer("tiny"), modeling.load_model("tiny")
+    made = talk(tokenizer, temperature=1.0, max_tokens=60, think_budget=6)
+    made.engine = LocalEngine(model, tokenizer)
+    closed = 0
+    for _ in range(8):
+        said = made.answer("24 7 3 -> 171")
+        thought = said.partition("<think>")[2].partition("</think>")[0]
+        assert len(tokenizer.encode(thought, add_special_tokens=False)) <= 7
+        closed += "</think>" in said
+        made.forget()
+    assert closed >= 2, "half of this base's texts begin to think"
 
 
 def test_an_interrupted_answer_leaves_the_conversation(tokenizer, monkeypatch, capsys):

@@ -1,19 +1,39 @@
-"""Talk to a model. Its thinking is dimmed, and it remembers the turns before. An empty line, Ctrl-D or Ctrl-C ends;
-with --ask it answers once."""
+"""Talk to a model. Its thinking is dimmed or folded, and it remembers the turns before. Lines that begin with / are
+commands (/help names them). An empty line, Ctrl-D or Ctrl-C ends; with --ask it answers once."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aha.commands.run import add_machine_arguments, add_prompt_argument
+from aha.hints import nearest
+from aha.runs.charts import clean
 from aha.types import AhaError, Message
+
+if TYPE_CHECKING:
+    from aha.sampling.engine import Request
+    from aha.sampling.sampler import SamplingParams
+    from aha.types import Rollout
 
 HELP = "talk to a model; its thinking is dimmed"
 EXAMPLE = "24 7 3 -> 171"
+COMMANDS = {
+    "new": "forget what was said",
+    "retry": "ask the last question again, for another answer",
+    "temperature": "of sampling from here on: /temperature 0.2",
+    "system": "the system message from here on, of this conversation too: /system You are terse. Alone: none",
+    "budget": "tokens after which thinking is ended: /budget 200. Alone: no limit",
+    "fold": "show thinking, or its length alone",
+    "thought": "show the last thinking",
+    "help": "these",
+}
+"""What a line may begin with, behind a slash."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.6, help="default 0.6, as the paper recommends")
     parser.add_argument("--top-p", type=float, default=0.95, help="default 0.95")
     parser.add_argument("--max-tokens", type=int, default=480, help="longest answer in tokens")
+    parser.add_argument(
+        "--think-budget", type=int, metavar="TOKENS", help="thinking is ended after so many tokens"
+    )
+    parser.add_argument("--fold", action="store_true", help="show the length of the thinking in place of it")
     add_prompt_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     add_machine_arguments(parser)
@@ -53,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if sys.stdin.isatty():
         print(f"Asked with prompt={prompt.name}. For Countdown write numbers and a target, like: {EXAMPLE}")
-        print("/new forgets what was said; an empty line ends.")
+        print("/help names what can be changed on the way; an empty line ends.")
     with _history():
         talk.listen()
     print("Next     aha eval", args.model)
@@ -93,13 +117,24 @@ def as_question(text: str) -> str:
     return text
 
 
+_Value = TypeVar("_Value")
+
+
+def _number(text: str, kind: Callable[[str], _Value]) -> _Value | None:
+    """A text as a number; None where it is none."""
+    try:
+        return kind(text)
+    except ValueError:
+        return None
+
+
 class Talk:
     """A conversation: what was said, and how it goes on."""
 
     def __init__(self, engine: Any, tokenizer: Any, prompt: Any, args: argparse.Namespace, context: int):
         self.engine, self.tokenizer, self.prompt, self.args = engine, tokenizer, prompt, args
         self.room = context - args.max_tokens  # tokens of the longest prompt
-        self.turn = 0
+        self.turn, self.last = 0, None
         self.messages: list[Message] = []
         self.forget()
 
@@ -111,15 +146,71 @@ class Talk:
     def listen(self) -> None:
         """Answer line by line until an empty one, the end of the input, or Ctrl-C."""
         while (line := self._read()) is not None:
-            if line == "/new":
-                self.forget()
-                continue
             try:
-                self.answer(line)
+                if line.startswith("/"):
+                    self.command(*line[1:].partition(" ")[::2])
+                else:
+                    self.answer(line)
             except AhaError as error:
                 print(f"aha: {error}", file=sys.stderr)
             except KeyboardInterrupt:  # of an answer that takes long: the next question may come
                 print("\n(stopped)")
+
+    def command(self, name: str, given: str) -> None:
+        """Do what a line with a slash asks for. Raises AhaError for an unknown one, and for what it cannot take."""
+        if name not in COMMANDS:
+            hint = nearest(name, COMMANDS, "")
+            raise AhaError(
+                f"There is no /{name}. {hint}{' ' if hint else ''}/help names those that there are."
+            )
+        getattr(self, f"_do_{name}")(given.strip())
+
+    def _do_help(self, _: str) -> None:
+        width = max(map(len, COMMANDS))
+        print("\n".join(f"/{name:<{width}}  {meaning}" for name, meaning in COMMANDS.items()))
+
+    def _do_new(self, _: str) -> None:
+        self.forget()
+
+    def _do_retry(self, _: str) -> None:
+        asked = next((m["content"] for m in reversed(self.messages) if m["role"] == "user"), None)
+        if asked is None:
+            raise AhaError("Nothing was asked yet: there is nothing to try again.")
+        kept = self.messages
+        self.messages = kept[:-2]
+        try:
+            self.answer(asked)
+        except BaseException:
+            self.messages = kept  # the answer that was there stands
+            raise
+
+    def _do_temperature(self, given: str) -> None:
+        value = _number(given, float)
+        if value is None or not 0 <= value <= 10:
+            raise AhaError(
+                f"/temperature takes a number from 0 to 10, not '{given}'. It is {self.args.temperature:g}."
+            )
+        self.args.temperature = value
+
+    def _do_system(self, given: str) -> None:
+        self.args.system = given or None
+        said = [m for m in self.messages if m["role"] != "system"]
+        self.messages = ([{"role": "system", "content": given}] if given else []) + said
+
+    def _do_budget(self, given: str) -> None:
+        value = _number(given, int) if given else 0
+        if value is None or value < 0:
+            raise AhaError(f"/budget takes a number of tokens, not '{given}'.")
+        self.args.think_budget = value or None
+
+    def _do_fold(self, _: str) -> None:
+        self.args.fold = not self.args.fold
+        print(f"(thinking is {'folded' if self.args.fold else 'shown'})")
+
+    def _do_thought(self, _: str) -> None:
+        if self.last is None:
+            raise AhaError("Nothing was answered yet.")
+        self._show(self.last, fold=False)
 
     def _read(self) -> str | None:
         try:
@@ -132,10 +223,7 @@ class Talk:
 
     def answer(self, text: str) -> str:
         """Say ``text``, show the answer and remember both; returns it. Raises AhaError for what cannot be asked."""
-        from rich.console import Console
-
         from aha import chat
-        from aha.runs.console import render_chain
         from aha.sampling.engine import Request
         from aha.sampling.sampler import SamplingParams
 
@@ -143,12 +231,58 @@ class Talk:
         ids, opened = self._fitting(asked)
         params = SamplingParams(self.args.temperature, self.args.top_p, max_tokens=self.args.max_tokens)
         request = Request(ids, 1, self.turn, opened)
-        _, (rollout,) = next(self.engine.generate([request], params, seed=self.args.seed))
+        rollout = self._sampled(request, params)
         self.turn += 1
         said = chat.THINK + rollout.text if opened else rollout.text
         self.messages += [asked, {"role": "assistant", "content": said}]
-        Console(highlight=False).print(render_chain(rollout.text, opened_think=rollout.opened_think))
+        self.last = rollout
+        self._show(rollout, fold=self.args.fold)
         return said
+
+    def _sampled(self, request: Request, params: SamplingParams) -> Rollout:
+        """The answer; where thinking has a budget and has used it up, it is ended and the answer goes on from there."""
+        from aha import chat
+        from aha.types import Finish
+
+        budget = self.args.think_budget
+        first = params if not budget or budget >= params.max_tokens else replace(params, max_tokens=budget)
+        _, (rollout,) = next(self.engine.generate([request], first, seed=self.args.seed))
+        if first is params or rollout.finish is not Finish.LENGTH:
+            return rollout
+        whole = chat.THINK + rollout.text if rollout.opened_think else rollout.text
+        if whole.rfind(chat.THINK) > whole.rfind(chat.END_THINK):
+            rollout = self._ended(rollout)
+        begun = replace(request, begun=(replace(rollout, finish=Finish.ABORT),))
+        _, (rollout,) = next(self.engine.generate([begun], params, seed=self.args.seed))
+        return rollout
+
+    def _ended(self, rollout: Rollout) -> Rollout:
+        """The rollout with its thinking closed."""
+        import numpy as np
+
+        from aha import chat
+
+        more = self.tokenizer.encode(chat.END_THINK, add_special_tokens=False)
+        ids = np.concatenate([rollout.completion_ids, np.array(more, rollout.completion_ids.dtype)])
+        logprobs = np.concatenate([rollout.logprobs, np.zeros(len(more), rollout.logprobs.dtype)])
+        return replace(rollout, completion_ids=ids, logprobs=logprobs, text=rollout.text + chat.END_THINK)
+
+    def _show(self, rollout: Rollout, fold: bool) -> None:
+        """The answer on the terminal, its thinking dimmed, or with ``fold`` only how long it was."""
+        from rich.console import Console
+        from rich.text import Text
+
+        from aha.runs.console import render_chain, segments
+
+        shown = render_chain(rollout.text, opened_think=rollout.opened_think)
+        if fold:
+            parts = list(segments(clean(rollout.text), opened_think=rollout.opened_think))
+            thought = "".join(text for kind, text in parts if kind == "think")
+            tokens = len(self.tokenizer.encode(thought, add_special_tokens=False))
+            rest = "".join(text for kind, text in parts if kind not in ("think", "tag")).strip()
+            head = f"(thought for {tokens} tokens; /thought shows it)\n" if thought.strip() else ""
+            shown = Text.assemble((head, "dim"), (rest, "bold"))
+        Console(highlight=False).print(shown)
 
     def _fitting(self, asked: Message) -> tuple[list[int], bool]:
         """The prompt's token ids with as many earlier turns as there is room for, and whether it opened the thinking.
