@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from aha.types import AhaError
@@ -54,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parallel", choices=("auto", "replicated", "sharded"), default="auto", help="what each GPU keeps"
     )
+    parser.add_argument("--prices", type=Path, metavar="FILE", help="what GPUs cost and draw, in TOML")
+    parser.add_argument(
+        "--write-prices", type=Path, metavar="FILE", help="write that table to be edited, and stop"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--table", action="store_true", help="which model fits which machine, as Markdown")
     parser.add_argument("--check", action="store_true", help="measure small models here beside the estimate")
@@ -69,20 +74,35 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.check:
         return _check(args)
+    if args.write_prices:
+        return _write_prices(args.write_prices)
     if not args.base:
         raise AhaError("Which model? Give --base NAME, or --table for many of them.")
-    from aha.planning import machines, report
+    from aha.planning import machines, prices, report
 
+    costs = prices.read(args.prices) if args.prices else prices.DEFAULT
     machine = machines.machine(args.gpu, args.gpus, args.gpu_memory)
     parallel = None if args.parallel == "auto" else args.parallel
     found = [
-        {**report.figures(shape, work, machine, parallel), "shape_from": source}
+        {**report.figures(shape, work, machine, parallel, costs=costs), "shape_from": source}
         for shape, work, source in _workloads(args)
     ]
     if not found:
         raise AhaError(f"No stage of the recipe '{args.recipe}' trains a model by RL or SFT.")
     _show(found, as_json=args.json)
     return 0 if all(row["fits"] for row in found) else 1
+
+
+def _write_prices(path: Path) -> int:
+    """Write the table. Raises AhaError where something is there already: it may be edited."""
+    from aha.files import write_text
+    from aha.planning import prices
+
+    if path.exists():
+        raise AhaError(f"{path} is there already: edit it, or name another file.")
+    write_text(path, prices.as_toml())
+    print(f"Written  {path}\nNext     edit it; aha plan --prices {path} --base MODEL")
+    return 0
 
 
 def _show(found: list[dict[str, Any]], as_json: bool) -> None:

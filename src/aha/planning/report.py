@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aha.planning import advice, timing, vllm
+from aha.planning import advice, prices, timing, vllm
 from aha.planning.advice import gigabytes
 from aha.planning.fit import changed
 from aha.planning.machines import NODE, Machine
@@ -20,6 +20,7 @@ def figures(
     machine: Machine,
     parallel: str | None = None,
     used: Utilisation | None = None,
+    costs: prices.Prices = prices.DEFAULT,
 ) -> dict[str, Any]:
     """Everything that is known of a stage on a machine, as plain data."""
     used = used or Utilisation()
@@ -27,6 +28,7 @@ def figures(
     problems += advice.refused_parallel(work, parallel)
     times = timing.estimate(shape, verdict.work, machine, verdict.sharded, used)
     fits = verdict.fits and not problems
+    hours = work.steps * times.step / 3600 if work.steps else None
     return {
         "stage": work.name,
         "kind": work.kind,
@@ -51,7 +53,8 @@ def figures(
         "change": [] if verdict.fits else advice.suggestions(shape, work, machine, parallel),
         "longest_sequence": work.longest,
         "step_seconds": times.parts,
-        "hours": work.steps * times.step / 3600 if work.steps else None,
+        "hours": hours,
+        "cost": None if hours is None else costs.of(machine, hours),
         "utilisation": used.describe(vllm=work.vllm is not None),
     }
 
@@ -111,6 +114,8 @@ def text(found: dict[str, Any]) -> str:
     lines.append(f"  time     at most {_clock(seconds)} a step ({spent})")
     if found["hours"] is not None:
         lines.append(f"           {_clock(3600 * found['hours'])} for all steps, evaluations not counted")
+    if found["cost"] is not None:
+        lines.append(f"  cost     {prices.words(found['cost'])}")
     lines.append(f"           assuming {found['utilisation']}")
     return "\n".join(lines)
 
