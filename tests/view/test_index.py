@@ -20,6 +20,7 @@ from aha.view.index.building import IndexBuilder
 from aha.view.index.keeper import IndexKeeper
 from aha.view.index.searching import IndexReader
 from aha.view.index.tables import index_path
+from aha.view.rollouts import RolloutRows
 
 WORDS = [
     "wait",
@@ -63,6 +64,23 @@ def made_row(rng, step, problem, member):
     }
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """The run and its index, for tests that only ask."""
+    place = tmp_path_factory.mktemp("once")
+    make(place / "runs" / "made")
+    builder = IndexBuilder(place / "runs" / "made", place / "index.sqlite")
+    builder.build()
+    builder.close()
+    return place
+
+
+@pytest.fixture
+def run_built(made_once, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "index_path", lambda run: made_once / "index.sqlite")
+    return made_once / "runs" / "made"
+
+
 def write(run, steps, rng, stage="rl"):
     for step in steps:
         rows = [made_row(rng, step, problem, member) for problem in range(6) for member in range(4)]
@@ -71,7 +89,10 @@ def write(run, steps, rng, stage="rl"):
 
 @pytest.fixture
 def run(tmp_path):
-    place = tmp_path / "runs" / "made"
+    return make(tmp_path / "runs" / "made")
+
+
+def make(place):
     write(place, range(1, 9), random.Random(1))
     write(place, range(1, 3), random.Random(2), "second")
     (place / "config.json").write_text(json.dumps({"recipe": "x", "stages": {"rl": {}, "second": {}}}))
@@ -99,13 +120,14 @@ def built(run):
     return index_path(run)
 
 
-def everything(run, asked):
-    """All pages of a search: (file, offset) in order."""
+def everything(run, asked, reading=False):
+    """All pages of a search: (file, offset) in order; ``reading``: texts may be read in place of asking the index."""
     found, after = [], ""
-    with IndexReader(index_path(run)) as index:
+    with IndexReader(index_path(run)) as index, RolloutRows(run, index.files()) as rows:
         files = index.files()
+        text_of = (lambda row: rows.read(row)["text"]) if reading else None
         for _ in range(10_000):
-            page = index.page(asked, after)
+            page = index.page(asked, after, None, text_of)
             found += [(files[row[1]], row[2]) for row in page.rows]
             after = page.next
             if after is None:
@@ -155,31 +177,41 @@ QUERIES = [
 ]  # fmt: skip
 
 
+PLANS = {"pieces": (0, False), "some at once": (30, False), "reading": (2000, True), "dense": (0, True)}
+"""How a search may go about it: (rows that are few, whether texts are read)."""
+
+
+@pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("asked", QUERIES, ids=str)
-def test_a_search_finds_what_a_plain_scan_finds_in_its_order(run, asked, monkeypatch):
+def test_a_search_finds_what_a_plain_scan_finds_in_its_order(run_built, asked, plan, monkeypatch):
     monkeypatch.setattr(searching, "PIECE", 17)  # so that even these few rows are gone through piece by piece
-    built(run)
+    few, reading = PLANS[plan]
+    monkeypatch.setattr(searching, "FEW", few)
+    run = run_built
     tasks = {}
     for _, _, row in scan(run):
         if "problem" in row:
             tasks.setdefault((row["problem_id"], row["question"]), row["problem"]["task"])
     query = RolloutQuery(**asked, limit=7)
     wanted = [(file.name, at) for file, at, row in scan(run) if fits(query, file, row, tasks)]
-    assert everything(run, query) == wanted
-    assert everything(run, RolloutQuery(**asked, limit=7, sort="last")) == wanted[::-1]
+    assert everything(run, query, reading) == wanted
+    assert everything(run, RolloutQuery(**asked, limit=7, sort="last"), reading) == wanted[::-1]
     with IndexReader(index_path(run)) as index:
         assert index.count(query) == (len(wanted), True)
 
 
 @pytest.mark.parametrize("sort", [name for name, (column, _) in SORTS.items() if column != "id"])
 @pytest.mark.parametrize("text", ["", "wait"])
-def test_by_a_figure_pages_go_on_without_gap_or_repetition(run, sort, text):
-    built(run)
+@pytest.mark.parametrize("plan", PLANS)
+def test_by_a_figure_pages_go_on_without_gap_or_repetition(run_built, sort, text, plan, monkeypatch):
+    few, reading = PLANS[plan]
+    monkeypatch.setattr(searching, "FEW", few)
+    run = run_built
     query = RolloutQuery(sort=sort, text=text, limit=9)
     column, direction = SORTS[sort]
     rows = [(file, at, row) for file, at, row in scan(run) if fits(query, file, row, {})]
     places = {(file.name, at): row[column] for file, at, row in rows}
-    found = everything(run, query)
+    found = everything(run, query, reading)
     assert sorted(found) == sorted(places)
     values = [places[place] for place in found]
     assert values == sorted(values, reverse=direction == "DESC")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from aha.runs.charts import number
@@ -17,11 +18,23 @@ def stage_graph(run: RunData, running: bool) -> dict[str, Any]:
     faults: list[str] = []
     figures = {stage.name: stage for stage in run.stages}
     nodes = stage_nodes(run, faults, waiting=True)
+    at_work = _at_work(nodes) if running else None
     return {
-        "stages": [_node(node, figures.get(node.made.name), running) for node in nodes],
+        "stages": [_node(node, figures.get(node.made.name), node is at_work) for node in nodes],
         "seconds": sum(_seconds(node, figures.get(node.made.name)) for node in nodes),
         "faults": [*run.faults, *faults],
     }
+
+
+def _at_work(nodes: Sequence[StageNode]) -> StageNode | None:
+    """The stage that a run is at: of those that were begun and are not done, the one that was written to last."""
+    begun = [n for n in nodes if not n.finished and (n.made.final.parent / "settings.json").exists()]
+    return max(begun, key=lambda n: _written(n.made.final.parent), default=None)
+
+
+def _written(place: Path) -> float:
+    files = (*place.glob("*"), *place.glob("rollouts/*"))
+    return max((file.stat().st_mtime for file in files), default=0.0)
 
 
 def _node(node: StageNode, figures: StageData | None, running: bool) -> dict[str, Any]:

@@ -88,7 +88,9 @@ class RolloutAnswers:
         run, asked = self._run(request), read_filters(request.query_params)
         after = request.query_params.get("after", "")
         with self.keeper.reader(run) as index, RolloutRows(run, index.files()) as rows:
-            page = index.page(asked, after, _fits(asked, rows))
+            page = index.page(
+                asked, after, _fits(asked, rows), lambda row: str(rows.read(row).get("text", ""))
+            )
             problems = index.problems([row[5] for row in page.rows])
             lines = [
                 _line(row, rows.read(row), problems.get(row[5], {}), rows.files.get(row[1], ""), asked)

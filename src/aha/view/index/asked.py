@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -47,8 +47,9 @@ class RolloutQuery:
         """The search for words; None without one. Raises AhaError for one without words."""
         return read_query(self.text) if self.text.strip() else None
 
-    def conditions(self) -> tuple[list[str], list[Any]]:
-        """SQL over the table ``rollout``, and its values."""
+    def conditions(self, problems: Sequence[int] | None = None) -> tuple[list[str], list[Any]]:
+        """SQL over the table ``rollout``, and its values. ``problems``: the numbers of those that fit, where they were
+        looked up."""
         found: list[tuple[str, list[Any]]] = []
         if self.stage or self.part:
             wanted = [(name, value) for name, value in (("stage", self.stage), ("part", self.part)) if value]
@@ -56,10 +57,11 @@ class RolloutQuery:
             found.append((f"source IN (SELECT id FROM source WHERE {said})", [value for _, value in wanted]))
         if self.task:
             found.append(("problem IN (SELECT id FROM problem WHERE task = ?)", [self.task]))
-        if self.problem:
-            like = "%" + self.problem.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-            said = "name LIKE ? ESCAPE '\\' OR question LIKE ? ESCAPE '\\'"
-            found.append((f"problem IN (SELECT id FROM problem WHERE {said})", [like, like]))
+        if problems is not None:
+            found.append((f"problem IN ({','.join(map(str, problems))})", []))
+        elif self.problem:
+            said, values = self.problem_condition()
+            found.append((f"problem IN (SELECT id FROM problem WHERE {said})", values))
         if self.outcome:
             is_ = {"right": "right = 1", "wrong": "right = 0", "ungraded": "right IS NULL"}[self.outcome]
             found.append((is_, []))
@@ -72,6 +74,11 @@ class RolloutQuery:
         if SORTS[self.sort][0] != "id":
             found.append((f"{SORTS[self.sort][0]} IS NOT NULL", []))
         return [said for said, _ in found], [value for _, values in found for value in values]
+
+    def problem_condition(self) -> tuple[str, list[Any]]:
+        """SQL over the table ``problem``, and its values."""
+        like = "%" + self.problem.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        return "name LIKE ? ESCAPE '\\' OR question LIKE ? ESCAPE '\\'", [like, like]
 
 
 def read_filters(given: Mapping[str, str]) -> RolloutQuery:

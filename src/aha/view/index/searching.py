@@ -9,13 +9,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from aha.types import AhaError
 from aha.view.index.asked import SORTS, RolloutQuery
 from aha.view.index.tables import open_to_read
+from aha.view.index.words import TextQuery
 
 PATIENCE = 0.8
 """Seconds for one page in the order of the files, after which it says how far it came."""
@@ -25,7 +26,13 @@ PIECE, LARGEST_PIECE = 50_000, 1_600_000
 """Rows of the index that are gone through at a time."""
 COLUMNS = "r.id, r.file, r.at, r.size, r.step, r.problem, r.member, r.right, r.reward, r.advantage, r.finish, r.tokens"
 
+PLACES = {name: at for at, name in enumerate(part.removeprefix("r.") for part in COLUMNS.split(", "))}
+FEW, AT_ONCE = 2_000, 0.15
+"""Rows that are all taken at once, and the seconds that finding them may take."""
+
 Row = tuple[Any, ...]
+Problems = Sequence[int] | None
+TextOf = Callable[[Row], str]
 Fits = Callable[[Row], bool]
 """Whether a row's text fits, where the index cannot say."""
 
@@ -58,25 +65,36 @@ class IndexReader:
 
     # --- pages ---
 
-    def page(self, asked: RolloutQuery, after: str = "", fits: Fits | None = None) -> RolloutPage:
-        """One page behind ``after`` (a page's ``next``). Raises AhaError for a place that is none."""
-        if SORTS[asked.sort][0] != "id":
-            return self._sorted(asked, after, fits)
+    def page(
+        self, asked: RolloutQuery, after: str = "", fits: Fits | None = None, text_of: TextOf | None = None
+    ) -> RolloutPage:
+        """One page behind ``after`` (a page's ``next``). ``text_of`` reads a row's text: where few rows fit the other
+        filters, or most texts have the words, reading them is the shorter way. Raises AhaError for a place that is
+        none."""
+        wanted, problems = asked.words(), self._problems(asked)
+        reading = _both(fits, wanted, text_of) if text_of else None
+        if (wanted is None or reading) and (few := self._few(asked, problems)) is not None:
+            return _page_of(few, asked, after, reading if wanted else fits)
+        if SORTS[asked.sort][0] == "id":
+            return self._by_id(asked, after, fits, problems)
+        if reading and wanted and self._dense(wanted):
+            asked, fits = replace(asked, text=""), reading
+        return self._sorted(asked, after, fits, problems)
+
+    def _by_id(self, asked: RolloutQuery, after: str, fits: Fits | None, problems: Problems) -> RolloutPage:
         page, start = RolloutPage(), time.monotonic()
-        low, high = self._bounds()
+        low, high = self._bounds(asked)
         up = asked.sort == "first"
         at = _whole(after) if after else (low - 1 if up else high + 1)
         size = PIECE
         while (at < high) if up else (at > low):
             begun = time.monotonic()
             first, last = (at + 1, min(high, at + size)) if up else (max(low, at - size), at - 1)
-            for row in self._piece(asked, first, last, not up):
+            for row in self._piece(asked, first, last, not up, problems):
                 if fits is None or fits(row):
                     page.rows.append(row)
-                if len(page.rows) == asked.limit:
-                    at = row[0]
-                    break
-                if fits is not None and time.monotonic() - start > PATIENCE:
+                late = fits is not None and time.monotonic() - start > PATIENCE
+                if len(page.rows) == asked.limit or late:
                     at = row[0]
                     break
             else:
@@ -89,21 +107,71 @@ class IndexReader:
         page.searched = (at - low + 1 if up else high - at + 1) / max(1, high - low + 1) if more else 1.0
         return page
 
-    def _bounds(self) -> tuple[int, int]:
-        """The first and last id; (1, 0) where there is none. Asked for together, SQLite would read the whole table."""
-        low, high = (
-            self.db.execute(f"SELECT {end}(id) FROM rollout").fetchone()[0] for end in ("min", "max")
-        )
-        return (1, 0) if low is None else (low, high)
+    def _bounds(self, asked: RolloutQuery | None = None) -> tuple[int, int]:
+        """The first and last id that may fit, by steps, stage and part; (1, 0) where there is none."""
+        # asked for together, SQLite would read the whole table
+        ends = [self.db.execute(f"SELECT {end}(id) FROM rollout").fetchone()[0] for end in ("min", "max")]
+        found = [(1, 0) if ends[0] is None else (ends[0], ends[1])]
+        if asked and (asked.stage or asked.part):
+            said = " AND ".join(f"{name} = ?" for name in ("stage", "part") if getattr(asked, name))
+            where = f"source IN (SELECT id FROM source WHERE {said}) AND rows > 0"
+            said = f"SELECT min(first), max(last) FROM file WHERE {where}"
+            row = self.db.execute(said, [value for value in (asked.stage, asked.part) if value]).fetchone()
+            found.append((1, 0) if row[0] is None else row)
+        if asked and (asked.step_from is not None or asked.step_to is not None):
+            said = "SELECT min(id), max(id) FROM rollout INDEXED BY by_step WHERE step BETWEEN ? AND ?"
+            ends = [
+                -(2**62) if asked.step_from is None else asked.step_from,
+                2**62 if asked.step_to is None else asked.step_to,
+            ]
+            row = self._soon(said, ends)  # many steps: they do not narrow it
+            found += [(1, 0) if r[0] is None else r for r in row or ()]
+        return max(low for low, _ in found), min(high for _, high in found)
 
-    def _piece(self, asked: RolloutQuery, first: int, last: int, down: bool) -> Iterator[Row]:
-        said, values = self._select(asked, f"{COLUMNS}")
+    def _soon(self, said: str, values: Sequence[Any]) -> list[Row] | None:
+        """All rows of a question; None where they take longer than ``AT_ONCE``, or the index is not built yet."""
+        self._end = time.monotonic() + AT_ONCE
+        try:
+            return self.db.execute(said, values).fetchall()
+        except sqlite3.OperationalError:
+            return None
+        finally:
+            self._end = None
+
+    def _problems(self, asked: RolloutQuery) -> Problems:
+        """The numbers of the problems that fit, if they are few; None where any may, or many do."""
+        if not asked.problem:
+            return None
+        said, values = asked.problem_condition()
+        rows = self.db.execute(f"SELECT id FROM problem WHERE {said} LIMIT {FEW + 1}", values).fetchall()
+        return [row[0] for row in rows] if len(rows) <= FEW else None
+
+    def _few(self, asked: RolloutQuery, problems: Problems) -> list[Row] | None:
+        """All rows that fit the filters without the words, if they are few and found at once."""
+        bare = replace(asked, text="")
+        if not bare.conditions(problems)[0]:
+            return None
+        said, values = self._select(bare, COLUMNS, problems)
+        rows = self._soon(f"{said} LIMIT {FEW + 1}", values)
+        return rows if rows is not None and len(rows) <= FEW else None
+
+    def _dense(self, wanted: TextQuery) -> bool:
+        """Whether one in fifty texts or more has the words, by the newest ones."""
+        high = self._bounds()[1]
+        said = "SELECT count(*) FROM words w WHERE w.text MATCH ? AND w.rowid > ?"
+        rows = self._soon(said, (wanted.expression(), high - PIECE))
+        return rows is not None and rows[0][0] > min(PIECE, high) / 50
+
+    def _piece(
+        self, asked: RolloutQuery, first: int, last: int, down: bool, problems: Problems
+    ) -> Iterator[Row]:
+        said, values = self._select(asked, COLUMNS, problems)
         key = "w.rowid" if asked.words() else "r.id"
         order = f" ORDER BY {key} {'DESC' if down else 'ASC'}"
         yield from self.db.execute(f"{said} AND {key} BETWEEN ? AND ?{order}", [*values, first, last])
 
-    def _select(self, asked: RolloutQuery, columns: str) -> tuple[str, list[Any]]:
-        said, values = asked.conditions()
+    def _select(self, asked: RolloutQuery, columns: str, problems: Problems) -> tuple[str, list[Any]]:
+        said, values = asked.conditions(problems)
         rest = "".join(f" AND r.{condition}" for condition in said)
         wanted = asked.words()
         if wanted is None:
@@ -112,23 +180,23 @@ class IndexReader:
         source = "words w CROSS JOIN rollout r ON r.id = w.rowid"
         return f"SELECT {columns} FROM {source} WHERE w.text MATCH ?{rest}", [wanted.expression(), *values]
 
-    def _sorted(self, asked: RolloutQuery, after: str, fits: Fits | None) -> RolloutPage:
+    def _sorted(self, asked: RolloutQuery, after: str, fits: Fits | None, problems: Problems) -> RolloutPage:
         column, direction = SORTS[asked.sort]
-        said, values = self._select(asked, COLUMNS)
+        said, values = self._select(asked, COLUMNS, problems)
         if after:
-            value, _, id_ = after.partition(";")
+            value, id_ = _place(after)
             said += f" AND (r.{column}, r.id) {'>' if direction == 'ASC' else '<'} (?, ?)"
-            values += [_figure(value), _whole(id_)]
+            values += [value, id_]
         order = f" ORDER BY r.{column} {direction}, r.id {direction}"
         limit = f" LIMIT {asked.limit}" if fits is None else ""
-        page, place = RolloutPage(), list(map(str, COLUMNS.split(", "))).index(f"r.{column}")
+        page = RolloutPage()
         self._end = time.monotonic() + PATIENCE_SORTED
         try:
             for row in self.db.execute(said + order + limit, values):
                 if fits is None or fits(row):
                     page.rows.append(row)
                 if len(page.rows) == asked.limit or (fits is not None and self._late()):
-                    page.next = f"{row[place]!r};{row[0]}"
+                    page.next = _next(row, asked)
                     break
         except sqlite3.OperationalError as error:
             raise AhaError(
@@ -145,9 +213,10 @@ class IndexReader:
         """(how many fit, whether that is all of them): within about ``patience`` seconds, by the index alone."""
         if asked == RolloutQuery(sort=asked.sort, limit=asked.limit) and SORTS[asked.sort][0] == "id":
             return self.db.execute("SELECT coalesce(sum(rows), 0) FROM file").fetchone()[0], True
-        low, high = self._bounds()
+        low, high = self._bounds(asked)
         total, at, size, start = 0, low - 1, PIECE, time.monotonic()
-        said, values = self._select(asked, "count(*)")
+        problems = self._problems(asked)
+        said, values = self._select(asked, "count(*)", problems)
         key = "w.rowid" if asked.words() else "r.id"
         if asked.words() and not asked.conditions()[0] and not self._dead():  # the words alone say it
             said, values = "SELECT count(*) FROM words w WHERE w.text MATCH ?", values[:1]
@@ -245,15 +314,56 @@ def _next_size(size: int, took: float) -> int:
     return max(2_000, size // 2) if took > PATIENCE / 4 else size
 
 
+def _both(fits: Fits | None, wanted: TextQuery | None, text_of: TextOf) -> Fits:
+    """Whether a row has the words, and fits."""
+
+    def both(row: Row) -> bool:
+        return (wanted is None or wanted.matches(text_of(row))) and (fits is None or fits(row))
+
+    return both
+
+
+def _page_of(rows: Sequence[Row], asked: RolloutQuery, after: str, fits: Fits | None) -> RolloutPage:
+    """One page of rows that are all there."""
+    column, direction = SORTS[asked.sort]
+    down = direction == "DESC"
+    if column == "id":
+        start: tuple[float, ...] | None = (_whole(after),) if after else None
+    else:
+        start = _place(after) if after else None
+    keyed = sorted(((_key(row, column), row) for row in rows), reverse=down)
+    page = RolloutPage()
+    for key, row in keyed:
+        if start is not None and (key >= start if down else key <= start):
+            continue
+        if fits is None or fits(row):
+            page.rows.append(row)
+        if len(page.rows) == asked.limit:
+            page.next = None if row is keyed[-1][1] else _next(row, asked)
+            break
+    return page
+
+
+def _key(row: Row, column: str) -> tuple[float, ...]:
+    return (row[0],) if column == "id" else (row[PLACES[column]], row[0])
+
+
+def _next(row: Row, asked: RolloutQuery) -> str:
+    """Where to go on behind a row."""
+    column = SORTS[asked.sort][0]
+    return str(row[0]) if column == "id" else f"{row[PLACES[column]]!r};{row[0]}"
+
+
+def _place(after: str) -> tuple[float, int]:
+    value, _, id_ = after.partition(";")
+    try:
+        return float(value), int(id_)
+    except ValueError:
+        raise AhaError(f"{after[:40]!r} is no place to go on from. Search again.") from None
+
+
 def _whole(text: str) -> int:
     try:
         return int(text)
-    except ValueError:
-        raise AhaError(f"{text[:40]!r} is no place to go on from. Search again.") from None
-
-
-def _figure(text: str) -> float:
-    try:
-        return float(text)
     except ValueError:
         raise AhaError(f"{text[:40]!r} is no place to go on from. Search again.") from None

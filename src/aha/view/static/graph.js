@@ -4,7 +4,7 @@ import {h, fill, show, duration} from './dom.js';
 import {ask} from './api.js';
 import {address, row, shared} from './state.js';
 
-const W = 158, H = 52, GAP = 46, ROW = 66;
+const W = 158, H = 58, GAP = 46, ROW = 72;
 
 export async function draw(main, query) {
   const run = [...shared.chosen][0];
@@ -78,8 +78,8 @@ function picture(stages, chosen, choose) {
   for (const s of stages) {
     const [x, y] = at.get(s.name), share = s.steps && s.state === 'running' ? Math.min(1, s.step / s.steps) : 0;
     svg.append(h(`g.${s.state}`, {tabindex: 0, role: 'button', 'data-line': s.name, class: s.name === chosen ? 'on' : '', 'aria-label': `${s.name}: ${s.kind}, ${s.state}, ${progress(s)}`, onclick: () => choose(s.name)},
-      h('rect', {x, y, width: W, height: H, rx: 7}), share ? h('rect.bar-in', {x: x + 2, y: y + H - 6, width: (W - 4) * share, height: 4, rx: 2}) : '',
-      h('text', {x: x + 9, y: y + 19, 'font-weight': 600}, cut(s.name, 20)), h('text.soft', {x: x + 9, y: y + 33}, cut(s.kind || 'stage', 25)), h('text.soft', {x: x + 9, y: y + 45}, cut(progress(s), 26)),
+      h('rect', {x, y, width: W, height: H, rx: 7}), share ? h('rect.bar-in', {x: x + 6, y: y + H - 8, width: (W - 12) * share, height: 4, rx: 2}) : '',
+      h('text', {x: x + 9, y: y + 18, 'font-weight': 600}, cut(s.name, 20)), h('text.soft', {x: x + 9, y: y + 32}, cut(s.kind || 'stage', 25)), h('text.soft', {x: x + 9, y: y + 44}, cut(progress(s), 26)),
       h('title', {}, `${s.name}: ${s.state}`)));
   }
   return svg;

@@ -48,6 +48,8 @@ export async function draw(main) {
   };
 }
 
+// A mixture's tasks without their shares and files.
+const tasks = (words) => [...new Set(words.split(',').map((part) => part.trim().split(/[:=]/)[0]))].join(', ');
 const noted = (r) => shared.notes[r.id] ?? {tags: [], note: ''};
 const fits = (r) => (!look.state || r.state === look.state) && look.text.toLowerCase().split(/\s+/).every((word) =>
   [r.id, r.model, r.task, r.algorithm, r.recipe, ...noted(r).tags, noted(r).note].join(' ').toLowerCase().includes(word));
@@ -68,7 +70,7 @@ function line(r, again) {
       h('div.small', {}, h('a', {href: address('graph', {run: r.id})}, r.stages > 1 ? `${r.stages_done} of ${r.stages} stages` : 'stage'), ' · ',
         h('a', {href: address('rollouts', {run: r.id})}, 'rollouts'), r.seed === null ? '' : h('span.soft', {}, ` · seed ${r.seed}`))),
     cell('State', '', h(`span.state.${r.state}`, {title: r.words}, r.state), r.state === 'running' && r.stage && r.stages > 1 ? h('div.small.soft', {}, r.stage) : ''),
-    cell('Model', '', r.model), cell('Task', 'long', r.task.replaceAll(',', ', ')), cell('Algorithm', '', r.algorithm), cell('Steps', 'num', steps),
+    cell('Model', '', r.model), cell('Task', 'long', h('span', {title: r.task}, tasks(r.task))), cell('Algorithm', '', r.algorithm), cell('Steps', 'num', steps),
     cell('Best', 'num', h('b', {}, show(r.best, r.best_kind)), h('div.small.soft', {}, r.best_name)),
     cell('Time', 'num', duration(r.seconds)), cell('Begun', 'num', moment(r.began)),
     h('td', {'data-name': 'Tags'}, h('span.cell', {}, said.tags.map((t) => h('span.tag', {}, t)), said.note ? h('div.small.soft', {}, said.note) : '', ' ',
