@@ -257,14 +257,10 @@ def check_head(model: Any) -> None:
 
     from aha import trials
 
-    kept: list[Any] = []
-    hook = model.base_model.register_forward_hook(lambda module, given, out: kept.append(out[0]))
-    try:
-        with torch.no_grad():
-            wanted = _logits(model, trials.token_ids(model))
-            same = _fits(model, kept[0]) and _same_logits(Head.of(model), kept[0], wanted)
-    finally:
-        hook.remove()
+    ids = trials.token_ids(model)
+    with torch.no_grad():
+        wanted, hidden = _logits(model, ids), model.base_model(input_ids=ids, use_cache=False)[0]
+        same = _fits(model, hidden) and _same_logits(Head.of(model), hidden, wanted)
     if not same:
         raise AhaError(
             f"{type(model).__name__} makes logits in a way that is not known here: something other than one "

@@ -67,8 +67,22 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "gpt-oss": ("GptOssConfig", MIXED | {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "phi3": ("Phi3Config", {"sliding_window": WINDOW, "pad_token_id": None}),
     "olmo2": ("Olmo2Config", {}),
+    # Learned positions, a decoder that its own head calls past the base model, and other names of the same sizes.
+    "opt": ("OPTConfig", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "gpt2": ("GPT2Config", {}),
+    "gpt-neox": ("GPTNeoXConfig", {}),
+    "phi": ("PhiConfig", {"pad_token_id": None}),
+    "granite": (
+        "GraniteConfig",
+        {"logits_scaling": 4.0, "attention_multiplier": 0.3, "embedding_multiplier": 2.0},
+    ),
+    "cohere2": ("Cohere2Config", MIXED | {"logit_scale": 0.25, "tie_word_embeddings": True}),
+    "exaone4": ("Exaone4Config", MIXED),
+    "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 0], "pad_token_id": None}),
+    "ernie4-5": ("Ernie4_5Config", {"tie_word_embeddings": True}),
+    "hunyuan": ("HunYuanDenseV1Config", {}),
 }
-DAILY = ("llama", "qwen2", "qwen3", "qwen3-moe", "gemma2", "mistral", "deepseek-v3", "gpt-oss")
+DAILY = ("llama", "qwen2", "qwen3", "qwen3-moe", "gemma2", "mistral", "deepseek-v3", "gpt-oss", "opt")
 """The families of the default run: together they have every feature."""
 
 
