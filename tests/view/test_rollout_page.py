@@ -155,6 +155,10 @@ def test_code_that_a_run_names_is_never_run(tmp_path):
     for settings in ({"task": f"{trap}:task"}, {"task": "countdown", "rewards": {f"{trap}:reward": 1.0}}):
         explain([row], 0, problem, tmp_path, settings)
         explain([row], 0, problem | {"task": settings["task"]}, tmp_path, settings)
+    logic = {"task": "logic", "question": "q", "answer": "A is a knight"}
+    for mixture in (f"{trap}:task:0.5,logic:0.5", "logic:0.5,gsm8k:0.5", "logic:0.5,math=rows.jsonl:0.5"):
+        found = explain([row], 0, logic, tmp_path, {"task": mixture, "train_problems": 8, "seed": 0})
+        assert "not among those" in found["faults"][0]  # nothing is loaded or fetched for it
     made = countdown.make_problem([8, 10, 16], 80, countdown.TINY)
     weights = {"accuracy": 1.0}
     graded_run(tmp_path / "a", made, COUNTDOWN, get_task("countdown"), weights)

@@ -176,6 +176,13 @@ def test_notes_lie_beside_the_runs_and_change_nothing_in_them(runs):
     assert browser.get("/api/runs").json()["notes"] == {}
 
 
+def test_notes_on_a_run_that_was_given_alone_lie_beside_it_too(runs):
+    before = sorted((runs / "a").rglob("*"))
+    say(client(runs / "a"), "notes", {"run": "a", "tags": ["x"], "note": ""})
+    assert sorted((runs / "a").rglob("*")) == before
+    assert client(runs).get("/api/runs").json()["notes"] == {"a": {"tags": ["x"], "note": ""}}
+
+
 def test_stages_stand_in_the_order_of_the_recipe_with_those_that_wait(tmp_path):
     run = make_run(tmp_path / "r1")
     rl = {"name": "rl", "algorithm": {"preset": "grpo"}, "steps": 40, "model": "<sft>"}

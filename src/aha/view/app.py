@@ -25,7 +25,7 @@ from aha.view.growing import as_row
 from aha.view.guard import ViewGuard
 from aha.view.notes import ViewNotes
 from aha.view.rollouts import RolloutAnswers
-from aha.view.shelf import RunShelf, as_json
+from aha.view.shelf import RunShelf, as_json, beside_runs
 from aha.view.watch import RunWatch
 
 STATIC = Path(__file__).parent / "static"
@@ -42,7 +42,7 @@ class ViewApp:
 
     def __init__(self, roots: list[Path]):
         self.shelf = RunShelf(roots)
-        self.notes = ViewNotes(self.shelf.roots[0])
+        self.notes = ViewNotes(beside_runs(self.shelf.roots[0]))
         self.watch = RunWatch(self.shelf)
         self.rollouts = RolloutAnswers(self.shelf, self.notes)
 
@@ -69,7 +69,7 @@ class ViewApp:
         """The table, its notes, and what else the page can show."""
         return {
             "rows": [as_json(row) for row in self.shelf.rows()], "notes": self.notes.all(), "tabs": tabs.titles(),
-            "roots": [str(root) for root in self.shelf.roots], "version": __version__,
+            "roots": [str(root) for root in self.shelf.roots], "own": str(self.notes.folder), "version": __version__,
         }  # fmt: skip
 
     def curves(self, request: Request) -> dict[str, Any]:

@@ -138,8 +138,17 @@ def as_json(row: RunRow) -> dict[str, Any]:
     return asdict(row)
 
 
+def beside_runs(root: Path) -> Path:
+    """The folder that a root's runs lie in: itself, or that of the one run that it is."""
+    return root.parent if _is_one_run(root) else root
+
+
+def _is_one_run(root: Path) -> bool:
+    return (root / "config.json").is_file() or any(root.glob("*/metrics.jsonl"))
+
+
 def _run_folders(root: Path) -> list[Path]:
-    if (root / "config.json").is_file() or any(root.glob("*/metrics.jsonl")):
+    if _is_one_run(root):
         return [root]
     deep = [*root.glob("*/config.json"), *root.glob("*/*/config.json")]
     return sorted({file.parent for file in deep if _is_run(file)})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aha import chat, plugins
 from aha.runs.report.data import Json, read_object
-from aha.tasks import get_task, reader_of
+from aha.tasks import get_task, is_mixture, mixture, reader_of, row_sources
 from aha.tasks.base import Task
 from aha.types import AhaError, Problem
 
@@ -18,6 +18,8 @@ _NUMBERS = re.compile(r"\[(\d+(?:, \d+)*)\]")
 _WHOLE = re.compile(r"-?\d+")
 _BY_ROW = ("math", "gsm8k", "choice", "ifeval", "code", "code_full")
 """Tasks that read a problem again from the row that was written."""
+MADE = ("countdown", "countdown_full", "logic", "logic_full", "code", "code_full", "general", "arithmetic")
+"""Tasks that make their problems by themselves."""
 _PLAIN = ("arithmetic",)
 """Tasks whose verifier looks at the answer alone."""
 
@@ -25,7 +27,7 @@ _PLAIN = ("arithmetic",)
 def task_of(problem: Json, settings: Json) -> Task:
     """The task that graded a rollout. Raises AhaError for one of the user's own: what a run folder names is not run."""
     name = str(problem.get("task") or settings.get("task") or "")
-    if plugins.is_reference(name) or plugins.is_reference(str(settings.get("task") or "")):
+    if plugins.parts_of({"task": name}):
         raise AhaError(
             f"The task {name} is code of one's own, which this page does not run. What was written down stands above."
         )
@@ -91,11 +93,10 @@ def _plain(row: Json, problem: Json, task: str) -> Problem:
 
 def _drawn_again(name: str, question: str, task: str, settings: Json) -> Problem:
     """Drawn as the stage drew it: made problems are the same for the same seed."""
-    one = settings.get("task")
-    source = (str(one), settings.get("data"), settings.get("test_data")) if one else (task, None, None)
-    for split, n, seed in _draws(settings):
+    source = str(settings.get("task") or task)
+    for split, n, seed in _draws(settings) if _makes_its_own(source, settings) else ():
         try:
-            found = _loaded(*source, split, n, seed)
+            found = _loaded(source, split, n, seed)
         except AhaError:
             continue
         made = found.get(name)
@@ -115,8 +116,13 @@ def _draws(settings: Json) -> list[tuple[str, int, int]]:
     return [(split, n, s) for split, n, s in draws if isinstance(n, int) and isinstance(s, int)]
 
 
+def _makes_its_own(task: str, settings: Json) -> bool:
+    """Whether a task draws all its problems by itself: nothing is fetched, and no code of one's own is run."""
+    parts = list(mixture.parse(task)) if is_mixture(task) else [task]
+    given = settings.get("data") or settings.get("test_data") or row_sources(task)
+    return not given and all(part in MADE for part in parts)
+
+
 @lru_cache(maxsize=6)
-def _loaded(
-    task: str, data: str | None, test_data: str | None, split: str, n: int, seed: int
-) -> Mapping[str, Problem]:
-    return {problem.id: problem for problem in get_task(task, data, test_data).load(split, n, seed)}
+def _loaded(task: str, split: str, n: int, seed: int) -> Mapping[str, Problem]:
+    return {problem.id: problem for problem in get_task(task).load(split, n, seed)}
