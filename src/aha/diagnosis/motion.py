@@ -11,8 +11,9 @@ from aha.runs.charts import number
 
 WATCHED = ("reward", "rewards/accuracy/mean", "rewards/format/mean", "entropy", "completions/mean_length")
 LEAST_STEPS = 12
-STILL = 2.0
-"""Standard errors that a figure's last third may lie from its first and be called unmoved."""
+STILL = 3.3
+"""Standard errors that a figure's last third may lie from its first and be called unmoved: Student's t at 5% shared
+among five figures, with some ten degrees of freedom."""
 
 
 def unmoved(metrics: Sequence[Mapping[str, Any]], planned: int) -> str:
