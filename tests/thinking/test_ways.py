@@ -12,6 +12,8 @@ from aha.benchmarks import opening
 from aha.benchmarks import session as evaluation
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
+from aha.sampling.http import Server
+from aha.sampling.http.model import ModelBackend
 from aha.sampling.sampler import SamplingParams
 from aha.stages.evaluation.votes import majority
 from aha.thinking import session as thinking
@@ -239,3 +241,18 @@ def test_a_killed_session_comes_to_the_same_figures(source, asked, tmp_path, mon
         assert sorted((half / file.name).read_text().splitlines()) == sorted(file.read_text().splitlines())
     monkeypatch.setattr(source.engine, "generate", None)  # nothing is asked a third time
     assert thinking.run("tiny", source, asked, ways, PROTOCOL, half).figures == whole.figures
+
+
+# --- endpoints -----------------------------------------------------------------------------------------------
+
+
+def test_behind_an_endpoint_answers_are_chosen_and_texts_are_not_continued(source, asked, tmp_path):
+    with Server(ModelBackend(source.engine, source.tokenizer, "tiny")) as server:
+        behind = opening.open_model(f"{server.url}#tiny", tmp_path, "bare", "cpu", "float32", 1)
+        ways = [Votes(3), Refinement(samples=1), LengthPrompts((16,), samples=1)]
+        protocol = replace(PROTOCOL, problems=2, strict=False)
+        found = thinking.run("served", behind, asked, ways, protocol, tmp_path / "e")
+        assert [f.setting for f in found.figures if f.way == MAJORITY] == [1, 2, 3]
+        assert all(f.tokens > 0 for f in found.figures)
+        with pytest.raises(AhaError, match="--methods votes,refine,length"):
+            thinking.run("served", behind, asked, [BudgetForcing()], protocol, tmp_path / "e")

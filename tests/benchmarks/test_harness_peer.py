@@ -1,0 +1,141 @@
+"""Beside lm-evaluation-harness in an environment of its own: the same prompts, the same log probabilities, the same
+greedy answers. `python3 -m venv .peers/lm_eval; .peers/lm_eval/bin/pip install lm_eval[hf]` makes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aha import modeling
+from aha.bench import peers
+from aha.benchmarks import opening, session
+from aha.benchmarks.catalogue import read_names
+from aha.benchmarks.session import Protocol
+from aha.chat import R1_ZERO_TEMPLATE
+
+pytestmark = pytest.mark.peers
+MODEL = str(modeling.EMBEDDED["tiny"])
+SUMS = [(a, b) for a in range(3, 9) for b in (2, 11, 25)]
+CHOICE = """\
+task: aha_choice
+dataset_path: json
+dataset_kwargs: {data_files: {test: ROWS, dev: ROWS}}
+test_split: test
+fewshot_split: dev
+fewshot_config: {sampler: first_n}
+output_type: multiple_choice
+description: "The following are multiple choice questions (with answers) about {{subject}}.\\n\\n"
+doc_to_text: "{{question.strip()}}\\nA. {{choices[0]}}\\nB. {{choices[1]}}\\nC. {{choices[2]}}\\nAnswer:"
+doc_to_choice: ["A", "B", "C"]
+doc_to_target: answer
+metric_list: [{metric: acc}, {metric: acc_norm}]
+"""
+WORDS = """\
+task: aha_words
+dataset_path: json
+dataset_kwargs: {data_files: {test: ROWS}}
+test_split: test
+output_type: generate_until
+doc_to_text: PROMPT
+doc_to_target: "{{answer}}"
+generation_kwargs: {until: ["NEVER"], do_sample: false, max_gen_toks: 48}
+metric_list: [{metric: exact_match}]
+"""
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    """(task, its YAML, rows) -> the samples of each of its problems, by the words that were asked."""
+    python = peers.folder("lm_eval") / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"lm_eval is not installed: {python}")
+    folder = tmp_path_factory.mktemp("harness")
+
+    def run(name, yaml, *more):
+        (folder / f"{name}.yaml").write_text(yaml)
+        words = [
+            python,
+            "-m",
+            "lm_eval",
+            "run",
+            "--model",
+            "hf",
+            "--model_args",
+            f"pretrained={MODEL},dtype=float32",
+        ]
+        words += [
+            "--tasks",
+            name,
+            "--include_path",
+            folder,
+            "--device",
+            "cpu",
+            "--batch_size",
+            "8",
+            "--log_samples",
+        ]
+        out = folder / "-".join(("out", name, *more))
+        words += ["--output_path", out, *more]
+        offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+        subprocess.run(list(map(str, words)), check=True, env=os.environ | offline, cwd=folder)
+        (file,) = out.glob(f"*/samples_{name}_*.jsonl")
+        samples = [json.loads(line) for line in file.read_text().splitlines()]
+        return {s["arguments"]["gen_args_0"]["arg_0"]: s for s in samples}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return opening.open_model("tiny", tmp_path_factory.mktemp("m"), "r1_zero", "cpu", "float32", 1)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    made = [
+        {"question": f"What is {a} + {b}?", "choices": [str(a), str(a + b), str(a * b)], "answer": "B",
+         "subject": "sums"}
+        for a, b in SUMS
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in made))
+    return file
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_options_have_the_same_log_probabilities(harness, source, rows, tmp_path, shots):
+    theirs = harness("aha_choice", CHOICE.replace("ROWS", str(rows)), "--num_fewshot", str(shots))
+    (asked,) = read_names(f"choice={rows}")
+    protocol = Protocol(1, choice="letters", shots=shots, shots_from=str(rows) if shots else "")
+    found = session.run("tiny", source, asked, protocol, tmp_path)
+    ours = [json.loads(line) for line in found.file.read_text().splitlines()]
+    shared = [row for row in ours if row["question"] in theirs]
+    # With examples the harness may show a question itself as its own example, which is never done here.
+    assert len(shared) == (len(ours) if not shots else len(ours) - shots)
+    for row in shared:
+        sample = theirs[row["question"]]
+        assert row["logprobs"] == pytest.approx([float(r[0][0]) for r in sample["resps"]], abs=1e-4)
+        assert (row["samples"][0]["right"], row["samples"][0]["lenient"]) == (
+            sample["acc"],
+            sample["acc_norm"],
+        )
+
+
+def test_greedy_answers_are_the_same_words(harness, source, tmp_path):
+    file = Path(tmp_path / "rows.jsonl")
+    file.write_text(
+        "".join(json.dumps({"question": f"{a} + {b} = ?", "answer": str(a + b)}) + "\n" for a, b in SUMS)
+    )
+    prompt = json.dumps(R1_ZERO_TEMPLATE.format(prompt="{{question}}"))
+    theirs = harness("aha_words", WORDS.replace("ROWS", str(file)).replace("PROMPT", prompt))
+    (asked,) = read_names(f"math={file}")
+    found = session.run("tiny", source, asked, Protocol(1, temperature=0.0, max_tokens=48), tmp_path / "e")
+    ours = [json.loads(line) for line in found.file.read_text().splitlines()]
+    by_question = {s["doc"]["question"]: s["resps"][0][0] for s in theirs.values()}
+    assert {row["question"]: row["samples"][0]["text"].strip() for row in ours} == {
+        question: text.strip() for question, text in by_question.items()
+    }
