@@ -308,7 +308,7 @@ def test_a_stage_with_a_judge_learns_from_files_and_resumes(tmp_path, checkpoint
         whole, cut = tmp_path / "whole", tmp_path / "cut"
         for folder in (whole, cut):
             folder.mkdir()
-        stage.run(Context(whole, plain=True, threads=1, doctor=False))
+        stage.run(Context(whole, plain=True, threads=1))
         report, kills = RLSession.report, [2, 4]
 
         def dies(self, step, *args):
@@ -358,3 +358,27 @@ def test_what_a_stage_cannot_do_is_said_first(tmp_path):
     assert JudgeReward(Judge(lambda m, s: ""), lambda p: False)(FREE, [said("a")]) == [
         Score(0.0, "not judged")
     ]
+
+
+def test_a_checkpoint_judges_beside_the_policy_and_its_babble_is_no_score(tmp_path, checkpoint):
+    """A random model as judge says nothing that can be read: such answers have no reward, and the run goes on."""
+    write_jsonl(tmp_path / "g.jsonl", [{"prompt": f"Say {i}."} for i in range(24)])
+    stage = RL.model_validate(
+        {
+            "name": "r1", "model": str(checkpoint), "task": f"countdown:0.5,general={tmp_path / 'g.jsonl'}:0.5",
+            "steps": 2, "prompts_per_step": 4, "group_size": 2, "max_tokens": 8, "max_prompt_tokens": 400,
+            "test_problems": 2, "test_samples": 1, "eval_every": 0, "train_problems": 24, "prompt": "r1_zero",
+            "judge": str(checkpoint), "judge_reply_tokens": 16, "judge_mode": "safety", "algorithm": "grpo_no_kl",
+            "judge_tasks": ("general",),
+        }
+    )  # fmt: skip
+    (tmp_path / "run").mkdir()
+    stage.check_inputs(Context(tmp_path))
+    stage.run(Context(tmp_path / "run", plain=True, threads=1, doctor=False))
+    rows = [r for s in (1, 2) for r in read_jsonl(tmp_path / "run" / "rollouts" / f"step_{s:05d}.jsonl")]
+    judged = [r for r in rows if r["problem_id"].startswith("general/")]
+    assert judged
+    assert all(r["reward"] is None and r["scores"]["judge"]["value"] is None for r in judged)
+    assert all(r["reward"] is not None for r in rows if r not in judged)
+    last = read_jsonl(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert last["judge/asked"] == last["judge/unread"] == len(judged)
