@@ -103,7 +103,7 @@ def test_a_run_is_looked_up_and_never_a_path(tmp_path, run):
     make_run(tmp_path / "runs" / "zero")
     make_run(tmp_path / "secret")
     browser = client(tmp_path / "runs")
-    for path in ("curves", "graph", "config", "tab"):
+    for path in ("curves", "graph", "rollouts", "tab"):
         answer = browser.get(f"/api/{path}", params={"run": run, "name": "health"})
         assert answer.status_code == 400
         assert "no run" in answer.json()["error"]

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from aha import __version__
 from aha.types import AhaError
-from aha.view import tabs
+from aha.view import aside, tabs
 from aha.view.curves import curves
 from aha.view.graph import stage_graph
 from aha.view.growing import as_row
@@ -50,7 +50,7 @@ class ViewApp:
         """All addresses."""
         get = {
             "/api/runs": self.runs, "/api/curves": self.curves, "/api/graph": self.graph, "/api/tab": self.tab,
-            "/api/config": self.config, "/api/overview": self.rollouts.overview, "/api/rollouts": self.rollouts.page,
+            "/api/overview": self.rollouts.overview, "/api/rollouts": self.rollouts.page,
             "/api/count": self.rollouts.count, "/api/groups": self.rollouts.groups, "/api/rollout": self.rollouts.one,
             "/api/mistakes": self.rollouts.flags,
         }  # fmt: skip
@@ -87,10 +87,6 @@ class ViewApp:
         data = self.shelf.figures.run(self.shelf.folder(run))
         return stage_graph(data, self.shelf.row(run).state == "running")
 
-    def config(self, request: Request) -> dict[str, Any]:
-        """All settings of a run."""
-        return self.shelf.figures.run(self.shelf.folder(_runs(request, 1)[0])).config
-
     def tab(self, request: Request) -> list[dict[str, Any]]:
         """The findings of a tab on the runs that are named."""
         return tabs.found(
@@ -115,6 +111,7 @@ def build(view: ViewApp, token: str, port: int) -> ASGIApp:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         view.rollouts.close()
+        aside.end()
 
     return ViewGuard(Starlette(routes=view.routes(), lifespan=lifespan), token, port)
 

@@ -13,29 +13,20 @@ from typing import Any
 
 from aha.runs.report.data import read_run, warnings
 from aha.types import AhaError
-
-
-@dataclass(frozen=True, slots=True)
-class FindingBlock:
-    """One part of a tab: a heading, words below it, a table of texts, and filters of the rollout browser as links
-    (label, the fields of ``index.asked.RolloutQuery`` by name) that show what is spoken of."""
-
-    heading: str
-    texts: Sequence[str] = ()
-    head: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    links: Sequence[tuple[str, dict[str, str]]] = ()
-    tone: str = ""  # "", good, bad
+from aha.view import aside
+from aha.view.blocks import FindingBlock
 
 
 @dataclass(frozen=True, slots=True)
 class FindingTab:
-    """A tab: its title, how many runs it looks at together, and what it finds in their folders."""
+    """A tab: its title, how many runs it looks at together, what it finds in their folders, and whether it is so quick
+    that it is asked again whenever a run changes."""
 
     title: str
     find: Callable[[Sequence[Path]], Sequence[FindingBlock]]
     least: int = 1
     most: int = 1
+    live: bool = False
 
 
 def health(runs: Sequence[Path]) -> list[FindingBlock]:
@@ -49,13 +40,20 @@ def health(runs: Sequence[Path]) -> list[FindingBlock]:
     return blocks or [FindingBlock("Nothing measured yet", ["This run has no figures so far."])]
 
 
-TABS: dict[str, FindingTab] = {"health": FindingTab("Health", health)}
+TABS: dict[str, FindingTab] = {
+    "health": FindingTab("Health", health, live=True),
+    "diagnosis": FindingTab("Diagnosis", aside.diagnosis),
+    "comparison": FindingTab("Comparison", aside.comparison, least=2, most=8),
+}
 """By name; the name is its place in addresses."""
 
 
 def titles() -> list[dict[str, Any]]:
     """The tabs as the page lists them."""
-    return [{"name": n, "title": t.title, "least": t.least, "most": t.most} for n, t in TABS.items()]
+    return [
+        {"name": name, "title": tab.title, "least": tab.least, "most": tab.most, "live": tab.live}
+        for name, tab in TABS.items()
+    ]
 
 
 def found(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:

@@ -31,12 +31,11 @@ export async function draw(main, query) {
     field('Smoothing', h('input', {type: 'range', min: 0, max: 0.98, step: 0.02, value: look.smooth, 'aria-label': 'smoothing', oninput: (e) => { look.smooth = +e.target.value; paint(); }})),
     check('log across', 'logX'), check('log up', 'logY'), seeds ? check('seeds as bands', 'seeds') : '',
     field('Charts named', h('input', {type: 'search', value: look.text, 'data-search': '', size: 12, oninput: (e) => { look.text = e.target.value; paint(); }})));
-  const other = runs.length > 1 ? await differences(runs) : '';
-  fill(main, h('h1', {}, runs.length === 1 ? runs[0] : `${runs.length} runs`), who, other, bar, faults, charts, rest);
+  fill(main, h('h1', {}, runs.length === 1 ? runs[0] : `${runs.length} runs`), who, bar, faults, charts, rest);
 
   function paint() {
     fill(who, runs.map((r, i) => [h('span.state', {class: row(r)?.state}, runs.length > 1 ? h(`span.key.k${color(i)}`) : '', ' ',
-      h('a', {href: address('graph', {run: r})}, r), ` ${row(r)?.words ?? ''}`), ' ', h('a', {href: address('rollouts', {run: r})}, 'rollouts'), i + 1 < runs.length ? ' · ' : '']));
+      h('a', {href: address('graph', {run: r})}, r), ` ${row(r)?.words ?? ''}`), ' ', h('a', {href: address('rollouts', {run: r})}, 'rollouts'), i + 1 < runs.length ? ' · ' : '']), runs.length > 1 ? [' · ', h('a', {href: address('findings', {tab: 'comparison', run: runs.slice(0, 8)})}, 'compare them')] : '');
     const said = runs.flatMap((r) => data[r].faults.map((f) => `${r}: ${f}`));
     fill(faults, said.length ? h('div.box.bad', {}, said.map((f) => h('p', {}, f))) : '');
     const found = titles(data, runs).filter(({title}) => title.toLowerCase().includes(look.text.toLowerCase()));
@@ -61,19 +60,6 @@ export async function draw(main, query) {
   };
   shared.heard.add(hear);
   return {close: () => shared.heard.delete(hear)};
-}
-
-// Settings that are not the same in all of the runs, as a table.
-async function differences(runs) {
-  const flat = (value, name, into) => {
-    if (value && typeof value === 'object' && !Array.isArray(value)) for (const [k, v] of Object.entries(value)) flat(v, name ? `${name}.${k}` : k, into);
-    else into.set(name, value === null || value === undefined ? 'unset' : typeof value === 'string' ? value : JSON.stringify(value));
-    return into;
-  };
-  const found = await Promise.all(runs.map(async (run) => flat((await ask('config', {run})).stages ?? {}, '', new Map())));
-  const names = [...new Set(found.flatMap((f) => [...f.keys()]))].filter((n) => new Set(found.map((f) => f.get(n) ?? '–')).size > 1);
-  return h('details', {}, h('summary', {}, names.length ? `Settings that differ (${names.length})` : 'The same settings'), names.length ? h('div.scroll', {}, h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Setting'), runs.map((r, i) => h('th', {class: `k${color(i)}`}, r)))),
-    h('tbody', {}, names.map((n) => h('tr', {}, h('td', {}, n), found.map((f) => h('td.mono', {}, f.get(n) ?? '–'))))))) : '');
 }
 
 const color = (i) => (i % 8) + 1;

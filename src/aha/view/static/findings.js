@@ -7,13 +7,23 @@ import {address, go, shared} from './state.js';
 export async function draw(main, query) {
   const name = query.get('tab') ?? shared.tabs[0]?.name, tab = shared.tabs.find((t) => t.name === name);
   if (!tab) { fill(main, h('h1', {}, 'Findings'), h('p', {}, 'There is no such tab.')); return null; }
-  const runs = [...shared.chosen].slice(0, tab.most), place = h('div', {}, h('p.soft', {}, 'Looking…'));
-  const bar = h('div.bar', {}, shared.tabs.length > 1 ? field('Tab', choice(shared.tabs.map((t) => [t.name, t.title]), name, (v) => go('findings', {tab: v, run: [...shared.chosen]}))) : '',
-    tab.most === 1 ? field('Run', choice(shared.rows.map((r) => [r.id, r.id]), runs[0], (v) => go('findings', {tab: name, run: v}))) : '');
+  const runs = [...shared.chosen].slice(0, tab.most), place = h('div');
+  const again = h('button', {onclick: () => paint()}, 'Look again');
+  const bar = h('div.bar', {}, field('Tab', choice(shared.tabs.map((t) => [t.name, t.title]), name, (v) => go('findings', {tab: v, run: [...shared.chosen]}))),
+    tab.most === 1 ? field('Run', choice(shared.rows.map((r) => [r.id, r.id]), runs[0], (v) => go('findings', {tab: name, run: v}))) : '', tab.live ? '' : again);
   fill(main, h('h1', {}, tab.title), h('p.small.soft', {}, runs.join(', ')), bar, place);
-  const paint = async () => { fill(place, (await ask('tab', {name, run: runs})).map((b) => block(b, runs))); };
-  await paint();
-  const hear = (changed) => { if (runs.some((r) => changed.has(r))) paint(); };
+  if (runs.length < tab.least) {
+    fill(place, h('p', {}, `This looks at ${tab.least} runs or more together: choose them in the `, h('a', {href: '#/runs'}, 'table'), '.'));
+    return null;
+  }
+  async function paint() {
+    again.disabled = true;
+    if (!tab.live) fill(place, h('p.soft', {role: 'status'}, 'Looking; this takes a while…'));
+    try { fill(place, (await ask('tab', {name, run: runs})).map((b) => block(b, runs))); } catch (error) { fill(place, h('p.bad', {}, error.message)); }
+    again.disabled = false;
+  }
+  if (tab.live) await paint(); else paint();
+  const hear = (changed) => { if (tab.live && runs.some((r) => changed.has(r))) paint(); };
   shared.heard.add(hear);
   return {close: () => shared.heard.delete(hear)};
 }

@@ -50,7 +50,7 @@ async function draw() {
 function nav(page) {
   const run = [...shared.chosen];
   const links = NAV.map(([name, words]) => h('a', {
-    href: address(name, name === 'runs' || name === 'mistakes' ? {} : {run: name === 'curves' ? run : run.slice(0, 1)}),
+    href: address(name, name === 'runs' || name === 'mistakes' ? {} : {run: name === 'curves' || name === 'findings' ? run : run.slice(0, 1)}),
     'aria-current': name === page || (name === 'rollouts' && page === 'rollout') ? 'page' : null,
   }, words));
   fill(document.getElementById('nav'), links);
@@ -70,7 +70,7 @@ function keys(event) {
   if (waiting) {
     waiting = false;
     const found = NAV.find(([, , key]) => key === event.key);
-    if (found) { event.preventDefault(); go(found[0], found[0] === 'runs' ? {} : {run: [...shared.chosen].slice(0, found[0] === 'curves' ? 16 : 1)}); }
+    if (found) { event.preventDefault(); go(found[0], found[0] === 'runs' ? {} : {run: [...shared.chosen].slice(0, found[0] === 'curves' || found[0] === 'findings' ? 16 : 1)}); }
     return;
   }
   if (event.key === 'g') { waiting = true; setTimeout(() => { waiting = false; }, 1500); return; }
