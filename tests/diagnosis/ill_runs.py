@@ -59,7 +59,7 @@ ILL: dict[str, IllRun] = {
     "length_gaming": IllRun("length_gaming", steps=16, settings=rewards(accuracy=1, long=1)),
     "repetition_gaming": IllRun("repetition_gaming", steps=24, settings=rewards(accuracy=1, repeats=2)),
     "entropy_collapse": IllRun(
-        "entropy_collapse", steps=16, settings={"lr": 4e-4, "algorithm": {"preset": "grpo_no_kl", "entropy_coef": -0.6}}
+        "entropy_collapse", steps=24, settings={"lr": 4e-4, "algorithm": {"preset": "grpo_no_kl", "entropy_coef": -0.6}}
     ),
     "kl_growing": IllRun(
         "kl_growing", steps=20, settings={"lr": 4e-4, "algorithm": {"preset": "grpo", "kl_coef": 1e-6}}

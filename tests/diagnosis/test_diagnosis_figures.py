@@ -100,6 +100,7 @@ def test_a_chain_that_is_the_answer_again_holds_no_thought():
     assert alone("<think>I think the answer is 6*7</think> <answer>6*7</answer>")
     assert not alone("<think>5*7=35, too small. 6*7</think> <answer>6*7</answer>")
     assert not alone("<think>five sevens are too few</think> <answer>6*7</answer>")
+    assert alone("<think>maybe 6*7?</think> <answer>6*7</answer>"), "a guess"
     assert not alone("6*7")
 
 

@@ -25,6 +25,8 @@ CORRECTNESS = ("accuracy", "lenient", "code", "tinyzero", "cosine", "kimi_length
 """Rewards that say whether an answer is right, the plainest first."""
 NGRAM = 8
 """Words of the runs that are counted as repeated, as in curation."""
+GUESSING = 4
+"""Words beside the answer that a chain may have and still be a guess."""
 
 Measure = Callable[[Rollout], float]
 
@@ -89,13 +91,14 @@ def has_answer(problem: Problem, text: str) -> bool:
 
 
 def answers_alone(rollout: Rollout) -> bool:
-    """Whether the thinking is the answer again and nothing else: it was there before it was thought about."""
+    """Whether the thinking is the answer again with four more words at most: "maybe 3*4+5" was not thought about."""
     parsed = chat.parse(rollout.text, opened_think=rollout.opened_think)
     answer, chain = (parsed.answer or "").strip(), parsed.think or ""
     if not answer or answer not in chain:
         return False
     rest = chain.replace(answer, " ")
-    return not words.tokens(rest) or bool(empty_chain(rest, answer))
+    reckons = any(c.isdigit() for c in rest)
+    return (len(words.tokens(rest)) <= GUESSING and not reckons) or bool(empty_chain(rest, answer))
 
 
 def paid_for(groups: Iterable[Group], measure: Measure) -> float:

@@ -91,7 +91,7 @@ RULES: tuple[HealthRule, ...] = (
          "raise clip_high or entropy_coef, or lower lr", patience=3, cause="entropy_collapse"),
     HealthRule("entropy", "entropy of the policy", 0.1, 0.15,
          # sharpening to a fifth is what training does; at a tenth nearly every token is decided before it is sampled
-         "the policy hardly explores any more", "raise clip_high or entropy_coef, or lower lr", patience=3,
+         "the policy hardly explores any more", "raise clip_high or entropy_coef, or lower lr", over=5,
          against="start", cause="entropy_collapse"),
     HealthRule("entropy", "entropy of the policy", 3.0, 2.0,
          # reinforcement learning sharpens; growth to a multiple is the beginning of babble
@@ -117,11 +117,11 @@ RULES: tuple[HealthRule, ...] = (
          # the template's own placeholder is the shortest text with the right tags: a policy finds it in two updates
          "the policy writes the prompt's own words or an empty phrase for a chain of thought",
          "look at that step's rollouts; give format less weight than accuracy", kind="rate", cause="empty_chains"),
-    HealthRule("chains/answer_only", "share of chains that hold the answer and nothing else", 0.7, 0.5,
-         # a quarter of a base model's chains guess; where nearly all do, thinking has become a ceremony
+    HealthRule("chains/answer_only", "share of chains that hold the answer and nothing else", 0.75, 0.6,
+         # a fifth to a half of a small base's chains guess; where most do, thinking has become a ceremony
          "the policy writes its answer where it should think",
          "look at that step's rollouts; take harder questions, or give format less weight than accuracy",
-         patience=3, kind="rate", cause="empty_chains"),
+         over=5, kind="rate", cause="empty_chains"),
     HealthRule("chains/repeated", "share of completions with one and the same chain for different questions", 0.3, 0.15,
          # what does not depend on the question cannot be a thought about it
          "the policy answers different questions with one chain",
