@@ -16,7 +16,7 @@ from aha.sampling.rollouts import score_group
 from aha.stages.evaluation.evaluate import rollout_rows
 from aha.tasks import countdown, get_task, math_word
 from aha.types import Finish, Problem, Rollout, TestCase
-from aha.view import chain, rollouts
+from aha.view import chain, notes, rollouts
 from aha.view.index.asked import RolloutQuery
 from aha.view.why.path import explain, opened
 
@@ -281,3 +281,14 @@ def test_a_graders_mistake_goes_into_a_file_that_aha_grade_takes(tmp_path, capsy
     assert say(browser, "flag", {"run": "m", "id": 1, "remove": True}).json() == {"removed": True}
     assert [row["gold"] for row in browser.get("/api/mistakes").json()] == ["1/2"]
     assert say(browser, "flag", {"run": "m", "id": 1, "expected": "perhaps"}).status_code == 400
+
+
+def test_another_graders_mistake_goes_into_a_file_of_its_own(tmp_path):
+    problem = countdown.make_problem([8, 10, 16], 80, countdown.TINY)
+    graded_run(tmp_path / "a", problem, COUNTDOWN, get_task("countdown"), {"accuracy": 1.0})
+    browser = client(tmp_path)
+    assert (
+        say(browser, "flag", {"run": "a", "id": 2, "expected": "correct"}).json()["kept_in"] == notes.OTHERS
+    )
+    assert sorted(file.name for file in (tmp_path / ".aha-view").iterdir()) == [notes.OTHERS]
+    assert browser.get("/api/mistakes").json()[0]["problem"]["task"] == "countdown"

@@ -16,7 +16,9 @@ from aha.runs.report.data import as_dict
 from aha.types import AhaError
 
 FOLDER = ".aha-view"
-NOTES, FLAGS = "notes.json", "grader_mistakes.jsonl"
+NOTES = "notes.json"
+MATH, OTHERS = "grader_mistakes.jsonl", "grader_mistakes_other.jsonl"
+"""Graders' mistakes: of the math verifier, which ``aha grade`` takes, and of all others."""
 MOST_TAGS, TAG_LENGTH, NOTE_LENGTH = 20, 40, 4000
 VERDICTS = ("correct", "wrong", "no_answer", "unknown")
 
@@ -49,33 +51,41 @@ class ViewNotes:
     # --- graders' mistakes ---
 
     def flags(self) -> list[dict[str, Any]]:
-        """The graders' mistakes that were noted, oldest first."""
-        return read_jsonl(self.folder / FLAGS)
+        """The graders' mistakes that were noted, oldest first; ``kept_in`` names the file of each."""
+        found = [
+            {**row, "kept_in": name} for name in (MATH, OTHERS) for row in read_jsonl(self.folder / name)
+        ]
+        return sorted(found, key=lambda row: str(row.get("time", "")))
 
-    def flag(self, row: dict[str, Any]) -> dict[str, Any]:
+    def flag(self, row: dict[str, Any], math: bool) -> dict[str, Any]:
         """Note a mistake: ``gold`` and ``prediction`` as ``aha grade`` reads them, ``expected`` what the verdict should
-        be, and where it was seen. Noted again, it takes the place of what was said before."""
+        be, and where it was seen; ``math``: of the math verifier. Noted again, it takes the place of what was said
+        before."""
         if row.get("expected") not in VERDICTS:
             raise AhaError(
                 f"The verdict should be one of {', '.join(VERDICTS)}, not {row.get('expected')!r}."
             )
         row = {**row, "comment": _text(row.get("comment", ""), NOTE_LENGTH, "comment"), "time": _now()}
+        name = MATH if math else OTHERS
         with self._lock:
-            kept = [other for other in self.flags() if _place(other) != _place(row)]
-            if len(kept) == len(self.flags()):
-                append_jsonl(self.folder / FLAGS, [row])
-            else:
-                write_jsonl(self.folder / FLAGS, [*kept, row])
-        return row
+            self._without(row)
+            append_jsonl(self.folder / name, [row])
+        return {**row, "kept_in": name}
 
     def unflag(self, place: dict[str, Any]) -> bool:
         """Take a mistake back. Whether there was one."""
         with self._lock:
-            found = self.flags()
+            return self._without(place)
+
+    def _without(self, place: dict[str, Any]) -> bool:
+        changed = False
+        for file in (self.folder / MATH, self.folder / OTHERS):
+            found = read_jsonl(file)
             kept = [row for row in found if _place(row) != _place(place)]
             if len(kept) < len(found):
-                write_jsonl(self.folder / FLAGS, kept)
-            return len(kept) < len(found)
+                changed = True
+                write_jsonl(file, kept)
+        return changed
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:

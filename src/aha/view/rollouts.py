@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from starlette.requests import Request
 
+from aha.rewards.math import parse_gold
 from aha.runs.charts import clean
 from aha.runs.report.data import Json, as_dict
 from aha.settings import former
@@ -22,7 +23,7 @@ from aha.view.index.searching import Row
 from aha.view.index.tables import FINISHES
 from aha.view.notes import ViewNotes
 from aha.view.shelf import RunShelf
-from aha.view.why.path import explain, full_text
+from aha.view.why.path import MATH_TASKS, explain, full_text
 
 EXCERPT = 260
 """Characters of a text in a list."""
@@ -175,8 +176,20 @@ class RolloutAnswers:
         return self.notes.flag(
             {"gold": gold(row, problem), "prediction": full_text(row), "expected": said.get("expected"),
              "comment": said.get("comment", ""), "task": problem.get("task") or row.get("task"), **place, **kept,
-             "problem": problem}
+             "problem": problem},
+            by_the_math_verifier(row, problem),
         )  # fmt: skip
+
+
+def by_the_math_verifier(row: Json, problem: Json) -> bool:
+    """Whether a rollout was graded by the math verifier, and its reference can be read by it."""
+    if str(problem.get("task") or row.get("task")) not in MATH_TASKS:
+        return False
+    try:
+        parse_gold(gold(row, problem))
+    except AhaError:
+        return False
+    return True
 
 
 def problem_row(members: Sequence[Json]) -> Json:

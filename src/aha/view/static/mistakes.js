@@ -6,8 +6,8 @@ import {shared} from './state.js';
 
 export async function draw(main) {
   const found = await ask('mistakes'), file = `${shared.own}/grader_mistakes.jsonl`;
-  fill(main, h('h1', {}, 'Graders’ mistakes'), h('p', {}, found.length ? `${found.length} noted in ` : 'None noted yet. On a rollout’s page, “The grader is mistaken here” notes it in ', h('code', {}, file), '. ',
-    h('code', {}, 'aha grade FILE'), ' grades them again, and says which are still not as they should be.'),
+  fill(main, h('h1', {}, 'Graders’ mistakes'), h('p', {}, found.length ? `${found.length} noted in ` : 'None noted yet. On a rollout’s page, “The grader is mistaken here” notes it in ', h('code', {}, file), '; those of other graders than the math verifier beside it, in ', h('code', {}, 'grader_mistakes_other.jsonl'), '. ',
+    h('code', {}, 'aha grade FILE'), ' grades the first again, and says which are still not as they should be.'),
   found.length ? h('div.scroll', {}, h('table.stack', {}, h('thead', {}, h('tr', {}, ['Run', 'Problem', 'Expected answer', 'Written', 'Should be', 'Comment'].map((n) => h('th', {}, n)))), h('tbody', {}, found.map(line)))) : '');
   return null;
 }

@@ -142,7 +142,7 @@ function mistake(run, m) {
   const paint = (flag) => {
     const expected = h('select', {name: 'expected'}, VERDICTS.map(([k, w]) => h('option', {value: k, selected: k === (flag?.expected ?? (m.right ? 'wrong' : 'correct'))}, w)));
     const comment = h('input', {value: flag?.comment ?? '', size: 30, placeholder: 'why, in a few words'});
-    const keep = async (more) => { try { const found = await tell('flag', {run, id: m.id, ...more}); paint(more.remove ? null : found); toast(more.remove ? 'Taken back.' : 'Noted in .aha-view/grader_mistakes.jsonl'); } catch (error) { toast(error.message); } };
+    const keep = async (more) => { try { const found = await tell('flag', {run, id: m.id, ...more}); paint(more.remove ? null : found); toast(more.remove ? 'Taken back.' : `Noted in .aha-view/${found.kept_in}`); } catch (error) { toast(error.message); } };
     fill(place, h('details', {open: !!flag}, h('summary', {}, flag ? h('b.warn', {}, `Noted: the grader is mistaken, it should say “${flag.expected.replace('_', ' ')}”`) : 'The grader is mistaken here'),
       h('form.bar', {onsubmit: (e) => { e.preventDefault(); keep({expected: expected.value, comment: comment.value}); }}, field('It should say', expected), field('Comment', comment), h('button.primary', {}, 'Note it'), flag ? h('button', {type: 'button', onclick: () => keep({remove: true})}, 'Take it back') : '')));
   };

@@ -26,6 +26,8 @@ PLACES = {
     "any": "in <answer> tags or the last \\boxed{}, whichever is there",
     "": "where the task looks when no prompt says it: in <answer> tags, for mathematics in a box too",
 }  # fmt: skip
+MATH_TASKS = ("math", "gsm8k", "arithmetic")
+"""Tasks whose verifier is the math verifier."""
 GROUPED = ("kimi_length", "language", "cosine")
 """Rewards that look at the whole group."""
 MOST = 1_000
@@ -103,7 +105,7 @@ def _answer(path: GraderPath, problem: Problem, text: str) -> None:
 
 
 def _is_math(problem: Problem) -> bool:
-    return problem.task in ("math", "gsm8k", "arithmetic")
+    return problem.task in MATH_TASKS
 
 
 def _math(path: GraderPath, problem: Problem, text: str) -> None:
