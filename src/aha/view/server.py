@@ -46,9 +46,9 @@ def serve(roots: list[Path], port: int | None, open_browser: bool, say: Callable
     server = uvicorn.Server(config)
     stop = server.handle_exit
 
-    def handle_exit(number: int, frame: FrameType | None) -> None:
+    def handle_exit(sig: int, frame: FrameType | None) -> None:
         view.watch.end()  # or each open page would be waited for
-        stop(number, frame)
+        stop(sig, frame)
 
     server.handle_exit = handle_exit
     with contextlib.suppress(KeyboardInterrupt):

@@ -11,15 +11,26 @@ export async function load() {
 
 export const row = (id) => shared.rows.find((r) => r.id === id);
 
+// While a tab is hidden it holds no connection: a browser has six for one address, whatever the number of tabs.
 export function follow(onstate) {
-  listen(({rows, gone}) => {
+  let source = open();
+  document.addEventListener('visibilitychange', async () => {
+    if (document.hidden) { source?.close(); source = null; return; }
+    if (source) return;
+    source = open();
+    await load(); // what changed meanwhile
+    for (const hear of [...shared.heard]) hear(new Set(shared.rows.map((r) => r.id)));
+  });
+
+  function open() { return listen(changed, onstate); }
+  function changed({rows, gone}) {
     const by = new Map(shared.rows.map((r) => [r.id, r]));
     for (const r of rows) by.set(r.id, r);
     for (const id of gone) by.delete(id);
     shared.rows = [...by.values()].sort((a, b) => b.began - a.began);
-    const changed = new Set([...rows.map((r) => r.id), ...gone]);
-    for (const hear of [...shared.heard]) hear(changed);
-  }, onstate);
+    const ids = new Set([...rows.map((r) => r.id), ...gone]);
+    for (const hear of [...shared.heard]) hear(ids);
+  }
 }
 
 // hash: #/page?key=value&...
