@@ -111,6 +111,19 @@ def test_no_healthy_run_is_accused(name, tmp_path):
     assert main(["diagnose", str(run)]) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ill_runs.RUINED)
+def test_a_length_loving_reward_is_noticed_within_a_tenth_of_the_steps_that_ruin_the_truth(name, tmp_path):
+    """Ruined: held-out pass@1 is below half of its best. The model of the best evaluation is kept."""
+    run = ill_runs.make(name, tmp_path)
+    evals = [json.loads(line) for line in (run / "rl/evals.jsonl").read_text().splitlines()]
+    top = max((e for e in evals if e["split"] == "validation"), key=lambda e: e["pass@1"])
+    ruined = next(e["step"] for e in evals if e["step"] > top["step"] and e["pass@1"] < top["pass@1"] / 2)
+    noticed = min(w["step"] for w in warned(run) if w["key"] == "paid/length")
+    assert 10 * noticed <= ruined, (noticed, ruined)
+    assert json.loads((run / "rl/best/best.json").read_text())["step"] == top["step"]
+
+
 if __name__ == "__main__":  # of runs that were made before: python test_diagnose_runs.py FOLDER
     for place in sorted(Path(sys.argv[1]).iterdir()):
         planted = {**ill_runs.ILL, **ill_runs.HEALTHY}[place.name].cause
