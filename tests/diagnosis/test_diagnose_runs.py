@@ -91,6 +91,25 @@ def test_questions_that_leak_and_graders_that_fail_are_told_while_it_runs(tmp_pa
     assert causes[:2] == ["grader_errors", "leaking_prompts"]
 
 
+def test_damaged_files_are_counted_and_the_rest_is_diagnosed(long_run, tmp_path):
+    import shutil
+
+    run = shutil.copytree(long_run, tmp_path / "damaged")
+    with open(run / "rl/rollouts/step_00003.jsonl", "a") as file:
+        file.write(
+            '[1]\n{"torn": \n{"finish": "?", "scores": {"accuracy": 3}, "tokens": null, "text": null}\n'
+        )
+    (run / "rl/rollouts/step_00004.jsonl").write_text("")
+    config = (run / "config.json").read_text()
+    (run / "config.json").write_text(
+        config.replace("ill_parts.py", "nowhere.py").replace("countdown", "gone.py:Task")
+    )
+    found = diagnose(run)
+    assert "length_gaming" in [i.cause for i in found.illnesses]
+    assert any("2 of 19 lines could not be read" in note for note in found.notes)
+    assert any("its task could not be loaded" in note for note in found.notes)
+
+
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["diagnose", str(tmp_path)]) == 1
     assert "is not a run" in capsys.readouterr().err

@@ -16,9 +16,9 @@ import numpy as np
 
 from aha import modeling
 from aha.diagnosis import stored
-from aha.files import read_jsonl, write_jsonl
+from aha.files import write_jsonl
 from aha.rewards import check_columns, get_rewards
-from aha.runs.report.data import StageData, read_run
+from aha.runs.report.data import StageData, read_lines, read_run
 from aha.sampling.rollouts import WeightedRewards, score_group
 from aha.training.advantages import group_mean
 from aha.training.algorithm import Algorithm
@@ -89,7 +89,7 @@ def rescore(
     kept = files[:: max(1, -(-len(files) // most_steps))] if most_steps else files
     tokenizer, notes = _tokenizer(data.folder)
     algorithm = Algorithm.model_validate(data.settings.get("algorithm") or {})
-    regrading = Regrading(made, algorithm, known, str(data.settings.get("prompt", "auto")), tokenizer)
+    regrading = Regrading(made, algorithm, known, str(data.settings.get("prompt", "auto")), tokenizer, notes)
     steps = [(step, regrading.groups(file)) for step, file in kept]
     if output is not None:
         write_jsonl(output, itertools.chain.from_iterable(_rows(step, found) for step, found in steps))
@@ -140,10 +140,11 @@ class Regrading:
     known: Mapping[str, Problem]
     prompt: str
     tokenizer: Any
+    faults: list[str]  # what could not be read of the files
 
     def groups(self, file: Path) -> list[RegradedGroup]:
         """Those of one file, under both gradings."""
-        rows = read_jsonl(file)
+        rows = list(read_lines(file, self.faults))
         before = stored.groups(rows, self.known, self.prompt)
         after = [self._graded(group) for group in before]
         left = iter(rows)

@@ -12,10 +12,9 @@ from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.findings import Diagnosis, Illness
 from aha.diagnosis.seen import Seen
 from aha.diagnosis.truth import truth_fall
-from aha.files import read_jsonl
 from aha.runs import health
 from aha.runs.charts import show
-from aha.runs.report.data import StageData, read_run
+from aha.runs.report.data import StageData, read_lines, read_run
 from aha.types import AhaError, Group, Outcome, Problem, Verdict
 
 MOST_FILES = 48
@@ -165,11 +164,7 @@ def _known(stage: StageData, notes: list[str]) -> tuple[dict[str, Problem], Seen
 
 
 def _read(file: Path, known: Mapping[str, Problem], prompt: str, notes: list[str]) -> list[Group]:
-    try:
-        return stored.groups(read_jsonl(file), known, prompt)
-    except AhaError as error:
-        notes.append(str(error))
-        return []
+    return stored.groups(list(read_lines(file, notes)), known, prompt)
 
 
 def _with_samples(

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from aha import chat
+from aha.runs.charts import number
+from aha.runs.report.data import as_dict
 from aha.tasks import get_task
 from aha.tasks.base import Task
-from aha.types import AhaError, Finish, Group, Problem, Rollout, Score, Scored
+from aha.types import Finish, Group, Problem, Rollout, Score, Scored
 
 Rows = Sequence[Mapping[str, Any]]
 _PLACES: Mapping[str, chat.Place] = {"r1_zero": "tags", "think": "tags", "boxed": "boxed", "bare": "any"}
@@ -69,8 +71,7 @@ def _problem(row: Mapping[str, Any], known: Mapping[str, Problem], prompt: str) 
 
 def _rebuilt(name: str, row: Mapping[str, Any]) -> Problem:
     """The problem as far as its row tells."""
-    said = row.get("problem") if isinstance(row.get("problem"), Mapping) else {}
-    assert isinstance(said, Mapping)
+    said = as_dict(row.get("problem"))
     asked = said.get("messages") or ({"role": "user", "content": str(row.get("question", ""))},)
     golds = said.get("answer", row.get("answer"))
     several = isinstance(golds, list)
@@ -89,23 +90,17 @@ def _rebuilt(name: str, row: Mapping[str, Any]) -> Problem:
 
 
 def _member(row: Mapping[str, Any]) -> Scored:
-    scores = row.get("scores") if isinstance(row.get("scores"), Mapping) else {}
-    assert isinstance(scores, Mapping)
-    tokens = int(row.get("tokens", 0))
-    mean = row.get("mean_logprob")
-    try:
-        finish = Finish(str(row.get("finish", "stop")))
-    except ValueError as error:
-        raise AhaError(
-            f"A stored rollout ended in {row.get('finish')!r}, which no program of ours writes."
-        ) from error
+    tokens, mean = int(number(row.get("tokens")) or 0), number(row.get("mean_logprob"))
+    scores = {name: as_dict(score) for name, score in as_dict(row.get("scores")).items()}
+    said = str(row.get("finish", ""))
+    finish = Finish(said) if said in set(Finish) else Finish.STOP
     rollout = Rollout(
         prompt_ids=np.zeros(0, np.int32),
         completion_ids=np.zeros(tokens, np.int32),
-        logprobs=np.full(tokens, 0.0 if mean is None else float(mean), np.float32),
+        logprobs=np.full(tokens, 0.0 if mean is None else mean, np.float32),
         text=str(row.get("text", "")),
         finish=finish,
-        policy_version=int(row.get("policy_version", 0)),
+        policy_version=int(number(row.get("policy_version")) or 0),
         opened_think=bool(row.get("opened_think", False)),
     )
     return Scored(
