@@ -103,8 +103,5 @@ def _member(row: Mapping[str, Any]) -> Scored:
         policy_version=int(number(row.get("policy_version")) or 0),
         opened_think=bool(row.get("opened_think", False)),
     )
-    return Scored(
-        rollout,
-        {str(k): Score(v.get("value"), str(v.get("note", ""))) for k, v in scores.items()},
-        row.get("reward"),
-    )
+    graded = {name: Score(number(s.get("value")), str(s.get("note", ""))) for name, s in scores.items()}
+    return Scored(rollout, graded, number(row.get("reward")))
