@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,8 @@ def _rows(
         if any(p.id not in done for p in part):
             rows = method.think(writer, part)
             append_jsonl(file, [_plain(row) for row in rows if row.problem not in done])
-            done |= {row.problem: row for row in rows if row.problem not in done}
+            # the texts are in the file: only points are kept here
+            done |= {row.problem: replace(row, texts=()) for row in rows if row.problem not in done}
         if progress is not None:
             progress(method.name, start + len(part), len(problems))
     return [done[p.id] for p in problems]
