@@ -10,9 +10,12 @@ import pytest
 from aha.diagnosis import figures, motion
 from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.diagnose import findings
+from aha.diagnosis.monitor import Monitor
 from aha.diagnosis.seen import Seen, leaks
 from aha.diagnosis.truth import best, truth_fall
+from aha.files import write_jsonl
 from aha.runs import health
+from aha.stages.evaluation.evaluate import rollout_rows
 from aha.tasks import countdown
 from aha.types import Finish, Group, Outcome, Problem, Rollout, Score, Scored, Verdict
 
@@ -213,6 +216,28 @@ def test_a_reference_that_nothing_is_graded_by_and_a_grader_that_fails_are_two_t
     assert list(seen(*every)) == ["grader_errors"], (
         "where nothing at all is graded it is no reference's fault"
     )
+
+
+def test_what_was_seen_before_a_kill_is_seen_again(tmp_path):
+    """A monitor that is made anew says what one that went through says, and nothing twice."""
+    copies = [
+        [group(member(), member(reward=1.0), problem=asked("What is 6 * 7?", "42", id=f"p{i}"))]
+        for i in range(2)
+    ]
+    through = Monitor("rl", tmp_path, takes(""), 10)
+    (tmp_path / "rollouts").mkdir()
+    said = []
+    for step, groups in enumerate(copies, 1):
+        write_jsonl(tmp_path / f"rollouts/step_{step:05d}.jsonl", rollout_rows(step, groups))
+        said += through.after_step(step, groups, [], [])
+    assert said == [], "one copy of two is not enough"
+    again = Monitor("rl", tmp_path, takes(""), 10)
+    again.restore([])
+    more = [group(member(), member(reward=1.0), problem=asked("What is 6 * 7?", "42", id="p3"))]
+    assert through.after_step(3, more, [], []) == again.after_step(3, more, [], [])
+    ((cause, text),) = again.after_step(3, more, [], [])
+    assert (cause, "2 of 3" in text) == ("duplicate_prompts", True)
+    assert again.after_step(3, more, [], [{"key": cause}]) == []
 
 
 # --- truth ---------------------------------------------------------------------------------------------------------

@@ -133,9 +133,7 @@ def _stage(stage: StageData, prompt: str) -> tuple[list[Illness], list[str]]:
     notes: list[str] = []
     known, seen = _known(stage, notes)
     files = stored.step_files(stage.folder)
-    kept = (
-        [files[i * len(files) // MOST_FILES] for i in range(MOST_FILES)] if len(files) > MOST_FILES else files
-    )
+    kept = stored.evenly(files, MOST_FILES)
     if len(kept) < len(files):
         notes.append(
             f"{stage.name}: of {len(files)} files of rollouts {len(kept)} were read, evenly over the steps."

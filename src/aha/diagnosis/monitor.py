@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aha.diagnosis import motion
+from aha.diagnosis import motion, stored
 from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.seen import Seen, Verify
 from aha.diagnosis.truth import truth_fall
 from aha.files import read_jsonl
-from aha.types import Group
+from aha.runs.report.data import read_lines
+from aha.types import Group, Problem
 
+MOST_FILES = 200
+"""Rollout files that are read again where a run goes on."""
 Row = Mapping[str, Any]
 
 
@@ -25,6 +28,13 @@ class Monitor:
     def __init__(self, stage: str, folder: Path, verify: Verify, planned: int):
         self.stage, self.folder, self.planned = stage, folder, planned
         self.seen = Seen(verify)
+
+    def restore(self, problems: Sequence[Problem]) -> None:
+        """What was seen before the process ended, from the stored rollouts; evenly over the steps where there are many
+        of them."""
+        known = {problem.id: problem for problem in problems}
+        for step, file in stored.evenly(stored.step_files(self.folder), MOST_FILES):
+            self.seen.note(step, stored.groups(list(read_lines(file, [])), known))
 
     def after_step(
         self, step: int, groups: Sequence[Group], metrics: Sequence[Row], said: Sequence[Row]

@@ -34,6 +34,11 @@ def step_files(stage: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+def evenly(files: Sequence[tuple[int, Path]], most: int) -> list[tuple[int, Path]]:
+    """At most so many of the files, evenly over all."""
+    return [files[i * len(files) // most] for i in range(most)] if len(files) > most else list(files)
+
+
 def load_task(settings: Mapping[str, Any]) -> Task:
     """The task of a stage's settings. Raises AhaError where it, or its rows, are not there any more."""
     data, test_data = settings.get("data"), settings.get("test_data")

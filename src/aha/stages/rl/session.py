@@ -340,6 +340,8 @@ class RLSession:
                 self.ahead.load_state(extra["ahead"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
         ranks.from_first(lambda: state.take_back(self.folder, self.start))
+        if self.start and ranks.leads():
+            self.reporter.monitor.restore(self.problems)
 
     def finish(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
         """Write the final checkpoint with its card; returns the summary."""
