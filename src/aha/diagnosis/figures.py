@@ -27,6 +27,8 @@ NGRAM = 8
 """Words of the runs that are counted as repeated, as in curation."""
 GUESSING = 4
 """Words beside the answer that a chain may have and still be a guess."""
+LONGEST_GUESS = 120
+"""And characters: longer ones need not be read."""
 
 Measure = Callable[[Rollout], float]
 
@@ -37,14 +39,15 @@ def step_figures(groups: Sequence[Group]) -> dict[str, float]:
     ``completions/repetition``: the mean share of repeated runs of eight words. ``paid/length``, ``paid/repetition`` (of
     four words): ``paid_for`` them."""
     members = [(group.problem, member) for group in groups for member in group.members]
+    said = {id(member.rollout): words.tokens(member.rollout.text) for _, member in members}
     return {
         "answers/missing": _mean(
             [is_missing(p, m) for p, m in members if m.rollout.finish is not Finish.LENGTH]
         ),
         "chains/answer_only": _mean([answers_alone(member.rollout) for _, member in members]),
-        "completions/repetition": _mean([repetition(member.rollout) for _, member in members]),
+        "completions/repetition": _mean([repeated_share(text, NGRAM) for text in said.values()]),
         "paid/length": round(paid_for(groups, length), 6),
-        "paid/repetition": round(paid_for(groups, short_repetition), 6),
+        "paid/repetition": round(paid_for(groups, lambda r: repeated_share(said[id(r)], NGRAM // 2)), 6),
     }
 
 
@@ -56,11 +59,6 @@ def length(rollout: Rollout) -> float:
 def repetition(rollout: Rollout) -> float:
     """The share of runs of eight words that stood before in the same text."""
     return repeated_share(words.tokens(rollout.text), NGRAM)
-
-
-def short_repetition(rollout: Rollout) -> float:
-    """The share of runs of four words that stood before: what a policy can find that does not loop yet."""
-    return repeated_share(words.tokens(rollout.text), NGRAM // 2)
 
 
 def correctness(member: Scored) -> float | None:
@@ -97,6 +95,8 @@ def answers_alone(rollout: Rollout) -> bool:
     if not answer or answer not in chain:
         return False
     rest = chain.replace(answer, " ")
+    if len(rest.strip()) > LONGEST_GUESS:
+        return False
     reckons = any(c.isdigit() for c in rest)
     return (len(words.tokens(rest)) <= GUESSING and not reckons) or bool(empty_chain(rest, answer))
 
