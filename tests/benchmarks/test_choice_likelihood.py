@@ -13,6 +13,8 @@ from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
 from aha.chat import choose
 from aha.cli import main
+from aha.sampling.http import Programs, Server
+from aha.sampling.http.model import ModelBackend
 from aha.tasks import choice, math_word
 from aha.types import AhaError
 
@@ -74,6 +76,25 @@ def _logprob(model, tokenizer, before, text):
     with torch.inference_mode():
         logp = torch.log_softmax(model(torch.tensor([whole])).logits[0], -1)
     return sum(float(logp[i - 1, whole[i]]) for i in range(len(ids), len(whole)))
+
+
+@pytest.mark.parametrize("form", ["letters", "cloze"])
+def test_an_endpoint_scores_as_the_model_behind_it(source, form, tmp_path):
+    with Server(ModelBackend(source.engine, source.tokenizer, "tiny")) as server:
+        behind = opening.open_model(f"{server.url}#tiny", tmp_path, "bare", "cpu", "float32", 1)
+        found = {r.problem: (r, row) for r, row in likelihood.grade(behind, PROBLEMS, [[]] * 4, form)}
+    for record, row in likelihood.grade(source, PROBLEMS, [[]] * 4, form):
+        other, said = found[record.problem]
+        assert said["logprobs"] == pytest.approx(row["logprobs"], abs=1e-3)
+        assert other.samples[0].ballot == record.samples[0].ballot
+        assert other.samples[0].tokens == record.samples[0].tokens
+
+
+def test_an_endpoint_without_log_probabilities_says_so(tmp_path):
+    with Server(Programs({"echo": lambda messages, seed: "x"})) as server:
+        behind = opening.open_model(f"{server.url}#echo", tmp_path, "bare", "cpu", "float32", 1)
+        with pytest.raises(AhaError, match="completions"):
+            list(likelihood.grade(behind, PROBLEMS, [[]] * 4, "letters"))
 
 
 def test_examples_are_of_the_questions_own_subject_and_never_itself():

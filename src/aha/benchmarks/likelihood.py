@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.benchmarks.shots import SolvedQuestion
+from aha.sampling.client.endpoint import Client
+from aha.sampling.client.engine import RemoteEngine, in_parallel
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.scoring import Continuations, ContinuationScore, score_continuations
 from aha.stages.engines import AnswerSource
@@ -24,16 +26,15 @@ ABOUT = "The following are multiple choice questions (with answers) about {subje
 """What stands first where rows name a subject and letters are scored, as in MMLU."""
 
 
-def check(problems: Sequence[Problem], source: AnswerSource) -> LocalEngine:
-    """The engine that can score. Raises AhaError for an endpoint, and for questions without options."""
-    if not isinstance(source.engine, LocalEngine):
+def check(problems: Sequence[Problem], source: AnswerSource) -> None:
+    """Raise AhaError for an engine that cannot score, and for questions without options."""
+    if not isinstance(source.engine, (LocalEngine, RemoteEngine)):
         raise AhaError(
-            "--choice letters and cloze score a checkpoint's own log probabilities: an endpoint has none."
+            "--choice letters and cloze need log probabilities: use --engine local, or an endpoint."
         )
     bare = next((p for p in problems if not p.metadata.get("options")), None)
     if bare is not None:
         raise AhaError(f"--choice letters and cloze are for questions with options, and {bare.id} has none.")
-    return source.engine
 
 
 def context(problem: Problem, examples: Sequence[SolvedQuestion], form: ChoiceForm) -> str:
@@ -80,13 +81,53 @@ def grade(
     form: ChoiceForm,
 ) -> Iterator[tuple[GradedProblem, dict[str, Any]]]:
     """Each problem's record and the row that is kept of it, in order."""
-    engine = check(problems, source)
+    check(problems, source)
     befores = [context(p, shown, form) for p, shown in zip(problems, examples, strict=True)]
     texts = [[option(p, i, form) for i in range(len(p.metadata["options"]))] for p in problems]
-    cases = [encode(source.tokenizer, before, own) for before, own in zip(befores, texts, strict=True)]
-    scored = score_continuations(engine, cases)
-    for problem, before, own, scores in zip(problems, befores, texts, scored, strict=True):
-        yield _record(problem, before, own, scores)
+    for at, scores in _scored(source, befores, texts):
+        yield _record(problems[at], befores[at], texts[at], scores)
+
+
+Scores = tuple[ContinuationScore, ...]
+
+
+def _scored(
+    source: AnswerSource, befores: Sequence[str], texts: Sequence[Sequence[str]]
+) -> Iterator[tuple[int, Scores]]:
+    """(number of the case, the scores of its texts), in order behind a checkpoint, as they come behind an endpoint."""
+    if isinstance(source.engine, LocalEngine):
+        cases = [encode(source.tokenizer, before, own) for before, own in zip(befores, texts, strict=True)]
+        yield from enumerate(score_continuations(source.engine, cases))
+    elif isinstance(source.engine, RemoteEngine):
+        client = source.engine.client
+        jobs = [lambda b=b, own=own: _asked(client, b, own) for b, own in zip(befores, texts, strict=True)]
+        yield from in_parallel(jobs, client.endpoint.concurrency)
+
+
+def _asked(client: Client, before: str, texts: Sequence[str]) -> Scores:
+    """Scores by an endpoint that gives a prompt back with its log probabilities (``echo`` of ``/completions``). Raises
+    AhaError for one that does not."""
+    return tuple(_echoed(client, before, f"{before} {text}") for text in texts)
+
+
+def _echoed(client: Client, before: str, whole: str) -> ContinuationScore:
+    body = {"prompt": whole, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
+    choices = client.post("/completions", body).get("choices") or [{}]
+    found = choices[0].get("logprobs") or {}
+    values, offsets, tops = (found.get(k) for k in ("token_logprobs", "text_offset", "top_logprobs"))
+    if not values or not offsets or len(values) != len(offsets):
+        raise AhaError(
+            f"{client.endpoint.base_url} gives no log probabilities of a prompt (echo and logprobs of /completions), "
+            "so options cannot be scored there: ask with --choice text."
+        )
+    ends = [*offsets[1:], len(whole)]
+    own = [i for i, end in enumerate(ends) if end > len(before)]
+    if any(values[i] is None for i in own):
+        raise AhaError(
+            f"{client.endpoint.base_url} gives no log probability of a token of {whole[len(before) :]!r}."
+        )
+    likely = [bool(tops and tops[i]) and values[i] >= max(tops[i].values()) - 1e-6 for i in own]
+    return ContinuationScore(float(sum(values[i] for i in own)), all(likely), len(own))
 
 
 def _record(
