@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from aha.files import read_jsonl
+from aha.judges import programs
 from aha.judges.asking import Judge
 from aha.recipes import r1
 from aha.runs.pipeline import Context, ordered
 from aha.stages.data.general_data import GeneralData, in_form
 from aha.stages.data.preference_data import Preferences
-from aha.stages.data.reject import judged_accuracy
+from aha.stages.data.reject import MOST_WRONG, controls, judged_accuracy
 from aha.stages.local_judge import LocalComplete
 from aha.stages.rl import RL
 from aha.tasks import get_task
@@ -152,6 +153,23 @@ def test_the_judge_is_asked_what_the_rule_does_not_find_right():
     assert [s.value for s in scores] == [1.0, 1.0, 0.0, 0.0, 0.0]
     assert len(asked) == 3, "neither what is right nor what is not there"
     assert (found.counts["rule/differed"], found.counts["rule/agreed"]) == (1, 1)
+
+
+def test_a_judge_that_calls_everything_correct_is_found_out():
+    problems = [
+        Problem(f"p{i}", "math", ({"role": "user", "content": f"{i} + 0?"},), str(i)) for i in range(12)
+    ]
+    sound = Judge(programs.correctness_judge())
+    assert controls(sound, problems) == {"right_accepted": 1.0, "wrong_accepted": 0.0}
+    credulous = Judge(lambda messages, seed: '{"correctness": "correct"}', threads=4)
+    assert controls(credulous, problems)["wrong_accepted"] == 1.0 > MOST_WRONG
+    assert controls(Judge(lambda messages, seed: "?"), problems) == {
+        "right_accepted": 0.0,
+        "wrong_accepted": 0.0,
+    }
+    assert controls(sound, [problems[0]] * 3)["wrong_accepted"] == 0.0, (
+        "no two answers differ: nothing is asked"
+    )
 
 
 def test_a_checkpoint_judges_what_is_asked_together_as_alone(tmp_path, checkpoint):

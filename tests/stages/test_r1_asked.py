@@ -37,7 +37,7 @@ def teacher(messages, seed):
     system, asked = messages[0]["content"], messages[-1]["content"]
     for wanted, program in (
         (prompts.TEACHER, programs.teacher()), (prompts.PAIR, programs.pair_judge()),
-        (prompts.SAFETY, programs.safety_judge()),
+        (prompts.SAFETY, programs.safety_judge()), (prompts.CORRECTNESS, programs.correctness_judge()),
     ):  # fmt: skip
         if system == wanted:
             return program(messages, seed)

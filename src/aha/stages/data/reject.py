@@ -135,6 +135,7 @@ class Reject(
                 }
                 for line in lines
             },
+            "judge_controls": found.controls,
             "judge": dict(found.judged) | {k: v for k, v in judge.counts.items() if k.startswith("rule/")},
         }  # fmt: skip
         write_json(context.folder / "statistics.json", summary)
@@ -149,9 +150,17 @@ class Reject(
         problems = task.load("train", self.problems, self.seed)
         problems, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
-        grade = judged_accuracy(
-            accuracy(task.verify), judge, frozenset(self.judged_tasks), self.seed, self.judge_on == "all"
-        )
+        judged, everything = frozenset(self.judged_tasks), self.judge_on == "all"
+        checked: dict[str, float] = {}
+        if judged and not everything:
+            checked = controls(judge, [p for p in problems if p.task in judged])
+            if checked["wrong_accepted"] > MOST_WRONG:
+                console.warn(
+                    f"The judge {self.judge} calls {checked['wrong_accepted']:.0%} of answers correct that are known "
+                    "to be wrong: it is not asked, and the rule stands. Name a better one."
+                )
+                judged = frozenset()
+        grade = judged_accuracy(accuracy(task.verify), judge, judged, self.seed, everything)
         rewards: WeightedRewards = {"accuracy": (1.0, grade)}
         asking.show(console, source.prompter, problems, asking.name_of(self.model))
         tick = console.counter(len(problems) * self.samples * longest, "sampling")
@@ -172,7 +181,7 @@ class Reject(
             score=None if scorer is None else scorer.scores,
             rates=self.pass_rate_range,
         )
-        found.prompt = source.prompter.prompt.name
+        found.prompt, found.controls = source.prompter.prompt.name, checked
         return found, source.tokenizer
 
     def _others(self, context: Context, tokenizer: Any) -> tuple[list[RolloutRow], list[DataSource]]:
@@ -227,6 +236,28 @@ class Reject(
             filters.append(Filter("rows", len(rows), len(kept)))
             rows = kept
         return rows, filters
+
+
+MOST_WRONG = 0.2
+"""Of answers that are known to be wrong, the share that a judge may call correct and still be asked."""
+CONTROLS = 8
+
+
+def controls(judge: Judge, problems: Sequence[Problem]) -> dict[str, float]:
+    """How a judge does where the truth is known: the share of right answers (the reference itself) and of wrong ones
+    (another problem's reference) that it calls correct. A verdict that cannot be read is none."""
+    texts = [(p, p.answer) for p in problems if isinstance(p.answer, str)]
+    wrong = [(p, b) for (p, a), (_, b) in zip(texts, [*texts[1:], *texts[:1]], strict=True) if a != b][
+        :CONTROLS
+    ]
+
+    def accepted(cases: Sequence[tuple[Problem, str]]) -> float:
+        said = judge.each(
+            lambda c: judge.correct(spoken(c[0].messages), str(c[0].answer), f"The answer is {c[1]}."), cases
+        )
+        return sum(verdict is True for verdict in said) / max(1, len(said))
+
+    return {"right_accepted": accepted(texts[:CONTROLS]), "wrong_accepted": accepted(wrong)}
 
 
 def rounds(row: RolloutRow) -> int:

@@ -32,6 +32,7 @@ class SelectedRows:
     seen: int = 0
     solved: int = 0  # problems with a row at least
     prompt: str = ""  # by which they were asked for
+    controls: dict[str, float] = field(default_factory=dict)  # how a judge did where the truth is known
     judged: Counter[str] = field(default_factory=Counter)  # what a judge said, where one was asked
 
 
