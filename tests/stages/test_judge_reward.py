@@ -337,6 +337,15 @@ def test_a_stage_with_a_judge_learns_from_files_and_resumes(tmp_path, checkpoint
         r["problem_id"].startswith("general/") for r in read_jsonl(whole / "rollouts/step_00001.jsonl")
     )
     assert (cut / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
+    paid = ("judge/calls", "judge/tokens", "step_time", "tokens_per_second")
+    shown = [
+        [
+            {k: v for k, v in row.items() if k not in paid and not k.startswith("time/")}
+            for row in read_jsonl(f / "metrics.jsonl")
+        ]
+        for f in (cut, whole)
+    ]
+    assert shown[0] == shown[1], "the judge's counts among them"
     kept = {r["key"]: r["response"] for r in read_jsonl(cut / "verdicts.jsonl")}
     assert kept == {r["key"]: r["response"] for r in read_jsonl(whole / "verdicts.jsonl")}
 
@@ -380,5 +389,5 @@ def test_a_checkpoint_judges_beside_the_policy_and_its_babble_is_no_score(tmp_pa
     assert judged
     assert all(r["reward"] is None and r["scores"]["judge"]["value"] is None for r in judged)
     assert all(r["reward"] is not None for r in rows if r not in judged)
-    last = read_jsonl(tmp_path / "run" / "metrics.jsonl")[-1]
-    assert last["judge/asked"] == last["judge/unread"] == len(judged)
+    steps = read_jsonl(tmp_path / "run" / "metrics.jsonl")
+    assert [sum(row[f"judge/{key}"] for row in steps) for key in ("asked", "unread")] == [len(judged)] * 2

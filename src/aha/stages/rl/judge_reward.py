@@ -6,6 +6,7 @@ and safety on the whole response. What a judge does not say clearly is no score 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class JudgeReward:
     ):
         self.judge, self.judged, self.mode, self.rubric, self.seed = judge, judged, mode, rubric, seed
         self.verify = verify
+        self._told: Counter[str] = Counter()
 
     def __call__(self, problem: Problem, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score for each rollout; several are asked for at once."""
@@ -122,19 +124,17 @@ class JudgeReward:
             self.judge.against_rule(value >= 0.5, float(outcome is Outcome.CORRECT))
 
     def figures(self) -> dict[str, float]:
-        """What was asked so far, for a step's metrics."""
+        """What was asked since the last call, for a step's metrics; calls and tokens are all that were paid so far."""
         found: dict[str, float] = {}
-        for name, n in self.judge.counts.items():
+        now = Counter(self.judge.counts)
+        news, self._told = {name: n - self._told[name] for name, n in now.items()}, now
+        for name, n in news.items():
             kind, _, what = name.partition("/")
             key = f"judge/rule_{what}" if kind == "rule" else f"judge/{what}"
             found[key] = found.get(key, 0) + n
         meter = self.judge.complete
         if isinstance(meter, Metered):
-            found |= {
-                "judge/cached": meter.counts["cached"],
-                "judge/calls": meter.calls,
-                "judge/tokens": meter.tokens,
-            }
+            found |= {"judge/calls": meter.calls, "judge/tokens": meter.tokens}
         return dict(sorted(found.items()))
 
 
