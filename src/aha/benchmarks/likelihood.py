@@ -126,7 +126,8 @@ def _echoed(client: Client, before: str, whole: str) -> ContinuationScore:
         raise AhaError(
             f"{client.endpoint.base_url} gives no log probability of a token of {whole[len(before) :]!r}."
         )
-    likely = [bool(tops and tops[i]) and values[i] >= max(tops[i].values()) - 1e-6 for i in own]
+    best = [max(top.values()) if top else float("inf") for top in tops or [None] * len(values)]
+    likely = [values[i] >= best[i] - 1e-6 for i in own]
     return ContinuationScore(float(sum(values[i] for i in own)), all(likely), len(own))
 
 
