@@ -70,7 +70,9 @@ def test_the_share_that_is_paid_by_hand():
 def test_what_cannot_be_graded_is_left_out():
     assert figures.paid_for([group(member(reward=None), member(reward=1.0))], figures.length) == 0.0
     assert figures.step_figures([group(member(reward=None))])["paid/length"] == 0.0
-    assert figures.step_figures([])["answers/missing"] == 0.0
+    assert figures.step_figures([])["completions/repetition"] == 0.0
+    cut = figures.step_figures([group(member("no", finish=Finish.LENGTH))])
+    assert "answers/missing" not in cut, "of nothing there is no share"
 
 
 def test_an_answer_is_missing_where_it_was_asked_for():

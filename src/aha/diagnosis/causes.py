@@ -62,7 +62,7 @@ CAUSES: dict[str, Cause] = {
         "Ask with a prompt that this model answers in (prompt=auto, r1_zero, boxed), add a format reward, or begin "
         "with supervised fine-tuning on a few answers.",
         ("prompt", "rewards"),
-        ("truncated", "lr_high"),
+        ("lr_high",),
     ),
     "format_never": Cause(
         "The format is rewarded and never kept",

@@ -34,16 +34,15 @@ Measure = Callable[[Rollout], float]
 
 
 def step_figures(groups: Sequence[Group]) -> dict[str, float]:
-    """Of one step's groups. ``answers/missing``: of the completions that came to an end the share that is not right and
-    has no answer where the prompt asked for one. ``chains/answer_only``: the share whose thinking is the answer alone.
-    ``completions/repetition``: the mean share of repeated runs of eight words. ``paid/length``, ``paid/repetition`` (of
-    four words): ``paid_for`` them."""
+    """Of one step's groups. ``answers/missing``: of the completions that came to an end, where there are any, the share
+    that is not right and has no answer where the prompt asked for one. ``chains/answer_only``: the share whose thinking
+    is the answer alone. ``completions/repetition``: the mean share of repeated runs of eight words. ``paid/length``,
+    ``paid/repetition`` (of four words): ``paid_for`` them."""
     members = [(group.problem, member) for group in groups for member in group.members]
     said = {id(member.rollout): words.tokens(member.rollout.text) for _, member in members}
-    return {
-        "answers/missing": _mean(
-            [is_missing(p, m) for p, m in members if m.rollout.finish is not Finish.LENGTH]
-        ),
+    ended = [(p, m) for p, m in members if m.rollout.finish is not Finish.LENGTH]
+    missing = {"answers/missing": _mean([is_missing(p, m) for p, m in ended])} if ended else {}
+    return missing | {
         "chains/answer_only": _mean([answers_alone(member.rollout) for _, member in members]),
         "completions/repetition": _mean([repeated_share(text, NGRAM) for text in said.values()]),
         "paid/length": round(paid_for(groups, length), 6),
