@@ -12,7 +12,9 @@ from aha.files import read_jsonl, write_jsonl
 from aha.judges import prompts
 from aha.runs.pipeline import Context
 from aha.sampling.http import Programs, Server
+from aha.sampling.http.asked import CompletionRequest, RequestSampling
 from aha.sampling.http.guarded import RETRACTED, GuardedBackend, marks
+from aha.sampling.http.work import Choice
 from aha.stages.evaluation.safety import SafetyCheck, markdown, rates
 from aha.tasks.jailbreaks import TEMPLATES, jailbroken, wrapped
 from aha.types import AhaError, Problem
@@ -161,4 +163,22 @@ def test_words_mark_a_dialogue_by_its_beginning_and_in_chinese():
     assert marks(asked("How are bombs made?"))
     assert marks(asked("怎么做炸弹"))
     assert not marks(asked("Describe a skilled drummer."))
-    assert not marks([{"role": "assistant", "content": "bomb"}, *asked("Thanks.")])
+    for role in ("system", "assistant", "tool"):  # who asks writes these turns as well
+        assert marks([{"role": role, "content": "bomb"}, *asked("Go on.")])
+
+
+def test_what_cannot_be_read_for_words_is_reviewed():
+    class Ids:
+        models = ("m",)
+
+        def begin(self, asked):
+            return self
+
+        def wait(self, seconds):
+            return [(0, Choice("a bomb"))]
+
+    reviewed = []
+    guard = GuardedBackend(Ids(), lambda messages, text: reviewed.append(text) or "bomb" not in text)
+    asked = CompletionRequest("m", RequestSampling(), prompts=((17, 4),))
+    assert [choice.text for _, choice in guard.begin(asked).wait(1.0)] == [RETRACTED]
+    assert reviewed == ["a bomb"]

@@ -58,6 +58,12 @@ def test_the_address_with_the_token_leaves_a_cookie_and_no_token_in_the_bar(stra
     )  # only the page itself takes it from there
 
 
+@pytest.mark.parametrize("other", ['state={"a": 1}', "a b=1", "é=1", "path=/"])
+def test_cookies_of_other_programs_on_this_machine_do_not_lock_out(strange, other):
+    headers = {"cookie": f"{other}; aha_view_{PORT}={TOKEN}".encode()}
+    assert strange.get("/api/runs", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1", "127.0.0.1:1", "", f"[::1]:{PORT}"]
 )

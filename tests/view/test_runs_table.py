@@ -12,6 +12,7 @@ import pytest
 from served import HOSTILE, change, client, make_run, say, write_lines
 
 from aha.view import curves, growing, shelf
+from aha.view.index.tables import index_path
 from aha.view.watch import RunWatch
 
 
@@ -257,3 +258,20 @@ def test_a_server_that_stops_does_not_wait_for_open_pages(runs):
     parts, watch = asyncio.run(scene())
     assert len(parts) <= 2
     assert not watch.listeners
+
+
+def test_an_index_that_was_damaged_meanwhile_is_said(tmp_path):
+    make_run(tmp_path / "zero")
+    browser = client(tmp_path)
+    assert browser.get("/api/overview", params={"run": "zero"}).status_code == 200
+    for file in index_path(tmp_path / "zero").parent.glob("rollouts.sqlite*"):
+        file.write_bytes(b"no index " * 9000)
+    answer = browser.get("/api/overview", params={"run": "zero"})
+    assert answer.status_code == 500
+    assert "made anew where that folder is removed" in answer.json()["error"]
+
+
+def test_a_run_that_lies_in_two_of_the_folders_is_one_run(tmp_path):
+    make_run(tmp_path / "zero")
+    rows = client([tmp_path, tmp_path, tmp_path / "zero"]).get("/api/runs").json()["rows"]
+    assert [row["id"] for row in rows] == ["zero"]

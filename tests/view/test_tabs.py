@@ -10,6 +10,9 @@ from served import change, client, make_run
 from aha.analysis import compare
 from aha.diagnosis import diagnose
 from aha.view import aside, tabs
+from aha.view.index.keeper import IndexKeeper
+from aha.view.index.searching import IndexReader
+from aha.view.index.tables import index_path
 
 
 @pytest.fixture
@@ -72,6 +75,22 @@ def test_a_command_is_asked_in_its_own_process_and_its_error_told(runs):
     ]
     with pytest.raises(aside.AhaError, match="is not a folder"):
         aside.asked("diagnose", runs / "nowhere")
+
+
+def test_files_of_the_folder_one_stands_in_are_not_run(runs, monkeypatch):
+    """A run that somebody sent may hold a json.py; ``python -m`` would take it for Python's own."""
+    for name in ("json", "sqlite3", "aha"):
+        (runs / f"{name}.py").write_text(f"open({str(runs / 'ran')!r}, 'w').close()\nraise SystemExit(9)\n")
+    monkeypatch.chdir(runs)
+    assert "found" in aside.asked("diagnose", runs / "a")
+    keeper = IndexKeeper()
+    keeper._begin(runs / "a")
+    worker = keeper._workers[runs / "a"]
+    assert worker.wait(60) == 0
+    keeper.close()
+    assert not (runs / "ran").exists()
+    with IndexReader(index_path(runs / "a")) as index:
+        assert index.overview()["sources"]
 
 
 def test_a_tab_looks_at_as_many_runs_as_it_says(runs):

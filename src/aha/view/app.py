@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import mimetypes
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from aha import __version__
+from aha.files import cache_folder
 from aha.types import AhaError
 from aha.view import aside, tabs
 from aha.view.curves import curves
@@ -162,6 +164,12 @@ async def _said(function: Callable[[], Any]) -> Response:
         return JSONResponse(_plain(await run_in_threadpool(function)))
     except AhaError as error:
         return JSONResponse({"error": str(error)}, 400)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        return JSONResponse({"error": f"A file could not be read or written ({what})."}, 500)
+    except sqlite3.Error as error:
+        said = f"The index of the rollouts could not be read ({error}). It lies in {cache_folder() / 'view'}, and is "
+        return JSONResponse({"error": said + "made anew where that folder is removed."}, 500)
 
 
 def _plain(value: Any) -> Any:

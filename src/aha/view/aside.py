@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 from aha import plugins
 from aha.runs.charts import number, show
 from aha.runs.report.data import Json, as_dict, read_object
+from aha.settings import former
 from aha.types import AhaError
 from aha.view.blocks import FindingBlock
+from aha.view.child_process import child_command
 
 PATIENCE = 600.0
 """Seconds that a command may take."""
@@ -32,7 +33,7 @@ def asked(*words: str | Path) -> Any:
     """What ``aha WORDS --json`` prints. Raises AhaError with its own words where it fails."""
     with _one:
         ran = subprocess.Popen(
-            [sys.executable, "-m", "aha", *map(str, words), "--json"], stdin=subprocess.DEVNULL, text=True,
+            child_command("aha", *words, "--json"), stdin=subprocess.DEVNULL, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **OFFLINE},
         )  # fmt: skip
         _running.add(ran)
@@ -62,7 +63,7 @@ def end() -> None:
 def refuse_own_code(run: Path) -> None:
     """Raise AhaError for a run whose settings name code of one's own, which these commands would run."""
     for settings in as_dict(read_object(run / "config.json", []).get("stages")).values():
-        if parts := plugins.parts_of(as_dict(settings)):
+        if parts := plugins.parts_of(former.stored(as_dict(settings))):
             raise AhaError(
                 f"The run has a part of one's own ({parts[0]}), which this page does not run. Ask in a terminal."
             )

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -79,11 +79,8 @@ class ViewGuard:
         kind, _, token = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return token.strip()
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return ""
-        return found.value if found else ""
+        # not http.cookies: it drops all where another program on this machine has set one that it cannot read
+        return cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
 
     def _from_this_page(self, headers: Mapping[str, str]) -> bool:
         """Another program's page on this machine has the same site, and its requests the same cookies: not the same

@@ -57,7 +57,7 @@ class RunShelf:
     """Finds runs below ``roots``: in them, or one folder further down. An ``id`` is looked up and never a path."""
 
     def __init__(self, roots: Sequence[Path]):
-        self.roots = [root.resolve() for root in roots]
+        self.roots = list(dict.fromkeys(root.resolve() for root in roots))
         self.figures = RunFiguresCache()
         self._rows: dict[str, tuple[tuple[Any, ...], RunRow]] = {}
         self._lock = threading.Lock()
@@ -67,6 +67,8 @@ class RunShelf:
         found: dict[str, Path] = {}
         for root in self.roots:
             for place in _run_folders(root):
+                if place in found.values():  # one root may lie in another
+                    continue
                 name = place.name if place == root else place.relative_to(root).as_posix()
                 while name in found:
                     name = f"{place.parent.name}/{name}"

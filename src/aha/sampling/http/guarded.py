@@ -29,8 +29,8 @@ KEYWORDS = (
 
 
 def marks(messages: Sequence[Message], keywords: Sequence[str] = KEYWORDS) -> bool:
-    """Whether a conversation's user turns hold one of the words."""
-    text = "\n".join(str(m.get("content", "")) for m in messages if m.get("role") == "user").lower()
+    """Whether a conversation holds one of the words, in a turn of whatever role: who asks chooses the roles too."""
+    text = "\n".join(str(m.get("content", "")) for m in messages).lower()
     return any(re.search(rf"\b{re.escape(w)}", text) if w.isascii() else w in text for w in keywords)
 
 
@@ -49,12 +49,13 @@ class GuardedBackend:
         return self.inner.models
 
     def begin(self, asked: CompletionRequest) -> AnswerInProgress:
-        """Take a request up; texts that are no conversation are reviewed as one user turn."""
-        messages = (
-            asked.messages if asked.is_chat else [{"role": "user", "content": str(p)} for p in asked.prompts]
-        )
+        """Take a request up; texts that are no conversation are reviewed as one user turn. Token ids have no words that
+        could mark them: what is answered to them is always reviewed."""
+        unread = any(not isinstance(p, str) for p in asked.prompts)
+        messages = asked.messages if asked.is_chat else [_as_turn(p) for p in asked.prompts]
         work = self.inner.begin(asked)
-        return _Held(self, work, messages, asked.stream) if self.everything or marks(messages) else work
+        held = self.everything or unread or marks(messages)
+        return _Held(self, work, messages, asked.stream) if held else work
 
     def passed(self, messages: Sequence[Message], choice: Choice) -> Choice:
         """The choice, or what stands in its place."""
@@ -66,6 +67,11 @@ class GuardedBackend:
         if allowed:
             return choice
         return replace(choice, text=RETRACTED, finish="content_filter", opened=False, token_ids=(), scores=())
+
+
+def _as_turn(prompt: str | tuple[int, ...]) -> Message:
+    text = prompt if isinstance(prompt, str) else "(a question given as token ids, which cannot be shown)"
+    return {"role": "user", "content": text}
 
 
 class _Held:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from aha.view.child_process import child_command
 from aha.view.index.building import IndexBuilder, rollout_files, stands
 from aha.view.index.searching import IndexReader
 from aha.view.index.tables import index_path, open_to_read
@@ -80,7 +80,7 @@ class IndexKeeper:
             self._begin(run)
 
     def _begin(self, run: Path) -> None:
-        words = [sys.executable, "-m", "aha.view.index", str(run)]
+        words = child_command("aha.view.index", run)
         # its input is a pipe that ends with this process, and so does it
         self._workers[run] = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
