@@ -132,6 +132,11 @@ def test_an_estimate_is_by_what_was_measured_before(tmp_path):
     found = {"figures": {"mean_tokens": 50.0}, "spent": {"tokens_per_second": 25.0}}
     (tmp_path / "a.json").write_text(json.dumps(found))
     (tmp_path / "b.json").write_text("no json")
+    (tmp_path / "c.json").write_text(json.dumps({"figures": {"mean_tokens": 4.0}, "choice": "letters"}))
+    own = {"benchmark": "math", "figures": {"mean_tokens": 100.0}}
+    (tmp_path / "d.json").write_text(json.dumps(own))
+    assert spending.estimate(tmp_path, 100, 400, benchmark="math").likely == 10_000.0
+    (tmp_path / "d.json").unlink()
     made = spending.estimate(tmp_path, 100, 400, price=10.0)
     assert (made.most, made.likely, made.speed) == (40_000, 5000.0, 25.0)
     assert made.sentence() == (

@@ -132,7 +132,7 @@ def run(
     before, bill = sum(_tokens(r) for r in done.values()), _bill(source)
     left = sum(p.id not in done for p in problems)
     if say is not None and left and protocol.choice == "text":
-        say(estimate(folder, left * protocol.k, protocol.max_tokens, price_of(source)).sentence())
+        say(estimate(folder, left * protocol.k, protocol.max_tokens, price_of(source), asked.name).sentence())
     if protocol.choice == "text":
         threads = judge.threads if judge is not None else 0
         fitting = _answer(source, task, problems, examples, protocol, file, done, progress, threads)

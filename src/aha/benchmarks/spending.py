@@ -37,9 +37,13 @@ class SpendingEstimate:
         return ", ".join(parts)
 
 
-def estimate(folder: Path, samples: int, max_tokens: int, price: float = 0.0) -> SpendingEstimate:
-    """Of so many samples, by what stands in a model's folder of results."""
-    before = [found for file in sorted(folder.glob("*.json")) if (found := _read(file))]
+def estimate(
+    folder: Path, samples: int, max_tokens: int, price: float = 0.0, benchmark: str = ""
+) -> SpendingEstimate:
+    """Of so many samples, by what stands in a model's folder of results: lengths of the same benchmark where there are
+    any, else of all that were answered in text."""
+    every = [found for file in sorted(folder.glob("*.json")) if (found := _read(file))]
+    before = [found for found in every if found["benchmark"] == benchmark] or every
     lengths = [min(max_tokens, b["mean_tokens"]) for b in before if b.get("mean_tokens")]
     speeds = [b["tokens_per_second"] for b in before if b.get("tokens_per_second")]
     return SpendingEstimate(
@@ -58,9 +62,11 @@ def _read(file: Path) -> Mapping[str, Any]:
         return {}
     figures = found.get("figures") if isinstance(found, Mapping) else None
     spent = found.get("spent") if isinstance(found, Mapping) else None
-    length = figures.get("mean_tokens") if isinstance(figures, Mapping) else None
+    if not isinstance(figures, Mapping) or found.get("choice", "text") != "text":
+        return {}
+    length = figures.get("mean_tokens")
     speed = spent.get("tokens_per_second") if isinstance(spent, Mapping) else None
-    return {"mean_tokens": length, "tokens_per_second": speed}
+    return {"benchmark": found.get("benchmark", ""), "mean_tokens": length, "tokens_per_second": speed}
 
 
 def spending(tokens: int, seconds: float, before: Usage | None, after: Usage | None) -> dict[str, Any]:
