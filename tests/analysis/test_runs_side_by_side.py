@@ -13,6 +13,7 @@ import pytest
 
 from aha.analysis import compare, rescore
 from aha.cli import main
+from aha.diagnosis import stored
 from aha.runs.overview import is_running, overview, overviews
 from aha.runs.watching import watch
 from aha.stages.rl import state
@@ -93,6 +94,28 @@ def test_a_rescoring_writes_its_own_file_and_nothing_of_the_run(runs, own, tmp_p
         rescore(runs / "a", {"accuracy": 1.0}, output=tmp_path / "rescored_a.jsonl")
 
 
+def test_a_group_whose_first_line_was_lost_is_not_the_one_before_it(runs, tmp_path):
+    file = runs / "a/rl/rollouts/step_00001.jsonl"
+    whole = stored.groups(lines(file))
+    rows = [row for i, row in enumerate(lines(file)) if i != 4]  # the second group's first member
+    groups = stored.groups(rows)
+    assert [g.problem.id for g in groups] == [g.problem.id for g in whole]
+    assert [len(g.members) for g in groups] == [4, 3, 4, 4]
+
+
+def test_an_id_that_asks_something_else_now_is_graded_by_what_was_asked(runs, tmp_path):
+    run = shutil.copytree(runs / "a", tmp_path / "a")
+    for file in (run / "rl/rollouts").glob("step_*.jsonl"):
+        rows = [row | {"question": f"{row['question']} Once more."} for row in lines(file)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {
+        row["problem_id"] for step in (1, 2, 3) for row in lines(run / f"rl/rollouts/step_{step:05d}.jsonl")
+    }
+    (note,) = rescore(run, {"accuracy": 1.0}).notes
+    assert note.startswith(f"{len(asked)} questions stand in the task's rows with other words now")
+    assert rescore(runs / "a", {"accuracy": 1.0}).notes == ()
+
+
 def test_what_cannot_be_rescored_says_why(runs, capsys):
     assert main(["rescore", str(runs / "a"), "--rewards", "nothing"]) == 1
     assert "Unknown reward 'nothing'" in capsys.readouterr().err
@@ -144,6 +167,23 @@ def test_a_difference_that_is_more_than_chance_and_samples_of_each_side(runs, tm
     assert {(s.right, s.wrong) for s in (*pair.first_only, *pair.second_only)} == {("right", "wrong")}
     three = compare([one, other, runs / "b"]).pairs
     assert [p.level for p in three] == [0.025, 0.025], "5% is shared among the pairs"
+
+
+def test_one_id_for_two_questions_is_no_problem_in_common(runs, tmp_path):
+    """Rows of two files may go by the same ids: what they ask tells them apart."""
+    other = shutil.copytree(runs / "b", tmp_path / "b")
+    file = other / "rl/rollouts/after.jsonl"
+    rows = lines(file)
+    ids = list(dict.fromkeys(row["problem_id"] for row in rows))
+    for row in rows:
+        if row["problem_id"] in ids[1:]:
+            row["question"] = "Another question."
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{half a li\n")
+    found = compare([runs / "a", other])
+    assert found.pairs[0].paired.problems == 1
+    assert any("after.jsonl" in note for note in found.notes), "what could not be read is counted"
+    named = {*found.pairs[0].paired.first_only, *found.pairs[0].paired.second_only}
+    assert named <= set(ids)
 
 
 def test_one_run_is_no_comparison(runs, capsys):

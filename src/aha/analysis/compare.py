@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.benchmarks.statistics import Paired, paired
-from aha.files import read_jsonl
 from aha.runs.charts import number
-from aha.runs.report.data import RunData, StageData, as_dict, read_run
+from aha.runs.report.data import RunData, StageData, as_dict, read_lines, read_run
 from aha.types import AhaError
 
 CURVES = (
@@ -115,8 +114,8 @@ def compare(folders: Sequence[Path], stage: str | None = None) -> RunComparison:
         raise AhaError("A comparison needs two runs: aha compare runs/A runs/B.")
     data = [read_run(folder) for folder in folders]
     names = _names(folders)
-    notes = [fault for run in data for fault in run.faults]
     answers = [_answers(run, stage) for run in data]
+    notes = [fault for run in data for fault in run.faults]
     level = LEVEL / (len(data) - 1)
     pairs = [_pair(names[0], names[i], answers[0], answers[i], level) for i in range(1, len(data))]
     return RunComparison(names, tuple(_settings(data)), tuple(_figures(data)), tuple(pairs), tuple(notes))
@@ -203,7 +202,8 @@ def _evaluated(stage: str, own: Sequence[StageData | None]) -> CurveFigure:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """The answers after training of one run's stage: records, and rows by problem."""
+    """The answers after training of one run's stage: records, and rows by problem: its id and its question, since
+    rows of other files may go by the same ids."""
 
     stage: str
     records: list[GradedProblem]
@@ -218,8 +218,8 @@ def _answers(run: RunData, stage: str | None) -> _Answers:
         return _Answers(stage or "", [], {})
     chosen = wanted[-1]
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in read_jsonl(chosen.folder / "rollouts/after.jsonl"):
-        rows.setdefault(str(row.get("problem_id")), []).append(row)
+    for row in read_lines(chosen.folder / "rollouts/after.jsonl", run.faults):
+        rows.setdefault(f"{row.get('problem_id')}\n{row.get('question', '')}", []).append(row)
     strict = bool(chosen.settings.get("require_format", True))
     records = [GradedProblem(name, "", tuple(_graded(r, strict) for r in own)) for name, own in rows.items()]
     return _Answers(chosen.name, records, rows)
@@ -228,7 +228,9 @@ def _answers(run: RunData, stage: str | None) -> _Answers:
 def _graded(row: Mapping[str, Any], strict: bool) -> GradedAnswer:
     """A stored answer as a record. Its lenient reading and its ballot are not stored, and not needed here."""
     right, form = _right(row, strict), _value(row, "format") == 1
-    return GradedAnswer(right, False, form, "", int(row.get("tokens", 0)), row.get("finish") == "length")
+    return GradedAnswer(
+        right, False, form, "", int(number(row.get("tokens")) or 0), row.get("finish") == "length"
+    )
 
 
 def _right(row: Mapping[str, Any], strict: bool) -> bool | None:
@@ -245,11 +247,16 @@ def _pair(first: str, second: str, a: _Answers, b: _Answers, level: float) -> Pa
     if not a.rows.keys() & b.rows.keys():
         return PairOfRuns(first, second, stage, None, level)
     found = paired(a.records, b.records)
+    bare = {side: tuple(_id(p) for p in getattr(found, side)) for side in ("first_only", "second_only")}
     return PairOfRuns(
-        first, second, stage, found, level,
+        first, second, stage, replace(found, **bare), level,
         tuple(_solved(p, a.rows[p], b.rows[p]) for p in found.first_only[:SHOWN]),
         tuple(_solved(p, b.rows[p], a.rows[p]) for p in found.second_only[:SHOWN]),
     )  # fmt: skip
+
+
+def _id(problem: str) -> str:
+    return problem.partition("\n")[0]
 
 
 def _solved(problem: str, by: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> SolvedByOne:
@@ -257,6 +264,6 @@ def _solved(problem: str, by: Sequence[Mapping[str, Any]], other: Sequence[Mappi
     wrong = next((row for row in other if _right(row, False) is False), other[0])
     notes = [str(as_dict(score).get("note", "")) for score in as_dict(wrong.get("scores")).values()]
     return SolvedByOne(
-        problem, str(right.get("question", "")), right.get("answer"), str(right.get("text", "")),
+        _id(problem), str(right.get("question", "")), right.get("answer"), str(right.get("text", "")),
         str(wrong.get("text", "")), next(filter(None, notes), ""),
     )  # fmt: skip

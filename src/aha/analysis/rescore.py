@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,11 @@ def rescore(
     algorithm = Algorithm.model_validate(data.settings.get("algorithm") or {})
     regrading = Regrading(made, algorithm, known, str(data.settings.get("prompt", "auto")), tokenizer, notes)
     steps = [(step, regrading.groups(file)) for step, file in kept]
+    if regrading.changed:
+        notes.append(
+            f"{len(regrading.changed)} questions stand in the task's rows with other words now "
+            f"({min(regrading.changed)}): they were graded by what the rollouts say of them."
+        )
     if output is not None:
         write_jsonl(output, itertools.chain.from_iterable(_rows(step, found) for step, found in steps))
     whole = [pair for _, found in steps for pair in found]
@@ -141,10 +146,12 @@ class Regrading:
     prompt: str
     tokenizer: Any
     faults: list[str]  # what could not be read of the files
+    changed: set[str] = field(default_factory=set[str])  # ids whose questions are others in the task's rows
 
     def groups(self, file: Path) -> list[RegradedGroup]:
         """Those of one file, under both gradings."""
         rows = list(read_lines(file, self.faults))
+        self.changed.update(stored.asked_otherwise(rows, self.known))
         before = stored.groups(rows, self.known, self.prompt)
         after = [self._graded(group) for group in before]
         left = iter(rows)

@@ -53,14 +53,31 @@ def load_problems(task: Task, settings: Mapping[str, Any]) -> dict[str, Problem]
 
 
 def groups(rows: Rows, known: Mapping[str, Problem] | None = None, prompt: str = "") -> list[Group]:
-    """Rows of one file as groups, in their order. ``known`` problems take the place of what rows say of theirs;
-    ``prompt`` is the name of the run's, for files that do not say where answers were asked to stand."""
+    """Rows of one file as groups, in their order. ``known`` problems take the place of what rows say of theirs, where
+    they ask the same; ``prompt`` is the name of the run's, for files that do not say where answers were asked to
+    stand."""
     parts: list[list[Mapping[str, Any]]] = []
     for row in rows:
-        if row.get("member", 0) == 0 or not parts:
+        if not parts or _begins(row, parts[-1][-1]):
             parts.append([])
         parts[-1].append(row)
     return [_group(part, known or {}, prompt) for part in parts]
+
+
+def _begins(row: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a group begins with a row; its first members may be among the lines that could not be read."""
+    member, last = number(row.get("member")) or 0, number(before.get("member")) or 0
+    return row.get("problem_id") != before.get("problem_id") or member <= last
+
+
+def asked_otherwise(rows: Rows, known: Mapping[str, Problem]) -> set[str]:
+    """Ids that stand for another question in ``known`` than in the rows: the task's rows were changed since."""
+    ids = ((str(row.get("problem_id", "")), row) for row in rows)
+    return {name for name, row in ids if name in known and not _same_question(known[name], row)}
+
+
+def _same_question(problem: Problem, row: Mapping[str, Any]) -> bool:
+    return row.get("question") in (None, problem.messages[-1].get("content", ""))
 
 
 def _group(rows: Rows, known: Mapping[str, Problem], prompt: str) -> Group:
@@ -69,7 +86,8 @@ def _group(rows: Rows, known: Mapping[str, Problem], prompt: str) -> Group:
 
 def _problem(row: Mapping[str, Any], known: Mapping[str, Problem], prompt: str) -> Problem:
     name = str(row.get("problem_id", ""))
-    found = known.get(name) or _rebuilt(name, row)
+    found = known.get(name)
+    found = found if found is not None and _same_question(found, row) else _rebuilt(name, row)
     place = row.get("place") or _PLACES.get(prompt)
     return replace(found, metadata={**found.metadata, chat.PLACE: place}) if place else found
 
