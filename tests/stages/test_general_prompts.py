@@ -15,7 +15,7 @@ from aha.recipes import r1
 from aha.runs.pipeline import Context, ordered
 from aha.stages.data.general_data import GeneralData, in_form
 from aha.stages.data.preference_data import Preferences
-from aha.stages.data.reject import MOST_WRONG, controls, judged_accuracy
+from aha.stages.data.reject import controls, judged_accuracy, sound
 from aha.stages.local_judge import LocalComplete
 from aha.stages.rl import RL
 from aha.tasks import get_task
@@ -159,17 +159,14 @@ def test_a_judge_that_calls_everything_correct_is_found_out():
     problems = [
         Problem(f"p{i}", "math", ({"role": "user", "content": f"{i} + 0?"},), str(i)) for i in range(12)
     ]
-    sound = Judge(programs.correctness_judge())
-    assert controls(sound, problems) == {"right_accepted": 1.0, "wrong_accepted": 0.0}
-    credulous = Judge(lambda messages, seed: '{"correctness": "correct"}', threads=4)
-    assert controls(credulous, problems)["wrong_accepted"] == 1.0 > MOST_WRONG
-    assert controls(Judge(lambda messages, seed: "?"), problems) == {
-        "right_accepted": 0.0,
-        "wrong_accepted": 0.0,
-    }
-    assert controls(sound, [problems[0]] * 3)["wrong_accepted"] == 0.0, (
-        "no two answers differ: nothing is asked"
-    )
+    good = controls(Judge(programs.correctness_judge()), problems)
+    assert good == {"read": 1.0, "right_accepted": 1.0, "wrong_accepted": 0.0}
+    credulous = controls(Judge(lambda messages, seed: '{"correctness": "correct"}', threads=4), problems)
+    assert credulous == {"read": 1.0, "right_accepted": 1.0, "wrong_accepted": 1.0}
+    strict = controls(Judge(lambda messages, seed: '{"correctness": "incorrect"}'), problems)
+    silent = controls(Judge(lambda messages, seed: "?"), problems)
+    assert (silent["read"], strict["right_accepted"]) == (0.0, 0.0)
+    assert [sound(found) for found in (good, credulous, strict, silent)] == [True, False, False, False]
 
 
 def test_a_checkpoint_judges_what_is_asked_together_as_alone(tmp_path, checkpoint):

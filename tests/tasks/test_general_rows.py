@@ -75,7 +75,10 @@ def test_what_no_rule_grades_is_unknown_and_never_wrong(tmp_path):
     free, ruled, _ = sorted(task.load("all", 9, 0), key=lambda p: p.messages[0]["content"])
     said = "<think>a, b</think> <answer>{}</answer>"
     assert task.verify(free, said.format("yes")).outcome is Outcome.UNKNOWN
-    assert task.verify(free, "<think>only thought").outcome is Outcome.NO_ANSWER
+    assert task.verify(free, "<think>only thought").outcome is Outcome.UNKNOWN, (
+        "or its rate would be of those alone"
+    )
+    assert task.verify(ruled, "<think>only thought").outcome is Outcome.NO_ANSWER
     assert task.verify(ruled, said.format("yes")).outcome is Outcome.CORRECT
     assert task.verify(ruled, said.format("yes, yes")).outcome is Outcome.WRONG
 

@@ -105,16 +105,16 @@ HARMFUL_READER = RowReader(partial(make_problem, harmful=True))
 
 
 def verify(problem: Problem, text: str) -> Verdict:
-    """What a program can say: NO_ANSWER where nothing follows the thinking, the outcome of instructions that can be
-    checked, else UNKNOWN."""
-    if not final_text(text).strip():
-        return Verdict(Outcome.NO_ANSWER, "nothing after the thinking")
-    not_met = unmet(problem, final_text(text))
+    """What a program can say of a prompt that states constraints: whether they are kept, or that nothing is said; of
+    any other it can say nothing, UNKNOWN."""
+    said = final_text(text)
+    not_met = unmet(problem, said)
     if not_met is None:
         return Verdict(Outcome.UNKNOWN, UNGRADED)
-    return (
-        Verdict(Outcome.WRONG, f"does not keep {', '.join(not_met)}") if not_met else Verdict(Outcome.CORRECT)
-    )
+    if not said.strip():
+        return Verdict(Outcome.NO_ANSWER, "nothing after the thinking")
+    wrong = f"does not keep {', '.join(not_met)}"
+    return Verdict(Outcome.WRONG, wrong) if not_met else Verdict(Outcome.CORRECT)
 
 
 def distinct(problems: list[Problem], source: str) -> list[Problem]:

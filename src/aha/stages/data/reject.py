@@ -8,7 +8,7 @@ languages, long paragraphs and code blocks dropped; 600k of these beside 200k of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from aha.data.cards import DataSource, Filter, write_data
@@ -154,10 +154,11 @@ class Reject(
         checked: dict[str, float] = {}
         if judged and not everything:
             checked = controls(judge, [p for p in problems if p.task in judged])
-            if checked["wrong_accepted"] > MOST_WRONG:
+            if not sound(checked):
                 console.warn(
-                    f"The judge {self.judge} calls {checked['wrong_accepted']:.0%} of answers correct that are known "
-                    "to be wrong: it is not asked, and the rule stands. Name a better one."
+                    f"The judge {self.judge} is not asked, and the rule stands: of answers whose truth is known it "
+                    f"gives {checked['read']:.0%} a verdict that can be read, and calls {checked['right_accepted']:.0%} "
+                    f"of the right and {checked['wrong_accepted']:.0%} of the wrong correct. Name a better one."
                 )
                 judged = frozenset()
         grade = judged_accuracy(accuracy(task.verify), judge, judged, self.seed, everything)
@@ -244,20 +245,35 @@ CONTROLS = 8
 
 
 def controls(judge: Judge, problems: Sequence[Problem]) -> dict[str, float]:
-    """How a judge does where the truth is known: the share of right answers (the reference itself) and of wrong ones
-    (another problem's reference) that it calls correct. A verdict that cannot be read is none."""
+    """How a judge does where the truth is known: ``read``, the share of verdicts that can be read; among these the
+    shares of right answers (the reference itself) and of wrong ones (another problem's) that it calls correct."""
     texts = [(p, p.answer) for p in problems if isinstance(p.answer, str)]
-    wrong = [(p, b) for (p, a), (_, b) in zip(texts, [*texts[1:], *texts[:1]], strict=True) if a != b][
-        :CONTROLS
+    pairs = zip(texts, [*texts[1:], *texts[:1]], strict=True)
+    cases = [(p, b, False) for (p, a), (_, b) in pairs if a != b][:CONTROLS]
+    cases += [(p, a, True) for p, a in texts[:CONTROLS]]
+    said = judge.each(
+        lambda c: judge.correct(spoken(c[0].messages), str(c[0].answer), f"The answer is {c[1]}."), cases
+    )
+    known = [
+        (right, verdict) for (_, _, right), verdict in zip(cases, said, strict=True) if verdict is not None
     ]
 
-    def accepted(cases: Sequence[tuple[Problem, str]]) -> float:
-        said = judge.each(
-            lambda c: judge.correct(spoken(c[0].messages), str(c[0].answer), f"The answer is {c[1]}."), cases
-        )
-        return sum(verdict is True for verdict in said) / max(1, len(said))
+    def accepted(wanted: bool) -> float:
+        found = [verdict for right, verdict in known if right is wanted]
+        return sum(found) / max(1, len(found))
 
-    return {"right_accepted": accepted(texts[:CONTROLS]), "wrong_accepted": accepted(wrong)}
+    return {
+        "read": len(known) / max(1, len(cases)), "right_accepted": accepted(True), "wrong_accepted": accepted(False)
+    }  # fmt: skip
+
+
+def sound(checked: Mapping[str, float]) -> bool:
+    """Whether a judge may overrule a rule: it is understood, finds right answers right, and wrong ones wrong."""
+    return (
+        checked["read"] >= 0.5
+        and checked["right_accepted"] >= 0.5
+        and checked["wrong_accepted"] <= MOST_WRONG
+    )
 
 
 def rounds(row: RolloutRow) -> int:
