@@ -155,10 +155,11 @@ class Reject(
         if judged and not everything:
             checked = controls(judge, [p for p in problems if p.task in judged])
             if not sound(checked):
+                right, wrong = checked["right_accepted"], checked["wrong_accepted"]
                 console.warn(
                     f"The judge {self.judge} is not asked, and the rule stands: of answers whose truth is known it "
-                    f"gives {checked['read']:.0%} a verdict that can be read, and calls {checked['right_accepted']:.0%} "
-                    f"of the right and {checked['wrong_accepted']:.0%} of the wrong correct. Name a better one."
+                    f"gives {checked['read']:.0%} a verdict that can be read, and calls {right:.0%} of the right and "
+                    f"{wrong:.0%} of the wrong ones correct. Name a better one."
                 )
                 judged = frozenset()
         grade = judged_accuracy(accuracy(task.verify), judge, judged, self.seed, everything)
