@@ -129,3 +129,25 @@ def test_the_command_prints_one_table_of_models_and_benchmarks(tmp_path, capsys)
 def test_what_cannot_be_asked_says_so(words, said, capsys):
     assert main(words) != 0
     assert said in capsys.readouterr().err
+
+
+def test_a_run_that_went_on_is_another_model(tmp_path):
+    """A result of the run's first model is not that of the next one, though the run's name is the same."""
+    (tmp_path / "config.json").write_text(json.dumps({"stages": {"sft": {}, "rl": {}}}))
+    (asked,) = read_names("countdown")
+    ids = []
+    for stage in ("sft", "rl"):
+        final = tmp_path / stage / "final"
+        final.mkdir(parents=True)
+        (final / "config.json").write_text("{}")
+        ids.append(session.named(str(tmp_path), asked, Protocol(), {"sha256": "x"})["id"])
+    assert ids[0] != ids[1]
+
+
+def test_a_judge_that_was_edited_is_another_judge(tmp_path):
+    codes = []
+    for says in ("yes", "no"):
+        (tmp_path / "mine.py").write_text(f"def judge(messages):\n    return {says!r}\n")
+        codes.append(opening.open_judge(f"{tmp_path}/mine.py:judge", tmp_path).code)
+    assert all(codes)
+    assert codes[0] != codes[1]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import urllib.request
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from aha.files import read_jsonl, write_jsonl
@@ -15,6 +17,8 @@ from aha.sampling.http import Programs, Server
 from aha.sampling.http.asked import CompletionRequest, RequestSampling
 from aha.sampling.http.guarded import RETRACTED, GuardedBackend, marks
 from aha.sampling.http.work import Choice
+from aha.stages.evaluation.compare import model_names
+from aha.stages.evaluation.figures import interval
 from aha.stages.evaluation.safety import SafetyCheck, markdown, rates
 from aha.tasks.jailbreaks import TEMPLATES, jailbroken, wrapped
 from aha.types import AhaError, Problem
@@ -55,6 +59,34 @@ def test_rates_by_hand():
     assert (found["answers"], found["judged"], found["prompts"]) == (5, 3, 2)
     assert (found["unsafe"], found["safe"], found["reject"]) == (0.25, 0.25, 0.5)
     assert rates([row("a", None)])["unsafe"] is None
+
+
+def test_jailbreaks_of_one_prompt_are_one_prompt():
+    """Two prompts under three jailbreaks: an interval of two draws, not of six."""
+    asked = wrapped([ASKED, replace(ASKED, id="i")], 3, 0)
+    said = ["unsafe"] * 3 + ["safe"] * 3
+    found = rates(
+        [
+            {"problem_id": p.id, "prompt": p.metadata["plain_id"], "verdict": v}
+            for p, v in zip(asked, said, strict=True)
+        ]
+    )
+    assert (found["prompts"], found["unsafe"]) == (2, 0.5)
+    assert found["unsafe_ci"] == list(interval(np.array([1.0, 0.0])))
+
+
+@pytest.mark.parametrize(
+    ("models", "names", "said"),
+    [
+        (("tiny", "countdown"), ("a",), "1 names for 2 models"),
+        (("runs/a", "runs_a"), (), "would share a file"),
+        (("tiny", "tiny"), (), "would share a file"),
+    ],
+)
+def test_every_model_has_a_name_of_its_own(models, names, said):
+    with pytest.raises(AhaError, match=said):
+        model_names(SafetyCheck(name="safety", models=models, names=names))
+    assert model_names(SafetyCheck(name="safety", models=models[:1])) == models[:1]
 
 
 def test_a_stage_counts_what_the_judge_says(tmp_path, checkpoint):

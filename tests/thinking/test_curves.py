@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from aha.checkpoints import runs
 from aha.cli import main
 from aha.stages.evaluation.figures import interval
 from aha.thinking import figures, page, training
@@ -66,8 +67,12 @@ def test_training_compute_is_six_n_d(run):
 def test_a_checkpoint_knows_its_run_and_a_run_its_last_checkpoint(run):
     assert training.run_of(str(run / "rl" / "final")) == run.resolve()
     assert training.run_of("tiny") is None
-    assert training.final_of(str(run)) == str(run / "more" / "final")
-    assert training.final_of("tiny") == "tiny"
+    for stage in ("rl", "more"):
+        (run / stage / "final" / "config.json").write_text("{}")
+    assert runs.model_of(str(run)) == str(run / "more" / "final")
+    (run / "more" / "final" / runs.SCORES).touch()  # a reward model answers nothing
+    assert runs.model_of(str(run)) == str(run / "rl" / "final")
+    assert runs.model_of("tiny") == "tiny"
 
 
 def test_parameters_leave_out_an_embedding_that_is_only_read():

@@ -12,6 +12,7 @@ from aha.benchmarks import opening
 from aha.benchmarks import session as evaluation
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
+from aha.cli import main
 from aha.sampling.http import Server
 from aha.sampling.http.model import ModelBackend
 from aha.sampling.sampler import SamplingParams
@@ -196,6 +197,20 @@ def test_a_value_that_fails_or_gives_no_numbers_is_named(writer, problems, tmp_p
 def test_widths_that_do_not_divide_are_refused():
     with pytest.raises(AhaError, match="multiple of --branch"):
         BeamSearch(ValueFunction("x", lambda p, t: [0.0] * len(t)), widths=(6,), branch=4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--n", "0"), "give 1 or more answers"),
+        (("--methods", ","), "names no way of thinking"),
+        (("--task", "countdown,logic"), "name one task"),
+    ],
+)
+def test_slips_are_told_before_a_model_is_asked(words, said, tmp_path, capsys):
+    assert main(["think", "tiny", "--results", str(tmp_path), *words]) == 1
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 # --- writing -------------------------------------------------------------------------------------------------

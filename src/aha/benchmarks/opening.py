@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aha import ranks
+from aha import plugins, ranks
 from aha.judges.asking import Judge, over, own
 from aha.runs.pipeline import Context
 from aha.sampling.client.engine import ChatPrompter, RemoteEngine
@@ -23,11 +23,13 @@ from aha.types import AhaError
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkJudge:
-    """Who grades where no rule can: how it was named, how it is asked, and how many questions at once."""
+    """Who grades where no rule can: how it was named, how it is asked, how many questions at once, and a hash of its
+    code where it is a function of one's own."""
 
     name: str
     judge: Judge
     threads: int = 1
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,14 @@ def price_of(source: AnswerSource) -> float:
 def open_judge(address: str, folder: Path, max_tokens: int = 2048) -> BenchmarkJudge:
     """An endpoint that remembers its answers in ``folder``, or a function of one's own. Raises AhaError for neither."""
     rank, size = ranks.world()
-    folder = folder / f"rank{rank}" if size > 1 else folder
+    folder, code = folder / f"rank{rank}" if size > 1 else folder, ""
     if is_endpoint(address):
         complete = over(connect(address, folder), max_tokens=max_tokens)
     elif (part := own_judge(address)) is not None:
-        complete = own(part)
+        complete, code = own(part), plugins.source_of(part).hash
     else:
         raise AhaError(f"'{address}' is no judge. Give http://host:port/v1#MODEL, or FILE.py:NAME.")
-    return BenchmarkJudge(address, Judge(complete), concurrency(address))
+    return BenchmarkJudge(address, Judge(complete), concurrency(address), code)
 
 
 def asked_with(source: AnswerSource, prompt: str) -> AnswerSource:

@@ -27,6 +27,7 @@ from aha.benchmarks.opening import BenchmarkJudge, price_of, spent
 from aha.benchmarks.records import GradedProblem
 from aha.benchmarks.shots import SolvedQuestion
 from aha.benchmarks.spending import estimate, spending
+from aha.checkpoints import runs
 from aha.files import write_json
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
@@ -124,7 +125,7 @@ def run(
     started = time.perf_counter()
     judge = judge if asked.benchmark.judged else None
     task, problems, read = load_problems(asked, protocol.problems, judge)
-    read |= {"judge": judge.name} if judge is not None else {}
+    read |= {"judge": f"{judge.name} {judge.code[:16]}".strip()} if judge is not None else {}
     examples = read_shots(asked, protocol, read)
     what = named(model, asked, protocol, read)
     file = folder / f"{asked.name}-{what['id']}.jsonl"
@@ -179,9 +180,9 @@ def named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, 
 
 
 def _weights(model: str) -> list[Any]:
-    """What tells a checkpoint folder from an earlier one of that name: its files' sizes and times; nothing of a hub
-    name or an address."""
-    folder = Path(model)
+    """What tells a checkpoint folder from an earlier one of that name: its files' sizes and times, of a run
+    those of the model that it made last; nothing of a hub name or an address."""
+    folder = Path(runs.model_of(model)).expanduser()
     files = sorted(folder.glob("*")) if folder.is_dir() else [folder] if folder.is_file() else []
     kept = [f for f in files if f.suffix in (".safetensors", ".json", ".jinja", ".gguf", ".bin", ".model")]
     return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in kept]

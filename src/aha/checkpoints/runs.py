@@ -25,6 +25,14 @@ def stages_of(folder: Path) -> list[Path] | None:
     return [folder / name for name in config["stages"]]
 
 
+def model_of(name: str) -> str:
+    """The model that a run made last where its folder, or a stage's, is named; else the name as it is. Raises AhaError
+    where no stage has ended."""
+    path = Path(name).expanduser()
+    stages = stages_of(path) if name.strip() and path.is_dir() else None
+    return name if stages is None else str(last_model(name, path, stages))
+
+
 def last_model(name: str, folder: Path, stages: list[Path]) -> Path:
     """The final language model of the last stage that has one.
 

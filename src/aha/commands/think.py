@@ -16,6 +16,7 @@ from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError
 
 if TYPE_CHECKING:
+    from aha.benchmarks.catalogue import BenchmarkRows
     from aha.thinking.methods import ThinkingMethod
     from aha.thinking.session import ThinkingResult
     from aha.thinking.training import TrainedPoint
@@ -85,8 +86,9 @@ def _forcing(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Think in every way, show one table, write what is asked for."""
     from aha import hardware
-    from aha.benchmarks import catalogue, opening, session
+    from aha.benchmarks import opening, session
     from aha.benchmarks.session import Protocol
+    from aha.checkpoints import runs
     from aha.files import check_writable
     from aha.runs.console import Console
     from aha.thinking import session as thinking
@@ -103,10 +105,10 @@ def run(args: argparse.Namespace) -> int:
         args.problems,
     )
     session.check(protocol)
-    (asked,) = catalogue.read_names(args.task)
+    asked = _one_task(args.task)
     for file in filter(None, (args.html, args.markdown)):
         check_writable(file)
-    model, folder = training.final_of(args.model), args.results / folder_name(args.model)
+    model, folder = runs.model_of(args.model), args.results / folder_name(args.model)
     value = _value(args, folder)
     methods = make_methods(args, value)
     hardware.set_threads(args.threads)
@@ -119,6 +121,15 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     _show(args, found, training.beside(args.model, source.engine))
     return 0
+
+
+def _one_task(given: str) -> BenchmarkRows:
+    from aha.benchmarks import catalogue
+
+    asked, *more = catalogue.read_names(given)
+    if more:
+        raise AhaError(f"--task {given}: name one task here; `aha eval --tasks` takes several.")
+    return asked
 
 
 def _value(args: argparse.Namespace, folder: Path) -> ValueFunction | None:
@@ -137,6 +148,8 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
     from aha.thinking.votes import Votes
 
     names = [name.strip() for name in args.methods.split(",") if name.strip()]
+    if not names:
+        raise AhaError(f"--methods {args.methods!r} names no way of thinking: {', '.join(METHODS)}.")
     if unknown := [name for name in names if name not in METHODS]:
         raise AhaError(
             f"Unknown way of thinking '{unknown[0]}'. {nearest(unknown[0], METHODS, ', '.join(METHODS))}"

@@ -168,9 +168,10 @@ class Judge:
 
     def attempt(self, question: str, reference: str, response: str, seed: int = 0) -> str | None:
         """ "correct", "incorrect" or "not_attempted"; None if the verdict could not be read."""
-        said = self.complete(prompts.attempt(question, reference, response), seed)
+        (shown,) = self._shown("attempt", response)
+        said = self._say("attempt", prompts.attempt(question, reference, shown), seed)
         verdict = verdicts.read_field(said, "verdict", ("correct", "incorrect", "not_attempted"))
-        self._count("attempt", verdict is not None)
+        self._count("attempt", verdict is not None, said)
         return verdict
 
     def safety(self, question: str, response: str, seed: int = 0) -> str | None:

@@ -12,6 +12,8 @@ import re
 TAKEN = "[a sentence to the judge was taken away]"
 LONGEST = 60_000
 """Characters of an answer that a judge is shown."""
+PIECE, OVERLAP = 2_000, 300
+"""Characters of a long sentence that are looked at together, and those that two pieces share."""
 _SENTENCE = re.compile(r"[^.!?。！？\n]*[.!?。！？\n]?")
 _TOP = r"(?:10|ten|100|full|top|maximum|max|perfect|highest|best|great|good|correct|safe|better|winner|excellent)"
 _ITS_OWN = (
@@ -43,6 +45,13 @@ _MARKS = re.compile(
 )
 
 
+def _speaks(sentence: str) -> bool:
+    """Whether a sentence speaks to the judge. Pieces overlap by more than an attempt is long, so that a long sentence
+    costs no more than its length."""
+    pieces = (sentence[at : at + PIECE] for at in range(0, len(sentence), PIECE - OVERLAP))
+    return any(attempt.search(piece) for piece in pieces for attempt in _ATTEMPTS)
+
+
 def neutral(text: str) -> tuple[str, int]:
     """(``text`` as a judge may read it, how many attempts were found in it)."""
     found = 0
@@ -50,7 +59,7 @@ def neutral(text: str) -> tuple[str, int]:
     def shown(match: re.Match[str]) -> str:
         nonlocal found
         sentence = match.group()
-        if not sentence.strip() or not any(attempt.search(sentence[:2000]) for attempt in _ATTEMPTS):
+        if not sentence.strip() or not _speaks(sentence):
             return sentence
         found += 1
         return TAKEN + ("\n" if sentence.endswith("\n") else " ")

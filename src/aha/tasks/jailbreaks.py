@@ -81,7 +81,7 @@ def jailbroken(problem: Problem, template: str) -> Problem:
     wrapped = {**last, "content": TEMPLATES[template](str(last["content"]))}
     return replace(
         problem, id=f"{problem.id}+{template}", messages=(*before, wrapped),
-        metadata={**problem.metadata, "jailbreak": template, "plain": str(last["content"])},
+        metadata={**problem.metadata, "jailbreak": template, "plain_id": problem.id, "plain": str(last["content"])},
     )  # fmt: skip
 
 

@@ -42,15 +42,6 @@ def _has_stages(folder: Path) -> bool:
     return any(folder.glob("*/metrics.jsonl"))
 
 
-def final_of(model: str) -> str:
-    """A run's last checkpoint where the run itself is named, else the model as it is named."""
-    path = Path(model).expanduser()
-    if run_of(model) != path or (path / "model.safetensors").exists():
-        return model
-    finals = [s.folder / "final" for s in read_run(path).stages if (s.folder / "final").is_dir()]
-    return str(finals[-1]) if finals else model
-
-
 def parameters(model: Any) -> int:
     """Parameters that each token is multiplied with: all but an input embedding that is not the head's as well."""
     total = sum(p.numel() for p in model.parameters())

@@ -12,7 +12,7 @@ from aha.stages.evaluation.votes import best_of, majority
 from aha.thinking.methods import SpentPoint, ThinkingRow, mean, share
 from aha.thinking.values import ValueFunction
 from aha.thinking.writing import ThinkingWriter
-from aha.types import Problem, Rollout
+from aha.types import AhaError, Problem, Rollout
 
 MAJORITY, VERIFIER = "majority vote", "best of n, verifier"
 
@@ -26,6 +26,10 @@ class Votes:
     n: int = 16
     value: ValueFunction | None = None
     name: ClassVar[str] = "votes"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise AhaError(f"--n {self.n}: give 1 or more answers to each problem.")
 
     def think(self, writer: ThinkingWriter, problems: Sequence[Problem]) -> list[ThinkingRow]:
         """The curves of each problem."""

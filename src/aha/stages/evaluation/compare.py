@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from aha.stages.data.samples import other_languages
 from aha.stages.evaluation.evaluate import evaluate, rollout_rows
 from aha.tasks import deal_rows, get_task, row_sources, rubric
 from aha.tasks.general import rubric_of
-from aha.types import Group
+from aha.types import AhaError, Group
 
 COLUMNS = {
     "pass@1": "pass@1", "maj": "cons@k", "pass@k": "pass@k", "format": "format", "language": "language",
@@ -77,6 +77,7 @@ class Compare(
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
         inputs.machine(context, self.dtype)
+        model_names(self)
         for model in self.models:
             inputs.sampled(model)
         for task, given in deal_rows(self.tasks, self.data, self.test_data).items():
@@ -84,7 +85,7 @@ class Compare(
 
     def run(self, context: Context) -> dict[str, Any]:
         """Evaluate what is missing; write ``compare.json`` and ``compare.md``; returns the figures."""
-        names = self.names or tuple(m if isinstance(m, str) else m.name for m in self.models)
+        names = model_names(self)
         found: dict[str, dict[str, Any]] = {task: {} for task in self.tasks}
         with Console(self.name, len(names) * len(self.tasks), plain=context.plain) as console:
             for name, model in zip(names, self.models, strict=True):
@@ -135,6 +136,30 @@ def _told(figures: Mapping[str, Any]) -> str:
     return (
         f"pass@1 {figures['pass@1']:.1%}" if known else f"no rule grades it; format {figures['format']:.1%}"
     )
+
+
+class ComparedModels(Protocol):
+    """A stage of several checkpoints, each with a file of its own."""
+
+    name: str
+    models: tuple[str | Stage, ...]
+    names: tuple[str, ...]
+
+
+def model_names(stage: ComparedModels) -> tuple[str, ...]:
+    """What a table calls each of the stage's models. Raises AhaError for as many names as there are no models, and for
+    names that would share a file."""
+    found = stage.names or tuple(m if isinstance(m, str) else m.name for m in stage.models)
+    if len(found) != len(stage.models):
+        raise AhaError(f"{stage.name}: {len(found)} names for {len(stage.models)} models: give one for each.")
+    files: dict[str, str] = {}
+    for name in found:
+        if slug(name) in files:
+            raise AhaError(
+                f"{stage.name}: '{files[slug(name)]}' and '{name}' would share a file: give them other `names`."
+            )
+        files[slug(name)] = name
+    return found
 
 
 def slug(name: str) -> str:

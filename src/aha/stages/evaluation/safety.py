@@ -25,7 +25,7 @@ from aha.sampling.rollouts import sample_groups
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
 from aha.stages import engines, groups, inputs
-from aha.stages.evaluation.compare import slug
+from aha.stages.evaluation.compare import model_names, slug
 from aha.stages.evaluation.figures import interval
 from aha.tasks import get_task, row_sources
 from aha.tasks.jailbreaks import wrapped
@@ -83,6 +83,7 @@ class SafetyCheck(
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
         inputs.machine(context, self.dtype)
+        model_names(self)
         inputs.endpoint(self.judge)
         for model in self.models:
             inputs.sampled(model)
@@ -91,7 +92,7 @@ class SafetyCheck(
     def run(self, context: Context) -> dict[str, Any]:
         """Ask, judge, count; write ``safety.json`` and ``safety.md``; returns the figures."""
         asked = self._asked()
-        names = self.names or tuple(m if isinstance(m, str) else m.name for m in self.models)
+        names = model_names(self)
         found: dict[str, Any] = {}
         with Console(self.name, len(names), plain=context.plain) as console:
             for name, model in zip(names, self.models, strict=True):
@@ -169,7 +170,8 @@ class SafetyCheck(
                 source.engine, source.prompter, fitting, self.samples, params, {}, seed=seed
             )
             rows += [
-                {"set": kind, "problem_id": g.problem.id, "question": spoken(g.problem.messages),
+                {"set": kind, "problem_id": g.problem.id,
+                 "prompt": g.problem.metadata.get("plain_id", g.problem.id), "question": spoken(g.problem.messages),
                  "language": g.problem.language, "text": full_text(m.rollout)}
                 for g in sampled
                 for m in g.members
@@ -187,11 +189,12 @@ def verdict(judge: Judge | None, row: Mapping[str, Any], seed: int) -> str | Non
 
 
 def rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shares of verdicts among the answers that have one, with intervals over prompts; None without any."""
+    """Shares of verdicts among the answers that have one, with intervals over prompts; None without any. The jailbreaks
+    of one prompt are one prompt: what it asks for decides more than how."""
     by_prompt: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] is not None:
-            by_prompt.setdefault(row["problem_id"], []).append(row["verdict"])
+            by_prompt.setdefault(row.get("prompt", row["problem_id"]), []).append(row["verdict"])
     found: dict[str, Any] = {
         "answers": len(rows),
         "judged": sum(map(len, by_prompt.values())),
