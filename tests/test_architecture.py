@@ -55,7 +55,8 @@ ALLOWED = {
     | {"doctor", "cluster", "planning", "diagnosis"},
     # The web page over runs: it reads what they left, and asks the graders again.
     "view": BASE | {"chat", "rewards", "tasks", "sandbox", "data", "runs"},
-    "benchmarks": BASE | {"chat", "rewards", "tasks", "data", "judges", "sampling", "runs", "stages"},
+    "benchmarks": BASE
+    | {"checkpoints", "chat", "rewards", "tasks", "data", "judges", "sampling", "runs", "stages"},
     "thinking": BASE | {"chat", "rewards", "tasks", "sampling", "runs", "stages", "benchmarks"},
     "analysis": BASE
     | {

@@ -16,8 +16,15 @@ from aha.data.schemas import read_record
 from aha.files import read_jsonl, write_jsonl
 from aha.runs.pipeline import Context
 from aha.stages.supervised import dpo as stage_module
+from aha.stages.supervised import reward_model
 from aha.stages.supervised.dpo import DPO, REFERENCE, DPOSession
-from aha.stages.supervised.preference_rows import mismatched, read_preferences, split_by_question, to_rows
+from aha.stages.supervised.preference_rows import (
+    mismatched,
+    question_of,
+    read_preferences,
+    split_by_question,
+    to_rows,
+)
 from aha.types import AhaError
 
 TIMES = ("tokens_per_second", "seconds")
@@ -148,6 +155,22 @@ def test_held_out_are_questions_and_not_rows(tokenizer):
     train, held_out = split_by_question(rows, 0.2, 0)
     assert (len(train), len(held_out)) == (24, 6)
     assert not {r.key for r in train} & {r.key for r in held_out}
+
+
+@pytest.mark.parametrize("split", [reward_model.split_by_problem, None])
+def test_one_question_under_two_ids_is_held_out_whole(tokenizer, split):
+    """Two files name one question differently, and give one id to different questions."""
+    records = [read_record({**pair(i % 10), "problem_id": f"{i // 10}-{i}"}, 1)[0] for i in range(20)]
+    if split is None:
+        rows, _ = to_rows(records, tokenizer, choose("r1_zero", tokenizer), True, 256)
+        sides = [{row.key for row in side} for side in split_by_question(rows, 0.3, 0)]
+    else:
+        sides = [{str(row.prompt) for row in side} for side in split(records, 0.3, 0)]
+    assert (len(sides[0]), len(sides[1])) == (7, 3)
+    assert not sides[0] & sides[1]
+    same = [read_record({**pair(i), "problem_id": "1"}, 1)[0] for i in range(10)]
+    assert len(to_rows(same, tokenizer, choose("r1_zero", tokenizer), True, 256)[0]) == 10
+    assert len({question_of(record) for record in same}) == 10
 
 
 def test_a_mismatch_is_another_questions_completion(tokenizer):

@@ -135,9 +135,11 @@ def _row(record: Record, tokenizer: Any, prompt: chat.Prompt, longest: int) -> P
 
 
 def question_of(record: Record) -> str:
-    """What rows of one question share."""
+    """What rows of one question share: what the user says in them. Not an id: files give one to different questions,
+    and different ones to the same."""
     said: Sequence[Message] = record.prompt
-    return str(record.rest.get("problem_id") or [(m["role"], m["content"]) for m in said])
+    asked = [m["content"] for m in said if m["role"] == "user"]
+    return str(asked or [m["content"] for m in said])
 
 
 def _single(row: PreferenceRow) -> list[PreferenceRow]:

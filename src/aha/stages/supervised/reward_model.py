@@ -28,6 +28,7 @@ from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, groups, inputs
 from aha.stages.supervised import reliability
+from aha.stages.supervised.preference_rows import question_of
 from aha.training import checkpoint, schedule, sharding
 from aha.training.classifier import is_classifier, load_classifier
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
@@ -330,14 +331,14 @@ def _unfit(kind: RewardKind, record: Record) -> str:
 
 def split_by_problem(rows: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
     """(to train on, held out), all rows of a question on one side; one question held out at least."""
-
-    def key(row: Record) -> str:
-        return str(row.rest.get("problem_id") or [dict(m) for m in row.prompt])
-
-    keys = sorted({key(row) for row in rows})
+    keys = sorted({question_of(row) for row in rows})
     n = min(len(keys) - 1, max(1, round(share * len(keys)))) if keys else 0
     out = set(random.Random(f"{seed}:held_out").sample(keys, n))
-    return [r for r in rows if key(r) not in out], [r for r in rows if key(r) in out]
+    kept, held_out = (
+        [r for r in rows if question_of(r) not in out],
+        [r for r in rows if question_of(r) in out],
+    )
+    return kept, held_out
 
 
 class Scorer:
