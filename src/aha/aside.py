@@ -91,7 +91,7 @@ def report(source: str, rows: int, found: Sequence[Aside]) -> None:
 def note(text: str) -> None:
     """Tell something of rows, once."""
     now = _settings.get(_PLAIN)
-    if text not in now.said and ranks.leads():
+    if text not in now.said and ranks.is_main():
         now.said.add(text)
         now.say(text)
 

@@ -91,7 +91,7 @@ def _existing(path: Path) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text``, all or nothing."""
-    if not ranks.leads():
+    if not ranks.is_main():
         return
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ def _sync(folder: Path) -> None:
 
 def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows at the end of a JSON Lines file."""
-    if not ranks.leads():
+    if not ranks.is_main():
         return
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +223,7 @@ def _line(row: Mapping[str, Any]) -> str:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Replace a JSON Lines file, one row at a time; returns how many rows there were."""
     written = 0
-    if not ranks.leads():
+    if not ranks.is_main():
         return sum(1 for _ in rows)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

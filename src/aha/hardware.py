@@ -71,7 +71,7 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
 def products() -> speeds.Products:
     """What the CPU's products reach in each type, with as many threads as are set; measured at their first use on
     this machine, by the first rank."""
-    found = ranks.from_first(lambda: speeds.products(facts()))
+    found = ranks.broadcast_object(lambda: speeds.products(facts()))
     _measured[:] = [found]
     return found
 

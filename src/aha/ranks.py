@@ -71,7 +71,7 @@ def world() -> tuple[int, int]:
     return (0, 1) if _alone else real_world()
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Whether this process is the one that writes files and speaks."""
     return real_world()[0] == 0
 
@@ -111,7 +111,7 @@ def gather(value: T) -> list[T]:
     return found
 
 
-def merged(mine: Mapping[int, T]) -> dict[int, T]:
+def all_gather(mine: Mapping[int, T]) -> dict[int, T]:
     """The ranks' results by number, together, on every rank; in the order of numbers where there are several."""
     parts = gather(dict(mine))
     if len(parts) == 1:
@@ -124,7 +124,7 @@ def barrier() -> None:
     gather(None)
 
 
-def from_first(work: Callable[[], T]) -> T:
+def broadcast_object(work: Callable[[], T]) -> T:
     """What ``work`` returns on the first rank, which runs it alone; an AhaError there ends every rank."""
     rank, size = world()
     if size == 1:

@@ -140,9 +140,9 @@ def computed(tokenizer, case, context_parallel_size=1, dtype=torch.float32):
     for step in range(2):
         rows = case.rows(np.random.default_rng(step))
         batches = pack(rows, sequence_mean, case.max_tokens)
-        logprobs = policy.over_ranks(batches, policy.logprobs, trains=False)
+        logprobs = policy.map_microbatches(batches, policy.logprobs, trains=False)
         found["logprobs"] = torch.tensor(np.concatenate(logprobs))
-        for sums, (chosen, values) in policy.over_ranks(batches, learn):
+        for sums, (chosen, values) in policy.map_microbatches(batches, learn):
             found["sums"].append(sums)
             found["seen"].append(torch.tensor(np.stack([chosen, values])))
         found["gradients"].append(gradient(policy))
@@ -155,9 +155,9 @@ def critic(tokenizer, sharded, context_parallel_size):
     config = OptimizerConfig(lr=1e-2, context_parallel_size=context_parallel_size)
     batches = pack(prompts(np.random.default_rng(0)), sequence_mean, 150)
     model = Critic(make_model(tokenizer), config, sharded=sharded)
-    sums = model.over_ranks(batches, lambda batch: model.backward(batch, 0.2))
+    sums = model.map_microbatches(batches, lambda batch: model.backward(batch, 0.2))
     slope, norm = gradient(model), model.step()
-    values = model.over_ranks(batches, model.values, trains=False)
+    values = model.map_microbatches(batches, model.values, trains=False)
     rng = np.random.default_rng(3)
     rows = [text_example(rng.integers(0, 300, 4), rng.integers(0, 300, 15), 1, i // 2) for i in range(10)]
     scorer = ScalarModel(make_model(tokenizer), config, sharded=sharded)
@@ -209,7 +209,7 @@ def _noted(value, kept):
 def fine_tuned(folder, context_parallel_size):
     """A stage of three steps on conversations of which one is long, from FOLDER/base, into FOLDER/RANKS."""
     rows = folder / "rows.jsonl"
-    if ranks.leads() and not rows.exists():
+    if ranks.is_main() and not rows.exists():
         texts = [" ".join(f"{i} + {n} = {i + n}." for n in range(30 if i == 3 else 3)) for i in range(10)]
         turns = [("user", "Add."), ("assistant", "")]
         made = [[{"role": role, "content": said or text} for role, said in turns] for text in texts]

@@ -70,7 +70,7 @@ def steps(policy, first, last):
     for number in range(first, last + 1):
         batches = pack(examples(seed=number), sequence_mean, 60)
         batches = batches[: len(batches) - 1 + len(batches) % 2]
-        sums = policy.over_ranks(batches, lambda batch: policy.backward(batch, clipped_loss()))
+        sums = policy.map_microbatches(batches, lambda batch: policy.backward(batch, clipped_loss()))
         found.append((sum(s["loss"] for s in sums), policy.step()))
     return found
 
@@ -84,7 +84,7 @@ def trained(tokenizer, sharded, dtype=torch.float32, **changes):
     policy = new_policy(tokenizer, sharded, dtype, **changes)
     curve = steps(policy, 1, STEPS)
     batches = pack(examples(), sequence_mean, 60)
-    logprobs = policy.over_ranks(batches, policy.logprobs, trains=False)
+    logprobs = policy.map_microbatches(batches, policy.logprobs, trains=False)
     return {"curve": curve, "weights": weights(policy), "logprobs": torch.tensor(np.concatenate(logprobs))}
 
 
@@ -154,8 +154,8 @@ def preferences(tokenizer, sharded, loss):
         step = preference_loss(
             Preference(loss, beta=0.5), StepCompletions(labels, reference, lengths, ends, kl)
         )
-        batches = parallel.even(partial(whole_rows, pairs, longest), 80)
-        sums = policy.over_ranks(batches, lambda batch, of=step: policy.backward(batch, of(batch)))
+        batches = parallel.balance(partial(whole_rows, pairs, longest), 80)
+        sums = policy.map_microbatches(batches, lambda batch, of=step: policy.backward(batch, of(batch)))
         curve.append((sum(s["loss"] for s in sums), sum(s["rewards/chosen"] for s in sums), policy.step()))
     return {"curve": curve, "weights": weights(policy), "reference": torch.tensor(reference)}
 

@@ -215,7 +215,7 @@ def test_chunks_are_cut_evenly(monkeypatch):
     whole = packed(60)
     for size in (2, 3, 5):
         monkeypatch.setattr(parallel, "world", lambda size=size: (0, size))
-        batches = parallel.even(packed, 60)
+        batches = parallel.balance(packed, 60)
         assert max(len(b.token_ids) for b in batches) <= 60
         assert sum(b.weights.sum() for b in batches) == pytest.approx(sum(b.weights.sum() for b in whole))
         assert len(batches) % size == 0
@@ -230,18 +230,18 @@ def test_one_large_chunk_is_divided_evenly(monkeypatch):
     total = sum(len(b.token_ids) for b in packed(10**6))
     for room in (total + 1, int(0.9 * total)):
         monkeypatch.setattr(parallel, "world", lambda: (0, 2))
-        first, second = (len(b.token_ids) for b in parallel.even(packed, room))
+        first, second = (len(b.token_ids) for b in parallel.balance(packed, room))
         assert abs(first - second) < 0.1 * total
     monkeypatch.setattr(parallel, "world", lambda: (0, 1))
-    assert len(parallel.even(packed, total)) == 1
+    assert len(parallel.balance(packed, total)) == 1
 
 
 def test_alone_is_a_world_of_one():
     with ranks.alone():
         assert ranks.world() == parallel.world() == (0, 1)
         assert list(ranks.share(3)) == [0, 1, 2]
-    assert ranks.merged({1: "b", 0: "a"}) == {1: "b", 0: "a"}
-    assert ranks.from_first(lambda: 5) == 5
+    assert ranks.all_gather({1: "b", 0: "a"}) == {1: "b", 0: "a"}
+    assert ranks.broadcast_object(lambda: 5) == 5
 
 
 # --- failures --------------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_a_killed_rank_ends_the_others():
 
 
 def test_an_error_of_the_first_rank_ends_all_and_is_said_once():
-    body = "ranks.from_first(lambda: (_ for _ in ()).throw(AhaError('no such data')))"
+    body = "ranks.broadcast_object(lambda: (_ for _ in ()).throw(AhaError('no such data')))"
     (code, out), (other, said) = ended(start("-c", MEET.format(body=body)))
     assert (code, other) == (1, 1)
     assert "aha: no such data" in out

@@ -52,14 +52,14 @@ def run(args: argparse.Namespace) -> int:
     if args.group < 2:
         raise AhaError("--group must be at least 2: an advantage compares completions of one prompt.")
     with ranks.joined(args.device):
-        return _lead(args) if ranks.leads() else _follow(args)
+        return _lead(args) if ranks.is_main() else _follow(args)
 
 
 def _follow(args: argparse.Namespace) -> int:
     """Take part in every step that the first rank takes, until it takes no more."""
     subject = models.load(args)
     ours = Step(subject, models.prompt_texts(subject, args.prompts, args.prompt_tokens), args)
-    while ranks.from_first(lambda: False):
+    while ranks.broadcast_object(lambda: False):
         ours.take()
     ranks.barrier()  # nobody leaves while the machine is measured
     return 0
@@ -73,7 +73,7 @@ def _lead(args: argparse.Namespace) -> int:
         ours = Step(subject, texts, args)
 
         def take() -> float:
-            ranks.from_first(lambda: True)
+            ranks.broadcast_object(lambda: True)
             return ours.take()
 
         sides: dict[str, interleave.Work] = {interleave.OURS: interleave.timed(take, subject.device)}
@@ -83,7 +83,7 @@ def _lead(args: argparse.Namespace) -> int:
         readings = interleave.in_turn(sides, args.runs)
         grading = [("grading", sys.modules[__name__], "grade")]
         profile = profiling.profile(take, subject.device, args.profile, grading) if args.profile else None
-        ranks.from_first(lambda: False)
+        ranks.broadcast_object(lambda: False)
     with ranks.alone():
         hardware.set_threads(args.threads)  # the machine's limit, whoever shares the work
         peaks = roofline.measure(subject.device)
@@ -185,8 +185,8 @@ class Step:
         advantages = self.algorithm.advantages(found)
         examples = to_examples(groups, advantages)
         loss, weighting = self.algorithm.loss(), self.algorithm.weighting()
-        batches = parallel.even(lambda tokens: pack(examples, weighting, tokens), self.packed_length)
-        self.policy.over_ranks(batches, lambda batch: self.policy.backward(batch, loss))
+        batches = parallel.balance(lambda tokens: pack(examples, weighting, tokens), self.packed_length)
+        self.policy.map_microbatches(batches, lambda batch: self.policy.backward(batch, loss))
         self.policy.step(1e-6)
         return float(sum(len(m.rollout.completion_ids) for g in groups for m in g.members))
 

@@ -31,7 +31,7 @@ def trim(file: Path) -> None:
 def read(file: Path) -> dict[str, GradedProblem]:
     """All graded problems, on every rank, with what ranks left beside the file. Raises AhaError for a line that is
     none."""
-    ranks.from_first(lambda: _take_over(file))
+    ranks.broadcast_object(lambda: _take_over(file))
     return records.by_problem(list(records.read(file))) if file.exists() else {}
 
 

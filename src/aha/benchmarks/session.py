@@ -148,7 +148,7 @@ def run(
         figures |= {"acc": figures["pass@1"], "acc_norm": figures["lenient"]}
     tokens = sum(_tokens(r) for r in done.values()) - before
     cost = spending(tokens, time.perf_counter() - started, bill, _bill(source))
-    if ranks.leads():
+    if ranks.is_main():
         write_json(file.with_suffix(".json"), {**what, "figures": figures, "data": read, "spent": cost})
     return BenchmarkResult(model, asked.name, protocol, figures, graded, file, read, cost, tuple(fitting))
 

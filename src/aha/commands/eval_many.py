@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     local_ranks.start(args)
     with ranks.joined(args.device):
         results = list(_results(args, asked, protocol, wanted))
-        if ranks.leads():
+        if ranks.is_main():
             show(args, results, protocol, _contaminated(args, results))
     return 0
 
@@ -229,7 +229,7 @@ def _one(
 
     how = f"{used.k} samples, at most {used.max_tokens} tokens each"
     _say(args, f"{model} on {one.name}: {how if used.choice == 'text' else 'options by log likelihood'}")
-    quiet = args.json or not ranks.leads()
+    quiet = args.json or not ranks.is_main()
     shown = nullcontext() if quiet else Console(f"evaluating {model} on {one.name}", 1, unit="")
     with shown as console:
         tick = console.counter(0, "sampling") if console else None
@@ -279,7 +279,7 @@ def show(
 
 
 def _say(args: argparse.Namespace, text: str) -> None:
-    if ranks.leads():
+    if ranks.is_main():
         print(text, file=sys.stderr if args.json else sys.stdout)
 
 

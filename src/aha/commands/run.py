@@ -157,7 +157,7 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
         place, why = (folder, "") if args.fresh else choose(folder, stages)
         print("\n".join(filter(None, [why, plan(stages, place, recipe.paper())])))
         return 0
-    return execute(args, ranks.from_first(lambda: settle(args, folder, stages)), stages, recipe)
+    return execute(args, ranks.broadcast_object(lambda: settle(args, folder, stages)), stages, recipe)
 
 
 def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Path:
@@ -227,12 +227,12 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recip
         "machine": hardware.describe_machine() | {"kernels": kernels.compiled()},
         "ranks": ranks.world()[1],
     }
-    if device.type == "cpu" and ranks.leads() and (advice := kernels.advice()):
+    if device.type == "cpu" and ranks.is_main() and (advice := kernels.advice()):
         print(advice)
     summaries = pipeline.run(stages, folder, context, config=resolved, say=print)
     summary = {**next(reversed(summaries.values())), "stages": summaries if len(summaries) > 1 else {}}
     keep_json(folder / "summary.json", summary)
-    if ranks.leads():
+    if ranks.is_main():
         _tell(folder, summary, _report(folder))
     return 0
 
@@ -248,7 +248,7 @@ def _choose_for_cpu(args: argparse.Namespace, stages: Sequence[Any]) -> None:
     if args.dtype == "auto" and "auto" in asked:
         found = hardware.products()
         lines.insert(0, f"Type     {found.best}: {found.words()}")
-    if ranks.leads():
+    if ranks.is_main():
         print("\n".join(lines))
 
 

@@ -57,7 +57,7 @@ def led(policy: policies.Policy, work: Callable[[ShardRequest], None]) -> None:
     """Have the first rank run ``work`` by itself on the policy; an AhaError there ends every rank."""
     error: AhaError | None = None
     with ranks.alone():
-        if not ranks.leads():
+        if not ranks.is_main():
             _assist(policy)
         else:
             asked = ShardRequest(policy)
@@ -72,7 +72,7 @@ def led(policy: policies.Policy, work: Callable[[ShardRequest], None]) -> None:
         if error is not None:
             raise error
 
-    ranks.from_first(say)
+    ranks.broadcast_object(say)
 
 
 def _assist(policy: policies.Policy) -> None:

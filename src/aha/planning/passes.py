@@ -74,7 +74,7 @@ def in_pieces(length: int, prefix: int, rows: float) -> list[tuple[int, int, flo
 
 
 def in_buckets(pieces: list[tuple[int, int, float]]) -> list[Rectangles]:
-    """The fullest bucket that each size of ``pieces`` (queries, keys, rows) leads, as ``plan._split_rows`` forms
+    """The fullest bucket that each size of ``pieces`` (queries, keys, rows) leads, as ``layout._split_rows`` forms
     them: pieces of about as many queries join up to the limit, padded to the longest."""
     counts: dict[int, list[tuple[int, float]]] = {}
     for queries, keys, rows in sorted(pieces):

@@ -67,7 +67,7 @@ class GuardedStep:
             (before if callable(before) else signal.default_int_handler)(number, frame)
             return
         GuardedStep._heard = number
-        if ranks.leads():
+        if ranks.is_main():
             _write(
                 f"\n{NAMES[signal.Signals(number)]}: step {self.number} is finished and saved first. Once more ends at "
                 f"once: {self._repeated()}.\n"

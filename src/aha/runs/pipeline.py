@@ -257,15 +257,15 @@ def run(
     take part in the stages that are for all ranks.
     """
     trackers.check(context.trackers)
-    if (finished := ranks.from_first(lambda: _all_finished(folder, stages, say))) is not None:
+    if (finished := ranks.broadcast_object(lambda: _all_finished(folder, stages, say))) is not None:
         return finished
     with contextlib.ExitStack() as held:
-        ranks.from_first(lambda: _open(folder, held))
+        ranks.broadcast_object(lambda: _open(folder, held))
         summaries, begun = {}, False
         for stage in ordered(stages):
             place = folder / stage.name
             context.finals[stage.name] = place / "final"
-            finished = ranks.from_first(functools.partial(_summary_of, place, stage))
+            finished = ranks.broadcast_object(functools.partial(_summary_of, place, stage))
             if finished is not None:
                 _say_finished(place, stage, say)
                 summaries[stage.name] = finished
@@ -273,12 +273,14 @@ def run(
             if not begun:
                 begun = True
                 keep_json(folder / "config.json", config)
-                ranks.from_first(functools.partial(_remove, folder / SUMMARY))  # it is finished no longer
-            ranks.from_first(functools.partial(_claim, place, stage, say))
+                ranks.broadcast_object(
+                    functools.partial(_remove, folder / SUMMARY)
+                )  # it is finished no longer
+            ranks.broadcast_object(functools.partial(_claim, place, stage, say))
             started = time.time()
             context.folder = place
             # what is laid beside it from here on, the next run notices
-            result = ranks.from_first(functools.partial(stage.result, folder))
+            result = ranks.broadcast_object(functools.partial(stage.result, folder))
             followed = follower.following(context.trackers, place, folder.name, stage.name, stage.settings())
             with aside.settings(folder=place, say=say), followed:
                 summaries[stage.name] = _run(stage, context)
@@ -288,7 +290,7 @@ def run(
                 "summary": summaries[stage.name],
             }
             write_json(place / DONE, done)
-            if ranks.leads():
+            if ranks.is_main():
                 after(folder)
     return summaries
 
@@ -338,9 +340,9 @@ def _run(stage: Stage, context: Context) -> dict[str, Any]:
     """The stage's summary, the same on every rank, once its files are there."""
     stage.load_parts()
     if not stage.all_ranks:
-        return ranks.from_first(lambda: stage.run(context))
+        return ranks.broadcast_object(lambda: stage.run(context))
     summary = stage.run(context)
-    return ranks.from_first(lambda: summary)
+    return ranks.broadcast_object(lambda: summary)
 
 
 def _claim(place: Path, stage: Stage, say: Callable[[str], None]) -> None:

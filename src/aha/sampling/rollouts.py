@@ -139,7 +139,7 @@ def together(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[i
     """All ranks' groups, by the index of their problem, on every rank."""
     if ranks.world()[1] == 1:
         return dict(groups)
-    members = ranks.merged({index: group.members for index, group in groups.items()})
+    members = ranks.all_gather({index: group.members for index, group in groups.items()})
     return {index: Group(problems[index], found) for index, found in members.items()}
 
 

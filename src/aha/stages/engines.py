@@ -143,7 +143,7 @@ def for_policy(name: str, policy: Policy, tokenizer: Any, setup: EngineSetup) ->
         return kind.make(policy.sampler, tokenizer, setup)
     made: list[Engine] = []
     with policy.whole() if kind.made_from_whole else nullcontext():
-        ranks.from_first(lambda: made.append(kind.make(policy.sampler, tokenizer, setup)))
+        ranks.broadcast_object(lambda: made.append(kind.make(policy.sampler, tokenizer, setup)))
     return made[0] if made else FirstRanksEngine()
 
 
@@ -162,7 +162,7 @@ def sync(engine: Engine, policy: Policy) -> float:
     """
     started = time.perf_counter()
     parts = policy.shards is not None and not engine.shares_modules
-    if not (ranks.from_first(lambda: _old(engine, policy)) if parts else _old(engine, policy)):
+    if not (ranks.broadcast_object(lambda: _old(engine, policy)) if parts else _old(engine, policy)):
         engine.version = policy.version
         return 0.0
     state = policy.weights() if parts else None

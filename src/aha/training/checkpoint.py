@@ -28,7 +28,7 @@ PARTS = "parts"
 def save_model(policy: Trainer, tokenizer: Any, folder: Path, card: str = "") -> None:
     """A Hugging Face checkpoint in ``folder``: working weights, tokenizer, config."""
     weights = policy.weights()
-    if not ranks.leads():
+    if not ranks.is_main():
         return
     with new_folder(folder) as place:
         _write_model(policy, tokenizer, place, weights)
@@ -82,17 +82,17 @@ def save(
     trainers = {"policy": policy} | {k: v for k, v in extra.items() if isinstance(v, Trainer)}
     parts: dict[str, Tensor] = {}
     state = {name: _state_of(name, trainer, parts) for name, trainer in trainers.items()}
-    if not parts and not ranks.leads():
+    if not parts and not ranks.is_main():
         return folder
-    with new_folder(folder) if ranks.leads() else nullcontext(partial_name(folder)) as place:
+    with new_folder(folder) if ranks.is_main() else nullcontext(partial_name(folder)) as place:
         if parts:
             _write_parts(parts, place / PARTS)
-        if ranks.leads():
+        if ranks.is_main():
             _write_model(policy, tokenizer, place, weights)
             kept = {"policy": state.pop("policy"), "extra": {**extra, **state}}
             torch.save(kept, place / "state.pt")
             write_json(place / "progress.json", {"step": step, **progress})
-    if not ranks.leads():
+    if not ranks.is_main():
         return folder
     for old in sorted(root.glob("step-*"))[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)

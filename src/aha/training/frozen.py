@@ -49,15 +49,15 @@ class FrozenAdapters:
             return self.policy.logprobs(batch, temperature)
 
     @property
-    def dealt_to(self) -> Any:
+    def dp_size(self) -> Any:
         """Among how many batches are dealt: as the policy's."""
-        return self.policy.dealt_to
+        return self.policy.dp_size
 
-    def over_ranks(
+    def map_microbatches(
         self, batches: Sequence[Batch], work: Callable[[Batch], T], *, trains: bool = True
     ) -> list[T]:
         """As the policy's own."""
-        return self.policy.over_ranks(batches, work, trains=trains)
+        return self.policy.map_microbatches(batches, work, trains=trains)
 
     def weights(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""

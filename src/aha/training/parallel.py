@@ -68,13 +68,13 @@ def deal(batches: Sequence[Batch], rank: int, size: int) -> list[Batch]:
     return [batches[i] for i in dealt(batches, rank, size)]
 
 
-def even(packed: Callable[[int], list[Batch]], max_tokens: int, dealt_to: int | None = None) -> list[Batch]:
+def balance(packed: Callable[[int], list[Batch]], max_tokens: int, dp_size: int | None = None) -> list[Batch]:
     """``packed(max_tokens)``; on several ranks the same examples in chunks of about equal length, equally many a
     rank (as in DeepSeek-R1's infrastructure), so that no rank waits for another. The gradient is the same.
 
-    ``dealt_to``: among how many they are dealt, see ``Trainer.dealt_to``; the ranks if it is not given.
+    ``dp_size``: among how many they are dealt, see ``Trainer.dp_size``; the ranks if it is not given.
     """
-    batches, size = packed(max_tokens), dealt_to or world()[1]
+    batches, size = packed(max_tokens), dp_size or world()[1]
     if not batches or size == 1:
         return batches
     wanted = math.ceil(len(batches) / size) * size

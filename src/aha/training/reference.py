@@ -24,7 +24,7 @@ class Scoring(Protocol):
         """Of every token of a batch [T]."""
         ...
 
-    def over_ranks(
+    def map_microbatches(
         self, batches: Sequence[Batch], work: Callable[[Batch], Any], *, trains: bool = True
     ) -> list[Any]:
         """``work`` of every batch, on every rank."""
@@ -34,7 +34,7 @@ class Scoring(Protocol):
 def sequence_logprobs(policy: Scoring, examples: Sequence[Example], max_tokens: int) -> np.ndarray:
     """The log probability of each example's learned tokens, summed [N], float64; all ranks do it together."""
     batches = pack(examples, sequence_mean, max_tokens)
-    values = policy.over_ranks(batches, policy.logprobs, trains=False)
+    values = policy.map_microbatches(batches, policy.logprobs, trains=False)
     found = unpack(examples, batches, values)
     return np.array([float(v[e.mask].astype(np.float64).sum()) for v, e in zip(found, examples, strict=True)])
 
@@ -58,7 +58,7 @@ def kept_logprobs(
 ) -> list[list[float]]:
     """The reference's log probability of each row's completions. What ``file`` has of these very rows is read; the
     rest is computed with ``policy()``, which is not called where nothing is missing, and written part by part."""
-    found = ranks.from_first(lambda: _read(file, rows))
+    found = ranks.broadcast_object(lambda: _read(file, rows))
     if len(found) == len(rows):
         return found
     scoring = policy()

@@ -61,7 +61,9 @@ class ScalarModel(Critic):
             return owners(batch, ends), self.texts(batch).cpu().numpy()
 
         batches = pack(examples, sequence_mean, max_tokens)
-        for which, scores in self.over_ranks(batches, read, trains=False) if deal else map(read, batches):
+        for which, scores in (
+            self.map_microbatches(batches, read, trains=False) if deal else map(read, batches)
+        ):
             out[which] = scores
         return out
 
@@ -83,7 +85,7 @@ class ScalarModel(Critic):
             self._accumulate(value)
             return float(value.detach()), float(right)
 
-        found = self.over_ranks(pack(examples, sequence_mean, max_tokens), add)
+        found = self.map_microbatches(pack(examples, sequence_mean, max_tokens), add)
         return {"loss": sum(value for value, _ in found), "right": sum(right for _, right in found)}
 
 
@@ -128,7 +130,7 @@ def save_scalar(
     from safetensors.torch import save_file
 
     weights, head = scalar.weights(), scalar.whole_head()
-    if not ranks.leads():
+    if not ranks.is_main():
         return
     with new_folder(folder) as place:
         write_weights(scalar, place, weights)

@@ -92,9 +92,9 @@ class Shards:
         found: dict[str, Tensor] = {}
         for name, param in self.model.named_parameters():
             value = whole(param.detach().to(self.dtype))
-            if ranks.leads():
+            if ranks.is_main():
                 found[name] = value.cpu()
-        if not ranks.leads():
+        if not ranks.is_main():
             return {}
         found = {name: found[own] for name, own in names}
         return found | {k: v.cpu() for k, v in self.model.state_dict().items() if k not in found}

@@ -94,12 +94,12 @@ class Trainer:
             yield
 
     @property
-    def dealt_to(self) -> int:
+    def dp_size(self) -> int:
         """Among how many micro-batches are dealt: the ranks, or the groups that share each."""
         size = parallel.world()[1]
         return size if self.context is None or size == 1 else self.context.count
 
-    def over_ranks(
+    def map_microbatches(
         self, batches: Sequence[Batch], work: Callable[[Batch], T], *, trains: bool = True
     ) -> list[T]:
         """``work(batch)`` of every batch, in order, on every rank; each rank, or group, does its share of the work.
@@ -111,11 +111,11 @@ class Trainer:
         if size == 1:
             return [work(batch) for batch in batches]
         index, within = (rank, 0) if self.context is None else (self.context.index, self.context.rank)
-        mine = parallel.dealt(batches, index, self.dealt_to)
+        mine = parallel.dealt(batches, index, self.dp_size)
         found = {i: work(batches[i]) for i in mine}
-        if self.shards is not None and len(mine) < math.ceil(len(batches) / self.dealt_to):
+        if self.shards is not None and len(mine) < math.ceil(len(batches) / self.dp_size):
             self._idle(trains)
-        return list(ranks.merged({} if within else found).values())  # a group's ranks have found the same
+        return list(ranks.all_gather({} if within else found).values())  # a group's ranks have found the same
 
     def _idle(self, trains: bool) -> None:
         with torch.set_grad_enabled(trains):

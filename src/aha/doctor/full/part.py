@@ -33,7 +33,7 @@ def main(folder: Path, device: str) -> None:
         policy = policies.Policy(model, policies.OptimizerConfig(lr=LR, max_grad_norm=0), shards=shards)
         found = step(policy, job["batches"], Algorithm.model_validate(job["algorithm"]), job["temperature"])
         found["elements"] = ranks.gather(sum(local(p) for p in model.parameters()))
-        if ranks.leads():
+        if ranks.is_main():
             torch.save(found, folder / "found.pt")
 
 
@@ -44,10 +44,10 @@ def local(param: torch.Tensor) -> int:
 
 def step(policy: policies.Policy, batches: Sequence[Batch], algorithm: Any, t: float) -> dict[str, Any]:
     """Log probabilities, gradient, and the sampler's weights after one step, whole and on the CPU."""
-    said = policy.over_ranks(batches, lambda b: policy.logprobs(b, t), trains=False)
+    said = policy.map_microbatches(batches, lambda b: policy.logprobs(b, t), trains=False)
     policy.zero_grad()
     loss = algorithm.loss()
-    policy.over_ranks(batches, lambda b: policy.backward(b, loss, t))
+    policy.map_microbatches(batches, lambda b: policy.backward(b, loss, t))
     grads = [sharding.whole(m.grad).clone().cpu() for m in policy.masters if m.grad is not None]
     norm = policy.step()
     with policy.whole():

@@ -183,7 +183,7 @@ def following(
 ) -> Iterator[None]:
     """Within this, the trackers follow a stage's folder; on one rank only."""
     names = read(names)
-    if not names or not ranks.leads():
+    if not names or not ranks.is_main():
         yield
         return
     follower = Follower(names, folder, run, stage, settings)

@@ -244,7 +244,7 @@ def make(
     config: RLSettings, engine: Engine, collector_at: Callable[[int], Collector], grader: GroupGrader | None
 ) -> AsynchronousRollouts | None:
     """What samples ahead for a stage, on the first rank; None where it does not, and on the others."""
-    if not config.max_staleness or not ranks.leads():
+    if not config.max_staleness or not ranks.is_main():
         return None
     return AsynchronousRollouts(
         engine,
@@ -264,4 +264,4 @@ def collect(one: AsynchronousRollouts | None, *asked: Any) -> list[Group]:
         assert one is not None
         return one.collect(*asked)
 
-    return ranks.from_first(work)
+    return ranks.broadcast_object(work)

@@ -33,7 +33,7 @@ def examine(session: RLSession, source: str) -> None:
     check, figure, cause and fix, and ends the others."""
     policy = session.policy
     if policy.shards is None:
-        ranks.from_first(lambda: _examine(session, source, policy))
+        ranks.broadcast_object(lambda: _examine(session, source, policy))
         return
     with policy.whole():
         sharded.led(policy, lambda asked: _examine(session, source, asked))

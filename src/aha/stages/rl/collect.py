@@ -131,7 +131,7 @@ class Collector:
             for index in sorted(done):
                 self.curriculum.note(chosen[index], *successes(done[index]))
                 found.append(done[index])
-            for index, rollouts in ranks.merged(left or {}).items():
+            for index, rollouts in ranks.all_gather(left or {}).items():
                 c = going_on[index]
                 self.carry.kept.append(replace(c, request=replace(c.request, begun=rollouts)))
             going_on = []

@@ -105,8 +105,8 @@ class RL(RLSettings):
             found = s.policy.backward(batch, loss, self.temperature)
             return found, s.mismatch_of(batch)
 
-        batches = parallel.even(chunks, s.config.max_tokens_per_batch, s.policy.dealt_to)
-        for found, mismatch in s.policy.over_ranks(batches, learn):
+        batches = parallel.balance(chunks, s.config.max_tokens_per_batch, s.policy.dp_size)
+        for found, mismatch in s.policy.map_microbatches(batches, learn):
             totals.note_pass(found)
             if note and not a.replay_ratio:  # before the policy moves, on its own samples
                 s.mismatch.append(mismatch)
@@ -116,10 +116,10 @@ class RL(RLSettings):
         """One update of the critic: the mean over tokens of the value loss."""
         totals: dict[str, float] = {}
         clip = self.algorithm.value_clip
-        batches = parallel.even(
-            partial(pack, part, token_mean), s.config.max_tokens_per_batch, critic.dealt_to
+        batches = parallel.balance(
+            partial(pack, part, token_mean), s.config.max_tokens_per_batch, critic.dp_size
         )
-        for found in critic.over_ranks(batches, lambda batch: critic.backward(batch, clip)):
+        for found in critic.map_microbatches(batches, lambda batch: critic.backward(batch, clip)):
             add(totals, found)
         critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)
         return totals

@@ -53,7 +53,7 @@ class Reporter:
         self.seconds += sum(seconds)
         self.tokens += sampled
         text = _text_metrics(groups)
-        if not ranks.leads():
+        if not ranks.is_main():
             return
         metrics |= text | self._time_metrics(sampled, seconds)
         lost = self.note_lost(step)

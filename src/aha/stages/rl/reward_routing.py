@@ -108,7 +108,7 @@ class Router:
             known[f"{kind}: {member.name}"] = member.calibrate(raw_scores(member, groups))
         for kind, member in waiting:
             member.calibration = known[f"{kind}: {member.name}"]
-        if missing and ranks.leads():
+        if missing and ranks.is_main():
             write_json(folder / CALIBRATED, known)
 
     # --- the monitor ----------------------------------------------------------------------------------------

@@ -194,8 +194,8 @@ class RLSession:
         self, examples: Sequence[Example], of: Trainer | FrozenAdapters, values: Callable[[Batch], np.ndarray]
     ) -> list[np.ndarray]:
         chunks = partial(pack, examples, token_mean)
-        batches = parallel.even(chunks, self.config.max_tokens_per_batch, of.dealt_to)
-        return unpack(examples, batches, of.over_ranks(batches, values, trains=False))
+        batches = parallel.balance(chunks, self.config.max_tokens_per_batch, of.dp_size)
+        return unpack(examples, batches, of.map_microbatches(batches, values, trains=False))
 
     def adapt_entropy(self, totals: dict[str, float]) -> None:
         """Move the entropy bonus towards its target (MAGIC), and record it."""
@@ -231,7 +231,7 @@ class RLSession:
         mismatch = np.concatenate(self.mismatch) if self.mismatch else np.zeros(0)
         self.mismatch.clear()
         metrics = rl_metrics(step, groups, advantages, totals, mismatch)
-        metrics |= self.collector.carry.figures(groups, self.engine.version) if ranks.leads() else {}
+        metrics |= self.collector.carry.figures(groups, self.engine.version) if ranks.is_main() else {}
         metrics |= {"lr": lr, "max_tokens": max_tokens} | self.correction
         if self.judge is not None:
             metrics |= self.judge.figures()
@@ -250,7 +250,7 @@ class RLSession:
     def evaluation(self, name: str, step: int) -> dict[str, Any]:
         """Evaluate on the test split (before, after) or on the validation split; once, then remembered."""
         path = self.folder / "evals.jsonl"
-        known = ranks.from_first(lambda: state.evaluated(path, name, step))
+        known = ranks.broadcast_object(lambda: state.evaluated(path, name, step))
         if known is not None:
             return known
         c, held_out = self.config, name != "step"
@@ -273,7 +273,7 @@ class RLSession:
                 seed=seed_for(c.seed, f"eval-{name}", step),
                 strict=c.require_format,
                 progress=self._ticker(len(problems) * n * limit, f"evaluating ({name})"),
-                seen=look.note if name == "before" and ranks.leads() else None,
+                seen=look.note if name == "before" and ranks.is_main() else None,
             )
         look.close()
         self.engine.rest()
@@ -289,7 +289,7 @@ class RLSession:
             write_jsonl(self.folder / f"rollouts/{name}.jsonl", rollout_rows(step, result.groups))
         append_jsonl(path, [row])
         self.console.eval(row)
-        if ranks.leads():
+        if ranks.is_main():
             self.reporter.watch_truth(step)
         return row
 
@@ -319,12 +319,12 @@ class RLSession:
 
     def keep_best(self, step: int) -> None:
         """Keep the checkpoint of a step whose evaluation was the best on the validation split so far."""
-        if self.config.keep_best and ranks.leads():
+        if self.config.keep_best and ranks.is_main():
             state.keep_best(self.folder, step)
 
     def resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
             others = {} if self.critic is None else {"critic": self.critic}
             progress, extra = checkpoint.load(found, self.policy, others)
@@ -339,8 +339,8 @@ class RLSession:
             if self.ahead is not None and "ahead" in extra:
                 self.ahead.load_state(extra["ahead"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
-        ranks.from_first(lambda: state.take_back(self.folder, self.start))
-        if self.start and ranks.leads():
+        ranks.broadcast_object(lambda: state.take_back(self.folder, self.start))
+        if self.start and ranks.is_main():
             self.reporter.monitor.restore(self.problems)
 
     def finish(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -261,7 +261,7 @@ class DPOSession:
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
             progress, _ = checkpoint.load(found, self.policy)
             self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
@@ -310,8 +310,8 @@ class DPOSession:
         completions = self.completions(rows, examples, kl or 0.0)
         loss = preference_loss(self.preference, completions)
         chunks = partial(whole_rows, examples, max(row.packed for row in rows))
-        batches = parallel.even(chunks, self.config.max_tokens_per_batch, self.policy.dealt_to)
-        totals = self.policy.over_ranks(batches, lambda b: self.policy.backward(b, loss(b)))
+        batches = parallel.balance(chunks, self.config.max_tokens_per_batch, self.policy.dp_size)
+        totals = self.policy.map_microbatches(batches, lambda b: self.policy.backward(b, loss(b)))
         lr = self.config.lr_at(step, self.steps)
         norm = self.policy.step(lr)
         sums = {key: sum(t[key] for t in totals) for key in totals[0] if key != "weight"}
@@ -362,7 +362,7 @@ class DPOSession:
 
     def finish(self) -> dict[str, Any]:
         """Write the final checkpoint with its card; returns the summary."""
-        rows = ranks.from_first(lambda: read_jsonl(self.folder / "metrics.jsonl"))
+        rows = ranks.broadcast_object(lambda: read_jsonl(self.folder / "metrics.jsonl"))
         measured = [row for row in rows if row.get("validation_loss") is not None]
         summary = {
             "model": self.source if isinstance(self.config.model, str) else self.config.model.name,

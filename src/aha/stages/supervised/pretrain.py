@@ -89,7 +89,7 @@ class Pretrain(
         policy = self.new_policy(tokenizer, device, dtype, context.parallel)
         root, metrics = context.folder / "checkpoints", context.folder / "metrics.jsonl"
         start, seconds, tokens = 0, 0.0, 0
-        found = ranks.from_first(lambda: checkpoint.latest(root))
+        found = ranks.broadcast_object(lambda: checkpoint.latest(root))
         if found is not None:
             progress, _ = checkpoint.load(found, policy)
             start, seconds, tokens = (
@@ -121,8 +121,10 @@ class Pretrain(
     def step(self, policy: Policy, tokenizer: Any, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step on its own documents; returns its metrics and the tokens used."""
         rows = self.examples(tokenizer, step)
-        batches = parallel.even(lambda tokens: pack(rows, token_mean, tokens), self.max_tokens_per_batch)
-        found = policy.over_ranks(batches, lambda batch: policy.backward(batch, negative_log_likelihood))
+        batches = parallel.balance(lambda tokens: pack(rows, token_mean, tokens), self.max_tokens_per_batch)
+        found = policy.map_microbatches(
+            batches, lambda batch: policy.backward(batch, negative_log_likelihood)
+        )
         loss = sum(sums["loss"] for sums in found)
         norm = policy.step(self.lr_at(step))
         row = {"step": step, "loss": round(loss, 5), "grad_norm": round(norm, 4), "lr": self.lr_at(step)}

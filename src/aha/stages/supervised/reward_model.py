@@ -208,7 +208,7 @@ class RewardModelSession:
         return found
 
     def _resume(self) -> None:
-        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
             progress, _ = checkpoint.load(found, self.scalar)
             self.start, self.seconds = int(progress["step"]), float(progress["seconds"])

@@ -155,7 +155,7 @@ class SFTSession:
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = ranks.from_first(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
         if found is not None:
             progress, _ = checkpoint.load(found, self.policy)
             self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
@@ -209,8 +209,10 @@ class SFTSession:
         """One optimizer step: its metrics, and the tokens that went through the model."""
         rows = self.batch_of(step)
         chunks = partial(pack, rows, token_mean)
-        batches = parallel.even(chunks, self.config.max_tokens_per_batch, self.policy.dealt_to)
-        totals = self.policy.over_ranks(batches, lambda b: self.policy.backward(b, negative_log_likelihood))
+        batches = parallel.balance(chunks, self.config.max_tokens_per_batch, self.policy.dp_size)
+        totals = self.policy.map_microbatches(
+            batches, lambda b: self.policy.backward(b, negative_log_likelihood)
+        )
         lr = self.config.lr_at(step, self.steps)
         norm = self.policy.step(lr)
         row = {
@@ -230,14 +232,14 @@ class SFTSession:
         batches = pack(self.held_out, token_mean, self.config.max_tokens_per_batch)
         total = 0.0
         for batch, found in zip(
-            batches, self.policy.over_ranks(batches, self.policy.logprobs, trains=False), strict=True
+            batches, self.policy.map_microbatches(batches, self.policy.logprobs, trains=False), strict=True
         ):
             total -= float((found.astype(np.float64) * batch.weights).sum())
         return round(total, 6)
 
     def finish(self) -> dict[str, Any]:
         """Write the final checkpoint with its card; returns the summary."""
-        rows = ranks.from_first(lambda: read_jsonl(self.folder / "metrics.jsonl"))
+        rows = ranks.broadcast_object(lambda: read_jsonl(self.folder / "metrics.jsonl"))
         losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
         summary = {
             "model": self.source if isinstance(self.config.model, str) else self.config.model.name,
