@@ -192,11 +192,15 @@ def test_the_command_says_what_a_training_set_has(tmp_path, capsys):
     rows = tmp_path / "rows.jsonl"
     question = "A farmer has seven cows and buys four more cows on Monday. How many?"
     rows.write_text(json.dumps({"question": question, "answer": "11"}) + "\n")
+    other = tmp_path / "other.jsonl"  # its question has the same id, math-1
+    other.write_text(
+        json.dumps({"question": "Name the sum of all odd numbers below ten.", "answer": "25"}) + "\n"
+    )
     words = [
         "eval",
         "tiny",
         "--tasks",
-        f"math={rows}",
+        f"math={rows},math500={other}",
         "--k",
         "1",
         "--max-tokens",
@@ -207,6 +211,7 @@ def test_the_command_says_what_a_training_set_has(tmp_path, capsys):
     assert main([*words, "--threads", "1", "--contamination", str(rows)]) == 0
     said = capsys.readouterr().out
     assert "tiny: math: 100.0% of its questions stand in rows.jsonl" in said
+    assert "tiny: math500: none of its questions stands in rows.jsonl" in said
     assert "tokens sampled in" in said
 
 

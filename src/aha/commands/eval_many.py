@@ -138,12 +138,14 @@ def _contaminated(args: argparse.Namespace, results: Sequence[BenchmarkResult]) 
 
     if not args.contamination:
         return []
-    problems = {r.benchmark: r.problems for r in results}
-    every = [p for own in problems.values() for p in own]
-    found = contamination.seen(every, contamination.texts_of(args.contamination))
+    # benchmarks of one task give their rows the same ids
+    every = {(r.benchmark, p.id): p for r in results for p in r.problems}
+    named = [replace(p, id=json.dumps(key)) for key, p in every.items()]
+    found = contamination.seen(named, contamination.texts_of(args.contamination))
     said = []
     for result in results:
-        own = {p.id: found[p.id] for p in problems[result.benchmark] if p.id in found}
+        keys = {p.id: json.dumps((result.benchmark, p.id)) for p in result.problems}
+        own = {name: found[key] for name, key in keys.items() if key in found}
         result.figures.update(contamination.figures(result.records, own))
         said.append(
             f"{result.model}: {contamination.sentence(result.benchmark, args.contamination, result.figures, own)}"
