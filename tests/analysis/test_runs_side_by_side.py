@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
 import shutil
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 from aha.analysis import compare, rescore
 from aha.cli import main
 from aha.diagnosis import stored
+from aha.runs import locks
 from aha.runs.overview import is_running, overview, overviews
 from aha.runs.watching import watch
 from aha.stages.rl import state
@@ -222,6 +224,23 @@ def test_a_run_is_running_as_long_as_its_lock_is_held(runs, tmp_path):
         assert is_running(run)
         assert overview(run).state == "running, rl at step 3"
     assert not overview(run).running
+
+
+def test_looking_whether_a_run_is_running_takes_no_lock(runs, monkeypatch):
+    """A run that begins at that moment would find it taken, and refuse."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("the lock was tried"))
+    assert not is_running(runs / "a")
+
+
+def test_a_lock_whose_device_has_another_number_cannot_be_told(tmp_path):
+    file = tmp_path / "lock"
+    file.touch()
+    there = file.stat()
+    line = "1: FLOCK  ADVISORY  WRITE 17 {}:{} 0 EOF\n"
+    own = f"{os.major(there.st_dev):02x}:{os.minor(there.st_dev):02x}"
+    assert locks.among(line.format(own, there.st_ino), there) is True
+    assert locks.among(line.format("7f:33", there.st_ino), there) is None
+    assert locks.among(line.format(own, there.st_ino + 1), there) is False
 
 
 # --- watch ---------------------------------------------------------------------------------------------------------

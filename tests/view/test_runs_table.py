@@ -63,7 +63,7 @@ def test_a_run_whose_lock_is_held_is_running_and_its_lock_is_not_touched(runs):
         assert table(client(runs))["b"]["state"] == "stopped"
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert table(client(runs))["b"]["state"] == "running"
-        assert shelf.held(runs / "a") is None  # it has no lock file
+        assert shelf.held(runs / "a" / ".lock") is None  # it has no lock file
     assert table(client(runs))["b"]["state"] == "stopped"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aha.runs.charts import number
+from aha.runs.locks import held
 from aha.runs.report.data import StageData, read_run
 from aha.runs.state import State, state
 from aha.types import AhaError
@@ -91,6 +92,8 @@ def overview(run: Path) -> RunOverview:
 
 def is_running(run: Path) -> bool:
     """Whether a process works in the folder: it holds the folder's lock. Always False on systems without locks."""
+    if (seen := held(run / ".lock")) is not None:
+        return seen
     try:
         import fcntl
 

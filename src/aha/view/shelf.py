@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ from typing import Any
 from aha.files import read_json
 from aha.runs import state as run_state
 from aha.runs.charts import number
+from aha.runs.locks import held
 from aha.runs.pipeline import SUMMARY
 from aha.runs.report.data import Json, StageData, as_dict
 from aha.settings import former
@@ -101,7 +100,7 @@ class RunShelf:
         return self._row(run, self.folder(run))[1]
 
     def _row(self, run: str, place: Path) -> tuple[tuple[Any, ...], RunRow]:
-        signs = (held(place), *changes(place))
+        signs = (held(place / ".lock"), *changes(place))
         known = self._rows.get(run)
         if known and known[0] == signs and known[1].state != "running":
             return known
@@ -181,20 +180,6 @@ def changes(place: Path) -> list[tuple[str, int, int]]:
             continue
         found.append((path.relative_to(place).as_posix(), there.st_mtime_ns, there.st_size))
     return found
-
-
-def held(place: Path) -> bool | None:
-    """Whether a process holds the run's lock; None where that cannot be seen. The lock is not tried: for that moment a
-    run that begins would find it taken."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        there = os.stat(place / ".lock")
-        locks = Path("/proc/locks").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    mark = f"{os.major(there.st_dev):02x}:{os.minor(there.st_dev):02x}:{there.st_ino}"
-    return any(mark in line.split() for line in locks.splitlines())
 
 
 def _state(known: run_state.State, locked: bool | None, changed: float) -> str:
