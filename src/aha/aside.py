@@ -77,14 +77,15 @@ def report(source: str, rows: int, found: Sequence[Aside]) -> None:
     many = Counter(kind_of(row.reason) for row in found)
     most = ", ".join(f"{n} {reason}" for reason, n in many.most_common(3))
     first = f"{found[0].where}: {found[0].reason}"
+    file = source.partition(" (")[0]  # without what of it was asked
     if len(found) > allowed(rows):
         raise AhaError(
             f"'{source}': {len(found)} of {rows} rows cannot be used ({most}). The first: {first.rstrip('.')}. "
-            f"See all of them with: aha data check {source}. To go on without them, allow a larger share "
+            f"See all of them with: aha data check {file}. To go on without them, allow a larger share "
             "with --set-aside."
         )
     place = _write(now, source, found) if now.folder is not None else None
-    where = f"see {place}" if place else f"see: aha data check {source}"
+    where = f"see {place}" if place else f"see: aha data check {file}"
     note(f"{source}: {len(found)} of {rows} rows set aside ({most}); {where}.")
 
 

@@ -222,11 +222,14 @@ def test_the_command_says_what_a_training_set_has(tmp_path, capsys):
         (["--tasks", "countdown", "--max-cost", "1"], "needs --price"),
         (["--tasks", "countdown", "--engine", "vlm"], "vllm"),
         (["--engine", "vllm"], "are for --tasks"),
+        (["--tasks", "countdown", "--contamination", "nowhere.jsonl"], "No data file 'nowhere.jsonl'"),
     ],
 )
 def test_what_cannot_be_is_refused(words, said, capsys):
     assert main(["eval", "tiny", *words]) == 1
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert said in told.err
+    assert "evaluating" not in told.out, "before anything is asked"
 
 
 def test_an_engine_that_is_not_installed_says_so(tmp_path):

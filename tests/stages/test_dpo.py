@@ -145,8 +145,9 @@ def test_rows_without_a_pair_are_set_aside_and_labels_need_kto(tmp_path, labels,
     with pytest.raises(AhaError, match="take --loss kto"):
         read_preferences([labels], True)
     write_jsonl(path, [{"messages": [*ASK, *YES]}] * 4)
-    with pytest.raises(AhaError, match="neither a label nor a chosen"):
+    with pytest.raises(AhaError, match="neither a label nor a chosen") as told:
         read_preferences([str(path)], False)
+    assert f"aha data check {path}. " in str(told.value), "a command that can be given"
 
 
 def test_held_out_are_questions_and_not_rows(tokenizer):

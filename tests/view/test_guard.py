@@ -147,3 +147,9 @@ def test_it_listens_on_this_machine_alone_and_says_when_a_port_is_taken():
     assert other.getsockname()[1] != server.USUAL_PORT
     other.close()
     usual.close()
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_cannot_be_is_a_sentence(port):
+    with pytest.raises(AhaError, match="from 0 to 65535"):
+        server.listen(port)

@@ -94,7 +94,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate every model on every benchmark, show one table, write what is asked for."""
-    from aha.benchmarks import catalogue, session
+    from aha.benchmarks import catalogue, contamination, session
     from aha.commands import local_ranks
     from aha.files import check_writable
 
@@ -103,6 +103,10 @@ def run(args: argparse.Namespace) -> int:
     asked = catalogue.read_names(args.tasks, args.data_dir)
     for file in filter(None, (args.markdown, args.html, args.harness_json)):
         check_writable(file)
+    if args.contamination:
+        next(
+            iter(contamination.texts_of(args.contamination)), None
+        )  # a wrong name is told before hours of sampling
     wanted = _engine(args)
     local_ranks.start(args)
     with ranks.joined(args.device):

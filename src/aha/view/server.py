@@ -59,6 +59,8 @@ def listen(port: int | None) -> socket.socket:
     """A socket on this machine's own address."""
     try:
         return _bound(USUAL_PORT if port is None else port)
+    except OverflowError:
+        raise AhaError(f"--port {port}: a port is a number from 0 to 65535; 0 takes any free one.") from None
     except OSError as error:
         if port is None:
             return _bound(0)
