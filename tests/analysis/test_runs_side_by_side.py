@@ -168,7 +168,7 @@ def test_a_difference_that_is_more_than_chance_and_samples_of_each_side(runs, tm
     assert (len(pair.first_only), len(pair.second_only)) == (3, 3)
     assert {(s.right, s.wrong) for s in (*pair.first_only, *pair.second_only)} == {("right", "wrong")}
     three = compare([one, other, runs / "b"]).pairs
-    assert [p.level for p in three] == [0.025, 0.025], "5% is shared among the pairs"
+    assert [p.paired.level for p in three] == [0.025, 0.025], "5% is shared among the pairs"
 
 
 def test_one_id_for_two_questions_is_no_problem_in_common(runs, tmp_path):

@@ -186,3 +186,10 @@ def test_a_sweep_over_examples_and_prompts_is_one_table(rows, tmp_path, capsys):
     assert (tmp_path / "t.md").read_text().count("| tiny |") == 4
     assert "| prompt | shots |" in (tmp_path / "t.md").read_text()
     capsys.readouterr()
+
+
+def test_an_option_without_words_is_scored_too(source):
+    problem = choice.make_problem({"question": "Say nothing or x?", "choices": ["x", ""], "answer": "A"}, 1)
+    ((record, row),) = likelihood.grade(source, [problem], [[]], "cloze")
+    assert len(row["logprobs"]) == 2
+    assert record.problem == "choice-1"

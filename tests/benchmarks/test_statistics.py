@@ -95,6 +95,16 @@ def test_two_models_that_are_alike_cannot_be_told_apart_and_others_can():
     assert other.difference == pytest.approx(0.3, abs=0.08)
 
 
+def test_several_pairs_share_the_five_percent():
+    """Six problems that all moved one way, p = 2 / 64: enough for one pair, and one of three may do so by chance."""
+    a, b = ([record(str(i), [mark]) for i in range(6)] for mark in (0, 1))
+    assert paired(a, b).told_apart
+    three = paired(a, b, pairs=3)
+    assert not three.told_apart
+    assert "cannot be told apart" in three.sentence("A", "B")
+    assert three.sentence("A", "B").endswith("as one of so many pairs differs by chance")
+
+
 def test_the_sign_test_is_exact_enough():
     """Ten problems that all moved one way: 2 of 1,024 sign patterns lie as far out."""
     a, b = ([record(str(i), [mark]) for i in range(10)] for mark in (0, 1))
@@ -108,3 +118,8 @@ def test_only_problems_of_both_are_compared():
     found = paired([record("a", [1]), record("b", [1])], [record("b", [0]), record("c", [1])])
     assert found.problems == 1
     assert found.difference == -1
+
+
+def test_nothing_that_was_asked_has_no_figures():
+    found = summary([])
+    assert (found["problems"], found["pass@1"], found["mean_tokens"]) == (0, None, None)

@@ -24,7 +24,6 @@ LAST = 5
 """Steps at the end of a curve whose mean is its last figure."""
 SHOWN = 3
 """Problems of each side that one solves and the other does not, with a text of each."""
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +59,26 @@ class SolvedByOne:
 
 @dataclass(frozen=True, slots=True)
 class PairOfRuns:
-    """Two runs on the same held-out problems after training. ``level``: the largest p that counts, 5% shared among the
-    pairs that are compared. ``paired`` is None where they have no problem in common."""
+    """Two runs on the same held-out problems after training. ``paired`` is None where they have none in common; its 5%
+    are shared among the pairs that are compared."""
 
     first: str
     second: str
     stage: str
     paired: Paired | None
-    level: float = LEVEL
     first_only: tuple[SolvedByOne, ...] = ()
     second_only: tuple[SolvedByOne, ...] = ()
 
     @property
     def told_apart(self) -> bool:
         """Whether the difference is more than chance, with as many pairs looked at."""
-        return self.paired is not None and self.paired.told_apart and self.paired.p < self.level
+        return self.paired is not None and self.paired.told_apart
 
     def sentence(self) -> str:
         """In words, which is better, or that they cannot be told apart."""
         if self.paired is None:
             return f"{self.first} and {self.second} have no evaluated problem in common."
-        said = self.paired.sentence(self.first, self.second)
-        if self.paired.told_apart and not self.told_apart:
-            return (
-                f"{self.first} and {self.second} cannot be told apart: of so many pairs one differs as much by chance "
-                f"({said})"
-            )
-        return said
+        return self.paired.sentence(self.first, self.second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +108,8 @@ def compare(folders: Sequence[Path], stage: str | None = None) -> RunComparison:
     names = _names(folders)
     answers = [_answers(run, stage) for run in data]
     notes = [fault for run in data for fault in run.faults]
-    level = LEVEL / (len(data) - 1)
-    pairs = [_pair(names[0], names[i], answers[0], answers[i], level) for i in range(1, len(data))]
+    n = len(data) - 1
+    pairs = [_pair(names[0], names[i], answers[0], answers[i], n) for i in range(1, len(data))]
     return RunComparison(names, tuple(_settings(data)), tuple(_figures(data)), tuple(pairs), tuple(notes))
 
 
@@ -242,14 +234,14 @@ def _value(row: Mapping[str, Any], name: str) -> float | None:
     return number(as_dict(as_dict(row.get("scores")).get(name)).get("value"))
 
 
-def _pair(first: str, second: str, a: _Answers, b: _Answers, level: float) -> PairOfRuns:
+def _pair(first: str, second: str, a: _Answers, b: _Answers, pairs: int) -> PairOfRuns:
     stage = a.stage if a.stage == b.stage else f"{a.stage}, {b.stage}"
     if not a.rows.keys() & b.rows.keys():
-        return PairOfRuns(first, second, stage, None, level)
-    found = paired(a.records, b.records)
+        return PairOfRuns(first, second, stage, None)
+    found = paired(a.records, b.records, pairs=pairs)
     bare = {side: tuple(_id(p) for p in getattr(found, side)) for side in ("first_only", "second_only")}
     return PairOfRuns(
-        first, second, stage, replace(found, **bare), level,
+        first, second, stage, replace(found, **bare),
         tuple(_solved(p, a.rows[p], b.rows[p]) for p in found.first_only[:SHOWN]),
         tuple(_solved(p, b.rows[p], a.rows[p]) for p in found.second_only[:SHOWN]),
     )  # fmt: skip

@@ -136,7 +136,7 @@ def _record(
 ) -> tuple[GradedProblem, dict[str, Any]]:
     right = _right(problem)
     best = _highest([s.logprob for s in scores])
-    normed = _highest([s.logprob / len(text) for s, text in zip(scores, texts, strict=True)])
+    normed = _highest([s.logprob / max(1, len(text)) for s, text in zip(scores, texts, strict=True)])
     tokens = sum(s.tokens for s in scores)
     answer = GradedAnswer(best == right, normed == right, True, LETTERS[best], tokens, False)
     kind = str(problem.metadata.get("domain") or "")

@@ -19,6 +19,8 @@ from aha.stages.evaluation.votes import majority
 
 RESAMPLED = 4000
 """Resamples of a bootstrap and of a permutation test."""
+LEVEL = 0.05
+"""The largest p at which a difference counts as more than chance."""
 
 
 def rates(records: Sequence[GradedProblem], lenient: bool = False) -> np.ndarray:
@@ -41,7 +43,7 @@ def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
     strict, lenient = rates(records), rates(records, lenient=True)
     elected = [consensus(r.samples) for r in records]
     graded = strict[~np.isnan(strict)]
-    n = max(len(r.samples) for r in records)
+    n = max((len(r.samples) for r in records), default=0)
     every = [s for r in records for s in r.samples]
     found: dict[str, Any] = {
         "pass@1": mean(graded),
@@ -115,8 +117,8 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True)
 class Paired:
     """Two models on the same problems: ``difference`` is the second's mean rate less the first's, ``p`` the share of
-    sign flips that lie as far from zero. ``first_only`` and ``second_only``: problems that one gets right more often
-    than not and the other does not."""
+    sign flips that lie as far from zero, ``level`` the largest that counts. ``first_only`` and ``second_only``:
+    problems that one gets right more often than not and the other does not."""
 
     problems: int
     difference: float
@@ -125,23 +127,29 @@ class Paired:
     p: float
     first_only: tuple[str, ...]
     second_only: tuple[str, ...]
+    level: float = LEVEL
 
     @property
     def told_apart(self) -> bool:
-        """Whether the difference is more than chance: its interval excludes zero, and so does the test at 5%."""
-        return self.p < 0.05 and not self.low <= 0 <= self.high
+        """Whether the difference is more than chance: its interval excludes zero, and so does the test."""
+        return self.p < self.level and not self.low <= 0 <= self.high
 
     def sentence(self, first: str, second: str) -> str:
         """In words, which is better, or that they cannot be told apart."""
         span = f"{self.difference:+.1%} [{self.low:+.1%}, {self.high:+.1%}], p = {self.p:.3f}"
         if not self.told_apart:
-            return f"{first} and {second} cannot be told apart on {self.problems} problems: {span}"
+            lucky = self.p < LEVEL and not self.low <= 0 <= self.high
+            why = ", as one of so many pairs differs by chance" if lucky else ""
+            return f"{first} and {second} cannot be told apart on {self.problems} problems: {span}{why}"
         better, other = (second, first) if self.difference > 0 else (first, second)
         return f"{better} is better than {other} on {self.problems} problems: {span}"
 
 
-def paired(first: Sequence[GradedProblem], second: Sequence[GradedProblem], seed: int = 0) -> Paired:
-    """Compare two models on the problems that both were asked, by a bootstrap and a sign-flip test over problems."""
+def paired(
+    first: Sequence[GradedProblem], second: Sequence[GradedProblem], seed: int = 0, pairs: int = 1
+) -> Paired:
+    """Compare two models on the problems that both were asked, by a bootstrap and a sign-flip test over problems. 5% is
+    shared among so many ``pairs`` that are looked at (Bonferroni)."""
     ours, theirs = _rates_by_id(first), _rates_by_id(second)
     shared = [problem for problem in ours if problem in theirs]
     a, b = (np.array([side[problem] for problem in shared]) for side in (ours, theirs))
@@ -151,7 +159,7 @@ def paired(first: Sequence[GradedProblem], second: Sequence[GradedProblem], seed
         for left, right in ((a, b), (b, a))
     )
     apart = float((b - a).mean()) if shared else float("nan")
-    return Paired(len(shared), apart, low, high, _sign_flips(b - a, seed), one, other)
+    return Paired(len(shared), apart, low, high, _sign_flips(b - a, seed), one, other, LEVEL / pairs)
 
 
 def _rates_by_id(records: Sequence[GradedProblem]) -> Mapping[str, float]:

@@ -117,6 +117,8 @@ def pairs(results: Sequence[BenchmarkResult]) -> list[tuple[str, str, str, Paire
     """(benchmark, first model, second model, comparison) of every two results on each benchmark."""
     found, over = [], varied(results)
     for name in dict.fromkeys(r.benchmark for r in results):
-        for a, b in combinations([r for r in results if r.benchmark == name], 2):
-            found.append((name, named(a, over), named(b, over), paired(a.records, b.records)))
+        both = list(combinations([r for r in results if r.benchmark == name], 2))
+        for a, b in both:
+            compared = paired(a.records, b.records, pairs=len(both))
+            found.append((name, named(a, over), named(b, over), compared))
     return found
