@@ -256,6 +256,24 @@ def test_a_rollout_comes_with_its_group_and_hostile_text_stays_text(tmp_path):
     assert [(g["members"], g["ungraded"], g["right"], g["signal"]) for g in groups] == [(2, 1, 1, False)]
 
 
+def test_what_an_expression_found_comes_from_the_server_in_time(tmp_path):
+    """A browser's own expressions have no time limit: (a+)+$ would hold the page for ever."""
+    run = make_run(tmp_path / "zero")
+    browser = client(tmp_path)
+    texts = ["<b>12</b> and 345 and 12", "a" * 60 + "!"]
+    rows = [
+        {"text": text, "problem_id": "p", "member": i, "step": 9, "question": "q"}
+        for i, text in enumerate(texts)
+    ]
+    write_lines(run / "rl" / "rollouts" / "step_00009.jsonl", rows)
+    line = browser.get("/api/rollouts", params={"run": "zero", "step_from": 9}).json()["rows"][0]
+    for expression, hits in ((r"\d+", ["345", "12"]), (r"(a+)+$", []), (r"x*", []), ("", [])):
+        asked = {"run": "zero", "id": line["id"], "regex": expression}
+        assert browser.get("/api/rollout", params=asked).json()["hits"] == hits
+    for path, more in (("groups", {"step": 10**30}), ("rollouts", {"after": "-" + "9" * 30})):
+        assert browser.get(f"/api/{path}", params={"run": "zero", **more}).status_code == 400
+
+
 def test_a_graders_mistake_goes_into_a_file_that_aha_grade_takes(tmp_path, capsys):
     problem = math_word.make_problem({"question": "A half?", "answer": "1/2"}, 1)
     texts = [r"<think>.</think> \boxed{0.5}", r"<think>.</think> \boxed{0.6}"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import threading
 from collections.abc import Sequence
@@ -29,6 +31,8 @@ EXCERPT = 260
 """Characters of a text in a list."""
 REGEX_SECONDS = 0.3
 """That a regular expression may take for one text."""
+MOST_HITS = 200
+"""Different texts that are marked."""
 
 
 class RolloutRows:
@@ -109,10 +113,10 @@ class RolloutAnswers:
     def groups(self, request: Request) -> list[dict[str, Any]]:
         """The groups of a step."""
         given = request.query_params
-        try:
-            step = int(given.get("step", ""))
-        except ValueError:
-            raise AhaError(f"A step is a whole number, not {given.get('step', '')[:40]!r}.") from None
+        said = given.get("step", "")
+        if not re.fullmatch(r"\d{1,18}", said):
+            raise AhaError(f"A step is a whole number, not {said[:40]!r}.")
+        step = int(said)
         with self.keeper.reader(self._run(request)) as index:
             return index.groups(given.get("stage", ""), given.get("part", "steps"), step)
 
@@ -121,6 +125,7 @@ class RolloutAnswers:
     def one(self, request: Request) -> dict[str, Any]:
         """A rollout and its group, each as it is shown."""
         run, id_ = self._run(request), _id(request.query_params.get("id", ""))
+        expression = request.query_params.get("regex", "")
         with self.keeper.reader(run) as index, RolloutRows(run, index.files()) as rows:
             found = index.one(id_)
             group = index.group(id_)
@@ -139,6 +144,7 @@ class RolloutAnswers:
         return {
             "id": id_, "file": file, "stage": file.split("/")[0], "members": said, "signal": signal(members),
             "neighbours": [id_ - 1 if id_ > 1 else None, id_ + 1],
+            "hits": _hits(expression, [str(member.get("text", "")) for member in members]) if expression else [],
         }  # fmt: skip
 
     def why(self, said: Json) -> dict[str, Any]:
@@ -267,7 +273,10 @@ def excerpt(text: str, asked: RolloutQuery) -> list[list[str]]:
 
 def _first_hit(text: str, asked: RolloutQuery) -> tuple[int, int] | None:
     if asked.regex:
-        match = _compiled(asked.regex).search(text, timeout=REGEX_SECONDS)
+        try:
+            match = _compiled(asked.regex).search(text, timeout=REGEX_SECONDS)
+        except TimeoutError:
+            return None
         return match.span() if match else None
     wanted = asked.words()
     if wanted is None:
@@ -298,6 +307,18 @@ def _fits(asked: RolloutQuery, rows: RolloutRows) -> Any:
             ) from None
 
     return fits
+
+
+def _hits(expression: str, texts: Sequence[str]) -> list[str]:
+    """The different texts that an expression finds, the longest first; those that were found in time. The page marks
+    them as they stand: a browser's own expressions have no time limit."""
+    pattern, found = _compiled(expression), dict[str, None]()
+    for text in texts:
+        with contextlib.suppress(TimeoutError):
+            for match in itertools.islice(pattern.finditer(text, timeout=REGEX_SECONDS), MOST_HITS):
+                found[match.group()] = None
+    found.pop("", None)
+    return sorted(found, key=len, reverse=True)[:MOST_HITS]
 
 
 def _compiled(pattern: str) -> Any:

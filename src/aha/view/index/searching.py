@@ -6,6 +6,7 @@ time with what there is so far. By a figure, an index of that figure is walked.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -357,13 +358,12 @@ def _next(row: Row, asked: RolloutQuery) -> str:
 def _place(after: str) -> tuple[float, int]:
     value, _, id_ = after.partition(";")
     try:
-        return float(value), int(id_)
+        return float(value), _whole(id_)
     except ValueError:
         raise AhaError(f"{after[:40]!r} is no place to go on from. Search again.") from None
 
 
 def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise AhaError(f"{text[:40]!r} is no place to go on from. Search again.") from None
+    if re.fullmatch(r"-?\d{1,18}", text) is None:  # what SQLite can count to
+        raise AhaError(f"{text[:40]!r} is no place to go on from. Search again.")
+    return int(text)

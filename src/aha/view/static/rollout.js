@@ -11,8 +11,8 @@ const VERDICTS = [['correct', 'correct'], ['wrong', 'wrong'], ['no_answer', 'no 
 
 export async function draw(main, query) {
   const run = [...shared.chosen][0], id = query.get('id');
-  const data = await ask('rollout', {run, id}), mine = data.members.find((m) => m.id === data.id), tokens = data.members.some((m) => m.pieces.length);
-  const hit = hits(query.get('text'), query.get('regex')), why = h('div'), sides = h('div.sides'), key = h('span.small.soft');
+  const data = await ask('rollout', {run, id, regex: query.get('regex') ?? ''}), mine = data.members.find((m) => m.id === data.id), tokens = data.members.some((m) => m.pieces.length);
+  const hit = hits(query.get('text'), query.get('regex') ? data.hits : null), why = h('div'), sides = h('div.sides'), key = h('span.small.soft');
   const to = (other) => go('rollout', {run, id: other, text: query.get('text') ?? '', regex: query.get('regex') ?? ''});
   const order = [mine, ...data.members.filter((m) => m !== mine)];
 
@@ -68,12 +68,10 @@ function part(p, hit, folded) {
   return h('span', {class: p.kind}, runs);
 }
 
-function hits(text, expression) {
-  try {
-    if (expression) return new RegExp(expression, 'gu');
-    const words = (text ?? '').replaceAll(/-\S+/g, ' ').match(/[\p{L}\p{N}]+/gu);
-    return words ? new RegExp(words.map((w) => w.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|'), 'giu') : null;
-  } catch { return null; } // the server's expressions know more than the browser's
+// what an expression found comes from the server, which stops one that takes too long
+function hits(text, found) {
+  const words = found ?? (text ?? '').replaceAll(/-\S+/g, ' ').match(/[\p{L}\p{N}]+/gu);
+  return words?.length ? new RegExp(words.map((w) => w.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|'), found ? 'gu' : 'giu') : null;
 }
 
 function marked(text, hit) {
