@@ -188,6 +188,19 @@ def test_one_id_for_two_questions_is_no_problem_in_common(runs, tmp_path):
     assert named <= set(ids)
 
 
+@pytest.mark.parametrize("command", ["diagnose", "report", "watch", "compare", "rescore", "claims"])
+def test_a_run_that_is_not_there_is_told_with_the_nearest(command, tmp_path, capsys):
+    (tmp_path / "zero").mkdir()
+    (tmp_path / "zero/config.json").write_text("{}")
+    more = ["--rewards", "accuracy"] if command == "rescore" else []
+    assert main([command, "zeroo", *more, "--runs-dir", str(tmp_path)]) == 1
+    assert "'zeroo' is not a folder" in (said := capsys.readouterr().err)
+    assert "Did you mean 'zero'?" in said
+    (tmp_path / "rows.jsonl").touch()
+    assert main([command, str(tmp_path / "rows.jsonl"), *more]) == 1
+    assert "is a file" in capsys.readouterr().err
+
+
 def test_one_run_is_no_comparison(runs, capsys):
     assert main(["compare", str(runs / "a")]) == 1
     assert "needs two runs" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_another_stage_by_name(run, tmp_path):
     [
         (["{run}", "{run}"], "is not empty"),
         (["{run}", "{out}", "--stage", "check"], "no finished stage 'check' with a model"),
-        (["{run}-no", "{out}"], "No run at"),
+        (["{run}-no", "{out}"], "has no run of that name"),
         (["{out}", "{out}/x"], "no finished stage with a model"),
     ],
 )

@@ -26,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge, write, print."""
     from aha.runs.claims import table as claims
+    from aha.runs.overview import run_folder
 
-    folders = [place if place.exists() else args.runs_dir / place for place in args.runs]
+    folders = [run_folder(place, args.runs_dir) for place in args.runs]
     table = claims.judge(folders)
     written = claims.write(table, [args.out] if args.out else folders)
     print(claims.markdown(table))

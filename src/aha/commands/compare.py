@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     from aha.analysis.compare import compare
+    from aha.runs.overview import run_folder
 
-    folders = [place if place.exists() else args.runs_dir / place for place in args.runs]
+    folders = [run_folder(place, args.runs_dir) for place in args.runs]
     found = compare(folders, args.stage)
     print(
         json.dumps(found.as_json(), ensure_ascii=False, indent=1, default=str)

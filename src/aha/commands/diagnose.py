@@ -33,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what was found."""
     from aha.diagnosis import diagnose
+    from aha.runs.overview import run_folder
 
-    folder = args.run if args.run.exists() else args.runs_dir / args.run
+    folder = run_folder(args.run, args.runs_dir)
     found = diagnose(folder)
     if args.json:
         print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))

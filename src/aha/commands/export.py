@@ -24,10 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Copy, then push if asked to."""
     from aha.runs.export import export
+    from aha.runs.overview import run_folder
 
-    source = args.run if args.run.exists() else args.runs_dir / args.run
-    if not source.is_dir():
-        raise AhaError(f"No run at '{args.run}' nor at '{source}'.")
+    source = run_folder(args.run, args.runs_dir)
     if args.push:
         _reach(args.push, private=not args.public)  # before gigabytes are copied for nothing
     made = export(source, args.folder, args.stage)

@@ -16,10 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
+    from aha.runs.overview import run_folder
     from aha.runs.report.page import write_report
     from aha.runs.state import result
 
-    folder = args.run if args.run.exists() else args.runs_dir / args.run
+    folder = run_folder(args.run, args.runs_dir)
     print(f"Report   {write_report(folder)}")
     made = result(folder)
     print("Next     open it in a browser" + (f"; aha chat {made}" if made is not None else ""))

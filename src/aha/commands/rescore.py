@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Grade, write, and print."""
     from aha.analysis.rescore import rescore
+    from aha.runs.overview import run_folder
 
-    folder = args.run if args.run.exists() else args.runs_dir / args.run
+    folder = run_folder(args.run, args.runs_dir)
     output = args.output or free_name(Path(f"rescored_{folder.resolve().name}.jsonl"))
     found = rescore(folder, weights(args.rewards), stage=args.stage, output=output, most_steps=args.steps)
     print(json.dumps(found.as_json(), indent=1) if args.json else described(found))

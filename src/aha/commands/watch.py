@@ -18,9 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show it until it ends."""
+    from aha.runs.overview import run_folder
     from aha.runs.watching import watch
 
-    folder = args.run if args.run.exists() else args.runs_dir / args.run
+    folder = run_folder(args.run, args.runs_dir)
     try:
         print(f"State    {watch(folder, plain=True if args.plain else None)}")
     except KeyboardInterrupt:

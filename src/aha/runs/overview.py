@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aha.hints import nearest
 from aha.runs.charts import number
 from aha.runs.locks import held
 from aha.runs.report.data import StageData, read_run
@@ -51,6 +52,18 @@ class RunOverview:
             time.strftime("%Y-%m-%d %H:%M", time.localtime(self.time)) if self.time else "",
         ]
         return ", ".join(part for part in parts if part)
+
+
+def run_folder(given: Path, runs: Path) -> Path:
+    """The folder itself, or the run of that name in the folder ``runs``. Raises AhaError for neither, with the nearest
+    name that there is."""
+    for place in (given, runs / given):
+        if place.is_dir():
+            return place
+    known = sorted(file.parent.name for file in runs.glob("*/config.json"))
+    hint = nearest(str(given), known, "Give a run's folder, such as runs/zero; `aha list` names them.")
+    what = "is a file" if given.is_file() else "is not a folder"
+    raise AhaError(f"'{given}' {what}, and {runs} has no run of that name. {hint}")
 
 
 def overviews(folder: Path) -> list[RunOverview]:
