@@ -252,9 +252,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def cache_folder() -> Path:
-    """The user's cache, which only they may write to; a folder of this process where there is none."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "aha"
+    """The user's cache, which only they may write to: ``$AHA_CACHE``, or ``aha`` in ``$XDG_CACHE_HOME``, ``~/.cache``.
+    A folder of this process where there is none."""
+    named, general = os.environ.get("AHA_CACHE"), os.environ.get("XDG_CACHE_HOME")
     try:
+        folder = Path(named).expanduser() if named else Path(general or "~/.cache").expanduser() / "aha"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (os.name != "posix" or folder.stat().st_uid == os.getuid()) and os.access(folder, os.W_OK):
             return folder

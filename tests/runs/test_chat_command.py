@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from aha import chat
-from aha.commands.chat import Talk
+from aha.commands.chat import Talk, _history
 from aha.types import Finish, Rollout
 
 
@@ -228,3 +228,12 @@ def test_the_up_key_brings_back_the_line_before(tmp_path):
     assert (tmp_path / ".cache" / "aha" / "chat_history").exists()
     os.close(main)
     os.close(other)
+
+
+def test_earlier_lines_are_kept_in_the_programs_own_cache(tmp_path, monkeypatch):
+    readline = pytest.importorskip("readline")
+    monkeypatch.setenv("AHA_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", argparse.Namespace(isatty=lambda: True))
+    with _history():
+        readline.add_history("24 7 3 -> 171")
+    assert "24 7 3 -> 171" in (tmp_path / "chat_history").read_text()

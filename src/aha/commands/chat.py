@@ -92,7 +92,9 @@ def _history() -> Any:
     except ImportError:  # not on every system
         yield
         return
-    file = Path.home() / ".cache" / "aha" / "chat_history"
+    from aha.files import cache_folder
+
+    file = cache_folder() / "chat_history"
     if sys.stdin.isatty():
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
