@@ -110,6 +110,7 @@ def test_the_assets_are_small_stock_and_described(name):
     assert len(load_tokenizer(name)) == load_model(name).config.vocab_size
 
 
+@pytest.mark.slow
 def test_pretraining_learns_and_resumes_bit_for_bit(tmp_path):
     def stage(steps):
         return Pretrain(

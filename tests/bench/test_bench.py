@@ -121,6 +121,7 @@ def test_scale_fits_a_line(capsys):
     assert train.fit_line(rows)["deviation"] > 0.05
 
 
+@pytest.mark.slow
 def test_loading_is_measured_in_processes_of_their_own(capsys):
     capsys.readouterr()
     words = ["bench", "load", *TOY, "--against", "transformers", "--json"]

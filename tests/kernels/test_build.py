@@ -55,6 +55,7 @@ def test_a_compiler_without_openmp_makes_kernels_of_one_thread(tmp_path):
     assert done.stdout.strip() == "False", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
 def test_a_folder_that_takes_no_files_is_left_alone(tmp_path):
     (tmp_path / "aha").write_text("not a folder")

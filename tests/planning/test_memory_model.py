@@ -152,7 +152,10 @@ def test_rows_are_those_that_the_cache_has_room_for():
     assert memory.rows_of(QWEN, replace(work, sequences=64), ROOM, gpus=8) == 8
 
 
-@pytest.mark.parametrize(("gpu", "count"), [("rtx-4090", 1), ("rtx-4090", 8), ("h100", 1), ("a100-40", 8)])
+@pytest.mark.parametrize(
+    ("gpu", "count"),
+    [("rtx-4090", 1), pytest.param("rtx-4090", 8, marks=pytest.mark.slow), ("h100", 1), ("a100-40", 8)],
+)
 def test_settings_that_are_suggested_do_fit(gpu, count):
     work = Workload("rl", 10, 512, 8, 256, 65_536, 131_072, 2, reference=True, max_num_seqs=512, name="rl")
     machine = machines.machine(gpu, count)

@@ -218,7 +218,7 @@ class Bandit(RLSession):
         self.entropy_state = self.entropy_coef = a.entropy_coef
         self.ahead, self.step, self.correction = None, 0, {}
         self.sync_seconds = self.sync_before = 0.0
-        self.start = self.saved = 0
+        self.start, self.saved, self.token_rows = 0, 0, None
         self.mismatch, self.history, self.totals, self.entropies = [], [], [], []
         self.console = SimpleNamespace(counter=lambda *given: lambda more: None)
         self.params = SimpleNamespace(max_tokens=length)

@@ -27,8 +27,8 @@ HELP = "install the programs to measure beside, each in its own environment"
 HERE = Path(__file__).parent
 PEERS = {"trl": "trl", "vllm": "vllm", "reasoning-gym": "reasoning_gym", "verifiers": "verifiers"}
 """Name of each peer -> the module that proves it is there."""
-LIBRARIES = {"reasoning-gym": "reasoning-gym==0.1.25", "verifiers": "verifiers==0.4.0"}
-"""Those that need no torch: what pip is asked for. Their tasks are read by our own process, see tasks/adapters.py."""
+LIBRARIES = ("reasoning-gym", "verifiers")
+"""Those that need no torch and have no driver: our own process reads their tasks, see tasks/adapters.py."""
 ANSWER_SECONDS = 1800.0
 
 
@@ -78,7 +78,7 @@ def install(name: str, root: Path | None = None) -> Path:
     commands = [[sys.executable, "-m", "venv", "--clear", str(place)]]
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
     if name in LIBRARIES:
-        commands.append([*pip, LIBRARIES[name]])
+        commands.append([*pip, "--no-deps", "-r", str(HERE / f"{name}.txt")])
     elif name == "vllm" and shutil.which("nvidia-smi"):
         # The build for GPUs brings its own torch and pins what it needs itself.
         commands.append([*pip, "vllm==0.32.0"])
