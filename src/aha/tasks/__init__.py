@@ -69,8 +69,8 @@ def _made() -> dict[str, Callable[[], Task]]:
     }
 
 
-def _read(name: str, data: str | None, test_data: str | None) -> Task:
-    """A task over rows."""
+def _of_rows() -> dict[str, tuple[Callable[..., Task], RowReader]]:
+    """The tasks that read rows: what makes each, and how it reads them."""
     from aha.tasks import (
         choice,
         code_rows,
@@ -83,37 +83,37 @@ def _read(name: str, data: str | None, test_data: str | None) -> Task:
         math_word,
     )
 
-    readers = {
-        "drop": drop.task, "function_calls": function_calls.task, "json_output": json_output.task,
-        "choice": choice.task, "code": code_rows.task, "ifeval": ifeval.task, "countdown": countdown_rows.task,
-        "countdown_full": countdown_rows.task, "general": general_rows.task, "harmful": general_rows.task,
-    }  # fmt: skip
-    return readers.get(name, math_word.task)(data, name, test_data)
+    maths = math_word.task, math_word.READER
+    countdowns = countdown_rows.task, countdown_rows.READER
+    return {
+        "drop": (drop.task, drop.READER),
+        "function_calls": (function_calls.task, function_calls.READER),
+        "json_output": (json_output.task, json_output.READER),
+        "general": (general_rows.task, general_rows.READER),
+        "harmful": (general_rows.task, general_rows.HARMFUL_READER),
+        "math": maths,
+        "gsm8k": maths,
+        "choice": (choice.task, choice.READER),
+        "code": (code_rows.task, code_rows.READER),
+        "ifeval": (ifeval.task, ifeval.READER),
+        "countdown": countdowns,
+        "countdown_full": countdowns,
+    }
+
+
+def _read(name: str, data: str | None, test_data: str | None) -> Task:
+    """A task over rows; one that is not listed reads them as mathematics."""
+    known = _of_rows()
+    make, _ = known.get(name, known["math"])
+    return make(data, name, test_data)
 
 
 def reader_of(name: str) -> RowReader:
     """How a task reads its rows. Raises AhaError for one that reads none."""
-    from aha.tasks import (
-        choice,
-        code_rows,
-        countdown_rows,
-        drop,
-        function_calls,
-        general_rows,
-        ifeval,
-        json_output,
-        math_word,
-    )
-
-    readers = {
-        "drop": drop.READER, "function_calls": function_calls.READER, "json_output": json_output.READER,
-        "general": general_rows.READER, "harmful": general_rows.HARMFUL_READER,
-        "math": math_word.READER, "gsm8k": math_word.READER, "choice": choice.READER, "code": code_rows.READER,
-        "ifeval": ifeval.READER, "countdown": countdown_rows.READER, "countdown_full": countdown_rows.READER,
-    }  # fmt: skip
-    if name not in readers:
-        raise AhaError(f"Task '{name}' reads no rows. Those that do: {', '.join(readers)}.")
-    return readers[name]
+    known = _of_rows()
+    if name not in known:
+        raise AhaError(f"Task '{name}' reads no rows. Those that do: {', '.join(known)}.")
+    return known[name][1]
 
 
 def get_task(name: str, data: str | None = None, test_data: str | None = None) -> Task:

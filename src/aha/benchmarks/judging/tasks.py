@@ -70,32 +70,34 @@ def question_of(problem: Problem) -> str:
     return "\n\n".join(str(m["content"]) for m in problem.messages if m.get("role") in ("user", "system"))
 
 
-def _reference(judge: Judge) -> Grade:
-    outcomes = {"correct": Outcome.CORRECT, "incorrect": Outcome.WRONG, "not_attempted": Outcome.NO_ANSWER}
+def _against_the_answer(
+    ask: Callable[[str, str, str], Found | None], verdict: Callable[[Found], Verdict]
+) -> Grade:
+    """What the judge says of a question, its answer and what was said, as a verdict; None could not be read."""
 
     def grade(problem: Problem, text: str) -> Verdict:
         said = final_text(text)
         if not said.strip():
             return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
-        found = judge.attempt(question_of(problem), str(problem.answer), said)
+        found = ask(question_of(problem), str(problem.answer), said)
         if found is None:
             return Verdict(Outcome.UNKNOWN, "the judge's verdict could not be read")
-        return Verdict(outcomes[found], f"{found.replace('_', ' ')}, by the judge")
+        return verdict(found)
 
     return grade
+
+
+def _reference(judge: Judge) -> Grade:
+    outcomes = {"correct": Outcome.CORRECT, "incorrect": Outcome.WRONG, "not_attempted": Outcome.NO_ANSWER}
+    return _against_the_answer(
+        judge.attempt, lambda found: Verdict(outcomes[found], f"{found.replace('_', ' ')}, by the judge")
+    )
 
 
 def _correct(judge: Judge) -> Grade:
-    def grade(problem: Problem, text: str) -> Verdict:
-        said = final_text(text)
-        if not said.strip():
-            return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
-        found = judge.correct(question_of(problem), str(problem.answer), said)
-        if found is None:
-            return Verdict(Outcome.UNKNOWN, "the judge's verdict could not be read")
-        return Verdict(Outcome.CORRECT if found else Outcome.WRONG, "by the judge")
-
-    return grade
+    return _against_the_answer(
+        judge.correct, lambda found: Verdict(Outcome.CORRECT if found else Outcome.WRONG, "by the judge")
+    )
 
 
 def _pair(judge: Judge) -> Compare:
