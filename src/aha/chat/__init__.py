@@ -31,12 +31,12 @@ from aha.chat.prompts import (
     prompt_files,
     warn_prompt,
 )
-from aha.chat.rendering import Rendered, encode_prompt, in_messages, render, render_completion
+from aha.chat.rendering import Rendered, encode_prompt, folds_system, in_messages, render, render_completion
 from aha.chat.turns import render_call, stop_ids, turn_end
 
 __all__ = [
     "ANSWER", "END_ANSWER", "END_THINK", "NAMES", "PLACE", "R1_ZERO_TEMPLATE", "SETTING", "TAGS", "THINK", "Kind",
     "Parsed", "Place", "Prompt", "Rendered", "Tag", "carry", "check_setting", "choose", "code_spans", "encode_prompt",
-    "find_tags", "in_messages", "kind_of", "parse", "prompt_files", "render", "render_call", "render_completion",
-    "stop_ids", "turn_end", "warn_prompt",
+    "find_tags", "folds_system", "in_messages", "kind_of", "parse", "prompt_files", "render", "render_call",
+    "render_completion", "stop_ids", "turn_end", "warn_prompt",
 ]  # fmt: skip

@@ -382,13 +382,6 @@ def test_a_schema_that_cannot_be_kept_is_refused(served_smollm2):
         )
 
 
-@pytest.fixture(scope="module")
-def served_smollm2(smollm2):
-    from aha import modeling
-
-    model, tokenizer = (
-        modeling.load_model(str(smollm2), dtype=torch.bfloat16),
-        modeling.load_tokenizer(str(smollm2)),
-    )
-    with Server(ModelBackend(LocalEngine(model, tokenizer), tokenizer, "smollm2")) as server:
-        yield Client(Endpoint(server.url, "smollm2"))
+@pytest.fixture
+def served_smollm2(smollm2_server):
+    return Client(Endpoint(smollm2_server.url, "smollm2"))

@@ -22,7 +22,12 @@ HARMLESS = frozenset(
         "model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
         "prompt_cache_retention", "parallel_tool_calls", "stream", "stream_options", "verbosity", "reasoning_effort",
         "add_special_tokens", "skip_special_tokens", "spaces_between_special_tokens", "return_tokens_as_token_ids",
-        "max_tokens", "max_completion_tokens", "messages", "prompt",
+        "max_tokens", "max_completion_tokens", "messages", "prompt", "reasoning",
+        # notes of web faces about the conversation (Open WebUI, and what stands behind it)
+        "chat_id", "session_id", "id", "message_id", "parent_id", "background_tasks", "variables", "model_item",
+        "user_message", "filter_ids",
+        # how another server would do the work (Ollama, llama.cpp)
+        "keep_alive", "cache_prompt", "num_thread", "num_gpu", "num_batch", "use_mmap", "use_mlock",
     }
 )  # fmt: skip
 """Read elsewhere, or without influence on what is answered."""
@@ -50,6 +55,11 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "chat_template": (None,),
     "continue_final_message": (None, False),
     "add_generation_prompt": (None, True),
+    "files": (None, []),
+    "tool_ids": (None, []),
+    "tool_servers": (None, []),
+    "skill_ids": (None, []),
+    "params": (None, {}),
 }
 """Fields of the API that are not honoured, and the values that ask for nothing."""
 MOST_LOGPROBS = 20
@@ -164,6 +174,8 @@ def _only_known(body: Mapping[str, Any], is_chat: bool) -> None:
         if name in NEUTRAL:
             if not any(type(value) is type(v) and value == v for v in NEUTRAL[name]):
                 raise RequestRefusedError(f"{name}={_short(value)} is not supported here: leave it out", name)
+        elif name == "features" and isinstance(value, dict) and not any(value.values()):
+            continue  # what a web face could add to an answer, and does not
         elif value is not None:
             raise RequestRefusedError(f"unknown field '{name}': this API does not have it", name)
 

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from aha import chat
@@ -17,6 +18,7 @@ from aha.sampling.http.live import LiveEngine, LiveRequest, Shaper
 from aha.sampling.http.shaping import LogitAdjustment, Schemas
 from aha.sampling.http.text import TextStream
 from aha.sampling.http.tokens import Tokens
+from aha.sampling.http.tool_words import PROBE, in_words
 from aha.sampling.http.work import Choice, TextDelta, TokenScore
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.scoring import Top
@@ -80,16 +82,42 @@ class ModelBackend:
 
     def _conversation(self, asked: CompletionRequest) -> _Prompt:
         options = dict(asked.template_options or {})
-        if asked.tools is not None:
-            options["tools"] = [dict(tool) for tool in asked.tools.offered]
-        rendered = chat.render(asked.messages, self.tokenizer, prompt=self.prompt, chat_options=options)
-        if asked.tools is not None and not rendered.turns:
+        tools = [dict(tool) for tool in asked.tools.offered] if asked.tools is not None else []
+        messages = asked.messages
+        if self.knows_tools:
+            options |= {"tools": tools} if tools else {}
+        else:
+            messages = in_words(messages, tools, fold=self.folds_system)
+        rendered = chat.render(messages, self.tokenizer, prompt=self.prompt, chat_options=options)
+        if tools and not rendered.turns:
             raise RequestRefusedError(
                 "this model has no chat template, and so no way to be told of tools", "tools"
             )
         return _Prompt(
             tuple(chat.encode_prompt(rendered, self.tokenizer)), rendered.text, rendered.opened_think
         )
+
+    @cached_property
+    def knows_tools(self) -> bool:
+        """Whether the chat template writes tools down; one that leaves them out or refuses them does not."""
+        try:
+            plain, told = (
+                chat.render(
+                    [{"role": "user", "content": "x"}],
+                    self.tokenizer,
+                    prompt=self.prompt,
+                    chat_options=options,
+                )
+                for options in ({}, {"tools": list(PROBE)})
+            )
+        except AhaError:
+            return False
+        return plain.text != told.text
+
+    @cached_property
+    def folds_system(self) -> bool:
+        """Whether the chat template has no place for system messages."""
+        return self.prompt.own is not None and chat.folds_system(self.tokenizer, self.prompt.own)
 
     def _prompt(self, prompt: str | tuple[int, ...]) -> _Prompt:
         if isinstance(prompt, str):
