@@ -64,6 +64,28 @@ def test_training_compute_is_six_n_d(run):
     assert (found[1].low, found[1].high) == (0.5, 0.7)
 
 
+def test_a_stage_that_starts_again_from_the_base_has_no_compute_before_it(run):
+    stages = {"rl": {"model": "tiny"}, "more": {"model": "tiny"}}
+    (run / "config.json").write_text(json.dumps({"stages": stages}))
+    assert training.curve(run, 1000)[-1].flop == 6 * 1000 * 50.0
+    for source in ("<rl>", str(run / "rl" / "final")):
+        stages["more"]["model"] = source
+        (run / "config.json").write_text(json.dumps({"stages": stages}))
+        assert training.curve(run, 1000)[-1].flop == 6 * 1000 * 350.0
+
+
+def test_a_stage_of_another_size_counts_its_own_parameters(run):
+    import torch
+    from safetensors.torch import save_file
+
+    weights = {"model.embed_tokens.weight": torch.zeros(10, 4), "model.norm.weight": torch.zeros(4)}
+    save_file(weights, run / "more" / "final" / "model.safetensors")
+    assert training.stored_parameters(run / "more" / "final") == 44
+    assert training.curve(run, 1000)[-1].flop == 6 * 1000 * 300.0 + 6 * 44 * 50.0
+    save_file(weights | {"lm_head.weight": torch.zeros(10, 4)}, run / "more" / "final" / "model.safetensors")
+    assert training.stored_parameters(run / "more" / "final") == 44
+
+
 def test_a_checkpoint_knows_its_run_and_a_run_its_last_checkpoint(run):
     assert training.run_of(str(run / "rl" / "final")) == run.resolve()
     assert training.run_of("tiny") is None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -22,9 +26,10 @@ from aha.thinking.forcing import CUT, WAITS, BudgetForcing
 from aha.thinking.lengths import LengthPrompts
 from aha.thinking.refining import Refinement
 from aha.thinking.search import BeamSearch
+from aha.thinking.tree import TREE, ThinkingTree, TreeNode, TreeSearch
 from aha.thinking.values import ValueFunction, open_value
 from aha.thinking.votes import MAJORITY, VERIFIER, Votes
-from aha.thinking.writing import SPREAD, ThinkingWriter
+from aha.thinking.writing import SPREAD, Draft, ThinkingWriter
 from aha.types import AhaError
 
 PROTOCOL = Protocol(1, 1.0, 1.0, 72, problems=6)
@@ -199,9 +204,72 @@ def test_widths_that_do_not_divide_are_refused():
         BeamSearch(ValueFunction("x", lambda p, t: [0.0] * len(t)), widths=(6,), branch=4)
 
 
+# --- tree search ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_found_below_is_told_upwards_and_followed(problems):
+    root = TreeNode(Draft((1,)))
+    tree = ThinkingTree(problems[0], root, explore=0.0)
+    tree.grow(root, [Draft((1,), (2,)), Draft((1,), (3,))], [4.0, 6.0], [False, False])
+    low, high = root.children
+    assert tree.leaf() is high
+    tree.grow(high, [Draft((1,), (3, 4)), Draft((1,), (3, 5))], [0.0, 1.0], [False, False])
+    assert (high.visits, high.total, root.visits, root.total) == (3, 7.0, 4, 11.0)
+    assert tree.leaf() is low  # a mean of 7/3 against 4
+    # of values from 0 to 6: 4/6 and 7/18, and for few visits the root of ln 4 over them
+    assert tree.bound(low) == pytest.approx(4 / 6)
+    tree.explore = 1.0
+    assert tree.bound(high) == pytest.approx(7 / 18 + (math.log(4) / 3) ** 0.5)
+
+
+def test_a_search_that_explores_looks_where_few_have_looked(problems):
+    root = TreeNode(Draft((1,)))
+    tree = ThinkingTree(problems[0], root, explore=10.0)
+    tree.grow(root, [Draft((1,), (2,)), Draft((1,), (3,))], [0.0, 1.0], [False, False])
+    for _ in range(6):
+        root.children[1].tell(1.0)
+    assert tree.leaf() is root.children[0]
+
+
+def test_a_tree_goes_where_its_value_is_and_counts_what_it_sampled(writer, problems):
+    def shares(_, texts):
+        return [t.count("3") / (1 + len(t)) for t in texts]
+
+    way = TreeSearch(ValueFunction("threes", shares), simulations=(2, 10), branch=3, step_end="=")
+    rows = way.think(writer, problems)
+    plain = Votes(6).think(writer, problems)
+    found = [shares(None, [row.texts[1]["text"]])[0] for row in rows]
+    sampled = [shares(None, [t["text"]])[0] for row in plain for t in row.texts]
+    assert sum(found) / len(found) > sum(sampled) / len(sampled)
+    for row in rows:
+        assert [(p.way, p.setting) for p in row.points] == [(TREE, 2), (TREE, 10)]
+        assert 0 < row.points[0].tokens <= row.points[1].tokens  # equal where every step ended its text
+    assert any(row.points[0].tokens < row.points[1].tokens for row in rows)
+    assert way.think(writer, problems) == rows
+
+
+def test_where_all_ended_nothing_is_grown_again(problems):
+    root = TreeNode(Draft((1,)))
+    tree = ThinkingTree(problems[0], root, explore=0.0)
+    tree.grow(root, [Draft((1,), (2,)), Draft((1,), (3,))], [1.0, 9.0], [False, True])
+    low, high = root.children
+    assert tree.leaf() is low
+    assert (high.closed, root.closed) == (True, False)
+    tree.grow(low, [Draft((1,), (2, 4))], [0.0], [True])
+    assert low.closed
+    assert root.closed
+
+
+@pytest.mark.parametrize("wrong", [{"simulations": (0,)}, {"branch": 0}, {"explore": -1.0}])
+def test_trees_that_cannot_grow_are_refused(wrong):
+    with pytest.raises(AhaError, match="give"):
+        TreeSearch(ValueFunction("x", lambda p, t: [0.0] * len(t)), **wrong)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--methods", "mcts"), "asks what a beginning is worth"),
         (("--n", "0"), "give 1 or more answers"),
         (("--methods", ","), "names no way of thinking"),
         (("--task", "countdown,logic"), "name one task"),
@@ -256,6 +324,33 @@ def test_a_killed_session_comes_to_the_same_figures(source, asked, tmp_path, mon
         assert sorted((half / file.name).read_text().splitlines()) == sorted(file.read_text().splitlines())
     monkeypatch.setattr(source.engine, "generate", None)  # nothing is asked a third time
     assert thinking.run("tiny", source, asked, ways, PROTOCOL, half).figures == whole.figures
+
+
+def test_what_ranks_found_is_taken_over(source, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(thinking, "PART", 2)
+    whole = thinking.run("tiny", source, asked, [Votes(2)], PROTOCOL, tmp_path / "whole")
+    lines = whole.files[0].read_text().splitlines(keepends=True)
+    left = tmp_path / "left" / whole.files[0].name
+    left.parent.mkdir()
+    left.with_name(f"{left.stem}.rank0.jsonl").write_text("".join(lines[:2]))
+    left.with_name(f"{left.stem}.rank1.jsonl").write_text("".join(lines[3:]) + lines[2][:30])
+    again = thinking.run("tiny", source, asked, [Votes(2)], PROTOCOL, left.parent)
+    assert again.figures == whole.figures
+    assert sorted(left.read_text().splitlines(keepends=True)) == sorted(lines)
+    assert {f.suffix for f in left.parent.iterdir()} == {".json", ".jsonl"}
+    assert len(list(left.parent.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_ranks_think_to_the_same_figures(tmp_path):
+    words = "think tiny --task countdown --problems 70 --methods votes,forcing --budgets 16 --n 2 --samples 1"
+    words += " --max-tokens 40 --dtype float32 --threads 1 --json --results"
+
+    def figures(folder, *more):
+        command = [sys.executable, "-m", "aha", *words.split(), str(folder), *more]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert figures(tmp_path / "two", "--ranks", "2") == figures(tmp_path / "one")
 
 
 # --- endpoints -----------------------------------------------------------------------------------------------

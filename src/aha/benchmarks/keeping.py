@@ -31,15 +31,26 @@ def trim(file: Path) -> None:
 def read(file: Path) -> dict[str, GradedProblem]:
     """All graded problems, on every rank, with what ranks left beside the file. Raises AhaError for a line that is
     none."""
-    ranks.broadcast_object(lambda: _take_over(file))
+    take_over(file, lambda: {r.problem for r in records.read(file)})
     return records.by_problem(list(records.read(file))) if file.exists() else {}
 
 
-def _take_over(file: Path) -> None:
-    """Every rank's whole lines go into the file, each problem once."""
+def take_over(file: Path, problems: Callable[[], set[str]]) -> None:
+    """On the first rank, while the others wait: every rank's whole lines go into the file, each problem once.
+    ``problems``: those that are in it."""
+    ranks.broadcast_object(lambda: _take_over(file, problems))
+
+
+def part_of(file: Path) -> Path:
+    """Where this rank writes what goes into ``file``."""
+    rank, size = ranks.world()
+    return file if size == 1 else file.with_name(f"{file.stem}.rank{rank}.jsonl")
+
+
+def _take_over(file: Path, problems: Callable[[], set[str]]) -> None:
     trim(file)
     parts = sorted(file.parent.glob(f"{file.stem}.rank*.jsonl"))
-    known = {r.problem for r in records.read(file)} if parts and file.exists() else set[str]()
+    known = problems() if parts and file.exists() else set[str]()
     for part in parts:
         trim(part)
         with part.open(encoding="utf-8") as lines, file.open("a", encoding="utf-8") as out:
@@ -53,10 +64,8 @@ def _take_over(file: Path) -> None:
 @contextmanager
 def kept(file: Path, done: dict[str, GradedProblem]) -> Iterator[Keep]:
     """Write each of this rank's graded problems as it comes; afterwards every rank has all of them in ``done``."""
-    rank, size = ranks.world()
     file.parent.mkdir(parents=True, exist_ok=True)
-    own = file if size == 1 else file.with_name(f"{file.stem}.rank{rank}.jsonl")
-    with own.open("a", encoding="utf-8") as out:
+    with part_of(file).open("a", encoding="utf-8") as out:
 
         def keep(record: GradedProblem, row: dict[str, Any]) -> None:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -64,6 +73,6 @@ def kept(file: Path, done: dict[str, GradedProblem]) -> Iterator[Keep]:
             done[record.problem] = record
 
         yield keep
-    if size > 1:
+    if ranks.world()[1] > 1:
         ranks.barrier()
         done |= read(file)

@@ -1,5 +1,5 @@
 """Let a model think longer at test time, in several ways, and show accuracy over the tokens that each spends:
-majority vote and best of n, budget forcing, self-refinement, length prompts, and beam search over steps."""
+majority vote and best of n, budget forcing, self-refinement, length prompts, beam and tree search over steps."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from aha import ranks
 from aha.commands.eval_many import folder_name, numbers
 from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.benchmarks.catalogue import BenchmarkRows
+    from aha.benchmarks.session import Protocol
     from aha.thinking.methods import ThinkingMethod
     from aha.thinking.session import ThinkingResult
     from aha.thinking.training import TrainedPoint
     from aha.thinking.values import ValueFunction
 
 HELP = "think longer at test time: accuracy over tokens, in several ways"
-METHODS = ("votes", "forcing", "refine", "length", "beam")
+METHODS = ("votes", "forcing", "refine", "length", "beam", "mcts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=16, help="votes: answers to each problem (16)")
     parser.add_argument("--samples", type=int, default=4, help="the other ways: samples of each problem (4)")
     _forcing(parser.add_argument_group("forcing: the thinking made longer or shorter"))
-    group = parser.add_argument_group("refine, length, beam")
+    group = parser.add_argument_group("refine, length, beam, mcts")
     group.add_argument("--rounds", type=int, default=1, help="refine: critiques and revisions (1)")
     group.add_argument("--lengths", type=numbers, default=(64, 256), help="length: tokens asked for (64,256)")
     group.add_argument(
@@ -54,14 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--value", metavar="FILE.py:NAME|FOLDER",
-        help="what an answer is worth: a function of (problem, texts), or a trained reward model; beam needs one",
+        help="what an answer is worth: a function of (problem, texts), or a reward model; beam and mcts need one",
     )  # fmt: skip
     group.add_argument("--widths", type=numbers, default=(4, 16), help="beam: texts in flight (4,16)")
     group.add_argument(
-        "--branch", type=int, default=4, help="beam: continuations of each text that is kept (4)"
+        "--branch", type=int, default=4, help="beam, mcts: continuations of each text that is kept (4)"
     )
-    group.add_argument("--step-end", default="\\n", help="beam: where a step ends (\\n)")
+    group.add_argument("--step-end", default="\\n", help="beam, mcts: where a step ends (\\n)")
     group.add_argument("--steps", type=int, default=40, help="beam: steps at most (40)")
+    group.add_argument(
+        "--simulations", type=numbers, default=(8, 32), help="mcts: how often the tree grows (8,32)"
+    )
+    group.add_argument("--explore", type=float, default=0.7, help="mcts: weight of what few visits say (0.7)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of sampling (1)")
     parser.add_argument("--top-p", type=float, default=1.0, help="of sampling (1)")
     parser.add_argument("--max-tokens", type=int, default=440, help="longest completion, or thinking (440)")
@@ -72,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, help="write both curves and the table here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--ranks", metavar="N", help="so many processes of this machine share them, or auto")
     add_machine_arguments(parser)
 
 
@@ -85,14 +92,10 @@ def _forcing(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Think in every way, show one table, write what is asked for."""
-    from aha import hardware
-    from aha.benchmarks import opening, session
+    from aha.benchmarks import session
     from aha.benchmarks.session import Protocol
-    from aha.checkpoints import runs
+    from aha.commands import local_ranks
     from aha.files import check_writable
-    from aha.runs.console import Console
-    from aha.thinking import session as thinking
-    from aha.thinking import training
 
     protocol = Protocol(
         1,
@@ -108,18 +111,32 @@ def run(args: argparse.Namespace) -> int:
     asked = _one_task(args.task)
     for file in filter(None, (args.html, args.markdown)):
         check_writable(file)
+    local_ranks.start(args)
+    with ranks.joined(args.device):
+        return _think(args, asked, protocol)
+
+
+def _think(args: argparse.Namespace, asked: BenchmarkRows, protocol: Protocol) -> int:
+    from aha import hardware
+    from aha.benchmarks import opening
+    from aha.checkpoints import runs
+    from aha.runs.console import Console
+    from aha.thinking import session as thinking
+    from aha.thinking import training
+
     model, folder = runs.model_of(args.model), args.results / folder_name(args.model)
-    value = _value(args, folder)
-    methods = make_methods(args, value)
+    methods = make_methods(args, _value(args, folder))
     hardware.set_threads(args.threads)
     source = opening.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads)
-    shown = nullcontext() if args.json else Console(f"{args.model} thinks about {args.task}", 1, unit="")
+    quiet = args.json or not ranks.is_main()
+    shown = nullcontext() if quiet else Console(f"{args.model} thinks about {args.task}", 1, unit="")
     with shown as console:
         found = thinking.run(
             model, source, asked, methods, protocol, folder,
             lambda way, done, total: console.tick(done, total, way) if console else None,
         )  # fmt: skip
-    _show(args, found, training.beside(args.model, source.engine))
+    if ranks.is_main():
+        _show(args, found, training.beside(args.model, source.engine))
     return 0
 
 
@@ -145,6 +162,7 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
     from aha.thinking.lengths import LengthPrompts
     from aha.thinking.refining import Refinement
     from aha.thinking.search import BeamSearch
+    from aha.thinking.tree import TreeSearch
     from aha.thinking.votes import Votes
 
     names = [name.strip() for name in args.methods.split(",") if name.strip()]
@@ -154,10 +172,11 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
         raise AhaError(
             f"Unknown way of thinking '{unknown[0]}'. {nearest(unknown[0], METHODS, ', '.join(METHODS))}"
         )
-    if "beam" in names and value is None:
+    if {"beam", "mcts"} & set(names) and value is None:
         raise AhaError(
-            "Beam search asks what a beginning is worth: give --value FILE.py:NAME or a reward model."
+            "A search over steps asks what a beginning is worth: give --value FILE.py:NAME or a reward model."
         )
+    step_end = args.step_end.replace("\\n", "\n")
     made = {
         "votes": lambda: Votes(args.n, value),
         "forcing": lambda: BudgetForcing(
@@ -169,8 +188,11 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
             cast("ValueFunction", value),
             args.widths,
             args.branch,
-            args.step_end.replace("\\n", "\n"),
+            step_end,
             args.steps,
+        ),
+        "mcts": lambda: TreeSearch(
+            cast("ValueFunction", value), args.simulations, args.branch, step_end, args.explore
         ),
     }
     return [made[name]() for name in dict.fromkeys(names)]

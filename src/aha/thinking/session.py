@@ -1,7 +1,8 @@
 """One model on one task, thinking longer in several ways: every problem's points are kept, and none is asked twice.
 
 Problems are asked in parts of a fixed size, and each way has a file of its own. A part of which anything is missing is
-asked again whole: with the same numbers beside it, every problem draws what it drew.
+asked again whole: with the same numbers beside it, every problem draws what it drew. Several ranks deal the parts among
+them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from aha import ranks
+from aha.benchmarks import keeping
 from aha.benchmarks import session as evaluation
 from aha.benchmarks.catalogue import BenchmarkRows
-from aha.benchmarks.keeping import trim
 from aha.benchmarks.session import Protocol
-from aha.files import append_jsonl, write_json
+from aha.files import disk_errors, well_formed, write_json
 from aha.stages.engines import AnswerSource
 from aha.thinking.figures import ThinkingFigure, figures
 from aha.thinking.methods import SpentPoint, ThinkingMethod, ThinkingRow
@@ -66,7 +68,8 @@ def run(
         file = folder / f"think-{asked.name}-{method.name}-{digest}.jsonl"
         rows = _rows(writer, method, problems, file, progress)
         found += figures(rows)
-        write_json(file.with_suffix(".json"), {**what, "figures": [asdict(f) for f in figures(rows)]})
+        if ranks.is_main():
+            write_json(file.with_suffix(".json"), {**what, "figures": [asdict(f) for f in figures(rows)]})
         files.append(file)
     return ThinkingResult(model, asked.name, tuple(found), tuple(files), len(problems))
 
@@ -87,18 +90,33 @@ def _rows(
     file: Path,
     progress: Callable[[str, int, int], None] | None,
 ) -> list[ThinkingRow]:
-    trim(file)
+    """Each rank thinks about parts of its own; what they found, every rank has in the end."""
+    keeping.take_over(file, lambda: set(read(file)))
     done = read(file)
-    for start in range(0, len(problems), PART):
-        part = problems[start : start + PART]
-        if any(p.id not in done for p in part):
-            rows = method.think(writer, part)
-            append_jsonl(file, [_plain(row) for row in rows if row.problem not in done])
-            # the texts are in the file: only points are kept here
-            done |= {row.problem: replace(row, texts=()) for row in rows if row.problem not in done}
+    parts = [problems[start : start + PART] for start in range(0, len(problems), PART)]
+    waiting = [part for part in parts if any(p.id not in done for p in part)]
+    finished = sum(len(part) for part in parts) - sum(len(part) for part in waiting)
+    for index in ranks.share(len(waiting)):
+        part = waiting[index]
+        rows = [row for row in method.think(writer, part) if row.problem not in done]
+        _add(keeping.part_of(file), rows)
+        # the texts are in the file: only points are kept here
+        done |= {row.problem: replace(row, texts=()) for row in rows}
+        finished += len(part)
         if progress is not None:
-            progress(method.name, start + len(part), len(problems))
+            progress(method.name, finished, len(problems))
+    if ranks.world()[1] > 1:
+        ranks.barrier()
+        keeping.take_over(file, lambda: set(read(file)))
+        done = read(file)
     return [done[p.id] for p in problems]
+
+
+def _add(file: Path, rows: Sequence[ThinkingRow]) -> None:
+    """Every rank writes a file of its own."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(file), file.open("a", encoding="utf-8") as out:
+        out.write("".join(well_formed(json.dumps(_plain(row), ensure_ascii=False)) + "\n" for row in rows))
 
 
 def _plain(row: ThinkingRow) -> dict[str, Any]:

@@ -6,6 +6,9 @@ reinforcement learning, about 2 N more for each token, is not in it.
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,17 +60,50 @@ def beside(model: str, engine: Engine) -> list[TrainedPoint]:
 
 
 def curve(run: Path, n: int) -> list[TrainedPoint]:
-    """Every evaluation of the run's stages that counted tokens, in order. A stage begins with what those before it
-    had been trained with."""
+    """Every evaluation of the run's stages that counted tokens, in order. A stage begins with the compute of the stage
+    whose model it starts from, and with none where it starts from a base. ``n``: parameters of stages whose own
+    checkpoint does not tell."""
     found: list[TrainedPoint] = []
-    before = 0.0
+    ends: dict[str, float] = {}
+    last = 0.0
     for stage in read_run(run).stages:
+        size = stored_parameters(stage.folder / "final") or n
+        before = _begun_with(stage, ends, last)
         tokens = stage.curve("num_tokens")
-        found += [
-            point for row in stage.evals if (point := _point(stage, row, tokens, before, n)) is not None
-        ]
-        before += 6.0 * n * (tokens[-1][1] if tokens else 0.0)
+        points = (_point(stage, row, tokens, before, size) for row in stage.evals)
+        found += [point for point in points if point is not None]
+        last = ends[stage.name] = before + 6.0 * size * (tokens[-1][1] if tokens else 0.0)
     return found
+
+
+def _begun_with(stage: StageData, ends: Mapping[str, float], last: float) -> float:
+    """The compute in the weights that a stage starts from: of the stage that its settings name, in the recipe or by
+    its folder; none of a base. Stages that say nothing follow the one before."""
+    known = [stage.settings[key] for key in ("model", "init_from") if key in stage.settings]
+    if not known:
+        return last
+    source = str(known[0] or "")
+    named = source.strip("<>") if source.startswith("<") else _stage_at(source, stage.folder.parent)
+    return ends.get(named, 0.0)
+
+
+def _stage_at(source: str, run: Path) -> str:
+    """The name of the run's stage that a path lies in; "" where it lies in none."""
+    parts = Path(source).expanduser().resolve()
+    return parts.relative_to(run.resolve()).parts[0] if source and run.resolve() in parts.parents else ""
+
+
+def stored_parameters(folder: Path) -> int:
+    """Parameters that each token is multiplied with, by the headers of a checkpoint's safetensors files; 0 where there
+    are none. A tied head is not stored, so an embedding beside a head is only read."""
+    shapes: dict[str, list[int]] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        with file.open("rb") as stored:
+            header = json.loads(stored.read(int.from_bytes(stored.read(8), "little")))
+        shapes |= {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    has_head = any(name.endswith("lm_head.weight") for name in shapes)
+    counted = (name for name in shapes if not (has_head and name.endswith("embed_tokens.weight")))
+    return sum(math.prod(shapes[name]) for name in counted)
 
 
 def _point(
