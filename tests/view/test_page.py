@@ -135,8 +135,32 @@ def test_tags_and_notes_are_kept(page, address):
     assert "again" in (address[0] / ".aha-view" / "notes.json").read_text()
 
 
+@pytest.mark.slow
+def test_two_answers_are_written_side_by_side_and_remembered(page):
+    shown(page, "#/talk?run=first")
+    page.until("return !!document.querySelector('.ask textarea')")
+    page.run(
+        "const s = document.querySelectorAll('.bar select')[1]; s.value = 'base:tiny'; s.dispatchEvent(new Event('change'))"
+    )
+    ended = (
+        "return [...document.querySelectorAll('.side')].filter(s => /[0-9]+ tokens/.test(s.innerText)).length"
+    )
+    page.type(".ask textarea", "24 7 3 -> 171\ue007")
+    page.until(f"{ended} === 2", 120)
+    page.type(".ask textarea", "5 6 2 -> 60\ue007")
+    page.until(f"{ended} === 4", 120)
+    page.run("[...document.querySelectorAll('button')].find(b => b.textContent === 'Try again').click()")
+    page.until(f"{ended} === 4 && document.querySelectorAll('button.primary:not(:disabled)').length", 120)
+    assert page.run("return document.querySelectorAll('.turn').length") == 2
+    shown(page, "#/runs")
+    shown(page, "#/talk?run=first")
+    page.until(f"{ended} === 4")  # what was said is still there
+    page.run("[...document.querySelectorAll('button')].find(b => b.textContent === 'Begin anew').click()")
+    assert page.run("return document.querySelectorAll('.turn').length") == 0
+
+
 PLACES = ("runs", "curves?run=first", "graph?run=first", "rollouts?run=first", "rollouts?run=first&groups=1",
-          "rollout?run=first&id=3", "findings?run=first", "mistakes")  # fmt: skip
+          "rollout?run=first&id=3", "findings?run=first", "talk?run=first", "mistakes")  # fmt: skip
 
 
 @pytest.mark.parametrize("place", PLACES)

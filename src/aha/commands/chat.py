@@ -108,17 +108,6 @@ def _history() -> Any:
                 readline.write_history_file(file)
 
 
-def as_question(text: str) -> str:
-    """``24 7 3 -> 171`` as a Countdown question; anything else as it is."""
-    from aha.tasks import countdown
-
-    left, arrow, right = text.partition("->")
-    numbers = left.replace(",", " ").split()
-    if arrow and right.strip().isdigit() and numbers and all(n.isdigit() for n in numbers):
-        return countdown.question([int(n) for n in numbers], int(right), countdown.TINY.operators)
-    return text
-
-
 _Value = TypeVar("_Value")
 
 
@@ -228,8 +217,9 @@ class Talk:
         from aha import chat
         from aha.sampling.engine import Request
         from aha.sampling.sampler import SamplingParams
+        from aha.tasks import countdown
 
-        asked: Message = {"role": "user", "content": as_question(text)}
+        asked: Message = {"role": "user", "content": countdown.spelled_out(text)}
         ids, opened = self._fitting(asked)
         params = SamplingParams(self.args.temperature, self.args.top_p, max_tokens=self.args.max_tokens)
         request = Request(ids, 1, self.turn, opened)

@@ -157,6 +157,15 @@ def question(numbers: Sequence[int], target: int, operators: str = "+-*/", langu
     )
 
 
+def spelled_out(text: str) -> str:
+    """``24 7 3 -> 171`` as a question; any other text as it is."""
+    left, arrow, right = text.partition("->")
+    numbers = left.replace(",", " ").split()
+    if arrow and right.strip().isdigit() and numbers and all(n.isdigit() for n in numbers):
+        return question([int(n) for n in numbers], int(right), TINY.operators)
+    return text
+
+
 def make_problem(
     numbers: Sequence[int], target: int, difficulty: CountdownDifficulty, language: str = "en"
 ) -> Problem:

@@ -28,6 +28,7 @@ from aha.view.guard import ViewGuard
 from aha.view.notes import ViewNotes
 from aha.view.rollouts import RolloutAnswers
 from aha.view.shelf import RunShelf, as_json, beside_runs
+from aha.view.talk.pages import TalkAnswers
 from aha.view.watch import RunWatch
 
 STATIC = Path(__file__).parent / "static"
@@ -47,6 +48,7 @@ class ViewApp:
         self.notes = ViewNotes(beside_runs(self.shelf.roots[0]))
         self.watch = RunWatch(self.shelf)
         self.rollouts = RolloutAnswers(self.shelf, self.notes)
+        self.talk = TalkAnswers(self.shelf)
 
     def routes(self) -> list[Route]:
         """All addresses."""
@@ -54,13 +56,15 @@ class ViewApp:
             "/api/runs": self.runs, "/api/curves": self.curves, "/api/graph": self.graph, "/api/tab": self.tab,
             "/api/overview": self.rollouts.overview, "/api/rollouts": self.rollouts.page,
             "/api/count": self.rollouts.count, "/api/groups": self.rollouts.groups, "/api/rollout": self.rollouts.one,
-            "/api/mistakes": self.rollouts.flags,
+            "/api/mistakes": self.rollouts.flags, "/api/models": self.talk.there,
         }  # fmt: skip
-        post = {"/api/notes": self.note, "/api/why": self.rollouts.why, "/api/flag": self.rollouts.flag}
+        post = {"/api/notes": self.note, "/api/why": self.rollouts.why, "/api/flag": self.rollouts.flag,
+                "/api/unload": self.talk.unload}  # fmt: skip
         return [
             *(Route(f"/{name}", functools.partial(_file, name)) for name in _static_names()),
             Route("/", functools.partial(_file, "index.html")),
             Route("/api/events", self.events),
+            Route("/api/talk", self.say, methods=["POST"]),
             *(Route(path, answering(function)) for path, function in get.items()),
             *(Route(path, posting(function), methods=["POST"]) for path, function in post.items()),
         ]
@@ -105,6 +109,16 @@ class ViewApp:
         """Changes, as they come."""
         return StreamingResponse(self.watch.stream(), media_type="text/event-stream")
 
+    async def say(self, request: Request) -> Response:
+        """A model's answer, as it is written."""
+        body = await _body(request)
+        if body is None:
+            return _too_large()
+        try:
+            return StreamingResponse(await self.talk.answer(_object(body)), media_type="application/x-ndjson")
+        except AhaError as error:
+            return JSONResponse({"error": str(error)}, 400)
+
 
 def build(view: ViewApp, token: str, port: int) -> ASGIApp:
     """The application behind its guard. What works in the background ends with it."""
@@ -113,6 +127,7 @@ def build(view: ViewApp, token: str, port: int) -> ASGIApp:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         view.rollouts.close()
+        view.talk.close()
         aside.end()
 
     return ViewGuard(Starlette(routes=view.routes(), lifespan=lifespan), token, port)
@@ -142,14 +157,24 @@ def posting(function: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Aw
     """The same for a function of what was sent."""
 
     async def endpoint(request: Request) -> Response:
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BODY:
-                return JSONResponse({"error": f"More than {MOST_BODY >> 20} MiB were sent."}, 413)
-        return await _said(lambda: function(_object(bytes(body))))
+        body = await _body(request)
+        return _too_large() if body is None else await _said(lambda: function(_object(body)))
 
     return endpoint
+
+
+async def _body(request: Request) -> bytes | None:
+    """What was sent; None where it is too much."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY:
+            return None
+    return bytes(body)
+
+
+def _too_large() -> Response:
+    return JSONResponse({"error": f"More than {MOST_BODY >> 20} MiB were sent."}, 413)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -11,6 +11,20 @@ export async function tell(path, said) {
   return told(await fetch(`/api/${path}`, {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(said)}));
 }
 
+// An answer that comes in lines, each told as it comes.
+export async function pour(path, said, hear, signal) {
+  const answer = await fetch(`/api/${path}`, {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(said), signal});
+  if (!answer.ok) return told(answer);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ''; ;) {
+    const {done, value} = await reader.read();
+    if (done) return null;
+    const lines = (rest + value).split('\n');
+    rest = lines.pop();
+    for (const line of lines) hear(JSON.parse(line));
+  }
+}
+
 async function told(answer) {
   const text = await answer.text();
   let found;

@@ -8,10 +8,11 @@ import * as graph from './graph.js';
 import * as rollouts from './rollouts.js';
 import * as rollout from './rollout.js';
 import * as findings from './findings.js';
+import * as talk from './talk.js';
 import * as mistakes from './mistakes.js';
 
-const PAGES = {runs, curves, graph, rollouts, rollout, findings, mistakes};
-const NAV = [['runs', 'Runs', 'r'], ['curves', 'Curves', 'c'], ['graph', 'Stages', 's'], ['rollouts', 'Rollouts', 'o'], ['findings', 'Findings', 'f'], ['mistakes', 'Mistakes', 'm']];
+const PAGES = {runs, curves, graph, rollouts, rollout, findings, talk, mistakes};
+const NAV = [['runs', 'Runs', 'r'], ['curves', 'Curves', 'c'], ['graph', 'Stages', 's'], ['rollouts', 'Rollouts', 'o'], ['findings', 'Findings', 'f'], ['talk', 'Talk', 't'], ['mistakes', 'Mistakes', 'm']];
 let current = null, turn = 0;
 
 function theme(set) {
@@ -54,6 +55,7 @@ function nav(page) {
     'aria-current': name === page || (name === 'rollouts' && page === 'rollout') ? 'page' : null,
   }, words));
   fill(document.getElementById('nav'), links);
+  document.querySelector('nav [aria-current]')?.scrollIntoView({block: 'nearest', inline: 'nearest'}); // on a phone they stand in one line
 }
 
 // --- keys ---
