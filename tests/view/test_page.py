@@ -140,7 +140,8 @@ def test_two_answers_are_written_side_by_side_and_remembered(page):
     shown(page, "#/talk?run=first")
     page.until("return !!document.querySelector('.ask textarea')")
     page.run(
-        "const s = document.querySelectorAll('.bar select')[1]; s.value = 'base:tiny'; s.dispatchEvent(new Event('change'))"
+        "const other = document.querySelectorAll('.bar select')[1];"
+        "other.value = 'base:tiny'; other.dispatchEvent(new Event('change'))"
     )
     ended = (
         "return [...document.querySelectorAll('.side')].filter(s => /[0-9]+ tokens/.test(s.innerText)).length"
