@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aha.benchmarks import published, tables
+from aha.benchmarks import imported, published, tables
 from aha.benchmarks.catalogue import BENCHMARKS, read_names
 from aha.benchmarks.session import Protocol
 from aha.tasks import TASKS
@@ -14,6 +14,7 @@ from aha.types import AhaError
 def test_every_benchmark_is_read_by_a_task_or_says_why_not():
     for benchmark in BENCHMARKS.values():
         graded = benchmark.judged in ("reference", "correctness", "pair") or benchmark.task in TASKS
+        assert not benchmark.imported or benchmark.imported in imported.READERS
         assert graded if benchmark.task else benchmark.why, benchmark.name
         assert benchmark.hub or benchmark.why, benchmark.name
 
@@ -43,7 +44,7 @@ def test_names_with_files_folders_and_tasks(tmp_path):
         ("mmlu_por", "Did you mean 'mmlu_pro'"),
         ("gsm8k,gsm8k", "twice"),
         (" , ", "No benchmark is named"),
-        ("swe_verified", "SWE-bench Verified cannot be evaluated here: it needs the repositories"),
+        ("swe_verified", "SWE-bench Verified cannot be evaluated here: it runs repositories in containers"),
         ("cnmo24", "give --data"),
     ],
 )

@@ -158,3 +158,26 @@ def test_chinese_options_in_columns():
     assert choice.verify(p, "\\boxed{C}").outcome is Outcome.CORRECT
     assert choice.verify(p, "\\boxed{七}").outcome is Outcome.CORRECT
     assert choice.verify(p, "\\boxed{A}").outcome is Outcome.WRONG
+
+
+def test_cluewsc_is_asked_as_yes_or_no(tmp_path):
+    text = "裂开的伤口涂满尘土。人会帮助他们从疼痛中解脱。他们用力气去遮蔽它们。"
+    target = {"span1_index": 3, "span1_text": "伤口", "span2_index": 31, "span2_text": "它们"}
+    swapped = {"span1_text": "它们", "span2_text": "伤口"}
+    written = [
+        {"text": text, "target": target, "label": "false"},
+        {"text": text, "target": target, "label": 0},
+        {"text": text + "。", "target": swapped, "label": "true"},
+        {"text": text, "target": target, "label": -1},
+    ]
+    file = tmp_path / "wsc.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in written))
+    found = rows.read(str(file), choice.READER, "choice")
+    assert [p.answer for p in found.problems] == ["B", "A", "A"]
+    asked = found.problems[2].messages[-1]["content"]
+    assert "“它们”指的是“伤口”吗" in asked
+    assert "A. 是\nB. 不是" in asked
+    assert "hidden test" in found.aside[0].reason
+    task = get_task("choice", str(file))
+    right = [task.verify(p, "\\boxed{A}").outcome for p in found.problems]
+    assert right == [Outcome.WRONG, Outcome.CORRECT, Outcome.CORRECT]

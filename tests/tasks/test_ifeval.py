@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aha.rewards.instructions import CHECKS, broken
+from aha.rewards.chinese_instructions import CHINESE, numeral
+from aha.rewards.instructions import CHECKS, broken, broken_loosely
 from aha.tasks import get_task, rows
 from aha.tasks.ifeval import READER
 from aha.types import Outcome
@@ -65,6 +66,66 @@ def test_each_kind(tmp_path, kind, kwargs, follows, does_not):
     assert task.verify(problem, "<think>hm</think> ").outcome is not Outcome.CORRECT
 
 
+ZH = "请写一段关于春天的话。"
+CHINESE_CASES = [
+    ("keywords:frequency", {"keyword": "花", "frequency": 2, "relation": "至少"}, "花开了，花落了。", "花开了。"),
+    ("keywords:forbidden_words", {"forbidden_words": ["雨"]}, "今天晴。", "昨天下雨了。"),
+    ("keywords:letter_frequency", {"letter": "春", "let_frequency": 2, "let_relation": "少于"}, "春天", "春天春天"),
+    ("length_constraints:number_sentences", {"num_sentences": 3, "relation": "at least"}, "天晴。花开！人走？",
+     "天晴。花开！"),
+    ("length_constraints:number_words", {"num_words": 6, "relation": "less than"}, "我爱 Python。", "我爱春天的花。"),
+    ("length_constraints:number_words", {"num_words": 6, "relation": "至少"}, "我爱春天的花。", "我爱 Python。"),
+    ("length_constraints:nth_paragraph_first_word", {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "所以"},
+     "天晴。\n\n所以花开了。", "天晴。\n\n花所以开了。"),
+    ("detectable_content:number_placeholders", {"num_placeholders": 2}, "【姓名】住在[地址]", "【姓名】"),
+    ("detectable_content:postscript", {"postscript_marker": "附言："}, "你好。\n附言: 再见。", "你好。"),
+    ("detectable_format:constrained_response", {}, "我的答案是不是。", "不是。"),
+    ("detectable_format:multiple_sections", {"section_spliter": "部分", "num_sections": 2}, "第一部分 甲 第2部分 乙",
+     "第一部分 甲 第1部分 乙"),
+    ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "• 甲\n- 乙", "• 甲"),
+    ("detectable_format:title", {}, "《春》\n花", "春\n花"),
+    ("startend:end_checker", {"end_phrase": "谢谢。"}, "花开了。谢谢。”", "谢谢。花开了。"),
+    ("startend:quotation", {}, "「花开了。」", "“花”开了"),
+    ("punctuation:no_comma", {}, "花开了。", "花，开了。"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "kwargs", "follows", "does_not"), CHINESE_CASES)
+def test_each_kind_in_chinese(tmp_path, kind, kwargs, follows, does_not):
+    path = tmp_path / "rows.jsonl"
+    row = {"prompt": ZH, "instruction_id_list": [kind], "kwargs": [kwargs]}
+    path.write_text(json.dumps(row) + "\n")
+    task = get_task("ifeval", str(path))
+    [problem] = task.load("all", 9, 0)
+    assert problem.language == "zh"
+    assert task.verify(problem, f"<think>想，想。</think>{follows}").outcome is Outcome.CORRECT
+    assert task.verify(problem, f"<think>想，想。</think>{does_not}").outcome is Outcome.WRONG
+    # named as Chinese, the kind is meant so whatever the prompt's language
+    assert broken(follows, [(f"zh:{kind}", kwargs)]) == []
+    assert broken(does_not, [(f"zh:{kind}", kwargs)]) == [f"zh:{kind}"]
+
+
+def test_every_chinese_kind_has_a_case_and_is_one_of_ifeval():
+    assert {case[0] for case in CHINESE_CASES} == set(CHINESE)
+    assert set(CHINESE) < set(CHECKS)
+    assert [numeral(n) for n in (1, 10, 12, 20, 47, 99)] == ["一", "十", "十二", "二十", "四十七", "九十九"]
+
+
+def test_the_loose_rule_takes_away_what_models_put_around(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"prompt": "Do it.", "instruction_id_list": ["change_case:english_capital"], "kwargs": [{}]}
+    path.write_text(json.dumps(row) + "\n")
+    task = get_task("ifeval", str(path))
+    [problem] = task.load("all", 9, 0)
+    said = "Here you are:\nLOUD AND CLEAR"
+    assert task.verify(problem, said).outcome is Outcome.WRONG
+    assert task.verify_lenient(problem, said).outcome is Outcome.CORRECT
+    assert task.verify_lenient(problem, "LOUD\nand so\nCLEAR").outcome is Outcome.WRONG
+    ends = [("startend:end_checker", {"end_phrase": "The end."})]
+    assert broken("So. **The end.**", ends)
+    assert not broken_loosely("So. **The end.**", ends)
+
+
 def test_every_kind_has_a_case():
     assert {case[0] for case in CASES} == set(CHECKS)
 
@@ -82,6 +143,7 @@ def test_all_instructions_must_be_followed():
 def test_no_answer_takes_long(text):
     told = {case[0]: case[1] for case in CASES}
     broken(text, told)
+    broken_loosely(text, told, "zh")
 
 
 def test_what_cannot_be_checked_is_set_aside(tmp_path):

@@ -21,7 +21,8 @@ class Benchmark:
     """``task`` is what reads and grades the rows (``aha list tasks``), "" where nothing here does, ``why`` says why.
     ``hub`` is ``owner/name`` or ``owner/name:config``; ``split`` the rows that are asked; ``k`` the paper's samples of
     each problem (0: it names none). ``differs``: what is done otherwise here than in the paper. ``judged``: how a judge
-    grades it (``judging.tasks``), "" where a rule does; ``shown``: figures of its own that tables have."""
+    grades it (``judging.tasks``), "" where a rule does; ``imported``: whose results are read in place of sampling
+    (``imported.READERS``); ``shown``: figures of its own that tables have."""
 
     name: str
     title: str
@@ -33,6 +34,7 @@ class Benchmark:
     why: str = ""
     differs: str = ""
     judged: str = ""
+    imported: str = ""
     shown: tuple[str, ...] = ()
 
 
@@ -53,6 +55,8 @@ _OURS = (
     Benchmark("mmlu_redux", "MMLU-Redux", "choice", "edinburgh-dawg/mmlu-redux-2.0", "test", 1),
     Benchmark("mmlu_pro", "MMLU-Pro", "choice", "TIGER-Lab/MMLU-Pro", "test", 1, 12_032),
     Benchmark("ceval", "C-Eval", "choice", "ceval/ceval-exam", "val", 1),
+    Benchmark("cluewsc", "CLUEWSC", "choice", "clue/clue:cluewsc2020", "validation", 1, 304,
+              differs="asked as a question with the options yes and no, on the split whose labels are public"),
     Benchmark("arc", "ARC-Challenge", "choice", "allenai/ai2_arc:ARC-Challenge", "test", 0, 1172),
     Benchmark("drop", "DROP (F1)", "drop", "ucinlp/drop", "validation", 1, 9536, shown=("score",)),
     Benchmark("bfcl", "BFCL (AST)", "function_calls", "", why="its questions and answers lie apart: give a file that "
@@ -60,6 +64,9 @@ _OURS = (
     Benchmark("ifeval", "IFEval (prompt, strict)", "ifeval", "google/IFEval", "train", 1, 541),
     Benchmark("livecodebench", "LiveCodeBench", "code", "livecodebench/code_generation_lite", "test", 8,
               differs="the paper takes contests of 2024-08 to 2025-01: give a file with those rows"),
+    Benchmark("codeforces", "Codeforces (percentile)", "code", "", "test", 16, why="its rows need tests: give "
+              "a file of problems with contest_id, index and tests, and the contests' standings (--contests)",
+              shown=("rating", "percentile"), differs="your contests and tests; time and failed attempts do not count"),
     Benchmark("humaneval", "HumanEval", "code", "openai/openai_humaneval", "test", 0, 164),
     Benchmark("humaneval_plus", "HumanEval+", "code", "evalplus/humanevalplus", "test", 0, 164),
     Benchmark("mbpp", "MBPP", "code", "google-research-datasets/mbpp:full", "test", 0, 500),
@@ -81,17 +88,16 @@ _JUDGED = (
               why="its rows and its baseline's answers lie apart: give a file that has both", differs=_ORDERS
               + "one judge against one baseline", shown=("weighted_win_rate",)),
 )  # fmt: skip
-_NOT_GRADED = {
-    "cluewsc": ("CLUEWSC", "its rows are no multiple choice"),
-    "codeforces": ("Codeforces", "it needs the contests' hidden tests and standings"),
-    "swe_verified": ("SWE-bench Verified", "it needs the repositories and their containers"),
-    "aider": ("Aider Polyglot", "it needs Aider's own harness"),
-}
+_IMPORTED = (
+    Benchmark("swe_verified", "SWE-bench Verified", "", "", "test", 1, 500, imported="swe_bench", why="it runs "
+              "repositories in containers. Evaluate your patches with its own program, and give the report that it "
+              "writes: --tasks swe_verified=REPORT.json"),
+    Benchmark("aider", "Aider Polyglot", "", "", "test", 1, 225, imported="aider", shown=("first_try",), why="its "
+              "exercises are edited by Aider and tested in its container. Give the folder of results that its "
+              "benchmark writes: --tasks aider=FOLDER"),
+)  # fmt: skip
 
-BENCHMARKS: Mapping[str, Benchmark] = {
-    **{b.name: b for b in (*_OURS, *_JUDGED)},
-    **{name: Benchmark(name, title, "", "", why=why) for name, (title, why) in _NOT_GRADED.items()},
-}
+BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in (*_OURS, *_JUDGED, *_IMPORTED)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ def read_names(given: str, folder: Path | None = None) -> list[BenchmarkRows]:
 def _asked(part: str, folder: Path | None) -> BenchmarkRows:
     name, _, file = part.partition("=")
     benchmark = BENCHMARKS.get(name) or _of_task(name)
-    if benchmark.why and not (benchmark.task and (file or _in(folder, name))):
+    if benchmark.why and not ((benchmark.task or benchmark.imported) and (file or _in(folder, name))):
         raise AhaError(f"{benchmark.title} cannot be evaluated here: {benchmark.why}.")
     file = file or _in(folder, name)
     if file:

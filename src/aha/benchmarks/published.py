@@ -1,4 +1,5 @@
-"""Figures of the DeepSeek-R1 paper (arXiv 2501.12948 v2, Tables 3 and 15, and the distillation table), in percent.
+"""Figures of the DeepSeek-R1 paper (arXiv 2501.12948 v2, Tables 3 and 15, and the distillation table), in percent;
+of Codeforces the percentile.
 
 Its protocol: at most 32,768 tokens, temperature 0.6, top-p 0.95, no examples in the prompt; pass@1 is the mean of k
 samples.
@@ -14,17 +15,24 @@ MAX_TOKENS, TEMPERATURE, TOP_P = 32_768, 0.6, 0.95
 STAGES = ("R1-Zero", "R1-Dev1", "R1-Dev2", "R1-Dev3", "R1")
 _TABLE: Mapping[str, tuple[float, float, float, float, float]] = {
     "mmlu": (88.8, 89.1, 91.2, 91.0, 90.8),
+    "mmlu_redux": (85.6, 90.0, 93.0, 93.1, 92.9),
     "mmlu_pro": (68.9, 74.1, 83.8, 83.1, 84.0),
     "ifeval": (46.6, 71.7, 72.0, 78.1, 83.3),
+    "drop": (89.1, 89.8, 91.1, 88.7, 92.2),
     "gpqa": (75.8, 66.1, 70.7, 71.2, 71.5),
+    "simpleqa": (30.3, 17.8, 28.2, 24.9, 30.1),
+    "frames": (82.3, 78.5, 81.8, 81.9, 82.5),
     "alpaca_eval": (24.7, 50.1, 55.8, 62.1, 87.6),
     "arena_hard": (53.6, 77.0, 73.2, 75.6, 92.3),
     "livecodebench": (50.0, 57.5, 63.5, 64.6, 65.9),
+    "codeforces": (80.4, 84.5, 90.5, 92.1, 96.3),
     "swe_verified": (43.2, 39.6, 44.6, 45.6, 49.2),
     "aider": (12.2, 6.7, 25.6, 44.8, 53.3),
     "aime24": (77.9, 59.0, 74.0, 78.1, 79.8),
     "math500": (95.9, 94.2, 95.9, 95.4, 97.3),
     "cnmo24": (88.1, 58.0, 73.9, 77.3, 78.8),
+    "cluewsc": (93.1, 92.8, 92.6, 91.6, 92.8),
+    "csimpleqa": (66.4, 58.8, 64.2, 66.9, 63.7),
     "ceval": (92.8, 85.7, 91.9, 86.4, 91.8),
 }
 _DISTILLED: Mapping[str, Mapping[str, float]] = {

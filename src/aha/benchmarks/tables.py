@@ -48,7 +48,7 @@ def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
         first: strict if strict == "-" else f"{strict} [{low:.1%}, {high:.1%}]",
         second: share(found["lenient"]),
         **several,
-        **{name: share(found.get(name)) for name in _shown(result)},
+        **{name: _number(name, found.get(name)) for name in _shown(result)},
         "tokens": f"{found['mean_tokens']:.0f}",
         "truncated": share(found["truncated"]),
         "problems": f"{found['problems']} x {k}",
@@ -58,6 +58,10 @@ def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
 def _shown(result: BenchmarkResult) -> Sequence[str]:
     benchmark = BENCHMARKS.get(result.benchmark)
     return benchmark.shown if benchmark is not None else ()
+
+
+def _number(name: str, value: float | None) -> str:
+    return f"{value:.0f}" if name == "rating" and value is not None else share(value)
 
 
 def share(value: float | None) -> str:

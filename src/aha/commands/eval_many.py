@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--contamination", metavar="FILE", help="a training set: figures without the questions in it"
     )
+    many.add_argument(
+        "--contests",
+        metavar="FILE",
+        help="codeforces: standings with ratings; gives a rating and a percentile",
+    )
     _machines(parser.add_argument_group("engines (--tasks)"))
     many.add_argument("--markdown", type=Path, help="write the table here")
     many.add_argument(
@@ -94,7 +99,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate every model on every benchmark, show one table, write what is asked for."""
-    from aha.benchmarks import catalogue, contamination, session
+    from aha.benchmarks import catalogue, contamination, contests, session
     from aha.commands import local_ranks
     from aha.files import check_writable
 
@@ -107,10 +112,14 @@ def run(args: argparse.Namespace) -> int:
         next(
             iter(contamination.texts_of(args.contamination)), None
         )  # a wrong name is told before hours of sampling
+    standings = contests.read(args.contests) if args.contests else {}
     wanted = _engine(args)
     local_ranks.start(args)
     with ranks.joined(args.device):
         results = list(_results(args, asked, protocol, wanted))
+        for result in results:
+            if standings and result.benchmark == "codeforces":
+                result.figures.update(contests.figures(result.problems, result.records, standings))
         if ranks.is_main():
             show(args, results, protocol, _contaminated(args, results))
     return 0
@@ -186,13 +195,18 @@ def _results(
     args: argparse.Namespace, asked: Sequence[BenchmarkRows], protocol: Protocol, wanted: EvaluationEngine
 ) -> Iterator[BenchmarkResult]:
     from aha import hardware
-    from aha.benchmarks import opening
+    from aha.benchmarks import imported, opening
 
     hardware.set_threads(args.threads)
+    asked = list(asked)
+    given, asked = [a for a in asked if a.benchmark.imported], [a for a in asked if not a.benchmark.imported]
     paper = args.preset == "r1" and not (args.k or args.samples)
     judge = _judge(args)
     for model in dict.fromkeys(args.model):
         folder = args.results / folder_name(model)
+        yield from (imported.result(model, one, replace(protocol, k=1), folder) for one in given)
+        if not asked:
+            continue
         source = opening.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads, wanted)
         for one, (prompt, shots) in product(asked, product(_prompts(args), dict.fromkeys(args.shots))):
             used = replace(protocol, k=one.benchmark.k or 1) if paper else protocol

@@ -110,7 +110,7 @@ def unmet(problem: Problem, said: str) -> list[str] | None:
     """What of a problem's constraints a final text does not keep, in words; None where nothing was demanded."""
     meta, text = problem.metadata, said.strip()[:LONGEST]
     checks: list[tuple[str, Callable[[], list[str]]]] = [
-        ("instructions", lambda: broken(text, list(meta["instructions"]))),
+        ("instructions", lambda: broken(text, list(meta["instructions"]), problem.language)),
         ("json_schema", lambda: against_schema(text, meta["json_schema"])),
         ("tools", lambda: against_tools(text, meta["tools"])),
     ]

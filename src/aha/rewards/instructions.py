@@ -1,4 +1,4 @@
-"""Instructions that a program can check: the 25 kinds of IFEval, by its rules.
+"""Instructions that a program can check: the 25 kinds of IFEval, by its rules, strict and loose, and in Chinese.
 
 (Zhou et al., Instruction-Following Evaluation for Large Language Models, arXiv 2311.07911.) Two kinds are
 approximated where the original asks a library: sentences end at full stops, question and exclamation marks, and
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aha.rewards.chinese_instructions import CHINESE, Check
 from aha.rewards.language import count_words, get_detector, normalise_language
 from aha.types import AhaError
 
 LONGEST = 100_000
 """Characters of an answer that are read."""
-Check = Callable[[str, Mapping[str, Any]], bool]
 _SENTENCE = re.compile(r"[.!?。！？]+(?=\s|[\"'”’)\]]|$)")
 _FENCE = re.compile(r"\A\s*```(?:json|JSON|Json)?\s*|\s*```\s*\Z")
 
@@ -183,21 +183,49 @@ CHECKS: dict[str, tuple[Check, tuple[str, ...]]] = {
 """Kind -> (its check, what it must be told)."""
 
 
+CHINESE_MARK = "zh:"
+"""What stands in front of a kind that is meant in Chinese, whatever language its prompt has."""
+
+
 def check_known(kind: str, kwargs: Mapping[str, Any]) -> None:
     """Raise AhaError for a kind that is not known, and for one that is not told what it needs."""
-    if kind not in CHECKS:
+    plain = kind.removeprefix(CHINESE_MARK)
+    if plain not in CHECKS:
         raise AhaError(f"The instruction '{kind}' is not known. Known are the 25 of IFEval.")
-    missing = [name for name in CHECKS[kind][1] if kwargs.get(name) is None]
+    missing = [name for name in CHECKS[plain][1] if kwargs.get(name) is None]
     if missing:
         raise AhaError(f"The instruction '{kind}' lacks {missing[0]}.")
-    if kind == "language:response_language":
+    if plain == "language:response_language":
         normalise_language(str(kwargs["language"]))
 
 
-def broken(
-    text: str, instructions: Mapping[str, Mapping[str, Any]] | list[tuple[str, Mapping[str, Any]]]
-) -> list[str]:
-    """The instructions that an answer does not follow; all of them for an empty one. Linear in the answer."""
-    pairs = list(instructions.items()) if isinstance(instructions, Mapping) else instructions
+Instructions = Mapping[str, Mapping[str, Any]] | Sequence[tuple[str, Mapping[str, Any]]]
+"""(kind, what it is told) of one answer."""
+
+
+def broken(text: str, instructions: Instructions, language: str = "en") -> list[str]:
+    """The instructions that an answer does not follow; all of them for an empty one. ``language`` of the
+    prompt: Chinese ones count characters, Chinese stops and so on. Linear in the answer."""
     said = text[:LONGEST]
-    return [kind for kind, kwargs in pairs if not said.strip() or not CHECKS[kind][0](said, kwargs)]
+    return [kind for kind, kwargs in _pairs(instructions) if not _follows(said, kind, kwargs, language)]
+
+
+def broken_loosely(text: str, instructions: Instructions, language: str = "en") -> list[str]:
+    """As ``broken``, by IFEval's loose rule: an instruction is followed where it is after the first line, the last line
+    or stars were taken away, which models put around what was asked for."""
+    lines = text[:LONGEST].split("\n")
+    cut = (lines, lines[1:], lines[:-1], lines[1:-1])
+    texts = list(dict.fromkeys("\n".join(part).strip() for part in cut))
+    texts += [text.replace("*", "") for text in texts if "*" in text]
+    kinds = _pairs(instructions)
+    return [k for k, kw in kinds if not any(_follows(text, k, kw, language) for text in texts)]
+
+
+def _pairs(instructions: Instructions) -> list[tuple[str, Mapping[str, Any]]]:
+    return list(instructions.items()) if isinstance(instructions, Mapping) else list(instructions)
+
+
+def _follows(said: str, kind: str, kwargs: Mapping[str, Any], language: str) -> bool:
+    plain = kind.removeprefix(CHINESE_MARK)
+    chinese = CHINESE.get(plain) if language == "zh" or plain != kind else None
+    return bool(said.strip()) and (chinese or CHECKS[plain][0])(said, kwargs)

@@ -1,4 +1,4 @@
-"""Multiple choice with 4 to 8 options, from rows: MMLU, MMLU-Pro, ARC, GPQA, C-Eval and the like."""
+"""Multiple choice, from rows: MMLU, MMLU-Pro, ARC, GPQA, C-Eval, CLUEWSC and the like."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aha import chat
 from aha.data.layouts import DOMAINS, LANGUAGES, find
 from aha.data.sources import Row
 from aha.rewards.places import choice_text
-from aha.tasks import rows
+from aha.tasks import coreference, rows
 from aha.tasks.base import Task
 from aha.tasks.rows import RowReader, language_of
 from aha.types import AhaError, Outcome, Problem, Verdict
@@ -107,6 +107,7 @@ def question_text(question: str, options: Sequence[str], language: str = "en") -
 
 def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
     """The problem in a row. Raises AhaError naming the row if it lacks a question, options or the answer."""
+    row = coreference.as_choice(row) or row
     question = next((row[k] for k in _QUESTIONS if isinstance(row.get(k), str) and row[k].strip()), None)
     found = read_options(row)
     if question is None or found is None:

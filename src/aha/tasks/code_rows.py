@@ -40,9 +40,22 @@ def make_problem(row: Row, number: int, name: str = "code") -> Problem:
     if isinstance(starter, str) and starter.strip():
         text += f"\n\nStart from:\n```python\n{starter.strip()}\n```"
     messages = ({"role": "user", "content": text},)
-    problem = Problem(f"{name}-{number}", name, messages, tuple(tests), metadata={"content": question})
+    problem = Problem(
+        f"{name}-{number}", name, messages, tuple(tests), metadata={"content": question, **_contest(row)}
+    )
     check_tests(problem)
     return problem
+
+
+def _contest(row: Row) -> dict[str, str | float]:
+    """Which contest a problem was of and how many points it was worth, where rows number its problems (``index``), as
+    those of Codeforces do."""
+    contest = next((row[key] for key in ("contest_id", "contestId", "contest") if row.get(key)), None)
+    if contest is None or not row.get("index"):
+        return {}
+    points = row.get("points")
+    worth = float(points) if isinstance(points, (int, float)) and points > 0 else 1.0
+    return {"contest": str(contest), "points": worth}
 
 
 def _question(row: Row) -> str | None:

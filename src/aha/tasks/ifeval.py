@@ -1,14 +1,14 @@
-"""Instruction following by rules, from rows: IFEval (prompt, instruction_id_list, kwargs)."""
+"""Instruction following by rules, from rows: IFEval (prompt, instruction_id_list, kwargs), also Chinese prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aha import chat
 from aha.chat.prompts import FORM
 from aha.data.sources import Row
-from aha.rewards.instructions import broken, check_known
+from aha.rewards.instructions import broken, broken_loosely, check_known
 from aha.tasks import rows
 from aha.tasks.base import Task
 from aha.tasks.rows import RowReader, language_of
@@ -48,13 +48,22 @@ def _given(kwargs: Any) -> dict[str, Any]:
 
 def verify(problem: Problem, text: str) -> Verdict:
     """Right if what is said after the thinking follows every instruction (IFEval's strict accuracy)."""
+    return _judged(problem, text, broken)
+
+
+def verify_loosely(problem: Problem, text: str) -> Verdict:
+    """The same by IFEval's loose rule: a first or last line and stars may be taken away."""
+    return _judged(problem, text, broken_loosely)
+
+
+def _judged(problem: Problem, text: str, rule: Callable[..., list[str]]) -> Verdict:
     parsed = chat.parse(text)
     said = (
         parsed.answer if parsed.answer is not None else (text if parsed.think is None else parsed.body or "")
     )
     if not said.strip():
         return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
-    not_followed = broken(said.strip(), list(problem.metadata["instructions"]))
+    not_followed = rule(said.strip(), list(problem.metadata["instructions"]), problem.language)
     if not_followed:
         return Verdict(Outcome.WRONG, f"does not follow {', '.join(not_followed)}")
     return Verdict(Outcome.CORRECT)
@@ -69,7 +78,7 @@ def task(source: str | None, name: str = "ifeval", test_source: str | None = Non
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return rows.load(READER, name, split, n, seed, source, test_source)
 
-    return Task(name, load_split, verify, verify, lambda problem, text: None, _facet)
+    return Task(name, load_split, verify, verify_loosely, lambda problem, text: None, _facet)
 
 
 def _facet(problem: Problem) -> str:
