@@ -141,6 +141,23 @@ def read_json(path: Path) -> Any:
         raise AhaError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
+def newest(paths: Iterable[Path]) -> float:
+    """When the last of them was written, in seconds since 1970; 0 for none. What is gone by then is passed over: a run
+    that goes on takes files away."""
+    return max(_times(paths), default=0.0)
+
+
+def oldest(paths: Iterable[Path]) -> float:
+    """The same of the first."""
+    return min(_times(paths), default=0.0)
+
+
+def _times(paths: Iterable[Path]) -> Iterator[float]:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield path.stat().st_mtime
+
+
 def partial_name(path: Path) -> Path:
     """Where ``new_folder`` keeps a folder while it is filled."""
     return path.with_name(f".{path.name}.partial")

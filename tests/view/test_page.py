@@ -161,7 +161,8 @@ def test_two_answers_are_written_side_by_side_and_remembered(page):
 
 
 PLACES = ("runs", "curves?run=first", "graph?run=first", "rollouts?run=first", "rollouts?run=first&groups=1",
-          "rollout?run=first&id=3", "findings?run=first", "talk?run=first", "mistakes")  # fmt: skip
+          "rollout?run=first&id=3", "findings?run=first", "findings?run=first&tab=rescoring",
+          "talk?run=first", "mistakes")  # fmt: skip
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -275,3 +275,17 @@ def test_a_run_that_lies_in_two_of_the_folders_is_one_run(tmp_path):
     make_run(tmp_path / "zero")
     rows = client([tmp_path, tmp_path, tmp_path / "zero"]).get("/api/runs").json()["rows"]
     assert [row["id"] for row in rows] == ["zero"]
+
+
+def test_a_file_that_is_taken_away_while_one_looks_is_passed_over(runs):
+    stage = runs / "a" / "rl"
+    (stage / "step-000010").symlink_to(
+        stage / "gone"
+    )  # a checkpoint between being listed and being looked at
+    (stage / "settings.json").write_text("{}")
+    (stage / "done.json").unlink()
+    with open(runs / "a" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = client(runs).get("/api/graph", params={"run": "a"})
+    assert answer.status_code == 200
+    assert answer.json()["stages"][0]["state"] == "running"

@@ -6,8 +6,9 @@ it is meant to: on texts that this model really writes.
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from aha.types import AhaError, Group, Problem, Rollout
 
 FLAT = 1e-9
 """An advantage below this favours nobody."""
+MOST_FLIPS = 12
+"""Completions that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,25 @@ class RescoredStep:
 
 
 @dataclass(frozen=True, slots=True)
+class RescoredFlip:
+    """A completion that both gradings would have moved, one the other way: rewards and advantages of both, and the new
+    scores in words."""
+
+    step: int
+    problem_id: str
+    member: int
+    reward_before: float | None
+    reward_after: float | None
+    advantage_before: float
+    advantage_after: float
+    why: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rescored:
-    """A stage's rollouts graded anew: figures by step and over all of them, and the file with every rollout."""
+    """A stage's rollouts graded anew: figures by step and over all of them, the completions whose advantage flips most,
+    and the file with every rollout."""
 
     run: str
     stage: str
@@ -58,10 +78,26 @@ class Rescored:
     whole: RescoredStep
     file: Path | None
     notes: tuple[str, ...] = ()
+    flipped: tuple[RescoredFlip, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for programs."""
-        return asdict(self) | {"file": None if self.file is None else str(self.file)}
+        said = {"file": None if self.file is None else str(self.file), "sentence": self.sentence()}
+        return asdict(self) | said
+
+    def sentence(self) -> str:
+        """How far both gradings agree, in words."""
+        whole = self.whole
+        if whole.agreement is None:
+            return (
+                "One of both gradings tells no completions of a question apart: there is nothing to agree on."
+            )
+        said = f"Within groups both rewards correlate by {whole.agreement:.2f}; "
+        if whole.flips is None:
+            return said + "no completion has an advantage in both."
+        return said + (
+            f"{whole.flips:.1%} of the completions that both would have moved would have been moved the other way."
+        )
 
 
 def rescore(
@@ -71,9 +107,11 @@ def rescore(
     stage: str | None = None,
     output: Path | None = None,
     most_steps: int | None = None,
+    told: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Rescored:
     """Grade the stored rollouts of a run's stage (None: the first with any) by ``rewards``, name -> weight, and write
     them to ``output``, which must not be there yet, where one is given. ``most_steps``: so many steps, evenly.
+    ``told`` hears after each step how many of them are done.
 
     Raises AhaError where there are no rollouts, where the task is not there any more, and for unknown rewards.
     """
@@ -90,7 +128,10 @@ def rescore(
     tokenizer, notes = _tokenizer(data.folder)
     algorithm = Algorithm.model_validate(data.settings.get("algorithm") or {})
     regrading = Regrading(made, algorithm, known, str(data.settings.get("prompt", "auto")), tokenizer, notes)
-    steps = [(step, regrading.groups(file)) for step, file in kept]
+    steps: list[tuple[int, list[RegradedGroup]]] = []
+    for step, file in kept:
+        steps.append((step, regrading.groups(file)))
+        told(len(steps), len(kept))
     if regrading.changed:
         notes.append(
             f"{len(regrading.changed)} questions stand in the task's rows with other words now "
@@ -101,7 +142,7 @@ def rescore(
     whole = [pair for _, found in steps for pair in found]
     return Rescored(
         str(run), data.name, dict(rewards), tuple(_figures(step, found) for step, found in steps), _figures(0, whole),
-        output, tuple(notes),
+        output, tuple(notes), _flipped(steps),
     )  # fmt: skip
 
 
@@ -220,6 +261,30 @@ def _figures(step: int, groups: Sequence[RegradedGroup]) -> RescoredStep:
         flips=float((np.sign(old[counted]) != np.sign(new[counted])).mean()) if counted.any() else None,
         agreement=_agreement(groups),
     )
+
+
+def _flipped(steps: Sequence[tuple[int, Sequence[RegradedGroup]]]) -> tuple[RescoredFlip, ...]:
+    """The completions whose advantage changes its sign, the largest changes first."""
+    found = (
+        (abs(a - b), step, group, i)
+        for step, groups in steps
+        for group in groups
+        for i, (a, b) in enumerate(zip(group.advantages_before, group.advantages_after, strict=True))
+        if abs(a) > FLAT and abs(b) > FLAT and (a > 0) != (b > 0)  # NaN is above nothing
+    )
+    largest = heapq.nlargest(MOST_FLIPS, found, key=lambda one: one[0])
+    return tuple(_flip(step, group, i) for _, step, group, i in largest)
+
+
+def _flip(step: int, group: RegradedGroup, i: int) -> RescoredFlip:
+    old, new = group.before.members[i], group.after.members[i]
+    scores = (
+        f"{name} {_number(s.value):g}{f' ({s.note})' if s.note else ''}" for name, s in new.scores.items()
+    )
+    return RescoredFlip(
+        step, group.before.problem.id, i, old.reward, new.reward, float(group.advantages_before[i]),
+        float(group.advantages_after[i]), "; ".join(scores), old.rollout.text,
+    )  # fmt: skip
 
 
 def _rewards(groups: Sequence[Group]) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 HELP = "grade a run's stored rollouts by other rewards: what would have been paid, which advantages flip"
 MOST_LINES = 20
 """Steps that are printed, evenly over all."""
+MOST_FLIPS = 3
+"""Completions whose advantage flips that are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="the file for every rollout (default: rescored_RUN.jsonl, here)"
     )
+    parser.add_argument("--progress", action="store_true", help="say after each step on stderr how far it is")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where runs are kept")
 
@@ -48,9 +52,16 @@ def run(args: argparse.Namespace) -> int:
 
     folder = run_folder(args.run, args.runs_dir)
     output = args.output or free_name(Path(f"rescored_{folder.resolve().name}.jsonl"))
-    found = rescore(folder, weights(args.rewards), stage=args.stage, output=output, most_steps=args.steps)
+    told = {"told": _tell} if args.progress else {}
+    found = rescore(
+        folder, weights(args.rewards), stage=args.stage, output=output, most_steps=args.steps, **told
+    )
     print(json.dumps(found.as_json(), indent=1) if args.json else described(found))
     return 0
+
+
+def _tell(done: int, steps: int) -> None:
+    print(f"step {done} of {steps}", file=sys.stderr, flush=True)
 
 
 def weights(words: list[str]) -> dict[str, float]:
@@ -82,7 +93,15 @@ def described(found: Rescored) -> str:
     lines = [_line(f"{s.step:>4}", s) for s in steps] + [_line(" all", found.whole)]
     notes = [f"Note     {note}" for note in found.notes]
     written = [f"Written  {found.file}"] if found.file else []
-    return "\n".join([head, columns, *lines, _verdict(found.whole), *notes, *written])
+    return "\n".join([head, columns, *lines, found.sentence(), *_flips(found), *notes, *written])
+
+
+def _flips(found: Rescored) -> list[str]:
+    return [
+        f"Flips    step {f.step}, {f.problem_id}, member {f.member}: advantage {f.advantage_before:+.2f} -> "
+        f"{f.advantage_after:+.2f}   {f.why}"[:200]
+        for f in found.flipped[:MOST_FLIPS]
+    ]
 
 
 def _line(name: str, s: RescoredStep) -> str:
@@ -92,15 +111,4 @@ def _line(name: str, s: RescoredStep) -> str:
         f"{name}   {show(s.reward_before):>13}  {show(s.reward_after):>5}   {show(s.silent_before, 'rate'):>16}  "
         f"{show(s.silent_after, 'rate'):>5}   {show(s.ungradable_after, 'rate'):>10}  {show(s.flips, 'rate'):>5}   "
         f"{show(s.agreement):>9}"
-    )
-
-
-def _verdict(whole: RescoredStep) -> str:
-    if whole.agreement is None:
-        return "One of both gradings does not tell the completions of a question apart: there is nothing to agree on."
-    if whole.flips is None:
-        return f"Within groups both rewards correlate by {whole.agreement:.2f}; no completion has an advantage in both."
-    return (
-        f"Within groups both rewards correlate by {whole.agreement:.2f}; {whole.flips:.1%} of the completions that "
-        "both would have moved would have been moved the other way."
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aha.files import newest
 from aha.hints import nearest
 from aha.runs.charts import number
 from aha.runs.locks import held
@@ -144,5 +145,4 @@ def _model(config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 
 def _written(run: Path) -> float:
     """When the run's newest figures or results were written."""
-    files = [*run.glob("*.json"), *run.glob("*/*.json*")]
-    return max((file.stat().st_mtime for file in files), default=0.0)
+    return newest([*run.glob("*.json"), *run.glob("*/*.json*")])

@@ -26,6 +26,7 @@ from aha.view.graph import stage_graph
 from aha.view.growing import as_row
 from aha.view.guard import ViewGuard
 from aha.view.notes import ViewNotes
+from aha.view.rescoring import RescoreAnswers
 from aha.view.rollouts import RolloutAnswers
 from aha.view.shelf import RunShelf, as_json, beside_runs
 from aha.view.talk.pages import TalkAnswers
@@ -49,6 +50,7 @@ class ViewApp:
         self.watch = RunWatch(self.shelf)
         self.rollouts = RolloutAnswers(self.shelf, self.notes)
         self.talk = TalkAnswers(self.shelf)
+        self.rescoring = RescoreAnswers(self.shelf, self.notes.folder)
 
     def routes(self) -> list[Route]:
         """All addresses."""
@@ -57,6 +59,7 @@ class ViewApp:
             "/api/overview": self.rollouts.overview, "/api/rollouts": self.rollouts.page,
             "/api/count": self.rollouts.count, "/api/groups": self.rollouts.groups, "/api/rollout": self.rollouts.one,
             "/api/mistakes": self.rollouts.flags, "/api/models": self.talk.there,
+            "/api/rescorable": self.rescoring.there,
         }  # fmt: skip
         post = {"/api/notes": self.note, "/api/why": self.rollouts.why, "/api/flag": self.rollouts.flag,
                 "/api/unload": self.talk.unload}  # fmt: skip
@@ -64,7 +67,8 @@ class ViewApp:
             *(Route(f"/{name}", functools.partial(_file, name)) for name in _static_names()),
             Route("/", functools.partial(_file, "index.html")),
             Route("/api/events", self.events),
-            Route("/api/talk", self.say, methods=["POST"]),
+            Route("/api/talk", pouring(self.talk.answer), methods=["POST"]),
+            Route("/api/rescore", pouring(self.rescoring.answer), methods=["POST"]),
             *(Route(path, answering(function)) for path, function in get.items()),
             *(Route(path, posting(function), methods=["POST"]) for path, function in post.items()),
         ]
@@ -109,16 +113,6 @@ class ViewApp:
         """Changes, as they come."""
         return StreamingResponse(self.watch.stream(), media_type="text/event-stream")
 
-    async def say(self, request: Request) -> Response:
-        """A model's answer, as it is written."""
-        body = await _body(request)
-        if body is None:
-            return _too_large()
-        try:
-            return StreamingResponse(await self.talk.answer(_object(body)), media_type="application/x-ndjson")
-        except AhaError as error:
-            return JSONResponse({"error": str(error)}, 400)
-
 
 def build(view: ViewApp, token: str, port: int) -> ASGIApp:
     """The application behind its guard. What works in the background ends with it."""
@@ -159,6 +153,24 @@ def posting(function: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Aw
     async def endpoint(request: Request) -> Response:
         body = await _body(request)
         return _too_large() if body is None else await _said(lambda: function(_object(body)))
+
+    return endpoint
+
+
+def pouring(
+    function: Callable[[dict[str, Any]], Awaitable[AsyncIterator[bytes]]],
+) -> Callable[..., Awaitable[Response]]:
+    """A function of what was sent whose answer comes in lines of JSON; its AhaError as an answer in words."""
+
+    async def endpoint(request: Request) -> Response:
+        body = await _body(request)
+        if body is None:
+            return _too_large()
+        try:
+            lines = await function(_object(body))
+        except AhaError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
     return endpoint
 

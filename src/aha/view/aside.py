@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import anyio.to_thread
 
 from aha import plugins
 from aha.runs.charts import number, show
@@ -25,6 +29,7 @@ FOUND = (0, 3)
 """Exit codes of a command that has something to say."""
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 LONGEST = 600
+PROGRESS = re.compile(r"step (\d+) of (\d+)")
 _running: set[subprocess.Popen[str]] = set()
 _one = threading.Semaphore(1)  # whoever trains here comes first
 
@@ -52,6 +57,38 @@ def asked(*words: str | Path) -> Any:
         pass
     said = err.strip().splitlines()
     raise AhaError(said[-1] if said else f"aha {words[0]} ended with {ran.returncode}, and said nothing.")
+
+
+async def poured(*words: str | Path) -> AsyncIterator[list[int] | Json]:
+    """The same for a command that says on stderr how far it is: [done, of] again and again, and at last what it prints.
+    Who stops listening ends it. Raises AhaError as ``asked`` does, and where another command is looking."""
+    if not _one.acquire(blocking=False):
+        raise AhaError("Another look at a run is under way. Ask again when it has ended.")
+    out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed below
+    ran = subprocess.Popen(
+        child_command("aha", *words, "--json", "--progress"), stdin=subprocess.DEVNULL, text=True,
+        stdout=out, stderr=subprocess.PIPE, env={**os.environ, **OFFLINE},
+    )  # fmt: skip
+    _running.add(ran)
+    last = ""
+    try:
+        assert ran.stderr is not None
+        while line := await anyio.to_thread.run_sync(ran.stderr.readline, abandon_on_cancel=True):
+            if step := PROGRESS.fullmatch(line.strip()):
+                yield [int(part) for part in step.groups()]
+            elif line.strip():
+                last = line.strip()
+        code = await anyio.to_thread.run_sync(ran.wait, abandon_on_cancel=True)
+        out.seek(0)
+        if code not in FOUND:
+            raise AhaError(last or f"aha {words[0]} ended with {code}, and said nothing.")
+        yield json.load(out)
+    finally:
+        ran.kill()
+        ran.wait()
+        out.close()
+        _running.discard(ran)
+        _one.release()
 
 
 def end() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aha.files import newest
 from aha.runs.charts import number
 from aha.runs.pipeline import has_work
 from aha.runs.report.data import RunData, StageData, as_dict
@@ -33,8 +34,7 @@ def _at_work(nodes: Sequence[StageNode]) -> StageNode | None:
 
 
 def _written(place: Path) -> float:
-    files = (*place.glob("*"), *place.glob("rollouts/*"))
-    return max((file.stat().st_mtime for file in files), default=0.0)
+    return newest((*place.glob("*"), *place.glob("rollouts/*")))
 
 
 def _node(node: StageNode, figures: StageData | None, running: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.files import read_json
+from aha.files import oldest, read_json
 from aha.runs import state as run_state
 from aha.runs.charts import number
 from aha.runs.locks import held
@@ -233,8 +233,7 @@ def _kin(config: Json, stages: Mapping[str, Json]) -> str:
 
 def _began(place: Path) -> float:
     """When the run was begun: its oldest file (settings are written once)."""
-    files = [place / "config.json", *place.glob("*/settings.json")]
-    return min((f.stat().st_mtime for f in files if f.exists()), default=0.0)
+    return oldest([place / "config.json", *place.glob("*/settings.json")])
 
 
 def _seconds(place: Path, known: run_state.State, figures: Iterable[StageData]) -> float:

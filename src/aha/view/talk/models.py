@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,4 +88,8 @@ def _step(place: Path) -> str:
 
 
 def _bytes(place: Path) -> int:
-    return sum(file.stat().st_size for pattern in WEIGHTS for file in place.glob(pattern))
+    total = 0
+    for file in (file for pattern in WEIGHTS for file in place.glob(pattern)):
+        with suppress(OSError):  # a run that goes on takes its older checkpoints away
+            total += file.stat().st_size
+    return total
