@@ -66,27 +66,27 @@ def allowed(rows: int, share: float | None = None) -> int:
     return min(max(1, int(share * rows + 1e-9)), rows - 1)
 
 
-def report(source: str, rows: int, found: Sequence[Aside]) -> None:
+def report(source: str, rows: int, set_aside: Sequence[Aside]) -> None:
     """Say, and write down, which of a source's rows were set aside.
 
     Raises AhaError where they are more than may be.
     """
-    if not found:
+    if not set_aside:
         return
     now = _settings.get(_PLAIN)
-    many = Counter(kind_of(row.reason) for row in found)
+    many = Counter(kind_of(row.reason) for row in set_aside)
     most = ", ".join(f"{n} {reason}" for reason, n in many.most_common(3))
-    first = f"{found[0].where}: {found[0].reason}"
+    first = f"{set_aside[0].where}: {set_aside[0].reason}"
     file = source.partition(" (")[0]  # without what of it was asked
-    if len(found) > allowed(rows):
+    if len(set_aside) > allowed(rows):
         raise AhaError(
-            f"'{source}': {len(found)} of {rows} rows cannot be used ({most}). The first: {first.rstrip('.')}. "
+            f"'{source}': {len(set_aside)} of {rows} rows cannot be used ({most}). The first: {first.rstrip('.')}. "
             f"See all of them with: aha data check {file}. To go on without them, allow a larger share "
             "with --set-aside."
         )
-    place = _write(now, source, found) if now.folder is not None else None
+    place = _write(now, source, set_aside) if now.folder is not None else None
     where = f"see {place}" if place else f"see: aha data check {file}"
-    note(f"{source}: {len(found)} of {rows} rows set aside ({most}); {where}.")
+    note(f"{source}: {len(set_aside)} of {rows} rows set aside ({most}); {where}.")
 
 
 def note(text: str) -> None:
@@ -97,10 +97,10 @@ def note(text: str) -> None:
         now.say(text)
 
 
-def _write(now: AsideLimits, source: str, found: Sequence[Aside]) -> Path:
+def _write(now: AsideLimits, source: str, set_aside: Sequence[Aside]) -> Path:
     assert now.folder is not None
     place = now.folder / FOLDER / (re.sub(r"[^\w.-]+", "_", source).strip("_.")[-120:] + ".jsonl")
-    write_jsonl(place, [{"source": source, "where": row.where, "reason": row.reason} for row in found])
+    write_jsonl(place, [{"source": source, "where": row.where, "reason": row.reason} for row in set_aside])
     return place
 
 

@@ -52,7 +52,7 @@ def check_writable(path: Path) -> None:
     with disk_errors(path):
         if path.is_dir():
             raise AhaError(f"{path} is a folder. Give the name of a file.")
-        made = next((p for p in reversed([path.parent, *path.parent.parents]) if not p.exists()), None)
+        first_new = next((p for p in reversed([path.parent, *path.parent.parents]) if not p.exists()), None)
         new = not path.exists()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,8 @@ def check_writable(path: Path) -> None:
         finally:
             if new:
                 path.unlink(missing_ok=True)
-            if made is not None:
-                shutil.rmtree(made, ignore_errors=True)
+            if first_new is not None:
+                shutil.rmtree(first_new, ignore_errors=True)
 
 
 def check_room(path: Path, needed: float) -> None:
@@ -204,11 +204,11 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
 def _usual_modes(folder: Path) -> None:
     """Files that a library keeps to their owner, as those of weights, get what the umask gives to others. It is read
     off the folder itself: asking for it would change it meanwhile for every thread."""
-    given = folder.stat().st_mode & 0o666
+    granted = folder.stat().st_mode & 0o666
     for file in folder.rglob("*"):
         mode = file.stat().st_mode
-        if file.is_file() and mode | given != mode:
-            file.chmod(stat.S_IMODE(mode) | given)
+        if file.is_file() and mode | granted != mode:
+            file.chmod(stat.S_IMODE(mode) | granted)
 
 
 def _sync(folder: Path) -> None:

@@ -71,9 +71,9 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
 def products() -> speeds.Products:
     """What the CPU's products reach in each type, with as many threads as are set; measured at their first use on
     this machine, by the first rank."""
-    found = ranks.broadcast_object(lambda: speeds.products(facts()))
-    _measured[:] = [found]
-    return found
+    measured = ranks.broadcast_object(lambda: speeds.products(facts()))
+    _measured[:] = [measured]
+    return measured
 
 
 def facts() -> dict[str, Any]:
@@ -178,10 +178,10 @@ def free_bytes(device: torch.device) -> int:
 
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    found = [limit - used for limit, used in group_memory()]
+    limits = [limit - used for limit, used in group_memory()]
     available = _meminfo().get("MemAvailable")
-    found.append(_installed() if available is None else available)
-    return max(0, min(found)) // ranks_here()
+    limits.append(_installed() if available is None else available)
+    return max(0, min(limits)) // ranks_here()
 
 
 def _installed() -> int:
@@ -206,14 +206,14 @@ def group_memory(
 ) -> list[tuple[int, int]]:
     """(limit, used) in bytes of each control group that bounds this process's memory: its own and those above it.
     What only caches files does not count as used."""
-    found = []
+    groups = []
     for folder, names in _groups(root, own):
         limit, used = (_number(folder / name) for name in names[:2])
         if (
             limit is not None and used is not None and limit < 1 << 60
         ):  # where there is none, v1 gives almost 2^63
-            found.append((limit, used - _cached(folder / "memory.stat", names[2])))
-    return found
+            groups.append((limit, used - _cached(folder / "memory.stat", names[2])))
+    return groups
 
 
 def _groups(root: Path, own: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:

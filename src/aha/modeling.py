@@ -68,10 +68,10 @@ def _asked(path: str) -> dict[str, Any]:
     file = Path(path) / ASKED
     if not file.is_file():
         return {}
-    found = read_json(file)
-    if not isinstance(found, dict):
-        raise AhaError(f"{file} is no record of a prompt: it holds {type(found).__name__}. Remove it.")
-    return found
+    record = read_json(file)
+    if not isinstance(record, dict):
+        raise AhaError(f"{file} is no record of a prompt: it holds {type(record).__name__}. Remove it.")
+    return record
 
 
 def check_config(name: str) -> None:
@@ -151,8 +151,8 @@ def _sample_text(path: str) -> tuple[int, ...]:
     from aha import trials
 
     try:
-        found = cached_file(path, "tokenizer.json", local_files_only=True)
-        return tuple(Tokenizer.from_file(str(found)).encode(trials.TEXT).ids)
+        file = cached_file(path, "tokenizer.json", local_files_only=True)
+        return tuple(Tokenizer.from_file(str(file)).encode(trials.TEXT).ids)
     except Exception:  # tokenizers raises no narrower kind; a bad file is refused where it is loaded
         return ()
 
@@ -259,8 +259,8 @@ def check_head(model: Any) -> None:
 
     ids = trials.token_ids(model)
     with torch.no_grad():
-        wanted, hidden = _logits(model, ids), model.base_model(input_ids=ids, use_cache=False)[0]
-        same = _fits(model, hidden) and _same_logits(Head.of(model), hidden, wanted)
+        reference, hidden = _logits(model, ids), model.base_model(input_ids=ids, use_cache=False)[0]
+        same = _fits(model, hidden) and _same_logits(Head.of(model), hidden, reference)
     if not same:
         raise AhaError(
             f"{type(model).__name__} makes logits in a way that is not known here: something other than one "
@@ -289,22 +289,22 @@ def _fits(model: Any, hidden: Tensor) -> bool:
     return weight is not None and weight.ndim == 2 and weight.shape[1] == hidden.shape[-1]
 
 
-def _same_logits(head: Head, hidden: Tensor, wanted: Tensor) -> bool:
+def _same_logits(head: Head, hidden: Tensor, reference: Tensor) -> bool:
     """Whether the model's own logits and the head's are both those of the head in float32, but for rounding: at some
     thousand places of the vocabulary."""
     from dataclasses import replace
 
     from aha import trials
 
-    found = head.logits(hidden)
-    if found.shape != wanted.shape:
+    logits = head.logits(hidden)
+    if logits.shape != reference.shape:
         return False
     every = max(1, len(head.weight) // HEAD_ROWS)
     bias = None if head.bias is None else head.bias[::every].float()
     truth = replace(head, weight=head.weight[::every].float(), bias=bias).logits(hidden.float())
-    ours, own = (trials.error(x[..., ::every], truth) for x in (found, wanted))
+    ours, own = (trials.error(x[..., ::every], truth) for x in (logits, reference))
     coarse = max(
-        (wanted.dtype, head.weight.dtype), key=trials.ROUNDING.__getitem__
+        (reference.dtype, head.weight.dtype), key=trials.ROUNDING.__getitem__
     )  # some make float32 of a bf16 product
     return own <= 4 * trials.ROUNDING[coarse] and trials.as_good(ours, own, coarse)
 
@@ -337,9 +337,9 @@ def own_weights(model: Any, state: Mapping[str, Tensor] | None = None) -> dict[s
     """A model's parameters and buffers by their names in it, each tied one once. ``state`` stands in for the
     model's own, where adapters are merged into it."""
     seen: dict[int, str] = {}
-    found: Mapping[str, Tensor] = model.state_dict() if state is None else state
+    tensors: Mapping[str, Tensor] = model.state_dict() if state is None else state
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    for name, tensor in sorted(found.items(), key=lambda item: item[0] in tied):
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[0] in tied):
         seen.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name)
     once = set(seen.values())
-    return {name: tensor for name, tensor in found.items() if name in once}
+    return {name: tensor for name, tensor in tensors.items() if name in once}

@@ -105,10 +105,10 @@ def gather(value: T) -> list[T]:
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] = [None] * size
-    dist.all_gather_object(found, value)
+    values: list[Any] = [None] * size
+    dist.all_gather_object(values, value)
     progress()
-    return found
+    return values
 
 
 def all_gather(mine: Mapping[int, T]) -> dict[int, T]:
@@ -137,8 +137,8 @@ def broadcast_object(work: Callable[[], T]) -> T:
         try:
             with alone():
                 box[0] = work()
-        except AhaError as found:
-            error, box[1] = found, True
+        except AhaError as failure:
+            error, box[1] = failure, True
     dist.broadcast_object_list(box, src=0)
     progress()
     if error is not None:
@@ -244,10 +244,10 @@ def _join(device: str) -> None:
         )
     kind = device.split(":")[0]
     if kind == "cuda" or (kind == "auto" and torch.cuda.is_available()):
-        local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if local >= found or ":" in device:
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= gpus or ":" in device:
             raise AhaError(
-                f"Rank {os.environ['RANK']} needs a GPU of its own, number {local} of this machine's {found}. Start "
+                f"Rank {os.environ['RANK']} needs a GPU of its own, number {local} of this machine's {gpus}. Start "
                 "at most one rank a GPU, with --device cuda or auto; or give --device cpu."
             )
         torch.cuda.set_device(local)

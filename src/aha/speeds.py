@@ -55,20 +55,20 @@ class Products:
         return f"{'; '.join(each)} (GFLOP/s, measured {self.measured})"
 
     @classmethod
-    def read(cls, found: Any) -> Products | None:
+    def read(cls, record: Any) -> Products | None:
         """Of what a file had; None where that is something else."""
         try:
-            decoding, training = ({kind: float(found[shape][kind]) for kind in TYPES} for shape in SHAPES)
+            decoding, training = ({kind: float(record[shape][kind]) for kind in TYPES} for shape in SHAPES)
             sound = all(math.isfinite(x) and x > 0 for x in (*decoding.values(), *training.values()))
-            return cls(decoding, training, str(found["measured"])) if sound else None
+            return cls(decoding, training, str(record["measured"])) if sound else None
         except (KeyError, TypeError, ValueError):
             return None
 
 
 def products(facts: Mapping[str, Any]) -> Products:
     """What was measured on a machine of these ``facts``; measured now, and kept, where it was not."""
-    found = kept(FILE, facts, lambda: asdict(measure()), lambda x: x if Products.read(x) else None)
-    return Products(**found)
+    values = kept(FILE, facts, lambda: asdict(measure()), lambda x: x if Products.read(x) else None)
+    return Products(**values)
 
 
 def measure(seconds: float = SECONDS) -> Products:
@@ -132,18 +132,18 @@ def _by_threads(counts: Sequence[int]) -> dict[int, float]:
     import torch
 
     before, works = torch.get_num_threads(), [_steps(), _product("training", "float32")]
-    found: dict[int, list[float]] = {n: [] for n in counts}
+    timings: dict[int, list[float]] = {n: [] for n in counts}
     ends = time.perf_counter() + THREADS_SECONDS
     try:
         while True:
             for n in counts:
                 torch.set_num_threads(n)
-                found[n].append(math.sqrt(math.prod(map(timed, works))))
-            if len(found[1]) > 2 and time.perf_counter() > ends:
+                timings[n].append(math.sqrt(math.prod(map(timed, works))))
+            if len(timings[1]) > 2 and time.perf_counter() > ends:
                 break
     finally:
         torch.set_num_threads(before)
-    return {n: statistics.median(times[1:]) for n, times in found.items()}  # the first ones start threads
+    return {n: statistics.median(times[1:]) for n, times in timings.items()}  # the first ones start threads
 
 
 def _steps(layers: int = 24) -> Callable[[], Any]:
@@ -168,20 +168,20 @@ def kept(file: str, facts: Mapping[str, Any], measure: Callable[[], T], read: Ca
     """What ``measure`` found for these ``facts``, as plain data, when it was first asked on this machine: so what is
     chosen by it stays. ``read`` tells what a file had from what makes no sense (None), which is measured over."""
     path, key = cache_folder() / file, json.dumps(facts, sort_keys=True)
-    found = read(_read(path).get(key))
-    if found is None:
-        found = measure()
+    value = read(_read(path).get(key))
+    if value is None:
+        value = measure()
         with contextlib.suppress(OSError):  # it is measured again, then
-            _write(path, _read(path) | {key: found})
-    return found
+            _write(path, _read(path) | {key: value})
+    return value
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

@@ -42,11 +42,11 @@ def finer_of(x: Tensor) -> Tensor:
     return x.to(finer(x.dtype))
 
 
-def error(found: Tensor, truth: Tensor) -> float:
-    """|found - truth| / |truth| of a token [.., T, n], on average: some tokens are thousands of times as long as
+def error(output: Tensor, truth: Tensor) -> float:
+    """|output - truth| / |truth| of a token [.., T, n], on average: some tokens are thousands of times as long as
     others and would hide them. Infinite where something found is not finite."""
     truth = truth.double()
-    away = (found.double() - truth).norm(dim=-1) / truth.norm(dim=-1).clamp_min(1e-30)
+    away = (output.double() - truth).norm(dim=-1) / truth.norm(dim=-1).clamp_min(1e-30)
     return float(away.mean().nan_to_num(float("inf")))
 
 

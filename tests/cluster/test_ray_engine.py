@@ -93,7 +93,7 @@ def test_weights_that_are_not_held_whole_are_noticed(loaded, trained, tokenizer)
     flipped = sound[name].clone()
     flipped.view(-1)[0] += 1e-3
     with pytest.raises(AhaError, match=f"does not hold the policy's weights: 1 of .*{name}"):
-        loaded.load_weights(sound | {name: flipped}, 5, wanted=sound)
+        loaded.load_weights(sound | {name: flipped}, 5, expected=sound)
     part = dict(list(loaded.weights_of(make_model(tokenizer, seed=2)).items())[:-1])
     with pytest.raises(AhaError, match="does not hold the policy's weights"):
         loaded.load_weights(part, 5)

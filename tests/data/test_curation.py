@@ -188,7 +188,7 @@ def test_ten_words_in_common_are_found_and_nine_are_not():
     ten, nine = " ".join(words[3:13]), " ".join(words[3:12])
     kept, report = decontaminate([f"So: {ten.upper()}!", f"So {nine} it is", "else"], {"eval": ["none", FOX]})
     assert kept == [1, 2]
-    [hit] = report.found
+    [hit] = report.hits
     assert (hit.index, hit.source, hit.row, hit.words) == (0, "eval", 1, ten)
     assert report.too_short == 1
     assert report.by_source() == {"eval": 1}
@@ -221,7 +221,7 @@ def test_wording_is_no_contamination_and_a_leak_is_found_however_often():
     }
     kept, report = decontaminate(training, evaluation, common=1)
     assert kept == list(range(40))
-    assert {hit.index for hit in report.found} == set(range(40, 45))
+    assert {hit.index for hit in report.hits} == set(range(40, 45))
     assert len(decontaminate(training, evaluation)[0]) == 0  # every run counts: wording takes all
 
 
@@ -241,8 +241,8 @@ def test_real_gsm8k_splits_are_apart_and_a_leak_is_found():
     train = [r["question"] for r in read_rows(str(REAL / "gsm8k_train.jsonl.gz"))][:1500]
     test = [r["question"] for r in read_rows(str(REAL / "gsm8k_test.jsonl.gz"))][:500]
     kept, report = decontaminate([*train, f"Please solve: {test[7]}"], {"gsm8k_test": test})
-    assert report.found[-1].index == 1500
-    assert report.found[-1].row == 7
+    assert report.hits[-1].index == 1500
+    assert report.hits[-1].row == 7
     assert len(kept) > 0.9 * len(train)
 
 

@@ -138,7 +138,7 @@ def test_lineage_has_inputs_and_hashes(run):
     assert "reinforcement learning" in row
     assert f"{8:016x}" in row
     assert '<svg class="graph"' in text
-    nodes = {n.made.name: n for n in report_recipe_data.read_whole(read_run(run), []).nodes}
+    nodes = {n.stage.name: n for n in report_recipe_data.read_whole(read_run(run), []).nodes}
     assert [nodes[n].depth for n in ("zero", "cold_start", "dev1", "dev2", "reject", "dev3", "r1")] == [
         *(0, 1, 2, 3, 4, 5, 7)
     ]

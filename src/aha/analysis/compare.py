@@ -140,13 +140,13 @@ def _settings(data: Sequence[RunData]) -> list[SettingDifference]:
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Groups of settings as one level: ``algorithm.preset``."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and key != "rewards":
-            found |= _flat(value, f"{before}{key}.")
+            flat |= _flat(value, f"{before}{key}.")
         else:
-            found[before + key] = value
-    return found
+            flat[before + key] = value
+    return flat
 
 
 # --- curves --------------------------------------------------------------------------------------------------------
@@ -154,13 +154,13 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def _figures(data: Sequence[RunData]) -> list[CurveFigure]:
     stages = dict.fromkeys(s.name for run in data for s in run.stages if s.metrics)
-    found = []
+    curves = []
     for name in stages:
         own = [next((s for s in run.stages if s.name == name), None) for run in data]
         rows = [_figure(name, key, own) for key in (*CURVES, *TOTALS)]
         rows += [_evaluated(name, own)]
-        found += [row for row in rows if any(v is not None for v in row.last)]
-    return found
+        curves += [row for row in rows if any(v is not None for v in row.last)]
+    return curves
 
 
 def _figure(stage: str, key: str, own: Sequence[StageData | None]) -> CurveFigure:
@@ -203,12 +203,12 @@ class _Answers:
 
 
 def _answers(run: RunData, stage: str | None) -> _Answers:
-    wanted = [
+    stages = [
         s for s in run.stages if stage in (None, s.name) and (s.folder / "rollouts/after.jsonl").exists()
     ]
-    if not wanted:
+    if not stages:
         return _Answers(stage or "", [], {})
-    chosen = wanted[-1]
+    chosen = stages[-1]
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in read_lines(chosen.folder / "rollouts/after.jsonl", run.faults):
         rows.setdefault(f"{row.get('problem_id')}\n{row.get('question', '')}", []).append(row)
@@ -238,12 +238,12 @@ def _pair(first: str, second: str, a: _Answers, b: _Answers, pairs: int) -> Pair
     stage = a.stage if a.stage == b.stage else f"{a.stage}, {b.stage}"
     if not a.rows.keys() & b.rows.keys():
         return PairOfRuns(first, second, stage, None)
-    found = paired(a.records, b.records, pairs=pairs)
-    bare = {side: tuple(_id(p) for p in getattr(found, side)) for side in ("first_only", "second_only")}
+    compared = paired(a.records, b.records, pairs=pairs)
+    bare = {side: tuple(_id(p) for p in getattr(compared, side)) for side in ("first_only", "second_only")}
     return PairOfRuns(
-        first, second, stage, replace(found, **bare),
-        tuple(_solved(p, a.rows[p], b.rows[p]) for p in found.first_only[:SHOWN]),
-        tuple(_solved(p, b.rows[p], a.rows[p]) for p in found.second_only[:SHOWN]),
+        first, second, stage, replace(compared, **bare),
+        tuple(_solved(p, a.rows[p], b.rows[p]) for p in compared.first_only[:SHOWN]),
+        tuple(_solved(p, b.rows[p], a.rows[p]) for p in compared.second_only[:SHOWN]),
     )  # fmt: skip
 
 

@@ -120,14 +120,16 @@ def rescore(
     data = _stage(run, stage)
     task = stored.load_task(data.settings)
     known = stored.load_problems(task, data.settings)
-    made = get_rewards(rewards, task.verify, task.verify_lenient)
+    functions = get_rewards(rewards, task.verify, task.verify_lenient)
     if known:
-        check_columns(made, next(iter(known.values())))
+        check_columns(functions, next(iter(known.values())))
     files = stored.step_files(data.folder)
     kept = files[:: max(1, -(-len(files) // most_steps))] if most_steps else files
     tokenizer, notes = _tokenizer(data.folder)
     algorithm = Algorithm.model_validate(data.settings.get("algorithm") or {})
-    regrading = Regrading(made, algorithm, known, str(data.settings.get("prompt", "auto")), tokenizer, notes)
+    regrading = Regrading(
+        functions, algorithm, known, str(data.settings.get("prompt", "auto")), tokenizer, notes
+    )
     steps: list[tuple[int, list[RegradedGroup]]] = []
     for step, file in kept:
         steps.append((step, regrading.groups(file)))
@@ -138,10 +140,10 @@ def rescore(
             f"({min(regrading.changed)}): they were graded by what the rollouts say of them."
         )
     if output is not None:
-        write_jsonl(output, itertools.chain.from_iterable(_rows(step, found) for step, found in steps))
-    whole = [pair for _, found in steps for pair in found]
+        write_jsonl(output, itertools.chain.from_iterable(_rows(step, pairs) for step, pairs in steps))
+    whole = [pair for _, pairs in steps for pair in pairs]
     return Rescored(
-        str(run), data.name, dict(rewards), tuple(_figures(step, found) for step, found in steps), _figures(0, whole),
+        str(run), data.name, dict(rewards), tuple(_figures(step, pairs) for step, pairs in steps), _figures(0, whole),
         output, tuple(notes), _flipped(steps),
     )  # fmt: skip
 

@@ -72,7 +72,7 @@ class Model:
         params = SamplingParams(temperature, top_p, max_tokens=max_tokens)
         groups = sample_groups(self.engine, prompter, problems, n, params, {}, seed=seed)
         texts = [[evaluation.full_text(member.rollout) for member in group.members] for group in groups]
-        shown = [found if n > 1 else found[0] for found in texts]
+        shown = [samples if n > 1 else samples[0] for samples in texts]
         return shown if many else shown[0]
 
     def evaluate(self, task: Any = "countdown", **options: Any) -> Evaluated:
@@ -110,13 +110,13 @@ def evaluate(
     loaded = load(model) if isinstance(model, str) else model
     name = plugins.reference_to(task)
     plugins.load([name] if plugins.is_reference(name) else [])
-    found = get_task(name, data, test_data)
+    chosen_task = get_task(name, data, test_data)
     which = split or (WHOLE if data and not test_data and reads_rows(name, data) else "test")
-    asked = found.load(which, problems or 256, 0)
+    asked = chosen_task.load(which, problems or 256, 0)
     prompter = Prompter(loaded.tokenizer, plugins.reference_to(prompt))
     params = SamplingParams(temperature, top_p, max_tokens=max_tokens)
     done = evaluation.evaluate(
-        loaded.engine, prompter, found, asked, samples, params, seed=seed, strict=not any_format
+        loaded.engine, prompter, chosen_task, asked, samples, params, seed=seed, strict=not any_format
     )
     return Evaluated(done.figures, done.groups)
 

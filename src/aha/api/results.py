@@ -40,9 +40,9 @@ class Result:
     def figures(self) -> dict[str, Any]:
         """The figures after training, or else those that the summary has."""
         after = self.summary.get("after")
-        found = after if isinstance(after, Mapping) else self.summary
+        values = after if isinstance(after, Mapping) else self.summary
         return {
-            k: v for k, v in found.items() if isinstance(v, (int, float, str)) and not isinstance(v, bool)
+            k: v for k, v in values.items() if isinstance(v, (int, float, str)) and not isinstance(v, bool)
         }
 
     @property
@@ -91,13 +91,13 @@ class Result:
     def checkpoint(self) -> str:
         """The folder of the final model. Raises AhaError where none was made."""
         if self.stage:
-            found = self.folder / "final"
-            found = found if found.is_dir() else None
+            folder = self.folder / "final"
+            folder = folder if folder.is_dir() else None
         else:
-            found = state.result(self.run)
-        if found is None:
+            folder = state.result(self.run)
+        if folder is None:
             raise AhaError(f"{self.folder} made no model.")
-        return str(found)
+        return str(folder)
 
     @cached_property
     def model(self) -> Model:
@@ -115,12 +115,12 @@ class Result:
         """The stage's folder, or that of the only stage that has metrics."""
         if self.stage:
             return self.folder
-        found = [self.run / name for name in self.stages if (self.run / name / "metrics.jsonl").exists()]
-        if len(found) != 1:
+        stages = [self.run / name for name in self.stages if (self.run / name / "metrics.jsonl").exists()]
+        if len(stages) != 1:
             raise AhaError(
                 f"The run has the stages {', '.join(self.stages)}: ask one of them, result['NAME']."
             )
-        return found[0]
+        return stages[0]
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         return [dict(row) for row in read_jsonl(self._place() / name)]

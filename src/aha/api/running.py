@@ -70,17 +70,23 @@ def run(
     from aha.runs.pipeline import ordered
 
     asked: list[Any] = list(stages) if isinstance(stages, Sequence) else [stages]
-    made = ordered(asked)
-    recipe = Recipe("", "stages of one's own", run, made[-1].name)
-    given = {"runs_dir": Path(runs_dir), "device": device, "dtype": dtype, "threads": threads, "fresh": fresh}
-    return _execute(recipe, "python", asked, run, given | {"no_doctor": not doctor, "plain": plain})
+    in_order = ordered(asked)
+    recipe = Recipe("", "stages of one's own", run, in_order[-1].name)
+    options = {
+        "runs_dir": Path(runs_dir),
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+        "fresh": fresh,
+    }
+    return _execute(recipe, "python", asked, run, options | {"no_doctor": not doctor, "plain": plain})
 
 
 _RUN = ("runs_dir", "device", "dtype", "threads", "fresh", "doctor", "plain", "trackers")
 """Options of a run that are none of its recipe."""
 
 
-def _recipe(name: str, stage: str, options: dict[str, Any], **given: Any) -> Result:
+def _recipe(name: str, stage: str, options: dict[str, Any], **arguments: Any) -> Result:
     """Build a recipe's stages with the settings that are given, and run them."""
     from aha.recipes import get_recipe
     from aha.runs import config
@@ -91,8 +97,10 @@ def _recipe(name: str, stage: str, options: dict[str, Any], **given: Any) -> Res
     settings: dict[str, Any] = dict(options.pop("settings", None) or {})
     machine = {key: options.pop(key) for key in _RUN if key in options}
     taken = {k: options.pop(k) for k in recipe.options if k in options}
-    taken |= {k: given.pop(k) for k in list(given) if k in recipe.options}
-    settings |= {f"{stage}.{k}" if stage else k: v for k, v in {**given, **options}.items() if v is not None}
+    taken |= {k: arguments.pop(k) for k in list(arguments) if k in recipe.options}
+    settings |= {
+        f"{stage}.{k}" if stage else k: v for k, v in {**arguments, **options}.items() if v is not None
+    }
     settings = {key: _named(key, value) for key, value in settings.items()}
     taken = {key: _named(key, value) if key in PARTS else value for key, value in taken.items()}
     stages = recipe.build(**taken)
@@ -117,14 +125,14 @@ def _named(key: str, value: Any) -> Any:
 
 
 def _execute(
-    recipe: Any, name: str, stages: Sequence[Stage], run_name: str, given: Mapping[str, Any]
+    recipe: Any, name: str, stages: Sequence[Stage], run_name: str, arguments: Mapping[str, Any]
 ) -> Result:
     from aha import aside
     from aha.cli import parser
     from aha.commands import run as command
 
     args = parser("run").parse_args(["run", name])
-    for key, value in given.items():
+    for key, value in arguments.items():
         setattr(args, key, value)
     args.words = ["run", name]
     with aside.settings(share=None):
@@ -140,14 +148,14 @@ def _in_processes(
     from aha.runs.config_toml import written
     from aha.runs.pipeline import ordered
 
-    made = ordered(stages)
+    in_order = ordered(stages)
     plugins.parcel(
-        [part for stage in made for part in stage.own_parts()]
+        [part for stage in in_order for part in stage.own_parts()]
     )  # what is in no file cannot go along
     runs_dir = Path(machine.get("runs_dir", "runs"))
     with tempfile.TemporaryDirectory() as place:
         settings = Path(place) / "settings.toml"
-        settings.write_text(written(made, f"aha run {name}"), encoding="utf-8")
+        settings.write_text(written(in_order, f"aha run {name}"), encoding="utf-8")
         words = [
             sys.executable,
             "-m",
@@ -175,8 +183,8 @@ def _in_processes(
 
 def _newest(runs_dir: Path, run_name: str) -> Path:
     """The run's folder: other settings make one beside it, with a number behind its name."""
-    found = [runs_dir / run_name, *runs_dir.glob(f"{run_name}-[0-9]*")]
-    done = [folder for folder in found if (folder / "summary.json").exists()]
+    folders = [runs_dir / run_name, *runs_dir.glob(f"{run_name}-[0-9]*")]
+    done = [folder for folder in folders if (folder / "summary.json").exists()]
     return max(done, key=lambda folder: (folder / "summary.json").stat().st_mtime)
 
 

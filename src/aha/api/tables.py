@@ -9,9 +9,9 @@ from typing import Any
 
 def table(rows: Iterable[Mapping[str, Any]]) -> Any:
     """Rows as a pandas DataFrame where pandas is installed, else as a list of dicts."""
-    found = [dict(row) for row in rows]
+    records = [dict(row) for row in rows]
     if find_spec("pandas") is None:
-        return found
+        return records
     from importlib import import_module
 
-    return import_module("pandas").DataFrame(found)
+    return import_module("pandas").DataFrame(records)

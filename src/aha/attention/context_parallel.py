@@ -26,7 +26,7 @@ def divided(segments: np.ndarray, size: int) -> list[np.ndarray]:
     Long segments are cut into 2 * ``size`` chunks, of which each rank has one near the front and one near the
     end; short ones go, the longest first, to the rank with the fewest tokens.
     """
-    found: list[list[tuple[int, ...]]] = [[] for _ in range(size)]
+    pieces_of: list[list[tuple[int, ...]]] = [[] for _ in range(size)]
     load = [0] * size
     limit = WHOLE * segments[:, 1].sum() / size
     order = np.lexsort((segments[:, 3], segments[:, 1]))[::-1]
@@ -34,9 +34,9 @@ def divided(segments: np.ndarray, size: int) -> list[np.ndarray]:
         shares = _zigzag(segment, size) if segment[1] > limit else [[(*segment, 0)]]
         takers = sorted(range(size), key=lambda rank: load[rank])
         for rank, pieces in zip(takers, shares, strict=False):
-            found[rank] += pieces
+            pieces_of[rank] += pieces
             load[rank] += _tokens(pieces)
-    return [np.array(sorted(pieces), np.int64).reshape(-1, 5) for pieces in found]
+    return [np.array(sorted(pieces), np.int64).reshape(-1, 5) for pieces in pieces_of]
 
 
 def _zigzag(segment: list[int], size: int) -> list[list[tuple[int, ...]]]:
@@ -73,18 +73,18 @@ class Exchange:
         nobody gets.)"""
         padded = own.new_zeros(self.width, *own.shape[1:])
         padded[: len(own)] = own
-        found = own.new_empty(self.size * self.width, *own.shape[1:])
-        _collective("all_gather_single", "all_gather_into_tensor")(found, padded, group=self.group)
-        return found.index_select(0, self.places)
+        gathered = own.new_empty(self.size * self.width, *own.shape[1:])
+        _collective("all_gather_single", "all_gather_into_tensor")(gathered, padded, group=self.group)
+        return gathered.index_select(0, self.places)
 
     def sum_scatter(self, whole: Tensor) -> Tensor:
         """The sum over ranks of ``whole`` [n, ..], of which each gets its own rows [m, ..]; where it has none one
         row of zeros."""
         padded = whole.new_zeros(self.size * self.width, *whole.shape[1:])
         padded.index_copy_(0, self.places, whole)
-        found = whole.new_empty(self.width, *whole.shape[1:])
-        _collective("reduce_scatter_single", "reduce_scatter_tensor")(found, padded, group=self.group)
-        return found[: max(1, len(self.own))]
+        summed = whole.new_empty(self.width, *whole.shape[1:])
+        _collective("reduce_scatter_single", "reduce_scatter_tensor")(summed, padded, group=self.group)
+        return summed[: max(1, len(self.own))]
 
 
 def _collective(new: str, old: str) -> Any:

@@ -44,10 +44,10 @@ class Continued:
         if variant.plain and varlen_takes(q, keys, values, window):
             self.layout = self.layout or varlen.VarlenLayout.of_piece(count, end, q.device)
             return varlen.attend(q, keys[:end], values[:end], self.layout, scale, window)[None]
-        seen, given = (x[:end].transpose(0, 1) for x in (keys, values))
+        seen, past_values = (x[:end].transpose(0, 1) for x in (keys, values))
         bias = self._bias(count, variant.window, q.device)
         p, _ = probabilities(heads_first(q, 1, count, kv_heads), seen, bias, scale, variant)
-        return tokens_first(torch.bmm(p, given), 1, count, kv_heads)[None]
+        return tokens_first(torch.bmm(p, past_values), 1, count, kv_heads)[None]
 
     def _bias(self, count: int, window: int | None, device: torch.device) -> Tensor:
         """[1, T, start + T]: 0 where seen, -inf else."""

@@ -47,9 +47,9 @@ class _Call:
         """In a finer type, without a kernel: weights, buffers and inputs are turned into it."""
         module = self.module
         state = {n: _turned(x, turn) for n, x in (*module.named_parameters(), *module.named_buffers())}
-        given = {name: _turned(value, turn) for name, value in self.kwargs.items()}
+        turned = {name: _turned(value, turn) for name, value in self.kwargs.items()}
         args = tuple(_turned(value, turn) for value in self.args)
-        return _first(functional_call(module, state, args, given))
+        return _first(functional_call(module, state, args, turned))
 
 
 @torch.no_grad()
@@ -62,41 +62,41 @@ def try_kernels(model: Any) -> None:
     truths = [call.exactly() for call in calls]
     if not to_kernels(model):
         return
-    found = [call.again() for call in calls]
-    if not all(map(_as_good, calls, found, truths)):
+    outputs = [call.again() for call in calls]
+    if not all(map(_as_good, calls, outputs, truths)):
         to_torch(model)
-        if worse := [_words(*one) for one in zip(calls, found, truths, strict=True) if not _stands(*one)]:
+        if worse := [_words(*one) for one in zip(calls, outputs, truths, strict=True) if not _stands(*one)]:
             name = type(model).__name__
             _log.warning("%s computes otherwise with kernels: it goes without (%s)", name, worse[0])
         else:
             to_kernels(model)
 
 
-def _as_good(call: _Call, found: Tensor, truth: Tensor) -> bool:
-    ours, plain = (trials.error(x, truth) for x in (found, call.out))
-    return trials.as_good(ours, plain, found.dtype)
+def _as_good(call: _Call, output: Tensor, truth: Tensor) -> bool:
+    ours, plain = (trials.error(x, truth) for x in (output, call.out))
+    return trials.as_good(ours, plain, output.dtype)
 
 
-def _stands(call: _Call, found: Tensor, truth: Tensor) -> bool:
-    """Whether what is ``found`` is as good as the module without its kernel, or as its truth about inputs that are
+def _stands(call: _Call, output: Tensor, truth: Tensor) -> bool:
+    """Whether ``output`` is as good as the module without its kernel, or as its truth about inputs that are
     moved by rounding."""
     moved = max(trials.error(call.exactly(shake), truth) for shake in trials.shakes())
-    ours = trials.error(found, truth)
-    return _as_good(call, found, truth) or trials.as_good(ours, moved, found.dtype)
+    ours = trials.error(output, truth)
+    return _as_good(call, output, truth) or trials.as_good(ours, moved, output.dtype)
 
 
-def _words(call: _Call, found: Tensor, truth: Tensor) -> str:
-    ours, plain = (trials.error(x, truth) for x in (found, call.out))
+def _words(call: _Call, output: Tensor, truth: Tensor) -> str:
+    ours, plain = (trials.error(x, truth) for x in (output, call.out))
     return f"{call.name} errs by {ours:.2g} with its kernel, by {plain:.2g} without"
 
 
 def _calls(model: Any, ids: Tensor) -> list[_Call]:
     """What modules that may get a kernel are given in a run of ``ids`` [1, L]."""
-    found: list[_Call] = []
+    calls: list[_Call] = []
 
     def note(name: str, module: torch.nn.Module) -> Any:
         def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-            found.append(_Call(name, module, args, kwargs, _first(out)))
+            calls.append(_Call(name, module, args, kwargs, _first(out)))
 
         return module.register_forward_hook(hook, with_kwargs=True)
 
@@ -110,7 +110,7 @@ def _calls(model: Any, ids: Tensor) -> list[_Call]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return calls
 
 
 def _candidates(model: Any) -> list[tuple[str, torch.nn.Module]]:

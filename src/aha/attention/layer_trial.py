@@ -103,14 +103,14 @@ class LayerTrial:
         """As packed attention. Raises TrialFailed where it is not the family's."""
         out = self.packed.attend(layer, query, key, value, scale, variant)
         if self.family is not None:
-            given = (query, key, value)
-            q, k, v = (trials.finer_of(x) for x in given)
+            qkv = (query, key, value)
+            q, k, v = (trials.finer_of(x) for x in qkv)
             truth = self.family(q, k, v)
             if not _error(self.packed.attend(layer, q, k, v, scale, variant), truth) <= KIND:
                 raise TrialFailed(f"the attention of layer {layer} is of a kind that is not known here")
-            ours, own = (_error(x, truth) for x in (out, self.family(*given)))
+            ours, own = (_error(x, truth) for x in (out, self.family(*qkv)))
             if not trials.as_good(ours, own, out.dtype):
-                moved = [self.family(*(shake(x) for x in given)) for shake in trials.shakes()]
+                moved = [self.family(*(shake(x) for x in qkv)) for shake in trials.shakes()]
                 own = max(own, *(_error(x, truth) for x in moved))
             if not trials.as_good(ours, own, out.dtype):
                 raise TrialFailed(
@@ -119,9 +119,9 @@ class LayerTrial:
         return out
 
 
-def _error(found: Tensor, truth: Tensor) -> float:
+def _error(output: Tensor, truth: Tensor) -> float:
     """Of attention's results [1, T, H, D], token by token."""
-    return trials.error(found.flatten(2), truth.flatten(2))
+    return trials.error(output.flatten(2), truth.flatten(2))
 
 
 def _check_mask(mask: Mask, device: torch.device) -> None:
@@ -130,14 +130,14 @@ def _check_mask(mask: Mask, device: torch.device) -> None:
     query = torch.tensor([0, 1, 2, window - 1, window, window + 1, 2 * window + 3, 3 * window + 1])
     query = query.to(device)[:, None]
     key = torch.arange(4 * window + 3, device=device)[None]
-    wanted = key <= query
+    visible = key <= query
     if mask.window:
-        wanted = wanted & (query - key < mask.window)
+        visible = visible & (query - key < mask.window)
     try:
         seen = mask.seen(0, 0, query, key)
     except Exception as error:  # masks that look at this call's tokens cannot be asked about others
         raise TrialFailed("its masks depend on more than positions") from error
-    if not torch.equal(seen.expand_as(wanted), wanted):
+    if not torch.equal(seen.expand_as(visible), visible):
         raise TrialFailed("its layers see other tokens than the past, or the past within a sliding window")
 
 
@@ -145,12 +145,12 @@ def _check_mask(mask: Mask, device: torch.device) -> None:
 def try_layers(model: Any) -> tuple[TrialLayer, ...]:
     """Run some text and some odd tokens; returns what each layer asked for. Raises TrialFailed where something does
     not hold."""
-    found = _tried(model, trials.token_ids(model))
-    missing = sorted(set(range(model.config.num_hidden_layers)) - set(found))
+    layers = _tried(model, trials.token_ids(model))
+    missing = sorted(set(range(model.config.num_hidden_layers)) - set(layers))
     if missing:
         shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         raise TrialFailed(f"layers {shown} mix tokens by something else than softmax attention")
-    return tuple(layer for _, layer in sorted(found.items()))
+    return tuple(layer for _, layer in sorted(layers.items()))
 
 
 def _tried(model: Any, ids: Tensor) -> dict[int, TrialLayer]:

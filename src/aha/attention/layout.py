@@ -69,7 +69,7 @@ class Plan:
     longest: int
     own: Tensor | None = None
     families: Families | None = None
-    made: dict[tuple[int, int | None, torch.dtype], Tensor] = field(default_factory=dict)
+    bias_of: dict[tuple[int, int | None, torch.dtype], Tensor] = field(default_factory=dict)
     layouts: list[VarlenLayout] = field(default_factory=list)
 
     def layout(self) -> VarlenLayout:
@@ -85,11 +85,11 @@ class Plan:
         if window is not None and window >= self.longest:
             window = None
         for i, bucket in enumerate(self.buckets):
-            bias = self.made.get((i, window, dtype))
+            bias = self.bias_of.get((i, window, dtype))
             if bias is None:
                 bias = bucket.bias(window, dtype)
-                if bias.numel() + sum(b.numel() for b in self.made.values()) <= LASTING_SCORES:
-                    self.made[i, window, dtype] = bias
+                if bias.numel() + sum(b.numel() for b in self.bias_of.values()) <= LASTING_SCORES:
+                    self.bias_of[i, window, dtype] = bias
             yield bias
 
 

@@ -22,7 +22,7 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 def to_kernels(model: Any) -> int:
     """Give every module that there is a kernel for its kernel; returns how many."""
-    found = 0
+    count = 0
     if (head := model.get_output_embeddings()) is not None and kernels.takes(head.weight):
         kernels.align(head.weight)
     for module in model.base_model.modules():
@@ -30,8 +30,8 @@ def to_kernels(model: Any) -> int:
         if forward is not None:
             _join(module, forward)
             module.forward = MethodType(forward, module)
-            found += 1
-    return found
+            count += 1
+    return count
 
 
 def has_kernel(module: Any, family: str) -> bool:

@@ -148,8 +148,8 @@ class _PackedAttention(torch.autograd.Function):
             if dsinks is not None and sunk is not None:
                 # a sink's share of it is zero, as its value is
                 mean = (p.float() * dp).sum(-1, keepdim=True)
-                given = (sunk * mean).view(bucket.rows, kv_heads, -1, bucket.q_len)
-                dsinks -= given.sum((0, 3)).view(-1)
+                products = (sunk * mean).view(bucket.rows, kv_heads, -1, bucket.q_len)
+                dsinks -= products.sum((0, 3)).view(-1)
             # p (dp - sum of p dp), summed in float32
             ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
             del dp

@@ -92,8 +92,8 @@ def _copies(index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """The tokens that ``index`` names c times, and where, for each c."""
     places, counts = np.argsort(index, kind="stable"), np.bincount(index)
     first = np.cumsum(counts) - counts
-    found = [(np.flatnonzero(counts == c), c) for c in np.unique(counts)]
-    return [(tokens, places[first[tokens][:, None] + np.arange(c)]) for tokens, c in found]
+    by_count = [(np.flatnonzero(counts == c), c) for c in np.unique(counts)]
+    return [(tokens, places[first[tokens][:, None] + np.arange(c)]) for tokens, c in by_count]
 
 
 class _PackedKeys(torch.autograd.Function):
@@ -194,17 +194,17 @@ def _trial(kind: KernelKey, reference: ReferenceAttention) -> str | None:
     try:
         with torch.cuda.device(kind.device) if kind.device.type == "cuda" else nullcontext():
             for segments in map(np.array, _TRIALS):
-                layout, given = (
+                layout, inputs = (
                     VarlenLayout.of(segments, kind.device),
                     _inputs(kind, int(segments[:, 1].sum())),
                 )
-                exact = [x.float() for x in given]
-                wanted, plain = (
+                exact = [x.float() for x in inputs]
+                truth, plain = (
                     _results(lambda q, k, v, s=segments: reference(q, k, v, s, scale, window), x)
-                    for x in (exact, given)
+                    for x in (exact, inputs)
                 )
-                found = _results(lambda q, k, v, at=layout: attend(q, k, v, at, scale, window), given)
-                if reason := _difference(found, plain, wanted):
+                ours = _results(lambda q, k, v, at=layout: attend(q, k, v, at, scale, window), inputs)
+                if reason := _difference(ours, plain, truth):
                     return reason
     except torch.OutOfMemoryError:  # says nothing about the kernel
         raise
@@ -217,31 +217,31 @@ def _inputs(kind: KernelKey, tokens: int) -> list[Tensor]:
     """Queries, keys, values and a gradient, the same every time, without touching torch's random numbers."""
     generator = torch.Generator().manual_seed(0)
     heads = (2 * kind.groups, 2, 2, 2 * kind.groups)
-    made = (torch.randn(n, tokens, kind.dim, generator=generator) for n in heads)
+    tensors = (torch.randn(n, tokens, kind.dim, generator=generator) for n in heads)
     return [
-        x.to(kind.device, kind.dtype).transpose(0, 1) for x in made
+        x.to(kind.device, kind.dtype).transpose(0, 1) for x in tensors
     ]  # with strides, as models may have them
 
 
-def _results(function: Any, given: Sequence[Tensor]) -> list[Tensor]:
+def _results(function: Any, arguments: Sequence[Tensor]) -> list[Tensor]:
     """Outputs, and the gradients of queries, keys and values."""
-    inputs = [x.detach().requires_grad_() for x in given[:3]]
+    inputs = [x.detach().requires_grad_() for x in arguments[:3]]
     out = function(*inputs)
-    return [out.detach(), *torch.autograd.grad(out, inputs, given[3])]
+    return [out.detach(), *torch.autograd.grad(out, inputs, arguments[3])]
 
 
-def _difference(found: Sequence[Tensor], plain: Sequence[Tensor], wanted: Sequence[Tensor]) -> str | None:
+def _difference(ours: Sequence[Tensor], plain: Sequence[Tensor], truth: Sequence[Tensor]) -> str | None:
     """Where a token's numbers are farther from the wanted ones than the plain way and rounding take them."""
     names = ("outputs", "gradients of queries", "gradients of keys", "gradients of values")
-    for name, x, other, y in zip(names, found, plain, wanted, strict=True):
+    for name, x, other, y in zip(names, ours, plain, truth, strict=True):
         away, allowed = _farthest(x, y), FACTOR * _farthest(other, y) + ROUNDINGS * trials.ROUNDING[x.dtype]
         if not away <= allowed:
             return f"differs from them by {away:.3g} in {name}, where {allowed:.3g} is rounding"
     return None
 
 
-def _farthest(found: Tensor, wanted: Tensor) -> float:
+def _farthest(ours: Tensor, truth: Tensor) -> float:
     """The largest error of a token, by its size and the usual one."""
-    sizes = wanted.flatten(1).norm(dim=1)
+    sizes = truth.flatten(1).norm(dim=1)
     usual = sizes.square().mean().sqrt()
-    return ((found.float() - wanted).flatten(1).norm(dim=1) / (sizes + usual)).max().item()
+    return ((ours.float() - truth).flatten(1).norm(dim=1) / (sizes + usual)).max().item()

@@ -149,36 +149,36 @@ def last_json(text: str) -> Any:
 
 def judged_bench(text: str) -> Figures:
     """Rates of each side and their ratio."""
-    found = last_json(text)
-    kept = {name: {k: v for k, v in side.items() if k != "runs"} for name, side in found["sides"].items()}
-    more = {key: found[key] for key in ("ratio", "limits", "model") if key in found}
-    return {"sides": kept, "attention": found["machine"]["attention"], **more}
+    figures = last_json(text)
+    kept = {name: {k: v for k, v in side.items() if k != "runs"} for name, side in figures["sides"].items()}
+    more = {key: figures[key] for key in ("ratio", "limits", "model") if key in figures}
+    return {"sides": kept, "attention": figures["machine"]["attention"], **more}
 
 
 def judged_attention(text: str) -> Figures:
     """A benchmark in which attention went through the GPU's own kernels."""
-    found = judged_bench(text)
-    if found["attention"] != ["varlen"]:
-        raise AhaError(f"Attention went through {', '.join(found['attention']) or 'nothing'}, not varlen.")
-    return found
+    figures = judged_bench(text)
+    if figures["attention"] != ["varlen"]:
+        raise AhaError(f"Attention went through {', '.join(figures['attention']) or 'nothing'}, not varlen.")
+    return figures
 
 
 def judged_graphs(text: str) -> Figures:
     """A rollout whose decoding steps were replayed from CUDA graphs."""
-    found = judged_attention(text)
-    graphs = found["sides"]["aha"].get("graphs")
+    figures = judged_attention(text)
+    graphs = figures["sides"]["aha"].get("graphs")
     if not graphs or not graphs.get("captured") or not graphs.get("replayed"):
         raise AhaError(f"No decoding step was replayed: {graphs}.")
-    return found
+    return figures
 
 
 def judged_doctor(text: str) -> Figures:
     """An examination without a failure."""
-    found = last_json(text)
-    bad = [f"{f['name']}: {f['compared']}" for f in found["findings"] if f.get("ok") is False]
-    if not found["ok"]:
+    report = last_json(text)
+    bad = [f"{f['name']}: {f['compared']}" for f in report["findings"] if f.get("ok") is False]
+    if not report["ok"]:
         raise AhaError(f"{len(bad)} checks failed: {'; '.join(bad[:5])}.")
-    return {"findings": len(found["findings"])}
+    return {"findings": len(report["findings"])}
 
 
 def judged_zero(text: str) -> Figures:
@@ -260,11 +260,11 @@ def write(out: Path, outcomes: Sequence[BenchOutcome]) -> None:
     from aha import hardware
 
     ok = all(o.verdict not in ("failed", "timed out") for o in outcomes)
-    found: Mapping[str, Any] = {
+    report: Mapping[str, Any] = {
         "ok": ok, "machine": hardware.describe_machine(), "parts": [asdict(o) for o in outcomes]
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def table(outcomes: Sequence[BenchOutcome]) -> str:

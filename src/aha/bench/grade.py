@@ -182,10 +182,10 @@ def read_pairs(path: Path) -> list[LabelledAnswer]:
         if not line.strip():
             continue
         try:
-            found = list(_pairs_of(json.loads(line)))
+            of_line = list(_pairs_of(json.loads(line)))
         except (ValueError, KeyError, TypeError) as cause:
             raise AhaError(f"{path}, line {number} is not understood ({cause!r}).") from cause
-        pairs += found
+        pairs += of_line
     return pairs
 
 

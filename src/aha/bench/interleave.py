@@ -91,36 +91,36 @@ def result(
     sides = {
         name: reading.describe(unit) | dict((extra or {}).get(name, {})) for name, reading in readings.items()
     }
-    found: dict[str, Any] = {"benchmark": benchmark, "work": dict(work), "sides": sides}
+    figures: dict[str, Any] = {"benchmark": benchmark, "work": dict(work), "sides": sides}
     peers = [name for name in readings if name != OURS]
     if peers:
-        found["peer"] = peers[0]
-        found["ratio"] = round(readings[OURS].rate / readings[peers[0]].rate, 3)
-    return found
+        figures["peer"] = peers[0]
+        figures["ratio"] = round(readings[OURS].rate / readings[peers[0]].rate, 3)
+    return figures
 
 
-def show(found: Mapping[str, Any], unit: str, as_json: bool, notes: tuple[str, ...] = ()) -> None:
+def show(figures: Mapping[str, Any], unit: str, as_json: bool, notes: tuple[str, ...] = ()) -> None:
     """Print the figures: one JSON object with the machine described, or lines for people."""
     from aha import attention, hardware, kernels
 
     if as_json:
         machine = hardware.describe_machine() | {"kernels": kernels.compiled()}
         machine["attention"] = sorted(attention.WAYS)
-        print(json.dumps({**found, "machine": machine}, indent=1, ensure_ascii=False))
+        print(json.dumps({**figures, "machine": machine}, indent=1, ensure_ascii=False))
         return
-    model = found.get("model")
+    model = figures.get("model")
     if model:
         print(f"{model['name']}: {model['parameters']:,} parameters, {model['dtype']} on {model['device']}")
-    print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["work"].items()))
+    print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures["work"].items()))
     label = unit.replace("_per_second", "/s").replace("_", " ")
-    for name, side in found["sides"].items():
+    for name, side in figures["sides"].items():
         line = (
             f"  {name:<16} {side[unit]:>12,.1f} {label}, {side['seconds']:.3f} s, spread {side['spread']:.1%}"
         )
         if "percent_of_limit" in side:
             line += f", {side['percent_of_limit']:.1f} % of what {side['binds']} allow"
         print(line)
-    if "ratio" in found:
-        print(f"  {found['ratio']} times as fast as {found['peer']}")
+    if "ratio" in figures:
+        print(f"  {figures['ratio']} times as fast as {figures['peer']}")
     for note in notes:
         print(f"  {note}")

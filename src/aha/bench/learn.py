@@ -111,19 +111,20 @@ def run(args: argparse.Namespace) -> int:
                 peer, version = stack.enter_context(trl_side(job, seed))
                 sides[args.against] = peer
             curves += learn(job, seed, sides, quiet=args.json)
-    found = result(job, curves, version)
+    comparison = result(job, curves, version)
     if args.plot:
-        args.plot.write_text(page(curves, args.target, found), encoding="utf-8")
+        args.plot.write_text(page(curves, args.target, comparison), encoding="utf-8")
     if args.json:
         from aha import hardware, kernels
 
         print(
             json.dumps(
-                found | {"machine": hardware.describe_machine() | {"kernels": kernels.compiled()}}, indent=1
+                comparison | {"machine": hardware.describe_machine() | {"kernels": kernels.compiled()}},
+                indent=1,
             )
         )
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(lines(comparison)))
     return 0
 
 
@@ -161,17 +162,17 @@ class LearnJob:
             name: (w, get_reward(name, self.task.verify, self.task.verify_lenient))
             for name, w in self.stage.rewards.items()
         }
-        wanted = args.steps * self.stage.prompts_per_step
-        self.train = self.prompter.drop_long(self.task.load("train", wanted, 0), self.stage.max_prompt_tokens)
+        count = args.steps * self.stage.prompts_per_step
+        self.train = self.prompter.drop_long(self.task.load("train", count, 0), self.stage.max_prompt_tokens)
         self.test = self.task.load("test", args.eval_problems, 0)
 
     def questions(self, seed: int) -> list[Any]:
         """Those of all steps, in the order in which both sides ask them."""
-        wanted, found = self.args.steps * self.stage.prompts_per_step, []
+        count, drawn = self.args.steps * self.stage.prompts_per_step, []
         rng = random.Random(f"learn:{seed}")
-        while len(found) < wanted:
-            found += rng.sample(self.train, len(self.train))
-        return found[:wanted]
+        while len(drawn) < count:
+            drawn += rng.sample(self.train, len(self.train))
+        return drawn[:count]
 
     def load(self, source: str | Path | None = None) -> Any:
         """The base, or a checkpoint of it, in the compute type."""
@@ -192,8 +193,10 @@ class LearnJob:
 
         params = SamplingParams(temperature=1.0, max_tokens=self.stage.max_tokens)
         engine = self.engine(model)
-        found = evaluate(engine, self.prompter, self.task, self.test, self.args.eval_samples, params, seed=1)
-        return float(found.figures["pass@1"])
+        evaluation = evaluate(
+            engine, self.prompter, self.task, self.test, self.args.eval_samples, params, seed=1
+        )
+        return float(evaluation.figures["pass@1"])
 
     def grade(self, problems: Sequence[Any], completions: Sequence[Sequence[int]]) -> list[float]:
         """The weighted rewards of completions given as token ids, as our own side's are graded."""
@@ -202,7 +205,7 @@ class LearnJob:
         from aha.sampling.engine import ending_ids
         from aha.types import Finish, Rollout
 
-        ends, found = ending_ids(None, self.tokenizer), []
+        ends, rewards = ending_ids(None, self.tokenizer), []
         for problem, ids in zip(problems, completions, strict=True):
             prompt, opened = self.prompter.encode(problem)
             stopped = bool(ids) and ids[-1] in ends
@@ -212,8 +215,8 @@ class LearnJob:
                 Finish.STOP if stopped else Finish.LENGTH, opened_think=opened,
             )  # fmt: skip
             scores = [(w, reward(problem, [rollout])[0].value) for w, reward in self.rewards.values()]
-            found.append(float(sum(w * (value or 0.0) for w, value in scores)))
-        return found
+            rewards.append(float(sum(w * (value or 0.0) for w, value in scores)))
+        return rewards
 
 
 def learn(job: LearnJob, seed: int, sides: dict[str, Learner], quiet: bool) -> list[Curve]:
@@ -299,13 +302,13 @@ class Trl:
 
     def take(self, step: int) -> tuple[float, float]:
         """A rollout with its updates; grading takes the time that it takes here."""
-        found, grading = self.peer.ask({"go": step}), 0.0
-        while "grade" in found:
+        reply, grading = self.peer.ask({"go": step}), 0.0
+        while "grade" in reply:
             started = time.perf_counter()
-            rewards = self.job.grade([self.problems[i] for i in found["index"]], found["grade"])
+            rewards = self.job.grade([self.problems[i] for i in reply["index"]], reply["grade"])
             grading += time.perf_counter() - started
-            found = self.peer.ask({"rewards": rewards})
-        return found["tokens"], found["seconds"] - found["waited"] + grading
+            reply = self.peer.ask({"rewards": rewards})
+        return reply["tokens"], reply["seconds"] - reply["waited"] + grading
 
 
 @contextlib.contextmanager
@@ -341,7 +344,7 @@ def result(job: LearnJob, curves: Sequence[Curve], version: str | None) -> dict[
     stage, target = job.stage, job.args.target
     names = list(dict.fromkeys(curve.side for curve in curves))
     sides = {name: side_of([c for c in curves if c.side == name], target) for name in names}
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "benchmark": "learn",
         "model": job.args.model, "task": job.args.task, "dtype": str(job.dtype).removeprefix("torch."),
         "threads": job.threads, "peer_version": version,
@@ -353,11 +356,11 @@ def result(job: LearnJob, curves: Sequence[Curve], version: str | None) -> dict[
         "target": target, "sides": sides, "curves": [asdict(curve) for curve in curves],
     }  # fmt: skip
     if len(names) == 2:
-        found["ratio"] = ratio(sides[names[1]]["seconds_a_step"], sides[names[0]]["seconds_a_step"])
-        found["ratio_to_target"] = ratio(
+        figures["ratio"] = ratio(sides[names[1]]["seconds_a_step"], sides[names[0]]["seconds_a_step"])
+        figures["ratio_to_target"] = ratio(
             sides[names[1]]["seconds_to_target"], sides[names[0]]["seconds_to_target"]
         )
-    return found
+    return figures
 
 
 def ratio(peer: float | None, ours: float | None) -> float | None:
@@ -380,29 +383,29 @@ def side_of(curves: Sequence[Curve], target: float) -> dict[str, Any]:
     }
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def lines(figures: dict[str, Any]) -> list[str]:
     """For people."""
     said = []
-    for name, side in found["sides"].items():
+    for name, side in figures["sides"].items():
         to = side["seconds_to_target"]
         reached = (
-            f"{to:.1f} s to {found['target']:.0%}"
+            f"{to:.1f} s to {figures['target']:.0%}"
             if to is not None
-            else f"{found['target']:.0%} not reached by all"
+            else f"{figures['target']:.0%} not reached by all"
         )
         low, high = side["accuracy_from_to"]
         said.append(
             f"  {name:<6}{reached}, {side['seconds_a_step']:.2f} s a step, {side['tokens_per_second']:,.0f} tokens/s, "
             f"{side['accuracy']:.1%} at the end ({low:.1%} to {high:.1%})"
         )
-    if found.get("ratio"):
-        said.append(f"  a step {found['ratio']} times as fast" + (
-            f", the target {found['ratio_to_target']} times as soon" if found["ratio_to_target"] else ""
+    if figures.get("ratio"):
+        said.append(f"  a step {figures['ratio']} times as fast" + (
+            f", the target {figures['ratio_to_target']} times as soon" if figures["ratio_to_target"] else ""
         ))  # fmt: skip
     return said
 
 
-def page(curves: Sequence[Curve], target: float, found: dict[str, Any]) -> str:
+def page(curves: Sequence[Curve], target: float, figures: dict[str, Any]) -> str:
     """Both sides' curves over steps and over seconds, as one page."""
     from aha.runs.charts import STYLE, Chart, Series, draw, escape
 
@@ -415,6 +418,6 @@ def page(curves: Sequence[Curve], target: float, found: dict[str, Any]) -> str:
         return draw(Chart(title, f"on held-out questions; {target:.0%} is the target", series, "rate", 1.0))
 
     body = chart("Accuracy over steps", "steps") + chart("Accuracy over seconds", "seconds")
-    told = "".join(f"<p>{escape(line)}</p>" for line in lines(found))
+    told = "".join(f"<p>{escape(line)}</p>" for line in lines(figures))
     head = f"<meta charset=utf-8><title>Learning</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body><main>{body}{told}</main></body></html>\n"

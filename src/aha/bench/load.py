@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
                 if i:  # the first fills the page cache
                     readings[side].append(reading)
         size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
-    found = _result(readings, described, size)
+    figures = _result(readings, described, size)
     if args.json:
         from aha import hardware
 
-        print(json.dumps(found | {"machine": hardware.describe_machine()}, indent=1))
+        print(json.dumps(figures | {"machine": hardware.describe_machine()}, indent=1))
     else:
-        print("\n".join(_page(found)))
+        print("\n".join(_page(figures)))
     return 0
 
 
@@ -74,9 +74,9 @@ def _result(
     readings: dict[str, list[dict[str, float]]], described: dict[str, Any], size: int
 ) -> dict[str, Any]:
     sides = {}
-    for side, found in readings.items():
-        sides[side] = {key: round(statistics.median(r[key] for r in found), 4) for key in found[0]}
-        loads = [r["load_seconds"] for r in found]
+    for side, runs in readings.items():
+        sides[side] = {key: round(statistics.median(r[key] for r in runs), 4) for key in runs[0]}
+        loads = [r["load_seconds"] for r in runs]
         sides[side]["spread"] = round((max(loads) - min(loads)) / statistics.median(loads), 4)
         sides[side]["load_gb_per_second"] = round(size / sides[side]["load_seconds"] / 1e9, 3)
     result: dict[str, Any] = {
@@ -92,18 +92,18 @@ def _result(
     return result
 
 
-def _page(found: dict[str, Any]) -> list[str]:
-    model = found["model"]
-    lines = [f"{model['name']}: {found['checkpoint_bytes'] / 2**20:,.1f} MB in {model['dtype']}"]
-    for side, s in found["sides"].items():
+def _page(figures: dict[str, Any]) -> list[str]:
+    model = figures["model"]
+    lines = [f"{model['name']}: {figures['checkpoint_bytes'] / 2**20:,.1f} MB in {model['dtype']}"]
+    for side, s in figures["sides"].items():
         lines.append(
             f"  {side:<14} imports {s['import_seconds']:.2f} s, load {s['load_seconds']:.3f} s "
             f"(spread {s['spread']:.1%}), first token {s['first_token_seconds']:.3f} s, "
             f"save {s['save_seconds']:.3f} s, peak memory {s['load_peak_mb']:,.0f} MB loaded, "
             f"{s['peak_mb']:,.0f} MB at the end, of it {s['import_mb']:,.0f} MB imports"
         )
-    if "ratio" in found:
-        lines.append(f"  loads {found['ratio']} times as fast as {found['peer']}")
+    if "ratio" in figures:
+        lines.append(f"  loads {figures['ratio']} times as fast as {figures['peer']}")
     return lines
 
 
@@ -122,16 +122,16 @@ def work(job: dict[str, Any]) -> dict[str, float]:
     from aha.training.policy import Policy  # noqa: F401
 
     MODEL_FOR_CAUSAL_LM_MAPPING[type(AutoConfig.from_pretrained(job["folder"]))]
-    found = {"import_seconds": time.perf_counter() - started, "import_mb": _peak_mb()}
+    figures = {"import_seconds": time.perf_counter() - started, "import_mb": _peak_mb()}
     hardware.set_threads(job["threads"])
     device = hardware.pick_device(job["device"])
     side = _ours if job["side"] == interleave.OURS else _transformers
     load, first_token, save = side(job, device, hardware.pick_dtype(job["dtype"], device))
     for name, part in (("load", load), ("first_token", first_token), ("save", save)):
-        found[f"{name}_seconds"] = interleave.timed(part, device)()[1]
+        figures[f"{name}_seconds"] = interleave.timed(part, device)()[1]
         if name == "load":
-            found["load_peak_mb"] = _peak_mb()
-    return found | {"peak_mb": _peak_mb()} | _gpu_peak(device)
+            figures["load_peak_mb"] = _peak_mb()
+    return figures | {"peak_mb": _peak_mb()} | _gpu_peak(device)
 
 
 Parts = tuple[Callable[[], float], Callable[[], float], Callable[[], float]]
@@ -147,19 +147,19 @@ def _ours(job: dict[str, Any], device: Any, dtype: Any) -> Parts:
     from aha.training import checkpoint
     from aha.training.policy import Policy
 
-    held: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}
 
     def load() -> float:
         model = modeling.load_model(job["folder"], device, dtype)
-        held["engine"] = LocalEngine(model, modeling.load_tokenizer(job["folder"]))
+        loaded["engine"] = LocalEngine(model, modeling.load_tokenizer(job["folder"]))
         return 1.0
 
     def first_token() -> float:
         request = Request(list(range(_PROMPT)), 1, 0)
-        return float(len(list(held["engine"].generate([request], SamplingParams(max_tokens=1)))))
+        return float(len(list(loaded["engine"].generate([request], SamplingParams(max_tokens=1)))))
 
     def save() -> float:
-        engine = held["engine"]
+        engine = loaded["engine"]
         checkpoint.save_model(Policy(engine.model), engine.tokenizer, Path(job["out"]))
         return 1.0
 
@@ -174,23 +174,25 @@ def _transformers(job: dict[str, Any], device: Any, dtype: Any) -> Parts:
     from aha.modeling import quiet_transformers
 
     quiet_transformers()
-    held: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}
 
     def load() -> float:
-        held["model"] = AutoModelForCausalLM.from_pretrained(job["folder"], dtype=dtype).to(device).eval()
-        held["tokenizer"] = AutoTokenizer.from_pretrained(job["folder"])
+        loaded["model"] = AutoModelForCausalLM.from_pretrained(job["folder"], dtype=dtype).to(device).eval()
+        loaded["tokenizer"] = AutoTokenizer.from_pretrained(job["folder"])
         return 1.0
 
     def first_token() -> float:
         ids = torch.arange(_PROMPT, device=device)[None]
         mask = torch.ones_like(ids)
         with torch.inference_mode():
-            held["model"].generate(ids, attention_mask=mask, do_sample=True, max_new_tokens=1, pad_token_id=0)
+            loaded["model"].generate(
+                ids, attention_mask=mask, do_sample=True, max_new_tokens=1, pad_token_id=0
+            )
         return 1.0
 
     def save() -> float:
-        held["model"].save_pretrained(job["out"])
-        held["tokenizer"].save_pretrained(job["out"])
+        loaded["model"].save_pretrained(job["out"])
+        loaded["tokenizer"].save_pretrained(job["out"])
         return 1.0
 
     return load, first_token, save

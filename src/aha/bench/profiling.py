@@ -130,11 +130,11 @@ def _stretch_of(event: Any) -> str | None:
     return None
 
 
-def page(found: dict[str, Any]) -> tuple[str, ...]:
+def page(shown: dict[str, Any]) -> tuple[str, ...]:
     """The classes, largest first, one line each."""
-    shares = sorted(found["shares"].items(), key=lambda item: -item[1])
+    shares = sorted(shown["shares"].items(), key=lambda item: -item[1])
     lines = [f"{name:<30} {share:>6.1%}" for name, share in shares]
-    lines.append(f"matrix products and sampling together {found['matrix_and_sampling']:.1%}")
+    lines.append(f"matrix products and sampling together {shown['matrix_and_sampling']:.1%}")
     return tuple(lines)
 
 

@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
         extra[args.against] |= peer
     if subject.device.type == "cuda" or engine.graphs is not None:
         extra[interleave.OURS]["graphs"] = None if engine.graphs is None else engine.graphs.describe()
-    found = interleave.result("rollout", work, readings, UNIT, extra)
-    found |= {"model": subject.describe(), "limits": peaks}
-    interleave.show(found, UNIT, args.json, (_limit_line(peaks, least),))
+    figures = interleave.result("rollout", work, readings, UNIT, extra)
+    figures |= {"model": subject.describe(), "limits": peaks}
+    interleave.show(figures, UNIT, args.json, (_limit_line(peaks, least),))
     return 0
 
 
@@ -77,14 +77,14 @@ def _least(
 ) -> tuple[dict[str, Any], roofline.Least]:
     """The machine's peaks, and the least time for this work. Reading is measured at the size of what one
     step reads: a small model lives in the caches, and memory alone is not its limit."""
-    found = roofline.measure(subject.device)
+    roof = roofline.measure(subject.device)
     parts = roofline.anatomy(subject.model)
     context = args.prompt_tokens + args.tokens // 2
     working_set = parts.weight_bytes + args.rows * context * parts.kv_bytes
-    reads = max(found.bytes_per_second, roofline.read_peak_at(subject.device, working_set))
-    peaks = (found.flops(subject.dtype), reads)
+    reads = max(roof.bytes_per_second, roofline.read_peak_at(subject.device, working_set))
+    peaks = (roof.flops(subject.dtype), reads)
     least = roofline.decoding(parts, args.rows, prompts, args.prompt_tokens, args.tokens, peaks)
-    described = found.describe() | {
+    described = roof.describe() | {
         "working_set_mb": round(working_set / 2**20, 1),
         "working_set_gb_per_second": round(reads / 1e9, 2),
     }
@@ -125,8 +125,8 @@ def _peer(
 ) -> Iterator[tuple[interleave.Work, dict[str, Any]]]:
     """The peer ready to work, and what it says of itself."""
     if args.against == "vllm":
-        with _vllm(args, subject, prompts, n) as found:
-            yield found
+        with _vllm(args, subject, prompts, n) as work:
+            yield work
         return
     import transformers
 
@@ -167,10 +167,10 @@ def _vllm(
         started = peer.ask(question)
 
         def work() -> tuple[float, float]:
-            found = peer.ask({})
-            if found["tokens"] != args.rows * args.tokens or not found["logprobs"]:
-                raise AhaError(f"vllm did other work than was asked for: {found}")
-            return found["tokens"], found["seconds"]
+            reply = peer.ask({})
+            if reply["tokens"] != args.rows * args.tokens or not reply["logprobs"]:
+                raise AhaError(f"vllm did other work than was asked for: {reply}")
+            return reply["tokens"], reply["seconds"]
 
         yield work, {"version": started["version"], "eager": args.peer_eager}
 

@@ -46,10 +46,10 @@ class Roofline:
 
     def line(self) -> str:
         """One line for people."""
-        found = self.describe()
+        limits = self.describe()
         return (
-            f"limits of this {self.device}: {found['bf16_gflops']:,} GFLOP/s bf16, "
-            f"{found['float32_gflops']:,} GFLOP/s float32, {found['memory_gb_per_second']} GB/s of memory"
+            f"limits of this {self.device}: {limits['bf16_gflops']:,} GFLOP/s bf16, "
+            f"{limits['float32_gflops']:,} GFLOP/s float32, {limits['memory_gb_per_second']} GB/s of memory"
         )
 
 
@@ -115,7 +115,7 @@ def best_seconds(work: Callable[[], Any], device: torch.device, repeats: int) ->
 
     work()
     synchronise(device)
-    found = []
+    times = []
     for _ in range(repeats):
         if device.type == "cuda":
             begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -123,13 +123,13 @@ def best_seconds(work: Callable[[], Any], device: torch.device, repeats: int) ->
             work()
             ended.record()
             ended.synchronize()
-            found.append(begun.elapsed_time(ended) / 1e3)
+            times.append(begun.elapsed_time(ended) / 1e3)
         else:
             started = time.perf_counter()
             work()
             synchronise(device)
-            found.append(time.perf_counter() - started)
-    return min(found)
+            times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def synchronise(device: torch.device) -> None:
@@ -216,8 +216,8 @@ def decoding(
     flops = prompts * (2.0 * parts.matrix_parameters * prompt_tokens)
     flops += prompts * 2.0 * parts.layers * parts.attention_width * prompt_tokens**2
     seconds, total_bytes, read_bound = flops / flops_peak, 0.0, 0.0
-    for made in range(1, tokens):  # the first token comes from the prompt's own pass
-        context = prompt_tokens + made
+    for drawn in range(1, tokens):  # the first token comes from the prompt's own pass
+        context = prompt_tokens + drawn
         step_flops = rows * (
             2.0 * parts.matrix_parameters + 4.0 * parts.layers * parts.attention_width * context
         )

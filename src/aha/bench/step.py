@@ -92,14 +92,14 @@ def _lead(args: argparse.Namespace) -> int:
     for name, reading in readings.items():
         extra[name] |= least.compare(reading.median_seconds)
     extra[interleave.OURS] |= ours.parts()
-    found = interleave.result("step", _work(args, ours), readings, UNIT, extra)
-    found |= {"model": subject.describe(), "limits": peaks.describe()}
-    sampling = found["sides"][interleave.OURS]["sampling_seconds"]
+    figures = interleave.result("step", _work(args, ours), readings, UNIT, extra)
+    figures |= {"model": subject.describe(), "limits": peaks.describe()}
+    sampling = figures["sides"][interleave.OURS]["sampling_seconds"]
     notes = [f"of ours, sampling {sampling:.3f} s a step", peaks.line(), f"at best {least.seconds:.3f} s"]
     if profile is not None:
-        found["profile"] = profile
-        notes += [*profiling.page(found["profile"]), f"trace: {args.profile} (open it at ui.perfetto.dev)"]
-    interleave.show(found, UNIT, args.json, tuple(notes))
+        figures["profile"] = profile
+        notes += [*profiling.page(figures["profile"]), f"trace: {args.profile} (open it at ui.perfetto.dev)"]
+    interleave.show(figures, UNIT, args.json, tuple(notes))
     return 0
 
 
@@ -181,8 +181,8 @@ class Step:
             self.engine, self.prompter, self.problems, self.group, self.params, rewards, seed=self.count
         )
         self.sampling.append(time.perf_counter() - started)
-        found = [np.array([member.reward for member in group.members], dtype=float) for group in groups]
-        advantages = self.algorithm.advantages(found)
+        of_groups = [np.array([member.reward for member in group.members], dtype=float) for group in groups]
+        advantages = self.algorithm.advantages(of_groups)
         examples = to_examples(groups, advantages)
         loss, weighting = self.algorithm.loss(), self.algorithm.weighting()
         batches = parallel.balance(lambda tokens: pack(examples, weighting, tokens), self.packed_length)
@@ -233,10 +233,10 @@ def _trl(
         started = peer.ask(question)
 
         def work() -> tuple[float, float]:
-            found = peer.ask({})
-            if found["tokens"] != expected:
-                raise AhaError(f"trl did other work than was asked for: {found}, not {expected} tokens.")
-            return found["tokens"], found["seconds"]
+            reply = peer.ask({})
+            if reply["tokens"] != expected:
+                raise AhaError(f"trl did other work than was asked for: {reply}, not {expected} tokens.")
+            return reply["tokens"], reply["seconds"]
 
         kind = "bf16 weights" if args.peer_precision == "bf16" else "float32 weights, bf16 autocast"
         if subject.dtype != torch.bfloat16:

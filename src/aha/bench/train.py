@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
     extra[interleave.OURS] |= {"loss": round(ours.first_loss, 5), **ours.waste()}
     if peer:
         extra[args.against] |= {"loss": round(peer.first_loss, 5), **peer.describe()}
-    found = interleave.result("train", _work(args, lengths), readings, UNIT, extra)
-    found |= {"model": subject.describe(), "limits": peaks.describe()}
+    figures = interleave.result("train", _work(args, lengths), readings, UNIT, extra)
+    figures |= {"model": subject.describe(), "limits": peaks.describe()}
     if args.scale:
-        found["scale"] = _scaling(subject, policy, args)
-    interleave.show(found, UNIT, args.json, _notes(found, peaks, least))
+        figures["scale"] = _scaling(subject, policy, args)
+    interleave.show(figures, UNIT, args.json, _notes(figures, peaks, least))
     return 0
 
 
@@ -108,9 +108,9 @@ def _work(args: argparse.Namespace, lengths: list[int]) -> dict[str, Any]:
     }
 
 
-def _notes(found: dict[str, Any], peaks: roofline.Roofline, least: roofline.Least) -> tuple[str, ...]:
+def _notes(figures: dict[str, Any], peaks: roofline.Roofline, least: roofline.Least) -> tuple[str, ...]:
     lines = []
-    for name, side in found["sides"].items():
+    for name, side in figures["sides"].items():
         padded, unused = 100 * side.get("waste", 0.0), 100 * side.get("unused", 0.0)
         line = f"{name}: loss {side['loss']}, padding {padded:.1f} %"
         if "unused" in side:
@@ -123,8 +123,8 @@ def _notes(found: dict[str, Any], peaks: roofline.Roofline, least: roofline.Leas
         peaks.line(),
         f"at best {least.seconds:.3f} s: {least.flops / 1e9:,.1f} GFLOP (6ND and attention)",
     ]
-    if "scale" in found:
-        fit = found["scale"]
+    if "scale" in figures:
+        fit = figures["scale"]
         lines += [f"{row['times']}x: {row['tokens']} tokens, {row['seconds']:.3f} s" for row in fit["rows"]]
         lines.append(
             f"fit: {fit['seconds_per_million_tokens']:.2f} s per million tokens and {fit['fixed_seconds']:.3f} s "

@@ -116,13 +116,15 @@ def continuous(subject: BenchModel, prompts: list[list[int]], n: int, tokens: in
     )
 
     def sample() -> float:
-        found = peer.generate_batch(
+        outputs = peer.generate_batch(
             prompts,
             generation_config=config,
             continuous_batching_config=batching,
             persistent_manager=True,
         )
-        done = [len(o.generated_tokens) for o in found.values() if len(o.logprobs) == len(o.generated_tokens)]
+        done = [
+            len(o.generated_tokens) for o in outputs.values() if len(o.logprobs) == len(o.generated_tokens)
+        ]
         if len(done) != rows:
             from aha.types import AhaError
 

@@ -97,12 +97,12 @@ def _system_first(fold: bool) -> str:
     role = "user" if fold else "system"
     quoted, content = _quoted(THINK_SYSTEM), "message['content']"
     joined = _quoted("\n\n")
-    made = f"{quoted} + {joined} + {content}" if fold else f"{content} + {joined} + {quoted}"
+    expression = f"{quoted} + {joined} + {content}" if fold else f"{content} + {joined} + {quoted}"
     alone = f"{{'role': '{role}', 'content': {quoted}}}"
     return _REBUILT.format(
         condition=f"if message['role'] == '{role}' and {content} is string and not aha.done",
         role=f"'{role}'",
-        content=made,
+        content=expression,
         last=f"{{%- if not aha.done -%}}{{%- set aha.messages = [{alone}] + aha.messages -%}}{{%- endif -%}}\n",
     )
 
@@ -131,10 +131,10 @@ def _proven(tokenizer: Any, prompt: Prompt, instruction: str, template: str) -> 
     """The template, with a BOS in front where it needs one, which makes the prompt's tokens."""
     question = {"role": "user", "content": "What is 2 + 2?"}
     rendered = render((question,), tokenizer, prompt=prompt, instruction=instruction)
-    wanted, text = encode_prompt(rendered, tokenizer), ""
+    prompt_ids, text = encode_prompt(rendered, tokenizer), ""
     for tried in (template, _BOS + template):
         text = render((question,), tokenizer, prompt=Prompt("carried", words=tried)).text
-        if [int(i) for i in tokenizer.encode(text, add_special_tokens=False)] == wanted:
+        if [int(i) for i in tokenizer.encode(text, add_special_tokens=False)] == prompt_ids:
             return tried
     raise AhaError(
         f"The chat template for prompt={prompt.name} does not make the prompt that is trained with: {text[:200]!r} "

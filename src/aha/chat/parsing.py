@@ -235,13 +235,13 @@ def _find_part(text: str, run: _Run) -> None:
 
 def _next_equal(runs: list[_Run]) -> list[int | None]:
     """For each run the next one of equal length on its line: the end of the inline code it may open."""
-    found: list[int | None] = [None] * len(runs)
+    partners: list[int | None] = [None] * len(runs)
     seen: dict[tuple[int, int], int] = {}
     for i in reversed(range(len(runs))):
         key = (runs[i].line, runs[i].length)
-        found[i] = seen.get(key)
+        partners[i] = seen.get(key)
         seen[key] = i
-    return found
+    return partners
 
 
 def _longest_closer(runs: list[_Run]) -> list[int]:

@@ -122,8 +122,8 @@ class Prompt:
 
     def one_instruction(self, problems: Iterable[Problem]) -> str:
         """What is added to each of these questions, if it is the same for all; else ""."""
-        found = {self.asks(p)[0] for p in problems}
-        return found.pop() if len(found) == 1 else ""
+        instructions = {self.asks(p)[0] for p in problems}
+        return instructions.pop() if len(instructions) == 1 else ""
 
     def warning(self) -> str:
         """In words, where the checkpoint was trained with another prompt; else ""."""
@@ -196,19 +196,19 @@ def own_prompt(setting: str) -> str | None:
 
 def _own_words(reference: str) -> str:
     """The text that a reference stands for: a string, or what a function of no arguments returns."""
-    found = plugins.resolve(reference)
-    if callable(found):
-        given = plugins.options(reference, plugins.reference(reference).options)
+    part = plugins.resolve(reference)
+    if callable(part):
+        options = plugins.options(reference, plugins.reference(reference).options)
         try:
-            found = plugins.call(found, **given)
+            part = plugins.call(part, **options)
         except plugins.CallFailed as error:
             raise AhaError(f"The prompt '{reference}' cannot be made: {error}.") from error
-    if not isinstance(found, str):
+    if not isinstance(part, str):
         raise AhaError(
-            f"The prompt '{reference}' is {type(found).__name__}: give a text with {{question}}, a Jinja chat "
+            f"The prompt '{reference}' is {type(part).__name__}: give a text with {{question}}, a Jinja chat "
             "template, or a function of no arguments that returns one. The checkpoint keeps it, so it must be text."
         )
-    return found
+    return part
 
 
 def read_words(path: str) -> str:

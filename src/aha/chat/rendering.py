@@ -157,12 +157,12 @@ def apply_template(
 
 def _for_template(message: Message) -> dict[str, Any]:
     """A message as templates know it: reasoning also under the name that they read."""
-    made = dict(message)
-    if not made.get("tool_calls"):
+    copied = dict(message)
+    if not copied.get("tool_calls"):
         _content(message)
-    if made.get("reasoning"):
-        made.setdefault("reasoning_content", made["reasoning"])
-    return made
+    if copied.get("reasoning"):
+        copied.setdefault("reasoning_content", copied["reasoning"])
+    return copied
 
 
 def _with_system(
@@ -175,14 +175,14 @@ def _with_system(
 def with_system(messages: Sequence[Message], *, fold: bool) -> list[Message]:
     """The messages with ``think``'s system message: after their own, or where the template knows no system messages
     in front of the first question."""
-    found = [dict(m) for m in messages]
+    turns = [dict(m) for m in messages]
     role = "user" if fold else "system"
-    at = next((i for i, m in enumerate(found) if m.get("role") == role), None)
+    at = next((i for i, m in enumerate(turns) if m.get("role") == role), None)
     if at is None:
-        return [{"role": role, "content": THINK_SYSTEM}, *found]
-    own = _content(found[at])
-    found[at]["content"] = f"{THINK_SYSTEM}\n\n{own}" if fold else f"{own}\n\n{THINK_SYSTEM}"
-    return list(found)
+        return [{"role": role, "content": THINK_SYSTEM}, *turns]
+    own = _content(turns[at])
+    turns[at]["content"] = f"{THINK_SYSTEM}\n\n{own}" if fold else f"{own}\n\n{THINK_SYSTEM}"
+    return list(turns)
 
 
 def folds_system(tokenizer: Any, template: str) -> bool:

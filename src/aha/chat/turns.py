@@ -30,10 +30,10 @@ def _after_turn(tokenizer: Any, template: str | None) -> str:
         return ""
     turns = ({"role": "user", "content": "x"}, {"role": "assistant", "content": _MARK})
     try:
-        _, found, rest = apply_template(turns, tokenizer, template, generation=False).rpartition(_MARK)
+        _, mark, rest = apply_template(turns, tokenizer, template, generation=False).rpartition(_MARK)
     except AhaError:
         return ""
-    return rest if found else ""
+    return rest if mark else ""
 
 
 def _end_ids(tokenizer: Any, template: str | None) -> tuple[int, ...]:
@@ -48,9 +48,9 @@ def _end_ids(tokenizer: Any, template: str | None) -> tuple[int, ...]:
 
 def special_ids(tokenizer: Any) -> frozenset[int]:
     """Tokens that text never becomes by itself: the named special ones and added ones that are special."""
-    found = {int(i) for i in getattr(tokenizer, "all_special_ids", None) or ()}
+    ids = {int(i) for i in getattr(tokenizer, "all_special_ids", None) or ()}
     added = getattr(tokenizer, "added_tokens_decoder", None) or {}
-    return frozenset(found | {int(i) for i, token in added.items() if getattr(token, "special", False)})
+    return frozenset(ids | {int(i) for i, token in added.items() if getattr(token, "special", False)})
 
 
 def stop_ids(tokenizer: Any) -> frozenset[int]:

@@ -143,12 +143,12 @@ def _weights(path: Path, header: Header, model: Any) -> dict[str, Tensor]:
     parsed: dict[str, dict[str, Any]] = {"tensors": {}}
     kind = _kept_type(header)
     for stored, values in _arrays(path, header):
-        made = processor.process(
+        processed = processor.process(
             weights=values, name=stored.name, tensor_key_mapping=names, parsed_parameters=parsed
         )
-        if made.name in names:
-            parsed["tensors"][names[made.name]] = torch.from_numpy(made.weights.copy())
-        elif made.name is not None and not ELSEWHERE.fullmatch(stored.name):
+        if processed.name in names:
+            parsed["tensors"][names[processed.name]] = torch.from_numpy(processed.weights.copy())
+        elif processed.name is not None and not ELSEWHERE.fullmatch(stored.name):
             raise AhaError(
                 f"'{path}' holds '{stored.name}', which has no place in a {model.config.model_type} model."
             )
@@ -202,18 +202,18 @@ def dequantise(data: mmap.mmap | bytes, tensor: Stored) -> np.ndarray:
 
 def _fill(model: Any, weights: Mapping[str, Tensor], header: Header, path: Path) -> None:
     """Give the model its weights. Raises AhaError unless each of its tensors is there in its shape."""
-    wanted = model.state_dict()
+    state = model.state_dict()
     tied = (
         set(getattr(model, "all_tied_weights_keys", None) or {})
         if model.config.tie_word_embeddings
         else set()
     )
-    missing = [name for name in wanted if name not in weights and name not in tied]
-    other = [name for name, value in weights.items() if tuple(value.shape) != tuple(wanted[name].shape)]
+    missing = [name for name in state if name not in weights and name not in tied]
+    other = [name for name, value in weights.items() if tuple(value.shape) != tuple(state[name].shape)]
     for names, what in ((missing, "lacks"), (other, "has in another shape")):
         if names:
             raise AhaError(
-                f"'{path}' ({header.architecture}) {what} {len(names)} of the model's {len(wanted)} tensors, first "
+                f"'{path}' ({header.architecture}) {what} {len(names)} of the model's {len(state)} tensors, first "
                 f"'{names[0]}'. The file is damaged, or its architecture is another than it says."
             )
     model.load_state_dict(weights, strict=False, assign=True)

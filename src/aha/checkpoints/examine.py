@@ -72,14 +72,14 @@ def embedding_rows(config: Mapping[str, Any]) -> int | None:
 
 def _json(path: Path, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise AhaError(
             f"The {path.name} of '{name}' is not valid JSON ({error}). {_pointer(path)}"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise AhaError(f"The {path.name} of '{name}' is not a JSON object. {_pointer(path)}")
-    return found
+    return content
 
 
 def _pointer(path: Path) -> str:
@@ -128,10 +128,10 @@ def _no_weights(folder: Path, name: str) -> AhaError:
 
 
 def _shards(index: Path, name: str) -> None:
-    found = _json(index, name).get("weight_map")
-    if not isinstance(found, dict) or not found:
+    weight_map = _json(index, name).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise AhaError(f"The {index.name} of '{name}' names no shards (weight_map).")
-    files = sorted(set(map(str, found.values())))
+    files = sorted(set(map(str, weight_map.values())))
     missing = [file for file in files if not (index.parent / file).exists()]
     if missing:
         raise AhaError(
@@ -142,7 +142,7 @@ def _shards(index: Path, name: str) -> None:
         if not file.endswith(".safetensors"):
             _pickled(index.parent / file, name)
         else:
-            named = {key for key, place in found.items() if place == file}
+            named = {key for key, place in weight_map.items() if place == file}
             absent = sorted(named - _whole(index.parent / file, name))
             if absent:
                 raise AhaError(f"'{absent[0]}' of '{name}' should be in {file} by {index.name}, and is not.")
@@ -160,11 +160,11 @@ def _whole(path: Path, name: str) -> set[str]:
             ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise AhaError(f"The header of {path.name} of '{name}' is damaged. {_pointer(path)}") from error
-    wanted = 8 + length + max(ends, default=0)
-    if size != wanted:
-        state = "cut off" if size < wanted else "damaged"
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        state = "cut off" if size < expected else "damaged"
         raise AhaError(
-            f"{path.name} of '{name}' is {state}: it has {size:,} bytes and its header speaks of {wanted:,}. "
+            f"{path.name} of '{name}' is {state}: it has {size:,} bytes and its header speaks of {expected:,}. "
             "Download it again."
         )
     return set(header) - {"__metadata__"}
@@ -204,10 +204,12 @@ def no_row(name: str, tokens: int, rows: int, token: str, number: int) -> AhaErr
 @lru_cache(maxsize=8)
 def _tokens(path: str, changed: int, size: int, name: str, rows: int) -> tuple[int, int, tuple[str, ...]]:
     """(ids, the first id beyond the rows, its tokens in order) of a ``tokenizer.json``."""
-    found = _json(Path(path), name)
-    model = found.get("model")
+    tokenizer = _json(Path(path), name)
+    model = tokenizer.get("model")
     words = model.get("vocab") if isinstance(model, dict) else None
-    added = [entry for entry in found.get("added_tokens") or [] if isinstance(entry, dict) and "id" in entry]
+    added = [
+        entry for entry in tokenizer.get("added_tokens") or [] if isinstance(entry, dict) and "id" in entry
+    ]
     if isinstance(words, dict):
         ids = {str(word): int(number) for word, number in words.items()}
     else:  # of a unigram model: pairs of words and scores

@@ -68,8 +68,8 @@ def unknown(path: Path, header: Header, error: Exception) -> AhaError:
 
 def stop_tokens(header: Header) -> int | list[int] | None:
     """The id, or ids, that end a completion: of the text, of a turn, and of a message, as the file names them."""
-    found = [header.fields.get(f"tokenizer.ggml.{name}") for name in STOPS]
-    ids = list(dict.fromkeys(int(number) for number in found if number is not None))
+    stops = [header.fields.get(f"tokenizer.ggml.{name}") for name in STOPS]
+    ids = list(dict.fromkeys(int(number) for number in stops if number is not None))
     return ids if len(ids) > 1 else next(iter(ids), None)
 
 
@@ -129,11 +129,11 @@ def _llama3(config: Any, path: Path, factors: np.ndarray) -> dict[str, Any] | No
     if largest == 1.0:
         return None
     rope = config.rope_parameters
-    wanted = [
+    expected = [
         _llama3_factor(2 * math.pi * rope["rope_theta"] ** (number / len(factors)), largest)
         for number in range(len(factors))
     ]
-    if max(abs(float(has) - wants) for has, wants in zip(factors, wanted, strict=True)) > 1e-3 * largest:
+    if max(abs(float(has) - wants) for has, wants in zip(factors, expected, strict=True)) > 1e-3 * largest:
         raise AhaError(f"'{path}' scales its rotary positions by factors that are not those of Llama 3.")
     return {"rope_type": "llama3", "factor": largest, **LLAMA3}
 

@@ -115,11 +115,11 @@ class _Reader:
         version, tensors, fields = self.unpack("<IQQ")
         if version not in (2, 3):
             raise AhaError(f"GGUF of version {version} is not read here, only 2 and 3 (little-endian).")
-        found = dict(self.field() for _ in range(fields))
+        metadata = dict(self.field() for _ in range(fields))
         entries = [self.entry() for _ in range(tensors)]
-        step = int(found.get("general.alignment", 32))
+        step = int(metadata.get("general.alignment", 32))
         start = -(-self.at // step) * step
-        return Header(found, tuple(_stored(*entry, start) for entry in entries))
+        return Header(metadata, tuple(_stored(*entry, start) for entry in entries))
 
     def field(self) -> tuple[str, Any]:
         begin, key, kind = self.at, self.text(), self.number("<I")
@@ -129,9 +129,9 @@ class _Reader:
         return key, value
 
     def unpack(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(form, self.data, self.at)
+        values = struct.unpack_from(form, self.data, self.at)
         self.at += struct.calcsize(form)
-        return found
+        return values
 
     def number(self, form: str) -> Any:
         return self.unpack(form)[0]

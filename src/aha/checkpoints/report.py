@@ -52,10 +52,10 @@ def _known_leftover(key: str, config: Any) -> bool:
 
 def _wrapper(missing: Collection[str], spare: Collection[str]) -> tuple[str, str] | None:
     """(what the names hold too much, one of the file's names), where taking it out makes them the missing ones."""
-    wanted = set(missing)
+    names = set(missing)
     for extra in WRAPPERS:
-        fitting = [key for key in spare if extra in key and key.replace(extra, "") in wanted]
-        if len(fitting) > len(wanted) // 2:
+        fitting = [key for key in spare if extra in key and key.replace(extra, "") in names]
+        if len(fitting) > len(names) // 2:
             return extra, fitting[0]
     for key in spare:
         begin = next((key[: -len(end)] for end in missing if key.endswith(f".{end}")), None)
@@ -110,8 +110,8 @@ def _cause(model: Any, missing: list[str], spare: list[str]) -> str:
 
 
 def _layers(keys: Collection[str]) -> set[int]:
-    found = (re.search(r"\b(?:layers|h|blocks)\.(\d+)\.", key) for key in keys)
-    return {int(match[1]) for match in found if match}
+    matches = (re.search(r"\b(?:layers|h|blocks)\.(\d+)\.", key) for key in keys)
+    return {int(match[1]) for match in matches if match}
 
 
 def _reshaped(keys: list[tuple[str, Any, Any]], name: str) -> AhaError:

@@ -95,10 +95,10 @@ class Cluster:
     def _reserve(self, bundles: Sequence[Mapping[str, float]], strategy: str, timeout: float) -> Any:
         have = self.ray.cluster_resources()
         for kind in ("CPU", "GPU"):
-            wanted = sum(b.get(kind, 0.0) for b in bundles)
-            if wanted > have.get(kind, 0.0) + 1e-6:
+            demand = sum(b.get(kind, 0.0) for b in bundles)
+            if demand > have.get(kind, 0.0) + 1e-6:
                 raise AhaError(
-                    f"The workers want {wanted:g} {kind}s and the Ray cluster has {have.get(kind, 0.0):g}. Lower "
+                    f"The workers want {demand:g} {kind}s and the Ray cluster has {have.get(kind, 0.0):g}. Lower "
                     f"{self._lower}, or join a larger cluster."
                 )
         group = self.ray.util.placement_group([dict(b) for b in bundles], strategy=strategy)
@@ -127,9 +127,9 @@ class Cluster:
 
     def nodes(self) -> list[tuple[str, str]]:
         """(id, address) of the machine of each bundle, once there are actors in them."""
-        found = self.ray.util.placement_group_table(self._group)["bundles_to_node_id"]
+        node_ids = self.ray.util.placement_group_table(self._group)["bundles_to_node_id"]
         addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self.ray.nodes()}
-        return [(found[i], addresses[found[i]]) for i in range(len(self.bundles))]
+        return [(node_ids[i], addresses[node_ids[i]]) for i in range(len(self.bundles))]
 
     def ready(self, refs: list[Any], seconds: float) -> list[Any]:
         """Those of ``refs`` that are answered, or the first one to be within ``seconds``. Raises AhaError where the

@@ -125,25 +125,25 @@ class RayEngine(Engine):
         self,
         tensors: Mapping[str, torch.Tensor],
         version: int,
-        wanted: Mapping[str, torch.Tensor] | None = None,
+        expected: Mapping[str, torch.Tensor] | None = None,
     ) -> str:
         """Give every worker these weights, put into the object store once; returns the one hash of all.
 
         Each worker answers with the hashes of what its model holds afterwards. Raises AhaError if one holds
-        anything but ``wanted`` (``tensors``, unless a check says otherwise), naming the worker and the first
+        anything but ``expected`` (``tensors``, unless a check says otherwise), naming the worker and the first
         tensor; nothing is sampled then.
         """
         self._cancel({})
         self.version, self._sent = UNLOADED, None
         self._held.clear()
-        found = digests(tensors if wanted is None else wanted)
-        self._sent = (self.cluster.ray.put(pack(tensors)), version, found)
+        hashes = digests(tensors if expected is None else expected)
+        self._sent = (self.cluster.ray.put(pack(tensors)), version, hashes)
         for member in self.crew.members:
             if member.ready:
                 self._give_weights(member)
         while any(self._held.get(m.number) != version for m in self.crew.members):
             self.crew.turn(TURN_SECONDS)
-        self.version, self.hash = version, whole(found)[:16]
+        self.version, self.hash = version, whole(hashes)[:16]
         return self.hash
 
     def altered(
@@ -151,7 +151,7 @@ class RayEngine(Engine):
     ) -> str:
         """What the first worker that was given ``tensors`` in place of the ``sound`` ones says; empty if none does."""
         try:
-            self.load_weights(tensors, version, wanted=sound)
+            self.load_weights(tensors, version, expected=sound)
         except AhaError as error:
             return str(error)
         return ""
@@ -160,10 +160,10 @@ class RayEngine(Engine):
         """Have every worker hash what it holds now. Raises AhaError if it is not ``tensors``."""
         started = time.perf_counter()
         self._cancel({})
-        wanted, proven = digests(tensors), set()
+        expected, proven = digests(tensors), set()
 
-        def compare(member: Member, found: dict[str, str]) -> None:
-            self._compare(member, wanted, found)
+        def compare(member: Member, hashes: dict[str, str]) -> None:
+            self._compare(member, expected, hashes)
             proven.add(member.number)
 
         while len(proven) < self.workers:
@@ -175,7 +175,7 @@ class RayEngine(Engine):
                     self.crew.ask(member, "held", then=compare, limit=self.settings.start_timeout)
             self.crew.turn(TURN_SECONDS)
         seconds = time.perf_counter() - started
-        return Proof(self.version, whole(wanted)[:16], self.workers * len(wanted), seconds=seconds)
+        return Proof(self.version, whole(expected)[:16], self.workers * len(expected), seconds=seconds)
 
     def _ready(self, member: Member) -> None:
         """A worker has started, at first or in place of a lost one."""
@@ -189,20 +189,20 @@ class RayEngine(Engine):
         limit = self.settings.start_timeout
         self.crew.ask(member, "load", parcel, version, then=self._loaded, limit=limit)
 
-    def _loaded(self, member: Member, found: dict[str, str]) -> None:
+    def _loaded(self, member: Member, hashes: dict[str, str]) -> None:
         assert self._sent is not None
-        _, version, wanted = self._sent
-        self._compare(member, wanted, found)
+        _, version, expected = self._sent
+        self._compare(member, expected, hashes)
         self._held[member.number] = version
         self._begin(member)
 
-    def _compare(self, member: Member, wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
+    def _compare(self, member: Member, expected: Mapping[str, str], hashes: Mapping[str, str]) -> None:
         """Raise AhaError, and sample no more, if a worker holds anything but what is wanted."""
-        wrong = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
+        wrong = sorted(n for n in expected.keys() | hashes.keys() if expected.get(n) != hashes.get(n))
         if wrong:
             self.version, self._sent = UNLOADED, None
             raise AhaError(
-                f"{member.name} does not hold the policy's weights: {len(wrong)} of {len(wanted)} tensors differ, "
+                f"{member.name} does not hold the policy's weights: {len(wrong)} of {len(expected)} tensors differ, "
                 f"first '{wrong[0]}'. Nothing is sampled from them. Its memory or the way to it is broken, or it "
                 "builds another model: run aha doctor --engine ray, or sample with engine=local."
             )
@@ -260,13 +260,13 @@ class RayEngine(Engine):
                     del untaken[index]
                     yield index, rollouts
         finally:
-            found: Begun = {}
+            partials: Begun = {}
             if number == self._calls:
-                found |= dict(self._finished)
+                partials |= dict(self._finished)
                 self._finished.clear()
-                self._cancel(found)
+                self._cancel(partials)
             if leftovers is not None:
-                leftovers |= {i: found.get(i) or _as_begun(r) for i, r in untaken.items()}
+                leftovers |= {i: partials.get(i) or _as_begun(r) for i, r in untaken.items()}
 
     def _expected(self, params: SamplingParams) -> float:
         """Tokens of a completion, by those that ended so far."""
@@ -299,8 +299,8 @@ class RayEngine(Engine):
         if news.over and work:
             self.crew.replace(member, f"it ended with {len(work)} of its requests undone")
 
-    def _cancel(self, found: Begun) -> None:
-        """End what is running; ``found`` gets what there is of it."""
+    def _cancel(self, partials: Begun) -> None:
+        """End what is running; ``partials`` gets what there is of it."""
         busy = [m for m in self.crew.members if m.ready and self._work.get(m.number)]
         self._work.clear()
         self._call = None
@@ -308,7 +308,7 @@ class RayEngine(Engine):
         def cancelled(member: Member, answer: tuple[list[Any], Begun]) -> None:
             items, left = answer
             for index, rollouts in [*items, *left.items()]:
-                found[index] = tuple(writable(r) for r in rollouts)
+                partials[index] = tuple(writable(r) for r in rollouts)
 
         waiting = []
         for member in busy:
@@ -330,10 +330,10 @@ class RayEngine(Engine):
     def events(self) -> list[LostWorker]:
         """Workers that were lost and replaced since this was last asked."""
         crews = [self.crew] + ([self.graders.crew] if self.graders else [])
-        found = [event for crew in crews for event in crew.events]
+        lost = [event for crew in crews for event in crew.events]
         for crew in crews:
             crew.events.clear()
-        return found
+        return lost
 
     def close(self) -> None:
         """End the workers, and the cluster if it was started here."""

@@ -52,8 +52,8 @@ class Graders:
         self.crew.turn(0)
         while wait and not self._done and (self._waiting or self._at):
             self.crew.turn(0.5)
-        found, self._done = self._done, []
-        return found
+        done, self._done = self._done, []
+        return done
 
     def clear(self) -> None:
         """Forget what was submitted."""

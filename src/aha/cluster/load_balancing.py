@@ -21,9 +21,9 @@ def cost(request: Request, expected: float, longest: int) -> float:
         begun = request.begun[number] if request.begun else None
         if begun is not None and begun.finish is not Finish.ABORT:
             continue
-        made = 0 if begun is None else len(begun.completion_ids)
-        total += expected - made if made < expected else max(1.0, (longest - made) / 2)
-        total += PREFILL_COST * made
+        sampled = 0 if begun is None else len(begun.completion_ids)
+        total += expected - sampled if sampled < expected else max(1.0, (longest - sampled) / 2)
+        total += PREFILL_COST * sampled
     return total + PREFILL_COST * len(request.prompt_ids)
 
 

@@ -94,12 +94,14 @@ class RankActor:
             raise AhaError(f"{sys.executable} cannot be started on {socket.gethostname()}.")
         return self._process.pid
 
-    def _live(self, words: list[str], folder: str, given: dict[str, str], started: threading.Event) -> None:
+    def _live(
+        self, words: list[str], folder: str, variables: dict[str, str], started: threading.Event
+    ) -> None:
         try:
             self._process = process = subprocess.Popen(
                 [sys.executable, "-m", "aha.cluster.rank_process", str(os.getpid()), *words],
                 cwd=folder,
-                env=self._environment(given),
+                env=self._environment(variables),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -121,12 +123,12 @@ class RankActor:
             self._code = code
             self._news.notify_all()
 
-    def _environment(self, given: dict[str, str]) -> dict[str, str]:
+    def _environment(self, variables: dict[str, str]) -> dict[str, str]:
         """This process's, without what makes it a worker of Ray, and with our package where this one has it."""
         kept = {name: value for name, value in os.environ.items() if name not in _OF_A_WORKER}
         path = os.pathsep.join([str(Path(aha.__file__).parents[1]), *filter(None, [kept.get("PYTHONPATH")])])
         own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", ranks.PULSE: str(self._pulse)}
-        return kept | own | given
+        return kept | own | variables
 
     def _read(self, which: int, pipe: int) -> None:
         with contextlib.suppress(OSError):

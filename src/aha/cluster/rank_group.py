@@ -98,9 +98,9 @@ class Generation:
         for rank, hello in zip(self.ranks, hellos, strict=True):
             rank.pid = hello.pid
             _check(rank.number, hello)
-        given = environments(hellos, self.cluster.nodes(), self.cluster.address)
+        per_rank = environments(hellos, self.cluster.nodes(), self.cluster.address)
         words = (self.command.words, self.command.folder)
-        self._all("begin", [(*words, environment) for environment in given])
+        self._all("begin", [(*words, environment) for environment in per_rank])
         self._looked = time.monotonic()
         for rank in self.ranks:
             rank.watch.begin(self._looked, self.settings.start_timeout)
@@ -227,11 +227,11 @@ def environments(
 ) -> list[dict[str, str]]:
     """What torchrun would set for each rank, given the (id, address) of each one's machine. The ranks of a machine
     see each other's GPUs, each its own at the place of its local rank."""
-    found = []
+    per_rank = []
     for number, (node, _) in enumerate(nodes):
         here = [i for i, (other, _) in enumerate(nodes) if other == node]
         gpus = ",".join(name for i in here for name in hellos[i].gpus)
-        found.append(
+        per_rank.append(
             {
                 "RANK": str(number),
                 "WORLD_SIZE": str(len(nodes)),
@@ -243,7 +243,7 @@ def environments(
                 "RAY_ADDRESS": ray_address,  # for workers beside them
             }
         )
-    return found
+    return per_rank
 
 
 def _check(number: int, hello: RankHello) -> None:

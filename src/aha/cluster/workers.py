@@ -205,16 +205,16 @@ class RolloutWorker(Worker):
         """Take these weights; returns the hash of every tensor as the model now holds it."""
         with self._turn:
             self._end()
-        held = own_weights(self.engine.model)
+        weights = own_weights(self.engine.model)
         with torch.no_grad():
             for name, entry in parcel.items():
                 tensor = unpack(entry)
-                if name not in held or held[name].shape != tensor.shape:
+                if name not in weights or weights[name].shape != tensor.shape:
                     raise AhaError(
                         f"The rollout worker's model has no place for '{name}' {tuple(tensor.shape)}: its "
                         "architecture differs from the policy's. Are all machines' packages the same?"
                     )
-                held[name].copy_(tensor)
+                weights[name].copy_(tensor)
         self.engine.version = version
         return self.held()
 

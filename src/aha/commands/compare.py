@@ -33,25 +33,25 @@ def run(args: argparse.Namespace) -> int:
     from aha.runs.overview import run_folder
 
     folders = [run_folder(place, args.runs_dir) for place in args.runs]
-    found = compare(folders, args.stage)
+    comparison = compare(folders, args.stage)
     print(
-        json.dumps(found.as_json(), ensure_ascii=False, indent=1, default=str)
+        json.dumps(comparison.as_json(), ensure_ascii=False, indent=1, default=str)
         if args.json
-        else described(found)
+        else described(comparison)
     )
     return 0
 
 
-def described(found: RunComparison) -> str:
+def described(comparison: RunComparison) -> str:
     """A comparison in words."""
-    head = ["settings that differ", *found.runs]
-    settings = [[row.name, *map(_value, row.values)] for row in found.settings]
-    figures = [[f"{row.stage} {row.key}", *_shown(row)] for row in found.figures]
+    head = ["settings that differ", *comparison.runs]
+    settings = [[row.name, *map(_value, row.values)] for row in comparison.settings]
+    figures = [[f"{row.stage} {row.key}", *_shown(row)] for row in comparison.figures]
     parts = [
         _table([head, *settings]) if settings else "Settings: the same in all.",
-        _table([["last (best)", *found.runs], *figures]),
-        *(_pair(pair) for pair in found.pairs),
-        *(f"Note     {note}" for note in found.notes),
+        _table([["last (best)", *comparison.runs], *figures]),
+        *(_pair(pair) for pair in comparison.pairs),
+        *(f"Note     {note}" for note in comparison.notes),
     ]
     return "\n\n".join(parts)
 

@@ -92,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
         "readable": _readable,
         "difficulty": _difficulty,
     }
-    found = jobs[args.job](args)
+    report = jobs[args.job](args)
     if args.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(report, indent=1, ensure_ascii=False))
     return 0
 
 
@@ -141,10 +141,10 @@ class _Inputs:
         """Each row's text: that of the columns asked for, or all. Raises AhaError for a column that no row has."""
         from aha.data.words import row_text
 
-        wanted = [name.strip() for name in (self.args.columns or "").split(",") if name.strip()]
+        columns = [name.strip() for name in (self.args.columns or "").split(",") if name.strip()]
         for row in self:
-            yield row_text(row, wanted)
-        if missing := [name for name in wanted if name not in self.columns]:
+            yield row_text(row, columns)
+        if missing := [name for name in columns if name not in self.columns]:
             raise AhaError(
                 f"No column '{missing[0]}' in the rows. There are: {', '.join(sorted(self.columns))}."
             )
@@ -205,11 +205,11 @@ def _records(args: argparse.Namespace) -> tuple[list[Any], Counter[str], list[Da
     counts: Counter[str] = Counter()
     sources = []
     for file in args.files:
-        found, of = schemas.read_source(file, args.split)
+        of_file, of = schemas.read_source(file, args.split)
         shown = ", ".join(f"{name} ({n})" for name, n in of.items())
-        sources.append(DataSource(file, len(found), shown, file_hash(file)))
-        _say(args, f"{file}: {len(found)} rows, {shown}")
-        records += found
+        sources.append(DataSource(file, len(of_file), shown, file_hash(file)))
+        _say(args, f"{file}: {len(of_file)} rows, {shown}")
+        records += of_file
         counts.update(of)
     return records, counts, sources
 
@@ -258,11 +258,11 @@ def _decontaminate(args: argparse.Namespace) -> dict[str, Any]:
     inputs = _Inputs(args)
     against = {file: [_question(row) for row in read_rows(file, args.against_split)] for file in args.against}
     kept, report = decontaminate(inputs.texts(), against, n=args.n, common=args.wording)
-    for hit in report.found[:5]:
+    for hit in report.hits[:5]:
         _say(args, f"  row {hit.index + 1} shares with {hit.source}, row {hit.row + 1}: {hit.words!r}")
     _say(
         args,
-        f"{report.rows} rows: {len(report.found)} share {args.n} words with one of {report.evaluation_rows} "
+        f"{report.rows} rows: {len(report.hits)} share {args.n} words with one of {report.evaluation_rows} "
         f"evaluation rows, {len(kept)} kept ({report.too_short} evaluation rows too short to recognise)",
     )
     step = Filter(f"{args.n}-gram overlap with evaluation sets", report.rows, len(kept), report.by_source())
@@ -272,7 +272,7 @@ def _decontaminate(args: argparse.Namespace) -> dict[str, Any]:
         "kept": len(kept),
         "by_source": report.by_source(),
         "found": [
-            {"row": h.index + 1, "source": h.source, "of": h.row + 1, "words": h.words} for h in report.found
+            {"row": h.index + 1, "source": h.source, "of": h.row + 1, "words": h.words} for h in report.hits
         ],
     }
 
@@ -301,8 +301,8 @@ def _convert(args: argparse.Namespace) -> dict[str, Any]:
     steps = []
     if args.quotas:
         available = Counter(r.domain for r in records)
-        wanted = quotas.quotas(available, quotas.parse_ratios(args.quotas), args.total)
-        chosen = quotas.take(records, lambda r: r.domain, wanted, args.seed)
+        quota = quotas.quotas(available, quotas.parse_ratios(args.quotas), args.total)
+        chosen = quotas.take(records, lambda r: r.domain, quota, args.seed)
         steps.append(Filter(f"quotas {args.quotas}", len(records), len(chosen), {}))
         records = chosen
     count = _counter(None)
@@ -324,14 +324,14 @@ def _readable(args: argparse.Namespace) -> dict[str, Any]:
     kept: Rows = []
     reasons: Counter[str] = Counter()
     for number, row in enumerate(rows, 1):
-        found = check(
+        faults = check(
             _chain(row, number), args.language or str(row.get("language") or "en"), _other_languages
         )
-        reasons.update(reason.name for reason in found)
-        if not found:
+        reasons.update(reason.name for reason in faults)
+        if not faults:
             kept.append(row)
         elif sum(reasons.values()) <= 5:
-            _say(args, f"  row {number}: " + "; ".join(f"{r.name} ({r.detail})" for r in found))
+            _say(args, f"  row {number}: " + "; ".join(f"{r.name} ({r.detail})" for r in faults))
     _say(args, f"{len(rows)} rows: {len(kept)} readable; {dict(reasons)}")
     step = Filter("readability of the chain of thought", len(rows), len(kept), reasons)
     _write(args, kept, sources, [step], len(kept))
@@ -361,7 +361,7 @@ def _difficulty(args: argparse.Namespace) -> dict[str, Any]:
     rows, sources = _load(args)
     rates = pass_rates(rows)
     selection = keep_between(rates, args.low, args.high)
-    found, bare = problem_rows(rows, rates, selection.kept, args.data)
+    problems, bare = problem_rows(rows, rates, selection.kept, args.data)
     _say(args, f"{len(rates)} problems: {len(selection.kept)} kept; {dict(selection.dropped)}")
     if bare:
         _say(
@@ -369,6 +369,6 @@ def _difficulty(args: argparse.Namespace) -> dict[str, Any]:
             f"{bare} of them have no reference answer in these rollouts, nor tests: give the rows that they came "
             "from with --data FILE.",
         )
-    step = Filter(f"pass rate {args.low:g} to {args.high:g}", len(rates), len(found), selection.dropped)
-    _write(args, found, sources, [step], len(found))
-    return {"problems": len(rates), "kept": len(found), "dropped": dict(selection.dropped)}
+    step = Filter(f"pass rate {args.low:g} to {args.high:g}", len(rates), len(problems), selection.dropped)
+    _write(args, problems, sources, [step], len(problems))
+    return {"problems": len(rates), "kept": len(problems), "dropped": dict(selection.dropped)}

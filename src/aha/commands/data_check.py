@@ -38,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Check every file; returns what was found of each."""
-    found = {file: _check(args, file) for file in args.files}
+    reports = {file: _check(args, file) for file in args.files}
     if not args.json:
-        for file, report in found.items():
+        for file, report in reports.items():
             _print(file, report)
-    return found
+    return reports
 
 
 def _check(args: argparse.Namespace, file: str) -> dict[str, Any]:
@@ -52,18 +52,18 @@ def _check(args: argparse.Namespace, file: str) -> dict[str, Any]:
     from aha.tasks import reader_of, rows
 
     reader = reader_of(task)
-    found = rows.read(file, reader, task, args.split)
-    problems = found.problems
+    matched = rows.read(file, reader, task, args.split)
+    problems = matched.problems
     return {
         "task": task,
-        "rows": found.rows,
+        "rows": matched.rows,
         "layouts": dict(Counter(str(p.metadata.get("layout", task)) for p in problems)),
-        "used": sorted(found.columns.keys() - set(found.unused)),
-        "not_used": found.unused,
-        "could_be": {} if not found.unused else _missing(problems),
+        "used": sorted(matched.columns.keys() - set(matched.unused)),
+        "not_used": matched.unused,
+        "could_be": {} if not matched.unused else _missing(problems),
         "proven": len(problems),
         "by_grader": reader.prove is not None,
-        "set_aside": _listed(found.aside),
+        "set_aside": _listed(matched.aside),
         "languages": dict(Counter(p.language for p in problems)),
         "levels": _few(p.metadata.get("level") for p in problems),
         "domains": _few(p.metadata.get("domain") for p in problems),
@@ -121,14 +121,14 @@ def _is_spoken(row: Mapping[str, Any]) -> bool:
     return schema.name in ("trl-preference", "ultrafeedback", "rollouts")
 
 
-def _listed(found: Sequence[Aside]) -> dict[str, Any]:
+def _listed(set_aside: Sequence[Aside]) -> dict[str, Any]:
     from aha.aside import kind_of
 
-    reasons = Counter(kind_of(row.reason) for row in found)
+    reasons = Counter(kind_of(row.reason) for row in set_aside)
     return {
-        "rows": len(found),
+        "rows": len(set_aside),
         "reasons": dict(reasons.most_common()),
-        "examples": [{"where": row.where, "reason": row.reason} for row in found[: 2 * SHOWN]],
+        "examples": [{"where": row.where, "reason": row.reason} for row in set_aside[: 2 * SHOWN]],
     }
 
 

@@ -91,10 +91,10 @@ def _stage(args: argparse.Namespace) -> Any:
     stages = pipeline.ordered(get_recipe(args.recipe).build(**options))
     with former.plain_notes():
         config.apply(stages, config.read_overrides(args.settings, args.config))
-    found = next((s for s in stages if isinstance(s, RL)), None)
-    if found is None:
+    stage = next((s for s in stages if isinstance(s, RL)), None)
+    if stage is None:
         raise AhaError(f"The recipe '{args.recipe}' has no stage of reinforcement learning to examine.")
-    return found
+    return stage
 
 
 class _Lines:

@@ -104,11 +104,11 @@ def _one_task(args: argparse.Namespace) -> int:
         print(
             f"{len(problems)} problems, {args.samples} samples each; 95% interval of pass@1 {low:.1%} to {high:.1%}"
         )
-        for kind, found in result.figures.get("by", {}).items():
-            low, high = found["pass@1_ci"]
+        for kind, figures in result.figures.get("by", {}).items():
+            low, high = figures["pass@1_ci"]
             print(
-                f"{kind}: pass@1 {found['pass@1']:.1%} [{low:.1%}, {high:.1%}]  pass@{args.samples} "
-                f"{found['pass@n']:.1%}  length {found['mean_length']:.0f}  ({found['n_problems']} problems)"
+                f"{kind}: pass@1 {figures['pass@1']:.1%} [{low:.1%}, {high:.1%}]  pass@{args.samples} "
+                f"{figures['pass@n']:.1%}  length {figures['mean_length']:.0f}  ({figures['n_problems']} problems)"
             )
         print(f"Next     aha chat {args.model}")
     if args.output:  # last: the figures are there whatever becomes of the file
@@ -143,13 +143,13 @@ def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], str]
 
     split = _split(args)
     if not reads_rows(args.task, args.data, args.test_data):
-        return (found := task.load(split, args.problems or MADE, 0)), f"{len(found)} problems"
+        return (problems := task.load(split, args.problems or MADE, 0)), f"{len(problems)} problems"
     with aside.settings(share=args.set_aside):
         every = task.load(split, sys.maxsize, 0)
-    found = every[: args.problems]
+    problems = every[: args.problems]
     source = args.test_data if args.test_data and split == "test" else args.data or args.task
     part = "" if split == "all" else f", split {split}"
-    return found, f"{len(found)} of {len(every)} problems of {source}{part}"
+    return problems, f"{len(problems)} of {len(every)} problems of {source}{part}"
 
 
 def _say(args: argparse.Namespace, text: str) -> None:

@@ -89,12 +89,12 @@ def _machines(group: argparse._ArgumentGroup) -> None:
 def numbers(text: str) -> tuple[int, ...]:
     """``0,1,4`` as whole numbers, for argparse."""
     try:
-        found = tuple(int(part) for part in text.split(",") if part.strip())
+        values = tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}': give whole numbers with commas between") from error
-    if not found:
+    if not values:
         raise argparse.ArgumentTypeError("give whole numbers with commas between")
-    return found
+    return values
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,10 +113,10 @@ def run(args: argparse.Namespace) -> int:
             iter(contamination.texts_of(args.contamination)), None
         )  # a wrong name is told before hours of sampling
     standings = contests.read(args.contests) if args.contests else {}
-    wanted = _engine(args)
+    engine = _engine(args)
     local_ranks.start(args)
     with ranks.joined(args.device):
-        results = list(_results(args, asked, protocol, wanted))
+        results = list(_results(args, asked, protocol, engine))
         for result in results:
             if standings and result.benchmark == "codeforces":
                 result.figures.update(contests.figures(result.problems, result.records, standings))
@@ -154,11 +154,11 @@ def _contaminated(args: argparse.Namespace, results: Sequence[BenchmarkResult]) 
     # benchmarks of one task give their rows the same ids
     every = {(r.benchmark, p.id): p for r in results for p in r.problems}
     named = [replace(p, id=json.dumps(key)) for key, p in every.items()]
-    found = contamination.seen(named, contamination.texts_of(args.contamination))
+    overlaps = contamination.seen(named, contamination.texts_of(args.contamination))
     said = []
     for result in results:
         keys = {p.id: json.dumps((result.benchmark, p.id)) for p in result.problems}
-        own = {name: found[key] for name, key in keys.items() if key in found}
+        own = {name: overlaps[key] for name, key in keys.items() if key in overlaps}
         result.figures.update(contamination.figures(result.records, own))
         said.append(
             f"{result.model}: {contamination.sentence(result.benchmark, args.contamination, result.figures, own)}"
@@ -174,8 +174,8 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
     paper = args.preset == "r1"
     default = (published.TEMPERATURE, published.TOP_P, published.MAX_TOKENS) if paper else (1.0, 1.0, 440)
     temperature, top_p, max_tokens = (
-        usual if given is None else given
-        for given, usual in zip((args.temperature, args.top_p, args.max_tokens), default, strict=True)
+        usual if value is None else value
+        for value, usual in zip((args.temperature, args.top_p, args.max_tokens), default, strict=True)
     )
     k = args.k or args.samples or (0 if paper else 4)
     return Protocol(
@@ -192,7 +192,7 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
 
 
 def _results(
-    args: argparse.Namespace, asked: Sequence[BenchmarkRows], protocol: Protocol, wanted: EvaluationEngine
+    args: argparse.Namespace, asked: Sequence[BenchmarkRows], protocol: Protocol, engine: EvaluationEngine
 ) -> Iterator[BenchmarkResult]:
     from aha import hardware
     from aha.benchmarks import imported, opening
@@ -207,7 +207,7 @@ def _results(
         yield from (imported.result(model, one, replace(protocol, k=1), folder) for one in given)
         if not asked:
             continue
-        source = opening.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads, wanted)
+        source = opening.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads, engine)
         for one, (prompt, shots) in product(asked, product(_prompts(args), dict.fromkeys(args.shots))):
             used = replace(protocol, k=one.benchmark.k or 1) if paper else protocol
             used = replace(
@@ -224,15 +224,15 @@ def _judge(args: argparse.Namespace) -> BenchmarkJudge | None:
 
 
 def _prompts(args: argparse.Namespace) -> list[str]:
-    given = [name.strip() for name in (args.prompts or "").split(",") if name.strip()]
-    return list(dict.fromkeys(given)) or [args.prompt]
+    prompts = [name.strip() for name in (args.prompts or "").split(",") if name.strip()]
+    return list(dict.fromkeys(prompts)) or [args.prompt]
 
 
 def _shots_from(args: argparse.Namespace, benchmark: str) -> str:
     """The rows that a benchmark's examples are taken from: its own, or those given for all."""
-    given = [part.strip() for part in args.shots_from.split(",") if part.strip()]
-    own = dict(part.split("=", 1) for part in given if "=" in part)
-    return own.get(benchmark, next((part for part in given if "=" not in part), ""))
+    parts = [part.strip() for part in args.shots_from.split(",") if part.strip()]
+    own = dict(part.split("=", 1) for part in parts if "=" in part)
+    return own.get(benchmark, next((part for part in parts if "=" not in part), ""))
 
 
 def _one(
@@ -291,8 +291,8 @@ def show(
     if args.markdown:
         write_text(args.markdown, "\n\n".join([tables.markdown(table), *said]) + "\n")
     if args.harness_json:
-        found = formats.harness(results)
-        write_json(args.harness_json, found[0] if len(found) == 1 else found)
+        documents = formats.harness(results)
+        write_json(args.harness_json, documents[0] if len(documents) == 1 else documents)
     if args.html:
         with closing(args.html.open("w", encoding="utf-8")) as out:
             page.write(out, results, said)

@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     source = run_folder(args.run, args.runs_dir)
     if args.push:
         _reach(args.push, private=not args.public)  # before gigabytes are copied for nothing
-    made = export(source, args.folder, args.stage)
-    print(f"Model    {args.folder} (the final checkpoint of {made.name})")
+    exported = export(source, args.folder, args.stage)
+    print(f"Model    {args.folder} (the final checkpoint of {exported.name})")
     if args.push:
         print(f"Pushed   {_push(args.folder, args.push)}")
     else:

@@ -61,16 +61,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _as_expected(rows: list[tuple[str, dict[str, Any]]], verdicts: list) -> int:
     """0 where every row that says what its verdict should be was graded so, else 1: these are named."""
-    held = [
+    checked = [
         (where, row["expected"], str(verdict.outcome))
         for (where, row), verdict in zip(rows, verdicts, strict=True)
         if row.get("expected") in tuple(Outcome)
     ]
-    others = [line for line in held if line[1] != line[2]]
-    for where, wanted, found in others:
-        print(f"{where}: {found}, should be {wanted}", file=sys.stderr)
-    if held:
-        print(f"{len(held) - len(others)} of {len(held)} graded as expected", file=sys.stderr)
+    others = [line for line in checked if line[1] != line[2]]
+    for where, expected, got in others:
+        print(f"{where}: {got}, should be {expected}", file=sys.stderr)
+    if checked:
+        print(f"{len(checked) - len(others)} of {len(checked)} graded as expected", file=sys.stderr)
     return int(bool(others))
 
 
@@ -81,9 +81,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for where, row in numbered_rows(str(path)):
         for field in ("gold", "prediction"):
             if not isinstance(row.get(field), str):
-                found = ", ".join(map(str, row)) or "none"
+                fields = ", ".join(map(str, row)) or "none"
                 raise AhaError(
-                    f"{path}, {where} has no text in the field {field!r} (its fields: {found}). "
+                    f"{path}, {where} has no text in the field {field!r} (its fields: {fields}). "
                     "Each row needs the fields gold and prediction."
                 )
         yield where, row

@@ -39,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
     }
     for kind in [args.kind] if args.kind else KINDS:
         print(f"{kind}:")
-        found = listed[kind]()
-        width = max(map(len, found), default=0)
-        for name, meaning in found.items():
+        meanings = listed[kind]()
+        width = max(map(len, meanings), default=0)
+        for name, meaning in meanings.items():
             print(f"  {name:<{width}}  " + meaning.replace("\n", f"\n  {'':<{width}}  "))
-        if not found:
+        if not meanings:
             print("  (none)")
     print("Next     aha zero, or aha run RECIPE --print-config")
     return 0

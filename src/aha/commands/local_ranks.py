@@ -36,12 +36,12 @@ def start(args: argparse.Namespace) -> None:
     threading.Thread(target=_watch, args=(others,), daemon=True).start()
 
 
-def _number(wanted: str, device: str) -> int:
+def _number(count: str, device: str) -> int:
     """How many ranks: a number, or ``auto``, one for each GPU here; without one, for each core, up to MOST."""
-    if wanted != "auto":
-        if not wanted.isdigit() or int(wanted) < 1:
-            raise AhaError(f"--ranks {wanted}: give a number from 1, or auto.")
-        return int(wanted)
+    if count != "auto":
+        if not count.isdigit() or int(count) < 1:
+            raise AhaError(f"--ranks {count}: give a number from 1, or auto.")
+        return int(count)
     from aha import hardware
 
     place = hardware.pick_device(device)

@@ -83,14 +83,14 @@ def run(args: argparse.Namespace) -> int:
     costs = prices.read(args.prices) if args.prices else prices.DEFAULT
     machine = machines.machine(args.gpu, args.gpus, args.gpu_memory)
     parallel = None if args.parallel == "auto" else args.parallel
-    found = [
+    plans = [
         {**report.figures(shape, work, machine, parallel, costs=costs), "shape_from": source}
         for shape, work, source in _workloads(args)
     ]
-    if not found:
+    if not plans:
         raise AhaError(f"No stage of the recipe '{args.recipe}' trains a model by RL or SFT.")
-    _show(found, as_json=args.json)
-    return 0 if all(row["fits"] for row in found) else 1
+    _show(plans, as_json=args.json)
+    return 0 if all(row["fits"] for row in plans) else 1
 
 
 def _write_prices(path: Path) -> int:
@@ -105,15 +105,15 @@ def _write_prices(path: Path) -> int:
     return 0
 
 
-def _show(found: list[dict[str, Any]], as_json: bool) -> None:
+def _show(plans: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps(found, indent=1))
+        print(json.dumps(plans, indent=1))
         return
     from aha.planning import report
 
-    for row in found:
+    for row in plans:
         print(f"{report.text(row)}\n           sizes from {row['shape_from']}\n")
 
 
@@ -142,11 +142,11 @@ def _workloads(args: argparse.Namespace) -> Iterator[tuple[Any, Any, str]]:
 
 def _overrides(args: argparse.Namespace, stage: Any) -> dict[str, Any]:
     fields = type(stage).model_fields
-    found: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     for option, names in FIELDS.items():
         value = getattr(args, option)
-        found |= {f"{stage.name}.{n}": value for n in names if value is not None and n in fields}
-    return found
+        overrides |= {f"{stage.name}.{n}": value for n in names if value is not None and n in fields}
+    return overrides
 
 
 def _base(stage: Any) -> str | None:
@@ -163,13 +163,13 @@ def _check(args: argparse.Namespace) -> int:
     from aha.planning import measure, report
 
     device = str(hardware.pick_device(args.device))
-    found = [measure.check(case) for case in measure.cases(device)]
+    checks = [measure.check(case) for case in measure.cases(device)]
     if args.json:
         import json
 
-        print(json.dumps(found, indent=1))
+        print(json.dumps(checks, indent=1))
     else:
-        print(report.checked(found))
+        print(report.checked(checks))
         print(f"Allowed: predictions of the peak within {measure.FACTOR:.2f} times of what is measured.")
-    peaks = [row["parts"]["peak"]["ratio"] for row in found]
+    peaks = [row["parts"]["peak"]["ratio"] for row in checks]
     return 0 if all(1 / measure.FACTOR <= ratio <= measure.FACTOR for ratio in peaks) else 1

@@ -67,16 +67,16 @@ def workers_beside(stages: Sequence[Any]) -> float:
     """The most CPUs that a stage's workers want of the cluster which the ranks are on."""
     from aha.sampling.engines import engine_class
 
-    found = [
+    shares = [
         engine_class(stage.engine).cluster_cpus(stage) for stage in stages if getattr(stage, "engine", None)
     ]
-    return max(found, default=0.0)
+    return max(shares, default=0.0)
 
 
 def reached(folder: Path) -> frozenset[str]:
     """How far a run has come: its newest checkpoints and its finished stages. Anything else would be done again."""
-    found = [*folder.glob("*/checkpoints/step-*/progress.json"), *folder.glob("*/done.json")]
-    return frozenset(str(path) for path in found)
+    files = [*folder.glob("*/checkpoints/step-*/progress.json"), *folder.glob("*/done.json")]
+    return frozenset(str(path) for path in files)
 
 
 def note(folder: Path, stages: Sequence[Any], reason: str) -> None:

@@ -22,6 +22,6 @@ def run(args: argparse.Namespace) -> int:
 
     folder = run_folder(args.run, args.runs_dir)
     print(f"Report   {write_report(folder)}")
-    made = result(folder)
-    print("Next     open it in a browser" + (f"; aha chat {made}" if made is not None else ""))
+    checkpoint = result(folder)
+    print("Next     open it in a browser" + (f"; aha chat {checkpoint}" if checkpoint is not None else ""))
     return 0

@@ -53,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
     folder = run_folder(args.run, args.runs_dir)
     output = args.output or free_name(Path(f"rescored_{folder.resolve().name}.jsonl"))
     told = {"told": _tell} if args.progress else {}
-    found = rescore(
+    rescored = rescore(
         folder, weights(args.rewards), stage=args.stage, output=output, most_steps=args.steps, **told
     )
-    print(json.dumps(found.as_json(), indent=1) if args.json else described(found))
+    print(json.dumps(rescored.as_json(), indent=1) if args.json else described(rescored))
     return 0
 
 
@@ -69,31 +69,31 @@ def weights(words: list[str]) -> dict[str, float]:
     if len(words) > 1 or not words[0].lstrip().startswith("{"):
         return dict.fromkeys(words, 1.0)
     try:
-        found = json.loads(words[0])
-        return {str(name): float(weight) for name, weight in found.items()}
+        by_name = json.loads(words[0])
+        return {str(name): float(weight) for name, weight in by_name.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise AhaError(f"--rewards {words[0]!r} is no JSON object of names and weights: {error}") from error
 
 
 def free_name(path: Path) -> Path:
     """The path, or the first of ``NAME-2``, ``NAME-3``, ... that is not there yet."""
-    found, number = path, 2
-    while found.exists():
-        found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
-    return found
+    free, number = path, 2
+    while free.exists():
+        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return free
 
 
-def described(found: Rescored) -> str:
+def described(rescored: Rescored) -> str:
     """The figures in words."""
-    steps = found.steps[:: max(1, -(-len(found.steps) // MOST_LINES))]
-    names = ", ".join(f"{weight:g} x {name}" for name, weight in found.rewards.items())
-    count = f"{found.whole.completions} rollouts of {len(found.steps)} steps"
-    head = f"{found.run}, stage {found.stage}: {count} by {names}"
+    steps = rescored.steps[:: max(1, -(-len(rescored.steps) // MOST_LINES))]
+    names = ", ".join(f"{weight:g} x {name}" for name, weight in rescored.rewards.items())
+    count = f"{rescored.whole.completions} rollouts of {len(rescored.steps)} steps"
+    head = f"{rescored.run}, stage {rescored.stage}: {count} by {names}"
     columns = "step   reward before  after   no signal before  after   ungradable  flips   agreement"
-    lines = [_line(f"{s.step:>4}", s) for s in steps] + [_line(" all", found.whole)]
-    notes = [f"Note     {note}" for note in found.notes]
-    written = [f"Written  {found.file}"] if found.file else []
-    return "\n".join([head, columns, *lines, found.sentence(), *_flips(found), *notes, *written])
+    lines = [_line(f"{s.step:>4}", s) for s in steps] + [_line(" all", rescored.whole)]
+    notes = [f"Note     {note}" for note in rescored.notes]
+    written = [f"Written  {rescored.file}"] if rescored.file else []
+    return "\n".join([head, columns, *lines, rescored.sentence(), *_flips(rescored), *notes, *written])
 
 
 def _flips(found: Rescored) -> list[str]:

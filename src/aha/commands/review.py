@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     places = list(range(len(review.rows))) if args.all else review.waiting
     print(f"{len(places)} of {len(review.rows)} chains to look at. {KEYS}")
     _walk(review, places)
-    found = ", ".join(f"{n} {name}" for name, n in review.counts().items())
-    print(f"\nReview   {review.path if review.path.exists() else 'nothing was decided'} ({found})")
+    counts = ", ".join(f"{n} {name}" for name, n in review.counts().items())
+    print(f"\nReview   {review.path if review.path.exists() else 'nothing was decided'} ({counts})")
     if review.path.exists():
         print("Next     give the run's command again: what depends on the chains runs anew")
     return 0

@@ -246,8 +246,8 @@ def _choose_for_cpu(args: argparse.Namespace, stages: Sequence[Any]) -> None:
     asked = {getattr(stage, "dtype", "auto") for stage in pipeline.ordered(stages)}
     lines = [f"Threads  {hardware.describe_threads()}"]
     if args.dtype == "auto" and "auto" in asked:
-        found = hardware.products()
-        lines.insert(0, f"Type     {found.best}: {found.words()}")
+        products = hardware.products()
+        lines.insert(0, f"Type     {products.best}: {products.words()}")
     if ranks.is_main():
         print("\n".join(lines))
 
@@ -292,5 +292,5 @@ def _tell(folder: Path, summary: dict[str, Any], report: Path) -> None:
         print(table.read_text(encoding="utf-8"))
     print(f"Summary  {folder / 'summary.json'}")
     print(f"Report   {report}")
-    if (made := state.result(folder)) is not None:
-        print(f"Next     aha chat {made}")
+    if (checkpoint := state.result(folder)) is not None:
+        print(f"Next     aha chat {checkpoint}")

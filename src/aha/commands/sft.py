@@ -31,11 +31,11 @@ def with_data(args: argparse.Namespace, recipe: str) -> int:
     """Run a recipe on the files that stand among the words. Raises AhaError where there are none."""
     words = [word for word in args.settings if "=" not in word or Path(word).exists()]
     args.settings = [word for word in args.settings if word not in words]
-    found = [*([args.data] if args.data else []), *words]
-    if not found and not args.config:
+    sources = [*([args.data] if args.data else []), *words]
+    if not sources and not args.config:
         command = recipe.replace("_", "-")
         raise AhaError(
             f"There is no data. Write aha {command} FILE, a .jsonl or .parquet file or a hub name."
         )
-    args.data, args.recipe = found or None, recipe
+    args.data, args.recipe = sources or None, recipe
     return run_command.run(args)

@@ -131,21 +131,21 @@ def _think(args: argparse.Namespace, asked: BenchmarkRows, protocol: Protocol) -
     quiet = args.json or not ranks.is_main()
     shown = nullcontext() if quiet else Console(f"{args.model} thinks about {args.task}", 1, unit="")
     with shown as console:
-        found = thinking.run(
+        result = thinking.run(
             model, source, asked, methods, protocol, folder,
             lambda way, done, total: console.tick(done, total, way) if console else None,
         )  # fmt: skip
     if ranks.is_main():
-        _show(args, found, training.beside(args.model, source.engine))
+        _show(args, result, training.beside(args.model, source.engine))
     return 0
 
 
-def _one_task(given: str) -> BenchmarkRows:
+def _one_task(named: str) -> BenchmarkRows:
     from aha.benchmarks import catalogue
 
-    asked, *more = catalogue.read_names(given)
+    asked, *more = catalogue.read_names(named)
     if more:
-        raise AhaError(f"--task {given}: name one task here; `aha eval --tasks` takes several.")
+        raise AhaError(f"--task {named}: name one task here; `aha eval --tasks` takes several.")
     return asked
 
 
@@ -177,7 +177,7 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
             "A search over steps asks what a beginning is worth: give --value FILE.py:NAME or a reward model."
         )
     step_end = args.step_end.replace("\\n", "\n")
-    made = {
+    makers = {
         "votes": lambda: Votes(args.n, value),
         "forcing": lambda: BudgetForcing(
             args.waits, args.budgets, args.samples, args.wait_word, args.answer_tokens, args.ending
@@ -195,26 +195,26 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
             cast("ValueFunction", value), args.simulations, args.branch, step_end, args.explore
         ),
     }
-    return [made[name]() for name in dict.fromkeys(names)]
+    return [makers[name]() for name in dict.fromkeys(names)]
 
 
-def _show(args: argparse.Namespace, found: ThinkingResult, trained: list[TrainedPoint]) -> None:
+def _show(args: argparse.Namespace, result: ThinkingResult, trained: list[TrainedPoint]) -> None:
     from aha.benchmarks import tables
     from aha.files import write_text
     from aha.thinking import figures, page
 
-    table = figures.rows(found.figures)
+    table = figures.rows(result.figures)
     if args.json:
         points = [asdict(p) for p in trained]
-        print(json.dumps({"thinking": [asdict(f) for f in found.figures], "training": points}, indent=1))
+        print(json.dumps({"thinking": [asdict(f) for f in result.figures], "training": points}, indent=1))
     else:
         print(tables.plain(table))
     if args.markdown:
         write_text(args.markdown, tables.markdown(table) + "\n")
     if args.html:
-        title = f"{args.model} thinks about {found.task}"
+        title = f"{args.model} thinks about {result.task}"
         said = [
-            f"{found.problems} problems; tokens are those that were sampled; intervals over problems (95%)."
+            f"{result.problems} problems; tokens are those that were sampled; intervals over problems (95%)."
         ]
-        write_text(args.html, page.html(title, found.figures, trained, said))
+        write_text(args.html, page.html(title, result.figures, trained, said))
     print(f"Samples  {args.results}", file=sys.stderr if args.json else sys.stdout)

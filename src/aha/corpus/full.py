@@ -23,21 +23,21 @@ class ListedNumber:
     """A number on the list: its value, and how it was made (left, operator, right; None if given)."""
 
     value: int
-    made: tuple[ListedNumber, str, ListedNumber] | None = None
+    operation: tuple[ListedNumber, str, ListedNumber] | None = None
 
 
 def results(a: ListedNumber, b: ListedNumber) -> list[ListedNumber]:
     """Everything whole, not negative and at most 255 that two numbers make, in a fixed order."""
     big, small = (a, b) if a.value >= b.value else (b, a)
-    found = []
+    numbers = []
     if a.value + b.value <= TOO_BIG:
-        found.append(ListedNumber(a.value + b.value, (a, "+", b)))
-    found.append(ListedNumber(big.value - small.value, (big, "-", small)))
+        numbers.append(ListedNumber(a.value + b.value, (a, "+", b)))
+    numbers.append(ListedNumber(big.value - small.value, (big, "-", small)))
     if a.value * b.value <= TOO_BIG:
-        found.append(ListedNumber(a.value * b.value, (a, "*", b)))
+        numbers.append(ListedNumber(a.value * b.value, (a, "*", b)))
     if small.value > 1 and big.value % small.value == 0:
-        found.append(ListedNumber(big.value // small.value, (big, "/", small)))
-    return found
+        numbers.append(ListedNumber(big.value // small.value, (big, "/", small)))
+    return numbers
 
 
 def unfold(item: ListedNumber) -> list[str]:
@@ -46,27 +46,27 @@ def unfold(item: ListedNumber) -> list[str]:
     while True:
         known = set(map(id, open_items))
         texts.append(_written(item, known).text)
-        next_one = next((i for i in _leaves(item, known) if i.made is not None), None)
+        next_one = next((i for i in _leaves(item, known) if i.operation is not None), None)
         if next_one is None:
             return texts
         open_items.append(next_one)
 
 
 def _written(item: ListedNumber, known: set[int]) -> Expression:
-    if item.made is None or id(item) not in known:
+    if item.operation is None or id(item) not in known:
         return number(item.value)
-    left, op, right = item.made
-    made = combine(_written(left, known), op, _written(right, known))
-    assert made is not None
-    return made
+    left, op, right = item.operation
+    expression = combine(_written(left, known), op, _written(right, known))
+    assert expression is not None
+    return expression
 
 
 def _leaves(item: ListedNumber, known: set[int]) -> Iterator[ListedNumber]:
-    if item.made is None or id(item) not in known:
+    if item.operation is None or id(item) not in known:
         yield item
         return
-    yield from _leaves(item.made[0], known)
-    yield from _leaves(item.made[2], known)
+    yield from _leaves(item.operation[0], known)
+    yield from _leaves(item.operation[2], known)
 
 
 class FullWriter(Writer):
@@ -103,11 +103,11 @@ class FullWriter(Writer):
         patience = {"few": self.rng.randint(1, 5), "long": self.rng.randint(6, 30), "systematic": 70}[manner]
         search = Search(target, words, self.rng, patience, shuffled=manner != "systematic")
         text = self.rng.choice(words.openings) + search.run([ListedNumber(n) for n in numbers])
-        if search.found is None:
+        if search.hit is None:
             return text + (words.give_up if self.rng.random() < 0.5 else ""), _any_expression(
                 numbers, self.rng
             )
-        texts = unfold(search.found)
+        texts = unfold(search.hit)
         return f"{text}{'='.join(texts)}. ", texts[-1]
 
 
@@ -118,29 +118,29 @@ class Search:
         self.target, self.words, self.rng = target, words, rng
         self.patience, self.shuffled = patience, shuffled
         self.reflective = rng.random() < 0.45
-        self.found: ListedNumber | None = None
+        self.hit: ListedNumber | None = None
 
     def run(self, items: list[ListedNumber]) -> str:
-        """The text of the search; ``found`` is the result that hits the target, if any."""
+        """The text of the search; ``hit`` is the result that hits the target, if any."""
         pieces = []
-        for made, rest in self._moves(items):
-            if self.patience <= 0 or self.found is not None:
+        for result, rest in self._moves(items):
+            if self.patience <= 0 or self.hit is not None:
                 break
-            left, op, right = made.made or (made, "", made)
-            pieces.append(f"{left.value}{op}{right.value}={made.value}")
+            left, op, right = result.operation or (result, "", result)
+            pieces.append(f"{left.value}{op}{right.value}={result.value}")
             if len(rest) == 1:
-                pieces.append(self._leaf(made, rest[0]))
+                pieces.append(self._leaf(result, rest[0]))
             else:
-                pieces.append(f" [{', '.join(str(i.value) for i in (made, *rest))}] ")
-                pieces.append(self.run([made, *rest]))
+                pieces.append(f" [{', '.join(str(i.value) for i in (result, *rest))}] ")
+                pieces.append(self.run([result, *rest]))
         return "".join(pieces)
 
     def _moves(self, items: Sequence[ListedNumber]) -> list[tuple[ListedNumber, list[ListedNumber]]]:
         moves = [
-            (made, [e for k, e in enumerate(items) if k not in (i, j)])
+            (result, [e for k, e in enumerate(items) if k not in (i, j)])
             for i, j in itertools.combinations(range(len(items)), 2)
-            for made in results(items[i], items[j])
-            if made.value > 0
+            for result in results(items[i], items[j])
+            if result.value > 0
         ]
         if self.shuffled:
             self.rng.shuffle(moves)
@@ -148,9 +148,9 @@ class Search:
 
     def _leaf(self, a: ListedNumber, b: ListedNumber) -> str:
         self.patience -= 1
-        self.found = next((r for r in results(a, b) if r.value == self.target), None)
-        verdict = self.words.no if self.found is None else self.words.yes
-        again = self.found is None and self.reflective and self.rng.random() < 0.2
+        self.hit = next((r for r in results(a, b) if r.value == self.target), None)
+        verdict = self.words.no if self.hit is None else self.words.yes
+        again = self.hit is None and self.reflective and self.rng.random() < 0.2
         return f",{_leaf_text(a, b).split(',', 1)[1]}{verdict}{self.words.wait if again else ''}"
 
 

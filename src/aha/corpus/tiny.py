@@ -67,12 +67,12 @@ CHINESE = Phrases(
 @functools.lru_cache(maxsize=40_000)
 def attempts(numbers: tuple[int, ...], operators: str = "+-*") -> tuple[tuple[int, str, str], ...]:
     """All expressions worth trying, in systematic order: (value, expression, the same worked out)."""
-    found = []
+    lines = []
     for e in countdown.expressions(numbers, operators):
         steps = countdown.trace(e)
         if e.value >= 0 and all(_writable(step) for step in steps[1:]):
-            found.append((int(e.value), steps[0], "=".join(steps)))
-    return tuple(found)
+            lines.append((int(e.value), steps[0], "=".join(steps)))
+    return tuple(lines)
 
 
 def _writable(step: str) -> bool:

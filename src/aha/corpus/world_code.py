@@ -60,24 +60,24 @@ class Candidate:
         """Whether it may be written down: it belongs to the training split."""
         return split_of(code.content_key(self.family, self.parameters)) == "train"
 
-    def value(self, given: Sequence[Any]) -> Any:
-        return self.family.reference(*given, **self.parameters)
+    def value(self, arguments: Sequence[Any]) -> Any:
+        return self.family.reference(*arguments, **self.parameters)
 
-    def worked(self, given: Sequence[Any]) -> str:
+    def worked(self, arguments: Sequence[Any]) -> str:
         """``4*5+2=20+2=22``: the expression with these arguments, worked out."""
-        value = self.value(given)
+        value = self.value(arguments)
         equals = " is " if isinstance(value, bool) else "="
-        return equals.join([*steps(self, given), repr(value)])
+        return equals.join([*steps(self, arguments), repr(value)])
 
 
-def steps(candidate: Candidate, given: Sequence[Any]) -> list[str]:
+def steps(candidate: Candidate, arguments: Sequence[Any]) -> list[str]:
     """The expression with its arguments put in; then, if it has two parts, the parts worked out."""
     text = candidate.expression
-    for name, value in zip(candidate.family.arguments.split(", "), given, strict=True):
+    for name, value in zip(candidate.family.arguments.split(", "), arguments, strict=True):
         shown = f"({value})" if isinstance(value, int) and value < 0 and "abs" not in text else repr(value)
         text = re.sub(rf"\b{name}\b", lambda _, shown=shown: shown, text)
     if candidate.family.name == "sum":
-        return [text, *_partial_sums([*given[0], candidate.parameters["a"]])]
+        return [text, *_partial_sums([*arguments[0], candidate.parameters["a"]])]
     tree = ast.parse(text, mode="eval").body
     if not isinstance(tree, ast.BinOp) or all(map(_is_leaf, (tree.left, tree.right))):
         return [text]
@@ -86,11 +86,11 @@ def steps(candidate: Candidate, given: Sequence[Any]) -> list[str]:
 
 def _partial_sums(numbers: list[int]) -> list[str]:
     """``3+14+9``, ``17+9``: a sum from the left, one addition at a time."""
-    found = []
+    sums = []
     while len(numbers) > 1:
-        found.append("+".join(map(str, numbers)))
+        sums.append("+".join(map(str, numbers)))
         numbers = [numbers[0] + numbers[1], *numbers[2:]]
-    return found
+    return sums
 
 
 def _is_leaf(node: ast.AST) -> bool:
@@ -169,7 +169,7 @@ class CodeWriter:
             text = (family.chinese if language == "zh" else family.english).format(**candidate.parameters)
             return f"{text}{'：' if language == 'zh' else ': '}{candidate.expression}. "
         tests = draw_tests(candidate.family, candidate.parameters, self.rng, 2, 20, TOO_BIG) or []
-        return "".join(f"{candidate.worked(given)}. " for given, _ in tests[:1])
+        return "".join(f"{candidate.worked(arguments)}. " for arguments, _ in tests[:1])
 
     # --- answers -------------------------------------------------------------------------------------------
 
@@ -238,15 +238,17 @@ class CodeWriter:
         written down (too large a number, an error)."""
         words = WORDS[language]
         text = f"{TRY[language]}{candidate.expression}{': ' if language == 'en' else '：'}"
-        for given, expected in examples:
+        for arguments, expected in examples:
             try:
-                value = candidate.value(given)
+                value = candidate.value(arguments)
             except (ValueError, TypeError):  # the largest of an empty list
                 return "", False
             if not fits_tokens(value):
                 return "", False
             same = value == expected and type(value) is type(expected)
-            text += f"{candidate.worked(given)}{words.versus}{expected!r}{words.yes if same else words.no}"
+            text += (
+                f"{candidate.worked(arguments)}{words.versus}{expected!r}{words.yes if same else words.no}"
+            )
             if not same:
                 return text, False
         return text, True

@@ -117,16 +117,16 @@ class GeneralWriter:
 
 def _pairs() -> list[tuple[str, str]]:
     """(word, word): translations, and opposites of the training split."""
-    found = [*NAMES.items(), *THINGS.items()]
+    pairs = [*NAMES.items(), *THINGS.items()]
     for _, words in LISTS.values():
-        found += words.items()
+        pairs += words.items()
     for _, objects in HARMS.values():
-        found += [(a, b) for a, b in objects.items() if a not in NAMES and a not in THINGS]
+        pairs += [(a, b) for a, b in objects.items() if a not in NAMES and a not in THINGS]
     held_out = {
         item.slots[0] for item in items() if item.kind == "opposite" and split_of(item.key) != "train"
     }
     for pair, pair_zh in OPPOSITES.items():
-        found += list(zip(pair, pair_zh, strict=True))
+        pairs += list(zip(pair, pair_zh, strict=True))
         if not held_out & set(pair):
-            found += [pair, pair_zh]
-    return found
+            pairs += [pair, pair_zh]
+    return pairs

@@ -45,16 +45,16 @@ GENERAL = (
 
 def _chinese_of_the_world() -> set[str]:
     """Names, things and the other words of general questions."""
-    found = {*NAMES.values(), *THINGS.values()}
+    vocabulary = {*NAMES.values(), *THINGS.values()}
     for chinese, words in LISTS.values():
-        found |= {chinese, *words.values()}
+        vocabulary |= {chinese, *words.values()}
     for pair in OPPOSITES.values():
-        found |= set(pair)
+        vocabulary |= set(pair)
     for chinese, _, words in (*TIPS.values(), *CARE.values()):
-        found |= {chinese, *words}
+        vocabulary |= {chinese, *words}
     for chinese, objects in HARMS.values():
-        found |= {chinese, *objects.values()}
-    return found
+        vocabulary |= {chinese, *objects.values()}
+    return vocabulary
 
 
 def _english_of_the_world() -> list[str]:
@@ -63,7 +63,7 @@ def _english_of_the_world() -> list[str]:
 
 
 def _phrases() -> list[str]:
-    found = {
+    phrases = {
         *superwords("+-*"),
         *CHINESE_WORDS,
         *COUNTDOWN,
@@ -72,7 +72,7 @@ def _phrases() -> list[str]:
         *GENERAL,
         *_chinese_of_the_world(),
     }
-    return sorted(found, key=lambda phrase: (-len(phrase), phrase))
+    return sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
 
 
 def _pattern() -> str:

@@ -36,14 +36,14 @@ class ContaminationReport:
     """What was found; indices and rows count from 0."""
 
     rows: int = 0
-    found: list[Contaminated] = field(default_factory=list)
+    hits: list[Contaminated] = field(default_factory=list)
     evaluation_rows: int = 0
     too_short: int = 0  # evaluation texts that cannot be recognised
 
     def by_source(self) -> dict[str, int]:
         """How many rows each evaluation set takes away."""
         counts: dict[str, int] = {}
-        for hit in self.found:
+        for hit in self.hits:
             counts[hit.source] = counts.get(hit.source, 0) + 1
         return counts
 
@@ -71,14 +71,14 @@ def decontaminate(
     sizes = sorted(index, reverse=True)  # the longest run first: it says the most
     for i, text in enumerate(texts):
         report.rows += 1
-        if found := _hits(tokens(text), index, sizes):
-            hits[i] = found
+        if matched := _hits(tokens(text), index, sizes):
+            hits[i] = matched
     wording = _wording(hits, common) if common is not None else frozenset()
-    sizes_of = Counter(place for found in index.values() for place in found.values())
-    for i, found in hits.items():
-        if hit := _counted(found, wording, sizes_of):
-            report.found.append(Contaminated(i, *hit))
-    gone = {hit.index for hit in report.found}
+    sizes_of = Counter(place for matched in index.values() for place in matched.values())
+    for i, matched in hits.items():
+        if hit := _counted(matched, wording, sizes_of):
+            report.hits.append(Contaminated(i, *hit))
+    gone = {hit.index for hit in report.hits}
     return [i for i in range(report.rows) if i not in gone], report
 
 
@@ -89,7 +89,7 @@ _Hits = dict[_Place, dict[int, str]]
 
 
 def _hits(words: Sequence[str], index: _Index, sizes: Sequence[int]) -> _Hits:
-    found: _Hits = {}
+    hits: _Hits = {}
     for size in sizes:
         if len(words) < size:
             continue
@@ -97,21 +97,21 @@ def _hits(words: Sequence[str], index: _Index, sizes: Sequence[int]) -> _Hits:
         for gram in ngrams(words, size):
             key = hash_of(gram)
             if key in known:
-                found.setdefault(known[key], {})[key] = gram
-    return found
+                hits.setdefault(known[key], {})[key] = gram
+    return hits
 
 
 def _wording(hits: Mapping[int, _Hits], common: int) -> frozenset[int]:
     """Runs that more than ``common`` of the texts share."""
-    counts = Counter(key for found in hits.values() for keys in found.values() for key in keys)
+    counts = Counter(key for matched in hits.values() for keys in matched.values() for key in keys)
     return frozenset(key for key, n in counts.items() if n > common)
 
 
 def _counted(
-    found: _Hits, wording: frozenset[int], sizes: Mapping[_Place, int]
+    matched: _Hits, wording: frozenset[int], sizes: Mapping[_Place, int]
 ) -> tuple[str, int, str] | None:
     """(set, row, words) of the first evaluation text that a text shares more with than wording."""
-    for place, runs in found.items():
+    for place, runs in matched.items():
         own = next((gram for key, gram in runs.items() if key not in wording), "")
         if own or len(runs) >= WHOLE * sizes[place]:
             return *place, own or next(iter(runs.values()))
@@ -131,9 +131,9 @@ def _index(evaluation: Mapping[str, Sequence[str]], n: int, report: Contaminatio
             if len(words) < min(n, SHORTEST):
                 report.too_short += 1
                 continue
-            found = index.setdefault(min(n, len(words)), {})
+            of_size = index.setdefault(min(n, len(words)), {})
             for gram in ngrams(words, n):
-                found.setdefault(hash_of(gram), (source, number))
+                of_size.setdefault(hash_of(gram), (source, number))
     return index
 
 
@@ -143,6 +143,6 @@ def _forget_wording(index: _Index, evaluation: Mapping[str, Sequence[str]], n: i
         counts: Counter[int] = Counter()
         for words in {tuple(tokens(text)) for text in rows}:
             counts.update({hash_of(gram) for gram in ngrams(words, n)})
-        for found in index.values():
+        for of_size in index.values():
             for gram in [g for g, k in counts.items() if k > common]:
-                found.pop(gram, None)
+                of_size.pop(gram, None)

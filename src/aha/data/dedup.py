@@ -157,8 +157,8 @@ class _Hashes(dict[str, int]):
     def __missing__(self, word: str) -> int:
         if len(self) > _KNOWN_WORDS:
             self.clear()
-        found = self[word] = hash_of(word)
-        return found
+        number = self[word] = hash_of(word)
+        return number
 
 
 class Sketcher:
@@ -187,9 +187,9 @@ class Sketcher:
                 hashlib.blake2b("\0".join(words).encode("utf-8", "replace"), digest_size=16).digest()
             )
             if self.near:
-                found = self.grams(words)
-                signatures.append(self.signature(found))
-                grams.append(_as_set(found))
+                shingles = self.grams(words)
+                signatures.append(self.signature(shingles))
+                grams.append(_as_set(shingles))
                 signed.append(0 if self.prose else hash_of("\0".join(signs(words))))
             ends.append(ends[-1] + len(grams[-1]))
         bands = np.zeros((len(texts), 1), np.uint32)
@@ -270,13 +270,13 @@ class Sketches:
 
         values = np.concatenate(self.chunks) if self.chunks else np.zeros((0, 1), np.uint32)
         self.chunks = []
-        found = np.full(values.shape, -1, np.int32)
+        earlier = np.full(values.shape, -1, np.int32)
         for band in range(values.shape[1]):
             column = np.ascontiguousarray(values[:, band])
             order = np.argsort(column, kind="stable").astype(np.int32)
             same = column[order[1:]] == column[order[:-1]]
-            found[order[1:][same], band] = order[:-1][same]
-        return found
+            earlier[order[1:][same], band] = order[:-1][same]
+        return earlier
 
     def _best(self, row: int, candidates: set[int]) -> tuple[int, float] | None:
         own: np.ndarray | None = None
@@ -300,13 +300,13 @@ class Sketches:
 
 def _candidates(before: np.ndarray, row: int, dropped: dict[int, int]) -> set[int]:
     """Kept rows that share a band's value with a row: the nearest ones, or what those repeat."""
-    found: set[int] = set()
+    candidates: set[int] = set()
     for band in range(before.shape[1]):
         other, steps = int(before[row, band]), 0
         while other >= 0 and steps < LARGEST_BUCKET:
-            found.add(dropped.get(other, other))
+            candidates.add(dropped.get(other, other))
             other, steps = int(before[other, band]), steps + 1
-    return found
+    return candidates
 
 
 def hash_of(gram: str) -> int:

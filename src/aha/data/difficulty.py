@@ -40,13 +40,13 @@ def pass_rates(rollouts: Iterable[Mapping[str, Any]], score: str = "accuracy") -
                 f"Rollout row {number} has no problem_id or no scores.{score}.value: its columns are "
                 f"{sorted(row)}. Give files that aha eval --output or a run's rollouts folder wrote."
             ) from error
-        found = counts.setdefault(problem, [0, 0, 0])
+        tally = counts.setdefault(problem, [0, 0, 0])
         if value is None:
-            found[2] += 1
+            tally[2] += 1
         else:
-            found[0] += 1
-            found[1] += value > 0.5
-    return {problem: PassRate(*found) for problem, found in counts.items()}
+            tally[0] += 1
+            tally[1] += value > 0.5
+    return {problem: PassRate(*tally) for problem, tally in counts.items()}
 
 
 def read_pass_rates(files: Sequence[Path | str], score: str = "accuracy") -> dict[str, PassRate]:
@@ -74,9 +74,9 @@ def keep_between(
         raise AhaError(f"Pass rates lie in 0..1 and low is at most high, not {low} and {high}.")
     kept: list[str] = []
     dropped = dict.fromkeys(("too few graded", "never solved", "always solved", "too hard", "too easy"), 0)
-    for problem, found in rates.items():
-        rate = found.rate
-        if rate is None or found.graded < least_graded:
+    for problem, counted in rates.items():
+        rate = counted.rate
+        if rate is None or counted.graded < least_graded:
             dropped["too few graded"] += 1
         elif rate == 0:
             dropped["never solved"] += 1
@@ -104,15 +104,15 @@ def problem_rows(
     """
     if data is not None:
         return _from_data(rates, kept, data), 0
-    wanted = dict.fromkeys(kept)
-    found: dict[str, dict[str, Any]] = {}
+    kept_names = dict.fromkeys(kept)
+    by_name: dict[str, dict[str, Any]] = {}
     for row in rollouts:
         name = str(row["problem_id"])
-        if name in wanted and (name not in found or "problem" in row):
+        if name in kept_names and (name not in by_name or "problem" in row):
             said = row.get("problem") or {"question": row.get("question"), "answer": row.get("answer")}
-            found[name] = {"problem_id": name, **said, "pass_rate": _rounded(rates[name])}
-    bare = sum(row.get("answer") is None and not row.get("tests") for row in found.values())
-    return [found[name] for name in wanted], bare
+            by_name[name] = {"problem_id": name, **said, "pass_rate": _rounded(rates[name])}
+    bare = sum(row.get("answer") is None and not row.get("tests") for row in by_name.values())
+    return [by_name[name] for name in kept_names], bare
 
 
 def _rounded(rate: PassRate) -> float | None:
@@ -121,10 +121,10 @@ def _rounded(rate: PassRate) -> float | None:
 
 def _from_data(rates: Mapping[str, PassRate], kept: Sequence[str], data: str) -> list[dict[str, Any]]:
     rows = [row for _, row in numbered_rows(data, bad=lambda where, why: None)]  # as the task numbered them
-    found = []
+    selected = []
     for name in kept:
         number = name.rpartition("-")[2]
         if not number.isdigit() or not 1 <= int(number) <= len(rows):
             raise AhaError(f"'{data}' has no row for the problem {name}: give the rows that it came from.")
-        found.append({**rows[int(number) - 1], "pass_rate": _rounded(rates[name])})
-    return found
+        selected.append({**rows[int(number) - 1], "pass_rate": _rounded(rates[name])})
+    return selected

@@ -45,14 +45,14 @@ def read_golds(value: Any) -> tuple[str, ...]:
 
 
 def _distinct(members: Any) -> tuple[str, ...]:
-    found = []
+    golds = []
     for member in members:
         if isinstance(member, (list, tuple, Mapping)):
             raise NoGold("its list of answers holds lists or objects")
-        found += [] if member is None else [_text(member if isinstance(member, str) else _number(member))]
-    if not found:
+        golds += [] if member is None else [_text(member if isinstance(member, str) else _number(member))]
+    if not golds:
         raise NoGold("its answers are null")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(golds))
 
 
 def _list_in(text: str) -> list[str]:
@@ -87,10 +87,10 @@ def _number(value: Any) -> str:
 def _text(text: str) -> str:
     """An answer's text: what stands after ``####`` where that is in it, thousands written as one number."""
     marked = after_mark(text)
-    found = (text if marked is None else marked).strip()
-    if found.casefold() in _PLACEHOLDERS:
-        raise NoGold(f"its answer is {found!r}" if found else "its answer is empty")
-    return found.replace(",", "") if _THOUSANDS.fullmatch(found) else found
+    gold = (text if marked is None else marked).strip()
+    if gold.casefold() in _PLACEHOLDERS:
+        raise NoGold(f"its answer is {gold!r}" if gold else "its answer is empty")
+    return gold.replace(",", "") if _THOUSANDS.fullmatch(gold) else gold
 
 
 def after_mark(text: str) -> str | None:

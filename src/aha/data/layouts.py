@@ -181,7 +181,7 @@ def map_row(row: Row, where: str | int = "") -> Mapped:
         _first(row, paths, _said) for paths in (layout.level, layout.domain, layout.language)
     )
     solved = _first(row, layout.solved, _share)
-    others = [found[0] for found in (level, domain, language, solved) if found]
+    others = [value[0] for value in (level, domain, language, solved) if value]
     systems = [name for name in SYSTEMS if isinstance(row.get(name), str) and row[name]]
     return Mapped(
         messages[-1]["content"], answered[1], layout.name, messages,
@@ -209,17 +209,17 @@ def _asked(value: Any) -> tuple[Mapping[str, str], ...] | None:
         return ({"role": "user", "content": value},) if value.strip() else None
     if not isinstance(value, Sequence):
         return None
-    found = []
+    turns = []
     for message in value:
         if not isinstance(message, Mapping):
             return None
         role = ROLES.get(str(message.get("role", message.get("from", ""))).lower())
         said = message.get("content", message.get("value"))
         if role and isinstance(said, str):
-            found.append({"role": role, "content": said})
-    while found and found[-1]["role"] != "user":
-        found.pop()
-    return tuple(found) if found and found[-1]["content"].strip() else None
+            turns.append({"role": role, "content": said})
+    while turns and turns[-1]["role"] != "user":
+        turns.pop()
+    return tuple(turns) if turns and turns[-1]["content"].strip() else None
 
 
 def _unframed(messages: tuple[Mapping[str, str], ...], layout: RowLayout) -> tuple[Mapping[str, str], ...]:

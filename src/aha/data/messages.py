@@ -43,18 +43,18 @@ def read_message(message: Mapping[str, Any]) -> Message:
     if said not in ROLES:
         raise ValueError(f"a message's role is {said!r}")
     content = _content(message.get("content", message.get("value")))
-    found: dict[str, Any] = {"role": ROLES[said], "content": content}
-    found |= {key: message[key] for key in _KEPT if isinstance(message.get(key), str) and message[key]}
+    turn: dict[str, Any] = {"role": ROLES[said], "content": content}
+    turn |= {key: message[key] for key in _KEPT if isinstance(message.get(key), str) and message[key]}
     reasoning = message.get("reasoning") or message.get("reasoning_content")
     if isinstance(reasoning, str) and reasoning:
-        found["reasoning"] = reasoning
-    elif found["role"] == "assistant" and (marked := _THOUGHT.fullmatch(content)):
-        found |= {"reasoning": marked[1].strip(), "content": marked[2].strip()}
+        turn["reasoning"] = reasoning
+    elif turn["role"] == "assistant" and (marked := _THOUGHT.fullmatch(content)):
+        turn |= {"reasoning": marked[1].strip(), "content": marked[2].strip()}
     calls = _calls(content) if said in _CALLS else message.get("tool_calls") or _old_call(message)
     if calls:
-        found["tool_calls"] = _checked(calls)
-        found["content"] = "" if said in _CALLS else found["content"]
-    return found
+        turn["tool_calls"] = _checked(calls)
+        turn["content"] = "" if said in _CALLS else turn["content"]
+    return turn
 
 
 def _content(value: Any) -> str:
@@ -86,28 +86,28 @@ def _old_call(message: Mapping[str, Any]) -> list[Any]:
 def _checked(calls: Any) -> list[dict[str, Any]]:
     if not isinstance(calls, Sequence) or isinstance(calls, str):
         raise ValueError(f"tool_calls are {_kind(calls)}, not a list")
-    found = []
+    checked = []
     for call in calls:
         function = call.get("function", call) if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise ValueError(f"a tool call names no function: {str(call)[:60]}")
-        given = {
+        called = {
             "type": "function",
             "function": {"name": function["name"], "arguments": _arguments(function)},
         }
-        found.append(given | ({"id": call["id"]} if isinstance(call.get("id"), str) else {}))
-    return found
+        checked.append(called | ({"id": call["id"]} if isinstance(call.get("id"), str) else {}))
+    return checked
 
 
 def _arguments(function: Mapping[str, Any]) -> Any:
     """Arguments as an object, which templates write out; a text that is none stays as it is."""
-    given = function.get("arguments", function.get("parameters", {}))
-    if isinstance(given, str):
+    arguments = function.get("arguments", function.get("parameters", {}))
+    if isinstance(arguments, str):
         try:
-            return json.loads(given)
+            return json.loads(arguments)
         except ValueError:
-            return given
-    return given if given is not None else {}
+            return arguments
+    return arguments if arguments is not None else {}
 
 
 def read_tools(value: Any) -> tuple[Any, ...]:

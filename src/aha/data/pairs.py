@@ -68,13 +68,13 @@ def judge_pair(
     """
     swapped = [i % 2 == 1 for i in range(calls)]
     rng.shuffle(swapped)
-    found = []
+    margins = []
     for swap in swapped:
         seed = rng.getrandbits(31)
         margin = compare(question, b, a, seed) if swap else compare(question, a, b, seed)
         if margin is not None:
-            found.append(-margin if swap else margin)
-    return sum(found) / len(found) if 2 * len(found) >= calls and found else None
+            margins.append(-margin if swap else margin)
+    return sum(margins) / len(margins) if 2 * len(margins) >= calls and margins else None
 
 
 def build_pairs(

@@ -55,13 +55,13 @@ def read_prompt(row: Row) -> PromptRow:
         known = ", ".join(known.name for known in LAYOUTS)
         raise AhaError(f"it has no prompt: its columns are {sorted(row)}. Known layouts: {known}")
     try:
-        found = layout.read(row)
+        prompt = layout.read(row)
         said = next((row[name] for name in SYSTEMS if row.get(name)), None)
-        messages = _offered(_checked(with_system(found.messages, said)), read_tools(row.get("tools")))
+        messages = _offered(_checked(with_system(prompt.messages, said)), read_tools(row.get("tools")))
     except (ValueError, KeyError, TypeError) as error:
         raise AhaError(f"a row of {layout.name} cannot be asked: {error}") from error
-    harmful = said_harmful(row) if found.harmful is None else found.harmful
-    return replace(found, messages=messages, layout=layout.name, harmful=harmful)
+    harmful = said_harmful(row) if prompt.harmful is None else prompt.harmful
+    return replace(prompt, messages=messages, layout=layout.name, harmful=harmful)
 
 
 def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:

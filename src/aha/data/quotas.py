@@ -82,15 +82,15 @@ def quotas(
     return {name: min(n, available[name]) for name, n in dealt.items()}
 
 
-def take(rows: Sequence[T], domain: Callable[[T], str], wanted: Mapping[str, int], seed: int = 0) -> list[T]:
+def take(rows: Sequence[T], domain: Callable[[T], str], quota: Mapping[str, int], seed: int = 0) -> list[T]:
     """So many rows of each domain, drawn by ``seed``; those kept stay in their order."""
     indices: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         indices.setdefault(domain(row), []).append(i)
     kept: list[int] = []
-    for name, n in wanted.items():
-        found = indices.get(name, [])
-        kept += random.Random(f"{seed}:{name}").sample(found, min(n, len(found)))
+    for name, n in quota.items():
+        places = indices.get(name, [])
+        kept += random.Random(f"{seed}:{name}").sample(places, min(n, len(places)))
     return [rows[i] for i in sorted(kept)]
 
 

@@ -80,8 +80,8 @@ def _refuse(path: Path, start: bytes) -> None:
         )
     if not start.strip():
         raise AhaError(f"'{path}' is empty: it has no rows.")
-    if found := next((what for magic, what in _UNREAD if start.startswith(magic)), ""):
-        raise AhaError(f"'{path}' is {found}, which is not read here: unpack it to JSON Lines or Parquet.")
+    if kind := next((what for magic, what in _UNREAD if start.startswith(magic)), ""):
+        raise AhaError(f"'{path}' is {kind}, which is not read here: unpack it to JSON Lines or Parquet.")
     if path.suffix == ".parquet" and not start.startswith(b"PAR1"):
         raise AhaError(f"'{path}' is no Parquet file: it begins with {start[:12]!r}. Download it again.")
 
@@ -105,19 +105,19 @@ def _cause(error: Exception) -> str:
 
 def _json(path: Path, f: IO[str], bad: Bad | None) -> Numbered:
     """Rows of JSON Lines, or of a JSON text that is an array or holds one."""
-    found = 0
+    count = 0
     lines = enumerate(f, 1)
     for number, line in lines:
         if not line.strip():
             continue
-        if not found and _is_whole(line):
+        if not count and _is_whole(line):
             yield from _whole(path, line + f.read(), bad)
             return
-        found += 1
+        count += 1
         row = _parse(line, bad, path, f"line {number}")
         if row is not None:
             yield f"line {number}", row
-    if not found:
+    if not count:
         raise AhaError(f"'{path}' has no rows.")
 
 
@@ -149,11 +149,11 @@ def _whole(path: Path, text: str, bad: Bad | None) -> Numbered:
     if not rows:
         raise AhaError(f"'{path}' has no rows.")
     for number, row in enumerate(rows, 1):
-        made = _as_row(row)
-        if made is None:
+        entry = _as_row(row)
+        if entry is None:
             _tell(bad, path, f"row {number}", f"a JSON object was expected, found {type(row).__name__}")
         else:
-            yield f"row {number}", made
+            yield f"row {number}", entry
 
 
 def _listed(value: Any) -> list[Any] | None:
@@ -236,22 +236,22 @@ def _csv(path: Path, f: IO[str], between: str, bad: Bad | None) -> Numbered:
         if first is None:
             raise AhaError(f"'{path}' has no rows.")
         names = _headless(first)
-        found = 0
+        count = 0
         if names:
-            found += 1
+            count += 1
             yield f"line {table.line_num}", dict(zip(names, first, strict=True))
         names = names or [name.strip() for name in first]
         for cells in table:
             if not any(cells):
                 continue
-            found += 1
+            count += 1
             if len(cells) != len(names):
                 _tell(bad, path, f"line {table.line_num}", f"{len(cells)} cells, but {len(names)} columns")
             else:
                 yield f"line {table.line_num}", {n: _cell(c) for n, c in zip(names, cells, strict=True)}
     except csv.Error as error:
         raise AhaError(f"'{path}', line {table.line_num}: {error}.") from error
-    if not found:
+    if not count:
         raise AhaError(f"'{path}' has a header, but no rows.")
 
 

@@ -40,10 +40,10 @@ def is_file_name(source: str) -> bool:
 
 
 def _files_in(folder: Path) -> str:
-    found = sorted(
+    files = sorted(
         p.name for p in folder.iterdir() if p.suffix in (".jsonl", ".json", ".parquet", ".csv", ".gz")
     )
-    return ", ".join(found[:3]) or FORMATS
+    return ", ".join(files[:3]) or FORMATS
 
 
 def _hub(name: str, split: str) -> Numbered:

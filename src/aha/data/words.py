@@ -60,22 +60,22 @@ def _meant(text: str) -> list[tuple[str, int, str]]:
     meaning = 0  # signs and numbers so far: brackets count that have one of them inside
     dropped: set[int] = set()
     for match in _ITEM.finditer(text):
-        kind, found = match.lastgroup or "", match[0]
+        kind, word = match.lastgroup or "", match[0]
         if kind == "word":
-            meaning += not found.isalpha()
+            meaning += not word.isalpha()
         elif kind == "sign":
-            if found in "([":
+            if word in "([":
                 opened.append((len(items), meaning))
-            elif found in ")]":
+            elif word in ")]":
                 at, before = opened.pop() if opened else (-1, meaning)
                 if meaning == before:
                     dropped.add(at)
                     continue
-            elif found[0] in _ALWAYS or _means(text, found, match.start()):
+            elif word[0] in _ALWAYS or _means(text, word, match.start()):
                 meaning += 1
             else:
                 continue
-        items.append((found, match.start(), kind))
+        items.append((word, match.start(), kind))
     dropped.update(at for at, _ in opened)
     return [item for i, item in enumerate(items) if i not in dropped] if dropped else items
 
@@ -116,26 +116,26 @@ def _alone(text: str, at: int, step: int) -> bool:
 
 def _glued(text: str, items: list[tuple[str, int, str]]) -> list[str]:
     """Words with their signs."""
-    found: list[str] = []
+    glued: list[str] = []
     waiting, end = "", -1
     for item, start, kind in items:
         if kind == "sign":
-            if item in _AFTER and found and not waiting and start == end:
-                found[-1] += item
+            if item in _AFTER and glued and not waiting and start == end:
+                glued[-1] += item
             else:
                 waiting += item
         elif kind == "run":
-            first = len(found)
-            found += _LETTERS.findall(item)
-            found[first] = waiting + found[first]
+            first = len(glued)
+            glued += _LETTERS.findall(item)
+            glued[first] = waiting + glued[first]
             waiting = ""
         else:
-            found.append(waiting + item)
+            glued.append(waiting + item)
             waiting = ""
         end = start + len(item)
     if waiting:
-        found[-1:] = [found[-1] + waiting] if found else [waiting]
-    return found
+        glued[-1:] = [glued[-1] + waiting] if glued else [waiting]
+    return glued
 
 
 def signs(words: Sequence[str]) -> tuple[str, ...]:

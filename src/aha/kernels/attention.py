@@ -59,11 +59,11 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse = ctx.saved_tensors
-        given = grads[0] if grads[0].stride(2) == 1 else grads[0].contiguous()
+        gradient = grads[0] if grads[0].stride(2) == 1 else grads[0].contiguous()
         dq, dk, dv = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
         families: Families = ctx.families
         call(
-            "attend_backward", q, *map(Heads.of, (q, k, v)), out, lse, Heads.of(given), dq, dk, dv,
+            "attend_backward", q, *map(Heads.of, (q, k, v)), out, lse, Heads.of(gradient), dq, dk, dv,
             _array(families.segments), _array(families.edges), len(families.edges) - 1,
             _shape(q, k, ctx.scale),
         )  # fmt: skip

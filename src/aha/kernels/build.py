@@ -65,9 +65,9 @@ def library() -> Library | None:
     for openmp in (True, False):  # some compilers, and builds of torch, have none
         try:
             path = _built(compiler, openmp)
-            found = Library(str(path))
-            found.parallel, found.version = openmp, path.stem
-            return found
+            loaded = Library(str(path))
+            loaded.parallel, loaded.version = openmp, path.stem
+            return loaded
         except (OSError, subprocess.SubprocessError) as error:
             _log.info("kernels: %s", getattr(error, "stderr", None) or error)
     return None
@@ -75,7 +75,7 @@ def library() -> Library | None:
 
 def _compiler() -> str | None:
     candidates = [os.environ.get("CXX"), "g++", "clang++"]
-    return next((found for name in candidates if name and (found := shutil.which(name))), None)
+    return next((path for name in candidates if name and (path := shutil.which(name))), None)
 
 
 def _built(compiler: str, openmp: bool) -> Path:

@@ -140,32 +140,32 @@ def without() -> Iterator[None]:
 
 def matrix_units() -> bool:
     """Whether products of bf16 go through the CPU's matrix units (AMX)."""
-    found = library()
-    return found is not None and bool(found.has_matrix_units())
+    kernels = library()
+    return kernels is not None and bool(kernels.has_matrix_units())
 
 
 @contextlib.contextmanager
 def vectors() -> Iterator[None]:
     """Within it kernels do without matrix units, as on CPUs that have none."""
-    found = library()
-    assert found is not None, "there are no kernels here"
-    found.want_matrix_units(0)
+    kernels = library()
+    assert kernels is not None, "there are no kernels here"
+    kernels.want_matrix_units(0)
     try:
         yield
     finally:
-        found.want_matrix_units(1)
+        kernels.want_matrix_units(1)
 
 
 def version() -> str:
     """Of the kernels: others may be faster at other things."""
-    found = library()
-    return "" if found is None else found.version
+    kernels = library()
+    return "" if kernels is None else kernels.version
 
 
 def _ready() -> bool:
     """Whether there are kernels; those of one thread only where torch has no more."""
-    found = library()
-    return found is not None and (found.parallel or torch.get_num_threads() == 1)
+    kernels = library()
+    return kernels is not None and (kernels.parallel or torch.get_num_threads() == 1)
 
 
 def takes(*tensors: Tensor) -> bool:

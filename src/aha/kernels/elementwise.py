@@ -69,13 +69,13 @@ def swiglu_of(both: Tensor) -> Tensor:
     return y
 
 
-def swiglu_gradient(given: Tensor, both: Tensor) -> Tensor:
-    """The gradient of ``both`` [.., 2n], where ``given`` [.., n] is that of ``swiglu``'s result."""
-    given, width, found = given.contiguous(), given.shape[-1], torch.empty_like(both)
-    rows = given.numel() // width
-    halves = (both, _second(both), found, _second(found))
-    call("swiglu_backward", both, given, *halves, 2 * width, rows, width)
-    return found
+def swiglu_gradient(gradient: Tensor, both: Tensor) -> Tensor:
+    """The gradient of ``both`` [.., 2n], where ``gradient`` [.., n] is that of ``swiglu``'s result."""
+    gradient, width, result = gradient.contiguous(), gradient.shape[-1], torch.empty_like(both)
+    rows = gradient.numel() // width
+    halves = (both, _second(both), result, _second(result))
+    call("swiglu_backward", both, gradient, *halves, 2 * width, rows, width)
+    return result
 
 
 def _second(both: Tensor) -> int:

@@ -79,17 +79,17 @@ def _params(linears: Linears) -> list[Tensor]:
 
 
 def _backward(
-    ctx: Any, given: Tensor, x: Tensor, sizes: Sequence[int], biased: bool
+    ctx: Any, gradient: Tensor, x: Tensor, sizes: Sequence[int], biased: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of x [n, in] and of each parameter, where ``given`` [n, out] is that of the joined product."""
+    """Gradients of x [n, in] and of each parameter, where ``gradient`` [n, out] is that of the joined product."""
     wants_x, *wants = ctx.needs_input_grad[-1 - (2 if biased else 1) * len(sizes) :]
-    dx = given @ ctx.weight if wants_x else None
-    found: list[Tensor | None] = [None] * len(wants)
+    dx = gradient @ ctx.weight if wants_x else None
+    gradients: list[Tensor | None] = [None] * len(wants)
     if any(wants):
-        found[: len(sizes)] = (given.t() @ x).split(list(sizes))
+        gradients[: len(sizes)] = (gradient.t() @ x).split(list(sizes))
         if biased:
-            found[len(sizes) :] = given.float().sum(0).to(given.dtype).split(list(sizes))
-    return dx, *(part if want else None for part, want in zip(found, wants, strict=True))
+            gradients[len(sizes) :] = gradient.float().sum(0).to(gradient.dtype).split(list(sizes))
+    return dx, *(part if want else None for part, want in zip(gradients, wants, strict=True))
 
 
 class _FusedSwiglu(torch.autograd.Function):
@@ -104,8 +104,8 @@ class _FusedSwiglu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, both = ctx.saved_tensors
-        given = swiglu_gradient(grads[0], both)
-        return None, *_backward(ctx, given, x, ctx.sizes, ctx.biased)
+        gradient = swiglu_gradient(grads[0], both)
+        return None, *_backward(ctx, gradient, x, ctx.sizes, ctx.biased)
 
 
 def swiglu_linear(x: Tensor, gate: torch.nn.Linear, up: torch.nn.Linear) -> Tensor:
@@ -129,12 +129,12 @@ class _Turned(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, cos, sin = ctx.saved_tensors
-        given = x.new_empty(len(x), sum(ctx.heads), cos.shape[-1])
-        q, k, v = given.split(ctx.heads, 1)
+        gradient = x.new_empty(len(x), sum(ctx.heads), cos.shape[-1])
+        q, k, v = gradient.split(ctx.heads, 1)
         rotated(grads[0], cos, sin, out=q, back=True)
         rotated(grads[1], cos, sin, out=k, back=True)
         v.copy_(grads[2])
-        return None, None, None, *_backward(ctx, given.flatten(1), x, ctx.sizes, ctx.biased)
+        return None, None, None, *_backward(ctx, gradient.flatten(1), x, ctx.sizes, ctx.biased)
 
 
 def turned_linears(x: Tensor, linears: Linears, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:

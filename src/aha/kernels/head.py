@@ -52,15 +52,15 @@ def score_gradient(
     temperature: float,
     entropies: Tensor,
     sums: Tensor,
-    given: tuple[Tensor, Tensor | None],
+    gradients: tuple[Tensor, Tensor | None],
     scale: float = 1.0,
 ) -> None:
-    """Turn ``logits`` into ``scale`` times their gradient, where ``given`` are those of log probability and
+    """Turn ``logits`` into ``scale`` times their gradient, where ``gradients`` are those of log probability and
     entropy."""
     rows, size = logits.shape
     call(
         "score_backward", logits, logits, rows, size, 1 / temperature, tokens,
-        entropies, sums, given[0].contiguous(), None if given[1] is None else given[1].contiguous(),
+        entropies, sums, gradients[0].contiguous(), None if gradients[1] is None else gradients[1].contiguous(),
         scale,
     )  # fmt: skip
 
@@ -103,9 +103,9 @@ def project_score(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``score`` of ``factor`` * logits of hidden [n, width]."""
     hidden = hidden.contiguous()
-    found = hidden.new_empty(3, len(hidden), dtype=torch.float32)
-    call("project_score", weight, hidden, *_head(hidden, weight, bias), factor, tokens, *found)
-    logprobs, entropies, sums = found
+    scores = hidden.new_empty(3, len(hidden), dtype=torch.float32)
+    call("project_score", weight, hidden, *_head(hidden, weight, bias), factor, tokens, *scores)
+    logprobs, entropies, sums = scores
     return logprobs, entropies, sums
 
 
@@ -116,14 +116,14 @@ def project_gradient(
     tokens: Tensor,
     factor: float,
     known: tuple[Tensor, Tensor],
-    given: tuple[Tensor, Tensor | None],
+    gradients: tuple[Tensor, Tensor | None],
     scale: float,
 ) -> Tensor:
     """``scale`` times the gradient [n, V] by the logits that ``factor`` has multiplied, in bf16; ``known``: entropies
-    and sums, ``given``: gradients of log probability and entropy."""
+    and sums, ``gradients``: gradients of log probability and entropy."""
     hidden = hidden.contiguous()
     dz = hidden.new_empty(len(hidden), len(weight))
-    by = [None if x is None else x.contiguous() for x in given]
+    by = [None if x is None else x.contiguous() for x in gradients]
     call(
         "project_gradient",
         weight,

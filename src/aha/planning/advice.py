@@ -36,13 +36,13 @@ def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None =
     """The verdict with passes as large as fit, and training ``replicated`` or ``sharded``; None: replicated where
     that fits, else sharded."""
     room, lacks = machine.gpu.memory, vllm.lacks(shape, work, machine)
-    found = []
+    verdicts = []
     for sharded in _modes(machine, "replicated" if work.lora else parallel):
         taken = fit(shape, work, room, machine.count, sharded)
-        found.append(FitVerdict(taken.memory, sharded, room, taken.work, tuple(lacks)))
-        if found[-1].fits:
+        verdicts.append(FitVerdict(taken.memory, sharded, room, taken.work, tuple(lacks)))
+        if verdicts[-1].fits:
             break
-    return found[-1]
+    return verdicts[-1]
 
 
 def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
@@ -81,17 +81,17 @@ def shorter(work: Workload) -> Iterator[tuple[str, Workload]]:
 def suggestions(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> list[str]:
     """What would make it fit, at most one line of each kind: settings, lengths, machines."""
     work = replace(work, batch_tokens=max(work.batch_tokens, work.longest))
-    found: list[str] = []
+    lines: list[str] = []
     if machine.count > 1 and parallel == "replicated" and judge(shape, work, machine, "sharded").fits:
-        found.append("--parallel sharded")
+        lines.append("--parallel sharded")
     for change in (_settings_that_fit, _length_that_fits):
         words = change(shape, work, machine, parallel)
-        found += [words] if words else []
-    enough = bool(found)
+        lines += [words] if words else []
+    enough = bool(lines)
     for others in (_more(machine), _larger(machine)):
         words = _machine_that_fits(shape, work, others, parallel, unchanged=enough)
-        found += [words] if words else []
-    return found
+        lines += [words] if words else []
+    return lines
 
 
 def _more(machine: Machine) -> Iterator[Machine]:
@@ -152,23 +152,23 @@ def _length_that_fits(shape: Shape, work: Workload, machine: Machine, parallel: 
 
 def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:
     """What the stage itself would refuse as it starts."""
-    found = check(work, shape.context)
+    reasons = check(work, shape.context)
     room = machine.gpu.memory
     if machine.count % work.context:
-        found.append(
+        reasons.append(
             f"context_parallel_size={work.context} does not divide {machine.count} GPUs: give another, or more GPUs."
         )
-    found += vllm.lacks(shape, work, machine)
+    reasons += vllm.lacks(shape, work, machine)
     if (
         work.kind == "rl"
         and work.vllm is None
         and memory.cache_tokens(shape, work, room, machine.count) < work.longest
     ):
-        found.append(
+        reasons.append(
             f"The sampler's cache, {limits.CACHE_SHARE:.1%} of the GPU's memory, does not hold one completion of "
             f"{work.longest} tokens: lower max_tokens."
         )
-    return found
+    return reasons
 
 
 def refused_parallel(work: Workload, parallel: str | None) -> list[str]:

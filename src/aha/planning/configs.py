@@ -21,9 +21,9 @@ def shape_of(name: str) -> tuple[Shape, str]:
     config = None if local else published.find(name)
     if config is not None:
         return from_config(config, name), "published shape"
-    found = read_config(name)
+    model_config = read_config(name)
     return shape_of_config(
-        found, name
+        model_config, name
     ), f"{modeling.resolve(name)}/config.json" if local else "the hub's config"
 
 

@@ -50,7 +50,7 @@ def plan(stages: Sequence[Stage], folder: Path, paper: Mapping[str, Mapping[str,
 
 def differing(stage: Stage, paper: Mapping[str, Any]) -> list[str]:
     """Settings that are not the stage's defaults, with the paper's value where it is another."""
-    found = []
+    changes = []
     settings, skip = stage.settings(), ["name", *_input_fields(stage)]
     for name, field in type(stage).model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -65,8 +65,8 @@ def differing(stage: Stage, paper: Mapping[str, Any]) -> list[str]:
         shown = json.loads(json.dumps(theirs))
         if theirs is not None and shown not in (settings[name], value):
             text += f"  (paper: {json.dumps(theirs)}{_ratio(settings[name], theirs)})"
-        found.append(text)
-    return found
+        changes.append(text)
+    return changes
 
 
 def _ratio(ours: Any, theirs: Any) -> str:

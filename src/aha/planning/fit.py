@@ -42,14 +42,14 @@ def fit(
 ) -> Fit:
     """The first of ``choices`` whose peak is within ``room``, or the last, which needs least. ``whole``: the
     device's memory, of which the sampler's cache is a part, where ``room`` is what is free of it."""
-    found = None
+    fitting = None
     for choice in choices(work):
         needs = memory.estimate(shape, choice, whole or room, gpus, sharded, tensors_only)
-        found = Fit(choice, needs, needs.peak <= room)
-        if found.fits:
+        fitting = Fit(choice, needs, needs.peak <= room)
+        if fitting.fits:
             break
-    assert found is not None
-    return found
+    assert fitting is not None
+    return fitting
 
 
 def choices(work: Workload) -> Iterator[Workload]:
@@ -72,11 +72,11 @@ def halves(most: int, least: int) -> Iterator[int]:
 
 def changed(asked: Workload, taken: Workload) -> list[str]:
     """In words, what is done otherwise than was asked."""
-    found = []
+    changes = []
     if taken.batch_tokens != asked.batch_tokens:
-        found.append(f"passes of {taken.batch_tokens:,} tokens (at most {asked.batch_tokens:,} asked for)")
+        changes.append(f"passes of {taken.batch_tokens:,} tokens (at most {asked.batch_tokens:,} asked for)")
     if taken.recompute and not asked.recompute:
-        found.append("layers computed again going backward")
+        changes.append("layers computed again going backward")
     if taken.max_num_seqs != asked.max_num_seqs:
-        found.append(f"{taken.max_num_seqs} completions decoded at once ({asked.max_num_seqs} asked for)")
-    return found
+        changes.append(f"{taken.max_num_seqs} completions decoded at once ({asked.max_num_seqs} asked for)")
+    return changes

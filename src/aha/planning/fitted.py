@@ -38,30 +38,32 @@ def fitted(
     work = replace(work, number_bytes=weight.element_size(), fields=fields)
     if longest is not None:
         work = replace(work, completion=max(1, longest - work.prompt), least_pass=longest)
-    found = fit.fit(
+    fitting = fit.fit(
         shape, work, room, ranks.real_world()[1], sharding.chosen(context.parallel, model),
         whole=hardware.memory_bytes(weight.device), tensors_only=weight.device.type == "cpu",
     )  # fmt: skip
-    told = words(work, found, room)
-    changed = config.model_copy(update=settings(work, found.work))
-    return changed, lambda console: (console.note if found.fits else console.warn)(told)
+    told = words(work, fitting, room)
+    changed = config.model_copy(update=settings(work, fitting.work))
+    return changed, lambda console: (console.note if fitting.fits else console.warn)(told)
 
 
 def settings(asked: Workload, taken: Workload) -> dict[str, Any]:
     """The stage's settings that the work as it is taken up needs otherwise."""
-    found = {
+    values = {
         "max_tokens_per_batch": (asked.batch_tokens, taken.batch_tokens),
         "gradient_checkpointing": (asked.recompute, taken.recompute),
         "max_num_seqs": (asked.max_num_seqs, taken.max_num_seqs),
     }
-    return {name: after for name, (before, after) in found.items() if before != after}
+    return {name: after for name, (before, after) in values.items() if before != after}
 
 
-def words(asked: Workload, found: fit.Fit, room: float) -> str:
+def words(asked: Workload, fitting: fit.Fit, room: float) -> str:
     """What the work takes of the room, and what is done otherwise than was asked so that it fits."""
-    peak, there = advice.gigabytes(found.memory.peak), advice.gigabytes(room)
-    how = "; ".join(fit.changed(asked, found.work)) or f"passes of up to {found.work.batch_tokens:,} tokens"
-    if found.fits:
+    peak, there = advice.gigabytes(fitting.memory.peak), advice.gigabytes(room)
+    how = (
+        "; ".join(fit.changed(asked, fitting.work)) or f"passes of up to {fitting.work.batch_tokens:,} tokens"
+    )
+    if fitting.fits:
         return f"Memory: about {peak} at the peak, of {there} to be had: {how}."
     return (
         f"Memory: about {peak} at the peak, and {there} are to be had, with {how}: the system may end this run. "

@@ -86,21 +86,21 @@ def check(case: Case) -> dict[str, Any]:
     # What no tensor holds is not measured.
     predicted = memory.estimate(shape_of(case), case.work(), room=16e9, tensors_only=True)
     cache = predicted.resident.pop("sampler's cache")
-    found = {
+    figures = {
         "resident": sum(predicted.resident.values()),
         "training": sum(predicted.training.values()),
         "sampling": cache + sum(predicted.sampling.values()),
     }
     if case.samples:
-        kept = found["resident"] + cache
-        found["peak"] = max(kept + found["training"], found["resident"] + found["sampling"])
+        kept = figures["resident"] + cache
+        figures["peak"] = max(kept + figures["training"], figures["resident"] + figures["sampling"])
     else:
-        del found["sampling"]
-        found["peak"] = found["resident"] + found["training"]
+        del figures["sampling"]
+        figures["peak"] = figures["resident"] + figures["training"]
     measured = in_subprocess(case)
     parts = {
         name: {"predicted": value, "measured": measured[name], "ratio": value / measured[name]}
-        for name, value in found.items()
+        for name, value in figures.items()
     }
     return {**asdict(case), "parts": parts, "process_bytes": measured["process"]}
 
@@ -240,8 +240,8 @@ def run(case: Case) -> dict[str, float]:
         training = counter.peak - resident - cache
     del reference
     peak = resident + max(sampling, training + cache)
-    found = {"resident": resident, "sampling": sampling, "training": training, "peak": peak}
-    return {**found, "process": _process_peak()}
+    peaks = {"resident": resident, "sampling": sampling, "training": training, "peak": peak}
+    return {**peaks, "process": _process_peak()}
 
 
 def cases(device: str) -> list[Case]:
@@ -249,8 +249,8 @@ def cases(device: str) -> list[Case]:
     the compute type that the device trains in (float32 on CPUs)."""
     dtype = "float32" if device == "cpu" else "bfloat16"
     plans = (("small", False, 1), ("small", True, 4), ("medium", False, 1), ("medium", True, 2))
-    found = [Case(size, again, False, dtype, device, factor) for size, again, factor in plans]
-    return [*found, long_case(dtype, device)]
+    listed = [Case(size, again, False, dtype, device, factor) for size, again, factor in plans]
+    return [*listed, long_case(dtype, device)]
 
 
 def long_case(dtype: str = "float32", device: str = "cpu") -> Case:
@@ -300,8 +300,8 @@ def _sample(model: Any, work: Workload, engine: Any = None) -> list[Any]:
     rng = np.random.default_rng(0)
     prompts = rng.integers(2, model.config.vocab_size, (work.sequences // work.group, work.prompt))
     requests = [Request(p.tolist(), work.group, i) for i, p in enumerate(prompts)]
-    found = dict((engine or _engine(model)).generate(requests, SamplingParams(max_tokens=work.completion)))
-    return [found[i] for i in sorted(found)]
+    rollouts = dict((engine or _engine(model)).generate(requests, SamplingParams(max_tokens=work.completion)))
+    return [rollouts[i] for i in sorted(rollouts)]
 
 
 def _examples(rollouts: list[Any], length: int) -> list[Any]:
@@ -310,15 +310,15 @@ def _examples(rollouts: list[Any], length: int) -> list[Any]:
 
     from aha.types import Example
 
-    made = []
+    examples = []
     for index, group in enumerate(rollouts):
         for r in group:
             completion = np.resize(np.asarray(r.completion_ids), length)
             ids = np.concatenate([r.prompt_ids, completion]).astype(np.int64)
             mask, ones = np.arange(len(ids)) >= len(r.prompt_ids), np.ones(len(ids), np.float32)
             prompt = len(r.prompt_ids)
-            made.append(Example(ids, mask, ones, np.zeros(len(ids), np.float32), prompt, index))
-    return made
+            examples.append(Example(ids, mask, ones, np.zeros(len(ids), np.float32), prompt, index))
+    return examples
 
 
 def _step(trained: Any, batch: Any) -> None:

@@ -123,18 +123,18 @@ def held_weights(shape: Shape, work: Workload) -> dict[str, float]:
     """What is held for each parameter: working weights, float32 state, frozen copies."""
     b, trained = work.number_bytes, trained_parameters(shape, work)
     adapters = trained if work.lora else 0
-    found = {
+    weights = {
         "weights": float(b * (shape.parameters + adapters)),
         "float32 masters": 4.0 * trained,
         "gradient sums": 4.0 * trained,
         "Adam moments": 8.0 * trained,
     }
     if work.reference:  # training.frozen.frozen_copy: a whole model, or the adapters that stood in it
-        found["reference model"] = float(b * (adapters or shape.parameters))
+        weights["reference model"] = float(b * (adapters or shape.parameters))
     if work.critic:  # training.critic: a copy of the model, its layers under an optimizer of their own
         layers = shape.parameters - (0 if shape.tied else shape.embedding)
-        found["critic"] = float(b * shape.parameters + MASTERS * layers)
-    return found
+        weights["critic"] = float(b * shape.parameters + MASTERS * layers)
+    return weights
 
 
 def gathered(shape: Shape, b: int) -> dict[str, float]:
@@ -168,8 +168,8 @@ def cache_token_bytes(shape: Shape, work: Workload) -> int:
 
 def rows_of(shape: Shape, work: Workload, room: float, gpus: int = 1) -> int:
     """Completions of full length that one GPU decodes at once."""
-    held = cache_tokens(shape, work, room, gpus) // (work.longest + limits.CACHE_GROWTH)
-    return max(1, min(work.max_num_seqs, held, -(-work.sequences // gpus)))
+    fitting = cache_tokens(shape, work, room, gpus) // (work.longest + limits.CACHE_GROWTH)
+    return max(1, min(work.max_num_seqs, fitting, -(-work.sequences // gpus)))
 
 
 def cache_bytes(shape: Shape, work: Workload, room: float, gpus: int = 1) -> float:

@@ -86,11 +86,11 @@ def in_buckets(pieces: list[tuple[int, int, float]]) -> list[Rectangles]:
         at = [(sizes, bisect_right(sizes, keys, key=lambda size: size[0])) for sizes in alike]
         return sum(sizes[i - 1][1] for sizes, i in at if i)
 
-    found = []
+    buckets = []
     for queries, keys, _ in sorted(pieces, reverse=True):
         rows = min(int(joined(queries, keys)), limits.MAX_BUCKET_SCORES // (queries * keys))
-        found.append(Rectangles(max(1, rows), queries, keys))
-    return found
+        buckets.append(Rectangles(max(1, rows), queries, keys))
+    return buckets
 
 
 def added(shape: Shape, work: Workload) -> dict[str, float]:
@@ -134,25 +134,25 @@ def saved_per_token(shape: Shape, b: int, lora: int = 0) -> float:
     """What autograd keeps of one layer a token, attention probabilities aside. Of layers with experts where
     the model has them."""
     h, inner = shape.hidden, inner_width(shape)
-    found = attended_per_token(shape, b, lora) + b * shape.heads * shape.value_dim  # attention's result
-    found += norm_bytes(h, b, shape.gemma, bool(lora))
+    total = attended_per_token(shape, b, lora) + b * shape.heads * shape.value_dim  # attention's result
+    total += norm_bytes(h, b, shape.gemma, bool(lora))
     if shape.gemma:
-        found += 2 * norm_bytes(h, b, True, bool(lora), feeds_linear=False)
+        total += 2 * norm_bytes(h, b, True, bool(lora), feeds_linear=False)
     if shape.experts:
-        found += b * 2 * shape.experts_per_token * h + 8 * shape.experts
-    found += 4 * b * inner  # gate, its activation, up, their product
-    return found + 7 * lora * b
+        total += b * 2 * shape.experts_per_token * h + 8 * shape.experts
+    total += 4 * b * inner  # gate, its activation, up, their product
+    return total + 7 * lora * b
 
 
 def attended_per_token(shape: Shape, b: int, lora: int = 0) -> float:
     """Of these what is still there while attention goes backward: the norm before it, queries, keys and values."""
     q, kv, _ = widths(shape)
-    found = norm_bytes(shape.hidden, b, shape.gemma, bool(lora)) + b * (q + kv)
+    total = norm_bytes(shape.hidden, b, shape.gemma, bool(lora)) + b * (q + kv)
     if shape.qk_norm:
-        found += norm_bytes(q + kv // 2, b, shape.gemma, bool(lora), feeds_linear=False)
+        total += norm_bytes(q + kv // 2, b, shape.gemma, bool(lora), feeds_linear=False)
     if shape.kv_rank:
-        found += norm_bytes(shape.q_rank + shape.kv_rank, b, False, bool(lora))
-    return found
+        total += norm_bytes(shape.q_rank + shape.kv_rank, b, False, bool(lora))
+    return total
 
 
 def attention_kept(shape: Shape, work: Workload, batch: PassLayout) -> float:
@@ -210,17 +210,17 @@ def attention_bytes(shape: Shape, work: Workload, batch: PassLayout) -> float:
     """
     b, t = work.number_bytes, batch.tokens
     q, kv, v = widths(shape)
-    held = b * t * (q + kv + v) + b * t * (v + shape.hidden)
+    total = b * t * (q + kv + v) + b * t * (v + shape.hidden)
     past = any(bucket.keys > bucket.queries for bucket in batch.buckets)
-    held += 4 * t * kv if past else 0
+    total += 4 * t * kv if past else 0
     inside = max(_bucket_bytes(shape, work, batch, bucket) for bucket in batch.buckets)
     # Gradients of queries as the buckets gave them and in order; of keys and values likewise, and their sums.
     sums = (2 * b + 4 + (4 if b < 4 else 0)) * kv if past else 2 * b * kv
     end = t * (2 * b * q + sums) + _left(shape, b, batch.buckets[-1], batch.kept >= batch.scores)
     if work.context > 1:
         # keys and values of all ranks, gathered and laid out; their gradients, summed and sent
-        held += t * work.context * kv * (2 * b + 8)
-    return held + max(inside, end)
+        total += t * work.context * kv * (2 * b + 8)
+    return total + max(inside, end)
 
 
 def _bucket_bytes(shape: Shape, work: Workload, batch: PassLayout, bucket: Rectangles) -> float:

@@ -76,14 +76,14 @@ def as_toml(prices: Prices = DEFAULT) -> str:
 def read(path: Path) -> Prices:
     """The table in a file; GPUs that it leaves out keep the usual figures. Raises AhaError, naming what is wrong."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AhaError(
             f"{path} cannot be read as TOML: {error}. aha plan --write-prices FILE writes one."
         ) from error
-    gpus = {name: _row(path, name, row) for name, row in found.get("gpus", {}).items()}
-    overhead = _number(path, "overhead", found.get("overhead", OVERHEAD), 1)
-    return Prices(TABLE | gpus, str(found.get("currency", CURRENCY)), overhead, str(path))
+    gpus = {name: _row(path, name, row) for name, row in table.get("gpus", {}).items()}
+    overhead = _number(path, "overhead", table.get("overhead", OVERHEAD), 1)
+    return Prices(TABLE | gpus, str(table.get("currency", CURRENCY)), overhead, str(path))
 
 
 def _row(path: Path, name: str, row: Any) -> tuple[float, float]:
@@ -91,9 +91,9 @@ def _row(path: Path, name: str, row: Any) -> tuple[float, float]:
         hint = nearest(name, GPUS, f"Known: {', '.join(GPUS)}.")
         raise AhaError(f"{path}: unknown GPU '{name}'. {hint}")
     usual = TABLE[name]
-    given = row if isinstance(row, Mapping) else {}
+    values = row if isinstance(row, Mapping) else {}
     return tuple(  # type: ignore[return-value]
-        _number(path, f"gpus.{name}.{key}", given.get(key, usual[i]), 0)
+        _number(path, f"gpus.{name}.{key}", values.get(key, usual[i]), 0)
         for i, key in enumerate(("hour", "watts"))
     )
 

@@ -72,25 +72,25 @@ def host_bytes(shape: Shape, work: Workload, machine: Machine, sharded: bool) ->
     """Bytes of the first machine's memory by what they are needed for: every rank there reads the whole model as it
     starts, and vLLM's weights pass through it or wait there."""
     whole, here = float(work.number_bytes * shape.parameters), min(NODE, machine.count)
-    found = {f"{here} ranks reading the model, at the start": here * whole} if here > 1 else {}
+    sizes = {f"{here} ranks reading the model, at the start": here * whole} if here > 1 else {}
     if work.vllm is not None:
         parts = vllm.host_bytes(shape, work, work.vllm, sharded and machine.count > 1)
-        found |= {", ".join(parts): sum(parts.values())} if parts else {}
-    return found
+        sizes |= {", ".join(parts): sum(parts.values())} if parts else {}
+    return sizes
 
 
-def text(found: dict[str, Any]) -> str:
+def text(plan: dict[str, Any]) -> str:
     """``figures`` for people."""
-    name = found["stage"] or found["kind"]
-    active = found["active_parameters"]
-    sparse = f", {active / 1e9:.3g} active" if active < 0.7 * found["parameters"] else ""
+    name = plan["stage"] or plan["kind"]
+    active = plan["active_parameters"]
+    sparse = f", {active / 1e9:.3g} active" if active < 0.7 * plan["parameters"] else ""
     lines = [
-        f"{name} of {found['model']} ({found['parameters'] / 1e9:.3g} billion parameters{sparse}) on "
-        f"{found['machine']}" + (f", {found['parallel']}" if not found["machine"].startswith("1 x") else ""),
-        f"  {'fits' if found['fits'] else 'DOES NOT FIT'}: {gigabytes(found['peak_bytes'])} of "
-        f"{gigabytes(found['room_bytes'])} on the fullest GPU at the peak",
-        *(f"  by itself  {words}" for words in found["taken"] if found["fits"]),
-        *(f"  refused  {problem}" for problem in found["refused"]),
+        f"{name} of {plan['model']} ({plan['parameters'] / 1e9:.3g} billion parameters{sparse}) on "
+        f"{plan['machine']}" + (f", {plan['parallel']}" if not plan["machine"].startswith("1 x") else ""),
+        f"  {'fits' if plan['fits'] else 'DOES NOT FIT'}: {gigabytes(plan['peak_bytes'])} of "
+        f"{gigabytes(plan['room_bytes'])} on the fullest GPU at the peak",
+        *(f"  by itself  {words}" for words in plan["taken"] if plan["fits"]),
+        *(f"  refused  {problem}" for problem in plan["refused"]),
     ]
     titles = (
         ("always", "resident"),
@@ -99,24 +99,24 @@ def text(found: dict[str, Any]) -> str:
         ("start", "starting"),
     )
     for title, key in titles:
-        lines += _parts(title, found[f"{key}_bytes"])
-    lines += _parts("vLLM", {f"its part while {phase}": size for phase, size in found["vllm_bytes"].items()})
-    lines += _parts("besides", {"CUDA context, collectives, allocator": found["overhead_bytes"]})
-    if found["vllm_cache"]:
-        lines.append(f"           {found['vllm_cache']}")
-    lines += _parts("host", found["host_bytes"])
-    if found["change"]:
-        lines += ["  To make it fit, any one of:", *(f"    {words}" for words in found["change"])]
-    elif not found["fits"] and not found["refused"]:
+        lines += _parts(title, plan[f"{key}_bytes"])
+    lines += _parts("vLLM", {f"its part while {phase}": size for phase, size in plan["vllm_bytes"].items()})
+    lines += _parts("besides", {"CUDA context, collectives, allocator": plan["overhead_bytes"]})
+    if plan["vllm_cache"]:
+        lines.append(f"           {plan['vllm_cache']}")
+    lines += _parts("host", plan["host_bytes"])
+    if plan["change"]:
+        lines += ["  To make it fit, any one of:", *(f"    {words}" for words in plan["change"])]
+    elif not plan["fits"] and not plan["refused"]:
         lines.append("  No setting known here makes it fit on GPUs of this kind.")
-    seconds = sum(found["step_seconds"].values())
-    spent = ", ".join(f"{part} {_clock(s)}" for part, s in found["step_seconds"].items())
+    seconds = sum(plan["step_seconds"].values())
+    spent = ", ".join(f"{part} {_clock(s)}" for part, s in plan["step_seconds"].items())
     lines.append(f"  time     at most {_clock(seconds)} a step ({spent})")
-    if found["hours"] is not None:
-        lines.append(f"           {_clock(3600 * found['hours'])} for all steps, evaluations not counted")
-    if found["cost"] is not None:
-        lines.append(f"  cost     {prices.words(found['cost'])}")
-    lines.append(f"           assuming {found['utilisation']}")
+    if plan["hours"] is not None:
+        lines.append(f"           {_clock(3600 * plan['hours'])} for all steps, evaluations not counted")
+    if plan["cost"] is not None:
+        lines.append(f"  cost     {prices.words(plan['cost'])}")
+    lines.append(f"           assuming {plan['utilisation']}")
     return "\n".join(lines)
 
 

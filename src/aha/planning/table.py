@@ -42,14 +42,14 @@ def works() -> dict[str, Workload]:
 
 def cell(shape: Shape, on: Machine) -> str:
     """Letters of what fits, small where only sharded, and a dash where nothing does."""
-    found = []
+    letters = []
     for letter, work in works().items():
         tries = _with_vllm(shape, work, on) if letter == "V" else [work]
         verdicts = (advice.judge(shape, each, on) for each in tries)
         fitting = [verdict for verdict in verdicts if verdict.fits]
         if fitting:
-            found.append(letter.lower() if all(verdict.sharded for verdict in fitting) else letter)
-    return " ".join(found) or "-"
+            letters.append(letter.lower() if all(verdict.sharded for verdict in fitting) else letter)
+    return " ".join(letters) or "-"
 
 
 def _with_vllm(shape: Shape, work: Workload, on: Machine) -> list[Workload]:

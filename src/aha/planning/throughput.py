@@ -89,14 +89,14 @@ def trained_in(stage: Path) -> int | None:
 
 def known(runs: Path, stages: Iterable[Stage]) -> Speeds:
     """The speeds of earlier runs; what they do not tell, of a trial of the first model that is here."""
-    found = of_runs(runs)
-    if found.sampling and found.training:
-        return found
+    speeds = of_runs(runs)
+    if speeds.sampling and speeds.training:
+        return speeds
     for stage in stages:
         model = getattr(stage, "model", None)
         if isinstance(model, str) and (tried := trial(model, getattr(stage, "dtype", "auto"))):
-            return Speeds(tried.sampling, tried.training, found.filled, tried.source, tried.parameters)
-    return found
+            return Speeds(tried.sampling, tried.training, speeds.filled, tried.source, tried.parameters)
+    return speeds
 
 
 def trial(name: str, precision: str = "auto") -> Speeds | None:
@@ -143,12 +143,12 @@ def trial(name: str, precision: str = "auto") -> Speeds | None:
 
 
 def _timed(work: Callable[[], Any]) -> float:
-    found = []
+    times = []
     for _ in range(4):  # the first time allocates; others may use the machine meanwhile
         clock = time.perf_counter()
         work()
-        found.append(time.perf_counter() - clock)
-    return min(found)
+        times.append(time.perf_counter() - clock)
+    return min(times)
 
 
 def _median(values: list[float]) -> float | None:

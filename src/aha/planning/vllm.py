@@ -63,8 +63,8 @@ def cache_token_bytes(shape: Shape, work: Workload, ranks: int) -> float:
 
 def rows(shape: Shape, work: Workload, vllm: Vllm) -> int:
     """Completions of full length that it decodes at once; 0 if not one."""
-    held = int(vllm.cache // (cache_token_bytes(shape, work, vllm.ranks) * work.longest))
-    return min(work.max_num_seqs, work.sequences, held)
+    fitting = int(vllm.cache // (cache_token_bytes(shape, work, vllm.ranks) * work.longest))
+    return min(work.max_num_seqs, work.sequences, fitting)
 
 
 def on_the_way(shape: Shape, work: Workload, sharded: bool) -> float:
@@ -90,12 +90,12 @@ def room_for_cache(shape: Shape, work: Workload, machine: Machine) -> int:
 def host_bytes(shape: Shape, work: Workload, vllm: Vllm, sharded: bool) -> dict[str, float]:
     """Bytes of the first machine's memory while weights go to vLLM, and while it sleeps."""
     whole = float(work.number_bytes * shape.parameters)
-    found = {"weights gathered": whole} if sharded else {}
+    sizes = {"weights gathered": whole} if sharded else {}
     if vllm.parcel:
-        found["weights on their way"] = whole
+        sizes["weights on their way"] = whole
     if vllm.sleep:  # level 1: its weights wait there
-        found["weights of vLLM asleep"] = whole
-    return found
+        sizes["weights of vLLM asleep"] = whole
+    return sizes
 
 
 # --- whether it can be ---------------------------------------------------------------------------------------
@@ -106,17 +106,17 @@ def lacks(shape: Shape, work: Workload, machine: Machine) -> list[str]:
     vllm = work.vllm
     if vllm is None:
         return []
-    name, found = f"{work.name}.vllm" if work.name else "vllm", []
+    name, lacking = f"{work.name}.vllm" if work.name else "vllm", []
     most, sizes = ranks_of(shape, machine)[-1], needed(shape, work, vllm)
     if vllm.ranks not in ranks_of(shape, machine):
-        found.append(
+        lacking.append(
             f"{name}.tensor_parallel_size={vllm.ranks} are not GPUs of one machine "
             f"({min(NODE, machine.count)}) among which the "
             f"model's {shape.heads} heads can be dealt evenly: give {most}."
         )
     each = cache_token_bytes(shape, work, vllm.ranks) * work.longest
     if vllm.cache < each:
-        found.append(
+        lacking.append(
             f"vLLM's KV cache of {vllm.cache / 2**30:g} GiB does not hold one sequence of {work.longest} tokens: "
             f"set {name}.kv_cache_gib={math.ceil(each / 2**30)} or lower max_tokens."
         )
@@ -137,11 +137,11 @@ def lacks(shape: Shape, work: Workload, machine: Machine) -> list[str]:
             if vllm.sleep or not ways
             else f"; {name}.enable_sleep_mode=true frees it while the policy is trained"
         )
-        found.append(
+        lacking.append(
             f"vLLM's part of a GPU, {vllm.share:g} of its memory or {room / GB:,.0f} GB, does not hold what it needs "
             f"({parts}): {hint}{sleeps}."
         )
-    return found
+    return lacking
 
 
 def ranks_of(shape: Shape, machine: Machine) -> list[int]:

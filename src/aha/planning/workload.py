@@ -124,18 +124,18 @@ def _vllm(settings: Any) -> Vllm:
 
 def check(workload: Workload, context: int) -> list[str]:
     """What the stage would refuse when it starts, in words."""
-    found = []
+    reasons = []
     if workload.longest > workload.batch_tokens:
-        found.append(
+        reasons.append(
             f"A sequence of {workload.longest} tokens does not fit a training batch of "
             f"{workload.batch_tokens}: raise max_tokens_per_batch or lower the maximum length."
         )
     if workload.longest > context:
-        found.append(
+        reasons.append(
             f"A sequence of {workload.longest} tokens is longer than the model's context of {context}: lower "
             "the maximum length, or stretch the context with another rope_scaling."
         )
-    return found
+    return reasons
 
 
 def sample_workload(kind: str, **changes: Any) -> Workload:

@@ -43,8 +43,8 @@ def call(
     """What ``function`` returns, awaited where it is a coroutine. Raises CallFailed with file and line where it raises
     or takes longer than ``seconds``; an interrupt from the keyboard goes through."""
     try:
-        found = _limited(lambda: function(*args, **kwargs), seconds)
-        return await_all([found], seconds)[0] if inspect.isawaitable(found) else found
+        result = _limited(lambda: function(*args, **kwargs), seconds)
+        return await_all([result], seconds)[0] if inspect.isawaitable(result) else result
     except CallFailed:
         raise
     except (_Late, TimeoutError) as error:
@@ -126,7 +126,7 @@ def _in_thread(run: Callable[[], Any], seconds: float) -> Any:
     if not outcome:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Late))
         raise _Late
-    fine, found = outcome[0]
+    fine, result = outcome[0]
     if not fine:
-        raise found
-    return found
+        raise result
+    return result

@@ -67,32 +67,32 @@ def _named(text: str, group: str) -> Iterator[str]:
             left = part.strip().rpartition(":")[0]
             name = left if is_reference(left) else left.partition("=")[0]
             yield from _named(name, group) if ":" in name else ()
-    elif group and text.isidentifier() and (found := entry(group, text)) is not None:
-        yield found
+    elif group and text.isidentifier() and (target := entry(group, text)) is not None:
+        yield target
 
 
 def source_of(text: str) -> Source:
     """The text of the file or module that a part stands in. Raises AhaError for a file that is not there."""
-    found = reference(text)
-    if found.is_given:
-        return Source(f"{found.name}.py", given_source(found.key).encode())
-    if found.is_file:
-        return Source(found.place, read_text(found.place))
+    part = reference(text)
+    if part.is_given:
+        return Source(f"{part.name}.py", given_source(part.key).encode())
+    if part.is_file:
+        return Source(part.place, read_text(part.place))
     reach(Path.cwd())
     try:
-        spec = find_spec(found.place)
+        spec = find_spec(part.place)
     except (ImportError, ValueError, AttributeError):
         spec = None
     origin = spec.origin if spec is not None else None
     if origin is None or not Path(origin).is_file():
-        return Source(found.place, b"")
-    return Source(found.place, Path(origin).read_bytes())
+        return Source(part.place, b"")
+    return Source(part.place, Path(origin).read_bytes())
 
 
 def sources(references: Iterable[str]) -> dict[str, Source]:
     """The texts that parts stand in, by file or module."""
-    found = (source_of(text) for text in references)
-    return {source.place: source for source in found}
+    listed = (source_of(text) for text in references)
+    return {source.place: source for source in listed}
 
 
 def load(references: Iterable[str]) -> None:

@@ -39,43 +39,43 @@ _wanted: set[str] = set()
 def resolve(text: str) -> Any:
     """The object that a reference names, its options left aside. Raises AhaError for a file, module or name that
     is not there, and with the line for one that cannot be loaded."""
-    found = reference(text)
-    if found.key in _known:
-        return _known[found.key][0]
-    if found.is_given:
+    named = reference(text)
+    if named.key in _known:
+        return _known[named.key][0]
+    if named.is_given:
         raise AhaError(
             f"'{text}' was a function of another Python session. Pass it again, or write it into a file and name it "
-            f"FILE.py:{found.name}."
+            f"FILE.py:{named.name}."
         )
-    module = load_file(found.place) if found.is_file else _import(found)
-    return _attribute(module, found)
+    module = load_file(named.place) if named.is_file else _import(named)
+    return _attribute(module, named)
 
 
-def _attribute(module: ModuleType, found: PartName) -> Any:
+def _attribute(module: ModuleType, named: PartName) -> Any:
     value: Any = module
-    for piece in found.name.split("."):
+    for piece in named.name.split("."):
         if not hasattr(value, piece):
             names = [n for n in vars(value) if not n.startswith("_")] if hasattr(value, "__dict__") else []
             hint = nearest(piece, names, f"It has: {', '.join(names) or 'nothing'}.")
-            raise AhaError(f"There is no '{found.name}' in {found.place}. {hint}")
+            raise AhaError(f"There is no '{named.name}' in {named.place}. {hint}")
         value = getattr(value, piece)
     return value
 
 
-def _import(found: PartName) -> ModuleType:
+def _import(named: PartName) -> ModuleType:
     """A module, also one of the folder one stands in."""
     reach(Path.cwd())
     try:
-        return import_module(found.place)
+        return import_module(named.place)
     except ModuleNotFoundError as error:
-        if error.name and found.place.split(".")[0] == error.name.split(".")[0]:
+        if error.name and named.place.split(".")[0] == error.name.split(".")[0]:
             raise AhaError(
-                f"There is no module '{error.name}' ('{found.key}'). Install its package, or name a file: "
-                f"FILE.py:{found.name}."
+                f"There is no module '{error.name}' ('{named.key}'). Install its package, or name a file: "
+                f"FILE.py:{named.name}."
             ) from error
-        raise AhaError(f"'{found.place}' cannot be loaded: {location(error, '')}.") from error
+        raise AhaError(f"'{named.place}' cannot be loaded: {location(error, '')}.") from error
     except Exception as error:
-        raise AhaError(f"'{found.place}' cannot be loaded: {location(error, '')}.") from error
+        raise AhaError(f"'{named.place}' cannot be loaded: {location(error, '')}.") from error
 
 
 def load_file(place: str) -> ModuleType:
@@ -160,10 +160,10 @@ def reference_to(part: Any) -> str:
     """
     if isinstance(part, str):
         return part
-    found = _place_of(part) or _given(part)
+    key = _place_of(part) or _given(part)
     if not file_of(getattr(part, "__module__", None) or ""):  # those are loaded anew where their file changes
-        _known[found] = (part, _source(part))
-    return found
+        _known[key] = (part, _source(part))
+    return key
 
 
 def _place_of(part: Any) -> str:
@@ -212,7 +212,7 @@ def given_source(key: str) -> str:
 
 def parcel(references: Iterable[str]) -> Parcel:
     """The files that references name, for workers elsewhere. Raises AhaError for a function that is in no file."""
-    found: dict[str, tuple[str, str, bytes]] = {}
+    parts: dict[str, tuple[str, str, bytes]] = {}
     for text in references:
         part = reference(text)
         if part.is_given:
@@ -221,8 +221,8 @@ def parcel(references: Iterable[str]) -> Parcel:
                 f"it. Write it into a file and name it FILE.py:{part.name}."
             )
         if part.is_file:
-            found[part.place] = (part.place, str(whole_path(part.place)), read_text(part.place))
-    return tuple(found.values())
+            parts[part.place] = (part.place, str(whole_path(part.place)), read_text(part.place))
+    return tuple(parts.values())
 
 
 def install(files: Parcel) -> None:

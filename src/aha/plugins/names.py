@@ -49,14 +49,14 @@ class PartName:
 
 def reference(text: str) -> PartName:
     """The parts of a reference. Raises AhaError for what is none."""
-    found = _REFERENCE.fullmatch(text)
-    if found is None:
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
         raise AhaError(f"'{text}' is neither file.py:name nor package.module:name.")
     return PartName(
-        LIBRARIES.get(found["place"], found["place"]),
-        found["name"],
-        found["hash"] or "",
-        found["options"] or "",
+        LIBRARIES.get(match["place"], match["place"]),
+        match["name"],
+        match["hash"] or "",
+        match["options"] or "",
     )
 
 
@@ -82,13 +82,13 @@ def options(name: str, text: str) -> dict[str, Any]:
 
     Raises AhaError for what is not of this form.
     """
-    found = {}
+    values = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
             raise AhaError(f"'{name}': options are written name:key=value,key=value.")
         try:
-            found[key.strip()] = json.loads(value)
+            values[key.strip()] = json.loads(value)
         except json.JSONDecodeError:
-            found[key.strip()] = value.strip()
-    return found
+            values[key.strip()] = value.strip()
+    return values

@@ -29,11 +29,11 @@ class Recipe:
 
     def build(self, **options: Any) -> Sequence[Stage]:
         """The stages, with ``options`` that are None left at the recipe's defaults."""
-        given = {k: v for k, v in options.items() if v is not None}
-        unknown = set(given) - set(self.options)
+        chosen = {k: v for k, v in options.items() if v is not None}
+        unknown = set(chosen) - set(self.options)
         if unknown:
             raise AhaError(f"This recipe takes no --{sorted(unknown)[0].replace('_', '-')}.")
-        return self._builder()(**given)
+        return self._builder()(**chosen)
 
     def _builder(self) -> Callable[..., Sequence[Stage]]:
         if plugins.is_reference(self.module):
@@ -44,8 +44,8 @@ class Recipe:
         """The paper's settings by stage, where the recipe's module has them so."""
         if plugins.is_reference(self.module):
             return {}
-        found = getattr(import_module(self.module), "PAPER", {})
-        return found if all(isinstance(value, dict) for value in found.values()) else {"rl": found}
+        settings = getattr(import_module(self.module), "PAPER", {})
+        return settings if all(isinstance(value, dict) for value in settings.values()) else {"rl": settings}
 
 
 _RL = ("model", "task", "data", "test_data", "seed", "steps")
@@ -194,17 +194,17 @@ def own_recipe(reference: str) -> Recipe:
 def own_builder(reference: str) -> Callable[..., Sequence[Stage]]:
     """The function of a recipe of one's own."""
     part = plugins.resolve(reference)
-    given = plugins.options(reference, plugins.reference(reference).options)
+    fixed = plugins.options(reference, plugins.reference(reference).options)
     if callable(part):
-        return lambda **options: own_stages(part(**given, **options), reference)
+        return lambda **options: own_stages(part(**fixed, **options), reference)
     return lambda **options: own_stages(part, reference)
 
 
-def own_stages(made: Any, reference: str) -> list[Stage]:
+def own_stages(result: Any, reference: str) -> list[Stage]:
     """What a recipe of one's own gives, as a list of stages. Raises AhaError for anything else."""
     from aha.runs.pipeline import Stage
 
-    found = list(made) if isinstance(made, (list, tuple)) else [made]
-    if not found or not all(isinstance(stage, Stage) for stage in found):
-        raise AhaError(f"The recipe '{reference}' gives {type(made).__name__}: it must return stages.")
-    return found
+    stages = list(result) if isinstance(result, (list, tuple)) else [result]
+    if not stages or not all(isinstance(stage, Stage) for stage in stages):
+        raise AhaError(f"The recipe '{reference}' gives {type(result).__name__}: it must return stages.")
+    return stages

@@ -46,8 +46,8 @@ def build(
     settings = MINIATURE if student in (None, *EMBEDDED) else SMALL_MODEL
     small: Any = student
     if student is None:
-        given = {"name": "student", "corpus": CORPORA.get(teacher, "tiny"), "seed": seed, **STUDENT}
-        small = Pretrain.model_validate(given)
+        chosen = {"name": "student", "corpus": CORPORA.get(teacher, "tiny"), "seed": seed, **STUDENT}
+        small = Pretrain.model_validate(chosen)
     sampled = {**settings["reject"], "domain_ratios": "", "max_rows": None}
     rows = {"data": data, "test_data": test_data}
     reject = Reject.model_validate(

@@ -54,8 +54,8 @@ def settings_for(model: str) -> Settings:
     """Settings by the model's size, with the prompt that rows are learned with: tags, as the recipe r1 has it."""
     embedded = model in EMBEDDED
     prompt = {"prompt": "r1_zero" if embedded else "think"}
-    found = MINIATURE if embedded else SMALL_MODEL
-    return {name: prompt | {k: v for k, v in own.items() if k != "prompt"} for name, own in found.items()}
+    chosen = MINIATURE if embedded else SMALL_MODEL
+    return {name: prompt | {k: v for k, v in own.items() if k != "prompt"} for name, own in chosen.items()}
 
 
 def rounds_of(
@@ -63,21 +63,21 @@ def rounds_of(
 ) -> list[DPO]:
     """Rounds of sampling, pairing and DPO, each from where the one before it ended; questions are new in each. Those of
     the last round are called ``pairs`` and ``dpo``, those before it by their numbers."""
-    found: list[DPO] = []
+    stages: list[DPO] = []
     for number in range(1, rounds + 1):
-        now, mark = (found[-1] if found else model), "" if number == rounds else f"_{number}"
-        given = {"name": f"pairs{mark}", "model": now, "seed": seed + 1000 * number}
-        pairs = VerifiedPairs.model_validate(given | asked | settings["pairs"])
-        given = {"name": f"dpo{mark}", "model": now, "data": (pairs,), "seed": seed}
-        found.append(DPO.model_validate(given | settings["dpo"]))
-    return found
+        now, mark = (stages[-1] if stages else model), "" if number == rounds else f"_{number}"
+        fields = {"name": f"pairs{mark}", "model": now, "seed": seed + 1000 * number}
+        pairs = VerifiedPairs.model_validate(fields | asked | settings["pairs"])
+        fields = {"name": f"dpo{mark}", "model": now, "data": (pairs,), "seed": seed}
+        stages.append(DPO.model_validate(fields | settings["dpo"]))
+    return stages
 
 
 def compared(models: Sequence[str | Stage], settings: Settings, asked: dict[str, Any], seed: int) -> Compare:
     """The table of checkpoints at the end."""
     names = tuple(m if isinstance(m, str) else m.name for m in models)
     rows = {key: asked[key] for key in ("data", "test_data")}
-    given = {
+    fields = {
         "name": "compare",
         "models": tuple(models),
         "names": names,
@@ -85,7 +85,7 @@ def compared(models: Sequence[str | Stage], settings: Settings, asked: dict[str,
         "seed": seed,
     }
     own = {k: v for k, v in settings["compare"].items() if k != "prompt"}
-    return Compare.model_validate(given | rows | own)
+    return Compare.model_validate(fields | rows | own)
 
 
 def iterative_dpo(
@@ -98,8 +98,8 @@ def iterative_dpo(
 ) -> Sequence[Stage]:
     """Rounds of DPO on the model's own verified pairs, and the base beside every round."""
     settings, asked = settings_for(model), _asked(model, task, data, test_data)
-    made = rounds_of(model, settings, asked, seed, rounds)
-    return [compared([model, *made], settings, asked, seed)]
+    stages = rounds_of(model, settings, asked, seed, rounds)
+    return [compared([model, *stages], settings, asked, seed)]
 
 
 def dpo_rl(
@@ -113,9 +113,9 @@ def dpo_rl(
 ) -> Sequence[Stage]:
     """DPO on the model's own verified pairs, then reinforcement learning from where it ended."""
     settings, asked = settings_for(model), _asked(model, task, data, test_data)
-    made = rounds_of(model, settings, asked, seed, rounds)
-    rl = _rl(made[-1], settings, asked, seed, steps)
-    return [compared([model, *made, rl], settings, asked, seed)]
+    stages = rounds_of(model, settings, asked, seed, rounds)
+    rl = _rl(stages[-1], settings, asked, seed, steps)
+    return [compared([model, *stages, rl], settings, asked, seed)]
 
 
 def light_r1(
@@ -146,8 +146,8 @@ def _asked(model: str, task: str | None, data: str | None, test_data: str | None
 def _chains(
     name: str, model: str, rates: tuple[float, float], settings: Settings, asked: dict[str, Any], seed: int
 ) -> Reject:
-    given = {"name": name, "model": model, "pass_rate_range": rates, "seed": seed}
-    return Reject.model_validate(given | asked | settings["chains"])
+    fields = {"name": name, "model": model, "pass_rate_range": rates, "seed": seed}
+    return Reject.model_validate(fields | asked | settings["chains"])
 
 
 def _tuned(name: str, model: str | Stage, rows: Stage, settings: Settings, seed: int) -> SFT:

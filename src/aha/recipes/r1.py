@@ -210,8 +210,8 @@ def build(
     tags = {"prompt": "r1_zero" if model in EMBEDDED else "think"}
 
     def make(stage: type[Stage], name: str, /, **fields: Any) -> Any:
-        given = {"name": name, "seed": seed, **settings.get(name, {}), **fields}
-        return stage.model_validate({k: v for k, v in given.items() if k in stage.model_fields})
+        values = {"name": name, "seed": seed, **settings.get(name, {}), **fields}
+        return stage.model_validate({k: v for k, v in values.items() if k in stage.model_fields})
 
     asked: dict[str, Any] = {"task": task, "data": data, "test_data": test_data}
     zero = make(RL, "zero", model=model, **asked)
@@ -299,6 +299,6 @@ def mixture(task: str, share: float) -> str:
     """A mixture in words whose shares sum to ``share``; a single task gets it all."""
     if not is_mixture(task):
         return f"{task}:{share:g}"
-    found = [p.rpartition(":") for p in task.split(",")]
-    whole = sum(float(number) for _, _, number in found)
-    return ",".join(f"{name}:{float(number) * share / whole:g}" for name, _, number in found)
+    shares = [p.rpartition(":") for p in task.split(",")]
+    whole = sum(float(number) for _, _, number in shares)
+    return ",".join(f"{name}:{float(number) * share / whole:g}" for name, _, number in shares)

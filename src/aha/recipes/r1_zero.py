@@ -77,7 +77,7 @@ def build(
     return one_stage(settings, steps, model=model, task=task, data=data, test_data=test_data, seed=seed)
 
 
-def one_stage(settings: Mapping[str, Any], steps: int | None, **given: Any) -> list[Stage]:
+def one_stage(settings: Mapping[str, Any], steps: int | None, **fields: Any) -> list[Stage]:
     """A recipe of one stage of reinforcement learning; ``steps`` take the place of the settings' own."""
     own = {} if steps is None else {"steps": steps}
-    return [RL.model_validate({"name": "rl", **given, **settings, **own})]
+    return [RL.model_validate({"name": "rl", **fields, **settings, **own})]

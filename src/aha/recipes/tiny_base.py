@@ -37,5 +37,5 @@ def world(seed: int = 0, steps: int | None = None) -> Sequence[Stage]:
 
 
 def _pretrain(settings: dict[str, Any], seed: int, steps: int | None) -> Sequence[Stage]:
-    given = settings | ({} if steps is None else {"steps": steps})
-    return [Pretrain.model_validate({"name": "pretrain", "seed": seed, **given})]
+    chosen = settings | ({} if steps is None else {"steps": steps})
+    return [Pretrain.model_validate({"name": "pretrain", "seed": seed, **chosen})]

@@ -50,15 +50,15 @@ def sft(data: Sequence[str] = (), model: str = "tiny", seed: int = 0) -> Sequenc
 def dpo(data: Sequence[str] = (), model: str = "tiny", seed: int = 0) -> Sequence[Stage]:
     """Tune a model on pairs (prompt, chosen, rejected), or with loss=kto on labelled completions."""
     settings = SMALL_DPO if model in EMBEDDED else DPO_SETTINGS
-    given = {"name": "dpo", "model": model, "data": _sources(data), "seed": seed}
-    return [DPO.model_validate(given | settings)]
+    fields = {"name": "dpo", "model": model, "data": _sources(data), "seed": seed}
+    return [DPO.model_validate(fields | settings)]
 
 
 def reward_model(data: Sequence[str] = (), model: str = "tiny", seed: int = 0) -> Sequence[Stage]:
     """Train a reward model on pairs (prompt, chosen, rejected), or with kind=safety on labelled answers."""
     settings = SMALL_REWARDS if model in EMBEDDED else REWARD_SETTINGS
-    given = {"name": "reward_model", "model": model, "data": _sources(data), "seed": seed}
-    return [RewardModel.model_validate(given | settings)]
+    fields = {"name": "reward_model", "model": model, "data": _sources(data), "seed": seed}
+    return [RewardModel.model_validate(fields | settings)]
 
 
 def _sources(data: str | Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def get_reward(name: str, verify: Verify, verify_lenient: Verify | None = None) 
     from aha.rewards.language import language_consistency
     from aha.rewards.process import equations
 
-    made: dict[str, Callable[..., Reward]] = {
+    makers: dict[str, Callable[..., Reward]] = {
         "accuracy": partial(accuracy, verify),
         "lenient": partial(accuracy, verify_lenient or verify),
         "format": strict_format,
@@ -67,13 +67,13 @@ def get_reward(name: str, verify: Verify, verify_lenient: Verify | None = None) 
         "repetition": length.repetition_penalty,
     }
     base, _, options = name.partition(":")
-    if base not in made:
+    if base not in makers:
         raise AhaError(
-            f"Unknown reward '{base}'. {nearest(base, [*made, *plugins.entry_names('rewards')])} One of your own is "
+            f"Unknown reward '{base}'. {nearest(base, [*makers, *plugins.entry_names('rewards')])} One of your own is "
             "FILE.py:NAME or PACKAGE.MODULE:NAME."
         )
     try:
-        return made[base](**plugins.options(name, options))
+        return makers[base](**plugins.options(name, options))
     except TypeError as error:
         raise AhaError(f"Reward '{name}': {error}. Options are written name:key=value,key=value.") from error
 
@@ -82,8 +82,8 @@ def get_rewards(
     weights: Mapping[str, float], verify: Verify, verify_lenient: Verify | None = None
 ) -> dict[str, tuple[float, Reward]]:
     """Name -> (weight, reward). One's own are called by their function's name, as long as that is nobody else's."""
-    made = zip(reward_names(weights), weights.items(), strict=True)
-    return {shown: (weight, get_reward(name, verify, verify_lenient)) for shown, (name, weight) in made}
+    named = zip(reward_names(weights), weights.items(), strict=True)
+    return {shown: (weight, get_reward(name, verify, verify_lenient)) for shown, (name, weight) in named}
 
 
 def reward_names(rewards: Iterable[str]) -> list[str]:
@@ -114,5 +114,5 @@ def _own(name: str) -> str | None:
         return None
     if plugins.is_reference(name):
         return name
-    found = plugins.entry("rewards", base)
-    return f"{found}:{options}" if found and options else found
+    reference = plugins.entry("rewards", base)
+    return f"{reference}:{options}" if reference and options else reference

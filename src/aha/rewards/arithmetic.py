@@ -53,10 +53,10 @@ class _ArithmeticParser:
         while self.at < len(self.text) and self.text[self.at] in " \t\n":
             self.at += 1
 
-    def take(self, wanted: str) -> str:
-        """The next character if it is one of ``wanted``, else the empty string."""
+    def take(self, characters: str) -> str:
+        """The next character if it is one of ``characters``, else the empty string."""
         self.skip_spaces()
-        if self.at < len(self.text) and self.text[self.at] in wanted:
+        if self.at < len(self.text) and self.text[self.at] in characters:
             self.at += 1
             return self.text[self.at - 1]
         return ""
@@ -96,8 +96,8 @@ class _ArithmeticParser:
             self.at += 1
         digits = self.text[start : self.at]
         if not digits:
-            found = repr(self.text[start]) if start < len(self.text) else "the end"
-            raise ExpressionError(f"expected a number, found {found}")
+            got = repr(self.text[start]) if start < len(self.text) else "the end"
+            raise ExpressionError(f"expected a number, found {got}")
         if len(digits) > MAX_DIGITS:
             raise ExpressionError(f"number longer than {MAX_DIGITS} digits")
         self.numbers.append(int(digits))

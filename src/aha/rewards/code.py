@@ -125,8 +125,8 @@ def check_tests(problem: Problem) -> tuple[TestCase, ...]:
 def missing_modules(tests: Sequence[TestCase]) -> list[str]:
     """The modules that tests import, and programs in the sandbox cannot. Raises SyntaxError for other than Python."""
     sources = {test.prelude + "\n" + (test.input if test.kind == "asserts" else "") for test in tests}
-    wanted = {name for source in sources for name in imported_modules(source)}
-    return sorted(wanted - sandbox_modules() - {"pytest"})  # of which the sandbox has the usual parts
+    imports = {name for source in sources for name in imported_modules(source)}
+    return sorted(imports - sandbox_modules() - {"pytest"})  # of which the sandbox has the usual parts
 
 
 def extract_code(rollout: Rollout) -> str | None:
@@ -151,9 +151,9 @@ def find_program(text: str) -> str | None:
     for part in (parsed.answer, parsed.body):
         blocks = _blocks(part or "")
         named = [code for language, code in blocks if language in _PYTHON]
-        found = named or [code for language, code in blocks if not language]
-        if found:
-            return found[-1]
+        candidates = named or [code for language, code in blocks if not language]
+        if candidates:
+            return candidates[-1]
         if blocks:
             return None
     bare = _bare_answer(text) or parsed.answer

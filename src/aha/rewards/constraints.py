@@ -41,7 +41,7 @@ def constraints_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises AhaError for an instruction or a schema that cannot be checked here.
     """
-    found: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
     kinds, told = row.get("instruction_id_list"), row.get("kwargs")
     if isinstance(kinds, list) and kinds:
         if not isinstance(told, list) or len(told) != len(kinds):
@@ -49,14 +49,14 @@ def constraints_of(row: Mapping[str, Any]) -> dict[str, Any]:
         pairs = [(str(kind), _given(kwargs)) for kind, kwargs in zip(kinds, told, strict=True)]
         for kind, kwargs in pairs:
             check_known(kind, kwargs)
-        found |= {"instructions": tuple(pairs), "instruction_id_list": kinds, "kwargs": told}
+        asked |= {"instructions": tuple(pairs), "instruction_id_list": kinds, "kwargs": told}
     schema = _schema(row.get("response_format"))
     if schema is not None:
         _check_schema(schema)
-        found["json_schema"] = schema
+        asked["json_schema"] = schema
     if tools := [_function(tool) for tool in _listed(row.get("tools"))]:
-        found["tools"] = tuple(tools)
-    return found
+        asked["tools"] = tuple(tools)
+    return asked
 
 
 def _given(kwargs: Any) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def _function(tool: Any) -> dict[str, Any]:
     inner = tool.get("function", tool) if isinstance(tool, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise AhaError(f"one of its tools has no name: {str(tool)[:60]}")
-    given = inner.get("parameters")
-    return {"name": inner["name"], "parameters": dict(given) if isinstance(given, Mapping) else {}}
+    parameters = inner.get("parameters")
+    return {"name": inner["name"], "parameters": dict(parameters) if isinstance(parameters, Mapping) else {}}
 
 
 def _schema(value: Any) -> dict[str, Any] | None:
@@ -99,8 +99,8 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def _inside(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = [*(schema.get("properties") or {}).values(), schema.get("items"), *(schema.get("anyOf") or ())]
-    return [inner for inner in found if isinstance(inner, Mapping)]
+    schemas = [*(schema.get("properties") or {}).values(), schema.get("items"), *(schema.get("anyOf") or ())]
+    return [inner for inner in schemas if isinstance(inner, Mapping)]
 
 
 # --- whether an answer keeps it ---------------------------------------------------------------------------------
@@ -157,10 +157,10 @@ def _bad_call(said: str, known: Mapping[str, Mapping[str, Any]]) -> str:
         return "no name"
     if call["name"] not in known:
         return f"there is no tool {call['name'][:40]!r}"
-    given = call.get("arguments", {})
+    arguments = call.get("arguments", {})
     return (
-        mismatch(given, {"type": "object", **known[call["name"]]})
-        if isinstance(given, dict)
+        mismatch(arguments, {"type": "object", **known[call["name"]]})
+        if isinstance(arguments, dict)
         else "no arguments"
     )
 
@@ -207,18 +207,18 @@ def _object(value: dict[str, Any], schema: Mapping[str, Any], place: str, depth:
         extra := next((k for k in value if k not in known), None)
     ):
         return f"{place} has {extra[:40]!r} besides"
-    found = (mismatch(value[k], known[k], f"{place}.{k}", depth + 1) for k in value if k in known)
-    return next((reason for reason in found if reason), "")
+    mismatches = (mismatch(value[k], known[k], f"{place}.{k}", depth + 1) for k in value if k in known)
+    return next((reason for reason in mismatches if reason), "")
 
 
 def _array(value: list[Any], schema: Mapping[str, Any], place: str, depth: int) -> str:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
         return f"{place} has {len(value)} items"
     items = schema.get("items")
-    found = (
+    mismatches = (
         (mismatch(v, items, f"{place}[{i}]", depth + 1) for i, v in enumerate(value)) if items else iter(())
     )
-    return next((reason for reason in found if reason), "")
+    return next((reason for reason in mismatches if reason), "")
 
 
 def constraints() -> Reward:

@@ -48,11 +48,11 @@ def strict_format(
 
     def grade(problem: Problem, rollout: Rollout) -> Score:
         parsed = parse(rollout.text, opened_think=rollout.opened_think, require_answer=require_answer)
-        found = parsed.problem
+        fault = parsed.problem
         if place_of(problem) in ("boxed", "any"):
-            found = violation(problem, rollout.text, opened_think=rollout.opened_think)
-        found = found or ritual(parsed, question_of(problem)) or spelled_out(rollout, token_ids or {})
-        return Score(wrong, found) if found else Score(right)
+            fault = violation(problem, rollout.text, opened_think=rollout.opened_think)
+        fault = fault or ritual(parsed, question_of(problem)) or spelled_out(rollout, token_ids or {})
+        return Score(wrong, fault) if fault else Score(right)
 
     return per_rollout(grade)
 
@@ -68,8 +68,8 @@ def tag_count(*, require_answer: bool = True) -> Reward:
         if hollow:
             return Score(0.0, hollow)
         if place_of(problem) in ("boxed", "any"):  # no tags were asked for: all or nothing
-            found = violation(problem, rollout.text, opened_think=rollout.opened_think)
-            return Score(float(not found), found)
+            fault = violation(problem, rollout.text, opened_think=rollout.opened_think)
+            return Score(float(not fault), fault)
         tags = [tag for tag in find_tags(rollout.text) if not tag.quoted]
         expected = (THINK, END_THINK, ANSWER, END_ANSWER) if require_answer else (THINK, END_THINK)
         if rollout.opened_think:
@@ -98,9 +98,9 @@ def tag_token_ids(tokenizer: Any) -> dict[str, int]:
     """The id of each tag that is a single token of the tokenizer; a tag that is not is left out."""
     ids = {}
     for tag in TAGS:
-        found = tokenizer.encode(tag, add_special_tokens=False)
-        if len(found) == 1 and tokenizer.convert_ids_to_tokens(found[0]) == tag:
-            ids[tag] = int(found[0])
+        pieces = tokenizer.encode(tag, add_special_tokens=False)
+        if len(pieces) == 1 and tokenizer.convert_ids_to_tokens(pieces[0]) == tag:
+            ids[tag] = int(pieces[0])
     return ids
 
 

@@ -22,8 +22,8 @@ _SENTENCE = re.compile(r"[.!?。！？]+(?=\s|[\"'”’)\]]|$)")
 _FENCE = re.compile(r"\A\s*```(?:json|JSON|Json)?\s*|\s*```\s*\Z")
 
 
-def _compared(n: int, relation: Any, wanted: Any) -> bool:
-    return n < int(wanted) if relation == "less than" else n >= int(wanted)
+def _compared(n: int, relation: Any, threshold: Any) -> bool:
+    return n < int(threshold) if relation == "less than" else n >= int(threshold)
 
 
 def _count(pattern: str, text: str) -> int:
@@ -37,8 +37,8 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _number_paragraphs(text: str, kw: Mapping[str, Any]) -> bool:
-    found = _paragraphs(text)
-    return all(found) and len(found) == int(kw["num_paragraphs"])
+    paragraphs = _paragraphs(text)
+    return all(paragraphs) and len(paragraphs) == int(kw["num_paragraphs"])
 
 
 def _nth_paragraph(text: str, kw: Mapping[str, Any]) -> bool:
@@ -62,8 +62,8 @@ def _words_absent(text: str, kw: Mapping[str, Any]) -> bool:
 
 
 def _word_count(text: str, kw: Mapping[str, Any]) -> bool:
-    found = len(re.findall(re.escape(str(kw["keyword"])), text, re.IGNORECASE))
-    return _compared(found, kw.get("relation"), kw["frequency"])
+    count = len(re.findall(re.escape(str(kw["keyword"])), text, re.IGNORECASE))
+    return _compared(count, kw.get("relation"), kw["frequency"])
 
 
 def _letter_count(text: str, kw: Mapping[str, Any]) -> bool:
@@ -73,13 +73,13 @@ def _letter_count(text: str, kw: Mapping[str, Any]) -> bool:
 
 
 def _capital_words(text: str, kw: Mapping[str, Any]) -> bool:
-    found = sum(word.isupper() for word in re.findall(r"\w+(?:['-]\w+)*", text))
-    return _compared(found, kw.get("capital_relation"), kw["capital_frequency"])
+    count = sum(word.isupper() for word in re.findall(r"\w+(?:['-]\w+)*", text))
+    return _compared(count, kw.get("capital_relation"), kw["capital_frequency"])
 
 
 def _highlights(text: str, kw: Mapping[str, Any]) -> bool:
-    found = _count(r"\*[^\n*]*[^\n*\s][^\n*]*\*", text)
-    return found >= int(kw["num_highlights"])
+    count = _count(r"\*[^\n*]*[^\n*\s][^\n*]*\*", text)
+    return count >= int(kw["num_highlights"])
 
 
 def _sections(text: str, kw: Mapping[str, Any]) -> bool:
@@ -132,7 +132,7 @@ def _sentences(text: str, kw: Mapping[str, Any]) -> bool:
 
 
 def _title(text: str, kw: Mapping[str, Any]) -> bool:
-    return any(found.strip("<> ") for found in re.findall(r"<<[^\n<>]+>>", text))
+    return any(title.strip("<> ") for title in re.findall(r"<<[^\n<>]+>>", text))
 
 
 def _quoted(text: str, kw: Mapping[str, Any]) -> bool:

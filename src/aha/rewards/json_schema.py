@@ -114,8 +114,8 @@ def _wrong_object(value: Mapping[str, Any], schema: Mapping[str, Any], place: st
         return f"{place or 'the value'} has no {missing}"
     for name, inner in value.items():
         own = properties.get(name, schema.get("additionalProperties", True))
-        if found := violation(inner, own, f"{place}.{name}".lstrip("."), depth + 1):
-            return found
+        if wrong := violation(inner, own, f"{place}.{name}".lstrip("."), depth + 1):
+            return wrong
     return ""
 
 
@@ -123,8 +123,8 @@ def _wrong_array(value: Sequence[Any], schema: Mapping[str, Any], place: str, de
     if schema.get("uniqueItems") and any(equal(a, b) for i, a in enumerate(value) for b in value[:i]):
         return f"{place or 'the value'} has an item twice"
     inner = schema.get("items", True)
-    found = (violation(item, inner, f"{place}[{i}]", depth + 1) for i, item in enumerate(value))
-    return next((wrong for wrong in found if wrong), "")
+    faults = (violation(item, inner, f"{place}[{i}]", depth + 1) for i, item in enumerate(value))
+    return next((wrong for wrong in faults if wrong), "")
 
 
 def _wrong_choice(value: Any, schema: Mapping[str, Any], place: str, depth: int) -> str:

@@ -311,21 +311,21 @@ def _math_and_urls(text: str) -> Iterator[tuple[int, int]]:
 def _closing(text: str, start: int, closer: str, missing: set[str]) -> int | None:
     if closer in missing:
         return None
-    found = text.find(closer, start)
-    if found < 0:
+    at = text.find(closer, start)
+    if at < 0:
         missing.add(closer)
         return None
-    end = found + len(closer)
+    end = at + len(closer)
     return end if closer != "\\end{" else text.find("}", end, end + 32) + 1 or end
 
 
 def _dollar_end(text: str, start: int) -> int | None:
     """The end of math that a single dollar opens: on the same line, no space inside the dollars ("$5 and $6"
     is money). The next search begins at the next dollar at the latest, so this stays linear."""
-    found = text.find("$", start)
-    if found <= start or text[start].isspace() or text[found - 1].isspace() or "\n" in text[start:found]:
+    at = text.find("$", start)
+    if at <= start or text[start].isspace() or text[at - 1].isspace() or "\n" in text[start:at]:
         return None
-    return found + 1
+    return at + 1
 
 
 # ------------------------------------------------------------------------------------------- every rollout
@@ -479,8 +479,8 @@ ne र छ को मा हो यो पनि लाई ले त्यो �
 def _function_words(lists: str) -> dict[str, set[str]]:
     words: dict[str, set[str]] = {}
     for line in lists.strip().splitlines():
-        code, *found = line.split()
-        words.setdefault(code, set()).update(found)
+        code, *listed = line.split()
+        words.setdefault(code, set()).update(listed)
     return words
 
 

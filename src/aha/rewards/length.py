@@ -182,14 +182,14 @@ def _known(accuracy: Accuracy, problem: Problem, rollouts: Sequence[Rollout]) ->
     if isinstance(accuracy, Mapping):
         if problem.id not in accuracy:
             raise AhaError(f"no accuracy was given for problem {problem.id!r}")
-        found = list(accuracy[problem.id])
+        values = list(accuracy[problem.id])
     else:
-        found = [score.value for score in accuracy(problem, rollouts)]
-    if len(found) != len(rollouts):
-        raise AhaError(f"problem {problem.id!r} has {len(rollouts)} rollouts but {len(found)} accuracies")
+        values = [score.value for score in accuracy(problem, rollouts)]
+    if len(values) != len(rollouts):
+        raise AhaError(f"problem {problem.id!r} has {len(rollouts)} rollouts but {len(values)} accuracies")
     return [
         None if value is None or given_up(rollout) else value >= CORRECT
-        for value, rollout in zip(found, rollouts, strict=True)
+        for value, rollout in zip(values, rollouts, strict=True)
     ]
 
 
@@ -213,7 +213,7 @@ def _to_target(accuracy: Accuracy, target: int | str, value: Callable[[bool, int
 def _goal(problem: Problem, target: int | str) -> int:
     if isinstance(target, int):
         return target
-    found = problem.metadata.get(target)
-    if not isinstance(found, int):
+    goal = problem.metadata.get(target)
+    if not isinstance(goal, int):
         raise AhaError(f"problem {problem.id!r} has no whole number of tokens in its metadata {target!r}")
-    return found
+    return goal

@@ -46,15 +46,15 @@ class OwnReward:
     """
 
     def __init__(self, reference: str):
-        found = plugins.reference(reference)
-        given = plugins.options(reference, found.options)
+        named = plugins.reference(reference)
+        options = plugins.options(reference, named.options)
         self.seconds = SECONDS
         self.name = reference
-        self.function, self.shape = _made(plugins.resolve(reference), given, reference, self)
+        self.function, self.shape = _made(plugins.resolve(reference), options, reference, self)
         self.parameters = _parameters(self.function)
         self.takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters.values())
         self.file, self.line = _place_of(self.function)
-        self.where = f"{Path(self.file).name}:{self.line}" if self.file else found.key
+        self.where = f"{Path(self.file).name}:{self.line}" if self.file else named.key
         self.form = _form(self.function) if self.shape == "columns" else "text"
         self._said: set[str] = set()
 
@@ -88,21 +88,21 @@ class OwnReward:
         texts = [full_text(rollout) for rollout in rollouts]
         if _is_async(self.function):
             return self._together(problem, texts)
-        found = []
+        scores = []
         for text in texts:
             left = until - time.monotonic()
             if left <= 0:
-                found.append(
+                scores.append(
                     self._none(f"{self.where}: took longer than {self.seconds:g} seconds for a group")
                 )
                 continue
             try:
-                found.append(
+                scores.append(
                     self._score(plugins.call(self.function, problem, text, seconds=left, file=self.file))
                 )
             except plugins.CallFailed as error:
-                found.append(self._none(str(error)))
-        return found
+                scores.append(self._none(str(error)))
+        return scores
 
     def _together(self, problem: Problem, texts: Sequence[str]) -> list[Score]:
         async def one(text: str) -> Score:
@@ -128,14 +128,14 @@ class OwnReward:
             return call(self.function, **self._arguments(problem, rollouts, self.form, notes))
         # Its source does not say whether it reads texts or messages: what it can read, it does from then on.
         try:
-            found = call(self.function, **self._arguments(problem, rollouts, "text", notes))
+            values = call(self.function, **self._arguments(problem, rollouts, "text", notes))
             self.form = "text"
         except plugins.CallFailed as error:
             if not isinstance(error.__cause__, (TypeError, AttributeError, KeyError, IndexError)):
                 raise
-            found = call(self.function, **self._arguments(problem, rollouts, "messages", notes))
+            values = call(self.function, **self._arguments(problem, rollouts, "messages", notes))
             self.form = "messages"
-        return found
+        return values
 
     def _arguments(
         self, problem: Problem, rollouts: Sequence[Rollout], form: str, notes: list[list[str]]
@@ -145,15 +145,15 @@ class OwnReward:
         asked = [dict(m) for m in problem.messages]
         prompt: Any = asked if form == "messages" else "\n\n".join(str(m.get("content", "")) for m in asked)
         said = [[{"role": "assistant", "content": text}] for text in texts]
-        given = {name: [value] * n for name, value in columns(problem).items()}
-        given |= {
+        arguments = {name: [value] * n for name, value in columns(problem).items()}
+        arguments |= {
             "prompts": [prompt] * n,
             "completions": said if form == "messages" else texts,
             "completion_ids": [rollout.completion_ids.tolist() for rollout in rollouts],
             "log_extra": lambda column, values: _note(notes, column, values),
             "log_metric": lambda name, value: _note(notes, name, [value] * n),
         }
-        return given if self.takes_all else {k: v for k, v in given.items() if k in self.parameters}
+        return arguments if self.takes_all else {k: v for k, v in arguments.items() if k in self.parameters}
 
     def missing(self, problem: Problem) -> list[str]:
         """The columns that the function cannot do without and a problem has not."""
@@ -202,9 +202,9 @@ def columns(problem: Problem) -> dict[str, Any]:
     answer = {} if problem.answer is None else {"answer": problem.answer, "solution": problem.answer}
     noted = {k: v for k, v in problem.metadata.items() if k not in _INNER and k != "row"}
     named = {"problem_id": problem.id, "task": problem.task, "language": problem.language}
-    found: dict[str, Any] = named | answer | noted
+    values: dict[str, Any] = named | answer | noted
     row = problem.metadata.get("row")
-    return found | (dict(row) if isinstance(row, Mapping) else {})
+    return values | (dict(row) if isinstance(row, Mapping) else {})
 
 
 def _note(notes: list[list[str]], name: str, values: Sequence[Any]) -> None:
@@ -216,29 +216,29 @@ def _note(notes: list[list[str]], name: str, values: Sequence[Any]) -> None:
 
 
 def _made(
-    part: Any, given: dict[str, Any], name: str, reward: OwnReward, depth: int = 0
+    part: Any, options: dict[str, Any], name: str, reward: OwnReward, depth: int = 0
 ) -> tuple[Callable[..., Any], Shape]:
     """(the function to call, its shape), options bound; a factory or a class is called for the function."""
     if not callable(part):
         raise AhaError(f"Reward '{name}' is {type(part).__name__}, no function.")
     parameters = {} if inspect.isclass(part) else _parameters(part)
-    if "timeout" in given and "timeout" not in (_parameters(part) if inspect.isclass(part) else parameters):
-        reward.seconds = float(given.pop("timeout"))
+    if "timeout" in options and "timeout" not in (_parameters(part) if inspect.isclass(part) else parameters):
+        reward.seconds = float(options.pop("timeout"))
     if not inspect.isclass(part):
-        shape = _shape({key: p for key, p in parameters.items() if key not in given})
+        shape = _shape({key: p for key, p in parameters.items() if key not in options})
         if shape is not None:
-            return _bound(part, parameters, given, name), shape
+            return _bound(part, parameters, options, name), shape
     if depth > 1:
         raise AhaError(_refusal(name, parameters))
     try:
-        made = part(**given)
+        built = part(**options)
     except TypeError as error:
         raise AhaError(_refusal(name, parameters, str(error))) from error
     except Exception as error:
         raise AhaError(f"Reward '{name}' cannot be made: {plugins.location(error, '')}.") from error
-    if not callable(made):
+    if not callable(built):
         raise AhaError(_refusal(name, parameters))
-    return _made(made, {}, name, reward, depth + 1)
+    return _made(built, {}, name, reward, depth + 1)
 
 
 def _shape(parameters: Mapping[str, inspect.Parameter]) -> Shape | None:
@@ -256,12 +256,12 @@ def _shape(parameters: Mapping[str, inspect.Parameter]) -> Shape | None:
 def _bound(
     function: Callable[..., Any],
     parameters: Mapping[str, inspect.Parameter],
-    given: dict[str, Any],
+    options: dict[str, Any],
     name: str,
 ) -> Callable[..., Any]:
-    if unknown := [key for key in given if key not in parameters]:
+    if unknown := [key for key in options if key not in parameters]:
         raise AhaError(f"Reward '{name}' takes no option '{unknown[0]}'. It takes: {', '.join(parameters)}.")
-    return partial(function, **given) if given else function
+    return partial(function, **options) if options else function
 
 
 def _refusal(name: str, parameters: Mapping[str, Any], said: str = "") -> str:

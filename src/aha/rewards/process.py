@@ -27,11 +27,11 @@ def equations(*, right: float = 1.0, wrong: float = -1.0) -> Reward:
         shift = len(text) - len(rollout.text)
         thinking_ends = text.find(chat.END_THINK)
         steps = []
-        for found in _RUN.finditer(text, 0, thinking_ends if thinking_ends >= 0 else len(text)):
-            written = found.group().rstrip(_TRAILING)
+        for match in _RUN.finditer(text, 0, thinking_ends if thinking_ends >= 0 else len(text)):
+            written = match.group().rstrip(_TRAILING)
             true = _holds(written.lstrip(_LEADING))
             if true is not None and len(steps) < MAX_STEPS:
-                steps.append((found.start() + len(written) - shift, right if true else wrong))
+                steps.append((match.start() + len(written) - shift, right if true else wrong))
         value = sum(v for _, v in steps) / len(steps) if steps else 0.0
         return Score(
             value, f"{sum(v == right for _, v in steps)} of {len(steps)} equations hold", tuple(steps)

@@ -128,8 +128,8 @@ _COUNTS = ("n_problems", "n_samples", "step")
 
 def at_k(result: Mapping[str, Any], prefix: str) -> list[str]:
     """The keys ``maj@k`` or ``pass@k`` (k > 1) of an evaluation, by k."""
-    found = [(int(k[len(prefix) :]), k) for k in result if re.fullmatch(re.escape(prefix) + r"\d{1,6}", k)]
-    return [key for k, key in sorted(found) if k > 1]
+    counts = [(int(k[len(prefix) :]), k) for k in result if re.fullmatch(re.escape(prefix) + r"\d{1,6}", k)]
+    return [key for k, key in sorted(counts) if k > 1]
 
 
 def compare(

@@ -126,13 +126,13 @@ def _is_heading(target: BaseModel, path: str) -> bool:
     return known and not isinstance(field, BaseModel | Mapping)
 
 
-def _replaced(stages: Mapping[str, BaseModel], given: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The recipe's own settings whose place those that are ``given`` take (``Stage.replaces``)."""
+def _replaced(stages: Mapping[str, BaseModel], named: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The recipe's own settings whose place those that are ``named`` take (``Stage.replaces``)."""
     return [
         (name, old)
         for name, stage in stages.items()
         for new, old in getattr(stage, "replaces", {}).items()
-        if (name, new) in given
+        if (name, new) in named
     ]
 
 

@@ -59,14 +59,14 @@ def overview(kinds: Mapping[str, type[BaseModel]]) -> str:
     """Every setting of kinds of stages: its name, default and meaning, under headings."""
     lines = []
     for kind, model in kinds.items():
-        found: dict[str, list[str]] = {}
+        by_group: dict[str, list[str]] = {}
         for name, field in model.model_fields.items():
             if name != "name":
                 text = f"    {name} = {_shown(field)}"
-                found.setdefault(heading(model, name), []).append(f"{text:<42}  {field.description}")
+                by_group.setdefault(heading(model, name), []).append(f"{text:<42}  {field.description}")
         lines.append(f"{kind}:")
-        for group in sorted(found, key=list(HEADINGS).index):
-            lines += [f"  {group}: {HEADINGS[group]}" if group else f"  {HEADINGS['']}", *found[group]]
+        for group in sorted(by_group, key=list(HEADINGS).index):
+            lines += [f"  {group}: {HEADINGS[group]}" if group else f"  {HEADINGS['']}", *by_group[group]]
     return "\n".join(lines)
 
 
@@ -117,8 +117,8 @@ def _kind(annotation: Any, counted: str) -> str:
     parts = [a for a in _members(annotation) if a is not type(None)]
     if all(get_origin(a) is Literal for a in parts):
         return "one of " + ", ".join(toml(value) for a in parts for value in get_args(a))
-    found = list(dict.fromkeys(_one_kind(a, counted) for a in parts))
-    return " or ".join(found) + (", or none" if type(None) in _members(annotation) else "")
+    kinds = list(dict.fromkeys(_one_kind(a, counted) for a in parts))
+    return " or ".join(kinds) + (", or none" if type(None) in _members(annotation) else "")
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

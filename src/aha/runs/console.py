@@ -234,10 +234,10 @@ class Console:
         figures = {str(k): v for k, value in metrics.items() if (v := number(_item(value))) is not None}
         self._seconds.append(now - self._last_step if seconds is None else seconds)
         self._last_step, self.progress = now, ""
-        given = figures.get("step")
-        if self._from_zero is None and given is not None:
-            self._from_zero = given == 0
-        self.done = self.done + 1 if given is None else int(given) + bool(self._from_zero)
+        step = figures.get("step")
+        if self._from_zero is None and step is not None:
+            self._from_zero = step == 0
+        self.done = self.done + 1 if step is None else int(step) + bool(self._from_zero)
         self.metrics |= figures
         headline = next((k for k in _HEADLINES if k in figures), None)
         self.history += [figures[headline]] if headline else []

@@ -22,12 +22,12 @@ MOST_SHOWN = 3
 
 def choose(folder: Path, stages: Sequence[Stage]) -> tuple[Path, str]:
     """(``folder``, ""), or the first of ``folder-2``, ``folder-3``, ... that is no other run's, and why."""
-    found = differences(folder, stages)
-    if not found:
+    changes = differences(folder, stages)
+    if not changes:
         return folder, ""
     place = next(other for other in _numbered(folder) if not differences(other, stages))
     return place, (
-        f"{folder} holds another run ({shown(found)}). It stays as it is; this run is {place}. "
+        f"{folder} holds another run ({shown(changes)}). It stays as it is; this run is {place}. "
         "--fresh sets the other one aside and takes its name."
     )
 
@@ -58,7 +58,7 @@ def _stranger(folder: Path, stages: Sequence[Stage]) -> str:
 
 def _by_stage(folder: Path, stages: Sequence[Stage]) -> dict[str, list[str]]:
     """Differences by stage: of all that cannot be continued in ``folder``."""
-    found: dict[str, list[str]] = {}
+    changes: dict[str, list[str]] = {}
     longer: set[str] = set()  # stages that go on, so that their results will be others
     for stage in ordered(stages):
         place = folder / stage.name
@@ -69,12 +69,12 @@ def _by_stage(folder: Path, stages: Sequence[Stage]) -> dict[str, list[str]]:
         changed = [f"{stage.name}.{text}" for text in _changed(settings, stage)]
         changed += [f"{file} has other rows" for file in _other_rows(before, stage)]
         if changed and not stage.goes_on_from(settings, reached(place)):
-            found[stage.name] = changed
-        elif other := [s.name for s in stage.inputs() if s.name in found or s.name in longer]:
-            found[stage.name] = [f"{stage.name} is made from {', '.join(other)}"]
+            changes[stage.name] = changed
+        elif other := [s.name for s in stage.inputs() if s.name in changes or s.name in longer]:
+            changes[stage.name] = [f"{stage.name} is made from {', '.join(other)}"]
         elif changed:
             longer.add(stage.name)
-    return found
+    return changes
 
 
 def _changed(before: Mapping[str, Any], stage: Stage) -> list[str]:
@@ -87,10 +87,10 @@ def _changed(before: Mapping[str, Any], stage: Stage) -> list[str]:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
 
 
 def _word(value: Any) -> str:
@@ -107,10 +107,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def shown(found: Sequence[str]) -> str:
+def shown(changes: Sequence[str]) -> str:
     """The first differences, and how many more there are."""
-    more = len(found) - MOST_SHOWN
-    return "; ".join(found[:MOST_SHOWN]) + (f"; {more} more" if more > 0 else "")
+    more = len(changes) - MOST_SHOWN
+    return "; ".join(changes[:MOST_SHOWN]) + (f"; {more} more" if more > 0 else "")
 
 
 def shared(source: Path, target: Path, stages: Sequence[Stage]) -> list[str]:

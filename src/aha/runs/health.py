@@ -202,8 +202,8 @@ def upper_bound(key: str) -> float | None:
 def episodes(rows: Sequence[Mapping[str, Any]], rules: Sequence[HealthRule] = RULES) -> list[HealthEpisode]:
     """Every unhealthy episode in the metrics, in order of steps. Rows without a figure, or with one that is no
     number, leave its episode as it is."""
-    found = [episode for rule in rules for episode in _episodes(rule, rows)]
-    return sorted(found, key=lambda e: e.first)
+    listed = [episode for rule in rules for episode in _episodes(rule, rows)]
+    return sorted(listed, key=lambda e: e.first)
 
 
 def warnings(rows: Sequence[Mapping[str, Any]], rules: Sequence[HealthRule] = RULES) -> list[HealthWarning]:
@@ -217,7 +217,7 @@ def latest(rows: Sequence[Mapping[str, Any]], rules: Sequence[HealthRule] = RULE
 
 
 def _episodes(rule: HealthRule, rows: Sequence[Mapping[str, Any]]) -> list[HealthEpisode]:
-    found: list[HealthEpisode] = []
+    listed: list[HealthEpisode] = []
     seen: list[float] = []
     inside, run = False, 0
     for row in rows:
@@ -232,13 +232,13 @@ def _episodes(rule: HealthRule, rows: Sequence[Mapping[str, Any]]) -> list[Healt
         at = int(row.get("step", len(seen)))
         if inside:
             inside = rule.beyond(value, rule.leave * scale)
-            found[-1] = _longer(found[-1], at, value) if inside else replace(found[-1], open=False)
+            listed[-1] = _longer(listed[-1], at, value) if inside else replace(listed[-1], open=False)
             continue
         run = run + 1 if rule.beyond(value, rule.enter * scale) else 0
         if run >= rule.patience:
-            found.append(HealthEpisode(rule, at, at, run, value, value, scale, True))
+            listed.append(HealthEpisode(rule, at, at, run, value, value, scale, True))
             inside, run = True, 0
-    return found
+    return listed
 
 
 def _longer(episode: HealthEpisode, at: int, value: float) -> HealthEpisode:

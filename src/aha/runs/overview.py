@@ -55,16 +55,16 @@ class RunOverview:
         return ", ".join(part for part in parts if part)
 
 
-def run_folder(given: Path, runs: Path) -> Path:
+def run_folder(named: Path, runs: Path) -> Path:
     """The folder itself, or the run of that name in the folder ``runs``. Raises AhaError for neither, with the nearest
     name that there is."""
-    for place in (given, runs / given):
+    for place in (named, runs / named):
         if place.is_dir():
             return place
     known = sorted(file.parent.name for file in runs.glob("*/config.json"))
-    hint = nearest(str(given), known, "Give a run's folder, such as runs/zero; `aha list` names them.")
-    what = "is a file" if given.is_file() else "is not a folder"
-    raise AhaError(f"'{given}' {what}, and {runs} has no run of that name. {hint}")
+    hint = nearest(str(named), known, "Give a run's folder, such as runs/zero; `aha list` names them.")
+    what = "is a file" if named.is_file() else "is not a folder"
+    raise AhaError(f"'{named}' {what}, and {runs} has no run of that name. {hint}")
 
 
 def overviews(folder: Path) -> list[RunOverview]:
@@ -75,11 +75,11 @@ def overviews(folder: Path) -> list[RunOverview]:
 def overview(run: Path) -> RunOverview:
     """Of one run; where its files are damaged, why."""
     try:
-        found, data = state(run), read_run(run)
+        run_state, data = state(run), read_run(run)
     except AhaError as error:
         return RunOverview(run.name, run, f"damaged: {error}", fault=str(error), time=_written(run))
     running = is_running(run)
-    stage = _shown(data.stages, found)
+    stage = _shown(data.stages, run_state)
     settings = stage.settings if stage else {}
     evals = [
         (v, e.get("step")) for s in data.stages for e in s.evals if (v := number(e.get(TRUTH))) is not None
@@ -90,7 +90,7 @@ def overview(run: Path) -> RunOverview:
     return RunOverview(
         run.name,
         run,
-        _words(found, stage, running),
+        _words(run_state, stage, running),
         str(data.config.get("recipe", "")),
         _model(data.config, settings),
         str(settings.get("task", "")),
@@ -120,16 +120,16 @@ def is_running(run: Path) -> bool:
     return False
 
 
-def _words(found: State, stage: StageData | None, running: bool) -> str:
-    if not running or found.summary:
-        return found.words()
+def _words(run_state: State, stage: StageData | None, running: bool) -> str:
+    if not running or run_state.summary:
+        return run_state.words()
     where = f"{stage.name} at step {stage.last_step:.0f}" if stage else "at its beginning"
     return f"running, {where}"
 
 
-def _shown(stages: list[StageData], found: State) -> StageData | None:
+def _shown(stages: list[StageData], run_state: State) -> StageData | None:
     """The stage that is worked on, else the last one that trained by rewards, else the last."""
-    under_way = [s for s in stages if s.name == found.under_way]
+    under_way = [s for s in stages if s.name == run_state.under_way]
     trained = [s for s in stages if any("reward" in row for row in s.metrics[:1])]
     return next(iter(under_way), None) or next(reversed(trained or stages), None)
 

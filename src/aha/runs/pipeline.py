@@ -135,13 +135,13 @@ class Stage(Settings):
 
     def inputs(self) -> list[Stage]:
         """The stages among this stage's fields, its model first: their order is part of the fingerprint."""
-        found: list[Stage] = []
+        stages: list[Stage] = []
         for name in sorted(type(self).model_fields, key=lambda name: name != "model"):
             value = getattr(self, name)
-            found += [
+            stages += [
                 v for v in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(v, Stage)
             ]
-        return found
+        return stages
 
     def settings(self) -> dict[str, Any]:
         """Plain settings, with inputs by name."""
@@ -181,8 +181,8 @@ class Stage(Settings):
         """The hash of each data file's content, of a prompt's file, and of the files of its own parts; "" for what is
         no file here."""
         files = [*self.data_files(), *chat.prompt_files(getattr(self, "prompt", "auto"))]
-        found = {file: _content_hash(Path(file).expanduser()) for file in files}
-        return found | {place: source.hash for place, source in plugins.sources(self.own_parts()).items()}
+        hashes = {file: _content_hash(Path(file).expanduser()) for file in files}
+        return hashes | {place: source.hash for place, source in plugins.sources(self.own_parts()).items()}
 
     def own_parts(self) -> list[str]:
         """The parts from outside the package that its settings name, and the stage itself where it is one."""
@@ -192,10 +192,10 @@ class Stage(Settings):
 
     def result(self, run: Path | None = None) -> str:
         """Equal exactly for equal fingerprints and equal ``edits``: what stands for the stage's result."""
-        made = self.fingerprint(run)
-        found = {name: _content_hash(run / self.name / name) for name in self.edits} if run else {}
-        edited = {name: content for name, content in found.items() if content}
-        return _short_hash([made, edited]) if edited else made
+        fingerprint = self.fingerprint(run)
+        contents = {name: _content_hash(run / self.name / name) for name in self.edits} if run else {}
+        edited = {name: content for name, content in contents.items() if content}
+        return _short_hash([fingerprint, edited]) if edited else fingerprint
 
 
 def _short_hash(content: Any) -> str:
@@ -218,17 +218,17 @@ def _hash_of(file: Path, size: int, changed: int) -> str:
 
 def ordered(stages: Sequence[Stage]) -> list[Stage]:
     """The stages and all they need, inputs first."""
-    found: dict[str, Stage] = {}
+    by_name: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:
         for needed in stage.inputs():
             visit(needed)
-        if found.setdefault(stage.name, stage) is not stage:
+        if by_name.setdefault(stage.name, stage) is not stage:
             raise AhaError(f"Two stages are called '{stage.name}'.")
 
     for stage in stages:
         visit(stage)
-    return list(found.values())
+    return list(by_name.values())
 
 
 def is_done(folder: Path, stage: Stage) -> bool:
@@ -259,8 +259,8 @@ def run(
     trackers.check(context.trackers)
     if (finished := ranks.broadcast_object(lambda: _all_finished(folder, stages, say))) is not None:
         return finished
-    with contextlib.ExitStack() as held:
-        ranks.broadcast_object(lambda: _open(folder, held))
+    with contextlib.ExitStack() as locks:
+        ranks.broadcast_object(lambda: _open(folder, locks))
         summaries, begun = {}, False
         for stage in ordered(stages):
             place = folder / stage.name
@@ -299,9 +299,9 @@ def _all_finished(
     folder: Path, stages: Sequence[Stage], say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]] | None:
     """Each stage's summary where there is nothing to do, and nothing to write."""
-    found = {stage.name: _summary_of(folder / stage.name, stage) for stage in ordered(stages)}
-    known = {name: summary for name, summary in found.items() if summary is not None}
-    if len(known) < len(found):
+    summaries = {stage.name: _summary_of(folder / stage.name, stage) for stage in ordered(stages)}
+    known = {name: summary for name, summary in summaries.items() if summary is not None}
+    if len(known) < len(summaries):
         return None
     for stage in ordered(stages):
         _say_finished(folder / stage.name, stage, say)
@@ -325,10 +325,10 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _open(folder: Path, held: contextlib.ExitStack) -> None:
+def _open(folder: Path, locks: contextlib.ExitStack) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        held.enter_context(locked(folder))
+        locks.enter_context(locked(folder))
 
 
 def _summary_of(place: Path, stage: Stage) -> dict[str, Any] | None:
@@ -394,10 +394,10 @@ def _keep_final(place: Path, say: Callable[[str], None]) -> None:
 def read_settings(place: Path) -> dict[str, Any]:
     """What a stage's folder says of the settings that it was begun with; empty where it says nothing."""
     marker = place / SETTINGS
-    found = read_json(marker) if marker.exists() else {}
-    if not isinstance(found, dict) or not isinstance(found.get("settings", {}), dict):
+    record = read_json(marker) if marker.exists() else {}
+    if not isinstance(record, dict) or not isinstance(record.get("settings", {}), dict):
         raise AhaError(f"{marker} is damaged: no settings. Put {place} away to start that stage over.")
-    return found | {"settings": former.stored(found["settings"])} if "settings" in found else found
+    return record | {"settings": former.stored(record["settings"])} if "settings" in record else record
 
 
 def has_work(place: Path) -> bool:

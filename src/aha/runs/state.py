@@ -28,12 +28,12 @@ class State:
             after = self.summary.get("after")
             known = isinstance(after, Mapping) and isinstance(after.get("pass@1"), (int, float))
             return f"finished, pass@1 {after['pass@1']:.1%}" if known else "finished"  # type: ignore[index]
-        found = [f"{len(self.done)} of {len(self.stages)} stages"] if len(self.stages) > 1 else []
+        parts = [f"{len(self.done)} of {len(self.stages)} stages"] if len(self.stages) > 1 else []
         if self.under_way:
             of = f" of {self.steps}" if self.steps else ""
             name = f"{self.under_way} " if len(self.stages) > 1 else ""
-            found.append(f"{name}saved at step {self.step}{of}")
-        said = f" ({', '.join(found)})" if found else ""
+            parts.append(f"{name}saved at step {self.step}{of}")
+        said = f" ({', '.join(parts)})" if parts else ""
         return f"unfinished{said}; the command that started it continues it"
 
 

@@ -39,10 +39,10 @@ def watch(
         for stage in fresh if running else fresh[-1:]:
             shown.add(stage.name)
             AttachedDisplay(run, stage, stream, plain).follow(running and stage is stages[-1], every, wait)
-        found = state(run)
+        run_state = state(run)
         if not is_running(run):
-            if found.summary:
-                before, after = (as_dict(found.summary.get(key)) for key in ("before", "after"))
+            if run_state.summary:
+                before, after = (as_dict(run_state.summary.get(key)) for key in ("before", "after"))
                 print_table(before, after, stream)
             return overview(run).state
         wait(every)

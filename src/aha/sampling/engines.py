@@ -38,7 +38,7 @@ def _own(reference: str) -> type[Engine]:
     """An engine from outside the package. Raises AhaError for what is no subclass of ``Engine``."""
     from aha.sampling.engine import Engine
 
-    found = plugins.resolve(reference)
-    if not (inspect.isclass(found) and issubclass(found, Engine)):
+    part = plugins.resolve(reference)
+    if not (inspect.isclass(part) and issubclass(part, Engine)):
         raise AhaError(f"The engine '{reference}' must be a subclass of aha.sampling.engine.Engine.")
-    return found
+    return part

@@ -122,12 +122,12 @@ def stream_groups(
     more: dict[str, Any] = {} if leftovers is None else {"leftovers": left}
     stream = engine.generate([requests[i] for i in mine], params, seed=seed, progress=progress, **more)
     try:
-        found = ((mine[at], rollouts) for at, rollouts in stream)
+        answered = ((mine[at], rollouts) for at, rollouts in stream)
         if grader is None:
-            for index, rollouts in found:
+            for index, rollouts in answered:
                 yield index, score_group(problems[index], rollouts, rewards)
         else:
-            yield from _graded(found, problems, grader, leftovers)
+            yield from _graded(answered, problems, grader, leftovers)
     finally:
         if isinstance(stream, Generator):
             stream.close()
@@ -140,7 +140,7 @@ def together(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[i
     if ranks.world()[1] == 1:
         return dict(groups)
     members = ranks.all_gather({index: group.members for index, group in groups.items()})
-    return {index: Group(problems[index], found) for index, found in members.items()}
+    return {index: Group(problems[index], scored) for index, scored in members.items()}
 
 
 def _graded(

@@ -139,11 +139,11 @@ def _compared(
 ) -> Call | None:
     try:
         expected = ast.literal_eval(right)
-        wanted = Expected(expected, strict=False)
+        expectation = Expected(expected, strict=False)
     except (ValueError, TypeError):
         return None
     if isinstance(operator, ast.Eq):
-        return _called(left, wanted.equals, wanted.longest, aliases, own)
+        return _called(left, expectation.equals, expectation.longest, aliases, own)
     if isinstance(operator, ast.Is) and (expected is None or isinstance(expected, bool)):
         return _called(left, lambda reply: is_constant(expected, reply), MAX_MESSAGE, aliases, own)
     return None

@@ -63,12 +63,12 @@ def _check_once(slot: Slot, facts: bytes) -> None:
         raise AhaError(
             _broken(slot, f"the canaries did not run ({execution.status}: {execution.note}) {words}")
         )
-    held = json.loads(execution.stdout)
-    loose = [name for name, good in held.items() if good is not True]
+    results = json.loads(execution.stdout)
+    loose = [name for name, good in results.items() if good is not True]
     if loose:
         raise AhaError(_broken(slot, "not held: " + ", ".join(loose)))
-    if len(held) != _EXPECTED:
-        raise AhaError(_broken(slot, f"{len(held)} canaries of {_EXPECTED} ran"))
+    if len(results) != _EXPECTED:
+        raise AhaError(_broken(slot, f"{len(results)} canaries of {_EXPECTED} ran"))
 
 
 def _broken(slot: Slot, reason: str) -> str:

@@ -16,8 +16,8 @@ def same_output(expected: str | bytes, output: bytes, tolerance: float = 0.0) ->
     Without a ``tolerance`` ``nan`` and ``42.0`` are not ``42``. With one, a number that the expected output writes
     with a decimal point or an exponent may differ by as much, absolutely or relative to it.
     """
-    wanted = expected.encode() if isinstance(expected, str) else expected
-    mine, theirs = _lines(wanted), _lines(output)
+    reference = expected.encode() if isinstance(expected, str) else expected
+    mine, theirs = _lines(reference), _lines(output)
     if mine == theirs or not tolerance:
         return mine == theirs
     return len(mine) == len(theirs) and all(
@@ -25,17 +25,17 @@ def same_output(expected: str | bytes, output: bytes, tolerance: float = 0.0) ->
     )
 
 
-def _near_lines(wanted: bytes, found: bytes, tolerance: float) -> bool:
-    mine, theirs = wanted.split(), found.split()
+def _near_lines(expected: bytes, output: bytes, tolerance: float) -> bool:
+    mine, theirs = expected.split(), output.split()
     return len(mine) == len(theirs) and all(
         one == other or _near(one, other, tolerance) for one, other in zip(mine, theirs, strict=True)
     )
 
 
-def _near(wanted: bytes, found: bytes, tolerance: float) -> bool:
-    if not (_DECIMAL.fullmatch(wanted) and _NUMBER.fullmatch(found)) or len(found) > _LONGEST_NUMBER:
+def _near(expected: bytes, output: bytes, tolerance: float) -> bool:
+    if not (_DECIMAL.fullmatch(expected) and _NUMBER.fullmatch(output)) or len(output) > _LONGEST_NUMBER:
         return False
-    one, other = float(wanted), float(found)
+    one, other = float(expected), float(output)
     return abs(one - other) <= tolerance * max(1.0, abs(one))
 
 

@@ -103,8 +103,8 @@ def judge_stdio(
     sandbox = sandbox or default_sandbox()
     results: list[TestResult] = []
     for stdin, expected in tests:
-        given = stdin.encode() if isinstance(stdin, str) else stdin
-        execution = sandbox.run(code, given, wall=wall, memory_mb=memory_mb, prelude=prelude)
+        sent = stdin.encode() if isinstance(stdin, str) else stdin
+        execution = sandbox.run(code, sent, wall=wall, memory_mb=memory_mb, prelude=prelude)
         if execution.status is Status.BROKEN:
             result = TestResult(None, execution.note)
         elif execution.status is not Status.OK:
@@ -266,8 +266,8 @@ def _compared_call(name: str, arguments: Sequence[Any], expected: Any, compare: 
     listed = list(arguments)
     try:
         if compare is ResultComparison.STRICT:
-            wanted = Expected(expected, strict=True)
-            return Call(name, listed, {}, wanted.equals, wanted.longest)
+            expectation = Expected(expected, strict=True)
+            return Call(name, listed, {}, expectation.equals, expectation.longest)
         wrapped = compare is ResultComparison.WRAPPED and isinstance(expected, list) and expected
         choices = [expected, expected[0]] if wrapped else [expected]
         wanted_one = [Expected(each, strict=False, tuples_as_lists=True) for each in choices]

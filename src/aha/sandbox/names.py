@@ -51,19 +51,19 @@ def classes(prelude: str) -> list[str]:
 
 def bound(tree: ast.AST) -> set[str]:
     """Every name that is bound anywhere in a tree."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.arg):
-            found.add(node.arg)
+            names.add(node.arg)
         elif isinstance(node, ast.alias):
-            found.add((node.asname or node.name).split(".")[0])
+            names.add((node.asname or node.name).split(".")[0])
         elif isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
-    return found
+            names.add(node.name)
+    return names
 
 
 def candidate_builtins(tree: ast.Module, entry_point: str) -> set[str]:
@@ -132,10 +132,10 @@ def _renamed(alias: ast.alias) -> ast.stmt:
 
 def imported(source: str) -> set[str]:
     """The top-level names of the modules that a source imports, wherever it does."""
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            modules |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.split(".")[0])
-    return found - set(_CANDIDATE_MODULES)
+            modules.add(node.module.split(".")[0])
+    return modules - set(_CANDIDATE_MODULES)

@@ -30,8 +30,8 @@ def chosen(packages: Sequence[str] | None) -> dict[str, str]:
     named = packages if packages is not None else [each.strip() for each in (said or "").split(",")]
     if packages is None and said is None:
         named = _DEFAULT
-    found = _found([each for each in named if each], required=named is not _DEFAULT)
-    return _found(_DEFAULT, required=False) | found if found else found
+    asked = _found([each for each in named if each], required=named is not _DEFAULT)
+    return _found(_DEFAULT, required=False) | asked if asked else asked
 
 
 def modules(packages: Sequence[str] | None = None) -> frozenset[str]:
@@ -63,14 +63,14 @@ def _found(names: Iterable[str], *, required: bool) -> dict[str, str]:
 
 def _entries(distribution: metadata.Distribution) -> dict[str, str]:
     """The top-level files and directories of a distribution, by name."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for file in distribution.files or ():
         top = file.parts[0]
         if top in ("..", "__pycache__", "bin") or top.endswith(".pth"):
             continue
-        if top not in found:
-            found[top] = os.path.realpath(os.path.join(str(distribution.locate_file("")), top))
-    return {name: path for name, path in found.items() if os.path.exists(path)}
+        if top not in places:
+            places[top] = os.path.realpath(os.path.join(str(distribution.locate_file("")), top))
+    return {name: path for name, path in places.items() if os.path.exists(path)}
 
 
 def _needs(distribution: metadata.Distribution) -> list[str]:

@@ -48,8 +48,8 @@ def sweep() -> None:
 
 
 def _sweep_one(path: str) -> None:
-    found = os.lstat(path)
-    if found.st_uid != os.geteuid():
+    status = os.lstat(path)
+    if status.st_uid != os.geteuid():
         return
     try:
         lock = os.open(os.path.join(path, _OWNER), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

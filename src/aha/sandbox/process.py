@@ -205,17 +205,17 @@ class Process:
         return True
 
     def _watch(self, poll: select.poll, watched: dict[int, int]) -> None:
-        wanted = {self._control.fileno(): select.POLLIN} | dict.fromkeys(self._open, select.POLLIN)
+        events = {self._control.fileno(): select.POLLIN} | dict.fromkeys(self._open, select.POLLIN)
         if self._unsent:
-            wanted[self._pipes.request] = select.POLLOUT
-        if wanted == watched:
+            events[self._pipes.request] = select.POLLOUT
+        if events == watched:
             return
-        for descriptor in watched.keys() - wanted.keys():
+        for descriptor in watched.keys() - events.keys():
             poll.unregister(descriptor)
-        for descriptor, event in wanted.items():
+        for descriptor, event in events.items():
             poll.register(descriptor, event)
         watched.clear()
-        watched.update(wanted)
+        watched.update(events)
 
     def _hear(self) -> None:
         """Take one message of the zygote: the pidfd at the start, the status at the end."""

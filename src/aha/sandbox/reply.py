@@ -79,32 +79,32 @@ class _Comparison:
         self._alike = alike  # tuples and lists
         self._room = room
 
-    def same(self, expected: Any, found: Any) -> bool:
+    def same(self, expected: Any, actual: Any) -> bool:
         """Step by step through both; the first difference ends it."""
         if not self._strict:
-            found = _unwrapped(found)
+            actual = _unwrapped(actual)
         kind = self._kind(expected)
-        if kind != self._kind(found):
+        if kind != self._kind(actual):
             return False
         if kind in ("list", "tuple"):
-            mine, theirs = _items(expected), _items(found)
+            mine, theirs = _items(expected), _items(actual)
             return len(mine) == len(theirs) and all(map(self.same, mine, theirs))
         if kind == "dict":
-            return self._same_dict(expected.body, found.body)
+            return self._same_dict(expected.body, actual.body)
         if kind in ("set", "frozenset"):
-            return len(expected.body) == len(found.body) and (
+            return len(expected.body) == len(actual.body) and (
                 [text for text, _ in self._ordered(expected.body)]
-                == [text for text, _ in self._ordered(found.body)]
+                == [text for text, _ in self._ordered(actual.body)]
             )
-        return bool(expected == found or (self._strict and expected != expected and found != found))
+        return bool(expected == actual or (self._strict and expected != expected and actual != actual))
 
-    def _same_dict(self, expected: list[Any], found: list[Any]) -> bool:
-        if len(expected) != len(found):
+    def _same_dict(self, expected: list[Any], actual: list[Any]) -> bool:
+        if len(expected) != len(actual):
             return False
         mine = self._ordered([key for key, _ in expected])
-        theirs = self._ordered([key for key, _ in found])
+        theirs = self._ordered([key for key, _ in actual])
         return all(
-            text == other and self.same(expected[i][1], found[j][1])
+            text == other and self.same(expected[i][1], actual[j][1])
             for (text, i), (other, j) in zip(mine, theirs, strict=True)
         )
 

@@ -33,10 +33,12 @@ def settle(paths: Iterable[str], *, ours: bool = False) -> None:
 
 
 def _settle_one(path: str, now: float, ours: bool) -> None:
-    found = os.lstat(path)
-    if ours and not stat.S_ISLNK(found.st_mode):
-        os.utime(path, (_FAR, found.st_mtime))
-    elif found.st_atime <= max(found.st_mtime, found.st_ctime, now - _FRESH) and stat.S_ISREG(found.st_mode):
+    status = os.lstat(path)
+    if ours and not stat.S_ISLNK(status.st_mode):
+        os.utime(path, (_FAR, status.st_mtime))
+    elif status.st_atime <= max(status.st_mtime, status.st_ctime, now - _FRESH) and stat.S_ISREG(
+        status.st_mode
+    ):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.read(descriptor, 1)

@@ -127,13 +127,13 @@ def plain_notes() -> Iterator[None]:
 
 def stored(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a stage as a run keeps them, by the names of today: what an older version wrote."""
-    found = {FORMER.get(name) or ALIASES.get(name, name): value for name, value in settings.items()}
+    present = {FORMER.get(name) or ALIASES.get(name, name): value for name, value in settings.items()}
     for group in GROUPS:
-        if isinstance(inner := found.get(group), Mapping):
-            found[group] = {FORMER.get(name, name): value for name, value in inner.items()}
-    if "max_tokens_schedule" in found:
-        found["max_tokens_schedule"] = _pairs(found["max_tokens_schedule"])
-    return found
+        if isinstance(inner := present.get(group), Mapping):
+            present[group] = {FORMER.get(name, name): value for name, value in inner.items()}
+    if "max_tokens_schedule" in present:
+        present["max_tokens_schedule"] = _pairs(present["max_tokens_schedule"])
+    return present
 
 
 def _pairs(value: Any) -> Any:
@@ -147,12 +147,12 @@ def hashed(settings: Mapping[str, Any]) -> dict[str, Any]:
     new = {name for name, value in ADDED.items() if name in settings and settings[name] == value}
     if "judge_mode" in settings and settings.get("judge") is None:
         new.add("judge")  # of reinforcement learning, which had none; other stages always had one
-    found = {_FIRST.get(name, name): value for name, value in settings.items() if name not in new}
+    first_names = {_FIRST.get(name, name): value for name, value in settings.items() if name not in new}
     for group in GROUPS:
-        if isinstance(inner := found.get(group), Mapping):
-            found[group] = {_FIRST.get(name, name): value for name, value in inner.items()}
-    if pairs := found.get("later_max_tokens"):
-        found["later_max_tokens"] = pairs[0] if len(pairs) == 1 else pairs
+        if isinstance(inner := first_names.get(group), Mapping):
+            first_names[group] = {_FIRST.get(name, name): value for name, value in inner.items()}
+    if pairs := first_names.get("later_max_tokens"):
+        first_names["later_max_tokens"] = pairs[0] if len(pairs) == 1 else pairs
     elif pairs is not None:
-        found["later_max_tokens"] = None
-    return found
+        first_names["later_max_tokens"] = None
+    return first_names

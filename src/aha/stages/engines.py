@@ -141,10 +141,10 @@ def for_policy(name: str, policy: Policy, tokenizer: Any, setup: EngineSetup) ->
     kind = engine_class(name)
     if not kind.for_all:
         return kind.make(policy.sampler, tokenizer, setup)
-    made: list[Engine] = []
+    engines: list[Engine] = []
     with policy.whole() if kind.made_from_whole else nullcontext():
-        ranks.broadcast_object(lambda: made.append(kind.make(policy.sampler, tokenizer, setup)))
-    return made[0] if made else FirstRanksEngine()
+        ranks.broadcast_object(lambda: engines.append(kind.make(policy.sampler, tokenizer, setup)))
+    return engines[0] if engines else FirstRanksEngine()
 
 
 def ready(engine: Engine, policy: Policy) -> AbstractContextManager[None]:

@@ -41,7 +41,7 @@ def _tasks(stage: Stage) -> list[Task]:
         return []
     data, test_data = getattr(stage, "data", None), getattr(stage, "test_data", None)
     rows = {own: (data, test_data)} if own else deal_rows(several, data, test_data)
-    return [get_task(name, *given) for name, given in rows.items()]
+    return [get_task(name, *sources) for name, sources in rows.items()]
 
 
 def machine(context: Context, precision: str) -> None:
@@ -119,10 +119,10 @@ def task(
     name: str, data: str | None = None, test_data: str | None = None, splits: Sequence[str] = ("train",)
 ) -> Task:
     """The task, with at least one problem in each of the splits. Raises AhaError where there is none."""
-    found = get_task(name, data, test_data)
+    chosen = get_task(name, data, test_data)
     for split in splits:
-        found.load(split, 1, 0)
-    return found
+        chosen.load(split, 1, 0)
+    return chosen
 
 
 @contextmanager

@@ -131,11 +131,11 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
         return own_task(own, data, test_data)
     if name in _MAY_READ and (data or test_data):
         return _read(name, data, test_data)
-    made = _made()
-    if name in made:
+    makers = _made()
+    if name in makers:
         if data or test_data:
             raise AhaError(f"Task '{name}' makes its own problems; it takes no --data.")
-        return made[name]()
+        return makers[name]()
     if name == "gsm8k":
         whole = data is None and test_data is None
         return _read(
@@ -160,8 +160,8 @@ def own_reference(name: str) -> str | None:
     if plugins.is_reference(name):
         return name
     base, _, options = name.partition(":")
-    found = None if base in DESCRIPTIONS or is_mixture(name) else plugins.entry("tasks", base)
-    return f"{found}:{options}" if found and options else found
+    reference = None if base in DESCRIPTIONS or is_mixture(name) else plugins.entry("tasks", base)
+    return f"{reference}:{options}" if reference and options else reference
 
 
 def _mixture(name: str, data: str | None, test_data: str | None) -> Task:
@@ -178,17 +178,17 @@ def deal_rows(names: Sequence[str], data: str | None, test_data: str | None) -> 
 
     Raises AhaError where rows are given and it is none of them, or several.
     """
-    found: dict[str, Rows] = dict.fromkeys(names, (None, None))
+    dealt: dict[str, Rows] = dict.fromkeys(names, (None, None))
     if not (data or test_data):
-        return found
+        return dealt
     most = max(map(_reads_rows, names), default=0)
-    readers = [name for name in found if most and _reads_rows(name) == most]
+    readers = [name for name in dealt if most and _reads_rows(name) == most]
     if len(readers) != 1:
         none = f"none of {', '.join(names)}" if names else "no task"
         which = f"are for {' or '.join(readers) if readers else none}"
         raise AhaError(f"The rows {which}. Write TASK=FILE:SHARE in a mixture instead of --data.")
-    found[readers[0]] = (data, test_data)
-    return found
+    dealt[readers[0]] = (data, test_data)
+    return dealt
 
 
 def _reads_rows(name: str) -> int:
@@ -211,9 +211,9 @@ def reads_rows(name: str, data: str | None = None, test_data: str | None = None)
 
 def row_sources(name: str, data: str | None = None, test_data: str | None = None) -> list[str]:
     """The files and hub names whose rows a task reads, those that a mixture names among them."""
-    found = [data, test_data]
+    sources = [data, test_data]
     if is_mixture(name):
         from aha.tasks import mixture
 
-        found += [own for own, _ in mixture.parse(name).values()]
-    return [source for source in found if source]
+        sources += [own for own, _ in mixture.parse(name).values()]
+    return [source for source in sources if source]

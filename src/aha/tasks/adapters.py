@@ -133,8 +133,8 @@ class Taskset:
         task = problem.metadata[ROW]["task"]
         trace = _trace(task, [*problem.messages, {"role": "assistant", "content": text}])
         await task.score(trace)
-        given = [reward for reward in trace.rewards.values() if reward is not None]
-        return float(sum(reward.value for reward in given)) if given else None
+        rewards = [reward for reward in trace.rewards.values() if reward is not None]
+        return float(sum(reward.value for reward in rewards)) if rewards else None
 
 
 def _trace(task: Any, messages: Sequence[Mapping[str, str]]) -> Any:

@@ -43,12 +43,12 @@ def read_options(row: Row) -> tuple[list[str], int] | None:
     if options is None:
         return None
     labels, texts = options
-    found = {key: at for key in _ANSWERS if (at := _index(row.get(key), labels, texts)) is not None}
-    named = {key: at for key, at in found.items() if "answer" in key.lower()}
+    answers = {key: at for key in _ANSWERS if (at := _index(row.get(key), labels, texts)) is not None}
+    named = {key: at for key, at in answers.items() if "answer" in key.lower()}
     if len(set(named.values())) > 1:
         said = ", ".join(f"{key}={row[key]!r}" for key in named)
         raise AhaError(f"the columns name different options as the right one: {said}")
-    return (texts, next(iter(found.values()))) if found else None
+    return (texts, next(iter(answers.values()))) if answers else None
 
 
 def has_options(row: Row) -> bool:
@@ -72,13 +72,13 @@ def _shuffled(row: Row) -> tuple[list[str], int]:
 
 def _options(row: Row) -> tuple[list[str], list[str]] | None:
     """(labels, texts)."""
-    given = row.get("choices", row.get("options"))
-    if isinstance(given, Mapping) and isinstance(given.get("text"), Sequence):
-        return [str(label) for label in given.get("label", LETTERS)], [str(t) for t in given["text"]]
-    if isinstance(given, Mapping):
-        return [str(k) for k in given], [str(v) for v in given.values()]
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        texts = [re.sub(r"^\(?[A-J][).:]\s+", "", str(t)) for t in given]
+    choices = row.get("choices", row.get("options"))
+    if isinstance(choices, Mapping) and isinstance(choices.get("text"), Sequence):
+        return [str(label) for label in choices.get("label", LETTERS)], [str(t) for t in choices["text"]]
+    if isinstance(choices, Mapping):
+        return [str(k) for k in choices], [str(v) for v in choices.values()]
+    if isinstance(choices, Sequence) and not isinstance(choices, str):
+        texts = [re.sub(r"^\(?[A-J][).:]\s+", "", str(t)) for t in choices]
         return list(LETTERS[: len(texts)]), texts
     letters = [c for c in LETTERS if isinstance(row.get(c), (str, int, float))]
     if letters and "".join(letters) == LETTERS[: len(letters)]:
@@ -92,9 +92,9 @@ def _index(value: Any, labels: Sequence[str], texts: Sequence[str]) -> int | Non
     if isinstance(value, int):
         return value if 0 <= value < len(texts) else None
     text = str(value).strip()
-    for found in (text, text.strip("().").upper()):
-        if found in labels:
-            return labels.index(found)
+    for label in (text, text.strip("().").upper()):
+        if label in labels:
+            return labels.index(label)
     return texts.index(text) if texts.count(text) == 1 else None
 
 
@@ -109,14 +109,14 @@ def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
     """The problem in a row. Raises AhaError naming the row if it lacks a question, options or the answer."""
     row = coreference.as_choice(row) or row
     question = next((row[k] for k in _QUESTIONS if isinstance(row.get(k), str) and row[k].strip()), None)
-    found = read_options(row)
-    if question is None or found is None:
+    read = read_options(row)
+    if question is None or read is None:
         missing = "question" if question is None else "options with a right one among them"
         raise AhaError(
             f"Row {number} has no {missing}: its columns are {sorted(row)}. Wanted: question; choices, options "
             "or A, B, C, D; and answer (a letter, an index or the option's text)."
         )
-    options, right = found
+    options, right = read
     if not 2 <= len(options) <= len(LETTERS):
         raise AhaError(f"Row {number} has {len(options)} options; 2 to {len(LETTERS)} can be lettered.")
     language = language_of(question, _said(row, LANGUAGES))
@@ -136,8 +136,8 @@ def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
 
 def _said(row: Row, paths: Sequence[str]) -> str:
     """The text that a row has under the first of these names; "" without one."""
-    found = (find(row, path) for path in paths)
-    return next((text for text in found if isinstance(text, str) and text), "")
+    texts = (find(row, path) for path in paths)
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 # --- grading -------------------------------------------------------------------------------------------
@@ -157,12 +157,12 @@ def read_choice(text: str, options: Sequence[str]) -> str | None:
     by_text = [letter for letter, o in zip(letters, options, strict=True) if _plain(o) == _plain(plain)]
     if len(by_text) == 1 and not (alone and alone[1].upper() in letters):
         return by_text[0]
-    found = alone or _LEADING.match(plain + " ")
-    if found is None:
+    match = alone or _LEADING.match(plain + " ")
+    if match is None:
         phrase = list(_PHRASE.finditer(plain)) if len(plain) < 200 else []
         letter = next((g for g in phrase[-1].groups() if g), "") if phrase else ""
     else:
-        letter = found[1]
+        letter = match[1]
     return letter.upper() if letter and letter.upper() in letters else None
 
 

@@ -52,12 +52,14 @@ def question(
     language: str,
 ) -> str:
     """The request in words, with its examples."""
-    examples = ", ".join(f"f({', '.join(map(repr, given))})={result!r}" for given, result in shown)
+    examples = ", ".join(f"f({', '.join(map(repr, arguments))})={result!r}" for arguments, result in shown)
     if language == "zh":
-        wanted = f"返回{family.chinese.format(**parameters)}" if sentence else "满足例子"
-        return f"写一个Python函数f({family.arguments})，{wanted}。例子：{examples}。"
-    wanted = f"that returns {family.english.format(**parameters)}" if sentence else "that fits the examples"
-    return f"Write a Python function f({family.arguments}) {wanted}. Examples: {examples}."
+        described = f"返回{family.chinese.format(**parameters)}" if sentence else "满足例子"
+        return f"写一个Python函数f({family.arguments})，{described}。例子：{examples}。"
+    described = (
+        f"that returns {family.english.format(**parameters)}" if sentence else "that fits the examples"
+    )
+    return f"Write a Python function f({family.arguments}) {described}. Examples: {examples}."
 
 
 def content_key(family: Family, parameters: dict[str, int]) -> str:
@@ -83,7 +85,7 @@ def make_problem(
         id=f"code-{family.name}-{short_hash(text)}",
         task="code",
         messages=({"role": "user", "content": text},),
-        answer=tuple(TestCase("function", given, result, "f") for given, result in tests),
+        answer=tuple(TestCase("function", arguments, result, "f") for arguments, result in tests),
         language=language,
         metadata={
             "family": family.name,

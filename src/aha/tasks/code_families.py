@@ -132,15 +132,15 @@ def draw_tests(
 ) -> list[tuple[list[Any], Any]] | None:
     """``n`` different (arguments, result) pairs whose numbers stay within ``bound``; None if they are not
     to be had. At least two results differ, so that a constant does not pass."""
-    found: dict[str, tuple[list[Any], Any]] = {}
+    distinct: dict[str, tuple[list[Any], Any]] = {}
     for _ in range(20 * n):
         arguments = family.inputs(rng, high)
         result = family.reference(*arguments, **parameters)
         if bound is None or _largest([arguments, result]) <= bound:
-            found.setdefault(repr(arguments), (arguments, result))
-        if len(found) == n:
+            distinct.setdefault(repr(arguments), (arguments, result))
+        if len(distinct) == n:
             break
-    tests = list(found.values())
+    tests = list(distinct.values())
     return tests if len(tests) == n and len({repr(result) for _, result in tests}) > 1 else None
 
 

@@ -86,9 +86,9 @@ def _by_layout(row: Row) -> tuple[list[TestCase], str]:
     if any(row.get(name) is not None for name in _CONTESTS):
         return _contests(row)
     model = row.get("reward_model")
-    given = [row.get(k) for k in _LISTS]
-    given.append(model.get("ground_truth") if isinstance(model, Mapping) else None)
-    for value in given:
+    cells = [row.get(k) for k in _LISTS]
+    cells.append(model.get("ground_truth") if isinstance(model, Mapping) else None)
+    for value in cells:
         if value is not None and value != "":
             return _listed(json.loads(value) if isinstance(value, str) else value, row)
     raise ValueError(f"none of test + entry_point, test_list, input_output, tests among {sorted(row)}")
@@ -107,11 +107,11 @@ def _humaneval(row: Row) -> tuple[list[TestCase], str]:
 def _prelude(row: Row, name: str) -> str:
     """What stands in the prompt before the function to complete; the whole prompt where it only prepares."""
     prompt = str(row.get("prompt") or "")
-    before, found, _ = prompt.rpartition(f"def {name}(")
-    prelude = before if found else prompt
+    before, head, _ = prompt.rpartition(f"def {name}(")
+    prelude = before if head else prompt
     if not _parses(prelude):
         prelude = ""
-    return IMPORTS + prelude if not found else prelude
+    return IMPORTS + prelude if not head else prelude
 
 
 def only_prepares(row: Row) -> bool:
@@ -142,9 +142,11 @@ def _signatures(row: Row) -> str:
     """How a KodCode row's functions are declared: the tests name them, the question often does not."""
     infos = row.get("test_info")
     infos = json.loads(infos) if isinstance(infos, str) else infos
-    found = [str(each["function_declaration"]) for each in infos or () if each.get("function_declaration")]
+    declarations = [
+        str(each["function_declaration"]) for each in infos or () if each.get("function_declaration")
+    ]
     names = [str(each["function_name"]) for each in infos or () if each.get("function_name")]
-    listed = found or [f"def {name}(...)" for name in names]
+    listed = declarations or [f"def {name}(...)" for name in names]
     return "Define:\n" + "\n".join(listed) if listed else ""
 
 
@@ -205,11 +207,11 @@ def _listed(value: Any, row: Row) -> tuple[list[TestCase], str]:
     for each in value:
         own = str(each.get("fn_name") or name)
         functional = "function" in str(each.get("type") or each.get("testtype") or "")
-        given, wanted = each["input"], each["output"]
+        argument, result = each["input"], each["output"]
         if functional or own:
-            tests.append(_call(own or _method_of(row), _arguments(given), _result(wanted), row, "loose"))
+            tests.append(_call(own or _method_of(row), _arguments(argument), _result(result), row, "loose"))
         else:
-            tests.append(_stdio(given, wanted, 0.0))
+            tests.append(_stdio(argument, result, 0.0))
     return tests, _asked(tests)
 
 
@@ -220,11 +222,13 @@ def _columns(value: Mapping[str, Any], name: str, row: Row) -> tuple[list[TestCa
         raise ValueError(f"{len(inputs)} inputs, but {len(outputs)} outputs")
     if name:
         tests = [
-            _call(name, _numbered_keys(_arguments(given)), _numbered(wanted), row, "wrapped")
-            for given, wanted in zip(inputs, outputs, strict=True)
+            _call(name, _numbered_keys(_arguments(argument)), _numbered(result), row, "wrapped")
+            for argument, result in zip(inputs, outputs, strict=True)
         ]
     else:
-        tests = [_stdio(given, wanted, _TOLERANCE) for given, wanted in zip(inputs, outputs, strict=True)]
+        tests = [
+            _stdio(argument, result, _TOLERANCE) for argument, result in zip(inputs, outputs, strict=True)
+        ]
     return tests, _asked(tests)
 
 
@@ -236,34 +240,34 @@ def _asked(tests: Sequence[TestCase]) -> str:
     return _FUNCTION.format(name=tests[0].entry_point.replace("()", ""))
 
 
-def _stdio(given: Any, wanted: Any, tolerance: float) -> TestCase:
-    return TestCase("stdio", _text(given), _text(wanted), prelude=IMPORTS, tolerance=tolerance)
+def _stdio(stdin: Any, stdout: Any, tolerance: float) -> TestCase:
+    return TestCase("stdio", _text(stdin), _text(stdout), prelude=IMPORTS, tolerance=tolerance)
 
 
 def _text(value: Any) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _call(name: str, arguments: list[Any], wanted: Any, row: Row, compare: str) -> TestCase:
+def _call(name: str, arguments: list[Any], result: Any, row: Row, compare: str) -> TestCase:
     starter = str(row.get("starter_code") or "")
     entry = f"Solution().{name}" if "class Solution" in starter and "." not in name else name
-    return TestCase("function", arguments, wanted, entry, prelude=IMPORTS, compare=compare)
+    return TestCase("function", arguments, result, entry, prelude=IMPORTS, compare=compare)
 
 
-def _arguments(given: Any) -> list[Any]:
+def _arguments(cell: Any) -> list[Any]:
     """A list of arguments; as text it is one JSON value a line."""
-    if isinstance(given, str):
-        return [json.loads(line) for line in given.split("\n") if line.strip()]
-    if not isinstance(given, list):
-        raise ValueError(f"arguments must be a list, not {type(given).__name__}")
-    return given
+    if isinstance(cell, str):
+        return [json.loads(line) for line in cell.split("\n") if line.strip()]
+    if not isinstance(cell, list):
+        raise ValueError(f"arguments must be a list, not {type(cell).__name__}")
+    return cell
 
 
-def _result(wanted: Any) -> Any:
+def _result(cell: Any) -> Any:
     try:
-        return json.loads(wanted) if isinstance(wanted, str) else wanted
+        return json.loads(cell) if isinstance(cell, str) else cell
     except ValueError:
-        return wanted
+        return cell
 
 
 def _numbered_keys(values: list[Any]) -> list[Any]:
@@ -300,7 +304,7 @@ def _contests(row: Row) -> tuple[list[TestCase], str]:
         part = row.get(name)
         part = json.loads(part) if isinstance(part, str) else part or {}
         pairs = zip(part.get("input") or (), part.get("output") or (), strict=True)
-        tests += [_stdio(given, wanted, _TOLERANCE) for given, wanted in pairs]
+        tests += [_stdio(stdin, stdout, _TOLERANCE) for stdin, stdout in pairs]
     return tests, _STDIO
 
 
@@ -308,15 +312,15 @@ def _contests(row: Row) -> tuple[list[TestCase], str]:
 
 
 def _live(row: Row) -> tuple[list[TestCase], str]:
-    found = [test for name in _LIVE for test in _unpacked(row.get(name))]
-    if not found:
+    listed = [test for name in _LIVE for test in _unpacked(row.get(name))]
+    if not listed:
         raise ValueError("no tests")
     metadata = row.get("metadata")
     facts = json.loads(metadata) if isinstance(metadata, str) and metadata else metadata or {}
-    if not any(test.get("testtype") == "functional" for test in found):
-        return [_stdio(test["input"], test["output"], _EXACT) for test in found], _STDIO
+    if not any(test.get("testtype") == "functional" for test in listed):
+        return [_stdio(test["input"], test["output"], _EXACT) for test in listed], _STDIO
     name = str(facts.get("func_name") or row.get("fn_name") or _method_of(row))
-    calls = [_call(name, _arguments(test["input"]), _result(test["output"]), row, "loose") for test in found]
+    calls = [_call(name, _arguments(test["input"]), _result(test["output"]), row, "loose") for test in listed]
     starter = str(row.get("starter_code") or "")
     if "class Solution" not in starter and starter.strip():
         calls = [replace(call, entry_point=name) for call in calls]

@@ -109,17 +109,17 @@ def _reduce_once(e: Expression) -> Expression:
         left = _reduce_once(left)
     else:
         right = _reduce_once(right)
-    made = combine(left, op, right)
-    assert made is not None
-    return made
+    expression = combine(left, op, right)
+    assert expression is not None
+    return expression
 
 
 def expressions(numbers: Sequence[int], operators: str) -> list[Expression]:
     """Every expression that uses all the numbers once, one for each key."""
-    found: dict[tuple, Expression] = {}
+    by_key: dict[tuple, Expression] = {}
     for e in _grow([number(n) for n in numbers], operators):
-        found.setdefault(e.key, e)
-    return list(found.values())
+        by_key.setdefault(e.key, e)
+    return list(by_key.values())
 
 
 def _grow(items: list[Expression], operators: str) -> Iterator[Expression]:
@@ -131,9 +131,9 @@ def _grow(items: list[Expression], operators: str) -> Iterator[Expression]:
         for op in operators:
             pairs = [(items[i], items[j])] if op in "+*" else [(items[i], items[j]), (items[j], items[i])]
             for a, b in pairs:
-                made = combine(a, op, b)
-                if made is not None:
-                    yield from _grow([made, *rest], operators)
+                expression = combine(a, op, b)
+                if expression is not None:
+                    yield from _grow([expression, *rest], operators)
 
 
 # --- problems ------------------------------------------------------------------------------------------
@@ -191,9 +191,9 @@ def targets(numbers: tuple[int, ...], difficulty: CountdownDifficulty) -> list[i
     largest = difficulty.largest
     return sorted(
         target
-        for target, found in ways.items()
-        if (len(found) == 1 or not difficulty.unique)
-        and (largest is None or any(stays_within(e, largest) for e in found))
+        for target, solutions in ways.items()
+        if (len(solutions) == 1 or not difficulty.unique)
+        and (largest is None or any(stays_within(e, largest) for e in solutions))
     )
 
 
@@ -212,10 +212,10 @@ def generate(difficulty: CountdownDifficulty, split: str, rng: random.Random) ->
         misses += 1
         if not (difficulty.unique or difficulty.largest):
             # Which targets there are need not be known: a random solution gives one, as in the public set.
-            made = random_problem(difficulty, rng)
-            if made is not None and split_of(made.metadata["numbers"]) == split:
+            problem = random_problem(difficulty, rng)
+            if problem is not None and split_of(problem.metadata["numbers"]) == split:
                 misses = 0
-                yield made
+                yield problem
             continue
         count = rng.choice(difficulty.counts)
         numbers = tuple(rng.randint(difficulty.low, difficulty.high) for _ in range(count))
@@ -269,14 +269,14 @@ def load(difficulty: CountdownDifficulty, split: str, n: int, seed: int) -> list
 def grade_expression(problem: Problem, text: str) -> Verdict:
     """Is ``text`` an expression that uses each number exactly once and equals the target?"""
     try:
-        found = evaluate(text)
+        evaluated = evaluate(text)
     except ExpressionError as error:
         return Verdict(Outcome.WRONG, f"not an expression: {error}")
     numbers, target = problem.metadata["numbers"], problem.metadata["target"]
-    if sorted(found.numbers) != sorted(numbers):
-        return Verdict(Outcome.WRONG, f"uses {sorted(found.numbers)} instead of {sorted(numbers)}")
-    if found.value != target:
-        return Verdict(Outcome.WRONG, f"equals {found.value}, not {target}")
+    if sorted(evaluated.numbers) != sorted(numbers):
+        return Verdict(Outcome.WRONG, f"uses {sorted(evaluated.numbers)} instead of {sorted(numbers)}")
+    if evaluated.value != target:
+        return Verdict(Outcome.WRONG, f"equals {evaluated.value}, not {target}")
     return Verdict(Outcome.CORRECT, "")
 
 
@@ -287,13 +287,13 @@ def _answer(problem: Problem, text: str) -> str | None:
     """The expression where it was asked for; in a box its LaTeX signs are read, and "= 24" behind it is left off."""
     if place_of(problem) in (None, "tags"):
         return chat.parse(text, opened_think=False).answer
-    found = stated(problem, text)
-    if found is None:
+    answer = stated(problem, text)
+    if answer is None:
         return None
     for sign, plain in _LATEX:
-        found = found.replace(sign, plain)
-    left, equals, right = found.partition("=")
-    return left if equals and right.strip() == str(problem.metadata["target"]) else found
+        answer = answer.replace(sign, plain)
+    left, equals, right = answer.partition("=")
+    return left if equals and right.strip() == str(problem.metadata["target"]) else answer
 
 
 def verify(problem: Problem, text: str) -> Verdict:
@@ -310,10 +310,10 @@ def vote(problem: Problem, text: str) -> str | None:
     if answer is None:
         return None
     try:
-        found = evaluate(answer)
+        evaluated = evaluate(answer)
     except ExpressionError:
         return f"invalid:{answer}"
-    return f"{found.value}:{sorted(found.numbers)}"
+    return f"{evaluated.value}:{sorted(evaluated.numbers)}"
 
 
 _EXPRESSION_CHARS = frozenset("0123456789+-*/()")

@@ -20,17 +20,17 @@ MOST = 6  # numbers that a solution is looked for with
 def make_problem(row: Row, number: int, name: str = "countdown") -> Problem:
     """The problem in a row. Raises AhaError naming the row if it has no numbers or no target."""
     truth = find(row, "reward_model.ground_truth")
-    held = truth if isinstance(truth, Mapping) else row
-    numbers, target = held.get("nums", held.get("numbers")), held.get("target")
+    source = truth if isinstance(truth, Mapping) else row
+    numbers, target = source.get("nums", source.get("numbers")), source.get("target")
     fits = isinstance(numbers, list) and len(numbers) > 1 and all(map(_whole, numbers))
     if not isinstance(target, int) or isinstance(target, bool) or not fits:
         raise AhaError(
             f"Row {number} has no nums and target of whole numbers: its columns are {sorted(row)}."
         )
-    made = countdown.make_problem(list(numbers or ()), target, countdown.FULL)
+    problem = countdown.make_problem(list(numbers or ()), target, countdown.FULL)
     return Problem(
-        id=f"{name}-{number}", task=name, messages=made.messages, answer=made.answer,
-        metadata={**made.metadata, "content": f"countdown {sorted(numbers)}"},
+        id=f"{name}-{number}", task=name, messages=problem.messages, answer=problem.answer,
+        metadata={**problem.metadata, "content": f"countdown {sorted(numbers)}"},
     )  # fmt: skip
 
 
@@ -57,8 +57,8 @@ def reaches(values: list[Fraction], target: Fraction) -> bool:
         for j in range(i):
             a, b = values[i], values[j]
             rest = [v for k, v in enumerate(values) if k not in (i, j)]
-            made = {a + b, a - b, b - a, a * b} | ({a / b} if b else set()) | ({b / a} if a else set())
-            if any(reaches([*rest, value], target) for value in made):
+            results = {a + b, a - b, b - a, a * b} | ({a / b} if b else set()) | ({b / a} if a else set())
+            if any(reaches([*rest, value], target) for value in results):
                 return True
     return False
 

@@ -49,17 +49,17 @@ def make_problem(row: Row, number: int, name: str = "drop") -> Problem:
 
 def read_golds(row: Row) -> tuple[Spans, ...]:
     """Every reference answer of a row, each of one span or several; empty without any."""
-    found = [_annotated(row.get("answer"))]
+    answers = [_annotated(row.get("answer"))]
     checked = row.get("validated_answers")
     if isinstance(checked, Mapping):  # columns of lists, as hub sets store them
         checked = [dict(zip(checked, values, strict=True)) for values in zip(*checked.values(), strict=True)]
-    found += [_annotated(one) for one in checked] if isinstance(checked, Sequence) else []
+    answers += [_annotated(one) for one in checked] if isinstance(checked, Sequence) else []
     spans = row.get("answers_spans")
     if isinstance(spans, Mapping) and isinstance(spans.get("spans"), Sequence):
-        found += [(str(span),) for span in spans["spans"]]
+        answers += [(str(span),) for span in spans["spans"]]
     if isinstance(row.get("ref_text"), str):
-        found += [(part,) for part in row["ref_text"].split("|")]
-    return tuple(dict.fromkeys(spans for spans in found if spans and all(s.strip() for s in spans)))
+        answers += [(part,) for part in row["ref_text"].split("|")]
+    return tuple(dict.fromkeys(spans for spans in answers if spans and all(s.strip() for s in spans)))
 
 
 def _annotated(answer: Any) -> Spans:

@@ -33,14 +33,14 @@ Call = tuple[str, Mapping[str, Any]]
 def make_problem(row: Row, number: int, name: str = "function_calls") -> Problem:
     """The problem in a row. Raises AhaError naming the row."""
     functions = _listed(row.get("function", row.get("functions", row.get("tools"))))
-    wanted = _listed(row.get("ground_truth", row.get("possible_answer")))
+    truth = _listed(row.get("ground_truth", row.get("possible_answer")))
     asked = _messages(row.get("question", row.get("messages")))
-    if functions is None or wanted is None or not asked:
+    if functions is None or truth is None or not asked:
         raise AhaError(
             f"Row {number} has no question, function and ground_truth: its columns are {sorted(row)}. ground_truth is "
             'a list of {"name": {"parameter": [values that it may have]}}.'
         )
-    calls = tuple(_wanted(one, number) for one in wanted)
+    calls = tuple(_wanted(one, number) for one in truth)
     told = _ASK.format(
         functions=json.dumps([f.get("function", f) for f in functions], ensure_ascii=False, indent=1)
     )
@@ -76,12 +76,12 @@ def _wanted(one: Mapping[str, Any], number: int) -> Call:
 
 
 def _required(functions: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    found = {}
+    required = {}
     for one in functions:
         function = one.get("function", one)
         parameters = function.get("parameters") or {}
-        found[str(function.get("name"))] = tuple(parameters.get("required") or ())
-    return found
+        required[str(function.get("name"))] = tuple(parameters.get("required") or ())
+    return required
 
 
 # --- reading -------------------------------------------------------------------------------------------------
@@ -93,9 +93,9 @@ def read_calls(text: str) -> list[Call] | None:
     said = text.strip()[:MAX_CHARS]
     if "<tool_call>" in said:
         parts = [part.partition("</tool_call>")[0] for part in said.split("<tool_call>")[1:]]
-        found = [_json_calls(part) for part in parts]
+        parsed = [_json_calls(part) for part in parts]
         return (
-            [call for calls in found for call in calls or ()] if all(c is not None for c in found) else None
+            [call for calls in parsed for call in calls or ()] if all(c is not None for c in parsed) else None
         )
     if "```" in said:
         inside = said.split("```")[1]
@@ -120,13 +120,13 @@ def _json_call(one: Any) -> Call | None:
     if not isinstance(one, Mapping):
         return None
     one = one.get("function", one) if isinstance(one.get("function"), Mapping) else one
-    given = one.get("arguments", one.get("parameters", {}))
-    if isinstance(given, str):
+    arguments = one.get("arguments", one.get("parameters", {}))
+    if isinstance(arguments, str):
         try:
-            given = json.loads(given)
+            arguments = json.loads(arguments)
         except (ValueError, RecursionError):
             return None
-    return (str(one["name"]), given) if "name" in one and isinstance(given, Mapping) else None
+    return (str(one["name"]), arguments) if "name" in one and isinstance(arguments, Mapping) else None
 
 
 def _python_calls(text: str) -> list[Call] | None:
@@ -144,21 +144,21 @@ def _python_call(node: ast.expr) -> Call | None:
     if not isinstance(node, ast.Call) or node.args:
         return None
     try:
-        given = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
+        arguments = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
-    return (ast.unparse(node.func), given) if len(given) == len(node.keywords) else None
+    return (ast.unparse(node.func), arguments) if len(arguments) == len(node.keywords) else None
 
 
 # --- matching ------------------------------------------------------------------------------------------------
 
 
-def mismatch(calls: Sequence[Call], wanted: Sequence[Call], required: Mapping[str, Sequence[str]]) -> str:
+def mismatch(calls: Sequence[Call], expected: Sequence[Call], required: Mapping[str, Sequence[str]]) -> str:
     """In words, why calls are not those that are wanted; "" where they are."""
-    if len(calls) != len(wanted):
-        return f"{len(calls)} calls, not {len(wanted)}"
+    if len(calls) != len(expected):
+        return f"{len(calls)} calls, not {len(expected)}"
     left, reason = list(calls), ""
-    for name, values in wanted:
+    for name, values in expected:
         reasons = [_call_mismatch(call, name, values, required.get(name, ())) for call in left]
         if "" not in reasons:
             return next((r for r in reasons if not r.startswith("calls ")), reasons[0])
@@ -167,38 +167,40 @@ def mismatch(calls: Sequence[Call], wanted: Sequence[Call], required: Mapping[st
 
 
 def _call_mismatch(call: Call, name: str, values: Mapping[str, list[Any]], required: Sequence[str]) -> str:
-    made, given = call
-    if made != name:
-        return f"calls {made}, not {name}"
-    unknown = [p for p in given if p not in values]
-    missing = [p for p in values if p not in given and (p in required or "" not in values[p])]
+    called, arguments = call
+    if called != name:
+        return f"calls {called}, not {name}"
+    unknown = [p for p in arguments if p not in values]
+    missing = [p for p in values if p not in arguments and (p in required or "" not in values[p])]
     if unknown or missing:
         return f"{name} has {'an unknown ' + unknown[0] if unknown else 'no ' + missing[0]}"
-    wrong = next((p for p in given if not any(same(given[p], value) for value in values[p])), None)
-    return "" if wrong is None else f"{name}: {wrong} is {str(given[wrong])[:60]!r}"
+    wrong = next((p for p in arguments if not any(same(arguments[p], value) for value in values[p])), None)
+    return "" if wrong is None else f"{name}: {wrong} is {str(arguments[wrong])[:60]!r}"
 
 
-def same(given: Any, allowed: Any) -> bool:
+def same(value: Any, allowed: Any) -> bool:
     """Whether a value is an allowed one: words without case, spaces and punctuation; whole numbers are numbers; lists
     in order; of objects each value is one of a list of those allowed."""
-    if isinstance(given, bool) or isinstance(allowed, bool):
-        return given is allowed
-    if isinstance(given, str) and isinstance(allowed, str):
-        return _plain(given) == _plain(allowed)
-    if isinstance(given, (int, float)) and isinstance(allowed, (int, float)):
-        return float(given) == float(allowed)
-    if isinstance(given, (list, tuple)) and isinstance(allowed, (list, tuple)):
-        return len(given) == len(allowed) and all(map(same, given, allowed))
-    if isinstance(given, Mapping) and isinstance(allowed, Mapping):
-        return _same_object(given, allowed)
-    return given is None and allowed is None
+    if isinstance(value, bool) or isinstance(allowed, bool):
+        return value is allowed
+    if isinstance(value, str) and isinstance(allowed, str):
+        return _plain(value) == _plain(allowed)
+    if isinstance(value, (int, float)) and isinstance(allowed, (int, float)):
+        return float(value) == float(allowed)
+    if isinstance(value, (list, tuple)) and isinstance(allowed, (list, tuple)):
+        return len(value) == len(allowed) and all(map(same, value, allowed))
+    if isinstance(value, Mapping) and isinstance(allowed, Mapping):
+        return _same_object(value, allowed)
+    return value is None and allowed is None
 
 
-def _same_object(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:
+def _same_object(values: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:
     choices = {k: v if isinstance(v, list) else [v] for k, v in allowed.items()}
-    if any(k not in choices for k in given) or any(k not in given and "" not in choices[k] for k in choices):
+    if any(k not in choices for k in values) or any(
+        k not in values and "" not in choices[k] for k in choices
+    ):
         return False
-    return all(any(same(v, choice) for choice in choices[k]) for k, v in given.items())
+    return all(any(same(v, choice) for choice in choices[k]) for k, v in values.items())
 
 
 def _plain(text: str) -> str:

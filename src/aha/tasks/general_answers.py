@@ -89,9 +89,9 @@ def _listed(rubric: Rubric, slots: tuple[str, ...], zh: bool, partial: bool, rng
 def _opposite(problem: Problem, zh: bool, partial: bool) -> str:
     from aha.tasks.general_world import find
 
-    found = find(problem.messages[-1]["content"])
-    assert found is not None
-    ((right, *_), *_) = found[0].rubrics["zh" if zh else "en"].required
+    match = find(problem.messages[-1]["content"])
+    assert match is not None
+    ((right, *_), *_) = match[0].rubrics["zh" if zh else "en"].required
     if partial:
         return "我不知道。" if zh else "I do not know."
     return f"反义词是{right}。" if zh else f"The opposite is {right}."

@@ -51,31 +51,31 @@ UNGRADED = "no rule grades this prompt: a reward model or a judge does"
 
 def make_problem(row: Row, number: int, name: str = "general", harmful: bool = False) -> Problem:
     """The prompt in a row; ``harmful``: what it is where the row says nothing. Raises AhaError naming what is wrong."""
-    found = read_prompt(row)
+    read = read_prompt(row)
     said = str(next((row[c] for c in ("language", "lang") if isinstance(row.get(c), str)), ""))
     constraints = constraints_of(row)
     metadata: dict[str, Any] = {
-        "kind": "harmful" if _harm(found, harmful) else "general", "harmful": _harm(found, harmful),
-        "layout": found.layout, FORM: "free", "given_pairs": found.pairs, "given_labels": found.labels,
+        "kind": "harmful" if _harm(read, harmful) else "general", "harmful": _harm(read, harmful),
+        "layout": read.layout, FORM: "free", "given_pairs": read.pairs, "given_labels": read.labels,
     }  # fmt: skip
-    if found.harmful is not None:
-        metadata["prompt_label"] = "harmful" if found.harmful else "benign"
+    if read.harmful is not None:
+        metadata["prompt_label"] = "harmful" if read.harmful else "benign"
     return Problem(
-        id=f"{name}-{short_hash(_text(found))}",
+        id=f"{name}-{short_hash(_text(read))}",
         task=name,
-        messages=found.messages,
-        answer=found.reference,
-        language=prompt_language(str(found.messages[-1]["content"]), said),
+        messages=read.messages,
+        answer=read.reference,
+        language=prompt_language(str(read.messages[-1]["content"]), said),
         metadata=metadata | constraints,
     )
 
 
-def _harm(found: PromptRow, otherwise: bool) -> bool:
-    return otherwise if found.harmful is None else found.harmful
+def _harm(prompt: PromptRow, otherwise: bool) -> bool:
+    return otherwise if prompt.harmful is None else prompt.harmful
 
 
-def _text(found: PromptRow | Problem) -> str:
-    return "\n".join(f"{m['role']}:{m['content']}" for m in found.messages)
+def _text(prompt: PromptRow | Problem) -> str:
+    return "\n".join(f"{m['role']}:{m['content']}" for m in prompt.messages)
 
 
 def prompt_language(text: str, said: str = "") -> str:
@@ -119,14 +119,14 @@ def verify(problem: Problem, text: str) -> Verdict:
 
 def distinct(problems: list[Problem], source: str) -> list[Problem]:
     """Each prompt once; how many rows repeat one is said."""
-    found: dict[str, Problem] = {}
+    by_id: dict[str, Problem] = {}
     for problem in problems:
-        found[problem.id] = _joined(found[problem.id], problem) if problem.id in found else problem
-    if len(found) < len(problems):
+        by_id[problem.id] = _joined(by_id[problem.id], problem) if problem.id in by_id else problem
+    if len(by_id) < len(problems):
         aside.note(
-            f"{source}: {len(problems) - len(found)} of {len(problems)} rows repeat a prompt; it is asked once."
+            f"{source}: {len(problems) - len(by_id)} of {len(problems)} rows repeat a prompt; it is asked once."
         )
-    return list(found.values())
+    return list(by_id.values())
 
 
 def _joined(first: Problem, other: Problem) -> Problem:
@@ -161,22 +161,22 @@ def held_out(problems: list[Problem], source: str) -> Mapping[str, list[Problem]
         raise AhaError(
             f"'{source}' has {len(problems)} different prompts: give three at least, one for each split."
         )
-    found: dict[str, list[Problem]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[Problem]] = {split: [] for split in SPLITS}
     for problem in problems:
-        found[split_of(_text(problem))].append(problem)
+        splits[split_of(_text(problem))].append(problem)
     by_hash = iter(sorted(problems, key=lambda p: p.id))
     for split in ("test", "validation", "train"):
-        while not found[split]:
-            _move(found, next(by_hash), split)
-    return found
+        while not splits[split]:
+            _move(splits, next(by_hash), split)
+    return splits
 
 
-def _move(found: dict[str, list[Problem]], problem: Problem, split: str) -> None:
+def _move(splits: dict[str, list[Problem]], problem: Problem, split: str) -> None:
     """Put a problem into an empty split, unless that would empty its own."""
-    home = next(members for members in found.values() if problem in members)
+    home = next(members for members in splits.values() if problem in members)
     if len(home) > 1:
         home.remove(problem)
-        found[split].append(problem)
+        splits[split].append(problem)
 
 
 def task(source: str | None, name: str = "general", test_source: str | None = None) -> Task:

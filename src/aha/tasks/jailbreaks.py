@@ -87,10 +87,10 @@ def jailbroken(problem: Problem, template: str) -> Problem:
 
 def wrapped(problems: Sequence[Problem], each: int, seed: int) -> list[Problem]:
     """Every problem under ``each`` different templates, drawn by its id."""
-    found = []
+    jailbreaks = []
     for problem in problems:
         drawn = random.Random(f"{seed}:jailbreak:{problem.id}").sample(
             list(TEMPLATES), min(each, len(TEMPLATES))
         )
-        found += [jailbroken(problem, template) for template in drawn]
-    return found
+        jailbreaks += [jailbroken(problem, template) for template in drawn]
+    return jailbreaks

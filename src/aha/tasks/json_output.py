@@ -31,14 +31,14 @@ def make_problem(row: Row, number: int, name: str = "json_output") -> Problem:
     if asked is None or schema is None:
         raise AhaError(f"Row {number} has no question and schema: its columns are {sorted(row)}.")
     check_schema(schema, f"Row {number}: the schema")
-    wanted = row.get("answer")
-    wanted = json.loads(wanted) if isinstance(wanted, str) and wanted.lstrip()[:1] in ("{", "[") else wanted
+    answer = row.get("answer")
+    answer = json.loads(answer) if isinstance(answer, str) and answer.lstrip()[:1] in ("{", "[") else answer
     told = _ASK.format(schema=json.dumps(schema, ensure_ascii=False))
     return Problem(
         id=f"{name}-{number}",
         task=name,
         messages=({"role": "user", "content": f"{asked.strip()}\n\n{told}"},),
-        metadata={FORM: "free", "schema": schema, "wanted": wanted},
+        metadata={FORM: "free", "schema": schema, "wanted": answer},
     )
 
 
@@ -66,18 +66,18 @@ def verify(problem: Problem, text: str) -> Verdict:
     return Verdict(Outcome.WRONG if wrong else Outcome.CORRECT, wrong)
 
 
-def _other(value: Any, wanted: Any) -> str:
+def _other(value: Any, expected: Any) -> str:
     """In what a value is not the wanted one; of objects the wanted keys count."""
-    if wanted is None:
+    if expected is None:
         return ""
-    if isinstance(wanted, Mapping) and isinstance(value, Mapping):
-        wrong = next((k for k, v in wanted.items() if k not in value or not equal(value[k], v)), None)
+    if isinstance(expected, Mapping) and isinstance(value, Mapping):
+        wrong = next((k for k, v in expected.items() if k not in value or not equal(value[k], v)), None)
         return (
             ""
             if wrong is None
-            else f"{wrong} is {str(value.get(wrong))[:40]!r}, not {str(wanted[wrong])[:40]!r}"
+            else f"{wrong} is {str(value.get(wrong))[:40]!r}, not {str(expected[wrong])[:40]!r}"
         )
-    return "" if equal(value, wanted) else f"it is {str(value)[:40]!r}, not {str(wanted)[:40]!r}"
+    return "" if equal(value, expected) else f"it is {str(value)[:40]!r}, not {str(expected)[:40]!r}"
 
 
 READER = RowReader(make_problem)

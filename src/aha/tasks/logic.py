@@ -172,19 +172,19 @@ def make_problem(statements: Sequence[Statement], names: Sequence[str], language
 
     Raises ValueError if the statements do not have exactly one solution.
     """
-    found = solutions(statements)
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} solutions instead of one")
+    solved = solutions(statements)
+    if len(solved) != 1:
+        raise ValueError(f"{len(solved)} solutions instead of one")
     text = question(statements, names, language)
     return Problem(
         id=f"logic-{short_hash(text)}",
         task="logic",
         messages=({"role": "user", "content": text},),
-        answer=write_answer(found[0], names, language),
+        answer=write_answer(solved[0], names, language),
         language=language,
         metadata={
             "people": tuple(names),
-            "knights": found[0],
+            "knights": solved[0],
             "statements": tuple((s.kind, s.about) for s in statements),
         },
     )

@@ -23,12 +23,12 @@ class _Reading:
     """The state of reading an answer from left to right."""
 
     pending: list[str]
-    found: dict[str, bool]
+    roles: dict[str, bool]
     role: bool | None = None  # of a list that names the role first ("knights: A, C")
     problem: str = ""
 
     def assign(self, name: str, knight: bool) -> None:
-        if self.found.setdefault(name, knight) != knight:
+        if self.roles.setdefault(name, knight) != knight:
             self.problem = self.problem or f"{name} is called both"
 
 
@@ -47,21 +47,21 @@ def read_assignment(text: str, people: Sequence[str]) -> tuple[dict[str, bool], 
         rf"|(?<![a-z])(?P<name>{names})(?![a-z])",
         re.IGNORECASE | re.ASCII,
     )
-    found = list(tokens.finditer(text))
+    matches = list(tokens.finditer(text))
     reading = _Reading([], {})
-    for i, match in enumerate(found):
+    for i, match in enumerate(matches):
         kind, word = match.lastgroup, match.group()
         if kind == "not":
-            return reading.found, "says what somebody is not"
+            return reading.roles, "says what somebody is not"
         if kind == "name":
-            following = found[i + 1] if i + 1 < len(found) else None
+            following = matches[i + 1] if i + 1 < len(matches) else None
             if not _is_article(text, match, following, reading):
                 _name(reading, by_folded[word.casefold()], text, match)
             continue
         _role(reading, kind == "knight", text, match)
     if not reading.problem and reading.pending:
         reading.problem = f"nothing is said of {', '.join(reading.pending)}"
-    return reading.found, reading.problem
+    return reading.roles, reading.problem
 
 
 def _is_article(text: str, match: re.Match, following: re.Match | None, reading: _Reading) -> bool:
@@ -92,20 +92,20 @@ def _role(reading: _Reading, knight: bool, text: str, match: re.Match) -> None:
 def grade_assignment(problem: Problem, text: str) -> Verdict:
     """Does ``text`` say of every person what they are, without contradiction, and rightly?"""
     people: Sequence[str] = problem.metadata["people"]
-    found, trouble = read_assignment(text[-MAX_CHARS:], people)
+    assignment, trouble = read_assignment(text[-MAX_CHARS:], people)
     if trouble:
         return Verdict(Outcome.WRONG, trouble)
-    if missing := [name for name in people if name not in found]:
+    if missing := [name for name in people if name not in assignment]:
         return Verdict(Outcome.WRONG, f"nothing is said of {', '.join(missing)}")
     right: Mapping[str, bool] = dict(zip(people, problem.metadata["knights"], strict=True))
-    wrong = [name for name in people if found[name] != right[name]]
+    wrong = [name for name in people if assignment[name] != right[name]]
     return Verdict(Outcome.WRONG, f"wrong about {', '.join(wrong)}") if wrong else Verdict(Outcome.CORRECT)
 
 
 def _answer(problem: Problem, text: str) -> str | None:
     """What stands where the prompt asked for the answer."""
-    found = stated(problem, text)
-    return None if found is None else found.replace("\\text", " ")
+    answer = stated(problem, text)
+    return None if answer is None else answer.replace("\\text", " ")
 
 
 def verify(problem: Problem, text: str) -> Verdict:
@@ -134,7 +134,7 @@ def vote(problem: Problem, text: str) -> str | None:
     if answer is None:
         return None
     people: Sequence[str] = problem.metadata["people"]
-    found, trouble = read_assignment(answer[-MAX_CHARS:], people)
-    if trouble or len(found) != len(people):
+    assignment, trouble = read_assignment(answer[-MAX_CHARS:], people)
+    if trouble or len(assignment) != len(people):
         return "unread:" + " ".join(answer.split()).casefold()
-    return ",".join(f"{name}={'knight' if found[name] else 'knave'}" for name in people)
+    return ",".join(f"{name}={'knight' if assignment[name] else 'knave'}" for name in people)

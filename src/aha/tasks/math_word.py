@@ -7,7 +7,7 @@ from aha.data.layouts import map_row
 from aha.data.sources import Row
 from aha.rewards.math import Extraction, extract, grade, parse_gold
 from aha.rewards.math.ballots import ballot
-from aha.rewards.math.extract import Found
+from aha.rewards.math.extract import ExtractedAnswer
 from aha.rewards.places import answer_text, options_of, place_of
 from aha.tasks import rows
 from aha.tasks.base import Task
@@ -15,7 +15,7 @@ from aha.tasks.rows import RowReader, difficulty_of, language_of
 from aha.types import Outcome, Problem, Verdict
 
 WHERE = {"tags": "<answer>", "boxed": "\\boxed{}", "any": "\\boxed{} or <answer>"}
-UNLIKELY = Found("-90817.2635")
+UNLIKELY = ExtractedAnswer("-90817.2635")
 """An answer that no problem has: a reference answer that takes it for right takes anything."""
 LENIENT = Extraction(answer_tags=True, phrase=True, last_number=True)
 
@@ -53,9 +53,11 @@ def prove(problem: Problem, row: Row) -> str:
     """Why a reference answer is not judged right where it stands itself in a box, or everything is; "" where all
     is well."""
     for answer in golds(problem):
-        found = grade(parse_gold(answer), extract(_boxed(answer)) or Found(""))
-        if found.outcome is not Outcome.CORRECT:
-            return f"its own answer is not judged right: {answer[:60]!r} is {found.outcome} ({found.note})"
+        verdict = grade(parse_gold(answer), extract(_boxed(answer)) or ExtractedAnswer(""))
+        if verdict.outcome is not Outcome.CORRECT:
+            return (
+                f"its own answer is not judged right: {answer[:60]!r} is {verdict.outcome} ({verdict.note})"
+            )
     if _grade_any(problem, UNLIKELY).outcome is Outcome.CORRECT:
         return f"its answer takes anything for right: {str(problem.answer)[:60]!r}"
     return ""
@@ -65,39 +67,39 @@ def _boxed(answer: str) -> str:
     return answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
 
 
-def _found(problem: Problem, text: str) -> Found | None:
+def _extracted(problem: Problem, text: str) -> ExtractedAnswer | None:
     """The answer where the prompt asked for it."""
     part = answer_text(problem, text)
     return None if part is None else extract(part, options_of(problem))
 
 
-def _graded(problem: Problem, found: Found | None) -> Verdict:
+def _graded(problem: Problem, extracted: ExtractedAnswer | None) -> Verdict:
     assert isinstance(problem.answer, str)
-    if found is None or not found.text.strip():
+    if extracted is None or not extracted.text.strip():
         place = WHERE.get(place_of(problem) or "any")
         return Verdict(Outcome.NO_ANSWER, f"no answer in {place} after the thinking")
-    return _grade_any(problem, found)
+    return _grade_any(problem, extracted)
 
 
 def verify(problem: Problem, text: str) -> Verdict:
     """Grade the answer where the prompt asked for it: in the answer tags, or in the last box."""
-    return _graded(problem, _found(problem, text))
+    return _graded(problem, _extracted(problem, text))
 
 
 def verify_lenient(problem: Problem, text: str) -> Verdict:
     """Grade the answer wherever it stands: in a box, in tags, after "the answer is", or as the last number; in the
     thinking where nothing follows it, or where it never ends."""
-    found = extract(text, LENIENT)
-    if found is None or not found.text.strip():
-        found = extract(text.replace(chat.THINK, "").replace(chat.END_THINK, ""), LENIENT)
-    return _graded(problem, found)
+    extracted = extract(text, LENIENT)
+    if extracted is None or not extracted.text.strip():
+        extracted = extract(text.replace(chat.THINK, "").replace(chat.END_THINK, ""), LENIENT)
+    return _graded(problem, extracted)
 
 
-def _grade_any(problem: Problem, found: Found) -> Verdict:
+def _grade_any(problem: Problem, extracted: ExtractedAnswer) -> Verdict:
     """The verdict by the reference answer that it pleases most: a right one before an unknown one before others."""
     verdicts = []
     for answer in golds(problem):
-        verdicts.append(grade(parse_gold(answer), found))
+        verdicts.append(grade(parse_gold(answer), extracted))
         if verdicts[-1].outcome is Outcome.CORRECT:
             return verdicts[-1]
     return next((v for v in verdicts if v.outcome is Outcome.UNKNOWN), verdicts[0])
@@ -105,8 +107,8 @@ def _grade_any(problem: Problem, found: Found) -> Verdict:
 
 def vote(problem: Problem, text: str) -> str | None:
     """The answer as its ballot in a majority vote: equal values are equal, however they are spelled."""
-    found = _found(problem, text)
-    return None if found is None or not found.text.strip() else ballot(found)
+    extracted = _extracted(problem, text)
+    return None if extracted is None or not extracted.text.strip() else ballot(extracted)
 
 
 READER = RowReader(make_problem, prove)

@@ -35,12 +35,12 @@ MANY = 1_000_000
 
 def own_task(reference: str, data: str | None = None, test_data: str | None = None) -> Task:
     """The task that a reference names. Raises AhaError for what is none, and for rows that it does not take."""
-    given = plugins.options(reference, plugins.reference(reference).options)
-    return _task(plugins.resolve(reference), reference, given, {"data": data, "test_data": test_data})
+    options = plugins.options(reference, plugins.reference(reference).options)
+    return _task(plugins.resolve(reference), reference, options, {"data": data, "test_data": test_data})
 
 
 def _task(
-    part: Any, name: str, given: dict[str, Any], rows: Mapping[str, str | None], depth: int = 0
+    part: Any, name: str, options: dict[str, Any], rows: Mapping[str, str | None], depth: int = 0
 ) -> Task:
     if isinstance(part, Task):
         return part
@@ -57,19 +57,19 @@ def _task(
         raise AhaError(f"Task '{name}' is {type(part).__name__}: a task is a function that gives problems, or a class "
                        "with problems and verify.")  # fmt: skip
     if not inspect.isclass(part) and _gives_problems(part):
-        return OwnTask(name, _Plain(_bound(part, name, given, rows))).task()
-    made = _call(_bound(part, name, given, rows), name)
-    if not inspect.isclass(part) and not hasattr(made, "problems") and _is_problems(made):
-        return OwnTask(name, _Plain(_bound(part, name, given, rows))).task()
-    return _task(made, name, {}, {}, depth + 1)
+        return OwnTask(name, _Plain(_bound(part, name, options, rows))).task()
+    result = _call(_bound(part, name, options, rows), name)
+    if not inspect.isclass(part) and not hasattr(result, "problems") and _is_problems(result):
+        return OwnTask(name, _Plain(_bound(part, name, options, rows))).task()
+    return _task(result, name, {}, {}, depth + 1)
 
 
 def _gives_problems(function: Any) -> bool:
     return inspect.isgeneratorfunction(function) or bool(set(_DRAWS) & _names(function))
 
 
-def _is_problems(made: Any) -> bool:
-    return isinstance(made, (list, tuple, Iterator))
+def _is_problems(value: Any) -> bool:
+    return isinstance(value, (list, tuple, Iterator))
 
 
 def _takes_any(function: Any) -> bool:
@@ -89,17 +89,17 @@ def _names(function: Any) -> set[str]:
 
 
 def _bound(
-    part: Any, name: str, given: Mapping[str, Any], rows: Mapping[str, str | None]
+    part: Any, name: str, options: Mapping[str, Any], rows: Mapping[str, str | None]
 ) -> Callable[..., Any]:
     """The function or class with its options and rows. Raises AhaError for those that it does not take."""
     names, asked = _names(part), {k: v for k, v in rows.items() if v is not None}
     if asked and "data" not in names:
         raise AhaError(f"Task '{name}' makes its own problems; it takes no --data.")
-    if not _takes_any(part) and (unknown := [key for key in given if key not in names]):
+    if not _takes_any(part) and (unknown := [key for key in options if key not in names]):
         raise AhaError(
             f"Task '{name}' takes no option '{unknown[0]}'. It takes: {', '.join(names) or 'none'}."
         )
-    kept = {**given, **{k: v for k, v in asked.items() if k in names}}
+    kept = {**options, **{k: v for k, v in asked.items() if k in names}}
     return partial(part, **kept)
 
 
@@ -160,7 +160,7 @@ class OwnTask:
         if "split" not in names:
             shown = (p for p in shown if split_of(_asked(p)) == split)
         try:
-            found = collect(self.label, itertools.islice(shown, MANY), split, n)
+            problems = collect(self.label, itertools.islice(shown, MANY), split, n)
         except AhaError as error:
             raise AhaError(
                 f"Task '{self.name}' has no problems for the {split} split"
@@ -168,16 +168,16 @@ class OwnTask:
                    else ".")
             ) from error  # fmt: skip
         if not callable(source) or not names & {"seed"}:
-            random.Random(f"{self.label}:{split}:{seed}").shuffle(found)
-        return found
+            random.Random(f"{self.label}:{split}:{seed}").shuffle(problems)
+        return problems
 
     def _all(self, source: Any, split: str, n: int, seed: int) -> Iterator[Problem]:
-        given: dict[str, Any] = {"split": split, "n": n, "seed": seed}
+        arguments: dict[str, Any] = {"split": split, "n": n, "seed": seed}
         if callable(source):
             names = _names(source)
             if "split" not in names:
-                given["n"] = n * SHARE[split] + 64
-            kept = {k: v for k, v in given.items() if k in names}
+                arguments["n"] = n * SHARE[split] + 64
+            kept = {k: v for k, v in arguments.items() if k in names}
             source = source(**kept)
         rows: Iterator[Any] = iter(source)
         number = 0
@@ -236,18 +236,18 @@ def _messages(asked: Any) -> tuple[Message, ...]:
     return tuple({"role": str(m["role"]), "content": str(m["content"])} for m in asked)
 
 
-def as_verdict(found: Any) -> Verdict:
+def as_verdict(result: Any) -> Verdict:
     """What a verifier says as a verdict. Raises Failed for what is neither truth nor a number."""
-    if isinstance(found, Verdict):
-        return found
-    if found is None:
+    if isinstance(result, Verdict):
+        return result
+    if result is None:
         return Verdict(Outcome.UNKNOWN, "the verifier gave None")
-    if isinstance(found, bool):
-        return Verdict(Outcome.CORRECT if found else Outcome.WRONG)
+    if isinstance(result, bool):
+        return Verdict(Outcome.CORRECT if result else Outcome.WRONG)
     try:
-        value = float(found)
+        value = float(result)
     except (TypeError, ValueError) as error:
-        raise plugins.CallFailed(f"the verifier gave {type(found).__name__}, no number") from error
+        raise plugins.CallFailed(f"the verifier gave {type(result).__name__}, no number") from error
     if value != value or value in (float("inf"), float("-inf")):
         raise plugins.CallFailed(f"the verifier gave {value}")
     return Verdict(Outcome.CORRECT if value >= 1 else Outcome.WRONG, f"scored {value:g}", value)
@@ -255,8 +255,8 @@ def as_verdict(found: Any) -> Verdict:
 
 def _vote(problem: Problem, text: str) -> str | None:
     """The answer where the prompt asked for it."""
-    found = stated(problem, text)
-    return found.strip() if found and found.strip() else None
+    answer = stated(problem, text)
+    return answer.strip() if answer and answer.strip() else None
 
 
 def _asked(problem: Problem) -> str:

@@ -98,29 +98,29 @@ def _read_file(
 
 
 def _read(source: str, reader: RowReader, name: str, hub_split: str) -> MatchedRow:
-    found = MatchedRow(source)
+    matched = MatchedRow(source)
 
     def drop(where: str, why: str) -> None:
-        found.aside.append(Aside(where, why))
+        matched.aside.append(Aside(where, why))
 
     for number, (where, row) in enumerate(numbered_rows(source, hub_split, drop), 1):
         for column in row:
-            found.columns[column] = found.columns.get(column, 0) + 1
+            matched.columns[column] = matched.columns.get(column, 0) + 1
         watched = Watched(row)
         try:
             problem = reader.make(watched, number, name)
             wrong = reader.prove(problem, watched) if reader.prove is not None else ""
-            found.used |= watched.used_by(problem)
-            problem = _with_columns(_with_level(problem, watched, found.used), watched, found.used)
+            matched.used |= watched.used_by(problem)
+            problem = _with_columns(_with_level(problem, watched, matched.used), watched, matched.used)
         except AhaError as error:
             drop(where, _ROW.sub("", str(error)))
             continue
         if wrong:
             drop(where, wrong)
         else:
-            found.problems.append(problem)
-    found.rows = len(found.problems) + len(found.aside)
-    return found
+            matched.problems.append(problem)
+    matched.rows = len(matched.problems) + len(matched.aside)
+    return matched
 
 
 def _with_level(problem: Problem, row: Row, used: set[str]) -> Problem:
@@ -149,15 +149,15 @@ def _is_plain(value: Any) -> bool:
 
 def read_problems(source: str, reader: RowReader, name: str, hub_split: str = "train") -> list[Problem]:
     """The proven problems of a source. Raises AhaError where too many of its rows fail (``aside``)."""
-    found = read(source, reader, name, hub_split)
-    aside.report(source, found.rows, found.aside)
-    if found.unused:
+    matched = read(source, reader, name, hub_split)
+    aside.report(source, matched.rows, matched.aside)
+    if matched.unused:
         aside.note(
-            f"{source}: columns not used: {', '.join(found.unused)} (aha data check says what could be)."
+            f"{source}: columns not used: {', '.join(matched.unused)} (aha data check says what could be)."
         )
-    if not found.problems:
+    if not matched.problems:
         raise AhaError(f"'{source}' has no rows.")
-    return found.problems
+    return matched.problems
 
 
 def load(

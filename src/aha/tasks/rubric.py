@@ -141,10 +141,10 @@ def _content(rubric: Rubric, final: str) -> tuple[float, list[str]]:
         return 0.0, ["no answer"]
     missing = [group for group in rubric.required if not any(says(final, words) for words in group)]
     needed = len(rubric.required) if rubric.needed is None else rubric.needed
-    found = min(len(rubric.required) - len(missing), needed)
-    if found == needed:
+    count = min(len(rubric.required) - len(missing), needed)
+    if count == needed:
         return 1.0, []
-    return found / needed, [f"{found} of {needed} required items"]
+    return count / needed, [f"{count} of {needed} required items"]
 
 
 def _in_language(rubric: Rubric, final: str) -> bool:

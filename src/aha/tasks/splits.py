@@ -37,15 +37,15 @@ def collect(task: str, draws: Iterator[Problem], split: str, n: int) -> list[Pro
 
     Raises AhaError if it has none at all.
     """
-    found: dict[str, Problem] = {}
-    while len(found) < n:
-        fresh = next((p for p in itertools.islice(draws, PATIENCE) if p.id not in found), None)
+    by_id: dict[str, Problem] = {}
+    while len(by_id) < n:
+        fresh = next((p for p in itertools.islice(draws, PATIENCE) if p.id not in by_id), None)
         if fresh is None:
             break
-        found[fresh.id] = fresh
-    if n and not found:
+        by_id[fresh.id] = fresh
+    if n and not by_id:
         raise AhaError(f"The {split} split of {task} is empty at this difficulty: take a wider one.")
-    return list(found.values())
+    return list(by_id.values())
 
 
 def short_hash(text: str) -> str:

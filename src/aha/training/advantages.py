@@ -34,26 +34,26 @@ def group_std(rewards: np.ndarray) -> np.ndarray:
 
     Exactly 0, not 0/0, where all graded rewards are equal.
     """
-    found = _centred(rewards)
-    if found is None:
+    centred = _centred(rewards)
+    if centred is None:
         return np.full(len(rewards), np.nan)
-    values, graded = found
+    values, graded = centred
     return values / (values[graded].std() + STD_EPS)
 
 
 def group_mean(rewards: np.ndarray) -> np.ndarray:
     """Dr. GRPO (arXiv 2503.20783) and Kimi k1.5: r - mean over the group, without the standard deviation."""
-    found = _centred(rewards)
-    return np.full(len(rewards), np.nan) if found is None else found[0]
+    centred = _centred(rewards)
+    return np.full(len(rewards), np.nan) if centred is None else centred[0]
 
 
 def leave_one_out(rewards: np.ndarray) -> np.ndarray:
     """RLOO (arXiv 2402.14740): r minus the mean of the *other* members, which is G / (G - 1) * (r - mean)."""
-    found = _centred(rewards)
-    if found is None:
+    centred = _centred(rewards)
+    if centred is None:
         return np.full(len(rewards), np.nan)
-    n = found[1].sum()
-    return found[0] * n / (n - 1)
+    n = centred[1].sum()
+    return centred[0] * n / (n - 1)
 
 
 def group_best(rewards: np.ndarray) -> np.ndarray:

@@ -93,21 +93,21 @@ class Algorithm(Settings):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _fill(cls, given: Any, handler: ModelWrapValidatorHandler[Algorithm]) -> Algorithm:
+    def _fill(cls, value: Any, handler: ModelWrapValidatorHandler[Algorithm]) -> Algorithm:
         """Settings that are not given come from the preset; one's own may be a subclass, which takes over."""
-        given = _with_name(given)
-        if not isinstance(given, dict):
-            return handler(given)
-        name = str(given.get("preset", "grpo"))
-        found = preset(name)
-        if isinstance(found, dict):
-            base = preset(found["preset"]) if found.get("preset", name) != name else {}
-            return handler((base if isinstance(base, dict) else {}) | found | given | {"preset": name})
-        if not issubclass(found, Algorithm):
+        value = _with_name(value)
+        if not isinstance(value, dict):
+            return handler(value)
+        name = str(value.get("preset", "grpo"))
+        settings = preset(name)
+        if isinstance(settings, dict):
+            base = preset(settings["preset"]) if settings.get("preset", name) != name else {}
+            return handler((base if isinstance(base, dict) else {}) | settings | value | {"preset": name})
+        if not issubclass(settings, Algorithm):
             raise AhaError(
                 f"The algorithm '{name}' is a class, and no subclass of aha.training.algorithm.Algorithm."
             )
-        return handler(given) if issubclass(cls, found) else found.model_validate(given)
+        return handler(value) if issubclass(cls, settings) else settings.model_validate(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Algorithm:
@@ -155,15 +155,15 @@ class Algorithm(Settings):
 
         ``outcome``: under process supervision, whether a reward of the outcome is there besides the steps'.
         """
-        found = list(examples)
+        credited = list(examples)
         in_reward = self.kl_coef if self.uses_kl and self.kl_place == "reward" else 0.0
         if self.prune_rate:
-            found = credit.prune(found, self.prune_rate)
+            credited = credit.prune(credited, self.prune_rate)
         if self.process:
-            found = credit.process_credit(found, outcome)
+            credited = credit.process_credit(credited, outcome)
         if self.critic:
-            found = credit.gae_credit(
-                found,
+            credited = credit.gae_credit(
+                credited,
                 gamma=self.gamma,
                 lam=self.lam,
                 lam_critic=self.lam_critic,
@@ -171,11 +171,11 @@ class Algorithm(Settings):
                 kl_coef=in_reward,
             )
         elif in_reward:
-            found = credit.subtract_kl(found, in_reward)
+            credited = credit.subtract_kl(credited, in_reward)
         if self.whiten:
-            found = credit.whiten(found)
+            credited = credit.whiten(credited)
         return credit.correct_importance(
-            found, self.importance_sampling, self.importance_sampling_cap, self.importance_sampling_level
+            credited, self.importance_sampling, self.importance_sampling_cap, self.importance_sampling_level
         )
 
     def loss(self, entropy_coef: float | None = None) -> Loss:
@@ -215,24 +215,24 @@ def preset(name: str) -> dict[str, Any] | type:
     """The settings that an algorithm's name stands for; one's own may be a class. Raises AhaError for no name."""
     if name in PRESETS:
         return PRESETS[name]
-    found = name if plugins.is_reference(name) else plugins.entry("algorithms", name)
-    if found is None:
+    reference = name if plugins.is_reference(name) else plugins.entry("algorithms", name)
+    if reference is None:
         raise AhaError(
             f"Unknown algorithm '{name}'. Known: {', '.join(PRESETS)}. One of your own is FILE.py:NAME or "
             "PACKAGE.MODULE:NAME."
         )
-    return own.own_preset(found)
+    return own.own_preset(reference)
 
 
-def _with_name(given: Any) -> Any:
+def _with_name(value: Any) -> Any:
     """A name, a class or a function that is given in place of settings, as settings."""
-    if isinstance(given, Algorithm) or given is None:
-        return given
-    if isinstance(given, str) or callable(given):
-        return {"preset": plugins.reference_to(given)}
-    if isinstance(given, dict):
-        return {k: plugins.reference_to(v) if callable(v) else v for k, v in given.items()}
-    return given
+    if isinstance(value, Algorithm) or value is None:
+        return value
+    if isinstance(value, str) or callable(value):
+        return {"preset": plugins.reference_to(value)}
+    if isinstance(value, dict):
+        return {k: plugins.reference_to(v) if callable(v) else v for k, v in value.items()}
+    return value
 
 
 def adapted_entropy(coef: float, entropy: float, target: float, step: float) -> tuple[float, float]:

@@ -79,8 +79,8 @@ def unpack(
 ) -> list[np.ndarray]:
     """Back from packed ``values`` [T] of each batch to arrays [L], one an example; 0 where nothing was packed."""
     flat = np.zeros(sum(len(e.token_ids) for e in examples), np.float32)
-    for batch, found in zip(batches, values, strict=True):
-        flat[batch.origin] = found
+    for batch, of_batch in zip(batches, values, strict=True):
+        flat[batch.origin] = of_batch
     return np.split(flat, np.cumsum([len(e.token_ids) for e in examples])[:-1])
 
 

@@ -101,8 +101,8 @@ def save(
 
 def latest(root: Path) -> Path | None:
     """The newest checkpoint, if there is one."""
-    found = sorted(p for p in root.glob("step-*") if (p / "progress.json").exists())
-    return found[-1] if found else None
+    folders = sorted(p for p in root.glob("step-*") if (p / "progress.json").exists())
+    return folders[-1] if folders else None
 
 
 def load(
@@ -115,12 +115,14 @@ def load(
         place = policy.device if policy.shards is None else "cpu"
         state = torch.load(folder / "state.pt", map_location=place, weights_only=True)
         extra = state["extra"]
-        found = {name: state["policy"] if name == "policy" else extra.pop(name) for name in trainers}
-        parts = {name: trainers[name].empty_parts(s) for name, s in found.items() if "masters" not in s}
+        states = {name: state["policy"] if name == "policy" else extra.pop(name) for name in trainers}
+        parts = {name: trainers[name].empty_parts(s) for name, s in states.items() if "masters" not in s}
         if parts:
             _read_parts(parts, folder / PARTS)
         for name, trainer in trainers.items():
-            trainer.load_state(trainer.with_parts(found[name], parts[name]) if name in parts else found[name])
+            trainer.load_state(
+                trainer.with_parts(states[name], parts[name]) if name in parts else states[name]
+            )
     except AhaError:
         raise
     except (

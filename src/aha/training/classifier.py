@@ -53,17 +53,17 @@ class Classifier:
         """Scores [N], float64, of rows of ids in their order. ``max_tokens``: of a padded batch; 0: each row alone on a
         CPU, and 16,384 elsewhere. Raises AhaError for a score that is not finite."""
         budget = max_tokens or (1 if self.device.type == "cpu" else 16_384)
-        found = np.full(len(rows), np.nan)
+        scores = np.full(len(rows), np.nan)
         self._to(self.device)
         try:
             for chosen in self._batches([len(row) for row in rows], budget):
-                found[chosen] = self._forward([rows[i] for i in chosen])
+                scores[chosen] = self._forward([rows[i] for i in chosen])
         finally:
             self._to(self.home)
-        if not np.isfinite(found).all():
+        if not np.isfinite(scores).all():
             raise AhaError("The reward model gives a score that is not finite: its checkpoint is damaged, or its type "
                            "too narrow (dtype=float32).")  # fmt: skip
-        return found
+        return scores
 
     def _to(self, device: torch.device) -> None:
         """The weights stand on a GPU only while they are used: between, the policy trains there."""
@@ -127,7 +127,7 @@ def load_classifier(
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     modeling.quiet_transformers()
-    base, _, wanted = name.partition("@")
+    base, _, label = name.partition("@")
     path = modeling.resolve(base)
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -141,14 +141,14 @@ def load_classifier(
     if missing := sorted(info["missing_keys"]):
         raise AhaError(f"The reward model '{base}' lacks {missing[0]}: it is no trained classifier.")
     _check_template(model, tokenizer, base)
-    return Classifier(model, tokenizer, _label(model.config, wanted, base), device)
+    return Classifier(model, tokenizer, _label(model.config, label, base), device)
 
 
 def check_classifier(name: str) -> None:
     """Raise AhaError for a classifier whose output cannot be taken for a score, by its files alone."""
     from transformers import AutoConfig, AutoTokenizer
 
-    base, _, wanted = name.partition("@")
+    base, _, label = name.partition("@")
     path = modeling.resolve(base)
     try:
         config, _ = AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
@@ -156,7 +156,7 @@ def check_classifier(name: str) -> None:
         raise AhaError(
             f"Cannot load the reward model '{base}': {str(error).strip().splitlines()[0][:300]}"
         ) from error
-    _label(config, wanted, base)
+    _label(config, label, base)
     modeling.check_files(base)
 
 
@@ -169,15 +169,15 @@ def _check_template(model: Any, tokenizer: Any, name: str) -> None:
         )
 
 
-def _label(config: Any, wanted: str, name: str) -> int:
+def _label(config: Any, label: str, name: str) -> int:
     """Which output is the score."""
     labels = {str(text): int(i) for i, text in (config.id2label or {}).items()}
-    if config.num_labels == ONE_OUTPUT and not wanted:
+    if config.num_labels == ONE_OUTPUT and not label:
         return 0
-    if wanted in labels:
-        return labels[wanted]
-    if wanted.isdigit() and int(wanted) < config.num_labels:
-        return int(wanted)
+    if label in labels:
+        return labels[label]
+    if label.isdigit() and int(label) < config.num_labels:
+        return int(label)
     raise AhaError(
         f"The classifier '{name}' has {config.num_labels} outputs ({', '.join(labels)}): which is the score? Name it "
         f"behind the folder: {name}@{next(iter(labels), '0')}."

@@ -107,5 +107,5 @@ class _Together(torch.autograd.Function):
 
 def together(own: tuple[Tensor, ...], exchange: attention.Exchange) -> tuple[Tensor, ...]:
     """Values [m] that this rank has read, of each kind, as those of all ranks [n]."""
-    found: Tensor = _Together.apply(torch.stack(own, dim=1), exchange)  # type: ignore[assignment]
-    return tuple(found.unbind(1))
+    stacked: Tensor = _Together.apply(torch.stack(own, dim=1), exchange)  # type: ignore[assignment]
+    return tuple(stacked.unbind(1))

@@ -23,9 +23,9 @@ Importance = Literal["none", "truncated", "masked"]
 
 def _old(e: Example) -> np.ndarray:
     """Log probabilities of the policy before the update."""
-    found = e.sampler_logprobs if e.policy_logprobs is None else e.policy_logprobs
-    assert found is not None
-    return found
+    logprobs = e.sampler_logprobs if e.policy_logprobs is None else e.policy_logprobs
+    assert logprobs is not None
+    return logprobs
 
 
 def _k1(e: Example) -> np.ndarray:
@@ -196,8 +196,8 @@ def importance_figures(
     examples: Examples, cap: float, level: Literal["token", "sequence"]
 ) -> dict[str, float]:
     """What the correction does to a rollout: its weight on average, and the share of tokens beyond its bounds."""
-    found = [_importance(e, level) for e in examples]
-    u = np.concatenate(found) if found else np.ones(1)
+    ratios = [_importance(e, level) for e in examples]
+    u = np.concatenate(ratios) if ratios else np.ones(1)
     return {
         "importance/mean": round(float(np.minimum(u, cap).mean()), 6),
         "importance/above_cap": float((u > cap).mean()),

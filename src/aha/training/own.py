@@ -42,25 +42,25 @@ def _estimator(name: str) -> Advantage:
     def one(rewards: np.ndarray) -> np.ndarray:
         """Advantages of a group, NaN where the reward has none; all NaN where the function gave nothing."""
         try:
-            found = _checked(
+            values = _checked(
                 plugins.call(function, rewards.copy(), file=_file(function)), len(rewards), where
             )
         except plugins.CallFailed as error:
             _say(seen, name, str(error))
             return np.full(len(rewards), np.nan)
-        return np.where(np.isnan(rewards), np.nan, found)
+        return np.where(np.isnan(rewards), np.nan, values)
 
     def whole(rewards: Rewards, baselines: np.ndarray | None) -> list[np.ndarray]:
         try:
             copies = [np.array(r, np.float64) for r in rewards]
-            made = list(plugins.call(function, copies, baselines, file=_file(function)))
-            if len(made) != len(rewards):
-                raise plugins.CallFailed(f"{where}: gave {len(made)} groups for {len(rewards)}")
-            found = [_checked(a, len(r), where) for a, r in zip(made, rewards, strict=True)]
+            groups = list(plugins.call(function, copies, baselines, file=_file(function)))
+            if len(groups) != len(rewards):
+                raise plugins.CallFailed(f"{where}: gave {len(groups)} groups for {len(rewards)}")
+            checked = [_checked(a, len(r), where) for a, r in zip(groups, rewards, strict=True)]
         except plugins.CallFailed as error:
             _say(seen, name, str(error))
             return [np.full(len(r), np.nan) for r in rewards]
-        return [np.where(np.isnan(r), np.nan, a) for a, r in zip(found, rewards, strict=True)]
+        return [np.where(np.isnan(r), np.nan, a) for a, r in zip(checked, rewards, strict=True)]
 
     def all_groups(rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
         if needed >= 2:
@@ -70,12 +70,12 @@ def _estimator(name: str) -> Advantage:
     return all_groups
 
 
-def _checked(found: Any, n: int, where: str) -> np.ndarray:
+def _checked(result: Any, n: int, where: str) -> np.ndarray:
     """Advantages [n]. Raises Failed for another shape, and for no numbers."""
     try:
-        values = np.asarray(found, np.float64)
+        values = np.asarray(result, np.float64)
     except (TypeError, ValueError) as error:
-        raise plugins.CallFailed(f"{where}: gave {type(found).__name__}, no numbers") from error
+        raise plugins.CallFailed(f"{where}: gave {type(result).__name__}, no numbers") from error
     if values.shape != (n,):
         raise plugins.CallFailed(f"{where}: gave advantages of shape {values.shape} for {n} rewards")
     return np.where(np.isinf(values), np.nan, values)
@@ -91,14 +91,14 @@ def own_loss(name: str) -> Callable[..., Any]:
     needed = _needed(function)
 
     def loss(logprobs: Any, entropy: Any, view: Any) -> tuple[Any, dict[str, Any]]:
-        given = (logprobs, entropy, view) if needed >= 3 else (logprobs, view)
+        arguments = (logprobs, entropy, view) if needed >= 3 else (logprobs, view)
         try:
-            found = function(*given)
+            result = function(*arguments)
         except Exception as error:
             raise AhaError(
                 f"The loss '{name}' failed: {plugins.location(error, _file(function))}."
             ) from error
-        values, stats = found if isinstance(found, tuple) else (found, {})
+        values, stats = result if isinstance(result, tuple) else (result, {})
         if getattr(values, "shape", None) != logprobs.shape:
             raise AhaError(
                 f"The loss '{name}' ({where}) gave {_shape(values)}; it must give one number for each of the "
@@ -115,12 +115,12 @@ def check(advantage: str, loss: Callable[[], Loss]) -> None:
         function = _function(advantage)
         try:
             whole = _needed(function) >= 2
-            made = plugins.call(
+            results = plugins.call(
                 function, *([list(TRIAL), None] if whole else [TRIAL[0]]), file=_file(function)
             )
-            for values, rewards in zip(made if whole else [made], TRIAL, strict=False):
-                found = _checked(values, len(rewards), _where(advantage))
-                if np.isnan(found).all():
+            for values, rewards in zip(results if whole else [results], TRIAL, strict=False):
+                checked = _checked(values, len(rewards), _where(advantage))
+                if np.isnan(checked).all():
                     raise plugins.CallFailed(
                         f"{_where(advantage)}: gave no number for rewards of {rewards.tolist()}"
                     )
@@ -151,27 +151,27 @@ def own_preset(name: str) -> dict[str, Any] | type:
 
     Raises AhaError for anything else.
     """
-    found = plugins.resolve(name)
-    given = plugins.options(name, plugins.reference(name).options)
-    if isinstance(found, Mapping):
-        own = {key: plugins.reference_to(v) if callable(v) else v for key, v in found.items()}
-        return own | given
-    if inspect.isclass(found):
-        return found
-    if callable(found):
+    part = plugins.resolve(name)
+    options = plugins.options(name, plugins.reference(name).options)
+    if isinstance(part, Mapping):
+        own = {key: plugins.reference_to(v) if callable(v) else v for key, v in part.items()}
+        return own | options
+    if inspect.isclass(part):
+        return part
+    if callable(part):
         return {"advantage": name}
     raise AhaError(
-        f"The algorithm '{name}' is {type(found).__name__}: give a dict of settings, a subclass of Algorithm, or a "
+        f"The algorithm '{name}' is {type(part).__name__}: give a dict of settings, a subclass of Algorithm, or a "
         "function from rewards to advantages."
     )
 
 
 def _function(name: str) -> Callable[..., Any]:
-    found = plugins.resolve(name)
-    if not callable(found):
-        raise AhaError(f"'{name}' is {type(found).__name__}, no function.")
-    given = plugins.options(name, plugins.reference(name).options)
-    return partial(found, **given) if given else found
+    part = plugins.resolve(name)
+    if not callable(part):
+        raise AhaError(f"'{name}' is {type(part).__name__}, no function.")
+    options = plugins.options(name, plugins.reference(name).options)
+    return partial(part, **options) if options else part
 
 
 def _needed(function: Callable[..., Any]) -> int:

@@ -77,9 +77,9 @@ def balance(packed: Callable[[int], list[Batch]], max_tokens: int, dp_size: int 
     batches, size = packed(max_tokens), dp_size or world()[1]
     if not batches or size == 1:
         return batches
-    wanted = math.ceil(len(batches) / size) * size
-    found = [batches]
-    small, large = sum(len(b.token_ids) for b in batches) // wanted, max_tokens
+    count = math.ceil(len(batches) / size) * size
+    splits = [batches]
+    small, large = sum(len(b.token_ids) for b in batches) // count, max_tokens
     for _ in range(TRIES):  # for the shortest chunks of which there are no more
         tokens = (small + large) // 2
         try:
@@ -87,12 +87,12 @@ def balance(packed: Callable[[int], list[Batch]], max_tokens: int, dp_size: int 
         except AhaError:  # one example is longer than such a chunk
             small = tokens
             continue
-        if len(again) > wanted:
+        if len(again) > count:
             small = tokens
         else:
             large = tokens
-            found.append(again)
-    return min(found, key=lambda made: (len(made) % size != 0, _longest_share(made, size)))
+            splits.append(again)
+    return min(splits, key=lambda batching: (len(batching) % size != 0, _longest_share(batching, size)))
 
 
 def _longest_share(batches: Sequence[Batch], size: int) -> int:

@@ -57,15 +57,15 @@ class _LogprobHead(torch.autograd.Function):
         temperature: float,
     ) -> tuple[Tensor, Tensor]:
         rows = max(1, HEAD_CHUNK_ELEMENTS // weight.shape[0])
-        found, z = [], None
+        scored, z = [], None
         fused = not head.softcap and kernels.can_fuse(hidden, weight)
         for h, t in zip(hidden.split(rows), tokens.split(rows), strict=True):
             if fused:
-                found.append(kernels.project_score(h, weight, bias, t, head.scale / temperature))
+                scored.append(kernels.project_score(h, weight, bias, t, head.scale / temperature))
                 continue
             z = head.logits(h)
-            found.append(_scores(z, t, temperature))
-        logprobs, entropies, sums = map(torch.cat, zip(*found, strict=True))
+            scored.append(_scores(z, t, temperature))
+        logprobs, entropies, sums = map(torch.cat, zip(*scored, strict=True))
         ctx.save_for_backward(hidden, weight, tokens, entropies, sums)
         ctx.head, ctx.bias, ctx.temperature, ctx.rows, ctx.fused = head, bias, temperature, rows, fused
         few = len(hidden) <= rows and len(hidden) * weight.shape[0] <= LOGITS_KEPT
@@ -83,16 +83,16 @@ class _LogprobHead(torch.autograd.Function):
         for start in range(0, max(1, len(hidden)), ctx.rows):  # a rank may have no tokens to read
             part = slice(start, start + ctx.rows)
             spread = grads[1][part] if grads[1] is not None and grads[1].any() else None
-            known, given = (entropies[part], sums[part]), (grads[0][part], spread)
+            known, gradients = (entropies[part], sums[part]), (grads[0][part], spread)
             if ctx.fused:
                 factor = head.scale / ctx.temperature
                 dz = kernels.project_gradient(
-                    hidden[part], weight, ctx.bias, tokens[part], factor, known, given, factor
+                    hidden[part], weight, ctx.bias, tokens[part], factor, known, gradients, factor
                 )
             else:
                 z = head.logits(hidden[part]) if ctx.logits is None else ctx.logits
                 ctx.logits = None  # it is written over
-                dz = _score_gradient(z, tokens[part], ctx.temperature, head, known, given)
+                dz = _score_gradient(z, tokens[part], ctx.temperature, head, known, gradients)
                 dz = dz.to(hidden.dtype)  # as the gradients of every other layer
             grad_hidden.append(dz @ weight)
             if grad_w is not None:
@@ -121,13 +121,13 @@ def _score_gradient(
     temperature: float,
     head: Head,
     known: tuple[Tensor, Tensor],
-    given: tuple[Tensor, Tensor | None],
+    gradients: tuple[Tensor, Tensor | None],
 ) -> Tensor:
     """The gradient [n, V] of what ``z`` was made of, before scale and cap; ``known``: entropies and sums."""
     entropies, sums = known
-    grad_logprob, grad_entropy = given
+    grad_logprob, grad_entropy = gradients
     if kernels.can_score(z) and not head.softcap:
-        kernels.score_gradient(z, tokens, temperature, entropies, sums, given, head.scale)
+        kernels.score_gradient(z, tokens, temperature, entropies, sums, gradients, head.scale)
         return z
     logp = z / temperature - sums[:, None]
     p = logp.exp()

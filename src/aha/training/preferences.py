@@ -158,13 +158,13 @@ class Preference:
         ``kl``: the estimate that KTO compares with."""
         if self.loss == "kto":
             weights = (self.desirable_weight, self.undesirable_weight)
-            found = kto(self.rewards(rows), labels > 0, self.strength * max(0.0, kl), weights)
-            return found - self.sft * torch.where(labels > 0, rows.means, 0.0) if self.sft else found
+            loss = kto(self.rewards(rows), labels > 0, self.strength * max(0.0, kl), weights)
+            return loss - self.sft * torch.where(labels > 0, rows.means, 0.0) if self.sft else loss
         chosen, rejected = rows[0::2], rows[1::2]
-        found = self._of_pairs(chosen, rejected)
+        loss = self._of_pairs(chosen, rejected)
         if self.sft:
-            found = found + self.sft * nll(chosen)
-        return found.repeat_interleave(2)
+            loss = loss + self.sft * nll(chosen)
+        return loss.repeat_interleave(2)
 
     def _of_pairs(self, chosen: SequenceLogprobs, rejected: SequenceLogprobs) -> Tensor:
         if self.loss == "ipo":
@@ -181,7 +181,7 @@ class Preference:
         rewards = self.rewards(rows).detach()
         good, bad = labels / max(share, 1e-9), (1 - labels) / max(1 - share, 1e-9)
         logps = rows.logprobs.detach()
-        found = {
+        columns = {
             "rewards/chosen": rewards * good,
             "rewards/rejected": rewards * bad,
             "logps/chosen": logps * good,
@@ -189,10 +189,10 @@ class Preference:
         }
         if self.paired:
             right = (rewards[0::2] > rewards[1::2]).to(rewards.dtype)
-            found["rewards/accuracies"] = right.repeat_interleave(2)
+            columns["rewards/accuracies"] = right.repeat_interleave(2)
         if self.sft:
-            found["nll_loss"] = -rows.means.detach() * good
-        return found
+            columns["nll_loss"] = -rows.means.detach() * good
+        return columns
 
 
 # --- on packed batches -----------------------------------------------------------------------------------
@@ -252,9 +252,11 @@ def preference_loss(preference: Preference, step: StepCompletions) -> Callable[[
             rows = SequenceLogprobs(sums[places], column(step.reference), column(step.lengths))
             labels = column(step.labels)
             back = torch.argsort(places)[view.sequence]
-            found = preference.figures(rows, labels, step.share)
+            figures = preference.figures(rows, labels, step.share)
             losses = preference.losses(rows, labels, step.kl)
-            return losses[back].to(logprobs.dtype), {k: v[back].to(logprobs.dtype) for k, v in found.items()}
+            return losses[back].to(logprobs.dtype), {
+                k: v[back].to(logprobs.dtype) for k, v in figures.items()
+            }
 
         return loss
 

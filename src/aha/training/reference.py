@@ -35,8 +35,10 @@ def sequence_logprobs(policy: Scoring, examples: Sequence[Example], max_tokens: 
     """The log probability of each example's learned tokens, summed [N], float64; all ranks do it together."""
     batches = pack(examples, sequence_mean, max_tokens)
     values = policy.map_microbatches(batches, policy.logprobs, trains=False)
-    found = unpack(examples, batches, values)
-    return np.array([float(v[e.mask].astype(np.float64).sum()) for v, e in zip(found, examples, strict=True)])
+    logprobs = unpack(examples, batches, values)
+    return np.array(
+        [float(v[e.mask].astype(np.float64).sum()) for v, e in zip(logprobs, examples, strict=True)]
+    )
 
 
 class ReferenceRow(Protocol):
@@ -58,20 +60,20 @@ def kept_logprobs(
 ) -> list[list[float]]:
     """The reference's log probability of each row's completions. What ``file`` has of these very rows is read; the
     rest is computed with ``policy()``, which is not called where nothing is missing, and written part by part."""
-    found = ranks.broadcast_object(lambda: _read(file, rows))
-    if len(found) == len(rows):
-        return found
+    kept = ranks.broadcast_object(lambda: _read(file, rows))
+    if len(kept) == len(rows):
+        return kept
     scoring = policy()
-    while len(found) < len(rows):
-        part = rows[len(found) : len(found) + PART]
+    while len(kept) < len(rows):
+        part = rows[len(kept) : len(kept) + PART]
         values = iter(sequence_logprobs(scoring, [e for row in part for e in row.asked], max_tokens))
         sums = [[float(next(values)) for _ in row.asked] for row in part]
         append_jsonl(
             file, [{"checksum": row.checksum, "logps": own} for row, own in zip(part, sums, strict=True)]
         )
-        found += sums
+        kept += sums
         tick(len(part))
-    return found
+    return kept
 
 
 def _read(file: Path, rows: Sequence[ReferenceRow]) -> list[list[float]]:

@@ -85,8 +85,8 @@ class ScalarModel(Critic):
             self._accumulate(value)
             return float(value.detach()), float(right)
 
-        found = self.map_microbatches(pack(examples, sequence_mean, max_tokens), add)
-        return {"loss": sum(value for value, _ in found), "right": sum(right for _, right in found)}
+        sums = self.map_microbatches(pack(examples, sequence_mean, max_tokens), add)
+        return {"loss": sum(value for value, _ in sums), "right": sum(right for _, right in sums)}
 
 
 def owners(batch: Batch, ends: np.ndarray) -> np.ndarray:
@@ -113,9 +113,9 @@ def pointwise(labels: np.ndarray) -> Callable[[Tensor, np.ndarray], tuple[Tensor
     """Logistic: cross-entropy of sigma(score) against ``labels`` [N] (1 = good), over N."""
 
     def loss(scores: Tensor, which: np.ndarray) -> tuple[Tensor, Tensor]:
-        wanted = torch.from_numpy(labels[which].astype(np.float32)).to(scores.device)
-        total = F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum") / len(labels)
-        return total, ((scores > 0) == (wanted > 0.5)).sum()
+        targets = torch.from_numpy(labels[which].astype(np.float32)).to(scores.device)
+        total = F.binary_cross_entropy_with_logits(scores, targets, reduction="sum") / len(labels)
+        return total, ((scores > 0) == (targets > 0.5)).sum()
 
     return loss
 

@@ -71,7 +71,7 @@ def is_right(member: Scored) -> bool:
 
 def token_versions(rollout: Rollout) -> np.ndarray:
     """Which version of the policy sampled each token [C]."""
-    found = np.full(len(rollout.completion_ids), rollout.policy_version)
+    versions = np.full(len(rollout.completion_ids), rollout.policy_version)
     for (start, version), (end, _) in zip(rollout.version_spans, rollout.version_spans[1:], strict=False):
-        found[start:end] = version
-    return found
+        versions[start:end] = version
+    return versions

@@ -89,15 +89,15 @@ class Shards:
         """
         first = {id(p): name for name, p in self.model.named_parameters()}
         names = [(name, first[id(p)]) for name, p in self.model.named_parameters(remove_duplicate=False)]
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, param in self.model.named_parameters():
             value = whole(param.detach().to(self.dtype))
             if ranks.is_main():
-                found[name] = value.cpu()
+                tensors[name] = value.cpu()
         if not ranks.is_main():
             return {}
-        found = {name: found[own] for name, own in names}
-        return found | {k: v.cpu() for k, v in self.model.state_dict().items() if k not in found}
+        tensors = {name: tensors[own] for name, own in names}
+        return tensors | {k: v.cpu() for k, v in self.model.state_dict().items() if k not in tensors}
 
 
 SHARE_OF_MEMORY = 0.5

@@ -112,10 +112,11 @@ class Trainer:
             return [work(batch) for batch in batches]
         index, within = (rank, 0) if self.context is None else (self.context.index, self.context.rank)
         mine = parallel.dealt(batches, index, self.dp_size)
-        found = {i: work(batches[i]) for i in mine}
+        results = {i: work(batches[i]) for i in mine}
         if self.shards is not None and len(mine) < math.ceil(len(batches) / self.dp_size):
             self._idle(trains)
-        return list(ranks.all_gather({} if within else found).values())  # a group's ranks have found the same
+        gathered = ranks.all_gather({} if within else results)  # a group's ranks have the same ones
+        return list(gathered.values())
 
     def _idle(self, trains: bool) -> None:
         with torch.set_grad_enabled(trains):
@@ -316,19 +317,19 @@ def layers_recomputed(model: Any) -> Iterator[None]:
     transformers' own layers know how to, in training mode; here they stay in evaluation mode otherwise (no
     dropout), and the sampler, which shares them, never notices.
     """
-    found: list[Any] = layers(model)
-    if not found:
+    modules: list[Any] = layers(model)
+    if not modules:
         raise AhaError(
             f"{type(model).__name__} cannot compute its layers again; set gradient_checkpointing=false."
         )
-    before = [layer.training for layer in found]
-    for layer in found:
+    before = [layer.training for layer in modules]
+    for layer in modules:
         layer.training, layer.gradient_checkpointing = True, True
         setattr(layer, "_gradient_checkpointing_func", partial(checkpoint, use_reentrant=False))  # noqa: B010
     try:
         yield
     finally:
-        for layer, was in zip(found, before, strict=True):
+        for layer, was in zip(modules, before, strict=True):
             layer.training, layer.gradient_checkpointing = was, False
 
 

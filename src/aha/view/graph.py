@@ -21,16 +21,16 @@ def stage_graph(run: RunData, running: bool) -> dict[str, Any]:
     nodes = stage_nodes(run, faults, waiting=True)
     at_work = _at_work(nodes) if running else None
     return {
-        "stages": [_node(node, figures.get(node.made.name), node is at_work) for node in nodes],
-        "seconds": sum(_seconds(node, figures.get(node.made.name)) for node in nodes),
+        "stages": [_node(node, figures.get(node.stage.name), node is at_work) for node in nodes],
+        "seconds": sum(_seconds(node, figures.get(node.stage.name)) for node in nodes),
         "faults": [*run.faults, *faults],
     }
 
 
 def _at_work(nodes: Sequence[StageNode]) -> StageNode | None:
     """The stage that a run is at: of those that were begun and are not done, the one that was written to last."""
-    begun = [n for n in nodes if not n.finished and (n.made.final.parent / "settings.json").exists()]
-    return max(begun, key=lambda n: _written(n.made.final.parent), default=None)
+    begun = [n for n in nodes if not n.finished and (n.stage.final.parent / "settings.json").exists()]
+    return max(begun, key=lambda n: _written(n.stage.final.parent), default=None)
 
 
 def _written(place: Path) -> float:
@@ -38,7 +38,7 @@ def _written(place: Path) -> float:
 
 
 def _node(node: StageNode, figures: StageData | None, running: bool) -> dict[str, Any]:
-    made = node.made
+    made = node.stage
     steps = number(made.settings.get("steps"))
     base = made.settings.get("model")
     return {
@@ -57,7 +57,7 @@ def _state(node: StageNode, running: bool) -> str:
     """done, running, stopped (begun, and nobody works on it) or waiting."""
     if node.finished:
         return "done"
-    place = node.made.final.parent
+    place = node.stage.final.parent
     if not (place / "settings.json").exists():
         return "waiting"
     if running:
@@ -68,7 +68,7 @@ def _state(node: StageNode, running: bool) -> str:
 def _seconds(node: StageNode, figures: StageData | None) -> float:
     """Of a finished stage what it took; of one that was begun, what its steps took so far."""
     if node.finished:
-        return node.made.seconds
+        return node.stage.seconds
     return sum(y for _, y in figures.curve("step_time")) if figures else 0.0
 
 

@@ -61,8 +61,8 @@ def _state(name: str, root: Path | None) -> str:
     if not (place / "bin" / "python").exists():
         return f"not installed; aha bench peers install {name}"
     probe = f"import importlib.metadata as m; print(m.version('{_distribution(place, name)}'))"
-    found = subprocess.run([str(place / "bin" / "python"), "-c", probe], capture_output=True, text=True)
-    return f"{found.stdout.strip() or 'damaged: remove it and install again'}  {place}"
+    probed = subprocess.run([str(place / "bin" / "python"), "-c", probe], capture_output=True, text=True)
+    return f"{probed.stdout.strip() or 'damaged: remove it and install again'}  {place}"
 
 
 def _distribution(place: Path, name: str) -> str:

@@ -43,8 +43,8 @@ def dpo(job, model):
     trainer = made(trl.DPOTrainer, trl.DPOConfig, PAIRS, job, model)
     trainer.precompute_ref_logps = True
     inputs = padded(job["chosen"] + job["rejected"])
-    given = {f"ref_{side}_logps": torch.tensor(job[f"ref_{side}"]) for side in ("chosen", "rejected")}
-    return trainer._compute_loss(trainer.model, inputs | given, False)
+    reference = {f"ref_{side}_logps": torch.tensor(job[f"ref_{side}"]) for side in ("chosen", "rejected")}
+    return trainer._compute_loss(trainer.model, inputs | reference, False)
 
 
 def kto(job, model):
@@ -111,13 +111,13 @@ def padded(rows):
 
 def sides(job):
     """The batch of ORPO and CPO: labels are -100 in the prompt and in the padding."""
-    found = {}
+    tensors = {}
     for side in ("chosen", "rejected"):
         rows = padded(job[side])
-        found[f"{side}_input_ids"] = rows["input_ids"]
-        found[f"{side}_attention_mask"] = rows["attention_mask"]
-        found[f"{side}_labels"] = rows["input_ids"].masked_fill(rows["completion_mask"] == 0, -100)
-    return found
+        tensors[f"{side}_input_ids"] = rows["input_ids"]
+        tensors[f"{side}_attention_mask"] = rows["attention_mask"]
+        tensors[f"{side}_labels"] = rows["input_ids"].masked_fill(rows["completion_mask"] == 0, -100)
+    return tensors
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aha.rewards.math.extract import Found
+from aha.rewards.math.extract import ExtractedAnswer
 from aha.rewards.math.verifier import joined, same_answer
 
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-z])")
@@ -32,7 +32,7 @@ class Ballot(str):
         return 0
 
 
-def ballot(found: Found) -> Ballot:
+def ballot(extracted: ExtractedAnswer) -> Ballot:
     """The ballot of an extracted answer."""
-    text = " ".join(joined(found).split()).strip("$ ")
+    text = " ".join(joined(extracted).split()).strip("$ ")
     return Ballot(_FRACTION.sub(r"\\frac", text))

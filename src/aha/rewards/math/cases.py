@@ -38,10 +38,10 @@ def _unnamed(value: Value) -> Value:
 def _variables(value: Value) -> set[str]:
     if not isinstance(value, Piecewise):
         return set(symbols(value))
-    found: set[str] = set()
+    letters: set[str] = set()
     for branch, condition in value.cases:
-        found |= symbols(branch) | ({condition.variable} if isinstance(condition, Region) else set())
-    return found
+        letters |= symbols(branch) | ({condition.variable} if isinstance(condition, Region) else set())
+    return letters
 
 
 def _points(*values: Value) -> list[Fraction]:
@@ -66,16 +66,16 @@ def _at(value: Value, variable: str, point: Fraction) -> list[Node] | None:
         return [substituted(value.expr, {variable: num(point)})]
     if not isinstance(value, Piecewise):
         return None
-    found: list[Node] = []
+    nodes: list[Node] = []
     for branch, condition in value.cases:
-        if condition is None and found:
+        if condition is None and nodes:
             break  # "otherwise"
         holds = True if condition is None else _holds(condition, point)
         there = _at(branch, variable, point) if holds else []
         if holds is None or there is None:
             return None
-        found += there
-    return found
+        nodes += there
+    return nodes
 
 
 def _holds(condition: Value, point: Fraction) -> bool | None:

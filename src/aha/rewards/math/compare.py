@@ -298,8 +298,8 @@ def _same_name(gold: Named, answer: Named) -> bool:
 
 def _says_opposite(one: str, other: str) -> bool:
     """``max at x = 7`` and ``min at x = 7``."""
-    found = [{each for each in ("max", "min") if each in name.lower()} for name in (one, other)]
-    return all(found) and not found[0] & found[1]
+    extremes = [{each for each in ("max", "min") if each in name.lower()} for name in (one, other)]
+    return all(extremes) and not extremes[0] & extremes[1]
 
 
 def _turned_equations(gold: Named, answer: Named) -> bool | None:
@@ -421,10 +421,10 @@ def _piecewise(gold: Piecewise, answer: Value) -> bool | None:
 def _same_spelling(gold: Piecewise, answer: Piecewise) -> bool:
     left = list(answer.cases)
     for case in gold.cases:
-        found = next((other for other in left if _same_case(case, other)), None)
-        if found is None:
+        match = next((other for other in left if _same_case(case, other)), None)
+        if match is None:
             return False
-        left.remove(found)
+        left.remove(match)
     return not left
 
 

@@ -39,14 +39,14 @@ def rational(node: Node, values: Mapping[str, Fraction] | None = None) -> Fracti
 
 def free_symbols(node: Node) -> frozenset[str]:
     """The names of the expression's variables (constants such as pi are none)."""
-    found: set[str] = set()
+    symbols: set[str] = set()
     stack = [node]
     while stack:
         current = stack.pop()
         if current[0] == "sym":
-            found.add(current[1])
+            symbols.add(current[1])
         stack.extend(part for part in current[1:] if isinstance(part, tuple))
-    return frozenset(found - CONSTANTS)
+    return frozenset(symbols - CONSTANTS)
 
 
 CONSTANTS = frozenset(("pi", "e", "i"))
@@ -84,13 +84,13 @@ def size(node: Node) -> int:
 
 
 def _all(parts, values) -> list[Fraction] | None:
-    found: list[Fraction] = []
+    fractions: list[Fraction] = []
     for part in parts:
         value = rational(part, values)
         if value is None:
             return None
-        found.append(value)
-    return found
+        fractions.append(value)
+    return fractions
 
 
 def _checked(value: Fraction) -> Fraction:

@@ -116,9 +116,9 @@ class _Parser(Functions):
         if "." in self.tokens[start].text:
             return node
         if self.is_op("frac"):
-            found = self.proper_fraction(self.at + 1)
-            if found is not None:
-                fraction, self.at = found
+            parsed = self.proper_fraction(self.at + 1)
+            if parsed is not None:
+                fraction, self.at = parsed
                 return num(node[1] + fraction)
         elif self.peek().kind == "num" and self.is_op("/", 1) and self.peek(2).kind == "num":
             above, below = self.peek().value, self.peek(2).value
@@ -135,13 +135,13 @@ class _Parser(Functions):
             token = self.tokens[index] if index < len(self.tokens) else END
             if token.text == "{" and index + 2 < len(self.tokens) and self.tokens[index + 2].text == "}":
                 literal, width = self.tokens[index + 1], 3
-                found = [literal.text]
+                literals = [literal.text]
             else:
                 literal, width = token, 1
-                found = list(token.text)
+                literals = list(token.text)
             if literal.kind != "num" or not (literal.text.isascii() and literal.text.isdigit()):
                 return None
-            digits += [int(text) for text in found]
+            digits += [int(text) for text in literals]
             index += width
         if len(digits) == 2 and 0 < digits[0] < digits[1]:
             return Fraction(digits[0], digits[1]), index

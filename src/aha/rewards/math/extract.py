@@ -60,7 +60,7 @@ DEFAULT = Extraction()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExtractedAnswer:
     """An answer's text; ``alternatives`` are further answers given beside it with "or" or "and"."""
 
     text: str
@@ -68,19 +68,21 @@ class Found:
     joined_by_or: bool = False
 
 
-def extract(prediction: str, options: Extraction = DEFAULT) -> Found | None:
+def extract(prediction: str, options: Extraction = DEFAULT) -> ExtractedAnswer | None:
     """The answer in a model's output, or None. Never raises; time linear in the output's length."""
     text = after_thinking(prediction, options.opened_think)
     if text is None:
         return None
-    found = boxed(text)
-    if found is not None:
-        return Found(_plain(found.text), tuple(map(_plain, found.alternatives)), found.joined_by_or)
-    for wanted, look in _FALLBACKS:
-        if getattr(options, wanted):
+    extracted = boxed(text)
+    if extracted is not None:
+        return ExtractedAnswer(
+            _plain(extracted.text), tuple(map(_plain, extracted.alternatives)), extracted.joined_by_or
+        )
+    for option, look in _FALLBACKS:
+        if getattr(options, option):
             answer = _plain(look(text) or "")
             if answer:
-                return Found(answer)
+                return ExtractedAnswer(answer)
     return None
 
 
@@ -166,16 +168,16 @@ def _outermost(text: str, spans: list[tuple[int, int, int]]) -> list[tuple[int, 
     return kept
 
 
-def boxed(text: str) -> Found | None:
+def boxed(text: str) -> ExtractedAnswer | None:
     """The last balanced box, and those before it with nothing but a connective between."""
-    found = boxes(text)
-    if not found:
+    contents = boxes(text)
+    if not contents:
         return None
-    last = found[-1]
+    last = contents[-1]
     others: list[str] = []
     by_or = False
     start = last[0]
-    for previous in reversed(found[:-1]):
+    for previous in reversed(contents[:-1]):
         between = text[previous[1] : start]
         if not _is_connective(between):
             break
@@ -187,7 +189,9 @@ def boxed(text: str) -> Found | None:
         others.append(trailing)
         by_or = True
     others.reverse()
-    return Found(last[2], tuple(other for other in others if other.strip() != last[2].strip()), by_or)
+    return ExtractedAnswer(
+        last[2], tuple(other for other in others if other.strip() != last[2].strip()), by_or
+    )
 
 
 def _is_connective(between: str) -> bool:

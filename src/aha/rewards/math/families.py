@@ -63,18 +63,18 @@ def renamed(value: Value, leaves: Mapping[str, Node]) -> Value:
 
 
 def _renamings(gold: Value, answer: Value) -> Iterator[dict[str, Node]]:
-    wanted, found = symbols(gold), symbols(answer)
-    ours, theirs = sorted(wanted - found), sorted(found - wanted)
+    gold_letters, answer_letters = symbols(gold), symbols(answer)
+    ours, theirs = sorted(gold_letters - answer_letters), sorted(answer_letters - gold_letters)
     if _has_parameters(gold) and _has_parameters(answer):
         if len(ours) == len(theirs) <= 2 and all(map(_LETTER.match, (*ours, *theirs))):
             yield from _pairings(ours, theirs)
         return
-    wanted, found = (symbols(v.value if isinstance(v, Named) else v) for v in (gold, answer))
+    gold_letters, answer_letters = (symbols(v.value if isinstance(v, Named) else v) for v in (gold, answer))
     if ours and len(ours) == len(theirs) == 1 and {*ours, *theirs} <= _INTEGERS:
-        if not wanted & found and all(_mentions_pi(value) for value in (gold, answer)):
+        if not gold_letters & answer_letters and all(_mentions_pi(value) for value in (gold, answer)):
             yield {theirs[0]: ("sym", ours[0])}
         return
-    yield from _of_constants(gold, answer, wanted, found)
+    yield from _of_constants(gold, answer, gold_letters, answer_letters)
 
 
 def _pairings(ours: list[str], theirs: list[str]) -> Iterator[dict[str, Node]]:
@@ -84,21 +84,24 @@ def _pairings(ours: list[str], theirs: list[str]) -> Iterator[dict[str, Node]]:
 
 
 def _of_constants(
-    gold: Value, answer: Value, wanted: frozenset[str], found: frozenset[str]
+    gold: Value, answer: Value, gold_letters: frozenset[str], answer_letters: frozenset[str]
 ) -> Iterator[dict[str, Node]]:
     """Arbitrary constants: numbered ones against any that are as many, or one that is only added."""
-    ours, theirs = _numbered(wanted), _numbered(found)
+    ours, theirs = _numbered(gold_letters), _numbered(answer_letters)
     whole = isinstance(gold, Equation) or isinstance(answer, Equation)
     if not ours and not theirs:
         ours, theirs = _added(gold), _added(answer)
         if not ours or not theirs:
-            ours, theirs = _alone(gold, wanted - found), _alone(answer, found - wanted)
+            ours, theirs = (
+                _alone(gold, gold_letters - answer_letters),
+                _alone(answer, answer_letters - gold_letters),
+            )
     elif not ours or not theirs:  # "C_1, C_2" against "A, B"
         free = _CONSTANT.match
-        ours = ours or sorted(filter(free, wanted - found))
-        theirs = theirs or sorted(filter(free, found - wanted))
-    rest = wanted - set(ours)
-    if rest and rest == found - set(theirs) and len(ours) == len(theirs) <= MOST_LETTERS:
+        ours = ours or sorted(filter(free, gold_letters - answer_letters))
+        theirs = theirs or sorted(filter(free, answer_letters - gold_letters))
+    rest = gold_letters - set(ours)
+    if rest and rest == answer_letters - set(theirs) and len(ours) == len(theirs) <= MOST_LETTERS:
         yield from _pairings(ours, theirs)
         if whole and len(ours) == 1:  # x - y = C is y - x = k
             yield {theirs[0]: ("neg", ("sym", ours[0]))}

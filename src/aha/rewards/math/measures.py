@@ -28,11 +28,11 @@ def measured(tokens: list[Token]) -> Scalar:
     if end < len(tokens):
         if [t.text.lower() for t in tokens[end:] if t.text not in ("is", "are")] in _PREDICATES:
             raise Unknown("what is told of a number is no unit")
-        found = units.from_words(tokens[end:])
-        if found is False:
+        named = units.from_words(tokens[end:])
+        if named is False:
             raise Unknown("words that are no unit")
-        if isinstance(found, units.Unit):
-            unit = found
+        if isinstance(named, units.Unit):
+            unit = named
         tokens = trimmed(tokens[:end])
     arc = _arc(tokens)
     if arc is not None:
@@ -70,8 +70,8 @@ def _without_currency(tokens: list[Token]) -> tuple[list[Token], units.Unit | No
     sign = 1 if tokens[0].text == "-" and len(tokens) > 2 else 0
     if tokens[sign].text not in _CURRENCIES or len(tokens) < 2:
         return tokens, None
-    found = units.from_words([tokens[sign]])
-    return tokens[:sign] + tokens[sign + 1 :], found if isinstance(found, units.Unit) else None
+    named = units.from_words([tokens[sign]])
+    return tokens[:sign] + tokens[sign + 1 :], named if isinstance(named, units.Unit) else None
 
 
 def _with_degrees(tokens: list[Token]) -> list[Token]:
@@ -112,11 +112,11 @@ def _several(tokens: list[Token]) -> Scalar | None:
         end = at + 1
         while end < len(tokens) and (tokens[end].kind == "word" or tokens[end].text in units.SINGLE_LETTERS):
             end += 1
-        found = units.from_words(tokens[at + 1 : end])
+        named = units.from_words(tokens[at + 1 : end])
         value = tokens[at].value
-        if value is None or not isinstance(found, units.Unit):
+        if value is None or not isinstance(named, units.Unit):
             return None
-        parts.append(Scalar(num(value), found))
+        parts.append(Scalar(num(value), named))
         at = end
     return compound(parts)
 
@@ -149,8 +149,8 @@ def _without_scale(tokens: list[Token]) -> tuple[list[Token], units.Unit | None]
         for sign in (["}"], ["circ"], ["degree"]):
             ending = [*sign, letter]
             if len(tokens) > 2 and texts[-2:] == ending and (sign != ["}"] or "circ" in texts):
-                found = units.from_words([Token("word", name)])
-                return tokens[:-1], found if isinstance(found, units.Unit) else None
+                named = units.from_words([Token("word", name)])
+                return tokens[:-1], named if isinstance(named, units.Unit) else None
     return tokens, None
 
 

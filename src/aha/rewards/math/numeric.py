@@ -235,14 +235,14 @@ def _logarithm(context: Any, node: Node) -> Any:
 
 
 def _constants_in(node: Node) -> set[str]:
-    found: set[str] = set()
+    constants: set[str] = set()
     stack = [node]
     while stack:
         current = stack.pop()
         if current[0] == "sym":
-            found.add(current[1])
+            constants.add(current[1])
         stack.extend(part for part in current[1:] if isinstance(part, tuple))
-    return found & CONSTANTS
+    return constants & CONSTANTS
 
 
 def _context(digits: int) -> Any:

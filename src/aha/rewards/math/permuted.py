@@ -20,12 +20,12 @@ def permuted(items: list[Value]) -> list[Value]:
         return items
     if sum(factorial(len(t.items)) for t in tuples if isinstance(t, Collection)) > MOST_TUPLES:
         return items
-    found: dict[Value, None] = {}
+    values: dict[Value, None] = {}
     for item in tuples:
         assert isinstance(item, Collection)
         orders = _cycles(item.items) if "cycl" in last.words else permutations(item.items)
-        found.update(dict.fromkeys(Collection("tuple", order, item.brackets) for order in orders))
-    return list(found)
+        values.update(dict.fromkeys(Collection("tuple", order, item.brackets) for order in orders))
+    return list(values)
 
 
 def _cycles(items: tuple[Value, ...]) -> list[tuple[Value, ...]]:

@@ -66,12 +66,12 @@ def same_residue(gold: Residue, answer: Residue, equal: Callable[[Value, Value],
         return False
     if numeric.same(gold.modulus, answer.modulus) is not True:
         return False
-    wanted, found = _members(gold.value), _members(answer.value)
-    if wanted is None or found is None:
+    golds, answers = _members(gold.value), _members(answer.value)
+    if golds is None or answers is None:
         return equal(gold.value, answer.value)
-    keys = [{_reduced(node, gold.modulus) for node in nodes} for nodes in (wanted, found)]
+    keys = [{_reduced(node, gold.modulus) for node in nodes} for nodes in (golds, answers)]
     if None in keys[0] | keys[1]:
-        return all_of(numeric.same(x, y) for x, y in zip(wanted, found, strict=False))
+        return all_of(numeric.same(x, y) for x, y in zip(golds, answers, strict=False))
     return keys[0] == keys[1]
 
 
@@ -84,10 +84,10 @@ def as_residue(value: Named) -> Residue | None:
         return None
     letter = next(iter(letters))
     try:
-        found = [rational(value.value.expr, {letter: Fraction(n)}) for n in (0, 1, 2, 5)]
+        values = [rational(value.value.expr, {letter: Fraction(n)}) for n in (0, 1, 2, 5)]
     except (TooBig, Undefined):
         return None
-    at_zero, at_one, *rest = found
+    at_zero, at_one, *rest = values
     if at_zero is None or at_one is None or at_zero == at_one:
         return None
     step = at_one - at_zero

@@ -44,7 +44,7 @@ def spelling(tokens: list[Token], between: str = "") -> str:
 
 def matches(tokens: list[Token]) -> dict[int, int]:
     """Where each opening bracket closes. Raises Unreadable when braces do not balance."""
-    found: dict[int, int] = {}
+    partners: dict[int, int] = {}
     stack: list[int] = []
     for index, token in enumerate(tokens):
         if token.kind != "op":
@@ -54,12 +54,12 @@ def matches(tokens: list[Token]) -> dict[int, int]:
         elif token.text in _CLOSE and stack:
             opened = tokens[stack[-1]].text
             if (token.text == "}") == (opened == "{"):
-                found[stack.pop()] = index
+                partners[stack.pop()] = index
         elif token.text == "}":
             raise Unreadable("an unbalanced brace")
     if any(tokens[index].text == "{" for index in stack):
         raise Unreadable("an unbalanced brace")
-    return found
+    return partners
 
 
 def at_depth_zero(tokens: list[Token], match: dict[int, int]) -> Iterator[tuple[int, Token]]:
@@ -80,15 +80,15 @@ def split(
     tokens: list[Token], match: dict[int, int], separators: Set[str]
 ) -> tuple[list[list[Token]], list[str]]:
     pieces: list[list[Token]] = []
-    found: list[str] = []
+    operators: list[str] = []
     start = 0
     for index, token in at_depth_zero(tokens, match):
         if token.kind == "op" and token.text in separators:
             pieces.append(tokens[start:index])
-            found.append(token.text)
+            operators.append(token.text)
             start = index + 1
     pieces.append(tokens[start:])
-    return pieces, found
+    return pieces, operators
 
 
 def halves(tokens: list[Token], match: dict[int, int], sign: str) -> tuple[list[Token], list[Token]]:

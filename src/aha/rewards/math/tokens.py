@@ -192,13 +192,13 @@ class _Scanner:
             return digits
         kind = None
         while True:
-            width, found = self._separator()
-            if not width or (kind is not None and found != kind):
+            width, separator = self._separator()
+            if not width or (kind is not None and separator != kind):
                 return digits
             group = self.peek(width)
             if len(group) != 3 or not group.isascii() or not group.isdigit():
                 return digits
-            kind = found
+            kind = separator
             digits += group
             self.at += width + 1
 

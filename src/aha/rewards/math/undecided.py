@@ -23,16 +23,16 @@ _DEEPER_IN_TEXT = 4_000  # characters of the answer that are looked through
 def could_be(text: str, value: Value, answer: str) -> bool:
     """Whether an answer that could not be compared may be the reference ``text`` all the same."""
     answer = normalize(answer[:_DEEPER_IN_TEXT])
-    found = _numerals(answer)
+    numerals = _numerals(answer)
     exact = _exact(value)
     if exact is not None:
         parts = {Fraction(abs(exact.numerator)), Fraction(exact.denominator)} - {Fraction(1)}
-        wanted = ({abs(exact)}, parts or {Fraction(1)}, _numerals(text))
-        return any(one <= found for one in wanted) and found <= set().union(*wanted, {Fraction(1)})
-    wanted = _numerals(text)
-    if not wanted and not _letters(text):
+        expected = ({abs(exact)}, parts or {Fraction(1)}, _numerals(text))
+        return any(one <= numerals for one in expected) and numerals <= set().union(*expected, {Fraction(1)})
+    expected = _numerals(text)
+    if not expected and not _letters(text):
         return False  # nothing to know it by
-    if not wanted <= found or len(found) > 2 * len(wanted) + _MORE:
+    if not expected <= numerals or len(numerals) > 2 * len(expected) + _MORE:
         return False
     return _letters(text) <= _letters(answer)
 

@@ -29,8 +29,8 @@ def without_order(gold: list[Value], answer: list[Value], distinct: bool, equal:
         return False
     left = list(answer)
     undecided = False
-    for wanted in gold:
-        outcomes = [equal(wanted, candidate) for candidate in left]
+    for expected in gold:
+        outcomes = [equal(expected, candidate) for candidate in left]
         if True in outcomes:
             left.pop(outcomes.index(True))
         elif None in outcomes:
@@ -44,8 +44,8 @@ def _without_common(
     gold: list[Value], answer: list[Value], distinct: bool
 ) -> tuple[list[Value], list[Value]]:
     """Both without the members that they share as they are written: rationals, and what is spelled alike."""
-    wanted, found = Counter(map(_key, gold)), Counter(map(_key, answer))
-    shared = set(wanted) & set(found) if distinct else wanted & found
+    golds, answers = Counter(map(_key, gold)), Counter(map(_key, answer))
+    shared = set(golds) & set(answers) if distinct else golds & answers
     return _less(gold, shared), _less(answer, shared)
 
 

@@ -13,15 +13,15 @@ def components(node: Node) -> tuple[Node, ...] | None:
     At least two of the unit vectors must occur, since ``2i`` alone is a number.
     """
     terms = node[1:] if node[0] == "add" else (node,)
-    found: dict[int, list[Node]] = {}
+    coefficients: dict[int, list[Node]] = {}
     for term in terms:
         place, rest = _split(term)
         if place is None:
             return None
-        found.setdefault(place, []).append(rest)
-    if len(found) < 2:
+        coefficients.setdefault(place, []).append(rest)
+    if len(coefficients) < 2:
         return None
-    return tuple(_total(found.get(place, [])) for place in range(3))
+    return tuple(_total(coefficients.get(place, [])) for place in range(3))
 
 
 def _split(term: Node) -> tuple[int | None, Node]:

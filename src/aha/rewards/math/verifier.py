@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from aha.rewards.math import compare, numeric, tokens, workers
 from aha.rewards.math.exact import free_symbols, has, rational
-from aha.rewards.math.extract import DEFAULT, Extraction, Found, boxed, boxes, extract
+from aha.rewards.math.extract import DEFAULT, ExtractedAnswer, Extraction, boxed, boxes, extract
 from aha.rewards.math.families import same_family
 from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
@@ -82,42 +82,44 @@ def verify(
         return Verdict(Outcome.UNKNOWN, str(cause))
     if not isinstance(prediction, str):
         return Verdict(Outcome.NO_ANSWER, "the prediction is no text")
-    found = extract(prediction, options)
-    if found is None or not found.text.strip():
+    extracted = extract(prediction, options)
+    if extracted is None or not extracted.text.strip():
         return _NO_ANSWER
-    return grade(known, found, pool)
+    return grade(known, extracted, pool)
 
 
 def verify_many(
     pairs: Iterable[tuple[str | Gold, str]], options: Extraction = DEFAULT, pool: workers.Pool | None = None
 ) -> list[Verdict]:
     """Grades many pairs, in order. Equal answers to one reference answer are graded once."""
-    known: dict[tuple[str, Found | None], Verdict] = {}
+    known: dict[tuple[str, ExtractedAnswer | None], Verdict] = {}
     verdicts: list[Verdict] = []
     for gold, prediction in pairs:
-        found = extract(prediction, options) if isinstance(prediction, str) else None
-        key = (gold if isinstance(gold, str) else gold.text, found)
+        extracted = extract(prediction, options) if isinstance(prediction, str) else None
+        key = (gold if isinstance(gold, str) else gold.text, extracted)
         if key not in known:
-            known[key] = _verify_found(gold, found, pool)
+            known[key] = _verify_extracted(gold, extracted, pool)
         verdicts.append(known[key])
     return verdicts
 
 
-def _verify_found(gold: str | Gold, found: Found | None, pool: workers.Pool | None) -> Verdict:
+def _verify_extracted(
+    gold: str | Gold, extracted: ExtractedAnswer | None, pool: workers.Pool | None
+) -> Verdict:
     try:
         parsed = parse_gold(gold) if isinstance(gold, str) else gold
     except AhaError as cause:
         return Verdict(Outcome.UNKNOWN, str(cause))
-    if found is None or not found.text.strip():
+    if extracted is None or not extracted.text.strip():
         return _NO_ANSWER
-    return grade(parsed, found, pool)
+    return grade(parsed, extracted, pool)
 
 
-def grade(gold: Gold, found: Found, pool: workers.Pool | None = None) -> Verdict:
+def grade(gold: Gold, extracted: ExtractedAnswer, pool: workers.Pool | None = None) -> Verdict:
     """Compares an extracted answer with a reference answer. Never raises."""
-    if found.alternatives:
-        return _grade_several(gold, found, pool)
-    answer = _without_style(_inner_box(found.text))
+    if extracted.alternatives:
+        return _grade_several(gold, extracted, pool)
+    answer = _without_style(_inner_box(extracted.text))
     if len(answer) > tokens.LONGEST:
         return Verdict(Outcome.WRONG, f"an answer of {len(answer)} characters")
     if answer.strip() == gold.text:
@@ -134,14 +136,14 @@ def grade(gold: Gold, found: Found, pool: workers.Pool | None = None) -> Verdict
         return Verdict(Outcome.UNKNOWN, f"the verifier failed: {cause!r}")
 
 
-def _grade_several(gold: Gold, found: Found, pool: workers.Pool | None) -> Verdict:
-    return grade(gold, Found(joined(found)), pool)
+def _grade_several(gold: Gold, extracted: ExtractedAnswer, pool: workers.Pool | None) -> Verdict:
+    return grade(gold, ExtractedAnswer(joined(extracted)), pool)
 
 
-def joined(found: Found) -> str:
+def joined(extracted: ExtractedAnswer) -> str:
     """Several boxes side by side are one list."""
-    joint = " \\text{ or } " if found.joined_by_or else ", "
-    return joint.join((*map(_inner_box, found.alternatives), _inner_box(found.text)))
+    joint = " \\text{ or } " if extracted.joined_by_or else ", "
+    return joint.join((*map(_inner_box, extracted.alternatives), _inner_box(extracted.text)))
 
 
 @lru_cache(maxsize=65_536)
@@ -181,33 +183,33 @@ def _settle(gold: Gold, answer: str, value: Value) -> bool | None:
     return outcome
 
 
-def _decide(gold: Gold, wanted: Value, value: Value, answer: str) -> bool | None:
-    outcome = compare.equal(wanted, value)
+def _decide(gold: Gold, expected: Value, value: Value, answer: str) -> bool | None:
+    outcome = compare.equal(expected, value)
     if outcome is True:
         return True
-    if isinstance(wanted, Text) and words_of(answer) == words_of(gold.text):
+    if isinstance(expected, Text) and words_of(answer) == words_of(gold.text):
         return True
     if isinstance(value, Text) and _is_letters(gold.text) and words_of(answer) == words_of(gold.text):
         return True
-    if isinstance(value, Scalar | Named) and isinstance(wanted, Scalar | Named):
-        bare = _with_italic_unit(wanted, value)
-        if bare is not None and compare.equal(wanted, bare) is True:
+    if isinstance(value, Scalar | Named) and isinstance(expected, Scalar | Named):
+        bare = _with_italic_unit(expected, value)
+        if bare is not None and compare.equal(expected, bare) is True:
             return True
         if gold.float_like is not None and _prints_as(value, gold.float_like):
             return True
-    if outcome is False and same_family(wanted, value, compare.equal):
+    if outcome is False and same_family(expected, value, compare.equal):
         return True
     return outcome
 
 
 def _other_readings(gold: Gold, answer: str, value: Value, outcome: bool | None) -> bool | None:
     """Where a spelling has two readings, either may be the one that was meant."""
-    wanted = gold.other if gold.other is not None else gold.value
+    expected = gold.other if gold.other is not None else gold.value
     try:
         plain = parse_value(answer, plain=True)
     except Unreadable:
         plain = value
-    for reference in (gold.value, wanted):
+    for reference in (gold.value, expected):
         for candidate in (value, plain):
             if compare.equal(reference, candidate) is True:
                 return True
@@ -353,9 +355,9 @@ def _states(value: Value) -> bool:
 
 def _unwrapped(text: str) -> str:
     """A reference answer without dollars, or the box in it where there is one, or several side by side."""
-    found = boxed(text)
-    if found is not None:
-        return joined(found).strip()
+    content = boxed(text)
+    if content is not None:
+        return joined(content).strip()
     stripped = text.strip()
     for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         inside = stripped[len(opening) : len(stripped) - len(closing)]
@@ -384,10 +386,10 @@ def _inner_box(text: str) -> str:
                 stripped = stripped.rstrip(".")[2:-2].strip()
         if not stripped.startswith("\\boxed"):
             break
-        found = boxes(stripped)
-        if len(found) != 1 or found[0][1] != len(stripped.rstrip(". ")):
+        contents = boxes(stripped)
+        if len(contents) != 1 or contents[0][1] != len(stripped.rstrip(". ")):
             break
-        text = found[0][2]
+        text = contents[0][2]
     return text
 
 

@@ -73,8 +73,8 @@ class RunFigures:
     def _mean(self, name: str, key: str, general: bool | None) -> float | None:
         tasks = [t for t in self.compared.values() if general is None or _has_rubric(t) == general]
         values = [_figure(task.get(name, {}), key) for task in tasks]
-        found = [value for value in values if value is not None]
-        return math.fsum(found) / len(found) if found and len(found) == len(values) else None
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _has_rubric(task: Mapping[str, Json]) -> bool:
@@ -119,10 +119,10 @@ def finished(folder: Path) -> Iterator[Path]:
 
 def _stage(place: Path) -> StageFigures:
     done = read_json(place / "done.json")
-    given = place / "settings.json"
+    file = place / "settings.json"
     states = sorted(place.glob("checkpoints/step-*/state.pt"))
     return StageFigures(
-        settings=former.stored(read_json(given).get("settings", {})) if given.exists() else {},
+        settings=former.stored(read_json(file).get("settings", {})) if file.exists() else {},
         summary=done.get("summary") or {},
         seconds=number(done.get("seconds")) or 0.0,
         metrics=read_jsonl(place / "metrics.jsonl"),
@@ -139,12 +139,12 @@ def _seed(stages: Mapping[str, StageFigures]) -> int:
 
 def compared(folder: Path) -> dict[str, dict[str, Json]]:
     """Figures by task and checkpoint, of all finished comparisons of a run."""
-    found: dict[str, dict[str, Json]] = {}
+    figures: dict[str, dict[str, Json]] = {}
     for place in finished(folder):
         if (place / COMPARED).exists():
             for task, models in read_json(place / COMPARED).items():
-                found.setdefault(task, {}).update(models)
-    return found
+                figures.setdefault(task, {}).update(models)
+    return figures
 
 
 # --- whether runs can be held together ---------------------------------------------------------------------
@@ -173,24 +173,24 @@ MAY_DIFFER: dict[tuple[str, str], frozenset[str]] = {
 def notes(runs: list[RunFigures]) -> list[str]:
     """In words: settings in which runs differ that should differ in their seed alone, and stages that differ
     in more than what they are compared for."""
-    found, first = [], runs[0]
+    lines, first = [], runs[0]
     for run in runs[1:]:
         for name, stage in run.stages.items():
             if name in first.stages and (keys := _differing(first.stages[name], stage)):
-                found.append(
+                lines.append(
                     f"{name} has other settings in {run.folder.name} than in {first.folder.name}: {keys}."
                 )
     for run in runs:
         if "zero" in run.stages:
             more = sorted(set(run.stages["zero"].settings.get("rewards") or ()) - {"accuracy", "format"})
-            found += (
+            lines += (
                 [f"zero is rewarded for more than accuracy and format: {', '.join(more)}."] if more else []
             )
         for (one, other), allowed in MAY_DIFFER.items():
             if one in run.stages and other in run.stages:
                 keys = _differing(run.stages[one], run.stages[other], allowed)
-                found += [f"{other} differs from {one} in more than it is there for: {keys}."] if keys else []
-    return list(dict.fromkeys(found))
+                lines += [f"{other} differs from {one} in more than it is there for: {keys}."] if keys else []
+    return list(dict.fromkeys(lines))
 
 
 def _differing(one: StageFigures, other: StageFigures, allowed: frozenset[str] = frozenset()) -> str:

@@ -133,9 +133,9 @@ def seconds(stage: str) -> Measure:
     def measure(run: RunFigures) -> float | None:
         if stage not in run.stages:
             return None
-        found = run.stages[stage]
-        known = (number(found.summary.get(key)) for key in ("rl_seconds", "seconds"))
-        return next((value for value in known if value), found.seconds)
+        figures = run.stages[stage]
+        known = (number(figures.summary.get(key)) for key in ("rl_seconds", "seconds"))
+        return next((value for value in known if value), figures.seconds)
 
     return measure
 

@@ -102,8 +102,8 @@ def _interval(values: Sequence[float], kind: BoundKind) -> tuple[float, float | 
     scaled = [math.log(v) for v in values] if logs else list(values)
     if len(scaled) < 2:
         return values[0], None, None
-    found = t_interval(scaled)
-    mean, low, high = (math.exp(v) for v in found) if logs else found
+    interval = t_interval(scaled)
+    mean, low, high = (math.exp(v) for v in interval) if logs else interval
     return mean, low, high
 
 

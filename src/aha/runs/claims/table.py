@@ -51,8 +51,8 @@ class Judged:
     def sides(self) -> tuple[int, int]:
         """(demands whose mean lies on the claim's side, demands); intervals apart."""
         means = [f.mean for f in self.findings if f.criterion.bound is not None]
-        wanted = [f for f in self.findings if f.criterion.bound is not None and f.mean is not None]
-        return sum(f.criterion.wanted(f.mean or 0.0) for f in wanted), len(means)
+        bounded = [f for f in self.findings if f.criterion.bound is not None and f.mean is not None]
+        return sum(f.criterion.wanted(f.mean or 0.0) for f in bounded), len(means)
 
 
 @dataclass(frozen=True, slots=True)

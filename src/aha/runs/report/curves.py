@@ -24,7 +24,7 @@ def _eval_series(stage: StageData, keys: Sequence[tuple[str, int]], names: Mappi
     """Evaluation curves of the split that was measured most. Another one (the test split, before and after)
     gives single marks of the first key: figures on different problems do not make one curve."""
     main = _main_split(stage)
-    found = []
+    curves = []
     for (key, color), split in itertools.product(keys, dict.fromkeys(map(_split, stage.evals))):
         if split != main and key != keys[0][0]:
             continue
@@ -32,8 +32,8 @@ def _eval_series(stage: StageData, keys: Sequence[tuple[str, int]], names: Mappi
         points = [(r["step"], number(r[key]) or 0.0) for r in rows]
         band = [(r["step"], *bounds) for r in rows if (bounds := interval(r, key))]
         name = f"{names.get(key, key)}, {split or 'evaluation'}"
-        found.append(Series(name, points, color, marks=True, line=split == main, band=band))
-    return [series for series in found if series.points]
+        curves.append(Series(name, points, color, marks=True, line=split == main, band=band))
+    return [series for series in curves if series.points]
 
 
 def large_charts(stage: StageData) -> list[Chart]:

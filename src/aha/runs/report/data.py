@@ -80,9 +80,9 @@ def _stage_folders(folder: Path, config: Json) -> list[Path]:
         files = ("metrics.jsonl", "evals.jsonl", "rollouts")
         return not place.name.endswith(".old") and any((place / name).exists() for name in files)
 
-    found = [place for place in sorted(folder.iterdir()) if place.is_dir() and is_stage(place)]
+    places = [place for place in sorted(folder.iterdir()) if place.is_dir() and is_stage(place)]
     order = list(as_dict(config.get("stages")))
-    return sorted(found, key=lambda place: order.index(place.name) if place.name in order else len(order))
+    return sorted(places, key=lambda place: order.index(place.name) if place.name in order else len(order))
 
 
 def _read_stage(place: Path, config: Json, faults: list[str]) -> StageData:
@@ -237,8 +237,8 @@ def pick_pairs(left: Chains | None, right: Chains | None, most: int) -> list[Cha
     for want_left, want_right, count, why in _CASES:
         fit = (
             key
-            for key, found in left.problems.items()
-            if key not in used and want_left in found and want_right in right.problems.get(key, {})
+            for key, of_left in left.problems.items()
+            if key not in used and want_left in of_left and want_right in right.problems.get(key, {})
         )
         for key in list(fit)[:count]:
             used.add(key)
@@ -248,13 +248,13 @@ def pick_pairs(left: Chains | None, right: Chains | None, most: int) -> list[Cha
 
 def _alone(chains: Chains, on_the_left: bool, most: int) -> list[ChainPair]:
     """Chains of one file alone: a right and a wrong one, where it has no problem in common with the other."""
-    found = []
+    pairs = []
     for want, why in ((True, "right"), (False, "wrong"), (None, "not graded")):
         rows = [kinds[want] for kinds in chains.problems.values() if want in kinds][: max(1, most // 4)]
-        found += [
+        pairs += [
             ChainPair(f"{why}, {chains.name}", *((row, None) if on_the_left else (None, row))) for row in rows
         ]
-    return found[: max(1, most // 2)] if most else []
+    return pairs[: max(1, most // 2)] if most else []
 
 
 # ------------------------------------------------------------------------------------------ warnings
@@ -266,7 +266,7 @@ def warnings(stage: StageData) -> list[str]:
     The run warns as it goes; here whole curves are judged by the same rules, on medians of five steps.
     """
     live = [row for row in stage.warnings if row.get("text")]
-    found = [f"Step {row.get('step')}: {row['text']}" for row in live]
+    texts = [f"Step {row.get('step')}: {row['text']}" for row in live]
     for rule in RULES:
         if rule.against or rule.key == "ungradable" or any(row.get("key") == rule.key for row in live):
             continue
@@ -275,12 +275,12 @@ def warnings(stage: StageData) -> list[str]:
         if out:
             lower = rule.enter < rule.leave
             worst = min(y for _, y in out) if lower else max(y for _, y in out)
-            found.append(
+            texts.append(
                 f"{rule.key} was {'below' if lower else 'above'} {show(rule.enter, rule.kind)} from step "
                 f"{out[0][0]:.0f} to {out[-1][0]:.0f} ({len(out)} of {len(points)} steps; at worst "
                 f"{show(worst, rule.kind)}): {rule.reason}. {rule.advice.capitalize()}."
             )
-    return found + [text for rule in (_fell, _ungradable, _spikes, _not_finite) for text in rule(stage)]
+    return texts + [text for rule in (_fell, _ungradable, _spikes, _not_finite) for text in rule(stage)]
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -27,7 +27,7 @@ def graph(nodes: Sequence[StageNode]) -> str:
     for node in nodes:
         columns.setdefault(node.depth, []).append(node)
     places = {
-        node.made.name: (10 + depth * (WIDE + GAP), 10 + row * ROW)
+        node.stage.name: (10 + depth * (WIDE + GAP), 10 + row * ROW)
         for depth, members in columns.items()
         for row, node in enumerate(members)
     }
@@ -36,12 +36,12 @@ def graph(nodes: Sequence[StageNode]) -> str:
     width = max(x for x, _ in places.values()) + WIDE + 10
     height = max(y for _, y in places.values()) + HIGH + 10
     lines = [
-        _edge(places[name], places[node.made.name])
+        _edge(places[name], places[node.stage.name])
         for node in nodes
         for name in node.inputs
         if name in places and node.kind != COMPARISON
     ]
-    boxes = [_box(node, *places[node.made.name]) for node in nodes]
+    boxes = [_box(node, *places[node.stage.name]) for node in nodes]
     return (
         f'<div class="scroll"><svg class="graph" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'aria-label="Graph of {len(nodes)} stages; the table below holds the same">'
@@ -65,7 +65,7 @@ def _box(node: StageNode, x: float, y: float) -> str:
     return (
         f'<g class="{look.strip()}"><title>{escape(node.kind, 60)}</title>'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{WIDE:.0f}" height="{HIGH:.0f}" rx="6"/>'
-        f'<text x="{x + 8:.1f}" y="{y + 15:.1f}">{escape(node.made.name, 16)}</text>'
+        f'<text x="{x + 8:.1f}" y="{y + 15:.1f}">{escape(node.stage.name, 16)}</text>'
         f'<text class="hash" x="{x + 8:.1f}" y="{y + 27:.1f}">{escape(node.fingerprint[:SHOWN])}</text></g>'
     )
 
@@ -74,16 +74,16 @@ def table(nodes: Sequence[StageNode]) -> str:
     """Every stage: what it is, what it was made from, the hash of its settings and inputs and of its data."""
     lines = []
     for node in nodes:
-        made = node.made
-        base = made.settings.get("model")
+        stage = node.stage
+        base = stage.settings.get("model")
         named = [str(base)] if isinstance(base, str) and not base.startswith("<") else []
-        left = "checkpoint" if (made.final / "config.json").exists() else ""
+        left = "checkpoint" if (stage.final / "config.json").exists() else ""
         left = f"data <code class='hash'>{node.data_hash[:SHOWN]}</code>" if node.data_hash else left
         lines.append(
-            f"<tr><td><b>{escape(made.name, 60)}</b></td><td>{escape(node.kind, 60)}</td>"
+            f"<tr><td><b>{escape(stage.name, 60)}</b></td><td>{escape(node.kind, 60)}</td>"
             f"<td>{escape(', '.join([*named, *node.inputs]), 300)}</td>"
             f"<td><code class='hash'>{escape(node.fingerprint, 64)}</code></td><td>{left}</td>"
-            f"<td>{duration(made.seconds) if node.finished else 'not finished'}</td></tr>"
+            f"<td>{duration(stage.seconds) if node.finished else 'not finished'}</td></tr>"
         )
     return (
         '<div class="scroll"><table class="left"><tr><th>stage</th><th>kind</th><th>made from</th>'

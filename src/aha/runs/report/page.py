@@ -62,10 +62,10 @@ def write_report(run: Path) -> Path:
 
 def build_report(run: Path) -> str:
     """The page as text. Raises AhaError where ``run`` is no run folder."""
-    found = read_run(Path(run))
+    run_data = read_run(Path(run))
     page = ""
     for pairs, characters in TEXT_BUDGETS:
-        page = _page(found, pairs, characters)
+        page = _page(run_data, pairs, characters)
         if len(page.encode()) <= MOST_BYTES:
             break
     return page
@@ -162,19 +162,19 @@ def _spent(run: RunData) -> str:
 
 
 def _seconds(run: RunData) -> float:
-    given = number(run.summary.get("rl_seconds"))
-    return given if given is not None else sum(y for s in run.stages for _, y in s.curve("step_time"))
+    seconds = number(run.summary.get("rl_seconds"))
+    return seconds if seconds is not None else sum(y for s in run.stages for _, y in s.curve("step_time"))
 
 
 def _steps(run: RunData) -> float:
-    given = number(run.summary.get("steps"))
-    return given if given is not None else sum(stage.last_step for stage in run.stages)
+    steps = number(run.summary.get("steps"))
+    return steps if steps is not None else sum(stage.last_step for stage in run.stages)
 
 
 def _tiles(run: RunData, before: Json, after: Json) -> str:
     tiles = []
-    wanted = ("pass@1", *at_k({**before, **after}, "maj@")[-1:], "mean_length", "reflections")
-    for row in (row for key in wanted for row in compare(before, after) if row.key == key):
+    keys = ("pass@1", *at_k({**before, **after}, "maj@")[-1:], "mean_length", "reflections")
+    for row in (row for key in keys for row in compare(before, after) if row.key == key):
         was, now = show(row.before, row.kind), show(row.after, row.kind)
         tiles.append((f"<s>{was} &rarr;</s> {now}", row.label))
     speed = number(run.summary.get("tokens_per_second"))
@@ -202,19 +202,19 @@ def _honesty(run: RunData) -> str:
 
 def _doubts(run: RunData, before: Json, after: Json) -> str:
     """What a reader should doubt: the comparison itself, then each stage's metrics."""
-    found = []
+    doubts = []
     was, now = interval(before, "pass@1"), interval(after, "pass@1")
     if was and now and was[0] <= now[1] and now[0] <= was[1]:
-        found.append("The intervals of pass@1 overlap: this run cannot tell before from after.")
+        doubts.append("The intervals of pass@1 overlap: this run cannot tell before from after.")
     elif was and now and now[1] < was[0]:
-        found.append("pass@1 is lower after training than before.")
+        doubts.append("pass@1 is lower after training than before.")
     problems = number(after.get("n_problems"))
     if problems is not None and problems < 100:
-        found.append(f"Only {problems:.0f} problems were evaluated: the intervals are wide.")
+        doubts.append(f"Only {problems:.0f} problems were evaluated: the intervals are wide.")
     for stage in run.stages:
         name = f"{stage.name}: " if len(run.stages) > 1 else ""
-        found += [f"{name}{text}" for text in warnings(stage)]
-    return _list("warn", "Read with care", found)
+        doubts += [f"{name}{text}" for text in warnings(stage)]
+    return _list("warn", "Read with care", doubts)
 
 
 def _box(kind: str, inside: str) -> str:

@@ -37,7 +37,7 @@ def sections(run: RunData, faults: list[str], problems: int, side: DrawChain) ->
     whole = read_whole(run, faults)
     if whole is None:
         return []
-    found = (
+    listed = (
         ("claims", "Claims of the paper", _claims(whole.claims)),
         ("compared", "Checkpoints compared", _compared(whole)),
         ("curves", "Reinforcement learning, stage by stage", _curves(run.stages)),
@@ -46,14 +46,14 @@ def sections(run: RunData, faults: list[str], problems: int, side: DrawChain) ->
         ("reward-models", "Reward models", _reward_models(whole.nodes) + _proxies(run.stages)),
         ("chains", "The same problems, checkpoint by checkpoint", _chains(whole, problems, faults, side)),
     )
-    return [(name, title, text) for name, title, text in found if text]
+    return [(name, title, text) for name, title, text in listed if text]
 
 
 def spent(run: RunData) -> str:
     """How many stages finished, and in what time; "" where none did."""
     whole = read_whole(run, [])
     done = [node for node in whole.nodes if node.finished] if whole else []
-    seconds = sum(node.made.seconds for node in done)
+    seconds = sum(node.stage.seconds for node in done)
     return f"{len(done)} stages in <b>{duration(seconds)}</b>" if done else ""
 
 
@@ -98,13 +98,13 @@ def _figure(figures: Json, key: str, label: str, kind: FigureKind) -> str:
 
 def _claims(claims: Json) -> str:
     """Claims with their verdicts, the figures of each to unfold."""
-    found = _objects(claims.get("claims"))
-    if not found:
+    objects = _objects(claims.get("claims"))
+    if not objects:
         return ""
     runs = _objects(claims.get("runs"))
     names = ", ".join(f"{run.get('folder')} (seed {run.get('seed')})" for run in runs)
     rows = []
-    for claim in found:
+    for claim in objects:
         figures = _objects(claim.get("figures"))
         inside = _table(
             [
@@ -132,14 +132,14 @@ def _list(value: object) -> list[object]:
 
 def _objects(value: object) -> list[Json]:
     """The objects of a list that a damaged file may hold anything in the place of."""
-    return [found for item in _list(value) if (found := as_dict(item))]
+    return [entry for item in _list(value) if (entry := as_dict(item))]
 
 
 def _claim_row(figure: Json) -> list[str]:
     kind = cast("BoundKind", str(figure.get("kind", "number")))
 
-    def words(given: object) -> str:
-        return escape(value(number(given), kind), 60)
+    def words(figure: object) -> str:
+        return escape(value(number(figure), kind), 60)
 
     demand, bounds = as_dict(figure.get("demand")), _list(figure.get("interval"))
     asked = f"{escape(demand.get('side'), 10)} {words(demand.get('bound'))}" if demand else ""
@@ -160,9 +160,7 @@ def _data(node: StageNode) -> str:
         for name in ("Sources", "Filters")
         if node.card.get(name)
     ]
-    return (
-        f"<h3>{escape(node.made.name, 60)}</h3>{_statistics(node.card.get('Statistics', ()))}{''.join(lists)}"
-    )
+    return f"<h3>{escape(node.stage.name, 60)}</h3>{_statistics(node.card.get('Statistics', ()))}{''.join(lists)}"
 
 
 def _statistics(lines: Sequence[str]) -> str:
@@ -174,7 +172,7 @@ def _statistics(lines: Sequence[str]) -> str:
 def _reward_models(nodes: Sequence[StageNode]) -> str:
     rows = []
     for node in nodes:
-        said = node.made.summary
+        said = node.stage.summary
         accuracy, n = number(said.get("accuracy")), number(said.get("held_out"))
         if node.kind != "reward model" or accuracy is None:
             continue
@@ -185,7 +183,7 @@ def _reward_models(nodes: Sequence[StageNode]) -> str:
             else ""
         )
         rows.append(
-            [f"<b>{escape(node.made.name, 60)}</b>", escape(said.get("kind"), 40),
+            [f"<b>{escape(node.stage.name, 60)}</b>", escape(said.get("kind"), 40),
              show(number(said.get("rows"))), show(n), f"{show(accuracy, 'rate')}{ci}"]
         )  # fmt: skip
     head = ("", "kind", "rows trained on", "rows held out", "accuracy on held-out rows")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aha.runs.charts import Point, number
-from aha.runs.export import Made
+from aha.runs.export import StoredStage
 from aha.runs.report.data import Json, RunData, as_dict, is_right, read_lines, read_object
 from aha.settings import former
 
@@ -25,7 +25,7 @@ READ_CHARACTERS = 100_000  # of a data card
 class StageNode:
     """One stage of the graph."""
 
-    made: Made
+    stage: StoredStage
     fingerprint: str
     finished: bool
     inputs: tuple[str, ...]
@@ -37,13 +37,13 @@ class StageNode:
     @property
     def data_hash(self) -> str:
         """SHA-256 of the data that it made, as its card has it; "" for a stage that makes none."""
-        found = (re.search(r"sha256: `([0-9a-f]{64})`", line) for line in self.card.get("", ()))
-        return next((match.group(1) for match in found if match), "")
+        matches = (re.search(r"sha256: `([0-9a-f]{64})`", line) for line in self.card.get("", ()))
+        return next((match.group(1) for match in matches if match), "")
 
     @property
     def kind(self) -> str:
         """What kind of stage it is, in words, by the settings that only that kind has."""
-        s = self.made.settings
+        s = self.stage.settings
         kinds = (
             ("algorithm", "reinforcement learning"), ("held_out", "reward model"), ("epochs", "fine-tuning"),
             ("corpus", "pretraining"), ("models", "comparison" if "names" in s else "judged answers"),
@@ -75,9 +75,9 @@ def read_whole(run: RunData, faults: list[str]) -> Whole | None:
         if ".old" in path.parent.name:
             continue
         for task, models in read_object(path, faults).items():
-            found = {name: as_dict(figures) for name, figures in as_dict(models).items()}
-            tasks.setdefault(task, {}).update({name: f for name, f in found.items() if f})
-            rollouts |= dict.fromkeys(found, path.parent / "rollouts")
+            by_model = {name: as_dict(figures) for name, figures in as_dict(models).items()}
+            tasks.setdefault(task, {}).update({name: f for name, f in by_model.items() if f})
+            rollouts |= dict.fromkeys(by_model, path.parent / "rollouts")
     if not any(tasks.values()):
         return None
     return Whole(tuple(stage_nodes(run, faults)), tasks, rollouts, read_object(run.folder / CLAIMS, faults))
@@ -89,29 +89,31 @@ def stage_nodes(run: RunData, faults: list[str], waiting: bool = False) -> list[
     planned = as_dict(run.config.get("stages"))
     order = list(planned)
     places = [p.parent for p in run.folder.glob("*/settings.json") if ".old" not in p.parent.name]
-    found = {place.name: _node(place, faults) for place in places}
+    by_name = {place.name: _node(place, faults) for place in places}
     for name in order if waiting else ():
-        if name not in found:
-            found[name] = _made_node(run.folder / name, as_dict(planned[name]), {}, "")
-    depths = {name: _depth(name, found, ()) for name in found}
-    nodes = [replace(node, depth=depths[name]) for name, node in found.items()]
+        if name not in by_name:
+            by_name[name] = _made_node(run.folder / name, as_dict(planned[name]), {}, "")
+    depths = {name: _depth(name, by_name, ()) for name in by_name}
+    nodes = [replace(node, depth=depths[name]) for name, node in by_name.items()]
     last = len(order)
     return sorted(
         nodes,
-        key=lambda n: (order.index(n.made.name) if n.made.name in order else last, n.depth, n.made.name),
+        key=lambda n: (order.index(n.stage.name) if n.stage.name in order else last, n.depth, n.stage.name),
     )
 
 
 def _node(place: Path, faults: list[str]) -> StageNode:
-    given, done = read_object(place / "settings.json", faults), read_object(place / "done.json", faults)
-    return _made_node(place, as_dict(given.get("settings")), done, str(given.get("fingerprint", "")))
+    record, done = read_object(place / "settings.json", faults), read_object(place / "done.json", faults)
+    return _made_node(place, as_dict(record.get("settings")), done, str(record.get("fingerprint", "")))
 
 
 def _made_node(place: Path, settings: Json, done: Json, fingerprint: str) -> StageNode:
     seconds = number(done.get("seconds")) or 0.0
-    made = Made(place.name, former.stored(settings), as_dict(done.get("summary")), seconds, place / "final")
-    inputs = tuple(dict.fromkeys(made.inputs()))
-    return StageNode(made, fingerprint, bool(done), inputs, card=_card(place / CARD))
+    stage = StoredStage(
+        place.name, former.stored(settings), as_dict(done.get("summary")), seconds, place / "final"
+    )
+    inputs = tuple(dict.fromkeys(stage.inputs()))
+    return StageNode(stage, fingerprint, bool(done), inputs, card=_card(place / CARD))
 
 
 def _depth(name: str, nodes: Mapping[str, StageNode], trail: tuple[str, ...]) -> int:
@@ -126,15 +128,15 @@ def _card(path: Path) -> dict[str, list[str]]:
     """The lines of a data card by heading; "" are those before the first."""
     if not path.is_file():
         return {}
-    found: dict[str, list[str]] = {"": []}
+    sections: dict[str, list[str]] = {"": []}
     heading = ""
     for line in path.read_text(encoding="utf-8", errors="replace")[:READ_CHARACTERS].splitlines():
         if line.startswith("## "):
             heading = line[3:].strip()
-            found[heading] = []
+            sections[heading] = []
         elif line.strip() and line != "```":
-            found[heading].append(line)
-    return found
+            sections[heading].append(line)
+    return sections
 
 
 # --- chains ------------------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ def same_problems(whole: Whole, task: str, most: int, faults: list[str]) -> list
     the recipe's own right, then the first for each other case, then the next ones.
     """
     chains = {name: _first_answers(whole.rollouts[name], name, task, faults) for name in whole.tasks[task]}
-    chains = {name: found for name, found in chains.items() if found}
+    chains = {name: answers for name, answers in chains.items() if answers}
     if not chains or most <= 0:
         return []
     left, right = next(iter(chains)), "r1" if "r1" in chains else list(chains)[-1]
@@ -167,17 +169,17 @@ def same_problems(whole: Whole, task: str, most: int, faults: list[str]) -> list
     words = {True: "right", False: "wrong", None: "not graded"}
     return [
         (f"{left} {words[case(k)[0]]}, {right} {words[case(k)[1]]}",
-         {name: found[k] for name, found in chains.items() if k in found})
+         {name: answers[k] for name, answers in chains.items() if k in answers})
         for k in chosen
     ]  # fmt: skip
 
 
 def _first_answers(folder: Path, name: str, task: str, faults: list[str]) -> dict[str, Json]:
     """The first answer to each problem."""
-    found: dict[str, Json] = {}
+    answers: dict[str, Json] = {}
     for row in read_lines(folder / f"{slug(name)}.{slug(task)}.jsonl", faults):
-        found.setdefault(str(row.get("problem_id", "")), row)
-    return found
+        answers.setdefault(str(row.get("problem_id", "")), row)
+    return answers
 
 
 def share_interval(share: float, n: float) -> Point | None:

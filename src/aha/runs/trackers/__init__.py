@@ -72,8 +72,8 @@ def read(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """The trackers that ``tensorboard,wandb``, or a list, names. Raises AhaError for one that is unknown."""
     if not isinstance(value, (str, list, tuple, type(None))):
         raise AhaError(f'trackers cannot be {value!r}: give names, as in trackers = ["tensorboard"].')
-    given = value.split(",") if isinstance(value, str) else value or ()
-    names = tuple(dict.fromkeys(str(name).strip() for name in given if str(name).strip()))
+    values = value.split(",") if isinstance(value, str) else value or ()
+    names = tuple(dict.fromkeys(str(name).strip() for name in values if str(name).strip()))
     for name in names:
         if name not in TRACKERS:
             raise AhaError(f"Unknown tracker '{name}'. {nearest(name, TRACKERS)}")

@@ -98,10 +98,10 @@ class Follower:
     def _read_notes(self) -> dict[str, Any]:
         file = self.place / "state.json"
         try:
-            found = read_json(file) if file.exists() else {}
+            notes = read_json(file) if file.exists() else {}
         except AhaError:
-            found = {}  # a damaged note begins new runs on the trackers
-        return found if isinstance(found, dict) else {}
+            notes = {}  # a damaged note begins new runs on the trackers
+        return notes if isinstance(notes, dict) else {}
 
     def start(self) -> None:
         """Begin to follow."""

@@ -35,13 +35,13 @@ class MlflowTracker:
 
     def _create(self, about: About) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "aha")
-        found = self.client.get_experiment_by_name(name)
-        experiment = self.client.create_experiment(name) if found is None else found.experiment_id
+        existing = self.client.get_experiment_by_name(name)
+        experiment = self.client.create_experiment(name) if existing is None else existing.experiment_id
         tags = {"run": about.run, "stage": about.stage}
-        made = self.client.create_run(experiment, run_name=about.name, tags=tags).info.run_id
+        run_id = self.client.create_run(experiment, run_name=about.name, tags=tags).info.run_id
         settings = [self.entities.Param(allowed(k), str(v)[:LONGEST]) for k, v in about.settings.items()]
-        self.client.log_batch(made, params=settings)
-        return made
+        self.client.log_batch(run_id, params=settings)
+        return run_id
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One batch of figures."""

@@ -27,13 +27,13 @@ COLUMNS = ("step", "prompt", "completion")
 
 def train(row: Mapping[str, Any]) -> dict[str, float]:
     """A row of ``metrics.jsonl``: ``reward`` is ``train/reward``, ``validation_loss`` is ``eval/loss``."""
-    found = {}
+    metrics = {}
     for key, value in _numbers(row).items():
         if key.startswith(EVALUATED):
-            found[f"eval/{key.removeprefix(EVALUATED)}"] = value
+            metrics[f"eval/{key.removeprefix(EVALUATED)}"] = value
         else:
-            found[f"train/{TRL.get(key, key)}"] = value
-    return found
+            metrics[f"train/{TRL.get(key, key)}"] = value
+    return metrics
 
 
 def evaluation(row: Mapping[str, Any]) -> dict[str, float]:
@@ -58,9 +58,9 @@ def samples(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any
     """Rows of rollouts as TRL's table of completions: step, prompt, completion, a column for each reward, advantage."""
     rewards = list(dict.fromkeys(name for row in rows for name in row.get("scores", {})))
     columns = [*COLUMNS, *rewards, "reward", "advantage"]
-    found = []
+    lines = []
     for row in rows:
         scores = [row.get("scores", {}).get(name, {}).get("value") for name in rewards]
         said = [row.get("step", 0), str(row.get("question", "")), str(row.get("text", ""))]
-        found.append([*said, *scores, row.get("reward"), row.get("advantage")])
-    return columns, found
+        lines.append([*said, *scores, row.get("reward"), row.get("advantage")])
+    return columns, lines

@@ -274,10 +274,10 @@ class Client:
 
     def _models(self) -> str:
         try:
-            found = [str(model["id"]) for model in self._send_models()]
+            ids = [str(model["id"]) for model in self._send_models()]
         except Exception:  # only a hint: the error being explained matters more than why there is none
             return ""
-        return f"Served there: {', '.join(found[:12])}." if found else ""
+        return f"Served there: {', '.join(ids[:12])}." if ids else ""
 
     def _send_models(self) -> list[dict[str, Any]]:
         with self._opener.open(self.endpoint.url("/models"), timeout=5) as response:
@@ -327,9 +327,9 @@ def _read(response: Any, deadline: float) -> bytes:
             raise TimeoutError
         if size > MAX_RESPONSE:
             raise _TryAgainError(f"the answer is longer than {MAX_RESPONSE >> 20} MiB")
-    wanted = response.headers.get("Content-Length")
-    if wanted is not None and size < int(wanted):
-        raise _TryAgainError(f"the connection was cut after {size} of {wanted} bytes")
+    expected = response.headers.get("Content-Length")
+    if expected is not None and size < int(expected):
+        raise _TryAgainError(f"the connection was cut after {size} of {expected} bytes")
     return b"".join(chunks)
 
 
@@ -337,12 +337,12 @@ def _message(raw: bytes) -> str:
     """What an error's body says, in at most 300 characters."""
     text = raw.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
-        found = found.get("error", found) if isinstance(found, dict) else found
-        if isinstance(found, dict):
-            text = " ".join(str(found[k]) for k in ("message", "code") if found.get(k)) or str(found)
+        detail = json.loads(text)
+        detail = detail.get("error", detail) if isinstance(detail, dict) else detail
+        if isinstance(detail, dict):
+            text = " ".join(str(detail[k]) for k in ("message", "code") if detail.get(k)) or str(detail)
         else:
-            text = str(found)
+            text = str(detail)
     except ValueError:
         pass
     return " ".join(text.split())[:300] or "no reason given"

@@ -108,12 +108,12 @@ def _finish(reason: Any) -> Finish:
     return Finish.ABORT if reason == "abort" else Finish.STOP
 
 
-def _logprobs(found: Any) -> tuple[float, ...]:
-    if not isinstance(found, Mapping):
+def _logprobs(logprobs: Any) -> tuple[float, ...]:
+    if not isinstance(logprobs, Mapping):
         return ()
-    if isinstance(found.get("token_logprobs"), list):
-        return tuple(float("nan") if x is None else float(x) for x in found["token_logprobs"])
-    return tuple(float(token["logprob"]) for token in found.get("content") or ())
+    if isinstance(logprobs.get("token_logprobs"), list):
+        return tuple(float("nan") if x is None else float(x) for x in logprobs["token_logprobs"])
+    return tuple(float(token["logprob"]) for token in logprobs.get("content") or ())
 
 
 def message_with_reasoning(text: str) -> dict[str, str]:
@@ -140,13 +140,13 @@ def complete(client: Client, messages: Sequence[Message], **options: Any) -> str
 
 def complete_many(client: Client, conversations: Sequence[Sequence[Message]], **options: Any) -> list[str]:
     """``complete`` for many conversations at once, in their order. The first failure stops the rest."""
-    found: list[str] = [""] * len(conversations)
+    texts: list[str] = [""] * len(conversations)
     for index, text in in_parallel(
         [lambda m=messages: complete(client, m, **options) for messages in conversations],
         client.endpoint.concurrency,
     ):
-        found[index] = text
-    return found
+        texts[index] = text
+    return texts
 
 
 def in_parallel(jobs: Sequence[Callable[[], Any]], threads: int) -> Iterator[tuple[int, Any]]:
@@ -203,8 +203,8 @@ class RemoteEngine(Engine):
             if progress is not None:
                 progress(len(rollout.completion_ids))
             if len(done[i]) == requests[i].n:
-                found = done.pop(i)
-                yield i, tuple(found[s] for s in range(requests[i].n))
+                samples = done.pop(i)
+                yield i, tuple(samples[s] for s in range(requests[i].n))
 
     def _one(self, request: Any, sample: int, params: SamplingParams, seed: int) -> Rollout:
         body: dict[str, Any] = {

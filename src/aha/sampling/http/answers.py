@@ -42,20 +42,20 @@ class Answer:
     def usage(self, choices: Sequence[Choice]) -> dict[str, int]:
         """Tokens of the prompts and of all choices."""
         prompt = sum(c.prompt_tokens for c in choices[:: self.asked.sampling.n])
-        made = sum(c.completion_tokens for c in choices)
-        return {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
+        sampled = sum(c.completion_tokens for c in choices)
+        return {"prompt_tokens": prompt, "completion_tokens": sampled, "total_tokens": prompt + sampled}
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        found: dict[str, Any] = {"index": index, "finish_reason": choice.finish}
+        answer: dict[str, Any] = {"index": index, "finish_reason": choice.finish}
         if self.asked.is_chat:
             message, called = self._message(choice)
-            found |= {"message": message, "finish_reason": "tool_calls" if called else choice.finish}
+            answer |= {"message": message, "finish_reason": "tool_calls" if called else choice.finish}
         else:
-            found["text"] = choice.prompt_text + choice.text
-        found["logprobs"] = (
+            answer["text"] = choice.prompt_text + choice.text
+        answer["logprobs"] = (
             self._logprobs(index, (*choice.prompt_scores, *choice.scores)) if self.asked.logprobs else None
         )
-        return found | self._ids(choice)
+        return answer | self._ids(choice)
 
     def _ids(self, choice: Choice) -> dict[str, Any]:
         if not self.asked.token_ids:
@@ -157,7 +157,7 @@ def _text_top(score: TokenScore) -> dict[str, float] | None:
     """The likeliest tokens by their text; of equal texts (halves of characters) the likeliest counts."""
     if score.logprob is None:
         return None
-    found: dict[str, float] = {}
+    tops: dict[str, float] = {}
     for text, _, value in score.top:
-        found.setdefault(text, value)
-    return found
+        tops.setdefault(text, value)
+    return tops

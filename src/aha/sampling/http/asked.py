@@ -127,12 +127,12 @@ def read(body: Mapping[str, Any], is_chat: bool) -> CompletionRequest:
         raise RequestRefusedError(
             "response_format and a forced tool_choice exclude each other", "response_format"
         )
-    wanted = _flag(body, "logprobs")
+    logprobs = _flag(body, "logprobs")
     top = _whole(body, "top_logprobs", 0, 0, MOST_LOGPROBS)
-    if top and not wanted:
+    if top and not logprobs:
         raise RequestRefusedError("top_logprobs needs logprobs=true", "top_logprobs")
     return CompletionRequest(
-        **common, messages=_messages(body.get("messages")), tools=tools, schema=schema, logprobs=wanted,
+        **common, messages=_messages(body.get("messages")), tools=tools, schema=schema, logprobs=logprobs,
         top_logprobs=top,
         template_options=_object(body, "chat_template_kwargs"),
     )  # fmt: skip
@@ -246,30 +246,30 @@ def _sampling(body: Mapping[str, Any]) -> RequestSampling:
 
 
 def _stop(value: Any) -> tuple[str, ...]:
-    found = [value] if isinstance(value, str) else value or []
-    if not isinstance(found, list) or not all(isinstance(s, str) for s in found):
+    stops = [value] if isinstance(value, str) else value or []
+    if not isinstance(stops, list) or not all(isinstance(s, str) for s in stops):
         raise RequestRefusedError("stop must be a text or a list of texts", "stop")
-    if "" in found:
+    if "" in stops:
         raise RequestRefusedError(
             "stop must not hold an empty text: every completion would end before it begins", "stop"
         )
-    if len(found) > 64:
+    if len(stops) > 64:
         raise RequestRefusedError("stop holds at most 64 texts", "stop")
-    return tuple(found)
+    return tuple(stops)
 
 
 def _bias(value: Any) -> tuple[tuple[int, float], ...]:
     if value is None:
         return ()
     try:
-        found = {int(token): float(bias) for token, bias in value.items()}
+        biases = {int(token): float(bias) for token, bias in value.items()}
     except (AttributeError, TypeError, ValueError):
         raise RequestRefusedError(
             "logit_bias must map token ids to numbers from -100 to 100", "logit_bias"
         ) from None
-    if not all(-100 <= bias <= 100 for bias in found.values()):
+    if not all(-100 <= bias <= 100 for bias in biases.values()):
         raise RequestRefusedError("logit_bias must map token ids to numbers from -100 to 100", "logit_bias")
-    return tuple(sorted(found.items()))
+    return tuple(sorted(biases.items()))
 
 
 def _schema(value: Any) -> str | None:
@@ -302,8 +302,8 @@ def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     if _ids(value):
         return (tuple(value),)
     if isinstance(value, list) and value and all((isinstance(p, str) and p) or _ids(p) for p in value):
-        found: list[str | tuple[int, ...]] = [p if isinstance(p, str) else tuple(p) for p in value]
-        return tuple(found)
+        prompts: list[str | tuple[int, ...]] = [p if isinstance(p, str) else tuple(p) for p in value]
+        return tuple(prompts)
     raise RequestRefusedError(
         "prompt must be a text, a list of token ids, or a list of either; none of them empty", "prompt"
     )
@@ -329,17 +329,17 @@ def _message(item: Any, i: int) -> Message:
             f"{where} must be an object with a role among {', '.join(ROLES)}", "messages"
         )
     role, calls = item["role"], item.get("tool_calls")
-    found = {k: v for k, v in item.items() if v is not None and k not in ("content", "role")}
-    found["role"] = "system" if role == "developer" else role
+    message = {k: v for k, v in item.items() if v is not None and k not in ("content", "role")}
+    message["role"] = "system" if role == "developer" else role
     content = item.get("content")
     if content is None and not calls:
         raise RequestRefusedError(
             f"{where} ({role}) must have content: a text, or a list of text parts", "messages"
         )
-    found["content"] = "" if content is None else _content(content, where)
+    message["content"] = "" if content is None else _content(content, where)
     if calls is not None:
-        found["tool_calls"] = _calls(calls, where)
-    return found
+        message["tool_calls"] = _calls(calls, where)
+    return message
 
 
 def _content(content: Any, where: str) -> str:
@@ -364,7 +364,7 @@ def _content(content: Any, where: str) -> str:
 
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
     """Tool calls with their arguments as objects, which is what chat templates write out."""
-    found = []
+    checked = []
     for item in calls if isinstance(calls, list) else [None]:
         call: dict[str, Any] = item if isinstance(item, dict) else {}
         function = call.get("function")
@@ -378,8 +378,8 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
                 arguments = json.loads(arguments or "{}")
             except ValueError:
                 raise RequestRefusedError(f"{where}.tool_calls: arguments are no JSON", "messages") from None
-        found.append({**call, "function": {**function, "arguments": arguments}})
-    return found
+        checked.append({**call, "function": {**function, "arguments": arguments}})
+    return checked
 
 
 def texts_of(messages: Sequence[Message]) -> list[str]:

@@ -54,8 +54,8 @@ class GuardedBackend:
         unread = any(not isinstance(p, str) for p in asked.prompts)
         messages = asked.messages if asked.is_chat else [_as_turn(p) for p in asked.prompts]
         work = self.inner.begin(asked)
-        held = self.everything or unread or marks(messages)
-        return _Held(self, work, messages, asked.stream) if held else work
+        checked = self.everything or unread or marks(messages)
+        return _Held(self, work, messages, asked.stream) if checked else work
 
     def passed(self, messages: Sequence[Message], choice: Choice) -> Choice:
         """The choice, or what stands in its place."""
@@ -85,7 +85,7 @@ class _Held:
 
     def wait(self, seconds: float) -> Sequence[TextDelta | tuple[int, Choice]]:
         """The choices that were reviewed; a stream gets each as one piece."""
-        found: list[TextDelta | tuple[int, Choice]] = []
+        events: list[TextDelta | tuple[int, Choice]] = []
         for one in self.work.wait(seconds):
             if isinstance(one, TextDelta):
                 continue
@@ -93,9 +93,9 @@ class _Held:
             if choice.opened:
                 choice = replace(choice, text="<think>" + choice.text, opened=False)
             choice = self.guard.passed(self.messages, choice)
-            found += [TextDelta(index, choice.text)] if self.stream else []
-            found.append((index, choice))
-        return found
+            events += [TextDelta(index, choice.text)] if self.stream else []
+            events.append((index, choice))
+        return events
 
     def cancel(self) -> None:
         """Nobody waits any more."""

@@ -135,13 +135,13 @@ class ModelBackend:
         longest = max(len(prompt.ids) for prompt in prompts)
         if longest > self.context:
             raise AhaError(f"The prompt has {longest} tokens, the model's context {self.context}.")
-        found = []
+        scored = []
         for prompt, (values, tops) in zip(
             prompts, self.live.score([p.ids for p in prompts], top), strict=True
         ):
             scores = self.tokens.scores(prompt.ids, [None, *values], [(), *tops])
-            found.append(_Prompt(prompt.ids, prompt.text, prompt.opened, scores))
-        return found
+            scored.append(_Prompt(prompt.ids, prompt.text, prompt.opened, scores))
+        return scored
 
     def _params(self, asked: CompletionRequest, prompt: int) -> SamplingParams:
         s = asked.sampling
@@ -217,14 +217,14 @@ class ModelAnswer:
 
     def wait(self, seconds: float) -> Sequence[TextDelta | tuple[int, Choice]]:
         """What there is since the last call."""
-        found: list[TextDelta | tuple[int, Choice]] = []
+        events: list[TextDelta | tuple[int, Choice]] = []
         until = time.monotonic() + seconds
-        while not found and (left := until - time.monotonic()) > 0:
+        while not events and (left := until - time.monotonic()) > 0:
             try:
-                found += self._told(self._news.get(timeout=left))
+                events += self._told(self._news.get(timeout=left))
             except queue.Empty:
                 break
-        return found
+        return events
 
     def _told(self, news: Any) -> Sequence[TextDelta | tuple[int, Choice]]:
         if isinstance(news, int):
@@ -262,14 +262,14 @@ class ModelAnswer:
     def _end(self, number: int, sample: int, rollout: Rollout) -> Sequence[TextDelta | tuple[int, Choice]]:
         index = number * self.asked.sampling.n + sample
         one = self._growing.pop(index, None)
-        found: list[TextDelta | tuple[int, Choice]] = []
+        events: list[TextDelta | tuple[int, Choice]] = []
         if one is not None and self.asked.stream:
             rest = one.stream.close(rollout.text)
             scores = self._scores_of(one)
-            found += [TextDelta(index, rest, scores)] if rest or scores else []
+            events += [TextDelta(index, rest, scores)] if rest or scores else []
         elif self.asked.stream and rollout.text:
-            found.append(TextDelta(index, rollout.text))
-        return [*found, (index, self._choice(number, rollout, one.tops if one else ()))]
+            events.append(TextDelta(index, rollout.text))
+        return [*events, (index, self._choice(number, rollout, one.tops if one else ()))]
 
     def _choice(self, number: int, rollout: Rollout | None = None, tops: Sequence[Top] = ()) -> Choice:
         prompt = self.prompts[number]

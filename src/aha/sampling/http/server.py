@@ -118,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         """The headers that every answer has, for browsers, and the end of all."""
         self.send_header("Access-Control-Allow-Origin", self.server.owner.origin)
         self.send_header("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
-        wanted = self.headers.get("Access-Control-Request-Headers") if hasattr(self, "headers") else None
-        self.send_header("Access-Control-Allow-Headers", wanted or "Authorization, Content-Type")
+        headers = self.headers.get("Access-Control-Request-Headers") if hasattr(self, "headers") else None
+        self.send_header("Access-Control-Allow-Headers", headers or "Authorization, Content-Type")
         super().end_headers()
 
     def _answered(self, work: Callable[[], None]) -> None:
@@ -137,9 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(500, f"{type(error).__name__}: {error}", "internal_error")
 
     def _authorise(self) -> None:
-        wanted = self.server.owner.api_key
-        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if wanted is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
+        key = self.server.owner.api_key
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if key is not None and not hmac.compare_digest(token.encode(), key.encode()):
             self.close_connection = True  # the body was not read
             raise RequestRefusedError("This server needs its API key.", status=401, code="invalid_api_key")
 
@@ -156,10 +156,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"object": "list", "data": shown})
         if path.startswith("/v1/models/"):
             name = path.removeprefix("/v1/models/")
-            found = next((model for model in shown if model["id"].rstrip("/") == name.rstrip("/")), None)
-            if found is None:
+            chosen = next((model for model in shown if model["id"].rstrip("/") == name.rstrip("/")), None)
+            if chosen is None:
                 raise self._unknown(name)
-            return self._json(found)
+            return self._json(chosen)
         if path in ROUTES:
             raise RequestRefusedError(f"{path} takes POST", status=405, code="method_not_allowed")
         raise RequestRefusedError(f"no {self.path} here", status=404, code="not_found")

@@ -40,8 +40,8 @@ class Tokens:
         self, ids: Sequence[int], logprobs: Sequence[float | None], tops: Sequence[Top] = ()
     ) -> tuple[TokenScore, ...]:
         """Tokens [C] with their log probabilities [C] and, where there are any, the likeliest at each place."""
-        given = tops or [()] * len(ids)
-        return tuple(map(self.score, ids, logprobs, given))
+        alternatives = tops or [()] * len(ids)
+        return tuple(map(self.score, ids, logprobs, alternatives))
 
 
 @lru_cache(1)

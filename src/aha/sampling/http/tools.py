@@ -99,9 +99,9 @@ def find_calls(text: str, tools: Tools) -> tuple[str, list[dict[str, Any]]]:
             said, *parts = text.split(begin)
             for part in parts:
                 inside, _, after = part.partition(end) if end else (part, "", "")
-                found = _calls_of(inside, known)
-                calls += found
-                said += after if found else begin + part
+                parsed = _calls_of(inside, known)
+                calls += parsed
+                said += after if parsed else begin + part
             return (said.strip(), calls) if calls else (text, [])
     calls = _calls_of(text, known)
     return ("", calls) if calls else (text, [])
@@ -112,7 +112,7 @@ def _calls_of(text: str, known: set[str]) -> list[dict[str, Any]]:
         value = json.loads(text.strip())
     except (ValueError, RecursionError):
         return []
-    found = []
+    calls = []
     for item in value if isinstance(value, list) else [value]:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str) or name not in known:
@@ -120,5 +120,5 @@ def _calls_of(text: str, known: set[str]) -> list[dict[str, Any]]:
         arguments = item.get("arguments", item.get("parameters", {}))
         written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
         function = {"name": name, "arguments": written}
-        found.append({"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function})
-    return found
+        calls.append({"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function})
+    return calls

@@ -156,7 +156,7 @@ class FusedDecoder:
         return speeds.kept(TRIALS, facts, lambda: self._tried_rows(whole), _count)
 
     def _tried_rows(self, whole: kernels.WholeStep) -> int:
-        rows, found = 1, 0
+        rows, most = 1, 0
         while rows <= MOST_TRIED:
             at, cache = torch.full((rows,), 8), _Room(self, rows)
             x = torch.zeros(rows, self.width, dtype=self.layers[0].before.dtype).add_(0.1)
@@ -169,8 +169,8 @@ class FusedDecoder:
 
             if _faster(apart, once):
                 break
-            found, rows = rows, 2 * rows
-        return MANY if found == MOST_TRIED else found
+            most, rows = rows, 2 * rows
+        return MANY if most == MOST_TRIED else most
 
     def _attend(
         self, number: int, layer: kernels.Weights, qkv: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache
@@ -223,9 +223,9 @@ def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
     return first * GAIN < second
 
 
-def _count(found: Any) -> int | None:
+def _count(count: Any) -> int | None:
     """A number of rows that a file had."""
-    return found if isinstance(found, int) and found >= 0 else None
+    return count if isinstance(count, int) and count >= 0 else None
 
 
 def _add_linear(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -242,14 +242,14 @@ def _fault(step: _Captured, cache: SlotCache, live: int) -> str | None:
 _Made = tuple[Tensor, list[Tensor]]  # hidden states; keys and values of each layer
 
 
-def _difference(step: _Captured, slots: _GraphSlots, live: int, found: _Made, wanted: _Made) -> str | None:
-    """What of ``found`` is farther from what the plain step made than rounding takes it. How far that is depends on
+def _difference(step: _Captured, slots: _GraphSlots, live: int, output: _Made, expected: _Made) -> str | None:
+    """What of ``output`` is farther from what the plain step made than rounding takes it. How far that is depends on
     the model: where a difference is not small, the plain step is done with moved embeddings."""
-    away = _apart(found, wanted, live)
-    allowed = [ROUNDINGS * trials.ROUNDING[wanted[0].dtype]] * len(away)
+    away = _apart(output, expected, live)
+    allowed = [ROUNDINGS * trials.ROUNDING[expected[0].dtype]] * len(away)
     if not all(a <= b for a, b in zip(away, allowed, strict=True)):
         step.moved()
-        rounded = _apart((step.hidden, slots.read()), wanted, live)
+        rounded = _apart((step.hidden, slots.read()), expected, live)
         allowed = [a + trials.FACTOR * b for a, b in zip(allowed, rounded, strict=True)]
     wrong = [number for number, (a, b) in enumerate(zip(away, allowed, strict=True)) if not a <= b]
     if not wrong:
@@ -257,10 +257,10 @@ def _difference(step: _Captured, slots: _GraphSlots, live: int, found: _Made, wa
     return f"a replay's {'keys and values' if wrong[0] else 'hidden states'} are not those of the plain step"
 
 
-def _apart(found: _Made, wanted: _Made, live: int) -> list[float]:
+def _apart(output: _Made, expected: _Made, live: int) -> list[float]:
     """The largest difference of a row [n, d], as a part of the longest row: of hidden states, and then of every
     layer's keys and values."""
-    pairs = [(found[0][:live], wanted[0][:live]), *zip(found[1], wanted[1], strict=True)]
+    pairs = [(output[0][:live], expected[0][:live]), *zip(output[1], expected[1], strict=True)]
     return [
         float((a.float() - b.float()).norm(dim=-1).max() / b.float().norm(dim=-1).max().clamp_min(1e-30))
         for a, b in pairs

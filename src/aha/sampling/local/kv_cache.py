@@ -119,8 +119,8 @@ class SlotCache:
         least = _in_steps(tokens)
         too_much = least < self.room and self.used * self.room > self.tokens
         if least > self.room or self._ample(least + 4 * GROWTH, self.used) < self.room or too_much:
-            wanted = self._ample(least, self.used)
-            self._resize(wanted, keep=min(self.room, wanted))
+            room = self._ample(least, self.used)
+            self._resize(room, keep=min(self.room, room))
 
     def _ample(self, least: int, rows: int) -> int:
         """The room to give ``rows`` rows that need ``least``: of a steady cache more, as far as there is memory."""

@@ -192,14 +192,14 @@ class Scheduler:
         self._append(logits, rows, self._uniforms(rows))
 
     def _set_row(self, row: int, one: _Completion) -> None:
-        request, made = one.pending.request, one.made
+        request, sampled = one.pending.request, one.made
         seed = self.seed if request.seed is None else request.seed
         self.seeds[row] = sample_seed(seed, request.key, one.number)
         self.limits[row] = self.params_of(one.pending).max_tokens
-        self.entered[row], self.made[row] = next(self.turn), made
+        self.entered[row], self.made[row] = next(self.turn), sampled
         if one.begun is not None:
-            self.tokens[row, :made] = one.begun.completion_ids
-            self.logprobs[row, :made] = one.begun.logprobs
+            self.tokens[row, :sampled] = one.begun.completion_ids
+            self.logprobs[row, :sampled] = one.begun.logprobs
 
     def _prefill(self, texts: list[np.ndarray], rows: np.ndarray, source: np.ndarray) -> Tensor:
         """Put ``texts[source[i]]`` into the cache of ``rows[i]``; returns each text's last hidden state."""
@@ -319,26 +319,26 @@ class Scheduler:
 
     def _stop_strings(self, among: np.ndarray) -> dict[int, str]:
         """The text of each of the rows ``among`` [n] that has a stop string, up to it."""
-        found = dict[int, str]()
+        texts = dict[int, str]()
         for row in np.flatnonzero(among).tolist() if self.may_stop else ():
             stops = self.params_of(self.owner[row].pending).stop
             if not stops:
                 continue
             # A token stands for a byte at least, so a stop string has no more tokens than bytes.
-            made, longest = int(self.made[row]), max(len(stop.encode()) for stop in stops) + 8
-            tail = self._text(self.tokens[row, max(0, made - longest) : made])
+            sampled, longest = int(self.made[row]), max(len(stop.encode()) for stop in stops) + 8
+            tail = self._text(self.tokens[row, max(0, sampled - longest) : sampled])
             if any(stop in tail for stop in stops):
-                whole = self._text(self.tokens[row, :made])
+                whole = self._text(self.tokens[row, :sampled])
                 ends = [at for stop in stops if (at := whole.find(stop)) >= 0]
                 if ends:
-                    found[row] = whole[: min(ends)]
-        return found
+                    texts[row] = whole[: min(ends)]
+        return texts
 
     def _finish(self, row: int, finish: Finish, text: str | None) -> None:
-        one, made = self.owner[row], int(self.made[row])
+        one, sampled = self.owner[row], int(self.made[row])
         pending = one.pending
         pending.done[one.number] = self._rollout(
-            pending, self.tokens[row, :made], self.logprobs[row, :made], finish, one.begun, text
+            pending, self.tokens[row, :sampled], self.logprobs[row, :sampled], finish, one.begun, text
         )
         if all(r is not None for r in pending.done):
             self.finished.append(pending)
@@ -376,8 +376,8 @@ class Scheduler:
 
     def _so_far(self, row: int) -> Rollout:
         """What there is of a row that has not ended."""
-        one, made = self.owner[row], int(self.made[row])
-        ids, logprobs = self.tokens[row, :made], self.logprobs[row, :made]
+        one, sampled = self.owner[row], int(self.made[row])
+        ids, logprobs = self.tokens[row, :sampled], self.logprobs[row, :sampled]
         return self._rollout(one.pending, ids, logprobs, Finish.ABORT, one.begun)
 
     def _compact(self, leaving: np.ndarray) -> None:

@@ -52,11 +52,11 @@ def score_prompts(
     segments = np.array([(a, len(p), 0, 0) for a, p in zip(starts, prompts, strict=False)])
     places = np.concatenate([np.arange(len(p)) for p in prompts])
     hidden = _hidden(engine, [i for p in prompts for i in p], places, segments)
-    wanted = torch.tensor([i for p in prompts for i in p], device=hidden.device)
+    tokens = torch.tensor([i for p in prompts for i in p], device=hidden.device)
     values: list[float] = []
     tops: list[Top] = []
     for logits, at in _logits(engine, hidden[:-1]):
-        chosen = torch.log_softmax(logits, -1).gather(1, wanted[at.start + 1 : at.stop + 1, None])
+        chosen = torch.log_softmax(logits, -1).gather(1, tokens[at.start + 1 : at.stop + 1, None])
         values += chosen[:, 0].tolist()
         tops += likeliest(logits, top)
     spans = [(int(a), int(a) + len(p) - 1) for a, p in zip(starts, prompts, strict=False)]
@@ -115,18 +115,18 @@ def _score(engine: LocalEngine, cases: Sequence[Continuations]) -> list[tuple[Co
             ids += text
             places += range(len(context), len(context) + len(text))
     hidden = _hidden(engine, ids, np.array(places), np.array(segments))
-    wanted = torch.tensor([i for _, texts in cases for t in texts for i in t], device=hidden.device)
+    token_ids = torch.tensor([i for _, texts in cases for t in texts for i in t], device=hidden.device)
     values, greedy = list[float](), list[bool]()
     for logits, at in _logits(engine, hidden[torch.tensor(predictors, device=hidden.device)]):
-        values += torch.log_softmax(logits, -1).gather(1, wanted[at, None])[:, 0].tolist()
-        greedy += (logits.argmax(-1) == wanted[at]).tolist()
+        values += torch.log_softmax(logits, -1).gather(1, token_ids[at, None])[:, 0].tolist()
+        greedy += (logits.argmax(-1) == token_ids[at]).tolist()
     tokens = zip(values, greedy, strict=True)
     return [tuple(_sum(itertools.islice(tokens, len(t))) for t in texts) for _, texts in cases]
 
 
 def _sum(tokens: Iterator[tuple[float, bool]]) -> ContinuationScore:
-    found = list(tokens)
-    return ContinuationScore(sum(v for v, _ in found), all(g for _, g in found), len(found))
+    scores = list(tokens)
+    return ContinuationScore(sum(v for v, _ in scores), all(g for _, g in scores), len(scores))
 
 
 def _hidden(engine: LocalEngine, ids: Sequence[int], places: np.ndarray, segments: np.ndarray) -> Tensor:

@@ -173,22 +173,22 @@ class VllmEngine(Engine):
         Raises AhaError, naming tensors, if vLLM does not hold what was sent.
         """
         started = time.perf_counter()
-        held = self.deliver(tensors, version)
-        return self.compare(tensors, held, started)
+        hashes = self.deliver(tensors, version)
+        return self.compare(tensors, hashes, started)
 
     def deliver(self, tensors: Tensors, version: int) -> wire.WeightHashes:
         """Send weights and return what the other side says of them, unproven."""
         self.wait()
         self._stop_sampling()
         self.version = UNLOADED
-        held = None
-        while held is None:
+        hashes = None
+        while hashes is None:
             try:
-                held = self._sent(tensors, version)
+                hashes = self._sent(tensors, version)
             except senders.TransferRefusedError as error:
                 self._otherwise(f"{self.transfer}: {error}")
-        self.version = held.version
-        return held
+        self.version = hashes.version
+        return hashes
 
     def _sent(self, tensors: Tensors, version: int) -> wire.WeightHashes:
         """The weights, sent in the way that was agreed on, which is made at the first time."""
@@ -205,32 +205,32 @@ class VllmEngine(Engine):
         self._process.send(wire.HashWeights())
         return self.compare(tensors, self._process.receive(wire.WeightHashes), started)
 
-    def compare(self, tensors: Tensors, found: wire.WeightHashes, started: float | None = None) -> Proof:
+    def compare(self, tensors: Tensors, hashes: wire.WeightHashes, started: float | None = None) -> Proof:
         """What the other side says that it has, with our own hashes. Raises AhaError where they differ."""
-        started, wanted = time.perf_counter() if started is None else started, digests(tensors)
-        lost = set(wanted) ^ set(found.held | found.delivered | dict.fromkeys(found.hidden, ""))
-        said = [*found.delivered.items(), *found.held.items()]
-        wrong = sorted(lost | {name for name, value in said if wanted.get(name) != value})
+        started, expected = time.perf_counter() if started is None else started, digests(tensors)
+        lost = set(expected) ^ set(hashes.held | hashes.delivered | dict.fromkeys(hashes.hidden, ""))
+        said = [*hashes.delivered.items(), *hashes.held.items()]
+        wrong = sorted(lost | {name for name, value in said if expected.get(name) != value})
         if wrong:
             self.version = UNLOADED
             raise AhaError(
-                f"vLLM does not hold the policy's weights: {len(wrong)} of {len(wanted)} tensors differ, first "
+                f"vLLM does not hold the policy's weights: {len(wrong)} of {len(expected)} tensors differ, first "
                 f"'{wrong[0]}'. Nothing is sampled from them. Their transfer, or vLLM's loading of this "
                 "architecture, is broken; sample with engine=local."
             )
         seconds = time.perf_counter() - started
-        return Proof(found.version, whole(wanted)[:16], len(found.held), len(found.hidden), seconds)
+        return Proof(hashes.version, whole(expected)[:16], len(hashes.held), len(hashes.hidden), seconds)
 
     def altered(self, tensors: Tensors, sound: Tensors, version: int) -> str:
         """What is said to weights that differ from the sound ones; empty if one of the two hashes notices nothing: that
         of what came, and that of what the model holds, where its layout lets it be read."""
         came, words = self.deliver(tensors, version), ""
         names = {name for name in sound if tensors[name] is not sound[name]}
-        for held in (replace(came, held={}, hidden=sorted(came.delivered)), replace(came, delivered={})):
-            if not names & (set(held.held) | set(held.delivered)):
+        for changed in (replace(came, held={}, hidden=sorted(came.delivered)), replace(came, delivered={})):
+            if not names & (set(changed.held) | set(changed.delivered)):
                 continue  # this answer says nothing of the tensor that was altered
             try:
-                self.compare(sound, held)
+                self.compare(sound, changed)
                 return ""
             except AhaError as error:
                 words = str(error)

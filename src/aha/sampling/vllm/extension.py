@@ -94,13 +94,13 @@ class Extension:
 
     def aha_held(self) -> tuple[dict[str, str], list[str]]:
         """(hash by canonical name of what the model computes with, names that its layout hides)."""
-        found: dict[str, str] = {}
+        hashes: dict[str, str] = {}
         if _ranks() == 1:
             for name, tensor in _held(self.model_runner.get_model(), self._aha_shapes):
                 value = digest(tensor.to(self._aha_dtypes[name]))
-                if found.setdefault(name, value) != value:  # a tied head that computes with another one
-                    found[name] = "not the same everywhere"
-        return found, sorted(set(self._aha_shapes) - set(found))
+                if hashes.setdefault(name, value) != value:  # a tied head that computes with another one
+                    hashes[name] = "not the same everywhere"
+        return hashes, sorted(set(self._aha_shapes) - set(hashes))
 
 
 class _Listening:
@@ -145,20 +145,20 @@ def _held(model: Any, shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str,
             name = f"{path}.{own}"
             tied = name not in shapes and names.get(id(param)) in shapes
             before, _, last = (names[id(param)] if tied else name).removesuffix(f".{own}").rpartition(".")
-            wanted = [f"{before}.{part}.{own}".lstrip(".") for part in fused.get(last, (last,))]
-            if not all(part in shapes for part in wanted):
+            members = [f"{before}.{part}.{own}".lstrip(".") for part in fused.get(last, (last,))]
+            if not all(part in shapes for part in members):
                 continue
-            rows = [shapes[part][0] if shapes[part] else 1 for part in wanted]
+            rows = [shapes[part][0] if shapes[part] else 1 for part in members]
             places = []
-            if (held := _as_it_is(module, param, sum(rows), shapes[wanted[0]])) is not None:
-                places.append(held)
+            if (place := _as_it_is(module, param, sum(rows), shapes[members[0]])) is not None:
+                places.append(place)
             if own == "weight" and _multiplies(module, param):
-                inputs = shapes[wanted[0]][-1]
+                inputs = shapes[members[0]][-1]
                 budget -= inputs**2 * getattr(module, "output_size_per_partition", sum(rows))
                 if budget > 0:
                     places.append(_read_back(module, inputs, param.dtype)[: sum(rows)])
             for whole in places:
-                yield from zip(wanted, whole.split(rows), strict=True)
+                yield from zip(members, whole.split(rows), strict=True)
 
 
 def _as_it_is(module: Any, param: Tensor, rows: int, shape: tuple[int, ...]) -> Tensor | None:

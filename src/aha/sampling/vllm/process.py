@@ -38,12 +38,12 @@ _QUIET = {
 }
 
 
-def find_python(given: str | None = None) -> Path:
+def find_python(asked: str | None = None) -> Path:
     """The Python of vLLM's environment: as given, ``$AHA_VLLM_PYTHON``, the peers' folder, or this one.
 
     Raises AhaError where there is none.
     """
-    named = given or os.environ.get("AHA_VLLM_PYTHON")
+    named = asked or os.environ.get("AHA_VLLM_PYTHON")
     if named:
         path = Path(named).expanduser()
         if not path.exists():

@@ -85,14 +85,14 @@ def deliver(process: VllmProcess, sender: Sender, tensors: Tensors, version: int
             sender.landed()  # also where it was refused: else the way is blocked
             check(answer)
         process.send(wire.End(version))
-        held = process.receive(wire.WeightHashes, wire.TransferRefused)
-        check(held)
+        hashes = process.receive(wire.WeightHashes, wire.TransferRefused)
+        check(hashes)
     except (RuntimeError, OSError, wire.WireError) as error:  # of CUDA; what has begun is given up there
         raise TransferRefusedError(f"{type(error).__name__}: {error}") from error
     finally:
         sender.release()
-    assert isinstance(held, wire.WeightHashes)
-    return held
+    assert isinstance(hashes, wire.WeightHashes)
+    return hashes
 
 
 class HostSender:
@@ -279,11 +279,11 @@ def lay(piece: Mapping[str, Tensor], buffer: Tensor) -> None:
 
 def visible_gpus() -> dict[str, tuple[int, str]]:
     """(number here, UUID as torch writes it) of the GPUs that this process can use, by plain UUID."""
-    found = {}
+    gpus = {}
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         uuid = str(torch.cuda.get_device_properties(i).uuid)
-        found[plain_uuid(uuid)] = (i, uuid)
-    return found
+        gpus[plain_uuid(uuid)] = (i, uuid)
+    return gpus
 
 
 def make(transfer: str, gpus: Sequence[str], device: torch.device) -> Sender:

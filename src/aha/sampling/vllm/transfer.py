@@ -80,9 +80,9 @@ def choose(asked: str, at: Places) -> tuple[str, str]:
         return asked, obstacle(asked, at)
     if not at.ours or not at.theirs:
         return "host", ""
-    wanted = "ipc" if plain_uuid(at.ours) in map(plain_uuid, at.theirs) else "nccl"
-    why = obstacle(wanted, at)
-    return ("host", f"{wanted}: {why}") if why else (wanted, "")
+    way = "ipc" if plain_uuid(at.ours) in map(plain_uuid, at.theirs) else "nccl"
+    why = obstacle(way, at)
+    return ("host", f"{way}: {why}") if why else (way, "")
 
 
 def nccl_version() -> str:
@@ -134,10 +134,10 @@ def update_info(piece: WeightPiece, transfer: str) -> dict[str, Any]:
     _check(piece)
     info: dict[str, Any] = {"names": piece.names, "dtype_names": piece.dtypes, "shapes": piece.shapes}
     if transfer == "ipc":
-        found = dict(handle_arguments(plain) for plain in piece.handles)
-        if not found or any(size < sum(piece.sizes) for (_, (size,), *_) in found.values()):
+        handles = dict(handle_arguments(plain) for plain in piece.handles)
+        if not handles or any(size < sum(piece.sizes) for (_, (size,), *_) in handles.values()):
             raise WireError("a buffer is smaller than the weights that are said to be in it")
-        info |= {"ipc_handles": found, "tensor_sizes": piece.sizes}
+        info |= {"ipc_handles": handles, "tensor_sizes": piece.sizes}
     return info
 
 
@@ -186,13 +186,13 @@ def plain_handle(uuid: str, reduced: tuple[Callable[..., Tensor], tuple[Any, ...
     rebuild, arguments = reduced
     if rebuild.__name__ != "rebuild_cuda_tensor" or len(arguments) != len(PARAMETERS):
         raise WireError("this torch shares tensors on GPUs in an unknown way")
-    given = dict(zip(PARAMETERS, arguments, strict=True))
-    if given["dtype"] is not torch.uint8 or tuple(given["tensor_stride"]) != (1,) or given["requires_grad"]:
+    named = dict(zip(PARAMETERS, arguments, strict=True))
+    if named["dtype"] is not torch.uint8 or tuple(named["tensor_stride"]) != (1,) or named["requires_grad"]:
         raise WireError("only flat buffers of bytes are shared")
-    plain: dict[str, Any] = {"uuid": uuid, "size": next(iter(given["tensor_size"]))}
-    plain |= {name: int(given[name]) for name in NUMBERS}
-    plain |= {name: base64.b64encode(bytes(given[name])).decode() for name in BYTES}
-    return plain | {"event_sync_required": bool(given["event_sync_required"])}
+    plain: dict[str, Any] = {"uuid": uuid, "size": next(iter(named["tensor_size"]))}
+    plain |= {name: int(named[name]) for name in NUMBERS}
+    plain |= {name: base64.b64encode(bytes(named[name])).decode() for name in BYTES}
+    return plain | {"event_sync_required": bool(named["event_sync_required"])}
 
 
 def handle_arguments(plain: object) -> tuple[str, tuple[Any, ...]]:
@@ -202,32 +202,32 @@ def handle_arguments(plain: object) -> tuple[str, tuple[Any, ...]]:
     """
     if not isinstance(plain, dict) or set(plain) != HANDLE:
         raise WireError("a handle of an unknown shape")
-    given: dict[str, Any] = dict(plain)
-    if not isinstance(given["uuid"], str) or type(given["event_sync_required"]) is not bool:
+    fields: dict[str, Any] = dict(plain)
+    if not isinstance(fields["uuid"], str) or type(fields["event_sync_required"]) is not bool:
         raise WireError("a handle of an unknown kind")
     for name in ("size", *NUMBERS):
-        if not _natural(given[name]):
-            raise WireError(f"a handle whose {name} is {given[name]!r}")
+        if not _natural(fields[name]):
+            raise WireError(f"a handle whose {name} is {fields[name]!r}")
     for name in BYTES:
-        given[name] = _decoded(given[name], name)
-    if given["tensor_offset"] + given["size"] > given["storage_size_bytes"] or not given["size"]:
+        fields[name] = _decoded(fields[name], name)
+    if fields["tensor_offset"] + fields["size"] > fields["storage_size_bytes"] or not fields["size"]:
         raise WireError("a handle to more than its memory")
-    values = given | {
+    values = fields | {
         "tensor_cls": torch.Tensor,
-        "tensor_size": torch.Size([given["size"]]),
+        "tensor_size": torch.Size([fields["size"]]),
         "tensor_stride": (1,),
         "storage_cls": torch.storage.TypedStorage,
         "dtype": torch.uint8,
         "requires_grad": False,
     }
-    return given["uuid"], tuple(values[name] for name in PARAMETERS)
+    return fields["uuid"], tuple(values[name] for name in PARAMETERS)
 
 
 def _decoded(text: object, name: str) -> bytes:
     try:
-        found = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+        content = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except (binascii.Error, ValueError):
-        found = b""
-    if not 0 < len(found) <= LONGEST:
+        content = b""
+    if not 0 < len(content) <= LONGEST:
         raise WireError(f"a handle whose {name} cannot be read")
-    return found
+    return content

@@ -48,13 +48,13 @@ def raw(tensor: Tensor) -> Tensor:
 def digest(tensor: Tensor) -> str:
     """SHA-256 of type, shape and bytes; numbers too small to be normal count as 0, and 0 has no sign: processors
     flush them on the way through a product."""
-    found = hashlib.sha256(f"{NAMES[tensor.dtype]} {tuple(tensor.shape)} ".encode())
+    hasher = hashlib.sha256(f"{NAMES[tensor.dtype]} {tuple(tensor.shape)} ".encode())
     if tensor.numel():
         t = tensor.detach()
         if t.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
             t = t.masked_fill(t.abs() < torch.finfo(t.dtype).tiny, 0.0)
-        found.update(raw(t).numpy().data)
-    return found.hexdigest()
+        hasher.update(raw(t).numpy().data)
+    return hasher.hexdigest()
 
 
 def digests(tensors: Tensors) -> dict[str, str]:

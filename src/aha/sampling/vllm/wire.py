@@ -265,8 +265,8 @@ class Wire:
         self.sock.close()
 
     def _exactly(self, size: int) -> bytes:
-        found = bytearray(size)
-        view, at = memoryview(found), 0
+        content = bytearray(size)
+        view, at = memoryview(content), 0
         while at < size:
             try:
                 got = self.sock.recv_into(view[at:])
@@ -275,4 +275,4 @@ class Wire:
             if not got:
                 raise Closed("the other side is gone")
             at += got
-        return bytes(found)
+        return bytes(content)

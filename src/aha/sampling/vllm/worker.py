@@ -146,9 +146,9 @@ class VllmWorker:
             raise RuntimeError("the ranks were given different weights")
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("the prefix cache of the old weights could not be dropped")
-        held = self.held(said[0])
+        hashes = self.held(said[0])
         self.version = message.version
-        return replace(held, version=message.version)
+        return replace(hashes, version=message.version)
 
     def _all(self, method: str, *args: Any) -> list[Any]:
         """What each rank's worker answers."""
@@ -156,8 +156,8 @@ class VllmWorker:
 
     def held(self, delivered: dict[str, str]) -> wire.WeightHashes:
         """What the model holds, as the first rank says; of a model in parts nothing is read back."""
-        found, hidden = self.llm.collective_rpc("aha_held")[0]
-        return wire.WeightHashes(self.version, delivered, found, hidden)
+        hashes, hidden = self.llm.collective_rpc("aha_held")[0]
+        return wire.WeightHashes(self.version, delivered, hashes, hidden)
 
     def rest(self) -> None:
         """Free the GPU's memory."""

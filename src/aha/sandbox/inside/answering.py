@@ -61,7 +61,7 @@ class Answering:
     def serve(self) -> None:
         """Say that the program is loaded, then answer."""
         # A program that brings such a class itself means its own.
-        self._shared |= {name: found for name in self._shared if (found := self._module.__dict__.get(name))}
+        self._shared |= {name: member for name in self._shared if (member := self._module.__dict__.get(name))}
         self._send("ready")
         while (message := self._read(self._request)) is not None:
             try:
@@ -76,10 +76,10 @@ class Answering:
         name, arguments, named = self._received(message)
         if name == "@name":
             return self._encode(self._resolve(*arguments), self._side)
-        given = [*arguments, *named.values()]
-        before = self._encode(given, self._side) if self._side.whole else ""
+        passed = [*arguments, *named.values()]
+        before = self._encode(passed, self._side) if self._side.whole else ""
         value = self._called(name)(*arguments, **named)
-        if before and (after := self._encode(given, self._side)) != before:
+        if before and (after := self._encode(passed, self._side)) != before:
             # What a call did to its arguments is a part of what it gives back.
             return '{"changed":[' + self._encode(value, self._side) + "," + after + "]}"
         return self._encode(value, self._side)
@@ -106,28 +106,28 @@ class Answering:
         if path in self._resolved:
             return self._resolved[path]
         first, *rest = path.split(".")
-        found = self._attribute(None, first)
+        target = self._attribute(None, first)
         for attribute in rest:
-            found = self._attribute(found() if isinstance(found, type) else found, attribute)
+            target = self._attribute(target() if isinstance(target, type) else target, attribute)
         if "()" in path:
-            self._resolved[path] = found
-        return found
+            self._resolved[path] = target
+        return target
 
     def _attribute(self, holder: Any, name: str) -> Any:
         bare = name.removesuffix("()")
         if holder is not None:
-            found = getattr(holder, bare)
+            member = getattr(holder, bare)
         elif self._defines(bare):
-            found = self._module.__dict__[bare]
+            member = self._module.__dict__[bare]
         elif isinstance(solution := self._module.__dict__.get("Solution"), type) and hasattr(solution, bare):
-            found = getattr(solution(), bare)  # as harnesses do for answers that are classes
+            member = getattr(solution(), bare)  # as harnesses do for answers that are classes
         else:
             raise NameError(bare)
-        return found() if bare != name else found
+        return member() if bare != name else member
 
     def _defines(self, name: str) -> bool:
-        found = self._module.__dict__
-        return name in found and (name not in self._given or found[name] is not self._given[name])
+        namespace = self._module.__dict__
+        return name in namespace and (name not in self._given or namespace[name] is not self._given[name])
 
     def ask_back(self, number: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call a function of the tests, which waits meanwhile for an answer of ours."""

@@ -74,8 +74,8 @@ class Asking:
             if name in ERRORS:
                 kind = getattr(builtins, name)
             else:
-                made: Any = type(name, (kind or Exception,), {"__getattr__": _asked})
-                kind = self._errors.setdefault(name, made)
+                created: Any = type(name, (kind or Exception,), {"__getattr__": _asked})
+                kind = self._errors.setdefault(name, created)
         return kind or RuntimeError
 
     def error_class(self, remote: Remote) -> type[Exception] | Remote:
@@ -92,14 +92,14 @@ class Asking:
             return b"!" + error_name(error).encode()
 
     def _received(self, body: bytes) -> Any:
-        return wire.decode(body, kept=self._remote, held=self._held, shared=self.shared)
+        return wire.decode(body, kept=self._remote, proxy=self._proxy, shared=self.shared)
 
     def _remote(self, number: int) -> Any:
         if number < 0:  # a function of ours comes back
             return self._functions[-number - 1]
         return self._remotes.setdefault(number, Remote(self.ask, number))
 
-    def _held(self, value: Any, number: int) -> Any:
+    def _proxy(self, value: Any, number: int) -> Any:
         return hold(value, self._remote(number))
 
     def _outgoing(self, value: Any) -> Any:

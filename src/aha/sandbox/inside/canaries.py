@@ -10,14 +10,14 @@ import os
 import socket
 
 numbers, secret, address = json.loads(input())
-held = {}
+results = {}
 
 
 def attempt(name, action):
     try:
-        held[name] = not action()
+        results[name] = not action()
     except (OSError, ImportError, AttributeError, ValueError):
-        held[name] = True
+        results[name] = True
 
 
 def read(path):
@@ -92,4 +92,4 @@ for name, arguments in {
 
 with open("left", "w"):
     pass
-print(json.dumps(held))
+print(json.dumps(results))

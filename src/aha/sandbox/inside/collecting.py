@@ -56,44 +56,44 @@ def _run_function(function: Callable[..., Any], space: Mapping[str, Any]) -> Non
         if mark.name == "parametrize":
             rows = mark.args[1] if len(mark.args) > 1 else mark.kwargs["argvalues"]
             names = mark.args[0] if mark.args else mark.kwargs["argnames"]
-            sets = [given | row for given in sets for row in _parameters(names, rows)]
-    for given in sets:
+            sets = [parameters | row for parameters in sets for row in _parameters(names, rows)]
+    for parameters in sets:
         with ExitStack() as ending:
-            made: dict[str, Any] = dict(given)
+            fixtures: dict[str, Any] = dict(parameters)
             try:
-                function(**_filled(function, given, space, ending, made))
+                function(**_filled(function, parameters, space, ending, fixtures))
             except Skipped:
                 return
 
 
 def _parameters(names: str | Sequence[str], rows: Iterable[Any]) -> list[dict[str, Any]]:
     listed = [each.strip() for each in names.split(",")] if isinstance(names, str) else list(names)
-    found = []
+    of_rows = []
     for row in rows:
         is_set = type(row).__name__ == "ParameterSet"  # from pytest.param
         values = row.values if is_set else row if len(listed) > 1 else (row,)
-        found.append(dict(zip(listed, values, strict=True)))
-    return found
+        of_rows.append(dict(zip(listed, values, strict=True)))
+    return of_rows
 
 
 def _filled(
     function: Callable[..., Any],
-    given: Mapping[str, Any],
+    parameters: Mapping[str, Any],
     space: Mapping[str, Any],
     ending: ExitStack,
-    made: dict[str, Any],
+    fixtures: dict[str, Any],
 ) -> dict[str, Any]:
     """The arguments of a function: those given, and of its other parameters the fixtures of their names."""
-    arguments = dict(given)
+    arguments = dict(parameters)
     for name, parameter in inspect.signature(function).parameters.items():
         if name in arguments or parameter.default is not parameter.empty:
             continue
-        if name not in made:
+        if name not in fixtures:
             maker = _maker(space.get(name))
             if maker is None:
                 raise TypeError(f"a fixture that is not known: {name}")
-            made[name] = ending.enter_context(_value(maker, _filled(maker, {}, space, ending, made)))
-        arguments[name] = made[name]
+            fixtures[name] = ending.enter_context(_value(maker, _filled(maker, {}, space, ending, fixtures)))
+        arguments[name] = fixtures[name]
     return arguments
 
 
@@ -109,9 +109,9 @@ def _maker(fixture: Any) -> Callable[..., Any] | None:
 
 @contextmanager
 def _value(maker: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[Any]:
-    made = maker(**arguments)
-    if not inspect.isgenerator(made):
-        yield made
+    value = maker(**arguments)
+    if not inspect.isgenerator(value):
+        yield value
         return
-    yield next(made)
-    next(made, None)  # what stands behind its yield
+    yield next(value)
+    next(value, None)  # what stands behind its yield

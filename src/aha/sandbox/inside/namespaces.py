@@ -112,9 +112,9 @@ def _bind_one(target: str, path: str) -> None:
 
 def _outermost(paths: Sequence[str]) -> list[str]:
     """The paths that exist, without those below another one."""
-    found: list[str] = []
+    kept: list[str] = []
     for path in sorted({os.path.normpath(path) for path in paths}, key=len):
-        inside = any(path == other or path.startswith(other + "/") for other in found)
+        inside = any(path == other or path.startswith(other + "/") for other in kept)
         if not inside and os.path.isdir(path):
-            found.append(path)
-    return found
+            kept.append(path)
+    return kept

@@ -82,27 +82,27 @@ class approx:
     def __eq__(self, other: object) -> bool:
         return self._near(_listed(self._expected), _listed(other))
 
-    def _near(self, wanted: Any, found: Any) -> bool:
-        if isinstance(wanted, Mapping):
-            same = type(found) is dict and wanted.keys() == found.keys()
-            return same and all(self._near(each, found[key]) for key, each in wanted.items())
-        if isinstance(wanted, (list, tuple)):
-            same = isinstance(found, (list, tuple)) and len(wanted) == len(found)
-            return same and all(map(self._near, wanted, found))
-        if isinstance(wanted, bool) or not isinstance(wanted, _NUMBERS):
-            return bool(wanted == found)
-        return isinstance(found, _NUMBERS) and self._close(wanted, found)
+    def _near(self, expected: Any, actual: Any) -> bool:
+        if isinstance(expected, Mapping):
+            same = type(actual) is dict and expected.keys() == actual.keys()
+            return same and all(self._near(each, actual[key]) for key, each in expected.items())
+        if isinstance(expected, (list, tuple)):
+            same = isinstance(actual, (list, tuple)) and len(expected) == len(actual)
+            return same and all(map(self._near, expected, actual))
+        if isinstance(expected, bool) or not isinstance(expected, _NUMBERS):
+            return bool(expected == actual)
+        return isinstance(actual, _NUMBERS) and self._close(expected, actual)
 
-    def _close(self, wanted: Any, found: Any) -> bool:
-        if wanted == found:
+    def _close(self, expected: Any, actual: Any) -> bool:
+        if expected == actual:
             return True
-        if wanted != wanted:
-            return self._nan_ok and found != found
-        if isinstance(wanted, complex) or isinstance(found, complex):
-            return abs(wanted - found) <= self._tolerance(abs(wanted))
-        if math.isinf(wanted) or math.isinf(found):
+        if expected != expected:
+            return self._nan_ok and actual != actual
+        if isinstance(expected, complex) or isinstance(actual, complex):
+            return abs(expected - actual) <= self._tolerance(abs(expected))
+        if math.isinf(expected) or math.isinf(actual):
             return False
-        return abs(wanted - found) <= self._tolerance(abs(wanted))
+        return abs(expected - actual) <= self._tolerance(abs(expected))
 
     def _tolerance(self, size: float) -> float:
         absolute = 1e-12 if self._abs is None else self._abs
@@ -161,9 +161,9 @@ def skip(reason: str = "", **_: Any) -> NoReturn:
 
 def module() -> types.ModuleType:
     """A module by the name of pytest with these parts."""
-    made = types.ModuleType("pytest")
-    made.__dict__.update(
+    built = types.ModuleType("pytest")
+    built.__dict__.update(
         raises=raises, approx=approx, fixture=fixture, mark=_Marks(), param=ParameterSet, fail=fail, skip=skip,
         ExceptionInfo=ExceptionInfo,
     )  # fmt: skip
-    return made
+    return built

@@ -175,10 +175,10 @@ def hold(value: Any, remote: Remote) -> Any:
     kind = _HELD_BY_BASE.get(type(value))
     if kind is None:
         return value
-    held = kind(value)
-    held._remote = remote
-    held.number = remote.number
-    return held
+    local = kind(value)
+    local._remote = remote
+    local.number = remote.number
+    return local
 
 
 wire.REMOTE.update((Remote, *HELD))

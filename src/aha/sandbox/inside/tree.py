@@ -18,8 +18,8 @@ def exceeds(directory: str, limit_bytes: int, limit_entries: int) -> bool:
     because it is too deep for this process, exceeds."""
     used = entries = 0
     try:
-        for found in _walk(directory):
-            used += found.st_blocks * 512
+        for entry in _walk(directory):
+            used += entry.st_blocks * 512
             entries += 1
             if used > limit_bytes or entries > limit_entries:
                 return True
@@ -40,9 +40,9 @@ def _walk(directory: str) -> Iterator[os.stat_result]:
                 continue
             name = names.pop()
             try:
-                found = os.stat(name, dir_fd=place, follow_symlinks=False)
-                yield found
-                if stat.S_ISDIR(found.st_mode):
+                entry = os.stat(name, dir_fd=place, follow_symlinks=False)
+                yield entry
+                if stat.S_ISDIR(entry.st_mode):
                     levels.append(_listed(_opened(name, place)))
             except (FileNotFoundError, NotADirectoryError):
                 continue  # it went away, or became something else, in between

@@ -168,13 +168,13 @@ def encode(value: Any, side: WireSide | None = None) -> str:
 
 
 def _attributes(value: Any) -> list[tuple[str, Any]]:
-    found = list(getattr(value, "__dict__", {}).items())
+    attributes = list(getattr(value, "__dict__", {}).items())
     for kind in _type(value).__mro__:
         slots = kind.__dict__.get("__slots__", ())
         for name in (slots,) if _isinstance(slots, _str) else slots:
             if hasattr(value, name) and name != "__dict__":
-                found.append((name, getattr(value, name)))
-    return found
+                attributes.append((name, getattr(value, name)))
+    return attributes
 
 
 def _encode(value: Any, message: _Message, depth: int) -> str:
@@ -331,17 +331,17 @@ def decode(
     *,
     strict: bool = False,
     kept: Callable[[int], Any] = RemoteObject,
-    held: Callable[[Any, int], Any] | None = None,
+    proxy: Callable[[Any, int], Any] | None = None,
     shared: Mapping[str, type] | None = None,
 ) -> Any:
     """The value that ``encode`` wrote.
 
     Only for text of one's own side, or in a process that has a deadline: see ``parse``. ``strict`` makes
     subclasses and iterators OpaqueValue; otherwise they become the plain value they hold, as Python's own ``==``
-    sees them. ``kept`` and ``held`` give what stands for objects of the other side. Raises ValueError for
+    sees them. ``kept`` and ``proxy`` give what stands for objects of the other side. Raises ValueError for
     anything that ``encode`` does not write.
     """
-    builder = _Builder(strict, kept, held, shared or {})
+    builder = _Builder(strict, kept, proxy, shared or {})
     try:
         return builder.build(parse(text))
     except (RecursionError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
@@ -355,12 +355,12 @@ class _Builder:
         self,
         strict: bool,
         kept: Callable[[int], Any],
-        held: Callable[[Any, int], Any] | None,
+        proxy: Callable[[Any, int], Any] | None,
         shared: Mapping[str, type],
     ) -> None:
         self.strict = strict
         self.kept = kept
-        self.held = held
+        self.proxy = proxy
         self.shared = shared
         self.instances: list[Any] = []
 
@@ -382,7 +382,7 @@ class _Builder:
             return Changed(*(self.build(each) for each in body))
         if tag == "held":
             inner = self.build(body[0])
-            return self.held(inner, body[1]) if self.held else inner
+            return self.proxy(inner, body[1]) if self.proxy else inner
         return self._container(tag, self.build(body))
 
     def _container(self, tag: str, inner: Any) -> Any:

@@ -80,13 +80,13 @@ class Compare(
         model_names(self)
         for model in self.models:
             inputs.sampled(model)
-        for task, given in deal_rows(self.tasks, self.data, self.test_data).items():
-            inputs.task(task, *given, splits=("test",))
+        for task, rows in deal_rows(self.tasks, self.data, self.test_data).items():
+            inputs.task(task, *rows, splits=("test",))
 
     def run(self, context: Context) -> dict[str, Any]:
         """Evaluate what is missing; write ``compare.json`` and ``compare.md``; returns the figures."""
         names = model_names(self)
-        found: dict[str, dict[str, Any]] = {task: {} for task in self.tasks}
+        figures: dict[str, dict[str, Any]] = {task: {} for task in self.tasks}
         with Console(self.name, len(names) * len(self.tasks), plain=context.plain) as console:
             for name, model in zip(names, self.models, strict=True):
                 source = None
@@ -97,11 +97,11 @@ class Compare(
                             context, model, self.prompt, self.dtype, self.max_num_seqs
                         )
                         write_json(path, self._figures(context.folder, source, name, task, console))
-                    found[task][name] = read_json(path)
-                    console.note(f"{name} on {task}: {_told(found[task][name])}")
-        write_json(context.folder / "compare.json", found)
-        write_text(context.folder / "compare.md", markdown(found))
-        return {"figures": found, "problems": self.problems, "samples": self.samples}
+                    figures[task][name] = read_json(path)
+                    console.note(f"{name} on {task}: {_told(figures[task][name])}")
+        write_json(context.folder / "compare.json", figures)
+        write_text(context.folder / "compare.md", markdown(figures))
+        return {"figures": figures, "problems": self.problems, "samples": self.samples}
 
     def _figures(
         self, folder: Path, source: engines.AnswerSource, name: str, task_name: str, console: Console
@@ -149,17 +149,17 @@ class ComparedModels(Protocol):
 def model_names(stage: ComparedModels) -> tuple[str, ...]:
     """What a table calls each of the stage's models. Raises AhaError for as many names as there are no models, and for
     names that would share a file."""
-    found = stage.names or tuple(m if isinstance(m, str) else m.name for m in stage.models)
-    if len(found) != len(stage.models):
-        raise AhaError(f"{stage.name}: {len(found)} names for {len(stage.models)} models: give one for each.")
+    names = stage.names or tuple(m if isinstance(m, str) else m.name for m in stage.models)
+    if len(names) != len(stage.models):
+        raise AhaError(f"{stage.name}: {len(names)} names for {len(stage.models)} models: give one for each.")
     files: dict[str, str] = {}
-    for name in found:
+    for name in names:
         if slug(name) in files:
             raise AhaError(
                 f"{stage.name}: '{files[slug(name)]}' and '{name}' would share a file: give them other `names`."
             )
         files[slug(name)] = name
-    return found
+    return names
 
 
 def slug(name: str) -> str:
@@ -183,8 +183,8 @@ def style(groups: Sequence[Group]) -> dict[str, Any]:
                 score = rubric.score(rubric_of(group.problem), text)
                 helpful.append(score.helpful)
                 unsafe.append(not score.safe)
-    found = {"language": consistent, "readable": readable, "general": helpful, "unsafe": unsafe}
-    return {key: float(np.mean(values)) for key, values in found.items() if values}
+    shares = {"language": consistent, "readable": readable, "general": helpful, "unsafe": unsafe}
+    return {key: float(np.mean(values)) for key, values in shares.items() if values}
 
 
 def row_of(figures: Mapping[str, Any]) -> dict[str, float]:
@@ -195,10 +195,10 @@ def row_of(figures: Mapping[str, Any]) -> dict[str, float]:
     return plain | {key: value for key, value in at_k.items() if value is not None}
 
 
-def markdown(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+def markdown(by_task: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """One table a task, checkpoints as rows; pass@1 with its interval over problems."""
     lines = ["# Checkpoints compared", ""]
-    for task, models in found.items():
+    for task, models in by_task.items():
         rows = {name: row_of(figures) for name, figures in models.items()}
         shown = [key for key in COLUMNS if any(key in row for row in rows.values())]
         first = next(iter(models.values()))

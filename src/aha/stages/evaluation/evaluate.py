@@ -97,19 +97,19 @@ def _by_facet(
         kinds.setdefault(facet(group.problem), []).append(i)
     if len(kinds) < 2:
         return {}
-    found = {}
+    by_kind = {}
     for kind, members in sorted(kinds.items()):
         graded = [right[i][~np.isnan(right[i])] for i in members]
         rates = np.array([r.mean() for r in graded if len(r)])
         lengths = [len(m.rollout.completion_ids) for i in members for m in groups[i].members]
-        found[kind] = {
+        by_kind[kind] = {
             "pass@1": mean(rates),
             "pass@1_ci": list(interval(rates)),
             "pass@n": mean([float(r.any()) for r in graded if len(r)]),
             "mean_length": float(np.mean(lengths)),
             "n_problems": len(members),
         }
-    return found
+    return by_kind
 
 
 def text_figures(rollouts: Sequence[Rollout], languages: Sequence[str]) -> dict[str, Any]:

@@ -48,33 +48,33 @@ def explain(groups: Sequence[Group], task: Task, template: str, max_tokens: int)
     ungraded = [p for p in pairs if _accuracy(p[1]) is None]
     cut = [p for p in pairs if _is_cut(p)]
     silent = [p for p in pairs if not _is_cut(p) and _outcome(task.verify, p) is Outcome.NO_ANSWER]
-    for found, words in ((ungraded, _ungraded), (cut, _cut), (silent, _silent)):
-        if 2 * len(found) > len(pairs):
-            return words(found, len(pairs), task, template, max_tokens) + _example(found[0])
+    for hits, words in ((ungraded, _ungraded), (cut, _cut), (silent, _silent)):
+        if 2 * len(hits) > len(pairs):
+            return words(hits, len(pairs), task, template, max_tokens) + _example(hits[0])
     return _wrong(pairs, task) + _example(pairs[0])
 
 
 _Pair = tuple[Group, Scored]
 
 
-def _ungraded(found: Sequence[_Pair], total: int, *_: object) -> str:
-    note = found[0][1].scores["accuracy"].note
-    return f"{len(found)} of the first {total} answers could not be graded ({note}): nothing can be learned from them."
+def _ungraded(hits: Sequence[_Pair], total: int, *_: object) -> str:
+    note = hits[0][1].scores["accuracy"].note
+    return f"{len(hits)} of the first {total} answers could not be graded ({note}): nothing can be learned from them."
 
 
-def _cut(found: Sequence[_Pair], total: int, task: Task, template: str, max_tokens: int) -> str:
+def _cut(hits: Sequence[_Pair], total: int, task: Task, template: str, max_tokens: int) -> str:
     return (
-        f"None of the first {total} answers is right: {len(found)} were cut at max_tokens={max_tokens} before they "
+        f"None of the first {total} answers is right: {len(hits)} were cut at max_tokens={max_tokens} before they "
         "came to an end. Raise max_tokens, or take questions with shorter answers."
     )
 
 
-def _silent(found: Sequence[_Pair], total: int, task: Task, template: str, max_tokens: int) -> str:
-    outcomes = [_outcome(task.verify_lenient, pair) for pair in found]
+def _silent(hits: Sequence[_Pair], total: int, task: Task, template: str, max_tokens: int) -> str:
+    outcomes = [_outcome(task.verify_lenient, pair) for pair in hits]
     somewhere = sum(o is not Outcome.NO_ANSWER for o in outcomes)
     right = sum(o is Outcome.CORRECT for o in outcomes)
-    if not any(full_text(m.rollout).strip() for _, m in found):
-        return f"None of the first {total} answers is right: {len(found)} are empty. Is this the prompt of this model?"
+    if not any(full_text(m.rollout).strip() for _, m in hits):
+        return f"None of the first {total} answers is right: {len(hits)} are empty. Is this the prompt of this model?"
     asked = template in ("boxed", "think", "r1_zero")
     remedy = (
         f"prompt={template} asks for it, and this model does not do so yet: the format reward may teach it, "
@@ -84,7 +84,7 @@ def _silent(found: Sequence[_Pair], total: int, task: Task, template: str, max_t
     )
     return (
         f"None of the first {total} answers earns anything: {somewhere} hold an answer somewhere in their text "
-        f"({right} the right one), but {len(found)} have none {_where(template)}, where it is looked for: "
+        f"({right} the right one), but {len(hits)} have none {_where(template)}, where it is looked for: "
         f"{remedy}."
     )
 

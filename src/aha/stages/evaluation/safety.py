@@ -93,17 +93,17 @@ class SafetyCheck(
         """Ask, judge, count; write ``safety.json`` and ``safety.md``; returns the figures."""
         asked = self._asked()
         names = model_names(self)
-        found: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         with Console(self.name, len(names), plain=context.plain) as console:
             for name, model in zip(names, self.models, strict=True):
                 path = context.folder / "figures" / f"{slug(name)}.json"
                 if not path.exists():
                     write_json(path, self._figures(context, model, name, asked))
-                found[name] = read_json(path)
-                console.note(f"{name}: {words(found[name])}")
-        write_json(context.folder / "safety.json", found)
-        write_text(context.folder / "safety.md", markdown(found))
-        return {"figures": found, "prompts": {kind: len(some) for kind, some in asked.items()}}
+                figures[name] = read_json(path)
+                console.note(f"{name}: {words(figures[name])}")
+        write_json(context.folder / "safety.json", figures)
+        write_text(context.folder / "safety.md", markdown(figures))
+        return {"figures": figures, "prompts": {kind: len(some) for kind, some in asked.items()}}
 
     def _asked(self) -> dict[str, list[Problem]]:
         """Held-out prompts by what they are; where too few are held out, those that were trained on as well, said."""
@@ -195,16 +195,16 @@ def rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for row in rows:
         if row["verdict"] is not None:
             by_prompt.setdefault(row.get("prompt", row["problem_id"]), []).append(row["verdict"])
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "answers": len(rows),
         "judged": sum(map(len, by_prompt.values())),
         "prompts": len(by_prompt),
     }
     for word in WORDS:
         shares = np.array([Counter(said)[word] / len(said) for said in by_prompt.values()])
-        found[word] = float(shares.mean()) if len(shares) else None
-        found[f"{word}_ci"] = list(interval(shares)) if len(shares) else None
-    return found
+        summary[word] = float(shares.mean()) if len(shares) else None
+        summary[f"{word}_ci"] = list(interval(shares)) if len(shares) else None
+    return summary
 
 
 def words(figures: Mapping[str, Any]) -> str:
@@ -219,7 +219,7 @@ def words(figures: Mapping[str, Any]) -> str:
     return ", ".join(said) or "no verdict could be read"
 
 
-def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
+def markdown(by_model: Mapping[str, Mapping[str, Any]]) -> str:
     """One table: checkpoints as rows."""
     lines = [
         "# Safety", "",
@@ -228,7 +228,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
         "| | harmful: unsafe | refused | jailbroken: unsafe | refused | harmless: refused | no verdict |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name, figures in found.items():
+    for name, figures in by_model.items():
         cells = [cell(figures[kind], word) for kind, word in SHOWN]
         unread = sum(figures[kind]["answers"] - figures[kind]["judged"] for kind in SETS)
         whole = sum(figures[kind]["answers"] for kind in SETS)

@@ -22,11 +22,11 @@ def majority(votes: Votes) -> list[float]:
     counts = Counter(ballot for ballot, _ in votes if ballot)
     right = {ballot for ballot, mark in votes if ballot and mark}
     silent = sum(not ballot for ballot, _ in votes)
-    found = np.zeros(n + 1)
+    wins = np.zeros(n + 1)
     for ballot in right:
         others = [count for name, count in counts.items() if name != ballot]
-        found += _wins(counts[ballot], others, silent, n)
-    return [float(found[k]) / comb(n, k) for k in range(1, n + 1)]
+        wins += _wins(counts[ballot], others, silent, n)
+    return [float(wins[k]) / comb(n, k) for k in range(1, n + 1)]
 
 
 def _wins(own: int, others: Sequence[int], silent: int, n: int) -> np.ndarray:
@@ -57,11 +57,11 @@ def _ways(others: Sequence[int], most: int) -> list[np.ndarray]:
 
 def _added(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[np.ndarray]:
     size = max(map(len, [*first, *second]))
-    found = [np.zeros(size) for _ in range(max(len(first), len(second)))]
+    sums = [np.zeros(size) for _ in range(max(len(first), len(second)))]
     for side in (first, second):
         for at, ways in enumerate(side):
-            found[at][: len(ways)] += ways
-    return found
+            sums[at][: len(ways)] += ways
+    return sums
 
 
 def _padded(ways: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -73,7 +73,7 @@ def best_of(scores: Sequence[float], right: Sequence[bool]) -> list[float]:
     """How often the answer with the highest score of k samples is right, for k = 1..n: a list [n]. Answers of one score
     are chosen alike."""
     order = sorted(range(len(scores)), key=lambda i: scores[i])
-    n, found = len(scores), [0.0] * len(scores)
+    n, expected = len(scores), [0.0] * len(scores)
     at = 0
     while at < n:
         end = at
@@ -81,6 +81,6 @@ def best_of(scores: Sequence[float], right: Sequence[bool]) -> list[float]:
             end += 1
         share = sum(right[i] for i in order[at:end]) / (end - at)
         for k in range(1, n + 1):  # the highest of k lies among these: none above, and not all below
-            found[k - 1] += share * (comb(end, k) - comb(at, k)) / comb(n, k)
+            expected[k - 1] += share * (comb(end, k) - comb(at, k)) / comb(n, k)
         at = end
-    return found
+    return expected

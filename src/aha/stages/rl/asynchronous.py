@@ -90,14 +90,14 @@ class AsynchronousRollouts:
         started = time.perf_counter()
         chosen = self._wait(step, tick)
         self.waited = time.perf_counter() - started
-        found = []
+        groups = []
         for ticket in chosen:
             one = self.open.pop(ticket)
             group = one.group or self._score(one)
             one.collector.curriculum.note(one.carried.problem, *successes(group))
-            found.append(group)
-        self.trained += len(found)
-        return found
+            groups.append(group)
+        self.trained += len(groups)
+        return groups
 
     def _drop(self, step: int) -> None:
         """Let go of what is too old for this step, as after a change of the limit."""

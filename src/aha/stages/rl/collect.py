@@ -33,8 +33,8 @@ WORDS = {
 def difficulties(problems: Sequence[Problem]) -> list[float] | None:
     """How hard every problem is, by the number under 'difficulty' or 'level'; one without (MATH has "Level ?")
     stands in the middle. None if fewer than half of them have one."""
-    found = [p.metadata.get("difficulty", p.metadata.get("level")) for p in problems]
-    numbers = [_number(value) for value in found]
+    levels = [p.metadata.get("difficulty", p.metadata.get("level")) for p in problems]
+    numbers = [_number(value) for value in levels]
     known = sorted(n for n in numbers if n is not None)
     if not known or 2 * len(known) < len(numbers):
         return None
@@ -94,8 +94,8 @@ class Collector:
         ``oversample`` more problems are begun, and the step ends as soon as enough groups are there; the
         slowest are cancelled, which favours problems with short answers, or with ``carry`` go on in the next.
         """
-        wanted = math.ceil(prompts * self.algorithm.dynamic_sampling)
-        found: list[Group] = []
+        needed = math.ceil(prompts * self.algorithm.dynamic_sampling)
+        collected: list[Group] = []
         self.rounds, count, going_on = 0, prompts, self.carry.take(step)
         while True:
             begun = math.ceil(count * (1 + self.algorithm.oversample))
@@ -124,32 +124,32 @@ class Collector:
             for index, group in stream:
                 done[index] = group
                 full = len(done) * size >= count
-                if begun > count and self._enough([*found, *[*done.values()] * size], full, wanted):
+                if begun > count and self._enough([*collected, *[*done.values()] * size], full, needed):
                     stream.close()
                     break
             done = together(done, asked)
             for index in sorted(done):
                 self.curriculum.note(chosen[index], *successes(done[index]))
-                found.append(done[index])
+                collected.append(done[index])
             for index, rollouts in ranks.all_gather(left or {}).items():
                 c = going_on[index]
                 self.carry.kept.append(replace(c, request=replace(c.request, begun=rollouts)))
             going_on = []
             self.rounds += 1
-            signal = sum(g.has_signal for g in found)
-            if signal >= wanted or self.rounds >= self.algorithm.dynamic_sampling_rounds:
-                return found
-            rate = max(LEAST_SIGNAL, signal / len(found))
-            count = min(prompts, math.ceil((wanted - signal) / rate))
+            signal = sum(g.has_signal for g in collected)
+            if signal >= needed or self.rounds >= self.algorithm.dynamic_sampling_rounds:
+                return collected
+            rate = max(LEAST_SIGNAL, signal / len(collected))
+            count = min(prompts, math.ceil((needed - signal) / rate))
 
     def _new(self, chosen: Sequence[int], n: int, step: int, seed: int) -> list[PartialRollout]:
         """These problems, of which nothing is there yet."""
         requests = self.prompter.requests([self.problems[i] for i in chosen], n)
         return [PartialRollout(i, step, replace(r, seed=seed)) for i, r in zip(chosen, requests, strict=True)]
 
-    def _enough(self, groups: Sequence[Group], full: bool, wanted: int) -> bool:
+    def _enough(self, groups: Sequence[Group], full: bool, needed: int) -> bool:
         """Whether an oversampled step can end: as many groups as asked for, or with signal as wanted."""
-        return sum(g.has_signal for g in groups) >= wanted if wanted else full
+        return sum(g.has_signal for g in groups) >= needed if needed else full
 
     def greedy_rewards(self, groups: Sequence[Group], params: SamplingParams) -> np.ndarray:
         """The reward of one greedy completion of each group's problem; NaN where ungradable (ReMax)."""
@@ -175,12 +175,12 @@ class Collector:
         if not self.algorithm.process:
             return ()
         ends = text_ends(self.prompter.tokenizer, member.rollout.completion_ids)
-        found = []
+        scored_steps = []
         for name, score in member.scores.items():
             for end, value in score.steps:
                 at = min(int(np.searchsorted(ends, end)), len(ends) - 1)
-                found.append((at, self.rewards[name][0] * value))
-        return tuple(found)
+                scored_steps.append((at, self.rewards[name][0] * value))
+        return tuple(scored_steps)
 
 
 def text_ends(tokenizer: Any, ids: np.ndarray) -> np.ndarray:

@@ -73,9 +73,9 @@ class JudgeReward:
     def _score(self, problem: Problem, text: str, way: str) -> Score:
         if way != "safety" and not final_text(text).strip():
             return Score(0.0, "nothing after the thinking")
-        found = getattr(self, f"_by_{way}")(problem, text)
-        self._against_rule(problem, text, found.value)
-        return found
+        score = getattr(self, f"_by_{way}")(problem, text)
+        self._against_rule(problem, text, score.value)
+        return score
 
     def _call(self, problem: Problem, text: str) -> int:
         """A seed of the question's own: equal answers get equal verdicts, whenever they are given."""
@@ -125,17 +125,17 @@ class JudgeReward:
 
     def figures(self) -> dict[str, float]:
         """What was asked since the last call, for a step's metrics; calls and tokens are all that were paid so far."""
-        found: dict[str, float] = {}
+        counts: dict[str, float] = {}
         now = Counter(self.judge.counts)
         news, self._told = {name: n - self._told[name] for name, n in now.items()}, now
         for name, n in news.items():
             kind, _, what = name.partition("/")
             key = f"judge/rule_{what}" if kind == "rule" else f"judge/{what}"
-            found[key] = found.get(key, 0) + n
+            counts[key] = counts.get(key, 0) + n
         meter = self.judge.complete
         if isinstance(meter, Metered):
-            found |= {"judge/calls": meter.calls, "judge/tokens": meter.tokens}
-        return dict(sorted(found.items()))
+            counts |= {"judge/calls": meter.calls, "judge/tokens": meter.tokens}
+        return dict(sorted(counts.items()))
 
 
 def _score(value: float | None, note: str) -> Score:

@@ -50,12 +50,12 @@ class RL(RLSettings):
     def _train(self, s: RLSession) -> None:
         self._evaluate(s, s.start)  # a kill may have come between the checkpoint and its evaluation
         for step in range(s.start + 1, self.steps + 1):
-            with interrupts.GuardedStep(step, s.saved) as held:
+            with interrupts.GuardedStep(step, s.saved) as guard:
                 self._step(s, step)
                 # an evaluation takes long: it begins from a checkpoint
                 due = step % self.save_every == 0 or step == self.steps or self._evaluates(step)
-                interrupts.saving(held, due, partial(s.save, step))
-            held.leave()
+                interrupts.saving(guard, due, partial(s.save, step))
+            guard.leave()
             self._evaluate(s, step)
 
     def _step(self, s: RLSession, step: int) -> None:
@@ -102,12 +102,12 @@ class RL(RLSettings):
             return pack(part, weighting, tokens, skip_zero_advantage=a.silent_without_advantage)
 
         def learn(batch: Batch) -> tuple[dict[str, float], np.ndarray]:
-            found = s.policy.backward(batch, loss, self.temperature)
-            return found, s.mismatch_of(batch)
+            sums = s.policy.backward(batch, loss, self.temperature)
+            return sums, s.mismatch_of(batch)
 
         batches = parallel.balance(chunks, s.config.max_tokens_per_batch, s.policy.dp_size)
-        for found, mismatch in s.policy.map_microbatches(batches, learn):
-            totals.note_pass(found)
+        for sums, mismatch in s.policy.map_microbatches(batches, learn):
+            totals.note_pass(sums)
             if note and not a.replay_ratio:  # before the policy moves, on its own samples
                 s.mismatch.append(mismatch)
         return totals, s.policy.step(self.lr_at(step))
@@ -119,7 +119,7 @@ class RL(RLSettings):
         batches = parallel.balance(
             partial(pack, part, token_mean), s.config.max_tokens_per_batch, critic.dp_size
         )
-        for found in critic.map_microbatches(batches, lambda batch: critic.backward(batch, clip)):
-            add(totals, found)
+        for sums in critic.map_microbatches(batches, lambda batch: critic.backward(batch, clip)):
+            add(totals, sums)
         critic.step(self.lr_at(step) * self.algorithm.critic_lr_scale)
         return totals

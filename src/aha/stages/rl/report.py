@@ -83,10 +83,10 @@ class Reporter:
         """How long the weights took; beside it the sampler's own speed, where it samples in step with the update."""
         if self.engine.shares_modules:
             return {}
-        found = {"time/weight_sync": round(sync[0], 3)}
+        metrics = {"time/weight_sync": round(sync[0], 3)}
         if sync[1] is not None:
-            found["sampling/tokens_per_second"] = round(sampled / max(seconds - sync[1], 1e-9), 1)
-        return found
+            metrics["sampling/tokens_per_second"] = round(sampled / max(seconds - sync[1], 1e-9), 1)
+        return metrics
 
     def note_lost(self, step: int) -> int:
         """Say, and write down, which workers were lost; returns how many."""
@@ -106,9 +106,9 @@ class Reporter:
     def _watch_health(self, step: int, groups: Sequence[Group]) -> None:
         """Say, and write down, which figures left their healthy range with this step, and what its groups show."""
         rows = self.monitor.rows("metrics")
-        found = health.latest(rows)
-        append_jsonl(self.folder / "warnings.jsonl", [asdict(w) for w in found])
-        for warning in found:
+        warned = health.latest(rows)
+        append_jsonl(self.folder / "warnings.jsonl", [asdict(w) for w in warned])
+        for warning in warned:
             self.console.warn(f"step {warning.step}: {warning.text}")
         for cause, text in self.monitor.after_step(step, groups, rows, self.monitor.rows("warnings")):
             self.tell(step, cause, text)

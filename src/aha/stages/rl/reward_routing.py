@@ -124,9 +124,9 @@ class Router:
                 continue
             scored = self._preference(group.problem, [m.rollout for m in group.members])
             proxy += [s.value for s in scored if s.value is not None]
-            found = [rubric.score(rubric_of(group.problem), full_text(m.rollout)) for m in group.members]
-            helpful += [f.helpful for f in found]
-            unsafe += [not f.safe for f in found]
+            judged = [rubric.score(rubric_of(group.problem), full_text(m.rollout)) for m in group.members]
+            helpful += [f.helpful for f in judged]
+            unsafe += [not f.safe for f in judged]
         if not proxy:
             return {}
         means = {PROXY: proxy, TRUE: helpful, UNSAFE: unsafe}
@@ -140,15 +140,15 @@ CALIBRATION_PROMPTS = 16
 
 def raw_scores(member: ClassifierScorer, groups: Sequence[Group]) -> list[float]:
     """A classifier's own scores of all answers that it can read."""
-    found = [member.raw(g.problem.messages, [full_text(m.rollout) for m in g.members]) for g in groups]
-    return [value for values in found for value in values if value is not None]
+    scores = [member.raw(g.problem.messages, [full_text(m.rollout) for m in g.members]) for g in groups]
+    return [value for values in scores for value in values if value is not None]
 
 
 def check_graded(problems: Sequence[Problem], graders: Sequence[object], name: str) -> None:
     """Raise AhaError where prompts that no rule grades are asked and nothing else grades them."""
-    if not any(graders) and (found := next(filter(ungraded, problems), None)):
+    if not any(graders) and (problem := next(filter(ungraded, problems), None)):
         raise AhaError(
-            f"{name}: nothing grades answers to the prompts of the task {found.task}: name a reward model "
+            f"{name}: nothing grades answers to the prompts of the task {problem.task}: name a reward model "
             f"({name}.helpful_model=FOLDER) or a judge ({name}.judge=http://host:port/v1#MODEL)."
         )
 
@@ -186,8 +186,8 @@ def make_router(
     """The router of a stage that names reward models or a judge; None for one that names neither."""
     if helpful is None and safety is None and judge is None:
         return None
-    found = (open_scorer(helpful, context, "helpful", scale), open_scorer(safety, context, "safety", scale))
-    return Router(general, *found, judge)
+    scorers = (open_scorer(helpful, context, "helpful", scale), open_scorer(safety, context, "safety", scale))
+    return Router(general, *scorers, judge)
 
 
 def phases(problems: Sequence[Problem], router: Router | None, start: int) -> list[tuple[int, list[Problem]]]:
@@ -201,6 +201,6 @@ def phases(problems: Sequence[Problem], router: Router | None, start: int) -> li
 Phase = tuple[int, Any]
 
 
-def at(found: Sequence[Phase], step: int) -> Any:
+def at(plan: Sequence[Phase], step: int) -> Any:
     """What holds at a step: of the last phase that has begun."""
-    return [value for start, value in found if start <= step][-1]
+    return [value for start, value in plan if start <= step][-1]

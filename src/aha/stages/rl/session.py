@@ -158,24 +158,24 @@ class RLSession:
             with engines.ready(self.engine, self.policy):
                 baselines = self.collector.greedy_rewards(groups, self.params)
         self.engine.rest()
-        found = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
-        return keep(algorithm, groups, found)
+        credited = algorithm.advantages([self.collector.outcome(g) for g in groups], baselines)
+        return keep(algorithm, groups, credited)
 
     def annotate(self, examples: Sequence[Example]) -> list[Example]:
         """What the algorithm needs to know of each token before the update: reference, policy, values."""
-        a, found = self.config.algorithm, list(examples)
+        a, annotated = self.config.algorithm, list(examples)
         if self.reference is not None:
-            columns = self._per_token(found, self.reference, self._logprobs_by(self.reference))
-            found = [replace(e, reference_logprobs=x) for e, x in zip(found, columns, strict=True)]
+            columns = self._per_token(annotated, self.reference, self._logprobs_by(self.reference))
+            annotated = [replace(e, reference_logprobs=x) for e, x in zip(annotated, columns, strict=True)]
         if a.importance_sampling != "none":
-            found = self.with_policy_logprobs(found)
+            annotated = self.with_policy_logprobs(annotated)
             self.correction = importance_figures(
-                found, a.importance_sampling_cap, a.importance_sampling_level
+                annotated, a.importance_sampling_cap, a.importance_sampling_level
             )
         if self.critic is not None:
-            columns = self._per_token(found, self.critic, self.critic.values)
-            found = [replace(e, values=x) for e, x in zip(found, columns, strict=True)]
-        return found
+            columns = self._per_token(annotated, self.critic, self.critic.values)
+            annotated = [replace(e, values=x) for e, x in zip(annotated, columns, strict=True)]
+        return annotated
 
     def with_policy_logprobs(self, examples: Sequence[Example]) -> list[Example]:
         """The examples with the logprobs of the policy as it is now."""
@@ -280,10 +280,10 @@ class RLSession:
         row = {"name": name, "step": step, "split": split, **result.figures}
         if self.router is not None:
             row |= self.router.proxy_and_truth(result.groups)
-            found = preference.hacking(read_jsonl(path), row)
+            hacking = preference.hacking(read_jsonl(path), row)
             said = read_jsonl(self.folder / "warnings.jsonl")  # a kill may have come right after it was said
-            append_jsonl(self.folder / "warnings.jsonl", [w for w in found if w not in said])
-            for warning in found:
+            append_jsonl(self.folder / "warnings.jsonl", [w for w in hacking if w not in said])
+            for warning in hacking:
                 self.console.warn(warning["text"])
         if held_out:
             write_jsonl(self.folder / f"rollouts/{name}.jsonl", rollout_rows(step, result.groups))
@@ -324,10 +324,10 @@ class RLSession:
 
     def resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
-        if found is not None:
+        saved = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        if saved is not None:
             others = {} if self.critic is None else {"critic": self.critic}
-            progress, extra = checkpoint.load(found, self.policy, others)
+            progress, extra = checkpoint.load(saved, self.policy, others)
             self.start = self.saved = int(progress["step"])
             self.reporter.seconds, self.reporter.tokens = float(progress["seconds"]), int(progress["tokens"])
             if self.reference is not None:

@@ -313,8 +313,8 @@ def check_asynchronous(config: RLSettings) -> None:
         "replay_ratio": a.replay_ratio > 0,
         "advantage=greedy_baseline": a.advantage == "greedy_baseline",
     }
-    for name, found in refused.items():
-        if config.max_staleness and found:
+    for name, refusal in refused.items():
+        if config.max_staleness and refusal:
             raise AhaError(
                 f"{config.name}.max_staleness and algorithm.{name} cannot be combined: which groups a "
                 "step samples would depend on groups that are not there yet. Switch one of them off."

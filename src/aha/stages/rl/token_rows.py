@@ -26,8 +26,8 @@ class TokenRows:
         for example in examples:
             mask = example.mask
             columns = {"policy_logprobs": example.policy_logprobs, "advantages": example.advantage}
-            found = {name: values[mask] for name, values in columns.items() if values is not None}
-            self._known[_key(example.token_ids)] = found
+            trained = {name: values[mask] for name, values in columns.items() if values is not None}
+            self._known[_key(example.token_ids)] = trained
 
     def columns(self, rollout: Rollout) -> dict[str, Any]:
         """The fields of a rollout's row; all as long as it has tokens."""
