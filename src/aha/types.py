@@ -98,11 +98,13 @@ class Rollout:
 @dataclass(frozen=True, slots=True)
 class Score:
     """One reward's value. ``None`` = could not be graded; it is never 0. ``steps`` are the rewards of single
-    steps, (end of the step in the text, reward), where the reward supervises the process."""
+    steps, (end of the step in the text, reward), where the reward supervises the process. ``silent``: the reward has
+    nothing to say of such a question; its 0 counts in the sum alone, and in no mean of the reward's own."""
 
     value: float | None
     note: str = ""
     steps: tuple[tuple[int, float], ...] = ()
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,7 +314,7 @@ def test_a_way_that_cannot_be_is_refused_before_the_model_is_made(tiny):
 def test_vllms_own_engines_take_what_we_send(tmp_path):
     (tmp_path / "aha").symlink_to(vllm_process.PACKAGE, target_is_directory=True)
     job = Path(__file__).parent / "vllm_own_engines.py"
-    env = vllm_process._environment(tmp_path, 1)
+    env = vllm_process.environment(tmp_path, 1)
     found = subprocess.run([python(), "-P", job], env=env, capture_output=True, text=True, timeout=300)
     assert "both took everything" in found.stdout, found.stderr
 

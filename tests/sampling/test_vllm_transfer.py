@@ -112,8 +112,8 @@ def test_settings_of_transfers():
 
 def test_its_process_sees_the_gpus_that_were_given(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    assert vllm_process._environment(tmp_path, 1)["CUDA_VISIBLE_DEVICES"] == "5"
-    assert vllm_process._environment(tmp_path, 1, "2,3")["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert vllm_process.environment(tmp_path, 1)["CUDA_VISIBLE_DEVICES"] == "5"
+    assert vllm_process.environment(tmp_path, 1, "2,3")["CUDA_VISIBLE_DEVICES"] == "2,3"
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------

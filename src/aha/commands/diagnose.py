@@ -47,11 +47,10 @@ def run(args: argparse.Namespace) -> int:
 def described(found: Diagnosis, *, everything: bool = False) -> str:
     """A diagnosis in words."""
     told = [_illness(i) for i in (found.found if everything else found.illnesses)]
-    head = (
-        f"{found.run}: nothing lasting is wrong."
-        if found.healthy
-        else f"{found.run}: {_count(len(found.illnesses))}"
+    looked = (
+        f"there is nothing to look at: {found.nothing}." if found.nothing else "nothing lasting is wrong."
     )
+    head = f"{found.run}: {looked if found.healthy else _count(len(found.illnesses))}"
     rest = [] if everything else _left_out(found)
     notes = [f"Note     {note}" for note in found.notes]
     return "\n".join([head, *(f"\n{text}" for text in told), *(["", *rest, *notes] if rest or notes else [])])
@@ -82,7 +81,8 @@ def _illness(illness: Illness) -> str:
     for sample in illness.samples:
         lines += _sample(sample)
     lines.append(_filled("  Change   ", illness.advice))
-    lines.append(_filled("  Settings ", ", ".join(illness.settings)))
+    if illness.settings:
+        lines.append(_filled("  Settings ", ", ".join(illness.settings)))
     return "\n".join(lines)
 
 

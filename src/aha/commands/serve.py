@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="review every dialogue, not only those with marked words",
     )
+    parser.add_argument(
+        "--engine", choices=("local", "vllm"), default="local",
+        help="what samples: the package's own engine, or vLLM's server with this prompt and these stop tokens",
+    )  # fmt: skip
+    parser.add_argument(
+        "--vllm-args", default="", metavar="WORDS", help="more words for vLLM's command line, in quotes"
+    )
     parser.add_argument("--api-key-env", help="environment variable with a key that requests must carry")
     add_machine_arguments(parser)
 
@@ -50,9 +58,35 @@ def run(args: argparse.Namespace) -> int:
         key = os.environ.get(args.api_key_env)
         if not key:
             raise AhaError(f"The environment variable {args.api_key_env} is not set: put the key there.")
+    if args.engine == "vllm":
+        return _by_vllm(args, key)
+    if args.vllm_args:
+        raise AhaError("--vllm-args are for --engine vllm.")
     server = Server(_guarded(args, _backend(args)), args.host, args.port, key, args.allow_origin)
     print(f"Serving  {args.name or args.model} at {server.url}   (Ctrl-C ends)", flush=True)
     server.serve()
+    return 0
+
+
+def _by_vllm(args: argparse.Namespace, key: str | None) -> int:
+    """vLLM's own server, with the checkpoint's prompt."""
+    from aha import hardware
+    from aha.sampling.vllm.serving import Serving, VllmServer
+
+    if args.guard is not None:
+        raise AhaError("--guard reviews answers of the package's own engine: leave --engine vllm out.")
+    device = hardware.pick_device(args.device)
+    dtype = str(hardware.pick_dtype(args.dtype, device)).removeprefix("torch.")
+    asked = Serving(
+        args.model, args.name or args.model, args.prompt, args.host, args.port, args.allow_origin, dtype,
+        device.type == "cpu", args.threads or 0, key, tuple(shlex.split(args.vllm_args)),
+    )  # fmt: skip
+    with VllmServer(asked) as server:
+        print(f"Prompt   {server.prompt.name}", flush=True)
+        print(f"Waiting  for vLLM, which takes a minute or more (its log: {server.log})", flush=True)
+        server.wait()
+        print(f"Serving  {asked.name} at {server.url} by vLLM   (Ctrl-C ends)", flush=True)
+        server.serve()
     return 0
 
 

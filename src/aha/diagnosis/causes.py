@@ -22,6 +22,22 @@ class Cause:
 _NO_REWARD = ("grader_errors", "ungradable_golds", "truncated", "no_answer", "lr_high")
 
 CAUSES: dict[str, Cause] = {
+    "died": Cause(
+        "A stage did not come to its end",
+        "Mend what its last words name; the same command goes on from the last checkpoint.",
+        (),
+    ),
+    "wrong_prompt": Cause(
+        "The model is asked otherwise than it was trained",
+        "Leave prompt at auto, which takes what the checkpoint was trained with.",
+        ("prompt", "model"),
+    ),
+    "held_out_trained": Cause(
+        "Held-out problems are among those that are trained on",
+        "Take them out of the training rows (`aha data decontaminate`), or hold other problems out: their figures show "
+        "what is known by heart.",
+        ("data", "test_data", "task"),
+    ),
     "grader_errors": Cause(
         "A grader fails on answers",
         "Correct the line that the note names: what it cannot grade should be 0 or None, not an error. "
@@ -51,24 +67,31 @@ CAUSES: dict[str, Cause] = {
         "among them.",
         ("data", "task"),
     ),
+    "never_ends": Cause(
+        "Completions have answered, and do not end",
+        "The model has not learned to end its turn: ask with the prompt it was trained with (prompt=auto), or begin "
+        "with supervised fine-tuning on a few answers, which teaches the end too. More room would only be filled.",
+        ("prompt", "model"),
+        ("wrong_prompt", "lr_high"),
+    ),
     "truncated": Cause(
         "Completions are cut before they end",
         "Raise max_tokens, or reward shorter ones (soft_overlong).",
         ("max_tokens", "rewards"),
-        ("lr_high",),
+        ("lr_high", "never_ends"),
     ),
     "no_answer": Cause(
         "There is no answer where the verifier looks",
         "Ask with a prompt that this model answers in (prompt=auto, r1_zero, boxed), add a format reward, or begin "
         "with supervised fine-tuning on a few answers.",
         ("prompt", "rewards"),
-        ("lr_high",),
+        ("lr_high", "wrong_prompt"),
     ),
     "format_never": Cause(
         "The format is rewarded and never kept",
         "Begin with supervised fine-tuning on a few answers in the format, or ask with another prompt.",
         ("prompt", "model", "rewards"),
-        ("truncated", "lr_high"),
+        ("truncated", "lr_high", "wrong_prompt", "never_ends"),
     ),
     "reward_hacking": Cause(
         "The reward rises while held-out truth falls",
@@ -103,7 +126,7 @@ CAUSES: dict[str, Cause] = {
         ("rewards",),
     ),
     "lr_high": Cause(
-        "The learning rate is too high: the policy came apart",
+        "The learning rate is too high: the model came apart",
         "Lower lr (to a third, then see), or max_grad_norm and mini_batches; go back to an earlier checkpoint.",
         ("lr", "mini_batches", "max_grad_norm", "algorithm.kl_coef"),
         ("mismatch",),
@@ -112,13 +135,21 @@ CAUSES: dict[str, Cause] = {
         "Nothing has moved: the learning rate is too low",
         "Raise lr by ten; with adapters (lora_rank) it is usually ten times that of whole weights.",
         ("lr", "warmup_steps"),
-        ("no_signal", "all_wrong", "all_right", "no_answer", "truncated", "mismatch", "grader_errors"),
+        (
+            "no_signal", "all_wrong", "all_right", "no_answer", "truncated", "mismatch", "grader_errors",
+            "no_diversity", "nothing_to_learn",
+        ),
+    ),
+    "no_diversity": Cause(
+        "Samples of one question are copies from the first step on",
+        "Raise temperature (1 is usual for training): groups of equal answers teach nothing.",
+        ("temperature", "model"),
     ),
     "entropy_collapse": Cause(
         "Entropy collapsed: samples of one question are copies",
         "Raise algorithm.clip_high or algorithm.entropy_coef, lower lr, or stop earlier.",
         ("algorithm.clip_high", "algorithm.entropy_coef", "lr"),
-        ("lr_high",),
+        ("lr_high", "no_diversity"),
     ),
     "kl_growing": Cause(
         "The policy runs away from its reference",
@@ -147,7 +178,61 @@ CAUSES: dict[str, Cause] = {
         "Take questions between too easy and too hard (`aha data` filters by pass rate), larger groups, or an "
         "algorithm that samples on (algorithm.preset=dapo).",
         ("group_size", "algorithm.preset", "task", "algorithm.curriculum"),
-        ("all_right", "all_wrong", "entropy_collapse", *_NO_REWARD),
+        ("all_right", "all_wrong", "entropy_collapse", "no_diversity", *_NO_REWARD),
+    ),
+    "empty_answers": Cause(
+        "Rows have empty answers",
+        "Drop those rows, or name the column in which the answers stand.",
+        ("data",),
+    ),
+    "cut_answers": Cause(
+        "Answers were cut in their thinking",
+        "Drop those rows, or sample them again with more tokens: the model learns never to come to an end.",
+        ("data", "max_length"),
+    ),
+    "rows_lost": Cause(
+        "Most rows were left out",
+        "Look at the reasons: longer rows need max_length (and memory), empty ones another column.",
+        ("max_length", "data"),
+        ("empty_answers", "equal_pairs"),
+    ),
+    "duplicate_rows": Cause(
+        "The same row stands many times",
+        "Run `aha data dedup` on the rows: copies weigh more than they should, and held-out ones were trained on.",
+        ("data",),
+    ),
+    "equal_pairs": Cause(
+        "Chosen and rejected are the same",
+        "Drop those pairs: they say nothing of what is better.",
+        ("data",),
+    ),
+    "contradicting_pairs": Cause(
+        "Pairs contradict each other",
+        "Look at who labelled them: what one pair of a question rejects another one chooses.",
+        ("data",),
+    ),
+    "length_preferred": Cause(
+        "Pairs prefer length",
+        "Take pairs of like length, or a loss that divides by it (simpo): else longer answers are what is learned.",
+        ("data", "loss"),
+    ),
+    "nothing_to_learn": Cause(
+        "There is nothing to learn in the rows",
+        "Look at a row: its completion is empty but for its end, or the model knows it by heart already.",
+        ("data", "turns"),
+    ),
+    "preferences_unlearned": Cause(
+        "What is preferred is not learned",
+        "Look at pairs: the sides may be swapped or chance. If they are sound, raise lr, or lower beta.",
+        ("data", "lr", "beta"),
+        ("contradicting_pairs", "equal_pairs", "lr_high"),
+    ),
+    "overfit": Cause(
+        "The rows are learned by heart: the held-out loss rises",
+        "Train for fewer epochs, on more rows, or with a smaller lr; the checkpoint with the least held-out loss is "
+        "the better one.",
+        ("epochs", "data", "lr"),
+        ("lr_high", "duplicate_rows"),
     ),
 }  # fmt: skip
 """By name, in the order in which they are told: what hides others comes first."""

@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aha.diagnosis import figures, motion, samples, stored
+from aha.diagnosis import figures, motion, rows, samples, setup, stored, supervised, undone
 from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.findings import Diagnosis, Illness
 from aha.diagnosis.seen import Seen
 from aha.diagnosis.truth import truth_fall
 from aha.runs import health
 from aha.runs.charts import show
-from aha.runs.report.data import StageData, read_lines, read_run
+from aha.runs.pipeline import DONE
+from aha.runs.report.data import StageData, as_dict, read_lines, read_object, read_run
 from aha.types import AhaError, Group, Outcome, Problem, Verdict
 
 MOST_FILES = 48
@@ -26,15 +27,27 @@ _NOT_GRADED = Verdict(Outcome.UNKNOWN, "the task is not there")
 def diagnose(run: Path) -> Diagnosis:
     """What is wrong with a run, running or finished. Raises AhaError for a folder that is no run."""
     data = read_run(run)
-    found: list[Illness] = []
+    found: list[Illness] = undone.died(run, as_dict(data.config.get("stages")))
     notes = list(data.faults)
     for stage in data.stages:
-        if stage.metrics and any("reward" in row for row in stage.metrics):
-            made, said = _stage(stage, _prompt(data.summary, stage))
-            found, notes = [*found, *made], [*notes, *said]
-    if not any("reward" in row for stage in data.stages for row in stage.metrics):
-        notes.append("No stage of reinforcement learning has taken a step: there is nothing to look at yet.")
-    return Diagnosis(str(run), tuple(found), tuple(notes))
+        if any("reward" in row for row in stage.metrics):
+            made, said = _stage(stage, _prompt(data.summary, stage), run)
+        elif supervised.is_supervised(stage.metrics):
+            made, said = _of_rows(stage, run)
+        else:
+            continue
+        found, notes = [*found, *made], [*notes, *said]
+    nothing = undone.why_nothing(data)
+    return Diagnosis(str(run), tuple(found), tuple(notes), nothing)
+
+
+def _of_rows(stage: StageData, run: Path) -> tuple[list[Illness], list[str]]:
+    """A stage that learns from rows: its figures, and what the rows themselves show."""
+    notes: list[str] = []
+    done = as_dict(read_object(stage.folder / DONE, []).get("summary"))
+    by_figures = supervised.found(stage.name, stage.metrics, done, stage.settings)
+    both = [*by_figures, *rows.found(stage.name, stage.settings, run, notes)]
+    return _ordered(both), notes
 
 
 def findings(
@@ -46,9 +59,14 @@ def findings(
     for illness in (_hacking(stage, metrics, evals), _still(stage, metrics, planned)):
         if illness is not None:
             found.setdefault(illness.cause, illness)
-    ordered = [found[cause] for cause in CAUSES if cause in found]
-    lasting = {illness.cause for illness in ordered if illness.lasting}
-    return [_with_explanation(illness, lasting) for illness in ordered]
+    return _ordered(list(found.values()))
+
+
+def _ordered(found: Sequence[Illness]) -> list[Illness]:
+    """By the order of ``CAUSES``, each with those of them that explain it."""
+    order = list(CAUSES)
+    lasting = {illness.cause for illness in found if illness.lasting}
+    return [_with_explanation(i, lasting) for i in sorted(found, key=lambda i: order.index(i.cause))]
 
 
 def _with_explanation(illness: Illness, lasting: set[str]) -> Illness:
@@ -129,9 +147,9 @@ def _still(stage: str, metrics: Sequence[Row], planned: int) -> Illness | None:
 # --- from stored rollouts ------------------------------------------------------------------------------------------
 
 
-def _stage(stage: StageData, prompt: str) -> tuple[list[Illness], list[str]]:
+def _stage(stage: StageData, prompt: str, run: Path) -> tuple[list[Illness], list[str]]:
     notes: list[str] = []
-    known, seen = _known(stage, notes)
+    known, seen, trained = _known(stage, notes)
     files = stored.step_files(stage.folder)
     kept = stored.evenly(files, MOST_FILES)
     if len(kept) < len(files):
@@ -139,26 +157,34 @@ def _stage(stage: StageData, prompt: str) -> tuple[list[Illness], list[str]]:
             f"{stage.name}: of {len(files)} files of rollouts {len(kept)} were read, evenly over the steps."
         )
     made: dict[int, dict[str, float]] = {}
+    routed: dict[int, dict[str, float]] = {}
     for step, file in kept:
         groups = _read(file, known, prompt, notes)
         seen.note(step, groups)
         made[step] = figures.step_figures(groups) if groups else {}
-    metrics = [made.get(int(row["step"]), {}) | row for row in stage.metrics]
+        routed[step] = figures.by_rule(groups)
+    metrics = [
+        made.get(int(row["step"]), {}) | row | routed.get(int(row["step"]), {}) for row in stage.metrics
+    ]
     planned = int(stage.settings.get("steps") or 0)
-    found = findings(stage.name, metrics, stage.evals, seen, planned)
+    asked = setup.wrong_prompt(stage.name, stage.settings, prompt, run, metrics)
+    before = [illness for illness in (trained, asked) if illness is not None]
+    found = _ordered([*before, *findings(stage.name, metrics, stage.evals, seen, planned)])
     return [_with_samples(illness, dict(files), known, prompt, seen) for illness in found], notes
 
 
-def _known(stage: StageData, notes: list[str]) -> tuple[dict[str, Problem], Seen]:
-    """The stage's problems, and what to gather with: nothing is known where its task is not there any more."""
+def _known(stage: StageData, notes: list[str]) -> tuple[dict[str, Problem], Seen, Illness | None]:
+    """The stage's problems, what to gather with, and whether held-out ones are among them: nothing is known where its
+    task is not there any more."""
     try:
         task = stored.load_task(stage.settings)
-        return stored.load_problems(task, stage.settings), Seen(task.verify)
+        known = stored.load_problems(task, stage.settings)
+        return known, Seen(task.verify), setup.held_out_trained(stage.name, task, known, stage.settings)
     except (AhaError, OSError) as error:
         notes.append(
             f"{stage.name}: its task could not be loaded, so leaking prompts were not looked for ({error})"
         )
-        return {}, Seen(lambda problem, text: _NOT_GRADED)
+        return {}, Seen(lambda problem, text: _NOT_GRADED), None
 
 
 def _read(file: Path, known: Mapping[str, Problem], prompt: str, notes: list[str]) -> list[Group]:

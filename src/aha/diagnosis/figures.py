@@ -50,6 +50,19 @@ def step_figures(groups: Sequence[Group]) -> dict[str, float]:
     }
 
 
+def by_rule(groups: Sequence[Group]) -> dict[str, float]:
+    """``rewards/NAME/mean`` of rewards that had nothing to say of some questions, over the others; nothing where all
+    rewards speak of all questions. Older runs have counted such silence as 0."""
+    members = [member for group in groups for member in group.members]
+    silent = {name for member in members for name, score in member.scores.items() if score.silent}
+    found = {}
+    for name in silent:
+        scores = [member.scores[name] for member in members if name in member.scores]
+        values = [s.value for s in scores if s.value is not None and not s.silent]
+        found[f"rewards/{name}/mean"] = _mean(values) if values else float("nan")
+    return found
+
+
 def length(rollout: Rollout) -> float:
     """In tokens."""
     return float(len(rollout.completion_ids))
@@ -61,8 +74,9 @@ def repetition(rollout: Rollout) -> float:
 
 
 def correctness(member: Scored) -> float | None:
-    """What the reward that knows says of an answer; None where none knows."""
-    name = next((name for name in CORRECTNESS if name in member.scores), None)
+    """What the reward that knows says of an answer; None where none knows, or has nothing to say of the question."""
+    told = (name for name in CORRECTNESS if name in member.scores and not member.scores[name].silent)
+    name = next(told, None)
     return None if name is None else member.scores[name].value
 
 

@@ -59,11 +59,13 @@ class Illness:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Of a run: what was found, the gravest first, and what could not be looked at."""
+    """Of a run: what was found, the gravest first, and what could not be looked at. ``nothing``: why there was nothing
+    to look at at all, "" where there was."""
 
     run: str
     found: tuple[Illness, ...]
     notes: tuple[str, ...] = ()
+    nothing: str = ""
 
     @property
     def illnesses(self) -> tuple[Illness, ...]:
@@ -80,6 +82,7 @@ class Diagnosis:
         return {
             "run": self.run,
             "healthy": self.healthy,
+            "nothing": self.nothing,
             "found": [i.as_json() for i in self.found],
             "notes": list(self.notes),
         }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from aha import chat
 from aha.diagnosis import figures
 from aha.diagnosis.findings import ShownRollout
+from aha.diagnosis.sampled import goes_on
 from aha.diagnosis.seen import Seen, leaks
 from aha.rewards.language import language_mix
 from aha.rewards.ritual import question_of, ritual
@@ -67,6 +68,10 @@ def _hollow(problem: Problem, member: Scored) -> float:
     return float(parsed.think is not None and hollow)
 
 
+def _going_on(problem: Problem, member: Scored) -> float:
+    return float(member.rollout.finish is Finish.LENGTH and goes_on(problem, member.rollout))
+
+
 def _any(problem: Problem, member: Scored) -> float:
     return 1.0
 
@@ -75,7 +80,7 @@ MEASURES: dict[str, Measure] = {
     "grader_errors": _ungraded, "ungradable_golds": _ungraded, "ungradable": _ungraded, "truncated": _cut,
     "no_answer": _missing, "format_never": _formless, "reward_hacking": _paid_wrong, "length_gaming": _paid_long,
     "repetition_gaming": _repeating, "empty_chains": _hollow, "language_drift": _foreign, "all_wrong": _wrong,
-    "all_right": _right,
+    "all_right": _right, "never_ends": _going_on,
 }  # fmt: skip
 """By cause; any other is shown by whatever the step begins with."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from aha import chat
 from aha.diagnosis.findings import Illness
+from aha.diagnosis.sampled import Sampled
 from aha.rewards.ritual import question_of
 from aha.types import Group, Outcome, Problem, Score, Verdict
 
@@ -48,9 +49,12 @@ class Seen:
     whole: Counter[str] = field(default_factory=Counter)  # and in groups of which none was
     failed_at: dict[str, int] = field(default_factory=dict)
     completions: int = 0
+    sampled: Sampled = field(default_factory=Sampled)
 
     def note(self, step: int, groups: Iterable[Group]) -> None:
         """One step's groups."""
+        groups = list(groups)
+        self.sampled.note(step, groups)
         for group in groups:
             problem = group.problem
             known = self.asked.get(problem.id)
@@ -87,7 +91,7 @@ class Seen:
     def found(self, stage: str) -> list[Illness]:
         """The causes that what was seen until now speaks for."""
         made = (self._duplicates(stage), self._leaks(stage), self._golds(stage), self._errors(stage))
-        return [illness for illness in made if illness is not None]
+        return [illness for illness in made if illness is not None] + self.sampled.found(stage)
 
     def _duplicates(self, stage: str) -> Illness | None:
         copies = {text: ids for text, ids in self.ids.items() if len(ids) > 1}

@@ -126,5 +126,15 @@ def _member(row: Mapping[str, Any]) -> Scored:
         policy_version=int(number(row.get("policy_version")) or 0),
         opened_think=bool(row.get("opened_think", False)),
     )
-    graded = {name: Score(number(s.get("value")), str(s.get("note", ""))) for name, s in scores.items()}
+    graded = {name: _score(score) for name, score in scores.items()}
     return Scored(rollout, graded, number(row.get("reward")))
+
+
+_SILENT = ("a general question: no rule", "a reasoning question: no reward model", "not judged")
+"""Notes of rewards that had nothing to say, in files that do not mark them."""
+
+
+def _score(row: Mapping[str, Any]) -> Score:
+    note = str(row.get("note", ""))
+    silent = row.get("silent") is True or note in _SILENT
+    return Score(number(row.get("value")), note, silent=silent)

@@ -24,7 +24,7 @@ def rl_metrics(
     lengths = np.array([len(m.rollout.completion_ids) for m in members])
     result: dict[str, Any] = {"step": step, "reward": _mean(rewards), "reward_std": _group_std(groups)}
     for name in members[0].scores:
-        values = [m.scores[name].value for m in members]
+        values = [m.scores[name].value for m in members if not m.scores[name].silent]
         graded = np.array([np.nan if v is None else v for v in values], float)
         result |= {f"rewards/{name}/mean": _mean(graded), f"rewards/{name}/std": _std(graded)}
     result |= {

@@ -23,7 +23,7 @@ from pydantic import BaseModel, field_validator
 
 from aha import aside, chat, plugins, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
-from aha.runs import trackers
+from aha.runs import failures, trackers
 from aha.runs.trackers import follower
 from aha.settings import Settings, former, is_machine, is_measure
 from aha.types import AhaError
@@ -282,7 +282,7 @@ def run(
             # what is laid beside it from here on, the next run notices
             result = ranks.broadcast_object(functools.partial(stage.result, folder))
             followed = follower.following(context.trackers, place, folder.name, stage.name, stage.settings())
-            with aside.settings(folder=place, say=say), followed:
+            with failures.kept(place), aside.settings(folder=place, say=say), followed:
                 summaries[stage.name] = _run(stage, context)
             done = {
                 "fingerprint": result,
@@ -404,7 +404,7 @@ def has_work(place: Path) -> bool:
     """Whether a stage's folder holds anything that was worked for."""
     own = (trackers.FOLDER, plugins.FOLDER)
     files = (p for p in place.rglob("*") if p.is_file() and p.relative_to(place).parts[0] not in own)
-    return any(path.name != SETTINGS and path.stat().st_size for path in files)
+    return any(path.name not in (SETTINGS, failures.FILE) and path.stat().st_size for path in files)
 
 
 def reached(place: Path) -> int:

@@ -83,7 +83,7 @@ class VllmProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(self.scratch / "path", threads, gpus),
+                env=environment(self.scratch / "path", threads, gpus),
                 pass_fds=[theirs.fileno()],
                 cwd=self.scratch,
                 process_group=0,  # Ctrl-C is ours to answer; and all of it can be ended as one
@@ -171,11 +171,12 @@ def _end(process: subprocess.Popen[bytes], sock: socket.socket, scratch: Path) -
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _environment(path: Path, threads: int, gpus: str | None = None) -> dict[str, str]:
+def environment(path: Path | None, threads: int, gpus: str | None = None) -> dict[str, str]:
     """Ours, without what leads Python to our packages or makes it one of our ranks; offline, quiet, with so many
-    threads, and with these GPUs."""
+    threads, with these GPUs, and with ``path`` to import from."""
     ours = (*_OURS_ALONE, *_RANKS)
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     some = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     some |= {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
-    return kept | _QUIET | some | {"PYTHONPATH": str(path)}
+    some |= {} if path is None else {"PYTHONPATH": str(path)}
+    return kept | _QUIET | some

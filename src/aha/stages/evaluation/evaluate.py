@@ -188,7 +188,10 @@ def rollout_rows(
                     "mean_logprob": round(float(r.logprobs.mean()), 5),
                     "policy_version": r.policy_version,
                     "reward": member.reward,
-                    "scores": {k: {"value": s.value, "note": s.note} for k, s in member.scores.items()},
+                    "scores": {
+                        k: {"value": s.value, "note": s.note} | ({"silent": True} if s.silent else {})
+                        for k, s in member.scores.items()
+                    },
                     "advantage": None if advantage is None else round(advantage, 5),
                     **({"opened_think": True} if r.opened_think else {}),
                     **(_asked(group.problem) if j == 0 else {}),

@@ -51,7 +51,7 @@ class JudgeReward:
     def __call__(self, problem: Problem, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score for each rollout; several are asked for at once."""
         if not self.judged(problem):
-            return [Score(0.0, "not judged")] * len(rollouts)
+            return [Score(0.0, "not judged", silent=True)] * len(rollouts)
         way = self.way(problem)
 
         def one(rollout: Rollout) -> Score:

@@ -32,6 +32,8 @@ PREFERENCE = "preference"
 PROXY, TRUE, UNSAFE = "preference/proxy", "preference/true", "preference/unsafe"
 ONLY_REASONING = ("accuracy", "code", "tinyzero", "cosine", "kimi_length")
 """Rewards of an answer's correctness: general questions have none by rule."""
+NO_RULE, NO_MODEL = "a general question: no rule", "a reasoning question: no reward model"
+"""Notes of rewards that have nothing to say of a question."""
 
 
 class Router:
@@ -71,7 +73,7 @@ class Router:
     def _only_reasoning(self, reward: Reward) -> Reward:
         def grade(problem: Problem, rollouts: Sequence[Rollout]) -> Sequence[Score]:
             if self.is_general(problem):
-                return [Score(0.0, "a general question: no rule")] * len(rollouts)
+                return [Score(0.0, NO_RULE, silent=True)] * len(rollouts)
             return reward(problem, rollouts)
 
         return grade
@@ -80,7 +82,7 @@ class Router:
         """Scores of the problem's reward model, on its scale. None for answers too long for it, and for
         rollouts the engine failed on."""
         if not self.is_general(problem):
-            return [Score(0.0, "a reasoning question: no reward model")] * len(rollouts)
+            return [Score(0.0, NO_MODEL, silent=True)] * len(rollouts)
         scorer = self.scorer(problem)
         assert scorer is not None
         values = scorer.scores(problem.messages, [full_text(r) for r in rollouts])

@@ -1,0 +1,77 @@
+"""How the samples of a stage end, and whether those of one question differ at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from aha.diagnosis.figures import has_answer
+from aha.diagnosis.findings import Illness
+from aha.rewards.accuracy import full_text
+from aha.types import Finish, Group, Problem, Rollout
+
+FIRST = 3
+"""Steps in which copies are no consequence of training yet."""
+ALIKE, LEAST_GROUPS = 0.9, 6
+"""The share of groups whose samples are all one text, and of how many."""
+CUT, ANSWERED = 0.2, 0.5
+"""The share of completions that are cut, and of those the share that had answered long before."""
+AFTER = 80
+"""Characters behind an answer from which it is no ending."""
+
+
+@dataclass(slots=True)
+class Sampled:
+    """What was counted until now, over all steps and, for copies, over the first ones."""
+
+    steps: set[int] = field(default_factory=set)
+    groups: int = 0
+    alike: int = 0
+    completions: int = 0
+    cut: int = 0
+    went_on: int = 0
+    went_on_at: int = 0
+
+    def note(self, step: int, groups: Iterable[Group]) -> None:
+        """One step's groups."""
+        early = step in self.steps or len(self.steps) < FIRST
+        if early:
+            self.steps.add(step)
+        for group in groups:
+            if early and len(group.members) > 1:
+                self.groups += 1
+                self.alike += len({m.rollout.text for m in group.members}) == 1
+            for member in group.members:
+                self._note(step, group.problem, member.rollout)
+
+    def _note(self, step: int, problem: Problem, rollout: Rollout) -> None:
+        self.completions += 1
+        if rollout.finish is Finish.LENGTH:
+            self.cut += 1
+            if goes_on(problem, rollout):
+                self.went_on += 1
+                self.went_on_at = self.went_on_at or step
+
+    def found(self, stage: str) -> list[Illness]:
+        """The causes that this speaks for."""
+        made = []
+        if self.groups >= LEAST_GROUPS and self.alike > ALIKE * self.groups:
+            of = f"{self.alike} of {self.groups} groups"
+            words = f"in the first {len(self.steps)} steps all samples are one text in {of}"
+            made.append(Illness("no_diversity", stage, min(self.steps), (words,)))
+        if self.cut > CUT * self.completions and self.went_on > ANSWERED * self.cut:
+            words = (
+                f"of {self.cut} completions that were cut (of {self.completions}) {self.went_on} had given their "
+                "answer before, and went on"
+            )
+            made.append(Illness("never_ends", stage, self.went_on_at, (words,)))
+        return made
+
+
+def goes_on(problem: Problem, rollout: Rollout) -> bool:
+    """Whether a text has its whole answer well before its end, where the prompt asked for it: in tags that are closed,
+    or in a box."""
+    text = full_text(rollout)
+    ends = [text.rfind(mark) for mark in ("</answer>", "\\boxed{")]
+    at = max(ends)
+    return 0 <= at < len(text) - AFTER and has_answer(problem, text)
