@@ -88,6 +88,15 @@ class Copies:
     verify = staticmethod(countdown.verify)
 
 
+class SameSplits:
+    """Every split gives the problems that are trained on."""
+
+    def problems(self, split, n, seed):
+        return countdown.load(countdown.TINY, "train", n, 0)
+
+    verify = staticmethod(countdown.verify)
+
+
 # --- rewards -------------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +141,14 @@ def fragile(problem, text):
 
 
 # --- an engine -----------------------------------------------------------------------------------------------------
+
+
+class Endless(LocalEngine):
+    """As a model that never learned to end its turn: no token ends a completion."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.eos_ids = frozenset()
 
 
 class Outdated(LocalEngine):

@@ -1,4 +1,4 @@
-"""Twenty-one runs made ill on purpose, each with the cause that a diagnosis must name, and five healthy ones.
+"""Twenty-four runs made ill on purpose, each with the cause that a diagnosis must name, and five healthy ones.
 
 python tests/diagnosis/ill_runs.py FOLDER [NAME ...]     makes them, of seconds each
 """
@@ -75,6 +75,9 @@ ILL: dict[str, IllRun] = {
     "empty_chains": IllRun("empty_chains", steps=24, settings={"lr": 3e-4} | rewards(tags_alone=1)),
     "duplicates": IllRun("duplicate_prompts", task="OWN:Copies"),
     "hacked": IllRun("reward_hacking", steps=24, settings={"lr": 3e-4} | TRUTH | rewards(echo=1)),
+    "never_ends": IllRun("never_ends", settings={"engine": "OWN:Endless", "max_tokens": 160}),
+    "no_diversity": IllRun("no_diversity", settings={"temperature": 0.01}),
+    "same_splits": IllRun("held_out_trained", task="OWN:SameSplits"),
     "wordy_judge": IllRun("length_gaming", steps=16, settings=rewards(accuracy=1, wordy_judge=1)),
 }  # fmt: skip
 

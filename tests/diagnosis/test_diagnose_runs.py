@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import ill_rows
 import ill_runs
 import pytest
 
@@ -113,6 +114,87 @@ def test_damaged_files_are_counted_and_the_rest_is_diagnosed(long_run, tmp_path)
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["diagnose", str(tmp_path)]) == 1
     assert "is not a run" in capsys.readouterr().err
+
+
+def test_a_model_that_is_asked_otherwise_than_it_was_trained(tmp_path):
+    """A base that answers in tags, tuned and saved so, asked for a box."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ill_rows.plain(24)))
+    common = ["--runs-dir", str(tmp_path), "--plain", "--no-doctor", "--threads", "1"]
+    assert main(["sft", str(rows), "--run", "tuned", *common, "sft.epochs=1", "sft.batch_size=12"]) == 0
+    given = {**ill_runs.SMALL, **BRIEF, "prompt": "boxed", "rewards": json.dumps({"accuracy": 1})}
+    words = [f"rl.{key}={value}" for key, value in given.items()]
+    model = str(tmp_path / "tuned/sft/final")
+    assert main(["zero", "--model", model, "--run", "asked", "--steps", "5", *common, *words]) == 0
+    found = diagnose(tmp_path / "asked")
+    assert [i.cause for i in found.illnesses] == ["wrong_prompt"]
+    assert "prompt=r1_zero and is asked with prompt=boxed" in found.illnesses[0].evidence[0]
+
+
+def test_a_stage_that_died_before_its_first_step_says_of_what(tmp_path, monkeypatch, capsys):
+    from aha.stages.supervised.sft import SFTSession
+
+    def fails(self, step):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ill_rows.plain(24)))
+    words = [
+        "sft",
+        str(rows),
+        "--runs-dir",
+        str(tmp_path),
+        "--run",
+        "r",
+        "--plain",
+        "--no-doctor",
+        "--threads",
+        "1",
+    ]
+    words += ["sft.epochs=1", "sft.batch_size=12"]
+    with monkeypatch.context() as broken:
+        broken.setattr(SFTSession, "take", fails)
+        with pytest.raises(RuntimeError):
+            main(words)
+    assert main(["diagnose", str(tmp_path / "r")]) == 3
+    shown = capsys.readouterr().out
+    assert "before its first step" in shown
+    assert "can't allocate memory" in " ".join(shown.split())
+    assert main(words) == 0, "the same command goes on"
+    found = diagnose(tmp_path / "r")
+    assert (found.illnesses, found.nothing) == ((), "")
+
+
+def test_a_run_without_steps_says_that_there_is_nothing_to_look_at(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"stages": {"rl": {}}}')
+    assert main(["diagnose", str(tmp_path)]) == 0
+    assert "there is nothing to look at: none of its stages was begun" in capsys.readouterr().out
+    (tmp_path / "rl").mkdir()
+    assert main(["diagnose", str(tmp_path)]) == 3
+    assert "left no error" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / "rl/done.json").write_text("{}")
+    assert main(["diagnose", str(tmp_path)]) == 0
+    assert "none of its stages is trained (rl)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["sft_empty", "dpo_equal"])
+def test_what_rows_show_is_named(name, tmp_path):
+    run = ill_rows.make(name, tmp_path)
+    assert [i.cause for i in diagnose(run).illnesses] == [ill_rows.ILL[name].cause]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ill_rows.ILL)
+def test_every_illness_of_rows_is_named(name, tmp_path):
+    run = ill_rows.make(name, tmp_path)
+    assert ill_rows.ILL[name].cause in [i.cause for i in diagnose(run).illnesses]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ill_rows.HEALTHY)
+def test_no_healthy_stage_of_rows_is_accused(name, tmp_path):
+    run = ill_rows.make(name, tmp_path)
+    assert [i.cause for i in diagnose(run).illnesses] == []
 
 
 @pytest.mark.slow

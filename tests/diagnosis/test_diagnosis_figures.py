@@ -7,14 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aha.diagnosis import figures, motion
+from aha.diagnosis import figures, motion, stored, supervised
 from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.diagnose import findings
 from aha.diagnosis.monitor import Monitor
+from aha.diagnosis.sampled import Sampled
 from aha.diagnosis.seen import Seen, leaks
 from aha.diagnosis.truth import best, truth_fall
 from aha.files import write_jsonl
 from aha.runs import health
+from aha.runs.metrics import rl_metrics
 from aha.stages.evaluation.evaluate import rollout_rows
 from aha.tasks import countdown
 from aha.types import Finish, Group, Outcome, Problem, Rollout, Score, Scored, Verdict
@@ -339,3 +341,106 @@ def test_what_was_made_good_does_not_last():
 
     assert [i.lasting for i in findings("rl", rows(4, 20), [], Seen(takes("")))] == [False]
     assert [i.lasting for i in findings("rl", rows(12, 4), [], Seen(takes("")))] == [True]
+
+
+# --- stages that learn from rows -----------------------------------------------------------------------------------
+
+
+def losses(*values, **more):
+    return [{"step": i, "loss": v, "lr": 1e-4, "grad_norm": 1.0, **more} for i, v in enumerate(values, 1)]
+
+
+def test_a_loss_rises_or_is_thrown_or_is_no_number():
+    falling = losses(*np.linspace(2, 1, 20))
+    assert supervised.loss_rises(falling) == ""
+    assert "rose" in supervised.loss_rises(losses(*np.linspace(2, 1, 10), *np.linspace(1, 1.8, 10)))
+    assert "worst 9" in supervised.loss_rises(losses(2, 9, 9, 9, *np.linspace(4, 1, 16)))
+    assert supervised.loss_rises(losses(2, 9, *np.linspace(4, 1, 16))) == "", "one bad batch"
+    assert "2 of 4" in supervised.loss_rises(losses(2.0, float("nan"), float("inf"), 1.0))
+
+
+def test_a_held_out_loss_that_rises_while_the_other_falls_is_learning_by_heart():
+    rows = losses(*np.linspace(2, 0.1, 20))
+    held = [{"step": 0, "validation_loss": 2.0}, {"step": 10, "validation_loss": 1.0}]
+    assert "from 1 at step 10 to 1.3" in supervised.overfit(
+        [*held, *rows, {"step": 20, "validation_loss": 1.3}]
+    )
+    assert supervised.overfit([*held, *rows, {"step": 20, "validation_loss": 1.04}]) == "", "within chance"
+    rising = losses(*np.linspace(1, 2, 20))
+    assert supervised.overfit([*held, *rising, {"step": 20, "validation_loss": 1.3}]) == "", (
+        "nothing is learned"
+    )
+
+
+def test_preferences_at_chance_and_those_that_have_not_moved_are_two_things():
+    rng = np.random.default_rng(0)
+    scatter = 0.69 + 0.02 * rng.normal(size=24)
+    even = {"rewards/accuracies": 0.5, "rewards/margins": 0.0, "rewards/chosen": 0.3, "rewards/rejected": 0.3}
+    rows = losses(*scatter, **even)
+    assert "50.0%" in supervised.preferences_unlearned(rows, rows)
+    assert supervised.unmoved(rows, 0) == ""
+    still = losses(*scatter, **even | {"rewards/chosen": 1e-6, "rewards/rejected": 1e-6})
+    assert supervised.preferences_unlearned(still, still) == ""
+    assert "no more than chance" in supervised.unmoved(still, 0)
+    learned = losses(*scatter, **even | {"rewards/accuracies": 0.8, "rewards/margins": 0.4})
+    assert supervised.preferences_unlearned(learned, learned) == ""
+
+
+def test_a_loss_of_zero_leaves_nothing_to_learn():
+    nothing = [row | {"grad_norm": 0.001} for row in losses(*[0.0001] * 6)]
+    assert supervised.nothing_to_learn(nothing)
+    assert not supervised.nothing_to_learn(losses(*[0.5] * 6))
+
+
+def test_rows_that_were_left_out_are_counted_with_their_reasons():
+    words = supervised.rows_lost(
+        {"rows": 20, "held_out": 4, "dropped": {"too long": 30, "nothing is said": 2}}
+    )
+    assert "32 of 56" in words
+    assert "too long: 30" in words
+    assert supervised.rows_lost({"rows": 40, "held_out": 4, "dropped": {"too long": 30}}) == ""
+
+
+# --- how samples end -----------------------------------------------------------------------------------------------
+
+
+def test_completions_that_answered_and_went_on_do_not_lack_room():
+    said = "<think>6*7</think> <answer>42</answer>"
+    on = [member(said + " User: And 7 * 8? " * 12, finish=Finish.LENGTH)] * 4
+    (found,) = seen(group(*on)).values()
+    assert found.cause == "never_ends"
+    short = [member("<think>" + "let me see " * 30, finish=Finish.LENGTH)] * 4
+    assert seen(group(*short)) == {}, "these lack room"
+    assert seen(group(*[member(said)] * 6, on[0])) == {}, "one of seven"
+
+
+def test_samples_that_are_copies_from_the_first_step_on():
+    def sampled(*steps):
+        found = Sampled()
+        for step, differ in enumerate(steps, 1):
+            members = [member(f"text {i if differ else 0}") for i in range(4)]
+            found.note(step, [group(*members)] * 4)
+        return [illness.cause for illness in found.found("rl")]
+
+    assert sampled(False, False, False, True) == ["no_diversity"]
+    assert sampled(True, True, True, False, False, False) == [], (
+        "what training has made of them has another cause"
+    )
+
+
+# --- questions that no rule grades ---------------------------------------------------------------------------------
+
+
+def test_general_questions_are_no_wrong_answers():
+    """Half of the questions have a rule, and those are right: their share is 1, marked or by an older run's note."""
+    ruled = group(*[member(reward=1.0)] * 2)
+    note = "a general question: no rule"
+    quiet = Scored(member().rollout, {"accuracy": Score(0.0, note, silent=True)}, 0.4)
+    general = group(quiet, quiet, problem=asked("Write a poem.", None, id="g"))
+    assert figures.by_rule([ruled, general]) == {"rewards/accuracy/mean": 1.0}
+    assert figures.by_rule([ruled]) == {}
+    assert figures.correctness(quiet) is None
+    (old,) = stored.groups([{"problem_id": "g", "scores": {"accuracy": {"value": 0.0, "note": note}}}])
+    assert old.members[0].scores["accuracy"].silent
+    means = rl_metrics(1, [ruled, general], [np.zeros(2)] * 2, {}, np.zeros(0))
+    assert means["rewards/accuracy/mean"] == 1.0

@@ -78,7 +78,7 @@ CAUSES: dict[str, Cause] = {
         "Completions are cut before they end",
         "Raise max_tokens, or reward shorter ones (soft_overlong).",
         ("max_tokens", "rewards"),
-        ("lr_high", "never_ends"),
+        ("lr_high", "never_ends", "wrong_prompt"),
     ),
     "no_answer": Cause(
         "There is no answer where the verifier looks",
@@ -108,6 +108,7 @@ CAUSES: dict[str, Cause] = {
         "Texts repeat themselves",
         "Look at what is rewarded beside accuracy; add the reward repetition, or lower lr.",
         ("rewards", "lr"),
+        ("never_ends",),
     ),
     "empty_chains": Cause(
         "Chains of thought hold no thought",

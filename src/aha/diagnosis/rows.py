@@ -81,11 +81,15 @@ def _cut(records: Sequence[Record]) -> str:
 
 def _same(records: Sequence[Record]) -> str:
     pairs = [r for r in records if r.rejected]
-    same = [r for r in pairs if _plain(r.messages[-1]["content"]) == _plain(r.rejected[0]["content"])]
+    same = [r for r in pairs if _is_same(r)]
     if not same or not _enough(len(same), len(pairs)):
         return ""
     of = f"{len(same)} of {len(pairs)} pairs"
     return f"chosen and rejected are the same text in {of}, such as that of {_asked(same[0])!r}"
+
+
+def _is_same(record: Record) -> bool:
+    return _plain(record.messages[-1]["content"]) == _plain(record.rejected[0]["content"])
 
 
 def _longer(records: Sequence[Record]) -> str:
@@ -99,9 +103,10 @@ def _longer(records: Sequence[Record]) -> str:
 def _both_ways(records: Sequence[Record]) -> str:
     """Pairs of one question that contradict each other: what one chooses another one rejects."""
     chosen: dict[tuple[str, str], int] = Counter(
-        (_asked(r), _plain(r.messages[-1]["content"])) for r in records if r.rejected
+        (_asked(r), _plain(r.messages[-1]["content"])) for r in records if r.rejected and not _is_same(r)
     )
-    against = [r for r in records if r.rejected and chosen.get((_asked(r), _plain(r.rejected[0]["content"])))]
+    pairs = [r for r in records if r.rejected and not _is_same(r)]
+    against = [r for r in pairs if chosen.get((_asked(r), _plain(r.rejected[0]["content"])))]
     if not _enough(len(against), len(records)):
         return ""
     return f"{len(against)} of {len(records)} pairs reject what another pair of the same question chooses"

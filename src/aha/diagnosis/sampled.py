@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from aha.diagnosis.figures import has_answer
 from aha.diagnosis.findings import Illness
 from aha.rewards.accuracy import full_text
-from aha.types import Finish, Group, Problem, Rollout
+from aha.types import Finish, Group, Rollout
 
 FIRST = 3
 """Steps in which copies are no consequence of training yet."""
-ALIKE, LEAST_GROUPS = 0.9, 6
+ALIKE, LEAST_GROUPS = 0.6, 6
 """The share of groups whose samples are all one text, and of how many."""
 CUT, ANSWERED = 0.2, 0.5
 """The share of completions that are cut, and of those the share that had answered long before."""
+ENDS = (
+    "</answer>", "\\boxed{", "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<｜end▁of▁sentence｜>",
+    "</s>", "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "\nUser:", " User: ",
+)  # fmt: skip
+"""What stands where an answer is over."""
 AFTER = 80
 """Characters behind an answer from which it is no ending."""
 
@@ -42,13 +46,13 @@ class Sampled:
                 self.groups += 1
                 self.alike += len({m.rollout.text for m in group.members}) == 1
             for member in group.members:
-                self._note(step, group.problem, member.rollout)
+                self._note(step, member.rollout)
 
-    def _note(self, step: int, problem: Problem, rollout: Rollout) -> None:
+    def _note(self, step: int, rollout: Rollout) -> None:
         self.completions += 1
         if rollout.finish is Finish.LENGTH:
             self.cut += 1
-            if goes_on(problem, rollout):
+            if goes_on(rollout):
                 self.went_on += 1
                 self.went_on_at = self.went_on_at or step
 
@@ -61,17 +65,15 @@ class Sampled:
             made.append(Illness("no_diversity", stage, min(self.steps), (words,)))
         if self.cut > CUT * self.completions and self.went_on > ANSWERED * self.cut:
             words = (
-                f"of {self.cut} completions that were cut (of {self.completions}) {self.went_on} had given their "
-                "answer before, and went on"
+                f"of {self.cut} completions that were cut (of {self.completions}) {self.went_on} had come to their end "
+                "before, and went on"
             )
             made.append(Illness("never_ends", stage, self.went_on_at, (words,)))
         return made
 
 
-def goes_on(problem: Problem, rollout: Rollout) -> bool:
-    """Whether a text has its whole answer well before its end, where the prompt asked for it: in tags that are closed,
-    or in a box."""
+def goes_on(rollout: Rollout) -> bool:
+    """Whether a text has come to its end well before it was cut: an answer in tags that were closed or in a box, a
+    mark that ends a turn, or the beginning of another one."""
     text = full_text(rollout)
-    ends = [text.rfind(mark) for mark in ("</answer>", "\\boxed{")]
-    at = max(ends)
-    return 0 <= at < len(text) - AFTER and has_answer(problem, text)
+    return any(0 <= text.find(mark) < len(text) - AFTER for mark in ENDS)

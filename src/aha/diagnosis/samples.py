@@ -69,7 +69,7 @@ def _hollow(problem: Problem, member: Scored) -> float:
 
 
 def _going_on(problem: Problem, member: Scored) -> float:
-    return float(member.rollout.finish is Finish.LENGTH and goes_on(problem, member.rollout))
+    return float(member.rollout.finish is Finish.LENGTH and goes_on(member.rollout))
 
 
 def _any(problem: Problem, member: Scored) -> float:

@@ -22,6 +22,8 @@ RISE = 0.25
 """A loss that ends by so much of its least fifth above it, and more than scatter, has risen."""
 UNLEARNED = 0.05
 """A held-out loss that ends by so much above its least, while the loss in training fell, is no chance."""
+THROWN = 2.0
+"""A loss of so many times that of the untrained model, and a half, in three steps: updates are too large."""
 STILL = 0.02
 """A loss that has moved by less than this share of itself, and by less than scatter, has not moved."""
 LOST = 0.5
@@ -61,6 +63,8 @@ def loss_rises(rows: Sequence[Row]) -> str:
     broken = sum(value is not None and number(value) is None for value in raw)
     if broken:
         return f"loss is no finite number in {broken} of {len(raw)} steps"
+    if thrown := _thrown(values(rows, "loss")):
+        return thrown
     fifths = _parts(values(rows, "loss"), 5)
     if not fifths:
         return ""
@@ -73,6 +77,20 @@ def loss_rises(rows: Sequence[Row]) -> str:
     return (
         f"loss rose from {means[least]:.3g} to {means[-1]:.3g} (means of fifths of {len(rows)} steps), at lr "
         f"{max(values(rows, 'lr'), default=math.nan):.2g}"
+    )
+
+
+def _thrown(losses: Sequence[float]) -> str:
+    """In words, that updates have thrown the model far behind where it began: its first loss is that of no update."""
+    if len(losses) < LEAST:
+        return ""
+    bound = THROWN * abs(losses[0]) + 0.5
+    far = [i for i, loss in enumerate(losses, 1) if loss > bound]
+    if len(far) < 3:
+        return ""
+    return (
+        f"loss was {losses[0]:.3g} before the first update, and above {bound:.3g} in {len(far)} steps from step "
+        f"{far[0]} on, at worst {max(losses):.3g}"
     )
 
 
@@ -115,7 +133,7 @@ def unmoved(rows: Sequence[Row], planned: int) -> str:
     first, last = statistics.fmean(thirds[0]), statistics.fmean(thirds[-1])
     if abs(last - first) > max(STILL * abs(first), CERTAIN * _error(thirds[0], thirds[-1])):
         return ""
-    if abs(last - first) > 0.1 * abs(first) or _moved(rows, "rewards/margins", 0.05):
+    if abs(last - first) > 0.1 * abs(first) or _rewarded(rows):
         return ""
     lr = max(values(rows, "lr"), default=math.nan)
     return f"in {len(rows)} steps at lr {lr:.2g} loss went from {first:.4g} to {last:.4g}, which is no more than chance"
@@ -126,7 +144,7 @@ def preferences_unlearned(rows: Sequence[Row], metrics: Sequence[Row]) -> str:
     held-out pairs."""
     thirds = _parts(values(rows, "rewards/accuracies"), 3)
     margins = values(rows, "rewards/margins")
-    if not thirds or not margins:
+    if not thirds or not margins or not _rewarded(rows):
         return ""
     right, error = statistics.fmean(thirds[-1]), statistics.stdev(thirds[-1]) / math.sqrt(len(thirds[-1]))
     margin = statistics.fmean(margins[-len(thirds[-1]) :])
@@ -179,6 +197,7 @@ def _error(a: Sequence[float], b: Sequence[float]) -> float:
     return math.sqrt(statistics.variance(a) / len(a) + statistics.variance(b) / len(b))
 
 
-def _moved(rows: Sequence[Row], key: str, least: float) -> bool:
-    thirds = _parts(values(rows, key), 3)
-    return bool(thirds) and abs(statistics.fmean(thirds[-1]) - statistics.fmean(thirds[0])) > least
+def _rewarded(rows: Sequence[Row]) -> bool:
+    """Whether completions have an implicit reward at the end: the policy has left its reference."""
+    last = [abs(v) for key in ("rewards/chosen", "rewards/rejected") for v in values(rows, key)[-5:]]
+    return bool(last) and statistics.fmean(last) > 0.01
