@@ -37,12 +37,12 @@ ALLOWED = {
     "data": BASE,
     "tasks": BASE | {"chat", "rewards", "data"},
     "corpus": BASE | {"chat", "tasks"},
-    "sampling": BASE | {"chat", "modeling", "attention", "kernels", "trials"},
+    "sampling": BASE | {"checkpoints", "chat", "modeling", "attention", "kernels", "trials"},
     "judges": BASE | {"chat", "rewards", "tasks", "sampling"},
     "cluster": BASE | {"modeling", "rewards", "tasks", "sampling"},
     "training": BASE | {"modeling", "attention", "kernels"},
     "runs": BASE | {"chat"},
-    "diagnosis": BASE | {"chat", "rewards", "tasks", "data", "runs"},
+    "diagnosis": BASE | {"checkpoints", "chat", "rewards", "tasks", "data", "runs"},
     # Estimates need configs alone; their measurement drives the trainer and the sampler. A dry run reads stages.
     "planning": BASE | {"modeling", "kernels", "sampling", "training", "runs"},
     # The quick checks, which every stage runs as it starts, and those that drive a stage themselves.

@@ -29,8 +29,9 @@ from aha.types import AhaError
 
 SERVER = "vllm.entrypoints.openai.api_server"
 """A module, since the command of builds for CPUs does not start."""
-LOG_LINES = 25
-CPU_BLOCK = 32  # tokens of its cache that are shared as one
+LOG_LINES = 40
+CPU_WORDS = ("--enforce-eager", "--block-size", "32", "--kv-cache-memory-bytes", str(2 << 30))
+"""On CPUs: nothing is compiled, prompts are shared in small blocks, and the cache does not take what memory is left."""
 LOOK_SECONDS = 0.5
 STARTS_WITHIN = 1200
 """Seconds: a large model is read from a slow disk."""
@@ -159,7 +160,7 @@ def prepared(asked: Serving, folder: Path, port: int) -> tuple[chat.Prompt, list
         "--allowed-origins": json.dumps([asked.origin]),
     }
     words = [str(word) for pair in given.items() for word in pair]
-    on_cpu = ["--enforce-eager", "--block-size", str(CPU_BLOCK)] if asked.on_cpu else []
+    on_cpu = [*CPU_WORDS] if asked.on_cpu else []
     tools = _tool_words(tokenizer.chat_template, asked.more)
     return prompt, [*words, "--disable-uvicorn-access-log", *on_cpu, *tools, *asked.more]
 
