@@ -12,7 +12,9 @@ from report_run import HOSTILE, Page, evaluation, make_run, rollout, write_lines
 
 from aha.runs import charts
 from aha.runs.report import data as report_data
+from aha.runs.report import headline, scaling
 from aha.runs.report import page as report
+from aha.runs.report.data import read_run
 from aha.types import AhaError
 
 
@@ -346,3 +348,70 @@ def test_what_the_run_warned_of_is_on_its_page_and_said_once(tmp_path):
     (stage / "warnings.jsonl").unlink()
     (found,) = report_data.read_run(tmp_path).stages
     assert any(text.startswith("kl was above") for text in report_data.warnings(found))
+
+
+def test_settings_are_there_whole_and_those_in_groups_by_name(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["stages"]["rl"] |= {"prompt": "p" * 9000, "vllm": {"port": 7, "gpu": {"share": 0.4}}, "empty": {}}
+    config["stages"] |= {f"more{i}": {f"s{j}": j for j in range(250)} for i in range(45)}
+    (run / "config.json").write_text(json.dumps(config))
+    page = report.build_report(run)
+    assert "p" * 9000 in page
+    assert "<td>vllm.gpu.share</td><td>0.4</td>" in page
+    assert "<td>empty</td><td>{}</td>" in page
+    assert page.count("<td>s249</td>") == 45
+
+
+# --- headline figures and scaling ---------------------------------------------------------------------------
+
+
+def tiles_of(folder: Path, rows: list[dict], done: dict | None = None) -> list[tuple[str, str]]:
+    """The tiles of a run of one stage that sampled nothing."""
+    write_lines(folder / "sft" / "metrics.jsonl", rows)
+    (folder / "config.json").write_text('{"recipe": "sft", "stages": {"sft": {"model": "tiny"}}}')
+    if done:
+        (folder / "sft" / "done.json").write_text(json.dumps({"summary": done}))
+    return headline.tiles(read_run(folder), {}, {}, {})
+
+
+def test_headlines_speak_for_the_runs_kind(tmp_path: Path) -> None:
+    sft = [{"step": i, "loss": 3.0 - i, "validation_loss": 3.25 - i} for i in (0, 1, 2)]
+    assert tiles_of(tmp_path, sft) == [
+        ("<s>3.25 &rarr;</s> 1.25", "held-out loss"), ("<s>3 &rarr;</s> 1", "training loss")
+    ]  # fmt: skip
+    dpo = [{"step": i, "validation_rewards/accuracies": 0.5 + i / 4, "rewards/margins": i} for i in (0, 1)]
+    assert tiles_of(tmp_path, dpo) == [
+        ("<s>50.0% &rarr;</s> 75.0%", "pairs told apart, held out"),
+        ("<s>0 &rarr;</s> 1", "margin of the implicit reward"),
+    ]
+    model = tiles_of(tmp_path, [{"step": 1, "loss": 0.5}], {"accuracy": 0.83, "held_out": 100})
+    assert model == [("83.0%", "sft: right on held-out rows")]
+
+
+def test_headlines_of_one_evaluation_and_of_checkpoints_compared(run: Path) -> None:
+    data = read_run(run)
+    assert headline.tiles(data, {}, {"pass@1": 0.25}, {})[0] == ("25.0%", "pass@1")
+    both = headline.tiles(data, {"pass@1": 0.1, "maj@4": 0.5}, {"pass@1": 0.2}, {})
+    assert [words for _, words in both] == ["pass@1", "tokens per second"], "maj@4 was measured once"
+    models = {"base": {"pass@1": 0.1}, "r1": {"pass@1": 0.9}, "ppo": {"pass@1": 0.4}}
+    assert headline.tiles(data, {}, {}, {"gsm8k": models})[0] == (
+        "<s>10.0% &rarr;</s> 90.0%", "gsm8k: pass@1, base to r1"
+    )  # fmt: skip
+
+
+def test_scaling_is_over_tokens_sampled_and_over_samples_drawn(tmp_path: Path) -> None:
+    write_lines(tmp_path / "rl" / "metrics.jsonl", [{"step": i, "num_tokens": 100 * i} for i in range(1, 7)])
+    write_lines(
+        tmp_path / "rl" / "evals.jsonl", [{"step": i, "split": "test", "pass@1": i / 10} for i in (0, 3, 6)]
+    )
+    (chart,) = scaling.training(read_run(tmp_path).stages)
+    assert (chart.axis, list(chart.series[0].points)) == ("tokens", [(0.0, 0.0), (300.0, 0.3), (600.0, 0.6)])
+    (voted,) = scaling.at_test_time({}, {"pass@1": 0.3, "maj@2": 0.3, "maj@8": 0.6, "pass@8": 0.9})
+    assert [(s.name, list(s.points)) for s in voted.series] == [
+        ("majority vote, after", [(1, 0.3), (2, 0.3), (8, 0.6)]),
+        ("any of them, after", [(1, 0.3), (8, 0.9)]),
+    ]
+    assert scaling.at_test_time({"pass@1": 0.3}, {}) == []
+    drawn = charts.draw(chart)
+    assert ">tokens</text>" in drawn
+    assert ">400</text>" in drawn

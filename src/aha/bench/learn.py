@@ -407,7 +407,8 @@ def lines(figures: dict[str, Any]) -> list[str]:
 
 def page(curves: Sequence[Curve], target: float, figures: dict[str, Any]) -> str:
     """Both sides' curves over steps and over seconds, as one page."""
-    from aha.runs.charts import STYLE, Chart, Series, draw, escape
+    from aha.runs.charts import Chart, Series, draw, escape
+    from aha.runs.report.look import STYLE
 
     def chart(title: str, xs: str) -> str:
         series = [

@@ -208,7 +208,8 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Curves over steps with one vertical axis that begins at zero (or below, if the data do)."""
+    """Curves over steps, or over what ``axis`` names, with one vertical axis that begins at zero (or below, if the data
+    do)."""
 
     title: str
     note: str
@@ -216,6 +217,7 @@ class Chart:
     kind: FigureKind = "number"
     top: float | None = None  # the axis reaches at least here
     limit: float | None = None  # the edge of the healthy range, drawn where it is in view
+    axis: str = "step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +270,11 @@ def draw(chart: Chart) -> str:
         return ""
     series = [replace(s, points=thin(s.points), band=thin(s.band)) for s in series]
     frame, levels = _frame(chart, series)
-    body = [_grid(frame, levels, chart.kind), _limit(frame, chart.limit), *(_band(frame, s) for s in series)]
+    body = [_grid(frame, levels, chart), _limit(frame, chart.limit), *(_band(frame, s) for s in series)]
     body += [_curve(frame, s) for s in series]
     data = {
         "kind": chart.kind,
+        "axis": chart.axis,
         "x": [round(frame.x0, 4), round(frame.x1, 4)],
         "box": [LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM],
         "series": [[clean(s.name), [[_short(x), _short(y)] for x, y in s.points]] for s in series],
@@ -280,7 +283,7 @@ def draw(chart: Chart) -> str:
     return (
         f'<figure class="chart"><figcaption><b>{escape(chart.title)}</b> {escape(chart.note)}</figcaption>'
         f"{_legend(chart.kind, series)}"
-        f'<div class="plot"><svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" '
+        f'<div class="plot"><svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" tabindex="0" '
         f'aria-label="{_describe(chart, series)}" data-chart="{packed}">{"".join(body)}</svg></div></figure>'
     )
 
@@ -304,9 +307,9 @@ def _frame(chart: Chart, series: Sequence[Series]) -> tuple[_Frame, list[float]]
     return _Frame(x0, x1, levels[0], levels[-1]), levels
 
 
-def _grid(frame: _Frame, levels: Sequence[float], kind: FigureKind) -> str:
+def _grid(frame: _Frame, levels: Sequence[float], chart: Chart) -> str:
     parts = []
-    for level, name in zip(levels, tick_names(levels, kind), strict=True):
+    for level, name in zip(levels, tick_names(levels, chart.kind), strict=True):
         y = frame.y(level)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{name}</text>')
@@ -315,7 +318,9 @@ def _grid(frame: _Frame, levels: Sequence[float], kind: FigureKind) -> str:
         parts.append(
             f'<text x="{frame.x(t):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{show(t, "tokens")}</text>'
         )
-    parts.append(f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT}" text-anchor="end">step</text>')
+    parts.append(
+        f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT}" text-anchor="end">{escape(chart.axis)}</text>'
+    )
     return "".join(parts)
 
 
@@ -380,113 +385,3 @@ def _describe(chart: Chart, series: Sequence[Series]) -> str:
         for s in series
     ]
     return escape(f"{chart.title}: {'; '.join(parts)}")
-
-
-# ------------------------------------------------------------------------------------------ look of the page
-
-STYLE = """
-:root{color-scheme:light dark;--page:#fbfaf8;--card:#fff;--ink:#1b1d21;--soft:#5c6068;--faint:#dcdad5;
---c0:#85888f;--c1:#2361c4;--c2:#c45508;--c3:#14805a;--c4:#7b4bc9;--c5:#b8304f;--good:#14744f;--bad:#b3283f;
---tint:#fff6df;--edge:#e2b341;--mark:#fdf0c4}
-@media (prefers-color-scheme:dark){:root{--page:#121417;--card:#1a1d21;
---ink:#e8e6e1;--soft:#a2a6ae;--faint:#33373d;
---c0:#8d929b;--c1:#76a9ff;--c2:#ff9c52;--c3:#4fc796;--c4:#b598ff;--c5:#ff8098;--good:#5bd19f;--bad:#ff8d9c;
---tint:#2b2512;--edge:#a37d1f;--mark:#4a3f17}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
-"Noto Sans","Noto Sans CJK SC",sans-serif;overflow-wrap:anywhere}
-main{max-width:1140px;margin:0 auto;padding:28px 20px 60px}
-h1{font-size:clamp(1.5rem,4.5vw,2.2rem);line-height:1.2;margin:0 0 6px;letter-spacing:-.015em}
-h2{font-size:1.35rem;margin:44px 0 8px;padding-top:14px;border-top:2px solid var(--faint)}
-h2 span{color:var(--soft);font-weight:400;font-size:.95rem}
-h3{font-size:1.05rem;margin:28px 0 6px}
-p{max-width:72ch;margin:8px 0}.soft{color:var(--soft)}.lead{font-size:1.12rem}
-small,.small{font-size:.86rem}
-nav a{color:var(--c1);margin-right:14px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:22px 0 4px}
-.tile{background:var(--card);border:1px solid var(--faint);border-radius:10px;padding:12px 14px}
-.tile b{display:block;font-size:1.55rem;line-height:1.2;font-variant-numeric:tabular-nums;white-space:nowrap}
-.tile s{text-decoration:none;color:var(--soft);font-weight:400;font-size:1rem}
-.tile span{color:var(--soft);font-size:.86rem}
-.scroll{overflow-x:auto}.scroll table{overflow-wrap:normal}.scroll .set td:last-child{overflow-wrap:anywhere}
-.nowrap{white-space:nowrap}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:8px 0}
-th,td{text-align:right;padding:5px 14px 5px 0;border-bottom:1px solid var(--faint);vertical-align:middle}
-th{font-weight:600;color:var(--soft);font-size:.86rem;vertical-align:bottom}
-th:first-child,td:first-child{text-align:left}td .ci{color:var(--soft);font-size:.82rem;white-space:nowrap}
-table.left td,table.left th{text-align:left;vertical-align:top}
-.strip{width:160px;height:20px;display:block}.strip .axis,.grid{stroke:var(--faint);fill:none}
-.strip .was{fill:var(--card);stroke:var(--c0);stroke-width:2}.strip .now{fill:var(--c1);stroke:var(--c1)}
-.strip .bar{stroke-width:5;opacity:.35;fill:none}.strip .bar.was{stroke:var(--c0)}
-.warn,.note{border-left:4px solid var(--edge);background:var(--tint);border-radius:0 8px 8px 0;
-padding:8px 14px;margin:18px 0;max-width:84ch}.note{border-color:var(--c1);background:var(--card)}
-.warn p,.note p,.warn ul,.note ul{margin:2px 0;max-width:none}
-.charts{display:grid;gap:22px 26px;grid-template-columns:repeat(auto-fill,minmax(min(100%,310px),1fr));
-margin:14px 0}
-.charts.large{grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr))}
-.chart{margin:0;background:var(--card);border:1px solid var(--faint);border-radius:10px;padding:12px 12px 6px;
-display:flex;flex-direction:column}
-figcaption{font-size:.84rem;line-height:1.4;color:var(--soft)}figcaption b{color:var(--ink);font-size:.98rem;
-display:block}.plot{position:relative;margin-top:auto}.plot svg{width:100%;height:auto;display:block;
-overflow:visible}
-.chart text{font-size:11px;fill:var(--soft);font-variant-numeric:tabular-nums}.chart .unit{font-size:10px}
-.line,.whisker{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-.dashed.line{stroke-dasharray:5 4}
-.band{opacity:.16;stroke:none}.limit{stroke:var(--edge);stroke-width:1.2;stroke-dasharray:2 4;fill:none}
-.cross{stroke:var(--soft);stroke-width:1}.dot{stroke:var(--card);stroke-width:1}.line.c0{stroke-width:1.4}
-.legend{list-style:none;display:flex;flex-wrap:wrap;gap:1px 14px;padding:0;margin:6px 0 4px;font-size:.8rem;
-color:var(--soft)}.legend svg{width:22px;height:8px;margin-right:5px}.legend b{color:var(--ink);
-font-variant-numeric:tabular-nums}
-.tip{position:absolute;top:0;pointer-events:none;background:var(--ink);color:var(--page);border-radius:6px;
-padding:3px 8px;font-size:.76rem;white-space:pre;line-height:1.4;font-variant-numeric:tabular-nums}
-.pair{background:var(--card);border:1px solid var(--faint);border-radius:10px;margin:14px 0;padding:12px 14px}
-.pair>p{margin:0 0 8px;max-width:none}.sides{display:grid;grid-template-columns:1fr 1fr;gap:10px 18px}
-.side{min-width:0}.side h4{margin:0 0 4px;font-size:.9rem;font-weight:600}
-.right{color:var(--good)}.wrong{color:var(--bad)}
-.text{white-space:pre-wrap;unicode-bidi:isolate;font:.84rem/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,
-"DejaVu Sans Mono","Liberation Mono",monospace;
-max-height:22em;overflow:auto;border-left:2px solid var(--faint);
-padding:2px 0 2px 12px;margin:0 0 6px}
-.think{color:var(--soft)}.tag{color:var(--c4);font-size:.92em}.answer{font-weight:700}
-mark{background:var(--mark);color:inherit;border-radius:3px;padding:0 2px}
-.scores{list-style:none;margin:0;padding:0;font-size:.82rem;color:var(--soft)}
-details{margin:8px 0}summary{cursor:pointer;color:var(--c1)}code{font-size:.86em}
-.set td{font-size:.88rem}
-.set td:last-child{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.84rem}
-.sets{display:grid;gap:8px 34px;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr))}
-@media (max-width:640px){main{padding:18px 14px 40px}.sides{grid-template-columns:1fr}
-th,td{padding-right:10px}
-.strip{width:110px}td .ci{display:block}}
-@media (max-width:560px){.wide{display:none}.scroll{font-size:.92rem}}
-@media print{:root{--page:#fff;--card:#fff;--ink:#000;--soft:#444;--faint:#ccc;--c0:#777;--c1:#1d55b0;
---c2:#b04a00;--c3:#0d6b49;--c4:#6a3bb8;--c5:#a02040;--good:#0d6b49;--bad:#a02040;--tint:#fff;--mark:#eee}
-main{padding:0;max-width:none}nav{display:none}.tile b{font-size:1.15rem}.tile s{font-size:.85rem}
-.text{max-height:none;overflow:visible}
-.chart,.tile,.warn,.note,tr{break-inside:avoid}h2,h3{break-after:avoid}.charts,.charts.large{grid-template-columns:
-1fr 1fr}body{font-size:12px}}
-""" + "".join(
-    f".line.c{i},.whisker.c{i}{{stroke:var(--c{i})}}\n.dot.hollow.c{i}{{fill:var(--card);stroke:var(--c{i});stroke-width:2}}.dot.c{i},.band.c{i}{{fill:var(--c{i})}}\n"
-    for i in range(6)
-)
-
-SCRIPT = """
-for(const svg of document.querySelectorAll('svg[data-chart]')){
-const d=JSON.parse(svg.dataset.chart),[l,r,t,b]=d.box,[x0,x1]=d.x;let line,tip;
-const show=v=>d.kind==='rate'?(100*v).toFixed(1)+'%':Math.abs(v)>=100?Math.round(v).toLocaleString('en'):
-String(+v.toPrecision(3));
-const hide=()=>{if(line){line.remove();tip.remove();line=tip=null}};
-svg.addEventListener('pointerleave',hide);
-svg.addEventListener('pointermove',e=>{
-const box=svg.getBoundingClientRect(),px=(e.clientX-box.left)*svg.viewBox.baseVal.width/box.width;
-const want=x0+(px-l)/(r-l)*(x1-x0);let best=null;
-for(const[,p]of d.series)for(const[x]of p)if(best===null||Math.abs(x-want)<Math.abs(best-want))best=x;
-if(best===null)return;
-const rows=d.series.map(([n,p])=>[n,p.find(q=>q[0]===best)]).filter(q=>q[1]).map(([n,q])=>n+'  '+show(q[1]));
-const at=l+(best-x0)/(x1-x0)*(r-l);
-if(!line){line=document.createElementNS(svg.namespaceURI,'line');line.setAttribute('class','cross');
-svg.append(line);tip=document.createElement('div');tip.className='tip';svg.parentNode.append(tip)}
-for(const[k,v]of[['x1',at],['x2',at],['y1',t],['y2',b]])line.setAttribute(k,v);
-tip.textContent=['step '+Math.round(best),...rows].join('\\n');
-const left=at*box.width/svg.viewBox.baseVal.width,far=left>box.width/2;
-tip.style.left=far?'auto':left+8+'px';tip.style.right=far?box.width-left+8+'px':'auto'})}
-"""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aha.runs.charts import STYLE, escape, show, tick_names, ticks
+from aha.runs.charts import escape, show, tick_names, ticks
+from aha.runs.report.look import STYLE
 from aha.thinking.figures import ThinkingFigure, rows
 from aha.thinking.training import TrainedPoint
 

@@ -12,16 +12,13 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aha.files import write_text
 from aha.runs.charts import (
-    SCRIPT,
-    STYLE,
     BeforeAfter,
     FigureKind,
-    at_k,
     clean,
     compare,
     draw,
@@ -33,6 +30,7 @@ from aha.runs.charts import (
     strip,
 )
 from aha.runs.console import segments
+from aha.runs.report import headline
 from aha.runs.report import recipe as report_recipe
 from aha.runs.report.curves import large_charts, small_charts
 from aha.runs.report.data import (
@@ -48,8 +46,17 @@ from aha.runs.report.data import (
     rollout_files,
     warnings,
 )
+from aha.runs.report.look import SCRIPT, STYLE, fold
+from aha.runs.report.scaling import scaling
 
 MOST_BYTES = 1_900_000  # of the page; beyond it, chains are shortened and then left out
+SHOWN = 6  # of a list; the rest unfolds
+MOST_OF_SETTING = 20_000  # characters: a whole prompt
+GIST: tuple[tuple[str, str, FigureKind], ...] = (
+    ("pass@1", "pass@1", "rate"), ("rewards/accuracy/mean", "training accuracy", "rate"),
+    ("validation_rewards/accuracies", "pairs told apart", "rate"), ("validation_loss", "held-out loss", "number"),
+    ("loss", "loss", "number"), ("completions/mean_length", "length", "number"),
+)  # fmt: skip
 TEXT_BUDGETS = ((6, 5000), (6, 1500), (3, 500), (0, 0))  # (pairs a stage, characters a piece of text)
 
 
@@ -80,6 +87,7 @@ def _page(run: RunData, pairs: int, characters: int) -> str:
     before, after = ({}, {}) if whole else _ends(run)
     stages = [s for s in run.stages if not whole or s.metrics or s.evals]
     sections = [_stage(stage, run, pairs, characters, faults) for stage in stages]
+    tasks = report_recipe.tasks(run) if whole else {}
     title = _title(run)
     nav = "".join(f'<a href="#{name}">{escape(words)}</a>' for name, words, _ in whole)
     nav += "".join(f'<a href="#stage-{i}">{escape(s.name, 60)}</a>' for i, s in enumerate(stages))
@@ -88,12 +96,13 @@ def _page(run: RunData, pairs: int, characters: int) -> str:
     body = [
         f"<h1>{title}</h1>{_lead(run, report_recipe.spent(run) if whole else '')}",
         f"<nav>{nav}</nav>" if len(run.stages) > 1 else "",
-        _tiles(run, before, after),
+        _tiles(run, before, after, tasks),
         _honesty(run),
         _doubts(run, before, after),
         _table(compare(before, after, others=True), before, after),
         report_recipe.style() if whole else "",
-        *(f'<section id="{name}"><h2>{escape(words)}</h2>{text}</section>' for name, words, text in whole),
+        *(_section(name, words, text, shown=name in report_recipe.OPEN) for name, words, text in whole),
+        scaling(run.stages, before, after),
         *(f'<section id="stage-{i}">{text}</section>' for i, text in enumerate(sections)),
         _settings(run),
         _list("note", "Files that could not be read in full", faults),
@@ -171,18 +180,18 @@ def _steps(run: RunData) -> float:
     return steps if steps is not None else sum(stage.last_step for stage in run.stages)
 
 
-def _tiles(run: RunData, before: Json, after: Json) -> str:
-    tiles = []
-    keys = ("pass@1", *at_k({**before, **after}, "maj@")[-1:], "mean_length", "reflections")
-    for row in (row for key in keys for row in compare(before, after) if row.key == key):
-        was, now = show(row.before, row.kind), show(row.after, row.kind)
-        tiles.append((f"<s>{was} &rarr;</s> {now}", row.label))
-    speed = number(run.summary.get("tokens_per_second"))
-    tiles += [(show(speed, "tokens"), "tokens per second")] if speed else []
+def _tiles(run: RunData, before: Json, after: Json, tasks: dict[str, dict[str, Json]]) -> str:
     cells = "".join(
-        f'<div class="tile"><b>{value}</b><span>{escape(name)}</span></div>' for value, name in tiles
+        f'<div class="tile"><b>{value}</b><span>{escape(name)}</span></div>'
+        for value, name in headline.tiles(run, before, after, tasks)
     )
     return f'<div class="tiles">{cells}</div>' if cells else ""
+
+
+def _section(name: str, words: str, inside: str, *, shown: bool) -> str:
+    if shown:
+        return f'<section id="{name}"><h2>{escape(words)}</h2>{inside}</section>'
+    return f'<section id="{name}">{fold(f"<h2>{escape(words)}</h2>", inside)}</section>'
 
 
 def _honesty(run: RunData) -> str:
@@ -222,11 +231,13 @@ def _box(kind: str, inside: str) -> str:
 
 
 def _list(kind: str, title: str, texts: Sequence[str]) -> str:
+    """The texts, those after the first few to unfold."""
     if not texts:
         return ""
-    items = "".join(f"<li>{escape(text, 400)}</li>" for text in texts[:40])
-    more = f"<li>and {len(texts) - 40} more</li>" if len(texts) > 40 else ""
-    return f'<div class="{kind}"><p><b>{escape(title)}</b></p><ul>{items}{more}</ul></div>'
+    items = [f"<li>{escape(text, 400)}</li>" for text in texts]
+    first, rest = "".join(items[:SHOWN]), "".join(items[SHOWN:])
+    more = fold(f"{len(texts) - SHOWN} more", f"<ul>{rest}</ul>") if rest else ""
+    return f'<div class="{kind}"><p><b>{escape(title)}</b></p><ul>{first}</ul>{more}</div>'
 
 
 def _table(rows: Sequence[BeforeAfter], before: Json, after: Json) -> str:
@@ -260,17 +271,35 @@ def _cell(value: float | None, bounds: tuple[float, float] | None, kind: FigureK
 
 
 def _stage(stage: StageData, run: RunData, pairs: int, characters: int, faults: list[str]) -> str:
+    """One stage: open where it is alone, else a line with its figures to unfold."""
     large = "".join(draw(chart) for chart in large_charts(stage))
     small = "".join(draw(chart) for chart in small_charts(stage))
+    alone = len(run.stages) == 1
     parts = [
-        f"<h2>{escape(stage.name, 80)} <span>{_stage_facts(stage)}</span></h2>",
         f'<div class="charts large">{large}</div>' if large else "",
-        _own_table(stage) if len(run.stages) > 1 else "",
-        f'<h3>How the training went</h3><div class="charts">{small}</div>' if small else "",
+        "" if alone else _own_table(stage),
+        fold("<h3>How the training went</h3>", f'<div class="charts">{small}</div>', shown=not large)
+        if small
+        else "",
         _chains(stage, run, pairs, characters, faults),
         _eval_table(stage),
     ]
-    return "".join(parts)
+    head, inside = f"<h2>{escape(stage.name, 80)} <span>{_stage_facts(stage)}</span></h2>", "".join(parts)
+    return head + inside if alone else fold(head + _gist(stage), inside)
+
+
+def _gist(stage: StageData) -> str:
+    """What came of a stage, in a few figures beside its name."""
+    found = []
+    for key, words, kind in GIST:
+        points = stage.curve(key) or [
+            (row["step"], v) for row in stage.evals if (v := number(row.get(key))) is not None
+        ]
+        if len(points) > 1:
+            found.append(f"{words} {show(points[0][1], kind)} &rarr; {show(points[-1][1], kind)}")
+    warned = len(warnings(stage))
+    found += [f"{warned} warning{'s' * (warned > 1)}"] if warned else []
+    return f'<span class="gist">{"; ".join(found)}</span>'
 
 
 def _stage_facts(stage: StageData) -> str:
@@ -316,17 +345,19 @@ def _chains(stage: StageData, run: RunData, most: int, characters: int, faults: 
     if not shown:
         return ""
     words = _word_pattern(run)
-    cards = "".join(_pair(pair, words, characters) for pair in shown)
+    drawn = [_pair(pair, words, characters) for pair in shown]
     shares = [
         f"{escape(c.name)}: {show(c.right / c.graded, 'rate')} of {c.graded:,} chains right"
         for c in (left, right)
         if c and c.graded
     ]
+    first, rest = drawn[0], "".join(drawn[1:])
+    more = fold(f"{len(drawn) - 1} more", rest) if rest else ""
     return (
         "<h3>What the model wrote</h3>"
         '<p class="small soft">Chosen by rule, not by taste: the first problems in the files that show each '
         f"case, so rare cases look more common than they are. {'; '.join(shares)}. The thinking is grey, the "
-        f"answer bold, reflective words marked.</p>{cards}"
+        f"answer bold, reflective words marked.</p>{first}{more}"
     )
 
 
@@ -409,20 +440,29 @@ def _score(name: str, score: Json) -> str:
 
 
 def _settings(run: RunData) -> str:
+    """Every setting of every stage, with the machine and the versions."""
     tables = [(name, as_dict(value)) for name, value in as_dict(run.config.get("stages")).items()]
     tables += [(name, as_dict(run.config.get(name))) for name in ("machine", "versions")]
-    inside = "".join(_setting_table(name, values) for name, values in tables[:40] if values)
-    return f'<h2>Settings</h2><div class="sets">{inside}</div>' if inside else ""
+    inside = "".join(_setting_table(name, values) for name, values in tables if values)
+    return f"<h2>Settings</h2>{inside}" if inside else ""
 
 
 def _setting_table(name: str, values: Json) -> str:
+    rows = list(_flat(values))
     lines = "".join(
-        f"<tr><td>{escape(key, 80)}</td><td>{escape(_plain(value), 300)}</td></tr>"
-        for key, value in list(values.items())[:200]
+        f"<tr><td>{escape(key, 200)}</td><td>{escape(text, MOST_OF_SETTING)}</td></tr>" for key, text in rows
     )
     table = f'<div class="scroll"><table class="left set">{lines}</table></div>'
-    return f"<div><h3>{escape(name, 80)}</h3>{table}</div>"
+    return fold(f"<h3>{escape(name, 80)}</h3>", table, gist=f"{len(rows)} settings")
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _flat(values: Json, before: str = "") -> Iterator[tuple[str, str]]:
+    """(name, value) of each setting, those in groups as group.name."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value and len(before) < 200:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield (
+                f"{before}{key}",
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
+            )

@@ -28,6 +28,8 @@ CURVES: tuple[tuple[str, str, str, FigureKind], ...] = (
 )  # fmt: skip
 PROXY, TRUE = "preference/proxy", "preference/true"
 PER_CHART = 5
+OPEN = ("claims", "compared", "curves")
+"""Parts that stand open; the others unfold."""
 MOST_CHARACTERS = 1500  # of a chain where many stand side by side
 
 
@@ -47,6 +49,12 @@ def sections(run: RunData, faults: list[str], problems: int, side: DrawChain) ->
         ("chains", "The same problems, checkpoint by checkpoint", _chains(whole, problems, faults, side)),
     )
     return [(name, title, text) for name, title, text in listed if text]
+
+
+def tasks(run: RunData) -> dict[str, dict[str, Json]]:
+    """Of each task each checkpoint's figures, in the order of the comparison."""
+    whole = read_whole(run, [])
+    return {task: dict(models) for task, models in whole.tasks.items()} if whole else {}
 
 
 def spent(run: RunData) -> str:
