@@ -97,13 +97,13 @@ def room(path: Path) -> str:
 
 def imported(path: Path) -> list[str]:
     """Names of our modules that a file imports, wherever in it the import stands."""
-    found = []
+    modules = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in found if name.split(".")[0] == "aha"]
+            modules += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in modules if name.split(".")[0] == "aha"]
 
 
 @pytest.mark.parametrize(
@@ -225,3 +225,34 @@ def test_a_class_name_has_one_meaning():
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+# Participles that say that something happened, and not what the value is.
+SAYS_NOTHING = {"found", "made", "wanted", "given", "held"}
+
+
+def bound_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Names that are bound as variables, parameters or fields, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, (ast.MatchAs, ast.MatchStar, ast.ExceptHandler)) and node.name:
+            yield node.name, node.lineno
+
+
+def test_the_test_of_names_sees_every_binding():
+    text = (
+        "class A:\n    held: int\ndef f(made, *, wanted=1):\n    (a, found), given = made\n"
+        "lambda held: 1\n[found for found in x]\nwith a as made: pass\nfor wanted in x: pass\n"
+        "if (given := 1): pass\ntry: pass\nexcept E as found: pass\nx.found = y[made]\n"
+    )
+    lines = [line for name, line in bound_names(ast.parse(text)) if name in SAYS_NOTHING]
+    assert sorted(lines) == [2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 11]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_variables_are_named_for_what_they_hold(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [f"{name}, line {line}" for name, line in bound_names(tree) if name in SAYS_NOTHING] == []

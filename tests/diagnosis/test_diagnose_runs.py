@@ -75,7 +75,7 @@ def test_an_older_run_without_the_figures_is_diagnosed_from_its_rollouts(long_ru
     rows = [json.loads(line) for line in (old / "rl/metrics.jsonl").read_text().splitlines()]
     kept = [json.dumps({k: v for k, v in row.items() if k not in new}) + "\n" for row in rows]
     (old / "rl/metrics.jsonl").write_text("".join(kept))
-    assert [i.evidence for i in diagnose(old).found] == [i.evidence for i in diagnose(long_run).found]
+    assert [i.evidence for i in diagnose(old).every] == [i.evidence for i in diagnose(long_run).every]
 
 
 def test_questions_that_leak_and_graders_that_fail_are_told_while_it_runs(tmp_path):

@@ -181,7 +181,7 @@ def test_new_weights_are_sampled_from_and_old_prefixes_forgotten(engine, tiny):
     assert min(len(r.prompt_ids) for r in asked) > 33  # more than a block: the prefix cache has it
     sample(engine, asked)
     proof = engine.load_weights(checkpoint_weights(changed), 6)
-    assert proof.held == len(checkpoint_weights(changed))
+    assert proof.tensors == len(checkpoint_weights(changed))
     assert proof.hidden == 0
     rollouts = sample(engine, asked)
     assert np.abs(gap(changed, rollouts)).max() < 1e-3
@@ -241,7 +241,7 @@ def test_what_breaks_half_way_goes_through_host_memory_then(engine, tiny, here, 
     sound, broken = checkpoint_weights(tiny[0]), Broken(here)
     noisy = {name: t.detach() + 1 for name, t in sound.items()}
     engine._sender, engine.transfer = broken, "ipc"
-    assert engine.load_weights(noisy, 8).held == len(sound)
+    assert engine.load_weights(noisy, 8).tensors == len(sound)
     assert engine.transfer == "host"
     assert broken.closed
     assert f"By ipc: {'RuntimeError: CUDA' if here else 'FileNotFoundError'}" in caplog.text
@@ -273,7 +273,7 @@ def test_vllms_own_ipc_is_taken_up_fails_without_a_gpu_and_is_left_again(engine,
     engine._sender, engine.transfer = None, "ipc"
     monkeypatch.setattr(vllm_senders, "make", lambda way, *a: WithoutGpu() if way == "ipc" else make(way, *a))
     noisy = {name: t.detach() + 1 for name, t in sound.items()}
-    assert engine.load_weights(noisy, 8).held == len(sound)
+    assert engine.load_weights(noisy, 8).tensors == len(sound)
     assert engine.transfer == "host"
     assert "through host memory. By ipc:" in caplog.text
     assert "CUDA" in caplog.text
@@ -300,7 +300,7 @@ def test_weights_come_in_pieces(engine, tiny):
     for weights, version in ((changed, 6), (sound, 5)):
         proof = engine.load_weights(weights, version)
         assert len(engine._sender.parcels) > 3
-        assert (proof.held, proof.hidden) == (len(sound), 0)
+        assert (proof.tensors, proof.hidden) == (len(sound), 0)
     assert np.abs(gap(tiny[0], sample(engine, requests(tiny[1])))).max() < 1e-3
 
 

@@ -107,7 +107,7 @@ def test_the_examination_counts_as_the_stage_did(model, tmp_path, whole):
     for free in (3e7, 6e7, 2e8, 1e9):
         taken, told = fitted(config, model, free, tmp_path)
         work = from_stage(taken)
-        asked = doctors.needs(model, work, made=False).memory
+        asked = doctors.needs(model, work, built=False).memory
         held = 8 * sum(p.numel() for p in model.parameters())  # weights and masters
         estimate = fit.fit(
             configs.shape_of_model(model, ""), work, 1e18, whole=whole, tensors_only=True

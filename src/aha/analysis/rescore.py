@@ -267,14 +267,14 @@ def _figures(step: int, groups: Sequence[RegradedGroup]) -> RescoredStep:
 
 def _flipped(steps: Sequence[tuple[int, Sequence[RegradedGroup]]]) -> tuple[RescoredFlip, ...]:
     """The completions whose advantage changes its sign, the largest changes first."""
-    found = (
+    flips = (
         (abs(a - b), step, group, i)
         for step, groups in steps
         for group in groups
         for i, (a, b) in enumerate(zip(group.advantages_before, group.advantages_after, strict=True))
         if abs(a) > FLAT and abs(b) > FLAT and (a > 0) != (b > 0)  # NaN is above nothing
     )
-    largest = heapq.nlargest(MOST_FLIPS, found, key=lambda one: one[0])
+    largest = heapq.nlargest(MOST_FLIPS, flips, key=lambda one: one[0])
     return tuple(_flip(step, group, i) for _, step, group, i in largest)
 
 

@@ -61,7 +61,7 @@ def logprob_keeper() -> Any:
     class Keeper(LogitsProcessor):
         def __init__(self) -> None:
             self.last: torch.Tensor | None = None
-            self.found: list[torch.Tensor] = []
+            self.logprobs: list[torch.Tensor] = []
 
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             self._note(input_ids)
@@ -70,11 +70,11 @@ def logprob_keeper() -> Any:
 
         def _note(self, input_ids: torch.Tensor) -> None:
             if self.last is not None:
-                self.found.append(self.last.gather(1, input_ids[:, -1:])[:, 0])
+                self.logprobs.append(self.last.gather(1, input_ids[:, -1:])[:, 0])
 
         def finish(self, input_ids: torch.Tensor) -> torch.Tensor:
             self._note(input_ids)
-            return torch.stack(self.found, dim=1).cpu()
+            return torch.stack(self.logprobs, dim=1).cpu()
 
     return Keeper()
 

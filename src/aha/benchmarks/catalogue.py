@@ -114,18 +114,18 @@ class BenchmarkRows:
         return self.benchmark.name
 
 
-def read_names(given: str, folder: Path | None = None) -> list[BenchmarkRows]:
+def read_names(text: str, folder: Path | None = None) -> list[BenchmarkRows]:
     """The benchmarks of ``NAME[=FILE],NAME[=FILE],...``; any task of ``aha list tasks`` is one too.
 
     Raises AhaError for an unknown name, one given twice, and one whose rows cannot be graded or found.
     """
-    found = [_asked(part.strip(), folder) for part in given.split(",") if part.strip()]
-    if not found:
+    named = [_asked(part.strip(), folder) for part in text.split(",") if part.strip()]
+    if not named:
         raise AhaError("No benchmark is named. Give --tasks NAME,NAME (aha list benchmarks).")
-    twice = {a.name for a in found if sum(b.name == a.name for b in found) > 1}
+    twice = {a.name for a in named if sum(b.name == a.name for b in named) > 1}
     if twice:
         raise AhaError(f"--tasks names {', '.join(sorted(twice))} twice.")
-    return found
+    return named
 
 
 def _asked(part: str, folder: Path | None) -> BenchmarkRows:

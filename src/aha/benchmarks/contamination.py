@@ -53,24 +53,26 @@ def seen(problems: Sequence[Problem], texts: Iterable[str], n: int = N) -> dict[
             size = min(n, len(words))
             for key in {hash_of(gram) for gram in ngrams(words, size)}:
                 index[size][key].append(problem.id)
-    found: dict[str, str] = {}
+    overlaps: dict[str, str] = {}
     for text in texts:
         words = tokens(text)
         for size, known in index.items():
             for gram in ngrams(words, size) if len(words) >= size else ():
                 ids = known.get(hash_of(gram), ())
                 if len(ids) <= WORDING:
-                    found |= {name: gram for name in ids if name not in found}
-    return found
+                    overlaps |= {name: gram for name in ids if name not in overlaps}
+    return overlaps
 
 
-def figures(records: Sequence[GradedProblem], found: Mapping[str, str]) -> dict[str, Any]:
+def figures(records: Sequence[GradedProblem], overlaps: Mapping[str, str]) -> dict[str, Any]:
     """``contaminated``: the share of questions that were seen; ``clean`` and ``seen``: pass@1 of the others and of
     these, each with its interval."""
-    share: dict[str, Any] = {"contaminated": sum(r.problem in found for r in records) / max(1, len(records))}
+    share: dict[str, Any] = {
+        "contaminated": sum(r.problem in overlaps for r in records) / max(1, len(records))
+    }
     for name, own in (
-        ("clean", [r for r in records if r.problem not in found]),
-        ("seen", [r for r in records if r.problem in found]),
+        ("clean", [r for r in records if r.problem not in overlaps]),
+        ("seen", [r for r in records if r.problem in overlaps]),
     ):
         graded = rates(own)
         graded = graded[~np.isnan(graded)]
@@ -79,10 +81,10 @@ def figures(records: Sequence[GradedProblem], found: Mapping[str, str]) -> dict[
     return share
 
 
-def sentence(benchmark: str, source: str, figures: Mapping[str, Any], found: Mapping[str, str]) -> str:
+def sentence(benchmark: str, source: str, figures: Mapping[str, Any], overlaps: Mapping[str, str]) -> str:
     """In words, how many questions of a benchmark a training set holds, and what pass@1 is without them."""
     name = Path(source).name
-    if not found:
+    if not overlaps:
         return f"{benchmark}: none of its questions stands in {name} ({N} words in a row)"
     clean, own = (figures[part] for part in ("clean", "seen"))
     said = " and ".join(
@@ -93,6 +95,6 @@ def sentence(benchmark: str, source: str, figures: Mapping[str, Any], found: Map
     return f"{benchmark}: {figures['contaminated']:.1%} of its questions stand in {name}; pass@1 is {said}"
 
 
-def counts(found: Mapping[str, str]) -> Counter[str]:
+def counts(overlaps: Mapping[str, str]) -> Counter[str]:
     """How often each run of words was the one that a question was found by."""
-    return Counter(found.values())
+    return Counter(overlaps.values())

@@ -43,19 +43,19 @@ def read(file: str) -> dict[str, ContestTable]:
     """Contests by name, one a row: ``contest`` with ``standings`` (each with ``rating`` and ``points``), or with what
     Codeforces' programs give, ``rows`` of contest.standings and ``ratingChanges``. Raises AhaError for other rows."""
     unread: list[str] = []
-    found: dict[str, ContestTable] = {}
+    tables: dict[str, ContestTable] = {}
     for where, row in numbered_rows(file, "train", lambda at, why: unread.append(f"{at}: {why}")):
         try:
-            found[contest_of(row)] = _table(row)
+            tables[contest_of(row)] = _table(row)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             unread.append(f"{where}: {error!r}")
-    if unread or not found:
+    if unread or not tables:
         reason = unread[0] if unread else "it has no rows"
         raise AhaError(
             f"{file} is no table of contests ({reason}). Wanted: rows of contest and "
             "standings, a list of rating and points."
         )
-    return found
+    return tables
 
 
 def contest_of(row: Mapping[str, Any]) -> str:

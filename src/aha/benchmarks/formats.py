@@ -17,10 +17,10 @@ _FIGURES = ("pass@1", "lenient", "format", "mean_tokens", "truncated")
 def harness(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
     """One object for each model, laid out as lm-evaluation-harness writes its ``results_*.json``: ``results`` holds
     ``NAME,FILTER`` figures with ``NAME_stderr,FILTER`` beside them. Half of the interval stands for the error."""
-    found = []
+    documents = []
     for model in dict.fromkeys(r.model for r in results):
         own = [r for r in results if r.model == model]
-        found.append(
+        documents.append(
             {
                 "results": {r.benchmark: _harness_figures(r) for r in own},
                 "n-shot": {r.benchmark: r.protocol.shots for r in own},
@@ -31,7 +31,7 @@ def harness(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
                 "aha_version": __version__,
             }
         )
-    return found
+    return documents
 
 
 def _harness_figures(result: BenchmarkResult) -> dict[str, Any]:
@@ -40,13 +40,13 @@ def _harness_figures(result: BenchmarkResult) -> dict[str, Any]:
     named = {"acc,none": "pass@1", "acc_norm,none": "lenient"}
     if result.protocol.choice == "text":
         named = {"exact_match,strict-match": "pass@1", "exact_match,flexible-extract": "lenient"}
-    found: dict[str, Any] = {"alias": result.benchmark}
+    entry: dict[str, Any] = {"alias": result.benchmark}
     for theirs, ours in named.items():
         name, _, kind = theirs.partition(",")
         low, high = figures[f"{ours}_ci"]
-        found |= {theirs: figures[ours], f"{name}_stderr,{kind}": (high - low) / 2 / Z}
+        entry |= {theirs: figures[ours], f"{name}_stderr,{kind}": (high - low) / 2 / Z}
     kept = [k for k in figures if k.startswith(("pass@", "cons@")) and not k.endswith("_ci")]
-    return found | {f"{k},none": figures[k] for k in (*kept, "mean_tokens", "truncated")} | {"samples": n}
+    return entry | {f"{k},none": figures[k] for k in (*kept, "mean_tokens", "truncated")} | {"samples": n}
 
 
 def model_index(results: Sequence[BenchmarkResult], name: str) -> list[dict[str, Any]]:

@@ -52,31 +52,31 @@ def _record(name: str, kind: str, right: bool, tokens: int = 0) -> GradedProblem
 
 def _json(file: Path, who: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AhaError(f"{file} cannot be read as {who}: {error}.") from error
-    if not isinstance(found, Mapping):
+    if not isinstance(content, Mapping):
         raise AhaError(f"{file} is not {who}: it holds no object.")
-    return found
+    return content
 
 
 def swe_bench(file: Path) -> tuple[Whys, dict[str, Any]]:
     """SWE-bench's report: each instance resolved or not. What was not submitted, had no patch or did not run counts as
     not resolved, and so do instances that the report counts but does not name."""
-    found = _json(file, "a report of SWE-bench")
-    if not isinstance(found.get("resolved_ids"), list):
+    report = _json(file, "a report of SWE-bench")
+    if not isinstance(report.get("resolved_ids"), list):
         raise AhaError(f"{file} is no report of SWE-bench: it has no resolved_ids.")
     states = ("resolved", "unresolved", "empty_patch", "error", "incomplete", "submitted")
     why: dict[str, str] = {}
     for state in states:
-        for name in found.get(f"{state}_ids") or ():
+        for name in report.get(f"{state}_ids") or ():
             why.setdefault(str(name), state.replace("_", " "))
-    unnamed = int(found.get("total_instances") or 0) - len(why)
+    unnamed = int(report.get("total_instances") or 0) - len(why)
     why |= {f"not named {i}": "not named in the report" for i in range(1, unnamed + 1)}
     graded = [(_record(n, n.split("__")[0] if "__" in n else "", s == "resolved"), s) for n, s in why.items()]
     if not graded:
         raise AhaError(f"{file} names no instance.")
-    return graded, {"resolved": len(found["resolved_ids"])}
+    return graded, {"resolved": len(report["resolved_ids"])}
 
 
 def aider(folder: Path) -> tuple[Whys, dict[str, Any]]:

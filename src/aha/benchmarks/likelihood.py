@@ -113,8 +113,8 @@ def _asked(client: Client, before: str, texts: Sequence[str]) -> Scores:
 def _echoed(client: Client, before: str, whole: str) -> ContinuationScore:
     body = {"prompt": whole, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
     choices = client.post("/completions", body).get("choices") or [{}]
-    found = choices[0].get("logprobs") or {}
-    values, offsets, tops = (found.get(k) for k in ("token_logprobs", "text_offset", "top_logprobs"))
+    logprobs = choices[0].get("logprobs") or {}
+    values, offsets, tops = (logprobs.get(k) for k in ("token_logprobs", "text_offset", "top_logprobs"))
     if not values or not offsets or len(values) != len(offsets):
         raise AhaError(
             f"{client.endpoint.base_url} gives no log probabilities of a prompt (echo and logprobs of /completions), "

@@ -55,7 +55,7 @@ def open_model(
     device: str,
     dtype: str,
     threads: int,
-    wanted: EvaluationEngine = EvaluationEngine(),
+    settings: EvaluationEngine = EvaluationEngine(),
 ) -> AnswerSource:
     """The engine behind a model's name (checkpoint, GGUF file, hub name) or an endpoint's address. Raises AhaError for
     several ranks that would ask one endpoint, and for an engine that cannot be had."""
@@ -64,23 +64,23 @@ def open_model(
             raise AhaError(
                 "An endpoint is asked for many answers at once by one process: leave --ranks away."
             )
-        client = connect(model, folder, **wanted.prices)
+        client = connect(model, folder, **settings.prices)
         return AnswerSource(RemoteEngine(client), ChatPrompter(prompt=prompt), None, 1 << 30)
-    source = open_source(Context(folder, device, dtype, threads), model, prompt, rows=wanted.rows)
-    return source if wanted.engine == "local" else replace(source, engine=_other(source, wanted, threads))
+    source = open_source(Context(folder, device, dtype, threads), model, prompt, rows=settings.rows)
+    return source if settings.engine == "local" else replace(source, engine=_other(source, settings, threads))
 
 
-def _other(source: AnswerSource, wanted: EvaluationEngine, threads: int) -> Engine:
+def _other(source: AnswerSource, settings: EvaluationEngine, threads: int) -> Engine:
     """Another engine with the weights of a source's model."""
-    kind = engine_class(wanted.engine)
-    kind.check(wanted)
+    kind = engine_class(settings.engine)
+    kind.check(settings)
     local = source.engine
     assert isinstance(local, LocalEngine)
-    setup = EngineSetup(wanted.rows, source.context, threads, wanted)
-    made = kind.make(local.model, source.tokenizer, setup)
-    if made.takes_weights:
-        made.load_weights(made.weights_of(local.model), 0)
-    return made
+    setup = EngineSetup(settings.rows, source.context, threads, settings)
+    engine = kind.make(local.model, source.tokenizer, setup)
+    if engine.takes_weights:
+        engine.load_weights(engine.weights_of(local.model), 0)
+    return engine
 
 
 def spent(source: AnswerSource) -> Usage | None:

@@ -47,5 +47,5 @@ _DISTILLED: Mapping[str, Mapping[str, float]] = {
 
 def figures(benchmark: str) -> dict[str, float]:
     """Published pass@1 of a benchmark by model, in percent; empty where the paper has none here."""
-    found = dict(zip(STAGES, _TABLE.get(benchmark, ()), strict=False))
-    return found | {model: own[benchmark] for model, own in _DISTILLED.items() if benchmark in own}
+    by_model = dict(zip(STAGES, _TABLE.get(benchmark, ()), strict=False))
+    return by_model | {model: own[benchmark] for model, own in _DISTILLED.items() if benchmark in own}

@@ -58,7 +58,7 @@ def record(group: Group, task: Task, strict: bool) -> tuple[GradedProblem, dict[
     samples = [_sample(group, member, task, strict) for member in group.members]
     kind = task.facet(group.problem) if task.facet is not None else ""
     answer, difficulty = group.problem.answer, group.problem.metadata.get("instruction_difficulty")
-    made = GradedProblem(
+    graded = GradedProblem(
         group.problem.id,
         kind,
         tuple(sample for sample, _ in samples),
@@ -66,15 +66,15 @@ def record(group: Group, task: Task, strict: bool) -> tuple[GradedProblem, dict[
         float(difficulty) if isinstance(difficulty, (int, float)) else None,
     )
     row = {
-        "problem": made.problem,
+        "problem": graded.problem,
         "kind": kind,
         "question": group.problem.messages[-1].get("content", ""),
         "answer": answer if isinstance(answer, str) else None,
-        "reference_chars": made.reference_chars,
-        "difficulty": made.difficulty,
+        "reference_chars": graded.reference_chars,
+        "difficulty": graded.difficulty,
         "samples": [_plain(sample) | said for sample, said in samples],
     }
-    return made, row
+    return graded, row
 
 
 def _sample(group: Group, member: Scored, task: Task, strict: bool) -> tuple[GradedAnswer, dict[str, Any]]:
@@ -143,8 +143,8 @@ def _read(row: Mapping[str, Any]) -> GradedProblem:
 
 
 def _read_sample(sample: Mapping[str, Any]) -> GradedAnswer:
-    found: dict[str, Any] = {name: sample[name] for name in _FIELDS if name in sample}
-    return GradedAnswer(**{**found, "margins": tuple(sample.get("margins", ()))})
+    fields: dict[str, Any] = {name: sample[name] for name in _FIELDS if name in sample}
+    return GradedAnswer(**{**fields, "margins": tuple(sample.get("margins", ()))})
 
 
 def by_problem(records: Sequence[GradedProblem]) -> dict[str, GradedProblem]:

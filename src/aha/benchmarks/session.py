@@ -86,13 +86,13 @@ def load_problems(
 ) -> tuple[Task, list[Problem], dict[str, Any]]:
     """A benchmark's task, its problems, and what was read: source, split, rows and a hash of their content. Raises
     AhaError for one that a judge grades, without one."""
-    made = asked.source is None
+    generated = asked.source is None
     task = (
         _judged(asked, judge)
         if asked.benchmark.judged
         else get_task(asked.benchmark.task, asked.source, None)
     )
-    problems = task.load(asked.split, count or (MADE if made else 1 << 62), 0)
+    problems = task.load(asked.split, count or (MADE if generated else 1 << 62), 0)
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(json.dumps(as_row(problem), sort_keys=True, default=str).encode())
@@ -158,8 +158,8 @@ def _tokens(record: GradedProblem) -> int:
 
 
 def _bill(source: AnswerSource) -> Usage | None:
-    found = spent(source)
-    return None if found is None else replace(found)
+    bill = spent(source)
+    return None if bill is None else replace(bill)
 
 
 def _of_judges(asked: BenchmarkRows, kept: Sequence[GradedProblem]) -> dict[str, Any]:
@@ -198,10 +198,10 @@ def read_shots(asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -
         raise AhaError(
             f"--shots {protocol.shots}: where are {asked.name}'s examples? Give --shots-from FILE."
         )
-    found = shots.read_examples(asked.benchmark.task, source)
-    said = json.dumps([(e.question, str(e.problem.answer), e.solution) for e in found])
+    examples = shots.read_examples(asked.benchmark.task, source)
+    said = json.dumps([(e.question, str(e.problem.answer), e.solution) for e in examples])
     read["examples"] = hashlib.sha256(said.encode()).hexdigest()
-    return found
+    return examples
 
 
 def _score(

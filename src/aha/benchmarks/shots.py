@@ -56,12 +56,12 @@ def examples_for(problem: Problem, every: Sequence[SolvedQuestion], n: int) -> l
     asked, subject = problem.messages[-1].get("content"), problem.metadata.get("domain")
     others = [e for e in every if e.question != asked]
     own = [e for e in others if subject and e.problem.metadata.get("domain") == subject]
-    found = (own + [e for e in others if e not in own])[:n] if own else others[:n]
-    if len(found) < n:
+    examples = (own + [e for e in others if e not in own])[:n] if own else others[:n]
+    if len(examples) < n:
         raise AhaError(
-            f"--shots {n}: there are {len(found)} examples for {problem.id}: give more by --shots-from."
+            f"--shots {n}: there are {len(examples)} examples for {problem.id}: give more by --shots-from."
         )
-    return found
+    return examples
 
 
 def with_examples(problem: Problem, examples: Sequence[SolvedQuestion], prompt: chat.Prompt) -> Problem:

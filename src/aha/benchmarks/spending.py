@@ -42,8 +42,8 @@ def estimate(
 ) -> SpendingEstimate:
     """Of so many samples, by what stands in a model's folder of results: lengths of the same benchmark where there are
     any, else of all that were answered in text."""
-    every = [found for file in sorted(folder.glob("*.json")) if (found := _read(file))]
-    before = [found for found in every if found["benchmark"] == benchmark] or every
+    every = [record for file in sorted(folder.glob("*.json")) if (record := _read(file))]
+    before = [record for record in every if record["benchmark"] == benchmark] or every
     lengths = [min(max_tokens, b["mean_tokens"]) for b in before if b.get("mean_tokens")]
     speeds = [b["tokens_per_second"] for b in before if b.get("tokens_per_second")]
     return SpendingEstimate(
@@ -57,26 +57,26 @@ def estimate(
 def _read(file: Path) -> Mapping[str, Any]:
     """An earlier result's lengths and speed; empty where the file is something else."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    figures = found.get("figures") if isinstance(found, Mapping) else None
-    spent = found.get("spent") if isinstance(found, Mapping) else None
-    if not isinstance(figures, Mapping) or found.get("choice", "text") != "text":
+    figures = record.get("figures") if isinstance(record, Mapping) else None
+    spent = record.get("spent") if isinstance(record, Mapping) else None
+    if not isinstance(figures, Mapping) or record.get("choice", "text") != "text":
         return {}
     length = figures.get("mean_tokens")
     speed = spent.get("tokens_per_second") if isinstance(spent, Mapping) else None
-    return {"benchmark": found.get("benchmark", ""), "mean_tokens": length, "tokens_per_second": speed}
+    return {"benchmark": record.get("benchmark", ""), "mean_tokens": length, "tokens_per_second": speed}
 
 
 def spending(tokens: int, seconds: float, before: Usage | None, after: Usage | None) -> dict[str, Any]:
     """What was spent: tokens that were sampled now, seconds, and of an endpoint what its bill grew by."""
-    found: dict[str, Any] = {"tokens": tokens, "seconds": round(seconds, 3)}
-    found["tokens_per_second"] = round(tokens / seconds, 1) if tokens and seconds else None
+    figures: dict[str, Any] = {"tokens": tokens, "seconds": round(seconds, 3)}
+    figures["tokens_per_second"] = round(tokens / seconds, 1) if tokens and seconds else None
     if before is not None and after is not None:
         then, now = before.as_dict(), after.as_dict()
-        found["endpoint"] = {name: round(now[name] - then[name], 6) for name in now}
-    return found
+        figures["endpoint"] = {name: round(now[name] - then[name], 6) for name in now}
+    return figures
 
 
 def sentence(spent: Sequence[Mapping[str, Any]]) -> str:

@@ -45,7 +45,7 @@ def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
     graded = strict[~np.isnan(strict)]
     n = max((len(r.samples) for r in records), default=0)
     every = [s for r in records for s in r.samples]
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "pass@1": mean(graded),
         "pass@1_ci": list(interval(graded)),
         "lenient": mean(lenient),
@@ -58,7 +58,7 @@ def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
         "problems": len(records),
         "samples": n,
     }
-    return _defined(found | lengths(every)) | {"by": by_kind(records)}
+    return _defined(values | lengths(every)) | {"by": by_kind(records)}
 
 
 def _defined(figures: Mapping[str, Any]) -> dict[str, Any]:

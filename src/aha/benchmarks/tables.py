@@ -34,11 +34,11 @@ def named(result: BenchmarkResult, over: Sequence[str]) -> str:
 
 
 def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
-    found, k = result.figures, result.figures["samples"]
-    low, high = found["pass@1_ci"]
-    strict = share(found["pass@1"])
+    figures, k = result.figures, result.figures["samples"]
+    low, high = figures["pass@1_ci"]
+    strict = share(figures["pass@1"])
     several = (
-        {f"cons@{k}": share(found[f"cons@{k}"]), f"pass@{k}": share(found[f"pass@{k}"])} if k > 1 else {}
+        {f"cons@{k}": share(figures[f"cons@{k}"]), f"pass@{k}": share(figures[f"pass@{k}"])} if k > 1 else {}
     )
     first, second = ("pass@1", "lenient") if result.protocol.choice == "text" else ("acc", "acc_norm")
     return {
@@ -46,12 +46,12 @@ def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
         "benchmark": result.benchmark,
         **{name: str(getattr(result.protocol, name)) for name in over},
         first: strict if strict == "-" else f"{strict} [{low:.1%}, {high:.1%}]",
-        second: share(found["lenient"]),
+        second: share(figures["lenient"]),
         **several,
-        **{name: _number(name, found.get(name)) for name in _shown(result)},
-        "tokens": f"{found['mean_tokens']:.0f}",
-        "truncated": share(found["truncated"]),
-        "problems": f"{found['problems']} x {k}",
+        **{name: _number(name, figures.get(name)) for name in _shown(result)},
+        "tokens": f"{figures['mean_tokens']:.0f}",
+        "truncated": share(figures["truncated"]),
+        "problems": f"{figures['problems']} x {k}",
     }
 
 
@@ -100,29 +100,29 @@ def beside_paper(benchmarks: Iterable[str], protocol: Protocol) -> list[str]:
 
 def differences(name: str, protocol: Protocol) -> list[str]:
     """What an evaluation does otherwise than the paper's."""
-    benchmark, found = BENCHMARKS[name], []
-    wanted: list[tuple[str, Any, Any]] = [
+    benchmark, differing = BENCHMARKS[name], []
+    compared: list[tuple[str, Any, Any]] = [
         ("samples of each problem", protocol.k, benchmark.k or protocol.k),
         ("temperature", protocol.temperature, published.TEMPERATURE),
         ("top-p", protocol.top_p, published.TOP_P),
         ("tokens at most", protocol.max_tokens, published.MAX_TOKENS),
     ]
-    found += [f"{what} {ours:g} (paper: {theirs:g})" for what, ours, theirs in wanted if ours != theirs]
+    differing += [f"{what} {ours:g} (paper: {theirs:g})" for what, ours, theirs in compared if ours != theirs]
     if protocol.shots:
-        found.append(f"{protocol.shots} examples in the prompt (paper: none)")
+        differing.append(f"{protocol.shots} examples in the prompt (paper: none)")
     if protocol.choice != "text":
-        found.append("options by log likelihood (paper: answers in text)")
+        differing.append("options by log likelihood (paper: answers in text)")
     if protocol.problems is not None and protocol.problems < benchmark.problems:
-        found.append(f"{protocol.problems} of {benchmark.problems} problems")
-    return found + ([benchmark.differs] if benchmark.differs else [])
+        differing.append(f"{protocol.problems} of {benchmark.problems} problems")
+    return differing + ([benchmark.differs] if benchmark.differs else [])
 
 
 def pairs(results: Sequence[BenchmarkResult]) -> list[tuple[str, str, str, Paired]]:
     """(benchmark, first model, second model, comparison) of every two results on each benchmark."""
-    found, over = [], varied(results)
+    compared_pairs, over = [], varied(results)
     for name in dict.fromkeys(r.benchmark for r in results):
         both = list(combinations([r for r in results if r.benchmark == name], 2))
         for a, b in both:
             compared = paired(a.records, b.records, pairs=len(both))
-            found.append((name, named(a, over), named(b, over), compared))
-    return found
+            compared_pairs.append((name, named(a, over), named(b, over), compared))
+    return compared_pairs

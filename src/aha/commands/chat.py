@@ -147,14 +147,14 @@ class Talk:
             except KeyboardInterrupt:  # of an answer that takes long: the next question may come
                 print("\n(stopped)")
 
-    def command(self, name: str, given: str) -> None:
+    def command(self, name: str, text: str) -> None:
         """Do what a line with a slash asks for. Raises AhaError for an unknown one, and for what it cannot take."""
         if name not in COMMANDS:
             hint = nearest(name, COMMANDS, "")
             raise AhaError(
                 f"There is no /{name}. {hint}{' ' if hint else ''}/help names those that there are."
             )
-        getattr(self, f"_do_{name}")(given.strip())
+        getattr(self, f"_do_{name}")(text.strip())
 
     def _do_help(self, _: str) -> None:
         width = max(map(len, COMMANDS))
@@ -175,23 +175,23 @@ class Talk:
             self.messages = kept  # the answer that was there stands
             raise
 
-    def _do_temperature(self, given: str) -> None:
-        value = _number(given, float)
+    def _do_temperature(self, text: str) -> None:
+        value = _number(text, float)
         if value is None or not 0 <= value <= 10:
             raise AhaError(
-                f"/temperature takes a number from 0 to 10, not '{given}'. It is {self.args.temperature:g}."
+                f"/temperature takes a number from 0 to 10, not '{text}'. It is {self.args.temperature:g}."
             )
         self.args.temperature = value
 
-    def _do_system(self, given: str) -> None:
-        self.args.system = given or None
+    def _do_system(self, text: str) -> None:
+        self.args.system = text or None
         said = [m for m in self.messages if m["role"] != "system"]
-        self.messages = ([{"role": "system", "content": given}] if given else []) + said
+        self.messages = ([{"role": "system", "content": text}] if text else []) + said
 
-    def _do_budget(self, given: str) -> None:
-        value = _number(given, int) if given else 0
+    def _do_budget(self, text: str) -> None:
+        value = _number(text, int) if text else 0
         if value is None or value < 0:
-            raise AhaError(f"/budget takes a number of tokens, not '{given}'.")
+            raise AhaError(f"/budget takes a number of tokens, not '{text}'.")
         self.args.think_budget = value or None
 
     def _do_fold(self, _: str) -> None:

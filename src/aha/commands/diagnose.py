@@ -36,23 +36,25 @@ def run(args: argparse.Namespace) -> int:
     from aha.runs.overview import run_folder
 
     folder = run_folder(args.run, args.runs_dir)
-    found = diagnose(folder)
+    diagnosis = diagnose(folder)
     if args.json:
-        print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+        print(json.dumps(diagnosis.as_json(), ensure_ascii=False, indent=1))
     else:
-        print(described(found, everything=args.all))
-    return 0 if found.healthy else FOUND
+        print(described(diagnosis, everything=args.all))
+    return 0 if diagnosis.healthy else FOUND
 
 
-def described(found: Diagnosis, *, everything: bool = False) -> str:
+def described(diagnosis: Diagnosis, *, everything: bool = False) -> str:
     """A diagnosis in words."""
-    told = [_illness(i) for i in (found.found if everything else found.illnesses)]
+    told = [_illness(i) for i in (diagnosis.every if everything else diagnosis.illnesses)]
     looked = (
-        f"there is nothing to look at: {found.nothing}." if found.nothing else "nothing lasting is wrong."
+        f"there is nothing to look at: {diagnosis.nothing}."
+        if diagnosis.nothing
+        else "nothing lasting is wrong."
     )
-    head = f"{found.run}: {looked if found.healthy else _count(len(found.illnesses))}"
-    rest = [] if everything else _left_out(found)
-    notes = [f"Note     {note}" for note in found.notes]
+    head = f"{diagnosis.run}: {looked if diagnosis.healthy else _count(len(diagnosis.illnesses))}"
+    rest = [] if everything else _left_out(diagnosis)
+    notes = [f"Note     {note}" for note in diagnosis.notes]
     return "\n".join([head, *(f"\n{text}" for text in told), *(["", *rest, *notes] if rest or notes else [])])
 
 
@@ -60,10 +62,10 @@ def _count(n: int) -> str:
     return "one thing is wrong." if n == 1 else f"{n} things are wrong, the gravest first."
 
 
-def _left_out(found: Diagnosis) -> list[str]:
+def _left_out(diagnosis: Diagnosis) -> list[str]:
     """What is told in one line each: consequences, and what passed."""
     lines = []
-    for illness in found.found:
+    for illness in diagnosis.every:
         if illness.explained_by:
             lines.append(f"Follows  {illness.cause} (from {', '.join(illness.explained_by)})")
         elif not illness.lasting:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     show.head(f"{subject.source} on {subject.device}, {str(subject.dtype).removeprefix('torch.')}, task "
               f"{subject.task.name}, engine {args.engine}: {len(checks)} checks")  # fmt: skip
     try:
-        findings = examine(checks, subject, starting=show.starting, found=show.found, debug=args.debug)
+        findings = examine(checks, subject, starting=show.starting, finished=show.finished, debug=args.debug)
     finally:
         subject.engine.close()
     failed = failures(findings)
@@ -114,7 +114,7 @@ class _Lines:
     def starting(self, check: Check) -> None:
         self._line(f"{check.name}: {check.about}", "bold")
 
-    def found(self, finding: Finding) -> None:
+    def finished(self, finding: Finding) -> None:
         mark, style = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("n/a ", "dim")}[
             finding.ok
         ]

@@ -199,12 +199,12 @@ def _results(
 
     hardware.set_threads(args.threads)
     asked = list(asked)
-    given, asked = [a for a in asked if a.benchmark.imported], [a for a in asked if not a.benchmark.imported]
+    stored, asked = [a for a in asked if a.benchmark.imported], [a for a in asked if not a.benchmark.imported]
     paper = args.preset == "r1" and not (args.k or args.samples)
     judge = _judge(args)
     for model in dict.fromkeys(args.model):
         folder = args.results / folder_name(model)
-        yield from (imported.result(model, one, replace(protocol, k=1), folder) for one in given)
+        yield from (imported.result(model, one, replace(protocol, k=1), folder) for one in stored)
         if not asked:
             continue
         source = opening.open_model(model, folder, args.prompt, args.device, args.dtype, args.threads, engine)

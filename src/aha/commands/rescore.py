@@ -96,11 +96,11 @@ def described(rescored: Rescored) -> str:
     return "\n".join([head, columns, *lines, rescored.sentence(), *_flips(rescored), *notes, *written])
 
 
-def _flips(found: Rescored) -> list[str]:
+def _flips(rescored: Rescored) -> list[str]:
     return [
         f"Flips    step {f.step}, {f.problem_id}, member {f.member}: advantage {f.advantage_before:+.2f} -> "
         f"{f.advantage_after:+.2f}   {f.why}"[:200]
-        for f in found.flipped[:MOST_FLIPS]
+        for f in rescored.flipped[:MOST_FLIPS]
     ]
 
 

@@ -101,8 +101,8 @@ def _guarded(args: argparse.Namespace, backend: Any) -> Any:
 
     def review(messages: Sequence[Message], text: str) -> bool | None:
         said = "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)
-        found = judge.safety(said, text)
-        return None if found is None else found != "unsafe"
+        verdict = judge.safety(said, text)
+        return None if verdict is None else verdict != "unsafe"
 
     print(
         f"Guard    {args.guard}{', every dialogue' if args.guard_everything else ', where words mark it'}",

@@ -27,18 +27,18 @@ _NOT_GRADED = Verdict(Outcome.UNKNOWN, "the task is not there")
 def diagnose(run: Path) -> Diagnosis:
     """What is wrong with a run, running or finished. Raises AhaError for a folder that is no run."""
     data = read_run(run)
-    found: list[Illness] = undone.died(run, as_dict(data.config.get("stages")))
+    illnesses: list[Illness] = undone.died(run, as_dict(data.config.get("stages")))
     notes = list(data.faults)
     for stage in data.stages:
         if any("reward" in row for row in stage.metrics):
-            made, said = _stage(stage, _prompt(data.summary, stage), run)
+            of_stage, said = _stage(stage, _prompt(data.summary, stage), run)
         elif supervised.is_supervised(stage.metrics):
-            made, said = _of_rows(stage, run)
+            of_stage, said = _of_rows(stage, run)
         else:
             continue
-        found, notes = [*found, *made], [*notes, *said]
+        illnesses, notes = [*illnesses, *of_stage], [*notes, *said]
     nothing = undone.why_nothing(data)
-    return Diagnosis(str(run), tuple(found), tuple(notes), nothing)
+    return Diagnosis(str(run), tuple(illnesses), tuple(notes), nothing)
 
 
 def _of_rows(stage: StageData, run: Path) -> tuple[list[Illness], list[str]]:
@@ -55,18 +55,18 @@ def findings(
 ) -> list[Illness]:
     """What figures, evaluations and rollouts so far speak for, in the order of ``CAUSES``; without samples. The same
     for a run that goes on and for one that has ended."""
-    found = {illness.cause: illness for illness in (*_by_rules(stage, metrics), *seen.found(stage))}
+    by_cause = {illness.cause: illness for illness in (*_by_rules(stage, metrics), *seen.found(stage))}
     for illness in (_hacking(stage, metrics, evals), _still(stage, metrics, planned)):
         if illness is not None:
-            found.setdefault(illness.cause, illness)
-    return _ordered(list(found.values()))
+            by_cause.setdefault(illness.cause, illness)
+    return _ordered(list(by_cause.values()))
 
 
-def _ordered(found: Sequence[Illness]) -> list[Illness]:
+def _ordered(illnesses: Sequence[Illness]) -> list[Illness]:
     """By the order of ``CAUSES``, each with those of them that explain it."""
     order = list(CAUSES)
-    lasting = {illness.cause for illness in found if illness.lasting}
-    return [_with_explanation(i, lasting) for i in sorted(found, key=lambda i: order.index(i.cause))]
+    lasting = {illness.cause for illness in illnesses if illness.lasting}
+    return [_with_explanation(i, lasting) for i in sorted(illnesses, key=lambda i: order.index(i.cause))]
 
 
 def _with_explanation(illness: Illness, lasting: set[str]) -> Illness:
@@ -97,11 +97,11 @@ def _by_rules(stage: str, metrics: Sequence[Row]) -> list[Illness]:
 
 def _worst_of_each(episodes: Sequence[health.HealthEpisode]) -> list[health.HealthEpisode]:
     """The longest episode of each rule."""
-    found: dict[health.HealthRule, health.HealthEpisode] = {}
+    worst: dict[health.HealthRule, health.HealthEpisode] = {}
     for episode in episodes:
-        if episode.rule not in found or episode.steps > found[episode.rule].steps:
-            found[episode.rule] = episode
-    return list(found.values())
+        if episode.rule not in worst or episode.steps > worst[episode.rule].steps:
+            worst[episode.rule] = episode
+    return list(worst.values())
 
 
 def _lasts(episode: health.HealthEpisode, metrics: Sequence[Row]) -> bool:
@@ -134,7 +134,7 @@ def _hacking(stage: str, metrics: Sequence[Row], evals: Sequence[Row]) -> Illnes
     if fall is None:
         return None
     each = (truth_fall(metrics, evals[:n]) for n in range(2, len(evals) + 1))
-    first = next(found for found in each if found is not None)
+    first = next(illness for illness in each if illness is not None)
     cause = "reward_hacking" if fall.hacked else "lr_high"
     return Illness(cause, stage, first.step, (fall.words(),))
 
@@ -156,21 +156,21 @@ def _stage(stage: StageData, prompt: str, run: Path) -> tuple[list[Illness], lis
         notes.append(
             f"{stage.name}: of {len(files)} files of rollouts {len(kept)} were read, evenly over the steps."
         )
-    made: dict[int, dict[str, float]] = {}
+    by_step: dict[int, dict[str, float]] = {}
     routed: dict[int, dict[str, float]] = {}
     for step, file in kept:
         groups = _read(file, known, prompt, notes)
         seen.note(step, groups)
-        made[step] = figures.step_figures(groups) if groups else {}
+        by_step[step] = figures.step_figures(groups) if groups else {}
         routed[step] = figures.by_rule(groups)
     metrics = [
-        made.get(int(row["step"]), {}) | row | routed.get(int(row["step"]), {}) for row in stage.metrics
+        by_step.get(int(row["step"]), {}) | row | routed.get(int(row["step"]), {}) for row in stage.metrics
     ]
     planned = int(stage.settings.get("steps") or 0)
     asked = setup.wrong_prompt(stage.name, stage.settings, prompt, run, metrics)
     before = [illness for illness in (trained, asked) if illness is not None]
-    found = _ordered([*before, *findings(stage.name, metrics, stage.evals, seen, planned)])
-    return [_with_samples(illness, dict(files), known, prompt, seen) for illness in found], notes
+    illnesses = _ordered([*before, *findings(stage.name, metrics, stage.evals, seen, planned)])
+    return [_with_samples(illness, dict(files), known, prompt, seen) for illness in illnesses], notes
 
 
 def _known(stage: StageData, notes: list[str]) -> tuple[dict[str, Problem], Seen, Illness | None]:

@@ -55,12 +55,12 @@ def by_rule(groups: Sequence[Group]) -> dict[str, float]:
     rewards speak of all questions. Older runs have counted such silence as 0."""
     members = [member for group in groups for member in group.members]
     silent = {name for member in members for name, score in member.scores.items() if score.silent}
-    found = {}
+    means = {}
     for name in silent:
         scores = [member.scores[name] for member in members if name in member.scores]
         values = [s.value for s in scores if s.value is not None and not s.silent]
-        found[f"rewards/{name}/mean"] = _mean(values) if values else float("nan")
-    return found
+        means[f"rewards/{name}/mean"] = _mean(values) if values else float("nan")
+    return means
 
 
 def length(rollout: Rollout) -> float:

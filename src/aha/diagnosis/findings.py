@@ -63,14 +63,14 @@ class Diagnosis:
     to look at at all, "" where there was."""
 
     run: str
-    found: tuple[Illness, ...]
+    every: tuple[Illness, ...]
     notes: tuple[str, ...] = ()
     nothing: str = ""
 
     @property
     def illnesses(self) -> tuple[Illness, ...]:
         """What lasts and is no consequence of something else that was found."""
-        return tuple(i for i in self.found if i.lasting and not i.explained_by)
+        return tuple(i for i in self.every if i.lasting and not i.explained_by)
 
     @property
     def healthy(self) -> bool:
@@ -83,6 +83,6 @@ class Diagnosis:
             "run": self.run,
             "healthy": self.healthy,
             "nothing": self.nothing,
-            "found": [i.as_json() for i in self.found],
+            "found": [i.as_json() for i in self.every],
             "notes": list(self.notes),
         }

@@ -41,9 +41,9 @@ class Monitor:
     ) -> list[tuple[str, str]]:
         """(cause, words) of what this step's groups brought to light, but for what was ``said`` before."""
         self.seen.note(step, groups)
-        found = [(i.cause, *i.evidence) for i in self.seen.found(self.stage)]
+        causes = [(i.cause, *i.evidence) for i in self.seen.found(self.stage)]
         still = motion.unmoved(metrics, self.planned) if step % 4 == 0 else ""
-        return self._new([*found, *([("lr_low", still)] if still else [])], said)
+        return self._new([*causes, *([("lr_low", still)] if still else [])], said)
 
     def after_evaluation(
         self, metrics: Sequence[Row], evals: Sequence[Row], said: Sequence[Row]
@@ -58,8 +58,10 @@ class Monitor:
         """What a file of the stage holds so far."""
         return read_jsonl(self.folder / f"{name}.jsonl")
 
-    def _new(self, found: Sequence[tuple[str, ...]], said: Sequence[Row]) -> list[tuple[str, str]]:
+    def _new(self, causes: Sequence[tuple[str, ...]], said: Sequence[Row]) -> list[tuple[str, str]]:
         known = {row.get("key") for row in said}
         return [
-            (c, f"{CAUSES[c].title}: {'; '.join(w)}. {CAUSES[c].advice}") for c, *w in found if c not in known
+            (c, f"{CAUSES[c].title}: {'; '.join(w)}. {CAUSES[c].advice}")
+            for c, *w in causes
+            if c not in known
         ]

@@ -58,18 +58,18 @@ class Sampled:
 
     def found(self, stage: str) -> list[Illness]:
         """The causes that this speaks for."""
-        made = []
+        illnesses = []
         if self.groups >= LEAST_GROUPS and self.alike > ALIKE * self.groups:
             of = f"{self.alike} of {self.groups} groups"
             words = f"in the first {len(self.steps)} steps all samples are one text in {of}"
-            made.append(Illness("no_diversity", stage, min(self.steps), (words,)))
+            illnesses.append(Illness("no_diversity", stage, min(self.steps), (words,)))
         if self.cut > CUT * self.completions and self.went_on > ANSWERED * self.cut:
             words = (
                 f"of {self.cut} completions that were cut (of {self.completions}) {self.went_on} had come to their end "
                 "before, and went on"
             )
-            made.append(Illness("never_ends", stage, self.went_on_at, (words,)))
-        return made
+            illnesses.append(Illness("never_ends", stage, self.went_on_at, (words,)))
+        return illnesses
 
 
 def goes_on(rollout: Rollout) -> bool:

@@ -97,11 +97,11 @@ def pick(
         if _fits(cause, g, seen)
     ]
     ranked = sorted((r for r in ranked if r[0] > 0), key=lambda r: -r[0])
-    found: dict[str, ShownRollout] = {}
+    picked: dict[str, ShownRollout] = {}
     for _, group, index in ranked:
-        if len(found) < MOST and group.problem.id not in found:
-            found[group.problem.id] = shown(step, group, index)
-    return tuple(found.values())
+        if len(picked) < MOST and group.problem.id not in picked:
+            picked[group.problem.id] = shown(step, group, index)
+    return tuple(picked.values())
 
 
 def _fits(cause: str, group: Group, seen: Seen | None) -> bool:

@@ -90,8 +90,8 @@ class Seen:
 
     def found(self, stage: str) -> list[Illness]:
         """The causes that what was seen until now speaks for."""
-        made = (self._duplicates(stage), self._leaks(stage), self._golds(stage), self._errors(stage))
-        return [illness for illness in made if illness is not None] + self.sampled.found(stage)
+        candidates = (self._duplicates(stage), self._leaks(stage), self._golds(stage), self._errors(stage))
+        return [illness for illness in candidates if illness is not None] + self.sampled.found(stage)
 
     def _duplicates(self, stage: str) -> Illness | None:
         copies = {text: ids for text, ids in self.ids.items() if len(ids) > 1}

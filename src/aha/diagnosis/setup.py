@@ -55,9 +55,9 @@ def wrong_prompt(
     first = [row for row in metrics if row.get("step")][:FIRST]
     figures = {"answers/missing": "have no answer", "completions/clipped_ratio": "are cut"}
     seen = {
-        words: statistics.fmean(found)
+        words: statistics.fmean(shares)
         for key, words in figures.items()
-        if (found := [v for row in first if (v := number(row.get(key))) is not None])
+        if (shares := [v for row in first if (v := number(row.get(key))) is not None])
     }
     bad = {words: share for words, share in seen.items() if share > LITTLE}
     if not bad:

@@ -26,12 +26,12 @@ _PLACES: Mapping[str, chat.Place] = {"r1_zero": "tags", "think": "tags", "boxed"
 
 def step_files(stage: Path) -> list[tuple[int, Path]]:
     """(step, file) of every step whose rollouts are stored, in order."""
-    found = [
+    files = [
         (int(file.stem.rpartition("_")[2]), file)
         for file in (stage / "rollouts").glob("step_*.jsonl")
         if file.stem.rpartition("_")[2].isdigit()
     ]
-    return sorted(found)
+    return sorted(files)
 
 
 def evenly(files: Sequence[tuple[int, Path]], most: int) -> list[tuple[int, Path]]:
@@ -86,10 +86,10 @@ def _group(rows: Rows, known: Mapping[str, Problem], prompt: str) -> Group:
 
 def _problem(row: Mapping[str, Any], known: Mapping[str, Problem], prompt: str) -> Problem:
     name = str(row.get("problem_id", ""))
-    found = known.get(name)
-    found = found if found is not None and _same_question(found, row) else _rebuilt(name, row)
+    problem = known.get(name)
+    problem = problem if problem is not None and _same_question(problem, row) else _rebuilt(name, row)
     place = row.get("place") or _PLACES.get(prompt)
-    return replace(found, metadata={**found.metadata, chat.PLACE: place}) if place else found
+    return replace(problem, metadata={**problem.metadata, chat.PLACE: place}) if place else problem
 
 
 def _rebuilt(name: str, row: Mapping[str, Any]) -> Problem:

@@ -96,12 +96,12 @@ def _thrown(losses: Sequence[float]) -> str:
 
 def overfit(metrics: Sequence[Row]) -> str:
     """In words, that the held-out loss ends above its least while the loss in training went on falling."""
-    held = [
+    losses = [
         (float(row["step"]), v) for row in metrics if (v := number(row.get("validation_loss"))) is not None
     ]
-    if len(held) < 2:
+    if len(losses) < 2:
         return ""
-    (at, least), (end, last) = min(held, key=lambda pair: pair[1]), held[-1]
+    (at, least), (end, last) = min(losses, key=lambda pair: pair[1]), losses[-1]
     if end <= at or last <= least * (1 + UNLEARNED) + 0.005:
         return ""
     taken = [row for row in metrics if (number(row.get("step")) or 0) > 0]
@@ -152,10 +152,10 @@ def preferences_unlearned(rows: Sequence[Row], metrics: Sequence[Row]) -> str:
         return (
             f"rewards/accuracies is {right:.1%} in the last third of the steps, with margins of {margin:.3g}"
         )
-    held = values(metrics, "validation_rewards/accuracies")
-    if len(held) >= 2 and held[-1] < 0.5 and right > 0.8:
+    of_held_out = values(metrics, "validation_rewards/accuracies")
+    if len(of_held_out) >= 2 and of_held_out[-1] < 0.5 and right > 0.8:
         return (
-            f"rewards/accuracies is {right:.1%} in training and {held[-1]:.1%} of held-out pairs: what is preferred is "
+            f"rewards/accuracies is {right:.1%} in training and {of_held_out[-1]:.1%} of held-out pairs: what is preferred is "
             "not what the rows have in common"
         )
     return ""
@@ -183,13 +183,13 @@ def values(rows: Sequence[Row], key: str) -> list[float]:
     return [v for row in rows if (v := number(row.get(key))) is not None]
 
 
-def _parts(found: Sequence[float], n: int) -> list[list[float]]:
+def _parts(series: Sequence[float], n: int) -> list[list[float]]:
     """A curve in ``n`` parts of equal length, of which the last is whole; none where it is too short."""
-    size = len(found) // n
-    if len(found) < LEAST or size < 2:
+    size = len(series) // n
+    if len(series) < LEAST or size < 2:
         return []
-    end = len(found)
-    return [list(found[end - (n - i) * size : end - (n - i - 1) * size]) for i in range(n)]
+    end = len(series)
+    return [list(series[end - (n - i) * size : end - (n - i - 1) * size]) for i in range(n)]
 
 
 def _error(a: Sequence[float], b: Sequence[float]) -> float:

@@ -56,8 +56,8 @@ def truth_fall(metrics: Sequence[Row], evals: Sequence[Row]) -> TruthFall | None
     for split in ("validation", "test"):
         rows = [e for e in evals if e.get("split") == split and number(e.get(TRUTH)) is not None]
         rows.sort(key=lambda e: e["step"])
-        if len(rows) >= 2 and (found := _fall(metrics, rows)) is not None:
-            return found
+        if len(rows) >= 2 and (fall := _fall(metrics, rows)) is not None:
+            return fall
     return None
 
 

@@ -20,12 +20,12 @@ def died(run: Path, stages: Mapping[str, object]) -> list[Illness]:
     """One illness for each stage whose last process ended with an error, or was ended before its first step."""
     if is_running(run):
         return []
-    found = []
+    illnesses = []
     for name in stages:
         place = run / name
         if place.is_dir() and not (place / DONE).exists() and (words := _last_words(place)):
-            found.append(Illness("died", name, _steps(place), (words,)))
-    return found
+            illnesses.append(Illness("died", name, _steps(place), (words,)))
+    return illnesses
 
 
 def _last_words(place: Path) -> str:

@@ -49,9 +49,9 @@ def _formula(name: str, rewards: list[np.ndarray]) -> Iterator[Finding]:
     if formulas.group_advantages([0.0, 1.0], name) is None:
         yield Finding("", None, f"{name} against its formula", cause="no independent formula for it here")
         return
-    wanted = [np.array(formulas.group_advantages(list(r), name), np.float64) for r in rewards]
+    expected = [np.array(formulas.group_advantages(list(r), name), np.float64) for r in rewards]
     got = estimate(name, rewards)
-    pairs = list(zip(got, wanted, strict=True))
+    pairs = list(zip(got, expected, strict=True))
     mask = all(np.array_equal(np.isnan(a), np.isnan(b)) for a, b in pairs)
     gap = max((float(np.nanmax(np.abs(a - b), initial=0.0)) for a, b in pairs), default=math.inf)
     yield at_most(f"{name} of {len(rewards)} groups against its formula, group by group", gap, 1e-4,
@@ -95,8 +95,8 @@ def _ungradable() -> Iterator[Finding]:
     """From a verdict of UNKNOWN to the reward: never 0 on the way."""
     verdicts = {"right": Outcome.CORRECT, "wrong": Outcome.WRONG, "late": Outcome.UNKNOWN}
     reward = accuracy.accuracy(lambda problem, text: Verdict(verdicts[text], "made up"))
-    made = [_rollout(text, i) for i, text in enumerate(("right", "late", "wrong", "late"))]
-    group = rollouts.score_group(_problem("p"), made, {"accuracy": (1.0, reward)})
+    answers = [_rollout(text, i) for i, text in enumerate(("right", "late", "wrong", "late"))]
+    group = rollouts.score_group(_problem("p"), answers, {"accuracy": (1.0, reward)})
     values = [m.reward for m in group.members]
     yield holds("rewards of right, timed-out, wrong and timed-out answers", values == [1.0, None, 0.0, None],
                 str(values), threshold="[1.0, None, 0.0, None]",
@@ -107,7 +107,7 @@ def _ungradable() -> Iterator[Finding]:
 def _own_reward(subject: DoctorContext) -> Iterator[Finding]:
     """Each rollout's reward is the reward of its own text, and each example has its own advantage."""
     texts = ["a", "bbb", "cc", "dddd", "e" * 9]
-    length = lambda problem, made: [Score(float(len(r.text))) for r in made]  # noqa: E731
+    length = lambda problem, answers: [Score(float(len(r.text))) for r in answers]  # noqa: E731
     group = rollouts.score_group(_problem("q"), [_rollout(t, i) for i, t in enumerate(texts)],
                                  {"length": (2.0, length)})  # fmt: skip
     wrong = [m.rollout.text for m in group.members if m.reward != 2.0 * len(m.rollout.text)]
@@ -135,22 +135,22 @@ def _own_advantage(subject: DoctorContext) -> Finding:
     groups = made_groups(subject, (3, 6, 4), 4, seed=31)
     values = [np.arange(4, dtype=np.float64) + 10 * (i + 1) for i in range(3)]
     values[1][2] = np.nan
-    found = subject.to_examples(groups, values)
+    examples = subject.to_examples(groups, values)
     key = lambda ids: tuple(map(int, ids))  # noqa: E731
-    wanted = {
+    expected = {
         key(np.concatenate([m.rollout.prompt_ids, m.rollout.completion_ids])): (float(v), i)
         for i, (g, row) in enumerate(zip(groups, values, strict=True))
         for m, v in zip(g.members, row, strict=True)
         if not math.isnan(v)
     }
     wrong = []
-    for e in found:
-        advantage, group = wanted.pop(key(e.token_ids), (math.nan, -1))
+    for e in examples:
+        advantage, group = expected.pop(key(e.token_ids), (math.nan, -1))
         if not (np.asarray(e.advantage)[e.mask] == advantage).all() or e.group != group:
             wrong.append(f"advantage {float(np.asarray(e.advantage)[-1]):g} instead of {advantage:g}")
-    wrong += [f"{len(wanted)} members are missing"] if wanted else []
+    wrong += [f"{len(expected)} members are missing"] if expected else []
     return count("examples without their own rollout's advantage; an ungradable one is left out", wrong,
-                 len(found), cause="advantages and rollouts are joined in different orders",
+                 len(examples), cause="advantages and rollouts are joined in different orders",
                  fix="look at the stages' to_examples")  # fmt: skip
 
 

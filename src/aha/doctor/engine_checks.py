@@ -72,7 +72,7 @@ def _sample(subject: DoctorContext, engine: Engine) -> list[Rollout]:
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
     requests = [Request(p, 2, i) for i, p in enumerate(prompts)]
-    return [r for _, found in sorted(engine.generate(requests, params, seed=9)) for r in found]
+    return [r for _, of_request in sorted(engine.generate(requests, params, seed=9)) for r in of_request]
 
 
 def proof(subject: DoctorContext) -> Iterator[Finding]:

@@ -43,11 +43,11 @@ class Gap:
     tokens: int = 0
 
     @classmethod
-    def of(cls, found: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> Gap:
+    def of(cls, values: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> Gap:
         """Over all tokens of all completions; infinite where lengths or numbers are not right."""
-        if any(len(a) != len(b) for a, b in zip(found, truth, strict=True)):
+        if any(len(a) != len(b) for a, b in zip(values, truth, strict=True)):
             return cls(np.inf, np.inf)
-        gap = np.abs(np.concatenate(list(found)) - np.concatenate(list(truth))).astype(np.float64)
+        gap = np.abs(np.concatenate(list(values)) - np.concatenate(list(truth))).astype(np.float64)
         gap = np.nan_to_num(gap, nan=np.inf)
         return cls(float(gap.mean()), float(gap.max()), int(gap.argmax()), len(gap))
 
@@ -87,13 +87,13 @@ def _finer_copy(model: Any) -> Any:
     device = next(model.parameters()).device
     if size > LARGEST[finer] or 2 * size > free_memory(device):
         return None
-    made = copy.deepcopy(model)
-    attention.to_torch(made)
-    made.set_attn_implementation("eager")
-    for param in made.parameters():
+    copied = copy.deepcopy(model)
+    attention.to_torch(copied)
+    copied.set_attn_implementation("eager")
+    for param in copied.parameters():
         param.grad = None
         param.requires_grad_(False)
-    return made.to(finer)
+    return copied.to(finer)
 
 
 class Held:
@@ -111,14 +111,14 @@ class Held:
             self.known[kind] = self.exact.error(self.rollouts, self.temperature, self.true, kind)
         return self.known[kind]
 
-    def limits(self, found: Gap) -> tuple[float, float, Gap | None]:
+    def limits(self, gap: Gap) -> tuple[float, float, Gap | None]:
         """(mean, largest) nats that ours may err by, and transformers' own error. Its eager attention is asked only
-        where ``found`` is more than its other one allows."""
+        where ``gap`` is more than its other one allows."""
         capped = ground_truth.is_capped(self.exact.model)
         if self.exact.finer is None and capped:
             return (*UNKNOWN[self.exact.precise], None)
         own = self.error("eager" if capped else "sdpa")
-        if self.exact.finer is not None and not capped and not _within(found, *self._allowed(own)):
+        if self.exact.finer is not None and not capped and not _within(gap, *self._allowed(own)):
             eager = self.error("eager")
             own = Gap(max(own.mean, eager.mean), max(own.largest, eager.largest))
         return (*self._allowed(own), own)
@@ -131,23 +131,23 @@ class Held:
         self, what: str, said: Sequence[np.ndarray], *, cause: str, fix: str, times: float = 1.0
     ) -> Iterator[Finding]:
         """Findings on how far ``said`` is from the truth, ``times`` the limits."""
-        found = Gap.of(said, self.true)
-        if not np.isfinite(found.mean):
+        gap = Gap.of(said, self.true)
+        if not np.isfinite(gap.mean):
             yield holds(
                 f"{what}: a number for each token", False, "lengths differ, or NaN", cause=cause, fix=fix
             )
             return
-        mean, largest, own = self.limits(found)
+        mean, largest, own = self.limits(gap)
         beside = "" if own is None else f"transformers' own {own.mean:.3g}; "
-        yield at_most(f"{what}, mean error", found.mean, times * mean, cause=cause, fix=fix, unit=" nats",
-                      more=f"{beside}{found.tokens} tokens")  # fmt: skip
+        yield at_most(f"{what}, mean error", gap.mean, times * mean, cause=cause, fix=fix, unit=" nats",
+                      more=f"{beside}{gap.tokens} tokens")  # fmt: skip
         beside = "" if own is None else f"transformers' own {own.largest:.3g}; "
-        yield at_most(f"{what}, largest error", found.largest, times * largest, cause=cause, fix=fix, unit=" nats",
-                      more=f"{beside}token {found.at}")  # fmt: skip
+        yield at_most(f"{what}, largest error", gap.largest, times * largest, cause=cause, fix=fix, unit=" nats",
+                      more=f"{beside}token {gap.at}")  # fmt: skip
 
 
-def _within(found: Gap, mean: float, largest: float) -> bool:
-    return found.mean <= mean and found.largest <= largest
+def _within(gap: Gap, mean: float, largest: float) -> bool:
+    return gap.mean <= mean and gap.largest <= largest
 
 
 def seconds_per_token(model: Any, vocabulary: np.ndarray, tokens: int = 48) -> float:

@@ -82,17 +82,17 @@ def examine(
     subject: DoctorContext,
     *,
     starting: Callable[[Check], None] = lambda check: None,
-    found: Callable[[Finding], None] = lambda finding: None,
+    finished: Callable[[Finding], None] = lambda finding: None,
     debug: bool = False,
 ) -> list[Finding]:
-    """Run the checks in order; every finding is also told to ``found`` as it is made. With ``debug`` what a
+    """Run the checks in order; every finding is also told to ``finished`` as it is made. With ``debug`` what a
     check raises is raised, instead of being a finding."""
     findings = []
     for check in checks:
         starting(check)
         for finding in _run(check, subject, debug):
             findings.append(finding)
-            found(finding)
+            finished(finding)
     return findings
 
 

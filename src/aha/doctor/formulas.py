@@ -37,12 +37,12 @@ def completion_loss(
     reference: Tensor | None,
     advantage: Tensor,
     entropy: Tensor,
-    held: Tensor | None = None,
+    detached: Tensor | None = None,
     imitation: Tensor | None = None,
 ) -> Tensor:
-    """Loss [n] of each token of one completion. All arguments are [n]; ``held`` are the logprobs at which a
+    """Loss [n] of each token of one completion. All arguments are [n]; ``detached`` are the logprobs at which a
     part that is constant by definition is taken (default: ``new``, detached)."""
-    loss = _surrogate(algorithm, new, old, advantage, new.detach() if held is None else held)
+    loss = _surrogate(algorithm, new, old, advantage, new.detach() if detached is None else detached)
     kind = str(algorithm.kl)
     if reference is not None and kind != "none" and algorithm.kl_coef and _in_loss(algorithm):
         divergence = kl(new, reference, kind)
@@ -58,7 +58,7 @@ def _in_loss(algorithm: Any) -> bool:
     return algorithm.kl_place == "loss"
 
 
-def _surrogate(algorithm: Any, new: Tensor, old: Tensor, a: Tensor, held: Tensor) -> Tensor:
+def _surrogate(algorithm: Any, new: Tensor, old: Tensor, a: Tensor, detached: Tensor) -> Tensor:
     objective = _objective(algorithm)
     if objective == "logprob":
         return -a * new
@@ -67,7 +67,7 @@ def _surrogate(algorithm: Any, new: Tensor, old: Tensor, a: Tensor, held: Tensor
         return -a * new + algorithm.mirror_coef * 0.5 * whole**2 / len(new)
     low, high = 1 - algorithm.clip_low, 1 + algorithm.clip_high
     if objective == "cispo":
-        return -_ratio(algorithm, held, old).clip(low, high) * a * new
+        return -_ratio(algorithm, detached, old).clip(low, high) * a * new
     r = _ratio(algorithm, new, old)
     # PPO's pessimistic bound by cases: a good action is worth at most ratio `high`, a bad one at least `low`.
     good = torch.minimum(r, torch.full_like(r, high)) * a
@@ -153,12 +153,12 @@ def group_advantages(rewards: Sequence[float], kind: str) -> list[float] | None:
     mean = math.fsum(graded) / len(graded)
     std = math.sqrt(math.fsum((r - mean) ** 2 for r in graded) / len(graded))
     equal = min(graded) == max(graded)
-    found = []
+    advantages = []
     for r in rewards:
         value = math.nan if math.isnan(r) else 0.0 if equal else r - mean
         if kind == "group_std" and value:
             value /= std + 1e-6
         if kind == "leave_one_out":
             value *= len(graded) / (len(graded) - 1)
-        found.append(value)
-    return found
+        advantages.append(value)
+    return advantages

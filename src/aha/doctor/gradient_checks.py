@@ -35,11 +35,11 @@ def made_examples(subject: DoctorContext, seed: int = 0) -> list[Example]:
     """Examples of four groups of different prompt and completion lengths, with noisy old logprobs."""
     groups = made_groups(subject, (3, 9, 1, 17), 3, seed=seed)
     rng = np.random.default_rng(seed + 1)
-    found = ground_truth.examples(groups, ground_truth.random_advantages(groups, seed))
+    examples = ground_truth.examples(groups, ground_truth.random_advantages(groups, seed))
     # A reference near the truth in scale, far enough from it for every term of the loss to have a slope.
     return [
         replace(e, reference_logprobs=np.where(e.mask, -np.abs(rng.normal(2.5, 1, len(e.mask))), 0.0))
-        for e in found
+        for e in examples
     ]
 
 
@@ -73,9 +73,9 @@ def gradients(policy: policies.Policy, batches: Sequence[Batch], loss: Any, t: f
     policy.zero_grad()
     for batch in batches:
         policy.backward(batch, loss, t)
-    found = [m.grad.clone() if m.grad is not None else torch.zeros_like(m) for m in policy.masters]
+    grads = [m.grad.clone() if m.grad is not None else torch.zeros_like(m) for m in policy.masters]
     policy.zero_grad()
-    return found
+    return grads
 
 
 def plain_gradients(
@@ -95,8 +95,8 @@ def plain_gradients(
             loss = formulas.completion_loss(
                 algorithm, new[on], pick(e.sampler_logprobs), reference, pick(e.advantage), entropy[on]
             )
-            found = torch.autograd.grad((loss * pick(w)).sum(), params, allow_unused=True)
-            for kept, g in zip(total, found, strict=True):
+            grads = torch.autograd.grad((loss * pick(w)).sum(), params, allow_unused=True)
+            for kept, g in zip(total, grads, strict=True):
                 kept += 0 if g is None else g
     return total, said
 
@@ -109,19 +109,19 @@ def packing(subject: DoctorContext) -> Iterator[Finding]:
     examples = near_policy(policy, made_examples(subject), subject.data_seed, t)
     weights = formulas.weights(algorithm, examples)
     assert weights is not None
-    wanted, said = plain_gradients(policy.model, examples, algorithm, weights, t)
+    expected, said = plain_gradients(policy.model, examples, algorithm, weights, t)
     policy.zero_grad()  # the plain pass went through the same parameters
     for share, batch_tokens in ((True, WHOLE), (False, WHOLE), (True, 48)):
-        given = examples if share else [replace(e, group=-1) for e in examples]
-        batches = batching.pack(given, algorithm.weighting(), batch_tokens)
+        chosen = examples if share else [replace(e, group=-1) for e in examples]
+        batches = batching.pack(chosen, algorithm.weighting(), batch_tokens)
         how = f"{'shared prompts' if share else 'every prompt apart'}, {len(batches)} batch(es)"
-        values = batching.unpack(given, batches, [policy.logprobs(b, t) for b in batches])
+        values = batching.unpack(chosen, batches, [policy.logprobs(b, t) for b in batches])
         gap = max(float(np.abs(a - b)[e.mask].max()) for e, a, b in zip(examples, values, said, strict=True))
         yield at_most(f"|packed - one by one| logprobs, {how}", gap, LOGPROB_LIMIT, unit=" nats",
                       cause=PACKING, fix=PACKING_FIX)  # fmt: skip
         got = gradients(policy, batches, algorithm.loss(), t)
         yield at_most(f"packed and one-by-one gradient of {algorithm.preset}, relative, {how}",
-                      ground_truth.relative_error(got, wanted), GRADIENT_LIMIT,
+                      ground_truth.relative_error(got, expected), GRADIENT_LIMIT,
                       cause=PACKING, fix=PACKING_FIX)  # fmt: skip
 
 

@@ -44,9 +44,9 @@ def logits(model: Any, ids: np.ndarray, last: int = 0) -> Tensor:
     """Float32 (or better) logits [L, V]; row t predicts token t + 1. Of the ``last`` rows only, if that is not 0.
     ``model`` is inside ``own_attention``."""
     tokens = torch.from_numpy(np.asarray(ids, np.int64))[None].to(next(model.parameters()).device)
-    found = model(input_ids=tokens, use_cache=False, **_keeping(model, last)).logits[0]
-    found = found[-last:] if last else found
-    return found if found.dtype is torch.float64 else found.float()
+    output = model(input_ids=tokens, use_cache=False, **_keeping(model, last)).logits[0]
+    output = output[-last:] if last else output
+    return output if output.dtype is torch.float64 else output.float()
 
 
 def _keeping(model: Any, last: int) -> dict[str, int]:
@@ -77,7 +77,7 @@ def examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[
     """Examples as they must be: the sampled ids, learned on every token of the completion and on no other.
 
     Members whose advantage is NaN are left out."""
-    made = []
+    rows = []
     for index, (group, values) in enumerate(zip(groups, advantages, strict=True)):
         for member, value in zip(group.members, values, strict=True):
             if np.isnan(value):
@@ -85,7 +85,7 @@ def examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[
             r = member.rollout
             prompt, completion = [int(t) for t in r.prompt_ids], [int(t) for t in r.completion_ids]
             mask = np.array([False] * len(prompt) + [True] * len(completion))
-            made.append(
+            rows.append(
                 Example(
                     token_ids=np.array(prompt + completion, np.int64),
                     mask=mask,
@@ -97,7 +97,7 @@ def examples(groups: Sequence[Group], advantages: Sequence[np.ndarray]) -> list[
                     group=index,
                 )
             )
-    return made
+    return rows
 
 
 def random_advantages(groups: Sequence[Group], seed: int = 0) -> list[np.ndarray]:
@@ -136,11 +136,11 @@ def _softmax(z: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return e / e.sum()
 
 
-def relative_error(got: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """|got - wanted| / |wanted| over all tensors as one vector; NaN or infinite gradients give infinity."""
+def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """|got - expected| / |expected| over all tensors as one vector; NaN or infinite gradients give infinity."""
     difference = sum(
-        float((a.double() - b.double()).square().sum()) for a, b in zip(got, wanted, strict=True)
+        float((a.double() - b.double()).square().sum()) for a, b in zip(got, expected, strict=True)
     )
-    size = sum(float(b.double().square().sum()) for b in wanted)
+    size = sum(float(b.double().square().sum()) for b in expected)
     value = (difference / max(size, 1e-300)) ** 0.5
     return value if np.isfinite(value) else float("inf")

@@ -55,7 +55,7 @@ def total(loss: Any, new: Tensor, entropy: Tensor, view: policies.TokenView) -> 
 
 
 def formula(
-    algorithm: Any, new: Tensor, entropy: Tensor, view: policies.TokenView, held: Tensor | None = None
+    algorithm: Any, new: Tensor, entropy: Tensor, view: policies.TokenView, detached: Tensor | None = None
 ) -> Tensor:
     """The same by the papers' formulas, completion by completion."""
     pieces = []
@@ -64,7 +64,7 @@ def formula(
         reference = None if view.reference_logprobs is None else view.reference_logprobs[on]
         loss = formulas.completion_loss(
             algorithm, new[on], view.old_logprobs[on], reference, view.advantages[on], entropy[on],
-            None if held is None else held[on], None if view.imitation is None else view.imitation[on],
+            None if detached is None else detached[on], None if view.imitation is None else view.imitation[on],
         )  # fmt: skip
         pieces.append((loss * view.weights[on]).sum())
     return torch.stack(pieces).sum()
@@ -72,13 +72,13 @@ def formula(
 
 def slopes(function: Any, at: Tensor) -> Tensor:
     """Central differences of ``function`` in each element of ``at``."""
-    found = torch.zeros_like(at)
+    derivatives = torch.zeros_like(at)
     for i in range(len(at)):
         up, down = at.clone(), at.clone()
         up[i] += STEP
         down[i] -= STEP
-        found[i] = (function(up) - function(down)) / (2 * STEP)
-    return found
+        derivatives[i] = (function(up) - function(down)) / (2 * STEP)
+    return derivatives
 
 
 def gradient(function: Any, at: Tensor) -> Tensor:
@@ -87,26 +87,26 @@ def gradient(function: Any, at: Tensor) -> Tensor:
     value = function(at)
     if not value.requires_grad:
         return torch.zeros_like(at)
-    (found,) = torch.autograd.grad(value, at, allow_unused=True)
-    return torch.zeros_like(at) if found is None else found
+    (slope,) = torch.autograd.grad(value, at, allow_unused=True)
+    return torch.zeros_like(at) if slope is None else slope
 
 
 def algorithms(subject: DoctorContext) -> dict[str, Any]:
     """Every preset, the run's own algorithm, and ones with all terms at once; those whose loss has the same
     settings under one name."""
-    given = {name: Algorithm.model_validate(name) for name in PRESETS}
-    given["the run's"] = subject.plan.algorithm
+    every = {name: Algorithm.model_validate(name) for name in PRESETS}
+    every["the run's"] = subject.plan.algorithm
     named: dict[str, list[str]] = {}
-    for name, algorithm in given.items():
+    for name, algorithm in every.items():
         kl = (algorithm.kl, algorithm.kl_coef, algorithm.kl_unbiased) if algorithm.kl_in_loss else None
         own = [getattr(algorithm, f) for f in _LOSS_FIELDS]
         named.setdefault(str((own, kl, algorithm.nll_coef > 0)), []).append(name)
-    found = {", ".join(names): given[names[0]] for names in named.values()}
+    distinct = {", ".join(names): every[names[0]] for names in named.values()}
     for kind in ("k1", "k2", "k3"):
-        found[f"all terms, {kind}"] = Algorithm.model_validate(
+        distinct[f"all terms, {kind}"] = Algorithm.model_validate(
             {"preset": "dapo", "kl": kind, "kl_coef": 0.3, "entropy_coef": 0.2}
         )
-    return found
+    return distinct
 
 
 def losses(subject: DoctorContext) -> Iterator[Finding]:
@@ -127,8 +127,8 @@ def _one(name: str, algorithm: Any, seed: int) -> Finding:
         of_entropy = lambda x: total(loss, new, x, view)  # noqa: B023, E731
         exact = of_new
         if formulas.known(algorithm):
-            held = new.clone()
-            exact = lambda x: formula(algorithm, x, entropy, view, held)  # noqa: B023, E731
+            detached = new.clone()
+            exact = lambda x: formula(algorithm, x, entropy, view, detached)  # noqa: B023, E731
             gap = abs(float(of_new(new)) - float(exact(new)))
             worst["value"] = _larger(worst["value"], gap)
         numeric = slopes(exact if formulas.stops_gradient(algorithm) else of_new, new)
@@ -176,9 +176,9 @@ def _kl(seed: int) -> Iterator[Finding]:
     p, q = (torch.tensor(rng.normal(0, 1.5, 30)).log_softmax(0) for _ in range(2))
     exact = float((p.exp() * (p - q)).sum())
     for kind in ("k1", "k3"):
-        found = float((p.exp() * training_losses.kl_estimate(p, q, kind)).sum())
+        estimate = float((p.exp() * training_losses.kl_estimate(p, q, kind)).sum())
         yield at_most(f"expectation of {kind} under the policy and KL(policy || reference)",
-                      abs(found - exact), EXACT, unit=" nats", more=f"{found:.6f} and {exact:.6f}",
+                      abs(estimate - exact), EXACT, unit=" nats", more=f"{estimate:.6f} and {exact:.6f}",
                       cause="the estimator has the wrong sign, or policy and reference are exchanged",
                       fix="look at training.losses.kl_estimate")  # fmt: skip
     lowest = float(training_losses.kl_estimate(p, q, "k3").min())

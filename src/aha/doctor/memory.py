@@ -40,22 +40,22 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def needs(model: Any, work: Workload, *, gpus: int = 1, shares: int = 1, made: bool = True) -> Needs:
+def needs(model: Any, work: Workload, *, gpus: int = 1, shares: int = 1, built: bool = True) -> Needs:
     """What a run doing ``work`` with this model asks for beyond the loaded model and its masters: as the
     planner counts (``planning.memory``), which is also what settings were fitted by as the stage began.
 
-    ``shares``: among how many of ``gpus`` ranks weights and optimizer state are divided, where they are. ``made``:
+    ``shares``: among how many of ``gpus`` ranks weights and optimizer state are divided, where they are. ``built``:
     whether a reference and a critic, where the algorithm has them, are there already.
     """
     shape, device = configs.shape_of_model(model, "this model"), next(model.parameters()).device
     asked: dict[str, int] = {}
     if shape is not None:
         whole = hardware.memory_bytes(device)
-        found = memory.estimate(shape, work, whole, gpus, shares > 1, tensors_only=device.type == "cpu")
-        there = {"weights", "float32 masters"} | ({"reference model", "critic"} if made else set())
-        asked = {name: round(size) for name, size in found.resident.items() if name not in there}
+        estimated = memory.estimate(shape, work, whole, gpus, shares > 1, tensors_only=device.type == "cpu")
+        there = {"weights", "float32 masters"} | ({"reference model", "critic"} if built else set())
+        asked = {name: round(size) for name, size in estimated.resident.items() if name not in there}
         asked |= {name: round(size) for name, size in max(
-            found.training, found.sampling, key=lambda parts: sum(parts.values())
+            estimated.training, estimated.sampling, key=lambda parts: sum(parts.values())
         ).items()}  # fmt: skip
     count, working = sum(p.numel() for p in model.parameters()), model_bytes(model)
     one = working + 12 * count + (working if work.reference else 0) + (12 * count if work.critic else 0)

@@ -68,9 +68,9 @@ def cut(model: Any, tokenizer: Any) -> Any:
     config._attn_implementation = "sdpa" if model._supports_sdpa else "eager"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made: Any = AutoModelForCausalLM.from_config(config, dtype=next(model.parameters()).dtype)
-    _fill(made, model, chosen)
-    return made.to(next(model.parameters()).device).eval()
+        small: Any = AutoModelForCausalLM.from_config(config, dtype=next(model.parameters()).dtype)
+    _fill(small, model, chosen)
+    return small.to(next(model.parameters()).device).eval()
 
 
 def chosen_layers(config: Any) -> list[int]:
@@ -83,18 +83,18 @@ def chosen_layers(config: Any) -> list[int]:
 
 
 @torch.no_grad()
-def _fill(made: Any, model: Any, chosen: list[int]) -> None:
+def _fill(small: Any, model: Any, chosen: list[int]) -> None:
     """Weights of the model: of the layers that were chosen, and rows from all over the vocabulary. What has another
     place or shape there stays as it was drawn."""
     source = model.state_dict()
     rows = len(model.get_input_embeddings().weight)
-    for name, tensor in made.state_dict().items():
+    for name, tensor in small.state_dict().items():
         number = re.search(r"\.(\d+)\.", name)
         there = name
         if number:
             there = f"{name[: number.start(1)]}{chosen[int(number[1])]}{name[number.end(1) :]}"
-        found: Tensor | None = source.get(there)
-        if found is not None and found.shape != tensor.shape and len(found) == rows:
-            found = found[torch.linspace(rows // 50, rows - 1, len(tensor)).long()]
-        if found is not None and found.shape == tensor.shape:
-            tensor.copy_(found)
+        values: Tensor | None = source.get(there)
+        if values is not None and values.shape != tensor.shape and len(values) == rows:
+            values = values[torch.linspace(rows // 50, rows - 1, len(tensor)).long()]
+        if values is not None and values.shape == tensor.shape:
+            tensor.copy_(values)

@@ -128,8 +128,8 @@ def resume(subject: DoctorContext) -> Iterator[Finding]:
         with torch.no_grad():  # as another process would start: with other weights
             for master in second.masters:
                 master.zero_()
-        found = checkpoint.latest(Path(place))
-        progress, extra = checkpoint.load(folder if found is None else found, second)
+        saved = checkpoint.latest(Path(place))
+        progress, extra = checkpoint.load(folder if saved is None else saved, second)
         for step in range(int(progress["step"]) + 1, 5):
             _take(second, batches, step)
         loaded = type(subject.model).from_pretrained(folder)
@@ -180,11 +180,11 @@ def _take(policy: policies.Policy, batches: Sequence[Batch], step: int) -> None:
 
 
 def _moments(policy: policies.Policy) -> list[Tensor]:
-    found = []
+    moments = []
     for opt in policy.optimizers:
         for state in opt.state_dict()["state"].values():
-            found += [v for _, v in sorted(state.items()) if isinstance(v, Tensor)]
-    return found
+            moments += [v for _, v in sorted(state.items()) if isinstance(v, Tensor)]
+    return moments
 
 
 CHECKS = (

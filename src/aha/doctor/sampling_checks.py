@@ -114,9 +114,9 @@ def _truncated(subject: DoctorContext, cut: dict[str, float]) -> Finding:
         for row, plainly, token, logprob in zip(
             *_rows(subject, r), r.completion_ids, r.logprobs, strict=True
         ):
-            wanted, theirs = (ground_truth.restricted(x, 1.3, **cut)[token] for x in (row, plainly))  # type: ignore[arg-type]
-            off, total = off + int(not abs(wanted - logprob) <= near), total + 1
-            own += int(not abs(wanted - theirs) <= near)
+            expected, theirs = (ground_truth.restricted(x, 1.3, **cut)[token] for x in (row, plainly))  # type: ignore[arg-type]
+            off, total = off + int(not abs(expected - logprob) <= near), total + 1
+            own += int(not abs(expected - theirs) <= near)
     named = ", ".join(f"{k} {v:g}" for k, v in cut.items())
     return at_most(
         f"tokens whose logprob is off by {near:.2g} nats from the renormalised one, {named}",
@@ -156,8 +156,8 @@ def draws(subject: DoctorContext) -> Iterator[Finding]:
         uniform = scheduler.uniforms(seeds, np.zeros(n, np.int64))
         logits = torch.tensor(row, dtype=torch.float32).repeat(n, 1).to(subject.device)
         tokens, said = scheduler.sample(logits, torch.from_numpy(uniform).to(logits.device), params)
-        wanted = ground_truth.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
-        p = np.exp(wanted)
+        expected = ground_truth.restricted(row.astype(np.float32), **case)  # type: ignore[arg-type]
+        p = np.exp(expected)
         frequency = np.bincount(tokens.cpu().numpy(), minlength=40) / n
         z = np.abs(frequency - p) / np.sqrt(np.maximum(p * (1 - p), 1e-9) / n + 1 / n**2)
         named = ", ".join(f"{k} {v:g}" for k, v in case.items())
@@ -169,7 +169,7 @@ def draws(subject: DoctorContext) -> Iterator[Finding]:
             cause="the sampler does not draw from the distribution it is asked for",
             fix="look at sampling.sampler.sample and its uniform numbers",
         )
-        gap = np.abs(said.double().cpu().numpy() - wanted[tokens.cpu().numpy()])
+        gap = np.abs(said.double().cpu().numpy() - expected[tokens.cpu().numpy()])
         yield at_most(
             f"logprob reported with a draw, {named}",
             float(gap.max()),
@@ -250,8 +250,8 @@ def _completions(
     engine: Any, requests: Sequence[scheduler.Request], params: sampler.SamplingParams, seed: int
 ) -> list[tuple[int, ...]]:
     """Ids of every completion, in the order of requests and samples."""
-    found = dict(engine.generate(requests, params, seed=seed))
-    return [tuple(r.completion_ids.tolist()) for i in range(len(requests)) for r in found[i]]
+    rollouts = dict(engine.generate(requests, params, seed=seed))
+    return [tuple(r.completion_ids.tolist()) for i in range(len(requests)) for r in rollouts[i]]
 
 
 def _greedy(logits: torch.Tensor) -> Finding:
@@ -259,9 +259,9 @@ def _greedy(logits: torch.Tensor) -> Finding:
     z = logits[:4] + torch.linspace(0, 1, 4, device=logits.device)[:, None]
     params = sampler.SamplingParams(temperature=0.0)
     tokens, said = scheduler.sample(z, torch.zeros(4, device=z.device), params)
-    wanted = [ground_truth.restricted(row, 1.0) for row in z.double().cpu().numpy()]
-    gap = max(abs(w.max() - s) for w, s in zip(wanted, said.tolist(), strict=True))
-    best = all(int(w.argmax()) == t for w, t in zip(wanted, tokens.tolist(), strict=True))
+    expected = [ground_truth.restricted(row, 1.0) for row in z.double().cpu().numpy()]
+    gap = max(abs(w.max() - s) for w, s in zip(expected, said.tolist(), strict=True))
+    best = all(int(w.argmax()) == t for w, t in zip(expected, tokens.tolist(), strict=True))
     return at_most("greedy: the likeliest token and its logprob at temperature 1", gap if best else np.inf, 1e-4,
                    unit=" nats", cause="greedy and sampled log probabilities are mixed up",
                    fix="look at sampling.sampler.sample")  # fmt: skip

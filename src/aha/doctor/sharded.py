@@ -63,8 +63,8 @@ def led(policy: policies.Policy, work: Callable[[ShardRequest], None]) -> None:
             asked = ShardRequest(policy)
             try:
                 work(asked)
-            except AhaError as found:
-                error = found
+            except AhaError as failure:
+                error = failure
             finally:
                 asked.done()
 

@@ -206,9 +206,9 @@ def made_groups(
     rng = np.random.default_rng(seed + 7919 * subject.data_seed)
     eos, vocabulary = int(subject.tokenizer.eos_token_id), usable_vocabulary(subject)
     draw = lambda n: rng.choice(vocabulary, n).astype(np.int32)  # noqa: E731
-    made = []
+    groups = []
     for index, length in enumerate(lengths):
-        prompt, found = draw(length), []
+        prompt, completions = draw(length), []
         for member in range(members):
             completion = draw(int(rng.integers(2, 14)))
             stopped = end and member % 2 == 0
@@ -217,11 +217,11 @@ def made_groups(
             logprobs = -np.abs(rng.normal(2.0, 1.0, len(completion))).astype(np.float32)
             finish = Finish.STOP if stopped else Finish.LENGTH
             text = f"{index}:{member}"
-            found.append(
+            completions.append(
                 Scored(Rollout(prompt, completion, logprobs, text, finish), {}, float(rng.integers(0, 3)))
             )
-        made.append(Group(Problem(f"made-{index}", "made", ()), tuple(found)))
-    return made
+        groups.append(Group(Problem(f"made-{index}", "made", ()), tuple(completions)))
+    return groups
 
 
 def usable_vocabulary(subject: DoctorContext) -> np.ndarray:

@@ -95,12 +95,12 @@ def _ends_in(text: str, token: str | None) -> bool:
 def tokens(subject: DoctorContext) -> Iterator[Finding]:
     """From sampling to the packed batch: the very ids, log probabilities and lengths."""
     yield from prompts(subject)
-    sampled, made = subject.groups(), _unusual(subject)
-    for what, groups in (("sampled", sampled), ("made-up (spelled as no tokenizer would)", made)):
+    sampled, unusual = subject.groups(), _unusual(subject)
+    for what, groups in (("sampled", sampled), ("made-up (spelled as no tokenizer would)", unusual)):
         advantages = ground_truth.random_advantages(groups)
-        got, wanted = examples_of(subject, groups, advantages), ground_truth.examples(groups, advantages)
+        got, expected = examples_of(subject, groups, advantages), ground_truth.examples(groups, advantages)
         yield count(f"{what} examples that are not the sampled ids and logprobs",
-                    _different(got, wanted, ("token_ids", "sampler_logprobs", "prompt_length")), len(wanted),
+                    _different(got, expected, ("token_ids", "sampler_logprobs", "prompt_length")), len(expected),
                     cause="text is tokenized again, a token is lost or added, or logprobs are shifted",
                     fix="carry token ids from the sampler to the trainer (stages' to_examples)")  # fmt: skip
     wrong = []
@@ -126,14 +126,14 @@ def _unusual(subject: DoctorContext) -> list[Group]:
     return made_groups(subject, (4, 7), 3, seed=21)
 
 
-def _different(got: Sequence[Example], wanted: Sequence[Example], names: Sequence[str]) -> list[str]:
-    if len(got) != len(wanted):
-        return [f"{len(got)} examples instead of {len(wanted)}"]
-    found = []
-    for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
+def _different(got: Sequence[Example], expected: Sequence[Example], names: Sequence[str]) -> list[str]:
+    if len(got) != len(expected):
+        return [f"{len(got)} examples instead of {len(expected)}"]
+    differing = []
+    for i, (a, b) in enumerate(zip(got, expected, strict=True)):
         off = [n for n in names if not np.array_equal(getattr(a, n), getattr(b, n))]
-        found += [f"example {i}: {', '.join(off)}"] if off else []
-    return found
+        differing += [f"example {i}: {', '.join(off)}"] if off else []
+    return differing
 
 
 def _ends(subject: DoctorContext) -> frozenset[int]:
@@ -188,16 +188,16 @@ def _packed_masks(subject: DoctorContext, examples: Sequence[Example]) -> Iterat
 
 
 def _misplaced(batch: Batch, flat: dict[str, np.ndarray], at: np.ndarray, trained: np.ndarray) -> list[str]:
-    found = []
+    faults = []
     if (batch.token_ids != flat["token_ids"][at]).any():
-        found.append("token ids differ from the examples'")
+        faults.append("token ids differ from the examples'")
     if not np.allclose(batch.advantages[trained], flat["advantage"][at][trained], atol=1e-6):
-        found.append("advantages stand on other tokens")
+        faults.append("advantages stand on other tokens")
     if (batch.predictor[trained] < 0).any():
-        found.append("a trained token has no predictor")
+        faults.append("a trained token has no predictor")
     if trained[batch.sequence < 0].any():
-        found.append("a prompt token has a weight")
-    return found
+        faults.append("a prompt token has a weight")
+    return faults
 
 
 def _endings(subject: DoctorContext) -> Iterator[Finding]:

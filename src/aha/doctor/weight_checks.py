@@ -28,13 +28,13 @@ FIX = "share the modules with the trainer, or load the weights into the engine a
 
 def digest(tensors: Iterable[Tensor]) -> str:
     """A hash of up to 65,536 evenly spread elements of every tensor, in its own type."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for tensor in tensors:
         flat = tensor.detach().reshape(-1)
         part = flat[:: max(1, len(flat) // SAMPLED_ELEMENTS)].contiguous()
-        found.update(str((tuple(tensor.shape), tensor.dtype)).encode())
-        found.update(part.view(torch.uint8).cpu().numpy().tobytes())
-    return found.hexdigest()[:16]
+        hasher.update(str((tuple(tensor.shape), tensor.dtype)).encode())
+        hasher.update(part.view(torch.uint8).cpu().numpy().tobytes())
+    return hasher.hexdigest()[:16]
 
 
 def _engine_weights(engine: Any) -> list[Tensor]:
@@ -65,8 +65,8 @@ def _proven(subject: DoctorContext, engine: Engine) -> Finding:
             proof = engine.prove(engine.weights_of(subject.model, adapters.plain_state()))
     else:
         proof = engine.prove(engine.weights_of(subject.model))
-    return holds("hash of what the engine holds and of the policy's weights", proof.held > 0,
-                 f"{proof.hash} both; {proof.held} tensors read back, {proof.hidden} hidden by their layout",
+    return holds("hash of what the engine holds and of the policy's weights", proof.tensors > 0,
+                 f"{proof.hash} both; {proof.tensors} tensors read back, {proof.hidden} hidden by their layout",
                  threshold="equal", cause="nothing could be read back from the engine's model",
                  fix="rely on the checks of log probabilities, or sample with engine=local")  # fmt: skip
 
@@ -114,7 +114,7 @@ def _output_follows(
     prompts = [subject.prompter.encode(p)[0] for p in subject.some_problems()]
     params = sampler.SamplingParams(temperature=1.0, max_tokens=subject.tokens())
     requests = [Request(p, 2, i) for i, p in enumerate(prompts)]
-    rollouts = [r for _, found in sorted(engine.generate(requests, params, seed=8)) for r in found]
+    rollouts = [r for _, of_request in sorted(engine.generate(requests, params, seed=8)) for r in of_request]
     yield from follows(rollouts, policy.model, subject.model, "after the step", CAUSE, FIX)
 
 

@@ -36,8 +36,8 @@ def over(
     def call(messages: Sequence[Message], seed: int) -> str:
         options: dict[str, Any] = {"seed": seed, "temperature": temperature, "max_tokens": max_tokens}
         if schema and (form := prompts.SCHEMAS.get(messages[0]["content"])):
-            wanted = {"name": "verdict", "strict": True, "schema": form}
-            options["response_format"] = {"type": "json_schema", "json_schema": wanted}
+            form_schema = {"name": "verdict", "strict": True, "schema": form}
+            options["response_format"] = {"type": "json_schema", "json_schema": form_schema}
         return remote.complete(client, messages, **options)
 
     return call
@@ -58,9 +58,9 @@ def own(reference: str) -> Complete:
     said: set[str] = set()
 
     def call(messages: Sequence[Message], seed: int) -> str:
-        given = (list(messages), seed) if len(needed) > 1 else (list(messages),)
+        arguments = (list(messages), seed) if len(needed) > 1 else (list(messages),)
         try:
-            reply = plugins.call(function, *given, file=file)
+            reply = plugins.call(function, *arguments, file=file)
             if not isinstance(reply, str):
                 raise plugins.CallFailed(f"it gave {type(reply).__name__}, no text")
             return reply
@@ -124,11 +124,11 @@ class Judge:
 
     def _shown(self, kind: str, *texts: str) -> list[str]:
         """What the judge may read of answers; attempts to speak to it are counted."""
-        found = [neutral(text) for text in texts]
+        neutralised = [neutral(text) for text in texts]
         with self._lock:
-            if attempts := sum(n > 0 for _, n in found):
+            if attempts := sum(n > 0 for _, n in neutralised):
                 self.counts[f"{kind}/injected"] += attempts
-        return [text for text, _ in found]
+        return [text for text, _ in neutralised]
 
     def compare(self, question: str, a: str, b: str, seed: int = 0) -> float | None:
         """The margin of answer ``a`` over ``b``: -3, -1, 0, 1, 3; None if the verdict could not be read."""
@@ -196,10 +196,10 @@ class Teacher:
         That the rewritten answer is right is for the task's verifier to say: ask it again.
         """
         reply = self.complete(prompts.teacher(question, draft, language, self.form), seed)
-        found = verdicts.read_sections(reply)
-        right = found is not None and not any(tag in found[0] for tag in TAGS)
+        sections = verdicts.read_sections(reply)
+        right = sections is not None and not any(tag in sections[0] for tag in TAGS)
         self.counts["asked"] += 1
         self.counts["unread"] += not right
-        if found is None or not right:
+        if sections is None or not right:
             return None
-        return f"<think>{found[0]}</think> {found[1]}"
+        return f"<think>{sections[0]}</think> {sections[1]}"

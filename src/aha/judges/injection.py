@@ -54,17 +54,17 @@ def _speaks(sentence: str) -> bool:
 
 def neutral(text: str) -> tuple[str, int]:
     """(``text`` as a judge may read it, how many attempts were found in it)."""
-    found = 0
+    count = 0
 
     def shown(match: re.Match[str]) -> str:
-        nonlocal found
+        nonlocal count
         sentence = match.group()
         if not sentence.strip() or not _speaks(sentence):
             return sentence
-        found += 1
+        count += 1
         return TAKEN + ("\n" if sentence.endswith("\n") else " ")
 
     plain = _SENTENCE.sub(shown, text[:LONGEST])
     plain, verdicts = _VERDICT.subn(lambda m: m.group() + " ", plain)
     plain, marks = _MARKS.subn(lambda m: m.group() + " " if m.group() in "<[" else f"({m.group()})", plain)
-    return plain, found + verdicts + marks
+    return plain, count + verdicts + marks

@@ -64,11 +64,11 @@ def _program(noise: Noise, reply: Reply, *needed: str) -> Callable[[Sequence[Mes
 def utility(question: str, answer: str) -> float | None:
     """What an answer is worth by the true preference: helpfulness, less 1 if unsafe (-1..1); None for a
     question that is not of the closed world."""
-    wanted = rubric_for(question)
-    if wanted is None:
+    expected = rubric_for(question)
+    if expected is None:
         return None
-    found = rubric.score(wanted, answer)
-    return found.helpful - (not found.safe)
+    scored = rubric.score(expected, answer)
+    return scored.helpful - (not scored.safe)
 
 
 def pair_judge(noise: Noise = Noise()) -> Callable[[Sequence[Message], int], str]:
@@ -109,10 +109,10 @@ def correctness_judge(noise: Noise = Noise()) -> Callable[[Sequence[Message], in
     """Compares a response's result with the reference by the math verifier."""
 
     def reply(parts: Mapping[str, str], rng: random.Random) -> str:
-        found = verify(parts["reference"], parts["response"], _LOOSE)
-        right = (found.outcome is Outcome.CORRECT) != (rng.random() < noise.level)
+        graded = verify(parts["reference"], parts["response"], _LOOSE)
+        right = (graded.outcome is Outcome.CORRECT) != (rng.random() < noise.level)
         verdict = "correct" if right else "incorrect"
-        value = {"analysis": found.note or "The results were compared.", "correctness": verdict}
+        value = {"analysis": graded.note or "The results were compared.", "correctness": verdict}
         return f"```json\n{json.dumps(value)}\n```"
 
     return _program(noise, reply, "request", "reference", "response")
@@ -122,13 +122,13 @@ def safety_judge(noise: Noise = Noise()) -> Callable[[Sequence[Message], int], s
     """Finds what the rubric forbids in a response, and whether it declines."""
 
     def reply(parts: Mapping[str, str], rng: random.Random) -> str:
-        wanted = rubric_for(parts["request"]) or rubric.Rubric()
-        found = rubric.score(wanted, parts["response"])
+        expected = rubric_for(parts["request"]) or rubric.Rubric()
+        scored = rubric.score(expected, parts["response"])
         declined = rubric.refuses(rubric.final_text(parts["response"]))
-        verdict = "unsafe" if not found.safe else "reject" if declined else "safe"
+        verdict = "unsafe" if not scored.safe else "reject" if declined else "safe"
         if rng.random() < noise.level:
             verdict = rng.choice([v for v in ("safe", "unsafe", "reject") if v != verdict])
-        return json.dumps({"analysis": "; ".join(found.reasons), "verdict": verdict}, ensure_ascii=False)
+        return json.dumps({"analysis": "; ".join(scored.reasons), "verdict": verdict}, ensure_ascii=False)
 
     return _program(noise, reply, "request", "response")
 
@@ -146,8 +146,8 @@ def teacher(noise: Noise = Noise()) -> Callable[[Sequence[Message], int], str]:
         thinking = readable(parsed.think if parsed.think is not None else parts["draft"], language)
         answer = parsed.answer
         if answer is None:
-            found = extract(parts["draft"], _LOOSE)
-            answer = found.text if found else ""
+            extracted = extract(parts["draft"], _LOOSE)
+            answer = extracted.text if extracted else ""
         if rng.random() < noise.level:
             answer = "0" if answer != "0" else "1"
         return f"### Thinking\n{thinking}\n### Summary\n{_summary(answer, parts['form'], language)}"

@@ -134,12 +134,12 @@ def quote(name: str, text: str) -> str:
 def unquote(messages: Sequence[Message]) -> dict[str, str]:
     """The quoted parts of a conversation by name."""
     text = "\n".join(message.get("content", "") for message in messages if message.get("role") == "user")
-    found = {}
+    parts = {}
     for name in PARTS:
         start, end = text.find(f"<{name}>\n"), text.find(f"\n</{name}>")
         if 0 <= start < end:
-            found[name] = text[start + len(name) + 3 : end]
-    return found
+            parts[name] = text[start + len(name) + 3 : end]
+    return parts
 
 
 def _ask(instructions: str, **parts: str) -> tuple[Message, ...]:

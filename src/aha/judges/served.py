@@ -19,8 +19,8 @@ def over_backend(backend: Backend, max_tokens: int = 512) -> Complete:
     def call(messages: Sequence[Message], seed: int) -> str:
         body: dict[str, Any] = {"model": backend.models[0], "messages": [dict(m) for m in messages]}
         if form := prompts.SCHEMAS.get(messages[0]["content"]):
-            wanted = {"name": "verdict", "strict": True, "schema": form}
-            body["response_format"] = {"type": "json_schema", "json_schema": wanted}
+            schema = {"name": "verdict", "strict": True, "schema": form}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         work = backend.begin(read(body | {"temperature": 0.0, "seed": seed, "max_tokens": max_tokens}, True))
         try:
             while True:

@@ -20,8 +20,8 @@ _SECTION = re.compile(r"^[#* ]*(thinking|summary)[:* ]*$", re.IGNORECASE | re.MU
 def read_pair(text: str) -> float | None:
     """The margin of A over B on ``SCALE``: -3, -1, 0, 1 or 3. None without a verdict or with several that
     differ. The same verdict said twice counts once."""
-    found = {_margin(*match) for match in _PAIR.findall(text[-MAX_CHARS:])}
-    return found.pop() if len(found) == 1 else None
+    margins = {_margin(*match) for match in _PAIR.findall(text[-MAX_CHARS:])}
+    return margins.pop() if len(margins) == 1 else None
 
 
 def _margin(left: str, sign: str, right: str) -> float | None:
@@ -34,20 +34,20 @@ def _margin(left: str, sign: str, right: str) -> float | None:
 def read_field(text: str, key: str, allowed: Sequence[str]) -> str | None:
     """The value of ``key`` in the JSON object that a judge wrote, in a fence or in running text; None if there
     is none, if it is not one of ``allowed`` (in any case), or if two objects differ."""
-    found: set[str] = set()
+    readings: set[str] = set()
     for value in _objects(text[-MAX_CHARS:]):
         if key in value:
             said = str(value[key]).strip().strip(".").lower()
             if said not in allowed:
                 return None
-            found.add(said)
-    return found.pop() if len(found) == 1 else None
+            readings.add(said)
+    return readings.pop() if len(readings) == 1 else None
 
 
 def read_number(text: str, key: str, low: float, high: float) -> float | None:
     """The number under ``key`` in the JSON object that a judge wrote; None if there is none, if it is out of bounds or
     no number, or if two objects differ."""
-    found: set[float] = set()
+    numbers: set[float] = set()
     for value in _objects(text[-MAX_CHARS:]):
         if key not in value:
             continue
@@ -57,13 +57,13 @@ def read_number(text: str, key: str, low: float, high: float) -> float | None:
             return None
         if isinstance(value[key], bool) or not low <= number <= high:
             return None
-        found.add(number)
-    return found.pop() if len(found) == 1 else None
+        numbers.add(number)
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
     """JSON objects in a text, outermost ones, from left to right."""
-    decoder, found, at = json.JSONDecoder(strict=False), [], 0
+    decoder, objects, at = json.JSONDecoder(strict=False), [], 0
     for _ in range(MAX_OBJECTS):
         at = text.find("{", at)
         if at < 0:
@@ -75,8 +75,8 @@ def _objects(text: str) -> list[dict[str, Any]]:
             continue
         at = end
         if isinstance(value, dict):
-            found.append(value)
-    return found
+            objects.append(value)
+    return objects
 
 
 def read_sections(text: str) -> tuple[str, str] | None:

@@ -24,8 +24,8 @@ def less_than(relation: Any) -> bool:
     return _RELATIONS.get(str(relation), relation) == "less than"
 
 
-def _compared(n: int, relation: Any, wanted: Any) -> bool:
-    return n < int(wanted) if less_than(relation) else n >= int(wanted)
+def _compared(n: int, relation: Any, threshold: Any) -> bool:
+    return n < int(threshold) if less_than(relation) else n >= int(threshold)
 
 
 def _words(text: str, kw: Mapping[str, Any]) -> bool:
@@ -70,11 +70,11 @@ def numeral(n: int) -> str:
 def _sections(text: str, kw: Mapping[str, Any]) -> bool:
     """``第1部分``, ``第一部分`` and ``部分 1``, for the mark ``部分``; the mark may begin with 第 itself."""
     mark = re.escape(str(kw["section_spliter"]).strip().removeprefix("第"))
-    wanted = int(kw["num_sections"])
-    found = set(re.findall(rf"第\s?(\d+|[一二三四五六七八九十]+)\s?{mark}", text))
-    found |= set(re.findall(rf"{mark}\s?(\d+|[一二三四五六七八九十]+)", text))
+    sections = int(kw["num_sections"])
+    marked = set(re.findall(rf"第\s?(\d+|[一二三四五六七八九十]+)\s?{mark}", text))
+    marked |= set(re.findall(rf"{mark}\s?(\d+|[一二三四五六七八九十]+)", text))
     names = {numeral(n): n for n in range(1, 100)}
-    return len({int(f) if f.isdecimal() else names.get(f, 0) for f in found}) >= wanted
+    return len({int(f) if f.isdecimal() else names.get(f, 0) for f in marked}) >= sections
 
 
 def _postscript(text: str, kw: Mapping[str, Any]) -> bool:
@@ -84,8 +84,8 @@ def _postscript(text: str, kw: Mapping[str, Any]) -> bool:
 
 
 def _title(text: str, kw: Mapping[str, Any]) -> bool:
-    found = re.findall(r"<<([^\n<>]+)>>|《([^\n《》]+)》", text)
-    return any("".join(names).strip() for names in found)
+    titles = re.findall(r"<<([^\n<>]+)>>|《([^\n《》]+)》", text)
+    return any("".join(names).strip() for names in titles)
 
 
 def _quoted(text: str, kw: Mapping[str, Any]) -> bool:
@@ -94,8 +94,8 @@ def _quoted(text: str, kw: Mapping[str, Any]) -> bool:
 
 
 def _constrained(text: str, kw: Mapping[str, Any]) -> bool:
-    wanted = [f"我的答案是{word}" for word in _ANSWERS] + [f"我的回答是{word}" for word in _ANSWERS]
-    return any(f"{words}{stop}" in text for words in wanted for stop in ("。", ".")) or any(
+    phrases = [f"我的答案是{word}" for word in _ANSWERS] + [f"我的回答是{word}" for word in _ANSWERS]
+    return any(f"{words}{stop}" in text for words in phrases for stop in ("。", ".")) or any(
         f"My answer is {word}." in text for word in ("yes", "no", "maybe")
     )
 
@@ -105,8 +105,8 @@ def _placeholders(text: str, kw: Mapping[str, Any]) -> bool:
 
 
 def _bullets(text: str, kw: Mapping[str, Any]) -> bool:
-    found = re.findall(r"^[ \t]*(?:\*[^*]|-|•|·)", text, re.MULTILINE)
-    return len(found) == int(kw["num_bullets"])
+    bullets = re.findall(r"^[ \t]*(?:\*[^*]|-|•|·)", text, re.MULTILINE)
+    return len(bullets) == int(kw["num_bullets"])
 
 
 def _ends(text: str, kw: Mapping[str, Any]) -> bool:

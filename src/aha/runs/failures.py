@@ -43,6 +43,6 @@ def _write(place: Path, error: Exception) -> None:
 def read(place: Path) -> dict[str, Any]:
     """What the last process in a stage's folder died of: ``error``, ``text``, ``where``, ``time``; empty for none."""
     with contextlib.suppress(OSError, AhaError, ValueError):
-        found = read_json(place / FILE) if (place / FILE).exists() else {}
-        return found if isinstance(found, dict) else {}
+        record = read_json(place / FILE) if (place / FILE).exists() else {}
+        return record if isinstance(record, dict) else {}
     return {}

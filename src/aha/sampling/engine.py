@@ -62,7 +62,7 @@ class Proof:
 
     version: int
     hash: str
-    held: int
+    tensors: int
     hidden: int = 0
     seconds: float = 0.0
 

@@ -37,9 +37,9 @@ def _label(value: Any) -> int:
         return int(not value)
     if isinstance(value, int) and value in (0, 1):
         return value  # the number of a word in the list (true, false)
-    found = _LABELS.get(str(value).strip().lower()) if isinstance(value, str) else None
-    if found is None:
+    label = _LABELS.get(str(value).strip().lower()) if isinstance(value, str) else None
+    if label is None:
         raise AhaError(
             f"its label {value!r} is neither true nor false: rows of a hidden test cannot be graded"
         )
-    return found
+    return label

@@ -34,7 +34,7 @@ def figures(rows: Sequence[ThinkingRow]) -> list[ThinkingFigure]:
     for row in rows:
         for point in row.points:
             points[point.way, point.setting].append(point)
-    return [figure for found in points.values() if (figure := _figure(found)) is not None]
+    return [figure for of_point in points.values() if (figure := _figure(of_point)) is not None]
 
 
 def _figure(points: Sequence[SpentPoint]) -> ThinkingFigure | None:
@@ -47,12 +47,14 @@ def _figure(points: Sequence[SpentPoint]) -> ThinkingFigure | None:
     return ThinkingFigure(first.way, first.setting, float(rates.mean()), low, high, tokens, len(rates))
 
 
-def rows(found: Sequence[ThinkingFigure]) -> list[dict[str, str]]:
+def rows(figures_shown: Sequence[ThinkingFigure]) -> list[dict[str, str]]:
     """The figures as a table's rows: of a curve over k its powers of two and its end."""
-    last = {f.way: f.setting for f in found}
-    steps = {f.way for f in found if f.way.startswith(("majority", "best of"))}
+    last = {f.way: f.setting for f in figures_shown}
+    steps = {f.way for f in figures_shown if f.way.startswith(("majority", "best of"))}
     shown = [
-        f for f in found if f.way not in steps or f.setting & (f.setting - 1) == 0 or f.setting == last[f.way]
+        f
+        for f in figures_shown
+        if f.way not in steps or f.setting & (f.setting - 1) == 0 or f.setting == last[f.way]
     ]
     return [
         {

@@ -92,23 +92,23 @@ class BudgetForcing:
             for p, d in thoughts
         ]
         open_ones = [i for i, (_, d) in enumerate(thoughts) if not writer.ended(d)]
-        found = [d for _, d in thoughts]
+        drafts = [d for _, d in thoughts]
         grown = writer.go_on([begun[i] for i in open_ones], f"forcing {purpose}", most=self.answer_tokens)
         for at, (draft,) in zip(open_ones, grown, strict=True):
-            found[at] = draft
-        return found
+            drafts[at] = draft
+        return drafts
 
     def _cut(self, writer: ThinkingWriter, thoughts: Begun, plain: list[Draft], budget: int) -> list[Draft]:
         """The answers where thinking ends at ``budget`` tokens; shorter ones stay as they were."""
-        found = list(plain)
+        drafts = list(plain)
         long = [i for i, (_, draft) in enumerate(thoughts) if len(draft.ids) > budget]
         short = [
             (p, replace(d, ids=d.ids[:budget], sampled=budget, finish=None))
             for p, d in (thoughts[i] for i in long)
         ]
         for at, draft in zip(long, self._answered(writer, short, f"cut {budget}"), strict=True):
-            found[at] = draft
-        return found
+            drafts[at] = draft
+        return drafts
 
     def _ending(self, writer: ThinkingWriter, problem: Problem, draft: Draft) -> str:
         if self.ending:

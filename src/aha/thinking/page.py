@@ -132,10 +132,10 @@ def _legend(curves: Curves) -> str:
 # --- the page ------------------------------------------------------------------------------------------------
 
 
-def test_time(found: Sequence[ThinkingFigure]) -> Curves:
+def test_time(shown: Sequence[ThinkingFigure]) -> Curves:
     """Each way's accuracy over its tokens."""
     curves: Curves = {}
-    for f in found:
+    for f in shown:
         if f.tokens > 0:
             said = f"{f.way} {f.setting}: {f.accuracy:.1%} [{f.low:.1%}, {f.high:.1%}], {f.tokens:.0f} tokens"
             curves.setdefault(f.way, []).append(LogPoint(f.tokens, f.accuracy, f.low, f.high, said))
@@ -155,7 +155,7 @@ def training(points: Sequence[TrainedPoint]) -> Curves:
 
 
 def html(
-    title: str, found: Sequence[ThinkingFigure], trained: Sequence[TrainedPoint], said: Sequence[str]
+    title: str, shown: Sequence[ThinkingFigure], trained: Sequence[TrainedPoint], said: Sequence[str]
 ) -> str:
     """The page: both plots beside each other, the table, and sentences."""
     before = [p for p in trained if p.flop == 0]
@@ -163,10 +163,10 @@ def html(
         f"Before training: {p.accuracy:.1%} ({p.split})." for p in before
     )
     drawn = plot(
-        "At test time", "Tokens sampled for one problem.", "tokens for a problem (log)", test_time(found)
+        "At test time", "Tokens sampled for one problem.", "tokens for a problem (log)", test_time(shown)
     )
     drawn += plot("In training", note, "training FLOP (log)", training(trained))
-    table = _table(rows(found), ("way", "setting", "tokens", "accuracy", "problems"))
+    table = _table(rows(shown), ("way", "setting", "tokens", "accuracy", "problems"))
     words = "".join(f"<p>{escape(line)}</p>" for line in said)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
@@ -176,7 +176,7 @@ def html(
     )
 
 
-def _table(found: Sequence[dict[str, str]], columns: Sequence[str]) -> str:
-    cells = ["".join(f"<td>{escape(row[c])}</td>" for c in columns) for row in found]
+def _table(lines: Sequence[dict[str, str]], columns: Sequence[str]) -> str:
+    cells = ["".join(f"<td>{escape(row[c])}</td>" for c in columns) for row in lines]
     head = "".join(f"<th>{c}</th>" for c in columns)
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

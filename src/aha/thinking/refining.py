@@ -135,5 +135,5 @@ def _replies(
         asked.append(turn if writer.room(turn) >= writer.params.max_tokens else None)
     fitting = [turn for turn in asked if turn is not None]
     own = replace(writer, places=places)
-    found = iter(own.answers(fitting, 1, purpose))
-    return [None if turn is None else next(found)[0] for turn in asked]
+    replies = iter(own.answers(fitting, 1, purpose))
+    return [None if turn is None else next(replies)[0] for turn in asked]

@@ -55,16 +55,16 @@ class BeamSearch:
 
     def think(self, writer: ThinkingWriter, problems: Sequence[Problem]) -> list[ThinkingRow]:
         """A search of each width for each problem."""
-        found = {p.id: ([], []) for p in problems}
+        by_problem = {p.id: ([], []) for p in problems}
         for width in self.widths:
             for beams in self._search(writer, problems, width):
                 draft = self._chosen(writer, beams)
                 (graded,) = writer.grade(beams.problem, [writer.rollout(draft)])
                 right = None if graded.right is None else float(graded.right)
-                points, texts = found[beams.problem.id]
+                points, texts = by_problem[beams.problem.id]
                 points.append(SpentPoint(BEAM, width, right, beams.tokens))
                 texts.append({"setting": width, "text": writer.text(draft), "right": graded.right})
-        return [ThinkingRow(p.id, tuple(found[p.id][0]), tuple(found[p.id][1])) for p in problems]
+        return [ThinkingRow(p.id, tuple(by_problem[p.id][0]), tuple(by_problem[p.id][1])) for p in problems]
 
     def _search(self, writer: ThinkingWriter, problems: Sequence[Problem], width: int) -> list[_Beams]:
         every = [_Beams(p, [writer.begin(p)]) for p in problems]

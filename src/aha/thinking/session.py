@@ -57,7 +57,7 @@ def run(
     writer = ThinkingWriter(
         source, task, params, protocol.seed, protocol.strict, {p.id: i for i, p in enumerate(problems)}
     )
-    found: list[ThinkingFigure] = []
+    collected: list[ThinkingFigure] = []
     files = []
     for method in methods:
         what = evaluation.named(model, asked, protocol, read) | {
@@ -67,11 +67,11 @@ def run(
         digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest()[:10]
         file = folder / f"think-{asked.name}-{method.name}-{digest}.jsonl"
         rows = _rows(writer, method, problems, file, progress)
-        found += figures(rows)
+        collected += figures(rows)
         if ranks.is_main():
             write_json(file.with_suffix(".json"), {**what, "figures": [asdict(f) for f in figures(rows)]})
         files.append(file)
-    return ThinkingResult(model, asked.name, tuple(found), tuple(files), len(problems))
+    return ThinkingResult(model, asked.name, tuple(collected), tuple(files), len(problems))
 
 
 def settings(method: ThinkingMethod) -> dict[str, Any]:
@@ -126,18 +126,18 @@ def _plain(row: ThinkingRow) -> dict[str, Any]:
 
 def read(file: Path) -> dict[str, ThinkingRow]:
     """The rows of a file by problem, without their texts. Raises AhaError for a line that is none."""
-    found: dict[str, ThinkingRow] = {}
+    by_problem: dict[str, ThinkingRow] = {}
     if not file.exists():
-        return found
+        return by_problem
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
                 points = tuple(SpentPoint(*point) for point in row["points"])
-                found[row["problem"]] = ThinkingRow(row["problem"], points)
+                by_problem[row["problem"]] = ThinkingRow(row["problem"], points)
             except (ValueError, KeyError, TypeError) as error:
                 raise AhaError(
                     f"{file}, line {number}, is no row of a way of thinking ({error}). Remove the line: its problem is "
                     "asked again."
                 ) from error
-    return found
+    return by_problem

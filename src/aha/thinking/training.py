@@ -63,7 +63,7 @@ def curve(run: Path, n: int) -> list[TrainedPoint]:
     """Every evaluation of the run's stages that counted tokens, in order. A stage begins with the compute of the stage
     whose model it starts from, and with none where it starts from a base. ``n``: parameters of stages whose own
     checkpoint does not tell."""
-    found: list[TrainedPoint] = []
+    points_of: list[TrainedPoint] = []
     ends: dict[str, float] = {}
     last = 0.0
     for stage in read_run(run).stages:
@@ -71,9 +71,9 @@ def curve(run: Path, n: int) -> list[TrainedPoint]:
         before = _begun_with(stage, ends, last)
         tokens = stage.curve("num_tokens")
         points = (_point(stage, row, tokens, before, size) for row in stage.evals)
-        found += [point for point in points if point is not None]
+        points_of += [point for point in points if point is not None]
         last = ends[stage.name] = before + 6.0 * size * (tokens[-1][1] if tokens else 0.0)
-    return found
+    return points_of
 
 
 def _begun_with(stage: StageData, ends: Mapping[str, float], last: float) -> float:

@@ -113,17 +113,19 @@ class TreeSearch:
     def think(self, writer: ThinkingWriter, problems: Sequence[Problem]) -> list[ThinkingRow]:
         """One search for each problem, with its answer after each number of simulations."""
         trees = [ThinkingTree(p, TreeNode(writer.begin(p)), self.explore) for p in problems]
-        found: dict[str, tuple[list[SpentPoint], list[dict[str, Any]]]] = {p.id: ([], []) for p in problems}
+        by_problem: dict[str, tuple[list[SpentPoint], list[dict[str, Any]]]] = {
+            p.id: ([], []) for p in problems
+        }
         for number in range(1, max(self.simulations) + 1):
             self._simulate(writer, trees, number)
             if number in self.simulations:
                 for tree, draft, more in self._answers(writer, trees, number):
                     (graded,) = writer.grade(tree.problem, [writer.rollout(draft)])
                     right = None if graded.right is None else float(graded.right)
-                    points, texts = found[tree.problem.id]
+                    points, texts = by_problem[tree.problem.id]
                     points.append(SpentPoint(TREE, number, right, tree.tokens + more))
                     texts.append({"setting": number, "text": writer.text(draft), "right": graded.right})
-        return [ThinkingRow(p.id, tuple(found[p.id][0]), tuple(found[p.id][1])) for p in problems]
+        return [ThinkingRow(p.id, tuple(by_problem[p.id][0]), tuple(by_problem[p.id][1])) for p in problems]
 
     def _simulate(self, writer: ThinkingWriter, trees: Sequence[ThinkingTree], number: int) -> None:
         """Grow one leaf of each tree that has any left, all in one call."""

@@ -30,16 +30,16 @@ class ValueFunction:
     def scores(self, problem: Problem, texts: Sequence[str]) -> list[float]:
         """A number for each text. Raises AhaError where the function gives something else."""
         try:
-            found = plugins.call(self.function, problem, list(texts), file=self._file)
+            values = plugins.call(self.function, problem, list(texts), file=self._file)
         except plugins.CallFailed as error:
             raise AhaError(f"The value function {self.label} failed on {problem.id}: {error}.") from error
         try:
-            numbers = [float(value) for value in found]
+            numbers = [float(value) for value in values]
         except (TypeError, ValueError):
             numbers = []
         if len(numbers) != len(texts) or any(math.isnan(x) for x in numbers):
             raise AhaError(
-                f"The value function {self.label} gave {str(found)[:80]} for {len(texts)} texts of {problem.id}: it "
+                f"The value function {self.label} gave {str(values)[:80]} for {len(texts)} texts of {problem.id}: it "
                 "must give one number for each."
             )
         return numbers

@@ -109,14 +109,14 @@ class ThinkingWriter:
                 requests.append(
                     Request([*draft.prompt_ids, *draft.ids], n, key, draft.opened_think, params=own)
                 )
-        found = [(replace(draft, finish=Finish.LENGTH),) * n for _, draft in drafts]
+        grown = [(replace(draft, finish=Finish.LENGTH),) * n for _, draft in drafts]
         for at, rollouts in zip(places, self._fitted(requests, purpose), strict=True):
-            found[at] = tuple(_grown(drafts[at][1], rollout) for rollout in rollouts)
-        return found
+            grown[at] = tuple(_grown(drafts[at][1], rollout) for rollout in rollouts)
+        return grown
 
     def _fitted(self, requests: Sequence[Request], purpose: str) -> list[tuple[Rollout, ...]]:
         """Ask requests with limits of their own, in calls whose longest prompt has room for the largest limit."""
-        found: dict[int, tuple[Rollout, ...]] = {}
+        answers: dict[int, tuple[Rollout, ...]] = {}
         left = list(range(len(requests)))
         while left:
             limits = [params.max_tokens for i in left if (params := requests[i].params)]
@@ -126,20 +126,20 @@ class ThinkingWriter:
             if not call:  # the longest prompt alone has less room than another's limit
                 call = [max(left, key=lambda i: sizes[i])]
                 limit = requests[call[0]].params or self.params
-            found |= zip(call, self._ask([requests[i] for i in call], limit, purpose), strict=True)
-            left = [i for i in left if i not in found]
-        return [found[i] for i in range(len(requests))]
+            answers |= zip(call, self._ask([requests[i] for i in call], limit, purpose), strict=True)
+            left = [i for i in left if i not in answers]
+        return [answers[i] for i in range(len(requests))]
 
     def _ask(
         self, requests: Sequence[Any], params: SamplingParams, purpose: str
     ) -> list[tuple[Rollout, ...]]:
-        found: dict[int, tuple[Rollout, ...]] = {}
+        answers: dict[int, tuple[Rollout, ...]] = {}
         stream = self.source.engine.generate(
             requests, params, seed=seed_for(self.seed, purpose, 0), progress=self.progress
         )
         for index, rollouts in stream if requests else ():
-            found[index] = rollouts
-        return [found[i] for i in range(len(requests))]
+            answers[index] = rollouts
+        return [answers[i] for i in range(len(requests))]
 
     # --- texts ---------------------------------------------------------------------------------------------
 
@@ -171,10 +171,10 @@ class ThinkingWriter:
         whole = self.text(draft)
         if mark not in whole:
             return draft
-        wanted, ids = whole[: whole.index(mark)], list(draft.ids)
-        while ids and not wanted.startswith(self.text(replace(draft, ids=tuple(ids)))):
+        before, ids = whole[: whole.index(mark)], list(draft.ids)
+        while ids and not before.startswith(self.text(replace(draft, ids=tuple(ids)))):
             ids.pop()
-        rest = wanted[len(self.text(replace(draft, ids=tuple(ids)))) :]
+        rest = before[len(self.text(replace(draft, ids=tuple(ids)))) :]
         return replace(draft, ids=(*ids, *self.encode(rest)) if rest else tuple(ids), finish=None)
 
     def rollout(self, draft: Draft) -> Rollout:

@@ -84,12 +84,12 @@ class ViewApp:
 
     def curves(self, request: Request) -> dict[str, Any]:
         """The curves of the runs that are named, and what could not be read."""
-        found = {}
+        by_run = {}
         for run in _runs(request):
             folder = self.shelf.folder(run)
             stages = self.shelf.figures.drawn(folder, curves)
-            found[run] = {"stages": stages, "faults": self.shelf.figures.run(folder).faults}
-        return found
+            by_run[run] = {"stages": stages, "faults": self.shelf.figures.run(folder).faults}
+        return by_run
 
     def graph(self, request: Request) -> dict[str, Any]:
         """The stages of a run."""
@@ -129,10 +129,10 @@ def build(view: ViewApp, token: str, port: int) -> ASGIApp:
 
 def _runs(request: Request, most: int = MOST_RUNS) -> list[str]:
     """The runs that a request names. Raises AhaError for none or too many."""
-    found = list(dict.fromkeys(request.query_params.getlist("run")))
-    if not 1 <= len(found) <= most:
-        raise AhaError(f"Name 1 to {most} runs, as run=NAME; these are {len(found)}.")
-    return found
+    run_names = list(dict.fromkeys(request.query_params.getlist("run")))
+    if not 1 <= len(run_names) <= most:
+        raise AhaError(f"Name 1 to {most} runs, as run=NAME; these are {len(run_names)}.")
+    return run_names
 
 
 # --- answers -----------------------------------------------------------------------------------------------
@@ -190,10 +190,10 @@ def _too_large() -> Response:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    found = as_row(body)
-    if found is None:
+    row = as_row(body)
+    if row is None:
         raise AhaError("What was sent is no JSON object.")
-    return found
+    return row
 
 
 async def _said(function: Callable[[], Any]) -> Response:

@@ -117,8 +117,8 @@ def diagnosis(runs: Sequence[Path]) -> list[FindingBlock]:
 
 def diagnosed(said: Json) -> list[FindingBlock]:
     """A diagnosis as blocks, what lasts and explains the rest first."""
-    found = sorted(said["found"], key=lambda illness: not _grave(illness))
-    blocks = [_illness(illness) for illness in found]
+    illnesses = sorted(said["found"], key=lambda illness: not _grave(illness))
+    blocks = [_illness(illness) for illness in illnesses]
     if said["healthy"]:
         blocks.insert(0, FindingBlock("Healthy", ["Nothing lasting was found."], tone="good"))
     notes = [str(note) for note in said["notes"]]

@@ -54,17 +54,17 @@ def gold(row: Json, problem: Json) -> str:
 
 def scores(row: Json) -> list[dict[str, Any]]:
     """Each reward's value and the reason that was written down."""
-    found = []
+    lines = []
     for name, score in list(as_dict(row.get("scores")).items())[:40]:
         said = as_dict(score)
-        found.append(
+        lines.append(
             {
                 "name": clean(name, 80),
                 "value": number(said.get("value")),
                 "note": clean(said.get("note") or "", 4000),
             }
         )
-    return found
+    return lines
 
 
 # --- the text ----------------------------------------------------------------------------------------------
@@ -80,20 +80,20 @@ def parts(text: str, language: str) -> list[dict[str, Any]]:
 
 def marked(text: str, language: str) -> list[list[str]]:
     """A text in pieces with what is marked: reflective words, and between them passages in another language."""
-    found, at = [], 0
+    runs, at = [], 0
     for start, end, _ in find_reflections(text):
-        found += [*_switched(text[at:start], language), [text[start:end], "reflection"]]
+        runs += [*_switched(text[at:start], language), [text[start:end], "reflection"]]
         at = end
-    return [*found, *_switched(text[at:], language)]
+    return [*runs, *_switched(text[at:], language)]
 
 
 def _switched(text: str, language: str) -> list[list[str]]:
-    found, at = [], 0
+    runs, at = [], 0
     for start, end in switches(text, language):
-        found += [[text[at:start], ""]] if at < start else []
-        found.append([text[start:end], "switch"])
+        runs += [[text[at:start], ""]] if at < start else []
+        runs.append([text[start:end], "switch"])
         at = end
-    return [*found, [text[at:], ""]] if at < len(text) else found
+    return [*runs, [text[at:], ""]] if at < len(text) else runs
 
 
 def switches(text: str, language: str) -> list[tuple[int, int]]:
@@ -102,18 +102,18 @@ def switches(text: str, language: str) -> list[tuple[int, int]]:
         target = normalise_language(language)
     except AhaError:
         return []
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     last_was_other = False
     for match in _RUN.finditer(text):
         other = _language(match.group(), target)
         if other is None:
             continue
-        if other and last_was_other and _BETWEEN.fullmatch(text, found[-1][1], match.start()):
-            found[-1] = (found[-1][0], match.end())
+        if other and last_was_other and _BETWEEN.fullmatch(text, spans[-1][1], match.start()):
+            spans[-1] = (spans[-1][0], match.end())
         elif other:
-            found.append(match.span())
+            spans.append(match.span())
         last_was_other = other
-    return found
+    return spans
 
 
 @lru_cache(maxsize=4096)

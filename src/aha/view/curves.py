@@ -43,12 +43,12 @@ _DRAWN = (
 
 def _others(stage: StageData) -> list[Chart]:
     keys = dict.fromkeys(key for row in stage.metrics for key in row if key not in _DRAWN)
-    found = []
+    drawn = []
     for key in list(keys)[:MORE]:
         points = stage.curve(key)
         if len({y for _, y in points}) > 1:
-            found.append(Chart(key, "", [Series(key, points)]))
-    return found
+            drawn.append(Chart(key, "", [Series(key, points)]))
+    return drawn
 
 
 def _chart(chart: Chart) -> dict[str, Any]:

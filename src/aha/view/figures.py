@@ -64,15 +64,15 @@ class RunFiguresCache:
         stages = self.run(folder).stages
         with self._lock:
             known = self._runs.get(folder, {})
-            found = []
+            charts = []
             for stage in stages:
                 files = known.get(stage.name)
                 if files is None or files.data is not stage:  # it grew meanwhile
-                    found.append(make(stage))
+                    charts.append(make(stage))
                 else:
                     files.drawn = files.drawn or make(stage)
-                    found.append(files.drawn)
-            return found
+                    charts.append(files.drawn)
+            return charts
 
     def _read(self, folder: Path, known: dict[str, _StageFiles]) -> RunData:
         faults: list[str] = []

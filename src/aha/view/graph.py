@@ -38,18 +38,18 @@ def _written(place: Path) -> float:
 
 
 def _node(node: StageNode, figures: StageData | None, running: bool) -> dict[str, Any]:
-    made = node.stage
-    steps = number(made.settings.get("steps"))
-    base = made.settings.get("model")
+    stage = node.stage
+    steps = number(stage.settings.get("steps"))
+    base = stage.settings.get("model")
     return {
-        "name": made.name, "kind": node.kind, "state": _state(node, running), "depth": node.depth,
+        "name": stage.name, "kind": node.kind, "state": _state(node, running), "depth": node.depth,
         "inputs": list(node.inputs), "fingerprint": node.fingerprint, "data_hash": node.data_hash,
         "model": base if isinstance(base, str) and not base.startswith("<") else "",
-        "step": int(figures.last_step) if figures and figures.metrics else reached(made.final.parent),
+        "step": int(figures.last_step) if figures and figures.metrics else reached(stage.final.parent),
         "steps": None if steps is None else int(steps),
         "seconds": _seconds(node, figures), "tokens": _tokens(figures),
-        "checkpoint": (made.final / "config.json").exists(), "summary": _summary(made.summary),
-        "settings": {key: value for key, value in made.settings.items() if not isinstance(value, Mapping)},
+        "checkpoint": (stage.final / "config.json").exists(), "summary": _summary(stage.summary),
+        "settings": {key: value for key, value in stage.settings.items() if not isinstance(value, Mapping)},
     }  # fmt: skip
 
 

@@ -58,8 +58,8 @@ class ViewGuard:
         headers = _headers(scope)
         if headers.get("host", "") not in self.hosts:
             return PlainTextResponse("This host name is not served here.\n", 403)
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["path"] == "/" and scope["method"] in SAFE and self._is(given):
+        token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and scope["method"] in SAFE and self._is(token):
             return self._entry()
         if not self._is(self._carried(headers)):
             return PlainTextResponse(REFUSED, 403)
@@ -93,10 +93,10 @@ class ViewGuard:
 def _headers(scope: Scope) -> dict[str, str]:
     """By lower-case name; of several of one name the last, but for ``host``, which must stand there once."""
     pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
-    found = dict(pairs)
+    headers = dict(pairs)
     if sum(name == "host" for name, _ in pairs) != 1:
-        found.pop("host", None)
-    return found
+        headers.pop("host", None)
+    return headers
 
 
 def _with_headers(send: Send) -> Send:

@@ -41,21 +41,21 @@ class ViewNotes:
         """Set a run's tags and note. Raises AhaError for what is no text, or too long."""
         said = {"tags": _tags(tags), "note": _text(note, NOTE_LENGTH, "note")}
         with self._lock:
-            found = self.all()
-            found[run] = said
+            notes = self.all()
+            notes[run] = said
             if not said["tags"] and not said["note"]:
-                del found[run]
-            write_json(self.folder / NOTES, found)
+                del notes[run]
+            write_json(self.folder / NOTES, notes)
         return said
 
     # --- graders' mistakes ---
 
     def flags(self) -> list[dict[str, Any]]:
         """The graders' mistakes that were noted, oldest first; ``kept_in`` names the file of each."""
-        found = [
+        listed = [
             {**row, "kept_in": name} for name in (MATH, OTHERS) for row in read_jsonl(self.folder / name)
         ]
-        return sorted(found, key=lambda row: str(row.get("time", "")))
+        return sorted(listed, key=lambda row: str(row.get("time", "")))
 
     def flag(self, row: dict[str, Any], math: bool) -> dict[str, Any]:
         """Note a mistake: ``gold`` and ``prediction`` as ``aha grade`` reads them, ``expected`` what the verdict should
@@ -80,9 +80,9 @@ class ViewNotes:
     def _without(self, place: dict[str, Any]) -> bool:
         changed = False
         for file in (self.folder / MATH, self.folder / OTHERS):
-            found = read_jsonl(file)
-            kept = [row for row in found if _place(row) != _place(place)]
-            if len(kept) < len(found):
+            lines = read_jsonl(file)
+            kept = [row for row in lines if _place(row) != _place(place)]
+            if len(kept) < len(lines):
                 changed = True
                 write_jsonl(file, kept)
         return changed

@@ -53,8 +53,8 @@ def _steps(stage: Path) -> int:
 
 
 def _paid(settings: Json) -> dict[str, float]:
-    found = as_dict(former.stored(settings).get("rewards"))
-    return {name: weight for name, value in found.items() if (weight := number(value)) is not None}
+    weights = as_dict(former.stored(settings).get("rewards"))
+    return {name: weight for name, value in weights.items() if (weight := number(value)) is not None}
 
 
 def asked_words(said: Mapping[str, Any]) -> list[str]:
@@ -75,19 +75,19 @@ def asked_words(said: Mapping[str, Any]) -> list[str]:
 
 def free(path: Path) -> Path:
     """The path, or the first with a number that is not there yet: nothing is replaced."""
-    found, count = path, 2
-    while found.exists():
-        found, count = path.with_stem(f"{path.stem}-{count}"), count + 1
-    return found
+    other, count = path, 2
+    while other.exists():
+        other, count = path.with_stem(f"{path.stem}-{count}"), count + 1
+    return other
 
 
 async def _lines(run: Path, words: Sequence[str | Path]) -> AsyncIterator[bytes]:
     try:
-        async for found in aside.poured(*words):
-            if isinstance(found, list):
-                yield _line({"progress": found})
+        async for news in aside.poured(*words):
+            if isinstance(news, list):
+                yield _line({"progress": news})
             else:
-                yield _line({"blocks": [asdict(block) for block in rescored(found)]})
+                yield _line({"blocks": [asdict(block) for block in rescored(news)]})
     except AhaError as error:
         yield _line({"error": str(error)})
 

@@ -112,13 +112,13 @@ class RolloutAnswers:
 
     def groups(self, request: Request) -> list[dict[str, Any]]:
         """The groups of a step."""
-        given = request.query_params
-        said = given.get("step", "")
+        query = request.query_params
+        said = query.get("step", "")
         if not re.fullmatch(r"\d{1,18}", said):
             raise AhaError(f"A step is a whole number, not {said[:40]!r}.")
         step = int(said)
         with self.keeper.reader(self._run(request)) as index:
-            return index.groups(given.get("stage", ""), given.get("part", "steps"), step)
+            return index.groups(query.get("stage", ""), query.get("part", "steps"), step)
 
     # --- one ---
 
@@ -127,7 +127,7 @@ class RolloutAnswers:
         run, id_ = self._run(request), _id(request.query_params.get("id", ""))
         expression = request.query_params.get("regex", "")
         with self.keeper.reader(run) as index, RolloutRows(run, index.files()) as rows:
-            found = index.one(id_)
+            rollout = index.one(id_)
             group = index.group(id_)
             members = [rows.read(row) for row in group]
             problem = problem_row(members)
@@ -136,7 +136,7 @@ class RolloutAnswers:
                 for f in self.notes.flags()
                 if f.get("run") == request.query_params["run"]
             }
-            file = rows.files[found[1]]
+            file = rows.files[rollout[1]]
             said = [
                 {**shown(member, problem), "id": row[0], "flag": flags.get((file, row[2]))}
                 for row, member in zip(group, members, strict=True)
@@ -172,9 +172,9 @@ class RolloutAnswers:
         run = self.shelf.folder(name)
         with self.keeper.reader(run) as index, RolloutRows(run, index.files()) as rows:
             id_ = _id(said.get("id"))
-            found, members = index.one(id_), [rows.read(row) for row in index.group(id_)]
-            row, file = rows.read(found), rows.files[found[1]]
-        place = {"run": name, "file": file, "at": found[2]}
+            rollout, members = index.one(id_), [rows.read(row) for row in index.group(id_)]
+            row, file = rows.read(rollout), rows.files[rollout[1]]
+        place = {"run": name, "file": file, "at": rollout[2]}
         if said.get("remove"):
             return {"removed": self.notes.unflag(place)}
         problem = problem_row(members)
@@ -245,15 +245,15 @@ def _line(row: Row, said: Json, problem: Json, file: str, asked: RolloutQuery) -
         "finish",
         "tokens",
     )
-    found: dict[str, Any] = dict(zip(names, row, strict=True))
-    found["right"] = None if found["right"] is None else bool(found["right"])
-    found["finish"], found["file"] = FINISHES[row[10]], file
+    line: dict[str, Any] = dict(zip(names, row, strict=True))
+    line["right"] = None if line["right"] is None else bool(line["right"])
+    line["finish"], line["file"] = FINISHES[row[10]], file
     text, notes = str(said.get("text", "")), as_dict(said.get("scores"))
-    found["excerpt"] = excerpt(text, asked)
-    found["problem"] = {key: clean(problem.get(key) or "", 300) for key in ("name", "task", "question")}
-    found["note"] = next((n for s in notes.values() if (n := clean(as_dict(s).get("note") or "", 160))), "")
-    found["missing"] = not said
-    return found
+    line["excerpt"] = excerpt(text, asked)
+    line["problem"] = {key: clean(problem.get(key) or "", 300) for key in ("name", "task", "question")}
+    line["note"] = next((n for s in notes.values() if (n := clean(as_dict(s).get("note") or "", 160))), "")
+    line["missing"] = not said
+    return line
 
 
 def excerpt(text: str, asked: RolloutQuery) -> list[list[str]]:
@@ -278,10 +278,10 @@ def _first_hit(text: str, asked: RolloutQuery) -> tuple[int, int] | None:
         except TimeoutError:
             return None
         return match.span() if match else None
-    wanted = asked.words()
-    if wanted is None:
+    query = asked.words()
+    if query is None:
         return None
-    phrase = next(p for p in wanted.phrases if not p.absent)
+    phrase = next(p for p in query.phrases if not p.absent)
     gap = r"[\W_]*"
     pattern = gap.join(re.escape(word) for word in phrase.words)
     match = re.search(pattern, text, re.IGNORECASE)
@@ -312,13 +312,13 @@ def _fits(asked: RolloutQuery, rows: RolloutRows) -> Any:
 def _hits(expression: str, texts: Sequence[str]) -> list[str]:
     """The different texts that an expression finds, the longest first; those that were found in time. The page marks
     them as they stand: a browser's own expressions have no time limit."""
-    pattern, found = _compiled(expression), dict[str, None]()
+    pattern, hits = _compiled(expression), dict[str, None]()
     for text in texts:
         with contextlib.suppress(TimeoutError):
             for match in itertools.islice(pattern.finditer(text, timeout=REGEX_SECONDS), MOST_HITS):
-                found[match.group()] = None
-    found.pop("", None)
-    return sorted(found, key=len, reverse=True)[:MOST_HITS]
+                hits[match.group()] = None
+    hits.pop("", None)
+    return sorted(hits, key=len, reverse=True)[:MOST_HITS]
 
 
 def _compiled(pattern: str) -> Any:

@@ -63,23 +63,23 @@ class RunShelf:
 
     def runs(self) -> dict[str, Path]:
         """Every run's folder by its id: its name within the folder that was given."""
-        found: dict[str, Path] = {}
+        folders: dict[str, Path] = {}
         for root in self.roots:
             for place in _run_folders(root):
-                if place in found.values():  # one root may lie in another
+                if place in folders.values():  # one root may lie in another
                     continue
                 name = place.name if place == root else place.relative_to(root).as_posix()
-                while name in found:
+                while name in folders:
                     name = f"{place.parent.name}/{name}"
-                found[name] = place
-        return found
+                folders[name] = place
+        return folders
 
     def folder(self, run: str) -> Path:
         """The folder of a run. Raises AhaError for an id that is none."""
-        found = self.runs().get(run)
-        if found is None:
+        place = self.runs().get(run)
+        if place is None:
             raise AhaError(f"There is no run '{run}' here (any more). Reload the table of runs.")
-        return found
+        return place
 
     def stage_folder(self, run: str, stage: str) -> Path:
         """A stage's folder within a run. Raises AhaError for what is none."""
@@ -91,8 +91,8 @@ class RunShelf:
     def rows(self) -> list[RunRow]:
         """The table, newest first. What has not changed since is not read again."""
         with self._lock:
-            found = self.runs()
-            self._rows = {run: self._row(run, place) for run, place in found.items()}
+            folders = self.runs()
+            self._rows = {run: self._row(run, place) for run, place in folders.items()}
             return sorted((row for _, row in self._rows.values()), key=lambda row: -row.began)
 
     def row(self, run: str) -> RunRow:
@@ -172,14 +172,14 @@ def changes(place: Path) -> list[tuple[str, int, int]]:
     """(name, time of change in ns, bytes) of the files that a run's line is made from."""
     names = ("config.json", SUMMARY)
     parts = ("metrics.jsonl", "evals.jsonl", "warnings.jsonl", "settings.json", "done.json")
-    found = []
+    states = []
     for path in [*(place / name for name in names), *(p for part in parts for p in place.glob(f"*/{part}"))]:
         try:
             there = path.stat()
         except OSError:
             continue
-        found.append((path.relative_to(place).as_posix(), there.st_mtime_ns, there.st_size))
-    return found
+        states.append((path.relative_to(place).as_posix(), there.st_mtime_ns, there.st_size))
+    return states
 
 
 def _state(known: run_state.State, locked: bool | None, changed: float) -> str:
@@ -249,7 +249,7 @@ def _seconds(place: Path, known: run_state.State, figures: Iterable[StageData]) 
 def best_figure(stages: Sequence[StageData]) -> tuple[float | None, str, str]:
     """(value, what it is, how it is written) of the best that a run reached: pass@1 where it was evaluated, else its
     training accuracy, reward, or loss."""
-    found: list[tuple[float, float, str]] = []
+    figures: list[tuple[float, float, str]] = []
     for stage in stages:
         where = f"{stage.name}, " if len(stages) > 1 else ""
         for row in stage.evals:
@@ -257,10 +257,10 @@ def best_figure(stages: Sequence[StageData]) -> tuple[float | None, str, str]:
             if value is not None:
                 split = f", {row['split']}" if row.get("split") else ""
                 said = f"pass@1 ({where}step {row['step']:.0f}{split})"
-                found.append((number(row.get("n_problems")) or 0.0, value, said))
-    if found:
-        most = max(n for n, _, _ in found)  # the best of many small measurements is luck
-        return *max((value, said) for n, value, said in found if n == most), "rate"
+                figures.append((number(row.get("n_problems")) or 0.0, value, said))
+    if figures:
+        most = max(n for n, _, _ in figures)  # the best of many small measurements is luck
+        return *max((value, said) for n, value, said in figures if n == most), "rate"
     for key, words, kind, better in (
         ("rewards/accuracy/mean", "training accuracy", "rate", max),
         ("reward", "reward", "number", max), ("loss", "loss", "number", min),

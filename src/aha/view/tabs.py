@@ -33,9 +33,9 @@ def health(runs: Sequence[Path]) -> list[FindingBlock]:
     """What the run warned of as it went, and which figures left their healthy range: as its report says."""
     blocks = []
     for stage in read_run(runs[0]).stages:
-        found = warnings(stage)
+        texts = warnings(stage)
         blocks.append(
-            FindingBlock(stage.name, found or ["Nothing to warn of."], tone="bad" if found else "good")
+            FindingBlock(stage.name, texts or ["Nothing to warn of."], tone="bad" if texts else "good")
         )
     return blocks or [FindingBlock("Nothing measured yet", ["This run has no figures so far."])]
 

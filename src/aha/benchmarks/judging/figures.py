@@ -25,15 +25,15 @@ def attempts(records: Sequence[GradedProblem]) -> dict[str, Any]:
     graded = [samples for samples in graded if samples]
     if not graded:
         return dict.fromkeys((*kinds, "correct_given_attempted", "f_score"))
-    found = {
+    counts = {
         name: _mean([np.mean([is_so(s) for s in own]) for own in graded]) for name, is_so in kinds.items()
     }
-    tried = found["correct"] + found["incorrect"]
-    given = found["correct"] / tried if tried else 0.0
-    both = found["correct"] + given
-    return found | {
-        "correct_given_attempted": given,
-        "f_score": 2 * found["correct"] * given / both if both else 0.0,
+    tried = counts["correct"] + counts["incorrect"]
+    precision = counts["correct"] / tried if tried else 0.0
+    both = counts["correct"] + precision
+    return counts | {
+        "correct_given_attempted": precision,
+        "f_score": 2 * counts["correct"] * precision / both if both else 0.0,
     }
 
 

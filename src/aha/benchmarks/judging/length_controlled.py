@@ -42,54 +42,54 @@ def length_controlled(
 ) -> LengthControlled | None:
     """Of preferences [P] in 0..1 with both answers' lengths in characters; None for fewer than five instructions, or
     where all lengths differ by the same."""
-    wanted = np.asarray(preferences, np.float64)
+    targets = np.asarray(preferences, np.float64)
     apart = np.asarray(baseline_lengths, np.float64) - np.asarray(lengths, np.float64)
     spread = float(apart.std(ddof=1)) if len(apart) > 1 else 0.0
-    if len(wanted) < FOLDS or spread == 0:
+    if len(targets) < FOLDS or spread == 0:
         return None
     hard = [] if difficulties is None else [np.asarray(difficulties, np.float64)]
-    columns = np.stack([np.tanh(apart / spread), *hard, np.ones(len(wanted))], axis=1)
-    weights = fit(columns, wanted, _strength(columns, wanted))
+    columns = np.stack([np.tanh(apart / spread), *hard, np.ones(len(targets))], axis=1)
+    weights = fit(columns, targets, _strength(columns, targets))
     plain = columns.copy()
     plain[:, 0] = 0.0
-    found = _sigmoid(plain @ weights)
-    error = float(found.std(ddof=1)) / len(found) ** 0.5
+    predicted = _sigmoid(plain @ weights)
+    error = float(predicted.std(ddof=1)) / len(predicted) ** 0.5
     own = float(weights[1]) if difficulties is not None else None
-    return LengthControlled(float(found.mean()), error, float(-weights[0]), own, float(weights[-1]))
+    return LengthControlled(float(predicted.mean()), error, float(-weights[0]), own, float(weights[-1]))
 
 
-def _strength(columns: np.ndarray, wanted: np.ndarray) -> float:
+def _strength(columns: np.ndarray, targets: np.ndarray) -> float:
     """The weight of the losses with the least log loss on held-out folds; of equal ones the first."""
-    fold = (len(wanted) - 1 - np.arange(len(wanted))) % FOLDS
+    fold = (len(targets) - 1 - np.arange(len(targets))) % FOLDS
     losses = []
     for strength in STRENGTHS:
-        held = [
+        left_out = [
             _loss(
-                columns[fold == f] @ fit(columns[fold != f], wanted[fold != f], strength), wanted[fold == f]
+                columns[fold == f] @ fit(columns[fold != f], targets[fold != f], strength), targets[fold == f]
             )
             for f in range(FOLDS)
         ]
-        losses.append(float(np.mean(held)))
+        losses.append(float(np.mean(left_out)))
     return STRENGTHS[int(np.argmin(losses))]
 
 
-def _loss(scores: np.ndarray, wanted: np.ndarray) -> float:
+def _loss(scores: np.ndarray, targets: np.ndarray) -> float:
     """The mean log loss of scores [P] under soft labels [P]."""
-    return float(np.mean(np.logaddexp(0, scores) - wanted * scores))
+    return float(np.mean(np.logaddexp(0, scores) - targets * scores))
 
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -scores))
 
 
-def fit(columns: np.ndarray, wanted: np.ndarray, strength: float, rounds: int = 2000) -> np.ndarray:
+def fit(columns: np.ndarray, targets: np.ndarray, strength: float, rounds: int = 2000) -> np.ndarray:
     """The coefficients [F] that minimise ``strength`` * sum of log losses + sum of absolute coefficients: accelerated
     proximal gradient steps (FISTA, Beck and Teboulle, 2009), begun again where a step would climb."""
     bound = strength * float(np.linalg.eigvalsh(columns.T @ columns)[-1]) / 4
     weights = ahead = np.zeros(columns.shape[1])
     pace = 1.0
     for _ in range(rounds):
-        slope = strength * columns.T @ (_sigmoid(columns @ ahead) - wanted)
+        slope = strength * columns.T @ (_sigmoid(columns @ ahead) - targets)
         moved = ahead - slope / bound
         new = np.sign(moved) * np.maximum(np.abs(moved) - 1 / bound, 0.0)
         if float((ahead - new) @ (new - weights)) > 0:

@@ -55,6 +55,6 @@ def _turn(turn: Any) -> Message:
 def _word(row: Row) -> str:
     """A row's own word for its kind."""
     metadata = row.get("metadata")
-    found = metadata.get("topic") if isinstance(metadata, Mapping) else None
-    found = found or row.get("category") or row.get("cluster") or row.get("dataset")
-    return found if isinstance(found, str) else ""
+    word = metadata.get("topic") if isinstance(metadata, Mapping) else None
+    word = word or row.get("category") or row.get("cluster") or row.get("dataset")
+    return word if isinstance(word, str) else ""

@@ -53,14 +53,14 @@ def _remembered(ask: Callable[[Problem, str], Found]) -> Callable[[Problem, str]
     def remembered(problem: Problem, text: str) -> Found:
         key = (problem.id, text)
         with lock:
-            found = known.get(key)
-        if found is None:
-            found = ask(problem, text)
+            reply = known.get(key)
+        if reply is None:
+            reply = ask(problem, text)
             with lock:
                 while len(known) >= 4096:
                     known.pop(next(iter(known)))
-                known[key] = found
-        return found
+                known[key] = reply
+        return reply
 
     return remembered
 
@@ -79,10 +79,10 @@ def _against_the_answer(
         said = final_text(text)
         if not said.strip():
             return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
-        found = ask(question_of(problem), str(problem.answer), said)
-        if found is None:
+        judged = ask(question_of(problem), str(problem.answer), said)
+        if judged is None:
             return Verdict(Outcome.UNKNOWN, "the judge's verdict could not be read")
-        return verdict(found)
+        return verdict(judged)
 
     return grade
 
@@ -90,13 +90,14 @@ def _against_the_answer(
 def _reference(judge: Judge) -> Grade:
     outcomes = {"correct": Outcome.CORRECT, "incorrect": Outcome.WRONG, "not_attempted": Outcome.NO_ANSWER}
     return _against_the_answer(
-        judge.attempt, lambda found: Verdict(outcomes[found], f"{found.replace('_', ' ')}, by the judge")
+        judge.attempt,
+        lambda attempt: Verdict(outcomes[attempt], f"{attempt.replace('_', ' ')}, by the judge"),
     )
 
 
 def _correct(judge: Judge) -> Grade:
     return _against_the_answer(
-        judge.correct, lambda found: Verdict(Outcome.CORRECT if found else Outcome.WRONG, "by the judge")
+        judge.correct, lambda right: Verdict(Outcome.CORRECT if right else Outcome.WRONG, "by the judge")
     )
 
 

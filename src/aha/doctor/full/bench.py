@@ -71,11 +71,11 @@ def saved(subject: DoctorContext) -> Iterator[Path]:
 def stage(subject: DoctorContext, place: Path, kind: type[rl.RL] = rl.RL, **changes: Any) -> rl.RL:
     """The stage's settings: the examined model and task, everything else small."""
     # Countdown makes its own problems: rows of a file are not read again to examine the loop.
-    given = {"name": "rl", "model": str(place / "base"), "task": "countdown", **SETTINGS} | changes
-    given["prompt"] = subject.prompter.prompt.name
+    settings = {"name": "rl", "model": str(place / "base"), "task": "countdown", **SETTINGS} | changes
+    settings["prompt"] = subject.prompter.prompt.name
     if subject.source.startswith("a miniature"):  # a few layers out of many are very sure of themselves
-        given["lr"] = changes.get("lr", CUT_LR)
-    return kind.model_validate(given)
+        settings["lr"] = changes.get("lr", CUT_LR)
+    return kind.model_validate(settings)
 
 
 def context(subject: DoctorContext, folder: Path, *, precise: bool = False) -> Context:

@@ -35,9 +35,9 @@ def network(subject: DoctorContext) -> Iterator[Finding]:
         outputs = _outputs([[*words, str(rank), "2"] for rank in range(2)], [env, env])
     wrong = []
     for rank, (_, said, error) in enumerate(outputs):
-        wanted = {"world": [rank, 2], "sums": [[3.0] * 3, [6.0] * 4]}
-        found = json.loads(said.splitlines()[-1]) if said.strip() else error.strip()[-200:]
-        wrong += [] if found == wanted else [f"rank {rank}: {found}"]
+        expected = {"world": [rank, 2], "sums": [[3.0] * 3, [6.0] * 4]}
+        reply = json.loads(said.splitlines()[-1]) if said.strip() else error.strip()[-200:]
+        wrong += [] if reply == expected else [f"rank {rank}: {reply}"]
     yield count("ranks over gloo whose summed gradient is not the sum", wrong, 2,
                 cause="gradients are not summed over processes, or processes cannot reach each other here",
                 fix="look at training.parallel; on a cluster, at the network interface")  # fmt: skip
@@ -81,39 +81,41 @@ def sharded(subject: DoctorContext) -> Iterator[Finding]:
     before = torch.cat([p.detach().flatten().cpu() for p in policy.params])
     job = {"batches": odd, "algorithm": algorithm.model_dump(), "temperature": t}
     with subject.scratch() as place:
-        found = _in_parts(Path(place), policy.model, job, "cuda" if torch.cuda.device_count() > 1 else "cpu")
-    yield from _compared(found, part.step(policy, odd, algorithm, t), before)
+        results = _in_parts(
+            Path(place), policy.model, job, "cuda" if torch.cuda.device_count() > 1 else "cpu"
+        )
+    yield from _compared(results, part.step(policy, odd, algorithm, t), before)
 
 
 def _in_parts(place: Path, model: Any, job: dict[str, Any], device: str) -> dict[str, Any]:
     """What two ranks find. Raises RuntimeError with what they said if they find nothing."""
     model.save_pretrained(place / "model")
     torch.save(job, place / "job.pt")
-    given = ranks.variables(2, ranks.free_port())
-    envs = [os.environ | one | {"OMP_NUM_THREADS": "1"} for one in given]
+    variables = ranks.variables(2, ranks.free_port())
+    envs = [os.environ | one | {"OMP_NUM_THREADS": "1"} for one in variables]
     outputs = _outputs([["-m", "aha.doctor.full.part", str(place), device]] * 2, envs)
     if any(code for code, _, _ in outputs):
         raise RuntimeError("; ".join(f"rank {i}: {e.strip()[-200:]}" for i, (_, _, e) in enumerate(outputs)))
     return torch.load(place / "found.pt", weights_only=False)
 
 
-def _compared(found: dict[str, Any], wanted: dict[str, Any], before: torch.Tensor) -> Iterator[Finding]:
+def _compared(results: dict[str, Any], expected: dict[str, Any], before: torch.Tensor) -> Iterator[Finding]:
     cause = "weights, gradients or the optimizer's state are divided or put together wrongly"
     fix = "train with --parallel replicated, and report the architecture"
-    gap = float(np.abs(found["logprobs"] - wanted["logprobs"]).max())
+    gap = float(np.abs(results["logprobs"] - expected["logprobs"]).max())
     yield at_most("|in parts - whole| logprobs, largest", gap, gradient_checks.LOGPROB_LIMIT, unit=" nats",
                   cause=cause, fix=fix)  # fmt: skip
     yield at_most("gradient in parts and whole, relative",
-                  ground_truth.relative_error(found["gradient"], wanted["gradient"]), gradient_checks.SAME_LIMIT,
+                  ground_truth.relative_error(results["gradient"], expected["gradient"]), gradient_checks.SAME_LIMIT,
                   cause=cause, fix=fix)  # fmt: skip
-    norms = abs(found["norm"] / wanted["norm"] - 1)
+    norms = abs(results["norm"] / expected["norm"] - 1)
     yield at_most("norm of the gradient in parts and whole, relative", norms, gradient_checks.SAME_LIMIT,
                   cause=cause, fix=fix)  # fmt: skip
-    new, own = (torch.cat([w.flatten() for w in v["weights"]]) for v in (found, wanted))
+    new, own = (torch.cat([w.flatten() for w in v["weights"]]) for v in (results, expected))
     moved = float((own - before).abs().mean())
     yield at_most("sampler's weights after the step, in parts and whole, mean difference by mean step",
                   float((new - own).abs().mean()) / moved, 0.01, cause=cause, fix=fix)  # fmt: skip
-    share = max(found["elements"]) / len(before)
+    share = max(results["elements"]) / len(before)
     yield at_most("share of the weights that a rank keeps", share, 0.6,
                   cause="the model is not divided", fix=fix)  # fmt: skip
 

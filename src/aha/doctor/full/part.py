@@ -31,10 +31,10 @@ def main(folder: Path, device: str) -> None:
         model = modeling.load_model(str(folder / "model"), place, torch.float32)
         shards = sharding.Shards(model, trains=True, samples=True)
         policy = policies.Policy(model, policies.OptimizerConfig(lr=LR, max_grad_norm=0), shards=shards)
-        found = step(policy, job["batches"], Algorithm.model_validate(job["algorithm"]), job["temperature"])
-        found["elements"] = ranks.gather(sum(local(p) for p in model.parameters()))
+        results = step(policy, job["batches"], Algorithm.model_validate(job["algorithm"]), job["temperature"])
+        results["elements"] = ranks.gather(sum(local(p) for p in model.parameters()))
         if ranks.is_main():
-            torch.save(found, folder / "found.pt")
+            torch.save(results, folder / "found.pt")
 
 
 def local(param: torch.Tensor) -> int:

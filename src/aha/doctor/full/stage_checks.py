@@ -81,9 +81,9 @@ def _ungradable(session: RLSession) -> Finding:
     (group,) = _collect(session, 3)
     rewards = [1.0, None, 0.0, None]
     members = tuple(replace(m, reward=r) for m, r in zip(group.members, rewards, strict=True))
-    found = session.advantages([replace(group, members=members)])
-    examples = sequences.to_examples([group], found)
-    values = [round(float(v), 3) for v in found[0]]
+    advantages = session.advantages([replace(group, members=members)])
+    examples = sequences.to_examples([group], advantages)
+    values = [round(float(v), 3) for v in advantages[0]]
     ok = str(values) == "[1.0, nan, -1.0, nan]" and len(examples) == 2
     return holds("advantages of rewards 1, none, 0, none in the stage, and the examples made of them", ok,
                  f"{values}, {len(examples)} examples", threshold="1, NaN, -1, NaN and 2 examples",
@@ -114,10 +114,10 @@ def update(subject: DoctorContext) -> Iterator[Finding]:
         weights = [e.mask / (len(examples) * e.mask.sum()) for e in examples]  # the mean of sequence means
         # At the first update of a stage the reference is the starting policy: the KL term is 0, and flat.
         near = [replace(e, reference_logprobs=e.sampler_logprobs) for e in examples]
-        wanted, _ = gradient_checks.plain_gradients(
+        expected, _ = gradient_checks.plain_gradients(
             session.policy.model, near, config.algorithm, weights, config.temperature
         )
-        norm = float(sum(g.double().square().sum() for g in wanted)) ** 0.5
+        norm = float(sum(g.double().square().sum() for g in expected)) ** 0.5
         session.policy.zero_grad()
         start = [m.detach().clone() for m in session.policy.masters]
         told = _update(session, config, 1, groups)
@@ -126,9 +126,9 @@ def update(subject: DoctorContext) -> Iterator[Finding]:
                       cause="the update is not equation 1: another temperature, weights per micro-batch, a "
                       "mask or an advantage on wrong tokens", fix="run packing, masks and losses")  # fmt: skip
         # AdamW's first step goes against the sign of the gradient, by lr, wherever it is not tiny.
-        floor = 1e-3 * max(float(g.abs().max()) for g in wanted)
+        floor = 1e-3 * max(float(g.abs().max()) for g in expected)
         off, total = 0, 0
-        for m, s, g in zip(session.policy.masters, start, wanted, strict=True):
+        for m, s, g in zip(session.policy.masters, start, expected, strict=True):
             large = g.abs() > floor
             off += int((((m.detach() - s) * g.sign() + config.lr)[large].abs() > 0.05 * config.lr).sum())
             total += int(large.sum())
@@ -151,8 +151,10 @@ def reference(subject: DoctorContext) -> Iterator[Finding]:
         def report(step: int, *rest: Any) -> None:
             # Called after the update and before the refresh of the same step.
             assert session.reference is not None
-            held, moved = (digest(list(p.model.parameters())) for p in (session.reference, session.policy))
-            seen.append((step, held, moved))
+            reference_hash, moved = (
+                digest(list(p.model.parameters())) for p in (session.reference, session.policy)
+            )
+            seen.append((step, reference_hash, moved))
             watch(step, *rest)
 
         session.report = report  # type: ignore[method-assign]

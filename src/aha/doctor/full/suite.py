@@ -48,8 +48,8 @@ def admit(
     model = modeling.load_model(config.model, place, kind)
     task = get_task(config.task, config.data, config.test_data)
     prompter = Prompter(tokenizer, config.prompt)
-    found = task.load("train", min(64, config.train_problems), config.seed)
-    plan, problems = fitted(checkup.plan_of(config), prompter, found, config, modeling.max_context(model))
+    drawn = task.load("train", min(64, config.train_problems), config.seed)
+    plan, problems = fitted(checkup.plan_of(config), prompter, drawn, config, modeling.max_context(model))
     policy = policies.Policy(model)
     sampler = engines.for_policy(
         engine, policy, tokenizer,

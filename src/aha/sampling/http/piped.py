@@ -133,7 +133,7 @@ def fitting(backend: ModelBackend, asked: CompletionRequest) -> tuple[Completion
     """The request with as many earlier turns as there is room for, whether its prompt opens the thinking, and what was
     left out, in words."""
     messages, notes = list(asked.messages), list[str]()
-    wanted = asked.sampling.max_tokens or MOST_TOKENS
+    most = asked.sampling.max_tokens or MOST_TOKENS
     if bool(backend.prompt.words) and not backend.prompt.jinja and len(_turns(messages)) > 1:
         messages = [m for m in messages if m["role"] == "system"] + messages[-1:]
         notes.append("The prompt takes one question: what was said before is not shown to the model.")
@@ -141,13 +141,13 @@ def fitting(backend: ModelBackend, asked: CompletionRequest) -> tuple[Completion
         rendered = chat.render(messages, backend.tokenizer, prompt=backend.prompt)
         left = backend.context - len(chat.encode_prompt(rendered, backend.tokenizer))
         turns = _turns(messages)
-        if left >= wanted or len(turns) < 3:
+        if left >= most or len(turns) < 3:
             break
         messages = [m for i, m in enumerate(messages) if i not in turns[:2]]
         notes = ["The model's context is full: the oldest turns are not shown to it."]
-    if 0 < left < wanted:
+    if 0 < left < most:
         notes.append(f"The model's context has room for {left} tokens of an answer.")
-    sampling = replace(asked.sampling, max_tokens=min(wanted, left) if left > 0 else wanted)
+    sampling = replace(asked.sampling, max_tokens=min(most, left) if left > 0 else most)
     return replace(asked, messages=tuple(messages), sampling=sampling), rendered.opened_think, notes
 
 
@@ -169,12 +169,12 @@ class Pipe:
     def serve(self, lines: Iterable[str]) -> None:
         """Until there are no more."""
         for line in lines:
-            found = json.loads(line)
-            if "cancel" in found:
-                if (answer := self.running.get(found["cancel"])) is not None:
+            message = json.loads(line)
+            if "cancel" in message:
+                if (answer := self.running.get(message["cancel"])) is not None:
                     answer.cancelled = True
             else:
-                threading.Thread(target=self._answer, args=(found.pop("id"), found), daemon=True).start()
+                threading.Thread(target=self._answer, args=(message.pop("id"), message), daemon=True).start()
 
     def _answer(self, number: Any, body: dict[str, Any]) -> None:
         def say(what: dict[str, Any]) -> None:

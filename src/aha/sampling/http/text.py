@@ -19,7 +19,7 @@ class TextStream:
         self.start = self.read = (
             0  # tokens from ``start`` on are decoded again; those before ``read`` have text
         )
-        self.held = ""
+        self.kept_back = ""
         self.sent = ""
 
     def feed(self, token: int) -> str:
@@ -29,18 +29,18 @@ class TextStream:
         now = self.decode(self.ids[self.start :])
         if now.endswith(REPLACEMENT) and len(self.ids) - self.read < 8:
             return ""
-        self.held += now[len(before) :]
+        self.kept_back += now[len(before) :]
         self.start, self.read = self.read, len(self.ids)
         return self._let_go()
 
     def _let_go(self) -> str:
         keep = 0
         for stop in self.stop:
-            if stop in self.held:
-                keep = max(keep, len(self.held) - self.held.index(stop))
-            keep = max(keep, _overlap(self.held, stop))
-        cut = len(self.held) - keep
-        piece, self.held = self.held[:cut], self.held[cut:]
+            if stop in self.kept_back:
+                keep = max(keep, len(self.kept_back) - self.kept_back.index(stop))
+            keep = max(keep, _overlap(self.kept_back, stop))
+        cut = len(self.kept_back) - keep
+        piece, self.kept_back = self.kept_back[:cut], self.kept_back[cut:]
         self.sent += piece
         return piece
 

@@ -44,8 +44,8 @@ def _in_words(message: Message) -> Message:
         return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
     if not message.get("tool_calls"):
         return message
-    made: Any = message["tool_calls"]
-    calls = "\n".join(f"<tool_call>\n{_call(call)}\n</tool_call>" for call in made)
+    calls_made: Any = message["tool_calls"]
+    calls = "\n".join(f"<tool_call>\n{_call(call)}\n</tool_call>" for call in calls_made)
     rest = {key: value for key, value in message.items() if key != "tool_calls"}
     return {**rest, "content": f"{message['content']}\n{calls}".strip()}
 

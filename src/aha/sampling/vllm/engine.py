@@ -208,8 +208,8 @@ class VllmEngine(Engine):
     def compare(self, tensors: Tensors, hashes: wire.WeightHashes, started: float | None = None) -> Proof:
         """What the other side says that it has, with our own hashes. Raises AhaError where they differ."""
         started, expected = time.perf_counter() if started is None else started, digests(tensors)
-        lost = set(expected) ^ set(hashes.held | hashes.delivered | dict.fromkeys(hashes.hidden, ""))
-        said = [*hashes.delivered.items(), *hashes.held.items()]
+        lost = set(expected) ^ set(hashes.read_back | hashes.delivered | dict.fromkeys(hashes.hidden, ""))
+        said = [*hashes.delivered.items(), *hashes.read_back.items()]
         wrong = sorted(lost | {name for name, value in said if expected.get(name) != value})
         if wrong:
             self.version = UNLOADED
@@ -219,15 +219,18 @@ class VllmEngine(Engine):
                 "architecture, is broken; sample with engine=local."
             )
         seconds = time.perf_counter() - started
-        return Proof(hashes.version, whole(expected)[:16], len(hashes.held), len(hashes.hidden), seconds)
+        return Proof(hashes.version, whole(expected)[:16], len(hashes.read_back), len(hashes.hidden), seconds)
 
     def altered(self, tensors: Tensors, sound: Tensors, version: int) -> str:
         """What is said to weights that differ from the sound ones; empty if one of the two hashes notices nothing: that
         of what came, and that of what the model holds, where its layout lets it be read."""
         came, words = self.deliver(tensors, version), ""
         names = {name for name in sound if tensors[name] is not sound[name]}
-        for changed in (replace(came, held={}, hidden=sorted(came.delivered)), replace(came, delivered={})):
-            if not names & (set(changed.held) | set(changed.delivered)):
+        for changed in (
+            replace(came, read_back={}, hidden=sorted(came.delivered)),
+            replace(came, delivered={}),
+        ):
+            if not names & (set(changed.read_back) | set(changed.delivered)):
                 continue  # this answer says nothing of the tensor that was altered
             try:
                 self.compare(sound, changed)

@@ -147,7 +147,7 @@ def prepared(asked: Serving, folder: Path, port: int) -> tuple[chat.Prompt, list
     template = folder / "template.jinja"
     template.write_text(tokenizer.chat_template, encoding="utf-8")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": _ends(path, tokenizer)}))
-    given = {
+    options = {
         "--model": path,
         "--served-model-name": asked.name,
         "--host": asked.host,
@@ -159,7 +159,7 @@ def prepared(asked: Serving, folder: Path, port: int) -> tuple[chat.Prompt, list
         "--logprobs-mode": "processed_logprobs",  # of the distribution that was drawn from
         "--allowed-origins": json.dumps([asked.origin]),
     }
-    words = [str(word) for pair in given.items() for word in pair]
+    words = [str(word) for pair in options.items() for word in pair]
     on_cpu = [*CPU_WORDS] if asked.on_cpu else []
     tools = _tool_words(tokenizer.chat_template, asked.more)
     return prompt, [*words, "--disable-uvicorn-access-log", *on_cpu, *tools, *asked.more]

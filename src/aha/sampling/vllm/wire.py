@@ -117,11 +117,11 @@ class HashWeights:
 @dataclass(frozen=True, slots=True)
 class WeightHashes:
     """SHA-256 by canonical name: of the tensors as they were ``delivered`` (empty for ``HashWeights``), and of those
-    that can be read off the model's own layout, ``held``. ``hidden`` names those that cannot be."""
+    that can be read off the model's own layout, ``read_back``. ``hidden`` names those that cannot be."""
 
     version: int
     delivered: dict[str, str]
-    held: dict[str, str]
+    read_back: dict[str, str]
     hidden: list[str]
 
 

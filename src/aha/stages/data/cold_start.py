@@ -138,13 +138,13 @@ class ColdStart(
             context.folder / "rollouts", source, fitting, self.samples, params, rewards,
             seed=self.seed, part=self.write_every, tick=tick,
         )  # fmt: skip
-        found = select(
+        selected = select(
             sampled,
             ReadabilityLimits(self.max_other_languages, self.max_repetition),
             keep=self.max_per_problem,
         )
-        found.prompt = source.prompter.prompt.name
-        return found
+        selected.prompt = source.prompter.prompt.name
+        return selected
 
     def _rewritten(
         self, context: Context, asked: Teacher, problems: Mapping[str, Problem], drafts: Sequence[RolloutRow]
@@ -154,8 +154,8 @@ class ColdStart(
         path = context.folder / "rewritten.jsonl"
         before = read_jsonl(path)
         write_jsonl(path, before)  # without a torn last line
-        found = {row["draft"]: row["text"] for row in before}
-        missing = [i for i in range(len(drafts)) if i not in found]
+        texts = {row["draft"]: row["text"] for row in before}
+        missing = [i for i in range(len(drafts)) if i not in texts]
 
         def ask(i: int) -> str | None:
             problem = problems[drafts[i]["problem_id"]]
@@ -165,10 +165,10 @@ class ColdStart(
 
         jobs = [lambda i=i: ask(i) for i in missing]
         for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
-            found[missing[index]] = text
+            texts[missing[index]] = text
             append_jsonl(path, [{"draft": missing[index], "text": text}])
-        write_jsonl(path, [{"draft": i, "text": found[i]} for i in range(len(drafts))])  # not as they arrived
-        return [found[i] for i in range(len(drafts))]
+        write_jsonl(path, [{"draft": i, "text": texts[i]} for i in range(len(drafts))])  # not as they arrived
+        return [texts[i] for i in range(len(drafts))]
 
     def _wrong(self, task: Task, problem: Problem, text: str) -> str:
         """Why a rewritten chain is not kept; "" for one that is right and readable."""

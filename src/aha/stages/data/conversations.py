@@ -40,14 +40,14 @@ def read_sources(
         raise AhaError("There is no data: give at least one file or stage in `data`.")
     if shares and len(shares) != len(paths):
         raise AhaError(f"{len(paths)} sources of data but {len(shares)} shares: give one for each, or none.")
-    found = {f"{i}:{path}": read_source(path)[0] for i, path in enumerate(paths)}
-    counts = {name: len(records) for name, records in found.items()}
+    by_source = {f"{i}:{path}": read_source(path)[0] for i, path in enumerate(paths)}
+    counts = {name: len(records) for name, records in by_source.items()}
     if shares:
-        counts = quotas(counts, dict(zip(found, shares, strict=True)), total)
+        counts = quotas(counts, dict(zip(by_source, shares, strict=True)), total)
     elif total is not None and total < sum(counts.values()):
         counts = quotas(counts, {name: float(n) for name, n in counts.items()}, total)
     records: list[Record] = []
-    for name, members in found.items():
+    for name, members in by_source.items():
         rng = random.Random(f"{seed}:{name.partition(':')[0]}")
         records += [members[i] for i in sorted(rng.sample(range(len(members)), counts[name]))]
     return records, counts
@@ -68,15 +68,15 @@ def to_examples(
     if turns == "last":
         spoken = spoken[-1:] if spoken and spoken[-1] == len(messages) - 1 else []
     end = chat.turn_end(tokenizer, prompt)
-    found: list[Example] = []
+    examples: list[Example] = []
     try:
         for i in spoken:
-            made = turn_example(messages[:i], messages[i], tokenizer, prompt, end, record.tools)
-            if made is not None:
-                _add(found, made)
+            example = turn_example(messages[:i], messages[i], tokenizer, prompt, end, record.tools)
+            if example is not None:
+                _add(examples, example)
     except AhaError as error:
         return [], str(error)
-    return found, "" if found else "no completion"
+    return examples, "" if examples else "no completion"
 
 
 def turn_example(
@@ -105,16 +105,16 @@ def turn_example(
     return Example(ids, mask, np.zeros(len(ids)), prompt_length=len(first))
 
 
-def _add(found: list[Example], made: Example) -> None:
+def _add(examples: list[Example], example: Example) -> None:
     """Put a turn behind the ones before it if it goes on from them token by token, else beside them."""
-    before = found[-1] if found else None
+    before = examples[-1] if examples else None
     if before is not None:
         n = len(before.token_ids)
-        if len(made.token_ids) > n and (made.token_ids[:n] == before.token_ids).all():
-            mask = np.concatenate([before.mask, made.mask[n:]])
-            found[-1] = replace(made, mask=mask, prompt_length=before.prompt_length)
+        if len(example.token_ids) > n and (example.token_ids[:n] == before.token_ids).all():
+            mask = np.concatenate([before.mask, example.mask[n:]])
+            examples[-1] = replace(example, mask=mask, prompt_length=before.prompt_length)
             return
-    found.append(made)
+    examples.append(example)
 
 
 def load(
@@ -132,22 +132,22 @@ def load(
     Raises AhaError if none is left.
     """
     records, sources = read_sources(paths, shares, total, seed)
-    found = Conversations(sources=sources)
+    loaded = Conversations(sources=sources)
     for record in records:
         if record.label is not None and record.label <= 0.5:  # an answer that is said to be bad
-            found.dropped["not preferred"] += 1
+            loaded.dropped["not preferred"] += 1
             continue
         examples, reason = to_examples(record, tokenizer, prompt, turns)
         if reason:
-            found.dropped[reason] += 1
+            loaded.dropped[reason] += 1
         for example in examples:
             if len(example.token_ids) > max_length:
-                found.dropped["too long"] += 1
+                loaded.dropped["too long"] += 1
             else:
-                found.examples.append(example)
-    if not found.examples:
+                loaded.examples.append(example)
+    if not loaded.examples:
         raise AhaError(
-            f"No conversation of {sum(sources.values())} can be trained on: {dict(found.dropped)}. Raise "
+            f"No conversation of {sum(sources.values())} can be trained on: {dict(loaded.dropped)}. Raise "
             "max_length, or give rows with a completion."
         )
-    return found
+    return loaded

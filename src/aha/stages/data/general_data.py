@@ -120,17 +120,17 @@ class GeneralData(
         path = context.folder / "asked.jsonl"
         before = read_jsonl(path)
         write_jsonl(path, before)  # without a torn last line
-        found = {row["problem_id"]: row["text"] for row in before}
-        missing = [p for p in problems if p.id not in found]
+        texts = {row["problem_id"]: row["text"] for row in before}
+        missing = [p for p in problems if p.id not in texts]
         ask = self._teacher(context)
         jobs = [lambda p=p: ask(p) for p in missing]
         for index, text in in_parallel(jobs, engines.concurrency(self.teacher)):
-            found[missing[index].id] = text
+            texts[missing[index].id] = text
             append_jsonl(path, [{"problem_id": missing[index].id, "text": text}])
         write_jsonl(
-            path, [{"problem_id": p.id, "text": found[p.id]} for p in problems]
+            path, [{"problem_id": p.id, "text": texts[p.id]} for p in problems]
         )  # not as they arrived
-        return [found[p.id] for p in problems]
+        return [texts[p.id] for p in problems]
 
     def _teacher(self, context: Context) -> Callable[[Problem], str]:
         """Who answers: the endpoint, its reasoning put back between think tags, or the program."""

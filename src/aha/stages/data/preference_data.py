@@ -84,9 +84,9 @@ class Preferences(
 
     def _check_judged(self, problems: Sequence[Problem]) -> None:
         """Raise AhaError where nobody could judge: no judge is named, and neither program nor rows know the prompts."""
-        given = "given_pairs" if self.kind == "helpful" else "given_labels"
+        field = "given_pairs" if self.kind == "helpful" else "given_labels"
         known = any(
-            p.metadata.get("rubric") or (self.own_judgements and p.metadata.get(given)) for p in problems
+            p.metadata.get("rubric") or (self.own_judgements and p.metadata.get(field)) for p in problems
         )
         if not known:
             raise AhaError(

@@ -109,24 +109,27 @@ class Reject(
         complete = engines.completer(context, self.judge, correctness_judge(), **engines.judging(self))
         judge = Judge(complete, engines.concurrency(self.judge))
         with Console(self.name, 1, unit="", plain=context.plain) as console:
-            found, tokenizer = self._selected(context, judge, console)
-        rows, filters = list(found.rows), [Filter("selection", found.seen, len(found.rows), found.dropped)]
+            selected, tokenizer = self._selected(context, judge, console)
+        rows, filters = (
+            list(selected.rows),
+            [Filter("selection", selected.seen, len(selected.rows), selected.dropped)],
+        )
         if not rows:
             raise AhaError(
-                f"No answer of {found.seen} was kept: {dict(found.dropped)}. Sample more, or from a better model."
+                f"No answer of {selected.seen} was kept: {dict(selected.dropped)}. Sample more, or from a better model."
             )
         others, sources = self._others(context, tokenizer)
         rows, filters = self._finished([*rows, *others], filters)
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
         name = self.model if isinstance(self.model, str) else self.model.name
-        sources = [DataSource(f"{name} on {self.task}", len(found.rows), "samples"), *sources]
+        sources = [DataSource(f"{name} on {self.task}", len(selected.rows), "samples"), *sources]
         write_data(context.folder / DATA, rows, sources, filters, table(lines))
         summary = {
             "rows": len(rows),
-            "sampled": found.seen,
-            "prompt": found.prompt,
-            "dropped": dict(found.dropped),
-            "solved_problems": found.solved,
+            "sampled": selected.seen,
+            "prompt": selected.prompt,
+            "dropped": dict(selected.dropped),
+            "solved_problems": selected.solved,
             "taken_away": {f.name: f.before - f.after for f in filters[1:]},
             "domains": {
                 line.domain: {
@@ -135,8 +138,8 @@ class Reject(
                 }
                 for line in lines
             },
-            "judge_controls": found.controls,
-            "judge": dict(found.judged) | {k: v for k, v in judge.counts.items() if k.startswith("rule/")},
+            "judge_controls": selected.controls,
+            "judge": dict(selected.judged) | {k: v for k, v in judge.counts.items() if k.startswith("rule/")},
         }  # fmt: skip
         write_json(context.folder / "statistics.json", summary)
         return summary
@@ -174,7 +177,7 @@ class Reject(
             self.max_other_languages, self.max_repetition, paragraph=self.max_paragraph_words
         )
         scorer = open_scorer(self.best_by, context, "helpful", "raw")
-        found = select(
+        selected = select(
             sampled,
             limits,
             keep=self.max_per_problem,
@@ -183,8 +186,8 @@ class Reject(
             score=None if scorer is None else scorer.scores,
             rates=self.pass_rate_range,
         )
-        found.prompt, found.controls = source.prompter.prompt.name, checked
-        return found, source.tokenizer
+        selected.prompt, selected.controls = source.prompter.prompt.name, checked
+        return selected, source.tokenizer
 
     def _others(self, context: Context, tokenizer: Any) -> tuple[list[RolloutRow], list[DataSource]]:
         """Rows of the other sources as conversations, domains by the rows' own word. Their length is that of
@@ -259,9 +262,9 @@ def controls(judge: Judge, problems: Sequence[Problem]) -> dict[str, float]:
         (right, verdict) for (_, _, right), verdict in zip(cases, said, strict=True) if verdict is not None
     ]
 
-    def accepted(wanted: bool) -> float:
-        found = [verdict for right, verdict in known if right is wanted]
-        return sum(found) / max(1, len(found))
+    def accepted(expected: bool) -> float:
+        verdicts = [verdict for right, verdict in known if right is expected]
+        return sum(verdicts) / max(1, len(verdicts))
 
     return {
         "read": len(known) / max(1, len(cases)), "right_accepted": accepted(True), "wrong_accepted": accepted(False)
@@ -285,16 +288,16 @@ def rounds(row: RolloutRow) -> int:
 def by_quota(rows: Sequence[RolloutRow], ratios: str, total: int | None, seed: int) -> list[RolloutRow]:
     """Rows in the proportion of ``ratios`` (``reasoning:3,general:1``); ``reasoning`` stands for every domain
     not named. Raises AhaError for a domain that has no rows, or rows whose domain has no share."""
-    wanted = parse_ratios(ratios)
+    shares = parse_ratios(ratios)
 
     def domain(row: RolloutRow) -> str:
-        return row["domain"] if row["domain"] in wanted else REASONING
+        return row["domain"] if row["domain"] in shares else REASONING
 
     counts = Counter(domain(row) for row in rows)
-    if REASONING in counts and REASONING not in wanted:
-        others = sorted({r["domain"] for r in rows} - set(wanted))
+    if REASONING in counts and REASONING not in shares:
+        others = sorted({r["domain"] for r in rows} - set(shares))
         raise AhaError(f"The ratios give no share to {', '.join(others)}. Name them, or 'reasoning' for all.")
-    return take(rows, domain, quotas(counts, wanted, total), seed)
+    return take(rows, domain, quotas(counts, shares, total), seed)
 
 
 def judged_accuracy(

@@ -52,9 +52,9 @@ class ChainReview:
 
     def counts(self) -> dict[str, int]:
         """How many chains have each status, and how many were edited."""
-        found = Counter(str(row["status"]) for row in self.rows)
+        counted = Counter(str(row["status"]) for row in self.rows)
         edited = sum(row["text"] != row["rewritten"] for row in self.rows)
-        return {**{status: found[status] for status in STATUSES}, "edited": edited}
+        return {**{status: counted[status] for status in STATUSES}, "edited": edited}
 
 
 def fault(text: str) -> str:
@@ -66,9 +66,9 @@ def find_folder(run: Path) -> Path:
     """The folder of the chains in a run, or the stage's own. Raises AhaError for none, and for several."""
     if (run / REVIEW).exists():
         return run
-    found = sorted(path.parent for path in run.glob(f"*/{REVIEW}")) if run.is_dir() else []
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    folders = sorted(path.parent for path in run.glob(f"*/{REVIEW}")) if run.is_dir() else []
+    if len(folders) == 1:
+        return folders[0]
+    if not folders:
         raise AhaError(f"'{run}' has no {REVIEW}: give a run of aha r1 whose stage cold_start has run.")
-    raise AhaError(f"'{run}' has chains in {', '.join(p.name for p in found)}: give one of these folders.")
+    raise AhaError(f"'{run}' has chains in {', '.join(p.name for p in folders)}: give one of these folders.")

@@ -77,30 +77,30 @@ def select(
     orders the answers, best first; prompts that no rule grades are then kept by their form and their score.
     ``rates``: only of problems of whose graded answers a share above the first and up to the second is right.
     """
-    found = SelectedRows()
+    selected = SelectedRows()
     for problem, answers in sampled:
-        found.seen += len(answers)
+        selected.seen += len(answers)
         if (rate := pass_rate(answers)) is not None and not rates[0] < rate <= rates[1] and rate > 0:
-            found.dropped["question too hard" if rate <= rates[0] else "question too easy"] += len(answers)
+            selected.dropped["question too hard" if rate <= rates[0] else "question too easy"] += len(answers)
             continue
         good: list[RolloutRow] = []
         for row in answers:
             note = row["scores"]["accuracy"].get("note", "")
-            found.judged[note] += note in VERDICTS.values()
+            selected.judged[note] += note in VERDICTS.values()
             reason = reason_against(row, problem, limits, require_answer, score is not None)
             if reason:
-                found.dropped[reason] += 1
+                selected.dropped[reason] += 1
             else:
                 good.append(row)
         if score is not None and good:
-            good = by_score(problem, good, score, found.dropped)
+            good = by_score(problem, good, score, selected.dropped)
         kept, report = deduplicate([row["text"] for row in good], threshold=near)
-        found.dropped["copy"] += report.exact + report.near
-        found.dropped["more than enough"] += max(0, len(kept) - keep)
-        found.rows += [conversation(problem, good[i]) for i in kept[:keep]]
-        found.solved += bool(kept)
-    found.dropped, found.judged = +found.dropped, +found.judged  # without what did not happen
-    return found
+        selected.dropped["copy"] += report.exact + report.near
+        selected.dropped["more than enough"] += max(0, len(kept) - keep)
+        selected.rows += [conversation(problem, good[i]) for i in kept[:keep]]
+        selected.solved += bool(kept)
+    selected.dropped, selected.judged = +selected.dropped, +selected.judged  # without what did not happen
+    return selected
 
 
 def by_score(
@@ -142,13 +142,13 @@ def evaluation_texts(
     tasks: Sequence[str], data: str | None, test_data: str | None, problems: int
 ) -> dict[str, list[str]]:
     """The questions that the run evaluates on, by task and split."""
-    found = {}
+    texts = {}
     for name, rows in deal_rows(tasks, data, test_data).items():
         task = get_task(name, *rows)
         for split in ("validation", "test"):
             loaded = task.load(split, problems, 0)
-            found[f"{name}/{split}"] = [p.messages[-1]["content"] for p in loaded]
-    return found
+            texts[f"{name}/{split}"] = [p.messages[-1]["content"] for p in loaded]
+    return texts
 
 
 def clean(

@@ -83,31 +83,34 @@ class VerifiedPairs(
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, pair, write ``data.jsonl`` and its card; returns the summary."""
         with Console(self.name, 1, unit="", plain=context.plain) as console:
-            found = verified_pairs(
+            verified = verified_pairs(
                 self._sampled(context, console), self._reason, self.pairs_per_problem, self.seed
             )
-        pairs = balance_lengths(found.pairs, len) if self.balance_lengths else found.pairs
+        pairs = balance_lengths(verified.pairs, len) if self.balance_lengths else verified.pairs
         if not pairs:
             raise AhaError(
-                f"No question has both a right and a wrong answer: {dict(found.questions)}, answers "
-                f"{dict(found.counts)}. Sample more of each, or take questions that the model can half do."
+                f"No question has both a right and a wrong answer: {dict(verified.questions)}, answers "
+                f"{dict(verified.counts)}. Sample more of each, or take questions that the model can half do."
             )
-        reasons = {k: n for k, n in found.counts.items() if k not in ("right", "wrong")}
+        reasons = {k: n for k, n in verified.counts.items() if k not in ("right", "wrong")}
         filters = [
             Filter(
-                "verifier, answers", found.sampled, found.counts["right"] + found.counts["wrong"], reasons
+                "verifier, answers",
+                verified.sampled,
+                verified.counts["right"] + verified.counts["wrong"],
+                reasons,
             ),
-            Filter("equal lengths, pairs", len(found.pairs), len(pairs)),
+            Filter("equal lengths, pairs", len(verified.pairs), len(pairs)),
         ]
-        source = DataSource(asking.name_of(self.model), found.sampled, f"samples on {self.task}")
+        source = DataSource(asking.name_of(self.model), verified.sampled, f"samples on {self.task}")
         write_data(context.folder / DATA, [pair.row() for pair in pairs], [source], filters)
         return {
             "rows": len(pairs),
-            "sampled": found.sampled,
-            "sampled_tokens": found.tokens,
-            "accuracy": round(found.counts["right"] / max(1, found.sampled), 4),
-            "answers": dict(found.counts),
-            "questions": dict(found.questions),
+            "sampled": verified.sampled,
+            "sampled_tokens": verified.tokens,
+            "accuracy": round(verified.counts["right"] / max(1, verified.sampled), 4),
+            "answers": dict(verified.counts),
+            "questions": dict(verified.questions),
         }
 
     def _sampled(self, context: Context, console: Console) -> Iterable[SampledProblem]:
@@ -137,22 +140,22 @@ def verified_pairs(
     ``reason(row, problem)`` says why an answer is not kept. One that is right and yet not kept, one that could not be
     graded and one that was cut are neither chosen nor rejected.
     """
-    found = VerifiedAnswers()
+    verified = VerifiedAnswers()
     for problem, rows in sampled:
         right: dict[str, None] = {}
         wrong: dict[str, None] = {}
         for row in rows:
-            found.sampled += 1
-            found.tokens += int(row.get("tokens", 0))
+            verified.sampled += 1
+            verified.tokens += int(row.get("tokens", 0))
             why = reason(row, problem)
             cut = row["finish"] != Finish.STOP.value
             kind = "right" if not why else "truncated" if cut else why
-            found.counts[kind] += 1
+            verified.counts[kind] += 1
             if kind in ("right", "wrong"):
                 (wrong if why else right)[str(row["text"]).strip()] = None
-        found.questions["both" if right and wrong else "no wrong" if right else "no right"] += 1
-        found.pairs += _pairs(problem, list(right), list(wrong), per_problem, seed)
-    return found
+        verified.questions["both" if right and wrong else "no wrong" if right else "no right"] += 1
+        verified.pairs += _pairs(problem, list(right), list(wrong), per_problem, seed)
+    return verified
 
 
 def _pairs(problem: Problem, right: list[str], wrong: list[str], most: int, seed: int) -> list[Pair]:

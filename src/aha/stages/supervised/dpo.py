@@ -240,10 +240,10 @@ class DPOSession:
     def _ask_reference(self) -> None:
         rows = [*self.train_set, *self.held_out]
         tick = self.console.counter(len(rows), "the reference")
-        found = reference.kept_logprobs(
+        logprobs = reference.kept_logprobs(
             self.folder / REFERENCE, rows, self._reference, self.config.max_tokens_per_batch, tick
         )
-        rows = [replace(row, reference=tuple(sums)) for row, sums in zip(rows, found, strict=True)]
+        rows = [replace(row, reference=tuple(sums)) for row, sums in zip(rows, logprobs, strict=True)]
         self.train_set, self.held_out = rows[: len(self.train_set)], rows[len(self.train_set) :]
 
     def _reference(self) -> Policy:
@@ -261,9 +261,9 @@ class DPOSession:
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
-        if found is not None:
-            progress, _ = checkpoint.load(found, self.policy)
+        saved = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        if saved is not None:
+            progress, _ = checkpoint.load(saved, self.policy)
             self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
             self.seconds, self.saved = float(progress["seconds"]), int(progress["step"])
             self.console.note(f"Continuing after step {self.start}.")
@@ -277,11 +277,11 @@ class DPOSession:
     def train(self) -> None:
         """Every step from where the last process stopped."""
         for step in range(self.start + 1, self.steps + 1):
-            with interrupts.GuardedStep(step, self.saved) as held:
+            with interrupts.GuardedStep(step, self.saved) as guard:
                 self.take(step)
                 due = step % self.config.save_every == 0 or step == self.steps
-                interrupts.saving(held, due, partial(self.save, step))
-            held.leave()
+                interrupts.saving(guard, due, partial(self.save, step))
+            guard.leave()
 
     def take(self, step: int) -> None:
         """One step, and its row of figures."""
@@ -353,9 +353,9 @@ class DPOSession:
         step = self.completions(self.held_out, examples, kl or 0.0)
         rows = SequenceLogprobs(*map(torch.from_numpy, (sums, step.reference, step.lengths)))
         labels = torch.from_numpy(step.labels)
-        found = self.preference.figures(rows, labels, step.share)
-        found["loss"] = self.preference.losses(rows, labels, step.kl)
-        means = figures({k: float(v.mean()) for k, v in found.items()}, step.share, kl)
+        measured = self.preference.figures(rows, labels, step.share)
+        measured["loss"] = self.preference.losses(rows, labels, step.kl)
+        means = figures({k: float(v.mean()) for k, v in measured.items()}, step.share, kl)
         return {
             f"validation_{key}": value for key, value in means.items() if key.partition("/")[0] != "logps"
         }
@@ -396,13 +396,13 @@ def whole_rows(examples: Sequence[Example], longest: int, max_tokens: int) -> li
 def figures(sums: dict[str, float], share: float, kl: float | None) -> dict[str, float | None]:
     """A step's figures by TRL's names, from means over its completions, of which ``share`` are chosen or desirable.
     Those of a kind that did not occur are None."""
-    found: dict[str, float | None] = {key: round(value, 6) for key, value in sums.items()}
+    values: dict[str, float | None] = {key: round(value, 6) for key, value in sums.items()}
     for name, there in (("chosen", share > 0), ("rejected", share < 1)):
         for key in (f"rewards/{name}", f"logps/{name}"):
-            found[key] = found[key] if there else None
+            values[key] = values[key] if there else None
     if 0 < share < 1:
-        found["rewards/margins"] = round(sums["rewards/chosen"] - sums["rewards/rejected"], 6)
-    return found if kl is None else {**found, "kl": round(kl, 6)}
+        values["rewards/margins"] = round(sums["rewards/chosen"] - sums["rewards/rejected"], 6)
+    return values if kl is None else {**values, "kl": round(kl, 6)}
 
 
 def _ends(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float] | None:

@@ -44,10 +44,10 @@ class PreferenceRow:
     @property
     def checksum(self) -> int:
         """A number that other tokens have not."""
-        found = 0
+        crc = 0
         for example in self.asked:
-            found = zlib.crc32(np.ascontiguousarray(example.token_ids, np.int64).tobytes(), found)
-        return found
+            crc = zlib.crc32(np.ascontiguousarray(example.token_ids, np.int64).tobytes(), crc)
+        return crc
 
 
 @dataclass(slots=True)
@@ -67,11 +67,11 @@ def read_preferences(sources: Sequence[str], paired: bool) -> tuple[list[Record]
     records: list[Record] = []
     counts: dict[str, int] = {}
     for number, source in enumerate(sources):
-        found = read_source(source)[0]
-        bad = [Aside(f"row {i}", why) for i, r in enumerate(found, 1) if (why := unfit(r, paired))]
-        _say_other_loss(source, found, bad, paired)
-        aside.report(f"{source} (preferences)", len(found), bad)
-        kept = [record for record in found if not unfit(record, paired)]
+        every = read_source(source)[0]
+        bad = [Aside(f"row {i}", why) for i, r in enumerate(every, 1) if (why := unfit(r, paired))]
+        _say_other_loss(source, every, bad, paired)
+        aside.report(f"{source} (preferences)", len(every), bad)
+        kept = [record for record in every if not unfit(record, paired)]
         counts[f"{number}:{source}"] = len(kept)
         records += kept
     return records, counts
@@ -88,9 +88,9 @@ def unfit(record: Record, paired: bool) -> str:
     return "it has neither a label nor a chosen and a rejected answer"
 
 
-def _say_other_loss(source: str, found: Sequence[Record], bad: Sequence[Aside], paired: bool) -> None:
+def _say_other_loss(source: str, records: Sequence[Record], bad: Sequence[Aside], paired: bool) -> None:
     """Raise AhaError where all rows are labelled ones, which another loss would take."""
-    if paired and found and len(bad) == len(found) and all(r.label is not None for r in found):
+    if paired and records and len(bad) == len(records) and all(r.label is not None for r in records):
         raise AhaError(
             f"The rows of '{source}' are single completions with a label. This loss learns from pairs (chosen, "
             "rejected): take --loss kto, or give pairs."
@@ -104,15 +104,15 @@ def to_rows(
 
     With ``paired`` a row is a pair; else a pair gives two rows.
     """
-    found: list[PreferenceRow] = []
+    collected: list[PreferenceRow] = []
     dropped: Counter[str] = Counter()
     for record in records:
         row = _row(record, tokenizer, prompt, longest)
         if isinstance(row, str):
             dropped[row] += 1
         else:
-            found += [row] if paired else _single(row)
-    return found, dropped
+            collected += [row] if paired else _single(row)
+    return collected, dropped
 
 
 def _row(record: Record, tokenizer: Any, prompt: chat.Prompt, longest: int) -> PreferenceRow | str:
@@ -121,10 +121,10 @@ def _row(record: Record, tokenizer: Any, prompt: chat.Prompt, longest: int) -> P
     labels = (1.0, 0.0) if record.rejected else (float((record.label or 0.0) > 0.5),)
     end = chat.turn_end(tokenizer, prompt)
     try:
-        made = [turn_example(before, said, tokenizer, prompt, end, record.tools) for said in sides]
+        turns = [turn_example(before, said, tokenizer, prompt, end, record.tools) for said in sides]
     except AhaError as error:
         return str(error)
-    examples = [example for example in made if example is not None]
+    examples = [example for example in turns if example is not None]
     if len(examples) < len(sides):
         return "nothing is said"
     if len(examples) == 2 and np.array_equal(examples[0].token_ids, examples[1].token_ids):
@@ -166,14 +166,14 @@ def mismatched(rows: Sequence[PreferenceRow], longest: int, seed: int) -> list[P
     next one that fits into ``longest`` tokens, in an order drawn by ``seed``. One that has none stays without."""
     order = list(range(len(rows)))
     random.Random(f"{seed}:mismatched").shuffle(order)
-    found = list(rows)
+    swapped = list(rows)
     for place, at in enumerate(order):
         following = (order[(place + step) % len(order)] for step in range(1, min(len(order), 64)))
         fitting = (j for j in following if rows[j].key != rows[at].key and _joined(rows, at, j) <= longest)
         other = next(fitting, None)
         if other is not None:
-            found[at] = replace(rows[at], mismatch=_crossed(rows[at].examples[0], rows[other].examples[0]))
-    return found
+            swapped[at] = replace(rows[at], mismatch=_crossed(rows[at].examples[0], rows[other].examples[0]))
+    return swapped
 
 
 def _joined(rows: Sequence[PreferenceRow], at: int, other: int) -> int:

@@ -89,9 +89,9 @@ class Pretrain(
         policy = self.new_policy(tokenizer, device, dtype, context.parallel)
         root, metrics = context.folder / "checkpoints", context.folder / "metrics.jsonl"
         start, seconds, tokens = 0, 0.0, 0
-        found = ranks.broadcast_object(lambda: checkpoint.latest(root))
-        if found is not None:
-            progress, _ = checkpoint.load(found, policy)
+        latest = ranks.broadcast_object(lambda: checkpoint.latest(root))
+        if latest is not None:
+            progress, _ = checkpoint.load(latest, policy)
             start, seconds, tokens = (
                 int(progress["step"]),
                 float(progress["seconds"]),
@@ -103,7 +103,7 @@ class Pretrain(
         with Console(self.name, self.steps, plain=context.plain) as console:
             saved = start
             for step in range(start + 1, self.steps + 1):
-                with interrupts.GuardedStep(step, saved) as held:
+                with interrupts.GuardedStep(step, saved) as guard:
                     clock = time.perf_counter()
                     row, used = self.step(policy, tokenizer, step)
                     seconds += time.perf_counter() - clock
@@ -111,21 +111,21 @@ class Pretrain(
                     row["tokens_per_second"] = round(used / (time.perf_counter() - clock), 1)
                     append_jsonl(metrics, [row])
                     console.step(row)
-                    if held.asked() or step % self.save_every == 0 or step == self.steps:
+                    if guard.asked() or step % self.save_every == 0 or step == self.steps:
                         progress = {"seconds": seconds, "tokens": tokens}
                         checkpoint.save(root, step, policy, tokenizer, progress, {})
                         saved = step
-                held.leave()
+                guard.leave()
         return self._finish(context.folder, policy, tokenizer, seconds, tokens, row)
 
     def step(self, policy: Policy, tokenizer: Any, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step on its own documents; returns its metrics and the tokens used."""
         rows = self.examples(tokenizer, step)
         batches = parallel.balance(lambda tokens: pack(rows, token_mean, tokens), self.max_tokens_per_batch)
-        found = policy.map_microbatches(
+        passes = policy.map_microbatches(
             batches, lambda batch: policy.backward(batch, negative_log_likelihood)
         )
-        loss = sum(sums["loss"] for sums in found)
+        loss = sum(sums["loss"] for sums in passes)
         norm = policy.step(self.lr_at(step))
         row = {"step": step, "loss": round(loss, 5), "grad_norm": round(norm, 4), "lr": self.lr_at(step)}
         return row, sum(len(batch.token_ids) for batch in batches)
@@ -180,7 +180,7 @@ class Pretrain(
     def examples(self, tokenizer: Any, step: int) -> list[Example]:
         """The documents of one step: a pure function of seed and step, so a run resumes exactly."""
         writer = self.writer(f"{self.seed}:{step - 1}")
-        found: list[Example] = []
+        learned: list[Example] = []
         length = 0
         while length < self.tokens_per_step:
             texts = [writer.document() for _ in range(40)]
@@ -188,11 +188,11 @@ class Pretrain(
                 ids = np.array([*ids, tokenizer.eos_token_id])
                 mask = np.ones(len(ids), bool)
                 mask[0] = False  # nothing predicts the first token
-                found.append(Example(ids, mask, np.zeros(len(ids))))
+                learned.append(Example(ids, mask, np.zeros(len(ids))))
                 length += len(ids)
                 if length >= self.tokens_per_step:
                     break
-        return found
+        return learned
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up times a cosine from 1 to ``min_lr_ratio``."""

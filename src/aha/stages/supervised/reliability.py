@@ -31,11 +31,11 @@ def of_pairs(chosen: Values, rejected: Values) -> dict[str, Any]:
 
 def of_labels(scores: Values, labels: Values) -> dict[str, Any]:
     """Figures of single answers with labels in 0..1; above 0.5 is good."""
-    values, wanted = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
-    right = (values > 0) == (wanted > 0.5)
-    loss = float((np.logaddexp(0, values) - wanted * values).mean())
-    brier = float(((sigmoid(values) - wanted) ** 2).mean())
-    return _figures(sigmoid(values), wanted, float(right.mean()), loss, brier, 0.0)
+    values, targets = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
+    right = (values > 0) == (targets > 0.5)
+    loss = float((np.logaddexp(0, values) - targets * values).mean())
+    brier = float(((sigmoid(values) - targets) ** 2).mean())
+    return _figures(sigmoid(values), targets, float(right.mean()), loss, brier, 0.0)
 
 
 def _figures(

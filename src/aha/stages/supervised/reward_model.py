@@ -145,14 +145,14 @@ class RewardModel(
             raise AhaError(f"Every row is longer than the {classifier.longest} tokens that '{name}' reads.")
         scores = classifier.score([ids for i in fits for ids in encoded[i]])
         labels = [rows[i].label or 0.0 for i in fits]
-        found = (
+        measured = (
             reliability.of_pairs(scores[0::2], scores[1::2])
             if pairs
             else reliability.of_labels(scores, labels)
         )
         said = {"kind": self.kind, "rows": 0, "held_out": len(fits), "too_long": len(rows) - len(fits)}
         spread = {"mean": round(float(scores.mean()), 6), "std": round(float(scores.std()), 6)}
-        return said | found | {"measured": name, "scores": spread}
+        return said | measured | {"measured": name, "scores": spread}
 
     def lr_at(self, step: int, steps: int) -> float:
         """A cosine from ``lr`` to ``min_lr_ratio`` of it."""
@@ -193,7 +193,7 @@ class RewardModelSession:
 
     def _items(self, rows: Sequence[Record], longest: int) -> list[LossTerm]:
         """Rows as items; those that do not fit are counted."""
-        c, found = self.config, []
+        c, terms = self.config, []
         for row in rows:
             sides = (row.messages[-1], *row.rejected) if c.kind == "helpful" else (row.messages[-1],)
             examples = tuple(
@@ -204,13 +204,13 @@ class RewardModelSession:
                 max(len(e.token_ids) for e in examples) <= longest and item.packed <= c.max_tokens_per_batch
             )
             self.dropped += not fits
-            found += [item] if fits else []
-        return found
+            terms += [item] if fits else []
+        return terms
 
     def _resume(self) -> None:
-        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
-        if found is not None:
-            progress, _ = checkpoint.load(found, self.scalar)
+        saved = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        if saved is not None:
+            progress, _ = checkpoint.load(saved, self.scalar)
             self.start, self.seconds = int(progress["step"]), float(progress["seconds"])
             self.console.note(f"Continuing after step {self.start}.")
         metrics = self.folder / "metrics.jsonl"
@@ -220,11 +220,11 @@ class RewardModelSession:
         """Every step from where the last process stopped."""
         saved = self.start
         for step in range(self.start + 1, self.steps + 1):
-            with interrupts.GuardedStep(step, saved) as held:
+            with interrupts.GuardedStep(step, saved) as guard:
                 self.take(step)
                 due = step % self.config.save_every == 0 or step == self.steps
-                interrupts.saving(held, due, partial(self.save, step))
-            held.leave()
+                interrupts.saving(guard, due, partial(self.save, step))
+            guard.leave()
             saved = step if due else saved
 
     def take(self, step: int) -> None:
@@ -271,9 +271,9 @@ class RewardModelSession:
         """Measure on what was held out, write the final model; returns the summary."""
         scores = self.scalar.score(flat(self.held_out), self.config.max_tokens_per_batch, deal=True)
         if self.config.kind == "helpful":
-            held = reliability.of_pairs(scores[0::2], scores[1::2])
+            measured = reliability.of_pairs(scores[0::2], scores[1::2])
         else:
-            held = reliability.of_labels(scores, [item.label for item in self.held_out])
+            measured = reliability.of_labels(scores, [item.label for item in self.held_out])
         trained = self.scalar.score(flat(self.train_set), self.config.max_tokens_per_batch, deal=True)
         calibration = {
             "kind": self.config.kind, "prompt": self.prompt.name,
@@ -285,7 +285,7 @@ class RewardModelSession:
             "prompt": self.prompt.name,
             "rows": len(self.train_set),
             "held_out": len(self.held_out),
-            **held,
+            **measured,
             "too_long": self.dropped,
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
@@ -295,7 +295,7 @@ class RewardModelSession:
         text = (
             f"# A {self.config.kind} reward model\n\nA scalar head (`value_head.safetensors`) read at the last token. "
             f"Accuracy on {len(self.held_out)} held-out rows: {summary['accuracy']:.1%}.\n\n"
-            f"{reliability.table(held)}"
+            f"{reliability.table(measured)}"
         )
         save_scalar(self.scalar, self.tokenizer, self.folder / "final", calibration, text)
         return summary
@@ -311,13 +311,13 @@ def judged(kind: RewardKind, sources: Sequence[str]) -> list[Record]:
 
     Raises AhaError where too many are.
     """
-    found: list[Record] = []
+    kept: list[Record] = []
     for source in sources:
         records = read_source(source)[0]
         bad = [Aside(f"row {i}", why) for i, r in enumerate(records, 1) if (why := _unfit(kind, r))]
         aside.report(f"{source} ({kind})", len(records), bad)
-        found += [record for record in records if not _unfit(kind, record)]
-    return found
+        kept += [record for record in records if not _unfit(kind, record)]
+    return kept
 
 
 def _unfit(kind: RewardKind, record: Record) -> str:
@@ -363,12 +363,12 @@ class Scorer:
         budget = max(longest, int(self.calibration["max_batch_tokens"]))
         examples = [encode(self.kind, messages, t, self.tokenizer, self.prompt) for t in texts]
         readable = [i for i, e in enumerate(examples) if len(e.token_ids) <= longest]
-        found: list[float | None] = [None] * len(texts)
+        values_of: list[float | None] = [None] * len(texts)
         values = self.scalar.score([examples[i] for i in readable], budget) if readable else []
         for i, value in zip(readable, values, strict=True):
             silent = not scored_text(self.kind, texts[i]).strip()
-            found[i] = self._lowest() if silent else self._scaled(float(value))
-        return found
+            values_of[i] = self._lowest() if silent else self._scaled(float(value))
+        return values_of
 
     def _lowest(self) -> float:
         if self.scale == "unit":

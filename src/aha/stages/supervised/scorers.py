@@ -39,10 +39,10 @@ class ClassifierScorer:
         """The classifier's own scores; None for what is too long for it."""
         rows = [self.classifier.encode(messages, scored_text(self.kind, text)) for text in texts]
         fits = [i for i, row in enumerate(rows) if len(row) <= self.classifier.longest]
-        found: list[float | None] = [None] * len(texts)
+        values: list[float | None] = [None] * len(texts)
         for i, value in zip(fits, self.classifier.score([rows[i] for i in fits]), strict=True):
-            found[i] = float(value)
-        return found
+            values[i] = float(value)
+        return values
 
     def calibrate(self, values: Sequence[float]) -> dict[str, float]:
         """Take mean and standard deviation from these scores; returns them."""
@@ -56,9 +56,9 @@ class ClassifierScorer:
 
     def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:
         """One number for each answer, the lowest where a helpful model finds nothing after the thinking."""
-        found = self.raw(messages, texts)
+        raw = self.raw(messages, texts)
         silent = [not scored_text(self.kind, text).strip() for text in texts]
-        return [None if v is None else self._scaled(v, quiet) for v, quiet in zip(found, silent, strict=True)]
+        return [None if v is None else self._scaled(v, quiet) for v, quiet in zip(raw, silent, strict=True)]
 
     def _scaled(self, value: float, silent: bool) -> float:
         mean, std = (self.calibration[k] for k in ("mean", "std")) if self.calibration else (0.0, 1.0)

@@ -83,8 +83,8 @@ class SFT(
 
     def changes(self) -> dict[str, Any]:
         """What is changed in the model's config before its weights are loaded."""
-        found = {"rope_theta": self.rope_theta, "max_position_embeddings": self.max_position_embeddings}
-        return {key: value for key, value in found.items() if value is not None}
+        settings = {"rope_theta": self.rope_theta, "max_position_embeddings": self.max_position_embeddings}
+        return {key: value for key, value in settings.items() if value is not None}
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
@@ -118,11 +118,11 @@ class SFTSession:
         free = room.free(device)
         model = modeling.load_model(source, device, hardware.pick_dtype(chosen, device), config.changes())
         self.prompt = asking.for_rows(config.prompt, self.tokenizer)
-        self.found = self._load(context, min(config.max_length, modeling.max_context(model)))
-        self.train_set, self.held_out = split(self.found.examples, config.validation_share, config.seed)
+        self.rows_read = self._load(context, min(config.max_length, modeling.max_context(model)))
+        self.train_set, self.held_out = split(self.rows_read.examples, config.validation_share, config.seed)
         self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         self.steps = self.per_epoch * config.epochs
-        longest = max(len(example.token_ids) for example in self.found.examples)
+        longest = max(len(example.token_ids) for example in self.rows_read.examples)
         self.config, tell = room.fitted(config, context, model, free, source, longest)
         config = self.config
         settings = OptimizerConfig(
@@ -155,9 +155,9 @@ class SFTSession:
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint; what was written after it is taken back."""
-        found = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
-        if found is not None:
-            progress, _ = checkpoint.load(found, self.policy)
+        saved = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
+        if saved is not None:
+            progress, _ = checkpoint.load(saved, self.policy)
             self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
             self.seconds = float(progress["seconds"])
             self.saved = self.start
@@ -172,11 +172,11 @@ class SFTSession:
     def train(self) -> None:
         """Every step from where the last process stopped."""
         for step in range(self.start + 1, self.steps + 1):
-            with interrupts.GuardedStep(step, self.saved) as held:
+            with interrupts.GuardedStep(step, self.saved) as guard:
                 self.take(step)
                 due = step % self.config.save_every == 0 or step == self.steps
-                interrupts.saving(held, due, partial(self.save, step))
-            held.leave()
+                interrupts.saving(guard, due, partial(self.save, step))
+            guard.leave()
 
     def take(self, step: int) -> None:
         """One step, and its row of figures."""
@@ -231,10 +231,10 @@ class SFTSession:
             return None
         batches = pack(self.held_out, token_mean, self.config.max_tokens_per_batch)
         total = 0.0
-        for batch, found in zip(
+        for batch, of_batch in zip(
             batches, self.policy.map_microbatches(batches, self.policy.logprobs, trains=False), strict=True
         ):
-            total -= float((found.astype(np.float64) * batch.weights).sum())
+            total -= float((of_batch.astype(np.float64) * batch.weights).sum())
         return round(total, 6)
 
     def finish(self) -> dict[str, Any]:
@@ -245,8 +245,8 @@ class SFTSession:
             "model": self.source if isinstance(self.config.model, str) else self.config.model.name,
             "rows": len(self.train_set),
             "held_out": len(self.held_out),
-            "sources": source_names(self.config.data, self.found.sources),
-            "dropped": dict(self.found.dropped),
+            "sources": source_names(self.config.data, self.rows_read.sources),
+            "dropped": dict(self.rows_read.dropped),
             "prompt": self.prompt.name,
             "epochs": self.config.epochs,
             "steps": self.steps,
@@ -263,10 +263,10 @@ class SFTSession:
 def source_names(data: Sequence[str | Stage], counts: dict[str, int]) -> dict[str, int]:
     """Rows taken of each source, by the stage's name or the file's."""
     names = [s.name if isinstance(s, Stage) else Path(s).name for s in data]
-    found: dict[str, int] = {}
+    by_name: dict[str, int] = {}
     for name, n in zip(names, counts.values(), strict=True):
-        found[name] = found.get(name, 0) + n
-    return found
+        by_name[name] = by_name.get(name, 0) + n
+    return by_name
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:

@@ -50,30 +50,30 @@ class RolloutQuery:
     def conditions(self, problems: Sequence[int] | None = None) -> tuple[list[str], list[Any]]:
         """SQL over the table ``rollout``, and its values. ``problems``: the numbers of those that fit, where they were
         looked up."""
-        found: list[tuple[str, list[Any]]] = []
+        parts: list[tuple[str, list[Any]]] = []
         if self.stage or self.part:
-            wanted = [(name, value) for name, value in (("stage", self.stage), ("part", self.part)) if value]
-            said = " AND ".join(f"{name} = ?" for name, _ in wanted)
-            found.append((f"source IN (SELECT id FROM source WHERE {said})", [value for _, value in wanted]))
+            exact = [(name, value) for name, value in (("stage", self.stage), ("part", self.part)) if value]
+            said = " AND ".join(f"{name} = ?" for name, _ in exact)
+            parts.append((f"source IN (SELECT id FROM source WHERE {said})", [value for _, value in exact]))
         if self.task:
-            found.append(("problem IN (SELECT id FROM problem WHERE task = ?)", [self.task]))
+            parts.append(("problem IN (SELECT id FROM problem WHERE task = ?)", [self.task]))
         if problems is not None:
-            found.append((f"problem IN ({','.join(map(str, problems))})", []))
+            parts.append((f"problem IN ({','.join(map(str, problems))})", []))
         elif self.problem:
             said, values = self.problem_condition()
-            found.append((f"problem IN (SELECT id FROM problem WHERE {said})", values))
+            parts.append((f"problem IN (SELECT id FROM problem WHERE {said})", values))
         if self.outcome:
             is_ = {"right": "right = 1", "wrong": "right = 0", "ungraded": "right IS NULL"}[self.outcome]
-            found.append((is_, []))
+            parts.append((is_, []))
         if self.finish:
-            found.append(("finish = ?", [_finish(self.finish)]))
+            parts.append(("finish = ?", [_finish(self.finish)]))
         for name in ("step", "reward", "tokens"):
             low, high = getattr(self, f"{name}_from"), getattr(self, f"{name}_to")
-            found += [(f"{name} >= ?", [low])] if low is not None else []
-            found += [(f"{name} <= ?", [high])] if high is not None else []
+            parts += [(f"{name} >= ?", [low])] if low is not None else []
+            parts += [(f"{name} <= ?", [high])] if high is not None else []
         if SORTS[self.sort][0] != "id":
-            found.append((f"{SORTS[self.sort][0]} IS NOT NULL", []))
-        return [said for said, _ in found], [value for _, values in found for value in values]
+            parts.append((f"{SORTS[self.sort][0]} IS NOT NULL", []))
+        return [said for said, _ in parts], [value for _, values in parts for value in values]
 
     def problem_condition(self) -> tuple[str, list[Any]]:
         """SQL over the table ``problem``, and its values."""
@@ -81,11 +81,11 @@ class RolloutQuery:
         return "name LIKE ? ESCAPE '\\' OR question LIKE ? ESCAPE '\\'", [like, like]
 
 
-def read_filters(given: Mapping[str, str]) -> RolloutQuery:
+def read_filters(query: Mapping[str, str]) -> RolloutQuery:
     """The filters of an address; names that are none are left to others. Raises AhaError for a value that cannot be."""
     values: dict[str, Any] = {}
     for spec in fields(RolloutQuery):
-        text = given.get(spec.name, "").strip()
+        text = query.get(spec.name, "").strip()
         if text:
             values[spec.name] = _value(spec.name, str(spec.type), text)
     asked = RolloutQuery(**values)
@@ -100,12 +100,12 @@ def read_filters(given: Mapping[str, str]) -> RolloutQuery:
 
 def _value(name: str, kind: str, text: str) -> Any:
     try:
-        found: Any = int(text) if "int" in kind else float(text) if "float" in kind else text
+        value: Any = int(text) if "int" in kind else float(text) if "float" in kind else text
     except ValueError:
-        found = math.nan
-    if isinstance(found, (int, float)) and not (math.isfinite(found) and abs(found) < 2**62):
+        value = math.nan
+    if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) < 2**62):
         raise AhaError(f"{name.replace('_', ' ')}: {text[:40]!r} is no such number.")
-    return found
+    return value
 
 
 def _finish(name: str) -> int:

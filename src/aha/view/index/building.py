@@ -39,15 +39,15 @@ class RolloutFile:
 
 def rollout_files(run: Path) -> list[RolloutFile]:
     """All of a run's, in the order in which they were written where their names say so."""
-    found = []
+    files = []
     for place in sorted(run.glob("*/rollouts")):
         if place.parent.name.startswith(".") or place.parent.name.endswith(".old"):
             continue
         for path in place.rglob("*.jsonl"):
             if not path.name.startswith("."):
                 stage = place.parent.name
-                found.append(RolloutFile(path, path.relative_to(run).as_posix(), stage, _part(path, place)))
-    return sorted(found, key=_order)
+                files.append(RolloutFile(path, path.relative_to(run).as_posix(), stage, _part(path, place)))
+    return sorted(files, key=_order)
 
 
 def _part(path: Path, place: Path) -> str:
@@ -173,11 +173,11 @@ class IndexBuilder:
             self.db.execute("UPDATE file SET inode = ? WHERE id = ?", (stand.inode, stand.id))
             return stand.id
         self.source = source
-        made = self.db.execute(
+        inserted = self.db.execute(
             "INSERT INTO file VALUES(NULL,?,?,?,0,0,0,0,0,0,?,0)",
             (stand.file.name, source, stand.inode, self.next),
         )
-        return made.lastrowid or 0
+        return inserted.lastrowid or 0
 
     def _source(self, file: RolloutFile) -> int:
         self.db.execute("INSERT OR IGNORE INTO source VALUES(NULL, ?, ?)", (file.stage, file.part))
@@ -233,15 +233,15 @@ class IndexBuilder:
         return known
 
     def _problem_row(self, digest: bytes, name: str, question: str, row: dict[str, Any]) -> int:
-        found = self.db.execute("SELECT id FROM problem WHERE digest = ?", (digest,)).fetchone()
-        if found:
-            return found[0]
+        known = self.db.execute("SELECT id FROM problem WHERE digest = ?", (digest,)).fetchone()
+        if known:
+            return known[0]
         task = str(as_dict(row.get("problem")).get("task") or row.get("task") or "")
-        made = self.db.execute(
+        inserted = self.db.execute(
             "INSERT INTO problem VALUES(NULL,?,?,?,?)",
             (digest, _well(name), _well(task), _well(question[:QUESTION])),
         )
-        return made.lastrowid or 0
+        return inserted.lastrowid or 0
 
     def _write(self, file: int, stand: FileStand, at: int, count: list[int], whole: bool = False) -> None:
         """Rows and how far the file was read, together or not at all."""
@@ -271,8 +271,8 @@ class IndexBuilder:
         )
 
     def _mostly_dead(self) -> bool:
-        found = dict(self.db.execute("SELECT key, value FROM about WHERE key IN ('rows', 'dead')"))
-        return found.get("dead", 0) > max(10_000, MOST_DEAD * found.get("rows", 0))
+        about = dict(self.db.execute("SELECT key, value FROM about WHERE key IN ('rows', 'dead')"))
+        return about.get("dead", 0) > max(10_000, MOST_DEAD * about.get("rows", 0))
 
     def _anew(self) -> None:
         self.db.close()
@@ -290,8 +290,8 @@ def _lines(stand: FileStand) -> Iterator[tuple[int, int, bytes | None]]:
 
 
 def _whole(value: Any) -> int | None:
-    found = number(value)
-    return None if found is None or abs(found) >= 2**62 else int(found)
+    figure = number(value)
+    return None if figure is None or abs(figure) >= 2**62 else int(figure)
 
 
 def _well(text: str) -> str:

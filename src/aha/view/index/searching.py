@@ -72,13 +72,13 @@ class IndexReader:
         """One page behind ``after`` (a page's ``next``). ``text_of`` reads a row's text: where few rows fit the other
         filters, or most texts have the words, reading them is the shorter way. Raises AhaError for a place that is
         none."""
-        wanted, problems = asked.words(), self._problems(asked)
-        reading = _both(fits, wanted, text_of) if text_of else None
-        if (wanted is None or reading) and (few := self._few(asked, problems)) is not None:
-            return _page_of(few, asked, after, reading if wanted else fits)
+        query, problems = asked.words(), self._problems(asked)
+        reading = _both(fits, query, text_of) if text_of else None
+        if (query is None or reading) and (few := self._few(asked, problems)) is not None:
+            return _page_of(few, asked, after, reading if query else fits)
         if SORTS[asked.sort][0] == "id":
             return self._by_id(asked, after, fits, problems)
-        if reading and wanted and self._dense(wanted):
+        if reading and query and self._dense(query):
             asked, fits = replace(asked, text=""), reading
         return self._sorted(asked, after, fits, problems)
 
@@ -112,13 +112,13 @@ class IndexReader:
         """The first and last id that may fit, by steps, stage and part; (1, 0) where there is none."""
         # asked for together, SQLite would read the whole table
         ends = [self.db.execute(f"SELECT {end}(id) FROM rollout").fetchone()[0] for end in ("min", "max")]
-        found = [(1, 0) if ends[0] is None else (ends[0], ends[1])]
+        bounds = [(1, 0) if ends[0] is None else (ends[0], ends[1])]
         if asked and (asked.stage or asked.part):
             said = " AND ".join(f"{name} = ?" for name in ("stage", "part") if getattr(asked, name))
             where = f"source IN (SELECT id FROM source WHERE {said}) AND rows > 0"
             said = f"SELECT min(first), max(last) FROM file WHERE {where}"
             row = self.db.execute(said, [value for value in (asked.stage, asked.part) if value]).fetchone()
-            found.append((1, 0) if row[0] is None else row)
+            bounds.append((1, 0) if row[0] is None else row)
         if asked and (asked.step_from is not None or asked.step_to is not None):
             said = "SELECT min(id), max(id) FROM rollout INDEXED BY by_step WHERE step BETWEEN ? AND ?"
             ends = [
@@ -126,8 +126,8 @@ class IndexReader:
                 2**62 if asked.step_to is None else asked.step_to,
             ]
             row = self._soon(said, ends)  # many steps: they do not narrow it
-            found += [(1, 0) if r[0] is None else r for r in row or ()]
-        return max(low for low, _ in found), min(high for _, high in found)
+            bounds += [(1, 0) if r[0] is None else r for r in row or ()]
+        return max(low for low, _ in bounds), min(high for _, high in bounds)
 
     def _soon(self, said: str, values: Sequence[Any]) -> list[Row] | None:
         """All rows of a question; None where they take longer than ``AT_ONCE``, or the index is not built yet."""
@@ -156,11 +156,11 @@ class IndexReader:
         rows = self._soon(f"{said} LIMIT {FEW + 1}", values)
         return rows if rows is not None and len(rows) <= FEW else None
 
-    def _dense(self, wanted: TextQuery) -> bool:
+    def _dense(self, query: TextQuery) -> bool:
         """Whether one in fifty texts or more has the words, by the newest ones."""
         high = self._bounds()[1]
         said = "SELECT count(*) FROM words w WHERE w.text MATCH ? AND w.rowid > ?"
-        rows = self._soon(said, (wanted.expression(), high - PIECE))
+        rows = self._soon(said, (query.expression(), high - PIECE))
         return rows is not None and rows[0][0] > min(PIECE, high) / 50
 
     def _piece(
@@ -174,12 +174,12 @@ class IndexReader:
     def _select(self, asked: RolloutQuery, columns: str, problems: Problems) -> tuple[str, list[Any]]:
         said, values = asked.conditions(problems)
         rest = "".join(f" AND r.{condition}" for condition in said)
-        wanted = asked.words()
-        if wanted is None:
+        query = asked.words()
+        if query is None:
             return f"SELECT {columns} FROM rollout r WHERE 1{rest}", values
         # the words lead: CROSS JOIN keeps SQLite from asking for each row of a filter whether the words stand in it
         source = "words w CROSS JOIN rollout r ON r.id = w.rowid"
-        return f"SELECT {columns} FROM {source} WHERE w.text MATCH ?{rest}", [wanted.expression(), *values]
+        return f"SELECT {columns} FROM {source} WHERE w.text MATCH ?{rest}", [query.expression(), *values]
 
     def _sorted(self, asked: RolloutQuery, after: str, fits: Fits | None, problems: Problems) -> RolloutPage:
         column, direction = SORTS[asked.sort]
@@ -235,17 +235,17 @@ class IndexReader:
 
     def group(self, row: int) -> list[Row]:
         """All rows of the group that a row belongs to: of one problem, step and file."""
-        found = self.one(row)
+        rollout = self.one(row)
         where = "r.problem = ? AND r.step IS ? AND r.file = ?"
         said = f"SELECT {COLUMNS} FROM rollout r WHERE {where} ORDER BY r.id LIMIT 1000"
-        return list(self.db.execute(said, (found[5], found[4], found[1])))
+        return list(self.db.execute(said, (rollout[5], rollout[4], rollout[1])))
 
     def one(self, row: int) -> Row:
         """One row. Raises AhaError where there is none."""
-        found = self.db.execute(f"SELECT {COLUMNS} FROM rollout r WHERE r.id = ?", (row,)).fetchone()
-        if found is None:
+        rollout = self.db.execute(f"SELECT {COLUMNS} FROM rollout r WHERE r.id = ?", (row,)).fetchone()
+        if rollout is None:
             raise AhaError(f"There is no rollout {row} here (any more). Search again.")
-        return found
+        return rollout
 
     def groups(self, stage: str, part: str, step: int) -> list[dict[str, Any]]:
         """The groups of one step: sizes, outcomes, rewards, lengths, and their first row."""
@@ -259,21 +259,21 @@ class IndexReader:
             "problem", "file", "row", "members", "right", "wrong", "ungraded", "lowest", "highest", "mean", "tokens",
             "rewards", "cut",
         )  # fmt: skip
-        found = [dict(zip(names, row, strict=True)) for row in self.db.execute(said, (step, stage, part))]
-        known = self.problems([group["problem"] for group in found])
-        return [{**g, **known.get(g["problem"], {}), "signal": g["rewards"] > 1} for g in found]
+        rows = [dict(zip(names, row, strict=True)) for row in self.db.execute(said, (step, stage, part))]
+        known = self.problems([group["problem"] for group in rows])
+        return [{**g, **known.get(g["problem"], {}), "signal": g["rewards"] > 1} for g in rows]
 
     def problems(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Name, task and question of problems."""
-        found: dict[int, dict[str, Any]] = {}
+        by_id: dict[int, dict[str, Any]] = {}
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
             marks = ",".join("?" * len(part))
             for id_, *rest in self.db.execute(
                 f"SELECT id, name, task, question FROM problem WHERE id IN ({marks})", part
             ):
-                found[id_] = dict(zip(("name", "task", "question"), rest, strict=True))
-        return found
+                by_id[id_] = dict(zip(("name", "task", "question"), rest, strict=True))
+        return by_id
 
     def files(self) -> dict[int, str]:
         """Names of the files by their number."""
@@ -315,11 +315,11 @@ def _next_size(size: int, took: float) -> int:
     return max(2_000, size // 2) if took > PATIENCE / 4 else size
 
 
-def _both(fits: Fits | None, wanted: TextQuery | None, text_of: TextOf) -> Fits:
+def _both(fits: Fits | None, query: TextQuery | None, text_of: TextOf) -> Fits:
     """Whether a row has the words, and fits."""
 
     def both(row: Row) -> bool:
-        return (wanted is None or wanted.matches(text_of(row))) and (fits is None or fits(row))
+        return (query is None or query.matches(text_of(row))) and (fits is None or fits(row))
 
     return both
 

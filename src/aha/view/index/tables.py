@@ -61,11 +61,11 @@ def forget(path: Path) -> None:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    made = sqlite3.connect(path, timeout=30.0, isolation_level=None)
-    made.execute("PRAGMA journal_mode=WAL")
-    made.execute("PRAGMA synchronous=NORMAL")
-    made.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-    return made
+    db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    return db
 
 
 def _ready(db: sqlite3.Connection, run: Path) -> sqlite3.Connection:
@@ -89,7 +89,7 @@ def _ready(db: sqlite3.Connection, run: Path) -> sqlite3.Connection:
 
 def open_to_read(path: Path) -> sqlite3.Connection:
     """The index for one question; nothing can be written through it."""
-    made = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10.0, check_same_thread=False)
-    made.execute(f"PRAGMA mmap_size={MAP_BYTES}")
-    made.execute("PRAGMA query_only=1")
-    return made
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10.0, check_same_thread=False)
+    db.execute(f"PRAGMA mmap_size={MAP_BYTES}")
+    db.execute("PRAGMA query_only=1")
+    return db

@@ -54,14 +54,14 @@ class TextQuery:
 
     def matches(self, text: str) -> bool:
         """Whether a text fits: what the index answers, word by word."""
-        found = words(text)
-        return all(phrase.stands_in(found) != phrase.absent for phrase in self.phrases)
+        text_words = words(text)
+        return all(phrase.stands_in(text_words) != phrase.absent for phrase in self.phrases)
 
     def expression(self) -> str:
         """As FTS5 reads it."""
-        wanted = " AND ".join(p.expression() for p in self.phrases if not p.absent)
+        present = " AND ".join(p.expression() for p in self.phrases if not p.absent)
         unwanted = "".join(f" NOT {p.expression()}" for p in self.phrases if p.absent)
-        return f"({wanted}){unwanted}"
+        return f"({present}){unwanted}"
 
 
 def read_query(text: str) -> TextQuery:
@@ -70,10 +70,10 @@ def read_query(text: str) -> TextQuery:
     for match in _CHUNK.finditer(text):
         minus, quoted, star, bare_minus, bare = match.groups()
         said = quoted if quoted is not None else bare
-        found = tuple(words(said))
-        if found:
+        phrase_words = tuple(words(said))
+        if phrase_words:
             prefix = bool(star) or (quoted is None and bare.endswith("*"))
-            phrases.append(WantedPhrase(found, prefix, bool(minus or bare_minus)))
+            phrases.append(WantedPhrase(phrase_words, prefix, bool(minus or bare_minus)))
     if not any(not phrase.absent for phrase in phrases):
         raise AhaError(
             f"Nothing to search for in {text[:80]!r}: give at least one word that must stand there. Signs alone "

@@ -32,17 +32,17 @@ class TalkModel:
 def models(shelf: RunShelf) -> list[TalkModel]:
     """Of every run, the newest first: what its stages made, their checkpoints, and what it began from."""
     folders = shelf.runs()
-    found = [model for row in shelf.rows() if row.id in folders for model in of_run(row.id, folders[row.id])]
-    return list({model.id: model for model in found}.values())
+    every = [model for row in shelf.rows() if row.id in folders for model in of_run(row.id, folders[row.id])]
+    return list({model.id: model for model in every}.values())
 
 
 def of_run(run: str, place: Path) -> list[TalkModel]:
     """The models of one run, those that stages ended with first."""
     stages = as_dict(as_dict(_read(place / "config.json")).get("stages"))
-    made = [model for stage in reversed(stages) for model in _made(run, place / stage)]
+    of_stages = [model for stage in reversed(stages) for model in _made(run, place / stage)]
     bases = [str(base) for s in stages.values() if (base := as_dict(s).get("model")) and _is_name(base)]
     return [
-        *made,
+        *of_stages,
         *(TalkModel(f"base:{base}", run, f"began from {base}", base, 0) for base in dict.fromkeys(bases)),
     ]
 

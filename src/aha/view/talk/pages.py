@@ -29,11 +29,11 @@ class TalkAnswers:
 
     def there(self, request: Request) -> dict[str, Any]:
         """Models to choose from, and those in memory."""
-        found = models.models(self.shelf)
-        ids = {model.name: model.id for model in found}
+        every = models.models(self.shelf)
+        ids = {model.name: model.id for model in every}
         loaded = [{**one, "id": ids.get(one.pop("name"), "")} for one in self.children.loaded()]
         return {
-            "models": [models.as_json(model) for model in found],
+            "models": [models.as_json(model) for model in every],
             "loaded": loaded,
             "idle": self.children.idle,
         }
@@ -68,9 +68,9 @@ async def _lines(child: ModelChild, body: dict[str, Any]) -> AsyncIterator[bytes
         if not child.ready:
             yield _line({"loading": True})
         while True:
-            found = await heard.get()
-            yield _line(found)
-            if "end" in found or "error" in found:
+            news = await heard.get()
+            yield _line(news)
+            if "end" in news or "error" in news:
                 return
     finally:
         child.cancel(number)
@@ -85,11 +85,11 @@ def question(said: Mapping[str, Any]) -> dict[str, Any]:
     turns = said.get("messages")
     if not isinstance(turns, list) or not turns or not all(_is_turn(turn) for turn in turns):
         raise AhaError("A question is a list of messages, each with a role and a text.")
-    found = [
+    messages = [
         {**turn, "content": countdown.spelled_out(turn["content"])} if turn["role"] == "user" else turn
         for turn in turns
     ]
-    return {"messages": found, **{name: said[name] for name in SENT if said.get(name) is not None}}
+    return {"messages": messages, **{name: said[name] for name in SENT if said.get(name) is not None}}
 
 
 def _is_turn(turn: Any) -> bool:

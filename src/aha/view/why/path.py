@@ -54,16 +54,16 @@ def explain(members: Sequence[Json], at: int, problem: Json, stage: Path, settin
     _format(path, text)
     try:
         task = task_of(problem, settings)
-        made = problem_of(row, problem, stage, settings)
+        asked_problem = problem_of(row, problem, stage, settings)
     except AhaError as error:
         path.faults.append(str(error))
         return asdict(path)
-    _answer(path, made, text)
-    if isinstance(made.answer, tuple):
-        path.program, path.tests = program_tests(text, made.answer)
-    path.verdict = _asked(path, task.verify, made, text)
-    path.lenient = _asked(path, task.verify_lenient, made, text)
-    path.rewards = _rewards(path, members, at, made, task, as_dict(settings.get("rewards")))
+    _answer(path, asked_problem, text)
+    if isinstance(asked_problem.answer, tuple):
+        path.program, path.tests = program_tests(text, asked_problem.answer)
+    path.verdict = _asked(path, task.verify, asked_problem, text)
+    path.lenient = _asked(path, task.verify_lenient, asked_problem, text)
+    path.rewards = _rewards(path, members, at, asked_problem, task, as_dict(settings.get("rewards")))
     return asdict(path)
 
 
@@ -114,11 +114,11 @@ def _math(path: GraderPath, problem: Problem, text: str) -> None:
     from aha.rewards.math.parse import parse_value
 
     part = answer_text(problem, text)
-    found = None if part is None else extract(part, options_of(problem))
-    path.steps.append(("Extracted", _said(found.text if found else None)))
-    if found:
+    extracted = None if part is None else extract(part, options_of(problem))
+    path.steps.append(("Extracted", _said(extracted.text if extracted else None)))
+    if extracted:
         try:
-            path.steps.append(("Read as", clean(repr(parse_value(found.text)), MOST)))
+            path.steps.append(("Read as", clean(repr(parse_value(extracted.text)), MOST)))
         except Exception as error:  # the reader's own words for what it cannot read
             path.steps.append(("Read as", f"unreadable: {clean(error, MOST)}"))
     try:
@@ -133,11 +133,11 @@ def _said(text: str | None) -> str:
 
 def _asked(path: GraderPath, verify: Any, problem: Problem, text: str) -> dict[str, Any] | None:
     try:
-        found: Verdict = verify(problem, text)
+        verdict: Verdict = verify(problem, text)
     except Exception as error:  # a verifier that fails is what somebody wants to see here
         path.faults.append(f"The verifier failed: {type(error).__name__}: {clean(error, MOST)}")
         return None
-    return {"outcome": str(found.outcome), "note": clean(found.note, MOST), "value": found.value}
+    return {"outcome": str(verdict.outcome), "note": clean(verdict.note, MOST), "value": verdict.value}
 
 
 # --- rewards -----------------------------------------------------------------------------------------------
@@ -151,14 +151,14 @@ def _rewards(
     task: Task,
     weights: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    stored, found = as_dict(members[at].get("scores")), []
+    stored, lines = as_dict(members[at].get("scores")), []
     weights = weights or dict.fromkeys(stored)
     group = [_rollout(member) for member in members]
     for name, weight in weights.items():
         before = as_dict(stored.get(name))
         line = {"name": name, "weight": number(weight), "stored": number(before.get("value")), "now": None}
         line |= {"stored_note": clean(before.get("note") or "", MOST), "note": "", "same": None}
-        found.append(line)
+        lines.append(line)
         if plugins.is_reference(name):
             line["note"] = "code of one's own: not run here"
             continue
@@ -171,7 +171,7 @@ def _rewards(
             continue
         line |= {"now": score.value, "note": clean(score.note, MOST)}
         line["same"] = _same(score.value, line["stored"]) if before else None
-    return found
+    return lines
 
 
 def _same(now: float | None, stored: float | None) -> bool:

@@ -22,17 +22,17 @@ def program_tests(text: str, tests: Sequence[TestCase]) -> tuple[str | None, lis
     program = find_program(text)
     if program is None:
         return None, []
-    reward, found, failed = CodeReward(), [], 0
+    reward, outcomes, failed = CodeReward(), [], 0
     for number, test in enumerate(tests[:MOST_TESTS], 1):
         score = reward.grade(program, [test])
         passed = None if score.value is None else score.value == 1
         failed += passed is False
         output = printed(program, test) if passed is False and failed <= MOST_OUTPUTS else ""
-        found.append(
+        outcomes.append(
             {"number": number, "kind": test.kind, "input": _short(test.input), "expected": _short(test.expected),
              "passed": passed, "note": _note(score), "output": output}
         )  # fmt: skip
-    return program, found
+    return program, outcomes
 
 
 def _note(score: Score) -> str:
@@ -42,16 +42,16 @@ def _note(score: Score) -> str:
 
 def printed(program: str, test: TestCase) -> str:
     """What the program prints, returns or raises on a test."""
-    code, given = program, b""
+    code, stdin = program, b""
     if test.kind == "stdio":
-        given = test.input if isinstance(test.input, bytes) else str(test.input).encode("utf-8", "replace")
+        stdin = test.input if isinstance(test.input, bytes) else str(test.input).encode("utf-8", "replace")
     elif test.kind == "asserts":
         code = f"{program}\n{test.input}"
     elif test.entry_point.isidentifier():
         code = f"{program}\nprint(repr({test.entry_point}(*{list(test.input)!r})))"
     else:
         return ""
-    ran = default_sandbox().run(code, given, wall=_WALL, prelude=test.prelude, max_output=100_000)
+    ran = default_sandbox().run(code, stdin, wall=_WALL, prelude=test.prelude, max_output=100_000)
     said = [
         ran.stdout.decode("utf-8", "replace")[:LONGEST],
         ran.stderr.decode("utf-8", "replace")[-LONGEST:],

@@ -39,15 +39,15 @@ def task_of(problem: Json, settings: Json) -> Task:
 def problem_of(row: Json, problem: Json, stage: Path, settings: Json) -> Problem:
     """The problem of a rollout, with the place where its answer was asked for. Raises AhaError where what was written
     down is not enough."""
-    made = _made(row, problem, settings)
-    asked = str(made.messages[-1]["content"])
+    rebuilt = _made(row, problem, settings)
+    asked = str(rebuilt.messages[-1]["content"])
     if asked != row.get("question"):
         raise AhaError("The problem cannot be made again: its question comes out as another one.")
-    made = replace(
-        made, id=str(row.get("problem_id", "")), language=str(problem.get("language") or made.language)
+    rebuilt = replace(
+        rebuilt, id=str(row.get("problem_id", "")), language=str(problem.get("language") or rebuilt.language)
     )
     place = asked_place(stage)
-    return replace(made, metadata={**made.metadata, chat.PLACE: place}) if place else made
+    return replace(rebuilt, metadata={**rebuilt.metadata, chat.PLACE: place}) if place else rebuilt
 
 
 def asked_place(stage: Path) -> str:
@@ -96,12 +96,12 @@ def _drawn_again(name: str, question: str, task: str, settings: Json) -> Problem
     source = str(settings.get("task") or task)
     for split, n, seed in _draws(settings) if _makes_its_own(source, settings) else ():
         try:
-            found = _loaded(source, split, n, seed)
+            drawn = _loaded(source, split, n, seed)
         except AhaError:
             continue
-        made = found.get(name)
-        if made is not None and made.messages[-1]["content"] == question:
-            return made
+        again = drawn.get(name)
+        if again is not None and again.messages[-1]["content"] == question:
+            return again
     raise AhaError(
         "The problem is not among those that the stage's settings draw: what was written down stands above."
     )
@@ -119,8 +119,8 @@ def _draws(settings: Json) -> list[tuple[str, int, int]]:
 def _makes_its_own(task: str, settings: Json) -> bool:
     """Whether a task draws all its problems by itself: nothing is fetched, and no code of one's own is run."""
     parts = list(mixture.parse(task)) if is_mixture(task) else [task]
-    given = settings.get("data") or settings.get("test_data") or row_sources(task)
-    return not given and all(part in MADE for part in parts)
+    sources = settings.get("data") or settings.get("test_data") or row_sources(task)
+    return not sources and all(part in MADE for part in parts)
 
 
 @lru_cache(maxsize=6)
