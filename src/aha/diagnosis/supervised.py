@@ -152,10 +152,10 @@ def preferences_unlearned(rows: Sequence[Row], metrics: Sequence[Row]) -> str:
         return (
             f"rewards/accuracies is {right:.1%} in the last third of the steps, with margins of {margin:.3g}"
         )
-    of_held_out = values(metrics, "validation_rewards/accuracies")
-    if len(of_held_out) >= 2 and of_held_out[-1] < 0.5 and right > 0.8:
+    unseen = values(metrics, "validation_rewards/accuracies")
+    if len(unseen) >= 2 and unseen[-1] < 0.5 and right > 0.8:
         return (
-            f"rewards/accuracies is {right:.1%} in training and {of_held_out[-1]:.1%} of held-out pairs: what is preferred is "
+            f"rewards/accuracies is {right:.1%} in training and {unseen[-1]:.1%} of held-out pairs: what is preferred is "
             "not what the rows have in common"
         )
     return ""
