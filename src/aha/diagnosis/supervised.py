@@ -155,8 +155,8 @@ def preferences_unlearned(rows: Sequence[Row], metrics: Sequence[Row]) -> str:
     unseen = values(metrics, "validation_rewards/accuracies")
     if len(unseen) >= 2 and unseen[-1] < 0.5 and right > 0.8:
         return (
-            f"rewards/accuracies is {right:.1%} in training and {unseen[-1]:.1%} of held-out pairs: what is preferred is "
-            "not what the rows have in common"
+            f"rewards/accuracies is {right:.1%} in training and {unseen[-1]:.1%} of held-out pairs: what is "
+            "preferred is not what the rows have in common"
         )
     return ""
 

@@ -22,15 +22,15 @@ LEARNED: tuple[tuple[str, str, FigureKind], ...] = (
 def tiles(run: RunData, before: Json, after: Json, tasks: dict[str, dict[str, Json]]) -> list[Tile]:
     """At most six: of checkpoints compared (``tasks``: task -> model -> figures) the first beside the best on each
     task; else before and after; else what supervised stages and reward models learned."""
-    found = [_task(task, models) for task, models in tasks.items() if len(models) > 1] or _measured(
+    every = [_task(task, models) for task, models in tasks.items() if len(models) > 1] or _measured(
         before, after
     )
     if not any(row for row in (*tasks, before, after)):
-        found += [tile for stage in run.stages for tile in _learned(stage, len(run.stages) > 1)]
-    found += _marks(run)
+        every += [tile for stage in run.stages for tile in _learned(stage, len(run.stages) > 1)]
+    every += _marks(run)
     speed = number(run.summary.get("tokens_per_second"))
-    found += [(show(speed, "tokens"), "tokens per second")] if speed else []
-    return [tile for tile in found if tile[0]][:MOST]
+    every += [(show(speed, "tokens"), "tokens per second")] if speed else []
+    return [tile for tile in every if tile[0]][:MOST]
 
 
 def _task(task: str, models: dict[str, Json]) -> Tile:
@@ -44,8 +44,8 @@ def _task(task: str, models: dict[str, Json]) -> Tile:
 
 
 def _measured(before: Json, after: Json) -> list[Tile]:
-    wanted = ("pass@1", *at_k({**before, **after}, "maj@")[-1:], "mean_length", "reflections")
-    rows = [row for key in wanted for row in compare(before, after) if row.key == key]
+    keys = ("pass@1", *at_k({**before, **after}, "maj@")[-1:], "mean_length", "reflections")
+    rows = [row for key in keys for row in compare(before, after) if row.key == key]
     both = bool(before and after)  # then a figure of one of them says nothing of what was learned
     return [(_both(row), row.label) for row in rows if not both or None not in (row.before, row.after)]
 
@@ -62,20 +62,20 @@ def _from_to(was: str, now: str) -> str:
 
 def _learned(stage: StageData, several: bool) -> list[Tile]:
     """The two figures that say most of a stage that was trained on rows."""
-    name, found = f"{stage.name}: " if several else "", []
+    name, learned = f"{stage.name}: " if several else "", []
     for key, words, kind in LEARNED:
         points = stage.curve(key)
         if len(points) > 1:
-            found.append((_from_to(show(points[0][1], kind), show(points[-1][1], kind)), f"{name}{words}"))
-    return found[:2] if several else found
+            learned.append((_from_to(show(points[0][1], kind), show(points[-1][1], kind)), f"{name}{words}"))
+    return learned[:2] if several else learned
 
 
 def _marks(run: RunData) -> list[Tile]:
     """How often a reward model is right on rows that it did not see."""
-    found = []
+    marks = []
     for stage in run.stages:
         said = as_dict(read_object(stage.folder / "done.json", []).get("summary"))
         value = number(said.get("accuracy"))
         if value is not None and number(said.get("held_out")):
-            found.append((show(value, "rate"), f"{stage.name}: right on held-out rows"))
-    return found
+            marks.append((show(value, "rate"), f"{stage.name}: right on held-out rows"))
+    return marks

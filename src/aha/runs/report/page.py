@@ -290,16 +290,16 @@ def _stage(stage: StageData, run: RunData, pairs: int, characters: int, faults: 
 
 def _gist(stage: StageData) -> str:
     """What came of a stage, in a few figures beside its name."""
-    found = []
+    parts = []
     for key, words, kind in GIST:
         points = stage.curve(key) or [
             (row["step"], v) for row in stage.evals if (v := number(row.get(key))) is not None
         ]
         if len(points) > 1:
-            found.append(f"{words} {show(points[0][1], kind)} &rarr; {show(points[-1][1], kind)}")
+            parts.append(f"{words} {show(points[0][1], kind)} &rarr; {show(points[-1][1], kind)}")
     warned = len(warnings(stage))
-    found += [f"{warned} warning{'s' * (warned > 1)}"] if warned else []
-    return f'<span class="gist">{"; ".join(found)}</span>'
+    parts += [f"{warned} warning{'s' * (warned > 1)}"] if warned else []
+    return f'<span class="gist">{"; ".join(parts)}</span>'
 
 
 def _stage_facts(stage: StageData) -> str:

@@ -38,15 +38,15 @@ def training(stages: Sequence[StageData]) -> list[Chart]:
 
 
 def _curves(stages: Sequence[StageData]) -> list[tuple[str, list[Point]]]:
-    found = []
+    curves = []
     for stage in stages:
         splits = dict.fromkeys(str(row.get("split", "")) for row in stage.evals)
         for split in splits:
             rows = [row for row in stage.evals if str(row.get("split", "")) == split]
             points = [p for row in rows if (p := _point(stage, row)) is not None]
             if len({x for x, _ in points}) > 2:
-                found.append((f"{stage.name}, {split}" if split else stage.name, points))
-    return found
+                curves.append((f"{stage.name}, {split}" if split else stage.name, points))
+    return curves
 
 
 def _point(stage: StageData, row: Json) -> Point | None:
