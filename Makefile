@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aha needs Python 3.11 or newer; set PYTHON=python3.12, say")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt "torch>=2.11,<2.14"
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[data,math,language,lora,serve,view,test,lint,docs]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[data,math,language,lora,serve,chat,view,test,lint,docs]"
 	@touch $(STAMP)
 
 zero: setup  ## R1-Zero on the embedded base: minutes, no GPU, no network

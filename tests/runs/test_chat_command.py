@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from aha import chat
-from aha.commands.chat import Talk, _history
+from aha.commands.chat import COMMANDS, Talk
+from aha.commands.talking import lines
 from aha.types import Finish, Rollout
 
 
@@ -186,10 +187,12 @@ def test_the_up_key_brings_back_the_line_before(tmp_path):
     code = (
         "import argparse, signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores Ctrl-C
+        "sys.modules['prompt_toolkit'] = None\n"  # as where it is not installed
         "import aha.commands.chat as c\n"
-        "t = c.Talk.__new__(c.Talk); t.messages = []; t.forget = lambda: None\n"
+        "from aha.commands.talking import lines\n"
+        "t = c.Talk.__new__(c.Talk); t.messages = []; t.second = None; t.forget = lambda: None\n"
         "t.answer = lambda text: print('GOT', text, flush=True)\n"
-        "with c._history(): t.listen()\n"
+        "with lines.reader(c.COMMANDS) as t.line: t.listen()\n"
         "print('DONE', flush=True)"
     )
     main, other = pty.openpty()
@@ -234,6 +237,7 @@ def test_earlier_lines_are_kept_in_the_programs_own_cache(tmp_path, monkeypatch)
     readline = pytest.importorskip("readline")
     monkeypatch.setenv("AHA_CACHE", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", argparse.Namespace(isatty=lambda: True))
-    with _history():
+    monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
+    with lines.reader(COMMANDS):
         readline.add_history("24 7 3 -> 171")
     assert "24 7 3 -> 171" in (tmp_path / "chat_history").read_text()

@@ -4,7 +4,6 @@ commands (/help names them). An empty line, Ctrl-D or Ctrl-C ends; with --ask it
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from aha.runs.charts import clean
 from aha.types import AhaError, Message
 
 if TYPE_CHECKING:
+    from aha.commands.talking.streaming import Screen, StreamingEngine
     from aha.sampling.engine import Request
     from aha.sampling.sampler import SamplingParams
     from aha.types import Rollout
@@ -31,6 +31,7 @@ COMMANDS = {
     "budget": "tokens after which thinking is ended: /budget 200. Alone: no limit",
     "fold": "show thinking, or its length alone",
     "thought": "show the last thinking",
+    "compare": "ask another model the same beside this one: /compare MODEL. Alone: this one only",
     "help": "these",
 }
 """What a line may begin with, behind a slash."""
@@ -55,57 +56,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, then answer until the input ends."""
-    from aha import chat, hardware, modeling
-    from aha.sampling.local.engine import LocalEngine
+    from aha import chat, hardware
+    from aha.commands.talking import lines
 
     if args.ask is None and " " in args.prompt and not Path(args.prompt).is_file():
         args.ask, args.prompt = args.prompt, "auto"  # a question, as --prompt took it once
     chat.check_setting(args.prompt)
     hardware.set_threads(args.threads)
-    device = hardware.pick_device(args.device)
-    tokenizer = modeling.load_tokenizer(args.model)
-    prompt = chat.choose(args.prompt, tokenizer)
-    if args.prompt == "auto" and prompt.name == "boxed" and not prompt.trained:
-        prompt = chat.choose("bare", tokenizer)  # talk is no task: nothing asks for a box
-    model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
-    talk = Talk(LocalEngine(model, tokenizer), tokenizer, prompt, args, modeling.max_context(model))
+    talk = opened(args.model, args)
     if args.ask is not None:
         talk.answer(args.ask)
         return 0
-    warning = chat.warn_prompt(prompt, tokenizer, model_name=Path(args.model).name)
+    warning = chat.warn_prompt(talk.prompt, talk.tokenizer, model_name=Path(args.model).name)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     if sys.stdin.isatty():
-        print(f"Asked with prompt={prompt.name}. For Countdown write numbers and a target, like: {EXAMPLE}")
+        print(
+            f"Asked with prompt={talk.prompt.name}. For Countdown write numbers and a target, like: {EXAMPLE}"
+        )
         print("/help names what can be changed on the way; an empty line ends.")
-    with _history():
+    if sys.stdout.isatty():
+        from aha.commands.talking.streaming import StreamingEngine
+
+        talk.streaming = StreamingEngine(talk.engine, talk.tokenizer)
+    with lines.reader(COMMANDS) as talk.line:
         talk.listen()
     print("Next     aha eval", args.model)
     return 0
 
 
-@contextlib.contextmanager
-def _history() -> Any:
-    """The Up key brings back earlier lines, those of earlier sessions as well, where the terminal can do that."""
-    try:
-        import readline
-    except ImportError:  # not on every system
-        yield
-        return
-    from aha.files import cache_folder
+def opened(name: str, args: argparse.Namespace) -> Talk:
+    """A conversation with a model. Raises AhaError where it cannot be loaded, or asked with the prompt."""
+    from aha import chat, hardware, modeling
+    from aha.sampling.local.engine import LocalEngine
 
-    file = cache_folder() / "chat_history"
-    if sys.stdin.isatty():
-        with contextlib.suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            readline.read_history_file(file)
-    try:
-        yield
-    finally:
-        if sys.stdin.isatty():
-            readline.set_history_length(1000)
-            with contextlib.suppress(OSError):
-                readline.write_history_file(file)
+    device = hardware.pick_device(args.device)
+    tokenizer = modeling.load_tokenizer(name)
+    prompt = chat.choose(args.prompt, tokenizer)
+    if args.prompt == "auto" and prompt.name == "boxed" and not prompt.trained:
+        prompt = chat.choose("bare", tokenizer)  # talk is no task: nothing asks for a box
+    model = modeling.load_model(name, device, hardware.pick_dtype(args.dtype, device))
+    return Talk(LocalEngine(model, tokenizer), tokenizer, prompt, args, modeling.max_context(model))
 
 
 _Value = TypeVar("_Value")
@@ -125,14 +116,20 @@ class Talk:
     def __init__(self, engine: Any, tokenizer: Any, prompt: Any, args: argparse.Namespace, context: int):
         self.engine, self.tokenizer, self.prompt, self.args = engine, tokenizer, prompt, args
         self.room = context - args.max_tokens  # tokens of the longest prompt
-        self.turn, self.last = 0, None
+        self.turn = 0
+        self.last: Rollout | None = None
         self.messages: list[Message] = []
+        self.line: Callable[[], str] = lambda: input("")
+        self.streaming: StreamingEngine | None = None
+        self.second: tuple[str, Talk] | None = None
         self.forget()
 
     def forget(self) -> None:
         """Begin anew, with the system message if there is one."""
         system = self.args.system
         self.messages = [{"role": "system", "content": system}] if system else []
+        if self.second is not None:
+            self.second[1].forget()
 
     def listen(self) -> None:
         """Answer line by line until an empty one, the end of the input, or Ctrl-C."""
@@ -167,12 +164,15 @@ class Talk:
         asked = next((m["content"] for m in reversed(self.messages) if m["role"] == "user"), None)
         if asked is None:
             raise AhaError("Nothing was asked yet: there is nothing to try again.")
-        kept = self.messages
-        self.messages = kept[:-2]
+        both = [self, *([self.second[1]] if self.second else [])]
+        kept = [talk.messages for talk in both]
+        for talk in both:
+            talk.messages = talk.messages[:-2]
         try:
             self.answer(asked)
         except BaseException:
-            self.messages = kept  # the answer that was there stands
+            for talk, before in zip(both, kept, strict=True):
+                talk.messages = before  # the answer that was there stands
             raise
 
     def _do_temperature(self, text: str) -> None:
@@ -187,6 +187,8 @@ class Talk:
         self.args.system = text or None
         said = [m for m in self.messages if m["role"] != "system"]
         self.messages = ([{"role": "system", "content": text}] if text else []) + said
+        if self.second is not None:
+            self.second[1]._do_system(text)
 
     def _do_budget(self, text: str) -> None:
         value = _number(text, int) if text else 0
@@ -198,6 +200,15 @@ class Talk:
         self.args.fold = not self.args.fold
         print(f"(thinking is {'folded' if self.args.fold else 'shown'})")
 
+    def _do_compare(self, text: str) -> None:
+        if not text:
+            self.second = None
+            print("(one model answers)")
+            return
+        other = opened(text, self.args)
+        self.second = (text, other)
+        print(f"(asked with prompt={other.prompt.name}; it has heard nothing of what was said before)")
+
     def _do_thought(self, _: str) -> None:
         if self.last is None:
             raise AhaError("Nothing was answered yet.")
@@ -205,7 +216,7 @@ class Talk:
 
     def _read(self) -> str | None:
         try:
-            return input("> " if sys.stdin.isatty() else "").strip() or None
+            return self.line().strip() or None
         except EOFError:
             return None
         except KeyboardInterrupt:
@@ -214,38 +225,78 @@ class Talk:
 
     def answer(self, text: str) -> str:
         """Say ``text``, show the answer and remember both; returns it. Raises AhaError for what cannot be asked."""
+        if self.second is not None:
+            return self._both(text, *self.second)
+        return self._ask(text, show=True)
+
+    def _ask(self, text: str, *, show: bool) -> str:
         from aha import chat
         from aha.sampling.engine import Request
         from aha.sampling.sampler import SamplingParams
         from aha.tasks import countdown
 
         asked: Message = {"role": "user", "content": countdown.spelled_out(text)}
-        ids, opened = self._fitting(asked)
+        ids, opened_think = self._fitting(asked)
         params = SamplingParams(self.args.temperature, self.args.top_p, max_tokens=self.args.max_tokens)
-        request = Request(ids, 1, self.turn, opened)
-        rollout = self._sampled(request, params)
+        request = Request(ids, 1, self.turn, opened_think)
+        screen = self._screen(opened_think) if show else None
+        rollout = self._sampled(request, params, screen)
         self.turn += 1
-        said = chat.THINK + rollout.text if opened else rollout.text
+        said = chat.THINK + rollout.text if opened_think else rollout.text
         self.messages += [asked, {"role": "assistant", "content": said}]
         self.last = rollout
-        self._show(rollout, fold=self.args.fold)
+        if screen is not None:
+            screen.end()
+        elif show:
+            self._show(rollout, fold=self.args.fold)
         return said
 
-    def _sampled(self, request: Request, params: SamplingParams) -> Rollout:
+    def _both(self, text: str, name: str, other: Talk) -> str:
+        """Ask both models, and show their answers side by side."""
+        from aha.commands.talking.comparing import show
+
+        kept = [*self.messages]
+        said = self._ask(text, show=False)
+        try:
+            other._ask(text, show=False)
+        except BaseException:
+            self.messages = kept
+            raise
+        assert self.last is not None
+        assert other.last is not None
+        show((str(self.args.model), name), (self.last, other.last), fold=self.args.fold)
+        return said
+
+    def _screen(self, opened_think: bool) -> Screen | None:
+        """What writes an answer while it grows; None where answers are shown whole."""
+        if self.streaming is None:
+            return None
+        from aha.commands.talking.streaming import Screen
+
+        return Screen(opened_think, self.args.fold)
+
+    def _sampled(self, request: Request, params: SamplingParams, screen: Screen | None) -> Rollout:
         """The answer; where thinking has a budget and has used it up, it is ended and the answer goes on from there."""
         from aha import chat
         from aha.types import Finish
 
         budget = self.args.think_budget
         first = params if not budget or budget >= params.max_tokens else replace(params, max_tokens=budget)
-        _, (rollout,) = next(self.engine.generate([request], first, seed=self.args.seed))
+        rollout = self._drawn(request, first, screen)
         if first is params or rollout.finish is not Finish.LENGTH:
             return rollout
         whole = chat.THINK + rollout.text if rollout.opened_think else rollout.text
         if whole.rfind(chat.THINK) > whole.rfind(chat.END_THINK):
             rollout = self._ended(rollout)
+            if screen is not None:
+                screen.tell(chat.END_THINK, budget)
         begun = replace(request, begun=(replace(rollout, finish=Finish.ABORT),))
-        _, (rollout,) = next(self.engine.generate([begun], params, seed=self.args.seed))
+        return self._drawn(begun, params, screen)
+
+    def _drawn(self, request: Request, params: SamplingParams, screen: Screen | None) -> Rollout:
+        if screen is not None and self.streaming is not None:
+            return self.streaming.answer(request, params, self.args.seed, screen.tell)
+        _, (rollout,) = next(self.engine.generate([request], params, seed=self.args.seed))
         return rollout
 
     def _ended(self, rollout: Rollout) -> Rollout:
