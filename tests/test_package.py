@@ -38,8 +38,12 @@ def wanted(requirement):
     return re.split(r"[\[<>=!~; ]", requirement)[0].lower().replace("_", "-")
 
 
-def test_the_version_is_said_once_and_the_same():
-    assert PROJECT["version"] == aha.__version__
+def test_the_version_is_one_in_every_place():
+    cited = re.search(r"(?m)^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(r"(?m)^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    assert cited is not None
+    assert newest is not None
+    assert PROJECT["version"] == cited[1] == newest[1] == aha.__version__
 
 
 def test_the_index_has_another_project_called_aha_and_nobody_is_sent_there():

@@ -17,7 +17,7 @@ times as fast so."""
 if "OMP_WAIT_POLICY" not in _os.environ:
     _os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when torch is loaded
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _API = (
     "Evaluated",

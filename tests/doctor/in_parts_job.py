@@ -50,10 +50,10 @@ def main(model, folder):
         session = setup.prepare(config, where)  # which examines it
         assert session.policy.shards is not None
         shards, policy = session.policy.shards, session.policy
-        real, said = shards.whole, policy.logprobs
-        shards.whole = lambda: stale(real, shards.twin)
+        real, said = shards.unsharded, policy.logprobs
+        shards.unsharded = lambda: stale(real, shards.replica)
         refused(session)
-        shards.whole = real
+        shards.unsharded = real
         policy.logprobs = lambda batch, t=1.0: said(batch, 1.3 * t)  # the parts compute something else
         refused(session)
         policy.logprobs = said

@@ -161,9 +161,9 @@ def test_packed_attention(lanes, dtype, heads, name):
     segments, (h, kv, dim) = np.array(PACKED[name]), heads
     tokens = int(segments[:, 1].sum())
     q, k, v = (random(tokens, n, dim, dtype=dtype, seed=i) for i, n in enumerate((h, kv, kv)))
-    families, scale = kernels.Families.of(segments), dim**-0.5
+    prefix_groups, scale = kernels.PrefixGroups.of(segments), dim**-0.5
     same(
-        lambda *x: kernels.attend(*x, families, scale),
+        lambda *x: kernels.attend(*x, prefix_groups, scale),
         lambda *x: dense(segments.tolist(), *x, scale),
         [q, k, v],
         dtype,
@@ -171,7 +171,7 @@ def test_packed_attention(lanes, dtype, heads, name):
 
 
 def test_families_are_those_that_share_tokens():
-    found = kernels.Families.of(np.array(PACKED["chain"]))
+    found = kernels.PrefixGroups.of(np.array(PACKED["chain"]))
     assert found.edges.tolist() == [0, 3, 5]
     assert found.segments.tolist() == [
         [0, 12, 0, 0, 0, 0], [12, 8, 0, 12, 12, 0], [20, 5, 12, 8, 20, 12],
@@ -285,13 +285,13 @@ def test_the_ends_of_the_interval(lanes):
 
 def test_bits_do_not_hang_on_threads():
     segments = np.array([(0, 33, 0, 0), *((33 + 40 * i, 40, 0, 33) for i in range(6)), (273, 200, 0, 0)])
-    families, before, found = kernels.Families.of(segments), torch.get_num_threads(), []
+    prefix_groups, before, found = kernels.PrefixGroups.of(segments), torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             q, k, v = (random(473, n, 32, dtype=torch.bfloat16, seed=n) for n in (6, 2, 2))
             w = random(192, dtype=torch.bfloat16)
-            out = kernels.attend(q, k, v, families, 0.2)
+            out = kernels.attend(q, k, v, prefix_groups, 0.2)
             y = kernels.rms_norm(out.flatten(1), w, 1e-6)
             y.square().sum().backward()
             found.append([y.detach(), q.grad, k.grad, v.grad, w.grad])

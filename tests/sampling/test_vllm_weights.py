@@ -8,7 +8,7 @@ from conftest import make_experts, make_model
 from safetensors.torch import load_file
 
 from aha.sampling.vllm.engine import checkpoint_weights
-from aha.sampling.vllm.weights import WeightFile, digest, digests, mapped, whole
+from aha.sampling.vllm.weights import WeightFile, digest, digests, hash_of_all, mapped
 from aha.types import AhaError
 
 
@@ -70,8 +70,11 @@ def test_a_hash_notices_one_bit_a_shape_a_type_and_a_name(dtype):
     seen = {digest(t), digest(changed), digest(t.reshape(16, 8)), digest(t.t()), digest(t.to(other))}
     assert len(seen) == 5
     assert digest(t) == digest(t.clone().t().contiguous().t())  # only what is in it counts
-    assert whole({"a": "1", "b": "2"}) == whole({"b": "2", "a": "1"})
-    assert len({whole({"a": "1", "b": "2"}), whole({"a": "2", "b": "1"}), whole({"a": "1"})}) == 3
+    assert hash_of_all({"a": "1", "b": "2"}) == hash_of_all({"b": "2", "a": "1"})
+    assert (
+        len({hash_of_all({"a": "1", "b": "2"}), hash_of_all({"a": "2", "b": "1"}), hash_of_all({"a": "1"})})
+        == 3
+    )
 
 
 def test_what_processors_flush_does_not_count():

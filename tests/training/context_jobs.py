@@ -32,7 +32,7 @@ from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood, policy_loss
 from aha.training.policy import OptimizerConfig, Policy
 from aha.training.scalar import ScalarModel, pairwise, text_example
-from aha.training.sharding import Shards, whole
+from aha.training.sharding import Shards, unsharded
 from aha.types import Example
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
@@ -123,7 +123,7 @@ def new_policy(tokenizer, case, context_parallel_size, dtype=torch.float32):
 
 def gradient(trainer):
     """The gradient so far, of all ranks."""
-    found = torch.cat([whole(m.grad).detach().flatten() for m in trainer.masters])
+    found = torch.cat([unsharded(m.grad).detach().flatten() for m in trainer.masters])
     if trainer.shards is None and ranks.world()[1] > 1:
         dist.all_reduce(found)
     return found

@@ -76,7 +76,7 @@ def steps(policy, first, last):
 
 
 def weights(policy):
-    with policy.whole():
+    with policy.unsharded():
         return torch.cat([p.detach().float().flatten() for p in policy.sampler.parameters()])
 
 
@@ -93,7 +93,7 @@ def sampled(tokenizer, policy):
     problems = [Problem(f"q{i}", "none", ({"role": "user", "content": f"{i} + {i}?"},)) for i in range(5)]
     engine = LocalEngine(policy.sampler, tokenizer, max_rows=4)
     rewards = {"format": (1.0, strict_format())}
-    with policy.whole():
+    with policy.unsharded():
         groups = sample_groups(
             engine, Prompter(tokenizer), problems, 3, SamplingParams(max_tokens=12), rewards, seed=7
         )

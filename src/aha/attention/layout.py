@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aha.attention.varlen import VarlenLayout
-from aha.kernels import Families
+from aha.kernels import PrefixGroups
 
 MAX_BUCKET_SCORES = 8 * 2**20
 """Attention scores held at once by a bucket, in elements for one head: bounds memory, fits the caches."""
@@ -60,7 +60,7 @@ class Bucket:
 class Plan:
     """How the tokens of one packed batch see each other. ``inverse`` [t]: where each query's output stands in
     the buckets' outputs laid end to end; ``longest``: tokens of the longest sequence, prefix included; ``own``
-    [t]: which tokens the queries are, in order, where they are not all T of them; ``families``: the sequences as
+    [t]: which tokens the queries are, in order, where they are not all T of them; ``prefix_groups``: the sequences as
     kernels take them, where they are."""
 
     tokens: int
@@ -68,15 +68,15 @@ class Plan:
     inverse: Tensor
     longest: int
     own: Tensor | None = None
-    families: Families | None = None
+    prefix_groups: PrefixGroups | None = None
     bias_of: dict[tuple[int, int | None, torch.dtype], Tensor] = field(default_factory=dict)
     layouts: list[VarlenLayout] = field(default_factory=list)
 
     def layout(self) -> VarlenLayout:
-        """The sequences, of a plan that has families, as ``varlen`` takes them; made once."""
+        """The sequences, of a plan that has prefix groups, as ``varlen`` takes them; made once."""
         if not self.layouts:
-            assert self.families is not None
-            self.layouts.append(VarlenLayout.of(self.families.segments[:, :4], self.inverse.device))
+            assert self.prefix_groups is not None
+            self.layouts.append(VarlenLayout.of(self.prefix_groups.segments[:, :4], self.inverse.device))
         return self.layouts[0]
 
     def biases(self, window: int | None, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
@@ -125,8 +125,8 @@ def make_plan(
         offset += bucket.rows * bucket.q_len
         buckets.append(bucket)
     which = None if whole else torch.from_numpy(own).to(device)
-    families = Families.of(segments) if whole else None
-    return Plan(tokens, tuple(buckets), torch.from_numpy(inverse).to(device), longest, which, families)
+    prefix_groups = PrefixGroups.of(segments) if whole else None
+    return Plan(tokens, tuple(buckets), torch.from_numpy(inverse).to(device), longest, which, prefix_groups)
 
 
 def _in_pieces(piece: np.ndarray) -> np.ndarray:

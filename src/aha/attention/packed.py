@@ -252,10 +252,10 @@ class Packed:
             self.kept[layer] = (k, v)
         longest = self.plan.longest
         window = variant.window if (variant.window or longest) < longest else None
-        if variant.plain and self.exchange is None and self.plan.families is not None:
+        if variant.plain and self.exchange is None and self.plan.prefix_groups is not None:
             if window is None and kernels.can_attend(q, k, v, longest):
                 WAYS.add("kernels")
-                return kernels.attend(q, k, v, self.plan.families, scale)[None]
+                return kernels.attend(q, k, v, self.plan.prefix_groups, scale)[None]
             if varlen_takes(q, k, v, window):
                 WAYS.add("varlen")
                 return varlen.attend(q, k, v, self.plan.layout(), scale, window)[None]

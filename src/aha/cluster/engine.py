@@ -25,7 +25,7 @@ from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, wri
 from aha.modeling import max_context
 from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, LostWorker, Proof, Request, check_room
 from aha.sampling.sampler import SamplingParams
-from aha.sampling.vllm.weights import digests, whole
+from aha.sampling.vllm.weights import digests, hash_of_all
 from aha.types import AhaError, Finish, Rollout
 
 TURN_SECONDS = 0.5
@@ -43,7 +43,7 @@ class RayEngine(Engine):
     continues = True
     samples_beside = True
     has_workers = True
-    made_from_whole = True  # its size is what the object store is made for
+    made_from_unsharded = True  # its size is what the object store is made for
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class RayEngine(Engine):
                 self._give_weights(member)
         while any(self._held.get(m.number) != version for m in self.crew.members):
             self.crew.turn(TURN_SECONDS)
-        self.version, self.hash = version, whole(hashes)[:16]
+        self.version, self.hash = version, hash_of_all(hashes)[:16]
         return self.hash
 
     def altered(
@@ -175,7 +175,7 @@ class RayEngine(Engine):
                     self.crew.ask(member, "held", then=compare, limit=self.settings.start_timeout)
             self.crew.turn(TURN_SECONDS)
         seconds = time.perf_counter() - started
-        return Proof(self.version, whole(expected)[:16], self.workers * len(expected), seconds=seconds)
+        return Proof(self.version, hash_of_all(expected)[:16], self.workers * len(expected), seconds=seconds)
 
     def _ready(self, member: Member) -> None:
         """A worker has started, at first or in place of a lost one."""

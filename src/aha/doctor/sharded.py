@@ -1,4 +1,4 @@
-"""A policy whose weights are in parts, one a rank: the first rank examines it, the others do their part of each
+"""A policy whose weights are sharded, one a rank: the first rank examines it, the others do their part of each
 question."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aha.types import AhaError, Batch
 
 
 class ShardRequest:
-    """The policy as the first rank examines it, while the others ``assist``; within ``policy.whole()``."""
+    """The policy as the first rank examines it, while the others ``assist``; within ``policy.unsharded()``."""
 
     def __init__(self, policy: policies.Policy):
         self.policy, self.model = policy, policy.model
@@ -50,7 +50,7 @@ def gathered(policy: policies.Policy) -> Iterator[Tensor]:
     """Every parameter in the compute type, made of all ranks' parts; every rank must read to the end."""
     assert policy.shards is not None
     for param in policy.model.parameters():
-        yield sharding.whole(param.detach().to(policy.shards.dtype))
+        yield sharding.unsharded(param.detach().to(policy.shards.dtype))
 
 
 def led(policy: policies.Policy, work: Callable[[ShardRequest], None]) -> None:

@@ -4,7 +4,7 @@ They are compiled on the machine at their first use. Everything here has a way t
 which is taken on other devices, for other types, and where there is no compiler.
 """
 
-from aha.kernels.attention import Families, attend, can_attend
+from aha.kernels.attention import PrefixGroups, attend, can_attend
 from aha.kernels.build import advice, compiled
 from aha.kernels.decode import DecodeStep, Groups, Weights, WholeStep, can_decode
 from aha.kernels.dispatch import matrix_units, takes, vectors, version, without
@@ -26,7 +26,7 @@ from aha.kernels.head import (
 
 __all__ = [
     "DecodeStep",
-    "Families",
+    "PrefixGroups",
     "Groups",
     "Weights",
     "WholeStep",

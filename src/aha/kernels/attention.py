@@ -16,16 +16,16 @@ LONGEST = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Families:
-    """Sequences [S, 6] (start, length, past_start, past, local, past_local) by family, those that see each other's
-    tokens; ``edges`` [F + 1]: where each family begins. ``local`` counts tokens within the family."""
+class PrefixGroups:
+    """Sequences [S, 6] (start, length, past_start, past, local, past_local) by group, those that see each other's
+    tokens; ``edges`` [F + 1]: where each group begins. ``local`` counts tokens within the group."""
 
     segments: np.ndarray
     edges: np.ndarray
 
     @classmethod
-    def of(cls, segments: np.ndarray) -> Families:
-        """Families of packed ``segments`` [S, 4], each token of which is in one of them."""
+    def of(cls, segments: np.ndarray) -> PrefixGroups:
+        """Groups of packed ``segments`` [S, 4], each token of which is in one of them."""
         start, length = segments[:, 0], segments[:, 1]
         order = np.argsort(start, kind="stable")
         holder = order[np.searchsorted(start[order], segments[:, 2], side="right") - 1]
@@ -46,14 +46,16 @@ class Families:
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, families: Families, scale: float) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, prefix_groups: PrefixGroups, scale: float
+    ) -> Tensor:
         out = q.new_empty(q.shape)
         lse = q.new_empty(q.shape[:2], dtype=torch.float32)
-        segments = families.segments
+        segments = prefix_groups.segments
         heads = map(Heads.of, (q, k, v))
         call("attend", q, *heads, out, lse, _array(segments), len(segments), _shape(q, k, scale))
         ctx.save_for_backward(q, k, v, out, lse)
-        ctx.families, ctx.scale = families, scale
+        ctx.prefix_groups, ctx.scale = prefix_groups, scale
         return out
 
     @staticmethod
@@ -61,10 +63,10 @@ class _Attend(torch.autograd.Function):
         q, k, v, out, lse = ctx.saved_tensors
         gradient = grads[0] if grads[0].stride(2) == 1 else grads[0].contiguous()
         dq, dk, dv = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-        families: Families = ctx.families
+        prefix_groups: PrefixGroups = ctx.prefix_groups
         call(
             "attend_backward", q, *map(Heads.of, (q, k, v)), out, lse, Heads.of(gradient), dq, dk, dv,
-            _array(families.segments), _array(families.edges), len(families.edges) - 1,
+            _array(prefix_groups.segments), _array(prefix_groups.edges), len(prefix_groups.edges) - 1,
             _shape(q, k, ctx.scale),
         )  # fmt: skip
         return dq, dk, dv, None, None
@@ -76,10 +78,10 @@ def can_attend(q: Tensor, k: Tensor, v: Tensor, longest: int) -> bool:
     return same and q.shape[2] % 32 == 0 and q.shape[2] <= MAX_DIM and longest <= LONGEST and takes(q, k, v)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, families: Families, scale: float) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, prefix_groups: PrefixGroups, scale: float) -> Tensor:
     """q [T, H, D], k and v [T, Hkv, D] -> [T, H, D]: each token sees its sequence's past."""
     q, k, v = (x if x.stride(2) == 1 else x.contiguous() for x in (q, k, v))
-    return _Attend.apply(q, k, v, families, scale)  # type: ignore[return-value]
+    return _Attend.apply(q, k, v, prefix_groups, scale)  # type: ignore[return-value]
 
 
 def _shape(q: Tensor, k: Tensor, scale: float) -> HeadShape:

@@ -51,10 +51,10 @@ class Groups:
         self.struct = GroupsOf(len(edges) - 1, *(part.ctypes.data for part in self.kept))
 
     @classmethod
-    def of(cls, families: np.ndarray, shared: np.ndarray) -> Groups:
-        """Rows of one of ``families`` [R] have their first ``shared`` [R] tokens from one prompt."""
-        order = np.argsort(families, kind="stable")
-        starts = np.flatnonzero(np.diff(families[order], prepend=-1))
+    def of(cls, prompt_of: np.ndarray, shared: np.ndarray) -> Groups:
+        """Rows of one number in ``prompt_of`` [R] have their first ``shared`` [R] tokens from one prompt."""
+        order = np.argsort(prompt_of, kind="stable")
+        starts = np.flatnonzero(np.diff(prompt_of[order], prepend=-1))
         return cls(order, np.append(starts, len(order)), shared[order[starts]])
 
     @classmethod

@@ -109,7 +109,7 @@ class Engine:
     """It has workers that may be lost and replaced."""
     on_trainers_gpu: ClassVar[bool] = False
     """Its weights and its cache lie on the trainer's own GPUs, beside the policy."""
-    made_from_whole: ClassVar[bool] = False
+    made_from_unsharded: ClassVar[bool] = False
     """It is made from a model with all weights in it, also where ranks keep parts."""
 
     version: int = UNLOADED

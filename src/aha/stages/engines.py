@@ -142,7 +142,7 @@ def for_policy(name: str, policy: Policy, tokenizer: Any, setup: EngineSetup) ->
     if not kind.for_all:
         return kind.make(policy.sampler, tokenizer, setup)
     engines: list[Engine] = []
-    with policy.whole() if kind.made_from_whole else nullcontext():
+    with policy.unsharded() if kind.made_from_unsharded else nullcontext():
         ranks.broadcast_object(lambda: engines.append(kind.make(policy.sampler, tokenizer, setup)))
     return engines[0] if engines else FirstRanksEngine()
 
@@ -150,7 +150,7 @@ def for_policy(name: str, policy: Policy, tokenizer: Any, setup: EngineSetup) ->
 def ready(engine: Engine, policy: Policy) -> AbstractContextManager[None]:
     """Within it ``engine`` can sample: one that shares the policy's modules needs all weights in them, any other has
     its own. Every rank must enter it at the same time."""
-    return policy.whole() if engine.shares_modules else nullcontext()
+    return policy.unsharded() if engine.shares_modules else nullcontext()
 
 
 def sync(engine: Engine, policy: Policy) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aha.training.losses import value_loss
-from aha.training.sharding import Shards, whole
+from aha.training.sharding import Shards, unsharded
 from aha.training.trainer import OptimizerConfig, Trainer
 from aha.types import Batch
 
@@ -42,7 +42,7 @@ class Critic(Trainer):
     def whole_head(self) -> Tensor:
         """The head [hidden]; every rank must call it where weights are sharded."""
         head = self.head.detach()
-        return head if self.shards is None else whole(head.to(self.shards.dtype))
+        return head if self.shards is None else unsharded(head.to(self.shards.dtype))
 
     def _forward(self, batch: Batch, chosen: np.ndarray) -> Tensor:
         """Values [n], float32, at the ``chosen`` tokens."""

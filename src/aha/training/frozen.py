@@ -73,7 +73,7 @@ def frozen_copy(policy: Policy) -> Policy | FrozenAdapters:
     """The policy as it is now, without an optimizer: a reference."""
     if policy.adapters is not None:
         return FrozenAdapters(policy)
-    with policy.whole():
+    with policy.unsharded():
         model = copy.deepcopy(policy.sampler)
     for param in model.parameters():
         param.grad = None

@@ -22,8 +22,8 @@ from aha.types import AhaError
 class Shards:
     """The sharded form of ``model``, which is changed in place; every rank makes it at the same time.
 
-    With ``trains`` parameters become float32; else they stay as they are. With ``samples`` there is a twin of
-    the model, an ordinary one without shards, whose weights are there within ``whole``.
+    With ``trains`` parameters become float32; else they stay as they are. With ``samples`` there is a replica of
+    the model, an ordinary one without shards, whose weights are there within ``unsharded``.
     """
 
     def __init__(self, model: Any, *, trains: bool, samples: bool = False):
@@ -43,9 +43,9 @@ class Shards:
             )
         attention.install(model)  # which tries the model out, as a plain one
         self.model, self.dtype = model, weight.dtype
-        self.twin = _twin(model) if samples else None
-        if self.twin is not None:
-            attention.install(self.twin)  # while it has weights
+        self.replica = _replica(model) if samples else None
+        if self.replica is not None:
+            attention.install(self.replica)  # while it has weights
         mesh = init_device_mesh(weight.device.type, (ranks.real_world()[1],))
         mixed = MixedPrecisionPolicy(
             param_dtype=self.dtype if trains and self.dtype != torch.float32 else None,
@@ -63,24 +63,24 @@ class Shards:
                 module.set_force_sum_reduction_for_comms(True)
         model.within = lambda work: work()
         register_fsdp_forward_method(model, "within")
-        if self.twin is not None:
-            _free(self.twin)
+        if self.replica is not None:
+            _free(self.replica)
 
     def run(self, work: Callable[[], Any]) -> Any:
         """``work()``, a forward pass through parts of the model, with the embeddings and the head in place."""
         return self.model.within(work)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Within it the twin has the weights as they are now, in the compute type, on every rank."""
-        assert self.twin is not None
-        places = dict(self.twin.named_parameters())
+    def unsharded(self) -> Iterator[None]:
+        """Within it the replica has the weights as they are now, in the compute type, on every rank."""
+        assert self.replica is not None
+        places = dict(self.replica.named_parameters())
         for name, param in self.model.named_parameters():
-            places[name].data = whole(param.detach().to(self.dtype))
+            places[name].data = unsharded(param.detach().to(self.dtype))
         try:
             yield
         finally:
-            _free(self.twin)
+            _free(self.replica)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The whole model's weights in the compute type, on the CPU of the first rank; {} on the others.
@@ -91,7 +91,7 @@ class Shards:
         names = [(name, first[id(p)]) for name, p in self.model.named_parameters(remove_duplicate=False)]
         tensors: dict[str, Tensor] = {}
         for name, param in self.model.named_parameters():
-            value = whole(param.detach().to(self.dtype))
+            value = unsharded(param.detach().to(self.dtype))
             if ranks.is_main():
                 tensors[name] = value.cpu()
         if not ranks.is_main():
@@ -130,7 +130,7 @@ def layers(model: Any) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def whole(value: Tensor) -> Tensor:
+def unsharded(value: Tensor) -> Tensor:
     """All of a tensor, of which each rank may have a part; every rank must call it."""
     from torch.distributed.tensor import DTensor
 
@@ -138,7 +138,7 @@ def whole(value: Tensor) -> Tensor:
 
 
 def like(value: Tensor, model: Tensor) -> Tensor:
-    """``value``, whole on every rank, in parts as ``model`` is."""
+    """``value``, whole on every rank, sharded as ``model`` is."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(model, DTensor) or isinstance(value, DTensor):
@@ -153,16 +153,16 @@ def is_part(value: Tensor) -> bool:
     return isinstance(value, DTensor)
 
 
-def _twin(model: Any) -> Any:
+def _replica(model: Any) -> Any:
     """A model of its own modules on the same storage, which keeps it when ``model`` is given other."""
-    twin = copy.deepcopy(model, {id(p): p for p in model.parameters()})
+    replica = copy.deepcopy(model, {id(p): p for p in model.parameters()})
     own: dict[int, nn.Parameter] = {}
-    for module in twin.modules():
+    for module in replica.modules():
         for name, param in module._parameters.items():
             if param is not None:
                 own.setdefault(id(param), nn.Parameter(param.data, requires_grad=False))
                 module._parameters[name] = own[id(param)]
-    return twin
+    return replica
 
 
 def _free(model: Any) -> None:

@@ -23,7 +23,7 @@ from aha.modeling import max_context, outgrows
 from aha.training import context, parallel
 from aha.training.compiled import torch_compile
 from aha.training.offload import Offloaded
-from aha.training.sharding import Shards, layers, like, whole
+from aha.training.sharding import Shards, layers, like, unsharded
 from aha.types import AhaError, Batch
 
 T = TypeVar("T")
@@ -84,13 +84,13 @@ class Trainer:
 
     @property
     def sampler(self) -> Any:
-        """The model to sample with: where weights are sharded it has them within ``whole`` only."""
-        return self.model if self.shards is None else self.shards.twin
+        """The model to sample with: where weights are sharded it has them within ``unsharded`` only."""
+        return self.model if self.shards is None else self.shards.replica
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def unsharded(self) -> Iterator[None]:
         """Within it ``sampler`` has all weights. Every rank must enter it at the same time."""
-        with nullcontext() if self.shards is None else self.shards.whole():
+        with nullcontext() if self.shards is None else self.shards.unsharded():
             yield
 
     @property
@@ -203,7 +203,9 @@ class Trainer:
             parallel.sum_gradients(self.masters)
             norm = torch.nn.utils.clip_grad_norm_(self.masters, limit)
         else:  # summed as they were scattered; the norm is that of all parts
-            norm = whole(torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None]))
+            norm = unsharded(
+                torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
+            )
             torch.nn.utils.clip_grads_with_norm_(self.masters, limit, norm)
         if not torch.isfinite(norm):
             raise AhaError(
@@ -305,7 +307,7 @@ class Trainer:
             for master, saved in zip(self.masters, state["masters"], strict=True):
                 master.copy_(like(saved, master))
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved if self.shards is None else _in_parts(saved, optimizer))
+            optimizer.load_state_dict(saved if self.shards is None else _sharded(saved, optimizer))
         self.version = int(state["version"])
         self._copy_masters()
 
@@ -357,8 +359,8 @@ def make_optimizers(
     return optimizers
 
 
-def _in_parts(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's saved state with what is as large as its parameter in parts as that is."""
+def _sharded(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's saved state with what is as large as its parameter sharded as that is."""
     params = _params(optimizer)
     state = {
         index: {k: like(v, params[index]) if is_like(v, params[index]) else v for k, v in values.items()}

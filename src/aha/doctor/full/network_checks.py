@@ -1,4 +1,4 @@
-"""Two real processes: gradients are added up, and a model in parts takes the step of a whole one."""
+"""Two real processes: gradients are added up, and a model sharded takes the step of a whole one."""
 
 from __future__ import annotations
 
@@ -81,13 +81,11 @@ def sharded(subject: DoctorContext) -> Iterator[Finding]:
     before = torch.cat([p.detach().flatten().cpu() for p in policy.params])
     job = {"batches": odd, "algorithm": algorithm.model_dump(), "temperature": t}
     with subject.scratch() as place:
-        results = _in_parts(
-            Path(place), policy.model, job, "cuda" if torch.cuda.device_count() > 1 else "cpu"
-        )
+        results = _sharded(Path(place), policy.model, job, "cuda" if torch.cuda.device_count() > 1 else "cpu")
     yield from _compared(results, part.step(policy, odd, algorithm, t), before)
 
 
-def _in_parts(place: Path, model: Any, job: dict[str, Any], device: str) -> dict[str, Any]:
+def _sharded(place: Path, model: Any, job: dict[str, Any], device: str) -> dict[str, Any]:
     """What two ranks find. Raises RuntimeError with what they said if they find nothing."""
     model.save_pretrained(place / "model")
     torch.save(job, place / "job.pt")
@@ -103,17 +101,17 @@ def _compared(results: dict[str, Any], expected: dict[str, Any], before: torch.T
     cause = "weights, gradients or the optimizer's state are divided or put together wrongly"
     fix = "train with --parallel replicated, and report the architecture"
     gap = float(np.abs(results["logprobs"] - expected["logprobs"]).max())
-    yield at_most("|in parts - whole| logprobs, largest", gap, gradient_checks.LOGPROB_LIMIT, unit=" nats",
+    yield at_most("|sharded - whole| logprobs, largest", gap, gradient_checks.LOGPROB_LIMIT, unit=" nats",
                   cause=cause, fix=fix)  # fmt: skip
-    yield at_most("gradient in parts and whole, relative",
+    yield at_most("gradient sharded and whole, relative",
                   ground_truth.relative_error(results["gradient"], expected["gradient"]), gradient_checks.SAME_LIMIT,
                   cause=cause, fix=fix)  # fmt: skip
     norms = abs(results["norm"] / expected["norm"] - 1)
-    yield at_most("norm of the gradient in parts and whole, relative", norms, gradient_checks.SAME_LIMIT,
+    yield at_most("norm of the gradient sharded and whole, relative", norms, gradient_checks.SAME_LIMIT,
                   cause=cause, fix=fix)  # fmt: skip
     new, own = (torch.cat([w.flatten() for w in v["weights"]]) for v in (results, expected))
     moved = float((own - before).abs().mean())
-    yield at_most("sampler's weights after the step, in parts and whole, mean difference by mean step",
+    yield at_most("sampler's weights after the step, sharded and whole, mean difference by mean step",
                   float((new - own).abs().mean()) / moved, 0.01, cause=cause, fix=fix)  # fmt: skip
     share = max(results["elements"]) / len(before)
     yield at_most("share of the weights that a rank keeps", share, 0.6,

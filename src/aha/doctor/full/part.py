@@ -48,9 +48,9 @@ def step(policy: policies.Policy, batches: Sequence[Batch], algorithm: Any, t: f
     policy.zero_grad()
     loss = algorithm.loss()
     policy.map_microbatches(batches, lambda b: policy.backward(b, loss, t))
-    grads = [sharding.whole(m.grad).clone().cpu() for m in policy.masters if m.grad is not None]
+    grads = [sharding.unsharded(m.grad).clone().cpu() for m in policy.masters if m.grad is not None]
     norm = policy.step()
-    with policy.whole():
+    with policy.unsharded():
         weights = [p.detach().clone().cpu() for p in policy.sampler.parameters()]
     return {
         "logprobs": np.concatenate(said),

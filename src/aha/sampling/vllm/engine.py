@@ -23,7 +23,7 @@ from aha.sampling.sampler import SamplingParams, sample_seed
 from aha.sampling.vllm import senders, wire
 from aha.sampling.vllm.process import VllmProcess, find_python
 from aha.sampling.vllm.transfer import nccl_version
-from aha.sampling.vllm.weights import Tensors, digests, whole
+from aha.sampling.vllm.weights import Tensors, digests, hash_of_all
 from aha.settings import Settings, setting
 from aha.types import AhaError, Finish, Rollout
 
@@ -219,7 +219,9 @@ class VllmEngine(Engine):
                 "architecture, is broken; sample with engine=local."
             )
         seconds = time.perf_counter() - started
-        return Proof(hashes.version, whole(expected)[:16], len(hashes.read_back), len(hashes.hidden), seconds)
+        return Proof(
+            hashes.version, hash_of_all(expected)[:16], len(hashes.read_back), len(hashes.hidden), seconds
+        )
 
     def altered(self, tensors: Tensors, sound: Tensors, version: int) -> str:
         """What is said to weights that differ from the sound ones; empty if one of the two hashes notices nothing: that

@@ -63,7 +63,7 @@ def digests(tensors: Tensors) -> dict[str, str]:
         return dict(zip(tensors, pool.map(digest, tensors.values()), strict=True))
 
 
-def whole(by_name: Mapping[str, str]) -> str:
+def hash_of_all(by_name: Mapping[str, str]) -> str:
     """One hash of all: of the lines ``name hash`` in the order of names."""
     text = "".join(f"{name} {by_name[name]}\n" for name in sorted(by_name))
     return hashlib.sha256(text.encode()).hexdigest()

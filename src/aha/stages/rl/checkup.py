@@ -35,7 +35,7 @@ def examine(session: RLSession, source: str) -> None:
     if policy.shards is None:
         ranks.broadcast_object(lambda: _examine(session, source, policy))
         return
-    with policy.whole():
+    with policy.unsharded():
         sharded.led(policy, lambda asked: _examine(session, source, asked))
 
 
