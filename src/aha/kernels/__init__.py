@@ -26,8 +26,8 @@ from aha.kernels.head import (
 
 __all__ = [
     "DecodeStep",
-    "PrefixGroups",
     "Groups",
+    "PrefixGroups",
     "Weights",
     "WholeStep",
     "advice",
