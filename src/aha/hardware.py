@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -182,6 +183,28 @@ def free_bytes(device: torch.device) -> int:
     available = _meminfo().get("MemAvailable")
     limits.append(_installed() if available is None else available)
     return max(0, min(limits)) // ranks_here()
+
+
+def forget_peak() -> None:
+    """Begin anew to look for the most memory that is held (``peak_bytes``), where the system can do that."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM begins at what is held now
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_bytes() -> dict[str, int]:
+    """The most memory that this process held since ``forget_peak``: ``process`` (Linux; 0 where it is not told), and
+    ``gpu`` of its first GPU where it used one."""
+    found = {"process": 0}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        found["process"] = next(
+            (int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0
+        )
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        found["gpu"] = int(torch.cuda.max_memory_allocated())
+    return found
 
 
 def _installed() -> int:

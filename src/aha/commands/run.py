@@ -226,6 +226,7 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recip
         "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},
         "machine": hardware.describe_machine() | {"kernels": kernels.compiled()},
         "ranks": ranks.world()[1],
+        "plan": _plan(folder, stages),
     }
     if device.type == "cpu" and ranks.is_main() and (advice := kernels.advice()):
         print(advice)
@@ -235,6 +236,20 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recip
     if ranks.is_main():
         _tell(folder, summary, _report(folder))
     return 0
+
+
+def _plan(folder: Path, stages: Sequence[Any]) -> dict[str, Any]:
+    """What the stages are expected to need, as it was told when the run was begun: one that goes on would know its own
+    speed."""
+    from aha import ranks
+    from aha.planning.dry_run import foreseen
+    from aha.runs.report.data import as_dict, read_object
+
+    def told() -> dict[str, Any]:
+        before = as_dict(read_object(folder / "config.json", []).get("plan"))
+        return foreseen(stages, folder) | before
+
+    return ranks.broadcast_object(told)
 
 
 def _choose_for_cpu(args: argparse.Namespace, stages: Sequence[Any]) -> None:

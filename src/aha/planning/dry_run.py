@@ -13,6 +13,7 @@ from typing import Any
 from aha.planning import throughput as plan_time
 from aha.planning.throughput import Speeds, parameters_of
 from aha.runs.pipeline import Stage, is_done, ordered
+from aha.types import AhaError
 
 TRAINING_BYTES = 20
 """A parameter under training: weights, float32 master, gradient sum and AdamW's two moments."""
@@ -46,6 +47,27 @@ def plan(stages: Sequence[Stage], folder: Path, paper: Mapping[str, Mapping[str,
         lines.append(f"  needs    {_needs(work, seconds, memory, written)}")
     lines += ["", _sum(len(ordered(stages)), len(done), total, unknown, disk, known)]
     return "\n".join(lines)
+
+
+def foreseen(stages: Sequence[Stage], folder: Path) -> dict[str, dict[str, Any]]:
+    """What each stage is expected to need, before it runs, for a page that puts it beside what came: ``seconds``
+    [about, at most] by the speeds of earlier runs in the same folder, and ``memory_bytes`` without activations; None
+    where that is not known. Nothing is tried out for it, and earlier runs that cannot be read tell nothing."""
+    try:
+        known = plan_time.of_runs(folder.parent)
+    except (AhaError, KeyError, TypeError):
+        known = Speeds(None, None)
+    return {stage.name: _foreseen(stage, folder, known) for stage in ordered(stages)}
+
+
+def _foreseen(stage: Stage, folder: Path, known: Speeds) -> dict[str, Any]:
+    work = plan_time.work_of(stage, folder, known.filled)
+    try:
+        parameters, memory = parameters_of(getattr(stage, "model", None)), bytes_of(stage)[0]
+    except AhaError:  # the stage itself says what is wrong with its model
+        parameters, memory = None, None
+    seconds = known.seconds(work, parameters) if work else None
+    return {"seconds": seconds and [round(part, 1) for part in seconds], "memory_bytes": memory}
 
 
 def differing(stage: Stage, paper: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, field_validator
 
-from aha import aside, chat, plugins, ranks
+from aha import aside, chat, hardware, plugins, ranks
 from aha.files import copy_tree, disk_errors, keep_json, new_folder, read_json, write_json
 from aha.runs import failures, trackers
 from aha.runs.trackers import follower
@@ -278,6 +278,7 @@ def run(
                 )  # it is finished no longer
             ranks.broadcast_object(functools.partial(_claim, place, stage, say))
             started = time.time()
+            hardware.forget_peak()
             context.folder = place
             # what is laid beside it from here on, the next run notices
             result = ranks.broadcast_object(functools.partial(stage.result, folder))
@@ -287,6 +288,7 @@ def run(
             done = {
                 "fingerprint": result,
                 "seconds": round(time.time() - started, 1),
+                "peak_bytes": hardware.peak_bytes(),
                 "summary": summaries[stage.name],
             }
             write_json(place / DONE, done)

@@ -46,6 +46,7 @@ from aha.runs.report.data import (
     rollout_files,
     warnings,
 )
+from aha.runs.report.forecast import plan_and_fact
 from aha.runs.report.look import SCRIPT, STYLE, fold
 from aha.runs.report.scaling import scaling
 
@@ -104,6 +105,7 @@ def _page(run: RunData, pairs: int, characters: int) -> str:
         *(_section(name, words, text, shown=name in report_recipe.OPEN) for name, words, text in whole),
         scaling(run.stages, before, after),
         *(f'<section id="stage-{i}">{text}</section>' for i, text in enumerate(sections)),
+        plan_and_fact(run),
         _settings(run),
         _list("note", "Files that could not be read in full", faults),
     ]
