@@ -196,15 +196,15 @@ def forget_peak() -> None:
 def peak_bytes() -> dict[str, int]:
     """The most memory that this process held since ``forget_peak``: ``process`` (Linux; 0 where it is not told), and
     ``gpu`` of its first GPU where it used one."""
-    found = {"process": 0}
+    peaks = {"process": 0}
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        found["process"] = next(
+        peaks["process"] = next(
             (int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0
         )
     if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
-        found["gpu"] = int(torch.cuda.max_memory_allocated())
-    return found
+        peaks["gpu"] = int(torch.cuda.max_memory_allocated())
+    return peaks
 
 
 def _installed() -> int:

@@ -48,10 +48,10 @@ def _gist(run: RunData, plan: Json) -> str:
 
 def _about(plan: Json) -> tuple[float, float] | None:
     """(expected, at most) in seconds."""
-    found = plan.get("seconds")
-    if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != 2:
+    bounds = plan.get("seconds")
+    if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
         return None
-    about, most = map(number, found)
+    about, most = map(number, bounds)
     return None if about is None or most is None else (about, most)
 
 
@@ -62,11 +62,11 @@ def _time(plan: Json, done: Json) -> tuple[str, str]:
 
 
 def _memory(plan: Json, done: Json) -> tuple[str, str]:
-    held = as_dict(done.get("peak_bytes"))
+    peaks = as_dict(done.get("peak_bytes"))
     parts = [
         f"{_size(n)}{words}"
         for key, words in (("gpu", " on the GPU"), ("process", ""))
-        if (n := number(held.get(key)))
+        if (n := number(peaks.get(key)))
     ]
     planned = number(plan.get("memory_bytes"))
     return _size(planned) if planned else "", ", ".join(parts)
