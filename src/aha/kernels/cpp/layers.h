@@ -33,9 +33,9 @@ template <class T>
 void feed(const T* x, int64_t rows, int64_t width, Linear<T> both, int64_t inner, Sums& sums, T* y) {
     divide(rows, inner, [&](int64_t first, int64_t count, int64_t output) {
         const T *from = x + first * width, *up = both.weight + inner * width;
-        bool few = rows < FEW_ROWS;
-        panel(from, count, both.weight + output * width, width, few, sums.first(), sums.place());
-        panel(from, count, up + output * width, width, few, sums.second(), sums.place());
+        bool as_it_stands = few<T>(rows);
+        panel(from, count, both.weight + output * width, width, as_it_stands, sums.first(), sums.place());
+        panel(from, count, up + output * width, width, as_it_stands, sums.second(), sums.place());
         const T* bias = both.bias ? both.bias + inner + output : nullptr;
         each(sums.first(), count, output, both.bias, [&](int64_t r, int64_t n, Lanes g) {
             int64_t at = n - output;

@@ -8,8 +8,15 @@
 #include "decode.h"
 
 constexpr int64_t DEEP = 128;  // units of weight that are turned over at a time: 16 KB
-constexpr int64_t FEW_ROWS = 8;  // of input, for which turning over would cost more than it gives
+constexpr int64_t NEAR = 20 << 10;  // bytes of input that stay in the nearest cache beside a few rows of a weight
 constexpr int64_t MOST_ROWS = 128;  // of input, whose sums are kept at a time: 16 KB
+
+// Whether input of so many rows meets a weight as it stands: turning it over pays from some rows on, and never where
+// two numbers are multiplied at once.
+template <class T>
+bool few(int64_t rows) {
+    return DEPTH<typename UnitOf<T>::type> > 1 || rows < 12;
+}
 
 template <class T>
 struct Linear {
@@ -19,31 +26,34 @@ struct Linear {
 // c [rows, TILE]: sums along x and along the weight.
 template <class Unit>
 void meet(const Unit* x, int64_t rows, const Unit* weight, int64_t count, float* c) {
-    for (int64_t n = 0; n < TILE; n += 4) {
-        const Unit* four[4];
-        for (int64_t i = 0; i < 4; i++) four[i] = weight + (n + i) * count;
-        for (int64_t r = 0; r < rows; r += 4) {
-            const Unit* from = x + r * count;
-            float* to = c + r * TILE + n;
-            switch (rows - r) {
-                case 1: dots_of_four<1>(from, four, count, to, TILE); break;
-                case 2: dots_of_four<2>(from, four, count, to, TILE); break;
-                case 3: dots_of_four<3>(from, four, count, to, TILE); break;
-                default: dots_of_four<4>(from, four, count, to, TILE);
+    int64_t near = std::max<int64_t>(4, NEAR / (count * (int64_t)sizeof(Unit)) / 4 * 4);
+    for (int64_t first = 0; first < rows; first += near)
+        for (int64_t n = 0; n < TILE; n += 4) {
+            const Unit* four[4];
+            for (int64_t i = 0; i < 4; i++) four[i] = weight + (n + i) * count;
+            if (!first) fetch(weight + (n + 4) * count, 4 * count * sizeof(Unit));
+            for (int64_t r = first; r < std::min(rows, first + near); r += 4) {
+                const Unit* from = x + r * count;
+                float* to = c + r * TILE + n;
+                switch (rows - r) {
+                    case 1: dots_of_four<1>(from, four, count, to, TILE); break;
+                    case 2: dots_of_four<2>(from, four, count, to, TILE); break;
+                    case 3: dots_of_four<3>(from, four, count, to, TILE); break;
+                    default: dots_of_four<4>(from, four, count, to, TILE);
+                }
             }
         }
-    }
 }
 
-// c [rows, TILE] = x [rows, width] times TILE rows of a weight. ``few`` is for all rows of an input alike, that a row's
+// c [rows, TILE] = x [rows, width] times TILE rows of a weight. ``as_it_stands`` is for all rows of an input alike, that a row's
 // sums do not depend on how they are divided.
 template <class T>
-void panel(const T* x, int64_t rows, const T* weight, int64_t width, bool few, float* c, void* place) {
+void panel(const T* x, int64_t rows, const T* weight, int64_t width, bool as_it_stands, float* c, void* place) {
     typedef typename UnitOf<T>::type Unit;
     static_assert(sizeof(Unit) == DEPTH<Unit> * sizeof(T), "numbers stand as units do");
     const Unit *a = (const Unit*)x, *b = (const Unit*)weight;
     int64_t count = units<Unit>(width);
-    if (few) return meet(a, rows, b, count, c);
+    if (as_it_stands) return meet(a, rows, b, count, c);
     for (int64_t k = 0; k < count; k += DEEP) {
         int64_t n = std::min(DEEP, count - k);
         turn_over(b + k, count, n, (Unit*)place);
@@ -101,7 +111,7 @@ void project(const T* x, int64_t rows, int64_t width, Linear<T> linear, int64_t 
         divide(rows, padded(outputs), [&](int64_t first, int64_t count, int64_t output) {
             output = std::min(output, outputs - TILE);  // the last panel makes some of the one before it again
             float* c = sums.first();
-            panel(x + first * width, count, linear.weight + output * width, width, rows < FEW_ROWS, c, sums.place());
+            panel(x + first * width, count, linear.weight + output * width, width, few<T>(rows), c, sums.place());
             each(c, count, output, linear.bias, [&](int64_t r, int64_t n, Lanes v) { store(z + (first + r) * outputs + n, v); });
         });
     }
@@ -112,7 +122,7 @@ template <class T, class Finish>
 void apply(const T* x, int64_t rows, int64_t width, Linear<T> linear, int64_t outputs, Sums& sums, Finish finish) {
     divide(rows, outputs, [&](int64_t first, int64_t count, int64_t output) {
         float* c = sums.first();
-        panel(x + first * width, count, linear.weight + output * width, width, rows < FEW_ROWS, c, sums.place());
+        panel(x + first * width, count, linear.weight + output * width, width, few<T>(rows), c, sums.place());
         each(c, count, output, linear.bias, [&](int64_t r, int64_t n, Lanes v) { finish(first + r, n, v); });
     });
 }
