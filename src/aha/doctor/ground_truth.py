@@ -131,6 +131,43 @@ def restricted(
         return np.log(_softmax(z, keep))
 
 
+def restricted_bounds(
+    logits_row: np.ndarray,
+    temperature: float,
+    slack: float,
+    *,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(lowest, highest) log probability [V] of each token after truncation, where each logit (divided by the
+    temperature) may be off by ``slack`` nats: who stands at the edge of what is kept can then fall either way. Minus
+    infinity twice for a token that may not be kept at all."""
+    z = np.asarray(logits_row, np.float64) / temperature
+    p = _softmax(z, np.ones(len(z), bool))
+    loose, tight = (_kept(z, p, 2 * s, top_p, top_k, min_p) for s in (slack, -slack))  # of two logits
+    with np.errstate(divide="ignore"):
+        own, mass = np.log(p), p[tight].sum()
+        highest = own - np.log(np.where(tight, mass, mass + p))
+        return np.where(loose, own - np.log(p[loose].sum()), -np.inf), np.where(loose, highest, -np.inf)
+
+
+def _kept(z: np.ndarray, p: np.ndarray, slack: float, top_p: float, top_k: int, min_p: float) -> np.ndarray:
+    """Which tokens [V] a truncation may keep; with a negative ``slack``, which it must."""
+    upward = np.sort(z)
+    reached = np.searchsorted(upward, z + slack, side="right" if slack > 0 else "left")
+    itself = int(slack <= 0)  # is among those that stand at most so far below it
+    keep = np.ones(len(z), bool)
+    if top_k and top_k < len(z):
+        keep &= len(z) - reached - itself < top_k
+    if min_p:
+        keep &= z >= z.max() + np.log(min_p) - slack
+    if top_p < 1:
+        above = np.append(np.cumsum(np.sort(p)[::-1])[::-1], 0.0)[reached] - itself * p
+        keep &= above * np.exp(-slack) < top_p * p[keep].sum()
+    return keep
+
+
 def _softmax(z: np.ndarray, keep: np.ndarray) -> np.ndarray:
     e = np.where(keep, np.exp(z - z[keep].max()), 0.0)
     return e / e.sum()

@@ -128,9 +128,13 @@ def follows(
                              fix=fix)  # fmt: skip
     error = exact.Gap.of(said, truth.true).mean
     before = exact.Gap.of(said, exact.Exact(old).truth(rollouts, 1.0).true).mean
-    least = max(0.05, exact.FACTORS[0] * error)
+    least = exact.FACTORS[0] * error + exact.FLOORS[_precise(old)][0]
     yield at_least(f"|sampler {when} - the weights before|, mean", before, least, unit=" nats",
                    cause="a large change of the weights is not seen in what the engine samples", fix=fix)  # fmt: skip
+
+
+def _precise(model: Any) -> bool:
+    return next(model.parameters()).dtype in (torch.float32, torch.float64)
 
 
 CHECKS = (

@@ -28,13 +28,18 @@ def main(folder: Path, device: str) -> None:
     job = torch.load(folder / "job.pt", weights_only=False)  # written by the doctor itself
     with ranks.joined(device):
         place = torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
-        model = modeling.load_model(str(folder / "model"), place, torch.float32)
-        shards = sharding.Shards(model, trains=True, samples=True)
-        policy = policies.Policy(model, policies.OptimizerConfig(lr=LR, max_grad_norm=0), shards=shards)
+        policy = new_policy(folder, place, sharded=True)
         results = step(policy, job["batches"], Algorithm.model_validate(job["algorithm"]), job["temperature"])
-        results["elements"] = ranks.gather(sum(local(p) for p in model.parameters()))
+        results["elements"] = ranks.gather(sum(local(p) for p in policy.model.parameters()))
         if ranks.is_main():
             torch.save(results, folder / "found.pt")
+
+
+def new_policy(folder: Path, place: torch.device, *, sharded: bool = False) -> policies.Policy:
+    """A policy in float32 on the saved model, whole or with a part of it on each rank."""
+    model = modeling.load_model(str(folder / "model"), place, torch.float32)
+    shards = sharding.Shards(model, trains=True, samples=True) if sharded else None
+    return policies.Policy(model, policies.OptimizerConfig(lr=LR, max_grad_norm=0), shards=shards)
 
 
 def local(param: torch.Tensor) -> int:

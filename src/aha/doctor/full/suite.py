@@ -11,6 +11,8 @@ from aha.doctor import engine_checks, suite
 from aha.doctor.finding import Check
 from aha.doctor.full import network_checks, stage_checks
 from aha.doctor.subject import DoctorContext, ExaminationPlan
+from aha.planning import fitted as planned
+from aha.runs.pipeline import Context
 from aha.sampling.engine import EngineSetup
 from aha.sampling.engines import engine_class
 from aha.sampling.rollouts import Prompter
@@ -45,7 +47,10 @@ def admit(
     place = hardware.pick_device(device)
     kind = hardware.pick_dtype(dtype if dtype != "auto" else config.dtype, place)
     tokenizer = modeling.load_tokenizer(config.model)
+    room = planned.free(place)
     model = modeling.load_model(config.model, place, kind)
+    where = Context(folder, device, str(kind).removeprefix("torch."), threads, plain=True, doctor=False)
+    config, _ = planned.fitted(config, where, model, room, config.model)  # as the run itself would
     task = get_task(config.task, config.data, config.test_data)
     prompter = Prompter(tokenizer, config.prompt)
     drawn = task.load("train", min(64, config.train_problems), config.seed)
