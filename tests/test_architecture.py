@@ -49,7 +49,8 @@ ALLOWED = {
     "doctor": BASE
     | {"chat", "modeling", "attention", "rewards", "sandbox", "tasks", "sampling", "training"}
     | {"cluster", "kernels", "planning", "trials"},
-    "doctor/full": BASE | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor"},
+    "doctor/full": BASE
+    | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor", "planning"},
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}
     | {"doctor", "cluster", "planning", "diagnosis"},

@@ -49,8 +49,9 @@ def admit(
     tokenizer = modeling.load_tokenizer(config.model)
     room = planned.free(place)
     model = modeling.load_model(config.model, place, kind)
+    source = config.model
     where = Context(folder, device, str(kind).removeprefix("torch."), threads, plain=True, doctor=False)
-    config, _ = planned.fitted(config, where, model, room, config.model)  # as the run itself would
+    config, _ = planned.fitted(config, where, model, room, source)  # as the run itself would
     task = get_task(config.task, config.data, config.test_data)
     prompter = Prompter(tokenizer, config.prompt)
     drawn = task.load("train", min(64, config.train_problems), config.seed)
@@ -73,7 +74,7 @@ def admit(
         folder=folder,
         wanted_tokens=config.longest_completion,
         to_examples=lambda groups, advantages: sequences.to_examples(groups, advantages),
-        source=config.model,
+        source=source,
     )
 
 
