@@ -257,3 +257,27 @@ def test_the_test_of_names_sees_every_binding():
 def test_variables_are_named_for_what_they_hold(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert [f"{name}, line {line}" for name, line in bound_names(tree) if name in SAYS_NOTHING] == []
+
+
+STAGES_SETTINGS = 137
+"""Settings that stages and their groups declare: a setting that several have is declared once, in a group."""
+
+
+def declared(tree: ast.Module) -> list[str]:
+    """Class.name of every setting that a module's classes declare."""
+    return [
+        f"{node.name}.{line.target.id}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        if isinstance(line.value, ast.Call) and ast.unparse(line.value.func) in ("setting", "Field")
+    ]
+
+
+def test_stages_declare_few_settings():
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in FILES if room(path) == "stages"]
+    names = [name for tree in trees for name in declared(tree)]
+    assert "SeedSettings.seed" in names
+    assert len(names) <= STAGES_SETTINGS, names
+    assert len(names) == STAGES_SETTINGS, "fewer: lower STAGES_SETTINGS"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from aha.chat import SETTING
+from aha.runs.pipeline import Stage
 from aha.settings import Settings, setting
 
 
@@ -17,6 +18,51 @@ class SeedSettings(Settings):
     """Random numbers."""
 
     seed: int = setting(0, "of everything random")
+
+
+class TrainedModelSettings(Settings):
+    """The model that is trained."""
+
+    heading: ClassVar[str] = "data"
+    model: str | Stage = setting("tiny", "what is trained: an embedded base, a folder, a hub name, a stage")
+
+
+class AnsweringModelSettings(Settings):
+    """The model whose answers become rows."""
+
+    heading: ClassVar[str] = "data"
+    model: str | Stage = setting("tiny", "who answers: a checkpoint, a stage, an endpoint#MODEL")
+
+
+class AnsweringModelsSettings(Settings):
+    """The models whose answers stand side by side."""
+
+    heading: ClassVar[str] = "data"
+    models: tuple[str | Stage, ...] = setting((), "who answers: stages, folders, names, endpoints")
+
+
+class TableSettings(AnsweringModelsSettings):
+    """The models of a table."""
+
+    heading: ClassVar[str] = "data"
+    names: tuple[str, ...] = setting((), "what the table calls them; none: their own names")
+
+
+class SourceSettings(Settings):
+    """The rows that are learned."""
+
+    heading: ClassVar[str] = "data"
+    data: tuple[str | Stage, ...] = setting(
+        (), "rows of conversations, pairs or labels: files, hub names, stages"
+    )
+
+
+class RowSettings(SourceSettings):
+    """How many of them are learned."""
+
+    heading: ClassVar[str] = "data"
+    max_rows: int | None = setting(None, "at most so many rows, drawn by the seed", ge=1)
+    validation_share: float = setting(0.02, "share of rows or questions held out", ge=0, lt=1)
 
 
 class TaskSettings(Settings):
@@ -47,6 +93,27 @@ class LengthSettings(Settings):
 
     heading: ClassVar[str] = "data"
     max_length: int = setting(32_768, "longer rows are left out, and counted", unit="tokens", ge=2)
+
+
+class TeacherSettings(Settings):
+    """Who writes what is learned."""
+
+    heading: ClassVar[str] = "rollout"
+    teacher: str | None = setting(
+        None,
+        "who writes: endpoint#MODEL or a checkpoint; none: the rows' own answers, or the program that knows the world",
+    )
+
+
+class JudgeModelSettings(Settings):
+    """Who judges."""
+
+    heading: ClassVar[str] = "reward"
+    judge: str | None = setting(
+        None,
+        "who judges answers: endpoint#MODEL, a checkpoint or FILE.py:NAME; none: the rule or program that "
+        "knows the task, where there is one",
+    )
 
 
 class JudgeReplySettings(Settings):
@@ -91,17 +158,30 @@ class TopPSettings(Settings):
     top_p: float = setting(1.0, "of sampling: the smallest set of tokens with this probability", gt=0, le=1)
 
 
-class ChainFilterSettings(Settings):
+class ReadableChainSettings(Settings):
+    """Which chains of thought can be read."""
+
+    heading: ClassVar[str] = "filter"
+    max_other_languages: float = setting(
+        0.1, "share of a chain's words in other languages; above: dropped", ge=0, le=1
+    )
+    max_repetition: float = setting(0.3, "share of repeated 8-grams; above: dropped", ge=0, le=1)
+
+
+class ChainFilterSettings(ReadableChainSettings):
     """Which chains of thought are kept."""
 
     heading: ClassVar[str] = "filter"
     max_per_problem: int = setting(
         4, "at most so many answers of a question are kept", unit="completions", ge=1
     )
-    max_other_languages: float = setting(
-        0.1, "share of a chain's words in other languages; above: dropped", ge=0, le=1
-    )
-    max_repetition: float = setting(0.3, "share of repeated 8-grams; above: dropped", ge=0, le=1)
+
+
+class StatedAnswerSettings(Settings):
+    """What an answer has to have."""
+
+    heading: ClassVar[str] = "filter"
+    require_answer: bool = setting(True, "kept answers have <answer> tags, or any summary")
 
 
 class OptimizerSettings(Settings):

@@ -42,6 +42,7 @@ STATUSES = ("pending", "accept", "reject")
 
 class ColdStart(
     groups.SeedSettings,
+    groups.AnsweringModelSettings,
     groups.TaskSettings,
     groups.TestRowSettings,
     groups.QuestionSettings,
@@ -51,6 +52,7 @@ class ColdStart(
     groups.DtypeSettings,
     groups.DecodingSettings,
     groups.WriteSettings,
+    groups.TeacherSettings,
     Stage,
     problems=512,
     samples=8,
@@ -61,8 +63,6 @@ class ColdStart(
     edits: ClassVar[tuple[str, ...]] = (EDITED,)
     heading: ClassVar[str] = "filter"
 
-    model: str | Stage = setting("tiny", "who thinks: R1-Zero's checkpoint, an endpoint#MODEL")
-    teacher: str | None = setting(None, "endpoint#MODEL that rewrites; none: the program")
     answer_format: Literal["tags", "boxed"] = setting("tags", "how the summary states the answer")
     review: Literal["optional", "required"] = setting(
         "optional", "required: wait until review_edited.jsonl is there"

@@ -50,6 +50,7 @@ class GeneralData(
     groups.SeedSettings,
     groups.TaskSettings,
     groups.SamplingSettings,
+    groups.TeacherSettings,
     Stage,
     task="general",
     max_tokens=2048,
@@ -58,10 +59,6 @@ class GeneralData(
 
     heading: ClassVar[str] = "data"
 
-    teacher: str | None = setting(
-        None,
-        "endpoint#MODEL or a checkpoint; none: the rows' own answers, or the program that knows the world",
-    )
     problems: int = setting(512, "questions", unit="questions", ge=1)
     temperature: float = setting(0.7, "of an endpoint's answers", ge=0)
     verified_only: bool = setting(True, "keep only answers that the task finds right")

@@ -34,6 +34,7 @@ Candidates = list[tuple[Problem, list[str]]]
 
 class Preferences(
     groups.SeedSettings,
+    groups.AnsweringModelsSettings,
     groups.PreferenceKindSettings,
     groups.TaskSettings,
     groups.QuestionSettings,
@@ -41,6 +42,7 @@ class Preferences(
     groups.SamplingSettings,
     groups.DtypeSettings,
     groups.WriteSettings,
+    groups.JudgeModelSettings,
     groups.JudgeReplySettings,
     Stage,
     task="general",
@@ -51,10 +53,6 @@ class Preferences(
 
     heading: ClassVar[str] = "data"
 
-    models: tuple[str | Stage, ...] = setting((), "who answers: checkpoints, stages, endpoints")
-    judge: str | None = setting(
-        None, "endpoint#MODEL or a checkpoint; none: the program that knows the rubric"
-    )
     own_judgements: bool = setting(True, "learn also from the pairs and labels that the prompts' rows bring")
     samples: int = setting(4, "answers of each model to a question", unit="completions", ge=0)
     scripted_samples: int = setting(

@@ -38,6 +38,7 @@ REASONING = "reasoning"
 
 class Reject(
     groups.SeedSettings,
+    groups.AnsweringModelSettings,
     groups.TaskSettings,
     groups.TestRowSettings,
     groups.QuestionSettings,
@@ -45,9 +46,11 @@ class Reject(
     groups.SamplingSettings,
     groups.TopPSettings,
     groups.ChainFilterSettings,
+    groups.StatedAnswerSettings,
     groups.DtypeSettings,
     groups.DecodingSettings,
     groups.WriteSettings,
+    groups.JudgeModelSettings,
     groups.JudgeReplySettings,
     Stage,
 ):
@@ -55,18 +58,13 @@ class Reject(
 
     heading: ClassVar[str] = "filter"
 
-    model: str | Stage = setting("tiny", "who answers: a checkpoint, a stage, an endpoint#MODEL")
     judged_tasks: tuple[str, ...] = setting((), "tasks judged against the reference by a model")
-    judge: str | None = setting(
-        None, "the model that judges, endpoint#MODEL or a checkpoint; none: the math verifier as judge"
-    )
     judge_on: Literal["all", "not_right"] = setting(
         "all", "which of their answers are judged: all, or those that the rule does not find right"
     )
     best_by: str | Stage | None = setting(
         None, "reward model that orders a question's answers, so that the best are kept (best-of-n)"
     )
-    require_answer: bool = setting(True, "kept answers have <answer> tags, or any summary")
     pass_rate_range: tuple[float, float] = setting(
         (0.0, 1.0), "share of a question's answers that are right: above the first, up to the second"
     )

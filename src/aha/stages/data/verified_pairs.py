@@ -41,12 +41,15 @@ class VerifiedAnswers:
 
 class VerifiedPairs(
     groups.SeedSettings,
+    groups.AnsweringModelSettings,
     groups.TaskSettings,
     groups.TestRowSettings,
     groups.QuestionSettings,
     groups.PromptSettings,
     groups.SamplingSettings,
     groups.TopPSettings,
+    groups.ReadableChainSettings,
+    groups.StatedAnswerSettings,
     groups.DtypeSettings,
     groups.DecodingSettings,
     groups.WriteSettings,
@@ -57,13 +60,7 @@ class VerifiedPairs(
 
     heading: ClassVar[str] = "filter"
 
-    model: str | Stage = setting("tiny", "who answers: a checkpoint, a stage, an endpoint#MODEL")
     pairs_per_problem: int = setting(4, "at most so many pairs of a question", ge=1)
-    require_answer: bool = setting(True, "chosen answers have <answer> tags, or any summary")
-    max_other_languages: float = setting(
-        0.1, "share of a chosen chain's words in other languages; above: not chosen", ge=0, le=1
-    )
-    max_repetition: float = setting(0.3, "share of repeated 8-grams; above: not chosen", ge=0, le=1)
     balance_lengths: bool = setting(False, "leave pairs out until chosen and rejected are of equal length")
 
     def data_files(self) -> list[str]:

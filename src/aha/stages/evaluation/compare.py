@@ -40,6 +40,7 @@ PLAIN = ("reflections", "general")
 
 class Compare(
     groups.SeedSettings,
+    groups.TableSettings,
     groups.TestRowSettings,
     groups.QuestionSettings,
     groups.PromptSettings,
@@ -55,8 +56,6 @@ class Compare(
 
     heading: ClassVar[str] = "data"
 
-    models: tuple[str | Stage, ...] = setting((), "checkpoints: stages, folders, names, endpoints")
-    names: tuple[str, ...] = setting((), "what the table calls them; none: their own names")
     tasks: tuple[str, ...] = setting(("countdown",), "what is asked, one table each")
     data: str | None = setting(None, "rows for the one of them that reads rows")
     temperature: float = setting(0.6, "of sampling (the paper: 0.6)", under="rollout", ge=0)

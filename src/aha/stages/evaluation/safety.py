@@ -44,6 +44,7 @@ SHOWN = (
 
 class SafetyCheck(
     groups.SeedSettings,
+    groups.TableSettings,
     groups.TaskSettings,
     groups.QuestionSettings,
     groups.PromptSettings,
@@ -51,6 +52,7 @@ class SafetyCheck(
     groups.TopPSettings,
     groups.DtypeSettings,
     groups.DecodingSettings,
+    groups.JudgeModelSettings,
     groups.JudgeReplySettings,
     Stage,
     task="general",
@@ -63,12 +65,6 @@ class SafetyCheck(
 
     heading: ClassVar[str] = "data"
 
-    models: tuple[str | Stage, ...] = setting((), "checkpoints: stages, folders, names, endpoints")
-    names: tuple[str, ...] = setting((), "what the table calls them; none: their own names")
-    judge: str | None = setting(
-        None,
-        "who says what is unsafe: endpoint#MODEL or a checkpoint; none: refusals are told by their words alone",
-    )
     jailbreaks: int = setting(3, "templates that each harmful prompt is wrapped in", under="evaluation", ge=0)
 
     def data_files(self) -> list[str]:

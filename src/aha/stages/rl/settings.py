@@ -73,13 +73,10 @@ class RewardModelSettings(Settings):
         return tuple(value.split(",")) if isinstance(value, str) and "," in value else value
 
 
-class JudgeSettings(Settings):
+class JudgeSettings(groups.JudgeModelSettings):
     """A judge beside the rules."""
 
     heading: ClassVar[str] = "reward"
-    judge: str | None = setting(
-        None, "who judges answers as a reward: endpoint#MODEL, a checkpoint or FILE.py:NAME; none: nobody"
-    )
     judge_weight: float = setting(1.0, "weight of the judge's scores, which lie in 0..1")
     judge_tasks: tuple[str, ...] = setting(("general", "harmful"), "tasks whose answers are judged")
     judge_mode: Literal["auto", "rubric", "reference", "pairwise", "safety"] = setting(
@@ -139,6 +136,7 @@ class EngineSettings(Settings):
 
 class RLSettings(
     groups.SeedSettings,
+    groups.TrainedModelSettings,
     groups.TaskSettings,
     groups.TestRowSettings,
     groups.PromptSettings,
@@ -167,7 +165,6 @@ class RLSettings(
     heading: ClassVar[str] = "data"
     replaces: ClassVar[Mapping[str, str]] = {"max_tokens": "max_tokens_schedule"}
 
-    model: str | Stage = setting("tiny", "base: an embedded one, a folder, a hub name, a stage")
     train_problems: int = setting(
         8192, "at most so many problems are drawn from the task", unit="questions", ge=1
     )

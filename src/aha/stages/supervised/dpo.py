@@ -47,6 +47,8 @@ REFERENCE = "reference.jsonl"
 
 class DPO(
     groups.SeedSettings,
+    groups.TrainedModelSettings,
+    groups.RowSettings,
     groups.PromptSettings,
     groups.LengthSettings,
     groups.OptimizerSettings,
@@ -70,14 +72,6 @@ class DPO(
     all_ranks: ClassVar[bool] = True
     heading: ClassVar[str] = "algorithm"
 
-    model: str | Stage = setting(
-        "tiny", "what is tuned: an embedded base, a folder, a hub name, a stage", under="data"
-    )
-    data: tuple[str | Stage, ...] = setting(
-        (), "pairs, or completions with a label: files, hub names, stages", under="data"
-    )
-    max_rows: int | None = setting(None, "at most so many rows, drawn by the seed", under="data", ge=1)
-    validation_share: float = setting(0.02, "share of questions held out", under="data", ge=0, lt=1)
     loss: PreferenceLoss = setting("dpo", "dpo, ipo, orpo, simpo: pairs; kto: pairs or labels")
     reference: str | Stage | None = setting(
         None, "what log ratios compare with; none: the model as it starts"

@@ -80,6 +80,8 @@ class LossTerm:
 
 class RewardModel(
     groups.SeedSettings,
+    groups.TrainedModelSettings,
+    groups.SourceSettings,
     groups.PreferenceKindSettings,
     groups.LengthSettings,
     groups.PromptSettings,
@@ -99,8 +101,6 @@ class RewardModel(
     all_ranks: ClassVar[bool] = True
     heading: ClassVar[str] = "data"
 
-    model: str | Stage = setting("tiny", "whose layers it starts from")
-    data: tuple[str | Stage, ...] = setting((), "pairs or labelled answers: files, stages")
     max_tokens_per_batch: int = setting(
         16_384, "packed tokens of one pass", under="memory", unit="tokens", ge=16
     )

@@ -35,6 +35,8 @@ from aha.types import AhaError, Example
 
 class SFT(
     groups.SeedSettings,
+    groups.TrainedModelSettings,
+    groups.RowSettings,
     groups.PromptSettings,
     groups.LengthSettings,
     groups.OptimizerSettings,
@@ -58,12 +60,8 @@ class SFT(
     all_ranks: ClassVar[bool] = True
     heading: ClassVar[str] = "data"
 
-    model: str | Stage = setting("tiny", "what is tuned: an embedded base, a folder, a hub name, a stage")
-    data: tuple[str | Stage, ...] = setting((), "conversations: files, hub names, stages")
     proportions: tuple[float, ...] = setting((), "proportions of the sources; none: all rows of each")
-    max_rows: int | None = setting(None, "at most so many conversations", ge=1)
     turns: LearnedTurns = setting("all", "which of the assistant's turns are learned: all, or the last")
-    validation_share: float = setting(0.02, "share of conversations held out", ge=0, lt=1)
     rope_theta: float | None = setting(
         None, "base of the rotary positions, changed before training (Open-R1: 300000)", gt=0
     )
