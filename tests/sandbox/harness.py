@@ -37,6 +37,10 @@ def load_any(name: str) -> list[dict]:
         from attacks import ATTACKS, BENIGN
 
         return [*ATTACKS, *BENIGN]
+    if name == "library":
+        from attacks_by_library import BY_LIBRARY
+
+        return BY_LIBRARY
     return load(name)
 
 

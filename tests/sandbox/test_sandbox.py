@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from aha.sandbox import Isolation, Sandbox, Status
+from aha.sandbox import Isolation, Sandbox, Status, judge_function
 from aha.sandbox.slot import Slot
 from aha.types import AhaError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from attacks import ATTACKS, BENIGN
+from attacks_by_library import BY_LIBRARY
 from harness import World, benign, held, load
 
 HERE = Path(__file__).resolve().parent
@@ -52,6 +53,44 @@ def world():
 def test_own_attacks_are_held(sandbox, world):
     problems = {case["id"]: held(case, sandbox, world) for case in ATTACKS}
     assert not {name: problem for name, problem in problems.items() if problem}
+
+
+@pytest.mark.slow
+def test_attacks_by_the_library_are_held(sandbox, world):
+    problems = {case["id"]: held(case, sandbox, world) for case in BY_LIBRARY}
+    assert not {name: problem for name, problem in problems.items() if problem}
+
+
+WRITTEN = (
+    "\x1b[2J\x1b]0;title\x07",  # clears the screen, names the window
+    "\x9b2J",  # the same in one byte
+    "ok\r                    wrong",  # writes over the line
+    "a\u202eb\u2066c",  # turns the line round
+    "\ud800\udfff",  # halves of a character
+    "\x00\x08\x7f",
+    "\u2028\u2029\x85",  # lines of another kind
+    "x" * 100_000,
+    "\n" * 5000,
+    "\U000e0041\u200b\ufeff",  # unseen
+)
+
+
+@pytest.mark.parametrize("number", range(len(WRITTEN)))
+def test_what_a_program_writes_does_not_steer_a_terminal(sandbox, number):
+    """In the message of an error, in the name of a class, to both streams: notes stay printable and short."""
+    text = WRITTEN[number]
+    lies = f"T = {text!r}\nE = type('E', (Exception,), {{'__str__': lambda self: T}})\n"
+    raising, leaving = f"{lies}import sys\nsys.stderr.write(ascii(T))\nraise E", f"{lies}raise SystemExit(T)"
+    notes = [sandbox.run(code).note for code in (raising, leaving)]
+    named = f"{lies}E.__name__ = 'X' + T[:9]\n"
+    for code in (f"{lies}def f(a): raise E", f"{lies}def f(a): return T", f"{named}def f(a): raise E"):
+        verdict = judge_function(code, "f", [((1,), 2)], sandbox=sandbox, wall=5)
+        assert verdict.passed is False
+        notes += [result.note for result in verdict.results]
+    assert len(notes) > 2
+    for note in notes:
+        assert note.replace("\n", " ").isprintable(), note
+        assert len(note) < 4000
 
 
 @needs_shared
@@ -286,9 +325,15 @@ def _interpreter() -> str | None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="already an ordinary user: the other tests are this one")
 @pytest.mark.parametrize(
-    "isolation", [Isolation.NAMESPACES, pytest.param(Isolation.LANDLOCK, marks=pytest.mark.slow)]
+    ("isolation", "cases"),
+    [
+        (Isolation.NAMESPACES, ["own"]),
+        pytest.param(Isolation.LANDLOCK, ["own"], marks=pytest.mark.slow),
+        pytest.param(Isolation.NAMESPACES, ["library"], marks=pytest.mark.slow),
+        pytest.param(Isolation.LANDLOCK, ["library"], marks=pytest.mark.slow),
+    ],
 )
-def test_as_an_ordinary_user(isolation):
+def test_as_an_ordinary_user(isolation, cases):
     program = _interpreter()
     if program is None:
         pytest.skip("no interpreter that an ordinary user may execute")
@@ -307,7 +352,7 @@ def test_as_an_ordinary_user(isolation):
             program,
             str(HERE / "harness.py"),
             isolation,
-            "own",
+            *cases,
             *files,
         ],
         env={"PYTHONPATH": f"{SOURCE}:{site}", "PYTHONDONTWRITEBYTECODE": "1"},
