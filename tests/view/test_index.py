@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from served import HOSTILE, client, write_lines
@@ -203,11 +204,15 @@ def test_a_search_finds_what_a_plain_scan_finds_in_its_order(run_built, asked, p
 @pytest.mark.parametrize("sort", [name for name, (column, _) in SORTS.items() if column != "id"])
 @pytest.mark.parametrize("text", ["", "wait"])
 @pytest.mark.parametrize("plan", PLANS)
-def test_by_a_figure_pages_go_on_without_gap_or_repetition(run_built, sort, text, plan, monkeypatch):
+@pytest.mark.parametrize(
+    "more", [{}, {"outcome": "wrong"}, {"outcome": "right", "step_to": 1}, {"finish": "length"}]
+)
+def test_by_a_figure_pages_go_on_without_gap_or_repetition(run_built, sort, text, plan, more, monkeypatch):
     few, reading = PLANS[plan]
     monkeypatch.setattr(searching, "FEW", few)
+    monkeypatch.setattr(searching, "PIECE", 5)
     run = run_built
-    query = RolloutQuery(sort=sort, text=text, limit=9)
+    query = RolloutQuery(sort=sort, text=text, limit=9, **more)
     column, direction = SORTS[sort]
     rows = [(file, at, row) for file, at, row in scan(run) if fits(query, file, row, {})]
     places = {(file.name, at): row[column] for file, at, row in rows}
@@ -435,3 +440,24 @@ def test_filters_are_read_as_they_are_sent():
         {"step_from": "3", "reward_to": "-0.5", "text": " wait ", "run": "x", "sort": "worst"}
     )
     assert asked == RolloutQuery(step_from=3, reward_to=-0.5, text="wait", sort="worst")
+
+
+def test_a_rare_find_along_a_figure_is_told_in_parts_with_how_far_it_came(run_built, monkeypatch):
+    """A page that has had its time says where to go on, though it has found nothing yet."""
+    monkeypatch.setattr(searching, "FEW", -1)
+    asked, shares = RolloutQuery(sort="longest", outcome="right", step_from=1, limit=9), []
+    with IndexReader(index_path(run_built)) as index:
+        whole = [row[0] for row in index.page(replace(asked, limit=200)).rows]
+        monkeypatch.setattr(searching, "PATIENCE", -1.0)
+        monkeypatch.setattr(searching, "PIECE", 8)
+        rows, after = [], ""
+        while after is not None:
+            page = index.page(asked, after)
+            rows += [row[0] for row in page.rows]
+            shares += [page.searched] if len(page.rows) < 9 else []
+            after = page.next
+    assert len(shares) > 3
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert rows[: len(whole)] == whole
+    assert len(rows) == len(set(rows))

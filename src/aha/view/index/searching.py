@@ -1,7 +1,8 @@
 """Finds rollouts: one page of them within a bounded time, and where to go on.
 
 In the order of the files an index is gone through piece by piece, so that a rare find in millions of rows answers in
-time with what there is so far. By a figure, an index of that figure is walked.
+time with what there is so far. By a figure, an index of that figure (and of the outcome, where one is asked for) is
+gone through in the same way; only few texts that have words are sorted as a whole.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from aha.view.index.tables import open_to_read
 from aha.view.index.words import TextQuery
 
 PATIENCE = 0.8
-"""Seconds for one page in the order of the files, after which it says how far it came."""
+"""Seconds for one page, after which it says how far it came."""
 PATIENCE_SORTED = 8.0
-"""Seconds for one page by a figure, which is whole or nothing."""
+"""Seconds for one page of texts that have words by a figure, which is whole or nothing."""
 PIECE, LARGEST_PIECE = 50_000, 1_600_000
 """Rows of the index that are gone through at a time."""
 COLUMNS = "r.id, r.file, r.at, r.size, r.step, r.problem, r.member, r.right, r.reward, r.advantage, r.finish, r.tokens"
@@ -32,6 +33,7 @@ FEW, AT_ONCE = 2_000, 0.15
 """Rows that are all taken at once, and the seconds that finding them may take."""
 
 Row = tuple[Any, ...]
+_Place = tuple[float, int]
 Problems = Sequence[int] | None
 TextOf = Callable[[Row], str]
 Fits = Callable[[Row], bool]
@@ -40,7 +42,8 @@ Fits = Callable[[Row], bool]
 
 @dataclass(slots=True)
 class RolloutPage:
-    """Rows of ``COLUMNS``; ``next``: where to go on, None at the end; ``searched``: the share that was gone through."""
+    """Rows of ``COLUMNS``; ``next``: where to go on, None at the end; ``searched``: the share that was gone through, where
+    the page is not full for want of time."""
 
     rows: list[Row] = field(default_factory=list)
     next: str | None = None
@@ -80,6 +83,8 @@ class IndexReader:
             return self._by_id(asked, after, fits, problems)
         if reading and query and self._dense(query):
             asked, fits = replace(asked, text=""), reading
+        if not asked.words() and self._has(_index_of(asked)):
+            return self._walked(asked, after, fits, problems)
         return self._sorted(asked, after, fits, problems)
 
     def _by_id(self, asked: RolloutQuery, after: str, fits: Fits | None, problems: Problems) -> RolloutPage:
@@ -157,11 +162,16 @@ class IndexReader:
         return rows if rows is not None and len(rows) <= FEW else None
 
     def _dense(self, query: TextQuery) -> bool:
-        """Whether one in fifty texts or more has the words, by the newest ones."""
+        """Whether one in fifty texts or more has the words, by the newest ones; so many that counting takes long do."""
         high = self._bounds()[1]
         said = "SELECT count(*) FROM words w WHERE w.text MATCH ? AND w.rowid > ?"
         rows = self._soon(said, (query.expression(), high - PIECE))
-        return rows is not None and rows[0][0] > min(PIECE, high) / 50
+        return rows is None or rows[0][0] > min(PIECE, high) / 50
+
+    def _has(self, index: str) -> bool:
+        """Whether an index is made already: the first build makes them at its end."""
+        said = "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?"
+        return self.db.execute(said, (index,)).fetchone() is not None
 
     def _piece(
         self, asked: RolloutQuery, first: int, last: int, down: bool, problems: Problems
@@ -207,6 +217,60 @@ class IndexReader:
         finally:
             self._end = None
         return page
+
+    def _walked(self, asked: RolloutQuery, after: str, fits: Fits | None, problems: Problems) -> RolloutPage:
+        """One page along the index of a figure, piece by piece."""
+        place, page = _place(after) if after else None, RolloutPage()
+        start, size = time.monotonic(), PIECE
+        while True:
+            begun, end = time.monotonic(), self._end_of_piece(asked, place, size)
+            for row in self._between(asked, place, end, problems):
+                if fits is None or fits(row):
+                    page.rows.append(row)
+                late = fits is not None and time.monotonic() - start > PATIENCE
+                if len(page.rows) == asked.limit or late:
+                    page.next = _next(row, asked)
+                    break
+            place = end
+            if page.next is not None or place is None:
+                break
+            if time.monotonic() - start > PATIENCE:
+                page.next = f"{place[0]!r};{place[1]}"
+                break
+            size = _next_size(size, time.monotonic() - begun)
+        if page.next is not None and len(page.rows) < asked.limit:
+            page.searched = self._share(asked, page.next)
+        return page
+
+    def _end_of_piece(self, asked: RolloutQuery, place: _Place | None, size: int) -> _Place | None:
+        """Where the next ``size`` rows of the figure's index end; None where it has fewer."""
+        column, direction = SORTS[asked.sort]
+        where, values = _along(asked, place, None)
+        rows = f"FROM rollout r INDEXED BY {_index_of(asked)} WHERE r.{column} IS NOT NULL{where}"
+        order = f" ORDER BY r.{column} {direction}, r.id {direction} LIMIT 1 OFFSET {size - 1}"
+        return self.db.execute(f"SELECT r.{column}, r.id {rows}{order}", values).fetchone()
+
+    def _between(
+        self, asked: RolloutQuery, place: _Place | None, end: _Place | None, problems: Problems
+    ) -> Iterator[Row]:
+        column, direction = SORTS[asked.sort]
+        said, values = asked.conditions(problems)
+        rest = "".join(f" AND r.{condition}" for condition in said)
+        where, more = _along(asked, place, end)
+        query = f"SELECT {COLUMNS} FROM rollout r INDEXED BY {_index_of(asked)} WHERE 1{rest}{where}"
+        order = f" ORDER BY r.{column} {direction}, r.id {direction}"
+        yield from self.db.execute(query + order, [*values, *more])
+
+    def _share(self, asked: RolloutQuery, after: str) -> float:
+        """About how much of the figure's index lies before a place, where that is told at once."""
+        counts = []
+        for place in (None, _place(after)):
+            where, values = _along(asked, place, None)
+            said = f"SELECT count(*) FROM rollout r INDEXED BY {_index_of(asked)}"
+            rows = self._soon(f"{said} WHERE r.{SORTS[asked.sort][0]} IS NOT NULL{where}", values)
+            counts.append(rows[0][0] if rows else None)
+        whole, left = counts
+        return 0.5 if left is None or not whole else 1 - left / whole
 
     # --- numbers ---
 
@@ -306,6 +370,27 @@ class IndexReader:
         ends = [self.db.execute("SELECT step FROM rollout WHERE id = ?", (at,)).fetchone() for at in rows]
         known = [e[0] for e in ends if e and e[0] is not None]
         return [min(known), max(known)] if known else None
+
+
+def _index_of(asked: RolloutQuery) -> str:
+    """The index that has the rows in the order that is asked for."""
+    return f"by_right_{SORTS[asked.sort][0]}" if asked.outcome else f"by_{SORTS[asked.sort][0]}"
+
+
+def _along(asked: RolloutQuery, place: _Place | None, end: _Place | None) -> tuple[str, list[Any]]:
+    """SQL for the rows of that index behind a place and up to another one, and its values."""
+    column, direction = SORTS[asked.sort]
+    behind, within = (">", "<=") if direction == "ASC" else ("<", ">=")
+    said, values = "", []
+    if asked.outcome:
+        said += (
+            " AND r."
+            + {"right": "right = 1", "wrong": "right = 0", "ungraded": "right IS NULL"}[asked.outcome]
+        )
+    for at, sign in ((place, behind), (end, within)):
+        if at is not None:
+            said, values = f"{said} AND (r.{column}, r.id) {sign} (?, ?)", [*values, *at]
+    return said, values
 
 
 def _next_size(size: int, took: float) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from aha.files import cache_folder
 from aha.types import AhaError
 
-VERSION = 1
+VERSION = 2
 CACHE_KIB, MAP_BYTES = 64 << 10, 4 << 30
 HASH_BYTES = 48 << 20
 """Of memory for words before FTS5 writes them: fewer, longer pieces."""
@@ -32,6 +32,9 @@ CREATE INDEX IF NOT EXISTS by_right ON rollout(right, id);
 CREATE INDEX IF NOT EXISTS by_reward ON rollout(reward);
 CREATE INDEX IF NOT EXISTS by_advantage ON rollout(advantage);
 CREATE INDEX IF NOT EXISTS by_tokens ON rollout(tokens);
+CREATE INDEX IF NOT EXISTS by_right_reward ON rollout(right, reward);
+CREATE INDEX IF NOT EXISTS by_right_advantage ON rollout(right, advantage);
+CREATE INDEX IF NOT EXISTS by_right_tokens ON rollout(right, tokens);
 CREATE INDEX IF NOT EXISTS by_finish ON rollout(finish, id) WHERE finish > 0;
 """
 FINISHES = ("stop", "length", "abort", "error", "")
