@@ -42,8 +42,8 @@ Fits = Callable[[Row], bool]
 
 @dataclass(slots=True)
 class RolloutPage:
-    """Rows of ``COLUMNS``; ``next``: where to go on, None at the end; ``searched``: the share that was gone through, where
-    the page is not full for want of time."""
+    """Rows of ``COLUMNS``; ``next``: where to go on, None at the end; ``searched``: the share that was gone
+    through, where the page is not full for want of time."""
 
     rows: list[Row] = field(default_factory=list)
     next: str | None = None
