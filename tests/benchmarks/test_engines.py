@@ -127,6 +127,33 @@ def test_what_ranks_left_is_taken_over_once(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["x.jsonl"]
 
 
+def test_a_last_line_that_was_cut_is_taken_away_however_long_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "TAIL", 8)
+    file = tmp_path / "x.jsonl"
+    for content, kept in ((b"", b""), (b"ab", b""), (b"ab\ncd\n", b"ab\ncd\n"), (b"ab\n" + b"c" * 50, b"ab\n"),
+                          (b"a" * 50 + b"\nb", b"a" * 50 + b"\n")):  # fmt: skip
+        file.write_bytes(content)
+        keeping.trim(file)
+        assert file.read_bytes() == kept
+
+
+def test_texts_of_graded_rows_stay_in_the_file(tmp_path):
+    import tracemalloc
+
+    one = {"right": True, "lenient": True, "format": True, "ballot": "3", "tokens": 500, "truncated": False}
+    sample = one | {"text": "x" * 4000, "why": ""}
+    file = tmp_path / "x.jsonl"
+    with file.open("w") as out:
+        for i in range(200):
+            out.write(json.dumps({"problem": str(i), "kind": "", "samples": [sample] * 16}) + "\n")
+    tracemalloc.start()
+    found = keeping.read(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 200
+    assert peak < file.stat().st_size / 5
+
+
 def test_an_estimate_is_by_what_was_measured_before(tmp_path):
     assert spending.estimate(tmp_path, 100, 400).sentence() == "at most 40.0k tokens"
     found = {"figures": {"mean_tokens": 50.0}, "spent": {"tokens_per_second": 25.0}}

@@ -9,7 +9,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--disagreements", action="store_true", help="list where a grader and the label differ"
     )
+    parser.add_argument(
+        "--corrections", type=Path,
+        help="JSONL of labels that are wrong (data: a file's name, pair: its number from 1, label, why): agreement is "
+        "shown with and without them",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -48,10 +53,11 @@ def run(args: argparse.Namespace) -> int:
     graders: dict[str, Callable[[LabelledAnswer], bool | None]] = {"aha": _aha()}
     if args.against:
         graders[args.against] = _math_verify()
+    corrected = read_corrections(args.corrections) if args.corrections else {}
     results = []
     for name, pairs in sets.items():
         pairs = pairs[: args.limit] if args.limit else pairs
-        results.append(measure(name, pairs, graders, args.rounds))
+        results.append(measure(name, pairs, graders, args.rounds, corrected.get(name)))
     if len(results) > 1:
         results.append(together(results))
     shown = [_without_lists(result) for result in results] if not args.disagreements else results
@@ -64,8 +70,10 @@ def measure(
     pairs: list[LabelledAnswer],
     graders: dict[str, Callable[[LabelledAnswer], bool | None]],
     rounds: int,
+    corrected: Mapping[int, bool] | None = None,
 ) -> dict:
-    """Each grader's median rate over rounds in turn, its slowest grades and its agreement with the labels."""
+    """Each grader's median rate over rounds in turn, its slowest grades and its agreement with the labels; also with
+    those ``corrected`` by the number of their pair, from 1."""
     if not pairs:
         raise AhaError(f"{name} holds no pairs to grade. Give a file with gold and prediction.")
     for grade in graders.values():
@@ -85,6 +93,9 @@ def measure(
         entry: dict[str, Any] = {"grades_per_second": round(rate, 1), "p99_seconds": round(p99, 6)}
         entry["slowest_seconds"] = round(max(singles[grader]), 6)
         entry |= _agreement(pairs, verdicts[grader])
+        if corrected:
+            found = _agreement(_with_labels(pairs, corrected), verdicts[grader])
+            entry["corrected_agreement"], entry["corrected"] = found.get("agreement"), len(corrected)
         result["graders"][grader] = entry
     rates = [entry["grades_per_second"] for entry in result["graders"].values()]
     if len(rates) == 2:
@@ -119,17 +130,41 @@ def _timed(
 
 
 def _agreement(pairs: list[LabelledAnswer], verdicts: list[bool | None]) -> dict[str, Any]:
-    labelled = [(pair, bool(v)) for pair, v in zip(pairs, verdicts, strict=True) if pair.label is not None]
+    numbered = enumerate(zip(pairs, verdicts, strict=True), 1)
+    labelled = [(at, pair, bool(v)) for at, (pair, v) in numbered if pair.label is not None]
     if not labelled:
         return {}
-    apart = [(pair, verdict) for pair, verdict in labelled if verdict != pair.label]
+    apart = [(at, pair, verdict) for at, pair, verdict in labelled if verdict != pair.label]
     return {
         "agreement": round(1 - len(apart) / len(labelled), 5),
         "disagreements": [
-            {"gold": pair.gold, "answer": pair.prediction[-160:], "label": pair.label, "verdict": verdict}
-            for pair, verdict in apart
+            {
+                "pair": at,
+                "gold": pair.gold,
+                "answer": pair.prediction[-160:],
+                "label": pair.label,
+                "verdict": verdict,
+            }
+            for at, pair, verdict in apart
         ],
     }
+
+
+def read_corrections(path: Path) -> dict[str, dict[int, bool]]:
+    """Labels that are wrong, by the name of their file and the number of their pair. Raises AhaError for other rows."""
+    found: dict[str, dict[int, bool]] = {}
+    try:
+        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            found.setdefault(str(row["data"]), {})[int(row["pair"])] = bool(row["label"])
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise AhaError(
+            f"{path} holds no corrections: {cause!r}. Wanted: rows of data, pair, label."
+        ) from cause
+    return found
+
+
+def _with_labels(pairs: list[LabelledAnswer], corrected: Mapping[int, bool]) -> list[LabelledAnswer]:
+    return [pair._replace(label=corrected.get(at, pair.label)) for at, pair in enumerate(pairs, 1)]
 
 
 def _aha() -> Callable[[LabelledAnswer], bool | None]:
@@ -255,6 +290,8 @@ def _page(result: dict) -> str:
         line = f"  {name:12} {entry['grades_per_second']:10,.0f} grades/s, p99 {slow:.2f} ms"
         if "agreement" in entry:
             line += f", agreement {entry['agreement']:.4f}"
+        if entry.get("corrected_agreement") is not None:
+            line += f", {entry['corrected_agreement']:.4f} with {entry['corrected']} labels corrected"
         lines.append(line)
         if isinstance(entry.get("disagreements"), list):
             lines += [f"      {json.dumps(one, ensure_ascii=False)}" for one in entry["disagreements"]]

@@ -6,10 +6,11 @@ What a rank left when it was killed is taken over at the next start, so that not
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from aha import ranks
 from aha.benchmarks import records
@@ -17,15 +18,30 @@ from aha.benchmarks.records import GradedProblem
 
 Keep = Callable[[GradedProblem, dict[str, Any]], None]
 
+TAIL = 1 << 16
+"""Bytes that are read at once from a file's end."""
+
 
 def trim(file: Path) -> None:
     """Take a last line away that was cut as it was written."""
     if not file.exists():
         return
-    content = file.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with file.open("r+b") as out:
-            out.truncate(content.rfind(b"\n") + 1)
+    with file.open("r+b") as out:
+        whole = _whole_lines(out)
+        if whole < out.seek(0, os.SEEK_END):
+            out.truncate(whole)
+
+
+def _whole_lines(out: BinaryIO) -> int:
+    """Where the last whole line of a file ends, looked for from its end: it may be larger than memory."""
+    at = out.seek(0, os.SEEK_END)
+    while at > 0:
+        start = max(0, at - TAIL)
+        out.seek(start)
+        if (found := out.read(at - start).rfind(b"\n")) >= 0:
+            return start + found + 1
+        at = start
+    return 0
 
 
 def read(file: Path) -> dict[str, GradedProblem]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -18,15 +19,21 @@ Votes = Sequence[tuple[str, bool]]
 
 def majority(votes: Votes) -> list[float]:
     """How often the most frequent answer of k samples is right, for k = 1..n: a list [n]."""
-    n = len(votes)
     counts = Counter(ballot for ballot, _ in votes if ballot)
     right = {ballot for ballot, mark in votes if ballot and mark}
-    silent = sum(not ballot for ballot, _ in votes)
+    shape = tuple(sorted((count, ballot in right) for ballot, count in counts.items()))
+    return list(_elected(shape, sum(not ballot for ballot, _ in votes)))
+
+
+@lru_cache(maxsize=4096)
+def _elected(shape: tuple[tuple[int, bool], ...], silent: int) -> tuple[float, ...]:
+    """``majority`` by how many votes each answer has and whether it is right: many problems are alike in that."""
+    n = silent + sum(count for count, _ in shape)
     wins = np.zeros(n + 1)
-    for ballot in right:
-        others = [count for name, count in counts.items() if name != ballot]
-        wins += _wins(counts[ballot], others, silent, n)
-    return [float(wins[k]) / comb(n, k) for k in range(1, n + 1)]
+    for at, (count, is_right) in enumerate(shape):
+        if is_right:
+            wins += _wins(count, [c for i, (c, _) in enumerate(shape) if i != at], silent, n)
+    return tuple(float(wins[k]) / comb(n, k) for k in range(1, n + 1))
 
 
 def _wins(own: int, others: Sequence[int], silent: int, n: int) -> np.ndarray:
