@@ -12,6 +12,8 @@ from aha.bench import grade as bench
 from aha.commands import grade
 from aha.types import AhaError
 
+OUTPUTS = Path(__file__).parents[3] / "shared" / "data" / "outputs"
+
 
 def call(module, *arguments: str) -> int:
     parser = argparse.ArgumentParser()
@@ -58,3 +60,30 @@ def test_benchmark_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert result["graders"]["aha"]["agreement"] == 0
     assert call(bench, "--limit", "50", "--rounds", "1") == 0
     assert "grades/s" in capsys.readouterr().out
+
+
+def test_agreement_is_also_shown_with_corrected_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, fixed = tmp_path / "pairs.jsonl", tmp_path / "fixed.jsonl"
+    rows = [{"gold": "5", "prediction": "\\boxed{5}", "expected": right} for right in (False, True)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fixed.write_text(json.dumps({"data": "pairs.jsonl", "pair": 1, "label": True, "why": "equal"}) + "\n")
+    assert call(bench, str(source), "--rounds", "1", "--json", "--corrections", str(fixed)) == 0
+    entry = json.loads(capsys.readouterr().out)[0]["graders"]["aha"]
+    assert (entry["agreement"], entry["corrected_agreement"], entry["corrected"]) == (0.5, 1, 1)
+    assert call(bench, str(source), "--rounds", "1", "--corrections", str(fixed)) == 0
+    assert "1.0000 with 1 labels corrected" in capsys.readouterr().out
+    fixed.write_text("{}\n")
+    with pytest.raises(AhaError, match="holds no corrections"):
+        call(bench, str(source), "--corrections", str(fixed))
+
+
+@pytest.mark.skipif(not OUTPUTS.is_dir(), reason="the real outputs are not beside this checkout")
+def test_real_outputs_are_graded_as_their_corrected_labels_say(capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(map(str, OUTPUTS.glob("prime_*.jsonl.gz")))
+    fixed = Path(__file__).parents[2] / "examples" / "label_corrections.jsonl"
+    assert call(bench, *files, "--rounds", "1", "--json", "--corrections", str(fixed)) == 0
+    found = json.loads(capsys.readouterr().out)[:2]
+    assert [r["graders"]["aha"]["corrected_agreement"] for r in found] == [1, 1]
+    assert [r["graders"]["aha"]["corrected"] for r in found] == [4, 23]

@@ -258,3 +258,35 @@ def test_another_numeral_is_another_answer(gold: str) -> None:
     for found in re.finditer(r"\d+", plain):
         text = f"{plain[: found.start()]}{int(found.group()) + 1}{plain[found.end() :]}"
         assert verify(known, f"\\boxed{{{text}}}").outcome is not Outcome.CORRECT, text
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "right"),
+    [
+        (r"I\frac{d\omega}{dt}+2B\omega=T", r"\frac{d\omega}{dt} = -\frac{2B}{I}\omega + \frac{T}{I}", True),
+        (r"I\frac{d\omega}{dt}+2B\omega=T", r"\frac{d\omega}{dt} = -\frac{B}{I}\omega + \frac{T}{I}", False),
+        (r"m\ddot{x}+kx=0", r"\ddot{x} = -\frac{k}{m}x", True),
+        (r"m\ddot{x}+kx=0", r"\ddot{x} = -\frac{m}{k}x", False),
+        (r"L y'+Ry=E", r"y' = \frac{E-Ry}{L}", True),
+        (r"\theta\dot{\theta}=a\theta", r"\dot{\theta}=a", False),  # theta may be zero
+        (r"\frac{dy}{dx}=xy", r"\frac{1}{x}\frac{dy}{dx}=y", False),
+        ("x^2=x", "x=1", False),
+        ("y/x=2", "y=2x", False),
+    ],
+)
+def test_a_rate_of_change_may_be_multiplied_with_a_parameter(gold, answer, right):
+    assert (verify(gold, f"\\boxed{{{answer}}}").outcome is Outcome.CORRECT) is right
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "right"),
+    [
+        (r"cx^{-2}-\frac{\cos 2x}{2x^2}", r"y = -\frac{1}{2x^2}\cos(2x) + \frac{C}{x^2}", True),
+        (r"y = \frac{C}{x}", r"\frac{c}{x}", True),
+        (r"cx^{-2}", r"y = \frac{k}{x^2}", False),  # only one side says that it is a solution
+        ("cx", "Cx", False),
+        (r"cx^{-2}", r"y = \frac{C}{x}", False),
+    ],
+)
+def test_the_constant_of_a_solution_may_be_a_capital(gold, answer, right):
+    assert (verify(gold, f"\\boxed{{{answer}}}").outcome is Outcome.CORRECT) is right

@@ -19,6 +19,9 @@ from aha.rewards.math.values import (
 )
 from aha.rewards.math.words import says_all_reals
 
+MOST_PARAMETERS = 4
+"""Letters that an equation may be multiplied with, as they are tried."""
+
 
 def same_region(gold: Region, answer: Value) -> bool | None:
     """An interval, a union or an inequality, and every other way to write the same set of reals."""
@@ -72,7 +75,35 @@ def same_zeros(a: Node | None, b: Node | None) -> bool | None:
         return False
     if free_symbols(a) != free_symbols(b) or not free_symbols(a):
         return False
-    return numeric.proportional(a, b)
+    found = numeric.proportional(a, b)
+    return True if found is False and _same_rates(a, b) else found
+
+
+def _same_rates(a: Node, b: Node) -> bool:
+    """Whether two differential equations are one, multiplied by a parameter: what a rate of change is multiplied with
+    (a mass, an inertia) is no zero. Of other equations the zeros of a letter count: ``x^2 = x`` is not ``x = 1``."""
+    moving = _moving(a) & _moving(b)
+    if not moving:
+        return False
+    parameters = sorted(free_symbols(a) - moving)[:MOST_PARAMETERS]
+    return any(
+        numeric.proportional(*sides) is True
+        for letter in parameters
+        for sides in ((a, ("mul", ("sym", letter), b)), (("mul", ("sym", letter), a), b))
+    )
+
+
+def _moving(node: Node) -> frozenset[str]:
+    """The letters of all derivatives in an expression (``dx/dt``, dots, primes): what changes, and by what."""
+    if node[0] == "sym":
+        name = str(node[1])
+        plain = name.rstrip("'").rpartition(" ")[2]
+        dotted = name.startswith(("dot ", "ddot ")) or name.endswith("'")
+        return frozenset((name, plain, "t", "x", "y")) if dotted else frozenset()
+    found = [_moving(part) for part in node[1:] if isinstance(part, tuple)]
+    if node[0] == "div" and all("d" in free_symbols(side) for side in node[1:]):
+        found.append(free_symbols(node))
+    return frozenset().union(*found)
 
 
 def has_coefficients(value: Value) -> bool:

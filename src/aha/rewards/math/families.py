@@ -96,6 +96,9 @@ def _of_constants(
                 _alone(gold, gold_letters - answer_letters),
                 _alone(answer, answer_letters - gold_letters),
             )
+            if not (_solved(gold) and _solved(answer)):  # y = x + C against x + c
+                alike = [letter.lower() for letter in ours] == [letter.lower() for letter in theirs]
+                ours, theirs = (ours, theirs) if alike and (_solved(gold) or _solved(answer)) else ([], [])
     elif not ours or not theirs:  # "C_1, C_2" against "A, B"
         free = _CONSTANT.match
         ours = ours or sorted(filter(free, gold_letters - answer_letters))
@@ -129,7 +132,13 @@ def _added(value: Value) -> list[str]:
 def _alone(value: Value, others: frozenset[str]) -> list[str]:
     """The one letter that the other side does not write, if it is the constant of a solution ``y = ...``."""
     names = sorted(filter(_CONSTANT.match, others))
-    return names if len(names) == len(others) == 1 and isinstance(value, Named) and value.name == "y" else []
+    is_solution = _solved(value) or isinstance(value, Scalar)
+    return names if len(names) == len(others) == 1 and is_solution else []
+
+
+def _solved(value: Value) -> bool:
+    """Whether it is told as a solution for y."""
+    return isinstance(value, Named) and value.name == "y"
 
 
 def _has_parameters(value: Value) -> bool:
