@@ -94,8 +94,8 @@ def measure(
         entry["slowest_seconds"] = round(max(singles[grader]), 6)
         entry |= _agreement(pairs, verdicts[grader])
         if corrected:
-            found = _agreement(_with_labels(pairs, corrected), verdicts[grader])
-            entry["corrected_agreement"], entry["corrected"] = found.get("agreement"), len(corrected)
+            mended = _agreement(_with_labels(pairs, corrected), verdicts[grader])
+            entry["corrected_agreement"], entry["corrected"] = mended.get("agreement"), len(corrected)
         result["graders"][grader] = entry
     rates = [entry["grades_per_second"] for entry in result["graders"].values()]
     if len(rates) == 2:
@@ -152,15 +152,15 @@ def _agreement(pairs: list[LabelledAnswer], verdicts: list[bool | None]) -> dict
 
 def read_corrections(path: Path) -> dict[str, dict[int, bool]]:
     """Labels that are wrong, by the name of their file and the number of their pair. Raises AhaError for other rows."""
-    found: dict[str, dict[int, bool]] = {}
+    labels: dict[str, dict[int, bool]] = {}
     try:
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            found.setdefault(str(row["data"]), {})[int(row["pair"])] = bool(row["label"])
+            labels.setdefault(str(row["data"]), {})[int(row["pair"])] = bool(row["label"])
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise AhaError(
             f"{path} holds no corrections: {cause!r}. Wanted: rows of data, pair, label."
         ) from cause
-    return found
+    return labels
 
 
 def _with_labels(pairs: list[LabelledAnswer], corrected: Mapping[int, bool]) -> list[LabelledAnswer]:

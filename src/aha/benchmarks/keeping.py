@@ -38,8 +38,8 @@ def _whole_lines(out: BinaryIO) -> int:
     while at > 0:
         start = max(0, at - TAIL)
         out.seek(start)
-        if (found := out.read(at - start).rfind(b"\n")) >= 0:
-            return start + found + 1
+        if (end := out.read(at - start).rfind(b"\n")) >= 0:
+            return start + end + 1
         at = start
     return 0
 

@@ -75,8 +75,8 @@ def same_zeros(a: Node | None, b: Node | None) -> bool | None:
         return False
     if free_symbols(a) != free_symbols(b) or not free_symbols(a):
         return False
-    found = numeric.proportional(a, b)
-    return True if found is False and _same_rates(a, b) else found
+    multiple = numeric.proportional(a, b)
+    return True if multiple is False and _same_rates(a, b) else multiple
 
 
 def _same_rates(a: Node, b: Node) -> bool:
@@ -100,10 +100,10 @@ def _moving(node: Node) -> frozenset[str]:
         plain = name.rstrip("'").rpartition(" ")[2]
         dotted = name.startswith(("dot ", "ddot ")) or name.endswith("'")
         return frozenset((name, plain, "t", "x", "y")) if dotted else frozenset()
-    found = [_moving(part) for part in node[1:] if isinstance(part, tuple)]
+    letters = [_moving(part) for part in node[1:] if isinstance(part, tuple)]
     if node[0] == "div" and all("d" in free_symbols(side) for side in node[1:]):
-        found.append(free_symbols(node))
-    return frozenset().union(*found)
+        letters.append(free_symbols(node))
+    return frozenset().union(*letters)
 
 
 def has_coefficients(value: Value) -> bool:
