@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from aha import __version__, ranks
@@ -103,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     debug = args.debug or bool(os.environ.get("AHA_DEBUG"))
     try:
-        return int(import_module(f"aha.commands.{args.command.replace('-', '_')}").run(args) or 0)
+        with _ending_on_sigterm():
+            return int(import_module(f"aha.commands.{args.command.replace('-', '_')}").run(args) or 0)
     except AhaError as error:
         if debug:
             raise
@@ -117,6 +121,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody asked for the end by SIGTERM: it is left as by Ctrl-C, with nothing lying about."""
+
+    code = 128 + signal.SIGTERM
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Unless somebody listens already. One of several ranks may wait for the others where Python hears nothing, and
+    ends at once."""
+    alone = ranks.launched() == 1 and threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise Terminated("Ended by SIGTERM. Give the same command again to continue.")
 
 
 if __name__ == "__main__":

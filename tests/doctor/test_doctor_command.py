@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_quick_as_lines_without_colour(checkpoint, tmp_path, capsys, monkeypatch
     assert "logprobs: the sampler's logprobs equal the policy's" in said.out
     assert "all well" in said.out.splitlines()[-1]
     assert not list(tmp_path.glob("**/.doctor-*")), "nothing is left behind"
+
+
+def test_ended_by_sigterm_nothing_is_left(checkpoint, tmp_path):
+    words = ["-m", "aha", "doctor", *SMALL, "--model", str(checkpoint), "--only", "stage_resume"]
+    started = subprocess.Popen([sys.executable, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while started.poll() is None and not list(tmp_path.glob("**/.doctor-*/base")):
+        time.sleep(0.02)
+    started.terminate()
+    said = started.communicate(timeout=60)[1]
+    assert started.returncode == 143, said
+    assert "Ended by SIGTERM" in said
+    assert not list(tmp_path.glob("**/.doctor-*"))
 
 
 def test_json_holds_every_finding(checkpoint, tmp_path, capsys, monkeypatch):
