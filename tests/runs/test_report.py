@@ -350,6 +350,19 @@ def test_what_the_run_warned_of_is_on_its_page_and_said_once(tmp_path):
     assert any(text.startswith("kl was above") for text in report_data.warnings(found))
 
 
+def test_what_came_back_again_and_again_is_told_once(tmp_path):
+    rows = [{"step": i, "key": "kl", "text": f"KL is {i}: lower lr."} for i in (4, 7, 9)]
+    other = [{"step": i, "key": "kl", "text": f"KL is {i}, 3 times the usual: look."} for i in (5, 6)]
+    write_lines(tmp_path / "rl" / "warnings.jsonl", [rows[0], *other, *rows[1:], {"step": 8, "text": "odd"}])
+    write_lines(tmp_path / "rl" / "metrics.jsonl", [{"step": 1, "reward": 0.5}])
+    (stage,) = read_run(tmp_path).stages
+    assert report_data.warnings(stage)[:3] == [
+        "Step 4: KL is 4: lower lr. Again 2 times, last at step 9.",
+        "Step 5: KL is 5, 3 times the usual: look. Again at step 6.",
+        "Step 8: odd",
+    ]
+
+
 def test_settings_are_there_whole_and_those_in_groups_by_name(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     config["stages"]["rl"] |= {"prompt": "p" * 9000, "vllm": {"port": 7, "gpu": {"share": 0.4}}, "empty": {}}

@@ -266,7 +266,7 @@ def warnings(stage: StageData) -> list[str]:
     The run warns as it goes; here whole curves are judged by the same rules, on medians of five steps.
     """
     live = [row for row in stage.warnings if row.get("text")]
-    texts = [f"Step {row.get('step')}: {row['text']}" for row in live]
+    texts = _told_once(live)
     for rule in RULES:
         if rule.against or rule.key == "ungradable" or any(row.get("key") == rule.key for row in live):
             continue
@@ -281,6 +281,19 @@ def warnings(stage: StageData) -> list[str]:
                 f"{show(worst, rule.kind)}): {rule.reason}. {rule.advice.capitalize()}."
             )
     return texts + [text for rule in (_fell, _ungradable, _spikes, _not_finite) for text in rule(stage)]
+
+
+def _told_once(live: Sequence[Json]) -> list[str]:
+    """What was warned of again and again, once: as it was told first, and how often it came back."""
+    alike: dict[tuple[str, str], list[Json]] = {}
+    for row in live:  # before the colon stands the value, which differs
+        alike.setdefault((str(row.get("key")), str(row["text"]).partition(": ")[2]), []).append(row)
+    texts = []
+    for rows in alike.values():
+        again = f" Again {len(rows) - 1} times, last at step {rows[-1].get('step')}." if len(rows) > 2 else ""
+        again = f" Again at step {rows[1].get('step')}." if len(rows) == 2 else again
+        texts.append(f"Step {rows[0].get('step')}: {rows[0]['text']}{again}")
+    return texts
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
