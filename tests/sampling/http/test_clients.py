@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import statistics
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aha import chat
+from aha import chat, modeling
 from aha.sampling.http import Server
 from aha.sampling.http.asked import RequestRefusedError, read
 from aha.sampling.http.model import ModelBackend
@@ -238,3 +241,41 @@ def test_langchains_bound_tool(smollm2_server):
             "max_completion_tokens": 40}  # fmt: skip
     (call,) = ask(smollm2_server, "/chat/completions", body)["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["city"] in ("Ulm", "Bonn")
+
+
+# --- many at once --------------------------------------------------------------------------------------------------
+
+
+def streamed(server, number):
+    """(seconds to the first words, text, tokens) of one conversation."""
+    body = {"model": "tiny", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 64,
+            "seed": number, "messages": [{"role": "user", "content": f"{number % 40 + 2} 7 3 -> 171"}]}  # fmt: skip
+    request = urllib.request.Request(
+        server.url + "/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    begun, first, text, tokens = time.perf_counter(), None, "", 0
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300) as answer:
+        for line in answer:
+            if line.startswith(b"data: {"):
+                event = json.loads(line[6:])
+                said = "".join(c["delta"].get("content") or "" for c in event["choices"])
+                first = first or (time.perf_counter() - begun if said else None)
+                text, tokens = text + said, (event.get("usage") or {}).get("completion_tokens", tokens)
+    return first or 0.0, text, tokens
+
+
+@pytest.mark.slow
+def test_two_hundred_talk_to_the_tiny_base_at_once():
+    """All of them end, and each says what it says alone; with -s it prints how fast."""
+    model, tokenizer = modeling.load_model("tiny"), modeling.load_tokenizer("tiny")
+    with Server(ModelBackend(LocalEngine(model, tokenizer), tokenizer, "tiny")) as server:
+        streamed(server, 0)
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(200) as pool:
+            found = list(pool.map(lambda number: streamed(server, number), range(200)))
+        seconds, tokens = time.perf_counter() - begun, sum(n for *_, n in found)
+        median = statistics.median(first for first, *_ in found)
+        print(
+            f"200 streams: {seconds:.2f} s, {tokens} tokens, first words after {median:.2f} s in the median"
+        )
+        assert [found[i][1] for i in range(0, 200, 40)] == [streamed(server, i)[1] for i in range(0, 200, 40)]
