@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import aha
 from aha import plugins
+from aha.bench import peers
+from aha.files import read_jsonl
 from aha.plugins import loading
 from aha.rewards import check_columns, get_reward, get_rewards
 from aha.stages.rl import RL
@@ -328,3 +333,39 @@ def test_an_installed_package_gives_parts_by_its_entry_points(tmp_path, monkeypa
     with pytest.raises(AhaError, match="Did you mean 'brief'"):
         get_reward("brif", verify)
     loading.entry_names.cache_clear()
+
+
+TRLS = {"format_rewards.py:think_format_reward": 1.0,
+        "other_rewards.py:get_soft_overlong_punishment:max_completion_len=30,soft_punish_cache=20": 0.5}  # fmt: skip
+"""Rewards of TRL's package by their files, and their weights here."""
+
+ASK_TRL = """import json, sys
+from trl.rewards import get_soft_overlong_punishment, think_format_reward
+texts, ids = json.load(sys.stdin)
+said = [[{"role": "assistant", "content": text}] for text in texts]
+print(json.dumps([think_format_reward(said), get_soft_overlong_punishment(30, 20)(completion_ids=ids)]))"""
+
+
+@pytest.mark.peers
+def test_a_run_pays_by_trls_own_rewards_what_trl_says(tmp_path, monkeypatch):
+    """Its functions unchanged, from their files as they stand in its package; TRL itself is asked in its own Python."""
+    python = peers.folder("trl") / "bin" / "python"
+    if not python.exists():
+        pytest.skip("trl is not installed: aha bench peers install trl")
+    [place] = python.parents[1].glob("lib/*/site-packages/trl/rewards")
+    monkeypatch.chdir(tmp_path)
+    result = aha.zero(
+        rewards={f"{place}/{name}": weight for name, weight in TRLS.items()}, steps=1, prompts_per_step=4,
+        group_size=4, mini_batches=1, test_problems=2, test_samples=2, max_tokens=24, max_tokens_schedule=(),
+        eval_every=0, doctor=False,
+    )  # fmt: skip
+    rows = read_jsonl(result["rl"].folder / "rollouts" / "step_00001.jsonl")
+    asked = json.dumps([[row["text"] for row in rows], [[0] * row["tokens"] for row in rows]])
+    reply = subprocess.run([python, "-c", ASK_TRL], input=asked, capture_output=True, text=True, check=True)
+    thinks, overlong = json.loads(reply.stdout.splitlines()[-1])
+    for name, theirs in (("think_format_reward", thinks), ("get_soft_overlong_punishment", overlong)):
+        assert [row["scores"][name]["value"] for row in rows] == pytest.approx(theirs)
+    assert [row["reward"] for row in rows] == pytest.approx(
+        [a + 0.5 * b for a, b in zip(thinks, overlong, strict=True)], abs=1e-5
+    )
+    assert len(set(overlong)) > 1
