@@ -108,6 +108,6 @@ def test_evaluating_with_a_task_of_ones_own():
 def test_ray_workers_train_with_own_parts():
     pytest.importorskip("ray")
     result = aha.zero(
-        **OWN, engine="ray", workers=1, settings={"rl.cluster.reward_workers": 1}, run="ray", **SMALL
+        **OWN, engine="ray", rollout_workers=1, settings={"rl.cluster.reward_workers": 1}, run="ray", **SMALL
     )
     assert "rewards/short/mean" in result["rl"]._rows("metrics.jsonl")[0]
