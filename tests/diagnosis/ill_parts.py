@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import re
 from dataclasses import replace
 
 from aha.chat import parse
+from aha.judges import prompts
 from aha.sampling.local.engine import LocalEngine
 from aha.tasks import countdown
 
@@ -138,6 +140,23 @@ def echo(problem, text):
 def fragile(problem, text):
     """Breaks on texts that have no equation."""
     return float(len(text.split("=")[2]) > 3)
+
+
+# --- judges --------------------------------------------------------------------------------------------------------
+
+
+def long_judge(messages):
+    """A judge as an endpoint would be one, that loves length: what it quotes is graded by its words alone."""
+    said = prompts.unquote(messages)["response"]
+    return json.dumps({"analysis": "There is a lot in it.", "score": min(10, 1 + len(said.split()) // 4)})
+
+
+def fair_judge(messages):
+    """A judge that looks for an equation with the target, whatever its length."""
+    parts = prompts.unquote(messages)
+    target = re.findall(r"\d+", parts["request"])[-1]
+    reached = re.search(rf"=\s*{target}\b", parts["response"]) is not None
+    return json.dumps({"analysis": "", "score": 10 if reached else 1})
 
 
 # --- an engine -----------------------------------------------------------------------------------------------------

@@ -101,11 +101,28 @@ RUINED = {
 """A length-loving reward that ruins what the policy can do, with three seeds."""
 
 
+def judged(judge: str, weight: float) -> dict:
+    """A judge as a reward beside accuracy, asked by a rubric as a model behind an address is."""
+    return rewards(accuracy=1) | {
+        "judge": f"OWN:{judge}", "judge_weight": weight, "judge_tasks": ["countdown"], "judge_mode": "rubric",
+    }  # fmt: skip
+
+
+JUDGED = {
+    f"judged_{seed}": IllRun(
+        "length_gaming", steps=50, seed=seed, settings=TRUTH | {"eval_every": 5, "max_tokens": 96, "lr": 2e-4}
+        | judged("long_judge", 3),
+    )
+    for seed in (0, 1, 2)
+}  # fmt: skip
+"""The same of a judge that loves length, which is shown the final text alone."""
+
+
 def make(name: str, folder: Path) -> Path:
     """Run one of them; returns its folder."""
     from aha.cli import main
 
-    run = {**ILL, **HEALTHY, **RUINED}[name]
+    run = {**ILL, **HEALTHY, **RUINED, **JUDGED}[name]
     if "AHA_SEED" in os.environ:
         run = replace(run, seed=run.seed + int(os.environ["AHA_SEED"]))
     code = main(run.words(name, folder))

@@ -184,3 +184,16 @@ def test_a_checkpoint_judges_what_is_asked_together_as_alone(tmp_path, checkpoin
     assert [again(*call) for call in calls] == alone
     assert again._engine is None, "all of it was remembered"
     assert ask(None)([{"role": "user", "content": "9" * 600}], 0) == "", "no room for a reply"
+
+
+def test_the_base_is_asked_as_it_was_trained_or_as_is_said(tmp_path):
+    def prompts(**given):
+        stages = {s.name: s for s in ordered(r1.build(task="gsm8k", **given))}
+        form = stages["cold_start"].answer_format
+        return [stages[name].prompt for name in ("zero", "dev1", "dev2", "dev3", "r1")], form
+
+    (tmp_path / "aha.json").write_text("{}")
+    assert prompts(model="m") == (["r1_zero", "think", "auto", "think", "auto"], "tags")
+    assert prompts(model=str(tmp_path))[0][0] == "auto", "it says what it was trained with"
+    boxed = ["boxed", "boxed", "auto", "boxed", "auto"]
+    assert prompts(model=str(tmp_path), prompt="boxed") == (boxed, "boxed")

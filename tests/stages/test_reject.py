@@ -23,7 +23,7 @@ from aha.stages.data import cold_start
 from aha.stages.data.cold_start import ColdStart
 from aha.stages.data.general_data import GeneralData
 from aha.stages.data.reject import Reject, by_quota, judged_accuracy
-from aha.stages.data.select import clean, select
+from aha.stages.data.select import clean, none_kept, select
 from aha.tasks import countdown
 from aha.types import AhaError, Finish, Outcome, Problem, Rollout
 
@@ -177,6 +177,11 @@ def test_ungradable_and_truncated_answers_are_told_apart():
     assert found.dropped == {"could not be graded": 1, "truncated": 1, "wrong": 1}
     assert len(found.rows) == 1
     assert found.solved == 1
+    cut = select(
+        [(PROBLEMS[0], [row(0.0, "length"), row(0.0, "length"), row(0.0)])], ReadabilityLimits(), keep=1
+    )
+    assert cut.dropped == {"truncated": 2, "wrong": 1}, "what was cut had no room to be right"
+    assert "Most were cut at max_tokens=24: raise it" in str(none_kept(cut, 24))
 
 
 def test_no_more_than_enough_of_a_problem():

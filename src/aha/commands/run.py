@@ -10,7 +10,7 @@ from typing import Any
 
 OPTIONS = (
     "model", "task", "data", "test_data", "seed", "steps", "teacher", "student", "general", "harmful", "judge",
-    "reward_model", "safety_model", "rounds",
+    "reward_model", "safety_model", "prompt", "rounds",
 )  # fmt: skip
 HELP = "run any recipe; continues where it was interrupted"
 
@@ -41,6 +41,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reward-model", help="a reward model in place of the one that would be trained")
     parser.add_argument("--safety-model", help="a reward model of harmful requests, likewise")
+    parser.add_argument(
+        "--prompt", metavar="NAME", help="what the base is asked and taught with (r1): r1_zero, think, boxed"
+    )
     parser.add_argument(
         "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"
     )

@@ -51,7 +51,7 @@ class Recipe:
 _RL = ("model", "task", "data", "test_data", "seed", "steps")
 _R1 = (
     "model", "task", "data", "test_data", "student", "teacher", "seed", "general", "harmful", "judge",
-    "reward_model", "safety_model",
+    "reward_model", "safety_model", "prompt",
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {
     "r1_zero": Recipe(

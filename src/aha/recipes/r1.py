@@ -12,10 +12,11 @@ Steps of reinforcement learning are rollouts: one of the paper's is 16 of its up
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from aha import plugins
-from aha.modeling import EMBEDDED
+from aha.modeling import ASKED, EMBEDDED
 from aha.recipes import r1_zero
 from aha.runs.pipeline import Stage
 from aha.stages.data.cold_start import ColdStart
@@ -192,6 +193,7 @@ def build(
     judge: str | None = None,
     reward_model: str | None = None,
     safety_model: str | None = None,
+    prompt: str | None = None,
 ) -> Sequence[Stage]:
     """Every stage, from the base to the comparison of all checkpoints.
 
@@ -200,22 +202,25 @@ def build(
     rewrites, answers and judges; none: programs, which know the made tasks only. ``data``, ``test_data``: rows
     of the reasoning task, if it reads any. ``general``, ``harmful``: prompts from files in place of the
     made world's. ``judge``: who judges pairs, safety and, beside the rule, right answers; none: the teacher.
-    ``reward_model``, ``safety_model``: checkpoints in place of those that would be trained here.
+    ``reward_model``, ``safety_model``: checkpoints in place of those that would be trained here. ``prompt``: what
+    R1-Zero is asked and rows are learned with; none: what the base says that it was trained with, else the paper's
+    template, and tags.
     """
     model = model or "world"
     task = task or TASKS.get(model, "countdown")
     settings = MINIATURE if model in EMBEDDED else SMALL_MODEL
     # Learned with: tags for thinking and answer, as R1-Zero's, by a system message where there is a chat template.
     # All that samples or reads a checkpoint, and RL on one, takes what that was trained with ("auto").
-    tags = {"prompt": "r1_zero" if model in EMBEDDED else "think"}
+    tags = {"prompt": prompt or ("r1_zero" if model in EMBEDDED else "think")}
+    form = {"answer_format": "boxed"} if prompt == "boxed" else {}
 
     def make(stage: type[Stage], name: str, /, **fields: Any) -> Any:
         values = {"name": name, "seed": seed, **settings.get(name, {}), **fields}
         return stage.model_validate({k: v for k, v in values.items() if k in stage.model_fields})
 
     asked: dict[str, Any] = {"task": task, "data": data, "test_data": test_data}
-    zero = make(RL, "zero", model=model, **asked)
-    cold = make(ColdStart, "cold_start", model=zero, teacher=teacher, **asked)
+    zero = make(RL, "zero", model=model, **asked, **first_prompt(model, prompt))
+    cold = make(ColdStart, "cold_start", model=zero, teacher=teacher, **asked, **form)
     dev1 = make(SFT, "dev1", model=model, data=(cold,), **tags)
     dev2 = make(RL, "dev2", model=dev1, **asked)
     judge, prompts = judge or teacher, prompts_of(general, harmful)
@@ -254,6 +259,12 @@ def build(
     before_and_after = {"models": (model, dev3, r1), "names": (names[0], "dev3", "r1"), "judge": judge}
     held_out = f"{HARMFUL}={harmful}:0.5,{(general and f'{GENERAL}={general}') or GENERAL}:0.5"
     return [compare, make(SafetyCheck, "safety", task=held_out, **before_and_after)]
+
+
+def first_prompt(model: str, prompt: str | None) -> dict[str, str]:
+    """What R1-Zero is asked where not the paper's template: ``prompt``, or what the base says it was trained with."""
+    kept = "auto" if (Path(model).expanduser() / ASKED).exists() else None
+    return {"prompt": asked} if (asked := prompt or kept) else {}
 
 
 def prompts_of(general: str | None, harmful: str | None, share: float = HARMFUL_SHARE) -> str:

@@ -31,7 +31,7 @@ from aha.settings import setting
 from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.reject import rounds
 from aha.stages.data.samples import RolloutRow, other_languages, sample_parts
-from aha.stages.data.select import SelectedRows, conversation, select
+from aha.stages.data.select import SelectedRows, conversation, none_kept, select
 from aha.tasks import get_task, row_sources
 from aha.tasks.base import Task
 from aha.types import AhaError, Outcome, Problem
@@ -107,10 +107,7 @@ class ColdStart(
                 words = len(item["text"].split())
                 rows.append(conversation(problem, {"text": item["text"], "tokens": words}))
         if not rows:
-            raise AhaError(
-                f"No chain of {drafts.seen} was kept: {dict(drafts.dropped)}, {dict(reasons)}. Sample more, or "
-                "train the policy for longer first."
-            )
+            raise none_kept(drafts, self.max_tokens, reasons)
         self._write(context.folder, drafts, queue, rows, reasons)
         return {
             "rows": len(rows),

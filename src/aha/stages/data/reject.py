@@ -27,7 +27,15 @@ from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
 from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.samples import RolloutRow, sample_parts
-from aha.stages.data.select import VERDICTS, SelectedRows, clean, evaluation_texts, row_text, select
+from aha.stages.data.select import (
+    VERDICTS,
+    SelectedRows,
+    clean,
+    evaluation_texts,
+    none_kept,
+    row_text,
+    select,
+)
 from aha.stages.supervised.scorers import open_scorer
 from aha.tasks import get_task, row_sources
 from aha.types import AhaError, Problem, Reward, Rollout, Score
@@ -113,9 +121,7 @@ class Reject(
             [Filter("selection", selected.seen, len(selected.rows), selected.dropped)],
         )
         if not rows:
-            raise AhaError(
-                f"No answer of {selected.seen} was kept: {dict(selected.dropped)}. Sample more, or from a better model."
-            )
+            raise none_kept(selected, self.max_tokens)
         others, sources = self._others(context, tokenizer)
         rows, filters = self._finished([*rows, *others], filters)
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)

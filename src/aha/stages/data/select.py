@@ -15,7 +15,7 @@ from aha.rewards.places import place_of, violation
 from aha.stages.data.samples import RolloutRow, SampledProblem, other_languages
 from aha.tasks import deal_rows, get_task
 from aha.tasks.general_rows import ungraded
-from aha.types import Finish, Problem
+from aha.types import AhaError, Finish, Problem
 
 ScoreAnswers = Callable[[Sequence[Mapping[str, str]], Sequence[str]], list[float | None]]
 """(messages, answers) -> what a reward model says of each."""
@@ -48,10 +48,10 @@ def reason_against(
     value = row["scores"]["accuracy"]["value"]
     if value is None and not (scored and ungraded(problem)):
         return "could not be graded"
+    if row["finish"] != Finish.STOP.value:
+        return "truncated"  # before it is called wrong: it had no room to be right
     if value is not None and value <= 0.5:
         return "wrong"
-    if row["finish"] != Finish.STOP.value:
-        return "truncated"
     parsed = chat.parse(row["text"], require_answer=require_answer)
     tags = place_of(problem) in (None, "tags")
     if not parsed.well_formed if tags else require_answer and violation(problem, row["text"]):
@@ -59,6 +59,19 @@ def reason_against(
     chain = parsed.think if tags or parsed.think is not None else row["text"]
     reasons = check(chain or "", problem.language, other_languages, limits)
     return reasons[0].name if reasons else ""
+
+
+def none_kept(selected: SelectedRows, max_tokens: int, others: Mapping[str, int] | None = None) -> AhaError:
+    """The error of a stage that keeps no answer, with the way out that its counts speak for. ``others``: what went
+    for other reasons."""
+    dropped = dict(selected.dropped) | dict(others or {})
+    cut = 2 * selected.dropped["truncated"] > selected.seen
+    out = (
+        f"Most were cut at max_tokens={max_tokens}: raise it."
+        if cut
+        else "Sample more, take easier questions, or answers of a better model."
+    )
+    return AhaError(f"No answer of {selected.seen} was kept: {dropped}. {out}")
 
 
 def select(

@@ -6,9 +6,7 @@ once, before the first step, and kept in the stage's folder.
 
 from __future__ import annotations
 
-import math
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,20 +16,19 @@ import numpy as np
 import torch
 
 from aha import hardware, modeling, ranks
-from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.files import read_jsonl
 from aha.planning import fitted as room
-from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
-from aha.stages import asking, groups, inputs
+from aha.stages import asking, inputs
 from aha.stages.supervised import preference_rows
+from aha.stages.supervised.fitting import METRICS, FitSettings, Fitting
 from aha.stages.supervised.preference_rows import PreferenceRow, flat
 from aha.stages.supervised.sft import source_names
-from aha.training import checkpoint, parallel, reference, schedule, sharding
+from aha.training import checkpoint, parallel, reference, sharding
 from aha.training.batching import pack, sequence_mean
-from aha.training.lora import Adapters, LoraSettings
-from aha.training.policy import OptimizerConfig, Policy
+from aha.training.policy import Policy
 from aha.training.preferences import (
     Preference,
     PreferenceLoss,
@@ -46,22 +43,7 @@ REFERENCE = "reference.jsonl"
 
 
 class DPO(
-    groups.SeedSettings,
-    groups.TrainedModelSettings,
-    groups.RowSettings,
-    groups.PromptSettings,
-    groups.LengthSettings,
-    groups.OptimizerSettings,
-    groups.WarmupSettings,
-    groups.GradientClipSettings,
-    groups.WeightDecaySettings,
-    groups.EpochSettings,
-    groups.AdapterSettings,
-    groups.MemorySettings,
-    groups.DtypeSettings,
-    groups.ContextParallelSettings,
-    groups.CheckpointSettings,
-    Stage,
+    FitSettings,
     lr=1e-6,
     min_lr_ratio=0.1,
     max_length=8192,
@@ -69,7 +51,6 @@ class DPO(
 ):
     """Preference optimisation of a model on pairs, or on labelled completions (KTO)."""
 
-    all_ranks: ClassVar[bool] = True
     heading: ClassVar[str] = "algorithm"
 
     loss: PreferenceLoss = setting("dpo", "dpo, ipo, orpo, simpo: pairs; kto: pairs or labels")
@@ -132,11 +113,6 @@ class DPO(
             session.train()
         return session.finish()
 
-    def lr_at(self, step: int, steps: int) -> float:
-        """Linear warm-up times a cosine from the peak to ``min_lr_ratio`` of it."""
-        done = (step - 1) / max(1, steps - 1)
-        return self.lr * schedule.warm_up(step, self.warmup_steps) * schedule.cosine(done, self.min_lr_ratio)
-
 
 def _check_vocabulary(tokenizer: Any, other: Any, name: str) -> None:
     """Raise AhaError where a reference reads other tokens than the model."""
@@ -146,7 +122,7 @@ def _check_vocabulary(tokenizer: Any, other: Any, name: str) -> None:
         )
 
 
-class DPOSession:
+class DPOSession(Fitting[PreferenceRow]):
     """The live parts of one preference optimisation."""
 
     def __init__(self, config: DPO, context: Context):
@@ -170,28 +146,11 @@ class DPOSession:
                 f"{config.name}.max_length."
             )
         self.config, tell = room.fitted(config, context, model, free, self.source, longest)
-        self.policy = self._policy(model)
-        self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
-        self.steps = self.per_epoch * config.epochs
+        self.policy = self.learner = self.config.policy(model, context)
         self.console = Console(f"{config.name} ({config.loss})", self.steps, plain=context.plain)
         asking.warn(self.console, self.prompt, self.tokenizer, self.source)
         asking.keep(model, self.tokenizer, self.prompt)
         tell(self.console)
-        self.start, self.saved, self.seconds, self.tokens = 0, 0, 0.0, 0
-
-    def _policy(self, model: Any) -> Policy:
-        c = self.config
-        settings = OptimizerConfig(
-            lr=c.lr,
-            weight_decay=c.weight_decay,
-            max_grad_norm=c.max_grad_norm,
-            gradient_checkpointing=c.gradient_checkpointing,
-            activation_offload=c.activation_offload,
-            context_parallel_size=c.context_parallel_size,
-            torch_compile=c.torch_compile,
-        )
-        adapters = Adapters(model, LoraSettings(c.lora_rank), c.seed) if c.lora_rank else None
-        return Policy(model, settings, adapters, sharding.shards(self.context.parallel, model))
 
     # --- rows ---------------------------------------------------------------------------------------------
 
@@ -215,21 +174,13 @@ class DPOSession:
             rows = preference_rows.mismatched(rows, longest, c.seed)
         return preference_rows.split_by_question(rows, c.validation_share, c.seed)
 
-    def batch_of(self, step: int) -> list[PreferenceRow]:
-        """The rows of a step (from 1): each epoch is a new order, a function of seed and epoch."""
-        epoch, at = divmod(step - 1, self.per_epoch)
-        order = list(range(len(self.train_set)))
-        random.Random(f"{self.config.seed}:epoch:{epoch}").shuffle(order)
-        size = self.config.batch_size
-        return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
-
     # --- before the first step ----------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """The reference's log probabilities, computed or read; then the newest checkpoint."""
         if self.preference.needs_reference:
             self._ask_reference()
-        self._resume()
+        self.resume()
 
     def _ask_reference(self) -> None:
         rows = [*self.train_set, *self.held_out]
@@ -253,48 +204,7 @@ class DPOSession:
         other.context = self.policy.context
         return other
 
-    def _resume(self) -> None:
-        """Continue from the newest checkpoint; what was written after it is taken back."""
-        saved = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
-        if saved is not None:
-            progress, _ = checkpoint.load(saved, self.policy)
-            self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
-            self.seconds, self.saved = float(progress["seconds"]), int(progress["step"])
-            self.console.note(f"Continuing after step {self.start}.")
-        metrics = self.folder / "metrics.jsonl"
-        before = [] if self.start else [{"step": 0, **self.validation()}]
-        rows = [row for row in read_jsonl(metrics) if row["step"] <= self.start]
-        write_jsonl(metrics, rows if self.start else before)
-
     # --- training -----------------------------------------------------------------------------------------
-
-    def train(self) -> None:
-        """Every step from where the last process stopped."""
-        for step in range(self.start + 1, self.steps + 1):
-            with interrupts.GuardedStep(step, self.saved) as guard:
-                self.take(step)
-                due = step % self.config.save_every == 0 or step == self.steps
-                interrupts.saving(guard, due, partial(self.save, step))
-            guard.leave()
-
-    def take(self, step: int) -> None:
-        """One step, and its row of figures."""
-        clock = time.perf_counter()
-        row, used = self.step(step)
-        elapsed = time.perf_counter() - clock
-        self.seconds += elapsed
-        self.tokens += used
-        row |= {"num_tokens": self.tokens, "tokens_per_second": round(used / elapsed, 1)}
-        if step % self.per_epoch == 0:
-            row |= self.validation()
-        append_jsonl(self.folder / "metrics.jsonl", [row])
-        self.console.step({k: v for k, v in row.items() if v is not None})
-
-    def save(self, step: int) -> None:
-        """Checkpoint everything that the next step depends on."""
-        progress = {"seconds": self.seconds, "tokens": self.tokens}
-        checkpoint.save(self.folder / "checkpoints", step, self.policy, self.tokenizer, progress, {})
-        self.saved = step
 
     def step(self, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step: its metrics, and the tokens that went through the model."""
@@ -308,7 +218,7 @@ class DPOSession:
         totals = self.policy.map_microbatches(batches, lambda b: self.policy.backward(b, loss(b)))
         lr = self.config.lr_at(step, self.steps)
         norm = self.policy.step(lr)
-        sums = {key: sum(t[key] for t in totals) for key in totals[0] if key != "weight"}
+        sums = {key: float(sum(t[key] for t in totals)) for key in totals[0] if key != "weight"}
         row = {"step": step, "epoch": round(step / self.per_epoch, 4), **figures(sums, completions.share, kl)}
         return row | {"grad_norm": round(norm, 5), "lr": lr}, used + sum(len(b.token_ids) for b in batches)
 
@@ -356,7 +266,7 @@ class DPOSession:
 
     def finish(self) -> dict[str, Any]:
         """Write the final checkpoint with its card; returns the summary."""
-        rows = ranks.broadcast_object(lambda: read_jsonl(self.folder / "metrics.jsonl"))
+        rows = ranks.broadcast_object(lambda: read_jsonl(self.folder / METRICS))
         measured = [row for row in rows if row.get("validation_loss") is not None]
         summary = {
             "model": self.source if isinstance(self.config.model, str) else self.config.model.name,

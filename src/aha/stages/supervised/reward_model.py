@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from aha import aside, chat, hardware, modeling, ranks
+from aha import aside, chat, hardware, modeling
 from aha.aside import Aside
 from aha.data.schemas import Record, read_source
 from aha.data.schemas import flat as said_text
-from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import final_text
-from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, groups, inputs
 from aha.stages.supervised import reliability
+from aha.stages.supervised.fitting import Fitting
 from aha.stages.supervised.preference_rows import question_of
-from aha.training import checkpoint, schedule, sharding
+from aha.training import schedule, sharding
 from aha.training.classifier import is_classifier, load_classifier
 from aha.training.scalar import ScalarModel, load_scalar, pairwise, pointwise, save_scalar, text_example
 from aha.training.trainer import OptimizerConfig
@@ -159,7 +156,7 @@ class RewardModel(
         return self.lr * schedule.cosine((step - 1) / max(1, steps - 1), self.min_lr_ratio)
 
 
-class RewardModelSession:
+class RewardModelSession(Fitting[LossTerm]):
     """The live parts of one training of a reward model."""
 
     def __init__(self, config: RewardModel, context: Context):
@@ -183,13 +180,10 @@ class RewardModelSession:
             )
         optimizer = OptimizerConfig(lr=config.lr, max_grad_norm=config.max_grad_norm)
         sharded = sharding.chosen(context.parallel, model)
-        self.scalar = ScalarModel(model, optimizer, sharded=sharded)
-        self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
-        self.steps = self.per_epoch * config.epochs
+        self.scalar = self.learner = ScalarModel(model, optimizer, sharded=sharded)
         self.console = Console(config.name, self.steps, plain=context.plain)
         asking.keep(model, self.tokenizer, self.prompt)
-        self.start, self.seconds = 0, 0.0
-        self._resume()
+        self.resume()
 
     def _items(self, rows: Sequence[Record], longest: int) -> list[LossTerm]:
         """Rows as items; those that do not fit are counted."""
@@ -207,34 +201,12 @@ class RewardModelSession:
             terms += [item] if fits else []
         return terms
 
-    def _resume(self) -> None:
-        saved = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
-        if saved is not None:
-            progress, _ = checkpoint.load(saved, self.scalar)
-            self.start, self.seconds = int(progress["step"]), float(progress["seconds"])
-            self.console.note(f"Continuing after step {self.start}.")
-        metrics = self.folder / "metrics.jsonl"
-        write_jsonl(metrics, [row for row in read_jsonl(metrics) if row["step"] <= self.start])
-
-    def train(self) -> None:
-        """Every step from where the last process stopped."""
-        saved = self.start
-        for step in range(self.start + 1, self.steps + 1):
-            with interrupts.GuardedStep(step, saved) as guard:
-                self.take(step)
-                due = step % self.config.save_every == 0 or step == self.steps
-                interrupts.saving(guard, due, partial(self.save, step))
-            guard.leave()
-            saved = step if due else saved
-
-    def take(self, step: int) -> None:
-        """One step, and its row of figures."""
-        clock = time.perf_counter()
+    def step(self, step: int) -> tuple[dict[str, Any], int]:
+        """One optimizer step: its metrics, and the tokens that went through the model."""
         items = self.batch_of(step)
         totals = self.learn(items)
         lr = self.config.lr_at(step, self.steps)
         norm = self.scalar.step(lr)
-        self.seconds += time.perf_counter() - clock
         row = {
             "step": step,
             "loss": round(totals["loss"], 6),
@@ -242,21 +214,7 @@ class RewardModelSession:
             "grad_norm": round(norm, 5),
             "lr": lr,
         }
-        append_jsonl(self.folder / "metrics.jsonl", [row])
-        self.console.step(row)
-
-    def save(self, step: int) -> None:
-        """Checkpoint everything that the next step depends on."""
-        root = self.folder / "checkpoints"
-        checkpoint.save(root, step, self.scalar, self.tokenizer, {"seconds": self.seconds}, {})
-
-    def batch_of(self, step: int) -> list[LossTerm]:
-        """The items of a step (from 1), a function of seed and step."""
-        epoch, at = divmod(step - 1, self.per_epoch)
-        order = list(range(len(self.train_set)))
-        random.Random(f"{self.config.seed}:epoch:{epoch}").shuffle(order)
-        size = self.config.batch_size
-        return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
+        return row, sum(item.packed for item in items)
 
     def learn(self, items: Sequence[LossTerm]) -> dict[str, float]:
         """Add the gradient of the mean loss over ``items``."""

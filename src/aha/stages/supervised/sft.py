@@ -6,9 +6,7 @@ The paper (DeepSeek-R1, arXiv 2501.12948): 2 to 3 epochs, a cosine from the peak
 
 from __future__ import annotations
 
-import math
 import random
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,39 +15,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from aha import hardware, modeling, ranks
-from aha.files import append_jsonl, read_jsonl, write_jsonl
+from aha.files import read_jsonl
 from aha.planning import fitted as room
-from aha.runs import interrupts
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
-from aha.stages import asking, groups, inputs
+from aha.stages import asking, inputs
 from aha.stages.data.conversations import Conversations, LearnedTurns, load
-from aha.training import checkpoint, parallel, schedule, sharding
+from aha.stages.supervised.fitting import METRICS, FitSettings, Fitting
+from aha.training import checkpoint, parallel
 from aha.training.batching import pack, token_mean
-from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood
-from aha.training.policy import OptimizerConfig, Policy
 from aha.types import AhaError, Example
 
 
 class SFT(
-    groups.SeedSettings,
-    groups.TrainedModelSettings,
-    groups.RowSettings,
-    groups.PromptSettings,
-    groups.LengthSettings,
-    groups.OptimizerSettings,
-    groups.WarmupSettings,
-    groups.GradientClipSettings,
-    groups.WeightDecaySettings,
-    groups.EpochSettings,
-    groups.AdapterSettings,
-    groups.MemorySettings,
-    groups.DtypeSettings,
-    groups.ContextParallelSettings,
-    groups.CheckpointSettings,
-    Stage,
+    FitSettings,
     epochs=2,
     lr=5e-5,
     min_lr_ratio=0.1,
@@ -57,7 +38,6 @@ class SFT(
 ):
     """Fine-tuning of a model on the completions of conversations."""
 
-    all_ranks: ClassVar[bool] = True
     heading: ClassVar[str] = "data"
 
     proportions: tuple[float, ...] = setting((), "proportions of the sources; none: all rows of each")
@@ -97,13 +77,8 @@ class SFT(
             session.train()
         return session.finish()
 
-    def lr_at(self, step: int, steps: int) -> float:
-        """Linear warm-up times a cosine from the peak at the first step to ``min_lr_ratio`` of it at the last."""
-        done = (step - 1) / max(1, steps - 1)
-        return self.lr * schedule.warm_up(step, self.warmup_steps) * schedule.cosine(done, self.min_lr_ratio)
 
-
-class SFTSession:
+class SFTSession(Fitting[Example]):
     """The live parts of one fine-tuning."""
 
     def __init__(self, config: SFT, context: Context):
@@ -118,28 +93,14 @@ class SFTSession:
         self.prompt = asking.for_rows(config.prompt, self.tokenizer)
         self.rows_read = self._load(context, min(config.max_length, modeling.max_context(model)))
         self.train_set, self.held_out = split(self.rows_read.examples, config.validation_share, config.seed)
-        self.per_epoch = math.ceil(len(self.train_set) / config.batch_size)
-        self.steps = self.per_epoch * config.epochs
         longest = max(len(example.token_ids) for example in self.rows_read.examples)
         self.config, tell = room.fitted(config, context, model, free, source, longest)
-        config = self.config
-        settings = OptimizerConfig(
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            gradient_checkpointing=config.gradient_checkpointing,
-            activation_offload=config.activation_offload,
-            context_parallel_size=config.context_parallel_size,
-            torch_compile=config.torch_compile,
-        )
-        adapters = Adapters(model, LoraSettings(config.lora_rank), config.seed) if config.lora_rank else None
-        self.policy = Policy(model, settings, adapters, sharding.shards(context.parallel, model))
+        self.policy = self.learner = self.config.policy(model, context)
         self.console = Console(config.name, self.steps, plain=context.plain)
         asking.warn(self.console, self.prompt, self.tokenizer, source)
         asking.keep(model, self.tokenizer, self.prompt)
         tell(self.console)
-        self.start, self.saved, self.seconds, self.tokens = 0, 0, 0.0, 0
-        self._resume()
+        self.resume()
 
     def _load(self, context: Context, longest: int) -> Conversations:
         c = self.config
@@ -150,58 +111,6 @@ class SFTSession:
             )
         paths = [context.data_path(source) for source in c.data]
         return load(paths, c.proportions, c.max_rows, self.tokenizer, self.prompt, longest, c.seed, c.turns)
-
-    def _resume(self) -> None:
-        """Continue from the newest checkpoint; what was written after it is taken back."""
-        saved = ranks.broadcast_object(lambda: checkpoint.latest(self.folder / "checkpoints"))
-        if saved is not None:
-            progress, _ = checkpoint.load(saved, self.policy)
-            self.start, self.tokens = int(progress["step"]), int(progress["tokens"])
-            self.seconds = float(progress["seconds"])
-            self.saved = self.start
-            self.console.note(f"Continuing after step {self.start}.")
-        metrics = self.folder / "metrics.jsonl"
-        before = None if self.start else self.validation_loss()
-        rows = [row for row in read_jsonl(metrics) if row["step"] <= self.start]
-        write_jsonl(metrics, rows if self.start else [{"step": 0, "validation_loss": before}])
-
-    # --- training -----------------------------------------------------------------------------------------
-
-    def train(self) -> None:
-        """Every step from where the last process stopped."""
-        for step in range(self.start + 1, self.steps + 1):
-            with interrupts.GuardedStep(step, self.saved) as guard:
-                self.take(step)
-                due = step % self.config.save_every == 0 or step == self.steps
-                interrupts.saving(guard, due, partial(self.save, step))
-            guard.leave()
-
-    def take(self, step: int) -> None:
-        """One step, and its row of figures."""
-        clock = time.perf_counter()
-        row, used = self.step(step)
-        elapsed = time.perf_counter() - clock
-        self.seconds += elapsed
-        self.tokens += used
-        row |= {"num_tokens": self.tokens, "tokens_per_second": round(used / elapsed, 1)}
-        if step % self.per_epoch == 0:
-            row["validation_loss"] = self.validation_loss()
-        append_jsonl(self.folder / "metrics.jsonl", [row])
-        self.console.step({k: v for k, v in row.items() if v is not None})
-
-    def save(self, step: int) -> None:
-        """Checkpoint everything that the next step depends on."""
-        progress = {"seconds": self.seconds, "tokens": self.tokens}
-        checkpoint.save(self.folder / "checkpoints", step, self.policy, self.tokenizer, progress, {})
-        self.saved = step
-
-    def batch_of(self, step: int) -> list[Example]:
-        """The conversations of a step (from 1): each epoch is a new order, a function of seed and epoch."""
-        epoch, at = divmod(step - 1, self.per_epoch)
-        order = list(range(len(self.train_set)))
-        random.Random(f"{self.config.seed}:epoch:{epoch}").shuffle(order)
-        size = self.config.batch_size
-        return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
 
     def step(self, step: int) -> tuple[dict[str, Any], int]:
         """One optimizer step: its metrics, and the tokens that went through the model."""
@@ -223,21 +132,21 @@ class SFTSession:
         }
         return row, sum(len(batch.token_ids) for batch in batches)
 
-    def validation_loss(self) -> float | None:
+    def validation(self) -> dict[str, float | None]:
         """Mean -log p of the held-out completions' tokens; None where nothing is held out."""
         if not self.held_out:
-            return None
+            return {"validation_loss": None}
         batches = pack(self.held_out, token_mean, self.config.max_tokens_per_batch)
         total = 0.0
         for batch, of_batch in zip(
             batches, self.policy.map_microbatches(batches, self.policy.logprobs, trains=False), strict=True
         ):
             total -= float((of_batch.astype(np.float64) * batch.weights).sum())
-        return round(total, 6)
+        return {"validation_loss": round(total, 6)}
 
     def finish(self) -> dict[str, Any]:
         """Write the final checkpoint with its card; returns the summary."""
-        rows = ranks.broadcast_object(lambda: read_jsonl(self.folder / "metrics.jsonl"))
+        rows = ranks.broadcast_object(lambda: read_jsonl(self.folder / METRICS))
         losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
         summary = {
             "model": self.source if isinstance(self.config.model, str) else self.config.model.name,
