@@ -177,10 +177,9 @@ def test_a_run_without_steps_says_that_there_is_nothing_to_look_at(tmp_path, cap
     assert "none of its stages is trained (rl)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["sft_empty", "dpo_equal"])
-def test_what_rows_show_is_named(name, tmp_path):
-    run = ill_rows.make(name, tmp_path)
-    assert [i.cause for i in diagnose(run).illnesses] == [ill_rows.ILL[name].cause]
+def test_what_rows_show_is_named(tmp_path):
+    run = ill_rows.make("sft_empty", tmp_path)
+    assert [i.cause for i in diagnose(run).illnesses] == ["empty_answers"]
 
 
 @pytest.mark.slow

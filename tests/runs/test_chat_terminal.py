@@ -6,6 +6,7 @@ import io
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -127,7 +128,10 @@ class Terminal:
             "PROMPT_TOOLKIT_NO_CPR": "1",
         }
         env |= {"PYTHONPATH": "src", "COLUMNS": "100", "LINES": "40"}
-        self.run = subprocess.Popen(words, stdin=other, stdout=other, stderr=other, env=env)
+        self.run = subprocess.Popen(
+            words, stdin=other, stdout=other, stderr=other, env=env,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores Ctrl-C
+        )  # fmt: skip
         os.close(other)
         self.seen, self.at = "", 0
 
@@ -190,3 +194,24 @@ def test_a_talk_on_a_terminal(tmp_path):
 def test_a_talk_with_a_pretrained_model_on_a_terminal(tmp_path, smollm2):
     pytest.importorskip("prompt_toolkit")
     assert "tiny" in conversed(str(smollm2), tmp_path, "tiny", 24)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_ctrl_c_stops_an_answer_and_the_talk_goes_on(tmp_path, smollm2):
+    """While text streams; what was begun is forgotten, and the next question is answered."""
+    pytest.importorskip("prompt_toolkit")
+    words = [sys.executable, "-m", "aha", "chat", str(smollm2), "--threads", "1", "--max-tokens", "1500"]
+    there = Terminal([*words, "--temperature", "1.2"], tmp_path)
+    there.until(READY)
+    there.type("Count from one to five hundred in words, then tell a very long story.\r")
+    there.until("\x1b[1m", 120)  # an answer is bold
+    there.run.send_signal(signal.SIGINT)
+    there.until("(stopped)")
+    there.until(READY)
+    there.type("/budget 5\r")
+    there.until(READY)
+    there.type("\x04")
+    there.until("Next     aha eval")
+    assert there.run.wait(30) == 0
+    os.close(there.main)
