@@ -48,6 +48,13 @@ def test_a_diagnosis_is_all_there_with_links_to_its_rollouts(runs):
     assert "It has passed." in passing.texts
 
 
+def test_a_run_without_steps_is_not_called_healthy():
+    said = {"found": [], "healthy": True, "notes": [], "nothing": "none of its stages was begun"}
+    (block,) = aside.diagnosed(said)
+    assert block.heading == "There is nothing to look at"
+    assert block.texts == ["none of its stages was begun."]
+
+
 def test_a_comparison_is_all_there(runs):
     change(runs / "b" / "config.json", recipe="another")
     found = compare([runs / "a", runs / "b"])

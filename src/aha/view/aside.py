@@ -119,7 +119,9 @@ def diagnosed(said: Json) -> list[FindingBlock]:
     """A diagnosis as blocks, what lasts and explains the rest first."""
     illnesses = sorted(said["found"], key=lambda illness: not _grave(illness))
     blocks = [_illness(illness) for illness in illnesses]
-    if said["healthy"]:
+    if said["healthy"] and said.get("nothing"):
+        blocks.insert(0, FindingBlock("There is nothing to look at", [f"{said['nothing']}."]))
+    elif said["healthy"]:
         blocks.insert(0, FindingBlock("Healthy", ["Nothing lasting was found."], tone="good"))
     notes = [str(note) for note in said["notes"]]
     return [*blocks, FindingBlock("What could not be looked at", notes)] if notes else blocks
