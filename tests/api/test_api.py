@@ -66,8 +66,10 @@ def test_functions_train_and_faults_end_nothing():
 
 
 def test_two_processes_train_with_own_parts():
-    result = aha.zero(**OWN, ranks=2, run="two", **SMALL)
+    engine = f"{EXAMPLES / 'own_engine.py'}:Plain"
+    result = aha.zero(**OWN, engine=engine, dtype="float32", ranks=2, run="two", **SMALL)
     assert result.summary["steps"] == 1
+    assert result["rl"]._rows("metrics.jsonl")[0]["sampler_mismatch/max"] < 1e-3
     assert json.loads((result.folder / "config.json").read_text())["ranks"] == 2
 
 
