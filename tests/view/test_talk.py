@@ -115,10 +115,10 @@ def test_a_model_that_nobody_asks_gives_its_memory_back():
     held = children.ModelChildren(idle=0.5)
     child = held.of("tiny")
     until = time.monotonic() + 60
-    while held.loaded() and time.monotonic() < until:
+    while held.children and time.monotonic() < until:
         time.sleep(0.1)
     assert held.loaded() == []
-    assert child._process.poll() is not None
+    assert not child.alive
 
 
 @pytest.mark.slow

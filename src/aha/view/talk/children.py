@@ -170,8 +170,8 @@ class ModelChildren:
 
     def _drop(self, gone: Iterable[ModelChild]) -> None:
         for child in gone:
-            del self.children[child.name]
             child.end()
+            del self.children[child.name]
 
     def _watch(self) -> None:
         if self._watching is None and self.children:
