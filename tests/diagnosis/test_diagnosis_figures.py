@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aha.diagnosis import figures, motion, stored, supervised
+from aha.diagnosis import figures, motion, setup, stored, supervised
 from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.diagnose import findings
 from aha.diagnosis.monitor import Monitor
@@ -18,7 +18,7 @@ from aha.files import write_jsonl
 from aha.runs import health
 from aha.runs.metrics import rl_metrics
 from aha.stages.evaluation.evaluate import rollout_rows
-from aha.tasks import countdown
+from aha.tasks import countdown, get_task
 from aha.types import Finish, Group, Outcome, Problem, Rollout, Score, Scored, Verdict
 
 PROBLEM = Problem(
@@ -444,3 +444,30 @@ def test_general_questions_are_no_wrong_answers():
     assert old.members[0].scores["accuracy"].silent
     means = rl_metrics(1, [ruled, general], [np.zeros(2)] * 2, {}, np.zeros(0))
     assert means["rewards/accuracy/mean"] == 1.0
+
+
+# --- what a stage was set up with ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("prompt", "missing", "named"), [
+    ("boxed", 1.0, True), ("boxed", 0.2, False), ("auto", 1.0, False), ("r1_zero", 1.0, False), ("", 1.0, False),
+])  # fmt: skip
+def test_another_prompt_is_wrong_where_the_model_does_not_understand_it(tmp_path, prompt, missing, named):
+    (tmp_path / "sft/final").mkdir(parents=True)
+    (tmp_path / "sft/final/aha.json").write_text('{"prompt": "r1_zero"}')
+    rows = [{"step": i, "answers/missing": missing, "completions/clipped_ratio": 0.0} for i in range(1, 6)]
+    found = setup.wrong_prompt("rl", {"model": "<sft>"}, prompt, tmp_path, rows)
+    assert (found is not None) is named
+
+
+def test_held_out_problems_among_those_that_are_trained_on():
+    class Same:
+        def load(self, split, n, seed):
+            return countdown.load(countdown.TINY, "train", n, 0)
+
+    known = {p.id: p for p in countdown.load(countdown.TINY, "train", 50, 0)}
+    settings = {"test_problems": 20, "eval_problems": 20, "eval_every": 0}
+    found = setup.held_out_trained("rl", Same(), known, settings)
+    assert len(found.evidence) == 1, "the validation split is not asked"
+    assert "20 of 20" in found.evidence[0]
+    assert setup.held_out_trained("rl", get_task("countdown"), known, settings) is None

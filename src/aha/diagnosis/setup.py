@@ -50,7 +50,7 @@ def wrong_prompt(
     """Where the checkpoint says that it was trained with another prompt, and the first steps show that it does not
     understand this one."""
     trained = _trained_with(str(settings.get("model") or ""), run)
-    if not trained or not prompt or trained == prompt:
+    if not trained or prompt in ("", "auto", trained):  # auto takes what the checkpoint says
         return None
     first = [row for row in metrics if row.get("step")][:FIRST]
     figures = {"answers/missing": "have no answer", "completions/clipped_ratio": "are cut"}
