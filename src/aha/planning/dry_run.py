@@ -5,6 +5,7 @@ Parameters are counted in files' headers; times are those of ``plan_time``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ TRAINING_BYTES = 20
 """A parameter under training: weights, float32 master, gradient sum and AdamW's two moments."""
 CHECKPOINT_BYTES = 16
 """A parameter in a checkpoint: weights, master and moments."""
+UNREADABLE = (AhaError, OSError, ValueError, KeyError, TypeError)
+"""What damaged files of others may raise; a run is not stopped for want of a plan."""
 
 
 def plan(stages: Sequence[Stage], folder: Path, paper: Mapping[str, Mapping[str, Any]] | None = None) -> str:
@@ -55,18 +58,17 @@ def foreseen(stages: Sequence[Stage], folder: Path) -> dict[str, dict[str, Any]]
     where that is not known. Nothing is tried out for it, and earlier runs that cannot be read tell nothing."""
     try:
         known = plan_time.of_runs(folder.parent)
-    except (AhaError, KeyError, TypeError):
+    except UNREADABLE:
         known = Speeds(None, None)
     return {stage.name: _foreseen(stage, folder, known) for stage in ordered(stages)}
 
 
 def _foreseen(stage: Stage, folder: Path, known: Speeds) -> dict[str, Any]:
-    work = plan_time.work_of(stage, folder, known.filled)
-    try:
-        parameters, memory = parameters_of(getattr(stage, "model", None)), bytes_of(stage)[0]
-    except AhaError:  # the stage itself says what is wrong with its model
-        parameters, memory = None, None
-    seconds = known.seconds(work, parameters) if work else None
+    seconds, memory = None, None
+    with contextlib.suppress(*UNREADABLE):  # the stage itself says what is wrong with its model or its data
+        memory = bytes_of(stage)[0]
+        if work := plan_time.work_of(stage, folder, known.filled):
+            seconds = known.seconds(work, parameters_of(getattr(stage, "model", None)))
     return {"seconds": seconds and [round(part, 1) for part in seconds], "memory_bytes": memory}
 
 
