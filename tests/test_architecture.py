@@ -53,7 +53,7 @@ ALLOWED = {
     | {"modeling", "tasks", "sampling", "training", "runs", "stages", "doctor", "planning"},
     "stages": BASE
     | {"chat", "modeling", "rewards", "tasks", "corpus", "sampling", "training", "runs", "data", "judges"}
-    | {"doctor", "cluster", "planning", "diagnosis"},
+    | {"cluster", "planning", "diagnosis"},
     # The web page over runs: it reads what they left, and asks the graders again.
     "view": BASE | {"chat", "rewards", "tasks", "sandbox", "data", "runs"},
     "benchmarks": BASE

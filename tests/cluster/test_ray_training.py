@@ -27,7 +27,7 @@ def train(folder, checkpoint, **changes):
         "rewards": {"format": 1.0, "tag_count": 1.0}, "save_every": 2, "dtype": "float32",
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    context = Context(folder=folder, device="cpu", threads=1, plain=True, doctor=False)
+    context = Context(folder=folder, device="cpu", threads=1, plain=True)
     summary = RL.model_validate(settings | changes).run(context)
     return summary, read_jsonl(folder / "metrics.jsonl")
 

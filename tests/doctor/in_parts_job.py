@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from aha import ranks
+from aha.doctor.full import checkup
 from aha.runs.pipeline import Context
 from aha.stages import rl
-from aha.stages.rl import checkup, setup
+from aha.stages.rl import setup
 from aha.types import AhaError
 
 SMALL = {
@@ -46,7 +47,9 @@ def main(model, folder):
     torch.set_num_threads(1)
     config = rl.RL(name="rl", model=model, dtype="float32", **SMALL)
     with ranks.joined("cpu"):
-        where = Context(Path(folder), "cpu", threads=1, plain=True, parallel="sharded")
+        where = Context(
+            Path(folder), "cpu", threads=1, plain=True, parallel="sharded", examine=checkup.examine
+        )
         session = setup.prepare(config, where)  # which examines it
         assert session.policy.shards is not None
         shards, policy = session.policy.shards, session.policy

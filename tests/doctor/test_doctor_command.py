@@ -14,10 +14,10 @@ import pytest
 from aha import cli
 from aha.doctor import weight_checks
 from aha.doctor.finding import Check, Finding
-from aha.doctor.full import suite
+from aha.doctor.full import checkup, suite
 from aha.runs.pipeline import Context
 from aha.stages import rl
-from aha.stages.rl import checkup, setup, state
+from aha.stages.rl import setup, state
 from aha.types import AhaError
 
 SMALL = ["rl.max_tokens=24", "rl.max_tokens_schedule=[]", "rl.train_problems=8", "--threads", "1"]
@@ -109,7 +109,9 @@ def test_a_run_is_examined_as_it_starts_and_its_numbers_stay(checkpoint, tmp_pat
     states = []
     for examined in (True, False):
         place = tmp_path / str(examined)
-        settings(checkpoint).run(Context(place, "cpu", threads=1, plain=True, doctor=examined))
+        settings(checkpoint).run(
+            Context(place, "cpu", threads=1, plain=True, examine=checkup.examine if examined else None)
+        )
         assert ("quick checks passed" in capsys.readouterr().out) == examined
         rollouts = {p.name: p.read_bytes() for p in sorted((place / "rollouts").iterdir())}
         states.append((rollouts, (place / "final" / "model.safetensors").read_bytes()))
@@ -120,30 +122,29 @@ def test_a_run_that_fails_the_examination_does_not_start(checkpoint, tmp_path, m
     different = itertools.count()
     monkeypatch.setattr(weight_checks, "digest", lambda tensors: str(next(different)))
     with pytest.raises(AhaError, match="The doctor stopped the run: weights failed"):
-        setup.prepare(settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True))
-    setup.prepare(settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True, doctor=False))
+        setup.prepare(
+            settings(checkpoint),
+            Context(tmp_path / "run", "cpu", threads=1, plain=True, examine=checkup.examine),
+        )
+    setup.prepare(settings(checkpoint), Context(tmp_path / "run", "cpu", threads=1, plain=True))
 
 
 def test_warnings_of_live_figures_are_written_down_and_taken_back(checkpoint, tmp_path, capsys):
     place = tmp_path / "run"
     # every completion is cut, and random ones earn nothing: both for more steps than patience asks
-    settings(checkpoint, steps=4, save_every=3).run(
-        Context(place, "cpu", threads=1, plain=True, doctor=False)
-    )
+    settings(checkpoint, steps=4, save_every=3).run(Context(place, "cpu", threads=1, plain=True))
     path = place / "warnings.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert "completions/clipped_ratio" in {r["key"] for r in rows}
     assert {r["step"] for r in rows if r["key"] == "completions/clipped_ratio"} == {3}
     assert "warning: step 3: share of completions cut by max_tokens is 1" in capsys.readouterr().out
-    session = setup.prepare(
-        settings(checkpoint, steps=4), Context(place, "cpu", threads=1, plain=True, doctor=False)
-    )
+    session = setup.prepare(settings(checkpoint, steps=4), Context(place, "cpu", threads=1, plain=True))
     state.take_back(session.folder, 2)
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["flat_reward"], "of step 0"
 
 
 def test_the_patient_of_a_session_is_the_session(checkpoint, tmp_path):
-    where = Context(tmp_path / "run", "cpu", threads=1, plain=True, doctor=False)
+    where = Context(tmp_path / "run", "cpu", threads=1, plain=True)
     session = setup.prepare(settings(checkpoint, temperature=0.8), where)
     subject = checkup.patient(session, "x", session.policy)
     assert subject.engine is session.engine

@@ -327,8 +327,8 @@ def test_a_stage_with_a_judge_learns_from_files_and_resumes(tmp_path, checkpoint
         monkeypatch.setattr(RLSession, "report", dies)
         for _ in range(2):
             with pytest.raises(Killed):
-                stage.run(Context(cut, plain=True, threads=1, doctor=False))
-        stage.run(Context(cut, plain=True, threads=1, doctor=False))
+                stage.run(Context(cut, plain=True, threads=1))
+        stage.run(Context(cut, plain=True, threads=1))
     rows = read_jsonl(whole / "metrics.jsonl")
     assert [r["rewards/judge/weight"] for r in rows] == [0.5, 0.5, 2.0, 2.0]
     assert [r["rewards/format/weight"] for r in rows] == [0.5, 0.0, 0.0, 0.0]
@@ -390,7 +390,7 @@ def test_a_checkpoint_judges_beside_the_policy_and_its_babble_is_no_score(tmp_pa
     )  # fmt: skip
     (tmp_path / "run").mkdir()
     stage.check_inputs(Context(tmp_path))
-    stage.run(Context(tmp_path / "run", plain=True, threads=1, doctor=False))
+    stage.run(Context(tmp_path / "run", plain=True, threads=1))
     rows = [r for s in (1, 2) for r in read_jsonl(tmp_path / "run" / "rollouts" / f"step_{s:05d}.jsonl")]
     judged = [r for r in rows if r["problem_id"].startswith("general/")]
     assert judged

@@ -113,7 +113,7 @@ def test_every_stage_asks_a_checkpoint_as_it_was_trained(tmp_path, base, monkeyp
         again = {"lr": 2e-3, "epochs": 4, "batch_size": 4}
         changes |= {f"{name}.{k}": v for name in ("dev1", "dev3") for k, v in again.items()}
         config.apply(stages, changes)
-        context = Context(run, plain=True, threads=1, dtype="float32", doctor=False)
+        context = Context(run, plain=True, threads=1, dtype="float32")
         summaries = pipeline.run(stages, run, context, config={}, say=print)
     kept = {p.parent.parent.name: read_json(p)["prompt"] for p in run.glob("*/final/aha.json")}
     assert kept == PROMPTS

@@ -31,7 +31,7 @@ SETTINGS = {
 
 def train(folder, **changes):
     folder.mkdir(parents=True, exist_ok=True)
-    context = Context(folder=folder, device="cpu", threads=1, plain=True, doctor=False)
+    context = Context(folder=folder, device="cpu", threads=1, plain=True)
     return RL.model_validate(SETTINGS | changes).run(context)
 
 
@@ -203,7 +203,7 @@ def test_the_command_says_what_is_saved(monkeypatch, capsys):
 
 def finish(folder, **changes):
     stage = RL.model_validate(SETTINGS | changes)
-    context = Context(folder=folder, device="cpu", threads=1, plain=True, doctor=False)
+    context = Context(folder=folder, device="cpu", threads=1, plain=True)
     said = []
     pipeline.run([stage], folder, context, config={"stages": {"rl": stage.settings()}}, say=said.append)
     return said

@@ -9,12 +9,12 @@ from conftest import make_model
 
 from aha import hardware
 from aha.doctor import memory as doctors
+from aha.doctor.full.checkup import plan_of
 from aha.planning import configs, fit
 from aha.planning import fitted as room
 from aha.planning.workload import from_stage
 from aha.runs.pipeline import Context
 from aha.stages.rl import RL
-from aha.stages.rl.checkup import plan_of
 from aha.training.batching import pack, token_mean
 from aha.training.frozen import frozen_copy
 from aha.training.lora import Adapters, LoraSettings

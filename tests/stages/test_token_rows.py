@@ -23,7 +23,7 @@ def trained(folder, **settings):
         **(RL_SMALL | settings),
     )
     folder.mkdir()
-    stage.run(Context(folder, device="cpu", dtype="float32", plain=True, doctor=False))
+    stage.run(Context(folder, device="cpu", dtype="float32", plain=True))
     steps = sorted((folder / "rollouts").glob("step_*.jsonl"))
     return [json.loads(line) for file in steps for line in file.read_text().splitlines()]
 

@@ -204,11 +204,18 @@ def _check_room(place: Path, pending: Sequence[Any], fresh: bool) -> None:
             check_room(place / stage.name, bytes_of(stage)[1])
 
 
+def _examine(session: Any, source: str) -> None:
+    """The doctor's quick checks, imported by those stages alone that are examined."""
+    from aha.doctor.full import checkup
+
+    checkup.examine(session, source)
+
+
 def _context(args: argparse.Namespace, folder: Path) -> Any:
     from aha.runs import pipeline
 
     return pipeline.Context(
-        folder, args.device, args.dtype, args.threads, True if args.plain else None, not args.no_doctor,
+        folder, args.device, args.dtype, args.threads, True if args.plain else None, None if args.no_doctor else _examine,
         args.parallel, trackers=args.trackers,
     )  # fmt: skip
 

@@ -41,6 +41,11 @@ Parallel = Literal["auto", "replicated", "sharded"]
 """What each of several ranks keeps: whole weights and optimizer state, or parts of them."""
 
 
+Examination = Callable[[Any, str], None]
+"""Examines what a stage has made ready (its session, and the name of what it starts from) before its first step; every
+rank calls it. Raises AhaError where something is not right."""
+
+
 @dataclass(slots=True)
 class Context:
     """What a stage is given to run: its folder, the machine's settings, and the way to its inputs."""
@@ -50,7 +55,7 @@ class Context:
     dtype: str = "auto"
     threads: int = 0
     plain: bool | None = None  # None: a live display on terminals, plain lines elsewhere
-    doctor: bool = True  # whether a run examines itself as it starts
+    examine: Examination | None = None  # a live session before its first step: the doctor's, or none
     parallel: Parallel = "auto"  # whether several ranks keep whole weights each, or parts
     finals: dict[str, Path] = field(default_factory=dict)
     trackers: tuple[str, ...] = ()  # where figures go besides the run's folder (``runs.trackers``)

@@ -83,7 +83,7 @@ def context(subject: DoctorContext, folder: Path, *, precise: bool = False) -> C
     ``precise``, in float32."""
     name = {"torch.bfloat16": "bfloat16", "torch.float64": "float64"}.get(str(subject.dtype), "float32")
     name = "float32" if precise else name
-    return Context(folder, str(subject.device), name, _threads(), plain=True, doctor=False)
+    return Context(folder, str(subject.device), name, _threads(), plain=True)
 
 
 def _threads() -> int:

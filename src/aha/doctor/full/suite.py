@@ -9,7 +9,7 @@ from pathlib import Path
 from aha import hardware, modeling
 from aha.doctor import engine_checks, suite
 from aha.doctor.finding import Check
-from aha.doctor.full import network_checks, stage_checks
+from aha.doctor.full import checkup, network_checks, stage_checks
 from aha.doctor.subject import DoctorContext, ExaminationPlan
 from aha.planning import fitted as planned
 from aha.runs.pipeline import Context
@@ -17,7 +17,6 @@ from aha.sampling.engine import EngineSetup
 from aha.sampling.engines import engine_class
 from aha.sampling.rollouts import Prompter
 from aha.stages import engines, rl
-from aha.stages.rl import checkup
 from aha.tasks import get_task
 from aha.training import policy as policies
 from aha.training import sequences
@@ -50,7 +49,7 @@ def admit(
     room = planned.free(place)
     model = modeling.load_model(config.model, place, kind)
     source = config.model
-    where = Context(folder, device, str(kind).removeprefix("torch."), threads, plain=True, doctor=False)
+    where = Context(folder, device, str(kind).removeprefix("torch."), threads, plain=True)
     config, _ = planned.fitted(config, where, model, room, source)  # as the run itself would
     task = get_task(config.task, config.data, config.test_data)
     prompter = Prompter(tokenizer, config.prompt)

@@ -14,7 +14,6 @@ from aha.runs.pipeline import Context
 from aha.sampling.engine import EngineSetup
 from aha.sampling.engines import engine_class
 from aha.stages import asking, engines
-from aha.stages.rl import checkup
 from aha.stages.rl.session import RLSession
 from aha.stages.rl.settings import RLSettings, check_asynchronous, check_lengths
 from aha.training import sharding
@@ -95,8 +94,8 @@ def _session(
     with engines.ready(engine, policy):
         session.sync()
         session.calibrate()
-    if context.doctor:
-        checkup.examine(session, source)
+    if context.examine is not None:
+        context.examine(session, source)
     return session
 
 
