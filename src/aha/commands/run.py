@@ -215,8 +215,8 @@ def _context(args: argparse.Namespace, folder: Path) -> Any:
     from aha.runs import pipeline
 
     return pipeline.Context(
-        folder, args.device, args.dtype, args.threads, True if args.plain else None, None if args.no_doctor else _examine,
-        args.parallel, trackers=args.trackers,
+        folder, args.device, args.dtype, args.threads, True if args.plain else None,
+        None if args.no_doctor else _examine, args.parallel, trackers=args.trackers,
     )  # fmt: skip
 
 
