@@ -256,6 +256,24 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return written
 
 
+def free_name(path: Path) -> Path:
+    """The path, or the first of ``NAME-2``, ``NAME-3``, ... that is not there yet: nothing is replaced."""
+    free, number = path, 2
+    while free.exists():
+        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return free
+
+
+def claimed_name(path: Path) -> Path:
+    """The same, there and empty from now on: of two processes that end at once each has its own."""
+    while True:
+        free = free_name(path)
+        with disk_errors(path), contextlib.suppress(FileExistsError):
+            free.parent.mkdir(parents=True, exist_ok=True)
+            open(free, "x").close()
+            return free
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Rows of a file of ours; a torn last line, left by a kill in the middle of a write, is dropped."""
     if not path.exists():

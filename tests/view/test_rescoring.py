@@ -8,7 +8,8 @@ import shutil
 import pytest
 from served import client, make_run, say
 
-from aha.view import rescoring
+from aha.files import claimed_name
+from aha.view import aside, rescoring
 
 OWN = """
 def against(problem, text):
@@ -64,7 +65,8 @@ def test_what_cannot_be_graded_is_told_in_the_commands_words(place):
     "said",
     [
         {"rewards": {}}, {"rewards": {"accuracy": "x"}}, {"rewards": {"accuracy": float("inf")}}, {"steps": 0},
-        {"steps": "x"}, {"run": ".."}, {"rewards": ["accuracy"]},
+        {"steps": "x"}, {"run": ".."}, {"rewards": ["accuracy"]}, {"run": "\ud800"}, {"stage": "../zero"},
+        {"stage": "a\0b"}, {"stage": "\ud800"}, {"rewards": {"\ud800": "x"}},
     ],
 )  # fmt: skip
 def test_what_is_no_question_is_told_at_once(place, said):
@@ -75,6 +77,23 @@ def test_what_is_no_question_is_told_at_once(place, said):
     assert answer.status_code == 400
     assert answer.json()["error"]
     assert not (place / "runs" / ".aha-view").exists()
+
+
+def test_a_command_that_cannot_begin_is_told_and_keeps_nobody_from_the_next(place, monkeypatch):
+    def refused(*args, **more):
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(aside.subprocess, "Popen", refused)
+        assert "allocate" in lines(place)[-1]["error"]
+    assert aside._one.acquire(blocking=False)
+    aside._one.release()
+
+
+def test_two_rescorings_that_end_at_once_have_a_file_each(tmp_path):
+    claimed = [claimed_name(tmp_path / "new" / "rescored_zero.jsonl") for _ in range(2)]
+    assert [path.name for path in claimed] == ["rescored_zero.jsonl", "rescored_zero-2.jsonl"]
+    assert all(path.exists() for path in claimed)
 
 
 def test_words_of_the_command_are_values_and_no_options():

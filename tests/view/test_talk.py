@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
+import signal
 import time
 
 import pytest
@@ -103,11 +105,35 @@ def test_a_model_that_cannot_be_loaded_is_told_in_words(served):
 
 def test_a_base_that_is_no_name_is_not_offered(served, tmp_path):
     make_run(tmp_path / "zero", steps=3)
-    for model in ("<pretrain>", "https://elsewhere#x", 3):
+    for model in ("<pretrain>", "https://elsewhere#x", 3, "a\0b", "\ud800"):
         config = json.loads((tmp_path / "zero" / "config.json").read_text())["stages"]
         config["rl"]["model"] = model
         change(tmp_path / "zero" / "config.json", stages=config)
         assert client(tmp_path).get("/api/models").json()["models"] == []
+
+
+def test_a_stage_that_is_no_folder_of_its_run_offers_no_model(served, tmp_path):
+    _, place = served
+    make_run(tmp_path / "zero", steps=3)
+    config = json.loads((tmp_path / "zero" / "config.json").read_text())["stages"]
+    for name in (str(place / "zero" / "rl"), "a\0b", "../x"):
+        change(tmp_path / "zero" / "config.json", stages={name: config["rl"]})
+        assert client(tmp_path).get("/api/models").json()["models"] == []
+
+
+def test_a_long_question_waits_for_nobody_and_one_who_leaves_does_not_either(served):
+    """A model that is stopped reads nothing: what is sent to it stays where it is."""
+    child, heard = children.ModelChild("tiny"), queue.Queue()
+    os.kill(child.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    number = child.ask({"messages": [{"role": "user", "content": "x" * (1 << 19)}]}, heard.put)
+    child.cancel(number)
+    child.ask({"messages": QUESTION}, heard.put)
+    assert time.monotonic() - began < 1
+    child.end()
+    assert heard.get(timeout=5) == {
+        "error": "The model was taken out of memory. Ask again, and it is loaded."
+    }
 
 
 @pytest.mark.slow

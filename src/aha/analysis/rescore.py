@@ -17,7 +17,7 @@ import numpy as np
 
 from aha import modeling
 from aha.diagnosis import stored
-from aha.files import write_jsonl
+from aha.files import claimed_name, write_jsonl
 from aha.rewards import check_columns, get_rewards
 from aha.runs.report.data import StageData, read_lines, read_run
 from aha.sampling.rollouts import WeightedRewards, score_group
@@ -110,7 +110,8 @@ def rescore(
     told: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Rescored:
     """Grade the stored rollouts of a run's stage (None: the first with any) by ``rewards``, name -> weight, and write
-    them to ``output``, which must not be there yet, where one is given. ``most_steps``: so many steps, evenly.
+    them to ``output``, which must not be there yet, where one is given (one that came meanwhile is left: a number follows
+    the name). ``most_steps``: so many steps, evenly.
     ``told`` hears after each step how many of them are done.
 
     Raises AhaError where there are no rollouts, where the task is not there any more, and for unknown rewards.
@@ -140,6 +141,7 @@ def rescore(
             f"({min(regrading.changed)}): they were graded by what the rollouts say of them."
         )
     if output is not None:
+        output = claimed_name(output)  # another rescoring may have taken the name meanwhile
         write_jsonl(output, itertools.chain.from_iterable(_rows(step, pairs) for step, pairs in steps))
     whole = [pair for _, pairs in steps for pair in pairs]
     return Rescored(

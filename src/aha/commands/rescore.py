@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Grade, write, and print."""
     from aha.analysis.rescore import rescore
+    from aha.files import free_name
     from aha.runs.overview import run_folder
 
     folder = run_folder(args.run, args.runs_dir)
@@ -73,14 +74,6 @@ def weights(words: list[str]) -> dict[str, float]:
         return {str(name): float(weight) for name, weight in by_name.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise AhaError(f"--rewards {words[0]!r} is no JSON object of names and weights: {error}") from error
-
-
-def free_name(path: Path) -> Path:
-    """The path, or the first of ``NAME-2``, ``NAME-3``, ... that is not there yet."""
-    free, number = path, 2
-    while free.exists():
-        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
-    return free
 
 
 def described(rescored: Rescored) -> str:

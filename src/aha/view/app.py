@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from aha import __version__
-from aha.files import cache_folder
+from aha.files import cache_folder, well_formed
 from aha.types import AhaError
 from aha.view import aside, tabs
 from aha.view.curves import curves
@@ -37,6 +37,8 @@ MOST_RUNS = 16
 """Runs whose curves are drawn together."""
 MOST_BODY = 1 << 20
 """Bytes of a request."""
+FAULTS = (AhaError, OSError, sqlite3.Error)
+"""What an answer may run into, and tells in words."""
 
 Answer = Callable[[Request], Any]
 
@@ -168,8 +170,8 @@ def pouring(
             return _too_large()
         try:
             lines = await function(_object(body))
-        except AhaError as error:
-            return JSONResponse({"error": str(error)}, 400)
+        except FAULTS as error:
+            return _fault(error)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     return endpoint
@@ -199,14 +201,19 @@ def _object(body: bytes) -> dict[str, Any]:
 async def _said(function: Callable[[], Any]) -> Response:
     try:
         return JSONResponse(_plain(await run_in_threadpool(function)))
-    except AhaError as error:
-        return JSONResponse({"error": str(error)}, 400)
-    except OSError as error:
+    except FAULTS as error:
+        return _fault(error)
+
+
+def _fault(error: Exception) -> Response:
+    """What went wrong, in words; halves of a pair of surrogates, which a request can hold, cannot be sent back."""
+    if isinstance(error, AhaError):
+        return JSONResponse({"error": well_formed(str(error))}, 400)
+    if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        return JSONResponse({"error": f"A file could not be read or written ({what})."}, 500)
-    except sqlite3.Error as error:
-        said = f"The index of the rollouts could not be read ({error}). It lies in {cache_folder() / 'view'}, and is "
-        return JSONResponse({"error": said + "made anew where that folder is removed."}, 500)
+        return JSONResponse({"error": well_formed(f"A file could not be read or written ({what}).")}, 500)
+    said = f"The index of the rollouts could not be read ({error}). It lies in {cache_folder() / 'view'}, and is "
+    return JSONResponse({"error": said + "made anew where that folder is removed."}, 500)
 
 
 def _plain(value: Any) -> Any:

@@ -9,9 +9,10 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import anyio.to_thread
 
@@ -64,31 +65,38 @@ async def poured(*words: str | Path) -> AsyncIterator[list[int] | Json]:
     Who stops listening ends it. Raises AhaError as ``asked`` does, and where another command is looking."""
     if not _one.acquire(blocking=False):
         raise AhaError("Another look at a run is under way. Ask again when it has ended.")
-    out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed below
+    try:
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as out, _begun(words, out) as ran:
+            last = ""
+            assert ran.stderr is not None
+            while line := await anyio.to_thread.run_sync(ran.stderr.readline, abandon_on_cancel=True):
+                if step := PROGRESS.fullmatch(line.strip()):
+                    yield [int(part) for part in step.groups()]
+                elif line.strip():
+                    last = line.strip()
+            code = await anyio.to_thread.run_sync(ran.wait, abandon_on_cancel=True)
+            if code not in FOUND:
+                raise AhaError(last or f"aha {words[0]} ended with {code}, and said nothing.")
+            out.seek(0)
+            yield json.load(out)
+    finally:
+        _one.release()
+
+
+@contextmanager
+def _begun(words: Sequence[str | Path], out: IO[str]) -> Iterator[subprocess.Popen[str]]:
+    """The command that says how far it is; it ends with the block."""
     ran = subprocess.Popen(
         child_command("aha", *words, "--json", "--progress"), stdin=subprocess.DEVNULL, text=True,
         stdout=out, stderr=subprocess.PIPE, env={**os.environ, **OFFLINE},
     )  # fmt: skip
     _running.add(ran)
-    last = ""
     try:
-        assert ran.stderr is not None
-        while line := await anyio.to_thread.run_sync(ran.stderr.readline, abandon_on_cancel=True):
-            if step := PROGRESS.fullmatch(line.strip()):
-                yield [int(part) for part in step.groups()]
-            elif line.strip():
-                last = line.strip()
-        code = await anyio.to_thread.run_sync(ran.wait, abandon_on_cancel=True)
-        out.seek(0)
-        if code not in FOUND:
-            raise AhaError(last or f"aha {words[0]} ended with {code}, and said nothing.")
-        yield json.load(out)
+        yield ran
     finally:
         ran.kill()
         ran.wait()
-        out.close()
         _running.discard(ran)
-        _one.release()
 
 
 def end() -> None:

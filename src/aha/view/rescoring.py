@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from aha.files import free_name
 from aha.rewards import DESCRIPTIONS
 from aha.runs.charts import number, show
 from aha.runs.report.data import Json, as_dict, read_object, read_run
@@ -41,10 +42,13 @@ class RescoreAnswers:
     async def answer(self, said: Mapping[str, Any]) -> AsyncIterator[bytes]:
         """Lines of JSON: ``progress`` [done, of], at last ``blocks`` or ``error``. Raises AhaError at once for what is
         no question."""
-        place, words = self.shelf.folder(str(said.get("run", ""))), asked_words(said)
+        name, words = str(said.get("run", "")), asked_words(said)
+        place = self.shelf.folder(name)
+        if said.get("stage"):
+            self.shelf.stage_folder(name, str(said["stage"]))
         aside.refuse_own_code(place)
         self.own.mkdir(parents=True, exist_ok=True)
-        output = free(self.own / f"rescored_{place.name}.jsonl")
+        output = free_name(self.own / f"rescored_{place.name}.jsonl")
         return _lines(place.resolve(), ["rescore", place.resolve(), *words, "--output", output])
 
 
@@ -73,14 +77,6 @@ def asked_words(said: Mapping[str, Any]) -> list[str]:
     return [*words, "--stage", str(stage)] if stage else words
 
 
-def free(path: Path) -> Path:
-    """The path, or the first with a number that is not there yet: nothing is replaced."""
-    other, count = path, 2
-    while other.exists():
-        other, count = path.with_stem(f"{path.stem}-{count}"), count + 1
-    return other
-
-
 async def _lines(run: Path, words: Sequence[str | Path]) -> AsyncIterator[bytes]:
     try:
         async for news in aside.poured(*words):
@@ -88,7 +84,7 @@ async def _lines(run: Path, words: Sequence[str | Path]) -> AsyncIterator[bytes]
                 yield _line({"progress": news})
             else:
                 yield _line({"blocks": [asdict(block) for block in rescored(news)]})
-    except AhaError as error:
+    except (AhaError, OSError) as error:
         yield _line({"error": str(error)})
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import queue
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 from aha.types import AhaError
 from aha.view.aside import OFFLINE
 from aha.view.child_process import child_command
+from aha.view.growing import as_row
 
 MOST = 2
 """Models in memory at once: as many as stand side by side."""
@@ -35,15 +37,16 @@ class ModelChild:
         self.failed = ""
         self._hearing: dict[int, Hear] = {}
         self._numbers = itertools.count(1)
-        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._lock, self._sent = threading.Lock(), queue.SimpleQueue[dict[str, Any] | None]()
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in _listen
         self._process = subprocess.Popen(
             child_command("aha.sampling.http.piped", name), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, text=True, encoding="utf-8", env={**os.environ, **OFFLINE},
+            stderr=self._errors, text=True, encoding="utf-8", errors="replace", env={**os.environ, **OFFLINE},
         )  # fmt: skip
         if hasattr(os, "setpriority"):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
-        threading.Thread(target=self._listen, name="model", daemon=True).start()
+        for work in (self._listen, self._send):
+            threading.Thread(target=work, name="model", daemon=True).start()
 
     @property
     def alive(self) -> bool:
@@ -67,41 +70,45 @@ class ModelChild:
             self._hearing[number] = hear
         if self.ready:
             hear({"ready": self.ready})
-        if not self.alive or not self._write({**body, "id": number}):
+        if self.alive:
+            self._sent.put({**body, "id": number})
+        else:
             self._tell(number, {"error": self.failed or "The model's process has ended. Ask again."})
         return number
 
     def cancel(self, number: int) -> None:
         """Nobody waits for an answer any more."""
         if self._hearing.pop(number, None) is not None:
-            self._write({"cancel": number})
+            self._sent.put({"cancel": number})
         self.used = time.monotonic()
 
     def end(self) -> None:
-        """Give the memory back at once."""
+        """Give the memory back at once; who waits for an answer is told so."""
+        if self.alive:
+            self.failed = "The model was taken out of memory. Ask again, and it is loaded."
         with suppress(OSError):
             self._process.kill()
         self._process.wait()
 
-    def _write(self, what: dict[str, Any]) -> bool:
+    def _send(self) -> None:
+        """Write what was asked: a model that is still loaded does not read, and nobody else waits for it."""
         assert self._process.stdin is not None
-        try:
-            with self._writing:
+        while (what := self._sent.get()) is not None:
+            with suppress(OSError, ValueError):  # it has ended: who waits is told by what hears that
                 self._process.stdin.write(json.dumps(what) + "\n")
                 self._process.stdin.flush()
-        except (OSError, ValueError):
-            return False
-        return True
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         assert self._process.stdin is not None
         for line in self._process.stdout:
-            self._heard(json.loads(line))
+            if (said := as_row(line.encode())) is not None:  # or cut by its end, or printed by a library
+                self._heard(said)
         self._process.wait()
         self.failed = self.failed or _last_words(self._errors, self._process.returncode)
         for number in list(self._hearing):
             self._tell(number, {"error": self.failed})
+        self._sent.put(None)
         self._errors.close()
         self._process.stdout.close()
         with suppress(OSError):
@@ -115,7 +122,7 @@ class ModelChild:
             for hear in list(self._hearing.values()):
                 hear({"ready": self.ready})
         else:
-            self._tell(said.pop("id"), said)
+            self._tell(said.pop("id", 0), said)
 
     def _tell(self, number: int, said: dict[str, Any]) -> None:
         hear = self._hearing.get(number)

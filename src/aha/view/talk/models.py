@@ -38,7 +38,8 @@ def models(shelf: RunShelf) -> list[TalkModel]:
 
 def of_run(run: str, place: Path) -> list[TalkModel]:
     """The models of one run, those that stages ended with first."""
-    stages = as_dict(as_dict(_read(place / "config.json")).get("stages"))
+    known = as_dict(as_dict(_read(place / "config.json")).get("stages"))
+    stages = {name: said for name, said in known.items() if _is_part(name)}
     of_stages = [model for stage in reversed(stages) for model in _made(run, place / stage)]
     bases = [str(base) for s in stages.values() if (base := as_dict(s).get("model")) and _is_name(base)]
     return [
@@ -69,9 +70,14 @@ def _read(file: Path) -> Any:
         return {}
 
 
+def _is_part(stage: str) -> bool:
+    """Whether a stage's name is that of a folder within its run."""
+    return stage.isprintable() and Path(stage).name == stage
+
+
 def _is_name(base: Any) -> bool:
     """Whether a setting names a model from outside: not a stage's, and not an endpoint's."""
-    return isinstance(base, str) and not base.startswith("<") and "://" not in base
+    return isinstance(base, str) and base.isprintable() and not base.startswith("<") and "://" not in base
 
 
 def _made(run: str, stage: Path) -> Iterator[TalkModel]:
