@@ -110,8 +110,8 @@ def rescore(
     told: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Rescored:
     """Grade the stored rollouts of a run's stage (None: the first with any) by ``rewards``, name -> weight, and write
-    them to ``output``, which must not be there yet, where one is given (one that came meanwhile is left: a number follows
-    the name). ``most_steps``: so many steps, evenly.
+    them to ``output``, which must not be there yet, where one is given (one that came meanwhile is left: a number
+    follows the name). ``most_steps``: so many steps, evenly.
     ``told`` hears after each step how many of them are done.
 
     Raises AhaError where there are no rollouts, where the task is not there any more, and for unknown rewards.
