@@ -197,6 +197,7 @@ def test_a_mismatch_is_another_questions_completion(tokenizer):
         ({"loss": "kto", "length_normalized": True}, "kto has no length_normalized"),
         ({"loss": "orpo", "reference": "tiny"}, "orpo has no reference"),
         ({"reference": "tiny"}, "another vocabulary"),
+        ({"context_parallel_size": 2}, "a preference loss needs each whole"),
     ],
 )
 def test_settings_that_do_not_go_together(checkpoint, pairs, tmp_path, changes, words):

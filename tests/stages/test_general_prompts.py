@@ -83,7 +83,7 @@ def test_rows_without_answers_need_a_teacher(tmp_path):
 def test_an_answer_gets_the_tags_that_it_lacks():
     problem = Problem("p", "general", ({"role": "user", "content": "?"},), metadata={"harmful": False})
     short = "<think>I give a short and polite answer.</think> <answer>Yes.</answer>"
-    assert in_form(problem, "Yes.") == short
+    assert in_form(problem, "Yes.") == in_form(problem, "<answer>Yes.</answer>") == short
     assert in_form(problem, "<think>Hm.</think>Yes.") == "<think>Hm.</think> <answer>Yes.</answer>"
     for kept in (short, "<think>Hm.", "", "<answer>Yes."):
         assert in_form(problem, kept) == kept

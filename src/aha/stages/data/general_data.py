@@ -127,7 +127,7 @@ class GeneralData(
         write_jsonl(
             path, [{"problem_id": p.id, "text": texts[p.id]} for p in problems]
         )  # not as they arrived
-        return [texts[p.id] for p in problems]
+        return [in_form(p, texts[p.id]) for p in problems]  # replies are kept as they came
 
     def _teacher(self, context: Context) -> Callable[[Problem], str]:
         """Who answers: the endpoint, its reasoning put back between think tags, or the program."""
@@ -135,7 +135,7 @@ class GeneralData(
             return lambda p: _without_teacher(p, self.seed)
         if (part := engines.own_judge(self.teacher)) is not None:
             said = own(part)
-            return lambda problem: in_form(problem, said(asked(problem), 0))
+            return lambda problem: said(asked(problem), 0)
         if not engines.is_endpoint(self.teacher):
             return self._checkpoint(context, self.teacher)
         client = engines.connect(self.teacher, context.folder)
@@ -143,7 +143,7 @@ class GeneralData(
 
         def ask(problem: Problem) -> str:
             seed = seed_for(self.seed, problem.id, 0) >> 33
-            return in_form(problem, chat(client, asked(problem), seed=seed, **options).text)
+            return chat(client, asked(problem), seed=seed, **options).text
 
         return ask
 
@@ -151,7 +151,7 @@ class GeneralData(
         said = engines.local(
             context, path, temperature=self.temperature, max_tokens=self.max_tokens, reasoning=True
         )
-        return lambda p: in_form(p, said(asked(p), seed_for(self.seed, p.id, 0) >> 33))
+        return lambda p: said(asked(p), seed_for(self.seed, p.id, 0) >> 33)
 
 
 def answerable(problem: Problem) -> bool:
@@ -162,12 +162,16 @@ def answerable(problem: Problem) -> bool:
 def _without_teacher(problem: Problem, seed: int) -> str:
     if problem.metadata.get("rubric"):
         return programmed(problem, "good", random.Random(f"{seed}:{problem.id}"))
-    return in_form(problem, problem.answer) if isinstance(problem.answer, str) else ""
+    return problem.answer if isinstance(problem.answer, str) else ""
 
 
 def in_form(problem: Problem, text: str) -> str:
     """An answer between the tags that later stages ask for: one that has no <answer> gets them, after its own thinking
-    or a short one. What has tags in other places stays as it is, to be counted."""
+    or a short one; one that has nothing but them gets the thinking. What has tags in other places stays as it is, to
+    be counted."""
+    if text.lstrip().startswith(ANSWER):
+        whole = f"<think>{thought(problem)}</think> {text.strip()}"
+        return whole if parse(whole).well_formed else text
     if ANSWER in text or END_ANSWER in text or not text.strip():
         return text
     parsed = parse(text, require_answer=False)
