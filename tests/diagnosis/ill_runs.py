@@ -108,21 +108,11 @@ def judged(judge: str, weight: float) -> dict:
     }  # fmt: skip
 
 
-JUDGED = {
-    f"judged_{seed}": IllRun(
-        "length_gaming", steps=50, seed=seed, settings=TRUTH | {"eval_every": 5, "max_tokens": 96, "lr": 2e-4}
-        | judged("long_judge", 3),
-    )
-    for seed in (0, 1, 2)
-}  # fmt: skip
-"""The same of a judge that loves length, which is shown the final text alone."""
-
-
 def make(name: str, folder: Path) -> Path:
     """Run one of them; returns its folder."""
     from aha.cli import main
 
-    run = {**ILL, **HEALTHY, **RUINED, **JUDGED}[name]
+    run = {**ILL, **HEALTHY, **RUINED}[name]
     if "AHA_SEED" in os.environ:
         run = replace(run, seed=run.seed + int(os.environ["AHA_SEED"]))
     code = main(run.words(name, folder))

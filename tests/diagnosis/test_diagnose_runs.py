@@ -224,6 +224,19 @@ def test_a_length_loving_reward_is_noticed_within_a_tenth_of_the_steps_that_ruin
     assert json.loads((run / "rl/best/best.json").read_text())["step"] == top["step"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("judge", "seed"), [("long_judge", 0), ("long_judge", 1), ("long_judge", 2), ("fair_judge", 0)]
+)
+def test_a_judge_that_loves_length_is_noticed_within_six_steps_and_a_fair_one_is_not(judge, seed, tmp_path):
+    few = {"max_tokens": 96, "lr": 2e-4, "eval_every": 0, "test_problems": 2, "test_samples": 1}
+    run = ill_runs.IllRun("", steps=6, seed=seed, settings=ill_runs.TRUTH | few
+                          | ill_runs.judged(judge, 3 if judge == "long_judge" else 1))  # fmt: skip
+    assert main(run.words("judged", tmp_path)) == 0
+    keys = {warning["key"] for warning in warned(tmp_path / "judged")}
+    assert ("paid/length" in keys) == (judge == "long_judge")
+
+
 if __name__ == "__main__":  # of runs that were made before: python test_diagnose_runs.py FOLDER
     for place in sorted(Path(sys.argv[1]).iterdir()):
         planted = {**ill_runs.ILL, **ill_runs.HEALTHY}[place.name].cause

@@ -90,8 +90,8 @@ class DPO(
         self._check_loss()
         if self.context_parallel_size > 1:
             raise AhaError(
-                f"{self.name}: context_parallel_size={self.context_parallel_size} parts a completion among ranks, and a "
-                "preference loss needs each whole: leave it at 1, and lower max_length or set gradient_checkpointing."
+                f"{self.name}: context_parallel_size={self.context_parallel_size} parts a completion among ranks, and "
+                "a preference loss needs each whole: leave it at 1, and lower max_length or set gradient_checkpointing."
             )
         inputs.machine(context, self.dtype)
         tokenizer = inputs.model(self.model)
