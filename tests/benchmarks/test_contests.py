@@ -76,9 +76,14 @@ def test_tables_are_read_in_both_forms(tmp_path):
     found = contests.read(str(file))
     assert found["7"].ratings.tolist() == [1500, 1200]
     assert (found["8"].ratings.tolist(), found["8"].points.tolist()) == ([1700], [3])
-    file.write_text('{"contest": "9", "standings": [{"points": 2}]}\n')
-    with pytest.raises(AhaError, match="is no table of contests"):
-        contests.read(str(file))
+    standings = '"standings": [{"rating": 1500, "points": 2}]'
+    for rows, words in (
+        ('{"contest": "9", "standings": [{"points": 2}]}', "rating"), (f"{{{standings}}}", "no contest"),
+        (f'{{"contest": 9, {standings}}}\n' * 2, "stands twice"), ('{"contest": 9, "standings": 5}', "iterable"),
+    ):  # fmt: skip
+        file.write_text(rows + "\n")
+        with pytest.raises(AhaError, match=f"is no table of contests .*{words}"):
+            contests.read(str(file))
 
 
 @pytest.mark.slow  # the sandbox proves the rows
@@ -115,9 +120,13 @@ def test_a_report_of_swe_bench_is_a_result(tmp_path, capsys):
     assert (found["pass@1"], found["problems"], found["resolved"]) == (0.2, 5, 1)
     assert found["by"]["django"]["pass@1"] == 0.5
     assert "error" in (tmp_path / "p.html").read_text()
-    (tmp_path / "r.json").write_text("{}")
-    assert main(words) == 1
-    assert "is no report of SWE-bench" in capsys.readouterr().err
+    for wrong, said in (
+        ({}, "is no report of SWE-bench"), ({"resolved_ids": [], "error_ids": 5}, "error_ids is no list"),
+        ({"resolved_ids": ["a"], "total_instances": 1e12}, "no number of instances"),
+    ):  # fmt: skip
+        (tmp_path / "r.json").write_text(json.dumps(wrong))
+        assert main(words) == 1
+        assert said in capsys.readouterr().err
 
 
 def test_results_of_aider_are_a_result(tmp_path, capsys):

@@ -366,6 +366,9 @@ def test_a_held_out_loss_that_rises_while_the_other_falls_is_learning_by_heart()
         [*held, *rows, {"step": 20, "validation_loss": 1.3}]
     )
     assert supervised.overfit([*held, *rows, {"step": 20, "validation_loss": 1.04}]) == "", "within chance"
+    assert supervised.overfit([*held, *rows, {"step": "x", "validation_loss": 1.3}]) == "", (
+        "nobody knows when"
+    )
     rising = losses(*np.linspace(1, 2, 20))
     assert supervised.overfit([*held, *rising, {"step": 20, "validation_loss": 1.3}]) == "", (
         "nothing is learned"

@@ -68,15 +68,17 @@ def test_agreement_is_also_shown_with_corrected_labels(
     source, fixed = tmp_path / "pairs.jsonl", tmp_path / "fixed.jsonl"
     rows = [{"gold": "5", "prediction": "\\boxed{5}", "expected": right} for right in (False, True)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    fixed.write_text(json.dumps({"data": "pairs.jsonl", "pair": 1, "label": True, "why": "equal"}) + "\n")
+    row = {"data": "pairs.jsonl", "pair": 1, "label": True, "why": "equal\u2028"}
+    fixed.write_text(json.dumps(row, ensure_ascii=False) + "\n\n")
     assert call(bench, str(source), "--rounds", "1", "--json", "--corrections", str(fixed)) == 0
     entry = json.loads(capsys.readouterr().out)[0]["graders"]["aha"]
     assert (entry["agreement"], entry["corrected_agreement"], entry["corrected"]) == (0.5, 1, 1)
     assert call(bench, str(source), "--rounds", "1", "--corrections", str(fixed)) == 0
     assert "1.0000 with 1 labels corrected" in capsys.readouterr().out
-    fixed.write_text("{}\n")
-    with pytest.raises(AhaError, match="holds no corrections"):
-        call(bench, str(source), "--corrections", str(fixed))
+    for wrong in ({}, row | {"label": "false"}):
+        fixed.write_text(json.dumps(wrong) + "\n")
+        with pytest.raises(AhaError, match="holds no corrections"):
+            call(bench, str(source), "--corrections", str(fixed))
 
 
 @pytest.mark.skipif(not OUTPUTS.is_dir(), reason="the real outputs are not beside this checkout")

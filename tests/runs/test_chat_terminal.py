@@ -100,6 +100,15 @@ def test_two_models_are_asked_the_same(tokenizer, monkeypatch, capsys):
     assert len(made.engine.prompts) == 5
 
 
+def test_a_retry_takes_nothing_from_a_second_model_that_has_not_heard_it(tokenizer, monkeypatch, capsys):
+    made, other = talk(tokenizer, "think", model="one"), talk(tokenizer, "think", system="Be terse.")
+    made.answer("first")
+    made.second = ("two", other)
+    made.command("retry", "")
+    assert [m["role"] for m in other.messages] == ["system", "user", "assistant"]
+    assert len(made.messages) == 2
+
+
 def test_a_second_model_that_fails_leaves_both_conversations(tokenizer, monkeypatch, capsys):
     made, other = talk(tokenizer, model="one"), talk(tokenizer)
     made.second = ("two", other)

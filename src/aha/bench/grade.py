@@ -154,8 +154,11 @@ def read_corrections(path: Path) -> dict[str, dict[int, bool]]:
     """Labels that are wrong, by the name of their file and the number of their pair. Raises AhaError for other rows."""
     labels: dict[str, dict[int, bool]] = {}
     try:
-        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            labels.setdefault(str(row["data"]), {})[int(row["pair"])] = bool(row["label"])
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would break texts at U+2028
+        for row in (json.loads(line) for line in lines if line.strip()):
+            if not isinstance(row["label"], bool):
+                raise ValueError(f"label {row['label']!r} is neither true nor false")
+            labels.setdefault(str(row["data"]), {})[int(row["pair"])] = row["label"]
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise AhaError(
             f"{path} holds no corrections: {cause!r}. Wanted: rows of data, pair, label."

@@ -46,7 +46,10 @@ def read(file: str) -> dict[str, ContestTable]:
     tables: dict[str, ContestTable] = {}
     for where, row in numbered_rows(file, "train", lambda at, why: unread.append(f"{at}: {why}")):
         try:
-            tables[contest_of(row)] = _table(row)
+            name = contest_of(row)
+            if name in tables:
+                raise ValueError(f"contest {name} stands twice")
+            tables[name] = _table(row)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             unread.append(f"{where}: {error!r}")
     if unread or not tables:
@@ -59,8 +62,11 @@ def read(file: str) -> dict[str, ContestTable]:
 
 
 def contest_of(row: Mapping[str, Any]) -> str:
-    """The name of a row's contest."""
-    return str(next(row[key] for key in ("contest", "contest_id", "contestId", "id") if key in row))
+    """The name of a row's contest. Raises ValueError where it has none."""
+    for key in ("contest", "contest_id", "contestId", "id"):
+        if row.get(key) not in (None, ""):
+            return str(row[key])
+    raise ValueError("no contest")
 
 
 def _table(row: Mapping[str, Any]) -> ContestTable:

@@ -14,8 +14,11 @@ from aha.benchmarks.catalogue import BenchmarkRows
 from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.benchmarks.session import BenchmarkResult, Protocol
 from aha.files import write_json, write_jsonl
+from aha.runs.charts import number
 from aha.types import AhaError
 
+MOST = 1_000_000
+"""Instances that a report may count."""
 AIDER_FILE = ".aider.results.json"
 Whys = Sequence[tuple[GradedProblem, str]]
 """Each problem with the reason of its verdict."""
@@ -60,6 +63,14 @@ def _json(file: Path, who: str) -> Mapping[str, Any]:
     return content
 
 
+def _list(content: Mapping[str, Any], name: str, file: Path) -> list[Any]:
+    """A list that may be missing. Raises AhaError for what is none."""
+    value = content.get(name)
+    if value is not None and not isinstance(value, list):
+        raise AhaError(f"{file}: its {name} is no list.")
+    return value or []
+
+
 def swe_bench(file: Path) -> tuple[Whys, dict[str, Any]]:
     """SWE-bench's report: each instance resolved or not. What was not submitted, had no patch or did not run counts as
     not resolved, and so do instances that the report counts but does not name."""
@@ -69,14 +80,17 @@ def swe_bench(file: Path) -> tuple[Whys, dict[str, Any]]:
     states = ("resolved", "unresolved", "empty_patch", "error", "incomplete", "submitted")
     why: dict[str, str] = {}
     for state in states:
-        for name in report.get(f"{state}_ids") or ():
+        for name in _list(report, f"{state}_ids", file):
             why.setdefault(str(name), state.replace("_", " "))
-    unnamed = int(report.get("total_instances") or 0) - len(why)
+    total = number(report.get("total_instances") or 0)
+    if total is None or not 0 <= total <= MOST:
+        raise AhaError(f"{file}: its total_instances is no number of instances.")
+    unnamed = int(total) - len(why)
     why |= {f"not named {i}": "not named in the report" for i in range(1, unnamed + 1)}
     graded = [(_record(n, n.split("__")[0] if "__" in n else "", s == "resolved"), s) for n, s in why.items()]
     if not graded:
         raise AhaError(f"{file} names no instance.")
-    return graded, {"resolved": len(report["resolved_ids"])}
+    return graded, {"resolved": sum(state == "resolved" for state in why.values())}
 
 
 def aider(folder: Path) -> tuple[Whys, dict[str, Any]]:
@@ -88,7 +102,7 @@ def aider(folder: Path) -> tuple[Whys, dict[str, Any]]:
     graded, first = [], []
     for file in files:
         row, name = _json(file, "a result of Aider"), str(file.parent.relative_to(folder))
-        passed = [bool(x) for x in row.get("tests_outcomes") or ()]
+        passed = [bool(x) for x in _list(row, "tests_outcomes", file)]
         tokens = row.get("completion_tokens")
         why = f"passed at try {passed.index(True) + 1}" if any(passed) else "failed"
         kind = name.split("/")[0] if "/" in name else ""

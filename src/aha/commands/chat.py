@@ -167,7 +167,10 @@ class Talk:
         both = [self, *([self.second[1]] if self.second else [])]
         kept = [talk.messages for talk in both]
         for talk in both:
-            talk.messages = talk.messages[:-2]
+            if {"role": "user", "content": asked} in talk.messages[
+                -2:-1
+            ]:  # a second model may not have heard it
+                talk.messages = talk.messages[:-2]
         try:
             self.answer(asked)
         except BaseException:

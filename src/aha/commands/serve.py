@@ -75,11 +75,15 @@ def _by_vllm(args: argparse.Namespace, key: str | None) -> int:
 
     if args.guard is not None:
         raise AhaError("--guard reviews answers of the package's own engine: leave --engine vllm out.")
+    try:
+        more = tuple(shlex.split(args.vllm_args))
+    except ValueError as error:
+        raise AhaError(f"--vllm-args {args.vllm_args!r} are no words of a command line: {error}.") from None
     device = hardware.pick_device(args.device)
     dtype = str(hardware.pick_dtype(args.dtype, device)).removeprefix("torch.")
     asked = Serving(
         args.model, args.name or args.model, args.prompt, args.host, args.port, args.allow_origin, dtype,
-        device.type == "cpu", args.threads or 0, key, tuple(shlex.split(args.vllm_args)),
+        device.type == "cpu", args.threads or 0, key, more,
     )  # fmt: skip
     with VllmServer(asked) as server:
         print(f"Prompt   {server.prompt.name}", flush=True)

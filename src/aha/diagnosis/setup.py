@@ -71,7 +71,7 @@ def _trained_with(model: str, run: Path) -> str:
     """The prompt that a checkpoint says it was trained with; "" where it says none, or is not here."""
     try:
         place = run / model[1:-1] / "final" if model.startswith("<") else Path(resolve(model))
-        said = json.loads((place / "aha.json").read_text())
+        said = json.loads((place / "aha.json").read_text(encoding="utf-8"))
     except (AhaError, OSError, ValueError):
         return ""
     return str(said.get("prompt", "")) if isinstance(said, dict) else ""

@@ -97,7 +97,10 @@ def _thrown(losses: Sequence[float]) -> str:
 def overfit(metrics: Sequence[Row]) -> str:
     """In words, that the held-out loss ends above its least while the loss in training went on falling."""
     losses = [
-        (float(row["step"]), v) for row in metrics if (v := number(row.get("validation_loss"))) is not None
+        (step, v)
+        for row in metrics
+        if (v := number(row.get("validation_loss"))) is not None
+        and (step := number(row.get("step"))) is not None
     ]
     if len(losses) < 2:
         return ""

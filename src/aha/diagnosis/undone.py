@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from aha.diagnosis.findings import Illness
 from aha.runs import failures
+from aha.runs.charts import number
 from aha.runs.overview import is_running
 from aha.runs.pipeline import DONE, has_work, reached
 from aha.runs.report.data import RunData, as_dict, read_lines
@@ -33,13 +35,20 @@ def _last_words(place: Path) -> str:
     error, steps = failures.read(place), _steps(place)
     at = f"after step {steps}" if steps else "before its first step"
     if error:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(error.get("time") or 0)))
-        where = " | ".join(line.strip() for line in error.get("where", [])[-3:-1])
+        lines = error.get("where")
+        where = " | ".join(str(line).strip() for line in lines[-3:-1]) if isinstance(lines, list) else ""
         told = f"{error.get('error')}: {error.get('text')}"[:SHOWN]
-        return f"it ended {at} ({when}) with {told}" + (f" ({where[:SHOWN]})" if where else "")
+        return f"it ended {at}{_when(error)} with {told}" + (f" ({where[:SHOWN]})" if where else "")
     if steps or has_work(place):
         return ""
     return f"it was ended {at}, and left no error: killed from outside (out of memory, a time limit), or interrupted"
+
+
+def _when(error: Mapping[str, object]) -> str:
+    seconds = number(error.get("time"))
+    with contextlib.suppress(OverflowError, ValueError, OSError):  # no time that a calendar has
+        return "" if seconds is None else time.strftime(" (%Y-%m-%d %H:%M)", time.localtime(seconds))
+    return ""
 
 
 def _steps(place: Path) -> int:

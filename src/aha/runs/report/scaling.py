@@ -19,7 +19,8 @@ def scaling(stages: Sequence[StageData], before: Json, after: Json) -> str:
 
 
 def training(stages: Sequence[StageData]) -> list[Chart]:
-    """Held-out accuracy over all tokens sampled so far, a curve for each stage and split that has two points."""
+    """Held-out accuracy over all tokens sampled so far, a curve for each stage and split that has three
+    points: before and after alone are no curve."""
     series = [
         Series(name, points, color, marks=True) for color, (name, points) in enumerate(_curves(stages), 1)
     ]

@@ -63,14 +63,19 @@ class PipedAnswer:
     """One question, answered in pieces. Where thinking has a budget and has used it up, it is ended and the answer goes
     on from there."""
 
-    def __init__(self, backend: ModelBackend, body: dict[str, Any], say: Say):
-        self.backend, self.say, self.cancelled = backend, say, False
+    def __init__(self, backend: ModelBackend, body: dict[str, Any], say: Say, left: threading.Event):
+        self.backend, self.say, self._left = backend, say, left
         self.budget = _budget(body.pop("think_budget", None))
         asked = read({**body, "model": backend.name, "stream": True}, is_chat=True)
         self.asked, self.opened, notes = fitting(backend, asked)
         self.split = Splitter(self.opened)
         for note in notes:
             say({"note": note})
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._left.is_set()
 
     def run(self) -> None:
         """Sample, and tell every piece and the end."""
@@ -164,25 +169,26 @@ class Pipe:
 
     def __init__(self, backend: ModelBackend, write: Say):
         self.backend, self.write = backend, write
-        self.running: dict[Any, PipedAnswer] = {}
+        self.running: dict[Any, threading.Event] = {}  # set where nobody waits any more
 
     def serve(self, lines: Iterable[str]) -> None:
         """Until there are no more."""
         for line in lines:
             message = json.loads(line)
             if "cancel" in message:
-                if (answer := self.running.get(message["cancel"])) is not None:
-                    answer.cancelled = True
-            else:
-                threading.Thread(target=self._answer, args=(message.pop("id"), message), daemon=True).start()
+                if (left := self.running.get(message["cancel"])) is not None:
+                    left.set()
+            else:  # known before its thread begins: the next line may take it back
+                number = message.pop("id")
+                left = self.running[number] = threading.Event()
+                threading.Thread(target=self._answer, args=(number, message, left), daemon=True).start()
 
-    def _answer(self, number: Any, body: dict[str, Any]) -> None:
+    def _answer(self, number: Any, body: dict[str, Any], left: threading.Event) -> None:
         def say(what: dict[str, Any]) -> None:
             self.write({"id": number, **what})
 
         try:
-            self.running[number] = answer = PipedAnswer(self.backend, body, say)
-            answer.run()
+            PipedAnswer(self.backend, body, say, left).run()
         except AhaError as error:
             say({"error": str(error)})
         except Exception as error:  # one answer's failure must not end the others; who asked is told

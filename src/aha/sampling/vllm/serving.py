@@ -176,7 +176,7 @@ def _ends(path: str, tokenizer: Any) -> list[int]:
     """Every id that ends a completion here: of the tokenizer, its chat templates, and the generation config."""
     kept: Mapping[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
-        kept = json.loads((Path(path) / "generation_config.json").read_text())
+        kept = json.loads((Path(path) / "generation_config.json").read_text(encoding="utf-8"))
     own = kept.get("eos_token_id")
     more = [] if own is None else [own] if isinstance(own, int) else list(own)
     return sorted({*chat.stop_ids(tokenizer), *more})
