@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -35,9 +36,17 @@ def printed(text):
     for line in [*lines, *(said for said in inline if len(said.split()) > 3 and "|" not in said)]:
         line = BEFORE.sub("", line)
         if line.startswith("aha ") and "..." not in line and "…" not in line:
-            words = shlex.split(line, comments=True)
-            end = next((i for i, word in enumerate(words) if word in ENDS), len(words))
-            yield [PLACEHOLDERS.get(word, word) for word in words[1:end]]
+            for words in commands(shlex.split(line, comments=True)):
+                yield [PLACEHOLDERS.get(word, word) for word in words]
+
+
+def commands(words):
+    """Of one line, those of the program, without its name; a semicolon may stand at a word's end."""
+    parts = [part for word in words for part in ([word[:-1], ";"] if word[1:].endswith(";") else [word])]
+    ends = [i for i, part in enumerate(parts) if part in ENDS]
+    for start, end in itertools.pairwise([-1, *ends, len(parts)]):
+        if parts[start + 1 : start + 2] == ["aha"]:
+            yield parts[start + 2 : end]
 
 
 COMMANDS_PRINTED = {
@@ -49,8 +58,9 @@ COMMANDS_PRINTED = {
 
 def test_commands_are_seen_in_blocks_and_sentences():
     text = "```sh\nOMP=1 .venv/bin/aha zero \\\n  rl.lr=1 > out  # it\n$ aha list\n```\n"
-    text += "`aha plan --gpus N big` `aha eval`"
-    assert list(printed(text)) == [["zero", "rl.lr=1"], ["list"], ["plan", "--gpus", "1", "big"]]
+    text += "`aha plan --gpus N big` `aha eval` `aha fetch qwen; aha list && ls`"
+    seen = [["zero", "rl.lr=1"], ["list"], ["plan", "--gpus", "1", "big"], ["fetch", "qwen"], ["list"]]
+    assert list(printed(text)) == seen
     assert len(COMMANDS_PRINTED) > 150
 
 

@@ -84,6 +84,15 @@ def test_a_stage_of_another_size_counts_its_own_parameters(run):
     assert training.curve(run, 1000)[-1].flop == 6 * 1000 * 300.0 + 6 * 44 * 50.0
     save_file(weights | {"lm_head.weight": torch.zeros(10, 4)}, run / "more" / "final" / "model.safetensors")
     assert training.stored_parameters(run / "more" / "final") == 44
+    for wrong in (
+        b"",
+        b"nothing",
+        b"\xff" * 20,
+        b"\x02" + b"\0" * 7 + b"[]",
+        b"\x07" + b"\0" * 7 + b'{"a":1}',
+    ):
+        (run / "more" / "final" / "model.safetensors").write_bytes(wrong)
+        assert training.stored_parameters(run / "more" / "final") == 0
 
 
 def test_a_checkpoint_knows_its_run_and_a_run_its_last_checkpoint(run):

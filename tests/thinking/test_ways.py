@@ -222,6 +222,15 @@ def test_what_is_found_below_is_told_upwards_and_followed(problems):
     assert tree.bound(high) == pytest.approx(7 / 18 + (math.log(4) / 3) ** 0.5)
 
 
+def test_a_value_without_bounds_does_not_press_the_others_together(problems):
+    tree = ThinkingTree(problems[0], TreeNode(Draft((1,))), explore=0.0)
+    tree.nodes = [TreeNode(Draft((1,)), value=v) for v in (-1e9, -math.inf, 0.2, 0.4, 0.8, math.inf)]
+    bounds = [tree._between(node.value) for node in tree.nodes]
+    assert bounds == pytest.approx([0, 0, 0, 1 / 3, 1, 1])
+    tree.nodes = tree.nodes[:2]
+    assert [tree._between(value) for value in (-1e9, 0.5)] == [0, 0.5]
+
+
 def test_a_search_that_explores_looks_where_few_have_looked(problems):
     root = TreeNode(Draft((1,)))
     tree = ThinkingTree(problems[0], root, explore=10.0)

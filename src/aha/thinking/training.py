@@ -93,14 +93,21 @@ def _stage_at(source: str, run: Path) -> str:
     return parts.relative_to(run.resolve()).parts[0] if source and run.resolve() in parts.parents else ""
 
 
+def _shapes(file: Path) -> dict[str, list[int]]:
+    with file.open("rb") as stored:
+        header = json.loads(stored.read(int.from_bytes(stored.read(8), "little")))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
 def stored_parameters(folder: Path) -> int:
     """Parameters that each token is multiplied with, by the headers of a checkpoint's safetensors files; 0 where there
-    are none. A tied head is not stored, so an embedding beside a head is only read."""
+    are none that can be read. A tied head is not stored, so an embedding beside a head is only read."""
     shapes: dict[str, list[int]] = {}
-    for file in sorted(folder.glob("model*.safetensors")):
-        with file.open("rb") as stored:
-            header = json.loads(stored.read(int.from_bytes(stored.read(8), "little")))
-        shapes |= {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    try:
+        for file in sorted(folder.glob("model*.safetensors")):
+            shapes |= _shapes(file)
+    except (OSError, ValueError, OverflowError, AttributeError, KeyError, TypeError):  # cut, or no such file
+        return 0
     has_head = any(name.endswith("lm_head.weight") for name in shapes)
     counted = (name for name in shapes if not (has_head and name.endswith("embed_tokens.weight")))
     return sum(math.prod(shapes[name]) for name in counted)

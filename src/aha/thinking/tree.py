@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from aha import chat
 from aha.thinking.methods import SpentPoint, ThinkingRow
-from aha.thinking.values import ValueFunction
+from aha.thinking.values import LOWEST, ValueFunction
 from aha.thinking.writing import Draft, ThinkingWriter
 from aha.types import AhaError, Finish, Problem
 
@@ -71,9 +71,12 @@ class ThinkingTree:
         return self._between(node.mean) + self.explore * unsure
 
     def _between(self, value: float) -> float:
-        values = [n.value for n in self.nodes]
-        low, high = min(values), max(values)
-        return (value - low) / (high - low) if high > low else 0.5
+        """What cannot be read, or is infinite, is worth nothing or all, and does not press the others together."""
+        if value <= LOWEST:
+            return 0.0
+        values = [n.value for n in self.nodes if LOWEST < n.value < math.inf]
+        low, high = min(values, default=0.0), max(values, default=0.0)
+        return min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.5
 
     def grow(
         self, leaf: TreeNode, drafts: Sequence[Draft], values: Sequence[float], ended: Sequence[bool]
