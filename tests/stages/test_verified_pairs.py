@@ -141,10 +141,25 @@ def test_rounds_sample_new_questions_from_the_round_before(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dpo_rl", "light_r1"])
+@pytest.mark.parametrize("name", ["dpo_rl", "light_r1", "redstar"])
 def test_preferences_before_reinforcement_learning(tmp_path, name):
     done = live(name, tmp_path / "a")
     assert list(done)[-2:] == ["rl", "compare"]
     assert (tmp_path / "a" / "rl" / "final" / "config.json").exists()
     if name == "light_r1":
         assert list(done)[:4] == ["easier", "sft_easier", "harder", "sft_harder"]
+    if name == "redstar":
+        assert list(done)[:6] == ["hard", "sft", "pairs", "dpo", "ppo", "rl"]
+        assert list(done["compare"]["figures"]["countdown"]) == ["tiny", "sft", "dpo", "ppo", "rl"]
+
+
+def test_redstar_learns_hard_questions_and_tries_three_ways_from_there():
+    stages = {stage.name: stage for stage in ordered(get_recipe("redstar").build(model="tiny", teacher="t"))}
+    hard, sft = stages["hard"], stages["sft"]
+    assert (hard.model, hard.pass_rate_range, hard.max_rows) == ("t", (0.0, 0.5), 4000)
+    assert sft.data == (hard,)
+    assert stages["dpo"].data == (stages["pairs"],)
+    assert all(stages[name].model is sft for name in ("pairs", "dpo", "ppo", "rl"))
+    assert (stages["ppo"].algorithm.critic, stages["rl"].algorithm.critic) == (True, False)
+    assert (stages["rl"].algorithm.whiten, stages["rl"].algorithm.kl_place) == (True, "reward")
+    assert stages["ppo"].steps == stages["rl"].steps

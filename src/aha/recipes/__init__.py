@@ -102,6 +102,14 @@ RECIPES: dict[str, Recipe] = {
         (*_RL, "teacher"),
         "light_r1",
     ),
+    "redstar": Recipe(
+        "aha.recipes.preferences",
+        "RedStar's curriculum: SFT on hard questions alone, then DPO, PPO and REINFORCE++ side by side",
+        "redstar",
+        "rl",
+        (*_RL, "teacher"),
+        "redstar",
+    ),
     "countdown_full": Recipe(
         "aha.recipes.countdown_full",
         "TinyZero's task: 3 or 4 numbers of 1..99 with + - * /",

@@ -1,8 +1,10 @@
-"""Preferences from a verifier: iterative DPO from the model's own answers, DPO before RL, and Light-R1's curriculum.
+"""Preferences from a verifier: iterative DPO from the model's own answers, DPO before RL, Light-R1's and RedStar's
+curricula.
 
 Each round of iterative DPO samples several answers to new questions, prefers right ones to wrong ones, and tunes the
 model on the pairs; what it was before the round is the reference (Pang et al., arXiv 2404.19733; DPO-VP; DPO-R1).
 Light-R1 (arXiv 2503.10460): SFT on easier, then harder questions, DPO with the second SFT's wrong answers, then GRPO.
+RedStar (arXiv 2501.11284): SFT on long chains to few and hard questions, then DPO, PPO and REINFORCE++ side by side.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ Settings = dict[str, dict[str, Any]]
 ROUNDS = 4
 EASY = 0.125
 """The share of right answers above which Light-R1's curriculum takes a question for an easier one."""
+HARD = 0.5
+"""The share of right answers up to which RedStar's curriculum takes a question for a hard one."""
+LONG_CHAINS = 4000
+"""Chains that RedStar's SFT learns at most: its abstract finds a few thousand enough."""
 SMALL_MODEL: Settings = {
     "pairs": {"problems": 2048, "samples": 8, "max_tokens": 2048},
     "dpo": {
@@ -139,6 +145,34 @@ def light_r1(
     return [compared([model, first, second, dpo, rl], settings, asked, seed)]
 
 
+def redstar(
+    model: str = "tiny",
+    task: str | None = None,
+    data: str | None = None,
+    test_data: str | None = None,
+    teacher: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+) -> Sequence[Stage]:
+    """SFT on a teacher's right answers to hard questions, then from there DPO on pairs that the
+    rule labels, PPO, and REINFORCE++ (``rl``), each by itself. Without ``teacher`` the model teaches itself."""
+    settings, asked = settings_for(model), _asked(model, task, data, test_data)
+    hard = _chains("hard", teacher or model, (0.0, HARD), settings, asked, seed + 1)
+    hard.max_rows = LONG_CHAINS
+    tuned = _tuned("sft", model, hard, settings, seed)
+    (dpo,) = rounds_of(tuned, settings, asked, seed, 1)
+    ppo, rl = (
+        _rl(tuned, _by(settings, preset), asked, seed, steps, name)
+        for name, preset in (("ppo", "ppo"), ("rl", "reinforce_pp"))
+    )
+    return [compared([model, tuned, dpo, ppo, rl], settings, asked, seed)]
+
+
+def _by(settings: Settings, preset: str) -> Settings:
+    """The settings with another algorithm, as its own paper has it."""
+    return settings | {"rl": settings["rl"] | {"algorithm": {"preset": preset}}}
+
+
 def _asked(model: str, task: str | None, data: str | None, test_data: str | None) -> dict[str, Any]:
     return {"task": task or r1.TASKS.get(model, "countdown"), "data": data, "test_data": test_data}
 
@@ -154,7 +188,9 @@ def _tuned(name: str, model: str | Stage, rows: Stage, settings: Settings, seed:
     return SFT.model_validate({"name": name, "model": model, "data": (rows,), "seed": seed} | settings["sft"])
 
 
-def _rl(model: Stage, settings: Settings, asked: dict[str, Any], seed: int, steps: int | None) -> RL:
+def _rl(
+    model: Stage, settings: Settings, asked: dict[str, Any], seed: int, steps: int | None, name: str = "rl"
+) -> RL:
     """Reinforcement learning as R1-Zero's recipe has it, asked as the model was tuned."""
     own = {} if steps is None else {"steps": steps}
-    return RL.model_validate({"name": "rl", "model": model, "seed": seed} | asked | settings["rl"] | own)
+    return RL.model_validate({"name": name, "model": model, "seed": seed} | asked | settings["rl"] | own)
