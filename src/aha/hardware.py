@@ -111,7 +111,7 @@ def set_threads(n: int = 0) -> int:
 def asked_threads() -> int:
     """What OMP_NUM_THREADS says; 0 where it says nothing, or torchrun said it, which sets it to 1 whoever asked."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and ranks.launched() == 1 else 0
+    return int(asked) if asked.isdecimal() and ranks.launched() == 1 else 0
 
 
 @functools.cache

@@ -99,6 +99,14 @@ def test_tinyzero_and_rule_rewards():
     assert values("format") == [0.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    "text", ["2² 3 -> 6", "2 3 -> ²", "2 3 -> " + "6" * 5000, "-> 5", "2 3 -> x", "2 3 ->"]
+)
+def test_what_is_no_game_is_asked_as_it_stands(text):
+    assert countdown.spelled_out(text) == text
+    assert "171" in countdown.spelled_out("24 7, 3 -> 171") != "24 7, 3 -> 171"
+
+
 def test_lenient_grading_finds_an_answer_outside_the_tags():
     p = countdown.make_problem((13, 4, 22), 74, countdown.TINY)
     assert countdown.verify_lenient(p, "I think so 13*4+22").outcome is Outcome.CORRECT

@@ -86,6 +86,8 @@ CHINESE_CASES = [
     ("detectable_format:title", {}, "《春》\n花", "春\n花"),
     ("startend:end_checker", {"end_phrase": "谢谢。"}, "花开了。谢谢。”", "谢谢。花开了。"),
     ("startend:quotation", {}, "「花开了。」", "“花”开了"),
+    ("detectable_format:multiple_sections", {"section_spliter": "部分", "num_sections": 2},
+     "第" + "9" * 5000 + "部分 第2部分", "第" + "9" * 5000 + "部分"),
     ("punctuation:no_comma", {}, "花开了。", "花，开了。"),
 ]  # fmt: skip
 

@@ -39,7 +39,7 @@ def start(args: argparse.Namespace) -> None:
 def _number(count: str, device: str) -> int:
     """How many ranks: a number, or ``auto``, one for each GPU here; without one, for each core, up to MOST."""
     if count != "auto":
-        if not count.isdigit() or int(count) < 1:
+        if not count.isdecimal() or int(count) < 1:
             raise AhaError(f"--ranks {count}: give a number from 1, or auto.")
         return int(count)
     from aha import hardware

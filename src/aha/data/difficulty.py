@@ -124,7 +124,7 @@ def _from_data(rates: Mapping[str, PassRate], kept: Sequence[str], data: str) ->
     selected = []
     for name in kept:
         number = name.rpartition("-")[2]
-        if not number.isdigit() or not 1 <= int(number) <= len(rows):
+        if not number.isdecimal() or not 1 <= int(number) <= len(rows):
             raise AhaError(f"'{data}' has no row for the problem {name}: give the rows that it came from.")
         selected.append({**rows[int(number) - 1], "pass_rate": _rounded(rates[name])})
     return selected

@@ -29,7 +29,7 @@ def step_files(stage: Path) -> list[tuple[int, Path]]:
     files = [
         (int(file.stem.rpartition("_")[2]), file)
         for file in (stage / "rollouts").glob("step_*.jsonl")
-        if file.stem.rpartition("_")[2].isdigit()
+        if file.stem.rpartition("_")[2].isdecimal()
     ]
     return sorted(files)
 

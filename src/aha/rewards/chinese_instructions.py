@@ -74,7 +74,7 @@ def _sections(text: str, kw: Mapping[str, Any]) -> bool:
     marked = set(re.findall(rf"第\s?(\d+|[一二三四五六七八九十]+)\s?{mark}", text))
     marked |= set(re.findall(rf"{mark}\s?(\d+|[一二三四五六七八九十]+)", text))
     names = {numeral(n): n for n in range(1, 100)}
-    return len({int(f) if f.isdecimal() else names.get(f, 0) for f in marked}) >= sections
+    return len({int(f[-9:]) if f.isdecimal() else names.get(f, 0) for f in marked}) >= sections
 
 
 def _postscript(text: str, kw: Mapping[str, Any]) -> bool:

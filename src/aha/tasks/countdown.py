@@ -157,11 +157,15 @@ def question(numbers: Sequence[int], target: int, operators: str = "+-*/", langu
     )
 
 
+LONGEST = 12
+"""Digits from which a text is no number of a game."""
+
+
 def spelled_out(text: str) -> str:
     """``24 7 3 -> 171`` as a question; any other text as it is."""
     left, arrow, right = text.partition("->")
     numbers = left.replace(",", " ").split()
-    if arrow and right.strip().isdigit() and numbers and all(n.isdigit() for n in numbers):
+    if arrow and numbers and all(n.isdecimal() and len(n) < LONGEST for n in (*numbers, right.strip())):
         return question([int(n) for n in numbers], int(right), TINY.operators)
     return text
 

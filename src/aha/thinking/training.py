@@ -95,7 +95,8 @@ def _stage_at(source: str, run: Path) -> str:
 
 def _shapes(file: Path) -> dict[str, list[int]]:
     with file.open("rb") as stored:
-        header = json.loads(stored.read(int.from_bytes(stored.read(8), "little")))
+        length = int.from_bytes(stored.read(8), "little")
+        header = json.loads(stored.read(min(length, file.stat().st_size)))
     return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
 
 
@@ -106,7 +107,7 @@ def stored_parameters(folder: Path) -> int:
     try:
         for file in sorted(folder.glob("model*.safetensors")):
             shapes |= _shapes(file)
-    except (OSError, ValueError, OverflowError, AttributeError, KeyError, TypeError):  # cut, or no such file
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # cut, or no such file
         return 0
     has_head = any(name.endswith("lm_head.weight") for name in shapes)
     counted = (name for name in shapes if not (has_head and name.endswith("embed_tokens.weight")))

@@ -176,7 +176,7 @@ def _label(config: Any, label: str, name: str) -> int:
         return 0
     if label in labels:
         return labels[label]
-    if label.isdigit() and int(label) < config.num_labels:
+    if label.isdecimal() and int(label) < config.num_labels:
         return int(label)
     raise AhaError(
         f"The classifier '{name}' has {config.num_labels} outputs ({', '.join(labels)}): which is the score? Name it "

@@ -331,7 +331,7 @@ class _LatexReader:
             return None
         base = "".join(t.text for t in tokens[at + 1 :] if t.text not in "{}()").lower()
         base = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}.get(base, base)
-        if not base.removeprefix("-").isdigit() or len(base) > 3 or not 2 <= abs(int(base)) <= 36:
+        if not base.removeprefix("-").isdecimal() or len(base) > 3 or not 2 <= abs(int(base)) <= 36:
             return None
         return Based(sign + digits, int(base)) if digits.isdigit() or _in_base(digits, int(base)) else None
 

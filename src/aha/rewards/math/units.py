@@ -235,7 +235,7 @@ def _power(tokens: list[Token], index: int) -> tuple[int | None, int]:
         body = [tokens[index]]
         index += 1
     text = "".join(t.text for t in body)
-    return (int(text), index) if text.lstrip("-").isdigit() and len(text) <= 3 else (None, index)
+    return (int(text), index) if text.removeprefix("-").isdecimal() and len(text) <= 3 else (None, index)
 
 
 def _chinese_power(name: str) -> tuple[str, int]:
