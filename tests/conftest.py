@@ -126,6 +126,20 @@ def smollm2():
 
 
 @pytest.fixture(scope="session")
+def smollm2_server(smollm2):
+    """SmolLM2-135M-Instruct, served as ``smollm2``."""
+    from aha import modeling
+    from aha.sampling.http import Server
+    from aha.sampling.http.model import ModelBackend
+    from aha.sampling.local.engine import LocalEngine
+
+    model = modeling.load_model(str(smollm2), dtype=torch.bfloat16)
+    tokenizer = modeling.load_tokenizer(str(smollm2))
+    with Server(ModelBackend(LocalEngine(model, tokenizer), tokenizer, "smollm2")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def qwen():
     """Qwen2.5-Coder-0.5B-Instruct. Only for tests that are marked ``real``."""
     return _public("qwen")

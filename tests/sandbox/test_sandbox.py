@@ -288,7 +288,9 @@ def test_a_canary_that_gets_out_stops_the_slot(monkeypatch):
     # A filter that allows everything: seccomp, the inner wall, is gone.
     from aha.sandbox import canary
 
-    weak = canary._PROGRAM.read_text().replace("held[name] = not action()", "held[name] = action() is None")
+    strong = canary._PROGRAM.read_text()
+    weak = strong.replace("results[name] = not action()", "results[name] = action() is None")
+    assert weak != strong
     monkeypatch.setattr(canary, "_PROGRAM", _Text(weak))
     with pytest.raises(AhaError, match="not held"):
         Sandbox().__enter__()

@@ -29,7 +29,7 @@ SMALL = {
     "student_rl": RL_SMALL | {"steps": 1},
     "compare": {"problems": 2, "samples": 1, "max_tokens": 16},
 }  # fmt: skip
-CLOCK = (
+CLOCK = ("peak_bytes", 
     "seconds", "rl_seconds", "tokens_per_second", "step_time", "time/sampling", "time/training",
 )  # fmt: skip
 CARD = "README.md"

@@ -372,7 +372,7 @@ def test_what_a_stage_cannot_do_is_said_first(tmp_path):
         read_rubric(str(tmp_path / "empty.txt"))
     assert read_rubric(None) == prompts.RUBRIC
     assert JudgeReward(Judge(lambda m, s: ""), lambda p: False)(FREE, [said("a")]) == [
-        Score(0.0, "not judged")
+        Score(0.0, "not judged", silent=True)
     ]
 
 
