@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
-from aha.benchmarks.statistics import bootstrap, consensus, paired, summary
+from aha.benchmarks.statistics import consensus, paired, summary
+from aha.runs.paired import bootstrap
 from aha.stages.evaluation.figures import powers
 
 

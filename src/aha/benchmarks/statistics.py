@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
+from aha.runs.paired import Paired, paired_values
 from aha.stages.evaluation.figures import interval, mean, pass_at_k, powers
 from aha.stages.evaluation.votes import majority
-
-RESAMPLED = 4000
-"""Resamples of a bootstrap and of a permutation test."""
-LEVEL = 0.05
-"""The largest p at which a difference counts as more than chance."""
 
 
 def rates(records: Sequence[GradedProblem], lenient: bool = False) -> np.ndarray:
@@ -105,73 +100,14 @@ def _of_kind(records: Sequence[GradedProblem]) -> dict[str, Any]:
     return _defined(shares | kept)
 
 
-def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """A 95% interval of the mean of ``values`` [P], one a problem, by resampling problems."""
-    if not len(values):
-        return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLED, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """Two models on the same problems: ``difference`` is the second's mean rate less the first's, ``p`` the share of
-    sign flips that lie as far from zero, ``level`` the largest that counts. ``first_only`` and ``second_only``:
-    problems that one gets right more often than not and the other does not."""
-
-    problems: int
-    difference: float
-    low: float
-    high: float
-    p: float
-    first_only: tuple[str, ...]
-    second_only: tuple[str, ...]
-    level: float = LEVEL
-
-    @property
-    def told_apart(self) -> bool:
-        """Whether the difference is more than chance: its interval excludes zero, and so does the test."""
-        return self.p < self.level and not self.low <= 0 <= self.high
-
-    def sentence(self, first: str, second: str) -> str:
-        """In words, which is better, or that they cannot be told apart."""
-        span = f"{self.difference:+.1%} [{self.low:+.1%}, {self.high:+.1%}], p = {self.p:.3f}"
-        if not self.told_apart:
-            lucky = self.p < LEVEL and not self.low <= 0 <= self.high
-            why = ", as one of so many pairs differs by chance" if lucky else ""
-            return f"{first} and {second} cannot be told apart on {self.problems} problems: {span}{why}"
-        better, other = (second, first) if self.difference > 0 else (first, second)
-        return f"{better} is better than {other} on {self.problems} problems: {span}"
-
-
 def paired(
     first: Sequence[GradedProblem], second: Sequence[GradedProblem], seed: int = 0, pairs: int = 1
 ) -> Paired:
     """Compare two models on the problems that both were asked, by a bootstrap and a sign-flip test over problems. 5% is
     shared among so many ``pairs`` that are looked at (Bonferroni)."""
-    ours, theirs = _rates_by_id(first), _rates_by_id(second)
-    shared = [problem for problem in ours if problem in theirs]
-    a, b = (np.array([side[problem] for problem in shared]) for side in (ours, theirs))
-    low, high = bootstrap(b - a, seed)
-    one, other = (
-        tuple(p for p, x, y in zip(shared, left, right, strict=True) if x > 0.5 >= y)
-        for left, right in ((a, b), (b, a))
-    )
-    apart = float((b - a).mean()) if shared else float("nan")
-    return Paired(len(shared), apart, low, high, _sign_flips(b - a, seed), one, other, LEVEL / pairs)
+    return paired_values(_rates_by_id(first), _rates_by_id(second), seed, pairs)
 
 
 def _rates_by_id(records: Sequence[GradedProblem]) -> Mapping[str, float]:
     marks = rates(records)
     return {r.problem: float(rate) for r, rate in zip(records, marks, strict=True) if not np.isnan(rate)}
-
-
-def _sign_flips(differences: np.ndarray, seed: int) -> float:
-    """The share of random signs under which the mean lies at least as far from zero as it does."""
-    moved = differences[differences != 0]
-    if not len(moved):
-        return 1.0
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLED, len(moved)))
-    as_far = np.abs(signs @ moved) >= abs(moved.sum()) - 1e-12
-    return float((as_far.sum() + 1) / (RESAMPLED + 1))

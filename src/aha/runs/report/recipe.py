@@ -1,5 +1,6 @@
-"""The part of a report that a run of the whole recipe has: checkpoints compared, claims, curves of all stages,
-the graph with its hashes, data, reward models, proxy and truth, and chains of the same problems side by side."""
+"""The part of a report that a run of the whole recipe has: checkpoints compared, claims, the safety tax, curves of
+all stages, the graph with its hashes, data, reward models, proxy and truth, and chains of the same problems side by
+side."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from aha.runs.charts import Chart, FigureKind, Series, at_k, draw, duration, esc
 from aha.runs.claims.rules import BoundKind
 from aha.runs.claims.table import value
 from aha.runs.report import lineage as report_lineage
+from aha.runs.report import safety_tax
 from aha.runs.report.data import Json, RunData, StageData, as_dict
 from aha.runs.report.recipe_data import StageNode, Whole, read_whole, same_problems, share_interval
 
@@ -28,7 +30,7 @@ CURVES: tuple[tuple[str, str, str, FigureKind], ...] = (
 )  # fmt: skip
 PROXY, TRUE = "preference/proxy", "preference/true"
 PER_CHART = 5
-OPEN = ("claims", "compared", "curves")
+OPEN = ("claims", "compared", "safety-tax", "curves")
 """Parts that stand open; the others unfold."""
 MOST_CHARACTERS = 1500  # of a chain where many stand side by side
 
@@ -42,6 +44,7 @@ def sections(run: RunData, faults: list[str], problems: int, side: DrawChain) ->
     listed = (
         ("claims", "Claims of the paper", _claims(whole.claims)),
         ("compared", "Checkpoints compared", _compared(whole)),
+        ("safety-tax", "The safety tax", safety_tax.drawn(run, whole, faults)),
         ("curves", "Reinforcement learning, stage by stage", _curves(run.stages)),
         ("lineage", "Lineage", report_lineage.graph(whole.nodes) + report_lineage.table(whole.nodes)),
         ("data", "Data", "".join(map(_data, whole.nodes))),
