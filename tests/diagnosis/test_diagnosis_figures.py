@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from aha.diagnosis.truth import best, truth_fall
 from aha.files import write_jsonl
 from aha.runs import health
 from aha.runs.metrics import rl_metrics
+from aha.runs.report import data
 from aha.stages.evaluation.evaluate import rollout_rows
 from aha.tasks import countdown, get_task
-from aha.types import Finish, Group, Outcome, Problem, Rollout, Score, Scored, Verdict
+from aha.types import AhaError, Finish, Group, Outcome, Problem, Rollout, Score, Scored, Verdict
 
 PROBLEM = Problem(
     "p", "math", ({"role": "user", "content": "What is 6 * 7?"},), "42", metadata={"place": "tags"}
@@ -474,3 +476,22 @@ def test_held_out_problems_among_those_that_are_trained_on():
     assert len(found.evidence) == 1, "the validation split is not asked"
     assert "20 of 20" in found.evidence[0]
     assert setup.held_out_trained("rl", get_task("countdown"), known, settings) is None
+
+
+@pytest.mark.parametrize("value", ["x", {}, -1, 1e300, float("inf"), True, 10**30])
+def test_a_setting_that_is_no_number_of_things_is_named(value):
+    with pytest.raises(AhaError, match="train_problems="):
+        stored.count({"train_problems": value}, "train_problems")
+    assert stored.count({}, "train_problems", 8) == 8
+
+
+def test_lengths_that_cannot_be_are_read_as_what_can():
+    rows = [{"problem_id": "g", "member": i, "tokens": n} for i, n in enumerate((-1, 3, 1e300, "x"))]
+    (group,) = stored.groups(rows)
+    assert [len(m.rollout.completion_ids) for m in group.members] == [0, 3, stored.LONGEST, 0]
+
+
+def test_rows_whose_step_is_no_number_stand_where_they_were_written():
+    rows = [{"step": 1}, {"step": "x", "loss": 1.0}, {"step": None}, {"loss": 2.0}]
+    stage = data.stage_data(Path("rl"), {}, rows, [], [])
+    assert [row["step"] for row in stage.metrics] == [1, 2, 3, 4]

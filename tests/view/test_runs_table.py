@@ -74,6 +74,15 @@ def test_a_damaged_run_is_a_line_too(runs):
     assert "not valid JSON" in row["words"]
 
 
+def test_half_a_character_in_a_run_does_not_take_the_table_away(runs):
+    config = json.loads((runs / "b" / "config.json").read_text())
+    config["stages"]["rl"]["task"] = "count\ud800down"
+    (runs / "b" / "config.json").write_text(json.dumps(config))
+    rows = table(client(runs))
+    assert set(rows) == {"a", "b", "c"}
+    assert "count\ufffddown" in json.dumps(rows["b"], ensure_ascii=False)
+
+
 def test_runs_are_found_in_several_folders_one_deeper_and_alone(runs, tmp_path):
     make_run(tmp_path / "group" / "deep")
     (tmp_path / "model").mkdir()

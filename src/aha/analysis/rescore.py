@@ -19,6 +19,7 @@ from aha import modeling
 from aha.diagnosis import stored
 from aha.files import claimed_name, write_jsonl
 from aha.rewards import check_columns, get_rewards
+from aha.runs.charts import number
 from aha.runs.report.data import StageData, read_lines, read_run
 from aha.sampling.rollouts import WeightedRewards, score_group
 from aha.training.advantages import group_mean
@@ -200,7 +201,10 @@ class Regrading:
         before = stored.groups(rows, self.known, self.prompt)
         after = [self._graded(group) for group in before]
         left = iter(rows)
-        old = [np.array([_number(next(left).get("advantage")) for _ in group.members]) for group in before]
+        old = [
+            np.array([_number(number(next(left).get("advantage"))) for _ in group.members])
+            for group in before
+        ]
         new = self._advantages([np.array([_number(m.reward) for m in group.members]) for group in after])
         return [RegradedGroup(*four) for four in zip(before, after, old, new, strict=True)]
 

@@ -13,7 +13,7 @@ from aha.diagnosis.findings import Diagnosis, Illness
 from aha.diagnosis.seen import Seen
 from aha.diagnosis.truth import truth_fall
 from aha.runs import health
-from aha.runs.charts import show
+from aha.runs.charts import number, show
 from aha.runs.pipeline import DONE
 from aha.runs.report.data import StageData, as_dict, read_lines, read_object, read_run
 from aha.types import AhaError, Group, Outcome, Problem, Verdict
@@ -166,7 +166,7 @@ def _stage(stage: StageData, prompt: str, run: Path) -> tuple[list[Illness], lis
     metrics = [
         by_step.get(int(row["step"]), {}) | row | routed.get(int(row["step"]), {}) for row in stage.metrics
     ]
-    planned = int(stage.settings.get("steps") or 0)
+    planned = int(number(stage.settings.get("steps")) or 0)
     asked = setup.wrong_prompt(stage.name, stage.settings, prompt, run, metrics)
     before = [illness for illness in (trained, asked) if illness is not None]
     illnesses = _ordered([*before, *findings(stage.name, metrics, stage.evals, seen, planned)])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aha.checkpoints.names import resolve
+from aha.diagnosis import stored
 from aha.diagnosis.findings import Illness
 from aha.rewards.ritual import question_of
 from aha.runs.charts import number
@@ -27,13 +28,12 @@ def held_out_trained(
 ) -> Illness | None:
     """Where questions of the validation or test split are among those that are trained on."""
     trained = {_plain(problem) for problem in known.values()}
-    asked = {"test": settings.get("test_problems"), "validation": settings.get("eval_problems")}
     words = []
-    for split, n in asked.items():
-        if not n or (split == "validation" and not settings.get("eval_every")):
+    for split, name in {"test": "test_problems", "validation": "eval_problems"}.items():
+        if not settings.get(name) or (split == "validation" and not settings.get("eval_every")):
             continue
         try:
-            problems = list(task.load(split, int(n), 0))
+            problems = list(task.load(split, stored.count(settings, name), 0))
         except (AhaError, OSError):
             continue
         both = [problem for problem in problems if _plain(problem) in trained]

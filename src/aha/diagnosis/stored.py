@@ -18,8 +18,10 @@ from aha.runs.charts import number
 from aha.runs.report.data import as_dict
 from aha.tasks import get_task
 from aha.tasks.base import Task
-from aha.types import Finish, Group, Problem, Rollout, Score, Scored
+from aha.types import AhaError, Finish, Group, Problem, Rollout, Score, Scored
 
+MOST, LONGEST = 10_000_000, 1 << 20
+"""Problems of a stage, and tokens of a completion, above which a file is damaged."""
 Rows = Sequence[Mapping[str, Any]]
 _PLACES: Mapping[str, chat.Place] = {"r1_zero": "tags", "think": "tags", "boxed": "boxed", "bare": "any"}
 
@@ -45,10 +47,21 @@ def load_task(settings: Mapping[str, Any]) -> Task:
     return get_task(str(settings.get("task", "countdown")), data, test_data)
 
 
+def count(settings: Mapping[str, Any], name: str, default: int = 0) -> int:
+    """A setting of a stored run that is a number of things. Raises AhaError for what is none."""
+    value = number(settings.get(name, default))
+    if value is None or not 0 <= value <= MOST:
+        raise AhaError(
+            f"{name}={str(settings[name])[:80]!r} in the run's config.json is no number of things."
+        )
+    return int(value)
+
+
 def load_problems(task: Task, settings: Mapping[str, Any]) -> dict[str, Problem]:
     """The problems that a stage's rollouts were about, by id, with all that their task knows of them. Raises AhaError
     where its rows are not there any more."""
-    train = task.load("train", int(settings.get("train_problems", 8192)), int(settings.get("seed", 0)))
+    seed = settings.get("seed", 0)
+    train = task.load("train", count(settings, "train_problems", 8192), seed if isinstance(seed, int) else 0)
     return {problem.id: problem for problem in train}
 
 
@@ -113,7 +126,8 @@ def _rebuilt(name: str, row: Mapping[str, Any]) -> Problem:
 
 
 def _member(row: Mapping[str, Any]) -> Scored:
-    tokens, mean = int(number(row.get("tokens")) or 0), number(row.get("mean_logprob"))
+    tokens, mean = number(row.get("tokens")) or 0.0, number(row.get("mean_logprob"))
+    tokens = int(min(max(tokens, 0.0), LONGEST))
     scores = {name: as_dict(score) for name, score in as_dict(row.get("scores")).items()}
     said = str(row.get("finish", ""))
     finish = Finish(said) if said in set(Finish) else Finish.STOP

@@ -6,6 +6,7 @@ of their room completions fill is not known before; the first runs of the embedd
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from aha import modeling
 from aha.files import read_jsonl
 from aha.planning import published
 from aha.planning.shapes import from_config
+from aha.runs import headers
 from aha.runs.pipeline import DATA, Stage
 from aha.types import AhaError
 
@@ -200,15 +202,5 @@ def parameters_of(model: Any) -> int | None:
 
 
 def count_parameters(file: Path) -> int:
-    """Numbers in a safetensors file, from its header alone."""
-    import json
-
-    with open(file, "rb") as f:
-        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        size = 1
-        for n in tensor.get("shape", ()) if name != "__metadata__" else (0,):
-            size *= n
-        total += size
-    return total
+    """Numbers in a safetensors file, from its header alone; 0 for one that cannot be read."""
+    return sum(math.prod(shape) for shape in headers.shapes(file).values())

@@ -6,13 +6,13 @@ reinforcement learning, about 2 N more for each token, is not in it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aha.runs import headers
 from aha.runs.charts import interval, number
 from aha.runs.report.data import StageData, read_run
 from aha.sampling.engine import Engine
@@ -93,22 +93,12 @@ def _stage_at(source: str, run: Path) -> str:
     return parts.relative_to(run.resolve()).parts[0] if source and run.resolve() in parts.parents else ""
 
 
-def _shapes(file: Path) -> dict[str, list[int]]:
-    with file.open("rb") as stored:
-        length = int.from_bytes(stored.read(8), "little")
-        header = json.loads(stored.read(min(length, file.stat().st_size)))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-
-
 def stored_parameters(folder: Path) -> int:
     """Parameters that each token is multiplied with, by the headers of a checkpoint's safetensors files; 0 where there
     are none that can be read. A tied head is not stored, so an embedding beside a head is only read."""
     shapes: dict[str, list[int]] = {}
-    try:
-        for file in sorted(folder.glob("model*.safetensors")):
-            shapes |= _shapes(file)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # cut, or no such file
-        return 0
+    for file in sorted(folder.glob("model*.safetensors")):
+        shapes |= headers.shapes(file)
     has_head = any(name.endswith("lm_head.weight") for name in shapes)
     counted = (name for name in shapes if not (has_head and name.endswith("embed_tokens.weight")))
     return sum(math.prod(shapes[name]) for name in counted)

@@ -217,14 +217,16 @@ def _fault(error: Exception) -> Response:
 
 
 def _plain(value: Any) -> Any:
-    """Without numbers that JSON cannot hold: NaN and infinities become their words."""
+    """Without what JSON cannot hold: NaN and infinities become their words, halves of a pair of surrogates a sign."""
     if isinstance(value, float):
         return value if value - value == 0 else str(value)
+    if isinstance(value, str):
+        return well_formed(value)
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {well_formed(str(key)): _plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
-    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+    return value if value is None or isinstance(value, (int, bool)) else well_formed(str(value))
 
 
 # --- the page ----------------------------------------------------------------------------------------------

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from aha.runs import headers
 from aha.runs.charts import Chart, Series, number, thin
 from aha.runs.report.curves import large_charts, small_charts
-from aha.runs.report.data import StageData, as_dict
+from aha.runs.report.data import StageData
 
 MOST = 600
 """Points of a curve that are sent; longer ones are means over equal stretches."""
 MORE = 60
 """Figures of a stage that the report has no chart for, at most."""
-HEADER = 8
-"""Bytes before the header of a safetensors file: its length."""
 
 
 def curves(stage: StageData) -> dict[str, Any]:
@@ -103,24 +102,5 @@ def parameters(stage: Path) -> int:
     steps = sorted(stage.glob("checkpoints/step-*"))
     for place in [stage / "final", *reversed(steps)]:
         if files := sorted(place.glob("*.safetensors")):
-            return sum(map(_counted, files))
+            return sum(math.prod(shape) for file in files for shape in headers.shapes(file).values())
     return 0
-
-
-def _counted(file: Path) -> int:
-    """The numbers in a safetensors file, by its header alone."""
-    try:
-        with open(file, "rb") as f:
-            length = int.from_bytes(f.read(HEADER), "little")
-            header = as_dict(json.loads(f.read(min(length, 64 << 20))))
-    except (OSError, ValueError):
-        return 0
-    total = 0
-    for name, tensor in header.items():
-        shape = as_dict(tensor).get("shape")
-        if name != "__metadata__" and isinstance(shape, list):
-            count = 1
-            for side in shape:
-                count *= int(side)
-            total += count
-    return total

@@ -99,7 +99,9 @@ def stage_data(
     by_step: dict[float, Json] = {}
     for row in metrics:
         step = number(row.get("step"))
-        by_step[len(by_step) + 1.0 if step is None else step] = {"step": len(by_step) + 1, **row}
+        if step is None:  # none is there, or no number
+            step, row = len(by_step) + 1.0, {**row, "step": len(by_step) + 1}
+        by_step[step] = row
     rows = [by_step[step] for step in sorted(by_step)]
     stage = StageData(place.name, place, former.stored(settings), rows, [], list(warned))
     last = stage.last_step
