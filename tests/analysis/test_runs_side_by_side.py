@@ -68,6 +68,16 @@ def test_the_runs_own_rewards_give_what_was_paid_and_trained_on(runs, tmp_path):
     assert (found.whole.flips, round(found.whole.agreement, 9), len(found.steps)) == (0.0, 1.0, 3)
 
 
+@pytest.mark.parametrize("odd", [[], "x", {"a": 1}, True])
+def test_an_advantage_that_is_no_number_is_one_that_is_not_known(runs, tmp_path, odd):
+    shutil.copytree(runs / "a", tmp_path / "a")
+    file = tmp_path / "a" / "rl" / "rollouts" / "step_00001.jsonl"
+    first, *rest = lines(file)
+    file.write_text("".join(json.dumps(row) + "\n" for row in [first | {"advantage": odd}, *rest]))
+    rescore(tmp_path / "a", {"accuracy": 1.0}, output=tmp_path / "again.jsonl", most_steps=1)
+    assert lines(tmp_path / "again.jsonl")[0]["advantage_before"] is None
+
+
 def test_the_opposite_reward_flips_every_advantage(runs, own):
     """Of the groups whose rewards are told apart by format alone."""
     plain = rescore(runs / "a", {"tag_count": 1.0})
