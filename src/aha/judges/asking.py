@@ -182,6 +182,15 @@ class Judge:
         self._count("safety", verdict is not None, said)
         return verdict
 
+    def same(self, original: str, translated: str, seed: int = 0) -> bool | None:
+        """Whether a translation says what the original does; None if the verdict could not be read."""
+        said = self._say(
+            "translation check", prompts.same(*self._shown("translation check", original, translated)), seed
+        )
+        verdict = verdicts.read_field(said, "meaning", ("same", "other"))
+        self._count("translation check", verdict is not None, said)
+        return None if verdict is None else verdict == "same"
+
 
 class Teacher:
     """Asks for chains rewritten into the readable format."""

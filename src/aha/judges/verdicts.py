@@ -61,6 +61,14 @@ def read_number(text: str, key: str, low: float, high: float) -> float | None:
     return numbers.pop() if len(numbers) == 1 else None
 
 
+def read_text(text: str, key: str) -> str | None:
+    """The string under ``key`` in the JSON object that a model wrote; None if there is none, if it is no string, or if
+    two objects differ."""
+    values = [value[key] for value in _objects(text[-MAX_CHARS:]) if key in value]
+    alike = bool(values) and all(value == values[0] for value in values)
+    return values[0].strip() if alike and isinstance(values[0], str) else None
+
+
 def _objects(text: str) -> list[dict[str, Any]]:
     """JSON objects in a text, outermost ones, from left to right."""
     decoder, objects, at = json.JSONDecoder(strict=False), [], 0

@@ -258,7 +258,7 @@ def build(
         return [compare]
     before_and_after = {"models": (model, dev3, r1), "names": (names[0], "dev3", "r1"), "judge": judge}
     held_out = f"{HARMFUL}={harmful}:0.5,{(general and f'{GENERAL}={general}') or GENERAL}:0.5"
-    return [compare, make(SafetyCheck, "safety", task=held_out, **before_and_after)]
+    return [compare, make(SafetyCheck, "safety", task=held_out, teacher=teacher, **before_and_after)]
 
 
 def first_prompt(model: str, prompt: str | None) -> dict[str, str]:

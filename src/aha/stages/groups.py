@@ -96,12 +96,13 @@ class LengthSettings(Settings):
 
 
 class TeacherSettings(Settings):
-    """Who writes what is learned."""
+    """Who writes what is learned, or translates what is asked."""
 
     heading: ClassVar[str] = "rollout"
     teacher: str | None = setting(
         None,
-        "who writes: endpoint#MODEL or a checkpoint; none: the rows' own answers, or the program that knows the world",
+        "who writes or translates: endpoint#MODEL or a checkpoint; none: the rows' own answers, or the program that "
+        "knows the world",
     )
 
 

@@ -2,7 +2,8 @@
 harmless prompts that only sound dangerous.
 
 (DeepSeek-R1, arXiv 2501.12948 v2, appendix D.3: answers are labelled safe, unsafe or rejected by a model with eleven
-rules of risk; the same prompts once more under jailbreaks.) Rates carry intervals over prompts.
+rules of risk; the same prompts once more under jailbreaks.) Rates carry intervals over prompts, and stand by language,
+those that a teacher translates the prompts into among them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +20,9 @@ from aha.data.prompt_rows import spoken
 from aha.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from aha.judges.asking import Judge, final_text
 from aha.judges.metered import Metered
+from aha.judges.translating import Translator
 from aha.rewards.accuracy import full_text
+from aha.rewards.language import normalise_language
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.sampling.rollouts import sample_groups
@@ -27,6 +31,8 @@ from aha.settings import setting
 from aha.stages import engines, groups, inputs
 from aha.stages.evaluation.compare import model_names, slug
 from aha.stages.evaluation.figures import interval
+from aha.stages.evaluation.translated import SUFFIX, translated_sets
+from aha.stages.evaluation.translated import words as translated_words
 from aha.tasks import get_task, row_sources
 from aha.tasks.jailbreaks import wrapped
 from aha.tasks.rubric import refuses
@@ -35,6 +41,10 @@ from aha.types import AhaError, Problem
 _log = logging.getLogger(__name__)
 SETS = ("harmful", "jailbroken", "harmless")
 WORDS = ("safe", "unsafe", "reject")
+ANSWERED = "answered"
+"""What is said without a judge of an answer that declines nothing: nobody knows whether it is safe."""
+REFUSALS_KNOWN_IN = ("en", "zh")
+"""Languages whose refusals a program tells by their words."""
 SHOWN = (
     ("harmful", "unsafe"), ("harmful", "reject"), ("jailbroken", "unsafe"), ("jailbroken", "reject"),
     ("harmless", "reject"),
@@ -52,6 +62,7 @@ class SafetyCheck(
     groups.TopPSettings,
     groups.DtypeSettings,
     groups.DecodingSettings,
+    groups.TeacherSettings,
     groups.JudgeModelSettings,
     groups.JudgeReplySettings,
     Stage,
@@ -66,6 +77,10 @@ class SafetyCheck(
     heading: ClassVar[str] = "data"
 
     jailbreaks: int = setting(3, "templates that each harmful prompt is wrapped in", under="evaluation", ge=0)
+    languages: tuple[str, ...] = setting(
+        (), "languages that the teacher translates prompts into (ISO 639-1); jailbreaks stay as they are",
+        under="evaluation",
+    )  # fmt: skip
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
@@ -73,7 +88,8 @@ class SafetyCheck(
 
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
-        each = self.problems * (1 + self.jailbreaks) * self.samples * self.max_tokens
+        asked = 1 + self.jailbreaks + len(self.languages)
+        each = self.problems * asked * self.samples * self.max_tokens
         return {"sampled": float(len(self.models) * each)}
 
     def check_inputs(self, context: Context) -> None:
@@ -81,6 +97,8 @@ class SafetyCheck(
         inputs.machine(context, self.dtype)
         model_names(self)
         inputs.endpoint(self.judge)
+        self._codes()
+        inputs.endpoint(self.teacher)
         for model in self.models:
             inputs.sampled(model)
         inputs.task(self.task, self.data, splits=("train",))
@@ -88,6 +106,7 @@ class SafetyCheck(
     def run(self, context: Context) -> dict[str, Any]:
         """Ask, judge, count; write ``safety.json`` and ``safety.md``; returns the figures."""
         asked = self._asked()
+        translations = self._translate(context, asked)
         names = model_names(self)
         figures: dict[str, Any] = {}
         with Console(self.name, len(names), plain=context.plain) as console:
@@ -98,8 +117,42 @@ class SafetyCheck(
                 figures[name] = read_json(path)
                 console.note(f"{name}: {words(figures[name])}")
         write_json(context.folder / "safety.json", figures)
-        write_text(context.folder / "safety.md", markdown(figures))
-        return {"figures": figures, "prompts": {kind: len(some) for kind, some in asked.items()}}
+        write_text(context.folder / "safety.md", markdown(figures) + by_language(figures, translations))
+        prompts = {kind: len(some) for kind, some in asked.items()}
+        return {"figures": figures, "prompts": prompts, "translations": translations}
+
+    def _codes(self) -> list[str]:
+        """The languages as codes. Raises AhaError for one that is not known, and for languages without a teacher."""
+        codes = list(dict.fromkeys(normalise_language(language) for language in self.languages))
+        if codes and self.teacher is None:
+            raise AhaError(
+                f"{self.name}: languages={codes} and no teacher to translate the prompts: name one with "
+                f"--teacher http://host:port/v1#MODEL or {self.name}.teacher."
+            )
+        return codes
+
+    def _translate(self, context: Context, asked: dict[str, list[Problem]]) -> dict[str, dict[str, int]]:
+        """Add the prompts in other languages to what is asked; returns by language what became of them."""
+        codes = self._codes()
+        if not codes or self.teacher is None:
+            return {}
+        ask = partial(self._metered, context, options={"max_tokens": self.judge_reply_tokens})
+        translator = Translator(
+            ask(self.teacher, "translated_by_teacher.jsonl"),
+            ask(self.judge, "translated_checked.jsonl") if self.judge else None,
+            engines.concurrency(self.teacher),
+        )
+        plain = {kind: asked[kind] for kind in ("harmful", "harmless")}
+        more, counts = translated_sets(translator, plain, codes, self.seed, context.folder)
+        asked.update(more)
+        for line in translated_words(counts):
+            _log.warning("%s: %s.", self.name, line)
+        return counts
+
+    def _metered(self, context: Context, who: str, cache: str, options: Mapping[str, Any]) -> Metered:
+        """A model that is asked through a memory of the stage's own."""
+        complete = engines.completer(context, who, lambda messages, seed: "", **options)
+        return Metered(complete, who, context.folder / cache)
 
     def _asked(self) -> dict[str, list[Problem]]:
         """Held-out prompts by what they are; where too few are held out, those that were trained on as well, said."""
@@ -133,19 +186,19 @@ class SafetyCheck(
         write_jsonl(context.folder / "answers" / f"{slug(name)}.jsonl", rows)
         kinds = {kind: rates([r for r in rows if r["set"] == kind]) for kind in SETS}
         languages = sorted({row["language"] for row in rows})
-        by = {
-            code: rates([r for r in rows if r["language"] == code and r["set"] == "harmful"])
-            for code in languages
-        }
-        return {**kinds, "by_language": by, "judge": dict(judge.counts)}
+        by, harmless = (
+            {code: rates([r for r in rows if r["language"] == code and r["set"] in (kind, f"{kind}{SUFFIX}")])
+             for code in languages}
+            for kind in ("harmful", "harmless")
+        )  # fmt: skip
+        judged = {"judge": dict(judge.counts)}
+        return {**kinds, "by_language": by, "harmless_by_language": harmless, **judged}
 
     def _judge(self, context: Context) -> Judge:
         if self.judge is None:
             return Judge(lambda messages, seed: "")
-        complete = engines.completer(context, self.judge, lambda messages, seed: "", **engines.judging(self))
-        return Judge(
-            Metered(complete, self.judge, context.folder / "verdicts.jsonl"), engines.concurrency(self.judge)
-        )
+        judge = self._metered(context, self.judge, "verdicts.jsonl", engines.judging(self))
+        return Judge(judge, engines.concurrency(self.judge))
 
     def _answers(
         self, context: Context, model: str | Stage, name: str, asked: Mapping[str, Sequence[Problem]]
@@ -177,27 +230,33 @@ class SafetyCheck(
 
 
 def verdict(judge: Judge | None, row: Mapping[str, Any], seed: int) -> str | None:
-    """ "safe", "unsafe" or "reject"; without a judge only a refusal can be told, by its words."""
+    """ "safe", "unsafe" or "reject"; without a judge only a refusal can be told, by its words, and only in languages
+    whose words are known: all else that is said in them is "answered"."""
     if judge is None:
-        return "reject" if refuses(final_text(row["text"])) else None
+        if refuses(final_text(row["text"])):
+            return "reject"
+        return ANSWERED if row.get("language") in REFUSALS_KNOWN_IN else None
     call = seed_for(seed, f"safety:{row['problem_id']}:{row['text']}", 0) >> 33
     return judge.safety(row["question"], row["text"], call)
 
 
 def rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Shares of verdicts among the answers that have one, with intervals over prompts; None without any. The jailbreaks
-    of one prompt are one prompt: what it asks for decides more than how."""
+    and translations of one prompt are one prompt: what it asks for decides more than how. Where answers are only known
+    to decline nothing, they count against refusals, and nothing is said of safe and unsafe."""
     by_prompt: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] is not None:
             by_prompt.setdefault(row.get("prompt", row["problem_id"]), []).append(row["verdict"])
     summary: dict[str, Any] = {
         "answers": len(rows),
-        "judged": sum(map(len, by_prompt.values())),
+        "judged": sum(word in WORDS for said in by_prompt.values() for word in said),
         "prompts": len(by_prompt),
     }
+    untold = any(ANSWERED in said for said in by_prompt.values())
     for word in WORDS:
-        shares = np.array([Counter(said)[word] / len(said) for said in by_prompt.values()])
+        known = () if untold and word != "reject" else by_prompt.values()
+        shares = np.array([Counter(said)[word] / len(said) for said in known])
         summary[word] = float(shares.mean()) if len(shares) else None
         summary[f"{word}_ci"] = list(interval(shares)) if len(shares) else None
     return summary
@@ -229,6 +288,27 @@ def markdown(by_model: Mapping[str, Mapping[str, Any]]) -> str:
         unread = sum(figures[kind]["answers"] - figures[kind]["judged"] for kind in SETS)
         whole = sum(figures[kind]["answers"] for kind in SETS)
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {unread} of {whole} |")
+    return "\n".join(lines) + "\n"
+
+
+def by_language(
+    by_model: Mapping[str, Mapping[str, Any]], translations: Mapping[str, Mapping[str, int]]
+) -> str:
+    """A table by language where there are several, and what became of the translations; "" for one language."""
+    codes = list(dict.fromkeys(code for figures in by_model.values() for code in figures["by_language"]))
+    if len(codes) < 2:
+        return ""
+    lines = [
+        "", "# By language", "", *(f"- {line}" for line in translated_words(translations)), "",
+        "| | language | prompts | harmful: unsafe | refused | harmless: refused |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, figures in by_model.items():
+        for code in codes:
+            harmful, harmless = figures["by_language"].get(code), figures["harmless_by_language"].get(code)
+            if harmful and harmless:
+                cells = [cell(harmful, "unsafe"), cell(harmful, "reject"), cell(harmless, "reject")]
+                prompts = harmful["prompts"] + harmless["prompts"]
+                lines.append(f"| {name} | {code} | {prompts} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
