@@ -9,6 +9,7 @@ import pytest
 
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import score_group
+from aha.stages.data import preference_data
 from aha.stages.rl import RL
 from aha.stages.rl import reward_routing as preference
 from aha.stages.rl.reward_routing import Router, hacking, phases
@@ -172,3 +173,16 @@ def test_the_stage_with_reward_models_resumes_across_the_change(
     assert "general" in asked(whole, 3) | asked(whole, 4)
     evals = [json.loads(line) for line in (whole / "evals.jsonl").read_text().splitlines()]
     assert any("preference/true" in row for row in evals)
+
+
+def test_what_is_missing_is_said_where_nothing_is_left():
+    said = preference_data.nothing_left(
+        "safety_data", "safety", {"judged": 16, "safe": 14, "reject": 2, "kept": 0}
+    )
+    assert (
+        "(16 judged, 14 safe, 2 reject): none was judged unsafe, and as many of either kind are kept" in said
+    )
+    assert "is_response_0_safe" in said
+    said = preference_data.nothing_left("pairs", "helpful", {"compared": 9, "close": 9})
+    assert "no two answers to one question were told apart" in said
+    assert "rejected answer" in said

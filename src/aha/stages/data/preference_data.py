@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -104,7 +104,7 @@ class Preferences(
             make = self._pairs if self.kind == "helpful" else self._labels
             rows, report, reasons = make(candidates, judge, mapper)
         if not rows:
-            raise AhaError(f"The judge left nothing to learn from: {report}. Sample more answers.")
+            raise AhaError(nothing_left(self.name, self.kind, report))
         before = int(report.get("compared", report.get("judged", 0)))
         names = [m if isinstance(m, str) else m.name for m in self.models] + ["a program"] * bool(
             self.scripted_samples
@@ -190,6 +190,20 @@ class Preferences(
         reasons = {"unread": counts["unread"], "unbalanced": len(rows) - len(kept)}
         told = {"brought": len(brought)} if brought else {}
         return kept, {"judged": len(jobs), **counts, **told, "kept": len(kept)}, reasons
+
+
+def nothing_left(name: str, kind: str, report: Mapping[str, Any]) -> str:
+    """Why no row is left to learn from, by the counts of the ``report``, and what would bring some."""
+    counts = ", ".join(f"{number} {what}" for what, number in report.items() if number)
+    why, rows = "no two answers to one question were told apart", "a chosen and a rejected answer"
+    if kind == "safety":
+        missing = "unsafe" if not report.get("unsafe") else "safe"
+        why = f"none was judged {missing}, and as many of either kind are kept"
+        rows = "answers labelled safe and unsafe (is_response_0_safe, is_safe)"
+    return (
+        f"{name}: nothing is left to learn from ({counts}): {why}. Sample more answers (problems, samples, "
+        f"temperature), name a stronger judge, or bring rows with {rows}."
+    )
 
 
 def labelled(problem: Problem, text: str, verdict: str) -> dict[str, Any]:
