@@ -58,7 +58,7 @@ def followed(tokenizer, kind, shape):
     shards = sharding.Shards(model, trains=True, samples=True)
     policy = Policy(model, OptimizerConfig(), shards=shards)
     engine = engines.for_policy(kind, policy, tokenizer, EngineSetup(rows=8, longest=64, threads=1))
-    whole, shards.whole = shards.whole, refuse
+    whole, shards.unsharded = shards.unsharded, refuse
     noted = []
     for _ in range(2):
         with engines.ready(engine, policy):
@@ -66,7 +66,7 @@ def followed(tokenizer, kind, shape):
             assert engines.sync(engine, policy) == 0.0  # it has them
         noted.append(engine.version)
         moved(policy)
-    shards.whole = whole
+    shards.unsharded = whole
     local = engines.for_policy("local", policy, tokenizer, EngineSetup(rows=8, longest=64, threads=1))
     with engines.ready(local, policy):  # which still needs them
         assert all(p.numel() for p in local.model.parameters())
