@@ -35,20 +35,25 @@ const T* cached(const T* x, const float*) {
 }
 inline const Pair* cached(const bf16* x, const Pair*) { return (const Pair*)x; }
 
-// Scores of G heads, ``ld`` apart, with four keys; ``width``: units of each.
+// Scores of G heads, ``ld`` apart, with four keys, or added to them; ``width``: units of each, queries are ``apart``.
 template <int G, class A, class B>
-void dots_of_four(const A* queries, const B* const* keys, int64_t width, float* scores, int64_t ld) {
+void dots_of_four(const A* queries, int64_t apart, const B* const* keys, int64_t width, float* scores, int64_t ld,
+                  bool add = false) {
     Lanes total[G][4];
     for (int h = 0; h < G; h++)
-        for (int j = 0; j < 4; j++) total[h][j] = added(Lanes{}, operand(queries + h * width), operand(keys[j]));
+        for (int j = 0; j < 4; j++) total[h][j] = added(Lanes{}, operand(queries + h * apart), operand(keys[j]));
     for (int64_t i = W; i < width; i += W)
         for (int j = 0; j < 4; j++) {
             auto key = operand(keys[j] + i);
-            for (int h = 0; h < G; h++) total[h][j] = added(total[h][j], operand(queries + h * width + i), key);
+            for (int h = 0; h < G; h++) total[h][j] = added(total[h][j], operand(queries + h * apart + i), key);
         }
 #pragma GCC unroll 4
     for (int h = 0; h < G; h++) {
-        Four four = sums(total[h][0], total[h][1], total[h][2], total[h][3]);
+        Four four = sums(total[h][0], total[h][1], total[h][2], total[h][3]), before;
+        if (add) {
+            memcpy(&before, scores + h * ld, sizeof before);
+            four += before;
+        }
         memcpy(scores + h * ld, &four, sizeof four);
     }
 }
@@ -118,10 +123,10 @@ void dots(const A* queries, int64_t group, const B* keys, int64_t count, int64_t
             const A* from = queries + h * width;
             float* to = scores + h * ld + j;
             switch (group - h) {
-                case 1: dots_of_four<1>(from, four, width, to, ld); break;
-                case 2: dots_of_four<2>(from, four, width, to, ld); break;
-                case 3: dots_of_four<3>(from, four, width, to, ld); break;
-                default: dots_of_four<4>(from, four, width, to, ld);
+                case 1: dots_of_four<1>(from, width, four, width, to, ld); break;
+                case 2: dots_of_four<2>(from, width, four, width, to, ld); break;
+                case 3: dots_of_four<3>(from, width, four, width, to, ld); break;
+                default: dots_of_four<4>(from, width, four, width, to, ld);
             }
         }
     }

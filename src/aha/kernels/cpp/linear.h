@@ -8,6 +8,7 @@
 #include "decode.h"
 
 constexpr int64_t DEEP = 128;  // units of weight that are turned over at a time: 16 KB
+constexpr int64_t WIDE = 640;  // units of a row that are met at a time, at most
 constexpr int64_t NEAR = 20 << 10;  // bytes of input that stay in the nearest cache beside a few rows of a weight
 constexpr int64_t MOST_ROWS = 128;  // of input, whose sums are kept at a time: 16 KB
 
@@ -23,26 +24,42 @@ struct Linear {
     const T *weight, *bias;  // [outputs, width], [outputs] or none
 };
 
-// c [rows, TILE]: sums along x and along the weight.
+// c [rows, TILE], or added to it: sums along ``n`` units of x and of the weight, whose rows are ``ld`` units apart.
+// ``next``: the four rows of the weight that are read when these are done.
+template <class Unit>
+void meet_four(const Unit* x, int64_t rows, const Unit* weight, int64_t ld, int64_t n, float* c, bool add,
+               const Unit* next) {
+    const Unit* four[4];
+    for (int64_t i = 0; i < 4; i++) {
+        four[i] = weight + i * ld;
+        fetch(next + i * ld, n * sizeof(Unit));
+    }
+    for (int64_t r = 0; r < rows; r += 4) {
+        const Unit* from = x + r * ld;
+        float* to = c + r * TILE;
+        switch (rows - r) {
+            case 1: dots_of_four<1>(from, ld, four, n, to, TILE, add); break;
+            case 2: dots_of_four<2>(from, ld, four, n, to, TILE, add); break;
+            case 3: dots_of_four<3>(from, ld, four, n, to, TILE, add); break;
+            default: dots_of_four<4>(from, ld, four, n, to, TILE, add);
+        }
+    }
+}
+
+// c [rows, TILE]: sums along x and along the weight, a piece of their width after the other, so that the nearest cache
+// holds the input's part while the weight goes by.
 template <class Unit>
 void meet(const Unit* x, int64_t rows, const Unit* weight, int64_t count, float* c) {
-    int64_t near = std::max<int64_t>(4, NEAR / (count * (int64_t)sizeof(Unit)) / 4 * 4);
+    int64_t pieces = (count + WIDE - 1) / WIDE, wide = (count / pieces + W - 1) / W * W;
+    int64_t near = std::max<int64_t>(4, NEAR / (wide * (int64_t)sizeof(Unit)) / 4 * 4);
     for (int64_t first = 0; first < rows; first += near)
-        for (int64_t n = 0; n < TILE; n += 4) {
-            const Unit* four[4];
-            for (int64_t i = 0; i < 4; i++) four[i] = weight + (n + i) * count;
-            if (!first) fetch(weight + (n + 4) * count, 4 * count * sizeof(Unit));
-            for (int64_t r = first; r < std::min(rows, first + near); r += 4) {
-                const Unit* from = x + r * count;
-                float* to = c + r * TILE + n;
-                switch (rows - r) {
-                    case 1: dots_of_four<1>(from, four, count, to, TILE); break;
-                    case 2: dots_of_four<2>(from, four, count, to, TILE); break;
-                    case 3: dots_of_four<3>(from, four, count, to, TILE); break;
-                    default: dots_of_four<4>(from, four, count, to, TILE);
-                }
+        for (int64_t k = 0; k < count; k += wide)
+            for (int64_t n = 0; n < TILE; n += 4) {
+                const Unit* next = n + 4 < TILE ? weight + (n + 4) * count + k
+                                   : k + wide < count ? weight + k + wide : weight + TILE * count;
+                meet_four(x + first * count + k, std::min(near, rows - first), weight + n * count + k, count,
+                          std::min(wide, count - k), c + first * TILE + n, k > 0, next);
             }
-        }
 }
 
 // c [rows, TILE] = x [rows, width] times TILE rows of a weight. ``as_it_stands`` is for all rows of an input alike, that a row's
