@@ -91,6 +91,15 @@ def test_two_thousand_mutations() -> None:
     check(2_000, seed=1)
 
 
+@pytest.mark.parametrize("answer", ["1,3", "\\{1,3\\}", "1,3}}{any number}", "0,5", "(1,3)", "1.3", "7"])
+def test_a_value_too_big_to_be_made_is_no_fault(answer: str) -> None:
+    known = read("5000!")
+    assert known is not None
+    verdict = verify(known, f"\\boxed{{{answer}}}", LENIENT, NoWorkers())  # type: ignore[arg-type]
+    assert "the verifier failed" not in verdict.note
+    assert verdict.outcome is not Outcome.CORRECT
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_mutations() -> None:
     check(100_000, seed=2)

@@ -17,7 +17,7 @@ from aha.rewards.math.equations import (
     same_relation,
     same_zeros,
 )
-from aha.rewards.math.exact import TooBig, Undefined, free_symbols, has, rational
+from aha.rewards.math.exact import free_symbols, has, rational_or_none
 from aha.rewards.math.matrices import same_matrix, same_vector
 from aha.rewards.math.quantities import compound, same_quantity
 from aha.rewards.math.ratios import all_of, could_be_ratio, same_ratio
@@ -157,10 +157,7 @@ def _has_digits(value: int, digits: str) -> bool:
 
 
 def _whole(expr: Node) -> int | None:
-    try:
-        value = rational(expr)
-    except (TooBig, Undefined):
-        return None
+    value = rational_or_none(expr)
     return int(value) if value is not None and value.denominator == 1 else None
 
 

@@ -37,6 +37,14 @@ def rational(node: Node, values: Mapping[str, Fraction] | None = None) -> Fracti
     return rule(node, values) if rule else None
 
 
+def rational_or_none(node: Node) -> Fraction | None:
+    """``rational``, and None where the value is too big to be made or does not exist."""
+    try:
+        return rational(node)
+    except (TooBig, Undefined):
+        return None
+
+
 def free_symbols(node: Node) -> frozenset[str]:
     """The names of the expression's variables (constants such as pi are none)."""
     symbols: set[str] = set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from aha.rewards.math.exact import TooBig, Undefined, rational
+from aha.rewards.math.exact import rational_or_none
 from aha.rewards.math.tokens import Unreadable, normalize, tokenize
 from aha.rewards.math.values import Scalar, Value
 
@@ -38,12 +38,7 @@ def could_be(text: str, value: Value, answer: str) -> bool:
 
 
 def _exact(value: Value) -> Fraction | None:
-    if not isinstance(value, Scalar):
-        return None
-    try:
-        return rational(value.expr)
-    except (TooBig, Undefined):
-        return None
+    return rational_or_none(value.expr) if isinstance(value, Scalar) else None
 
 
 def _numerals(text: str) -> set[Fraction]:

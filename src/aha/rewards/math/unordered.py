@@ -7,7 +7,7 @@ from collections.abc import Callable, Set
 from typing import Any
 
 from aha.rewards.math import numeric
-from aha.rewards.math.exact import TooBig, Undefined, rational
+from aha.rewards.math.exact import rational_or_none
 from aha.rewards.math.ratios import all_of
 from aha.rewards.math.values import Scalar, Value
 
@@ -67,10 +67,7 @@ def _less(items: list[Value], shared: Set[Any] | Counter[Any]) -> list[Value]:
 def _key(item: Value) -> Any:
     """The exact number, where the member is one without a unit; else the member."""
     if isinstance(item, Scalar) and item.unit is None and not item.percent:
-        try:
-            value = rational(item.expr)
-        except (TooBig, Undefined):
-            return item
+        value = rational_or_none(item.expr)
         return item if value is None else value
     return item
 

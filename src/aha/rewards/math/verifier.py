@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from aha.rewards.math import compare, numeric, tokens, workers
-from aha.rewards.math.exact import free_symbols, has, rational
+from aha.rewards.math.exact import TooBig, free_symbols, has, rational_or_none
 from aha.rewards.math.extract import DEFAULT, ExtractedAnswer, Extraction, boxed, boxes, extract
 from aha.rewards.math.families import same_family
 from aha.rewards.math.parse import parse_value
@@ -130,7 +130,7 @@ def grade(gold: Gold, extracted: ExtractedAnswer, pool: workers.Pool | None = No
         if _is_garbage(cause):
             return Verdict(Outcome.WRONG, f"the answer is {cause}")
         return _undecided(gold, answer, f"the answer cannot be read: {cause}")
-    except (RecursionError, MemoryError, OverflowError) as cause:
+    except (RecursionError, MemoryError, OverflowError, TooBig) as cause:
         return _undecided(gold, answer, f"the answer is too deep or too large ({type(cause).__name__})")
     except Exception as cause:  # a fault of ours must not end a training run: it is counted as not graded
         return Verdict(Outcome.UNKNOWN, f"the verifier failed: {cause!r}")
@@ -229,7 +229,7 @@ def _with_decimal_comma(gold: Gold, answer: str) -> bool:
         return False
     if not isinstance(a, Scalar) or not isinstance(b, Scalar):
         return False
-    exact = rational(a.expr)
+    exact = rational_or_none(a.expr)
     return exact is not None and exact.denominator != 1 and compare.equal(a, b) is True
 
 
