@@ -1,5 +1,5 @@
-// Products with the weight of a linear layer as it stands, [outputs, width]: no copy of it is kept. A few of its rows
-// are turned over into what a tile reads, and serve all rows of the input; a few rows of input meet it as it is.
+// Products with the weight of a linear layer as it stands, [outputs, width]: no copy of it is kept. Input meets it as it
+// is; many rows in float32 have a few of its rows turned over into what a tile reads.
 #pragma once
 #ifdef _OPENMP
 #include <omp.h>
@@ -62,8 +62,8 @@ void meet(const Unit* x, int64_t rows, const Unit* weight, int64_t count, float*
             }
 }
 
-// c [rows, TILE] = x [rows, width] times TILE rows of a weight. ``as_it_stands`` is for all rows of an input alike, that a row's
-// sums do not depend on how they are divided.
+// c [rows, TILE] = x [rows, width] times TILE rows of a weight. ``as_it_stands`` is for all rows of an input
+// alike, that a row's sums do not depend on how they are divided.
 template <class T>
 void panel(const T* x, int64_t rows, const T* weight, int64_t width, bool as_it_stands, float* c, void* place) {
     typedef typename UnitOf<T>::type Unit;

@@ -37,10 +37,10 @@ def rational(node: Node, values: Mapping[str, Fraction] | None = None) -> Fracti
     return rule(node, values) if rule else None
 
 
-def rational_or_none(node: Node) -> Fraction | None:
+def rational_or_none(node: Node, values: Mapping[str, Fraction] | None = None) -> Fraction | None:
     """``rational``, and None where the value is too big to be made or does not exist."""
     try:
-        return rational(node)
+        return rational(node, values)
     except (TooBig, Undefined):
         return None
 

@@ -14,7 +14,17 @@ import zlib
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from aha.rewards.math.exact import CONSTANTS, TooBig, Undefined, free_symbols, has, has_steps, rational, size
+from aha.rewards.math.exact import (
+    CONSTANTS,
+    TooBig,
+    Undefined,
+    free_symbols,
+    has,
+    has_steps,
+    rational,
+    rational_or_none,
+    size,
+)
 from aha.rewards.math.values import STATED, Node
 
 DIGITS = 50
@@ -203,11 +213,8 @@ def _same_beyond(a: Node, b: Node) -> bool | None:
 
 
 def _is_computable(node: Node) -> bool:
-    try:
-        if rational(node) is not None:
-            return True
-    except (TooBig, Undefined):
-        pass
+    if rational_or_none(node) is not None:
+        return True
     try:
         _Evaluation(_context(DIGITS), {}).at(node)
     except (TooBig, OverflowError, MemoryError):

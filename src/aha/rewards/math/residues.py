@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from aha.rewards.math import numeric
-from aha.rewards.math.exact import TooBig, Undefined, free_symbols, rational
+from aha.rewards.math.exact import free_symbols, rational_or_none
 from aha.rewards.math.expressions import Unknown, parse_expression
 from aha.rewards.math.ratios import all_of
 from aha.rewards.math.slices import at_depth_zero, matches, spelling, split, trimmed
@@ -83,10 +83,7 @@ def as_residue(value: Named) -> Residue | None:
     if len(letters) != 1 or not letters <= _WHOLE or value.name in letters:
         return None
     letter = next(iter(letters))
-    try:
-        values = [rational(value.value.expr, {letter: Fraction(n)}) for n in (0, 1, 2, 5)]
-    except (TooBig, Undefined):
-        return None
+    values = [rational_or_none(value.value.expr, {letter: Fraction(n)}) for n in (0, 1, 2, 5)]
     at_zero, at_one, *rest = values
     if at_zero is None or at_one is None or at_zero == at_one:
         return None
@@ -103,10 +100,7 @@ def _members(value: Value) -> list[Node] | None:
 
 
 def _reduced(node: Node, modulus: Node) -> int | None:
-    try:
-        value, below = rational(node), rational(modulus)
-    except (TooBig, Undefined):
-        return None
+    value, below = rational_or_none(node), rational_or_none(modulus)
     if value is None or below is None or value.denominator != 1 or below.denominator != 1 or not below:
         return None
     return int(value) % abs(int(below))
