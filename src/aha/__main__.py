@@ -1,6 +1,6 @@
 """``python -m aha``."""
 
-from aha.cli import main
+from aha.cli import command
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    command()

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from aha import __version__, ranks
 from aha.hints import nearest
@@ -123,6 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def command() -> NoReturn:
+    """The process of one command, as a shell starts it."""
+    ranks.end(main())
+
+
 class Terminated(KeyboardInterrupt):
     """Somebody asked for the end by SIGTERM: it is left as by Ctrl-C, with nothing lying about."""
 
@@ -149,4 +155,4 @@ def _terminated(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

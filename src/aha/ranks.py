@@ -8,6 +8,7 @@ first rank or gathered from all.
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from aha.types import AhaError
 
@@ -293,6 +294,22 @@ def _leave() -> None:
         leaving = threading.Thread(target=leave, daemon=True)
         leaving.start()
         leaving.join(LEAVING)
+
+
+def end(code: int) -> NoReturn:
+    """End this process with what it has to clear away cleared away. One of several ranks does not take the
+    interpreter apart besides: where a thread of gloo's still drops a tensor, that aborts a rank whose work is done.
+    """
+    if launched() == 1:
+        sys.exit(code)
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _lost(error: RuntimeError) -> bool:

@@ -65,3 +65,4 @@ def main(model, folder):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    ranks.end(0)

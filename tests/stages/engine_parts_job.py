@@ -84,3 +84,4 @@ def main(folder):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    ranks.end(0)

@@ -253,3 +253,4 @@ if __name__ == "__main__":
             fine_tuned(Path(sys.argv[1]), 2)
     else:
         main(Path(sys.argv[1]), [int(size) for size in sys.argv[2].split(",")], sys.argv[3:])
+    ranks.end(0)

@@ -258,3 +258,4 @@ if __name__ == "__main__":
             run_stages(Path(sys.argv[1]), sys.argv[2])
     else:
         main(Path(sys.argv[1]))
+    ranks.end(0)

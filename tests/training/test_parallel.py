@@ -89,3 +89,4 @@ if __name__ == "__main__":
     masters = step(make_model(tiny_tokenizer.build(tiny.documents("tests", 2000))))
     torch.save(masters, Path(sys.argv[1]) / f"{parallel.world()[0]}.pt")
     torch.distributed.destroy_process_group()
+    ranks.end(0)

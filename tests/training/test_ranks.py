@@ -244,6 +244,34 @@ def test_alone_is_a_world_of_one():
     assert ranks.broadcast_object(lambda: 5) == 5
 
 
+END = """
+import atexit, os, sys, threading, time
+from aha import ranks
+class TakenApart:
+    def __del__(self, write=os.write):
+        write(2, b"taken apart")
+kept = TakenApart()
+atexit.register(print, "cleared away")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+print("work")
+ranks.end(3)
+"""
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_process_ends_with_its_code_and_nothing_lost(size):
+    """One of several ranks leaves the interpreter as it is: gloo's threads may still be in it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", END],
+        env=os.environ | {"WORLD_SIZE": str(size)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 3, ended
+    assert ended.stdout.split("\n")[:3] == ["work", "thread", "cleared away"]
+    assert ("taken apart" in ended.stderr) == (size == 1)
+
+
 # --- failures --------------------------------------------------------------------------------------------
 
 MEET = """

@@ -55,4 +55,4 @@ def main(parent: int, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
+    ranks.end(main(int(sys.argv[1]), sys.argv[2:]))

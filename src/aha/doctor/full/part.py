@@ -67,3 +67,4 @@ def step(policy: policies.Policy, batches: Sequence[Batch], algorithm: Any, t: f
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2])
+    ranks.end(0)
