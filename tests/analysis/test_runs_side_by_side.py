@@ -7,8 +7,6 @@ import io
 import json
 import os
 import shutil
-import threading
-import time
 
 import pytest
 
@@ -286,23 +284,20 @@ def test_a_running_run_is_followed_until_it_ends(runs, tmp_path):
     rows = (whole / "rl/metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "rl/metrics.jsonl").write_text(rows[0])
     (run / "rl/evals.jsonl").write_text("")
-    stream, held = io.StringIO(), threading.Event()
+    stream, left = io.StringIO(), rows[1:]
+    lock = open(run / ".lock", "a")  # noqa: SIM115 - closed where the training ends
+    fcntl.flock(lock, fcntl.LOCK_EX)
 
-    def train():
-        with open(run / ".lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            held.set()
-            for row in rows[1:]:
-                time.sleep(0.2)
-                with open(run / "rl/metrics.jsonl", "a") as out:
-                    out.write(row)
-            time.sleep(0.3)
+    def train(seconds):
+        """What happens while the display waits: a step each time, and then the end."""
+        if left:
+            with open(run / "rl/metrics.jsonl", "a") as out:
+                out.write(left.pop(0))
+        else:
+            lock.close()
 
-    worker = threading.Thread(target=train)
-    worker.start()
-    held.wait()
-    state_at_end = watch(run, stream=stream, plain=True, every=0.05)
-    worker.join()
+    state_at_end = watch(run, stream=stream, plain=True, wait=train)
+    assert lock.closed
     shown = stream.getvalue()
     assert "step 1/3" in shown
     assert "step 3/3" in shown

@@ -119,7 +119,7 @@ def test_a_part_that_fails_hangs_or_lacks_its_peer_leaves_the_others(tmp_path, m
     ]
     out, started = tmp_path / "deep" / "out.json", time.monotonic()
     outcomes = gpu.check(parts, out, 100)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 55, "what hangs does so for 60"
     assert [o.verdict for o in outcomes] == ["passed", "failed", "timed out", "skipped", "passed"]
     written = json.loads(out.read_text())
     assert not written["ok"]

@@ -42,7 +42,7 @@ def test_a_peer_answers_each_question(peer):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_peer_takes_no_time_between_questions(peer):
     peer.ask({"number": 3})
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while _state(peer) != "T" and time.monotonic() < deadline:
         time.sleep(0.01)
     assert _state(peer) == "T"  # stopped

@@ -108,7 +108,7 @@ def test_ranks_give_the_same_figures_also_when_they_were_killed(tmp_path):
     )
     part = tmp_path / "killed" / "tiny"
     until = time.monotonic() + 120
-    while time.monotonic() < until and not any(f.stat().st_size for f in part.glob("*.jsonl")):
+    while time.monotonic() < until and not any(f.read_bytes() for f in part.glob("*.rank*.jsonl")):
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +84,14 @@ def test_each_shape_of_reward_is_graded(own):
 
 
 def test_coroutines_of_a_group_run_together(own):
-    name = own("import asyncio\nasync def f(problem, text):\n    await asyncio.sleep(0.2)\n    return 1\n")
-    reward, begun = get_reward(name("f"), verify), time.monotonic()
+    body = "    await together.wait()\n    return 1\n"  # until all eight are there
+    name = own(f"import asyncio\ntogether = asyncio.Barrier(8)\nasync def f(problem, text):\n{body}")
+    reward = get_reward(name("f:timeout=60"), verify)
 
     async def within():  # as in a notebook, whose loop is running already
         return values(reward(PROBLEM, said(*"abcdefgh")))
 
     assert asyncio.run(within()) == [1] * 8
-    assert time.monotonic() - begun < 1.2
 
 
 @pytest.mark.parametrize(
@@ -100,19 +99,20 @@ def test_coroutines_of_a_group_run_together(own):
     [
         ("raise ValueError('no')", "own.py:2: ValueError: no"), ("return float('nan')", "own.py:1: gave nan"),
         ("return 'x'", "no number"), ("return None", "gave None"), ("raise SystemExit", "SystemExit"),
-        ("while True: pass", "took longer than 0.3 seconds"), ("import time; time.sleep(9)", "took longer than 0.3"),
+        ("while True: pass", "took longer than 0.3 seconds"), ("import time; time.sleep(9)", "than 0.3 seconds"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("on_main", [True, False])
 def test_a_broken_reward_is_named_and_never_zero(own, body, told, on_main):
-    reward = get_reward(own(f"def f(problem, text):\n    {body}\n")("f:timeout=0.3"), verify)
+    limit = 0.3 if "0.3 seconds" in told else 60
+    reward = get_reward(own(f"def f(problem, text):\n    {body}\n")(f"f:timeout={limit}"), verify)
     scores: list = []
     if on_main:
         scores += reward(PROBLEM, said("a"))
     else:
         thread = threading.Thread(target=lambda: scores.extend(reward(PROBLEM, said("a"))))
         thread.start()
-        thread.join(20)
+        thread.join(120)
     assert values(scores) == [None]
     assert told in scores[0].note
 

@@ -83,8 +83,8 @@ def test_agrees_with_exact_python(text):
 
 
 def test_hostile_text_costs_nothing():
-    started = time.perf_counter()
+    started = time.thread_time()  # what others do meanwhile does not count
     for text in ("(" * 100_000, "1+" * 50_000, "9" * 100_000, "9*" * 199 + "9"):
         with contextlib.suppress(ExpressionError):
             evaluate(text)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5

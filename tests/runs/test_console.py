@@ -268,9 +268,9 @@ SCRIPT = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in children of background jobs
 from aha.runs.console import Console
-with Console("live", 100) as shown:
-    for i in range(100):
-        shown.step({"reward": i / 100})
+with Console("live", 10_000) as shown:
+    for i in range(10_000):  # ended long before
+        shown.step({"reward": i / 10_000})
         shown.sample("q", "<think>hm</think> yes", True, "")
         time.sleep(0.05)
 """

@@ -338,13 +338,23 @@ def test_a_damaged_cache_is_named(tmp_path):
         AnswerCache(path)
 
 
-def test_equal_requests_in_flight_are_sent_once():
+def test_equal_requests_in_flight_are_sent_once(monkeypatch):
+    others = threading.Event()  # three wait for the one that was sent
+
     def slow(handler, body):
-        time.sleep(0.3)
+        assert others.wait(60)
         return good()
 
     with Scripted(slow) as server:
         c = client(server)
+        count = c.bill.count
+
+        def counted(**what):
+            count(**what)
+            if c.usage.cached == 3:
+                others.set()
+
+        monkeypatch.setattr(c.bill, "count", counted)
         assert complete_many(c, [ASK] * 4) == ["hello"] * 4
     assert len(server.requests) == 1
 

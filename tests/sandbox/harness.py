@@ -120,6 +120,19 @@ def processes_of(user: int) -> set[int]:
     return found
 
 
+def others(pid: int) -> bool:
+    """Whether a process was begun by another program that our parent began: by tests beside these."""
+    while pid > 1 and pid != os.getpid():
+        try:
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return True  # it has ended meanwhile
+        if parent == os.getppid():
+            return True
+        pid = parent
+    return False
+
+
 def sandbox_users(sandbox: Sandbox) -> list[int]:
     slots = [slot for slot in sandbox._main._free.queue if slot is not None]
     return [os.getuid() if slot.user is None else slot.user for slot in slots]
@@ -141,7 +154,7 @@ def held(case: dict, sandbox: Sandbox, world: World) -> str:
     else:
         problem = _held_run(case, sandbox, world, wall)
     seconds = time.monotonic() - begun
-    if seconds > wall + 2:
+    if seconds > wall + 20:  # what is not ended goes on for 60; a busy machine takes its time
         problem = problem or f"took {seconds:.1f} s"
     if "file" in case:
         found = glob.glob(case["file"], recursive=False)
@@ -172,9 +185,13 @@ def _held_run(case: dict, sandbox: Sandbox, world: World, wall: float) -> str:
         return "a datagram arrived"
     if check in ("survivors", "memtotal"):
         left = {user: processes_of(user) - before[user] for user in users}
-        # Another program of an ordinary user may start at the same time; what stays is a survivor.
-        time.sleep(0.2)
-        left = {user: pids & processes_of(user) for user, pids in left.items()}
+        for _ in range(25):  # another program may start at the same time; what stays is a survivor
+            left = {
+                user: {p for p in pids & processes_of(user) if not others(p)} for user, pids in left.items()
+            }
+            if not any(left.values()):
+                break
+            time.sleep(0.2)
         if any(left.values()):
             return f"survivors: {left}"
     return ""

@@ -209,9 +209,9 @@ def test_hostile_text_is_read_in_linear_time():
         "<|" * 50_000,
         "[[A" * 30_000,
     ):
-        started = time.monotonic()
+        started = time.thread_time()  # what others do meanwhile does not count
         injection.neutral(text)
-        assert time.monotonic() - started < 2.0
+        assert time.thread_time() - started < 2.0
 
 
 # --- memory and budget ---------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def start(folder, *words, sigint=signal.SIG_DFL, **env):
 
 def gone(group):
     """Whether no process of a process group is left, waiting for it a little."""
-    for _ in range(100):
+    for _ in range(1200):
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
@@ -52,7 +52,7 @@ def test_one_command_is_two_ranks(checkpoint, tmp_path):
     while not list(saved.glob("step-*")) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C reaches all of them
-    out, said = process.communicate(timeout=200)
+    out, said = process.communicate(timeout=500)
     assert process.returncode == 130, (out, said)
     assert said.count("Interrupted") == 1
     assert "Traceback" not in said
@@ -70,11 +70,11 @@ def test_killed_and_continued_it_ends_with_the_same_bits(checkpoint, tmp_path):
             if list((place / "runs/zero/rl/checkpoints").glob("step-*")):
                 process.kill()
             time.sleep(0.01)
-        process.communicate(timeout=200)
+        process.communicate(timeout=500)
         assert gone(process.pid), "the others end with the first, however it ends"
         if killed:
             assert process.returncode == -signal.SIGKILL
-            out, said = start(place, *words).communicate(timeout=200)
+            out, said = start(place, *words).communicate(timeout=500)
             assert "Continuing after step" in out, said
         rows = [{k: v for k, v in row.items() if k not in TIMES} for row in _rows(place)]
         ends.append((rows, (place / "runs/zero/rl/final/model.safetensors").read_bytes()))
@@ -86,20 +86,21 @@ def test_in_the_background_no_rank_hears_ctrl_c(checkpoint, tmp_path):
     while not process.poll() and not _rows(tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    out, said = process.communicate(timeout=200)
+    out, said = process.communicate(timeout=500)
     assert process.returncode == 0, (out, said)
 
 
 def _rows(folder):
     path = folder / "runs/zero/rl/metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def test_a_rank_that_never_comes_is_told(checkpoint, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(DEAD)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     process = start(tmp_path, "--model", checkpoint, "--ranks", "2", PYTHONPATH=path)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=500)
     assert process.returncode == 1
     assert "Rank 1 ended with exit code 3" in said
 

@@ -252,8 +252,8 @@ class TakenApart:
         write(2, b"taken apart")
 kept = TakenApart()
 atexit.register(print, "cleared away")
-threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
 print("work")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
 ranks.end(3)
 """
 

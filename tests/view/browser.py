@@ -54,7 +54,7 @@ class Chromium:
             raise
 
     def _wait(self):
-        for _ in range(100):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status", timeout=2).read()
                 return
@@ -68,7 +68,7 @@ class Chromium:
             self.base + path, data, {"content-type": "application/json"}, method=method
         )
         try:
-            return json.load(urllib.request.urlopen(request, timeout=90))["value"]
+            return json.load(urllib.request.urlopen(request, timeout=300))["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(error.read().decode()[:500]) from error
 
@@ -80,7 +80,7 @@ class Chromium:
             self._call("DELETE", "")
         finally:
             self.driver.terminate()
-            self.driver.wait(20)
+            self.driver.wait(120)
 
     def go(self, address):
         self._call("POST", "/url", {"url": address})
@@ -93,7 +93,7 @@ class Chromium:
         """The value of a script's ``return``."""
         return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
-    def until(self, script, seconds=30):
+    def until(self, script, seconds=120):
         """The script's value once it is true."""
         end = time.monotonic() + seconds
         while not (found := self.run(script)):

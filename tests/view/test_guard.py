@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 from served import HOSTILE, PORT, TOKEN, client, make_run, say
 from starlette.testclient import TestClient
@@ -129,20 +127,15 @@ def test_a_large_request_is_not_taken(tmp_path):
     assert say(client(tmp_path), "notes", {"run": "zero", "note": "x" * (2 << 20)}).status_code == 413
 
 
-def test_it_listens_on_this_machine_alone_and_says_when_a_port_is_taken():
+def test_it_listens_on_this_machine_alone_and_says_when_a_port_is_taken(monkeypatch):
     first = server.listen(0)
     address, port = first.getsockname()
     assert address == "127.0.0.1"
     with pytest.raises(AhaError, match="0 takes any free one"):
         server.listen(port)
     first.close()
-    usual = socket.socket()
-    usual.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        usual.bind(("127.0.0.1", server.USUAL_PORT))
-        usual.listen(1)
-    except OSError:
-        pass  # somebody has it already: just as well
+    usual = server.listen(0)
+    monkeypatch.setattr(server, "USUAL_PORT", usual.getsockname()[1])
     other = server.listen(None)
     assert other.getsockname()[1] != server.USUAL_PORT
     other.close()

@@ -32,7 +32,7 @@ def address(tmp_path_factory):
     assert found, served.stderr.read()
     yield place / "runs", found[0]
     served.terminate()
-    assert served.wait(20) is not None
+    assert served.wait(120) is not None
     assert served.stderr.read() == ""  # it ends at once, though the page still listens
 
 

@@ -243,7 +243,7 @@ def test_who_listens_is_told_of_what_changed_and_nobody_looks_when_nobody_listen
             if len(events) == 2:
                 break
         await stream.aclose()
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(watch._task, 60)
         return events, watch
 
     events, watch = asyncio.run(scene())

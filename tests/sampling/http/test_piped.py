@@ -21,9 +21,9 @@ def test_a_question_that_is_taken_back_at_once_is_not_answered(model, tokenizer)
     pipe = Pipe(ModelBackend(LocalEngine(model, tokenizer), tokenizer, "random"), write)
     question = '{"id": 1, "messages": [{"role": "user", "content": "1+2"}], "max_tokens": 40}'
     pipe.serve([question, '{"cancel": 1}', '{"cancel": 7}'])
-    assert ended.wait(20)
+    assert ended.wait(120)
     assert said[-1]["end"]["finish"] == "stopped"
-    until = time.monotonic() + 5
+    until = time.monotonic() + 120
     while pipe.running and time.monotonic() < until:
         time.sleep(0.01)
     assert not pipe.running

@@ -30,7 +30,7 @@ def ask(server, path, body, raw=None):
     request = urllib.request.Request(server.url + path, data)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=30) as response:
+        with opener.open(request, timeout=120) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -91,7 +91,7 @@ def test_a_stream_parts_reasoning_and_content(server):
 def raw(server, text: bytes) -> bytes:
     """What the server answers to bytes on its socket."""
     host, port = server.url.split("//")[1].split("/")[0].split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=120) as connection:
         connection.sendall(text)
         connection.shutdown(socket.SHUT_WR)
         parts = []
