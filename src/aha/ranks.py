@@ -302,9 +302,7 @@ def end(code: int) -> NoReturn:
     """
     if launched() == 1:
         sys.exit(code)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # as the interpreter does: executors' idle threads are told, then all are waited for
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

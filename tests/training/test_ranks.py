@@ -246,11 +246,14 @@ def test_alone_is_a_world_of_one():
 
 END = """
 import atexit, os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from aha import ranks
 class TakenApart:
     def __del__(self, write=os.write):
         write(2, b"taken apart")
 kept = TakenApart()
+pool = ThreadPoolExecutor(1)  # whose thread waits for more work until it is told that the end has come
+pool.submit(int, "1").result()
 atexit.register(print, "cleared away")
 print("work")
 threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
@@ -266,6 +269,7 @@ def test_a_process_ends_with_its_code_and_nothing_lost(size):
         env=os.environ | {"WORLD_SIZE": str(size)},
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert ended.returncode == 3, ended
     assert ended.stdout.split("\n")[:3] == ["work", "thread", "cleared away"]
