@@ -266,12 +266,13 @@ def free_name(path: Path) -> Path:
 
 def claimed_name(path: Path) -> Path:
     """The same, there and empty from now on: of two processes that end at once each has its own."""
-    while True:
-        free = free_name(path)
-        with disk_errors(path), contextlib.suppress(FileExistsError):
-            free.parent.mkdir(parents=True, exist_ok=True)
-            open(free, "x").close()
-            return free
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            free = free_name(path)
+            with contextlib.suppress(FileExistsError):
+                open(free, "x").close()
+                return free
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -133,6 +133,15 @@ def test_what_cannot_be_rescored_says_why(runs, capsys):
     assert "no JSON object" in capsys.readouterr().err
     assert main(["rescore", str(runs / "a"), "--rewards", "accuracy", "--stage", "sft"]) == 1
     assert "Stages that have: rl" in capsys.readouterr().err
+    for steps in (0, -3):
+        assert main(["rescore", str(runs / "a"), "--rewards", "accuracy", "--steps", str(steps)]) == 1
+        assert "a number of steps from 1" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(runs, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(AhaError, match="file"):
+        rescore(runs / "a", {"accuracy": 1.0}, output=tmp_path / "file" / "r.jsonl", told=pytest.fail)
 
 
 # --- compare -------------------------------------------------------------------------------------------------------

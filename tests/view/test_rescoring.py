@@ -9,6 +9,7 @@ import pytest
 from served import client, make_run, say
 
 from aha.files import claimed_name
+from aha.types import AhaError
 from aha.view import aside, rescoring
 
 OWN = """
@@ -94,6 +95,12 @@ def test_two_rescorings_that_end_at_once_have_a_file_each(tmp_path):
     claimed = [claimed_name(tmp_path / "new" / "rescored_zero.jsonl") for _ in range(2)]
     assert [path.name for path in claimed] == ["rescored_zero.jsonl", "rescored_zero-2.jsonl"]
     assert all(path.exists() for path in claimed)
+
+
+def test_a_file_within_a_file_is_told_and_not_looked_for_without_end(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(AhaError, match="file"):
+        claimed_name(tmp_path / "file" / "rescored.jsonl")
 
 
 def test_words_of_the_command_are_values_and_no_options():

@@ -17,7 +17,7 @@ import numpy as np
 
 from aha import modeling
 from aha.diagnosis import stored
-from aha.files import claimed_name, write_jsonl
+from aha.files import check_writable, claimed_name, write_jsonl
 from aha.rewards import check_columns, get_rewards
 from aha.runs.charts import number
 from aha.runs.report.data import StageData, read_lines, read_run
@@ -117,8 +117,12 @@ def rescore(
 
     Raises AhaError where there are no rollouts, where the task is not there any more, and for unknown rewards.
     """
-    if output is not None and output.exists():
-        raise AhaError(f"{output} is there already: give another --output. Nothing is replaced.")
+    if most_steps is not None and most_steps < 1:
+        raise AhaError(f"--steps {most_steps}: give a number of steps from 1, or leave it out for all.")
+    if output is not None:
+        if output.exists():
+            raise AhaError(f"{output} is there already: give another --output. Nothing is replaced.")
+        check_writable(output)  # before the work, not behind it
     data = _stage(run, stage)
     task = stored.load_task(data.settings)
     known = stored.load_problems(task, data.settings)
