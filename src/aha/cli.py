@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import NoReturn
 
 from aha import __version__, ranks
 from aha.hints import nearest
-from aha.types import AhaError
+from aha.types import AhaError, Terminated
 
 COMMANDS: dict[str, str] = {
     "zero": "R1-Zero from a base model: watch it learn to think (start here)",
@@ -122,17 +123,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"aha: '{str(error.filename)[:60]}...' is no name: none is as long as that.", file=sys.stderr)
+        return 1
 
 
 def command() -> NoReturn:
     """The process of one command, as a shell starts it."""
     ranks.end(main())
-
-
-class Terminated(KeyboardInterrupt):
-    """Somebody asked for the end by SIGTERM: it is left as by Ctrl-C, with nothing lying about."""
-
-    code = 128 + signal.SIGTERM
 
 
 @contextlib.contextmanager

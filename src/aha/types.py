@@ -23,6 +23,13 @@ class AhaError(Exception):
     """An error the user can act on: it names the input, the cause and the way out."""
 
 
+class Terminated(KeyboardInterrupt):
+    """Somebody asked for the end by SIGTERM: it is left as by Ctrl-C, with nothing lying about, and by everything:
+    whoever takes Ctrl-C for less than the end hands this on."""
+
+    code = 128 + 15
+
+
 class Finish(StrEnum):
     """Why a completion ended."""
 

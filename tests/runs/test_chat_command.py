@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from aha import chat
+from aha.cli import main
 from aha.commands.chat import COMMANDS, Talk
 from aha.commands.talking import lines
-from aha.types import Finish, Rollout
+from aha.types import Finish, Rollout, Terminated
 
 
 class Echo:
@@ -78,6 +79,29 @@ def test_it_ends_quietly(tokenizer, monkeypatch, capsys, end):
     made.listen()
     assert len(made.engine.prompts) == 1
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_whoever_ends_the_process_is_heard_within_an_answer_too(tokenizer, monkeypatch, asked):
+    """SIGTERM is no Ctrl-C, which stops an answer and no more."""
+    there = talk(tokenizer)
+    if asked:
+        monkeypatch.setattr(
+            there.engine, "generate", lambda *given, **more: (_ for _ in ()).throw(Terminated)
+        )
+    typed(monkeypatch, "hello" if asked else Terminated, "never")
+    with pytest.raises(Terminated):
+        there.listen()
+    assert there.engine.prompts == []
+
+
+def test_a_long_question_in_the_prompts_place_is_a_question(monkeypatch):
+    from aha.commands import chat as command
+
+    asked = []
+    monkeypatch.setattr(command, "opened", lambda name, args: argparse.Namespace(answer=asked.append))
+    assert main(["chat", "tiny", "--prompt", question := "why " * 200]) == 0
+    assert asked == [question]
 
 
 def test_a_question_is_asked_again_in_the_place_of_its_answer(tokenizer, monkeypatch, capsys):
@@ -166,8 +190,6 @@ def test_an_interrupted_answer_leaves_the_conversation(tokenizer, monkeypatch, c
 
 
 def test_one_question_through_the_command(capsys):
-    from aha.cli import main
-
     assert main(["chat", "tiny", "--ask", "24 7 3 -> 171", "--max-tokens", "12", "--threads", "1"]) == 0
     assert capsys.readouterr().out.strip()
     assert main(["chat", "tiny", "--ask", "x", "--prompt", "r1_zeroo"]) == 1

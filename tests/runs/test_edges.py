@@ -229,3 +229,18 @@ def test_what_is_set_aside_is_never_written_over(tmp_path):
         begin(tmp_path, value)
     kept = [pipeline.read_settings(p)["settings"]["value"] for p in sorted(tmp_path.glob("a*.old"))]
     assert sorted(kept) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "words", [["chat"], ["eval"], ["diagnose"], ["rescore", "--rewards", "accuracy"], ["sft", "--data"]]
+)
+def test_a_name_longer_than_any_is_told(words, capsys):
+    assert (
+        main(
+            [words[0], *words[1:], "x" * 300] if words[-1] == "--data" else [words[0], "x" * 300, *words[1:]]
+        )
+        == 1
+    )
+    said = capsys.readouterr().err
+    assert "none is as long as that" in said
+    assert len(said) < 200

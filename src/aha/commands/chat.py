@@ -4,6 +4,7 @@ commands (/help names them). An empty line, Ctrl-D or Ctrl-C ends; with --ask it
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.hints import nearest
 from aha.runs.charts import clean
-from aha.types import AhaError, Message
+from aha.types import AhaError, Message, Terminated
 
 if TYPE_CHECKING:
     from aha.commands.talking.streaming import Screen, StreamingEngine
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from aha import chat, hardware
     from aha.commands.talking import lines
 
-    if args.ask is None and " " in args.prompt and not Path(args.prompt).is_file():
+    if args.ask is None and " " in args.prompt and not os.path.isfile(args.prompt):
         args.ask, args.prompt = args.prompt, "auto"  # a question, as --prompt took it once
     chat.check_setting(args.prompt)
     hardware.set_threads(args.threads)
@@ -141,6 +142,8 @@ class Talk:
                     self.answer(line)
             except AhaError as error:
                 print(f"aha: {error}", file=sys.stderr)
+            except Terminated:
+                raise
             except KeyboardInterrupt:  # of an answer that takes long: the next question may come
                 print("\n(stopped)")
 
@@ -222,6 +225,8 @@ class Talk:
             return self.line().strip() or None
         except EOFError:
             return None
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             print()
             return None
