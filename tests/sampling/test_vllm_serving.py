@@ -62,6 +62,10 @@ def test_without_vllm_the_way_to_it_is_named(monkeypatch, tmp_path, capsys):
     assert main(["serve", "tiny", "--vllm-args=--max-num-seqs 4"]) == 1
     assert main(["serve", "tiny", "--engine", "vllm", "--guard", "self"]) == 1
     assert "--guard" in capsys.readouterr().err
+    assert main(["serve", "tiny", "--engine", "vllm", "--max-tokens", "64"]) == 1
+    assert "Name max_tokens in requests" in capsys.readouterr().err
+    assert main(["serve", "tiny", "--guard-everything"]) == 1
+    assert "--guard" in capsys.readouterr().err
     assert main(["serve", "tiny", "--engine", "vllm", "--vllm-args", "--served 'x"]) == 1
     assert "no words of a command line" in capsys.readouterr().err
 

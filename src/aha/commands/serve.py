@@ -17,6 +17,7 @@ from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError, Message
 
 HELP = "serve a model under an OpenAI-compatible address"
+MAX_TOKENS = 512
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1: this machine only")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any free one")
     parser.add_argument("--name", help="the model's name in requests (default: as given)")
-    parser.add_argument("--max-tokens", type=int, default=512, help="longest completion where none is asked")
+    parser.add_argument(
+        "--max-tokens", type=int, help=f"longest completion where none is asked ({MAX_TOKENS})"
+    )
     add_prompt_argument(parser)
     parser.add_argument("--allow-origin", default="*", help="web pages whose scripts may ask (default: all)")
     parser.add_argument(
@@ -58,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         key = os.environ.get(args.api_key_env)
         if not key:
             raise AhaError(f"The environment variable {args.api_key_env} is not set: put the key there.")
+    if args.guard_everything and args.guard is None:
+        raise AhaError("--guard-everything says how much a guard reviews: name the guard with --guard.")
     if args.engine == "vllm":
         return _by_vllm(args, key)
     if args.vllm_args:
@@ -75,6 +80,11 @@ def _by_vllm(args: argparse.Namespace, key: str | None) -> int:
 
     if args.guard is not None:
         raise AhaError("--guard reviews answers of the package's own engine: leave --engine vllm out.")
+    if args.max_tokens is not None:
+        raise AhaError(
+            "--max-tokens is of the package's own engine: vLLM's server fills the context where a request names none. "
+            "Name max_tokens in requests."
+        )
     try:
         more = tuple(shlex.split(args.vllm_args))
     except ValueError as error:
@@ -146,4 +156,5 @@ def _backend(args: argparse.Namespace):
     if warning := chat.warn_prompt(prompt, tokenizer, model_name=Path(args.model).name):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"Prompt   {prompt.name}", flush=True)
-    return ModelBackend(LocalEngine(model, tokenizer), tokenizer, name, prompt, args.max_tokens)
+    most = MAX_TOKENS if args.max_tokens is None else args.max_tokens
+    return ModelBackend(LocalEngine(model, tokenizer), tokenizer, name, prompt, most)
