@@ -204,6 +204,21 @@ def test_tools_stand_in_the_question_where_there_is_no_system_message():
     assert first["role"] == "system"
 
 
+def test_answers_to_calls_made_together_are_one_turn():
+    """Many templates refuse two turns of a user in a row."""
+    asked = [
+        {"role": "user", "content": "Weather in Ulm and Bonn?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Sunny"},
+        {"role": "tool", "tool_call_id": "call_2", "content": "Rain"},
+        {"role": "user", "content": "And?"},
+    ]
+    told = in_words(asked, [])
+    assert [message["role"] for message in told] == ["user", "assistant", "user", "user"]
+    answers = "<tool_response>\nSunny\n</tool_response>\n<tool_response>\nRain\n</tool_response>"
+    assert told[2]["content"] == answers
+
+
 # --- LangChain -----------------------------------------------------------------------------------------------------
 
 PERSON = {

@@ -26,7 +26,13 @@ def in_words(
 ) -> list[Message]:
     """The messages with the tools told in the system message, or with ``fold`` in front of the first question; calls
     and what they returned stand in them as text."""
-    said = [_in_words(message) for message in messages]
+    said: list[Message] = []
+    for before, message in zip([None, *messages], messages, strict=False):
+        told = _in_words(message)
+        if before is not None and before["role"] == message["role"] == "tool":
+            # of calls made together: many templates want a user's turn to be one message
+            told = {**told, "content": f"{said.pop()['content']}\n{told['content']}"}
+        said.append(told)
     return _with_tools(said, tools, "user" if fold else "system") if tools else said
 
 
