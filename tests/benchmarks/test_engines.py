@@ -127,6 +127,13 @@ def test_what_ranks_left_is_taken_over_once(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["x.jsonl"]
 
 
+def test_half_a_character_of_an_engine_of_ones_own_ends_nothing(tmp_path):
+    graded = GradedProblem("a", "", ())
+    with keeping.kept(tmp_path / "x.jsonl", {}) as keep:
+        keep(graded, {"problem": "a", "kind": "", "samples": [], "text": "\ud83d"})
+    assert "\ufffd" in (tmp_path / "x.jsonl").read_text(encoding="utf-8")
+
+
 def test_a_last_line_that_was_cut_is_taken_away_however_long_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(keeping, "TAIL", 8)
     file = tmp_path / "x.jsonl"

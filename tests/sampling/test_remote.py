@@ -331,6 +331,18 @@ def test_a_killed_run_pays_only_for_what_was_missing(tmp_path):
         assert third.requests == []
 
 
+def test_halves_of_a_surrogate_pair_end_nothing(tmp_path):
+    """JSON can hold them, in answers and in questions; files, hashes and tokenizers cannot."""
+    half = b'{"choices": [{"message": {"content": "a \\ud83d b \\ud83d\\ude00"}}]}'
+    asked = [{"role": "user", "content": "what is \ud83d?"}]
+    with Scripted((200, half)) as server:
+        c = client(server, tmp_path / "cache.jsonl")
+        assert complete(c, asked) == "a \ufffd b \U0001f600"
+        assert complete(client(server, tmp_path / "cache.jsonl"), asked) == "a \ufffd b \U0001f600"
+        assert complete(c, asked) == "a \ufffd b \U0001f600"
+    assert [body["messages"][0]["content"] for _, body, _ in server.requests] == ["what is \ufffd?"]
+
+
 def test_a_damaged_cache_is_named(tmp_path):
     path = tmp_path / "cache.jsonl"
     path.write_text('{"key": "a", "response": {}}\nnonsense\n')

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aha import plugins
 from aha.api.results import Result
+from aha.files import well_formed
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _written(rows: Sequence[Mapping[str, Any]]) -> str:
 
     if not all(isinstance(row, Mapping) for row in rows):
         raise AhaError("Rows are dicts, with messages, or prompt and completion, or chosen and rejected.")
-    text = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
+    text = well_formed("".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows))
     folder = Path(tempfile.gettempdir()) / "aha-rows"
     folder.mkdir(exist_ok=True)
     file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"

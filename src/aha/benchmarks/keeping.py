@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from aha import ranks
 from aha.benchmarks import records
 from aha.benchmarks.records import GradedProblem
+from aha.files import well_formed
 
 Keep = Callable[[GradedProblem, dict[str, Any]], None]
 
@@ -84,7 +85,7 @@ def kept(file: Path, done: dict[str, GradedProblem]) -> Iterator[Keep]:
     with part_of(file).open("a", encoding="utf-8") as out:
 
         def keep(record: GradedProblem, row: dict[str, Any]) -> None:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(well_formed(json.dumps(row, ensure_ascii=False)) + "\n")
             out.flush()
             done[record.problem] = record
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from aha import ranks
+from aha.files import well_formed
 from aha.sampling.client.metering import AnswerCache, Bill, RateLimit, request_key
 from aha.types import AhaError
 
@@ -158,7 +159,7 @@ class Client:
                 self._flying.pop(key, None)
 
     def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        data = json.dumps(body, ensure_ascii=False).encode()
+        data = well_formed(json.dumps(body, ensure_ascii=False)).encode()
         estimate = len(data) / CHARS_PER_TOKEN + float(body.get("max_tokens") or 256)
         for attempt in range(1, self.endpoint.attempts + 1):
             self.bill.check()
@@ -224,7 +225,7 @@ class Client:
         except (http.client.HTTPException, OSError) as error:
             raise _TryAgainError(f"the connection was cut ({type(error).__name__}: {error})") from None
         try:
-            answer = json.loads(raw)
+            answer = _loaded(raw)
         except ValueError:
             raise _TryAgainError(f"the answer is not valid JSON: {raw[:80]!r}") from None
         if not isinstance(answer, dict):
@@ -361,3 +362,11 @@ def _retry_after(headers: Any) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+def _loaded(raw: bytes) -> Any:
+    """The value of JSON, without halves of a surrogate pair: JSON can hold them, files and tokenizers cannot."""
+    value = json.loads(raw)
+    text = json.dumps(value, ensure_ascii=False) if b"\\u" in raw else ""
+    plain = well_formed(text)
+    return value if plain == text else json.loads(plain)

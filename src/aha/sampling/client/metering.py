@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.files import disk_errors
+from aha.files import disk_errors, well_formed
 from aha.types import AhaError
 
 MINUTE = 60.0
@@ -122,7 +122,7 @@ def request_key(path: str, body: Mapping[str, Any]) -> str:
     """SHA-256 of a request: its path and its whole body. Neither the address nor the API key is in it, so
     that a cache survives a move of the endpoint."""
     text = json.dumps([path, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(well_formed(text).encode()).hexdigest()
 
 
 class AnswerCache:
