@@ -164,10 +164,10 @@ def test_tests_that_never_use_the_program_say_nothing(sandbox):
 
 def test_long_tests_are_not_the_programs_time(sandbox):
     rows = [[(each * 7919) % 1000 for each in range(start, start + 60)] for start in range(300)]
-    tests = f"import time\ntime.sleep(2.2)\nfor row, right in zip({rows}, {[sorted(row) for row in rows]}):\n    assert f(row) == right"
-    assert judge_asserts("def f(x): return sorted(x)", tests, sandbox=sandbox, wall=2).passed is True
-    assert judge_asserts("def f(x): return x", tests, sandbox=sandbox, wall=2).passed is False
-    assert judge_asserts("def f(x): return x", "assert 1 == 2\nf(1)", sandbox=sandbox, wall=2).passed is None
+    tests = f"import time\ntime.sleep(6.2)\nfor row, right in zip({rows}, {[sorted(row) for row in rows]}):\n    assert f(row) == right"
+    assert judge_asserts("def f(x): return sorted(x)", tests, sandbox=sandbox, wall=6).passed is True
+    assert judge_asserts("def f(x): return x", tests, sandbox=sandbox, wall=6).passed is False
+    assert judge_asserts("def f(x): return x", "assert 1 == 2\nf(1)", sandbox=sandbox, wall=6).passed is None
 
 
 def test_a_prelude_is_there_for_the_program_and_for_the_tests(sandbox):

@@ -111,7 +111,7 @@ def test_statuses(sandbox):
     assert (failed.status, failed.exit_code) == (Status.FAILED, 3)
     assert sandbox.run("x = bytearray(1 << 28)", memory_mb=64).status is Status.MEMORY
     assert sandbox.run("def f(:").status is Status.FAILED
-    late = sandbox.run("print('early', flush=True)\nwhile True: pass", wall=0.5)
+    late = sandbox.run("print('early', flush=True)\nwhile True: pass", wall=3)
     assert (late.status, late.stdout) == (Status.TIMEOUT, b"early\n")
 
 

@@ -93,7 +93,7 @@ def test_files_of_the_folder_one_stands_in_are_not_run(runs, monkeypatch):
     keeper = IndexKeeper()
     keeper._begin(runs / "a")
     worker = keeper._workers[runs / "a"]
-    assert worker.wait(60) == 0
+    assert worker.wait(300) == 0
     keeper.close()
     assert not (runs / "ran").exists()
     with IndexReader(index_path(runs / "a")) as index:

@@ -22,7 +22,7 @@ from aha.files import cache_folder
 
 SOURCES = Path(__file__).parent / "cpp"
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-fno-math-errno", "-Wno-psabi")
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 OFF = ("0", "no", "false")
 """Values of AHA_KERNELS that leave the kernels away."""
 _log = logging.getLogger(__name__)
