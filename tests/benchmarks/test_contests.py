@@ -103,6 +103,16 @@ def test_the_command_gives_a_rating(tmp_path, capsys):
     assert f"{expected:.0f}" in said
     assert "rating" in said
     assert "R1 96.3" in said
+    (tmp_path / "c.jsonl").write_text(json.dumps({**table, "contest": 8}) + "\n")
+    assert main([*words.split(), "--results", str(tmp_path / "r")]) == 0
+    shown = capsys.readouterr()
+    assert "none is in both" in shown.err
+    assert "codeforces" in shown.out.lower()
+
+
+def test_standings_that_nothing_asks_for_are_refused_before_the_work(capsys):
+    assert main(["eval", "tiny", "--tasks", "countdown", "--contests", "c.jsonl"]) == 1
+    assert "name it among --tasks" in capsys.readouterr().err
 
 
 # --- imported ------------------------------------------------------------------------------------------------

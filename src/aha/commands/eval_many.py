@@ -112,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
         next(
             iter(contamination.texts_of(args.contamination)), None
         )  # a wrong name is told before hours of sampling
+    if args.contests and all(one.name != "codeforces" for one in asked):
+        raise AhaError("--contests has the standings of codeforces: name it among --tasks.")
     standings = contests.read(args.contests) if args.contests else {}
     engine = _engine(args)
     local_ranks.start(args)
@@ -119,7 +121,11 @@ def run(args: argparse.Namespace) -> int:
         results = list(_results(args, asked, protocol, engine))
         for result in results:
             if standings and result.benchmark == "codeforces":
-                result.figures.update(contests.figures(result.problems, result.records, standings))
+                try:
+                    result.figures.update(contests.figures(result.problems, result.records, standings))
+                except AhaError as error:  # what was sampled is shown all the same
+                    if ranks.is_main():
+                        print(f"warning: {error}", file=sys.stderr)
         if ranks.is_main():
             show(args, results, protocol, _contaminated(args, results))
     return 0
