@@ -63,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
     if args.ask is None and " " in args.prompt and not os.path.isfile(args.prompt):
         args.ask, args.prompt = args.prompt, "auto"  # a question, as --prompt took it once
     chat.check_setting(args.prompt)
+    for option, value in (("--max-tokens", args.max_tokens), ("--think-budget", args.think_budget)):
+        if value is not None and value < 1:
+            raise AhaError(f"{option} {value}: give 1 or more tokens.")
     hardware.set_threads(args.threads)
     talk = opened(args.model, args)
     if args.ask is not None:

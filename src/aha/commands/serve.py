@@ -61,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
         key = os.environ.get(args.api_key_env)
         if not key:
             raise AhaError(f"The environment variable {args.api_key_env} is not set: put the key there.")
+    if args.max_tokens is not None and args.max_tokens < 1:
+        raise AhaError(f"--max-tokens {args.max_tokens}: give 1 or more.")
+    if not 0 <= args.port < 1 << 16:
+        raise AhaError(f"--port {args.port}: a port is a number from 0 to 65535; 0 takes any free one.")
     if args.guard_everything and args.guard is None:
         raise AhaError("--guard-everything says how much a guard reviews: name the guard with --guard.")
     if args.engine == "vllm":

@@ -30,7 +30,8 @@ class LengthPrompts:
     def __post_init__(self) -> None:
         if self.form not in WORDS or min(self.lengths, default=0) < 1 or self.samples < 1:
             raise AhaError(
-                f"--lengths {list(self.lengths)}, --length-form {self.form}: give numbers of tokens, and exact or max."
+                f"--lengths {list(self.lengths)}, --length-form {self.form}, --samples {self.samples}: give numbers of "
+                "tokens, exact or max, and 1 or more samples."
             )
 
     def think(self, writer: ThinkingWriter, problems: Sequence[Problem]) -> list[ThinkingRow]:

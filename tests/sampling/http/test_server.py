@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from aha.cli import main
 from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import chat, complete_many, message_with_reasoning
 from aha.sampling.http import Programs, Server
@@ -186,3 +187,20 @@ def test_a_taken_port_is_said(server):
     port = int(server.url.rsplit(":", 1)[1].split("/")[0])
     with pytest.raises(AhaError, match="Cannot serve on"):
         Server(Programs({"echo": echo}), port=port)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_cannot_be_is_a_sentence(port, capsys):
+    with pytest.raises(AhaError, match="from 0 to 65535"):
+        Server(Programs({"echo": echo}), port=port)
+    for engine in ("local", "vllm"):  # before the model is loaded
+        assert main(["serve", "nothing", "--port", str(port), "--engine", engine]) == 1
+        assert "from 0 to 65535" in capsys.readouterr().err
+
+
+def test_no_tokens_are_no_answer(capsys):
+    assert main(["serve", "nothing", "--max-tokens", "0"]) == 1
+    assert "--max-tokens 0" in capsys.readouterr().err
+    for words in (["--max-tokens", "-3"], ["--think-budget", "-5"], ["--think-budget", "0"]):
+        assert main(["chat", "nothing", "--ask", "hi", *words]) == 1
+        assert f"{words[0]} {words[1]}" in capsys.readouterr().err

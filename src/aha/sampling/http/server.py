@@ -49,6 +49,10 @@ class Server:
             raise AhaError(
                 f"Cannot serve on {host}:{port}: {error.strerror}. Give another --port."
             ) from error
+        except OverflowError:
+            raise AhaError(
+                f"--port {port}: a port is a number from 0 to 65535; 0 takes any free one."
+            ) from None
         self._http.owner = self
         self._thread: threading.Thread | None = None
 
