@@ -15,9 +15,9 @@ from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, pack, unpack
 from aha.modeling import own_weights
 from aha.sampling.engine import Request
+from aha.sampling.hashes import digests
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
-from aha.sampling.vllm.weights import digests
 from aha.tasks import get_task
 from aha.types import AhaError, Finish, Rollout
 

@@ -7,8 +7,9 @@ import torch
 from conftest import make_experts, make_model
 from safetensors.torch import load_file
 
+from aha.sampling.hashes import digest, digests, hash_of_all
 from aha.sampling.vllm.engine import checkpoint_weights
-from aha.sampling.vllm.weights import WeightFile, digest, digests, hash_of_all, mapped
+from aha.sampling.vllm.weights import WeightFile, mapped
 from aha.types import AhaError
 
 

@@ -14,8 +14,8 @@ from aha import ranks
 from aha.cluster.engine import RayEngine
 from aha.sampling.engine import UNLOADED, EngineSetup
 from aha.sampling.engines import ENGINES
+from aha.sampling.hashes import digests
 from aha.sampling.vllm.engine import VllmEngine
-from aha.sampling.vllm.weights import digests
 from aha.stages import engines
 from aha.training import sharding
 from aha.training.policy import OptimizerConfig, Policy

@@ -16,8 +16,8 @@ from aha import ranks
 from aha.corpus import tiny
 from aha.corpus import tokenizer as tiny_tokenizer
 from aha.modeling import own_weights
+from aha.sampling.hashes import digests
 from aha.sampling.vllm.engine import checkpoint_weights
-from aha.sampling.vllm.weights import digests
 
 HERE = Path(__file__).parent
 SHAPES = ("tied", "experts")

@@ -24,8 +24,8 @@ from aha.cluster.worker_pool import Crew, Member
 from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, writable
 from aha.modeling import max_context
 from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, LostWorker, Proof, Request, check_room
+from aha.sampling.hashes import digests, hash_of_all
 from aha.sampling.sampler import SamplingParams
-from aha.sampling.vllm.weights import digests, hash_of_all
 from aha.types import AhaError, Finish, Rollout
 
 TURN_SECONDS = 0.5

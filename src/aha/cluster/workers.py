@@ -22,10 +22,10 @@ from aha import hardware, plugins
 from aha.modeling import own_weights
 from aha.rewards import get_rewards
 from aha.sampling.engine import Request
+from aha.sampling.hashes import NAMES, TYPES, digests, raw
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import WeightedRewards, score_group
 from aha.sampling.sampler import SamplingParams
-from aha.sampling.vllm.weights import NAMES, TYPES, digests, raw
 from aha.tasks import get_task
 from aha.types import AhaError, Problem, Rollout, Verdict
 

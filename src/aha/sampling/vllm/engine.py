@@ -19,11 +19,11 @@ from pydantic import model_validator
 from aha import ranks
 from aha.modeling import max_context, own_weights
 from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, Proof, Request, check_room, ending_ids
+from aha.sampling.hashes import Tensors, digests, hash_of_all
 from aha.sampling.sampler import SamplingParams, sample_seed
 from aha.sampling.vllm import senders, wire
 from aha.sampling.vllm.process import VllmProcess, find_python
 from aha.sampling.vllm.transfer import nccl_version
-from aha.sampling.vllm.weights import Tensors, digests, hash_of_all
 from aha.settings import Settings, setting
 from aha.types import AhaError, Finish, Rollout
 

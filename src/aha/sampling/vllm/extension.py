@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aha.sampling.hashes import digest, digests
 from aha.sampling.vllm.transfer import BACKENDS
-from aha.sampling.vllm.weights import digest, digests
 
 READ_BACK = 1e12
 """Multiplications for reading packed matrices back: more would take longer than the sampling."""

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from aha.sampling.hashes import Tensors
 from aha.sampling.vllm import wire
 from aha.sampling.vllm.process import VllmProcess
 from aha.sampling.vllm.transfer import CHUNK, described, pieces, plain_handle, plain_uuid
-from aha.sampling.vllm.weights import Tensors, WeightFile
+from aha.sampling.vllm.weights import WeightFile
 from aha.types import AhaError
 
 JOIN_SECONDS = 300.0

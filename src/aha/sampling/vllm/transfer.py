@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aha.sampling.vllm.weights import NAMES, Tensors
+from aha.sampling.hashes import NAMES, Tensors
 from aha.sampling.vllm.wire import WeightPiece, WireError
 
 BACKENDS = {"host": "aha_host", "ipc": "ipc", "nccl": "nccl"}
