@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from aha.cli import main
-from aha.planning import advice, machines, memory, published, report, table, timing, vllm
+from aha.planning import advice, colocated, machines, memory, published, report, table, timing
 from aha.planning.shapes import from_config
-from aha.planning.workload import Vllm, from_stage, sample_workload
+from aha.planning.workload import from_stage, sample_workload
+from aha.sampling.colocated import Colocated
 
 
 def shape(name):
@@ -23,38 +24,40 @@ LLAMA70, DEEPSEEK = shape("meta-llama/Llama-3.1-70B"), shape("deepseek-ai/DeepSe
 NODES = machines.machine("h100", 32)
 
 
+def engine(**changes):
+    """vLLM, as far as a plan depends on it."""
+    return Colocated("vllm", "vLLM", **changes)
+
+
 def sampled(**changes):
     """The table's work, sampled by vLLM over eight GPUs."""
-    return sample_workload("rl", vllm=Vllm(**{"ranks": 8, **changes}), policy_again=True, name="rl")
+    return sample_workload("rl", colocated=engine(**{"ranks": 8, **changes}), policy_again=True, name="rl")
 
 
 def test_a_stage_says_how_vllm_is_run():
-    from aha.sampling.vllm.engine import VllmSettings
     from aha.stages.rl import RL
 
     local = from_stage(RL.model_validate({"name": "rl"}))
     assert local is not None
-    assert local.vllm is None
-    given = {
+    assert local.colocated is None
+    settings = {
         "tensor_parallel_size": 4,
         "gpu_memory_utilization": 0.3,
         "kv_cache_gib": 5,
         "enable_sleep_mode": True,
         "enforce_eager": True,
     }
-    work = from_stage(RL.model_validate({"name": "rl", "engine": "vllm", "vllm": given}))
+    work = from_stage(RL.model_validate({"name": "rl", "engine": "vllm", "vllm": settings}))
     assert work is not None
-    assert work.vllm is not None
-    found = replace(work.vllm, parcel=True)
-    assert found == Vllm(ranks=4, share=0.3, cache=5 * 2**30, sleep=True, eager=True)
-    assert work.policy_again, "importance is corrected for"
-    plain = VllmSettings.model_validate({})
-    assert Vllm() == Vllm(
-        plain.tensor_parallel_size,
-        plain.gpu_memory_utilization,
-        plain.kv_cache_gib * 2**30,
-        plain.enable_sleep_mode,
+    assert work.colocated is not None
+    assert replace(work.colocated, parcel=True) == engine(
+        ranks=4, share=0.3, cache=5 * 2**30, sleep=True, eager=True
     )
+    assert work.policy_again, "importance is corrected for"
+    plain = from_stage(RL.model_validate({"name": "rl", "engine": "vllm"}))
+    assert plain is not None
+    assert plain.colocated == engine(parcel=False), "the settings' defaults are those of what is planned"
+    assert list(colocated.unset_engines()) == [("vllm", plain.colocated)]
 
 
 # --- memory --------------------------------------------------------------------------------------------------
@@ -75,34 +78,34 @@ def test_what_sleeps_is_not_there_while_the_policy_is_trained():
     )
     ours = {name: size * (1 + memory.SLACK) + awake.overhead for name, size in awake.phases().items()}
     assert awake.peak == max(ours["training"] + 32e9, ours["sampling"] + 32e9, ours["starting"])
-    left = vllm.asleep(Vllm(ranks=8))
+    left = colocated.asleep(engine(ranks=8))
     assert 0 < left < 32e9
     assert sleeping.peak == max(ours["training"] + left, ours["sampling"] + 32e9, ours["starting"])
     assert sleeping.peak < awake.peak
 
 
 def test_what_vllm_needs_of_a_gpu_by_hand():
-    found = vllm.needed(QWEN7, sampled(), Vllm(ranks=4, cache=3e9))
+    found = colocated.needed(QWEN7, sampled(), engine(ranks=4, cache=3e9))
     assert found["weights"] == 2 * QWEN7.parameters / 4
     assert found["KV cache"] == 3e9
     # 512 rows of 152,064 float32 logits, four times.
     assert found["activations"] >= 16 * 512 * 152_064
     # Four heads of keys and values over four GPUs, one on each; over eight not fewer.
     assert (
-        vllm.cache_token_bytes(QWEN7, sampled(), 4)
+        colocated.cache_token_bytes(QWEN7, sampled(), 4)
         == 57_344 / 4
-        == vllm.cache_token_bytes(QWEN7, sampled(), 8)
+        == colocated.cache_token_bytes(QWEN7, sampled(), 8)
     )
 
 
 def test_the_largest_model_by_published_figures():
     """671 billion parameters; the DeepSeek-V3 report's cache of 70.272 KB a token (arXiv 2505.09343, table 1)."""
-    assert vllm.cache_token_bytes(DEEPSEEK, sampled(), 8) == 70_272
+    assert colocated.cache_token_bytes(DEEPSEEK, sampled(), 8) == 70_272
     assert DEEPSEEK.parameters == pytest.approx(671e9, rel=0.001)
-    (said,) = vllm.lacks(DEEPSEEK, sampled(), machines.machine("h200", 512))
+    (said,) = colocated.lacks(DEEPSEEK, sampled(), machines.machine("h200", 512))
     assert "weights 167.8 GB" in said
     assert "one machine" in said
-    assert not list(vllm.choices(DEEPSEEK, sampled(), machines.machine("h200", 512)))
+    assert not list(colocated.choices(DEEPSEEK, sampled(), machines.machine("h200", 512)))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,7 @@ def test_the_largest_model_by_published_figures():
 )
 def test_what_is_lacking_is_said_with_the_way_out(of, settings, machine, said):
     work = sampled(**settings)
-    (found,) = vllm.lacks(of, work, machine)
+    (found,) = colocated.lacks(of, work, machine)
     assert re.search(said, found)
     assert not advice.judge(of, work, machine).fits
     assert found in report.figures(of, work, machine)["refused"]
@@ -131,7 +134,7 @@ def test_what_is_lacking_is_said_with_the_way_out(of, settings, machine, said):
 @pytest.mark.parametrize("changed", [{"share": 0.55, "ranks": 4}, {"ranks": 8}])
 def test_the_way_out_is_one(changed):
     """Those that are named for 70B over four GPUs, above."""
-    assert not vllm.lacks(LLAMA70, sampled(**changed), NODES)
+    assert not colocated.lacks(LLAMA70, sampled(**changed), NODES)
 
 
 def test_vllm_is_suggested_where_sampling_is_what_does_not_fit(capsys):
@@ -145,7 +148,7 @@ def test_vllm_is_suggested_where_sampling_is_what_does_not_fit(capsys):
     assert "rl.vllm.enable_sleep_mode=true" in change
     assert main(["plan", *words, *change.split()]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert row["vllm_bytes"]["sampling"] > row["vllm_bytes"]["training"]
+    assert row["engine_bytes"]["sampling"] > row["engine_bytes"]["training"]
     assert main(["plan", *(w for w in words if w != "--json"), *change.split()]) == 0
     out = capsys.readouterr().out
     assert "completions of full length at once" in out
@@ -177,7 +180,7 @@ def test_the_hosts_memory():
         ({"parcel": False}, True, 1),
         ({}, False, 1),
     ):
-        found = vllm.host_bytes(QWEN32, sampled(), Vllm(ranks=8, **changes), sharded)
+        found = colocated.host_bytes(QWEN32, sampled(), engine(ranks=8, **changes), sharded)
         assert sum(found.values()) == times * whole
     found = report.host_bytes(QWEN32, sampled(), NODES, sharded=True)
     assert found["8 ranks reading the model, at the start"] == 8 * whole
@@ -202,7 +205,9 @@ def test_more_ranks_and_more_cache_sample_faster():
         for s in ({"ranks": 2}, {"ranks": 8}, {"ranks": 8, "cache": 20 * 2**30})
     )
     assert faster < more < slow
-    assert vllm.rows(QWEN32, sampled(), Vllm(8, cache=20 * 2**30)) > vllm.rows(QWEN32, sampled(), Vllm(8))
+    assert colocated.rows(QWEN32, sampled(), engine(ranks=8, cache=20 * 2**30)) > colocated.rows(
+        QWEN32, sampled(), engine(ranks=8)
+    )
 
 
 def test_weights_reach_vllm_over_pcie():

@@ -23,8 +23,9 @@ from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
 from aha.sampling.vllm import process as vllm_process
 from aha.sampling.vllm import senders as vllm_senders
-from aha.sampling.vllm.engine import VllmEngine, VllmSettings, checkpoint_weights
+from aha.sampling.vllm.engine import VllmEngine, checkpoint_weights
 from aha.sampling.vllm.process import find_python
+from aha.sampling.vllm.settings import VllmSettings
 from aha.sampling.vllm.transfer import described, pieces, plain_handle
 from aha.sampling.vllm.weights import WeightFile
 from aha.sampling.vllm.wire import Join, WeightPiece

@@ -15,7 +15,8 @@ from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.http import Server
 from aha.sampling.http.model import ModelBackend
 from aha.sampling.local.engine import LocalEngine
-from aha.sampling.vllm.serving import Serving, VllmServer, prepared
+from aha.sampling.serving import Serving
+from aha.sampling.vllm.serving import VllmServer, prepared
 from aha.types import AhaError
 
 QUESTIONS = (

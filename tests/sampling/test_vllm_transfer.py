@@ -22,7 +22,7 @@ from aha.sampling.vllm import process as vllm_process
 from aha.sampling.vllm import senders as vllm_senders
 from aha.sampling.vllm import transfer as vllm_transfer
 from aha.sampling.vllm import wire as vllm_wire
-from aha.sampling.vllm.engine import VllmSettings
+from aha.sampling.vllm.settings import VllmSettings
 from aha.sampling.vllm.transfer import (
     Places,
     choose,

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from aha.sampling.vllm import process as vllm_process
 from aha.sampling.vllm import wire as vllm_wire
-from aha.sampling.vllm.engine import VllmEngine, VllmSettings
+from aha.sampling.vllm.engine import VllmEngine
+from aha.sampling.vllm.settings import VllmSettings
 from aha.sampling.vllm.wire import Cancel, Closed, Done, Finished, Generate, WeightHashes, Wire, WireError
 from aha.types import AhaError
 

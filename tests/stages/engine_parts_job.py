@@ -4,6 +4,7 @@ FOLDER``. The engine is played by one that keeps what it is given."""
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -75,7 +76,8 @@ def followed(tokenizer, kind, shape):
 
 def main(folder):
     torch.set_num_threads(1)
-    ENGINES.update(vllm="__main__:KeptByVllm", ray="__main__:KeptByRay")
+    for name, kept in (("vllm", "KeptByVllm"), ("ray", "KeptByRay")):
+        ENGINES[name] = replace(ENGINES[name], engine=f"__main__:{kept}")
     tokenizer = new_tokenizer()
     with ranks.joined("cpu"):
         found = {(k, s): followed(tokenizer, k, s) for k in ("vllm", "ray") for s in SHAPES}

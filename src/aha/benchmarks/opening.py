@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from aha import plugins, ranks
 from aha.judges.asking import Judge, over, own
 from aha.runs.pipeline import Context
+from aha.sampling import engines
 from aha.sampling.client.engine import ChatPrompter, RemoteEngine
 from aha.sampling.client.metering import Usage
 from aha.sampling.engine import Engine, EngineSetup
-from aha.sampling.engines import engine_class
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.rollouts import Prompter
-from aha.sampling.vllm.engine import VllmSettings
 from aha.stages.engines import AnswerSource, concurrency, connect, is_endpoint, open_source, own_judge
 from aha.types import AhaError
 
@@ -34,18 +34,17 @@ class BenchmarkJudge:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationEngine:
-    """Which engine samples, with what it is made for: ``rows`` completions at once, and vLLM's settings. For endpoints
-    the prices per million tokens and what may be spent."""
+    """Which engine samples, with what it is made for: ``rows`` completions at once. For endpoints the prices per
+    million tokens and what may be spent."""
 
     engine: str = "local"
     rows: int = 512
-    vllm: VllmSettings = field(default_factory=VllmSettings)
     prices: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def max_num_seqs(self) -> int:
-        """As stages call it."""
-        return self.rows
+    def stage(self) -> SimpleNamespace:
+        """What stands for a stage's settings: those of every engine, as they are where nobody set any."""
+        names = {"name": "evaluation", "engine": self.engine, "max_num_seqs": self.rows}
+        return SimpleNamespace(**names, **vars(engines.unset()))
 
 
 def open_model(
@@ -72,11 +71,11 @@ def open_model(
 
 def _other(source: AnswerSource, settings: EvaluationEngine, threads: int) -> Engine:
     """Another engine with the weights of a source's model."""
-    kind = engine_class(settings.engine)
-    kind.check(settings)
+    kind, stage = engines.engine_class(settings.engine), settings.stage()
+    kind.check(stage)
     local = source.engine
     assert isinstance(local, LocalEngine)
-    setup = EngineSetup(settings.rows, source.context, threads, settings)
+    setup = EngineSetup(settings.rows, source.context, threads, stage)
     engine = kind.make(local.model, source.tokenizer, setup)
     if engine.takes_weights:
         engine.load_weights(engine.weights_of(local.model), 0)

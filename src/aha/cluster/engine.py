@@ -102,6 +102,11 @@ class RayEngine(Engine):
         return stage.rollout_workers * stage.cluster.cpus + stage.cluster.reward_workers if beside else 0.0
 
     @classmethod
+    def grades(cls, stage: Any) -> bool:
+        """Where it has workers for that."""
+        return stage.cluster.reward_workers > 0
+
+    @classmethod
     def make(cls, model: Any, tokenizer: Any, setup: EngineSetup) -> RayEngine:
         """With the workers that the stage's settings ask for."""
         stage = setup.stage

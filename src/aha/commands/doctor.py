@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aha import ranks
 from aha.commands.run import add_machine_arguments
+from aha.sampling import engines
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", default="r1_zero", help="recipe of the run in question (default r1_zero)")
     parser.add_argument("--model", "--base", dest="model", help="tiny, a checkpoint folder, or a hub name")
-    parser.add_argument(
-        "--engine", default="local", help="what samples: local (the policy itself), vllm or ray"
-    )
+    parser.add_argument("--engine", default="local", help=f"what samples: {engines.choices()}")
     parser.add_argument("--task", help="what to ask (aha list tasks)")
     parser.add_argument("--data", help="rows for the task")
     parser.add_argument("--seed", type=int, help="of the run")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aha import ranks
+from aha.sampling import engines
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _machines(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--engine", default="local", help="local, vllm, or FILE.py:NAME (default: local)")
+    group.add_argument(
+        "--engine", default="local", help=f"{engines.choices()}, or FILE.py:NAME (default: local)"
+    )
     group.add_argument(
         "--ranks", metavar="N", help="so many processes on this machine share the problems, or auto"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aha.commands.run import add_machine_arguments, add_prompt_argument
+from aha.sampling import engines
 from aha.types import AhaError, Message
 
 HELP = "serve a model under an OpenAI-compatible address"
@@ -42,12 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="review every dialogue, not only those with marked words",
     )
     parser.add_argument(
-        "--engine", choices=("local", "vllm"), default="local",
-        help="what samples: the package's own engine, or vLLM's server with this prompt and these stop tokens",
+        "--engine", choices=("local", *engines.servers()), default="local",
+        help="what samples: the package's own engine, or another's own server with this prompt and these stop tokens",
     )  # fmt: skip
-    parser.add_argument(
-        "--vllm-args", default="", metavar="WORDS", help="more words for vLLM's command line, in quotes"
-    )
+    for name in engines.servers():
+        title = engines.ENGINES[name].title
+        help_ = f"more words for {title}'s command line, in quotes"
+        parser.add_argument(f"--{name}-args", default="", metavar="WORDS", help=help_)
     parser.add_argument("--api-key-env", help="environment variable with a key that requests must carry")
     add_machine_arguments(parser)
 
@@ -67,43 +69,46 @@ def run(args: argparse.Namespace) -> int:
         raise AhaError(f"--port {args.port}: a port is a number from 0 to 65535; 0 takes any free one.")
     if args.guard_everything and args.guard is None:
         raise AhaError("--guard-everything says how much a guard reviews: name the guard with --guard.")
-    if args.engine == "vllm":
-        return _by_vllm(args, key)
-    if args.vllm_args:
-        raise AhaError("--vllm-args are for --engine vllm.")
+    for name in engines.servers():
+        if name != args.engine and getattr(args, f"{name}_args"):
+            raise AhaError(f"--{name}-args are for --engine {name}.")
+    if args.engine != "local":
+        return _by_another(args, key)
     server = Server(_guarded(args, _backend(args)), args.host, args.port, key, args.allow_origin)
     print(f"Serving  {args.name or args.model} at {server.url}   (Ctrl-C ends)", flush=True)
     server.serve()
     return 0
 
 
-def _by_vllm(args: argparse.Namespace, key: str | None) -> int:
-    """vLLM's own server, with the checkpoint's prompt."""
+def _by_another(args: argparse.Namespace, key: str | None) -> int:
+    """Another engine's own server, with the checkpoint's prompt."""
     from aha import hardware
-    from aha.sampling.vllm.serving import Serving, VllmServer
+    from aha.sampling.serving import Serving
 
+    name, title = args.engine, engines.ENGINES[args.engine].title
     if args.guard is not None:
-        raise AhaError("--guard reviews answers of the package's own engine: leave --engine vllm out.")
+        raise AhaError(f"--guard reviews answers of the package's own engine: leave --engine {name} out.")
     if args.max_tokens is not None:
         raise AhaError(
-            "--max-tokens is of the package's own engine: vLLM's server fills the context where a request names none. "
+            f"--max-tokens is of the package's own engine: {title}'s server fills the context where a request names none. "
             "Name max_tokens in requests."
         )
+    words = getattr(args, f"{name}_args")
     try:
-        more = tuple(shlex.split(args.vllm_args))
+        more = tuple(shlex.split(words))
     except ValueError as error:
-        raise AhaError(f"--vllm-args {args.vllm_args!r} are no words of a command line: {error}.") from None
+        raise AhaError(f"--{name}-args {words!r} are no words of a command line: {error}.") from None
     device = hardware.pick_device(args.device)
     dtype = str(hardware.pick_dtype(args.dtype, device)).removeprefix("torch.")
     asked = Serving(
         args.model, args.name or args.model, args.prompt, args.host, args.port, args.allow_origin, dtype,
         device.type == "cpu", args.threads or 0, key, more,
     )  # fmt: skip
-    with VllmServer(asked) as server:
+    with engines.server_class(name)(asked) as server:
         print(f"Prompt   {server.prompt.name}", flush=True)
-        print(f"Waiting  for vLLM, which takes a minute or more (its log: {server.log})", flush=True)
+        print(f"Waiting  for {title}, which takes a minute or more (its log: {server.log})", flush=True)
         server.wait()
-        print(f"Serving  {asked.name} at {server.url} by vLLM   (Ctrl-C ends)", flush=True)
+        print(f"Serving  {asked.name} at {server.url} by {title}   (Ctrl-C ends)", flush=True)
         server.serve()
     return 0
 

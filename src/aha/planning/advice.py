@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aha.planning import limits, memory, vllm
+from aha.planning import colocated, limits, memory
 from aha.planning.fit import fit
 from aha.planning.machines import GB, GPUS, Machine
 from aha.planning.memory import Memory
@@ -24,18 +24,18 @@ class FitVerdict:
     sharded: bool
     room: float  # bytes of one GPU
     work: Workload  # as the stage would do it there (``fit``)
-    lacks: tuple[str, ...] = ()  # why vLLM could not sample
+    lacks: tuple[str, ...] = ()  # why an engine beside could not sample
 
     @property
     def fits(self) -> bool:
-        """Whether the peak is within the GPU's memory, and vLLM's needs within its share."""
+        """Whether the peak is within the GPU's memory, and an engine's needs within its share."""
         return self.memory.peak <= self.room and not self.lacks
 
 
 def judge(shape: Shape, work: Workload, machine: Machine, parallel: str | None = None) -> FitVerdict:
     """The verdict with passes as large as fit, and training ``replicated`` or ``sharded``; None: replicated where
     that fits, else sharded."""
-    room, lacks = machine.gpu.memory, vllm.lacks(shape, work, machine)
+    room, lacks = machine.gpu.memory, colocated.lacks(shape, work, machine)
     verdicts = []
     for sharded in _modes(machine, "replicated" if work.lora else parallel):
         taken = fit(shape, work, room, machine.count, sharded)
@@ -54,7 +54,7 @@ def _modes(machine: Machine, parallel: str | None) -> tuple[bool, ...]:
 def settings(shape: Shape, work: Workload, machine: Machine) -> Iterator[tuple[str, dict[str, Any]]]:
     """Changes of settings that need less memory, beyond those that the stage makes by itself (``fit``), from those
     that cost least: words and what they change. Of the numbers of ranks that could share each pass, and of those
-    that vLLM could have, all come, the largest last."""
+    that an engine beside could have, all come, the largest last."""
     name = f"{work.name}." if work.name else ""
     if "context_parallel_size" in work.fields:
         for ranks in range(work.context + 1, machine.count + 1):
@@ -62,8 +62,8 @@ def settings(shape: Shape, work: Workload, machine: Machine) -> Iterator[tuple[s
                 yield f"{name}context_parallel_size={ranks}", {"context": ranks}
     if work.reference:
         yield f"{name}algorithm.kl_coef=0", {"reference": False}
-    for words, changed in vllm.choices(shape, work, machine):
-        yield words, {"vllm": changed, "policy_again": True}
+    for words, changed in colocated.choices(shape, work, machine):
+        yield words, {"colocated": changed, "policy_again": True}
     if not work.lora and "lora_rank" in work.fields:
         yield f"{name}lora_rank=32", {"lora": 32}
 
@@ -133,7 +133,7 @@ def _settings_that_fit(shape: Shape, work: Workload, machine: Machine, parallel:
     alone = next((option for option in options if fits([option])), None)
     if alone:
         return alone[0]
-    for key in ("context", "vllm"):  # of alike ones the last
+    for key in ("context", "colocated"):  # of alike ones the last
         last = next((change[key] for _, change in reversed(options) if key in change), None)
         options = [(words, change) for words, change in options if change.get(key, last) == last]
     taken = next((options[:n] for n in range(2, len(options) + 1) if fits(options[:n])), None)
@@ -158,10 +158,10 @@ def refused(shape: Shape, work: Workload, machine: Machine) -> list[str]:
         reasons.append(
             f"context_parallel_size={work.context} does not divide {machine.count} GPUs: give another, or more GPUs."
         )
-    reasons += vllm.lacks(shape, work, machine)
+    reasons += colocated.lacks(shape, work, machine)
     if (
         work.kind == "rl"
-        and work.vllm is None
+        and work.colocated is None
         and memory.cache_tokens(shape, work, room, machine.count) < work.longest
     ):
         reasons.append(

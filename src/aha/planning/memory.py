@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aha.planning import limits, passes, vllm
+from aha.planning import colocated, limits, passes
 from aha.planning.shapes import Shape
 from aha.planning.workload import Workload
 
@@ -27,7 +27,7 @@ MASTERS = 16
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes on the fullest GPU: what stays, what each phase adds to it, all there is while the weights come, what
-    vLLM's process takes in each phase, and what is no tensor."""
+    an engine beside takes in each phase, and what is no tensor."""
 
     resident: dict[str, float]
     training: dict[str, float]
@@ -82,17 +82,17 @@ def estimate(
         resident = {name: size / gpus for name, size in resident.items()}
         training |= gathered(shape, work.number_bytes)
         starting = starting_bytes(shape, work, gpus)
-    if work.kind == "rl" and work.vllm is None:
+    if work.kind == "rl" and work.colocated is None:
         sampling = sampling_bytes(shape, work, gpus)
         if cut:
             sampling["whole weights"] = float(work.number_bytes * shape.parameters)
         # Kept from rollout to rollout, the update between them included.
         resident["sampler's cache"] = cache_bytes(shape, work, room, gpus)
-    elif work.vllm is not None:
-        share = work.vllm.share * room
-        sampling = {"weights on their way": vllm.on_the_way(shape, work, cut)}
-        beside = {"sampling": share, "training": vllm.asleep(work.vllm) if work.vllm.sleep else share}
-        if work.reference:  # copied when vLLM is there already
+    elif (engine := work.colocated) is not None:
+        share = engine.share * room
+        sampling = {"weights on their way": colocated.on_the_way(shape, work, engine, cut)}
+        beside = {"sampling": share, "training": colocated.asleep(engine) if engine.sleep else share}
+        if work.reference:  # copied when the engine is there already
             beside["starting"] = share
     overhead = 0.0 if tensors_only else CONTEXT + COLLECTIVES * (gpus > 1)
     return Memory(resident, training, sampling, starting, beside, overhead)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aha.planning import advice, prices, timing, vllm
+from aha.planning import advice, colocated, prices, timing
 from aha.planning.advice import gigabytes
 from aha.planning.fit import changed
 from aha.planning.machines import NODE, Machine
 from aha.planning.shapes import Shape
 from aha.planning.timing import Utilisation
-from aha.planning.workload import Vllm, Workload
+from aha.planning.workload import Workload
+from aha.sampling.colocated import Colocated
 
 
 def figures(
@@ -46,35 +47,36 @@ def figures(
         "training_bytes": verdict.memory.training,
         "sampling_bytes": verdict.memory.sampling,
         "starting_bytes": verdict.memory.starting,
-        "vllm_bytes": verdict.memory.beside,
+        "engine": work.colocated and work.colocated.title,
+        "engine_bytes": verdict.memory.beside,
         "overhead_bytes": verdict.memory.besides,
-        "vllm_cache": None if work.vllm is None else _cache_words(shape, work, work.vllm, machine),
+        "engine_cache": work.colocated and _cache_words(shape, work, work.colocated, machine),
         "host_bytes": host_bytes(shape, work, machine, verdict.sharded),
         "change": [] if verdict.fits else advice.suggestions(shape, work, machine, parallel),
         "longest_sequence": work.longest,
         "step_seconds": times.parts,
         "hours": hours,
         "cost": None if hours is None else costs.of(machine, hours),
-        "utilisation": used.describe(vllm=work.vllm is not None),
+        "utilisation": used.describe(work.colocated),
     }
 
 
-def _cache_words(shape: Shape, work: Workload, settings: Vllm, machine: Machine) -> str:
-    """How many completions vLLM decodes at once, and what would make them more."""
-    rows, most = vllm.rows(shape, work, settings), min(work.max_num_seqs, work.sequences)
-    words, more = f"{rows} completions of full length at once", vllm.room_for_cache(shape, work, machine)
-    if rows < most and more > settings.cache / 2**30:
-        words += f"; {work.name or 'rl'}.vllm.kv_cache_gib may be up to {more} within its part"
+def _cache_words(shape: Shape, work: Workload, engine: Colocated, machine: Machine) -> str:
+    """How many completions it decodes at once, and what would make them more."""
+    rows, most = colocated.rows(shape, work, engine), min(work.max_num_seqs, work.sequences)
+    words, more = f"{rows} completions of full length at once", colocated.room_for_cache(shape, work, machine)
+    if rows < most and more > engine.cache / 2**30:
+        words += f"; {work.name or 'rl'}.{engine.name}.kv_cache_gib may be up to {more} within its part"
     return words
 
 
 def host_bytes(shape: Shape, work: Workload, machine: Machine, sharded: bool) -> dict[str, float]:
     """Bytes of the first machine's memory by what they are needed for: every rank there reads the whole model as it
-    starts, and vLLM's weights pass through it or wait there."""
+    starts, and an engine's weights pass through it or wait there."""
     whole, here = float(work.number_bytes * shape.parameters), min(NODE, machine.count)
     sizes = {f"{here} ranks reading the model, at the start": here * whole} if here > 1 else {}
-    if work.vllm is not None:
-        parts = vllm.host_bytes(shape, work, work.vllm, sharded and machine.count > 1)
+    if work.colocated is not None:
+        parts = colocated.host_bytes(shape, work, work.colocated, sharded and machine.count > 1)
         sizes |= {", ".join(parts): sum(parts.values())} if parts else {}
     return sizes
 
@@ -100,10 +102,13 @@ def text(plan: dict[str, Any]) -> str:
     )
     for title, key in titles:
         lines += _parts(title, plan[f"{key}_bytes"])
-    lines += _parts("vLLM", {f"its part while {phase}": size for phase, size in plan["vllm_bytes"].items()})
+    lines += _parts(
+        plan["engine"] or "",
+        {f"its part while {phase}": size for phase, size in plan["engine_bytes"].items()},
+    )
     lines += _parts("besides", {"CUDA context, collectives, allocator": plan["overhead_bytes"]})
-    if plan["vllm_cache"]:
-        lines.append(f"           {plan['vllm_cache']}")
+    if plan["engine_cache"]:
+        lines.append(f"           {plan['engine_cache']}")
     lines += _parts("host", plan["host_bytes"])
     if plan["change"]:
         lines += ["  To make it fit, any one of:", *(f"    {words}" for words in plan["change"])]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aha.planning import advice, published, vllm
+from aha.planning import advice, colocated, published
 from aha.planning.machines import Machine, machine
 from aha.planning.shapes import Shape, from_config
-from aha.planning.workload import Vllm, Workload, sample_workload
+from aha.planning.workload import Workload, sample_workload
 
 MODELS = {
     "0.5B": "Qwen/Qwen2.5-0.5B",
@@ -35,7 +35,7 @@ BEGIN, END = "<!-- aha plan --table -->", "<!-- end of aha plan --table -->"
 
 
 def works() -> dict[str, Workload]:
-    """The columns' workloads by their letter; V as F, with vLLM where the machine allows it."""
+    """The columns' workloads by their letter; V as F, with vLLM or its like where the machine allows it."""
     rl = sample_workload("rl")
     return {"F": rl, "V": rl, "L": replace(rl, lora=32), "S": sample_workload("sft")}
 
@@ -44,7 +44,7 @@ def cell(shape: Shape, on: Machine) -> str:
     """Letters of what fits, small where only sharded, and a dash where nothing does."""
     letters = []
     for letter, work in works().items():
-        tries = _with_vllm(shape, work, on) if letter == "V" else [work]
+        tries = _beside(shape, work, on) if letter == "V" else [work]
         verdicts = (advice.judge(shape, each, on) for each in tries)
         fitting = [verdict for verdict in verdicts if verdict.fits]
         if fitting:
@@ -52,11 +52,11 @@ def cell(shape: Shape, on: Machine) -> str:
     return " ".join(letters) or "-"
 
 
-def _with_vllm(shape: Shape, work: Workload, on: Machine) -> list[Workload]:
-    """The work sampled by vLLM, in each of the ways that could be suggested; on one GPU it sleeps meanwhile."""
-    alone = [Vllm(sleep=True)] if on.count == 1 else []
-    ways = [*alone, *(way for _, way in vllm.choices(shape, work, on))]
-    return [replace(work, vllm=way, policy_again=True) for way in ways]
+def _beside(shape: Shape, work: Workload, on: Machine) -> list[Workload]:
+    """The work sampled by an engine of its own, in each way that could be suggested; on one GPU it sleeps meanwhile."""
+    alone = [replace(engine, sleep=True) for _, engine in colocated.unset_engines()] if on.count == 1 else []
+    ways = [*alone, *(way for _, way in colocated.choices(shape, work, on))]
+    return [replace(work, colocated=way, policy_again=True) for way in ways]
 
 
 def table() -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aha.planning import memory, passes
-from aha.planning import vllm as engine
+from aha.planning import colocated, memory, passes
 from aha.planning.machines import GB, PCIE, Machine
 from aha.planning.shapes import Shape
-from aha.planning.workload import Vllm, Workload
+from aha.planning.workload import Workload
+from aha.sampling.colocated import Colocated
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,18 @@ class Utilisation:
     bandwidth: float = 0.50
     link: float = 0.50
     layer_seconds: float = 2.5e-4  # one layer of one decoding step: about 25 kernels started from Python
-    graph_seconds: float = 5e-5  # the same in vLLM's CUDA graphs, with two sums over its GPUs
+    graph_seconds: float = 5e-5  # the same in CUDA graphs of an engine beside, with two sums over its GPUs
 
-    def describe(self, vllm: bool = False) -> str:
+    def describe(self, engine: Colocated | None = None) -> str:
         """In words."""
-        other = (
-            f"; vLLM on one machine alone, {1e3 * self.graph_seconds:.2g} ms for a layer in its CUDA graphs, "
+        other = engine and (
+            f"; {engine.title} on one machine alone, {1e3 * self.graph_seconds:.2g} ms for a layer in its CUDA graphs, "
             f"weights to it over PCIe at {PCIE * self.link / GB:.0f} GB/s, hashes not counted"
         )
         return (
             f"{self.products:.0%} of the bf16 peak, {self.bandwidth:.0%} of the memory's bandwidth, "
             f"{self.link:.0%} of the links', {1e3 * self.layer_seconds:.2g} ms to start a layer's kernels"
-        ) + (other if vllm else "")
+        ) + (other or "")
 
 
 SCORE_BYTES = {"forward": 40, "backward": 50}
@@ -62,11 +62,13 @@ def estimate(
     used = used or Utilisation()
     parts: dict[str, float] = {}
     if work.kind == "rl":
-        if work.vllm is None:
+        if (engine := work.colocated) is None:
             parts["sampling"] = sampling_seconds(shape, work, machine, sharded, used)
         else:
-            parts["sampling"] = vllm_seconds(shape, work, work.vllm, machine, used)
-            parts["weights to vLLM"] = delivery_seconds(shape, work, work.vllm, machine, sharded, used)
+            parts["sampling"] = colocated_seconds(shape, work, engine, machine, used)
+            parts[f"weights to {engine.title}"] = delivery_seconds(
+                shape, work, engine, machine, sharded, used
+            )
         passes = int(work.reference) + int(work.policy_again) + int(work.critic)
         if passes:
             parts["logprobs and values"] = passes * pass_seconds(shape, work, machine, used, forward=1)
@@ -113,29 +115,31 @@ def sampling_seconds(
     return waves * work.completion * step + prefill + gather
 
 
-def vllm_seconds(shape: Shape, work: Workload, vllm: Vllm, machine: Machine, used: Utilisation) -> float:
+def colocated_seconds(
+    shape: Shape, work: Workload, engine: Colocated, machine: Machine, used: Utilisation
+) -> float:
     """As ``sampling_seconds``, of all completions on the GPUs of one machine, which read the weights together."""
-    b, rows = work.number_bytes, max(1, engine.rows(shape, work, vllm))
-    flops = machine.gpu.flops * used.products * vllm.ranks
+    b, rows = work.number_bytes, max(1, colocated.rows(shape, work, engine))
+    flops = machine.gpu.flops * used.products * engine.ranks
     bandwidth = machine.gpu.bandwidth * used.bandwidth
     context = work.prompt + work.completion / 2
-    read = b * shape.parameters / vllm.ranks
-    read += rows * context * engine.cache_token_bytes(shape, work, vllm.ranks)
+    read = b * shape.parameters / engine.ranks
+    read += rows * context * colocated.cache_token_bytes(shape, work, engine.ranks)
     read += LOGIT_BYTES * rows * shape.vocabulary
-    start = shape.layers * (used.layer_seconds if vllm.eager else used.graph_seconds)
+    start = shape.layers * (used.layer_seconds if engine.eager else used.graph_seconds)
     step = max(read / bandwidth, 2.0 * shape.active * rows / flops, start)
     prefill = -(-work.sequences // work.group) * work.prompt * 2.0 * shape.active / flops
     return -(-work.sequences // rows) * work.completion * step + prefill
 
 
 def delivery_seconds(
-    shape: Shape, work: Workload, vllm: Vllm, machine: Machine, sharded: bool, used: Utilisation
+    shape: Shape, work: Workload, engine: Colocated, machine: Machine, sharded: bool, used: Utilisation
 ) -> float:
-    """All weights over PCIe to vLLM's GPUs, to all of them at once; sharded ones are gathered over the links and go
-    to the first machine's memory before, as they do where a file there carries them."""
+    """All weights over PCIe to the engine's GPUs, to all of them at once; sharded ones are gathered over the links and
+    go to the first machine's memory before, as they do where a file there carries them."""
     whole, cut = work.number_bytes * shape.parameters, sharded and machine.count > 1
     gather = whole / (machine.link * used.link) if cut else 0.0
-    return gather + (1 + (cut or vllm.parcel)) * whole / (PCIE * used.link)
+    return gather + (1 + (cut or engine.parcel)) * whole / (PCIE * used.link)
 
 
 def exchange_seconds(

@@ -5,26 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aha.sampling.engines import engine_class
+from aha.sampling.colocated import Colocated
+from aha.sampling.engines import ENGINES, engine_class
 from aha.types import AhaError
 
 PROMPT_TOKENS = 256
 """Tokens taken for a prompt where a stage only bounds them; R1's own mathematics averages 122, logic 420."""
 
-RL_FIELDS = frozenset({"gradient_checkpointing", "lora_rank", "vllm"})
+RL_FIELDS = frozenset(
+    {"gradient_checkpointing", "lora_rank", *(e.group for e in ENGINES.values() if e.group)}
+)
 """Settings of a stage of reinforcement learning that advice may change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vllm:
-    """vLLM beside the trainer: ``sampling.vllm.VllmSettings``, as far as memory and time depend on them."""
-
-    ranks: int = 1
-    share: float = 0.4  # of the memory of each of its GPUs
-    cache: float = 2.0 * 2**30  # bytes of keys and values, on each
-    sleep: bool = False
-    eager: bool = False
-    parcel: bool = True  # weights reach it through a file in the host's memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +39,7 @@ class Workload:
     number_bytes: int = 2  # of the compute type
     least_pass: int = 0  # tokens that a pass must take, longer prompts than ``prompt`` included
     context: int = 1  # ranks that share each pass
-    vllm: Vllm | None = None  # what samples, if not the policy's own processes
+    colocated: Colocated | None = None  # what samples, if not the policy's own processes
     name: str = ""
     fields: frozenset[str] = frozenset({"gradient_checkpointing", "lora_rank"})  # settings that the stage has
 
@@ -90,7 +81,7 @@ def from_stage(stage: Any) -> Workload | None:
             policy_again=algorithm.importance_sampling != "none",
             max_num_seqs=stage.max_num_seqs,
             least_pass=stage.max_prompt_tokens + completion,
-            vllm=_vllm(stage.vllm) if engine_class(str(get("engine", "local"))).on_trainers_gpu else None,
+            colocated=engine_class(str(get("engine", "local"))).colocated(stage),
             number_bytes=number_bytes,
             name=stage.name,
             **common,
@@ -109,17 +100,6 @@ def from_stage(stage: Any) -> Workload | None:
             **common,
         )
     return None
-
-
-def _vllm(settings: Any) -> Vllm:
-    return Vllm(
-        ranks=settings.tensor_parallel_size,
-        share=settings.gpu_memory_utilization,
-        cache=settings.kv_cache_gib * 2**30,
-        sleep=settings.enable_sleep_mode,
-        eager=bool(settings.enforce_eager),
-        parcel=getattr(settings, "weight_transfer", "host") == "host",
-    )
 
 
 def check(workload: Workload, context: int) -> list[str]:

@@ -1,7 +1,7 @@
 """What every engine is: what it is asked, what is known of it before it is made, and its whole life.
 
 ``make`` -> ``load_weights`` (or the policy's own modules) -> ``generate`` -> ``rest`` -> ... -> ``close``. An engine of
-one's own is a subclass in one file and one entry in ``engines.ENGINES``: nothing else asks which engine there is.
+one's own is a subclass in a folder and one entry in ``engines.ENGINES``: nothing else asks which engine there is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aha import chat
 from aha.modeling import own_weights
+from aha.sampling.colocated import Colocated
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish, Group, Problem, Rollout
 
@@ -107,8 +108,6 @@ class Engine:
     """It may sample while the policy is updated."""
     has_workers: ClassVar[bool] = False
     """It has workers that may be lost and replaced."""
-    on_trainers_gpu: ClassVar[bool] = False
-    """Its weights and its cache lie on the trainer's own GPUs, beside the policy."""
     made_from_unsharded: ClassVar[bool] = False
     """It is made from a model with all weights in it, also where ranks keep parts."""
 
@@ -124,6 +123,16 @@ class Engine:
     def cluster_cpus(cls, stage: Any) -> float:
         """CPUs that it takes of the cluster which the trainer's ranks are on."""
         return 0.0
+
+    @classmethod
+    def colocated(cls, stage: Any) -> Colocated | None:
+        """What it takes of the trainer's GPUs, where its weights and its cache lie there beside the policy."""
+        return None
+
+    @classmethod
+    def grades(cls, stage: Any) -> bool:
+        """Whether it grades beside the sampling, in processes that are given one's own rewards."""
+        return False
 
     @classmethod
     def make(cls, model: Any, tokenizer: Any, setup: EngineSetup) -> Engine:

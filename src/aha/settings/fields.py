@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from aha.settings import former
+
+S = TypeVar("S", bound="Settings")
 
 HEADINGS: dict[str, str] = {
     "": "what it is about",
@@ -97,6 +99,24 @@ class Settings(BaseModel):
     @classmethod
     def _former_names(cls, values: Any) -> Any:
         return former.renamed(values, cls.model_fields) if isinstance(values, dict) else values
+
+
+def with_groups(
+    members: Mapping[str, tuple[type[Settings], str]], **marks: bool
+) -> Callable[[type[S]], type[S]]:
+    """A class of settings with groups of settings beside its own: name -> class and meaning. They stand under its
+    heading; ``marks`` as of ``setting``."""
+
+    def grown(model: type[S]) -> type[S]:
+        fields: dict[str, Any] = {
+            name: (kind, setting(kind, meaning, under=model.heading, **marks))
+            for name, (kind, meaning) in members.items()
+        }
+        return create_model(
+            model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+        )
+
+    return grown
 
 
 def heading(model: type[BaseModel], name: str) -> str:

@@ -10,49 +10,24 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import model_validator
 
 from aha import ranks
 from aha.modeling import max_context, own_weights
+from aha.sampling.colocated import Colocated
 from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, Proof, Request, check_room, ending_ids
 from aha.sampling.hashes import Tensors, digests, hash_of_all
 from aha.sampling.sampler import SamplingParams, sample_seed
 from aha.sampling.vllm import senders, wire
 from aha.sampling.vllm.process import VllmProcess, find_python
+from aha.sampling.vllm.settings import VllmSettings
 from aha.sampling.vllm.transfer import nccl_version
-from aha.settings import Settings, setting
 from aha.types import AhaError, Finish, Rollout
 
 LOG = logging.getLogger(__name__)
-GPUS = r"^(\d+|(GPU|MIG)-[\w-]+)(,(\d+|(GPU|MIG)-[\w-]+))*$"
-
-
-class VllmSettings(Settings):
-    """How vLLM is run beside the trainer."""
-
-    python: str | None = setting(None, "Python of vLLM's environment; none: found (docs/scale.md)")
-    kv_cache_gib: float = setting(2.0, "GiB of its KV cache", unit="GiB", gt=0)
-    gpu_memory_utilization: float = setting(0.4, "of a GPU's memory, for all that vLLM needs", gt=0, lt=1)
-    enforce_eager: bool | None = setting(None, "no compiling, no CUDA graphs; none: on CPUs")
-    enable_sleep_mode: bool = setting(False, "give the GPU's memory back while the policy is trained")
-    tensor_parallel_size: int = setting(1, "GPUs it shares a model over (tensor parallelism)", ge=1)
-    gpus: str | None = setting(None, "those it sees, as CUDA_VISIBLE_DEVICES; none: ours", pattern=GPUS)
-    weight_transfer: Literal["auto", "host", "ipc", "nccl"] = setting(
-        "auto", "how weights reach it: host memory, CUDA IPC, NCCL (docs/scale.md)"
-    )
-
-    @model_validator(mode="after")
-    def _enough(self) -> VllmSettings:
-        """Every rank has a GPU."""
-        if self.gpus is not None and len(set(self.gpus.split(","))) < self.tensor_parallel_size:
-            raise AhaError(
-                f"vllm.gpus={self.gpus} are too few for vllm.tensor_parallel_size={self.tensor_parallel_size}."
-            )
-        return self
 
 
 class VllmEngine(Engine):
@@ -66,7 +41,6 @@ class VllmEngine(Engine):
     """vLLM refuses more."""
 
     for_all = True
-    on_trainers_gpu = True
 
     def __init__(
         self,
@@ -99,6 +73,11 @@ class VllmEngine(Engine):
         return cls(
             model, tokenizer, settings, max_rows=setup.rows, max_len=setup.longest, threads=setup.threads
         )
+
+    @classmethod
+    def colocated(cls, stage: Any) -> Colocated:
+        """As the stage's settings ``vllm`` say."""
+        return stage.vllm.planned()
 
     def _start(self, model: Any) -> None:
         folder, kind = self._process.scratch / "model", next(model.parameters())

@@ -17,13 +17,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aha import chat
 from aha.checkpoints.names import resolve
 from aha.modeling import load_tokenizer
+from aha.sampling.serving import Serving
 from aha.sampling.vllm.process import environment, find_python
 from aha.types import AhaError
 
@@ -35,23 +35,6 @@ CPU_WORDS = ("--enforce-eager", "--block-size", "32", "--kv-cache-memory-bytes",
 LOOK_SECONDS = 0.5
 STARTS_WITHIN = 1200
 """Seconds: a large model is read from a slow disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What is served, where. ``more``: words for vLLM's own command line, which it takes last."""
-
-    model: str
-    name: str
-    prompt: str = "auto"
-    host: str = "127.0.0.1"
-    port: int = 8000
-    origin: str = "*"
-    dtype: str = "auto"
-    on_cpu: bool = True
-    threads: int = 0
-    api_key: str | None = None
-    more: tuple[str, ...] = ()
 
 
 class VllmServer:

@@ -7,12 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from aha.cluster.settings import ClusterSettings
 from aha.rewards import check_columns, get_rewards, reward_names
 from aha.runs.pipeline import Context, Stage
-from aha.sampling.engines import engine_class
-from aha.sampling.vllm.engine import VllmSettings
-from aha.settings import Settings, setting
+from aha.sampling.engines import ENGINES, engine_class
+from aha.settings import Settings, setting, with_groups
 from aha.stages import groups, inputs
 from aha.stages.rl.collect import difficulties
 from aha.stages.rl.judge_reward import JUDGE, read_rubric
@@ -119,19 +117,20 @@ class EvaluationSettings(Settings):
     )
 
 
+@with_groups(
+    {e.group: (e.settings_class, f"how {e.title} is run") for e in ENGINES.values() if e.group}, machine=True
+)
 class EngineSettings(Settings):
-    """What samples, and where."""
+    """What samples, and where; the settings of every engine that has some beside."""
 
     heading: ClassVar[str] = "engine"
     engine: str = setting(
-        "local", "what samples: the policy itself, vLLM beside it, or workers through Ray", machine=True
+        "local", "what samples: " + ", or ".join(e.about for e in ENGINES.values()), machine=True
     )
     rollout_workers: int = setting(2, "processes that sample, with engine=ray", machine=True, ge=1)
     max_staleness: int = setting(
         0, "steps that sampling may be ahead of the update (engine=ray)", unit="steps", ge=0
     )
-    cluster: ClusterSettings = setting(ClusterSettings, "how Ray is used", machine=True)
-    vllm: VllmSettings = setting(VllmSettings, "how vLLM is run", machine=True)
 
 
 class RLSettings(

@@ -65,9 +65,10 @@ def prepare(config: RLSettings, context: Context) -> RLSession:
 
 def _reward_spec(config: RLSettings) -> RewardSpec | None:
     """What reward workers grade by; None where nothing grades beside the sampling."""
-    if not engine_class(config.engine).has_workers:
+    engine = engine_class(config.engine)
+    if not engine.has_workers:
         return None
-    files = plugins.parcel(config.own_parts()) if config.cluster.reward_workers else ()
+    files = plugins.parcel(config.own_parts()) if engine.grades(config) else ()
     return RewardSpec(config.task, config.data, config.test_data, config.rewards, files)
 
 
