@@ -9,6 +9,7 @@ import pytest
 from aha.runs.pipeline import Context
 from aha.stages.evaluation import compare
 from aha.stages.evaluation.compare import Compare, markdown, row_of
+from aha.stages.rl import RL
 
 
 def figures(**changes):
@@ -28,6 +29,16 @@ def test_the_table_has_a_row_a_checkpoint_and_names_what_is_missing():
     assert "| base | 50.0% [25.0%, 75.0%] | 60.0% | 80.0% | 100.0% | 90.0% | 42 | 1.23 | - | - |" in lines
     assert lines[-1].endswith("0.50 | 25.0% |")
     assert row_of(figures())["maj"] == 0.6
+
+
+def test_what_a_table_measures_is_its_result():
+    """Reinforcement learning measures beside its work with the same setting: its model is what it was."""
+    strict, lenient = (
+        Compare.model_validate({"name": "c", "require_format": value}) for value in (True, False)
+    )
+    assert strict.fingerprint() != lenient.fingerprint()
+    trained = [RL.model_validate({"name": "rl", "require_format": value}) for value in (True, False)]
+    assert trained[0].fingerprint() == trained[1].fingerprint()
 
 
 def test_each_pair_is_evaluated_once(tmp_path, checkpoint, monkeypatch):

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from aha.runs.config import UNSET
-from aha.settings import HEADINGS, heading, is_machine, is_measure, unit
+from aha.settings import HEADINGS, heading, is_machine, unit
 
 WIDTH = 100
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -33,6 +33,7 @@ def written(tables: Sequence[BaseModel], command: str) -> str:
 def _table(path: str, model: BaseModel) -> str:
     plain: dict[str, list[str]] = {}
     nested, unset = [], []
+    figures = getattr(type(model), "figures", ())
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if name == "name":
@@ -42,7 +43,7 @@ def _table(path: str, model: BaseModel) -> str:
             continue
         if value is None:
             unset.append(name)
-        plain.setdefault(heading(type(model), name), []).append(_line(name, field, value))
+        plain.setdefault(heading(type(model), name), []).append(_line(name, field, value, name in figures))
     text = f"\n[{path}]\n"
     if unset:
         text += (
@@ -70,11 +71,12 @@ def overview(kinds: Mapping[str, type[BaseModel]]) -> str:
     return "\n".join(lines)
 
 
-def _line(name: str, field: FieldInfo, value: Any) -> str:
+def _line(name: str, field: FieldInfo, value: Any, measured: bool) -> str:
     """A setting with its comment; what is no file's to say, or has no value, as a comment too."""
+    comment = _comment(field, measured)
     if _is_stage(value):
-        return _comment(field) + f"# {name} = {_stages(value)}\n"
-    return _comment(field) + (f"# {name} =\n" if value is None else f"{name} = {toml(value)}\n")
+        return comment + f"# {name} = {_stages(value)}\n"
+    return comment + (f"# {name} =\n" if value is None else f"{name} = {toml(value)}\n")
 
 
 def _nested(path: str, field: FieldInfo, value: BaseModel | Mapping[str, Any]) -> str:
@@ -88,9 +90,9 @@ def _nested(path: str, field: FieldInfo, value: BaseModel | Mapping[str, Any]) -
 # --- comments --------------------------------------------------------------------------------------------
 
 
-def _comment(field: FieldInfo) -> str:
+def _comment(field: FieldInfo, measured: bool) -> str:
     said = [_kind(field.annotation, unit(field)), *_bounds(field)]
-    marks = ["; this machine's alone"] * is_machine(field) + ["; only measured"] * is_measure(field)
+    marks = ["; this machine's alone"] * is_machine(field) + ["; only measured"] * measured
     told = f"({', '.join(filter(None, said))}; default {_shown(field)}{''.join(marks)})"
     return _wrapped(field.description or "") + _wrapped(told)
 

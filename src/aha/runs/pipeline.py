@@ -85,6 +85,9 @@ class Stage(Settings):
     """Settings that say what is measured beside the work, and leave the model that comes of it: as with those of
     the ``machine``, a stage goes on, or stays finished, with others. Marked with ``setting(measure=True)``."""
 
+    measures: ClassVar[bool] = False
+    """Whether figures are its result: settings of what is measured are essential then."""
+
     all_ranks: ClassVar[bool] = False
     """Whether every rank runs this stage; else the first does, and the others wait."""
 
@@ -95,7 +98,8 @@ class Stage(Settings):
         super().__pydantic_init_subclass__(**defaults)
         fields = cls.model_fields.items()
         cls.machine |= {name for name, field in fields if is_machine(field)}
-        cls.figures |= {name for name, field in fields if is_measure(field)}
+        if not cls.measures:
+            cls.figures |= {name for name, field in fields if is_measure(field)}
 
     @field_validator("task", "prompt", "judge", "teacher", "engine", mode="before", check_fields=False)
     @classmethod

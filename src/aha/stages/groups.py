@@ -65,12 +65,18 @@ class RowSettings(SourceSettings):
     validation_share: float = setting(0.02, "share of rows or questions held out", ge=0, lt=1)
 
 
-class TaskSettings(Settings):
+class TaskRowSettings(Settings):
+    """Rows of a task."""
+
+    heading: ClassVar[str] = "data"
+    data: str | None = setting(None, "rows for tasks that read them: a file or a hub name")
+
+
+class TaskSettings(TaskRowSettings):
     """The task whose questions are asked."""
 
     heading: ClassVar[str] = "data"
     task: str = setting("countdown", "what is asked (aha list tasks); a mixture in shares")
-    data: str | None = setting(None, "rows for tasks that read them: a file or a hub name")
 
 
 class TestRowSettings(Settings):
@@ -80,11 +86,17 @@ class TestRowSettings(Settings):
     test_data: str | None = setting(None, "rows of the test split, if they are apart")
 
 
-class QuestionSettings(Settings):
-    """How many questions, and answers to each."""
+class ProblemSettings(Settings):
+    """How many questions."""
 
     heading: ClassVar[str] = "data"
     problems: int = setting(1024, "questions, of each task where there are several", unit="questions", ge=1)
+
+
+class QuestionSettings(ProblemSettings):
+    """How many questions, and answers to each."""
+
+    heading: ClassVar[str] = "data"
     samples: int = setting(16, "answers to each", unit="completions", ge=1)
 
 
@@ -150,6 +162,20 @@ class SamplingSettings(Settings):
     heading: ClassVar[str] = "rollout"
     temperature: float = setting(1.0, "of sampling", gt=0)
     max_tokens: int = setting(1024, "longest answer", unit="tokens", ge=1)
+
+
+class GreedySamplingSettings(SamplingSettings):
+    """How answers are sampled where they may be greedy ones too."""
+
+    heading: ClassVar[str] = "rollout"
+    temperature: float = setting(0.6, "of sampling (the paper: 0.6); 0: the likeliest tokens", ge=0)
+
+
+class AnswerFormatSettings(Settings):
+    """What a right answer has to keep."""
+
+    heading: ClassVar[str] = "evaluation"
+    require_format: bool = setting(True, "right answers count only if they keep the format", measure=True)
 
 
 class TopPSettings(Settings):

@@ -49,18 +49,19 @@ GENERAL = "general"
 class GeneralData(
     groups.SeedSettings,
     groups.TaskSettings,
-    groups.SamplingSettings,
+    groups.ProblemSettings,
+    groups.GreedySamplingSettings,
     groups.TeacherSettings,
     Stage,
     task="general",
+    problems=512,
+    temperature=0.7,
     max_tokens=2048,
 ):
     """Conversations on general questions, answered by a teacher and checked by the task where it can."""
 
     heading: ClassVar[str] = "data"
 
-    problems: int = setting(512, "questions", unit="questions", ge=1)
-    temperature: float = setting(0.7, "of an endpoint's answers", ge=0)
     verified_only: bool = setting(True, "keep only answers that the task finds right")
 
     def data_files(self) -> list[str]:

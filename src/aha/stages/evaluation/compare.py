@@ -41,11 +41,13 @@ PLAIN = ("reflections", "general")
 class Compare(
     groups.SeedSettings,
     groups.TableSettings,
+    groups.TaskRowSettings,
     groups.TestRowSettings,
     groups.QuestionSettings,
     groups.PromptSettings,
-    groups.SamplingSettings,
+    groups.GreedySamplingSettings,
     groups.TopPSettings,
+    groups.AnswerFormatSettings,
     groups.DtypeSettings,
     groups.DecodingSettings,
     Stage,
@@ -54,14 +56,10 @@ class Compare(
 ):
     """The figures of every checkpoint on every task."""
 
+    measures: ClassVar[bool] = True
     heading: ClassVar[str] = "data"
 
     tasks: tuple[str, ...] = setting(("countdown",), "what is asked, one table each")
-    data: str | None = setting(None, "rows for the one of them that reads rows")
-    temperature: float = setting(0.6, "of sampling (the paper: 0.6)", under="rollout", ge=0)
-    require_format: bool = setting(
-        True, "right answers count only if they keep the format", under="evaluation"
-    )
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""

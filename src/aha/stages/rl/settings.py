@@ -91,7 +91,7 @@ class JudgeSettings(groups.JudgeModelSettings):
     )
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(groups.AnswerFormatSettings):
     """Evaluations before, between and after the updates."""
 
     heading: ClassVar[str] = "evaluation"
@@ -106,7 +106,6 @@ class EvaluationSettings(Settings):
     eval_samples: int = setting(4, "samples of each of them", unit="completions", measure=True, ge=1)
     eval_temperature: float = setting(1.0, "temperature of evaluations", measure=True, ge=0)
     eval_top_p: float = setting(1.0, "top-p of evaluations", measure=True, gt=0, le=1)
-    require_format: bool = setting(True, "right answers count only if they keep the format", measure=True)
     rollout_tokens: bool = setting(
         False,
         "write each token's text, logprobs and advantage into rollouts/, for aha view; one more pass, larger files",
