@@ -102,14 +102,14 @@ class Settings(BaseModel):
 
 
 def with_groups(
-    members: Mapping[str, tuple[type[Settings], str]], **marks: bool
+    members: Mapping[str, tuple[type[Settings], str]], *, machine: bool = False
 ) -> Callable[[type[S]], type[S]]:
     """A class of settings with groups of settings beside its own: name -> class and meaning. They stand under its
-    heading; ``marks`` as of ``setting``."""
+    heading; ``machine`` as of ``setting``."""
 
     def grown(model: type[S]) -> type[S]:
         fields: dict[str, Any] = {
-            name: (kind, setting(kind, meaning, under=model.heading, **marks))
+            name: (kind, setting(kind, meaning, under=model.heading, machine=machine))
             for name, (kind, meaning) in members.items()
         }
         return create_model(
