@@ -90,8 +90,8 @@ def _by_another(args: argparse.Namespace, key: str | None) -> int:
         raise AhaError(f"--guard reviews answers of the package's own engine: leave --engine {name} out.")
     if args.max_tokens is not None:
         raise AhaError(
-            f"--max-tokens is of the package's own engine: {title}'s server fills the context where a request names none. "
-            "Name max_tokens in requests."
+            f"--max-tokens is of the package's own engine: {title}'s server fills the context where a request names "
+            "none. Name max_tokens in requests."
         )
     words = getattr(args, f"{name}_args")
     try:
