@@ -20,8 +20,13 @@ def clock(tokens: list[Token]) -> Ratio | None:
     """The time of day that the tokens spell in words, or None."""
     if len(tokens) > _MOST_TOKENS:
         return None
-    if len(tokens) == 1 and tokens[0].text.lower() in _NAMED:
-        return _time(_NAMED[tokens[0].text.lower()], 0, "pm" if tokens[0].text.lower() == "noon" else "am")
+    name = "".join(t.text for t in tokens if t.kind in ("word", "id")).lower()
+    if name in _NAMED and not any(t.kind in ("num", "op") for t in tokens):
+        return _time(_NAMED[name], 0, "pm" if name == "noon" else "am")
+    if tokens[0].kind == "num" and name == "oclock" and all(t.text in "'" for t in tokens if t.kind == "op"):
+        return _time(tokens[0].value, 0, "")
+    if [t.kind for t in tokens] == ["num", "id", "num"] and name == "h" and len(tokens[2].text) == 2:
+        return _time(tokens[0].value, tokens[2].value or 0, "")  # 16h15
     if tokens[0].kind == "num" and len(tokens) > 1:
         rest, half = without_meridiem(tokens)
         if half and len(rest) == 1:
@@ -32,6 +37,8 @@ def clock(tokens: list[Token]) -> Ratio | None:
 def _chinese(tokens: list[Token]) -> Ratio | None:
     half = _HALVES.get(tokens[0].text, "")
     tokens = tokens[1:] if half else tokens
+    if half and [t.kind for t in tokens] == ["num", "op", "num"] and tokens[1].text == ":":
+        return _time(tokens[0].value, tokens[2].value or 0, half)
     if len(tokens) < 2 or tokens[0].kind != "num":
         return None
     mark = tokens[1].text

@@ -12,6 +12,7 @@ from aha.rewards.math.cases import same_cases
 from aha.rewards.math.equations import (
     difference,
     has_coefficients,
+    is_derivative,
     renamed,
     same_region,
     same_relation,
@@ -22,7 +23,7 @@ from aha.rewards.math.matrices import same_matrix, same_vector
 from aha.rewards.math.quantities import compound, same_quantity
 from aha.rewards.math.ratios import all_of, could_be_ratio, same_ratio
 from aha.rewards.math.residues import as_residue, same_residue
-from aha.rewards.math.unordered import without_order
+from aha.rewards.math.unordered import are_letters, without_order
 from aha.rewards.math.values import (
     STATED,
     Based,
@@ -167,11 +168,15 @@ def _whole(expr: Node) -> int | None:
 def _group(gold: Collection, answer: Value) -> bool | None:
     if names.contradicts(gold, answer):
         return False
+    if isinstance(answer, Named) and names.are_shared(gold, answer):
+        return names.same_tuple(gold, answer, equal)
     answer = _opened(answer, gold)
     if isinstance(answer, Scalar) and regions.of(answer) is not None:
         answer = regions.REALS
     if isinstance(answer, Text) and says_all_reals(answer.words):
         answer = regions.REALS
+    if isinstance(answer, Text) and gold.kind == "tuple":
+        answer = regions.named_in_words(answer.words) or answer
     if isinstance(answer, Region):
         own = regions.of(gold)
         if own is not None:
@@ -190,6 +195,8 @@ def _group(gold: Collection, answer: Value) -> bool | None:
         return _tuples(gold, answer)
     if answer.kind == "tuple" and (answer.brackets != "[]" or len(answer.items) < 3):
         return equal(gold.items[0], answer) if len(gold.items) == 1 else False
+    if are_letters(gold) and are_letters(answer) and gold.joined_by_or != answer.joined_by_or:
+        return False  # "p and q" is not "p or q", nor are options A and C "A or C"
     distinct = "set" in (gold.kind, answer.kind)
     return without_order(_flat(gold), _flat(answer), distinct, equal)
 
@@ -207,8 +214,9 @@ def _opened(answer: Value, gold: Collection) -> Value:
             names = [item.name for item in named]
             if gold.kind != "tuple":
                 return Collection("list", values)
-            if len(set(names)) == len(names) and names == sorted(names):
-                return Collection("tuple", values, gold.brackets)
+            if len(set(names)) == len(names):
+                in_order = sorted(named, key=lambda item: item.name)
+                return Collection("tuple", tuple(item.value for item in in_order), gold.brackets)
     return answer
 
 
@@ -221,7 +229,7 @@ def _single(gold: Collection, answer: Value) -> bool | None:
     if gold.kind == "list" and gold.items and not gold.brackets:
         return all_of(equal(item, answer) for item in gold.items)  # "1/2 or 0.5"
     if not gold.items and isinstance(answer, Text):
-        return answer.words in EMPTY
+        return answer.words in EMPTY or canonical_words(answer.words) == canonical_words("no solution")
     return None if isinstance(answer, Opaque) else False
 
 
@@ -260,11 +268,14 @@ def _in_order(gold: tuple[Value, ...], answer: tuple[Value, ...]) -> bool | None
 def _named(gold: Named, answer: Value) -> bool | None:
     if isinstance(gold.value, Equation):
         settled = _settled(gold.value)
-        if settled is not gold.value:
-            return equal(Named(gold.name, settled, gold.parameter), answer)
+        last = settled if settled is not gold.value else gold.value.members[-1]
+        is_value = isinstance(last, Scalar) and not free_symbols(last.expr)  # "A = \\pi r^2 = 25\\pi"
+        if settled is not gold.value or (is_value and not gold.value.shown and not isinstance(answer, Named)):
+            return equal(Named(gold.name, last, gold.parameter), answer)
     if isinstance(answer, Named):
         if not _same_name(gold, answer):
-            return _turned_equations(gold, answer)
+            permuted = names.same_tuple(gold, answer, equal)
+            return permuted if permuted is not False else _turned_equations(gold, answer)
         value = answer.value
         if gold.parameter and answer.parameter and gold.parameter != answer.parameter:
             value = renamed(value, answer.parameter, gold.parameter)
@@ -275,7 +286,8 @@ def _named(gold: Named, answer: Value) -> bool | None:
             return same_zeros(difference(gold), difference(answer))
         return equal(gold.value, answer) if isinstance(gold.value, Scalar) else False
     if isinstance(answer, Collection) and any(isinstance(item, Named) for item in answer.items):
-        return False
+        roots = names.roots(gold.name, answer)
+        return names.same_tuple(gold, answer, equal) if roots is None else equal(gold.value, roots)
     if isinstance(answer, Residue):
         congruence = as_residue(gold)
         return congruence is not None and same_residue(congruence, answer, equal)
@@ -283,8 +295,10 @@ def _named(gold: Named, answer: Value) -> bool | None:
 
 
 def _same_name(gold: Named, answer: Named) -> bool:
-    if gold.name == answer.name:
+    if names.canonical(gold.name) == names.canonical(answer.name):
         return True
+    if names.measures_other(gold.name, answer.name):
+        return False
     if {gold.name, answer.name} >= {"y"} and {gold.parameter, answer.parameter} - {""} == {"x"}:
         return True  # f(x) = 2x and y = 2x
     if _says_opposite(gold.name, answer.name):
@@ -319,7 +333,7 @@ def _equation(gold: Equation, answer: Value) -> bool | None:
         outcomes = [equal(gold.members[0], answer), *(equal(value, answer) for value in gold.shown)]
         return True if True in outcomes else (None if None in outcomes else False)
     last = _answer_of(gold)
-    if last is not None:
+    if last is not None and not _of_another(gold, answer):
         outcome = equal(last, answer)
         if outcome is not False:
             return outcome
@@ -332,17 +346,29 @@ def _equation(gold: Equation, answer: Value) -> bool | None:
     return False
 
 
+def _of_another(gold: Equation, answer: Value) -> bool:
+    """Whether an answer states the value of something else: ``|z - 1| = 2`` for ``|z| = 2``."""
+    if not isinstance(answer, Equation) or len(answer.members) < 2:
+        return False
+    first, other = gold.members[0], answer.members[0]
+    if isinstance(other, Scalar) and not free_symbols(other.expr) and not has(other.expr, STATED):
+        return False
+    if isinstance(other, Scalar) and isinstance(first, Scalar) and has(other.expr, STATED):
+        return has(first.expr, STATED) and first != other
+    return equal(first, other) is False
+
+
 def _answer_of(gold: Equation) -> Value | None:
     """The value an equation states, where its other members only say of what; None for one that is itself
     the answer."""
     first, last = gold.members[0], gold.members[-1]
     if not isinstance(last, Scalar):
         return last if isinstance(last, Ratio) or isinstance(first, Opaque) else None
+    if isinstance(first, Scalar) and (has(first.expr, STATED) or is_derivative(first.expr)):
+        return last
     if free_symbols(last.expr):
         return None
     if isinstance(first, Opaque) or (isinstance(first, Scalar | Ratio) and not has_coefficients(first)):
-        return last
-    if isinstance(first, Scalar) and has(first.expr, STATED):
         return last
     is_chain = all(isinstance(m, Scalar) and not free_symbols(m.expr) for m in gold.members)
     return last if is_chain and chain_holds(gold) else None
@@ -366,6 +392,13 @@ def _ratio(gold: Ratio, answer: Value) -> bool | None:
         answer = answer.members[-1]
     if isinstance(answer, Ratio):
         return same_ratio(gold, answer)
+    if (
+        gold.meridiem
+        and isinstance(answer, Scalar)
+        and answer.unit is None
+        and gold.parts[1:] == (("num", 0),)
+    ):
+        return numeric.same(gold.parts[0], answer.expr)  # "6" for 6 PM
     if len(gold.parts) == 2 and could_be_ratio(gold):
         return _scalar(Scalar(("div", *gold.parts)), answer)
     return False

@@ -30,6 +30,8 @@ def same_region(gold: Region, answer: Value) -> bool | None:
     other = regions.of(answer)
     if isinstance(answer, Text) and says_all_reals(answer.words):
         other = regions.REALS
+    if isinstance(answer, Text) and other is None:
+        other = regions.named_in_words(answer.words)
     if other is None:
         if isinstance(answer, Collection) and answer.kind == "set" and not answer.items:
             return not regions.normal(gold).parts
@@ -104,6 +106,15 @@ def _moving(node: Node) -> frozenset[str]:
     if node[0] == "div" and all("d" in free_symbols(side) for side in node[1:]):
         letters.append(free_symbols(node))
     return frozenset().union(*letters)
+
+
+def is_derivative(node: Node) -> bool:
+    """Whether it is ``dy/dx`` or the like, which names what an equation gives."""
+    if node[0] != "div":
+        return False
+    below = node[2][1] if node[2][0] == "mul" else node[2]
+    above = node[1][1] if node[1][0] == "mul" else node[1]
+    return above == below and above in (("sym", "d"), ("sym", "partial"))
 
 
 def has_coefficients(value: Value) -> bool:

@@ -261,3 +261,15 @@ _RULES = {
     "abs": _abs,
     "call": _call,
 }
+
+
+def constants_in(node: Node) -> set[str]:
+    """The constants (pi, e, i) that occur in an expression."""
+    constants: set[str] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current[0] == "sym":
+            constants.add(current[1])
+        stack.extend(part for part in current[1:] if isinstance(part, tuple))
+    return constants & CONSTANTS

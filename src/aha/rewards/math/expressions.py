@@ -173,9 +173,22 @@ class _Parser(Functions):
 
     def in_degrees(self, node: Node) -> Node:
         if self.inside:
-            return ("mul", node, DEGREE)
+            return ("mul", self.with_minutes(node), DEGREE)
         self.degrees = True
         return node
+
+    def with_minutes(self, degrees: Node) -> Node:
+        """``22^\\circ 30'`` behind a function, with seconds where they follow."""
+        for part in (60, 3600):
+            value = self.peek().value
+            marks = 1 if part == 60 else 2
+            raised = self.is_op("^", 1) and self.is_op("{", 2)
+            start = 3 if raised else 1
+            if value is None or not all(self.is_op("'", start + i) for i in range(marks)):
+                break
+            self.at += start + marks + raised
+            degrees = ("add", degrees, num(value / part))
+        return degrees
 
     def primes(self, node: Node) -> Node:
         count = 0

@@ -16,8 +16,11 @@ from aha.chat import parse
 _BRACES = re.compile(r"\\boxed(?![A-Za-z])|\\\\(?!boxed)|\\[{}]|[{}]")
 _CONNECTIVE = re.compile(
     r"\\(?:quad|qquad|text|mathrm|textbf|mbox|or|lor|vee|[,;:!()\[\] ])|or|and|either|maybe|possibly|perhaps|"
-    r"the|answer|is|\((?:[a-h]|i{1,3}|iv|vi{0,3})\)|[Pp]art|又|和|或|以及|与|[\s$,;.、，；{}()&\\]"
+    r"the|answer|is|also|as well as|then|both|respectively|\(?(?:[a-h]|[1-9]|i{1,3}|iv|vi{0,3})\)|"
+    r"[Pp]art(?: [a-h1-9](?![A-Za-z0-9]))?|[①-⑨]|又|和|或者?|以及|与|"
+    r"[A-Za-z](?:_\{?[A-Za-z0-9]{1,3}\}?)?'?(?:\([A-Za-z0-9]\))?\s*=|[\s$,;:.、，；：{}()&\\]"
 )
+_NAME = re.compile(r"(?<![A-Za-z\\])([A-Za-z](?:_\{?[A-Za-z0-9]{1,3}\}?)?'?(?:\([A-Za-z0-9]\))?)\s*=[\s$]*\Z")
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,15} [A-Za-z$]|[A-Za-z] : ")
 _PRICE = re.compile(r"^[\d.,]+ (?:so|and|for|plus|each|is|per|to|on|an?)\b|–")
 _FINAL_LINE = re.compile(r"[A-Za-z]{0,12}:? ?-?\$?\d[\d,.]*$")
@@ -174,24 +177,38 @@ def boxed(text: str) -> ExtractedAnswer | None:
     if not contents:
         return None
     last = contents[-1]
-    others: list[str] = []
+    chosen = [last]
     by_or = False
-    start = last[0]
     for previous in reversed(contents[:-1]):
-        between = text[previous[1] : start]
+        between = text[previous[1] : chosen[-1][0]]
         if not _is_connective(between):
             break
         by_or = by_or or "or" in between or "或" in between
-        others.append(previous[2])
-        start = previous[0]
+        chosen.append(previous)
+    chosen.reverse()
+    others = [other for _, _, other in chosen[:-1]]
     trailing = _trailing_alternative(text[last[1] : last[1] + 200])
     if trailing:
         others.append(trailing)
         by_or = True
-    others.reverse()
+    if all(other.strip() == last[2].strip() for other in others):
+        return ExtractedAnswer(last[2])
+    named = [_with_name(text, box) for box in chosen]
+    if not trailing and all(name for name, _ in named):
+        *others, answer = [content for _, content in named]
+        return ExtractedAnswer(answer, tuple(others), by_or)
     return ExtractedAnswer(
         last[2], tuple(other for other in others if other.strip() != last[2].strip()), by_or
     )
+
+
+def _with_name(text: str, box: tuple[int, int, str]) -> tuple[str, str]:
+    """The name that stands before a box with an equals sign, and the box's content with it."""
+    start, _, content = box
+    match = _NAME.search(text, max(0, start - 24), start)
+    if match is None or "=" in content:
+        return "", content
+    return match.group(1), f"{match.group(1)}={content}"
 
 
 def _is_connective(between: str) -> bool:

@@ -49,7 +49,8 @@ def layout(tokens: list[Token], read: Read) -> Value | None:
         outside = before[:-1] if left_brace else before
         return Opaque(spelling(tokens)) if outside or trimmed(after) else _cases(body, read)
     if kind in _ALIGNED or (kind == "array" and _holds_equations(body)):
-        return Opaque(spelling(tokens)) if before or trimmed(after) else _aligned(body, read)
+        outside = before[:-1] if left_brace else before
+        return Opaque(spelling(tokens)) if outside or trimmed(after) else _aligned(body, read)
     if "matrix" not in kind and kind != "array":
         return Opaque(spelling(tokens))
     return _matrix(tokens, before, body, after, kind)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from aha.rewards.math.values import Collection, Named, Value
+import re
+from collections.abc import Callable
+
+from aha.rewards.math.ratios import all_of
+from aha.rewards.math.values import Collection, Matrix, Named, Scalar, Value
 
 Pair = tuple[Value, Value]
+_BRACKETED = re.compile(r"(?:text )?(.+?)[(\[](.+)[)\]]\Z")
+_VARIANCES = frozenset(("var", "d", "v"))
 
 
 def pairs(gold: Collection, answer: Value) -> list[Pair] | None:
@@ -39,3 +45,53 @@ def _distinct(group: Collection) -> list[str] | None:
         return None
     names = [item.name for item in group.items if isinstance(item, Named)]
     return names if len(names) == len(group.items) > 1 and len(set(names)) == len(names) else None
+
+
+def canonical(name: str) -> str:
+    """A name in one spelling: ``E[X]`` as ``E(X)``."""
+    return name.replace("[", "(").replace("]", ")")
+
+
+def measures_other(one: str, other: str) -> bool:
+    """Whether two names are of different measures of one thing: ``E(X)`` and ``Var(X)``."""
+    first, second = _BRACKETED.match(one), _BRACKETED.match(other)
+    if first is None or second is None or canonical(first.group(2)) != canonical(second.group(2)):
+        return False
+    measures = {first.group(1).casefold(), second.group(1).casefold()}
+    return len(measures) == 2 and not measures <= _VARIANCES
+
+
+def roots(name: str, answer: Collection) -> Collection | None:
+    """``x_1 = 1, x_2 = 3`` as the values of x; None where other names stand in it."""
+    values = [i.value for i in answer.items if isinstance(i, Named) and i.name.partition("_")[0] == name]
+    indexed = all(isinstance(item, Named) and "_" in item.name for item in answer.items)
+    return Collection("list", tuple(values)) if indexed and len(values) == len(answer.items) else None
+
+
+def same_tuple(gold: Value, answer: Value, equal: Callable[[Value, Value], bool | None]) -> bool | None:
+    """``(x, y) = (1, 2)`` against ``y = 2, x = 1`` and ``(y, x) = (2, 1)``, by name."""
+    expected, theirs = _by_name(gold), _by_name(answer)
+    if expected is None or theirs is None or set(expected) != set(theirs):
+        return False
+    return all_of(equal(value, theirs[name]) for name, value in expected.items())
+
+
+def are_shared(one: Value, other: Value) -> bool:
+    """Whether both give values of the same several names."""
+    first, second = _by_name(one), _by_name(other)
+    return first is not None and second is not None and set(first) == set(second)
+
+
+def _by_name(value: Value) -> dict[str, Value] | None:
+    if isinstance(value, Named) and value.name.startswith("(") and isinstance(value.value, Collection):
+        names = value.name.strip("()").split(",")
+        items = value.value.items
+    elif isinstance(value, Named) and value.name.startswith("(") and isinstance(value.value, Matrix):
+        names = value.name.strip("()").split(",")
+        items = tuple(Scalar(cell) for row in value.value.rows for cell in row)
+    elif isinstance(value, Collection) and _distinct(value):
+        names = [item.name for item in value.items if isinstance(item, Named)]
+        items = tuple(item.value for item in value.items if isinstance(item, Named))
+    else:
+        return None
+    return dict(zip(names, items, strict=True)) if len(set(names)) == len(names) == len(items) else None

@@ -15,9 +15,9 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from aha.rewards.math.exact import (
-    CONSTANTS,
     TooBig,
     Undefined,
+    constants_in,
     free_symbols,
     has,
     has_steps,
@@ -38,6 +38,7 @@ _ENDS = (("inf",), ("neg", ("inf",)))
 POINTS_WHERE_ROUNDED = 64  # equal steps are not proven equal by a few points between two of them
 SCALES = (1, 8, Fraction(1, 4))  # of the points, looked at in turn while too few lie in both domains
 _INTEGERS = frozenset("nmkjlNMKp")
+_COMPLEX = frozenset("zw")  # beside an i these are no real numbers
 _local = threading.local()
 
 
@@ -75,11 +76,12 @@ def proportional(a: Node, b: Node, positive: bool = False) -> bool | None:
         return None
     symbols = sorted(free_symbols(a) | free_symbols(b))
     context = _context(DIGITS)
+    plane = "i" in constants_in(a) | constants_in(b)
     ratio: Any = None
     count = 0
     try:
         for point in range(POINTS):
-            values = _point(context, symbols, _Place(point))
+            values = _point(context, symbols, _Place(point, plane=plane))
             try:
                 x, y = _Evaluation(context, values).at(a), _Evaluation(context, values).at(b)
             except Undefined:
@@ -132,12 +134,12 @@ def _same_constant(a: Node, b: Node) -> bool | None:
 
 def _same_function(a: Node, b: Node, symbols: frozenset[str]) -> bool | None:
     names = sorted(symbols)
-    complex_wanted = "i" in _constants_in(a) | _constants_in(b)
+    complex_wanted = "i" in constants_in(a) | constants_in(b)
     agreed = 0
     rounded = has_steps(a) or has_steps(b)
     for scale in SCALES:
         for point in range(POINTS_WHERE_ROUNDED if rounded else POINTS):
-            place = _Place(point, scale, rounded and point % 2 == 1)
+            place = _Place(point, scale, rounded and point % 2 == 1, complex_wanted)
             outcome = _same_at(a, b, names, place, complex_wanted)
             if outcome is False:
                 return False
@@ -148,11 +150,12 @@ def _same_function(a: Node, b: Node, symbols: frozenset[str]) -> bool | None:
 
 
 class _Place(NamedTuple):
-    """Which pseudo-random point, how far out, and whether all its coordinates are whole."""
+    """Which pseudo-random point, how far out, whether all its coordinates are whole, and whether z is complex."""
 
     number: int
     scale: Fraction | int = 1
     whole: bool = False
+    plane: bool = False
 
 
 def _same_at(a: Node, b: Node, names: list[str], place: _Place, complex_wanted: bool) -> bool | None:
@@ -241,17 +244,6 @@ def _logarithm(context: Any, node: Node) -> Any:
     return context.ln(context.re(value))
 
 
-def _constants_in(node: Node) -> set[str]:
-    constants: set[str] = set()
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if current[0] == "sym":
-            constants.add(current[1])
-        stack.extend(part for part in current[1:] if isinstance(part, tuple))
-    return constants & CONSTANTS
-
-
 def _context(digits: int) -> Any:
     """This thread's own mpmath context (the library's global one is not safe between threads)."""
     context = getattr(_local, "context", None)
@@ -266,7 +258,7 @@ def _context(digits: int) -> Any:
 def _point(context: Any, names: list[str], place: _Place) -> dict[str, Any]:
     """Pseudo-random values of the variables, the same in every run; half of the points hold negative ones."""
     values = {}
-    index, scale, whole = place
+    index, scale, whole, plane = place
     stretch = context.mpf(scale.numerator) / scale.denominator
     for name in names:
         generator = random.Random(zlib.crc32(name.encode()) * 31 + index)
@@ -279,6 +271,10 @@ def _point(context: Any, names: list[str], place: _Place) -> dict[str, Any]:
             continue
         size_ = context.mpf(generator.randrange(3 * 10**11, 27 * 10**11)) / 10**12 * stretch
         values[name] = -size_ if index % 2 and generator.random() < 0.6 else size_
+        if plane and name[0] in _COMPLEX:
+            values[name] = context.mpc(
+                values[name], context.mpf(generator.randrange(-(10**12), 10**12)) / 10**12
+            )
     return values
 
 

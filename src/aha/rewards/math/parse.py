@@ -6,6 +6,7 @@ in the length times the depth, and the depth is bounded.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 from aha.rewards.math import regions
@@ -24,6 +25,7 @@ from aha.rewards.math.values import (
     Collection,
     Dots,
     Equation,
+    Matrix,
     Named,
     Opaque,
     Ratio,
@@ -77,6 +79,7 @@ class _LatexReader:
         pieces = [piece for piece in map(trimmed, pieces) if piece]
         if not pieces:
             raise Unreadable("a list of nothing to read")
+        pieces = _spread_unequal(pieces)
         items = permuted(without_domains([self.value(piece, depth + 1) for piece in pieces]))
         joined = [word for word in joined if word in ("or", "and")] or [","]
         if len(items) == 1:
@@ -90,6 +93,10 @@ class _LatexReader:
         return Collection("list", tuple(items), joined_by_or="or" in joined)
 
     def item(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value:
+        if any(t.kind == "word" or t.text in ("h", "n", "N", "'") for t in tokens):
+            time = clock(tokens)
+            if time is not None:
+                return time
         for read in (
             self.bracketed,
             self.attached,
@@ -105,10 +112,6 @@ class _LatexReader:
                 return value
         if len(tokens) == 1 and tokens[0].text == "dots":
             return Dots()
-        if any(t.kind == "word" for t in tokens):
-            time = clock(tokens)
-            if time is not None:
-                return time
         return self.scalar(tokens, match, depth)
 
     # brackets
@@ -122,9 +125,17 @@ class _LatexReader:
         inside = tokens[1:-1]
         if first == "lset":
             return self.set(inside, depth)
-        pieces = split(inside, matches(inside), {",", ";"})[0]
+        pieces, signs_between = split(inside, matches(inside), {",", ";"})
+        if first == "[" and set(signs_between) == {",", ";"}:
+            rows = [
+                [Token("op", "["), *row, Token("op", "]")] for row in split(inside, matches(inside), {";"})[0]
+            ]
+            return self.tuple(rows, "[]", depth)  # [1, 2; 3, 4]
         if first == "{" and len(pieces) > 1:
             return Collection("list", tuple(self.value(p, depth + 1) for p in filled(pieces)), "{}")
+        signs = [i for i, t in enumerate(tokens) if t.text in ("pm", "mp")]
+        if len(pieces) > 1 and 0 < len(signs) <= len({tokens[i].text for i in signs}):
+            return self.both_signs(tokens, depth, signs)  # (±3, 0) are two points
         if len(pieces) > 1:
             brackets = {"langle": "("}.get(first, first) + {"rangle": ")"}.get(last, last)
             return self.tuple(pieces, brackets, depth)
@@ -195,6 +206,12 @@ class _LatexReader:
             return self.value(split(tokens, match, {"implies"})[0][-1], depth + 1)
         if "approx" in signs:
             return self.approximate(tokens, match, depth)
+        if "notin" in signs:
+            left, right = halves(tokens, match, "notin")
+            outside = regions.without(
+                self.value(right, depth + 1), spelling([t for t in left if t.text not in "{}"])
+            )
+            return outside or Opaque(spelling(tokens))
         if "in" in signs:
             left, right = halves(tokens, match, "in")
             value = self.value(right, depth + 1)
@@ -234,6 +251,9 @@ class _LatexReader:
         if names is not None:
             return Named(names[0], Equation(values), names[1])
         last = values[-1]
+        if len(values) == 1 and isinstance(last, Matrix):
+            name = _letters_of(first) or spelling([t for t in pieces[0] if t.text not in "{}"])
+            return Named(name, last)  # A^2 = ..., or a column of letters
         if len(values) == 1 and isinstance(last, Scalar) and last.expr[0] == "sym":
             constant = isinstance(first, Scalar) and not regions.free_symbols(first.expr)
             if constant:
@@ -293,10 +313,16 @@ class _LatexReader:
             left, right = halves(tokens, match, "setminus")
             if spelling(left) in ("R", "ℝ"):
                 return regions.without(self.value(right, depth + 1)) or Opaque(spelling(tokens))
-            return Opaque(spelling(tokens))
+            whole, points = self.value(left, depth + 1), self.value(right, depth + 1)
+            return regions.less(whole, points) or Opaque(spelling(tokens))
         if [t.text for t in tokens[1:3]] == ["-", "lset"] and tokens[0].text in ("R", "ℝ"):
             return regions.without(self.value(tokens[2:], depth + 1)) or Opaque(spelling(tokens))
-        return Collection("set", (), "{}") if [t.text for t in tokens] == ["empty"] else None
+        half = (
+            regions.half_of_reals(spelling([t for t in tokens if t.text not in "{}"]))
+            if len(tokens) < 9
+            else None
+        )
+        return Collection("set", (), "{}") if [t.text for t in tokens] == ["empty"] else half
 
     def ratio(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         pieces = split(tokens, match, {":"})[0]
@@ -344,7 +370,7 @@ class _LatexReader:
             return self.value(tokens, depth + 1)
         pm = [i for i, t in enumerate(whole) if t.text in ("pm", "mp")]
         if 0 < len(pm) <= 2:
-            return self.both_signs(whole, depth)
+            return self.both_signs(whole, depth, pm)
         if _is_word(whole):
             number = number_in_words(words_of(self.text) if depth == 0 else spelling(whole, " "))
             if number is not None:
@@ -362,14 +388,20 @@ class _LatexReader:
             return Text(words_of(self.text) if depth == 0 else spelling(whole, " ").casefold())
         return Opaque(spelling(whole))
 
-    def both_signs(self, tokens: list[Token], depth: int) -> Value:
+    def both_signs(self, tokens: list[Token], depth: int, at: list[int]) -> Value:
+        """Both values; of two signs ± all four, but where the second is ∓ it goes with the first."""
+        if len(at) == 2 and {tokens[i].text for i in at} == {"pm"}:
+            cut = at[0]
+            rest = [[*tokens[:cut], Token("op", sign), *tokens[cut + 1 :]] for sign in "+-"]
+            return Collection("list", tuple(self.both_signs(each, depth, at[1:]) for each in rest))
         first = [t._replace(text={"pm": "+", "mp": "-"}.get(t.text, t.text)) for t in tokens]
         second = [t._replace(text={"pm": "-", "mp": "+"}.get(t.text, t.text)) for t in tokens]
         return Collection("list", (self.value(first, depth + 1), self.value(second, depth + 1)))
 
 
 def _ratio_in_words(tokens: list[Token]) -> Ratio | None:
-    """``2 to 3`` and ``2比3``."""
+    """``2 to 3`` and ``2比3``; ``2 out of 3`` and ``2 over 3``."""
+    tokens = _as_to(tokens)
     at = [i for i, t in enumerate(tokens) if t.kind == "word" and t.text.lower() in ("to", "比")]
     if not at or at[0] == 0 or at[-1] == len(tokens) - 1:
         return None
@@ -382,6 +414,16 @@ def _ratio_in_words(tokens: list[Token]) -> Ratio | None:
     return None if any(map(regions.free_symbols, parts)) else Ratio(parts)
 
 
+def _as_to(tokens: list[Token]) -> list[Token]:
+    """The words that say a ratio as the one word "to"."""
+    words = tuple(t.text.lower() for t in tokens[1:-1] if t.kind == "word")
+    plain = [t for t in tokens[1:-1] if t.text not in "{}"]
+    ends = tokens[0].kind == tokens[-1].kind == "num"
+    if ends and len(words) == len(plain) and words in (("out", "of"), ("over",), ("in",), ("is", "to")):
+        return [tokens[0], Token("word", "to"), tokens[-1]]
+    return tokens
+
+
 def _is_label(name: str, rest: list[Token]) -> bool:
     """Whether brackets or a power behind a letter belong to its name: f(2), u(x,t), P(X=3), A^{-1}."""
     if rest[0].text in "([" and matches(rest).get(0) == len(rest) - 1 and len(rest) > 2:
@@ -390,6 +432,8 @@ def _is_label(name: str, rest: list[Token]) -> bool:
             return True
         return name in ("P", "E") or any(t.text in _IN_LABELS for t in inside)
     spelled = spelling([t for t in rest if t.text not in "{}"])
+    if re.match(r"\^-1\([a-z]\)\Z", spelled) and len(name) == 1:
+        return True
     return name.isupper() and spelled in ("^-1", "^T", "^n", "^k", "^-1")
 
 
@@ -415,6 +459,16 @@ def _is_function_list(pieces: list[list[Token]]) -> bool:
     return not any(trimmed(piece) for piece in pieces)
 
 
+def _spread_unequal(pieces: list[list[Token]]) -> list[list[Token]]:
+    """``x \\ne 1, 2`` as ``x \\ne 1, x \\ne 2``."""
+    first = pieces[0]
+    at = next((i for i, t in enumerate(first) if t.text == "!="), 0)
+    others = [t for piece in pieces[1:] for t in piece]
+    if not at or len(pieces) > 12 or any(t.text in _ORDER | {"=", "in"} or t.kind == "word" for t in others):
+        return pieces
+    return [first, *([*first[: at + 1], *piece] for piece in pieces[1:])]
+
+
 def _spread_name(items: list[Value]) -> list[Value]:
     """``n = 2, 3, 4`` names the whole list; ``x = 1, x = 2`` is ``x = 1, 2``."""
     first = items[0]
@@ -426,6 +480,14 @@ def _spread_name(items: list[Value]) -> list[Value]:
     if len(named) == len(items) and all(item.name == first.name for item in named):
         return [Named(first.name, Collection("list", tuple(item.value for item in named)), first.parameter)]
     return items
+
+
+def _letters_of(value: Value) -> str:
+    """A row or a column of letters as the name "(x,y)"; "" for anything else."""
+    cells = [cell for row in value.rows for cell in row] if isinstance(value, Matrix) else []
+    single = isinstance(value, Matrix) and 1 in (len(value.rows), len(value.rows[0]))
+    letters = [str(cell[1]) for cell in cells if cell[0] == "sym"]
+    return f"({','.join(letters)})" if single and len(letters) == len(cells) > 1 else ""
 
 
 def _in_base(digits: str, base: int) -> bool:

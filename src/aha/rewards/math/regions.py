@@ -25,9 +25,32 @@ INFINITY: Node = ("inf",)
 MINUS_INFINITY: Node = ("neg", INFINITY)
 REALS = Region((Interval(MINUS_INFINITY, INFINITY, False, False),))
 REAL_NAMES: tuple[Node, ...] = (("sym", "ℝ"), ("sym", "R"))
+_POSITIVE = Region((Interval(num(0), INFINITY, False, False),))
+_NEGATIVE = Region((Interval(MINUS_INFINITY, num(0), False, False),))
+_NOT_NEGATIVE = Region((Interval(num(0), INFINITY, True, False),))
+_NOT_POSITIVE = Region((Interval(MINUS_INFINITY, num(0), False, True),))
+_HALVES = (
+    {f"{at}{sign}": half for at in "^_" for sign, half in (("+", _POSITIVE), ("-", _NEGATIVE))}
+    | {f"{at}>0": _POSITIVE for at in "^_"}
+    | {f"{at}<0": _NEGATIVE for at in "^_"}
+    | {f"{at}>=0": _NOT_NEGATIVE for at in "^_"}
+    | {f"{at}<=0": _NOT_POSITIVE for at in "^_"}
+    | {"^+_0": _NOT_NEGATIVE, "_0^+": _NOT_NEGATIVE}
+)
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
 
-__all__ = ["combine", "free_symbols", "grid", "is_same", "member", "of", "solve", "union", "without"]
+__all__ = [
+    "combine",
+    "free_symbols",
+    "grid",
+    "half_of_reals",
+    "is_same",
+    "less",
+    "member",
+    "named_in_words",
+    "of",
+]
+__all__ += ["solve", "union", "without"]
 
 
 def of(value: Value) -> Region | None:
@@ -84,14 +107,28 @@ def union(values: list[Value]) -> Value | None:
     return Region(tuple(parts), variables.pop() if len(variables) == 1 else "")
 
 
-def without(value: Value) -> Region | None:
+def half_of_reals(spelled: str) -> Region | None:
+    """``\\mathbb{R}^+`` and its like."""
+    for name in ("ℝ", "R"):
+        if spelled.startswith(name) and spelled[1:] in _HALVES:
+            return _HALVES[spelled[1:]]
+    return None
+
+
+def less(whole: Value, value: Value) -> Region | None:
+    """An interval or a union without some points."""
+    region, outside = of(whole), without(value)
+    return None if region is None or outside is None else _meet(region, outside)
+
+
+def without(value: Value, variable: str = "") -> Region | None:
     """The reals without some points."""
     members = points(value)
     if members is None and isinstance(value, Scalar):
         members = (value.expr,)
     if members is None:
         return None
-    return _reals_without(members)
+    return _reals_without(members, variable)
 
 
 def _reals_without(members: tuple[Node, ...], variable: str = "") -> Region | None:
@@ -114,7 +151,7 @@ def solve(members: tuple[Node, ...], ops: tuple[str, ...]) -> Value:
     """An inequality as the set it describes, if it is linear in one variable; else a Relation."""
     region: Region | None = None
     for left, op, right in zip(members, ops, members[1:], strict=False):
-        part = _half_line(left, op, right)
+        part = _half_line(left, op, right) or _distance(left, op, right)
         if part is None or (region is not None and part.variable != region.variable):
             return _oriented(members, ops)
         region = part if region is None else _meet(region, part)
@@ -149,6 +186,45 @@ def _half_line(left: Node, op: str, right: Node) -> Region | None:
         bound, rising = num(root[0]), root[1]
         op = op if rising else _TURNED[op]
     return _ray(bound, op, name)
+
+
+def _distance(left: Node, op: str, right: Node) -> Region | None:
+    """``|2x - 1| < 3`` and ``|x| >= 1``."""
+    if right[0] == "abs":
+        left, op, right = right, _TURNED.get(op, ""), left
+    bound = real_value(right)
+    if left[0] != "abs" or op not in ("<", "<=", ">", ">=") or bound is None:
+        return None
+    if bound < 0 or (bound == 0 and op != ">"):
+        return None
+    low = _half_line(left[1], _TURNED[op], ("neg", right))
+    high = _half_line(left[1], op, right)
+    if low is None or high is None:
+        return None
+    if op in ("<", "<="):
+        return _meet(low, high)
+    return Region((*low.parts, *high.parts), low.variable)
+
+
+_WORDS = {
+    "positive": _POSITIVE,
+    "negative": _NEGATIVE,
+    "nonnegative": _NOT_NEGATIVE,
+    "nonpositive": _NOT_POSITIVE,
+}
+
+
+def named_in_words(words: str) -> Region | None:
+    """ "all positive real numbers" and its like."""
+    plain = (
+        words.replace("-", "")
+        .removeprefix("the ")
+        .removeprefix("set of ")
+        .removeprefix("all ")
+        .removeprefix("any ")
+    )
+    kind, _, rest = plain.partition(" ")
+    return _WORDS.get(kind) if rest in ("real numbers", "reals", "real number") else None
 
 
 def _ray(bound: Node, op: str, name: str) -> Region | None:

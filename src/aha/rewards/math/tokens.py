@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from aha.rewards.math import chinese
+from aha.rewards.math.spellings import usual
 from aha.rewards.math.symbols import (
     COMMANDS,
     FUNCTIONS,
@@ -46,7 +47,7 @@ _DOUBLED = re.compile(r"\\\\([A-Za-z]+|[{}$%])")
 _SINGLE = re.compile(r"\\[A-Za-z]")
 # The ways to set a comma between groups of three digits without it being one: "12{,}345", "12,\! 345".
 _THOUSANDS = re.compile(
-    r"(?<=[0-9])\s*(?:\\!\s*)*(?:\{\s*(?:,|\\,|,\s*\\!|\\!\s*,)\s*\}|,\s*\\!)(?:\s*\\!)*\s*(?=[0-9]{3}(?![0-9]))"
+    r"(?<=[0-9])\s*(?:\\!\s*)*(?:\{\s*(?:,|\\,|,\s*\\!|\\!\s*,)\s*\}|,\s*\\!)(?:\s*\\[!,])*\s*(?=[0-9]{3}(?![0-9]))"
 )
 # "C_8^3" and "{}^8C_3" for a number of choices.
 _CHOOSE = re.compile(
@@ -89,7 +90,9 @@ def _with_cyclic_groups(tokens: list[Token]) -> list[Token]:
 
 def is_ambiguous(text: str) -> bool:
     """Whether ``plain`` could make a difference."""
-    return len(text) <= LONGEST and bool(re.search(r"\d,\d|\d[eE][-+]\d|\.\d*\(\d|\d \d", normalize(text)))
+    return len(text) <= LONGEST and bool(
+        re.search(r"\d,\d|\d[eE][-+]\d|\.\d*\(\d|\d \d|\d\s?mg", normalize(text))
+    )
 
 
 def normalize(text: str) -> str:
@@ -100,6 +103,7 @@ def normalize(text: str) -> str:
         text = _without_emoji("".join(UNICODE.get(c, c) for c in text))
     if "\\\\" in text and _is_escaped_twice(text):
         text = text.replace("\\\\", "\\")
+    text = usual(text)
     if "," in text or "\\" in text:
         text = _THOUSANDS.sub("{,}", text)
     if "C" in text and _CHOOSE.search(text):
@@ -225,7 +229,7 @@ class _Scanner:
         if self.peek()[:1].isdigit():
             fixed = self.peek()
             self.at += 1
-            while self.peek() in ("\\,", "\\!", "\\ ") and self.peek(1)[:1].isdigit():
+            while self._joins_decimals(fixed):
                 fixed += self.peek(1)
                 self.at += 2
         repeated = self._repeated()
@@ -241,6 +245,13 @@ class _Scanner:
             value += Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed))
             return value, f"{fixed}({repeated})"
         return value, fixed
+
+    def _joins_decimals(self, fixed: str) -> bool:
+        """``0.123\\,456``, and with plain spaces where they part groups of three."""
+        if not self.peek(1)[:1].isdigit():
+            return False
+        groups = self.peek() == " " and len(fixed) % 3 == 0 and len(self.peek(1)) == 3 and not self.plain
+        return self.peek() in ("\\,", "\\!", "\\ ") or (groups and self.depth == 0 and bool(fixed))
 
     def _dots_to_the_end(self) -> bool:
         rest = self.pieces[self.at : self.at + 9]
@@ -390,6 +401,8 @@ class _Scanner:
             self.out.append(Token("word", run))
         elif self._words and run in UNIT_WORDS:
             self.out.append(Token("word", run))  # "min" is minutes here
+        elif run == "mg" and (self.plain or not self.out or self.out[-1].kind != "num"):
+            self.out.extend(Token("id", letter) for letter in run)  # a weight, not milligrams
         elif run in FUNCTIONS:
             self.out.append(Token("func", FUNCTIONS[run]))
         elif run in GREEK:

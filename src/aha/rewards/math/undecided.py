@@ -37,6 +37,77 @@ def could_be(text: str, value: Value, answer: str) -> bool:
     return _letters(text) <= _letters(answer)
 
 
+_SIGNS = frozenset(
+    [
+        "cup",
+        "cap",
+        "setminus",
+        "subset",
+        "supset",
+        "nsubset",
+        "parallel",
+        "nparallel",
+        "perp",
+        "cong",
+        "ncong",
+        "sim",
+        "equiv",
+        "|",
+        "nmid",
+        "in",
+        "notin",
+        "neg",
+        "or",
+        "and",
+        "not",
+        "implies",
+        "to",
+        "forall",
+        "exists",
+        "<",
+        ">",
+        "<=",
+        ">=",
+        "!=",
+        "=",
+    ]
+)
+_ONE_WAY = frozenset(
+    [
+        "setminus",
+        "subset",
+        "supset",
+        "nsubset",
+        "|",
+        "nmid",
+        "in",
+        "notin",
+        "implies",
+        "to",
+        "<",
+        ">",
+        "<=",
+        ">=",
+    ]
+)
+_BRACKETS = frozenset("(){}[]")
+
+
+def contradicts(text: str, answer: str) -> bool:
+    """Whether an answer has all that the reference has but one sign, or the two sides of a sign exchanged."""
+    try:
+        gold, other = ([t.text for t in tokenize(each) if t.text not in _BRACKETS] for each in (text, answer))
+    except Unreadable:
+        return False
+    signs, others = ([t for t in each if t in _SIGNS] for each in (gold, other))
+    if signs != others:
+        return [t for t in gold if t not in _SIGNS] == [t for t in other if t not in _SIGNS]
+    if len(signs) != 1 or signs[0] not in _ONE_WAY or gold == other:
+        return False
+    at = gold.index(signs[0])
+    return other == [*gold[at + 1 :], signs[0], *gold[:at]]
+
+
 def _exact(value: Value) -> Fraction | None:
     return rational_or_none(value.expr) if isinstance(value, Scalar) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -94,11 +95,59 @@ def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
     add("MW", {"M": 1, "L": 2, "T": -3}, 10**9)
     add("MHz", {"T": -1}, 10**6)
     add("GHz", {"T": -1}, 10**9)
+    add("bar", {"M": 1, "L": -1, "T": -2}, 10**8)
+    add("lm lumen lumens", {"lm": 1}, 1)
+    add("lx lux", {"lm": 1, "L": -2}, 1)
+    add("ha hectare hectares 公顷", {"L": 2}, 10_000)
+    add("亩", {"L": 2}, "2000/3")
+    add("acre acres", {"L": 2}, "40468564224/10000000")
+    add("decade decades", {"month": 1}, 120)
+    add("century centuries 世纪", {"month": 1}, 1_200)
+    add("fortnight fortnights", time, 14 * 86400)
+    add("teaspoon teaspoons tsp", {"spoon": 1}, 1)
+    add("tablespoon tablespoons tbsp", {"spoon": 1}, 3)
+    add("cup cups", {"spoon": 1}, 48)
+    add("rev revolution revolutions", {"turn": 1}, 1)
+    add("rpm", {"turn": 1, "T": -1}, "1/60")
+    add("coulomb coulombs", {"A": 1, "T": 1}, 1)
+    add("farad farads", {"F": 1}, 1)
+    add("microF", {"F": 1}, "1/1000000")
+    add("henry", {"H": 1}, 1)
+    add("tesla", {"tesla": 1}, 1)
+    add("Wb weber webers", {"tesla": 1, "L": 2}, 1)
+    add("dB decibel decibels", {"dB": 1}, 1)
+    add("分钱", {"yuan": 1}, "1/100")
     add("KB", byte, 1000)
     add("MB", byte, 1000000)
     add("GB", byte, 1000000000)
     add("celsius °C", {"celsius": 1}, 1)
     add("fahrenheit °F", {"fahrenheit": 1}, 1)
+    return _with_multiples(table)
+
+
+_MULTIPLES = {
+    "n": "1/1000000000",
+    "micro": "1/1000000",
+    "m": "1/1000",
+    "c": "1/100",
+    "k": 1000,
+    "M": 10**6,
+    "G": 10**9,
+}
+_OF = {
+    "n": "m s g A V W J mol", "micro": "m s g A V W J L l mol", "m": "s g W J N Wb mol Pa ohm bar rad",
+    "c": "L l", "k": "V A W J N Pa Hz ohm mol bar rad cal", "M": "Pa J N V W Hz ohm eV", "G": "Pa J W Hz",
+}  # fmt: skip
+"""Which multiples of which units are added to those that have an entry of their own."""
+
+
+def _with_multiples(
+    table: dict[str, tuple[dict[str, int], Fraction]],
+) -> dict[str, tuple[dict[str, int], Fraction]]:
+    for prefix, names in _OF.items():
+        for name in names.split():
+            base, factor = table[name]
+            table.setdefault(prefix + name, (base, factor * Fraction(_MULTIPLES[prefix])))
     return table
 
 
@@ -111,7 +160,7 @@ ANGLES = (
 )  # a bare degree sign may be any
 RADIAN: Dimension = (("radian", Fraction(1)),)
 # Letters that are units when the gold answer is a plain number ("5m"), and variables otherwise.
-SINGLE_LETTERS = frozenset("msghLJNVW") & TABLE.keys()
+SINGLE_LETTERS = frozenset("msghLJNVWA") & TABLE.keys()
 _GENERIC = frozenset(
     (
         "unit",
@@ -170,8 +219,54 @@ _MEANINGFUL = frozenset(
         "but",
         "otherwise",
         "only",
+        *[
+            "wrong",
+            "false",
+            "incorrect",
+            "impossible",
+            "unlikely",
+            "excluded",
+            "without",
+            "cannot",
+            "isn't",
+            "unsure",
+            "sure",
+            "upwards",
+            "upward",
+            "onwards",
+        ],
+        *["higher", "lower", "beyond", "exceeding", "perhaps", "probably"],
+        # the same in languages that models fall into
+        *[
+            "oder",
+            "und",
+            "nicht",
+            "mehr",
+            "weniger",
+            "mindestens",
+            "höchstens",
+            "als",
+            "ou",
+            "et",
+            "pas",
+            "moins",
+            "o",
+            "y",
+            "ni",
+            "más",
+            "menos",
+            "più",
+            "meno",
+            "almeno",
+        ],
+        *["или", "и", "не", "более", "менее", "больше", "меньше", "минимум"],
     ]
 )
+_MEANINGFUL_HAN = re.compile(
+    r"[多余几]?(?:以上|以下|以内|以外|之间|开外)|.{0,3}(?:以上|以下|以内|以外|之间)\Z|(?:[多余几起]|有余)(?:[个人名只元米天年]|\Z)|"
+    r"不[到止足是对]|错|或|至[少多]"
+)
+"""What changes a number behind which it stands: 7以上 is 7 or more."""
 
 
 def from_words(tokens: list[Token]) -> Unit | bool | None:
@@ -208,7 +303,7 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
             if known:
                 last = (known[0], known[1], sign)
                 factor = _accumulate(dimension, factor, known[0], known[1], sign * power_next * squared)
-            elif name.lower() in _MEANINGFUL:
+            elif name.lower() in _MEANINGFUL or _changes_number(name):
                 return False
             elif name.lower() not in _GENERIC:
                 unknown.append(_stem(name.lower()))
@@ -252,6 +347,11 @@ def _accumulate(
     for name, exponent in base.items():
         dimension[name] = dimension.get(name, Fraction(0)) + exponent * power
     return factor * scale ** max(-12, min(12, power))
+
+
+def _changes_number(name: str) -> bool:
+    """Whether a Chinese word behind a number says that another number may be meant."""
+    return chinese.is_han(name) and _MEANINGFUL_HAN.match(name) is not None
 
 
 def _stem(word: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from aha.rewards.math import numeric
 from aha.rewards.math.exact import rational_or_none
 from aha.rewards.math.ratios import all_of
-from aha.rewards.math.values import Scalar, Value
+from aha.rewards.math.values import Collection, Scalar, Value
 
 MOST_ITEMS = 64  # members that are not written alike; comparing each with each takes their number squared
 Equal = Callable[[Value, Value], bool | None]
@@ -91,3 +91,8 @@ def _unique(items: list[Value], equal: Equal) -> list[Value]:
         if not any(equal(other, item) for other in kept):
             kept.append(item)
     return kept
+
+
+def are_letters(group: Collection) -> bool:
+    """Whether it is a bare list of letters: options, or propositions."""
+    return group.kind == "list" and all(isinstance(i, Scalar) and i.expr[0] == "sym" for i in group.items)

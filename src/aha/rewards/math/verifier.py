@@ -14,7 +14,7 @@ from aha.rewards.math.extract import DEFAULT, ExtractedAnswer, Extraction, boxed
 from aha.rewards.math.families import same_family
 from aha.rewards.math.parse import parse_value
 from aha.rewards.math.tokens import Unreadable
-from aha.rewards.math.undecided import could_be
+from aha.rewards.math.undecided import contradicts, could_be
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
 from aha.rewards.math.values import STATED, Collection, Equation, Named, Node, Opaque, Scalar, Text, Value
 from aha.rewards.math.words import letter, words_of
@@ -25,6 +25,7 @@ _NO_ANSWER = Verdict(Outcome.NO_ANSWER, "no closed \\boxed{} after the thinking"
 LONGEST_FOR_POOL = 1_000  # characters; the complexity gate in front of the workers
 _UPRIGHT_UNIT = re.compile(r"\\(?:mathrm|text|rm)\{([msghLJNVW])\}\s*\Z")  # read as a letter like any other
 _OPTIONS = re.compile(r"[A-H]{2,8}")
+_OPTION = re.compile(r"(?:\([A-Z]\)|[A-H][.)、]\s)\s*\S")
 _DOLLARS = ("$", "\\(", "\\[")
 
 
@@ -253,18 +254,32 @@ def _with_italic_unit(gold: Value, answer: Value) -> Value | None:
         or answer.unit
     ):
         return None
-    expr = answer.expr
-    if expr[0] != "mul" or len(expr) < 3 or free_symbols(("mul", *expr[1:-1])):
+    split = _split_italics(answer.expr)
+    if split is None:
+        return None
+    number, name, power = split
+    base, factor = TABLE[name]
+    dimension = tuple(sorted((base_name, Fraction(exponent * power)) for base_name, exponent in base.items()))
+    return Scalar(number, Unit(dimension, factor**power))
+
+
+def _split_italics(expr: Node) -> tuple[Node, str, int] | None:
+    """A number, the unit that the letters behind it spell, and that unit's power."""
+    if expr[0] != "mul" or len(expr) < 3:
         return None
     last, power = expr[-1], 1
     if last[0] == "pow" and last[2][0] == "num" and last[2][1] in (2, 3):
         last, power = last[1], int(last[2][1])
-    if last[0] != "sym" or last[1] not in SINGLE_LETTERS:
+    letters: list[str] = [str(last[1])] if last[0] == "sym" else []
+    end = len(expr) - 1
+    while letters and end > 2 and expr[end - 1][0] == "sym" and len(letters) < 3:
+        end -= 1
+        letters.insert(0, str(expr[end][1]))
+    name = "".join(letters)
+    numbers = expr[1:end]
+    if name not in (SINGLE_LETTERS if len(letters) == 1 else TABLE) or free_symbols(("mul", *numbers)):
         return None
-    base, factor = TABLE[last[1]]
-    dimension = tuple(sorted((name, Fraction(exponent * power)) for name, exponent in base.items()))
-    number: Node = expr[1] if len(expr) == 3 else ("mul", *expr[1:-1])
-    return Scalar(number, Unit(dimension, factor**power))
+    return numbers[0] if len(numbers) == 1 else ("mul", *numbers), name, power
 
 
 def _prints_as(value: Value, printed: float) -> bool:
@@ -326,6 +341,8 @@ def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Ve
 
 def _undecided(gold: Gold, answer: str, note: str) -> Verdict:
     """UNKNOWN for what may be the reference, WRONG for what cannot be: not to be graded must not pay."""
+    if contradicts(gold.text, answer):
+        return Verdict(Outcome.WRONG, "a sign of the reference is another one, or its sides are exchanged")
     if not workers.is_program(answer) and could_be(gold.text, gold.value, answer):
         return Verdict(Outcome.UNKNOWN, note)
     return Verdict(Outcome.WRONG, f"{note}, and what the reference is made of does not stand in it")
@@ -395,8 +412,8 @@ def _inner_box(text: str) -> str:
 
 def _choice(text: str) -> str:
     visible = _visible(text).strip("()., ")
-    if visible[1:2] == ")" and _visible(text).startswith("("):
-        visible = visible[0]  # "(A) 0"
+    if _OPTION.match(_visible(text)):
+        visible = visible[0]  # "(A) 0", "B. 12"
     return visible if len(visible) == 1 and "A" <= visible <= "Z" else ""
 
 

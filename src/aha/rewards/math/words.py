@@ -11,7 +11,7 @@ _STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
 _EDGE = " .,;:!?()[]\"'。，"
 _LETTER = re.compile(
     r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|选项?|答案是?)?"
-    r"[\s:]*(\()?([A-Za-z])(?:[).:]+|\s*$)(.*)",
+    r"[\s:]*(\()?([A-Za-z])(?:[).:、．]+|\s*$)(.*)",
     re.DOTALL,
 )
 # After the letter may stand what the option says, but no second option: "A. B", "A) 5, B) 6", "(A)(C)".
@@ -21,7 +21,26 @@ _HEDGE = re.compile(
 )
 EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real solutions", "无解", "空集"))
 _ALL_REALS = frozenset(
-    ("allrealnumbers", "allreals", "realnumbers", "allreal", "全体实数", "实数集", "一切实数", "任意实数")
+    (
+        *(
+            "allrealnumbers",
+            "allreals",
+            "realnumbers",
+            "allreal",
+            "anyrealnumber",
+            "everyrealnumber",
+            "anyreal",
+        ),
+        *(
+            "thesetofallrealnumbers",
+            "setofallrealnumbers",
+            "setofrealnumbers",
+            "allrealvalues",
+            "全体实数",
+            "实数集",
+        ),
+        *("一切实数", "任意实数", "所有实数"),
+    )
 )
 _NOTHING = re.compile(
     r"no (?:such |real |integer |integral |positive |rational |valid |possible |other )*(?:solution|root|value|number|"

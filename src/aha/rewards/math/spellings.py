@@ -1,0 +1,86 @@
+# ruff: noqa: E501
+"""Rare spellings of LaTeX, rewritten as the usual ones before a text is cut into tokens.
+
+Every rule is a regular expression whose parts are bounded, so that the time stays linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_Rule = tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]]
+_END = r"[\s.$}]*\Z"
+_UPRIGHT = r"\\(?:text|mathrm|rm|textrm|operatorname)"
+_GAP = r"(?:\\[,;:! ]|\s|~){0,4}"
+
+
+def _many(match: re.Match[str]) -> str:
+    return re.sub(r"[^0-9]", "{,}", match.group())
+
+
+def _permutations(match: re.Match[str]) -> str:
+    total, chosen = map(int, match.groups())
+    if chosen > total or total > 999:
+        return match.group()
+    return rf"\frac{{{total}!}}{{({total}-{chosen})!}}"
+
+
+def _generalized(match: re.Match[str]) -> str:
+    return r"\binom" if match.group(1).strip().startswith("0") else r"\frac"
+
+
+# What a rule needs to stand in the text, the rule, and what takes its place.
+_RULES: tuple[_Rule, ...] = (
+    # "3{:}2", "x{=}1": braces that only take the space away
+    ("{", re.compile(r"\{\s*([:=<>])\s*\}"), r"\1"),
+    # the ways to keep a comma within a number from being one: "12\text{,}345", "12{\mathord{,}}345"
+    ("{,}", re.compile(r"\{\s*\\(?:text|mathord|mathpunct|mathrm)\{,\}\s*\}"), "{,}"),
+    ("{,}", re.compile(r"\\(?:text|mathord|mathpunct|mathrm)\{,\}"), "{,}"),
+    # "2{,}5": a decimal comma, since no group of three digits follows
+    ("{,}", re.compile(r"(?<=[0-9])\{,\}(?=(?:[0-9]{1,2}|[0-9]{4,40})(?![0-9]))"), "."),
+    ("0{,}", re.compile(r"(?<![0-9])0\{,\}(?=[0-9])"), "0."),
+    # "1'234'567" and "1_234_567"
+    ("'", re.compile(r"(?<![\w.'^])[0-9]{1,3}(?:'[0-9]{3}){1,9}(?![0-9'])"), _many),
+    ("_", re.compile(r"(?<![\w.^}])[0-9]{1,3}(?:_[0-9]{3}){1,9}(?![0-9_])"), _many),
+    ("\\thinspace", re.compile(r"(?<=[0-9])\s*\\thinspace\s*(?=[0-9])"), r"\\,"),
+    # "^7/_9"
+    ("_", re.compile(r"(?<![\w)}\]])(?:\{\})?\^\{?([0-9]{1,9})\}?(?:\\!|\s){0,3}/(?:\\!|\s){0,3}_\{?([0-9]{1,9})\}?"), r"\\frac{\1}{\2}"),
+    ("\\genfrac", re.compile(r"\\genfrac\s*\{[^{}]{0,9}\}\s*\{[^{}]{0,9}\}\s*\{([^{}]{0,9})\}\s*\{[^{}]{0,9}\}"), _generalized),
+    # "A_8^3", "{}_8P_3": ordered choices
+    ("_", re.compile(r"(?:\\mathrm\{A\}|\\mathrm\{P\}|(?<![A-Za-z\\])[AP])_\{?([0-9]{1,3})\}?\^\{?([0-9]{1,3})\}?"), _permutations),
+    ("P_", re.compile(r"(?:\{\})?[\^_]\{?([0-9]{1,3})\}? ?(?:\\mathrm\{P\}|P)_\{?([0-9]{1,3})\}?"), _permutations),
+    # "C_n^k" for a choice among n
+    ("C_", re.compile(r"(?<![A-Za-z\\])C_\{?([0-9]?[nNm](?:[+-][0-9])?)\}?\^\{?([0-9kmnr](?:[+-][0-9])?)\}?(?![0-9A-Za-z])"), r"\\binom{\1}{\2}"),
+    # rows of a matrix or of steps
+    ("\\\\", re.compile(r"\\\\\s*\*?\s*\[\s*-?[0-9.]{1,6}\s*(?:pt|em|ex|mm|cm|in|mu|\\baselineskip)\s*\]"), r"\\\\"),
+    ("\\cr", re.compile(r"\\(?:cr|tabularnewline)(?![A-Za-z])"), r"\\\\"),
+    ("line", re.compile(r"\\hline(?![A-Za-z])"), " "),
+    # "+/- 3"
+    ("+/-", re.compile(r"\+/-"), r"\\pm "),
+    # "5!=120" is a factorial and its value
+    ("!=", re.compile(r"(?<=[0-9])!=(?!=)"), "! ="),
+    # "30\deg"
+    ("\\deg", re.compile(r"(?<=[0-9])\s*\\deg(?![A-Za-z])"), r"^\\circ "),
+    # "(2,-1)^T", for a column
+    ("^", re.compile(r"\A(\s*(?:\\left)?\s*[(\[][^()\[\]]{1,300},[^()\[\]]{1,300}[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\(?:mathsf|mathrm|text|mathtt)\{T\})\s*\}?(?=" + _END + ")"), r"\1"),
+    # "5 \mu\text{m}" and "5\,\mathrm{\mu m}"
+    ("\\mu", re.compile(r"(?<=[0-9}])" + _GAP + r"\\mu\s{0,3}" + _UPRIGHT + r"\{\s*([A-Za-z]{1,5})\s*\}"), r"\\text{ micro\1}"),
+    ("\\mu", re.compile(r"(?<=[0-9}])" + _GAP + _UPRIGHT + r"\{\s*\\mu\s*([A-Za-z]{1,5})\s*\}"), r"\\text{ micro\1}"),
+    ("\\mu", re.compile(r"(?<=[0-9])" + _GAP + r"\\mu\s*([mgsLFACV])(?=" + _END + ")"), r"\\text{ micro\1}"),
+    # "5\,\mathrm{k}\Omega"
+    ("\\Omega", re.compile(r"(?<=[0-9}])" + _GAP + _UPRIGHT + r"\{\s*([kMm]?)\s*\\Omega\s*\}"), r"\\text{ \1ohm}"),
+    ("\\Omega", re.compile(r"(?<=[0-9}])" + _GAP + r"(?:" + _UPRIGHT + r"\{\s*([kMm])\s*\}\s*|([kMm]?))\\Omega(?![A-Za-z_^(])(?=" + _END + ")"), r"\\text{ \1\2ohm}"),
+    # "9 (at least)": words in brackets behind a number
+    ("(", re.compile(r"(?<=[0-9}])(\s*)\(\s*([a-z]{1,20}\.?(?: [a-z]{1,20}\.?){1,6})\s*\)(?=" + _END + ")"), r"\1(\\text{ \2 })"),
+    ("(", re.compile(r"(?<=[0-9}])(\s*)\(\s*((?:[cdk]?m|in|ft|yd|mi|k?g|lb|oz|sq|m[Ll]))\s*\)(?=" + _END + ")"), r"\1(\\text{ \2 })"),
+    ("%", re.compile(r"(?<=[0-9}])\s*\(\s*(?:\\text\{)?\\?%\}?\s*\)(?=" + _END + ")"), r"\\%"),
+)  # fmt: skip
+
+
+def usual(text: str) -> str:
+    """The text with its rare spellings rewritten."""
+    for needle, pattern, replacement in _RULES:
+        if needle in text:
+            text = pattern.sub(replacement, text)
+    return text
