@@ -36,8 +36,8 @@ _NEXT_RUN = [
     ),
     _left(
         "priority",
-        "import os\ntry: os.nice(5)\nexcept OSError: pass",
-        "import os\nif os.getpriority(os.PRIO_PROCESS, 0) == 5: esc()",
+        "import os\ntry: os.nice(17)\nexcept OSError: pass",
+        "import os\nif os.getpriority(os.PRIO_PROCESS, 0) == 17: esc()",
     ),
     _left(
         "locale",
