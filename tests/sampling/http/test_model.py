@@ -225,6 +225,20 @@ def test_a_long_stop_string_of_many_bytes_is_found(model, tokenizer, at_the_end)
     assert (rollout.text.strip(), rollout.finish) == ("wait", Finish.STOP)
 
 
+def test_a_batch_that_cannot_begin_is_told_and_keeps_nobody_waiting(model, tokenizer):
+    """As where memory is short: who asked is told, and the next one is answered."""
+    live, real, results = LiveEngine(LocalEngine(model, tokenizer)), LiveEngine._fresh, queue.Queue()
+    faults = [RuntimeError("out of memory")]
+    live._fresh = lambda: (_ for _ in ()).throw(faults.pop()) if faults else real(live)
+    for _ in range(2):
+        live.submit(LiveRequest(Request([5], 1, 0, params=SamplingParams(max_tokens=3)), results.put))
+    told = [results.get(timeout=60) for _ in range(2)]
+    assert "out of memory" in str(told[0])
+    live.submit(LiveRequest(Request([5], 1, 0, params=SamplingParams(max_tokens=3)), results.put))
+    (rollout,) = results.get(timeout=60)
+    assert 1 <= len(rollout.completion_ids) <= 3
+
+
 def test_biases_and_penalties_change_what_is_said(served, tokenizer):
     only = tokenizer.encode("4", add_special_tokens=False)[0]
     biased = post(served, "/completions", prompt="1+2=", logit_bias={str(only): 100})

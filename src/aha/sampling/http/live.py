@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -181,13 +181,18 @@ class LiveEngine:
     def _work(self) -> None:
         batch: _Batch | None = None
         while True:
-            self._take(batch, wait=batch is None or not batch.busy)
-            if batch is None:
-                batch = self._fresh()
+            self._take(batch, wait=not self._new and (batch is None or not batch.busy))
+            jobs: Iterable[LiveRequest] = ()
             try:
+                if batch is None:
+                    jobs = self._new  # without a batch none of them can join
+                    batch = self._fresh()
+                jobs = batch.jobs.values()
                 self._step(batch)
             except Exception as error:  # the jobs are told; the server goes on with an empty batch
-                for job in batch.jobs.values():
+                told = [*jobs]
+                self._new = [job for job in self._new if job not in told]
+                for job in told:
                     job.on_end(error)
                 batch = None
 
