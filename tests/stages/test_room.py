@@ -117,6 +117,20 @@ def test_the_examination_counts_as_the_stage_did(model, tmp_path, whole):
         assert plan_of(taken).gradient_checkpointing == taken.gradient_checkpointing
 
 
+def test_a_run_that_continues_asks_for_no_second_optimizer(model, tmp_path):
+    """Its moments came with the checkpoint, and took their memory before anybody counted."""
+    policy = Policy(model, OptimizerConfig(lr=1e-4))
+    work, count = from_stage(stage()), sum(p.numel() for p in model.parameters())
+    asked = [doctors.needs(model, work, optimizer=policy.optimizer_bytes()).memory]
+    policy.zero_grad()
+    policy.step()
+    continued = Policy(model, OptimizerConfig(lr=1e-4))
+    continued.load_state(policy.state())
+    asked.append(doctors.needs(model, work, optimizer=continued.optimizer_bytes()).memory)
+    assert [parts["Adam moments"] for parts in asked] == [8 * count, 0]
+    assert sum(asked[0].values()) - sum(asked[1].values()) == 8 * count
+
+
 def test_a_shape_that_nobody_can_tell_keeps_its_settings(model, tmp_path):
     class Odd:
         def get_text_config(self, decoder):

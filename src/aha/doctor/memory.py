@@ -40,12 +40,15 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def needs(model: Any, work: Workload, *, gpus: int = 1, shares: int = 1, built: bool = True) -> Needs:
+def needs(
+    model: Any, work: Workload, *, gpus: int = 1, shares: int = 1, built: bool = True, optimizer: int = 0
+) -> Needs:
     """What a run doing ``work`` with this model asks for beyond the loaded model and its masters: as the
     planner counts (``planning.memory``), which is also what settings were fitted by as the stage began.
 
     ``shares``: among how many of ``gpus`` ranks weights and optimizer state are divided, where they are. ``built``:
-    whether a reference and a critic, where the algorithm has them, are there already.
+    whether a reference and a critic, where the algorithm has them, are there already. ``optimizer``: bytes of the
+    optimizer's state that are there, as where a run continues.
     """
     shape, device = configs.shape_of_model(model, "this model"), next(model.parameters()).device
     asked: dict[str, int] = {}
@@ -54,6 +57,7 @@ def needs(model: Any, work: Workload, *, gpus: int = 1, shares: int = 1, built: 
         estimated = memory.estimate(shape, work, whole, gpus, shares > 1, tensors_only=device.type == "cpu")
         there = {"weights", "float32 masters"} | ({"reference model", "critic"} if built else set())
         asked = {name: round(size) for name, size in estimated.resident.items() if name not in there}
+        asked["Adam moments"] = max(0, asked.get("Adam moments", 0) - optimizer)
         asked |= {name: round(size) for name, size in max(
             estimated.training, estimated.sampling, key=lambda parts: sum(parts.values())
         ).items()}  # fmt: skip

@@ -24,6 +24,10 @@ class ShardRequest:
         self.masters = policy.masters
         self._unread: Iterator[Tensor] = iter(())  # of the last ``weights``
 
+    def optimizer_bytes(self) -> int:
+        """The first rank's."""
+        return self.policy.optimizer_bytes()
+
     def logprobs(self, batch: Batch, temperature: float = 1.0) -> np.ndarray:
         """Of every token [T], through the parts."""
         self._ask("logprobs", batch, temperature)

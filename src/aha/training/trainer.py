@@ -301,6 +301,12 @@ class Trainer:
         masters = [parts[f"masters.{i}"] for i in range(len(self.masters))]
         return {"masters": masters, "optimizers": optimizers, "version": rest["version"]}
 
+    def optimizer_bytes(self) -> int:
+        """What this rank's optimizer keeps for its next steps, as it stands: nothing before the first."""
+        values = [v for each in self.optimizers for state in each.state.values() for v in state.values()]
+        local = [v.to_local() if hasattr(v, "to_local") else v for v in values if torch.is_tensor(v)]
+        return sum(v.numel() * v.element_size() for v in local)
+
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state()``."""
         with torch.no_grad():
