@@ -79,8 +79,8 @@ def resources(subject: DoctorContext) -> Iterator[Finding]:
         critic=plan.algorithm.critic, max_num_seqs=plan.max_num_seqs,
         number_bytes=next(model.parameters()).element_size(),
     )  # fmt: skip
-    held = subject.policy.optimizer_bytes()
-    asked = memory.needs(model, work, gpus=ranks.launched(), shares=subject.shares, optimizer=held)
+    moments = subject.policy.optimizer_bytes()
+    asked = memory.needs(model, work, gpus=ranks.launched(), shares=subject.shares, optimizer=moments)
     # What a run takes in memory is an estimate: only a clear shortage is one.
     for what, parts, free, slack, fix in (
         ("memory", asked.memory, memory.free_memory(subject.device), 1.25,
