@@ -60,6 +60,29 @@ def rollout(text: str, opened: bool = False) -> Rollout:
         "raisonnement ici",
         "ここに推論の過程",
         "здесь рассуждение",
+        "I need to analyze the problem carefully.",
+        "We are given a problem and must find the solution.",
+        "Calculating...",
+        "No reasoning needed.",
+        "1. 2. 3.",
+        "asdf",
+        "首先，我需要理解问题，然后解决它。",
+        "まず問題を理解します。",
+        "단계별로 생각해 봅시다",
+        "Vamos a pensar paso a paso.",
+        "Réfléchissons étape par étape.",
+        "Lass uns Schritt für Schritt denken.",
+        "Pensiamo passo dopo passo.",
+        "Vamos pensar passo a passo.",
+        "Давайте подумаем шаг за шагом.",
+        "Laten we stap voor stap denken.",
+        "دعنا نفكر خطوة بخطوة",
+        "तर्क प्रक्रिया यहाँ",
+        "Hãy suy nghĩ từng bước.",
+        "Mari kita berpikir langkah demi langkah.",
+        "Adım adım düşünelim.",
+        "กระบวนการคิด",
+        "tutaj proces rozumowania",
     ],
 )
 def test_a_ritual_is_not_paid_for(chain: str):
@@ -72,8 +95,11 @@ def test_a_ritual_is_not_paid_for(chain: str):
     assert opened.value == 0.0
 
 
-def test_the_answers_placeholder_is_not_paid_for():
-    score = strict_format()(PROBLEM, [rollout("<think>12*3=36</think><answer> answer here </answer>")])[0]
+@pytest.mark.parametrize(
+    "answer", [" answer here ", "[your answer]", "respuesta aquí", "答案", "ответ здесь"]
+)
+def test_the_answers_placeholder_is_not_paid_for(answer: str):
+    score = strict_format()(PROBLEM, [rollout(f"<think>12*3=36</think><answer>{answer}</answer>")])[0]
     assert (score.value, score.note) == (0.0, "the answer is the placeholder of the prompt")
 
 
@@ -104,6 +130,12 @@ def test_the_answers_placeholder_is_not_paid_for():
         "Doce por tres son treinta y seis.",
         "36 ist zwölf mal drei",
         "Dozen each hour, triple it",
+        "La moitié de 48 est 24.",
+        "Die Hälfte von 48 ist 24.",
+        "Половина от 48 это 24.",
+        "48の半分は24です",
+        "48의 절반은 24입니다",
+        "Primero sumamos 3 y 4.",
     ],
 )
 def test_a_short_thought_is_one(chain: str):

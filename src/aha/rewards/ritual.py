@@ -13,37 +13,16 @@ from collections.abc import Sequence
 from functools import cache
 
 from aha.chat import R1_ZERO_TEMPLATE, TAGS, Parsed, parse
+from aha.rewards.ritual_words import names_an_answer, says_nothing
 from aha.types import Problem, Rollout
 
 _TAG = re.compile("|".join(TAGS))
-_WORD = re.compile(r"[^\W\d_]+|\d+")
+_MARKS = "\u0300-\u036f\u064b-\u0652\u0900-\u0903\u093a-\u094f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"  # vowels and accents
+_WORD = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*|\d+")
 _WORK = re.compile(r"\d\s*[-+*/×÷=<>^%!−·∙]\s*\(*\s*\d|\d\s*[-+*/×÷=^−]\s*\(|\)\s*[-+*/×÷=^−]")
 """Arithmetic: an operator between two numbers, or at a bracket."""
-_ANNOUNCING = """
-    a all am an and answer answers any be below brief by can careful carefully chain come consider content do down
-    explain explanation fill final first following for get give go goes going have hmm how i in inside insert into is it
-    let ll look m me my need next ok okay on one our out place placeholder problem process put question read reason
-    reasoning reply response s should show so solution solve solved some start starting step steps text that the then
-    there these things think thinking this thought thoughts through to understand up us very want we well what will
-    with work working write your
-    after ai as assistant before blah certainly course finally firstly foo great happy help helpful ipsum language last
-    lastly lorem model must n/a nan need needs next none now null of ok okay overall please response right secondly
-    solved solving sure task tbd thanks that those todo type understanding user which will would xxx you
-"""
-_TRANSLATED = """
-    aquí begründung denken denkprozess denkvorgang der die das el en frage gedanken hier ici la le lösung pensamiento
-    pensée problème problema proceso processo processus pregunta question raciocínio raisonnement ragionamento aqui qui
-    razonamiento respuesta risposta resposta réflexion réponse schritt steht étape überlegung überlegungen
-    здесь мысли ответ процесс рассуждение рассуждения размышления 과정 답 사고 생각 여기 여기에 추론
-"""
-_EMPTY = frozenset((*_ANNOUNCING.split(), *_TRANSLATED.split()))
-"""Words that announce a thought and hold none."""
-_EMPTY_HAN = frozenset(
-    "一下个中为了的是在此处这里推理过程思考虑想法步骤逐分析解题问答案让我们来先地请写填入内容首然后最终好吧嗯"
-    "所以因就会将要该可能需回复用户您你的論過ここにでをはのプロセスえ"
-)
 _COUNTING = re.compile(
-    r"(?i)\bsteps?\s*\d+\b|(?:^|[.!?。]\s)\s*\d+\s*[.):、](?!\d)|"
+    r"(?i)\bsteps?\s*\d+\b|(?:^|(?<=[.!?。)]\s))\s*\d{1,2}\s*[.):、](?!\d)|"
     r"第\s*[\d一二三四五六七八九十]+\s*步|\bn/a\b",
     re.MULTILINE,
 )
@@ -52,8 +31,8 @@ COPIED_WORDS = 8  # from so many words on a chain that stands in the question as
 
 
 @cache
-def _empty_words() -> frozenset[str]:
-    return _EMPTY | frozenset(words(R1_ZERO_TEMPLATE))
+def _template_words() -> frozenset[str]:
+    return frozenset(words(R1_ZERO_TEMPLATE))
 
 
 def words(text: str) -> list[str]:
@@ -91,12 +70,12 @@ def empty_chain(chain: str, answer: str = "", question: str = "") -> str:
 
 
 def _says_nothing(word: str) -> bool:
-    return word in _empty_words() or all(ch in _EMPTY_HAN for ch in word)
+    return word in _template_words() or says_nothing(word)
 
 
 def _placeholder(answer: str) -> bool:
     said = words(answer)
-    return "answer" in said and all(map(_says_nothing, said))
+    return names_an_answer(answer.casefold()) and all(map(_says_nothing, said))
 
 
 def _copies(said: Sequence[str], asked: Sequence[str]) -> bool:
