@@ -1,6 +1,7 @@
 """Parts that come from outside the package: ``file.py:name``, ``package.module:name``, or a Python object.
 
-``names``: how a part is written. ``loading``: from its name to the object, on every process alike. ``guard``: someone
+``names``: how a part is written. ``loading``: from its name to the object, on every process alike. ``neighbours``: the
+files beside that it imports. ``guard``: someone
 else's code called so that its faults are named and end nothing. ``keeping``: its text, for fingerprints and folders.
 """
 

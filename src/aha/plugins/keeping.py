@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from aha.plugins.loading import entry, given_source, reach, read_text, resolve, want
+from aha.plugins.loading import beside, entry, given_source, reach, read_text, resolve, want, whole_path
 from aha.plugins.names import is_reference, reference
 from aha.types import AhaError
 
@@ -28,15 +29,19 @@ GROUPS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a part stands, as written, and its text."""
+    """Where a part stands, as written, and its text; the texts of the files beside that it imports."""
 
     place: str
     text: bytes
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the text."""
-        return hashlib.sha256(self.text).hexdigest()
+        """SHA-256 of the text, and of those beside it."""
+        if not self.beside:
+            return hashlib.sha256(self.text).hexdigest()
+        lines = [f"{hashlib.sha256(text).hexdigest()} {name}" for name, text in self.beside.items()]
+        return hashlib.sha256("\n".join([hashlib.sha256(self.text).hexdigest(), *lines]).encode()).hexdigest()
 
 
 def parts_of(settings: Mapping[str, Any]) -> list[str]:
@@ -77,7 +82,9 @@ def source_of(text: str) -> Source:
     if part.is_given:
         return Source(f"{part.name}.py", given_source(part.key).encode())
     if part.is_file:
-        return Source(part.place, read_text(part.place))
+        folder = whole_path(part.place).parent
+        near = {os.path.relpath(file, folder): text for file, text in beside(part.place).files.items()}
+        return Source(part.place, read_text(part.place), near)
     reach(Path.cwd())
     try:
         spec = find_spec(part.place)
@@ -100,7 +107,8 @@ def load(references: Iterable[str]) -> None:
     cannot be loaded."""
     for text in references:
         resolve(text)
-        want(_words(source_of(text).text))
+        source = source_of(text)
+        want(frozenset().union(*map(_words, (source.text, *source.beside.values()))))
 
 
 @lru_cache(maxsize=64)
@@ -115,22 +123,27 @@ def _words(text: bytes) -> frozenset[str]:
 
 
 def keep_copies(references: Iterable[str], folder: Path) -> list[Path]:
-    """Copy the files that parts stand in into ``folder / FOLDER``; returns the copies. Modules of installed packages
-    are copied too. Raises AhaError where it cannot be written."""
-    kept: dict[str, Path] = {}
+    """Copy the files that parts stand in, and those beside that they import, into ``folder / FOLDER``; returns the
+    copies. Modules of installed packages are copied too. Raises AhaError where it cannot be written."""
+    kept: dict[Path, bytes] = {}
     for source in sources(references).values():
-        if not source.text:
-            continue
         name = Path(source.place).name if source.place.endswith(".py") else f"{source.place}.py"
-        target = folder / FOLDER / name
-        number = 1
-        while str(target) in kept:  # two files of one name
-            number += 1
-            target = folder / FOLDER / f"{Path(name).stem}_{number}.py"
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.text)
-        except OSError as error:
-            raise AhaError(f"Cannot write {target}: {error.strerror or error}.") from error
-        kept[str(target)] = target
-    return list(kept.values())
+        texts = {name: source.text} if source.text else {}
+        texts |= {Path(*_inside(near)).as_posix(): text for near, text in source.beside.items()}
+        for place, text in texts.items():
+            target, number = folder / FOLDER / place, 1
+            while kept.get(target, text) != text:  # two files of one name
+                number += 1
+                target = (folder / FOLDER / place).with_stem(f"{Path(place).stem}_{number}")
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(text)
+            except OSError as error:
+                raise AhaError(f"Cannot write {target}: {error.strerror or error}.") from error
+            kept[target] = text
+    return list(kept)
+
+
+def _inside(near: str) -> list[str]:
+    """A place beside a file without what leads out of its folder."""
+    return [piece for piece in Path(near).parts if piece != os.pardir]

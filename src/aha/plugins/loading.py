@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
-from importlib.abc import SourceLoader
+from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
-from importlib.util import module_from_spec
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,10 +24,9 @@ from typing import Any
 from aha.hints import nearest
 from aha.plugins.guard import location
 from aha.plugins.names import GIVEN, PartName, is_reference, reference
+from aha.plugins.neighbours import OWN, Neighbours, digest, neighbours
 from aha.types import AhaError
 
-OWN = "aha_own_"
-"""What the names of modules begin with that are loaded from files."""
 Parcel = tuple[tuple[str, str, bytes], ...]
 """(place as it was written, whole path, text) of files."""
 
@@ -80,12 +80,20 @@ def _import(named: PartName) -> ModuleType:
 
 def load_file(place: str) -> ModuleType:
     """The module of a file. Raises AhaError where it cannot be read or loaded."""
-    path = str(whole_path(place))
-    text = read_text(place)
-    key = (path, hashlib.sha256(text).hexdigest())
+    path, text, near = whole_path(place), read_text(place), beside(place)
+    key = (str(path), digest(path, text, near.files))
     if key not in _loaded:
-        _loaded[key] = _load(path, text)
+        _loaded[key] = _load(str(path), text, near)
     return _loaded[key]
+
+
+def beside(place: str) -> Neighbours:
+    """What a file imports from beside itself. Raises AhaError where it cannot be read."""
+
+    def known(file: Path) -> bool:
+        return str(file) in _texts or file.is_file()
+
+    return neighbours(whole_path(place), read_text(place), known, lambda file: read_text(str(file)))
 
 
 def file_of(module: str) -> str:
@@ -124,23 +132,92 @@ class _Loader(SourceLoader):
         return self.text
 
 
-def _load(path: str, text: bytes) -> ModuleType:
-    name = f"{OWN}{Path(path).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+class _Finder(MetaPathFinder):
+    """Finds the modules beside own files, by their texts; a folder without ``__init__.py`` is a package of no text."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, Path] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        place = self.places.get(fullname)
+        if place is None:
+            return None
+        if place.suffix != ".py":
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(place)]
+            return spec
+        inner = [str(place.parent)] if place.name == "__init__.py" else None
+        loader = _Loader(str(place), read_text(str(place)))
+        return spec_from_file_location(fullname, place, loader=loader, submodule_search_locations=inner)
+
+
+_finder = _Finder()
+"""Stays behind all others: what a function imports as it runs is found here where the disk has it not."""
+
+
+@contextmanager
+def _first(near: Neighbours) -> Iterator[None]:
+    """Within it a file's neighbours are found before all others: what another file's imports left under their names is
+    put aside, and what is not from here put back."""
+    _finder.places.update(near.modules)
+    before = {name: sys.modules[name] for name in near.plain if name in sys.modules}
+    if all(_is_of(module, near) for module in before.values()):
+        before = {}
+    for name in before:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_finder)
+        if _finder not in sys.meta_path:
+            sys.meta_path.append(_finder)
+        others = {n: m for n, m in before.items() if not isinstance(_loader(m), _Loader)}
+        sys.modules.update(others)
+
+
+def _loader(module: ModuleType) -> Any:
+    return getattr(getattr(module, "__spec__", None), "loader", None)
+
+
+def _is_of(module: ModuleType, near: Neighbours) -> bool:
+    """Whether a module was loaded from the text that a neighbour has now."""
+    loader = _loader(module)
+    return isinstance(loader, _Loader) and near.files.get(Path(loader.path)) == loader.text
+
+
+def _load(path: str, text: bytes, near: Neighbours) -> ModuleType:
+    name = near.name or f"{OWN}{Path(path).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     loader = _Loader(path, text)
     module = module_from_spec(ModuleSpec(name, loader, origin=path))
     module.__file__ = path
     before = sys.modules.get(name)
-    sys.modules[name] = module  # dataclasses and pickle look themselves up there
     reach(Path(path).parent)
     try:
-        loader.exec_module(module)
+        with _first(near):
+            if near.name:
+                import_module(name.rpartition(".")[0])
+                if (loaded := sys.modules.get(name)) is not None:  # by its own package's __init__.py
+                    return loaded
+            sys.modules[name] = module  # dataclasses and pickle look themselves up there
+            loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
-        raise AhaError(f"{Path(path).name} cannot be loaded: {location(error, path)}.") from error
+        _forget(name, before, near)
+        said = location(error, path).replace(f"{near.package}.", ".") if near.name else location(error, path)
+        raise AhaError(f"{Path(path).name} cannot be loaded: {said}.") from error
     return module
+
+
+def _forget(name: str, before: ModuleType | None, near: Neighbours) -> None:
+    """Leave nothing of a file that could not be loaded."""
+    for other in near.modules:
+        if (module := sys.modules.get(other)) is not None and isinstance(_loader(module), _Loader):
+            del sys.modules[other]
+    sys.modules.pop(name, None)
+    if before is not None:
+        sys.modules[name] = before
 
 
 def reach(folder: Path) -> None:
@@ -179,7 +256,7 @@ def _place_of(part: Any) -> str:
     file = getattr(module, "__file__", None)
     if not same or not file:
         return ""
-    if "." in module.__name__ or "site-packages" in file:
+    if not file_of(module.__name__) and ("." in module.__name__ or "site-packages" in file):
         return f"{module.__name__}:{name}"
     path = Path(file).absolute()
     return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{name}"
@@ -211,7 +288,8 @@ def given_source(key: str) -> str:
 
 
 def parcel(references: Iterable[str]) -> Parcel:
-    """The files that references name, for workers elsewhere. Raises AhaError for a function that is in no file."""
+    """The files that references name and those beside that they import, for workers elsewhere. Raises AhaError for a
+    function that is in no file."""
     parts: dict[str, tuple[str, str, bytes]] = {}
     for text in references:
         part = reference(text)
@@ -222,6 +300,9 @@ def parcel(references: Iterable[str]) -> Parcel:
             )
         if part.is_file:
             parts[part.place] = (part.place, str(whole_path(part.place)), read_text(part.place))
+            parts |= {
+                str(file): (str(file), str(file), text) for file, text in beside(part.place).files.items()
+            }
     return tuple(parts.values())
 
 
