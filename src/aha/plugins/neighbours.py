@@ -53,7 +53,7 @@ class _Import:
     names: list[str]
 
 
-class _Reader:
+class _ImportTrail:
     """Follows a file's imports. ``known``: whether a file is there; ``read``: its text."""
 
     def __init__(self, path: Path, known: Callable[[Path], bool], read: Callable[[Path], bytes]):
@@ -102,16 +102,16 @@ def neighbours(
     path: Path, text: bytes, known: Callable[[Path], bool], read: Callable[[Path], bytes]
 ) -> Neighbours:
     """What the file at ``path`` imports from beside itself. Raises AhaError for an import from above all folders."""
-    reader = _Reader(path, known, read)
-    reader.follow(path, text, plain=False)
-    files = dict(sorted((reader.plain | reader.relative).items()))
-    modules = _modules(reader.plain, path.parent, ())
-    if not reader.roots:
+    trail = _ImportTrail(path, known, read)
+    trail.follow(path, text, plain=False)
+    files = dict(sorted((trail.plain | trail.relative).items()))
+    modules = _modules(trail.plain, path.parent, ())
+    if not trail.roots:
         return Neighbours(files, modules)
-    root = min(reader.roots, key=lambda folder: len(folder.parts))
+    root = min(trail.roots, key=lambda folder: len(folder.parts))
     kept = re.sub(r"\W", "_", root.name)
     package = f"{OWN}{kept}_{digest(path, text, files)[:8]}"
-    packaged = {package: root, **_modules((*reader.relative, path), root, (package,))}
+    packaged = {package: root, **_modules((*trail.relative, path), root, (package,))}
     name = ".".join((package, *path.relative_to(root).with_suffix("").parts))
     return Neighbours(files, modules | packaged, name)
 
