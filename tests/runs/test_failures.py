@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -23,6 +24,20 @@ def test_an_error_is_kept_until_the_stage_ends_well(tmp_path):
     with failures.kept(place):
         pass
     assert failures.read(place) == {}
+
+
+def test_an_error_of_before_is_none_of_a_stage_that_took_steps_since(tmp_path):
+    """It was refused, started again and interrupted later: nobody died of what it was refused for."""
+    place = tmp_path / "rl"
+    steps = place / "metrics.jsonl"
+    place.mkdir()
+    steps.write_text('{"step": 1}\n')
+    with pytest.raises(ZeroDivisionError), failures.kept(place):
+        _ = 1 / 0
+    assert undone.died(tmp_path, {"rl": {}})
+    later = failures.read(place)["time"] + 60
+    os.utime(steps, (later, later))
+    assert not undone.died(tmp_path, {"rl": {}})
 
 
 @pytest.mark.parametrize("odd", [{"where": 5}, {"time": "x"}, {"time": 1e300}, {"where": [1, 2, 3]}])

@@ -41,8 +41,14 @@ def _write(place: Path, error: Exception) -> None:
 
 
 def read(place: Path) -> dict[str, Any]:
-    """What the last process in a stage's folder died of: ``error``, ``text``, ``where``, ``time``; empty for none."""
+    """What the last process in a stage's folder died of: ``error``, ``text``, ``where``, ``time``; empty for none, and
+    where the stage has taken steps since, however those ended."""
     with contextlib.suppress(OSError, AhaError, ValueError):
         record = read_json(place / FILE) if (place / FILE).exists() else {}
-        return record if isinstance(record, dict) else {}
+        return record if isinstance(record, dict) and not _went_on(place, record.get("time")) else {}
     return {}
+
+
+def _went_on(place: Path, since: Any) -> bool:
+    steps = place / "metrics.jsonl"  # the last step's line is written before its error
+    return isinstance(since, (int, float)) and steps.exists() and steps.stat().st_mtime > since + 1
