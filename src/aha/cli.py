@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -131,7 +132,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command() -> NoReturn:
-    """The process of one command, as a shell starts it."""
+    """The process of one command, as a shell starts it. Half a character in a text, and one that the terminal does not
+    have, end nothing: a sign stands in its place."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     ranks.end(main())
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import shutil
+import sys
 
 import pytest
 
-from aha import files
+from aha import cli, files, ranks
 from aha.cli import main
 from aha.runs import pipeline, state
 from aha.runs.export import export
@@ -244,3 +246,15 @@ def test_a_name_longer_than_any_is_told(words, capsys):
     said = capsys.readouterr().err
     assert "none is as long as that" in said
     assert len(said) < 200
+
+
+def test_characters_that_a_terminal_does_not_have_end_no_command(monkeypatch):
+    """Half a pair of surrogates, an arrow where the terminal knows ASCII, typed bytes that are no text."""
+    typed, shown, codes = io.BytesIO(b"\xff one\n"), io.BytesIO(), []
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(typed, encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+    monkeypatch.setattr(cli, "main", lambda: print(input(), "\u2192", "\ud800"))
+    monkeypatch.setattr(ranks, "end", codes.append)
+    cli.command()
+    assert codes == [None]
+    assert shown.getvalue() == b"? one ? ?\n"
