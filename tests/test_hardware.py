@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -66,7 +68,8 @@ def test_it_is_measured_once_for_a_machine(cache, monkeypatch):
         speeds.products(other)
     assert len(done) == 3
     assert len(json.loads(cache.read_text())) == 3
-    assert [path.name for path in cache.parent.iterdir()] == [speeds.FILE]
+    names = sorted(path.name for path in cache.parent.iterdir())
+    assert names == [speeds.FILE, "compute.lock"], "nothing half written"
 
 
 @pytest.mark.parametrize("damage", ["", "[1]", '{"KEY": 3}', '{"KEY": {"decoding": {}}}'])
@@ -77,6 +80,36 @@ def test_a_file_that_makes_no_sense_is_measured_over(cache, monkeypatch, damage)
     monkeypatch.setattr(speeds, "measure", lambda: products((2, 2), (1, 1)))
     assert speeds.products(facts).best == "float32"
     assert Products.read(json.loads(cache.read_text())[json.dumps(facts)]) == products((2, 2), (1, 1))
+
+
+def test_those_who_begin_together_have_one_figure(tmp_path, monkeypatch):
+    """Two ranks that chose by figures of their own would compute other bits, and other ones when they go on."""
+    monkeypatch.setattr(speeds, "cache_folder", lambda: tmp_path)
+    both, one = threading.Event(), threading.Event()
+
+    def first():
+        one.set()
+        both.wait(1)  # long enough for the other, if nobody kept it from measuring
+        return 1
+
+    def second():
+        both.set()
+        return 2
+
+    def asked(measure):
+        return speeds.kept("x.json", {"a": 1}, measure, lambda value: value)
+
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(asked, first)
+        assert one.wait(60)
+        assert (asked(second), begun.result()) == (1, 1)
+    assert asked(second) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_measured_for_each_time(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(speeds, "cache_folder", lambda: tmp_path / "file")
+    assert [speeds.kept("x.json", {}, lambda n=n: n, lambda value: value) for n in (1, 2)] == [1, 2]
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "fast", None])

@@ -10,7 +10,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ THREADS_SECONDS = 0.3
 THREADS_GAIN = 1.1
 """So many times as fast fewer threads must be to be taken: a choice that does not turn with every breath."""
 FILE = "compute.json"
+PATIENCE = 60.0
+"""Seconds that others may take to measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,30 @@ def kept(file: str, facts: Mapping[str, Any], measure: Callable[[], T], read: Ca
     path, key = cache_folder() / file, json.dumps(facts, sort_keys=True)
     value = read(_read(path).get(key))
     if value is None:
-        value = measure()
-        with contextlib.suppress(OSError):  # it is measured again, then
-            _write(path, _read(path) | {key: value})
+        with _alone(
+            path
+        ):  # ranks that begin together have one figure, of a machine that they do not share meanwhile
+            value = read(_read(path).get(key))
+            if value is None:
+                value = measure()
+                with contextlib.suppress(OSError):  # it is measured again, then
+                    _write(path, _read(path) | {key: value})
     return value
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While no other process measures for the same file; not for longer than ``PATIENCE``, and not at all where nothing
+    can be written beside it."""
+    from filelock import FileLock
+
+    lock = FileLock(path.with_suffix(".lock"))
+    with contextlib.suppress(OSError):
+        lock.acquire(timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read(path: Path) -> dict[str, Any]:
