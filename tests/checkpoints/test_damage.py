@@ -169,13 +169,16 @@ def test_leftovers_that_change_nothing_load(untied, tied):
 
 
 def test_only_the_head_of_a_tied_model_is_enough(tied):
+    before = load_model(str(tied)).lm_head.weight
     rewrite(
         tied,
         lambda t: without("model.embed_tokens.weight")(
             t | {"lm_head.weight": t["model.embed_tokens.weight"]}
         ),
     )
-    load_model(str(tied))
+    model = load_model(str(tied))
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert torch.equal(model.lm_head.weight, before)
 
 
 def test_layers_that_only_draft_tokens_are_left_out(tmp_path, tokenizer):
@@ -311,8 +314,8 @@ def test_a_place_for_an_image_needs_no_row(tied, tokenizer):
 def test_an_embedding_with_rows_to_spare_loads(tmp_path, tokenizer):
     make_model(tokenizer, vocab_size=len(tokenizer) + 64).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    load_tokenizer(str(tmp_path))
-    load_model(str(tmp_path))
+    assert len(load_tokenizer(str(tmp_path))) == len(tokenizer)
+    assert len(load_model(str(tmp_path)).model.embed_tokens.weight) == len(tokenizer) + 64
 
 
 def test_a_malformed_tokenizer_has_its_sentence(tied):

@@ -97,7 +97,9 @@ def test_real_outputs_agree_with_their_labels_where_those_are_right() -> None:
     if not OUTPUTS.exists():
         pytest.skip(f"{OUTPUTS} is absent: the test data folder is not part of the repository")
     options = Extraction(phrase=True, last_formula=True, last_number=True)
-    for path in sorted(OUTPUTS.glob("*.jsonl.gz")):
+    files = sorted(OUTPUTS.glob("*.jsonl.gz"))
+    assert files
+    for path in files:
         pairs = read_pairs(path)[:1500]
         labels = corrected.get(path.name, {})
         agreed = sum(
