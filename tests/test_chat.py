@@ -315,7 +315,7 @@ class TestProperties:
         ids=range(13),
     )
     def test_100_kb_of_anything_takes_a_moment(self, hostile: str):
-        start = time.process_time()
+        start = time.thread_time()
         parse(hostile + GOOD)
         parse(GOOD + hostile, opened_think=True)
-        assert time.process_time() - start < 1.0
+        assert time.thread_time() - start < 1.0

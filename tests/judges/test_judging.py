@@ -80,12 +80,12 @@ def test_reading_never_raises(text):
 def test_hostile_verdicts_cost_little():
     import time
 
-    started = time.process_time()
+    started = time.thread_time()
     for text in ("{" * 200_000, "[[" * 200_000, '{"a":' * 50_000, "### Thinking\n" * 30_000):
         verdicts.read_pair(text)
         verdicts.read_field(text, "a", ("b",))
         verdicts.read_sections(text)
-    assert time.process_time() - started < 3
+    assert time.thread_time() - started < 3
 
 
 def test_a_quoted_answer_cannot_close_its_quotation():

@@ -111,9 +111,9 @@ def test_repetition_penalty():
 
 
 def test_repetition_is_counted_in_linear_time():
-    start = time.process_time()
+    start = time.thread_time()
     assert repeated_share([1, 2] * 50_000, 40) > 0.99
-    assert time.process_time() - start < 2.0
+    assert time.thread_time() - start < 2.0
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 5))

@@ -46,10 +46,10 @@ def test_value_is_the_mean_and_the_note_counts():
 
 
 def test_hostile_text_is_linear():
-    started = time.process_time()
+    started = time.thread_time()
     for text in ("1=" * 50_000, "(" * 100_000, "1+" * 50_000 + "=1", "9" * 100_000 + "=9"):
         score(text)
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_options_by_name():

@@ -31,7 +31,7 @@ def test_every_listed_word_is_found_by_itself():
 
 
 def test_100_kb_take_a_moment():
-    start = time.process_time()
+    start = time.thread_time()
     for hostile in ("w" * 100_000, "wai" * 33_000, "wait " * 20_000, "等" * 100_000, "不" * 100_000):
         count_reflections(hostile)
-    assert time.process_time() - start < 1.0
+    assert time.thread_time() - start < 1.0

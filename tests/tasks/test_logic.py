@@ -187,10 +187,10 @@ def test_reading_never_raises(text):
 def test_long_text_costs_little():
     import time
 
-    started = time.process_time()
+    started = time.thread_time()
     logic.verify_lenient(two(), "A and B and " * 100_000)
     logic.verify(two(), "<answer>" + "A knight " * 100_000 + "</answer>")
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_random_statements_never_speak_of_the_speaker_alone():
