@@ -3,7 +3,6 @@ a Hugging Face head as reward model; killed at random and started again, until e
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -110,5 +109,5 @@ def test_every_stage_runs_and_survives_kills(tmp_path, smollm2, judge):
     assert {s.name for s in stages} == {p.parent.name for p in run.glob("*/done.json")}
     verdicts = read_jsonl(run / "safety/verdicts.jsonl")
     assert verdicts, "the judge was asked"
-    assert any('"verdict"' in json.dumps(row) for row in verdicts)
+    assert any('"verdict"' in (row["response"] or {}).get("text", "") for row in verdicts)
     assert read_json(run / "r1/reward_scale.json"), "the head's scores were brought to 0..1"
