@@ -43,9 +43,9 @@ def test_everything_else_is_refused(text):
 
 
 def test_numbers_are_reported_as_written():
-    found = evaluate("(12-5)*3+12")
-    assert found.numbers == (12, 5, 3, 12)
-    assert found.operators == {"+", "-", "*"}
+    result = evaluate("(12-5)*3+12")
+    assert result.numbers == (12, 5, 3, 12)
+    assert result.operators == {"+", "-", "*"}
 
 
 @given(st.text(max_size=60))
@@ -74,12 +74,12 @@ def test_agrees_with_exact_python(text):
         digits.append(c)
         number = ""
     try:
-        wanted = eval("".join(digits), {"Fraction": Fraction})
+        value = eval("".join(digits), {"Fraction": Fraction})
     except ZeroDivisionError:
         with pytest.raises(ExpressionError, match="division by zero"):
             evaluate(text)
         return
-    assert evaluate(text).value == wanted
+    assert evaluate(text).value == value
 
 
 def test_hostile_text_costs_nothing():

@@ -54,8 +54,8 @@ def test_the_same_as_jsonschema_says():
         {},
     ]
     for value, schema in itertools.product(VALUES, schemas):
-        wanted = jsonschema.Draft202012Validator(schema).is_valid(value)
-        assert (not mismatch(value, schema)) == wanted, (value, schema)
+        valid = jsonschema.Draft202012Validator(schema).is_valid(value)
+        assert (not mismatch(value, schema)) == valid, (value, schema)
 
 
 def test_json_may_stand_in_a_fence():
@@ -74,8 +74,8 @@ def test_a_call_names_a_tool_and_gives_what_it_needs():
         (call.replace("city", "town"), "lacks 'city'"),
         (call.replace("}}", "}"), "no JSON"), (call.removesuffix("</tool_call>"), "a closed <tool_call>"),
     ):  # fmt: skip
-        (found,) = against_tools(said, tools)
-        assert why in found
+        (reason,) = against_tools(said, tools)
+        assert why in reason
 
 
 def test_the_reward_is_the_share_that_is_kept():

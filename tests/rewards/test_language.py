@@ -87,8 +87,8 @@ class TestDetection:
     @pytest.mark.parametrize("target", SENTENCES)
     def test_every_language_is_told_from_every_other(self, target: str, detector):
         for code, text in SENTENCES.items():
-            found = share(text, target, detector)
-            assert found == float(code == target), (code, found)
+            part = share(text, target, detector)
+            assert part == float(code == target), (code, part)
 
     @detectors
     def test_a_change_of_language_between_sentences_is_seen(self, detector):
@@ -218,8 +218,8 @@ class TestReward:
     def test_what_the_engine_gave_up_on_has_no_score(self):
         problem = Problem("p", "math", (), language="en")
         reward = language_consistency(detector="words")
-        found = reward(problem, [rollout(EN, finish=Finish.ERROR), rollout(EN)])
-        assert [score.value for score in found] == [None, 1.0]
+        scores = reward(problem, [rollout(EN, finish=Finish.ERROR), rollout(EN)])
+        assert [score.value for score in scores] == [None, 1.0]
 
     def test_languages_by_any_usual_name(self):
         for name, code in {"en": "en", "en-US": "en", "zh_Hans": "zh", "Chinese": "zh", "nb": "no"}.items():

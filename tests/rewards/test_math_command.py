@@ -86,6 +86,6 @@ def test_real_outputs_are_graded_as_their_corrected_labels_say(capsys: pytest.Ca
     files = sorted(map(str, OUTPUTS.glob("prime_*.jsonl.gz")))
     fixed = Path(__file__).parents[2] / "examples" / "label_corrections.jsonl"
     assert call(bench, *files, "--rounds", "1", "--json", "--corrections", str(fixed)) == 0
-    found = json.loads(capsys.readouterr().out)[:2]
-    assert [r["graders"]["aha"]["corrected_agreement"] for r in found] == [1, 1]
-    assert [r["graders"]["aha"]["corrected"] for r in found] == [4, 23]
+    rows = json.loads(capsys.readouterr().out)[:2]
+    assert [r["graders"]["aha"]["corrected_agreement"] for r in rows] == [1, 1]
+    assert [r["graders"]["aha"]["corrected"] for r in rows] == [4, 23]

@@ -52,7 +52,7 @@ def test_answer_pairs_agree_but_for_the_documented_ones() -> None:
 
 def _golds() -> list[str]:
     solutions = [row["solution"] for row in packed("math_train.jsonl.gz")]
-    golds = [found[-1][2] for found in map(boxes, solutions) if found]
+    golds = [boxed[-1][2] for boxed in map(boxes, solutions) if boxed]
     for row in packed("deepscaler_subset.jsonl.gz"):
         answer = row["reward_model"]["ground_truth"]
         golds += answer if isinstance(answer, list) else [answer]

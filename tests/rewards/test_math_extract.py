@@ -24,9 +24,9 @@ FALLBACKS = [
 @pytest.mark.parametrize(("text", "options", "answer"), FALLBACKS)
 def test_fallbacks_are_off_until_asked_for(text: str, options: Extraction, answer: str) -> None:
     assert extract(text) is None
-    found = extract(text, options)
-    assert found is not None
-    assert found.text == answer
+    extracted = extract(text, options)
+    assert extracted is not None
+    assert extracted.text == answer
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_fallbacks_are_off_until_asked_for(text: str, options: Extraction, answe
     ],
 )
 def test_last_balanced_box(text: str, answer: str) -> None:
-    found = extract(text)
-    assert found is not None
-    assert found.text == answer
+    extracted = extract(text)
+    assert extracted is not None
+    assert extracted.text == answer
 
 
 def test_unclosed_think_has_no_answer() -> None:
@@ -56,12 +56,12 @@ def test_unclosed_think_has_no_answer() -> None:
 
 
 def test_boxes_with_only_a_connective_between_are_one_answer() -> None:
-    found = extract("$\\boxed{1}$ or $\\boxed{2}$")
-    assert found is not None
-    assert (found.text, found.alternatives, found.joined_by_or) == ("2", ("1",), True)
-    found = extract("First $\\boxed{1}$, no, wait: $\\boxed{2}$")
-    assert found is not None
-    assert found.alternatives == ()
+    extracted = extract("$\\boxed{1}$ or $\\boxed{2}$")
+    assert extracted is not None
+    assert (extracted.text, extracted.alternatives, extracted.joined_by_or) == ("2", ("1",), True)
+    extracted = extract("First $\\boxed{1}$, no, wait: $\\boxed{2}$")
+    assert extracted is not None
+    assert extracted.alternatives == ()
 
 
 GARBAGE = [
@@ -153,7 +153,7 @@ def test_stars_between_numbers_are_operators(gold: str, text: str) -> None:
     ],
 )
 def test_tags_are_read_as_the_format_reward_reads_them(text: str, opened: bool, answer: str | None) -> None:
-    found = extract(text, Extraction(opened_think=opened))
-    assert (found.text if found else None) == answer
+    extracted = extract(text, Extraction(opened_think=opened))
+    assert (extracted.text if extracted else None) == answer
     body = parse(text, opened_think=opened, require_answer=False).body
     assert (answer is None) == ("boxed" not in body)

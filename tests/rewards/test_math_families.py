@@ -255,8 +255,8 @@ def test_gold_of_a_public_set_is_itself_and_nothing_near(gold: str) -> None:
 @pytest.mark.parametrize("gold", GOLDS)
 def test_another_numeral_is_another_answer(gold: str) -> None:
     known, plain = parse_gold(gold), gold.replace("$", "")
-    for found in re.finditer(r"\d+", plain):
-        text = f"{plain[: found.start()]}{int(found.group()) + 1}{plain[found.end() :]}"
+    for digits in re.finditer(r"\d+", plain):
+        text = f"{plain[: digits.start()]}{int(digits.group()) + 1}{plain[digits.end() :]}"
         assert verify(known, f"\\boxed{{{text}}}").outcome is not Outcome.CORRECT, text
 
 

@@ -67,15 +67,15 @@ def test_a_dead_worker_costs_one_grade(patient: Pool) -> None:
 
 
 def test_threads_share_the_pool(patient: Pool) -> None:
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     threads = [
-        threading.Thread(target=lambda: found.append(verify(*SUM, pool=patient).outcome)) for _ in range(4)
+        threading.Thread(target=lambda: outcomes.append(verify(*SUM, pool=patient).outcome)) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [Outcome.CORRECT] * 4
+    assert outcomes == [Outcome.CORRECT] * 4
 
 
 def test_asyncio(patient: Pool) -> None:

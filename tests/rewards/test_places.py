@@ -88,7 +88,7 @@ def rollout(text, opened=False):
 
 
 @pytest.mark.parametrize(
-    ("problem", "place", "text", "opened", "wanted"),
+    ("problem", "place", "text", "opened", "value"),
     [
         (MATH, "tags", TAGGED.format("72"), False, 1.0),
         (MATH, "tags", "3+69=72 \\boxed{72}", False, 0.0),
@@ -104,10 +104,10 @@ def rollout(text, opened=False):
         (CHOICE, "boxed", "It is A", False, 0.0),
     ],
 )
-def test_the_format_reward_asks_for_what_the_prompt_asked(problem, place, text, opened, wanted):
+def test_the_format_reward_asks_for_what_the_prompt_asked(problem, place, text, opened, value):
     for reward in (strict_format(), tag_count()):
         (score,) = reward(at(problem, place), [rollout(text, opened)])
         if not (reward is not strict_format and place == "tags"):
-            assert score.value == wanted, score.note
+            assert score.value == value, score.note
     (score,) = strict_format()(at(problem, place), [rollout(text, opened)])
-    assert score.value == wanted, score.note
+    assert score.value == value, score.note

@@ -20,7 +20,7 @@ def score(text, **options):
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "values"),
     [
         ("3*4=12 no. 7+5*2=7+10=17 yes!</think>", [1, 1]),
         ("3*4=13 no. 7+5=12", [-1, 1]),
@@ -29,8 +29,8 @@ def score(text, **options):
         ("3*4=12</think> <answer>5=6</answer>", [1]),
     ],
 )
-def test_steps_by_hand(text, wanted):
-    assert [value for _, value in score(text).steps] == wanted
+def test_steps_by_hand(text, values):
+    assert [value for _, value in score(text).steps] == values
 
 
 def test_a_step_ends_where_it_is_written():
@@ -77,5 +77,5 @@ def test_a_lenient_reward_pays_an_answer_wherever_it_stands(tmp_path):
     rewards = get_rewards({"accuracy": 1.0, "lenient": 0.5}, task.verify, task.verify_lenient)
     texts = ["<think>sum</think><answer>4</answer>", "It makes 4.", "It makes 5."]
     rollouts = [Rollout(np.zeros(1), np.zeros(1), np.zeros(1), text, Finish.STOP) for text in texts]
-    found = [[reward(problem, [r])[0].value for _, reward in rewards.values()] for r in rollouts]
-    assert found == [[1, 1], [0, 1], [0, 0]]
+    values = [[reward(problem, [r])[0].value for _, reward in rewards.values()] for r in rollouts]
+    assert values == [[1, 1], [0, 1], [0, 0]]
