@@ -80,8 +80,8 @@ def main(folder):
         ENGINES[name] = replace(ENGINES[name], engine=f"__main__:{kept}")
     tokenizer = new_tokenizer()
     with ranks.joined("cpu"):
-        found = {(k, s): followed(tokenizer, k, s) for k in ("vllm", "ray") for s in SHAPES}
-        torch.save(found, folder / f"{ranks.number()}.pt")
+        results = {(k, s): followed(tokenizer, k, s) for k in ("vllm", "ray") for s in SHAPES}
+        torch.save(results, folder / f"{ranks.number()}.pt")
 
 
 if __name__ == "__main__":

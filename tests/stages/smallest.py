@@ -51,14 +51,14 @@ def plain(value):
 def contents(run):
     """Everything that the stages of a run left, by path: JSON without clocks, all else (weights, tables) byte for
     byte. Left out: checkpoints on the way, which serve a resume alone, and cards."""
-    found = {}
+    by_name = {}
     for path in sorted(
         p for stage in run.iterdir() if stage.is_dir() for p in stage.rglob("*") if p.is_file()
     ):
         if "checkpoints" in path.parts or path.name == CARD:
             continue
-        found[str(path.relative_to(run))] = _content(path)
-    return found
+        by_name[str(path.relative_to(run))] = _content(path)
+    return by_name
 
 
 def _content(path):
@@ -69,11 +69,11 @@ def _content(path):
     return path.read_bytes()
 
 
-def assert_same(found, wanted):
+def assert_same(files, others):
     """Equal contents; names the first file that differs instead of printing all of them."""
-    assert sorted(found) == sorted(wanted), sorted(set(found) ^ set(wanted))
-    different = [name for name in wanted if found[name] != wanted[name]]
-    assert not different, f"{different}: {str(found[different[0]])[:500]} | {str(wanted[different[0]])[:500]}"
+    assert sorted(files) == sorted(others), sorted(set(files) ^ set(others))
+    different = [name for name in others if files[name] != others[name]]
+    assert not different, f"{different}: {str(files[different[0]])[:500]} | {str(others[different[0]])[:500]}"
 
 
 def times(run):

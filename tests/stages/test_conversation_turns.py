@@ -55,41 +55,41 @@ def examples(tokenizer, prompt="bare", turns="all", **row):
 
 def test_a_chatml_turn_ends_with_im_end_though_eos_is_another():
     tokenizer = chatml()
-    found, reason = examples(tokenizer, turns="last")
-    assert (len(found), reason) == (1, "")
-    assert learned(tokenizer, found[0]) == ["<think>three and three</think> 6<|im_end|>"]
-    assert found[0].token_ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert stop_ids(tokenizer) == {found[0].token_ids[-1], tokenizer.eos_token_id}
+    rows, reason = examples(tokenizer, turns="last")
+    assert (len(rows), reason) == (1, "")
+    assert learned(tokenizer, rows[0]) == ["<think>three and three</think> 6<|im_end|>"]
+    assert rows[0].token_ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert stop_ids(tokenizer) == {rows[0].token_ids[-1], tokenizer.eos_token_id}
 
 
 def test_every_turn_is_learned_in_one_sequence_where_prompts_go_on_from_turns():
     tokenizer = chatml()
-    found, _ = examples(tokenizer)
-    assert len(found) == 1
-    assert learned(tokenizer, found[0]) == [
+    rows, _ = examples(tokenizer)
+    assert len(rows) == 1
+    assert learned(tokenizer, rows[0]) == [
         "<think>two and two</think> 4<|im_end|>", "<think>three and three</think> 6<|im_end|>",
     ]  # fmt: skip
     # The last turn stands after the very prompt that it would be asked with.
     prompt = tokenizer.encode(render(TURNS[:3], tokenizer, prompt="bare").text, add_special_tokens=False)
-    assert found[0].token_ids[: len(prompt)].tolist() == prompt
+    assert rows[0].token_ids[: len(prompt)].tolist() == prompt
 
 
 @pytest.mark.parametrize("family", ["qwen3", "r1"])
 def test_turns_are_sequences_of_their_own_where_earlier_thinking_is_left_out(family):
     tokenizer = tokenizer_of(family)
-    found, _ = examples(tokenizer)
-    assert len(found) == 2
-    texts = [tokenizer.decode(e.token_ids[~e.mask]) for e in found]
+    rows, _ = examples(tokenizer)
+    assert len(rows) == 2
+    texts = [tokenizer.decode(e.token_ids[~e.mask]) for e in rows]
     assert "two and two" not in texts[1]
-    assert ["two and two" in learned(tokenizer, e)[0] for e in found] == [True, False]
+    assert ["two and two" in learned(tokenizer, e)[0] for e in rows] == [True, False]
 
 
 def test_the_papers_template_goes_on_over_several_turns():
     tokenizer = chatml()
-    found, _ = examples(tokenizer, prompt="r1_zero")
-    assert len(found) == 1
+    rows, _ = examples(tokenizer, prompt="r1_zero")
+    assert len(rows) == 1
     end = tokenizer.eos_token
-    assert learned(tokenizer, found[0]) == [
+    assert learned(tokenizer, rows[0]) == [
         f" <think>two and two</think> 4{end}", f" <think>three and three</think> 6{end}",
     ]  # fmt: skip
 
@@ -98,10 +98,10 @@ def test_tools_and_calls_are_written_by_the_template():
     tokenizer = chatml(WITH_TOOLS)
     called = [TURNS[0], {"role": "assistant", "content": "", "tool_calls": [CALL]}]
     after = [*called, {"role": "tool", "content": "4"}, {"role": "assistant", "content": "It is 4."}]
-    found, reason = examples(tokenizer, messages=after, tools=TOOLS)
-    assert (len(found), reason) == (1, "")
-    assert learned(tokenizer, found[0]) == ["<call>add</call><|im_end|>", "It is 4.<|im_end|>"]
-    assert "Tools: add" in tokenizer.decode(found[0].token_ids)
+    rows, reason = examples(tokenizer, messages=after, tools=TOOLS)
+    assert (len(rows), reason) == (1, "")
+    assert learned(tokenizer, rows[0]) == ["<call>add</call><|im_end|>", "It is 4.<|im_end|>"]
+    assert "Tools: add" in tokenizer.decode(rows[0].token_ids)
 
 
 def test_what_the_template_cannot_show_is_set_aside_with_the_reason(tmp_path):
@@ -113,8 +113,8 @@ def test_what_the_template_cannot_show_is_set_aside_with_the_reason(tmp_path):
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, [called, plain])
     tokenizer = chatml()  # its template knows no calls
-    found = load([str(path)], (), None, tokenizer, choose("bare", tokenizer), 512, 0)
-    assert len(found.examples) == 1
-    assert dict(found.dropped) == {"tool calls, which the chat template does not write": 1}
-    found = load([str(path)], (), None, tokenizer, choose("r1_zero", tokenizer), 512, 0)
-    assert list(found.dropped) == ["tools, and the prompt is no chat template that could show them"]
+    loaded = load([str(path)], (), None, tokenizer, choose("bare", tokenizer), 512, 0)
+    assert len(loaded.examples) == 1
+    assert dict(loaded.dropped) == {"tool calls, which the chat template does not write": 1}
+    loaded = load([str(path)], (), None, tokenizer, choose("r1_zero", tokenizer), 512, 0)
+    assert list(loaded.dropped) == ["tools, and the prompt is no chat template that could show them"]

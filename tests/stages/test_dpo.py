@@ -117,8 +117,8 @@ def test_pairs_of_every_layout(tokenizer, layout):
 def test_labelled_completions(tokenizer, value, good):
     row = {"prompt": "Add 3 and 2", "completion": "<answer>5</answer>", "label": value}
     record, _ = read_record(row, 1)
-    (found,), _ = to_rows([record], tokenizer, choose("r1_zero", tokenizer), False, 256)
-    assert found.labels == (good,)
+    (row,), _ = to_rows([record], tokenizer, choose("r1_zero", tokenizer), False, 256)
+    assert row.labels == (good,)
     pair_record, _ = read_record(LAYOUTS["texts"], 1)
     two, _ = to_rows([pair_record], tokenizer, choose("r1_zero", tokenizer), False, 256)
     assert [r.labels for r in two] == [(1.0,), (0.0,)], "a pair is a desirable and an undesirable completion"
@@ -177,9 +177,9 @@ def test_one_question_under_two_ids_is_held_out_whole(tokenizer, split):
 def test_a_mismatch_is_another_questions_completion(tokenizer):
     records = [read_record(pair(i), 1)[0] for i in range(5)]
     rows, _ = to_rows(records, tokenizer, choose("r1_zero", tokenizer), False, 256)
-    found = mismatched(rows, 256, seed=0)
+    pairs = mismatched(rows, 256, seed=0)
     said = {tokenizer.decode(e.token_ids[e.mask]): row.key for row in rows for e in row.examples}
-    for row in found:
+    for row in pairs:
         own = row.examples[0]
         assert row.mismatch.prompt_length == own.prompt_length
         assert (row.mismatch.token_ids[: own.prompt_length] == own.token_ids[: own.prompt_length]).all()
@@ -242,8 +242,8 @@ def test_the_reference_is_the_model_as_it_started(checkpoint, pairs, tmp_path):
             ids = torch.from_numpy(example.token_ids)[None]
             with torch.no_grad():
                 table = torch.log_softmax(model(ids).logits[0, :-1].double(), -1)
-            wanted = table.gather(1, ids[0, 1:, None])[example.mask[1:], 0].sum()
-            assert logp == pytest.approx(float(wanted), abs=1e-3)
+            expected = table.gather(1, ids[0, 1:, None])[example.mask[1:], 0].sum()
+            assert logp == pytest.approx(float(expected), abs=1e-3)
     lines, _ = result(tmp_path / "a")
     assert lines[1]["loss"] == pytest.approx(np.log(2), abs=1e-5)
     assert lines[1]["rewards/margins"] == pytest.approx(0.0, abs=1e-4)
@@ -295,8 +295,8 @@ def test_a_reference_that_was_cut_off_goes_on(checkpoint, pairs, tmp_path, monke
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / REFERENCE).write_text("".join(lines[:6]) + lines[6][:20])  # torn in the second part
     sums = []
-    found = reference.sequence_logprobs
-    monkeypatch.setattr(reference, "sequence_logprobs", lambda *a: sums.append(len(a[1])) or found(*a))
+    real = reference.sequence_logprobs
+    monkeypatch.setattr(reference, "sequence_logprobs", lambda *a: sums.append(len(a[1])) or real(*a))
     run(stage(checkpoint, pairs), tmp_path / "cut")
     assert sums[:2] == [8, 8], "the first part of four pairs was there"
     assert (tmp_path / "cut" / REFERENCE).read_text() == "".join(lines)
@@ -314,11 +314,11 @@ def test_the_reference_of_other_rows_is_computed_anew(checkpoint, pairs, tmp_pat
 
 
 def test_passes_of_another_size_change_nothing(checkpoint, pairs, tmp_path):
-    found = []
+    results = []
     for size in (160, 4096):
         run(stage(checkpoint, pairs, max_tokens_per_batch=size, epochs=1), tmp_path / str(size))
-        found.append(result(tmp_path / str(size))[0])
-    for small, large in zip(*found, strict=True):
+        results.append(result(tmp_path / str(size))[0])
+    for small, large in zip(*results, strict=True):
         assert small.keys() == large.keys()
         for key in small:
             assert small[key] == pytest.approx(large[key], rel=1e-3, abs=1e-3), key

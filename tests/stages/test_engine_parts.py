@@ -60,14 +60,14 @@ def test_the_engine_gets_what_one_process_would_send(two, kind, shape):
     tokenizer = new_tokenizer()
     model = make_experts(tokenizer) if shape == "experts" else make_model(tokenizer, torch.bfloat16)
     names = checkpoint_weights if kind == "vllm" else own_weights
-    wanted = {}
+    hashes = {}
     for version in range(2):
-        wanted[version] = digests(names(model))
+        hashes[version] = digests(names(model))
         with torch.no_grad():
             for p in model.parameters():
                 p.copy_((p.float() * 1.5).to(p.dtype))
-    assert wanted[0] != wanted[1]
-    assert two[0][kind, shape] == wanted
+    assert hashes[0] != hashes[1]
+    assert two[0][kind, shape] == hashes
 
 
 @pytest.mark.parametrize("shape", SHAPES)

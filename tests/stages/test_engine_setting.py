@@ -17,13 +17,13 @@ from aha.types import AhaError, Example
 
 
 def stage(*words):
-    made = RL.model_validate({"name": "rl", "algorithm": "grpo"})
-    config.apply([made], config.read_overrides(words))
-    return made
+    built = RL.model_validate({"name": "rl", "algorithm": "grpo"})
+    config.apply([built], config.read_overrides(words))
+    return built
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "correction"),
     [
         ([], "none"),
         (["rl.engine=vllm"], "truncated"),
@@ -34,8 +34,8 @@ def stage(*words):
         (["rl.algorithm.kl_coef=0.1", "rl.engine=vllm"], "truncated"),
     ],
 )
-def test_another_engine_is_corrected_for_unless_told_otherwise(words, wanted):
-    assert stage(*words).algorithm.importance_sampling == wanted
+def test_another_engine_is_corrected_for_unless_told_otherwise(words, correction):
+    assert stage(*words).algorithm.importance_sampling == correction
 
 
 def test_settings_of_vllm_are_settings_of_the_stage():
@@ -62,7 +62,7 @@ def test_what_the_correction_does_is_told():
     sampler = np.log(np.array([1, 1, 0.1, 0.5, 0.1]))
     e = Example(np.arange(5), np.array([False, True, True, True, True]), np.zeros(5), sampler,
                 policy_logprobs=policy)  # fmt: skip
-    found = credit.importance_figures([e], 2.0, "token")
-    assert found == {"importance/mean": 1.5, "importance/above_cap": 0.5, "importance/below_inverse": 0.0}
-    found = credit.importance_figures([e], 2.0, "sequence")  # 5 x 6 = 30 for each token
-    assert found == {"importance/mean": 2.0, "importance/above_cap": 1.0, "importance/below_inverse": 0.0}
+    shown = credit.importance_figures([e], 2.0, "token")
+    assert shown == {"importance/mean": 1.5, "importance/above_cap": 0.5, "importance/below_inverse": 0.0}
+    shown = credit.importance_figures([e], 2.0, "sequence")  # 5 x 6 = 30 for each token
+    assert shown == {"importance/mean": 2.0, "importance/above_cap": 1.0, "importance/below_inverse": 0.0}

@@ -19,7 +19,7 @@ def rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said", "n"),
+    ("asked", "said", "n"),
     [
         (["--data", "ROWS"], "30 of 30 problems of ROWS", 30),
         (["--test-data", "ROWS"], "30 of 30 problems of ROWS, split test", 30),
@@ -28,8 +28,8 @@ def rows(tmp_path):
         (["--data", "ROWS", "--test-data", "ROWS"], "30 of 30 problems of ROWS, split test", 30),
     ],
 )
-def test_a_file_is_graded_whole(rows, capsys, given, said, n):
-    words = [rows if word == "ROWS" else word for word in given]
+def test_a_file_is_graded_whole(rows, capsys, asked, said, n):
+    words = [rows if word == "ROWS" else word for word in asked]
     assert main(["eval", "tiny", "--task", "math", *words, *QUICK, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["n_problems"] == n
@@ -56,7 +56,7 @@ def test_rows_that_cannot_be_used_are_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("asked", "words"),
     [
         (["--task", "math"], "reads your questions"),
         (["--task", "logic", "--test-data", "ROWS"], "makes its own problems"),
@@ -64,6 +64,6 @@ def test_rows_that_cannot_be_used_are_said(tmp_path, capsys):
         (["--task", "math", "--data", "ROWS", "--split", "dev"], "no split 'dev'"),
     ],
 )
-def test_what_cannot_be_asked_is_said(rows, capsys, given, words):
-    assert main(["eval", "tiny", *[rows if word == "ROWS" else word for word in given], *QUICK]) == 1
+def test_what_cannot_be_asked_is_said(rows, capsys, asked, words):
+    assert main(["eval", "tiny", *[rows if word == "ROWS" else word for word in asked], *QUICK]) == 1
     assert words in capsys.readouterr().err

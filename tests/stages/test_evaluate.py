@@ -58,11 +58,11 @@ def test_majority_vote_by_hand():
 
 
 def test_ungradable_answers_leave_the_mean():
-    found = group(RIGHT, WRONG, WRONG)
-    members = list(found.members)
+    sampled = group(RIGHT, WRONG, WRONG)
+    members = list(sampled.members)
     broken = {**members[2].scores, "accuracy": Score(None, "timeout")}
     members[2] = type(members[2])(members[2].rollout, broken, None)
-    result = figures([type(found)(found.problem, tuple(members))], TASK)
+    result = figures([type(sampled)(sampled.problem, tuple(members))], TASK)
     assert result["pass@1"] == pytest.approx(0.5)
     assert result["ungradable"] == pytest.approx(1 / 3)
 
@@ -140,10 +140,10 @@ def test_figures_are_told_apart_by_kind_of_problem():
 
     groups = [group("a", 10), group("a", 20), group("b", 40)]
     right = [np.array([1.0, 0.0]), np.array([1.0, np.nan]), np.array([0.0, 0.0])]
-    found = _by_facet(groups, right, lambda p: p.metadata["kind"])
-    assert found["a"]["pass@1"] == 0.75
-    assert found["a"]["mean_length"] == 15
-    assert (found["b"]["pass@1"], found["b"]["pass@n"], found["b"]["n_problems"]) == (0, 0, 1)
+    by_kind = _by_facet(groups, right, lambda p: p.metadata["kind"])
+    assert by_kind["a"]["pass@1"] == 0.75
+    assert by_kind["a"]["mean_length"] == 15
+    assert (by_kind["b"]["pass@1"], by_kind["b"]["pass@n"], by_kind["b"]["n_problems"]) == (0, 0, 1)
     assert _by_facet(groups[:2], right[:2], lambda p: "same") == {}
 
 

@@ -116,8 +116,8 @@ def test_prompts_that_nobody_could_judge_are_refused(tmp_path, files):
 
 def test_the_recipe_asks_the_files_and_the_judge(files):
     general, harmful = files
-    given = {"general": general, "harmful": harmful, "judge": "http://h/v1#m"}
-    stages = {s.name: s for s in ordered(r1.build(model="m", task="gsm8k", **given))}
+    sources = {"general": general, "harmful": harmful, "judge": "http://h/v1#m"}
+    stages = {s.name: s for s in ordered(r1.build(model="m", task="gsm8k", **sources))}
     both = f"general={general}:0.85,harmful={harmful}:0.15"
     assert stages["general"].task == stages["pairs"].task == both
     assert stages["safety_data"].task == f"general={general}:0.3,harmful={harmful}:0.7"
@@ -127,7 +127,7 @@ def test_the_recipe_asks_the_files_and_the_judge(files):
     assert (stages["reject"].judged_tasks, stages["reject"].judge_on) == (("gsm8k",), "not_right")
     brought = {
         s.name
-        for s in ordered(r1.build(model="m", task="gsm8k", reward_model="a", safety_model="b", **given))
+        for s in ordered(r1.build(model="m", task="gsm8k", reward_model="a", safety_model="b", **sources))
     }
     assert not {"pairs", "safety_data", "helpful_rm", "safety_rm"} & brought
     with pytest.raises(AhaError, match="has a comma in its name"):
@@ -147,12 +147,12 @@ def test_the_judge_is_asked_what_the_rule_does_not_find_right():
     def rule(problem, rollouts):
         return [Score(values[r.text.partition("<answer>")[2].removesuffix("</answer>")]) for r in rollouts]
 
-    found = Judge(judge, threads=4)
-    grade = judged_accuracy(rule, found, frozenset(["math"]), 0, everything=False)
+    asking = Judge(judge, threads=4)
+    grade = judged_accuracy(rule, asking, frozenset(["math"]), 0, everything=False)
     scores = grade(problem, [rollout(answer) for answer in values])
     assert [s.value for s in scores] == [1.0, 1.0, 0.0, 0.0, 0.0]
     assert len(asked) == 3, "neither what is right nor what is not there"
-    assert (found.counts["rule/differed"], found.counts["rule/agreed"]) == (1, 1)
+    assert (asking.counts["rule/differed"], asking.counts["rule/agreed"]) == (1, 1)
 
 
 def test_a_judge_that_calls_everything_correct_is_found_out():
@@ -166,7 +166,7 @@ def test_a_judge_that_calls_everything_correct_is_found_out():
     strict = controls(Judge(lambda messages, seed: '{"correctness": "incorrect"}'), problems)
     silent = controls(Judge(lambda messages, seed: "?"), problems)
     assert (silent["read"], strict["right_accepted"]) == (0.0, 0.0)
-    assert [sound(found) for found in (good, credulous, strict, silent)] == [True, False, False, False]
+    assert [sound(shares) for shares in (good, credulous, strict, silent)] == [True, False, False, False]
 
 
 def test_a_checkpoint_judges_what_is_asked_together_as_alone(tmp_path, checkpoint):
@@ -187,8 +187,8 @@ def test_a_checkpoint_judges_what_is_asked_together_as_alone(tmp_path, checkpoin
 
 
 def test_the_base_is_asked_as_it_was_trained_or_as_is_said(tmp_path):
-    def prompts(**given):
-        stages = {s.name: s for s in ordered(r1.build(task="gsm8k", **given))}
+    def prompts(**options):
+        stages = {s.name: s for s in ordered(r1.build(task="gsm8k", **options))}
         form = stages["cold_start"].answer_format
         return [stages[name].prompt for name in ("zero", "dev1", "dev2", "dev3", "r1")], form
 

@@ -50,10 +50,10 @@ def test_each_problem_is_scored_by_its_own_rewards():
     }
     routed = router().route(rewards, 2.0)
     text = rollout("<think>a</think> <answer>b</answer>")
-    found = {p.id: score_group(p, [text], routed).members[0] for p in (PUZZLE, KIND, HARM)}
-    assert found[PUZZLE.id].reward == 1.5
-    assert found[KIND.id].reward == pytest.approx(0.5 + 2 * 0.25), "no rule; the helpful model; the format"
-    assert found[HARM.id].reward == pytest.approx(0.5 + 2 * 0.75), "the safety model"
+    scored = {p.id: score_group(p, [text], routed).members[0] for p in (PUZZLE, KIND, HARM)}
+    assert scored[PUZZLE.id].reward == 1.5
+    assert scored[KIND.id].reward == pytest.approx(0.5 + 2 * 0.25), "no rule; the helpful model; the format"
+    assert scored[HARM.id].reward == pytest.approx(0.5 + 2 * 0.75), "the safety model"
 
 
 def test_what_cannot_be_read_is_no_score():
@@ -83,10 +83,10 @@ def row(step, proxy, true, split="validation"):
 def test_a_rising_proxy_with_a_falling_truth_is_told_in_words():
     rows = [row(0, 0.3, 0.9, "test"), row(5, 0.4, 0.5), row(10, 0.5, 0.6)]
     (warning,) = hacking(rows, row(15, 0.8, 0.45))
-    found = warning["text"]
+    text = warning["text"]
     assert (warning["step"], warning["key"], warning["value"]) == (15, "preference/true", 0.45)
-    assert "rose by 0.300 to 0.800" in found
-    assert "fell by 0.150 to 0.450 since step 10" in found
+    assert "rose by 0.300 to 0.800" in text
+    assert "fell by 0.150 to 0.450 since step 10" in text
     assert hacking(rows, row(15, 0.8, 0.7)) == [], "both rise"
     assert hacking(rows, row(15, 0.4, 0.3)) == [], "both fall"
     assert hacking([], row(15, 0.8, 0.1)) == []
@@ -102,10 +102,10 @@ def test_the_monitor_has_the_rubric_beside_the_proxy():
         score_group(KIND, [good, rollout("<think>a</think> <answer>no</answer>")], {}),
         score_group(PUZZLE, [good], {}),
     ]
-    found = router().proxy_and_truth(groups)
-    assert found["preference/proxy"] == 0.25
-    assert 0.4 < found["preference/true"] <= 0.75
-    assert found["preference/unsafe"] == 0.0
+    shown = router().proxy_and_truth(groups)
+    assert shown["preference/proxy"] == 0.25
+    assert 0.4 < shown["preference/true"] <= 0.75
+    assert shown["preference/unsafe"] == 0.0
     assert router().proxy_and_truth(groups[1:]) == {}
 
 

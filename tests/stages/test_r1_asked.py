@@ -35,11 +35,11 @@ SOME = {"samples": 1, "scripted_samples": 6, "max_tokens": 40}
 def teacher(messages, seed):
     """Rewrites, judges and answers, by what it is asked."""
     system, asked = messages[0]["content"], messages[-1]["content"]
-    for wanted, program in (
+    for prompt, program in (
         (prompts.TEACHER, programs.teacher()), (prompts.PAIR, programs.pair_judge()),
         (prompts.SAFETY, programs.safety_judge()), (prompts.CORRECTNESS, programs.correctness_judge()),
     ):  # fmt: skip
-        if system == wanted:
+        if system == prompt:
             return program(messages, seed)
     item, language = find(asked)
     return programmed(general.make_problem(item, language), "good", random.Random(seed))
@@ -103,8 +103,13 @@ def test_every_stage_asks_a_checkpoint_as_it_was_trained(tmp_path, base, monkeyp
     monkeypatch.setattr(LocalEngine, "generate", generate)
     run = tmp_path / "run"
     with Server(Programs({"stub": teacher})) as server:
-        given = {"task": "gsm8k", "data": str(train), "test_data": str(test), "teacher": f"{server.url}#stub"}
-        stages = ordered(r1.build(model=str(base), **given))
+        options = {
+            "task": "gsm8k",
+            "data": str(train),
+            "test_data": str(test),
+            "teacher": f"{server.url}#stub",
+        }
+        stages = ordered(r1.build(model=str(base), **options))
         names = {s.name for s in stages}
         changes = {k: v for k, v in flat().items() if k.partition(".")[0] in names}
         changes |= {f"{name}.max_prompt_tokens": 480 for name in ("zero", "dev2", "r1")}
@@ -122,8 +127,8 @@ def test_every_stage_asks_a_checkpoint_as_it_was_trained(tmp_path, base, monkeyp
         assert summaries[stage]["prompt"] == kept[of], stage
     compared = json.loads((run / "compare" / "compare.json").read_text())
     for task, figures in compared.items():
-        for name, found in figures.items():
-            assert found["prompt"] == kept.get(name, "boxed"), (task, name)
+        for name, row in figures.items():
+            assert row["prompt"] == kept.get(name, "boxed"), (task, name)
     for path, texts in seen.items():
         if (run.parent / path / "aha.json").exists() and str(run) in path:
             _same_as_transformers(path, texts)
@@ -146,7 +151,7 @@ def _same_as_transformers(path, texts):
     )
     for text in texts:
         question = text.rpartition(head)[2].rpartition(tail)[0]
-        made = tokenizer.apply_chat_template(
+        rendered = tokenizer.apply_chat_template(
             [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
         )
-        assert made == text, path
+        assert rendered == text, path

@@ -260,8 +260,8 @@ def test_estimates_by_hand(tmp_path):
         for v in (10, 20, 90)
     ]  # fmt: skip
     write_jsonl(tmp_path / "old/rl/metrics.jsonl", rows)
-    found = plan_time.of_runs(tmp_path)
-    assert (found.sampling, found.training, found.filled) == (80, 40, 0.25)
+    speeds = plan_time.of_runs(tmp_path)
+    assert (speeds.sampling, speeds.training, speeds.filled) == (80, 40, 0.25)
     write_jsonl(
         tmp_path / "old/sft/metrics.jsonl", [{"loss": 0, "tokens_per_second": v} for v in (7, 8, 9, 10)]
     )
@@ -339,7 +339,7 @@ def test_a_student_learns_from_its_teachers_answers(tmp_path):
     assert stages["distilled"].batch_size == 64
     stages = list(distill.build())
     config.apply(ordered(stages), flat(("reject", "student", "distilled", "compare")))
-    found = pipeline.run(stages, tmp_path, Context(tmp_path, plain=True, threads=1), config={}, say=str)
-    assert found["distilled"]["model"] == "student"
-    assert found["distilled"]["sources"] == {"reject": found["reject"]["rows"]}
-    assert set(found["compare"]["figures"]["countdown"]) == {"teacher", "student", "distilled"}
+    summaries = pipeline.run(stages, tmp_path, Context(tmp_path, plain=True, threads=1), config={}, say=str)
+    assert summaries["distilled"]["model"] == "student"
+    assert summaries["distilled"]["sources"] == {"reject": summaries["reject"]["rows"]}
+    assert set(summaries["compare"]["figures"]["countdown"]) == {"teacher", "student", "distilled"}

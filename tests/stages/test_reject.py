@@ -171,12 +171,12 @@ def test_ungradable_and_truncated_answers_are_told_apart():
     assert select([(PROBLEMS[0], [asked, row(0.0)])], ReadabilityLimits(), keep=1).judged == {
         "judged correct": 1
     }
-    found = select(
+    selected = select(
         [(PROBLEMS[0], [row(None), row(1.0, "length"), row(0.0), row(1.0)])], ReadabilityLimits(), keep=1
     )
-    assert found.dropped == {"could not be graded": 1, "truncated": 1, "wrong": 1}
-    assert len(found.rows) == 1
-    assert found.solved == 1
+    assert selected.dropped == {"could not be graded": 1, "truncated": 1, "wrong": 1}
+    assert len(selected.rows) == 1
+    assert selected.solved == 1
     cut = select(
         [(PROBLEMS[0], [row(0.0, "length"), row(0.0, "length"), row(0.0)])], ReadabilityLimits(), keep=1
     )
@@ -190,9 +190,9 @@ def test_no_more_than_enough_of_a_problem():
          "text": f"<think>way {w}</think> <answer>1</answer>"}
         for w in ("one", "two", "three", "four")
     ]  # fmt: skip
-    found = select([(PROBLEMS[0], rows)], ReadabilityLimits(), keep=2, near=None)
-    assert [r["messages"][-1]["content"] for r in found.rows] == [rows[0]["text"], rows[1]["text"]]
-    assert found.dropped == {"more than enough": 2}
+    selected = select([(PROBLEMS[0], rows)], ReadabilityLimits(), keep=2, near=None)
+    assert [r["messages"][-1]["content"] for r in selected.rows] == [rows[0]["text"], rows[1]["text"]]
+    assert selected.dropped == {"more than enough": 2}
 
 
 def test_a_judge_stands_in_for_the_rule_and_its_silence_is_no_verdict():
@@ -341,8 +341,8 @@ def test_a_review_that_comes_after_the_end_is_noticed_and_nothing_is_sampled_aga
         said.clear()
         engine = scripted(answers)
         context = Context(tmp_path, plain=True, threads=1)
-        found = pipeline.run(stages, tmp_path, context, config={}, say=said.append)
-        return found["reader"]["texts"], engine.calls
+        summaries = pipeline.run(stages, tmp_path, context, config={}, say=said.append)
+        return summaries["reader"]["texts"], engine.calls
 
     first, calls = run()
     assert calls == 6
@@ -403,8 +403,8 @@ def test_a_teachers_reasoning_is_put_back_in_front(tmp_path):
     said = "<think>I answer.</think> <answer>Sure. Hello!</answer>"
     stage = {"name": "general", "problems": 3, "verified_only": False}
     with Server(Programs({"m": lambda messages, seed: said})) as server:
-        found = GeneralData.model_validate({**stage, "teacher": f"{server.url}#m"}).run(Context(tmp_path))
-    assert found["rows"] == 3
+        summary = GeneralData.model_validate({**stage, "teacher": f"{server.url}#m"}).run(Context(tmp_path))
+    assert summary["rows"] == 3
     row = read_jsonl(tmp_path / "data.jsonl")[0]
     assert row["messages"][-1]["content"].startswith("<think>I answer.</think>")
 
@@ -430,11 +430,11 @@ def test_the_best_of_n_by_a_reward_model_are_kept():
 
     answers = [row(i, None) for i in range(5)]
     sampled = [(asked, answers), (ruled, [row(1, 1.0), row(3, 1.0), row(2, 0.0)])]
-    found = select(sampled, ReadabilityLimits(), keep=2, near=None, score=score)
-    kept = [r["messages"][-1]["content"] for r in found.rows]
+    selected = select(sampled, ReadabilityLimits(), keep=2, near=None, score=score)
+    kept = [r["messages"][-1]["content"] for r in selected.rows]
     assert kept == [say(3, 3), say(2, 2), say(3, 3), say(1, 1)], (
         "best first; what a rule finds wrong stays away"
     )
-    assert found.dropped == {"too long for the reward model": 1, "more than enough": 2, "wrong": 1}
+    assert selected.dropped == {"too long for the reward model": 1, "more than enough": 2, "wrong": 1}
     plain = select(sampled, ReadabilityLimits(), keep=2, near=None)
     assert plain.dropped["could not be graded"] == 5, "without one nothing grades them"

@@ -18,20 +18,20 @@ def test_ten_bins_by_hand():
 
 def test_labels_by_hand():
     logit = lambda p: np.log(p / (1 - p))  # noqa: E731
-    found = of_labels([logit(0.95), logit(0.95), logit(0.15), logit(0.15)], [1, 0, 0, 0])
-    assert found["accuracy"] == 0.75
-    assert found["ece"] == pytest.approx(0.5 * 0.45 + 0.5 * 0.15)
-    assert found["brier"] == pytest.approx((0.05**2 + 0.95**2 + 2 * 0.15**2) / 4)
-    assert found["held_out_loss"] == pytest.approx(-np.mean(np.log([0.95, 0.05, 0.85, 0.85])), abs=1e-6)
+    shown = of_labels([logit(0.95), logit(0.95), logit(0.15), logit(0.15)], [1, 0, 0, 0])
+    assert shown["accuracy"] == 0.75
+    assert shown["ece"] == pytest.approx(0.5 * 0.45 + 0.5 * 0.15)
+    assert shown["brier"] == pytest.approx((0.05**2 + 0.95**2 + 2 * 0.15**2) / 4)
+    assert shown["held_out_loss"] == pytest.approx(-np.mean(np.log([0.95, 0.05, 0.85, 0.85])), abs=1e-6)
 
 
 def test_pairs_are_read_as_confidence_in_the_higher_score():
     logit = np.log(0.72 / 0.28)
-    found = of_pairs([logit, 0.0, 0.0, 1.0], [0.0, logit, logit, 1.0])
-    assert found["accuracy"] == pytest.approx((1 + 0 + 0 + 0.5) / 4), "a tie is half right"
-    (tie, sure) = found["reliability"]
+    shown = of_pairs([logit, 0.0, 0.0, 1.0], [0.0, logit, logit, 1.0])
+    assert shown["accuracy"] == pytest.approx((1 + 0 + 0 + 0.5) / 4), "a tie is half right"
+    (tie, sure) = shown["reliability"]
     assert (tie["said"], tie["happened"], sure["rows"]) == (0.5, 0.5, 3)
-    assert found["ece"] == pytest.approx(0.75 * (0.72 - 1 / 3), abs=1e-5)
+    assert shown["ece"] == pytest.approx(0.75 * (0.72 - 1 / 3), abs=1e-5)
 
 
 def test_a_model_that_means_what_it_says_has_little_error():

@@ -63,13 +63,13 @@ def stop_at(monkeypatch, step):
     ids=["imitation", "process rewards"],
 )
 def test_what_is_replayed_is_all_there_after_a_resume(tmp_path, monkeypatch, algorithm, rewards):
-    given = {"algorithm": algorithm, "rewards": rewards}
-    train(tmp_path / "whole", **given)
+    options = {"algorithm": algorithm, "rewards": rewards}
+    train(tmp_path / "whole", **options)
     go_on = stop_at(monkeypatch, 4)
     with pytest.raises(AhaError, match="stopped"):
-        train(tmp_path / "stopped", **given)
+        train(tmp_path / "stopped", **options)
     go_on()
-    train(tmp_path / "stopped", **given)
+    train(tmp_path / "stopped", **options)
     assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
     assert len({row["loss"] for row in figures(tmp_path / "whole")}) > 1
     weights = [(tmp_path / name / "final/model.safetensors").read_bytes() for name in ("whole", "stopped")]
@@ -157,9 +157,9 @@ def test_a_step_that_is_interrupted_is_saved(tmp_path, monkeypatch, capfd, handl
     go_on = strike(monkeypatch, 3, number)
     with pytest.raises(
         Interrupted, match=r"after step 3, which is saved\. Give the same command again"
-    ) as found:
+    ) as stopped:
         train(tmp_path / "stopped", save_every=100)
-    assert found.value.code == code
+    assert stopped.value.code == code
     assert "step 3 is finished and saved first" in capfd.readouterr().err
     assert reached(tmp_path / "stopped") == 3
     go_on()
@@ -169,9 +169,9 @@ def test_a_step_that_is_interrupted_is_saved(tmp_path, monkeypatch, capfd, handl
 
 def test_a_second_time_it_ends_at_once_and_says_what_will_be_repeated(tmp_path, monkeypatch, handlers):
     strike(monkeypatch, 4, signal.SIGINT, signal.SIGINT)
-    with pytest.raises(Interrupted, match="at once: steps 3 to 4 will be done again") as found:
+    with pytest.raises(Interrupted, match="at once: steps 3 to 4 will be done again") as stopped:
         train(tmp_path, save_every=2)
-    assert found.value.code == 130
+    assert stopped.value.code == 130
     assert reached(tmp_path) == 2
 
 

@@ -108,10 +108,10 @@ def test_raw_scores_are_the_heads_and_unit_scores_a_function_of_them(checkpoint,
     prompt = [{"role": "user", "content": "Say hello"}]
     texts = [f"<think>x</think> <answer>{said}</answer>" for said in ("Hello.", "No.", "Go away, please.")]
     example = [encode("helpful", prompt, t, raw.tokenizer, raw.prompt) for t in texts]
-    found = raw.scores(prompt, texts)
-    assert found == pytest.approx(list(raw.scalar.score(example, 512)))
+    scores = raw.scores(prompt, texts)
+    assert scores == pytest.approx(list(raw.scalar.score(example, 512)))
     mean, std = raw.calibration["mean"], raw.calibration["std"]
-    assert unit.scores(prompt, texts) == pytest.approx([1 / (1 + np.exp(-(v - mean) / std)) for v in found])
+    assert unit.scores(prompt, texts) == pytest.approx([1 / (1 + np.exp(-(v - mean) / std)) for v in scores])
     silent = ["<think>nothing after this</think>"]
     assert unit.scores(prompt, silent) == [0.0]
     assert raw.scores(prompt, silent) == [mean - LOWEST * std]
@@ -173,20 +173,20 @@ def test_gradients_do_not_depend_on_packing(model, kind):
     for i in (1, 3, 5):  # a pair has one prompt
         examples[i].token_ids[:4] = examples[i - 1].token_ids[:4]
     labels = np.array([1, 0, 1, 1, 0, 0])
-    found = []
+    results = []
     for budget in (20, 200):
         scalar = random_head(ScalarModel(model, OptimizerConfig(lr=1e-3)))
         loss = pairwise(3) if kind == "pairs" else pointwise(labels)
         totals = scalar.learn(examples, budget, loss)
-        found.append((totals, torch.cat([m.grad.flatten() for m in scalar.masters])))
+        results.append((totals, torch.cat([m.grad.flatten() for m in scalar.masters])))
     scalar = random_head(ScalarModel(model))
     scores = torch.tensor(scalar.score(examples, 200))
     gaps = scores[0::2] - scores[1::2]
     sign = torch.tensor(labels * 2.0 - 1)
-    wanted = -(torch.nn.functional.logsigmoid(gaps if kind == "pairs" else sign * scores)).mean()
-    assert found[0][0]["loss"] == pytest.approx(float(wanted), rel=1e-4)
-    assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
-    assert found[0][1].norm() > 1e-3
+    plain = -(torch.nn.functional.logsigmoid(gaps if kind == "pairs" else sign * scores)).mean()
+    assert results[0][0]["loss"] == pytest.approx(float(plain), rel=1e-4)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-5)
+    assert results[0][1].norm() > 1e-3
 
 
 def test_a_pair_split_over_batches_is_an_error(model):

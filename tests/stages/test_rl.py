@@ -79,8 +79,8 @@ def start_and_strike(folder, step, blow):
 
 
 def rows(path):
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in lines]
 
 
 def state_of(folder):
@@ -145,9 +145,9 @@ def test_it_continues_with_other_settings_of_the_machine(undisturbed, tmp_path):
     assert process.returncode == 0, output
     assert "Continuing after step" in output
     assert json.loads((rl / "settings.json").read_text())["settings"]["max_num_seqs"] == 5
-    metrics, wanted = (rows(folder / "metrics.jsonl") for folder in (rl, undisturbed[0] / "runs/zero/rl"))
-    assert [row["step"] for row in metrics] == [row["step"] for row in wanted]
-    assert metrics[:2] == wanted[:2]
+    metrics, others = (rows(folder / "metrics.jsonl") for folder in (rl, undisturbed[0] / "runs/zero/rl"))
+    assert [row["step"] for row in metrics] == [row["step"] for row in others]
+    assert metrics[:2] == others[:2]
 
 
 def test_a_finished_run_is_not_run_again(undisturbed):
@@ -399,8 +399,8 @@ def test_a_recipe_of_two_stages_hands_the_model_on(tmp_path):
             name="base", steps=2, hidden_size=24, heads=4, layers=1, intermediate_size=32, tokens_per_step=512,
         )  # fmt: skip
         small = {"steps": 1, "prompts_per_step": 2, "group_size": 2, "max_tokens": 16, "test_problems": 2}
-        given = {"name": "rl", "model": base, "task": "countdown", "eval_every": 0, "test_samples": 2}
-        return [RL.model_validate(given | small | changes)]
+        common = {"name": "rl", "model": base, "task": "countdown", "eval_every": 0, "test_samples": 2}
+        return [RL.model_validate(common | small | changes)]
 
     def run(stages):
         said = []
@@ -409,8 +409,10 @@ def test_a_recipe_of_two_stages_hands_the_model_on(tmp_path):
         return " ".join(said)
 
     run(recipe())
-    made, used = (json.loads((tmp_path / s / "final" / "config.json").read_text()) for s in ("base", "rl"))
-    assert made["hidden_size"] == used["hidden_size"] == 24
+    pretrained, used = (
+        json.loads((tmp_path / s / "final" / "config.json").read_text()) for s in ("base", "rl")
+    )
+    assert pretrained["hidden_size"] == used["hidden_size"] == 24
     assert "rl: finished before, not run again. Its figures were measured with test_samples=2" in run(
         recipe(test_samples=3)
     )

@@ -24,14 +24,14 @@ from aha.types import Example
 
 
 def stage(**changes):
-    given = {
+    common = {
         "name": "rl",
         "max_tokens": 128,
         "max_prompt_tokens": 64,
         "max_tokens_per_batch": 8192,
         "dtype": "float32",
     }
-    return RL.model_validate(given | changes)
+    return RL.model_validate(common | changes)
 
 
 def fitted(config, model, free, tmp_path):
@@ -108,12 +108,12 @@ def test_the_examination_counts_as_the_stage_did(model, tmp_path, whole):
         taken, told = fitted(config, model, free, tmp_path)
         work = from_stage(taken)
         asked = doctors.needs(model, work, built=False).memory
-        held = 8 * sum(p.numel() for p in model.parameters())  # weights and masters
+        present = 8 * sum(p.numel() for p in model.parameters())  # weights and masters
         estimate = fit.fit(
             configs.shape_of_model(model, ""), work, 1e18, whole=whole, tensors_only=True
         ).memory
-        assert sum(asked.values()) + held == pytest.approx(estimate.peak, rel=0.001)
-        assert (sum(asked.values()) + held <= free) == (not told.startswith("warning"))
+        assert sum(asked.values()) + present == pytest.approx(estimate.peak, rel=0.001)
+        assert (sum(asked.values()) + present <= free) == (not told.startswith("warning"))
         assert plan_of(taken).gradient_checkpointing == taken.gradient_checkpointing
 
 

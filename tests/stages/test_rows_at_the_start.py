@@ -51,9 +51,9 @@ def test_levels_of_rows_reach_the_curriculum(tmp_path):
         for i in range(20)
     ]
     problems = get_task("math", put(tmp_path, rows)).load("all", 20, 0)
-    found = difficulties(problems)
-    assert found == [int(p.metadata["level"].split()[1]) for p in problems]
-    assert sorted(set(found)) == [1, 2, 3, 4, 5]
+    levels = difficulties(problems)
+    assert levels == [int(p.metadata["level"].split()[1]) for p in problems]
+    assert sorted(set(levels)) == [1, 2, 3, 4, 5]
 
 
 def test_kinds_of_problems_are_their_levels(tmp_path):
@@ -90,14 +90,14 @@ class Reads(Stage):
 def test_rows_that_were_set_aside_lie_beside_the_run(tmp_path):
     source = put(tmp_path, [{"question": f"q{i}", "answer": i or None} for i in range(30)])
     said = []
-    found = pipeline.run(
+    summaries = pipeline.run(
         [Reads(name="reads", data=source)],
         tmp_path / "run",
         Context(tmp_path / "run"),
         config={},
         say=said.append,
     )
-    assert found == {"reads": {"problems": 29}}
+    assert summaries == {"reads": {"problems": 29}}
     [file] = (tmp_path / "run" / "reads" / "set_aside").glob("*.jsonl")
     assert json.loads(file.read_text()) == {
         "source": source,

@@ -32,15 +32,15 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "math"
 
 @pytest.fixture
 def rows(tmp_path):
-    found = {}
+    places = {}
     for name, first in (("train", 0), ("test", 1000)):
         path = tmp_path / f"{name}.jsonl"
-        made = [
+        records = [
             {"question": f"What is {i} plus 1?", "answer": f"#### {i + 1}"} for i in range(first, first + 120)
         ]
-        write_jsonl(path, made)
-        found[name] = str(path)
-    return found
+        write_jsonl(path, records)
+        places[name] = str(path)
+    return places
 
 
 def gsm8k(n, split):
@@ -54,10 +54,10 @@ def gsm8k(n, split):
 
 
 def test_rows_are_for_the_one_task_that_reads_rows():
-    none, given = (None, None), ("a", "b")
-    assert deal_rows(("gsm8k", "general"), "a", "b") == {"gsm8k": given, "general": none}
-    assert deal_rows(("code", "math"), "a", "b") == {"code": none, "math": given}, "code can do without"
-    assert deal_rows(("code", "logic"), "a", "b") == {"code": given, "logic": none}
+    none, both = (None, None), ("a", "b")
+    assert deal_rows(("gsm8k", "general"), "a", "b") == {"gsm8k": both, "general": none}
+    assert deal_rows(("code", "math"), "a", "b") == {"code": none, "math": both}, "code can do without"
+    assert deal_rows(("code", "logic"), "a", "b") == {"code": both, "logic": none}
     assert deal_rows(("countdown", "general"), None, None) == {"countdown": none, "general": none}
     mixed = "gsm8k:0.5,logic:0.5"
     assert deal_rows((mixed, "general"), "a", None)[mixed] == ("a", None)
@@ -118,8 +118,8 @@ def _changes(make, path):
 
 
 def test_the_recipes_give_them_to_every_stage_that_asks(rows):
-    given = {"data": rows["train"], "test_data": rows["test"]}
-    stages = {s.name: s for s in ordered(r1.build(model="tiny", task="gsm8k", **given))}
+    sources = {"data": rows["train"], "test_data": rows["test"]}
+    stages = {s.name: s for s in ordered(r1.build(model="tiny", task="gsm8k", **sources))}
     asking = ("zero", "cold_start", "dev2", "reject", "r1", "student_rl", "compare")
     for name in asking:
         assert (stages[name].data, stages[name].test_data) == (rows["train"], rows["test"]), name
@@ -127,11 +127,11 @@ def test_the_recipes_give_them_to_every_stage_that_asks(rows):
         assert stages[name].data is None, name
     for name in asking[:-1]:
         task = get_task(stages[name].task, stages[name].data, stages[name].test_data)
-        found = {p.task: p for p in task.load("test", 8, 0)}
-        assert int(found["gsm8k"].answer) > 1000, name
+        by_task = {p.task: p for p in task.load("test", 8, 0)}
+        assert int(by_task["gsm8k"].answer) > 1000, name
     assert stages["compare"].tasks == ("gsm8k", "general")
-    found = {s.name: s for s in ordered(distill.build(task="gsm8k", **given))}
-    assert found["reject"].data == found["compare"].data == rows["train"]
+    distilled = {s.name: s for s in ordered(distill.build(task="gsm8k", **sources))}
+    assert distilled["reject"].data == distilled["compare"].data == rows["train"]
     named = f"gsm8k={rows['train']}:1,countdown:3"
     stages = {s.name: s for s in ordered(r1.build(model="tiny", task=named))}
     for task in stages["compare"].tasks:
@@ -195,10 +195,10 @@ def test_the_whole_recipe_on_real_rows(tmp_path):
     """``aha r1 --tasks gsm8k --data --test-data`` on a base that was taught one answer, and rows with that one."""
     files = {}
     for split, n in (("train", 7473), ("test", 1319)):
-        found = [row for row in gsm8k(n, split) if map_row(row, 0).answer == "18"]
-        assert len(found) >= 10
+        chosen = [row for row in gsm8k(n, split) if map_row(row, 0).answer == "18"]
+        assert len(chosen) >= 10
         files[split] = tmp_path / f"{split}.jsonl"
-        write_jsonl(files[split], found)
+        write_jsonl(files[split], chosen)
     said = "<think>I count it out and get there.</think> <answer>18</answer>"
     taught = [
         {"messages": [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": said}]}
@@ -226,6 +226,6 @@ def test_the_whole_recipe_on_real_rows(tmp_path):
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found = json.loads((tmp_path / "runs" / "run" / "compare" / "compare.json").read_text())
-    assert set(found) == {"gsm8k", "general"}
-    assert set(found["gsm8k"]) == {str(tmp_path / "base" / "final"), "zero", "dev1", "dev2", "dev3", "r1"}
+    compared = json.loads((tmp_path / "runs" / "run" / "compare" / "compare.json").read_text())
+    assert set(compared) == {"gsm8k", "general"}
+    assert set(compared["gsm8k"]) == {str(tmp_path / "base" / "final"), "zero", "dev1", "dev2", "dev3", "r1"}

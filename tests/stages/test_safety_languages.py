@@ -68,8 +68,8 @@ def test_a_second_look_tells_answers_from_translations(meaning, why):
         return json.dumps({"translation": GERMAN})
 
     translator = Translator(model)
-    found = translator.translate(ENGLISH, "de")
-    assert (found.text, found.why) == (None if why else GERMAN, why)
+    translation = translator.translate(ENGLISH, "de")
+    assert (translation.text, translation.why) == (None if why else GERMAN, why)
     assert translator.counts == {"translation/asked": 1, "translation/unread": int(bool(why))}
 
 
@@ -149,11 +149,11 @@ def test_a_stage_asks_in_other_languages_and_counts_what_is_set_aside(tmp_path, 
     assert {row["set_aside"] for row in rows} == {None, *counts} - {"translated"}
     refused = next(row for row in rows if row["set_aside"] == "refused")
     assert (refused["said"], refused["translation"]) == ("Sorry, I cannot help with that.", [None])
-    found = summary["figures"]["m"]
-    assert found["harmful"]["reject"] == 1.0, "the main rates are those of the prompts as they are"
-    assert found["by_language"]["en"]["reject"] == 1.0
-    assert found["by_language"]["de"]["unsafe"] == 1.0
-    assert found["by_language"]["de"]["answers"] + found["harmless_by_language"]["de"]["answers"] == n - 4
+    shown = summary["figures"]["m"]
+    assert shown["harmful"]["reject"] == 1.0, "the main rates are those of the prompts as they are"
+    assert shown["by_language"]["en"]["reject"] == 1.0
+    assert shown["by_language"]["de"]["unsafe"] == 1.0
+    assert shown["by_language"]["de"]["answers"] + shown["harmless_by_language"]["de"]["answers"] == n - 4
     answers = [row for row in read_jsonl(folder / "answers" / "m.jsonl") if row["language"] == "de"]
     assert {row["set"] for row in answers} <= {"harmful_translated", "harmless_translated"}
     assert all(row["prompt"] != row["problem_id"] for row in answers), "of one prompt with the original"
@@ -175,9 +175,9 @@ def test_without_a_judge_refusals_are_a_share_of_all_answers():
     assert verdict(None, said | {"language": "en"}, 0) == "answered"
     assert verdict(None, said | {"language": "de"}, 0) is None, "whose refusals nobody knows"
     rows = [{"problem_id": p, "verdict": v} for p, v in (("a", "reject"), ("b", "answered"), ("c", None))]
-    found = rates(rows)
-    assert (found["reject"], found["unsafe"], found["safe"]) == (0.5, None, None)
-    assert (found["answers"], found["judged"]) == (3, 1)
+    shares = rates(rows)
+    assert (shares["reject"], shares["unsafe"], shares["safe"]) == (0.5, None, None)
+    assert (shares["answers"], shares["judged"]) == (3, 1)
 
 
 def test_one_language_has_no_table_of_its_own():

@@ -143,21 +143,21 @@ def test_every_epoch_shows_every_row_once_in_another_order(checkpoint, rows, tmp
 
 
 def test_sources_are_mixed_by_their_shares_and_stages_are_inputs(checkpoint, rows, tmp_path):
-    more = tmp_path / "made"
+    more = tmp_path / "written"
     more.mkdir()
     write_jsonl(
         more / "data.jsonl", [row(f"Say {i}", f"<think>x.</think> <answer>{i}</answer>") for i in range(8)]
     )
-    made = Stage(name="made")
-    c = stage(checkpoint, rows, data=(rows, made), proportions=(1.0, 1.0), epochs=1, validation_share=0.0)
-    assert c.inputs() == [made]
-    summary = run(c, tmp_path / "a", made=more / "final")
-    assert summary["sources"] == {"rows.jsonl": 8, "made": 8}
+    other = Stage(name="written")
+    c = stage(checkpoint, rows, data=(rows, other), proportions=(1.0, 1.0), epochs=1, validation_share=0.0)
+    assert c.inputs() == [other]
+    summary = run(c, tmp_path / "a", written=more / "final")
+    assert summary["sources"] == {"rows.jsonl": 8, "written": 8}
     with pytest.raises(AhaError, match="2 sources of data but 1 shares"):
         run(
-            stage(checkpoint, rows, data=(rows, made), proportions=(1.0,)),
+            stage(checkpoint, rows, data=(rows, other), proportions=(1.0,)),
             tmp_path / "b",
-            made=more / "final",
+            written=more / "final",
         )
 
 
@@ -182,7 +182,7 @@ def test_what_cannot_be_trained_on_is_counted(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("message", "opened", "turns", "wanted"),
+    ("message", "opened", "turns", "parts"),
     [
         ({"content": "<think>a</think> b"}, False, False, " <think>a</think> b"),
         ({"content": "b", "reasoning": "a"}, False, True, "<think>a</think>b"),
@@ -190,12 +190,12 @@ def test_what_cannot_be_trained_on_is_counted(checkpoint, tmp_path):
         ({"content": "b"}, True, True, "\n</think>\n\nb"),
     ],
 )
-def test_a_completion_continues_its_prompt(message, opened, turns, wanted):
+def test_a_completion_continues_its_prompt(message, opened, turns, parts):
     from aha.chat import Rendered, render_completion
 
     text = "User: x Assistant:" + ("<think>\n" if opened else "")
-    found = render_completion({"role": "assistant", **message}, Rendered(text, opened, "bare", turns))
-    assert found == wanted
+    rendered = render_completion({"role": "assistant", **message}, Rendered(text, opened, "bare", turns))
+    assert rendered == parts
 
 
 # --- what distillation changes in a model -------------------------------------------------------------------
@@ -214,12 +214,12 @@ def test_rope_and_context_are_changed_before_training_and_saved(checkpoint, rows
     run(c, tmp_path / "a")
     model = modeling.load_model(str(tmp_path / "a" / "final"))
     assert modeling.max_context(model) == 1024
-    wanted = modeling.load_model(str(checkpoint), changes={"rope_theta": 300_000.0})
+    changed = modeling.load_model(str(checkpoint), changes={"rope_theta": 300_000.0})
     ids = torch.arange(3, 60)[None]
     with torch.no_grad():
-        found, plain = model(ids).logits, modeling.load_model(str(checkpoint))(ids).logits
-        assert torch.allclose(found, wanted(ids).logits, atol=1e-4)
-    assert not torch.allclose(found, plain, atol=1e-2), "another base turns the positions otherwise"
+        logits, plain = model(ids).logits, modeling.load_model(str(checkpoint))(ids).logits
+        assert torch.allclose(logits, changed(ids).logits, atol=1e-4)
+    assert not torch.allclose(logits, plain, atol=1e-2), "another base turns the positions otherwise"
     assert stage(checkpoint, rows).fingerprint() != stage(checkpoint, rows, rope_theta=300_000).fingerprint()
 
 

@@ -56,14 +56,14 @@ def test_a_completion_that_is_not_trained_on_has_what_was_sampled(tokenizer):
     whole = np.concatenate([rollout.prompt_ids, ids])
     mask = np.arange(len(whole)) >= 2
     rows.note([Example(whole, mask, np.where(mask, 2.0, 0.0), policy_logprobs=np.arange(len(whole)) * -1.0)])
-    found = rows.columns(rollout)
-    assert found["advantages"] == [2.0] * len(ids)
-    assert found["policy_logprobs"] == [-2.0 - i for i in range(len(ids))]
+    columns = rows.columns(rollout)
+    assert columns["advantages"] == [2.0] * len(ids)
+    assert columns["policy_logprobs"] == [-2.0 - i for i in range(len(ids))]
 
 
 def test_a_character_of_several_tokens_stands_at_its_last(tokenizer):
     text = "等 🙂 ok"
     ids = tokenizer.encode(text, add_special_tokens=False)
-    found = token_texts(tokenizer, ids)
-    assert len(found) == len(ids)
-    assert "".join(found) == tokenizer.decode(ids)
+    texts = token_texts(tokenizer, ids)
+    assert len(texts) == len(ids)
+    assert "".join(texts) == tokenizer.decode(ids)

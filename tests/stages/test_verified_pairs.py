@@ -41,14 +41,14 @@ def test_right_before_wrong_of_the_same_question():
         (problem("b"), [answer("r", 1.0), answer("no tag", 1.0), answer("?", None)]),
         (problem("c"), [answer("w", 0.0), answer("endless", 0.0, "length")]),
     ]
-    found = verified_pairs(sampled, why, 4, seed=0)
-    assert [(p.problem.id, p.chosen) for p in found.pairs] == [("a", "r1"), ("a", "r1")]
-    assert {p.rejected for p in found.pairs} == {"w1", "w2"}
-    assert found.questions == {"both": 1, "no wrong": 1, "no right": 1}
-    assert found.counts == {
+    built = verified_pairs(sampled, why, 4, seed=0)
+    assert [(p.problem.id, p.chosen) for p in built.pairs] == [("a", "r1"), ("a", "r1")]
+    assert {p.rejected for p in built.pairs} == {"w1", "w2"}
+    assert built.questions == {"both": 1, "no wrong": 1, "no right": 1}
+    assert built.counts == {
         "right": 2, "wrong": 4, "bad format": 1, "could not be graded": 1, "truncated": 1,
     }  # fmt: skip
-    assert (found.sampled, found.tokens) == (9, 63)
+    assert (built.sampled, built.tokens) == (9, 63)
     assert len(verified_pairs(sampled, why, 1, seed=0).pairs) == 1
 
 
@@ -72,8 +72,8 @@ def test_questions_are_chosen_by_their_pass_rate():
     limits = ReadabilityLimits(1.0, 1.0)
 
     def kept(rates):
-        found = select(sampled, limits, keep=9, near=None, rates=rates)
-        return {row["problem_id"] for row in found.rows}
+        selected = select(sampled, limits, keep=9, near=None, rates=rates)
+        return {row["problem_id"] for row in selected.rows}
 
     assert kept((0.0, 1.0)) == {"1", "2", "3", "4"}
     assert kept((0.0, 0.5)) == {"1", "2"}

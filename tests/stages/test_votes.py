@@ -42,9 +42,9 @@ def test_majority_worked_by_hand():
 def test_sixty_four_samples_take_no_time_and_stay_exact():
     rng = random.Random(1)
     votes = [(str(b), b == 3) for b in rng.choices(range(40), k=64)]
-    found = majority(votes)
-    assert found[0] == pytest.approx(sum(mark for _, mark in votes) / 64)
-    assert all(0 <= x <= 1 for x in found)
+    shares = majority(votes)
+    assert shares[0] == pytest.approx(sum(mark for _, mark in votes) / 64)
+    assert all(0 <= x <= 1 for x in shares)
 
 
 @pytest.mark.parametrize("seed", range(8))
