@@ -47,8 +47,8 @@ def example(rng, prompt, completion, group=-1):
     columns = {name: np.where(mask, rng.normal(size=len(ids)), 0.0) for name in ("values", "returns")}
     advantage = np.where(mask, rng.normal(), 0.0)
     logprobs, reference = (-5 + rng.normal(size=(2, len(ids))) / 4).astype(np.float32)
-    made = Example(ids, mask, advantage, logprobs, len(prompt), group, **columns)
-    return replace(made, reference_logprobs=reference)
+    plain = Example(ids, mask, advantage, logprobs, len(prompt), group, **columns)
+    return replace(plain, reference_logprobs=reference)
 
 
 def one_long(rng):
@@ -61,11 +61,11 @@ def many(rng):
 
 def prompts(rng):
     """Groups of four with prompts longer and shorter than their completions."""
-    made = []
+    rows = []
     for group, length in enumerate((40, 3, 12)):
         prompt = rng.integers(0, 300, length)
-        made += [example(rng, prompt, int(n), group) for n in rng.integers(1, 40, 4)]
-    return made
+        rows += [example(rng, prompt, int(n), group) for n in rng.integers(1, 40, 4)]
+    return rows
 
 
 def few(rng):
@@ -123,16 +123,16 @@ def new_policy(tokenizer, case, context_parallel_size, dtype=torch.float32):
 
 def gradient(trainer):
     """The gradient so far, of all ranks."""
-    found = torch.cat([unsharded(m.grad).detach().flatten() for m in trainer.masters])
+    gradient_sum = torch.cat([unsharded(m.grad).detach().flatten() for m in trainer.masters])
     if trainer.shards is None and ranks.world()[1] > 1:
-        dist.all_reduce(found)
-    return found
+        dist.all_reduce(gradient_sum)
+    return gradient_sum
 
 
 def computed(tokenizer, case, context_parallel_size=1, dtype=torch.float32):
     """Log probabilities, and two steps: sums of the loss, the gradient, its norm, the weights."""
     policy, loss = new_policy(tokenizer, case, context_parallel_size, dtype), policy_loss(**case.loss)
-    found = {"sums": [], "norms": [], "gradients": [], "seen": []}
+    results = {"sums": [], "norms": [], "gradients": [], "seen": []}
 
     def learn(batch):
         return policy.backward(batch, loss), policy.last_logprobs
@@ -141,13 +141,13 @@ def computed(tokenizer, case, context_parallel_size=1, dtype=torch.float32):
         rows = case.rows(np.random.default_rng(step))
         batches = pack(rows, sequence_mean, case.max_tokens)
         logprobs = policy.map_microbatches(batches, policy.logprobs, trains=False)
-        found["logprobs"] = torch.tensor(np.concatenate(logprobs))
+        results["logprobs"] = torch.tensor(np.concatenate(logprobs))
         for sums, (chosen, values) in policy.map_microbatches(batches, learn):
-            found["sums"].append(sums)
-            found["seen"].append(torch.tensor(np.stack([chosen, values])))
-        found["gradients"].append(gradient(policy))
-        found["norms"].append(policy.step())
-    return found | {"weights": weights(policy)}
+            results["sums"].append(sums)
+            results["seen"].append(torch.tensor(np.stack([chosen, values])))
+        results["gradients"].append(gradient(policy))
+        results["norms"].append(policy.step())
+    return results | {"weights": weights(policy)}
 
 
 def critic(tokenizer, sharded, context_parallel_size):
@@ -212,8 +212,8 @@ def fine_tuned(folder, context_parallel_size):
     if ranks.is_main() and not rows.exists():
         texts = [" ".join(f"{i} + {n} = {i + n}." for n in range(30 if i == 3 else 3)) for i in range(10)]
         turns = [("user", "Add."), ("assistant", "")]
-        made = [[{"role": role, "content": said or text} for role, said in turns] for text in texts]
-        write_jsonl(rows, [{"messages": messages} for messages in made])
+        conversations = [[{"role": role, "content": said or text} for role, said in turns] for text in texts]
+        write_jsonl(rows, [{"messages": messages} for messages in conversations])
     ranks.barrier()
     stage = SFT.model_validate(
         {"name": "tuned", "model": str(folder / "base"), "data": (str(rows),), "epochs": 1, "batch_size": 3}
@@ -232,19 +232,19 @@ def main(folder, groups, names):
     """As one of the ranks: the named cases, in groups of each size, into FOLDER/RANK.pt."""
     torch.set_num_threads(1)
     offload.LEAST_ELEMENTS = 1  # these models' tensors are small
-    tokenizer, found = make_tokenizer(), {}
+    tokenizer, results = make_tokenizer(), {}
     with ranks.joined("cpu"):
-        found["world"] = parallel.world()
+        results["world"] = parallel.world()
         for size in groups:
             for name in names:
-                found[size, name] = computed(tokenizer, CASES[name], size)
+                results[size, name] = computed(tokenizer, CASES[name], size)
             for sharded in (False, True):
-                found[size, "critic", sharded] = critic(tokenizer, sharded, size)
+                results[size, "critic", sharded] = critic(tokenizer, sharded, size)
         if "gemma2" in names:
-            found["bfloat16"] = computed(tokenizer, CASES["prompts"], 2, torch.bfloat16)
+            results["bfloat16"] = computed(tokenizer, CASES["prompts"], 2, torch.bfloat16)
         for recompute in WORK:
-            found["memory", recompute] = memory(recompute, max(groups))
-    torch.save(found, folder / f"{os.environ['RANK']}.pt")
+            results["memory", recompute] = memory(recompute, max(groups))
+    torch.save(results, folder / f"{os.environ['RANK']}.pt")
 
 
 if __name__ == "__main__":

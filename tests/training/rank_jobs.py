@@ -47,15 +47,15 @@ def make_tokenizer():
 
 def examples(groups=6, seed=0):
     rng = np.random.default_rng(seed)
-    made = []
+    rows = []
     for group in range(groups):
         prompt = rng.integers(0, 300, 5)
         for _ in range(4):
             ids = np.concatenate([prompt, rng.integers(0, 300, rng.integers(1, 30))])
             mask = np.arange(len(ids)) >= 5
             advantage = np.where(mask, rng.normal(), 0.0)
-            made.append(Example(ids, mask, advantage, np.full(len(ids), -5.0), 5, group))
-    return made
+            rows.append(Example(ids, mask, advantage, np.full(len(ids), -5.0), 5, group))
+    return rows
 
 
 def new_policy(tokenizer, sharded, dtype=torch.float32, **changes):
@@ -66,13 +66,13 @@ def new_policy(tokenizer, sharded, dtype=torch.float32, **changes):
 
 def steps(policy, first, last):
     """(loss, gradient norm) of each step, an odd number of micro-batches in each."""
-    found = []
+    curve = []
     for number in range(first, last + 1):
         batches = pack(examples(seed=number), sequence_mean, 60)
         batches = batches[: len(batches) - 1 + len(batches) % 2]
         sums = policy.map_microbatches(batches, lambda batch: policy.backward(batch, clipped_loss()))
-        found.append((sum(s["loss"] for s in sums), policy.step()))
-    return found
+        curve.append((sum(s["loss"] for s in sums), policy.step()))
+    return curve
 
 
 def weights(policy):
@@ -228,28 +228,28 @@ def main(folder):
     """As one of the ranks: everything, into FOLDER/RANK.pt; FOLDER/one holds a checkpoint of one process."""
     torch.set_num_threads(1)
     offload.LEAST_ELEMENTS = 1  # these models' tensors are small
-    tokenizer, found = make_tokenizer(), {}
+    tokenizer, results = make_tokenizer(), {}
     with ranks.joined("cpu"):
-        found["world"] = parallel.world()
+        results["world"] = parallel.world()
         for layout in LAYOUTS:
             sharded = layout == "sharded"
             for name, changes in VARIANTS.items():
-                found[layout, name] = trained(tokenizer, sharded, **changes)
-            found[layout, "bfloat16"] = trained(tokenizer, sharded, torch.bfloat16)
-            found[layout, "muon"] = trained(tokenizer, sharded, muon_lr=0.01)
+                results[layout, name] = trained(tokenizer, sharded, **changes)
+            results[layout, "bfloat16"] = trained(tokenizer, sharded, torch.bfloat16)
+            results[layout, "muon"] = trained(tokenizer, sharded, muon_lr=0.01)
             policy = saved(tokenizer, folder / layout, sharded)
-            found[layout, "sampled"] = sampled(tokenizer, new_policy(tokenizer, sharded))
-            found[layout, "scalar"] = scalar(tokenizer, sharded)
+            results[layout, "sampled"] = sampled(tokenizer, new_policy(tokenizer, sharded))
+            results[layout, "scalar"] = scalar(tokenizer, sharded)
             for loss in PREFERENCES:
-                found[layout, loss] = preferences(tokenizer, sharded, loss)
+                results[layout, loss] = preferences(tokenizer, sharded, loss)
             checkpoint.save_model(policy, tokenizer, folder / f"{layout}-final")
         ranks.barrier()
         for source in ("one", *LAYOUTS):
             for layout in LAYOUTS:
-                found["continued", source, layout] = continued(
+                results["continued", source, layout] = continued(
                     tokenizer, folder / source, layout == "sharded"
                 )
-    torch.save(found, folder / f"{os.environ['RANK']}.pt")
+    torch.save(results, folder / f"{os.environ['RANK']}.pt")
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ def test_easy_to_hard_grows_from_the_easiest_to_all():
     difficulty = [(i * 7) % 20 for i in range(20)]  # a shuffle of 0..19
     curriculum = Curriculum(20, "easy_to_hard", difficulty=difficulty, seed=0)
     for progress in (0.0, 0.25, 0.5, 1.0):
-        found = {difficulty[i] for i in curriculum.take(400, progress)}
+        asked = {difficulty[i] for i in curriculum.take(400, progress)}
         count = round(20 * (START_SHARE + (1 - START_SHARE) * progress))
-        assert found == set(range(count)), "all of the easiest and nothing beyond"
+        assert asked == set(range(count)), "all of the easiest and nothing beyond"
 
 
 def test_easy_to_hard_needs_difficulties():
@@ -156,13 +156,13 @@ def test_a_state_through_json_continues_the_same_draws(rule, cut):
         return drawn
 
     whole = fresh()
-    wanted = go_on(whole, 0, 40)
+    expected = go_on(whole, 0, 40)
     before, after = fresh(), fresh()
     start = go_on(before, 0, cut)
     after.load_state(json.loads(json.dumps(before.state())))
-    assert start + go_on(after, cut, 40) == wanted
+    assert start + go_on(after, cut, 40) == expected
     assert json.dumps(after.state()) == json.dumps(whole.state())
-    assert len(set(wanted)) > 1
+    assert len(set(expected)) > 1
 
 
 # --- replay -------------------------------------------------------------------------------------------------
@@ -170,24 +170,24 @@ def test_a_state_through_json_continues_the_same_draws(rule, cut):
 
 def rollout(step, groups=4, silent=()):
     """A step's examples; token ids tell step and group, advantages differ within a group unless silent."""
-    found = []
+    rows = []
     for g in range(groups):
         for i in range(2):
             ids = np.array([100 * step + g, i, 5])
             mask = np.array([False, True, True])
             value = 0.5 if g in silent else float(i)
             sampler = np.array([0, -0.5 - i, -1.0], np.float32)
-            found.append(Example(ids, mask, np.where(mask, value, 0.0), sampler, 1, g))
-    return found
+            rows.append(Example(ids, mask, np.where(mask, value, 0.0), sampler, 1, g))
+    return rows
 
 
 def sources(examples):
     """(step, group of origin) of each group, by its number in the mix."""
-    found = {}
+    by_group = {}
     for e in examples:
-        found.setdefault(e.group, set()).add(divmod(int(e.token_ids[0]), 100))
-    assert all(len(origins) == 1 for origins in found.values()), "groups stay apart"
-    return {group: next(iter(origins)) for group, origins in found.items()}
+        by_group.setdefault(e.group, set()).add(divmod(int(e.token_ids[0]), 100))
+    assert all(len(origins) == 1 for origins in by_group.values()), "groups stay apart"
+    return {group: next(iter(origins)) for group, origins in by_group.items()}
 
 
 def test_a_share_of_the_groups_comes_from_earlier_steps():

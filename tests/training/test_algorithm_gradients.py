@@ -69,9 +69,9 @@ def test_the_greedy_baseline_takes_variance_away_where_rewards_have_an_offset():
     spread = {}
     for name in ("reinforce", "remax"):
         world = Bandit(name, VALUES + 5, prompts=1, length=1)
-        found = torch.stack([world.gradient([world.group(0, [(a,)])]) for a in range(5)])
+        gradients = torch.stack([world.gradient([world.group(0, [(a,)])]) for a in range(5)])
         chance = torch.tensor(world.chances()[0], dtype=torch.float32)
-        spread[name] = float((chance @ found.square()).sum() - (chance @ found).square().sum())
+        spread[name] = float((chance @ gradients.square()).sum() - (chance @ gradients).square().sum())
     assert spread["remax"] < 0.2 * spread["reinforce"]
 
 
@@ -92,12 +92,12 @@ def with_ratio(amounts):
     """Examples as if an older policy had sampled them: log(policy / old) of each token as given."""
 
     def change(examples):
-        found = []
+        rows = []
         for e, amount in zip(examples, amounts, strict=True):
             old = e.sampler_logprobs.copy()
             old[e.mask] -= amount
-            found.append(replace(e, sampler_logprobs=old.astype(np.float32)))
-        return found
+            rows.append(replace(e, sampler_logprobs=old.astype(np.float32)))
+        return rows
 
     return change
 
@@ -121,11 +121,11 @@ def test_all_tokens_of_a_completion_share_one_ratio():
 def test_a_token_beyond_the_clip_keeps_its_gradient():
     """log ratio 1 (2.7 times) and 3 (20 times, above the bound of 5) on the right completion."""
     amounts = [np.array([1.0, 3.0]), np.zeros(2)]
-    for name, wanted in (("cispo", [np.e, 5.0]), ("grpo_no_kl", [0.0, 0.0])):
+    for name, factors in (("cispo", [np.e, 5.0]), ("grpo_no_kl", [0.0, 0.0])):
         world = Bandit(name)
         world.gradient([world.group(0, [RIGHT, WRONG])], change=with_ratio(amounts))
         slopes = dict(world.slopes)
-        assert slopes[RIGHT] == pytest.approx(-np.array(wanted) / 4, rel=1e-4)
+        assert slopes[RIGHT] == pytest.approx(-np.array(factors) / 4, rel=1e-4)
         assert slopes[WRONG] == pytest.approx(np.full(2, 1 / 4), rel=1e-4)
 
 
@@ -173,15 +173,15 @@ def test_half_of_the_completions_point_where_all_do():
     """Rewards of every size: those near the mean had little to say."""
     table = np.random.default_rng(0).normal(size=(3, 21))
     completions = all_completions(2)[:16]
-    found = {}
+    gradients = {}
     for rate in (0.0, 0.5):
         world = Bandit({"preset": "cppo", "prune_rate": rate}, table)
-        found[rate] = world.gradient([world.group(0, completions)])
+        gradients[rate] = world.gradient([world.group(0, completions)])
         assert len(world.slopes) == 16 * (1 - rate)
     rewards = table[0, :16]
     nearest = np.argsort(np.abs(rewards - rewards.mean()))[:8]
     assert {c for c, _ in world.slopes}.isdisjoint({completions[i] for i in nearest})
-    assert 0.8 < cosine(found[0.0], found[0.5]) < 0.9999
+    assert 0.8 < cosine(gradients[0.0], gradients[0.5]) < 0.9999
 
 
 @shows("grpo_plus")
@@ -201,11 +201,11 @@ def test_truncated_completions_are_not_trained_on():
 @shows("raft")
 def test_imitation_of_the_best_pushes_nothing_down():
     world = Bandit("raft")
-    found = world.gradient([world.group(0, [RIGHT, (1, 2), WRONG, (3, 3)]), world.group(1, [(3, 0), (4, 1)])])
-    assert found.norm() > 0.01
+    whole = world.gradient([world.group(0, [RIGHT, (1, 2), WRONG, (3, 3)]), world.group(1, [(3, 0), (4, 1)])])
+    assert whole.norm() > 0.01
     for completion, slopes in world.slopes:
-        wanted = completion[0] == 1
-        assert (slopes < 0).all() if wanted else (slopes == 0).all()
+        pushed_up = completion[0] == 1
+        assert (slopes < 0).all() if pushed_up else (slopes == 0).all()
     assert gradient("raft", [(1, [(3, 0), (4, 1)])]).norm() == 0, "no positive, nothing to learn"
 
 
@@ -225,13 +225,13 @@ def test_credit_changes_at_a_rewarded_step():
 @shows("vapo")
 def test_right_completions_are_imitated_where_the_critic_expected_them():
     """All right, and the critic knew: the surrogate says nothing, imitation still pulls them up."""
-    found = {}
+    gradients = {}
     for coefficient in (0.0, 0.1):
         settings = {"preset": "vapo", "value_pretrain_steps": 0, "nll_coef": coefficient}
         world = Bandit(settings, np.ones((3, 21)))
         world.critic.values = lambda batch: np.ones(len(batch.token_ids), np.float32)
-        found[coefficient] = world.gradient([world.group(0, [RIGHT, (1, 2), (3, 3)])])
-    assert found[0.0].norm() < 1e-6
-    assert found[0.1].norm() > 1e-3
+        gradients[coefficient] = world.gradient([world.group(0, [RIGHT, (1, 2), (3, 3)])])
+    assert gradients[0.0].norm() < 1e-6
+    assert gradients[0.1].norm() > 1e-3
     for _, slopes in world.slopes:
         assert slopes == pytest.approx(np.full(2, -0.1 / 6), rel=1e-4)

@@ -34,7 +34,7 @@ GREEDY = np.array([0.5, 1.0])  # rewards of the greedy completions, for ReMax
 
 def examples(advantages, **columns):
     """The four completions behind prompts of one token."""
-    made, i = [], 0
+    rows, i = [], 0
     for group, values in enumerate(advantages):
         for value in values:
             if np.isnan(value):
@@ -42,7 +42,7 @@ def examples(advantages, **columns):
                 continue
             n = len(RATIOS[i]) + 1
             mask = np.arange(n) > 0
-            made.append(
+            rows.append(
                 Example(
                     np.arange(n) + i % 2,  # the first token tells which of the two this is
                     mask,
@@ -56,26 +56,26 @@ def examples(advantages, **columns):
                 )
             )
             i += 1
-    return made
+    return rows
 
 
-def total_loss(algorithm, found):
+def total_loss(algorithm, rows):
     """The loss of the optimizer batch in float64."""
 
     def column(values):
-        return torch.tensor(np.concatenate([v[e.mask] for e, v in zip(found, values, strict=True)]))
+        return torch.tensor(np.concatenate([v[e.mask] for e, v in zip(rows, values, strict=True)]))
 
-    imitation = None if found[0].imitation is None else column([e.imitation for e in found])
+    imitation = None if rows[0].imitation is None else column([e.imitation for e in rows])
     view = TokenView(
-        column(algorithm.weighting()(found)),
-        column([e.advantage for e in found]),
-        column([e.sampler_logprobs for e in found]),
-        column([e.reference_logprobs for e in found]),
-        torch.tensor(np.concatenate([np.full(e.mask.sum(), i) for i, e in enumerate(found)])),
+        column(algorithm.weighting()(rows)),
+        column([e.advantage for e in rows]),
+        column([e.sampler_logprobs for e in rows]),
+        column([e.reference_logprobs for e in rows]),
+        torch.tensor(np.concatenate([np.full(e.mask.sum(), i) for i, e in enumerate(rows)])),
         imitation,
     )
     new = [NEW[i : i + n] for i, n in ((0, 2), (2, 1), (3, 1), (4, 1))]
-    numbers = [new[_which(e)] for e in found]
+    numbers = [new[_which(e)] for e in rows]
     logprobs = torch.tensor(np.concatenate(numbers))
     loss, _ = algorithm.loss()(logprobs, torch.zeros_like(logprobs), view)
     return float((loss * view.weights).sum())
@@ -89,15 +89,15 @@ def _which(e):
 def run(preset, **changes):
     algorithm = Algorithm.model_validate({"preset": preset} | changes)
     columns = {"values": 0.25} if algorithm.critic else {}
-    found = examples(algorithm.advantages(REWARDS, GREEDY), **columns)
+    rows = examples(algorithm.advantages(REWARDS, GREEDY), **columns)
     if algorithm.process:  # a's first token ends a step worth 0.5
-        found[0] = replace(found[0], steps=((1, 0.5),))
-    found = algorithm.credit(found)
+        rows[0] = replace(rows[0], steps=((1, 0.5),))
+    rows = algorithm.credit(rows)
     if algorithm.agro:
-        found = credit.agro_credit(found, algorithm.kl_coef)
+        rows = credit.agro_credit(rows, algorithm.kl_coef)
     if algorithm.nll_coef:
-        found = credit.imitate(found, algorithm.nll_coef, algorithm.weighting())
-    return total_loss(algorithm, found)
+        rows = credit.imitate(rows, algorithm.nll_coef, algorithm.weighting())
+    return total_loss(algorithm, rows)
 
 
 def k3(logp):
@@ -206,7 +206,7 @@ def test_unbiased_kl_from_old_samples_is_the_kl_and_its_gradient():
     )
     p = logits.log_softmax(0)
     exact = (p.exp() * (p - ref)).sum()
-    (wanted,) = torch.autograd.grad(exact, logits, retain_graph=True)
+    (expected,) = torch.autograd.grad(exact, logits, retain_graph=True)
     zero = torch.zeros(3, dtype=torch.float64)
     view = TokenView(old.exp(), zero, old, ref, torch.arange(3))
     for kind in ("k1", "k3"):
@@ -215,7 +215,7 @@ def test_unbiased_kl_from_old_samples_is_the_kl_and_its_gradient():
         total = (loss * old.exp()).sum()
         (got,) = torch.autograd.grad(total, logits, retain_graph=True)
         assert total.item() == pytest.approx(exact.item())
-        assert got.tolist() == pytest.approx(wanted.tolist())
+        assert got.tolist() == pytest.approx(expected.tolist())
 
 
 def test_gae_by_hand():
@@ -257,8 +257,8 @@ def test_process_rewards_alone_are_normalised_alone():
     # two completions of 4 tokens, steps at tokens 2 and 4 worth (1, 1) and (1, 0): mean 3/4, std sqrt(3)/4
     mask = np.arange(5) > 0
     plain = Example(np.arange(5), mask, np.zeros(5), np.zeros(5), 1, 0)
-    found = [replace(plain, steps=steps) for steps in (((2, 1.0), (4, 1.0)), ((2, 1.0), (4, 0.0)))]
-    a, b = (e.advantage[mask] for e in credit.process_credit(found, outcome=False))
+    rows = [replace(plain, steps=steps) for steps in (((2, 1.0), (4, 1.0)), ((2, 1.0), (4, 0.0)))]
+    a, b = (e.advantage[mask] for e in credit.process_credit(rows, outcome=False))
     up, down = 1 / sqrt(3), -sqrt(3)
     assert a == pytest.approx([2 * up, 2 * up, up, up], rel=1e-4)
     assert b == pytest.approx([up + down, up + down, down, down], rel=1e-4)

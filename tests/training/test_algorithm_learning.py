@@ -95,16 +95,16 @@ def rarest(world):
 @shows("dapo")
 def test_a_rare_right_completion_rises_faster_under_clip_higher():
     """Many updates of each rollout: the ratio reaches the bound, and a higher one lets it go farther."""
-    found = {}
+    histories = {}
     y, start, lr = rarest(Bandit("dapo", prompts=1, length=1))
     for high in (0.2, 0.28):
         settings = {"preset": "dapo", "clip_high": high, "dynamic_sampling_rounds": 1}
         sizes = {"prompts_per_step": 16, "group_size": 32, "mini_batches": 16, "steps": 3}
         world = Bandit(settings, np.eye(5)[[y]], prompts=1, length=1, lr=lr, max_grad_norm=100, **sizes)
         plain_descent(world)
-        found[high] = after(world).history
-    assert found[0.2][-1] > 1.2 * start
-    assert found[0.28][-1] > 1.1 * found[0.2][-1]
+        histories[high] = after(world).history
+    assert histories[0.2][-1] > 1.2 * start
+    assert histories[0.28][-1] > 1.1 * histories[0.2][-1]
 
 
 @shows("kimi")

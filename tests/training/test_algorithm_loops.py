@@ -63,7 +63,7 @@ def random_groups(spread=0.25, seed=0):
         for i, (size, reward) in enumerate(zip(lengths, rewards, strict=True)):
             old = np.log(rng.uniform(0.1, 0.9, size))
             steps = [(t, float(rng.normal())) for t in range(1, size - 1, 2)]
-            made = Completion(
+            completion = Completion(
                 number,
                 reward,
                 cut=(g, i) in {(0, 1), (3, 2)},
@@ -74,7 +74,7 @@ def random_groups(spread=0.25, seed=0):
                 entropy=rng.uniform(0.1, 2, size),
                 steps=steps,
             )
-            groups[-1].append(made)
+            groups[-1].append(completion)
             number += 1
     return groups
 
@@ -186,19 +186,20 @@ def gae_by_sums(c, lam, gamma=1.0):
 
 def ppo(groups):
     every = [c for g in groups for c in graded(g)]
-    found = [gae_by_sums(c, 1.0) for c in every]
-    centre, scale = mean(a for row in found for a in row), std(a for row in found for a in row)
+    advantages = [gae_by_sums(c, 1.0) for c in every]
+    centre, scale = mean(a for row in advantages for a in row), std(a for row in advantages for a in row)
     return -mean(
         mean(clipped(ratio(c, t), (row[t] - centre) / scale) for t in range(c.size))
-        for c, row in zip(every, found, strict=True)
+        for c, row in zip(every, advantages, strict=True)
     )
 
 
 def vc_ppo(groups):
     every = [c for g in groups for c in graded(g)]
-    found = [gae_by_sums(c, 0.95) for c in every]
+    advantages = [gae_by_sums(c, 0.95) for c in every]
     return -mean(
-        mean(clipped(ratio(c, t), row[t]) for t in range(c.size)) for c, row in zip(every, found, strict=True)
+        mean(clipped(ratio(c, t), row[t]) for t in range(c.size))
+        for c, row in zip(every, advantages, strict=True)
     )
 
 
@@ -290,10 +291,10 @@ def cispo(groups):
 
 
 def gpg(groups):
-    found = comparable(groups)
-    samples, lost = sum(len(g) for g in found), sum(len(g) for g in found if silent(g))
+    compared = comparable(groups)
+    samples, lost = sum(len(g) for g in compared), sum(len(g) for g in compared if silent(g))
     terms = []
-    for group in found:
+    for group in compared:
         centre = mean(c.reward for c in group)
         terms += [-(c.reward - centre) * c.new[t] for c in group for t in range(c.size)]
     return samples / (samples - lost) * mean(terms)
@@ -391,22 +392,22 @@ def annotated(example, by_number):
 def credited(groups, algorithm):
     """Examples as the stage makes them, up to the loss."""
     by_number = {c.number: c for g in groups for c in g}
-    made = [as_group(g, i) for i, g in enumerate(groups)]
+    scored = [as_group(g, i) for i, g in enumerate(groups)]
     rewards = [np.array([c.reward for c in g]) for g in groups]
-    advantages = keep(algorithm, made, algorithm.advantages(rewards, np.array(GREEDY)))
+    advantages = keep(algorithm, scored, algorithm.advantages(rewards, np.array(GREEDY)))
     steps = lambda m: tuple(by_number[int(m.rollout.completion_ids[0])].steps)  # noqa: E731
-    found = to_examples(made, advantages, steps if algorithm.process else lambda m: ())
-    found = algorithm.credit([annotated(e, by_number) for e in found])
+    rows = to_examples(scored, advantages, steps if algorithm.process else lambda m: ())
+    rows = algorithm.credit([annotated(e, by_number) for e in rows])
     if algorithm.agro:
-        news = [by_number[int(e.token_ids[-1])].new for e in found]
-        found = [
+        news = [by_number[int(e.token_ids[-1])].new for e in rows]
+        rows = [
             replace(e, policy_logprobs=np.concatenate([np.zeros(2), n]))
-            for e, n in zip(found, news, strict=True)
+            for e, n in zip(rows, news, strict=True)
         ]
-        found = credit.agro_credit(found, algorithm.kl_coef)
+        rows = credit.agro_credit(rows, algorithm.kl_coef)
     if algorithm.nll_coef:
-        found = credit.imitate(found, algorithm.nll_coef, algorithm.weighting())
-    return found, [by_number[int(e.token_ids[-1])] for e in found]
+        rows = credit.imitate(rows, algorithm.nll_coef, algorithm.weighting())
+    return rows, [by_number[int(e.token_ids[-1])] for e in rows]
 
 
 def as_view(examples, weights):
@@ -443,17 +444,17 @@ def program(groups, algorithm, bonus=None):
 
 def finite_differences(groups, loop, h=1e-6):
     """The loop's gradient with respect to every new logprob, by central differences."""
-    found = {}
+    slopes = {}
     for c in (c for g in groups for c in g):
-        found[c.number] = np.zeros(c.size)
+        slopes[c.number] = np.zeros(c.size)
         for t in range(c.size):
             ends = []
             for sign in (1, -1):
                 c.new[t] = c.base[t] + sign * h
                 ends.append(loop(groups))
             c.new[t] = c.base[t]
-            found[c.number][t] = (ends[0] - ends[1]) / (2 * h)
-    return found
+            slopes[c.number][t] = (ends[0] - ends[1]) / (2 * h)
+    return slopes
 
 
 def flat(gradient):
@@ -470,11 +471,11 @@ def test_loss_and_gradient_are_those_of_the_loop(name, seed):
     groups = random_groups(SPREAD.get(name, 0.25), seed)
     algorithm = Algorithm.model_validate({"preset": name})
     total, gradient, stats = program(groups, algorithm)
-    wanted, got = flat(finite_differences(groups, LOOPS[name])), flat(gradient)
-    assert np.abs(wanted).max() > 1e-6, "the data say something"
+    expected, got = flat(finite_differences(groups, LOOPS[name])), flat(gradient)
+    assert np.abs(expected).max() > 1e-6, "the data say something"
     if name not in NO_VALUE:
         assert total == pytest.approx(LOOPS[name](groups), rel=2e-5)
-    assert got == pytest.approx(wanted, rel=2e-5, abs=2e-5 * np.abs(wanted).max())
+    assert got == pytest.approx(expected, rel=2e-5, abs=2e-5 * np.abs(expected).max())
     if algorithm.objective in ("clipped", "cispo"):
         assert 0 < stats["clip_ratio/region_mean"].mean() < 1, "both sides of the clip are reached"
 

@@ -36,14 +36,14 @@ from aha.types import Example
 def completions(n=5, seed=0, **columns):
     """Examples of ``n`` tokens of prompt and completion, two to a group; ``columns`` make arrays [C]."""
     rng = np.random.default_rng(seed)
-    made = []
+    rows = []
     for i in range(n):
         size = int(rng.integers(2, 6))
         mask = np.arange(size + 2) >= 2
         spread = {name: np.concatenate([np.zeros(2), make(rng, size)]) for name, make in columns.items()}
-        made.append(Example(np.full(size + 2, i), mask, np.where(mask, rng.normal(), 0.0), group=i // 2))
-        made[-1] = replace(made[-1], **spread)
-    return made
+        rows.append(Example(np.full(size + 2, i), mask, np.where(mask, rng.normal(), 0.0), group=i // 2))
+        rows[-1] = replace(rows[-1], **spread)
+    return rows
 
 
 def logprobs(rng, size):
@@ -56,8 +56,8 @@ def test_gae_is_its_double_sum(lam, gamma):
     for c in (c for g in random_groups() for c in graded(g)):
         rewards = np.zeros(c.size)
         rewards[-1] = c.reward
-        wanted = gae_by_sums(c, lam, gamma)
-        assert credit.gae(rewards, c.values, gamma, lam) == pytest.approx(wanted)
+        expected = gae_by_sums(c, lam, gamma)
+        assert credit.gae(rewards, c.values, gamma, lam) == pytest.approx(expected)
 
 
 def test_gae_of_lambda_one_and_zero_by_meaning():
@@ -69,16 +69,16 @@ def test_gae_of_lambda_one_and_zero_by_meaning():
 @pytest.mark.parametrize("name", ["ppo", "vc_ppo", "vapo"])
 def test_the_critic_learns_the_whole_return(name):
     """lambda 1: every token's return is the reward of the completion."""
-    found, sources = credited(random_groups(), Algorithm.model_validate(name))
-    assert len(found) == 15
-    for e, c in zip(found, sources, strict=True):
+    rows, sources = credited(random_groups(), Algorithm.model_validate(name))
+    assert len(rows) == 15
+    for e, c in zip(rows, sources, strict=True):
         assert e.returns[e.mask] == pytest.approx(np.full(c.size, c.reward))
 
 
 def test_returns_of_a_critic_with_its_own_lambda():
     algorithm = Algorithm.model_validate({"preset": "vc_ppo", "lam_critic": 0.8, "gamma": 0.9})
-    found, sources = credited(random_groups(), algorithm)
-    for e, c in zip(found, sources, strict=True):
+    rows, sources = credited(random_groups(), algorithm)
+    for e, c in zip(rows, sources, strict=True):
         assert e.returns[e.mask] == pytest.approx(np.array(gae_by_sums(c, 0.8, 0.9)) + c.values)
         assert e.advantage[e.mask] == pytest.approx(gae_by_sums(c, 0.95, 0.9))
 
@@ -101,28 +101,28 @@ def test_lambda_by_length_grows_with_length():
 
 def test_ppo_with_kl_in_the_reward():
     settings = {"preset": "vc_ppo", "lam": 0.9, "kl": "k1", "kl_coef": 0.3, "kl_place": "reward"}
-    found, sources = credited(random_groups(), Algorithm.model_validate(settings))
-    for e, c in zip(found, sources, strict=True):
-        wanted = []
+    rows, sources = credited(random_groups(), Algorithm.model_validate(settings))
+    for e, c in zip(rows, sources, strict=True):
+        expected = []
         for t in range(c.size):
             total = 0.0
             for j in range(t, c.size):
                 reward = (c.reward if j == c.size - 1 else 0.0) - 0.3 * (c.old[j] - c.reference[j])
                 following = c.values[j + 1] if j + 1 < c.size else 0.0
                 total += 0.9 ** (j - t) * (reward + following - c.values[j])
-            wanted.append(total)
-        assert e.advantage[e.mask] == pytest.approx(wanted)
+            expected.append(total)
+        assert e.advantage[e.mask] == pytest.approx(expected)
 
 
 def test_whitened_advantages_keep_their_order_over_the_whole_rollout():
-    found = completions(8)
-    before = [a for e in found for a in e.advantage[e.mask]]
-    after = [a for e in credit.whiten(found) for a in e.advantage[e.mask]]
+    rows = completions(8)
+    before = [a for e in rows for a in e.advantage[e.mask]]
+    after = [a for e in credit.whiten(rows) for a in e.advantage[e.mask]]
     centre = sum(before) / len(before)
     scale = math.sqrt(sum((a - centre) ** 2 for a in before) / len(before))
     assert after == pytest.approx([(a - centre) / scale for a in before], rel=1e-5)
     assert mean(after) == pytest.approx(0, abs=1e-9)
-    assert all(e.advantage[~e.mask].tolist() == [0, 0] for e in credit.whiten(found))
+    assert all(e.advantage[~e.mask].tolist() == [0, 0] for e in credit.whiten(rows))
 
 
 def test_whitening_equal_advantages_gives_zero():
@@ -133,13 +133,13 @@ def test_whitening_equal_advantages_gives_zero():
 @pytest.mark.parametrize(("rate", "kept"), [(0.0, 8), (0.5, 4), (0.75, 2), (0.99, 1)])
 def test_pruning_keeps_the_largest_of_each_group(rate, kept):
     rng = np.random.default_rng(0)
-    found = []
+    rows = []
     for i in range(16):
         mask = np.array([False, True, True])
-        found.append(Example(np.full(3, i), mask, np.where(mask, rng.normal(), 0.0), group=i % 2))
-    left = credit.prune(found, rate)
+        rows.append(Example(np.full(3, i), mask, np.where(mask, rng.normal(), 0.0), group=i % 2))
+    left = credit.prune(rows, rate)
     for group in (0, 1):
-        sizes = sorted((abs(e.advantage[-1]) for e in found if e.group == group), reverse=True)
+        sizes = sorted((abs(e.advantage[-1]) for e in rows if e.group == group), reverse=True)
         got = [abs(e.advantage[-1]) for e in left if e.group == group]
         assert sorted(got, reverse=True) == sizes[:kept]
     numbers = [int(e.token_ids[0]) for e in left]
@@ -166,8 +166,8 @@ def test_dual_clip_bounds_the_loss_of_a_bad_token():
 
     total, gradient, _ = program(groups, algorithm)
     assert total == pytest.approx(loop(groups), rel=2e-5)
-    wanted = flat(finite_differences(groups, loop))
-    assert flat(gradient) == pytest.approx(wanted, abs=2e-5 * np.abs(wanted).max())
+    expected = flat(finite_differences(groups, loop))
+    assert flat(gradient) == pytest.approx(expected, abs=2e-5 * np.abs(expected).max())
 
 
 def test_unbiased_kl_is_weighed_by_the_ratio():
@@ -182,8 +182,8 @@ def test_unbiased_kl_is_weighed_by_the_ratio():
 
     total, gradient, _ = program(groups, Algorithm.model_validate(settings))
     assert total == pytest.approx(loop(groups), rel=2e-5)
-    wanted = flat(finite_differences(groups, loop))
-    assert flat(gradient) == pytest.approx(wanted, abs=2e-5 * np.abs(wanted).max())
+    expected = flat(finite_differences(groups, loop))
+    assert flat(gradient) == pytest.approx(expected, abs=2e-5 * np.abs(expected).max())
 
 
 def test_unbiased_kl_has_the_gradient_of_the_exact_kl_off_policy():
@@ -193,17 +193,17 @@ def test_unbiased_kl_has_the_gradient_of_the_exact_kl_off_policy():
     old, reference = old.log_softmax(0), reference.log_softmax(0)
     algorithm = Algorithm.model_validate({"preset": "grpo", "kl_coef": 1.0})
     view = _view(old, reference, weights=old.exp())
-    found = {}
+    gradients = {}
     for unbiased in (True, False):
         z = scores.clone().requires_grad_()
         loss = algorithm.model_copy(update={"kl_unbiased": unbiased}).loss()
         losses, _ = loss(z.log_softmax(0), torch.zeros(5), view)
-        (found[unbiased],) = torch.autograd.grad((losses * view.weights).sum(), z)
+        (gradients[unbiased],) = torch.autograd.grad((losses * view.weights).sum(), z)
     z = scores.clone().requires_grad_()
     policy = z.log_softmax(0)
     (exact,) = torch.autograd.grad((policy.exp() * (policy - reference)).sum(), z)
-    assert torch.allclose(found[True], exact)
-    assert (found[False] - exact).abs().max() > 0.05
+    assert torch.allclose(gradients[True], exact)
+    assert (gradients[False] - exact).abs().max() > 0.05
 
 
 def _view(old, reference, weights):
@@ -216,10 +216,10 @@ def _view(old, reference, weights):
 @pytest.mark.parametrize("level", ["token", "sequence"])
 @pytest.mark.parametrize("kind", ["truncated", "masked"])
 def test_importance_correction(kind, level):
-    found = completions(12, sampler_logprobs=logprobs, policy_logprobs=logprobs)
-    done = credit.correct_importance(found, kind, 2.0, level)
+    rows = completions(12, sampler_logprobs=logprobs, policy_logprobs=logprobs)
+    done = credit.correct_importance(rows, kind, 2.0, level)
     cut = 0
-    for before, after in zip(found, done, strict=True):
+    for before, after in zip(rows, done, strict=True):
         moved = [before.policy_logprobs[t] - before.sampler_logprobs[t] for t in range(2, len(before.mask))]
         for t, m in enumerate(moved):
             u = math.exp(sum(moved) if level == "sequence" else m)
@@ -260,16 +260,16 @@ def test_importance_correction_makes_the_gradient_the_policys():
 def test_value_loss_against_a_loop(clip):
     rng = np.random.default_rng(0)
     values, old, returns = (rng.normal(size=40) for _ in range(3))
-    wanted, clipped_tokens = [], 0
+    expected, clipped_tokens = [], 0
     for v, o, r in zip(values, old, returns, strict=True):
         worst = (v - r) ** 2
         if clip is not None:
             near = max(o - clip, min(o + clip, v))
             clipped_tokens += int((near - r) ** 2 > worst)
             worst = max(worst, (near - r) ** 2)
-        wanted.append(worst / 2)
+        expected.append(worst / 2)
     tensors = [torch.tensor(x) for x in (values, old, returns)]
-    assert value_loss(*tensors, clip).tolist() == pytest.approx(wanted)
+    assert value_loss(*tensors, clip).tolist() == pytest.approx(expected)
     assert (clipped_tokens > 5) is (clip is not None)
 
 
@@ -288,8 +288,8 @@ def test_imitation_is_the_mean_over_right_tokens_under_any_weighting():
         with_it, _, _ = program(groups, algorithm)
         without, _, _ = program(groups, algorithm.model_copy(update={"nll_coef": 0.0}))
         right = [c for g in groups for c in graded(g) if c.right]
-        wanted = mean(-c.new[t] for c in right for t in range(c.size))
-        assert with_it - without == pytest.approx(0.1 * wanted, rel=1e-6)
+        expected = mean(-c.new[t] for c in right for t in range(c.size))
+        assert with_it - without == pytest.approx(0.1 * expected, rel=1e-6)
 
 
 ELSEWHERE = {

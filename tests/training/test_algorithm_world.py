@@ -56,12 +56,12 @@ class Letters:
 
 def all_completions(length):
     """Everything that can be written in at most ``length`` tokens, shortest first."""
-    found, open_ones = [], [()]
+    ended, open_ones = [], [()]
     for _ in range(length):
         longer = [(*prefix, t) for prefix in open_ones for t in range(VOCABULARY)]
-        found += [c for c in longer if c[-1] == END]
+        ended += [c for c in longer if c[-1] == END]
         open_ones = [c for c in longer if c[-1] != END]
-    return found + open_ones
+    return ended + open_ones
 
 
 def first_token_table(prompts, length):
@@ -96,8 +96,8 @@ class Exact:
         self.model.load_state_dict(policy.model.state_dict())
         logits = self.model(self.inputs).logits[:, -self.length :]
         table = logits.log_softmax(-1).view(len(self.prompts), -1, self.length, VOCABULARY)
-        found = table[:, self.row, torch.arange(self.length), self.token]
-        return found * self.used
+        of_tokens = table[:, self.row, torch.arange(self.length), self.token]
+        return of_tokens * self.used
 
     @torch.no_grad()
     def chances(self, policy):
@@ -176,12 +176,12 @@ class Recorder(Policy):
             seen["logprobs"] = logprobs
             return loss(logprobs, entropy, view)
 
-        found = super().backward(batch, watched, temperature)
+        sums = super().backward(batch, watched, temperature)
         trained = batch.weights != 0
         slopes = np.split(seen["logprobs"].grad.numpy(), np.flatnonzero(np.diff(batch.sequence[trained])) + 1)
         tokens = np.split(batch.token_ids[trained], np.flatnonzero(np.diff(batch.sequence[trained])) + 1)
         self.batches.append([(tuple(t), s) for t, s in zip(tokens, slopes, strict=True)])
-        return found
+        return sums
 
     def step(self, lr=None):
         self.gradient = torch.cat([m.grad.flatten() for m in self.masters]).clone()
@@ -220,7 +220,7 @@ class Bandit(RLSession):
         self.sync_seconds = self.sync_before = 0.0
         self.start, self.saved, self.token_rows = 0, 0, None
         self.mismatch, self.history, self.totals, self.entropies = [], [], [], []
-        self.console = SimpleNamespace(counter=lambda *given: lambda more: None)
+        self.console = SimpleNamespace(counter=lambda *names: lambda more: None)
         self.params = SimpleNamespace(max_tokens=length)
 
     def _reward(self, problem, rollouts):
@@ -324,12 +324,12 @@ def test_sampling_follows_the_chances():
     greedy, plain = (SimpleNamespace(temperature=t) for t in (0, 1))
     requests = [Request(PROMPTS[1], 20_000, 0)]
     ((_, rollouts),) = world.engine.generate(requests, plain)
-    found = np.zeros(21)
+    shares = np.zeros(21)
     for r in rollouts:
-        found[world.exact.number[tuple(r.completion_ids)]] += 1 / 20_000
-    assert np.abs(found - world.chances()[1]).max() < 0.02
+        shares[world.exact.number[tuple(r.completion_ids)]] += 1 / 20_000
+    assert np.abs(shares - world.chances()[1]).max() < 0.02
     ((_, (best, *_)),) = world.engine.generate(requests, greedy)
     first = {
-        t: sum(x for x, c in zip(found, world.exact.completions, strict=True) if c[0] == t) for t in range(5)
+        t: sum(x for x, c in zip(shares, world.exact.completions, strict=True) if c[0] == t) for t in range(5)
     }
     assert best.completion_ids[0] == max(first, key=first.get)

@@ -29,10 +29,10 @@ def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 def results(attend, q, k, v, grad, dtype) -> list[torch.Tensor]:
     """The output and the gradients of queries, keys and values, in float64."""
-    given = [x.detach().to(dtype, copy=True).requires_grad_() for x in (q, k, v)]
-    out = attend(*given)
+    leaves = [x.detach().to(dtype, copy=True).requires_grad_() for x in (q, k, v)]
+    out = attend(*leaves)
     out.backward(grad.to(dtype))
-    return [x.double() for x in (out.detach(), *(g.grad for g in given))]
+    return [x.double() for x in (out.detach(), *(g.grad for g in leaves))]
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 4.0])  # from nearly even attention to a few keys that take all
@@ -44,11 +44,11 @@ def test_bf16_is_as_exact_as_scores_in_float32(spread):
     q, k, v, grad = (x.bfloat16().double() for x in (q, k, v, grad))
     packed = Packed(make_plan(SEGMENTS))
     ours = lambda *x: packed.attend(0, *x, DIM**-0.5)  # noqa: E731
-    exact = results(plain, q, k, v, grad, torch.float64)
+    in_float64 = results(plain, q, k, v, grad, torch.float64)
     sides = [results(f, q, k, v, grad, torch.bfloat16) for f in (ours, plain)]
-    for name, wanted, mine, theirs in zip(
-        ("outputs", "queries", "keys", "values"), exact, *sides, strict=True
+    for name, exact, mine, theirs in zip(
+        ("outputs", "queries", "keys", "values"), in_float64, *sides, strict=True
     ):
-        error, usual = ((x - wanted).norm() / wanted.norm() for x in (mine, theirs))
+        error, usual = ((x - exact).norm() / exact.norm() for x in (mine, theirs))
         assert error < 1.5 * usual + 1e-4, name
         assert error < 0.02, name

@@ -43,14 +43,14 @@ def by_transformers(folder, texts):
     model, tokenizer = (
         kind.from_pretrained(folder) for kind in (AutoModelForSequenceClassification, AutoTokenizer)
     )
-    found = []
+    scores = []
     for text in texts:
         whole = [*ASKED, {"role": "assistant", "content": text}]
         text = tokenizer.apply_chat_template(whole, tokenize=False)
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")
         with torch.no_grad():
-            found.append(float(model.eval()(input_ids=ids["input_ids"]).logits[0, 0]))
-    return found
+            scores.append(float(model.eval()(input_ids=ids["input_ids"]).logits[0, 0]))
+    return scores
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
@@ -58,27 +58,27 @@ def by_transformers(folder, texts):
 def test_equal_to_transformers_and_to_itself_in_any_batch(tmp_path, tokenizer, family, pad):
     folder = save(tmp_path / family, tokenizer, family, pad=pad)
     assert is_classifier(folder)
-    found = load_classifier(folder)
-    rows = [found.encode(ASKED, text) for text in SAID]
-    alone = found.score(rows)
+    classifier = load_classifier(folder)
+    rows = [classifier.encode(ASKED, text) for text in SAID]
+    alone = classifier.score(rows)
     np.testing.assert_allclose(alone, by_transformers(folder, SAID), atol=1e-5)
     assert len({round(x, 3) for x in alone}) == 4, "the scores differ, so that a mistake would show"
-    assert (found.score(rows[::-1])[::-1] == alone).all(), "bit for bit, whatever is beside it"
+    assert (classifier.score(rows[::-1])[::-1] == alone).all(), "bit for bit, whatever is beside it"
     for budget in (40, 60, 1000):
-        np.testing.assert_allclose(found.score(rows, budget), alone, atol=1e-5)
-    assert len(list(found._batches([len(r) for r in rows], 1000))) == 1, "padded together"
+        np.testing.assert_allclose(classifier.score(rows, budget), alone, atol=1e-5)
+    assert len(list(classifier._batches([len(r) for r in rows], 1000))) == 1, "padded together"
 
 
 def test_an_encoder_reads_a_pair_and_rows_of_one_length(tmp_path, tokenizer):
     folder = save(tmp_path / "bert", tokenizer, "bert", template="")
-    found = load_classifier(folder)
-    rows = [found.encode(ASKED, text) for text in ("3", "4", "It is 3.")]
+    classifier = load_classifier(folder)
+    rows = [classifier.encode(ASKED, text) for text in ("3", "4", "It is 3.")]
     assert rows[0] == tokenizer("1 + 2?", "3")["input_ids"]
-    assert [len(b) for b in found._batches([len(r) for r in rows], 1000)] == [2, 1]
+    assert [len(b) for b in classifier._batches([len(r) for r in rows], 1000)] == [2, 1]
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     with torch.no_grad():
-        wanted = [float(model(input_ids=torch.tensor([r])).logits[0, 0]) for r in rows]
-    np.testing.assert_allclose(found.score(rows, 1000), wanted, atol=1e-5)
+        expected = [float(model(input_ids=torch.tensor([r])).logits[0, 0]) for r in rows]
+    np.testing.assert_allclose(classifier.score(rows, 1000), expected, atol=1e-5)
 
 
 def test_several_outputs_need_a_name(tmp_path, tokenizer):
@@ -117,8 +117,8 @@ def test_a_scorer_reads_the_summary_or_all_and_is_brought_to_a_unit(tmp_path, to
     unit = open_scorer(folder, context, "helpful", "unit")
     raw = unit.raw(ASKED, SAID)
     assert unit.calibrate(raw) == {"mean": np.mean(raw), "std": np.std(raw), "n": 4}
-    wanted = 1 / (1 + np.exp(-(np.array(raw) - np.mean(raw)) / np.std(raw)))
-    np.testing.assert_allclose(unit.scores(ASKED, SAID), wanted, atol=1e-9)
+    expected = 1 / (1 + np.exp(-(np.array(raw) - np.mean(raw)) / np.std(raw)))
+    np.testing.assert_allclose(unit.scores(ASKED, SAID), expected, atol=1e-9)
     assert unit.scores(ASKED, ["<think>a</think>", "3 " * 200]) == [0.0, None], "silent, and too long"
     other = open_scorer(save(tmp_path / "other", tokenizer, "qwen2", seed=5), context, "helpful", "raw")
     both = open_scorer((folder, str(tmp_path / "other")), context, "helpful", "raw")
@@ -129,10 +129,10 @@ def test_a_scorer_reads_the_summary_or_all_and_is_brought_to_a_unit(tmp_path, to
 
 
 def test_weights_stand_on_the_device_only_while_they_are_used(tmp_path, tokenizer, monkeypatch):
-    found = load_classifier(save(tmp_path / "rm", tokenizer))
+    classifier = load_classifier(save(tmp_path / "rm", tokenizer))
     moved = []
-    monkeypatch.setattr(found.model, "to", lambda device: moved.append(str(device)))
+    monkeypatch.setattr(classifier.model, "to", lambda device: moved.append(str(device)))
     monkeypatch.setattr(Classifier, "_forward", lambda self, rows: np.zeros(len(rows)))
-    found.device = torch.device("cuda")
-    found.score([[1], [2]])
+    classifier.device = torch.device("cuda")
+    classifier.score([[1], [2]])
     assert moved == ["cuda", "cpu"]

@@ -27,7 +27,7 @@ def test_a_missing_compiler_is_named(tokenizer, monkeypatch):
 @pytest.mark.parametrize("again", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_loss_and_gradient_are_the_same(tokenizer, family, again):
-    found = []
+    results = []
     for through in (False, True):
         torch.manual_seed(0)
         model = make_model(tokenizer, family=family)
@@ -36,8 +36,8 @@ def test_loss_and_gradient_are_the_same(tokenizer, family, again):
         assert bool(compiled_parts) == through
         (batch,) = pack(examples(), token_mean, 1000)
         sums = policy.backward(batch, negative_log_likelihood)
-        found.append((sums["loss"], [m.grad.clone() for m in policy.masters]))
-    (loss, grads), (other_loss, other_grads) = found
+        results.append((sums["loss"], [m.grad.clone() for m in policy.masters]))
+    (loss, grads), (other_loss, other_grads) = results
     assert other_loss == pytest.approx(loss, rel=1e-5)
     for grad, other in zip(grads, other_grads, strict=True):
         torch.testing.assert_close(other, grad, rtol=1e-3, atol=1e-6)

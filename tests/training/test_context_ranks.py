@@ -31,8 +31,8 @@ def tok():
 
 def several(folder, size, groups, names):
     """What each of ``size`` ranks found."""
-    found = ended(start(HERE / "context_jobs.py", folder, groups, *names, size=size))
-    assert [code for code, _ in found] == [0] * size, found
+    ends = ended(start(HERE / "context_jobs.py", folder, groups, *names, size=size))
+    assert [code for code, _ in ends] == [0] * size, ends
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 
@@ -59,29 +59,29 @@ def alone(tok):
     return find
 
 
-def near(found, wanted, rounding=2e-5):
+def near(result, expected, rounding=2e-5):
     """Equal to the rounding of float32 sums."""
-    assert found.shape == wanted.shape
-    assert (found - wanted).abs().max() <= rounding * max(1e-3, wanted.abs().max().item())
+    assert result.shape == expected.shape
+    assert (result - expected).abs().max() <= rounding * max(1e-3, expected.abs().max().item())
 
 
-def same(found, wanted):
-    near(found["logprobs"], wanted["logprobs"])
-    assert found["norms"] == pytest.approx(wanted["norms"], rel=1e-4)
-    for a, b in zip(found["sums"], wanted["sums"], strict=True):
+def same(result, expected):
+    near(result["logprobs"], expected["logprobs"])
+    assert result["norms"] == pytest.approx(expected["norms"], rel=1e-4)
+    for a, b in zip(result["sums"], expected["sums"], strict=True):
         assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
     for key in ("seen", "gradients"):
-        for a, b in zip(found[key], wanted[key], strict=True):
+        for a, b in zip(result[key], expected[key], strict=True):
             near(a, b, 1e-4)
-    assert (found["weights"] - wanted["weights"]).abs().max() < 1e-4
-    assert wanted["gradients"][0].abs().max() > 1e-3  # else nothing was shown
+    assert (result["weights"] - expected["weights"]).abs().max() < 1e-4
+    assert expected["gradients"][0].abs().max() > 1e-3  # else nothing was shown
 
 
 @pytest.mark.parametrize("name", context_jobs.CASES)
 def test_two_ranks_find_what_one_process_finds(two, alone, name):
-    for rank, found in enumerate(two):
-        assert found["world"] == (rank, 2)
-        same(found[2, name], alone(name))
+    for rank, result in enumerate(two):
+        assert result["world"] == (rank, 2)
+        same(result[2, name], alone(name))
     assert torch.equal(two[0][2, name]["weights"], two[1][2, name]["weights"])
 
 
@@ -89,16 +89,16 @@ def test_two_ranks_find_what_one_process_finds(two, alone, name):
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("name", context_jobs.FOUR)
 def test_four_ranks_in_pairs_and_together(four, alone, name, size):
-    for found in four:
-        same(found[size, name], alone(name))
+    for result in four:
+        same(result[size, name], alone(name))
 
 
 def test_working_weights_in_bfloat16(two, tok):
-    wanted = context_jobs.computed(tok, context_jobs.CASES["prompts"], dtype=torch.bfloat16)
-    for found in two:
-        assert found["bfloat16"]["norms"] == pytest.approx(wanted["norms"], rel=0.05)
-        gap = found["bfloat16"]["gradients"][0] - wanted["gradients"][0]
-        assert gap.norm() < 0.05 * wanted["gradients"][0].norm()
+    expected = context_jobs.computed(tok, context_jobs.CASES["prompts"], dtype=torch.bfloat16)
+    for result in two:
+        assert result["bfloat16"]["norms"] == pytest.approx(expected["norms"], rel=0.05)
+        gap = result["bfloat16"]["gradients"][0] - expected["gradients"][0]
+        assert gap.norm() < 0.05 * expected["gradients"][0].norm()
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +112,12 @@ def critic(tok):
     [("two", 2), *(pytest.param("four", size, marks=pytest.mark.slow) for size in (2, 4))],
 )
 def test_critics_and_reward_models(request, critic, there, size, sharded):
-    for found in (run[size, "critic", sharded] for run in request.getfixturevalue(there)):
-        assert found["sums"] == [pytest.approx(s, rel=1e-4) for s in critic["sums"]]
-        assert found["norm"] == pytest.approx(critic["norm"], rel=1e-4)
-        assert found["learned"][0] == pytest.approx(critic["learned"][0], rel=1e-4)
+    for result in (run[size, "critic", sharded] for run in request.getfixturevalue(there)):
+        assert result["sums"] == [pytest.approx(s, rel=1e-4) for s in critic["sums"]]
+        assert result["norm"] == pytest.approx(critic["norm"], rel=1e-4)
+        assert result["learned"][0] == pytest.approx(critic["learned"][0], rel=1e-4)
         for key in ("gradient", "values", "scores"):
-            near(found[key], critic[key], 1e-3)
+            near(result[key], critic[key], 1e-3)
 
 
 @pytest.mark.parametrize("recompute", context_jobs.WORK)
@@ -126,12 +126,12 @@ def test_a_rank_holds_its_share_of_the_activations(request, there, size, recompu
     """Keys and values of the layer at hand are whole; all else falls with the ranks."""
     alone = context_jobs.memory(recompute, 1)
     for rank in request.getfixturevalue(there):
-        held = rank["memory", recompute]
-        assert held["saved"] < 1.05 / size * alone["saved"]
-        assert held["peak"] < (1 / size + 0.1) * alone["peak"]
+        used = rank["memory", recompute]
+        assert used["saved"] < 1.05 / size * alone["saved"]
+        assert used["peak"] < (1 / size + 0.1) * alone["peak"]
         work = replace(context_jobs.WORK[recompute], context=size)
         planned = sum(passes.added(SMALL, work).values())
-        assert 0.95 <= planned / held["peak"] <= 1.2  # what `aha plan` says
+        assert 0.95 <= planned / used["peak"] <= 1.2  # what `aha plan` says
 
 
 # --- the division of a batch -----------------------------------------------------------------------------
@@ -173,8 +173,8 @@ def test_the_parts_of_attention_are_those_of_the_whole(name, variant):
     q, k, v = (torch.randn(1, h, total, 4, generator=g).requires_grad_() for h in (4, 2, 2))
     aim = torch.randn(1, total, 4, 4, generator=g)
     whole = Packed(make_plan(segments)).attend(0, q, k, v, 0.5, variant)
-    wanted = torch.autograd.grad((whole * aim).sum(), (q, k, v))
-    found = [torch.zeros_like(x) for x in (q, k, v)]
+    expected = torch.autograd.grad((whole * aim).sum(), (q, k, v))
+    sums = [torch.zeros_like(x) for x in (q, k, v)]
     for pieces in divided(segments, 3):
         if not len(pieces):
             continue
@@ -183,19 +183,19 @@ def test_the_parts_of_attention_are_those_of_the_whole(name, variant):
         out = _PackedAttention.apply(*heads, None, plan, 0.5, variant, None)
         near(out, whole[0, plan.own])
         parts = torch.autograd.grad((out * aim[0, plan.own]).sum(), (q, k, v))
-        found = [a + b for a, b in zip(found, parts, strict=True)]
-    for a, b in zip(found, wanted, strict=True):
+        sums = [a + b for a, b in zip(sums, parts, strict=True)]
+    for a, b in zip(sums, expected, strict=True):
         near(a, b)
 
 
 # --- settings --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "given"), [(1, 2), (4, 3), (2, 4)])
-def test_context_ranks_that_do_not_divide_are_refused(tok, monkeypatch, size, given):
+@pytest.mark.parametrize(("size", "asked"), [(1, 2), (4, 3), (2, 4)])
+def test_context_ranks_that_do_not_divide_are_refused(tok, monkeypatch, size, asked):
     monkeypatch.setattr(ranks, "real_world", lambda: (0, size))
-    with pytest.raises(AhaError, match=f"context_parallel_size={given}.*{size} rank.*torchrun"):
-        Policy(rank_jobs.make_model(tok), OptimizerConfig(context_parallel_size=given))
+    with pytest.raises(AhaError, match=f"context_parallel_size={asked}.*{size} rank.*torchrun"):
+        Policy(rank_jobs.make_model(tok), OptimizerConfig(context_parallel_size=asked))
 
 
 # --- stages ----------------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ def one_run(tmp_path_factory):
 
 @pytest.mark.parametrize("layout", ["replicated", pytest.param("sharded", marks=pytest.mark.slow)])
 def test_reinforcement_learning_with_a_critic_and_a_reference(one_run, tmp_path, layout):
-    found = ended(aha(tmp_path, *TINY, "rl.context_parallel_size=2", "--parallel", layout))
-    assert [code for code, _ in found] == [0, 0], found
+    ends = ended(aha(tmp_path, *TINY, "rl.context_parallel_size=2", "--parallel", layout))
+    assert [code for code, _ in ends] == [0, 0], ends
     same_run(tmp_path, one_run)
     one, two = rl_rows(one_run), rl_rows(tmp_path)
     assert one[0]["grad_norm"] > 1e-3
@@ -231,8 +231,8 @@ def test_reinforcement_learning_with_a_critic_and_a_reference(one_run, tmp_path,
 def test_fine_tuning(tmp_path, tok):
     rank_jobs.make_model(tok).save_pretrained(tmp_path / "base")
     tok.save_pretrained(tmp_path / "base")
-    found = ended(start(HERE / "context_jobs.py", tmp_path, "sft"))
-    assert [code for code, _ in found] == [0, 0], found
+    ends = ended(start(HERE / "context_jobs.py", tmp_path, "sft"))
+    assert [code for code, _ in ends] == [0, 0], ends
     context_jobs.fine_tuned(tmp_path, 1)
     one, two = (read_jsonl(tmp_path / name / "tuned/metrics.jsonl") for name in "12")
     assert len(one) == len(two) == 4

@@ -106,16 +106,16 @@ def test_a_rank_that_never_comes_is_told(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "env", "wanted"),
+    ("words", "env", "told"),
     [
         (["--ranks", "none"], {}, "a number from 1, or auto"),
         (["--ranks", "3"], {"WORLD_SIZE": "2"}, "without torchrun"),
         (["--ranks", "2", "--ray-ranks", "2"], {}, "without --ray-ranks"),
     ],
 )
-def test_what_cannot_be_is_refused(words, env, wanted, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_is_refused(words, env, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     assert cli.main(["zero", *words]) == 1
-    assert wanted in capsys.readouterr().err
+    assert told in capsys.readouterr().err

@@ -25,16 +25,16 @@ from aha.types import Example
 
 def examples():
     rng = np.random.default_rng(0)
-    made = []
+    rows = []
     for group in range(6):
         prompt = rng.integers(0, 300, 5)
         for _ in range(4):
             ids = np.concatenate([prompt, rng.integers(0, 300, rng.integers(1, 30))])
             mask = np.arange(len(ids)) >= 5
-            made.append(
+            rows.append(
                 Example(ids, mask, np.where(mask, rng.normal(), 0.0), np.full(len(ids), -5.0), 5, group)
             )
-    return made
+    return rows
 
 
 def step(model):
@@ -77,10 +77,10 @@ def test_dealing_gives_every_batch_to_one_rank():
 
 
 def test_unpack_undoes_pack():
-    found = examples()
-    batches = pack(found, sequence_mean, 60)
-    back = unpack(found, batches, [b.token_ids.astype(np.float32) for b in batches])
-    for example, values in zip(found, back, strict=True):
+    rows = examples()
+    batches = pack(rows, sequence_mean, 60)
+    back = unpack(rows, batches, [b.token_ids.astype(np.float32) for b in batches])
+    for example, values in zip(rows, back, strict=True):
         assert (values[example.mask] == example.token_ids[example.mask]).all()
 
 

@@ -30,11 +30,11 @@ def rows(logprobs, reference=None, lengths=None):
     )
 
 
-def of(preference, found, labels=None, kl=0.0):
+def of(preference, pairs, labels=None, kl=0.0):
     """(losses, the gradient of their sum by log probabilities)."""
-    marks = torch.tensor(labels or [1.0, 0.0] * (len(found.logprobs) // 2), dtype=torch.float64)
-    losses = preference.losses(found, marks, kl)
-    (grad,) = torch.autograd.grad(losses.sum() / (2 if preference.paired else 1), found.logprobs)
+    marks = torch.tensor(labels or [1.0, 0.0] * (len(pairs.logprobs) // 2), dtype=torch.float64)
+    losses = preference.losses(pairs, marks, kl)
+    (grad,) = torch.autograd.grad(losses.sum() / (2 if preference.paired else 1), pairs.logprobs)
     return losses.tolist(), grad.tolist()
 
 
@@ -68,20 +68,20 @@ def test_ipo_by_hand():
 
 def test_orpo_by_hand():
     # mean probabilities 1/2 and 1/4: odds 1 and 1/3, their ratio 3; -log sigma(log 3) = log(4/3)
-    given = rows([2 * math.log(0.5), 3 * math.log(0.25)], lengths=[2, 3])
-    losses, grad = of(Preference("orpo", nll_coef=0.0), given)
+    pair = rows([2 * math.log(0.5), 3 * math.log(0.25)], lengths=[2, 3])
+    losses, grad = of(Preference("orpo", nll_coef=0.0), pair)
     assert losses[0] == pytest.approx(0.1 * math.log(4 / 3))
     # d log odds / d log p = 1 / (1 - p): 2 and 4/3; d / d ratio = -.1 / 4; over 2 and 3 tokens
     assert grad == pytest.approx([-0.025 * 2 / 2, 0.025 * (4 / 3) / 3])
-    losses, _ = of(Preference("orpo"), given)
+    losses, _ = of(Preference("orpo"), pair)
     assert losses[0] == pytest.approx(math.log(2) + 0.1 * math.log(4 / 3)), "with the SFT term of weight 1"
 
 
 def test_odds_of_a_sure_completion_are_finite():
     sure = torch.tensor([0.0, -1e-12, -1.0], dtype=torch.float64, requires_grad=True)
-    found = log_odds(sure)
-    found.sum().backward()
-    assert torch.isfinite(found).all()
+    odds = log_odds(sure)
+    odds.sum().backward()
+    assert torch.isfinite(odds).all()
     assert sure.grad.tolist() == pytest.approx([0.0, 0.0, 1 / (1 - math.exp(-1))])
 
 
@@ -120,15 +120,15 @@ def test_the_sft_term_is_that_of_chosen_completions():
 
 
 def test_figures_by_hand():
-    found = rows([-8, -6, -3, -1], [-10, -5, -3, -2])
+    pairs = rows([-8, -6, -3, -1], [-10, -5, -3, -2])
     labels = torch.tensor([1.0, 0, 1, 0], dtype=torch.float64)
-    figures = {k: float(v.mean()) for k, v in Preference("dpo").figures(found, labels, 0.5).items()}
+    figures = {k: float(v.mean()) for k, v in Preference("dpo").figures(pairs, labels, 0.5).items()}
     assert figures == pytest.approx(
         {"rewards/chosen": 0.1, "rewards/rejected": 0.0, "logps/chosen": -5.5, "logps/rejected": -3.5,
          "rewards/accuracies": 0.5}
     )  # fmt: skip
     labels = torch.tensor([1.0, 1, 1, 0], dtype=torch.float64)
-    figures = {k: float(v.mean()) for k, v in Preference("kto").figures(found, labels, 0.75).items()}
+    figures = {k: float(v.mean()) for k, v in Preference("kto").figures(pairs, labels, 0.75).items()}
     assert figures["rewards/chosen"] == pytest.approx((0.2 - 0.1 + 0) / 3)
     assert figures["rewards/rejected"] == pytest.approx(0.1)
     assert "rewards/accuracies" not in figures
@@ -196,10 +196,10 @@ def test_loss_and_gradient_are_those_of_each_completion_alone(tok, preference):
         logp = torch.log_softmax(model(input_ids=ids).logits[0, :-1].double(), -1)
         logprobs.append(logp.gather(1, ids[0, 1:, None])[e.mask[1:], 0].sum())
     tensor = lambda values: torch.tensor(values, dtype=torch.float64)  # noqa: E731
-    found = SequenceLogprobs(torch.stack(logprobs), tensor(step.reference), tensor(step.lengths))
-    wanted = preference.losses(found, tensor(step.labels), step.kl).mean()
-    by_hand = torch.autograd.grad(wanted, list(model.parameters()))
-    assert loss == pytest.approx(float(wanted.detach()), rel=1e-5)
+    alone = SequenceLogprobs(torch.stack(logprobs), tensor(step.reference), tensor(step.lengths))
+    expected = preference.losses(alone, tensor(step.labels), step.kl).mean()
+    by_hand = torch.autograd.grad(expected, list(model.parameters()))
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     assert (grads - torch.cat([g.flatten() for g in by_hand])).abs().max() < 1e-4 * grads.abs().max()
 
 
@@ -216,8 +216,8 @@ def test_a_pair_that_is_split_is_refused(tok):
 def test_completions_are_found_again_in_their_batches():
     examples, step = step_of(6)
     batches = pack(examples, sequence_mean, 30)
-    found = [int(i) for batch in batches for i in owners(batch, step.ends)]
-    assert sorted(found) == list(range(12))
+    indices = [int(i) for batch in batches for i in owners(batch, step.ends)]
+    assert sorted(indices) == list(range(12))
     for batch in batches:
         ids = np.concatenate([examples[i].token_ids[examples[i].mask] for i in owners(batch, step.ends)])
         assert (batch.token_ids[batch.weights != 0] == ids).all()

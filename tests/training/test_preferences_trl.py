@@ -43,8 +43,8 @@ CASES = {
 def trl():
     if not (peers.folder("trl") / "bin" / "python").exists():
         pytest.skip("trl is not installed: aha bench peers install trl")
-    with peers.Peer.start("trl", 1, driver="trl_preference") as found:
-        yield found
+    with peers.Peer.start("trl", 1, driver="trl_preference") as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def ours(policy, examples, step, preference):
     return sum(t["loss"] for t in totals), grads
 
 
-def same(found, answered):
-    loss, grads = found
+def same(ours, answered):
+    loss, grads = ours
     assert loss == pytest.approx(answered["loss"], rel=1e-5, abs=1e-6)
     assert set(grads) == set(answered["grads"])
     largest = max(g.abs().max() for g in grads.values())

@@ -57,14 +57,14 @@ def two(tmp_path_factory, tok):
     """(folder, what the first of two ranks found, what the second found)."""
     folder = tmp_path_factory.mktemp("ranks")
     rank_jobs.saved(tok, folder / "one", sharded=False)
-    found = ended(start(HERE / "rank_jobs.py", folder))
-    assert [code for code, _ in found] == [0, 0], found
+    ends = ended(start(HERE / "rank_jobs.py", folder))
+    assert [code for code, _ in ends] == [0, 0], ends
     return folder, *(torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2))
 
 
-def close(found, wanted, limit=CLOSE):
-    assert found["curve"] == [pytest.approx(row, rel=2e-4, abs=1e-6) for row in wanted["curve"]]
-    assert (found["weights"] - wanted["weights"]).abs().max() < limit
+def close(result, expected, limit=CLOSE):
+    assert result["curve"] == [pytest.approx(row, rel=2e-4, abs=1e-6) for row in expected["curve"]]
+    assert (result["weights"] - expected["weights"]).abs().max() < limit
 
 
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
@@ -72,56 +72,56 @@ def close(found, wanted, limit=CLOSE):
 def test_losses_gradients_and_weights_are_those_of_one_process(two, tok, layout, variant):
     _, first, second = two
     assert (first["world"], second["world"]) == ((0, 2), (1, 2))
-    wanted = rank_jobs.trained(tok, sharded=False)
-    found = first[layout, variant]
-    close(found, wanted)
-    assert (found["logprobs"] - wanted["logprobs"]).abs().max() < 1e-3
-    assert torch.equal(found["weights"], second[layout, variant]["weights"])
+    expected = rank_jobs.trained(tok, sharded=False)
+    result = first[layout, variant]
+    close(result, expected)
+    assert (result["logprobs"] - expected["logprobs"]).abs().max() < 1e-3
+    assert torch.equal(result["weights"], second[layout, variant]["weights"])
     start = rank_jobs.weights(rank_jobs.new_policy(tok, sharded=False))
-    assert (wanted["weights"] - start).abs().max() > 50 * CLOSE  # else nothing was shown
+    assert (expected["weights"] - start).abs().max() > 50 * CLOSE  # else nothing was shown
 
 
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 def test_working_weights_in_bfloat16(two, tok, layout):
-    wanted = rank_jobs.trained(tok, False, torch.bfloat16)
-    found = two[1][layout, "bfloat16"]
-    assert found["curve"] == [pytest.approx(row, rel=0.05) for row in wanted["curve"]]
-    assert (found["weights"] - wanted["weights"]).abs().mean() < 2e-4
-    assert torch.equal(found["weights"], found["weights"].bfloat16().float())  # what is sampled with
+    expected = rank_jobs.trained(tok, False, torch.bfloat16)
+    result = two[1][layout, "bfloat16"]
+    assert result["curve"] == [pytest.approx(row, rel=0.05) for row in expected["curve"]]
+    assert (result["weights"] - expected["weights"]).abs().mean() < 2e-4
+    assert torch.equal(result["weights"], result["weights"].bfloat16().float())  # what is sampled with
 
 
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 def test_muon(two, tok, layout):  # its products are bfloat16
-    wanted = rank_jobs.trained(tok, False, muon_lr=0.01)
-    close(two[1][layout, "muon"] | {"curve": wanted["curve"]}, wanted, limit=2e-3)
+    expected = rank_jobs.trained(tok, False, muon_lr=0.01)
+    close(two[1][layout, "muon"] | {"curve": expected["curve"]}, expected, limit=2e-3)
 
 
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 def test_samples_do_not_depend_on_ranks(two, tok, layout):
-    wanted = rank_jobs.sampled(tok, rank_jobs.new_policy(tok, sharded=False))
-    for found in (run[layout, "sampled"] for run in two[1:]):
-        assert found["ids"] == wanted["ids"]
-        assert (found["problems"], found["rewards"]) == (wanted["problems"], wanted["rewards"])
-        assert torch.allclose(found["logprobs"], wanted["logprobs"], atol=1e-4)
+    expected = rank_jobs.sampled(tok, rank_jobs.new_policy(tok, sharded=False))
+    for result in (run[layout, "sampled"] for run in two[1:]):
+        assert result["ids"] == expected["ids"]
+        assert (result["problems"], result["rewards"]) == (expected["problems"], expected["rewards"])
+        assert torch.allclose(result["logprobs"], expected["logprobs"], atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 def test_reward_models(two, tok, layout):
-    wanted, found = rank_jobs.scalar(tok, sharded=False), two[1][layout, "scalar"]
-    assert found["curve"] == [pytest.approx(row, rel=2e-4) for row in wanted["curve"]]
+    expected, result = rank_jobs.scalar(tok, sharded=False), two[1][layout, "scalar"]
+    assert result["curve"] == [pytest.approx(row, rel=2e-4) for row in expected["curve"]]
     for key in ("dealt", "each", "head"):
-        assert torch.allclose(found[key], wanted[key], rtol=1e-3, atol=2e-4), key
-    assert wanted["head"].abs().max() > 1e-3
+        assert torch.allclose(result[key], expected[key], rtol=1e-3, atol=2e-4), key
+    assert expected["head"].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 @pytest.mark.parametrize("loss", rank_jobs.PREFERENCES)
 def test_preferences(two, tok, layout, loss):
-    wanted, found = rank_jobs.preferences(tok, False, loss), two[1][layout, loss]
-    close(found, wanted)
-    assert torch.allclose(found["reference"], wanted["reference"], atol=1e-3)
-    assert wanted["curve"][-1][0] < wanted["curve"][0][0] - 1e-3
-    assert torch.equal(found["weights"], two[2][layout, loss]["weights"])
+    expected, result = rank_jobs.preferences(tok, False, loss), two[1][layout, loss]
+    close(result, expected)
+    assert torch.allclose(result["reference"], expected["reference"], atol=1e-3)
+    assert expected["curve"][-1][0] < expected["curve"][0][0] - 1e-3
+    assert torch.equal(result["weights"], two[2][layout, loss]["weights"])
 
 
 # --- memory of activations -------------------------------------------------------------------------------
@@ -164,13 +164,13 @@ def test_offloading_leaves_weights_where_they_are(monkeypatch):
 @pytest.mark.parametrize("source", ["one", *rank_jobs.LAYOUTS])
 @pytest.mark.parametrize("layout", [*rank_jobs.LAYOUTS, "one"])
 def test_a_checkpoint_continues_on_any_number_of_ranks(two, tok, source, layout):
-    wanted = rank_jobs.trained(tok, sharded=False)
-    wanted = wanted | {"curve": wanted["curve"][-1:]}
+    expected = rank_jobs.trained(tok, sharded=False)
+    expected = expected | {"curve": expected["curve"][-1:]}
     folder, first, _ = two
     if layout == "one":
-        close(rank_jobs.continued(tok, folder / source, sharded=False), wanted)
+        close(rank_jobs.continued(tok, folder / source, sharded=False), expected)
     else:
-        close(first["continued", source, layout], wanted)
+        close(first["continued", source, layout], expected)
 
 
 def test_sharded_state_is_written_once_and_in_parts(two):
@@ -192,8 +192,8 @@ def test_the_final_model_of_shards_loads_in_transformers(two, tok):
         model = AutoModelForCausalLM.from_pretrained(two[0] / f"{layout}-final")
         assert type(model) is LlamaForCausalLM
         assert model.lm_head.weight is model.model.embed_tokens.weight
-        for found, wanted in zip(model.parameters(), policy.model.parameters(), strict=True):
-            assert (found - wanted).abs().max() < CLOSE
+        for loaded, trained in zip(model.parameters(), policy.model.parameters(), strict=True):
+            assert (loaded - trained).abs().max() < CLOSE
 
 
 def test_a_damaged_part_is_explained(two, tok, tmp_path):
@@ -210,8 +210,8 @@ def test_a_damaged_part_is_explained(two, tok, tmp_path):
 
 
 def test_chunks_are_cut_evenly(monkeypatch):
-    found = rank_jobs.examples()
-    packed = lambda tokens: pack(found, sequence_mean, tokens)  # noqa: E731
+    rows = rank_jobs.examples()
+    packed = lambda tokens: pack(rows, sequence_mean, tokens)  # noqa: E731
     whole = packed(60)
     for size in (2, 3, 5):
         monkeypatch.setattr(parallel, "world", lambda size=size: (0, size))
@@ -225,8 +225,8 @@ def test_chunks_are_cut_evenly(monkeypatch):
 
 def test_one_large_chunk_is_divided_evenly(monkeypatch):
     """What fits one chunk with little left over must not leave the second rank with that little."""
-    found = rank_jobs.examples(groups=20)
-    packed = lambda tokens: pack(found, sequence_mean, tokens)  # noqa: E731
+    rows = rank_jobs.examples(groups=20)
+    packed = lambda tokens: pack(rows, sequence_mean, tokens)  # noqa: E731
     total = sum(len(b.token_ids) for b in packed(10**6))
     for room in (total + 1, int(0.9 * total)):
         monkeypatch.setattr(parallel, "world", lambda: (0, 2))
@@ -350,14 +350,14 @@ def rl_rows(folder):
     return read_jsonl(folder / "runs" / "zero" / "rl" / "metrics.jsonl")
 
 
-def same_run(folder, wanted, steps=None):
+def same_run(folder, other, steps=None):
     """The rollouts of the first step are the same; figures agree to rounding, as far as rounding lets them."""
     first = "runs/zero/rl/rollouts/step_00001.jsonl"
-    texts = [[(r["text"], r["reward"]) for r in _read(place / first)] for place in (folder, wanted)]
+    texts = [[(r["text"], r["reward"]) for r in _read(place / first)] for place in (folder, other)]
     assert texts[0] == texts[1]
     for key in ("loss", "grad_norm", "reward"):
-        assert rl_rows(folder)[0][key] == pytest.approx(rl_rows(wanted)[0][key], rel=1e-3, abs=1e-4)
-    assert len(rl_rows(folder)) == len(rl_rows(wanted))
+        assert rl_rows(folder)[0][key] == pytest.approx(rl_rows(other)[0][key], rel=1e-3, abs=1e-4)
+    assert len(rl_rows(folder)) == len(rl_rows(other))
 
 
 def _read(path):
@@ -400,16 +400,16 @@ def one_pipeline(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 def test_pretraining_tuning_and_reward_models_on_two_ranks(one_pipeline, tmp_path, layout):
-    found = ended(start(HERE / "rank_jobs.py", tmp_path, layout))
-    assert [code for code, _ in found] == [0, 0], found
-    wanted, summaries = one_pipeline
-    check_stages(tmp_path, wanted, summaries)
+    ends = ended(start(HERE / "rank_jobs.py", tmp_path, layout))
+    assert [code for code, _ in ends] == [0, 0], ends
+    one, summaries = one_pipeline
+    check_stages(tmp_path, one, summaries)
 
 
-def check_stages(folder, wanted, summaries):
+def check_stages(folder, other, summaries):
     """Every stage's figures are those of one process to rounding, and its model is there."""
     for name, limit in {"base": 0.02, "tuned": 0.02, "scorer": 0.02}.items():
-        here, there = (_read(place / "run" / name / "metrics.jsonl") for place in (folder, wanted))
+        here, there = (_read(place / "run" / name / "metrics.jsonl") for place in (folder, other))
         assert [row["step"] for row in here] == [row["step"] for row in there]
         for a, b in zip(here, there, strict=True):
             for key in {"loss", "validation_loss"} & b.keys():
@@ -429,8 +429,8 @@ def test_learning_on_two_ranks(tmp_path):
     for size in (1, 2):
         place = tmp_path / str(size)
         place.mkdir()
-        found = ended(aha(place, *words, size=size), timeout=3000)
-        assert [code for code, _ in found] == [0] * size, found
+        ends = ended(aha(place, *words, size=size), timeout=3000)
+        assert [code for code, _ in ends] == [0] * size, ends
         curves.append([row["reward"] for row in rl_rows(place)])
     one, two = curves
     assert two[0] == pytest.approx(one[0], abs=1e-6)

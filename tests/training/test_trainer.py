@@ -16,7 +16,7 @@ from aha.types import AhaError, Example
 
 def examples(tokenizer, groups=3, members=4, seed=0, share=True):
     rng = np.random.default_rng(seed)
-    made = []
+    rows = []
     for g in range(groups):
         prompt = rng.integers(0, 300, rng.integers(2, 9))
         for _ in range(members):
@@ -25,8 +25,8 @@ def examples(tokenizer, groups=3, members=4, seed=0, share=True):
             mask = np.arange(len(ids)) >= len(prompt)
             advantage = np.where(mask, rng.normal(), 0.0)
             sampler = np.where(mask, -np.abs(rng.normal(size=len(ids))), 0.0).astype(np.float32)
-            made.append(Example(ids, mask, advantage, sampler, len(prompt), g if share else -1))
-    return made
+            rows.append(Example(ids, mask, advantage, sampler, len(prompt), g if share else -1))
+    return rows
 
 
 def gradients(model, batches, loss):
@@ -43,12 +43,12 @@ def assert_close(a, b, tolerance=2e-5):
 
 def test_logprobs_equal_plain_transformers(tokenizer):
     model = make_model(tokenizer)
-    wanted = {}
-    for i, e in enumerate(found := examples(tokenizer)):
+    expected = {}
+    for i, e in enumerate(rows := examples(tokenizer)):
         with torch.no_grad():
             logits = model(torch.tensor(e.token_ids)[None]).logits[0]
         logp = (logits / 0.7).log_softmax(-1)
-        wanted[i] = logp[np.arange(len(e.token_ids) - 1), e.token_ids[1:]].numpy()
+        expected[i] = logp[np.arange(len(e.token_ids) - 1), e.token_ids[1:]].numpy()
     p = Policy(model)
     for share in (True, False):
         for batch in pack(examples(tokenizer, share=share), sequence_mean, 64):
@@ -58,21 +58,21 @@ def test_logprobs_equal_plain_transformers(tokenizer):
                 ids = batch.token_ids[where]
                 match = [
                     i
-                    for i, e in enumerate(found)
+                    for i, e in enumerate(rows)
                     if len(e.token_ids) - e.prompt_length == len(ids)
                     and (e.token_ids[e.prompt_length :] == ids).all()
                 ]
-                reference = wanted[match[0]][found[match[0]].prompt_length - 1 :]
+                reference = expected[match[0]][rows[match[0]].prompt_length - 1 :]
                 assert got[where] == pytest.approx(reference, abs=2e-5)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 def test_gradient_equals_one_by_one_through_plain_transformers(tokenizer, family):
     """The packed loss against sdpa attention, one sequence at a time, with autograd all the way."""
-    found = examples(tokenizer)
+    rows = examples(tokenizer)
     model = make_model(tokenizer, family=family)
     total = 0.0
-    for e, w in zip(found, sequence_mean(found), strict=True):
+    for e, w in zip(rows, sequence_mean(rows), strict=True):
         logp = model(torch.tensor(e.token_ids)[None]).logits[0].log_softmax(-1)
         chosen = logp[torch.arange(len(e.token_ids) - 1), torch.tensor(e.token_ids[1:])]
         ratio = (chosen - torch.tensor(e.sampler_logprobs[1:])).exp()
@@ -80,9 +80,9 @@ def test_gradient_equals_one_by_one_through_plain_transformers(tokenizer, family
         term = -torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a)
         total = total + (term * torch.tensor(w[1:], dtype=torch.float32)).sum()
     total.backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    got = gradients(make_model(tokenizer, family=family), pack(found, sequence_mean, 10_000), clipped_loss())
-    assert_close(got, wanted, 1e-4)
+    expected = [p.grad.clone() for p in model.parameters()]
+    got = gradients(make_model(tokenizer, family=family), pack(rows, sequence_mean, 10_000), clipped_loss())
+    assert_close(got, expected, 1e-4)
 
 
 @pytest.mark.parametrize("weighting", [sequence_mean, token_mean, constant_length(50)])
@@ -95,12 +95,12 @@ def test_gradient_does_not_depend_on_packing(tokenizer, weighting, share):
 
 
 def test_leaving_out_zero_advantages_leaves_the_gradient(tokenizer):
-    found = examples(tokenizer)
+    rows = examples(tokenizer)
     silenced = [
         Example(
             e.token_ids, e.mask, e.advantage * (e.group != 1), e.sampler_logprobs, e.prompt_length, e.group
         )
-        for e in found
+        for e in rows
     ]
     full = pack(silenced, sequence_mean, 100)
     fewer = pack(silenced, sequence_mean, 100, skip_zero_advantage=True)
@@ -131,42 +131,42 @@ def test_entropy_gradient_by_autograd(tokenizer):
         z = head.logits(hidden) / 0.8
         logp = z.log_softmax(-1)
         mixed = logp.gather(1, tokens[:, None])[:, 0].sin().sum() + 0.3 * (logp.exp() * logp).sum()
-        wanted = torch.autograd.grad(mixed, (hidden, weight))
+        expected = torch.autograd.grad(mixed, (hidden, weight))
         values, entropy = policy._LogprobHead.apply(hidden, weight, None, head, tokens, 0.8)
         got = torch.autograd.grad(values.sin().sum() - 0.3 * entropy.sum(), (hidden, weight))
-        for a, b in zip(got, wanted, strict=True):
+        for a, b in zip(got, expected, strict=True):
             assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_packed_segments_do_not_see_each_other(tokenizer):
-    found = examples(tokenizer, share=False)
+    rows = examples(tokenizer, share=False)
     changed = [
         Example(e.token_ids if i else e.token_ids[::-1].copy(), e.mask, e.advantage, e.sampler_logprobs)
-        for i, e in enumerate(found)
+        for i, e in enumerate(rows)
     ]
     p = Policy(make_model(tokenizer))
-    before, after = (pack(x, token_mean, 10_000)[0] for x in (found, changed))
+    before, after = (pack(x, token_mean, 10_000)[0] for x in (rows, changed))
     a, b = p.logprobs(before), p.logprobs(after)
     spans = [slice(start, start + length) for start, length, _, _ in before.segments]
     assert sum(not np.array_equal(a[span], b[span]) for span in spans) == 1
 
 
 def test_weights_hold_the_whole_normalisation(tokenizer):
-    found = examples(tokenizer)
+    rows = examples(tokenizer)
     for weighting, total in ((sequence_mean, 1.0), (token_mean, 1.0)):
-        batches = pack(found, weighting, 40)
+        batches = pack(rows, weighting, 40)
         assert sum(b.weights.sum() for b in batches) == pytest.approx(total, rel=1e-5)
-    tokens = sum(e.mask.sum() for e in found)
-    assert sum(b.weights.sum() for b in pack(found, constant_length(10), 40)) == pytest.approx(
-        tokens / (10 * len(found)), rel=1e-5
+    tokens = sum(e.mask.sum() for e in rows)
+    assert sum(b.weights.sum() for b in pack(rows, constant_length(10), 40)) == pytest.approx(
+        tokens / (10 * len(rows)), rel=1e-5
     )
 
 
 def test_packing_shares_prompts_and_wastes_nothing(tokenizer):
-    found = examples(tokenizer, groups=2, members=6)
-    (batch,) = pack(found, token_mean, 10_000)
-    prompts = {e.group: e.prompt_length for e in found}
-    completions = sum(len(e.token_ids) - e.prompt_length for e in found)
+    rows = examples(tokenizer, groups=2, members=6)
+    (batch,) = pack(rows, token_mean, 10_000)
+    prompts = {e.group: e.prompt_length for e in rows}
+    completions = sum(len(e.token_ids) - e.prompt_length for e in rows)
     assert len(batch.token_ids) == completions + sum(prompts.values())
 
 
@@ -209,17 +209,17 @@ def test_foreign_attention_is_replaced_before_a_forward(tokenizer):
     model = make_model(tokenizer)
     p = Policy(model)
     (batch,) = pack(examples(tokenizer, share=False), token_mean, 10_000)
-    wanted = p.logprobs(batch)
+    expected = p.logprobs(batch)
     model.set_attn_implementation("sdpa")  # would let packed sequences see each other
-    assert np.array_equal(p.logprobs(batch), wanted)
+    assert np.array_equal(p.logprobs(batch), expected)
 
 
 def test_best_fit_bins_are_full(tokenizer):
     rng = np.random.default_rng(0)
-    found = []
+    rows = []
     for _ in range(300):
         n = int(rng.lognormal(4, 0.6)) + 2
-        found.append(Example(rng.integers(0, 9, n), np.arange(n) > 0, np.ones(n)))
-    batches = batching.pack(found, token_mean, 2048)
+        rows.append(Example(rng.integers(0, 9, n), np.arange(n) > 0, np.ones(n)))
+    batches = batching.pack(rows, token_mean, 2048)
     used = sum(len(b.token_ids) for b in batches)
     assert used / (len(batches) * 2048) > 0.95
