@@ -24,6 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """What every run takes, whatever its recipe."""
     parser.add_argument("settings", nargs="*", metavar="stage.field=value", help="settings to change")
+    _add_recipe_arguments(parser)
+    _add_folder_arguments(parser)
+    add_machine_arguments(parser)
+    _add_rank_arguments(parser)
+    _add_telling_arguments(parser)
+
+
+def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a recipe is built of: ``OPTIONS``, as far as it takes them."""
     parser.add_argument("--model", "--base", dest="model", help="base model: tiny, a folder, or a hub name")
     parser.add_argument("--task", "--tasks", dest="task", help="what to ask (aha list tasks)")
     parser.add_argument("--teacher", help="who rewrites, judges or is distilled: a model, or endpoint#MODEL")
@@ -50,6 +59,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="training steps")
     parser.add_argument("--rounds", type=int, help="rounds of sampling, pairing and tuning (iterative_dpo)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+
+
+def _add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Settings from files, and where the run is kept."""
     parser.add_argument("--config", type=Path, action="append", default=[], help="settings from a TOML file")
     # torchrun takes --run for its own --run-path, whatever stands before it
     parser.add_argument("--run", "--run-name", dest="run_name", help="name of the run's folder")
@@ -57,7 +70,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs-dir", type=Path, default=Path("runs"), help="where runs are kept (default: runs)"
     )
     parser.add_argument("--fresh", action="store_true", help="set the run's old folder aside and start over")
-    add_machine_arguments(parser)
+
+
+def _add_rank_arguments(parser: argparse.ArgumentParser) -> None:
+    """Several processes that train together."""
     parser.add_argument(
         "--parallel",
         choices=("auto", "replicated", "sharded"),
@@ -75,6 +91,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train on N ranks that are Ray actors, in place of torchrun",
     )
+
+
+def _add_telling_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is told, and whether anything is done."""
     parser.add_argument(
         "--trackers",
         metavar="NAMES",

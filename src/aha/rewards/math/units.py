@@ -21,108 +21,108 @@ class Unit:
     words: str = ""
 
 
+_LENGTH, _MASS, _TIME, _MONEY, _BYTE = {"L": 1}, {"M": 1}, {"T": 1}, {"$": 1}, {"B": 1}
+_UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
+    ("m meter meters metre metres 米", _LENGTH, 1),
+    ("cm centimeter centimeters centimetre centimetres 厘米", _LENGTH, "1/100"),
+    ("mm millimeter millimeters millimetre 毫米", _LENGTH, "1/1000"),
+    ("dm decimeter decimeters 分米", _LENGTH, "1/10"),
+    ("km kilometer kilometers kilometre kilometres 千米 公里", _LENGTH, 1000),
+    ("nm", _LENGTH, "1/1000000000"),
+    ("in inch inches", _LENGTH, "254/10000"),
+    ("ft foot feet", _LENGTH, "3048/10000"),
+    ("yd yard yards", _LENGTH, "9144/10000"),
+    ("mi mile miles", _LENGTH, "1609344/1000"),
+    ("g gram grams 克", _MASS, 1),
+    ("kg kilogram kilograms 千克 公斤", _MASS, 1000),
+    ("mg milligram milligrams 毫克", _MASS, "1/1000"),
+    ("t ton tons tonne tonnes 吨", _MASS, 1000000),
+    ("lb lbs pound pounds", _MASS, "45359237/100000"),
+    ("oz ounce ounces", _MASS, "45359237/1600000"),
+    ("s sec secs second seconds 秒 秒钟", _TIME, 1),
+    ("min mins minute minutes 分钟", _TIME, 60),
+    ("h hr hrs hour hours 小时 时", _TIME, 3600),
+    ("day days 天", _TIME, 86400),
+    ("week weeks 周 星期", _TIME, 604800),
+    ("month months 个月 月", {"month": 1}, 1),
+    ("year years 年", {"month": 1}, 12),
+    ("dollar dollars usd USD 美元", _MONEY, 1),
+    ("cent cents", _MONEY, "1/100"),
+    ("yuan rmb RMB 元", {"yuan": 1}, 1),
+    ("角", {"yuan": 1}, "1/10"),
+    ("euro euros", {"euro": 1}, 1),
+    ("pound_sterling", {"sterling": 1}, 1),
+    ("degree degrees deg 度", {"degree": 1}, 1),
+    ("radian radians rad 弧度", {"radian": 1}, 1),
+    ("L l liter liters litre litres 升", {"L": 3}, "1/1000"),
+    ("mL ml 毫升", {"L": 3}, "1/1000000"),
+    ("gallon gallons", {"gallon": 1}, 1),
+    ("quart quarts", {"gallon": 1}, "1/4"),
+    ("pint pints", {"gallon": 1}, "1/8"),
+    ("mph", {"L": 1, "T": -1}, "1609344/3600000"),
+    ("N newton newtons", {"M": 1, "L": 1, "T": -2}, 1000),
+    ("J joule joules", {"M": 1, "L": 2, "T": -2}, 1000),
+    ("kJ", {"M": 1, "L": 2, "T": -2}, 1000000),
+    ("W watt watts", {"M": 1, "L": 2, "T": -3}, 1000),
+    ("kW", {"M": 1, "L": 2, "T": -3}, 1000000),
+    ("Hz", {"T": -1}, 1),
+    ("kHz", {"T": -1}, 1000),
+    ("cal", {"cal": 1}, 1),
+    ("kcal", {"cal": 1}, 1000),
+    ("mol mole moles", {"mol": 1}, 1),
+    ("eV", {"eV": 1}, 1),
+    ("keV", {"eV": 1}, 1000),
+    ("MeV", {"eV": 1}, 10**6),
+    ("GeV", {"eV": 1}, 10**9),
+    ("V volt volts", {"V": 1}, 1),
+    ("kV", {"V": 1}, 1000),
+    ("mV", {"V": 1}, "1/1000"),
+    ("A amp amps ampere amperes", {"A": 1}, 1),
+    ("mA", {"A": 1}, "1/1000"),
+    ("ohm ohms", {"ohm": 1}, 1),
+    ("Pa pascal pascals", {"M": 1, "L": -1, "T": -2}, 1000),
+    ("kPa", {"M": 1, "L": -1, "T": -2}, 10**6),
+    ("K kelvin kelvins", {"K": 1}, 1),
+    ("atm", {"atm": 1}, 1),
+    ("kWh", {"M": 1, "L": 2, "T": -2}, 3_600_000 * 1000),
+    ("kN", {"M": 1, "L": 1, "T": -2}, 10**6),
+    ("MW", {"M": 1, "L": 2, "T": -3}, 10**9),
+    ("MHz", {"T": -1}, 10**6),
+    ("GHz", {"T": -1}, 10**9),
+    ("bar", {"M": 1, "L": -1, "T": -2}, 10**8),
+    ("lm lumen lumens", {"lm": 1}, 1),
+    ("lx lux", {"lm": 1, "L": -2}, 1),
+    ("ha hectare hectares 公顷", {"L": 2}, 10_000),
+    ("亩", {"L": 2}, "2000/3"),
+    ("acre acres", {"L": 2}, "40468564224/10000000"),
+    ("decade decades", {"month": 1}, 120),
+    ("century centuries 世纪", {"month": 1}, 1_200),
+    ("fortnight fortnights", _TIME, 14 * 86400),
+    ("teaspoon teaspoons tsp", {"spoon": 1}, 1),
+    ("tablespoon tablespoons tbsp", {"spoon": 1}, 3),
+    ("cup cups", {"spoon": 1}, 48),
+    ("rev revolution revolutions", {"turn": 1}, 1),
+    ("rpm", {"turn": 1, "T": -1}, "1/60"),
+    ("coulomb coulombs", {"A": 1, "T": 1}, 1),
+    ("farad farads", {"F": 1}, 1),
+    ("microF", {"F": 1}, "1/1000000"),
+    ("henry", {"H": 1}, 1),
+    ("tesla", {"tesla": 1}, 1),
+    ("Wb weber webers", {"tesla": 1, "L": 2}, 1),
+    ("dB decibel decibels", {"dB": 1}, 1),
+    ("分钱", {"yuan": 1}, "1/100"),
+    ("KB", _BYTE, 1000),
+    ("MB", _BYTE, 1000000),
+    ("GB", _BYTE, 1000000000),
+    ("celsius °C", {"celsius": 1}, 1),
+    ("fahrenheit °F", {"fahrenheit": 1}, 1),
+)
+"""Names of a unit, what it measures, and how much of the base it is."""
+
+
 def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
-    table: dict[str, tuple[dict[str, int], Fraction]] = {}
-
-    def add(names: str, base: dict[str, int], factor: str | int) -> None:
-        for name in names.split():
-            table[name] = (base, Fraction(factor))
-
-    length, mass, time, money, byte = {"L": 1}, {"M": 1}, {"T": 1}, {"$": 1}, {"B": 1}
-    add("m meter meters metre metres 米", length, 1)
-    add("cm centimeter centimeters centimetre centimetres 厘米", length, "1/100")
-    add("mm millimeter millimeters millimetre 毫米", length, "1/1000")
-    add("dm decimeter decimeters 分米", length, "1/10")
-    add("km kilometer kilometers kilometre kilometres 千米 公里", length, 1000)
-    add("nm", length, "1/1000000000")
-    add("in inch inches", length, "254/10000")
-    add("ft foot feet", length, "3048/10000")
-    add("yd yard yards", length, "9144/10000")
-    add("mi mile miles", length, "1609344/1000")
-    add("g gram grams 克", mass, 1)
-    add("kg kilogram kilograms 千克 公斤", mass, 1000)
-    add("mg milligram milligrams 毫克", mass, "1/1000")
-    add("t ton tons tonne tonnes 吨", mass, 1000000)
-    add("lb lbs pound pounds", mass, "45359237/100000")
-    add("oz ounce ounces", mass, "45359237/1600000")
-    add("s sec secs second seconds 秒 秒钟", time, 1)
-    add("min mins minute minutes 分钟", time, 60)
-    add("h hr hrs hour hours 小时 时", time, 3600)
-    add("day days 天", time, 86400)
-    add("week weeks 周 星期", time, 604800)
-    add("month months 个月 月", {"month": 1}, 1)
-    add("year years 年", {"month": 1}, 12)
-    add("dollar dollars usd USD 美元", money, 1)
-    add("cent cents", money, "1/100")
-    add("yuan rmb RMB 元", {"yuan": 1}, 1)
-    add("角", {"yuan": 1}, "1/10")
-    add("euro euros", {"euro": 1}, 1)
-    add("pound_sterling", {"sterling": 1}, 1)
-    add("degree degrees deg 度", {"degree": 1}, 1)
-    add("radian radians rad 弧度", {"radian": 1}, 1)
-    add("L l liter liters litre litres 升", {"L": 3}, "1/1000")
-    add("mL ml 毫升", {"L": 3}, "1/1000000")
-    add("gallon gallons", {"gallon": 1}, 1)
-    add("quart quarts", {"gallon": 1}, "1/4")
-    add("pint pints", {"gallon": 1}, "1/8")
-    add("mph", {"L": 1, "T": -1}, "1609344/3600000")
-    add("N newton newtons", {"M": 1, "L": 1, "T": -2}, 1000)
-    add("J joule joules", {"M": 1, "L": 2, "T": -2}, 1000)
-    add("kJ", {"M": 1, "L": 2, "T": -2}, 1000000)
-    add("W watt watts", {"M": 1, "L": 2, "T": -3}, 1000)
-    add("kW", {"M": 1, "L": 2, "T": -3}, 1000000)
-    add("Hz", {"T": -1}, 1)
-    add("kHz", {"T": -1}, 1000)
-    add("cal", {"cal": 1}, 1)
-    add("kcal", {"cal": 1}, 1000)
-    add("mol mole moles", {"mol": 1}, 1)
-    add("eV", {"eV": 1}, 1)
-    add("keV", {"eV": 1}, 1000)
-    add("MeV", {"eV": 1}, 10**6)
-    add("GeV", {"eV": 1}, 10**9)
-    add("V volt volts", {"V": 1}, 1)
-    add("kV", {"V": 1}, 1000)
-    add("mV", {"V": 1}, "1/1000")
-    add("A amp amps ampere amperes", {"A": 1}, 1)
-    add("mA", {"A": 1}, "1/1000")
-    add("ohm ohms", {"ohm": 1}, 1)
-    add("Pa pascal pascals", {"M": 1, "L": -1, "T": -2}, 1000)
-    add("kPa", {"M": 1, "L": -1, "T": -2}, 10**6)
-    add("K kelvin kelvins", {"K": 1}, 1)
-    add("atm", {"atm": 1}, 1)
-    add("kWh", {"M": 1, "L": 2, "T": -2}, 3_600_000 * 1000)
-    add("kN", {"M": 1, "L": 1, "T": -2}, 10**6)
-    add("MW", {"M": 1, "L": 2, "T": -3}, 10**9)
-    add("MHz", {"T": -1}, 10**6)
-    add("GHz", {"T": -1}, 10**9)
-    add("bar", {"M": 1, "L": -1, "T": -2}, 10**8)
-    add("lm lumen lumens", {"lm": 1}, 1)
-    add("lx lux", {"lm": 1, "L": -2}, 1)
-    add("ha hectare hectares 公顷", {"L": 2}, 10_000)
-    add("亩", {"L": 2}, "2000/3")
-    add("acre acres", {"L": 2}, "40468564224/10000000")
-    add("decade decades", {"month": 1}, 120)
-    add("century centuries 世纪", {"month": 1}, 1_200)
-    add("fortnight fortnights", time, 14 * 86400)
-    add("teaspoon teaspoons tsp", {"spoon": 1}, 1)
-    add("tablespoon tablespoons tbsp", {"spoon": 1}, 3)
-    add("cup cups", {"spoon": 1}, 48)
-    add("rev revolution revolutions", {"turn": 1}, 1)
-    add("rpm", {"turn": 1, "T": -1}, "1/60")
-    add("coulomb coulombs", {"A": 1, "T": 1}, 1)
-    add("farad farads", {"F": 1}, 1)
-    add("microF", {"F": 1}, "1/1000000")
-    add("henry", {"H": 1}, 1)
-    add("tesla", {"tesla": 1}, 1)
-    add("Wb weber webers", {"tesla": 1, "L": 2}, 1)
-    add("dB decibel decibels", {"dB": 1}, 1)
-    add("分钱", {"yuan": 1}, "1/100")
-    add("KB", byte, 1000)
-    add("MB", byte, 1000000)
-    add("GB", byte, 1000000000)
-    add("celsius °C", {"celsius": 1}, 1)
-    add("fahrenheit °F", {"fahrenheit": 1}, 1)
-    return _with_multiples(table)
+    named = {name: (base, Fraction(factor)) for names, base, factor in _UNITS for name in names.split()}
+    return _with_multiples(named)
 
 
 _MULTIPLES = {
