@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_model
 
-from aha import attention
+from aha import attention, plugins
 from aha.cluster.engine import spec_of
 from aha.cluster.settings import ClusterSettings
 from aha.cluster.workers import RewardSpec, RewardWorker, RolloutWorker, pack, unpack
@@ -149,3 +150,20 @@ def test_a_reward_worker_grades_as_the_trainer_does():
     assert not news.error + news.failure
     assert [reward for _, reward in items[0]] == [0.5, 0.0]
     assert news.count >= len(rollouts)  # it moves with every answer that is verified
+
+
+def test_a_worker_grades_by_a_package_that_its_machine_has_not(tmp_path):
+    folder = tmp_path / "rewards"
+    folder.mkdir()
+    (folder / "own.py").write_text("from .helper import size\ndef length(problem, text): return size(text)\n")
+    (folder / "helper.py").write_text("def size(text): return len(text)\n")
+    name = f"{folder / 'own.py'}:length"
+    files = plugins.parcel([name])
+    shutil.rmtree(folder)
+    problem, nothing = get_task("countdown").load("train", 1, 0)[0], np.zeros(1, np.int32)
+    worker = RewardWorker()
+    worker.prepare(RewardSpec("countdown", None, None, {name: 1.0}, files))
+    worker.begin(1, problem, [Rollout(nothing, nothing, nothing.astype(np.float32), "four", Finish.STOP)])
+    items, news = news_until_over(worker, 1)
+    assert not news.error + news.failure
+    assert [reward for _, reward in items[0]] == [4.0]
