@@ -11,7 +11,7 @@ import ill_runs
 import pytest
 
 from aha.cli import main
-from aha.diagnosis import diagnose
+from aha.diagnosis import diagnose, monitor
 
 BRIEF = {"prompts_per_step": 4, "group_size": 4, "max_tokens": 40, "test_problems": 2, "test_samples": 1}
 
@@ -51,6 +51,23 @@ def test_length_that_is_paid_for_is_named_with_figures_samples_and_the_setting(l
 def test_the_same_is_said_while_it_runs_within_five_steps(long_run):
     (said,) = [w for w in warned(long_run) if w["key"] == "paid/length"]
     assert said["step"] <= 5
+
+
+def test_rows_of_a_growing_file_are_read_once_and_anew_where_it_was_cut(tmp_path, monkeypatch):
+    file = tmp_path / "metrics.jsonl"
+    growing = monitor.GrowingRows(file)
+    assert growing.rows() == []
+    file.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert growing.rows() == [{"step": 1}, {"step": 2}]
+    with file.open("a") as more:
+        more.write('ep": 3}\n')
+    parsed = []
+    loads = json.loads
+    monkeypatch.setattr(monitor.json, "loads", lambda line: parsed.append(line) or loads(line))
+    assert [row["step"] for row in growing.rows()] == [1, 2, 3]
+    assert parsed == ['{"step": 3}'], "what was read before is not read again"
+    file.write_text('{"step": 1}\n')
+    assert growing.rows() == [{"step": 1}]
 
 
 def test_a_diagnosis_is_json_for_programs(long_run, capsys):

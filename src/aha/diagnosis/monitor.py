@@ -5,6 +5,8 @@ Figures that leave their range are told by ``runs.health``, by the same table; h
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from aha.diagnosis import motion, stored
 from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.seen import Seen, Verify
 from aha.diagnosis.truth import truth_fall
-from aha.files import read_jsonl
 from aha.runs.report.data import read_lines
 from aha.types import Group, Problem
 
@@ -22,12 +23,38 @@ MOST_FILES = 200
 Row = Mapping[str, Any]
 
 
+class GrowingRows:
+    """The rows of a JSON Lines file that grows: each is read once, when its line is whole."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._rows: list[dict[str, Any]] = []
+        self._read = 0  # bytes
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All so far. A file that became shorter was cut to an earlier step, and is read anew."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < self._read:
+            self._rows, self._read = [], 0
+        if size > self._read:
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            for line in whole.decode("utf-8", "replace").split("\n"):
+                with contextlib.suppress(json.JSONDecodeError):
+                    self._rows += [json.loads(line)] if line.strip() else []
+        return self._rows
+
+
 class Monitor:
     """Of one stage, on the first rank. ``planned``: the steps that it is to take."""
 
     def __init__(self, stage: str, folder: Path, verify: Verify, planned: int):
         self.stage, self.folder, self.planned = stage, folder, planned
         self.seen = Seen(verify)
+        self._files: dict[str, GrowingRows] = {}
 
     def restore(self, problems: Sequence[Problem]) -> None:
         """What was seen before the process ended, from the stored rollouts; evenly over the steps where there are many
@@ -56,7 +83,7 @@ class Monitor:
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """What a file of the stage holds so far."""
-        return read_jsonl(self.folder / f"{name}.jsonl")
+        return self._files.setdefault(name, GrowingRows(self.folder / f"{name}.jsonl")).rows()
 
     def _new(self, causes: Sequence[tuple[str, ...]], said: Sequence[Row]) -> list[tuple[str, str]]:
         known = {row.get("key") for row in said}
