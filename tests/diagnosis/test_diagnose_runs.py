@@ -53,21 +53,17 @@ def test_the_same_is_said_while_it_runs_within_five_steps(long_run):
     assert said["step"] <= 5
 
 
-def test_rows_of_a_growing_file_are_read_once_and_anew_where_it_was_cut(tmp_path, monkeypatch):
-    file = tmp_path / "metrics.jsonl"
-    growing = monitor.GrowingRows(file)
-    assert growing.rows() == []
-    file.write_text('{"step": 1}\n{"step": 2}\n{"st')
-    assert growing.rows() == [{"step": 1}, {"step": 2}]
+def test_a_monitor_reads_each_row_once(tmp_path, monkeypatch):
+    file, parsed, loads = tmp_path / "metrics.jsonl", [], json.loads
+    watching = monitor.Monitor("rl", tmp_path, None, 10)
+    assert watching.rows("metrics") == []
+    file.write_text('{"step": 1}\n{"step": 2}\n')
+    assert watching.rows("metrics") == [{"step": 1}, {"step": 2}]
     with file.open("a") as more:
-        more.write('ep": 3}\n')
-    parsed = []
-    loads = json.loads
-    monkeypatch.setattr(monitor.json, "loads", lambda line: parsed.append(line) or loads(line))
-    assert [row["step"] for row in growing.rows()] == [1, 2, 3]
-    assert parsed == ['{"step": 3}'], "what was read before is not read again"
-    file.write_text('{"step": 1}\n')
-    assert growing.rows() == [{"step": 1}]
+        more.write('{"step": 3}\n')
+    monkeypatch.setattr(json, "loads", lambda line: parsed.append(bytes(line)) or loads(line))
+    assert [row["step"] for row in watching.rows("metrics")] == [1, 2, 3]
+    assert parsed == [b'{"step": 3}'], "what was read before is not read again"
 
 
 def test_a_diagnosis_is_json_for_programs(long_run, capsys):

@@ -11,7 +11,8 @@ import sys
 import pytest
 from served import HOSTILE, change, client, make_run, say, write_lines
 
-from aha.view import curves, growing, shelf
+from aha.runs import growing
+from aha.view import curves, shelf
 from aha.view.index.tables import index_path
 from aha.view.watch import RunWatch
 

@@ -5,8 +5,6 @@ Figures that leave their range are told by ``runs.health``, by the same table; h
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,37 +13,13 @@ from aha.diagnosis import motion, stored
 from aha.diagnosis.causes import CAUSES
 from aha.diagnosis.seen import Seen, Verify
 from aha.diagnosis.truth import truth_fall
+from aha.runs.growing import GrowingRows
 from aha.runs.report.data import read_lines
 from aha.types import Group, Problem
 
 MOST_FILES = 200
 """Rollout files that are read again where a run goes on."""
 Row = Mapping[str, Any]
-
-
-class GrowingRows:
-    """The rows of a JSON Lines file that grows: each is read once, when its line is whole."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._rows: list[dict[str, Any]] = []
-        self._read = 0  # bytes
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All so far. A file that became shorter was cut to an earlier step, and is read anew."""
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < self._read:
-            self._rows, self._read = [], 0
-        if size > self._read:
-            with self.path.open("rb") as file:
-                file.seek(self._read)
-                new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self._read += len(whole)
-            for line in whole.decode("utf-8", "replace").split("\n"):
-                with contextlib.suppress(json.JSONDecodeError):
-                    self._rows += [json.loads(line)] if line.strip() else []
-        return self._rows
 
 
 class Monitor:
@@ -83,7 +57,9 @@ class Monitor:
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """What a file of the stage holds so far."""
-        return self._files.setdefault(name, GrowingRows(self.folder / f"{name}.jsonl")).rows()
+        file = self._files.setdefault(name, GrowingRows(self.folder / f"{name}.jsonl"))
+        file.refresh()
+        return file.rows
 
     def _new(self, causes: Sequence[tuple[str, ...]], said: Sequence[Row]) -> list[tuple[str, str]]:
         known = {row.get("key") for row in said}

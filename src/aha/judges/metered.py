@@ -34,14 +34,25 @@ class Metered:
         self.calls, self.tokens = len(known), sum(int(reply["tokens"]) for reply in known)
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._asking: dict[str, threading.Lock] = {}
 
     def __call__(self, messages: Sequence[Message], seed: int) -> str:
         """The reply. Raises BudgetSpentError where it is not known and nothing may be asked any more."""
         key = request_key(self.who, {"messages": [dict(m) for m in messages], "seed": seed})
-        known = self.cache.get(key)
-        if known is not None:
-            self._note("cached")
-            return str(known["text"])
+        with self._lock:
+            turn = self._asking.setdefault(key, threading.Lock())
+        with turn:  # equal answers of a group are judged at the same time, and get one verdict
+            known = self.cache.get(key)
+            if known is None:
+                try:
+                    return self._ask(key, messages, seed)
+                finally:
+                    with self._lock:
+                        self._asking.pop(key, None)
+        self._note("cached")
+        return str(known["text"])
+
+    def _ask(self, key: str, messages: Sequence[Message], seed: int) -> str:
         with self._lock:
             if self.spent:
                 self.counts["over_budget"] += 1

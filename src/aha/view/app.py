@@ -19,11 +19,11 @@ from starlette.types import ASGIApp
 
 from aha import __version__
 from aha.files import cache_folder, well_formed
+from aha.runs.growing import as_row
 from aha.types import AhaError
 from aha.view import aside, tabs
 from aha.view.curves import curves
 from aha.view.graph import stage_graph
-from aha.view.growing import as_row
 from aha.view.guard import ViewGuard
 from aha.view.notes import ViewNotes
 from aha.view.rescoring import RescoreAnswers

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aha.runs.growing import GrowingRows
 from aha.runs.report.data import RunData, StageData, as_dict, read_object, stage_data
-from aha.view.growing import GrowingRows
 
 KEPT = 24
 """Runs whose figures stay in memory."""

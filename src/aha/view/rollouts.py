@@ -14,11 +14,11 @@ from starlette.requests import Request
 
 from aha.rewards.math import parse_gold
 from aha.runs.charts import clean
+from aha.runs.growing import as_row
 from aha.runs.report.data import Json, as_dict
 from aha.settings import former
 from aha.types import AhaError
 from aha.view.chain import gold, shown
-from aha.view.growing import as_row
 from aha.view.index.asked import RolloutQuery, read_filters
 from aha.view.index.keeper import IndexKeeper
 from aha.view.index.searching import Row

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from aha.runs.charts import number
+from aha.runs.growing import as_row, whole_lines
 from aha.runs.report.data import as_dict, is_right
-from aha.view.growing import as_row, whole_lines
 from aha.view.index.tables import FINISHES, INDEXES, forget, index_path, open_to_write
 from aha.view.index.words import words
 

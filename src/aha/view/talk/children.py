@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from aha.runs.growing import as_row
 from aha.types import AhaError
 from aha.view.aside import OFFLINE
 from aha.view.child_process import child_command
-from aha.view.growing import as_row
 
 MOST = 2
 """Models in memory at once: as many as stand side by side."""
