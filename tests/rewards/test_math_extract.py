@@ -157,3 +157,23 @@ def test_tags_are_read_as_the_format_reward_reads_them(text: str, opened: bool, 
     assert (extracted.text if extracted else None) == answer
     body = parse(text, opened_think=opened, require_answer=False).body
     assert (answer is None) == ("boxed" not in body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<answer>"73"</answer>',
+        "<answer>```text\n73\n```</answer>",
+        "<answer>\n# 73\n</answer>",
+        '<answer><span style="color:red">73</span></answer>',
+        "<answer>~~72~~ 73</answer>",
+        "The answer is ~~72~~ **73**.",
+    ],
+)
+def test_what_only_makes_an_answer_stand_out_and_what_is_struck_out(text: str) -> None:
+    assert verify("73", text, Extraction(answer_tags=True, phrase=True)).outcome is Outcome.CORRECT
+
+
+def test_an_answer_that_was_struck_out_is_none() -> None:
+    verdict = verify("73", "<answer>~~73~~</answer>", Extraction(answer_tags=True))
+    assert verdict.outcome is Outcome.NO_ANSWER

@@ -100,6 +100,8 @@ STATEMENTS = [
 CHINESE = [
     ('1公顷', '10000平方米', True),
     ('上午8:30', '8:30', True),
+    ('2024年7月5日', '2024-07-05', True),
+    ('3人', '3 people', True),
     ('7', '7以上', False),
     ('7', '7多', False),
 ]  # fmt: skip
@@ -225,6 +227,47 @@ MORE = [
     ('A,C', 'A \\text{ or } C', False),
 ]  # fmt: skip
 
+DAYS = [
+    ('July 5', '5 July', True),
+    ('July 5', 'July 5th', True),
+    ('July 5', 'Jul 5', True),
+    ('July 5, 2024', '5 July 2024', True),
+    ('July 5, 2024', '2024-07-05', True),
+    ('2024-07-05', '2012', False),
+    ('2012', '2024-07-05', False),
+    ('7月5日', 'July 5', True),
+    ('March 1', '1st of March', True),
+    ('\\text{December 25}', '\\text{25 December}', True),
+]  # fmt: skip
+
+MONEY = [
+    ('\\$1,250', '\\$1.25\\text{ thousand}', True),
+    ('\\$1250000', '\\$1.25\\text{ million}', True),
+    ('\\$3\\text{ billion}', '3000000000', True),
+    ('50\\text{ cents}', '50¢', True),
+    ('50', '50¢', True),
+    ('20', '₹20', True),
+    ('20', '₽20', True),
+    ('20', '20₫', True),
+]  # fmt: skip
+
+PERCENT = [
+    ('25\\%', '25\\text{ per cent}', True),
+]  # fmt: skip
+
+NUMERALS = [
+    ('1234.5', '1.234,5', True),
+    ('1234.5', '1 234,5', True),
+    ('3.14', '3٫14', True),
+    ('25', '٢٥', True),
+    ('25', '२५', True),
+    ('6.02\\times10^{23}', '6.02x10^{23}', True),
+    ('6.02\\times10^{23}', '6.02 × 10²³', True),
+    ('1.5\\text{ million}', '1500000', True),
+    ('1.5\\text{ million}', '1.5', False),
+    ('1/3', '.\\overline{3}', True),
+]  # fmt: skip
+
 SEVERAL_BOXES_IN_AN_OUTPUT = [
     ('-3', '$k=\\boxed{5}$ or $k=\\boxed{-3}$', False),
     ('5,-3', '$k=\\boxed{5}$ or $k=\\boxed{-3}$', True),
@@ -238,6 +281,15 @@ SEVERAL_BOXES_IN_AN_OUTPUT = [
     ('x=1,x=3', '$x_1=\\boxed{1}$, $x_2=\\boxed{3}$', True),
     ('f(x)=2x+1,f(x)=-2x-1', '$f(x)=\\boxed{2x+1}$ or $f(x)=\\boxed{-2x-1}$', True),
     ('-2x-1', '$f(x)=\\boxed{2x+1}$ or $f(x)=\\boxed{-2x-1}$', False),
+    ('73', '\\boxed{\\textcolor{red}{73}}', True),
+    ('73', '\\boxed{\\colorbox{yellow}{73}}', True),
+    ('73', '\\boxed{73 \\ \\checkmark}', True),
+    ('73', '\\boxed{73 \\blacksquare}', True),
+    ('73', '\\boxed{\\ensuremath{73}}', True),
+    ('73', '\\boxed{\\scriptsize 73}', True),
+    ('73', '\\boxed{\\normalfont 73}', True),
+    ('73', '\\boxed{\\therefore 73}', True),
+    ('73', '\\boxed{= 73}', True),
 ]  # fmt: skip
 
 ALL = [
@@ -256,6 +308,10 @@ ALL = [
     *SETS,
     *MATRICES,
     *MORE,
+    *DAYS,
+    *MONEY,
+    *PERCENT,
+    *NUMERALS,
 ]
 
 

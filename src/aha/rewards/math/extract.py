@@ -24,8 +24,11 @@ _NAME = re.compile(r"(?<![A-Za-z\\])([A-Za-z](?:_\{?[A-Za-z0-9]{1,3}\}?)?'?(?:\(
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,15} [A-Za-z$]|[A-Za-z] : ")
 _PRICE = re.compile(r"^[\d.,]+ (?:so|and|for|plus|each|is|per|to|on|an?)\b|–")
 _FINAL_LINE = re.compile(r"[A-Za-z]{0,12}:? ?-?\$?\d[\d,.]*$")
-_HTML = re.compile(r"<(b|strong|i|em|code|u|mark)>(.*)</\1>", re.DOTALL)
-_MARKS = ("***", "**", "__", "``", "`", "*", "_")
+_HTML = re.compile(r"<(b|strong|i|em|code|u|mark|span|font|p|div|big)(?: [^<>]{0,200})?>(.*)</\1>", re.DOTALL)
+_MARKS = ("***", "**", "__", "``", "`", "*", "_", '"')
+_STRUCK = re.compile(r"~~[^~\n\\]{1,200}~~")  # taken back by who wrote it
+_FENCE = re.compile(r"```[a-z]{0,12}\n(.*)```\Z", re.DOTALL)
+_HEADING = re.compile(r"#{1,6} (?=[^\n]*\Z)")
 _EMPHASIS = re.compile(r"(?<![\w)}\]`*])\*\*([^*\n]+)\*\*(?![\w({\[*])|(?<!`)`([^`\n]+)`(?!`)")
 _LONGEST_CONNECTIVE = 80
 _PHRASES = (
@@ -99,10 +102,13 @@ def after_thinking(text: str, opened_think: bool = False) -> str | None:
 
 def _plain(text: str) -> str:
     """The text without the Markdown and HTML that only makes it stand out: ``**73**``, `` `73` ``."""
+    text = _STRUCK.sub("", text) if "~~" in text else text
+    fence = _FENCE.match(text.strip())
+    text = fence.group(1) if fence else text
     if "`" in text or "**" in text:
         text = _EMPHASIS.sub(r"\1\2", text)
     for _ in range(4):
-        stripped = text.strip()
+        stripped = _HEADING.sub("", text.strip(), count=1) if text.strip().startswith("#") else text.strip()
         if stripped.startswith("```") and stripped.endswith("```"):
             stripped = stripped[3:-3].strip()
         tags = _HTML.fullmatch(stripped)

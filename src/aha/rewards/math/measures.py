@@ -11,7 +11,7 @@ from aha.rewards.math.slices import trimmed
 from aha.rewards.math.tokens import Token
 from aha.rewards.math.values import Scalar, num
 
-_CURRENCIES = ("dollar", "yuan", "euro", "pound")
+_CURRENCIES = units.CURRENCIES
 _PREDICATES = (["even"], ["odd"], ["prime"], ["composite"])
 _DEGREE_WORDS = frozenset(("degree", "degrees", "deg", "度"))
 

@@ -24,7 +24,8 @@ def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
             return outcome
         return _one_unit(gold, answer)
     if not a.dimension and not b.dimension:
-        return numeric.same(gold.expr, answer.expr) if a.words == b.words else False
+        in_one_script = a.words.isascii() == b.words.isascii()  # 人 does not contradict "people"
+        return False if a.words != b.words and in_one_script else numeric.same(gold.expr, answer.expr)
     if {a.dimension, b.dimension} == {units.DEGREE, units.RADIAN}:
         return numeric.same(_radians(gold), _radians(answer))
     if a.dimension != b.dimension and not (units.DEGREE in (a.dimension, b.dimension) and _are_angles(a, b)):

@@ -7,8 +7,14 @@ Every rule is a regular expression whose parts are bounded, so that the time sta
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 
+SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_LONGEST = 1_000  # characters of an answer in which a power of ten in words may have two readings
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ₀₁₂₃₄₅₆₇₈₉₋₊", "0123456789-+n0123456789-+")
+_RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]{2,40}|[₀₁₂₃₄₅₆₇₈₉₋₊]{2,40}")
+_SEPARATORS = {"\u066b": ".", "\u066c": ","}  # the Arabic ones
 _Rule = tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]]
 _END = r"[\s.$}]*\Z"
 _UPRIGHT = r"\\(?:text|mathrm|rm|textrm|operatorname)"
@@ -56,6 +62,10 @@ _RULES: tuple[_Rule, ...] = (
     ("\\\\", re.compile(r"\\\\\s*\*?\s*\[\s*-?[0-9.]{1,6}\s*(?:pt|em|ex|mm|cm|in|mu|\\baselineskip)\s*\]"), r"\\\\"),
     ("\\cr", re.compile(r"\\(?:cr|tabularnewline)(?![A-Za-z])"), r"\\\\"),
     ("line", re.compile(r"\\hline(?![A-Za-z])"), " "),
+    # "6.02x10^{23}"
+    ("10", re.compile(r"(?<=[0-9])\s?[xX]\s?(?=10\s?\^)"), r"\\times "),
+    # "25 per cent"
+    ("cent", re.compile(r"(?<![A-Za-z])per cent(?![A-Za-z])"), "percent"),
     # "+/- 3"
     ("+/-", re.compile(r"\+/-"), r"\\pm "),
     # "5!=120" is a factorial and its value
@@ -84,3 +94,32 @@ def usual(text: str) -> str:
         if needle in text:
             text = pattern.sub(replacement, text)
     return text
+
+
+def with_plain_digits(text: str) -> str:
+    """Digits of every script as 0 to 9, and runs of raised or lowered ones as one exponent or index."""
+    text = _RAISED_RUN.sub(_level, text)
+    return "".join(
+        str(unicodedata.decimal(c)) if c.isdecimal() and not c.isascii() else _SEPARATORS.get(c, c)
+        for c in text
+    )
+
+
+def _level(match: re.Match[str]) -> str:
+    sign = "_" if "₀" <= match.group()[0] <= "₎" else "^"
+    return f"{sign}{{{match.group().translate(_RAISED)}}}"
+
+
+def without_emoji(text: str) -> str:
+    """Without ticks and pictures at its ends."""
+    start, end = 0, len(text)
+    while start < end and unicodedata.category(text[end - 1]) in ("So", "Mn", "Zs"):
+        end -= 1
+    while start < end and unicodedata.category(text[start]) in ("So", "Zs"):
+        start += 1
+    return text[start:end]
+
+
+def is_scaled(text: str) -> bool:
+    """Whether a power of ten in words stands in it, which could also be the unit of the question."""
+    return len(text) <= _LONGEST and any(word in text.lower() for word in SCALES)

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from aha.rewards.math import chinese
-from aha.rewards.math.spellings import usual
+from aha.rewards.math.spellings import SCALES, usual, with_plain_digits, without_emoji
 from aha.rewards.math.symbols import (
     COMMANDS,
     FUNCTIONS,
@@ -74,7 +74,19 @@ def tokenize(text: str, plain: bool = False) -> list[Token]:
     tokens = scanner.run()
     if len(tokens) > MOST_TOKENS:
         raise Unreadable(f"an answer of {len(tokens)} tokens")
-    return _with_cyclic_groups(tokens)
+    return _with_cyclic_groups(tokens if plain else _scaled(tokens))
+
+
+def _scaled(tokens: list[Token]) -> list[Token]:
+    """``1.5 million`` as the number that it is."""
+    out: list[Token] = []
+    for token in tokens:
+        scale = SCALES.get(token.text.lower()) if token.kind == "word" else None
+        if scale and out and out[-1].value is not None:
+            out[-1] = Token("num", f"{out[-1].text} {token.text}", out[-1].value * scale)
+        else:
+            out.append(token)
+    return out
 
 
 def _with_cyclic_groups(tokens: list[Token]) -> list[Token]:
@@ -98,9 +110,9 @@ def is_ambiguous(text: str) -> bool:
 def normalize(text: str) -> str:
     """One spelling for full-width forms, typographic signs and doubly escaped LaTeX."""
     if not text.isascii():
-        text = _CIRCLED.sub(",", text)
+        text = with_plain_digits(_CIRCLED.sub(",", text))
         text = unicodedata.normalize("NFKC", "".join(UNICODE.get(c, c) for c in text))
-        text = _without_emoji("".join(UNICODE.get(c, c) for c in text))
+        text = without_emoji("".join(UNICODE.get(c, c) for c in text))
     if "\\\\" in text and _is_escaped_twice(text):
         text = text.replace("\\\\", "\\")
     text = usual(text)
@@ -113,16 +125,6 @@ def normalize(text: str) -> str:
             text.replace("\\\f", "\\f").replace("\f", "\\f").replace("\text", "\\text").replace("\b", "\\b")
         )
     return text
-
-
-def _without_emoji(text: str) -> str:
-    """Without ticks and pictures at its ends."""
-    start, end = 0, len(text)
-    while start < end and unicodedata.category(text[end - 1]) in ("So", "Mn", "Zs"):
-        end -= 1
-    while start < end and unicodedata.category(text[start]) in ("So", "Zs"):
-        start += 1
-    return text[start:end]
 
 
 def _is_escaped_twice(text: str) -> bool:
@@ -158,7 +160,7 @@ class _Scanner:
             piece = self.pieces[self.at]
             if piece.isspace() or piece == "~":
                 self.at += 1
-            elif "0" <= piece[0] <= "9" or (piece == "." and self.peek(1)[:1].isdigit()):
+            elif "0" <= piece[0] <= "9" or (piece == "." and self._begins_decimals()):
                 self._number()
             elif piece[0] == "\\":
                 self._command(piece)
@@ -189,6 +191,9 @@ class _Scanner:
             self.at = len(self.pieces)  # "1.7724...": as many digits as were written
         value, exponent = self._exponent(value)
         self.out.append(Token("num", spelled + exponent, value))
+
+    def _begins_decimals(self) -> bool:
+        return self.peek(1)[:1].isdigit() or (self.peek(1) in ("\\overline", "\\bar") and self.peek(2) == "{")
 
     def _groups(self, digits: str) -> str:
         """Joins "12,345", "12{,}345", "12\\,345" and "12 345". Inside brackets a bare comma separates."""
@@ -332,12 +337,10 @@ class _Scanner:
             self.op("newline")  # "7\\8": a line break that lost a backslash
             self.at -= 1
             self.pieces[self.at] = name
-        elif len(name) == 1 and not name.isalpha():
+        elif (len(name) == 1 and not name.isalpha()) or name.startswith("boxed"):
             pass  # an escaped character without meaning of its own, e.g. "\-"
         elif name.startswith("text") and len(name) > 4:
             self._letters(name[4:])
-        elif name.startswith("boxed"):
-            pass
         elif any(name[:length] in GREEK for length in (len(name) - 1, len(name) - 2)):
             # "\\pit" for "\\pi t": a text whose spaces were lost
             length = next(n for n in (len(name) - 1, len(name) - 2) if name[:n] in GREEK)
@@ -414,6 +417,7 @@ class _Scanner:
             or run in UNIT_WORDS
             or (lowered in UNIT_WORDS and run in (lowered, run.upper(), run.title()))
             or _TITLE.match(run)
+            or (lowered in SCALES and self.out and self.out[-1].kind == "num")
         ):
             self.out.append(Token("word", run))
         elif run.startswith("or") and run[2:3].isupper():

@@ -9,6 +9,8 @@ from fractions import Fraction
 from aha.rewards.math import chinese
 from aha.rewards.math.tokens import Token
 
+CURRENCIES = "dollar yuan euro pound rupee rouble won dong lira shekel baht".split()  # noqa: SIM905
+"""The currencies that have a sign of their own."""
 Dimension = tuple[tuple[str, Fraction], ...]
 
 
@@ -52,6 +54,13 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("角", {"yuan": 1}, "1/10"),
     ("euro euros", {"euro": 1}, 1),
     ("pound_sterling", {"sterling": 1}, 1),
+    ("rupee rupees INR", {"rupee": 1}, 1),
+    ("rouble roubles ruble rubles", {"rouble": 1}, 1),
+    ("won", {"won": 1}, 1),
+    ("dong", {"dong": 1}, 1),
+    ("lira liras", {"lira": 1}, 1),
+    ("shekel shekels", {"shekel": 1}, 1),
+    ("baht", {"baht": 1}, 1),
     ("degree degrees deg 度", {"degree": 1}, 1),
     ("radian radians rad 弧度", {"radian": 1}, 1),
     ("L l liter liters litre litres 升", {"L": 3}, "1/1000"),
@@ -297,7 +306,7 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
                 return False
             if last is not None:
                 factor = _accumulate(dimension, factor, last[0], last[1], last[2] * (power - 1))
-        elif token.kind in ("word", "id") or name in ("dollar", "yuan", "euro", "pound"):
+        elif token.kind in ("word", "id") or name in CURRENCIES:
             name, squared = _chinese_power(name)
             known = TABLE.get(name) or TABLE.get(name.lower())
             if known:

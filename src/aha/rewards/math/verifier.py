@@ -9,10 +9,12 @@ from fractions import Fraction
 from functools import lru_cache
 
 from aha.rewards.math import compare, numeric, tokens, workers
+from aha.rewards.math.dates import same_day
 from aha.rewards.math.exact import TooBig, free_symbols, has, rational_or_none
 from aha.rewards.math.extract import DEFAULT, ExtractedAnswer, Extraction, boxed, boxes, extract
 from aha.rewards.math.families import same_family
 from aha.rewards.math.parse import parse_value
+from aha.rewards.math.spellings import is_scaled
 from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.undecided import contradicts, could_be
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
@@ -26,7 +28,7 @@ LONGEST_FOR_POOL = 1_000  # characters; the complexity gate in front of the work
 _UPRIGHT_UNIT = re.compile(r"\\(?:mathrm|text|rm)\{([msghLJNVW])\}\s*\Z")  # read as a letter like any other
 _OPTIONS = re.compile(r"[A-H]{2,8}")
 _OPTION = re.compile(r"(?:\([A-Z]\)|[A-H][.)、]\s)\s*\S")
-_DOLLARS = ("$", "\\(", "\\[")
+_GROUPED = re.compile(r"(?<=[0-9])[. ](?=[0-9]{3}(?:[. ][0-9]{3}){0,9}\Z)")  # 1.234,5
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,9 @@ def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
         verdict = _compare_letter(gold, answer)
         if verdict is not None:
             return verdict
+    day = same_day(gold.text, answer)
+    if day is not None:
+        return _CORRECT if day else Verdict(Outcome.WRONG, f"another day than {_short(gold.text)}")
     value = parse_value(answer)
     if _same_options(gold.text, value):
         return _CORRECT
@@ -179,7 +184,7 @@ def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
 
 def _settle(gold: Gold, answer: str, value: Value) -> bool | None:
     outcome = _decide(gold, gold.value, value, answer)
-    if outcome is not True and (gold.ambiguous or tokens.is_ambiguous(answer)):
+    if outcome is not True and (gold.ambiguous or tokens.is_ambiguous(answer) or is_scaled(answer)):
         outcome = _other_readings(gold, answer, value, outcome)
     return outcome
 
@@ -236,6 +241,7 @@ def _with_decimal_comma(gold: Gold, answer: str) -> bool:
 
 def _decimal_comma(text: str) -> str | None:
     whole, comma, decimals = text.strip().partition(",")
+    whole = _GROUPED.sub("", whole)
     if comma and whole.lstrip("-").isdigit() and decimals[:1].isdigit() and "," not in decimals:
         return f"{whole}.{decimals}"
     return None
@@ -391,7 +397,7 @@ def _without_style(text: str) -> str:
         rest = text.removeprefix(style)
         if rest != text and not rest[:1].isalpha():
             return rest.strip()
-    return text
+    return text[1:].strip() if text.startswith("= ") else text
 
 
 def _inner_box(text: str) -> str:
