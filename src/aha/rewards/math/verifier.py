@@ -331,6 +331,8 @@ def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Ve
         return Verdict(Outcome.WRONG, "the answer is words")
     if _only_restates(gold.value, value):
         return Verdict(Outcome.WRONG, "the answer restates the problem")
+    if contradicts(gold.text, answer):
+        return Verdict(Outcome.WRONG, "a sign of the reference is another one, or its sides are exchanged")
     if gold.letter:
         return Verdict(Outcome.WRONG, f"no option, where {gold.letter} was wanted")
     if isinstance(value, Opaque) and workers.is_program(answer):
@@ -347,8 +349,6 @@ def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Ve
 
 def _undecided(gold: Gold, answer: str, note: str) -> Verdict:
     """UNKNOWN for what may be the reference, WRONG for what cannot be: not to be graded must not pay."""
-    if contradicts(gold.text, answer):
-        return Verdict(Outcome.WRONG, "a sign of the reference is another one, or its sides are exchanged")
     if not workers.is_program(answer) and could_be(gold.text, gold.value, answer):
         return Verdict(Outcome.UNKNOWN, note)
     return Verdict(Outcome.WRONG, f"{note}, and what the reference is made of does not stand in it")
