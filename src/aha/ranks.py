@@ -302,7 +302,8 @@ def end(code: int) -> NoReturn:
     """
     if launched() == 1:
         sys.exit(code)
-    threading._shutdown()  # as the interpreter does: executors' idle threads are told, then all are waited for
+    # as the interpreter does: executors' idle threads are told, then all are waited for
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -303,9 +303,9 @@ class Trainer:
 
     def optimizer_bytes(self) -> int:
         """What this rank's optimizer keeps for its next steps, as it stands: nothing before the first."""
-        values = [v for each in self.optimizers for state in each.state.values() for v in state.values()]
-        local = [v.to_local() if hasattr(v, "to_local") else v for v in values if torch.is_tensor(v)]
-        return sum(v.numel() * v.element_size() for v in local)
+        values: list[Any] = [v for o in self.optimizers for state in o.state.values() for v in state.values()]
+        local = [v.to_local() if hasattr(v, "to_local") else v for v in values]
+        return sum(v.numel() * v.element_size() for v in local if torch.is_tensor(v))
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state()``."""
