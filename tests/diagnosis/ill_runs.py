@@ -108,11 +108,27 @@ def judged(judge: str, weight: float) -> dict:
     }  # fmt: skip
 
 
+JUDGED = {
+    f"judged_{seed}": IllRun(
+        "length_gaming", steps=140, seed=seed, settings=TRUTH | {"eval_every": 10, "max_tokens": 96, "lr": 1.5e-5}
+        | judged("long_judge", 2),
+    )
+    for seed in (0, 1, 2)
+}  # fmt: skip
+"""A judge that loves length ruins it slowly, at a rate that is no danger by itself."""
+
+FAIR = {
+    f"fair_{seed}": IllRun("", steps=24, seed=seed, settings={"max_tokens": 96} | judged("fair_judge", 1))
+    for seed in range(5)
+}
+"""A judge that looks for the right result."""
+
+
 def make(name: str, folder: Path) -> Path:
     """Run one of them; returns its folder."""
     from aha.cli import main
 
-    run = {**ILL, **HEALTHY, **RUINED}[name]
+    run = {**ILL, **HEALTHY, **RUINED, **JUDGED, **FAIR}[name]
     if "AHA_SEED" in os.environ:
         run = replace(run, seed=run.seed + int(os.environ["AHA_SEED"]))
     code = main(run.words(name, folder))

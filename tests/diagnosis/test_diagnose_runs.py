@@ -225,8 +225,10 @@ def test_no_healthy_run_is_accused(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ill_runs.RUINED)
-def test_a_length_loving_reward_is_noticed_within_a_tenth_of_the_steps_that_ruin_the_truth(name, tmp_path):
+@pytest.mark.parametrize("name", [*ill_runs.RUINED, *ill_runs.JUDGED])
+def test_a_reward_or_judge_that_loves_length_is_noticed_within_a_tenth_of_the_steps_that_ruin_the_truth(
+    name, tmp_path
+):
     """Ruined: held-out pass@1 is below half of its best. The model of the best evaluation is kept."""
     run = ill_runs.make(name, tmp_path)
     evals = [json.loads(line) for line in (run / "rl/evals.jsonl").read_text().splitlines()]
@@ -238,16 +240,11 @@ def test_a_length_loving_reward_is_noticed_within_a_tenth_of_the_steps_that_ruin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("judge", "seed"), [("long_judge", 0), ("long_judge", 1), ("long_judge", 2), ("fair_judge", 0)]
-)
-def test_a_judge_that_loves_length_is_noticed_within_six_steps_and_a_fair_one_is_not(judge, seed, tmp_path):
-    few = {"max_tokens": 96, "lr": 2e-4, "eval_every": 0, "test_problems": 2, "test_samples": 1}
-    run = ill_runs.IllRun("", steps=6, seed=seed, settings=ill_runs.TRUTH | few
-                          | ill_runs.judged(judge, 3 if judge == "long_judge" else 1))  # fmt: skip
-    assert main(run.words("judged", tmp_path)) == 0
-    keys = {warning["key"] for warning in warned(tmp_path / "judged")}
-    assert ("paid/length" in keys) == (judge == "long_judge")
+@pytest.mark.parametrize("name", ill_runs.FAIR)
+def test_a_fair_judge_is_not_accused(name, tmp_path):
+    run = ill_runs.make(name, tmp_path)
+    assert "paid/length" not in {warning["key"] for warning in warned(run)}
+    assert [i.cause for i in diagnose(run).illnesses] == []
 
 
 if __name__ == "__main__":  # of runs that were made before: python test_diagnose_runs.py FOLDER
