@@ -120,6 +120,7 @@ def test_the_examination_counts_as_the_stage_did(model, tmp_path, whole):
 def test_a_run_that_continues_asks_for_no_second_optimizer(model, tmp_path):
     """Its moments came with the checkpoint, and took their memory before anybody counted."""
     policy = Policy(model, OptimizerConfig(lr=1e-4))
+    assert Policy(model).optimizer_bytes() == 0, "one that is not trained has no optimizer"
     work, count = from_stage(stage()), sum(p.numel() for p in model.parameters())
     asked = [doctors.needs(model, work, optimizer=policy.optimizer_bytes()).memory]
     policy.zero_grad()

@@ -302,7 +302,9 @@ class Trainer:
         return {"masters": masters, "optimizers": optimizers, "version": rest["version"]}
 
     def optimizer_bytes(self) -> int:
-        """What this rank's optimizer keeps for its next steps, as it stands: nothing before the first."""
+        """What this rank's optimizer keeps for its next steps: nothing before the first, nor without one."""
+        if self.config is None:
+            return 0
         values: list[Any] = [v for o in self.optimizers for state in o.state.values() for v in state.values()]
         local = [v.to_local() if hasattr(v, "to_local") else v for v in values]
         return sum(v.numel() * v.element_size() for v in local if torch.is_tensor(v))
