@@ -141,7 +141,7 @@ def test_a_reward_worker_grades_as_the_trainer_does():
     task = get_task("countdown", None, None)
     problem = task.load("train", 1, 0)[0]
     nothing = np.zeros(1, np.int32)
-    texts = ["<think>no</think> <answer>1</answer>", "nothing"]
+    texts = ["<think>one is too little</think> <answer>1</answer>", "nothing"]
     rollouts = [Rollout(nothing, nothing, nothing.astype(np.float32), t, Finish.STOP) for t in texts]
     worker = RewardWorker()
     worker.prepare(RewardSpec("countdown", None, None, {"accuracy": 1.0, "format": 0.5}))
