@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -76,15 +80,48 @@ def run(command, environment):
             return end.code
 
 
+PATIENCE = 180
+"""Seconds within which a command of the shell ends; what has not ended by then is asked where it stands."""
+
+
 def shell(command, environment):
     """Run it in the one shell of the page, so that what was begun in the background is known to the next."""
-    process = environment["shell"]
-    process.stdin.write(f"{command}\necho; echo done-$?\n")
+    process, lines = environment["shell"], environment["lines"]
+    end = f"ended-{time.monotonic_ns()}-"
+    process.stdin.write(f"{command}\nstatus=$?; echo; echo {end}$status\n")
     process.stdin.flush()
-    for line in process.stdout:
-        if line.startswith("done-"):
-            return int(line.strip().removeprefix("done-"))
-    return 1
+    deadline, printed = time.monotonic() + PATIENCE, []
+    while True:
+        try:
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            pytest.fail(
+                f"{command}\nhas not ended after {PATIENCE} s:\n{''.join(printed)}{where_it_stands(process, lines)}"
+            )
+        if line is None:
+            return 1
+        printed.append(line)
+        if end in line:  # what runs in the background may have begun the line
+            print("".join(printed))
+            return int(line.rpartition("-")[2])
+
+
+def where_it_stands(process, lines):
+    """The stacks of all threads of the programs that the shell began, as faulthandler prints them."""
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGABRT)
+    printed = []
+    with contextlib.suppress(queue.Empty):
+        while (line := lines.get(timeout=5)) is not None:
+            printed.append(line)
+    return "".join(printed)
+
+
+def read_all(stream, lines):
+    """Every line as it comes, and None at the end."""
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
 
 
 @pytest.fixture
@@ -98,7 +135,7 @@ def environment(tmp_path, monkeypatch):
     place = tmp_path / "project"
     place.mkdir()
     monkeypatch.chdir(place)
-    env = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    env = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONFAULTHANDLER": "1"}
     process = subprocess.Popen(
         ["bash"],
         cwd=place,
@@ -108,7 +145,9 @@ def environment(tmp_path, monkeypatch):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    yield {"shell": process}
+    lines = queue.SimpleQueue()
+    threading.Thread(target=read_all, args=(process.stdout, lines), daemon=True).start()
+    yield {"shell": process, "lines": lines}
     process.stdin.close()
     process.wait(60)
 
