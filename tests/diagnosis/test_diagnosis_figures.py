@@ -326,6 +326,27 @@ def test_what_stands_still_has_too_low_a_learning_rate():
     )
 
 
+def steps_of(accuracy, shape, **more):
+    return [
+        {"step": i, "rewards/accuracy/mean": a, "rewards/format/mean": f} | more
+        for i, (a, f) in enumerate(zip(accuracy, shape, strict=True), 1)
+    ]
+
+
+def test_form_that_drives_out_right_answers_is_seen_in_training_alone():
+    falling = [0.375, 0.188, 0.266, 0.281, 0.203, 0.078, 0.109, 0.062, 0.094]
+    rising = [0.766, 0.547, 0.828, 0.75, 0.781, 0.812, 1.0, 0.922, 1.0]
+    words = motion.exchanged(steps_of(falling, rising), figures.CORRECTNESS)
+    assert "accuracy/mean fell from 0.276 to 0.0883" in words
+    assert "format/mean rose from 0.714 to 0.974" in words
+    steady = [0.25, 0.2, 0.28, 0.22, 0.26, 0.21, 0.24, 0.23, 0.25]
+    for accuracy, shape in ((steady, rising), (falling, steady), (falling, falling), (rising, rising)):
+        assert motion.exchanged(steps_of(accuracy, shape), figures.CORRECTNESS) == ""
+    assert motion.exchanged(steps_of(falling, rising)[:8], figures.CORRECTNESS) == "", "too early to say"
+    grown = [row | {"max_tokens": 100 * row["step"]} for row in steps_of(falling, rising)]
+    assert motion.exchanged(grown, figures.CORRECTNESS) == ""
+
+
 # --- together ------------------------------------------------------------------------------------------------------
 
 

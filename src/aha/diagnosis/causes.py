@@ -94,7 +94,7 @@ CAUSES: dict[str, Cause] = {
         ("truncated", "lr_high", "wrong_prompt", "never_ends"),
     ),
     "reward_hacking": Cause(
-        "The reward rises while held-out truth falls",
+        "The reward rises while truth falls",
         "Go back to the checkpoint that was best on held-out problems, and lower the weight of the reward that rose "
         "without it.",
         ("rewards", "steps"),

@@ -144,6 +144,20 @@ def _still(stage: str, metrics: Sequence[Row], planned: int) -> Illness | None:
     return Illness("lr_low", stage, int(metrics[-1].get("step", len(metrics))), (words,)) if words else None
 
 
+def _exchanged(stage: StageData, metrics: Sequence[Row], named: set[str]) -> list[Illness]:
+    """A stage in whose training other rewards drove out right answers, where no two evaluations tell, and no cause of
+    it was named; not under a curriculum, whose questions become harder."""
+    curriculum = as_dict(stage.settings.get("algorithm")).get("curriculum", "shuffle")
+    if len(stage.evals) > 1 or curriculum != "shuffle" or named & {"reward_hacking", "lr_high"}:
+        return []
+    words = motion.exchanged(metrics, figures.CORRECTNESS)
+    return (
+        [Illness("reward_hacking", stage.name, int(metrics[-1].get("step", len(metrics))), (words,))]
+        if words
+        else []
+    )
+
+
 # --- from stored rollouts ------------------------------------------------------------------------------------------
 
 
@@ -169,7 +183,8 @@ def _stage(stage: StageData, prompt: str, run: Path) -> tuple[list[Illness], lis
     planned = int(number(stage.settings.get("steps")) or 0)
     asked = setup.wrong_prompt(stage.name, stage.settings, prompt, run, metrics)
     before = [illness for illness in (trained, asked) if illness is not None]
-    illnesses = _ordered([*before, *findings(stage.name, metrics, stage.evals, seen, planned)])
+    named = [*before, *findings(stage.name, metrics, stage.evals, seen, planned)]
+    illnesses = _ordered([*named, *_exchanged(stage, metrics, {illness.cause for illness in named})])
     return [_with_samples(illness, dict(files), known, prompt, seen) for illness in illnesses], notes
 
 
