@@ -53,6 +53,15 @@ def test_every_sample_is_a_participation():
         contests.figures(problems[2:], records[2:], {"7": TABLE})
 
 
+def test_a_contest_of_which_problems_are_missing_is_told():
+    part = contests.figures([asked("a", "7", 2.0)], [graded("a", True)], {"7": TABLE})
+    assert part["contests_partly_asked"] == 1
+    assert "too low" in contests.warning(part)
+    problems = [asked("a", "7", 2.0), asked("b", "7", 1.0)]
+    whole = contests.figures(problems, [graded("a", True), graded("b", False)], {"7": TABLE})
+    assert (whole["contests_partly_asked"], contests.warning(whole)) == (0, "")
+
+
 def test_points_of_problems_are_those_of_their_rows():
     row = {"question": "q", "contest_id": 1843, "index": "B", "points": 750.0,
            "input_output": json.dumps({"inputs": ["1\n"], "outputs": ["2\n"]})}  # fmt: skip

@@ -102,7 +102,9 @@ def figures(
     problems: Sequence[Problem], records: Sequence[GradedProblem], tables: Mapping[str, ContestTable]
 ) -> dict[str, Any]:
     """``rating`` with an interval over contests, ``percentile`` (the share of all competitors whose rating is below
-    it), ``contests``. Contests without a table count for nothing. Raises AhaError where none has one."""
+    it), ``contests``. Contests without a table count for nothing; ``contests_partly_asked``: those in which a
+    competitor has more points than the problems that are asked are worth together, so that their rating is too low.
+    Raises AhaError where none has a table."""
     own: dict[str, list[tuple[float, GradedProblem]]] = defaultdict(list)
     told = {p.id: p.metadata for p in problems}
     for record in records:
@@ -125,7 +127,23 @@ def figures(
         "percentile": float((everyone < rating).mean()),
         "contests": len(shared),
         "contests_without_table": len(own) - len(shared),
+        "contests_partly_asked": sum(_is_part(own[name], tables[name]) for name in shared),
     }
+
+
+def _is_part(problems: Sequence[tuple[float, GradedProblem]], table: ContestTable) -> bool:
+    return sum(points for points, _ in problems) < table.points.max()
+
+
+def warning(figures: Mapping[str, Any]) -> str:
+    """What is to be said of a rating; "" where nothing is."""
+    part, whole = figures["contests_partly_asked"], figures["contests"]
+    if not part:
+        return ""
+    return (
+        f"in {part} of {whole} contests competitors have more points than all problems that were asked: some are "
+        "missing, and the rating is too low"
+    )
 
 
 def _rating(problems: Sequence[tuple[float, GradedProblem]], table: ContestTable) -> float:

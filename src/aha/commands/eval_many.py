@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import product
@@ -19,6 +19,7 @@ from aha.types import AhaError
 
 if TYPE_CHECKING:
     from aha.benchmarks.catalogue import BenchmarkRows
+    from aha.benchmarks.contests import ContestTable
     from aha.benchmarks.opening import BenchmarkJudge, EvaluationEngine
     from aha.benchmarks.session import BenchmarkResult, Protocol
     from aha.stages.engines import AnswerSource
@@ -124,14 +125,23 @@ def run(args: argparse.Namespace) -> int:
         results = list(_results(args, asked, protocol, engine))
         for result in results:
             if standings and result.benchmark == "codeforces":
-                try:
-                    result.figures.update(contests.figures(result.problems, result.records, standings))
-                except AhaError as error:  # what was sampled is shown all the same
-                    if ranks.is_main():
-                        print(f"warning: {error}", file=sys.stderr)
+                _rate(result, standings)
         if ranks.is_main():
             show(args, results, protocol, _contaminated(args, results))
     return 0
+
+
+def _rate(result: BenchmarkResult, standings: Mapping[str, ContestTable]) -> None:
+    """Add the rating to a result; what was sampled is shown all the same where there is none."""
+    from aha.benchmarks import contests
+
+    try:
+        result.figures.update(contests.figures(result.problems, result.records, standings))
+        said = contests.warning(result.figures)
+    except AhaError as error:
+        said = str(error)
+    if said and ranks.is_main():
+        print(f"warning: {said}", file=sys.stderr)
 
 
 def _engine(args: argparse.Namespace) -> EvaluationEngine:

@@ -5,13 +5,15 @@ Problems are what is drawn: a bootstrap and a sign-flip test go over problems, n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 RESAMPLED = 4000
 """Resamples of a bootstrap and of a permutation test."""
+AT_ONCE = 1 << 20
+"""Numbers that are drawn at a time: some 20 MB."""
 LEVEL = 0.05
 """The largest p at which a difference counts as more than chance."""
 
@@ -20,8 +22,9 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """A 95% interval of the mean of ``values`` [P], one a problem, by resampling problems."""
     if not len(values):
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLED, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    rng, n = np.random.default_rng(seed), len(values)
+    means = [values[rng.integers(0, n, (some, n))].mean(axis=1) for some in _portions(n)]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -77,6 +80,14 @@ def _sign_flips(differences: np.ndarray, seed: int) -> float:
     moved = differences[differences != 0]
     if not len(moved):
         return 1.0
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLED, len(moved)))
-    as_far = np.abs(signs @ moved) >= abs(moved.sum()) - 1e-12
+    rng, n = np.random.default_rng(seed), len(moved)
+    sums = np.concatenate([rng.choice([-1.0, 1.0], (some, n)) @ moved for some in _portions(n)])
+    as_far = np.abs(sums) >= abs(moved.sum()) - 1e-12
     return float((as_far.sum() + 1) / (RESAMPLED + 1))
+
+
+def _portions(problems: int) -> Iterator[int]:
+    """``RESAMPLED`` in parts, so that at most ``AT_ONCE`` numbers are drawn at a time, however many problems."""
+    most = max(1, AT_ONCE // max(problems, 1))
+    for done in range(0, RESAMPLED, most):
+        yield min(most, RESAMPLED - done)

@@ -47,14 +47,7 @@ def rational_or_none(node: Node, values: Mapping[str, Fraction] | None = None) -
 
 def free_symbols(node: Node) -> frozenset[str]:
     """The names of the expression's variables (constants such as pi are none)."""
-    symbols: set[str] = set()
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if current[0] == "sym":
-            symbols.add(current[1])
-        stack.extend(part for part in current[1:] if isinstance(part, tuple))
-    return frozenset(symbols - CONSTANTS)
+    return frozenset(_names(node) - CONSTANTS)
 
 
 CONSTANTS = frozenset(("pi", "e", "i"))
@@ -265,11 +258,16 @@ _RULES = {
 
 def constants_in(node: Node) -> set[str]:
     """The constants (pi, e, i) that occur in an expression."""
-    constants: set[str] = set()
+    return _names(node) & CONSTANTS
+
+
+def _names(node: Node) -> set[str]:
+    """Of all symbols in an expression."""
+    names: set[str] = set()
     stack = [node]
     while stack:
         current = stack.pop()
         if current[0] == "sym":
-            constants.add(current[1])
+            names.add(current[1])
         stack.extend(part for part in current[1:] if isinstance(part, tuple))
-    return constants & CONSTANTS
+    return names
