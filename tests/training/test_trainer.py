@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import make_model
 
-from aha.training import batching, policy
+from aha.training import accumulate, batching, policy
 from aha.training.batching import constant_length, pack, sequence_mean, token_mean
 from aha.training.losses import clipped_loss, negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy
@@ -116,6 +116,16 @@ def test_chunked_head_changes_nothing(tokenizer, monkeypatch):
     whole = gradients(make_model(tokenizer), batches, clipped_loss(entropy_coef=0.1))
     monkeypatch.setattr(policy, "HEAD_CHUNK_ELEMENTS", 7 * len(tokenizer))
     assert_close(gradients(make_model(tokenizer), batches, clipped_loss(entropy_coef=0.1)), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_sums_in_blocks_are_the_sums(dtype):
+    torch.manual_seed(0)
+    for shape in ((3, accumulate.BLOCK + 5), (7, 11)):
+        total, part = torch.randn(shape), torch.randn(shape).to(dtype)
+        expected = total + part
+        for more in (part, part.t().contiguous().t()):  # as it lies in memory, and otherwise
+            assert torch.equal(accumulate.accumulate(total.clone(), more), expected)
 
 
 def test_entropy_gradient_by_autograd(tokenizer):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aha import kernels
 from aha.modeling import Head
+from aha.training.accumulate import accumulate
 from aha.training.lora import Adapters
 from aha.training.sharding import Shards
 from aha.training.trainer import OptimizerConfig, Trainer
@@ -22,6 +23,9 @@ HEAD_CHUNK_ELEMENTS = 1 << 25
 the gradient of the whole head, which with a large vocabulary is more to read and write than the chunk."""
 LOGITS_KEPT = 1 << 23
 """Logits of a batch that stay between the passes, if they are no more."""
+FUSED_CHUNKS = 4
+"""Chunks that are taken as one where kernels never write float32 logits: their gradient in bf16 is no more than what
+others need for one, and the gradient of the whole head is added to a fourth as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,9 @@ class _LogprobHead(torch.autograd.Function):
         tokens: Tensor,
         temperature: float,
     ) -> tuple[Tensor, Tensor]:
-        rows = max(1, HEAD_CHUNK_ELEMENTS // weight.shape[0])
         scored, z = [], None
         fused = not head.softcap and kernels.can_fuse(hidden, weight)
+        rows = _even(len(hidden), HEAD_CHUNK_ELEMENTS * (FUSED_CHUNKS if fused else 1) // weight.shape[0])
         for h, t in zip(hidden.split(rows), tokens.split(rows), strict=True):
             if fused:
                 scored.append(kernels.project_score(h, weight, bias, t, head.scale / temperature))
@@ -77,7 +81,7 @@ class _LogprobHead(torch.autograd.Function):
         hidden, weight, tokens, entropies, sums = ctx.saved_tensors
         head = ctx.head
         wants_w, wants_b = ctx.needs_input_grad[1:3]  # a frozen head, under adapters, wants none
-        grad_w = torch.zeros_like(weight, dtype=torch.float32) if wants_w else None
+        grad_w = None
         grad_b = torch.zeros_like(ctx.bias, dtype=torch.float32) if wants_b else None
         grad_hidden = []
         for start in range(0, max(1, len(hidden)), ctx.rows):  # a rank may have no tokens to read
@@ -95,13 +99,27 @@ class _LogprobHead(torch.autograd.Function):
                 dz = _score_gradient(z, tokens[part], ctx.temperature, head, known, gradients)
                 dz = dz.to(hidden.dtype)  # as the gradients of every other layer
             grad_hidden.append(dz @ weight)
-            if grad_w is not None:
-                grad_w += dz.T @ hidden[part]
+            if wants_w:
+                grad_w = _added(grad_w, dz.T @ hidden[part])
             if grad_b is not None:
                 grad_b += dz.float().sum(0)
+            del dz  # before the next is made
         weight_grad = None if grad_w is None else grad_w.to(weight.dtype)
         bias_grad = None if grad_b is None else grad_b.to(ctx.bias.dtype)
         return torch.cat(grad_hidden), weight_grad, bias_grad, None, None, None
+
+
+def _even(tokens: int, most: int) -> int:
+    """Rows of a chunk, ``most`` at most, so that all chunks have about as many."""
+    chunks = -(-tokens // max(1, most))
+    return max(1, -(-tokens // max(1, chunks)))
+
+
+def _added(total: Tensor | None, part: Tensor) -> Tensor:
+    """A sum in float32 of one part after another; the first stays what it is until there is a second."""
+    if total is None:
+        return part
+    return accumulate(total.float(), part)
 
 
 def _scores(z: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:

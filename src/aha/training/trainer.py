@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from aha import attention, ranks
 from aha.modeling import max_context, outgrows
 from aha.training import context, parallel
+from aha.training.accumulate import accumulate
 from aha.training.compiled import torch_compile
 from aha.training.offload import Offloaded
 from aha.training.sharding import Shards, layers, like, unsharded
@@ -406,7 +407,7 @@ def _add_into(master: Tensor) -> Callable[[Tensor], None]:
     def hook(param: Tensor) -> None:
         assert master.grad is not None
         assert param.grad is not None
-        master.grad.add_(param.grad)
+        accumulate(master.grad, param.grad)
         param.grad = None
 
     return hook
