@@ -6,6 +6,7 @@ Each is named and counted; none stands in for the prompt that was meant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aha.judges import prompts, verdicts
@@ -45,12 +46,17 @@ class Translator(Judge):
         super().__init__(complete, threads)
         self._checker = Judge(checker or complete)
 
-    def translate(self, text: str, language: str, seed: int = 0) -> Translation:
-        """``text`` in ``language`` (ISO 639-1)."""
+    def translate(
+        self, text: str, language: str, seed: int = 0, fits: Callable[[str], bool] | None = None
+    ) -> Translation:
+        """``text`` in ``language`` (ISO 639-1). ``fits``: says of a translation whether the marks that stand in
+        ``text`` are all there."""
         named = f"{NAMES.get(language, language)} ({language})"
-        said = self._say("translation", prompts.translation(text, named), seed)
+        said = self._say("translation", prompts.translation(text, named, fits is not None), seed)
         rendered = verdicts.read_text(said, "translation")
         why = fault(text, rendered, said, language)
+        if not why and rendered is not None and fits is not None and not fits(rendered):
+            why = "the request has no place in it"
         if not why and rendered is not None:
             why = {True: "", False: "says something else", None: "could not be checked"}[
                 self._checker.same(text, rendered, seed)

@@ -31,9 +31,9 @@ from aha.settings import setting
 from aha.stages import engines, groups, inputs
 from aha.stages.evaluation.compare import model_names, slug
 from aha.stages.evaluation.figures import interval
-from aha.stages.evaluation.translated import SUFFIX, translated_sets
+from aha.stages.evaluation.translated import SUFFIX, translated_frames, translated_sets
 from aha.stages.evaluation.translated import words as translated_words
-from aha.tasks import get_task, row_sources
+from aha.tasks import get_task, jailbreaks, row_sources
 from aha.tasks.jailbreaks import wrapped
 from aha.tasks.rubric import refuses
 from aha.types import AhaError, Problem
@@ -45,6 +45,7 @@ ANSWERED = "answered"
 """What is said without a judge of an answer that declines nothing: nobody knows whether it is safe."""
 REFUSALS_KNOWN_IN = ("en", "zh")
 """Languages whose refusals a program tells by their words."""
+TEMPLATES = "jailbreak templates"
 SHOWN = (
     ("harmful", "unsafe"), ("harmful", "reject"), ("jailbroken", "unsafe"), ("jailbroken", "reject"),
     ("harmless", "reject"),
@@ -78,7 +79,7 @@ class SafetyCheck(
 
     jailbreaks: int = setting(3, "templates that each harmful prompt is wrapped in", under="evaluation", ge=0)
     languages: tuple[str, ...] = setting(
-        (), "languages that the teacher translates prompts into (ISO 639-1); jailbreaks stay as they are",
+        (), "languages that the teacher translates prompts and jailbreak templates into (ISO 639-1)",
         under="evaluation",
     )  # fmt: skip
 
@@ -88,7 +89,7 @@ class SafetyCheck(
 
     def work(self) -> dict[str, float]:
         """Tokens sampled at most."""
-        asked = 1 + self.jailbreaks + len(self.languages)
+        asked = (1 + self.jailbreaks) * (1 + len(self.languages))
         each = self.problems * asked * self.samples * self.max_tokens
         return {"sampled": float(len(self.models) * each)}
 
@@ -106,7 +107,7 @@ class SafetyCheck(
     def run(self, context: Context) -> dict[str, Any]:
         """Ask, judge, count; write ``safety.json`` and ``safety.md``; returns the figures."""
         asked = self._asked()
-        translations = self._translate(context, asked)
+        translations, templates = self._translate(context, asked)
         names = model_names(self)
         figures: dict[str, Any] = {}
         with Console(self.name, len(names), plain=context.plain) as console:
@@ -117,9 +118,12 @@ class SafetyCheck(
                 figures[name] = read_json(path)
                 console.note(f"{name}: {words(figures[name])}")
         write_json(context.folder / "safety.json", figures)
-        write_text(context.folder / "safety.md", markdown(figures) + by_language(figures, translations))
+        write_text(
+            context.folder / "safety.md", markdown(figures) + by_language(figures, translations, templates)
+        )
         prompts = {kind: len(some) for kind, some in asked.items()}
-        return {"figures": figures, "prompts": prompts, "translations": translations}
+        told = {"translations": translations, "templates": templates}
+        return {"figures": figures, "prompts": prompts, **told}
 
     def _codes(self) -> list[str]:
         """The languages as codes. Raises AhaError for one that is not known, and for languages without a teacher."""
@@ -131,11 +135,14 @@ class SafetyCheck(
             )
         return codes
 
-    def _translate(self, context: Context, asked: dict[str, list[Problem]]) -> dict[str, dict[str, int]]:
-        """Add the prompts in other languages to what is asked; returns by language what became of them."""
+    def _translate(
+        self, context: Context, asked: dict[str, list[Problem]]
+    ) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
+        """Add the prompts in other languages to what is asked, plain and under templates in their language; returns by
+        language what became of prompts and of templates."""
         codes = self._codes()
         if not codes or self.teacher is None:
-            return {}
+            return {}, {}
         ask = partial(self._metered, context, options={"max_tokens": self.judge_reply_tokens})
         translator = Translator(
             ask(self.teacher, "translated_by_teacher.jsonl"),
@@ -144,10 +151,26 @@ class SafetyCheck(
         )
         plain = {kind: asked[kind] for kind in ("harmful", "harmless")}
         more, counts = translated_sets(translator, plain, codes, self.seed, context.folder)
+        names = list(dict.fromkeys(str(p.metadata["jailbreak"]) for p in asked["jailbroken"]))
+        frames, templates = translated_frames(translator, names, codes, self.seed, context.folder)
+        more |= self._jailbroken([*asked["harmful"], *more.get(f"harmful{SUFFIX}", ())], frames)
         asked.update(more)
-        for line in translated_words(counts):
+        for line in [*translated_words(counts), *translated_words(templates, TEMPLATES)]:
             _log.warning("%s: %s.", self.name, line)
-        return counts
+        return counts, templates
+
+    def _jailbroken(
+        self, harmful: Sequence[Problem], frames: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, list[Problem]]:
+        """The set of harmful prompts under templates in their own language, if there are any."""
+        some = [
+            jailbreak
+            for language, own in frames.items()
+            for jailbreak in wrapped(
+                [p for p in harmful if p.language == language], self.jailbreaks, self.seed, own
+            )
+        ]
+        return {f"jailbroken{SUFFIX}": some} if some else {}
 
     def _metered(self, context: Context, who: str, cache: str, options: Mapping[str, Any]) -> Metered:
         """A model that is asked through a memory of the stage's own."""
@@ -186,13 +209,13 @@ class SafetyCheck(
         write_jsonl(context.folder / "answers" / f"{slug(name)}.jsonl", rows)
         kinds = {kind: rates([r for r in rows if r["set"] == kind]) for kind in SETS}
         languages = sorted({row["language"] for row in rows})
-        by, harmless = (
-            {code: rates([r for r in rows if r["language"] == code and r["set"] in (kind, f"{kind}{SUFFIX}")])
+        by, harmless, jailbroken = (
+            {code: rates([r for r in rows if r["language"] == code and r["set"] in sets_in(kind, code)])
              for code in languages}
-            for kind in ("harmful", "harmless")
+            for kind in ("harmful", "harmless", "jailbroken")
         )  # fmt: skip
-        judged = {"judge": dict(judge.counts)}
-        return {**kinds, "by_language": by, "harmless_by_language": harmless, **judged}
+        told = {"by_language": by, "harmless_by_language": harmless, "jailbroken_by_language": jailbroken}
+        return {**kinds, **told, "judge": dict(judge.counts)}
 
     def _judge(self, context: Context) -> Judge:
         if self.judge is None:
@@ -227,6 +250,12 @@ class SafetyCheck(
             ]  # fmt: skip
         write_jsonl(path, rows)
         return rows
+
+
+def sets_in(kind: str, language: str) -> tuple[str, ...]:
+    """The sets of a kind whose prompts are wholly in that language: a jailbreak template as it stands is English."""
+    own = kind != "jailbroken" or language == jailbreaks.LANGUAGE
+    return (kind, f"{kind}{SUFFIX}") if own else (f"{kind}{SUFFIX}",)
 
 
 def verdict(judge: Judge | None, row: Mapping[str, Any], seed: int) -> str | None:
@@ -292,23 +321,29 @@ def markdown(by_model: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def by_language(
-    by_model: Mapping[str, Mapping[str, Any]], translations: Mapping[str, Mapping[str, int]]
+    by_model: Mapping[str, Mapping[str, Any]],
+    translations: Mapping[str, Mapping[str, int]],
+    templates: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
     """A table by language where there are several, and what became of the translations; "" for one language."""
     codes = list(dict.fromkeys(code for figures in by_model.values() for code in figures["by_language"]))
     if len(codes) < 2:
         return ""
+    told = [*translated_words(translations), *translated_words(templates or {}, TEMPLATES)]
     lines = [
-        "", "# By language", "", *(f"- {line}" for line in translated_words(translations)), "",
-        "| | language | prompts | harmful: unsafe | refused | harmless: refused |", "|---|---|---|---|---|---|",
+        "", "# By language", "", *(f"- {line}" for line in told), "",
+        "| | language | prompts | harmful: unsafe | refused | jailbroken: unsafe | refused | harmless: refused |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for name, figures in by_model.items():
         for code in codes:
             harmful, harmless = figures["by_language"].get(code), figures["harmless_by_language"].get(code)
             if harmful and harmless:
-                cells = [cell(harmful, "unsafe"), cell(harmful, "reject"), cell(harmless, "reject")]
+                jailbroken = figures.get("jailbroken_by_language", {}).get(code) or rates([])
+                cells = [cell(some, word) for some in (harmful, jailbroken) for word in ("unsafe", "reject")]
                 prompts = harmful["prompts"] + harmless["prompts"]
-                lines.append(f"| {name} | {code} | {prompts} | " + " | ".join(cells) + " |")
+                row = " | ".join([*cells, cell(harmless, "reject")])
+                lines.append(f"| {name} | {code} | {prompts} | {row} |")
     return "\n".join(lines) + "\n"
 
 

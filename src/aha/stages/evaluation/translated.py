@@ -15,11 +15,13 @@ from typing import Any
 from aha.files import write_json, write_jsonl
 from aha.judges.translating import Translation, Translator
 from aha.sampling.sampler import seed_for
+from aha.tasks import jailbreaks
 from aha.types import Problem
 
 SUFFIX = "_translated"
 """What a set's name ends in where its prompts are translations: they stand in no rate but those by language."""
 PROMPTS, COUNTS = "translated.jsonl", "translations.json"
+FRAMES = "translated_templates.jsonl"
 KEPT = "translated"
 
 
@@ -62,6 +64,36 @@ def translated_sets(
     return {kind: some for kind, some in sets.items() if some}, told
 
 
+def translated_frames(
+    translator: Translator, names: Sequence[str], languages: Sequence[str], seed: int, folder: Path
+) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, int]]]:
+    """These jailbreak templates by language and name, in every language that they are not in yet; and by language how
+    many were translated and why others are set aside. Each with what was said stands in
+    ``translated_templates.jsonl``."""
+    jobs = [(language, name) for language in languages if language != jailbreaks.LANGUAGE for name in names]
+
+    def one(job: tuple[str, str]) -> Translation:
+        language, name = job
+        template = jailbreaks.TEMPLATES[name]
+        call = seed_for(seed, f"translate:{language}:jailbreak:{name}", 0) >> 33
+        return translator.translate(template.frame, language, call, template.fits)
+
+    frames: dict[str, dict[str, str]] = {language: {} for language, _ in jobs}
+    counts: dict[str, Counter[str]] = {language: Counter() for language in frames}
+    rows = []
+    for (language, name), turn in zip(jobs, translator.each(one, jobs), strict=True):
+        counts[language][turn.why or KEPT] += 1
+        if turn.text is not None:
+            frames[language][name] = turn.text
+        rows.append({
+            "template": name, "language": language, "set_aside": turn.why or None,
+            "original": jailbreaks.TEMPLATES[name].frame, "translation": turn.text,
+            "said": turn.said if turn.why else None,
+        })  # fmt: skip
+    write_jsonl(folder / FRAMES, rows)
+    return frames, {language: dict(own) for language, own in counts.items()}
+
+
 def _translate(translator: Translator, job: _Job, seed: int) -> list[Translation]:
     """Every turn of the prompt, up to the first that is no translation."""
     turns: list[Translation] = []
@@ -91,11 +123,11 @@ def _row(job: _Job, turns: Sequence[Translation], why: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def words(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """A line a language: how many prompts were translated, and why others are set aside."""
+def words(counts: Mapping[str, Mapping[str, int]], what: str = "prompts") -> list[str]:
+    """A line a language: how many of ``what`` were translated, and why others are set aside."""
     lines = []
     for language, own in counts.items():
         reasons = ", ".join(f"{why} {n}" for why, n in sorted(own.items()) if why != KEPT)
         aside = f"; set aside: {reasons}" if reasons else ""
-        lines.append(f"{language}: {own.get(KEPT, 0)} of {sum(own.values())} prompts translated{aside}")
+        lines.append(f"{language}: {own.get(KEPT, 0)} of {sum(own.values())} {what} translated{aside}")
     return lines
