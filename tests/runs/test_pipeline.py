@@ -64,9 +64,69 @@ def test_another_setting_is_another_run_that_takes_over_what_is_the_same(tmp_pat
         stages = chain(second=second)
         place, why = folders.choose(first, stages)
         assert (place.name, "b.value 0, now" in why) == (name, True)
-        folders.take_over(first, place, folders.shared(first, place, stages), lambda text: None)
+        folders.take_over(place, folders.shared(first, place, stages), lambda text: None)
         assert run(place, stages) == ran
     assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
+
+
+def beside(first, stages):
+    """The run that the stages get beside ``first``: its folder, the stages that were run, and what was said."""
+    place, _ = folders.choose(first, stages)
+    said: list[str] = []
+    folders.take_over(place, folders.shared(first, place, stages), said.append)
+    return place, run(place, stages), said
+
+
+def longer(first=0, second=0, third=0):
+    (c,) = chain(first, second)
+    return [Note(name="d", value=third, after=c)]
+
+
+def test_a_third_run_takes_over_what_it_shares_with_the_second(tmp_path):
+    """The second one's change is kept and a later stage is changed: only that one is run."""
+    first = tmp_path / "r1"
+    run(first, longer())
+    assert beside(first, longer(second=1))[:2] == (tmp_path / "r1-2", ["b", "c", "d"])
+    place, ran, said = beside(first, longer(second=1, third=1))
+    assert (place, ran) == (tmp_path / "r1-3", ["d"])
+    assert said == [f"Taken over from {tmp_path / 'r1-2'}, where they are the same: a, b, c."]
+    assert beside(first, longer(third=1))[1:] == (
+        ["d"], [f"Taken over from {first}, where they are the same: a, b, c."]
+    )  # fmt: skip
+    assert beside(first, longer(second=1, third=1))[1:] == ([], []), "given again, it is found again"
+
+
+def two_ends(left, right):
+    base = Note(name="base")
+    return [Note(name="left", value=left, after=base), Note(name="right", value=right, after=base)]
+
+
+def test_stages_may_come_from_several_runs(tmp_path):
+    first = tmp_path / "r1"
+    run(first, two_ends(0, 0))
+    assert beside(first, two_ends(1, 0))[1] == ["left"]
+    assert beside(first, two_ends(0, 1))[1] == ["right"]
+    place, ran, said = beside(first, two_ends(1, 1))
+    assert (place.name, ran) == ("r1-4", [])
+    assert len(said) == 2
+
+
+def test_a_stage_made_from_edited_rows_is_not_mixed_with_others(tmp_path):
+    """The second run's rows were reviewed by people: what was made from them goes with them alone."""
+
+    def stages(value, last):
+        rows = Reviewed(name="rows")
+        return [Note(name="last", value=last, after=Note(name="made", value=value, after=rows))]
+
+    first = tmp_path / "r1"
+    run(first, stages(0, 0))
+    second, _, _ = beside(first, stages(0, 1))
+    (second / "rows" / "people.txt").write_text("better")
+    assert run(second, stages(0, 1)) == ["rows", "made", "last"]
+    place, ran, said = beside(first, stages(0, 2))
+    assert ran == ["last"]
+    assert said == [f"Taken over from {second}, where they are the same: rows, made."]
+    assert (place / "rows/people.txt").read_text() == "better"
 
 
 def test_an_unfinished_stage_with_other_settings_stays_as_well(tmp_path):

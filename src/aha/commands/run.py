@@ -175,10 +175,11 @@ def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe
 
     if args.dry_run:
         from aha.planning.dry_run import plan
-        from aha.runs.folders import choose
+        from aha.runs import folders
 
-        place, why = (folder, "") if args.fresh else choose(folder, stages)
-        print("\n".join(filter(None, [why, plan(stages, place, recipe.paper())])))
+        place, why = (folder, "") if args.fresh else folders.choose(folder, stages)
+        taken = folders.shared(folder, place, stages)
+        print("\n".join(filter(None, [why, plan(stages, place, recipe.paper(), taken)])))
         return 0
     return execute(args, ranks.broadcast_object(lambda: settle(args, folder, stages)), stages, recipe)
 
@@ -195,7 +196,7 @@ def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Pat
         hardware.pick_dtype(args.dtype, device)
     fresh = args.fresh and not ranks.watched()  # watched ranks may start more than once: it was done before
     place, why = (folder, "") if args.fresh else folders.choose(folder, stages)
-    taken = () if place == folder else folders.shared(folder, place, stages)
+    taken = folders.shared(folder, place, stages)
     pending = [
         stage
         for stage in pipeline.ordered(stages)
@@ -210,7 +211,7 @@ def settle(args: argparse.Namespace, folder: Path, stages: Sequence[Any]) -> Pat
         print(why)
     if fresh and folder.exists():
         _set_aside(folder)
-    folders.take_over(folder, place, taken, print)
+    folders.take_over(place, taken, print)
     return place
 
 

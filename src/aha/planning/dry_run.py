@@ -24,15 +24,23 @@ UNREADABLE = (AhaError, OSError, ValueError, KeyError, TypeError)
 """What damaged files of others may raise; a run is not stopped for want of a plan."""
 
 
-def plan(stages: Sequence[Stage], folder: Path, paper: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The plan in words, one paragraph a stage, and sums. ``paper``: settings to compare with, by stage."""
+def plan(
+    stages: Sequence[Stage],
+    folder: Path,
+    paper: Mapping[str, Mapping[str, Any]] | None = None,
+    taken: Mapping[str, Path] | None = None,
+) -> str:
+    """The plan in words, one paragraph a stage, and sums. ``paper``: settings to compare with, by stage. ``taken``:
+    stages that would be taken over, with the runs that they come from."""
     lines, total, unknown, disk = [], (0.0, 0.0), 0, 0.0
     known = plan_time.known(folder.parent, ordered(stages))
     done: set[str] = set()
     for stage in ordered(stages):
-        if is_done(folder / stage.name, stage):
+        source = (taken or {}).get(stage.name)
+        if source or is_done(folder / stage.name, stage):
             done.add(stage.name)
         state = "finished, will not run again" if stage.name in done else "will run"
+        state += f", taken over from {source}" if source else ""
         lines.append(f"{stage.name} ({type(stage).__name__}): {state}")
         if stage.inputs():
             lines.append(f"  inputs   {', '.join(dict.fromkeys(s.name for s in stage.inputs()))}")

@@ -2,7 +2,7 @@
 
 A run is the same as an earlier one where every stage that has done work there has the same essential settings and
 inputs, or goes on from where that one is (more steps, where the schedule allows it). Otherwise it is another run,
-``NAME-2``, and stages that both have in common are taken over.
+``NAME-2``, and stages that it has in common with the runs beside it are taken over.
 """
 
 from __future__ import annotations
@@ -113,29 +113,70 @@ def shown(changes: Sequence[str]) -> str:
     return "; ".join(changes[:MOST_SHOWN]) + (f"; {more} more" if more > 0 else "")
 
 
-def shared(source: Path, target: Path, stages: Sequence[Stage]) -> list[str]:
-    """The finished stages of ``source`` that are the same here, and not yet in ``target``."""
-    if _stranger(source, stages):
-        return []
-    differ = _by_stage(source, stages)
+def shared(folder: Path, target: Path, stages: Sequence[Stage]) -> dict[str, Path]:
+    """The finished stages of ``folder`` and of the runs beside it, by name with the run that they come from, that are
+    the same here and not yet in ``target``. The run that shares most comes first, and of several the one that people
+    worked in (``Stage.edits``); of another one a stage is taken where what it was made from is the same."""
+    if target == folder:
+        return {}
+    results = {
+        run: {stage.name: stage.result(run) for stage in ordered(stages) if stage.name in names}
+        for run in _beside(folder)
+        if run != target and (names := _same(run, stages))
+    }
+    best_first = sorted(results, key=lambda run: (-len(results[run]), -_edited(run, stages)))
+    taken: dict[str, Path] = {}
+    for stage in ordered(stages):
+        sources = (run for run in best_first if stage.name in results[run])
+        source = next((run for run in sources if _fits(stage, run, results, taken)), None)
+        if source is not None and not (target / stage.name).exists():
+            taken[stage.name] = source
+    return taken
+
+
+def _beside(folder: Path) -> list[Path]:
+    """``folder`` and its numbered neighbours that are there, by number."""
+    numbers = (other.name.removeprefix(f"{folder.name}-") for other in folder.parent.glob(f"{folder.name}-*"))
+    numbered = sorted(int(number) for number in numbers if number.isdecimal())
     return [
-        stage.name
-        for stage in ordered(stages)
-        if stage.name not in differ
-        and not (target / stage.name).exists()
-        and is_done(source / stage.name, stage)
+        place
+        for place in (folder, *(folder.with_name(f"{folder.name}-{n}") for n in numbered))
+        if place.is_dir()
     ]
 
 
-def take_over(source: Path, target: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
-    """Put these stages of ``source`` into ``target``: there they are finished. Large files are shared by both
-    folders where the disk can do that."""
-    if not names:
+def _same(run: Path, stages: Sequence[Stage]) -> set[str]:
+    """The stages that have finished in ``run`` with the settings and inputs that they have here."""
+    if _stranger(run, stages):
+        return set()
+    differ = _by_stage(run, stages)
+    return {s.name for s in ordered(stages) if s.name not in differ and is_done(run / s.name, s)}
+
+
+def _edited(run: Path, stages: Sequence[Stage]) -> int:
+    """How many files people laid beside what was made."""
+    return sum((run / stage.name / name).is_file() for stage in ordered(stages) for name in stage.edits)
+
+
+def _fits(
+    stage: Stage, run: Path, results: Mapping[Path, Mapping[str, str]], taken: Mapping[str, Path]
+) -> bool:
+    """Whether the inputs that the stage had in ``run`` are those that were taken."""
+    own = {source.name: source.result(run) for source in stage.inputs() if source.name in taken}
+    return all(results[taken[name]][name] == result for name, result in own.items())
+
+
+def take_over(target: Path, taken: Mapping[str, Path], say: Callable[[str], None]) -> None:
+    """Put these stages, by the runs that they come from, into ``target``: there they are finished. Large files are
+    shared by both folders where the disk can do that."""
+    if not taken:
         return
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         with locked(target):
-            for name in names:
+            for name, source in taken.items():
                 with new_folder(target / name) as folder:
                     copy_tree(source / name, folder)
-    say(f"Taken over from {source}, where they are the same: {', '.join(names)}.")
+    for source in dict.fromkeys(taken.values()):
+        names = [name for name, run in taken.items() if run == source]
+        say(f"Taken over from {source}, where they are the same: {', '.join(names)}.")
