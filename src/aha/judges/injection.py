@@ -52,8 +52,9 @@ def _speaks(sentence: str) -> bool:
     return any(attempt.search(piece) for piece in pieces for attempt in _ATTEMPTS)
 
 
-def neutral(text: str) -> tuple[str, int]:
-    """(``text`` as a judge may read it, how many attempts were found in it)."""
+def neutral(text: str, taken: str = TAKEN, longest: int | None = LONGEST) -> tuple[str, int]:
+    """(``text`` as a judge may read it, how many attempts were found in it). ``taken`` stands in the place of sentences
+    that speak to the judge; what is beyond ``longest`` characters is not shown."""
     count = 0
 
     def shown(match: re.Match[str]) -> str:
@@ -62,9 +63,9 @@ def neutral(text: str) -> tuple[str, int]:
         if not sentence.strip() or not _speaks(sentence):
             return sentence
         count += 1
-        return TAKEN + ("\n" if sentence.endswith("\n") else " ")
+        return taken + ("\n" if sentence.endswith("\n") else " " if taken else "")
 
-    plain = _SENTENCE.sub(shown, text[:LONGEST])
+    plain = _SENTENCE.sub(shown, text[:longest])
     plain, verdicts = _VERDICT.subn(lambda m: m.group() + " ", plain)
     plain, marks = _MARKS.subn(lambda m: m.group() + " " if m.group() in "<[" else f"({m.group()})", plain)
     return plain, count + verdicts + marks

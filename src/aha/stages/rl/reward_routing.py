@@ -16,6 +16,8 @@ import numpy as np
 
 from aha import ranks
 from aha.files import read_json, write_json
+from aha.judges.asking import final_text
+from aha.judges.injection import neutral
 from aha.rewards.accuracy import full_text
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import WeightedRewards
@@ -85,12 +87,13 @@ class Router:
             return [Score(0.0, NO_MODEL, silent=True)] * len(rollouts)
         scorer = self.scorer(problem)
         assert scorer is not None
-        values = scorer.scores(problem.messages, [full_text(r) for r in rollouts])
+        texts = [full_text(r) for r in rollouts]
+        values = scorer.scores(problem.messages, texts)
         return [
             Score(None, "the engine failed") if r.finish in (Finish.ABORT, Finish.ERROR)
             else Score(None, "too long for the reward model") if v is None
-            else Score(v, f"{scorer.kind} reward model")
-            for r, v in zip(rollouts, values, strict=True)
+            else Score(v, f"{scorer.kind} reward model{_asked_for_it(scorer.kind, text)}")
+            for r, v, text in zip(rollouts, values, texts, strict=True)
         ]  # fmt: skip
 
     # --- calibration ----------------------------------------------------------------------------------------
@@ -133,6 +136,12 @@ class Router:
             return {}
         means = {PROXY: proxy, TRUE: helpful, UNSAFE: unsafe}
         return {name: round(float(np.mean(values)), 6) for name, values in means.items()}
+
+
+def _asked_for_it(kind: str, text: str) -> str:
+    """That an answer asks for its grade, in a score's note; "" where it does not, and where all of it is read."""
+    attempts = neutral(final_text(text))[1] if kind == "helpful" else 0
+    return f"; sentences left away that ask for a grade: {attempts}" if attempts else ""
 
 
 CALIBRATED = "reward_scale.json"

@@ -19,6 +19,7 @@ from aha.aside import Aside
 from aha.data.schemas import Record, read_source
 from aha.data.schemas import flat as said_text
 from aha.judges.asking import final_text
+from aha.judges.injection import neutral
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
@@ -39,8 +40,10 @@ LOWEST = 3.0
 
 
 def scored_text(kind: RewardKind, text: str) -> str:
-    """What a reward model reads of an answer: the final summary (helpful), or all of it (safety)."""
-    return final_text(text) if kind == "helpful" else text
+    """What a reward model reads of an answer: the final summary (helpful), or all of it (safety). Of a summary,
+    sentences that ask for a grade are left away, as they are before a judge: a model that was never shown any may take
+    them for more of an answer. Of a whole response nothing is: what is unsafe might stand in them."""
+    return neutral(final_text(text), "", None)[0] if kind == "helpful" else text
 
 
 def encode(
