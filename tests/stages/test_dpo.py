@@ -15,7 +15,6 @@ from aha.cli import main
 from aha.data.schemas import read_record
 from aha.files import read_jsonl, write_jsonl
 from aha.runs.pipeline import Context
-from aha.stages.supervised import dpo as stage_module
 from aha.stages.supervised import reward_model
 from aha.stages.supervised.dpo import DPO, REFERENCE, DPOSession
 from aha.stages.supervised.preference_rows import (
@@ -381,4 +380,6 @@ def test_from_python(checkpoint, tmp_path):
                    runs_dir=tmp_path, threads=1)  # fmt: skip
     assert done.summary["objective"] == "ipo"
     assert done.summary["steps"] == 2
-    assert stage_module.card(done.summary).startswith("# `")
+    card = (tmp_path / "dpo/dpo/final/README.md").read_text()
+    assert card.startswith("# `")
+    assert "preference optimisation, loss ipo, 1 epochs, 2 steps" in card

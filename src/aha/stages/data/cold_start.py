@@ -23,16 +23,16 @@ from aha.judges.asking import Teacher
 from aha.judges.programs import teacher
 from aha.rewards.accuracy import accuracy
 from aha.runs.console import Console
-from aha.runs.pipeline import DATA, Context, Stage
+from aha.runs.pipeline import DATA, Context
 from aha.sampling.client.engine import in_parallel
-from aha.sampling.rollouts import WeightedRewards
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
-from aha.stages import asking, engines, groups, inputs
+from aha.stages import engines, groups, inputs
+from aha.stages.data.answering import AnsweringStage
 from aha.stages.data.reject import rounds
-from aha.stages.data.samples import RolloutRow, other_languages, sample_parts
+from aha.stages.data.samples import RolloutRow, other_languages
 from aha.stages.data.select import SelectedRows, conversation, none_kept, select
-from aha.tasks import get_task, row_sources
+from aha.tasks import get_task
 from aha.tasks.base import Task
 from aha.types import AhaError, Outcome, Problem
 
@@ -41,19 +41,9 @@ STATUSES = ("pending", "accept", "reject")
 
 
 class ColdStart(
-    groups.SeedSettings,
-    groups.AnsweringModelSettings,
-    groups.TaskSettings,
-    groups.TestRowSettings,
-    groups.QuestionSettings,
-    groups.PromptSettings,
-    groups.SamplingSettings,
+    AnsweringStage,
     groups.ChainFilterSettings,
-    groups.DtypeSettings,
-    groups.DecodingSettings,
-    groups.WriteSettings,
     groups.TeacherSettings,
-    Stage,
     problems=512,
     samples=8,
     max_per_problem=2,
@@ -68,20 +58,10 @@ class ColdStart(
         "optional", "required: wait until review_edited.jsonl is there"
     )
 
-    def data_files(self) -> list[str]:
-        """The rows that its tasks read."""
-        return row_sources(self.task, self.data, self.test_data)
-
-    def work(self) -> dict[str, float]:
-        """Tokens sampled at most."""
-        return {"sampled": float(self.problems * self.samples * self.max_tokens)}
-
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.dtype)
         inputs.endpoint(self.teacher)
-        inputs.sampled(self.model)
-        inputs.task(self.task, self.data, self.test_data)
+        super().check_inputs(context)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample, select, rewrite, review, write ``data.jsonl``; returns the summary.
@@ -125,18 +105,11 @@ class ColdStart(
         self, context: Context, task: Task, problems: Sequence[Problem], console: Console
     ) -> SelectedRows:
         """The right and readable ones of the policy's traces."""
-        source = engines.open_source(context, self.model, self.prompt, self.dtype, self.max_num_seqs)
+        source = self.open_model(context)
         fitting, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, max_tokens=longest)
-        rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify))}
-        asking.show(console, source.prompter, fitting, asking.name_of(self.model))
-        tick = console.counter(len(fitting) * self.samples * longest, "sampling")
-        sampled = sample_parts(
-            context.folder / "rollouts", source, fitting, self.samples, params, rewards,
-            seed=self.seed, part=self.write_every, tick=tick,
-        )  # fmt: skip
         selected = select(
-            sampled,
+            self.graded_answers(context, console, source, fitting, params, accuracy(task.verify)),
             ReadabilityLimits(self.max_other_languages, self.max_repetition),
             keep=self.max_per_problem,
         )

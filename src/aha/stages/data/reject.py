@@ -22,11 +22,11 @@ from aha.judges.programs import correctness_judge
 from aha.rewards.accuracy import accuracy, full_text
 from aha.runs.console import Console
 from aha.runs.pipeline import DATA, Context, Stage
-from aha.sampling.rollouts import WeightedRewards
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
-from aha.stages import asking, engines, groups, inputs
-from aha.stages.data.samples import RolloutRow, sample_parts
+from aha.stages import engines, groups, inputs
+from aha.stages.data.answering import AnsweringStage
+from aha.stages.data.samples import RolloutRow
 from aha.stages.data.select import (
     VERDICTS,
     SelectedRows,
@@ -37,7 +37,7 @@ from aha.stages.data.select import (
     select,
 )
 from aha.stages.supervised.scorers import open_scorer
-from aha.tasks import get_task, row_sources
+from aha.tasks import get_task
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
 REASONING = "reasoning"
@@ -45,22 +45,12 @@ REASONING = "reasoning"
 
 
 class Reject(
-    groups.SeedSettings,
-    groups.AnsweringModelSettings,
-    groups.TaskSettings,
-    groups.TestRowSettings,
-    groups.QuestionSettings,
-    groups.PromptSettings,
-    groups.SamplingSettings,
+    AnsweringStage,
     groups.TopPSettings,
     groups.ChainFilterSettings,
     groups.StatedAnswerSettings,
-    groups.DtypeSettings,
-    groups.DecodingSettings,
-    groups.WriteSettings,
     groups.JudgeModelSettings,
     groups.JudgeReplySettings,
-    Stage,
 ):
     """Training data from a checkpoint's own right answers, mixed with other data."""
 
@@ -93,22 +83,15 @@ class Reject(
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read, and the files among the other sources."""
-        rows = row_sources(self.task, self.data, self.test_data)
-        return [*rows, *(s for s in self.mix_with if isinstance(s, str))]
-
-    def work(self) -> dict[str, float]:
-        """Tokens sampled at most."""
-        return {"sampled": float(self.problems * self.samples * self.max_tokens)}
+        return [*super().data_files(), *(s for s in self.mix_with if isinstance(s, str))]
 
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
-        inputs.machine(context, self.dtype)
         inputs.endpoint(self.judge)
-        inputs.sampled(self.model)
         if self.best_by is not None:
             inputs.reward_model(self.best_by)
         inputs.rows(self.mix_with)
-        inputs.task(self.task, self.data, self.test_data)
+        super().check_inputs(context)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""
@@ -153,7 +136,7 @@ class Reject(
     def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[SelectedRows, Any]:
         """What is kept of the samples, and the model's tokenizer (None behind an endpoint)."""
         task = get_task(self.task, self.data, self.test_data)
-        source = engines.open_source(context, self.model, self.prompt, self.dtype, self.max_num_seqs)
+        source = self.open_model(context)
         problems = task.load("train", self.problems, self.seed)
         problems, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
@@ -170,13 +153,7 @@ class Reject(
                 )
                 judged = frozenset()
         grade = judged_accuracy(accuracy(task.verify), judge, judged, self.seed, everything)
-        rewards: WeightedRewards = {"accuracy": (1.0, grade)}
-        asking.show(console, source.prompter, problems, asking.name_of(self.model))
-        tick = console.counter(len(problems) * self.samples * longest, "sampling")
-        sampled = sample_parts(
-            context.folder / "rollouts", source, problems, self.samples, params, rewards,
-            seed=self.seed, part=self.write_every, tick=tick,
-        )  # fmt: skip
+        sampled = self.graded_answers(context, console, source, problems, params, grade)
         limits = ReadabilityLimits(
             self.max_other_languages, self.max_repetition, paragraph=self.max_paragraph_words
         )

@@ -17,14 +17,14 @@ from aha.data.pairs import Pair, balance_lengths
 from aha.data.readable import ReadabilityLimits
 from aha.rewards.accuracy import accuracy
 from aha.runs.console import Console
-from aha.runs.pipeline import DATA, Context, Stage
-from aha.sampling.rollouts import WeightedRewards
+from aha.runs.pipeline import DATA, Context
 from aha.sampling.sampler import SamplingParams
 from aha.settings import setting
-from aha.stages import asking, engines, groups, inputs
-from aha.stages.data.samples import RolloutRow, SampledProblem, sample_parts
+from aha.stages import asking, groups
+from aha.stages.data.answering import AnsweringStage
+from aha.stages.data.samples import RolloutRow, SampledProblem
 from aha.stages.data.select import reason_against
-from aha.tasks import get_task, row_sources
+from aha.tasks import get_task
 from aha.types import AhaError, Finish, Problem
 
 
@@ -40,20 +40,10 @@ class VerifiedAnswers:
 
 
 class VerifiedPairs(
-    groups.SeedSettings,
-    groups.AnsweringModelSettings,
-    groups.TaskSettings,
-    groups.TestRowSettings,
-    groups.QuestionSettings,
-    groups.PromptSettings,
-    groups.SamplingSettings,
+    AnsweringStage,
     groups.TopPSettings,
     groups.ReadableChainSettings,
     groups.StatedAnswerSettings,
-    groups.DtypeSettings,
-    groups.DecodingSettings,
-    groups.WriteSettings,
-    Stage,
     problems=512,
 ):
     """Right and wrong answers of a checkpoint to the same questions, as pairs."""
@@ -62,20 +52,6 @@ class VerifiedPairs(
 
     pairs_per_problem: int = setting(4, "at most so many pairs of a question", ge=1)
     balance_lengths: bool = setting(False, "leave pairs out until chosen and rejected are of equal length")
-
-    def data_files(self) -> list[str]:
-        """The rows that its tasks read."""
-        return row_sources(self.task, self.data, self.test_data)
-
-    def work(self) -> dict[str, float]:
-        """Tokens sampled at most."""
-        return {"sampled": float(self.problems * self.samples * self.max_tokens)}
-
-    def check_inputs(self, context: Context) -> None:
-        """What it is given from outside."""
-        inputs.machine(context, self.dtype)
-        inputs.sampled(self.model)
-        inputs.task(self.task, self.data, self.test_data)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Sample what is missing, pair, write ``data.jsonl`` and its card; returns the summary."""
@@ -112,16 +88,10 @@ class VerifiedPairs(
 
     def _sampled(self, context: Context, console: Console) -> Iterable[SampledProblem]:
         task = get_task(self.task, self.data, self.test_data)
-        source = engines.open_source(context, self.model, self.prompt, self.dtype, self.max_num_seqs)
+        source = self.open_model(context)
         problems, longest = source.fit(task.load("train", self.problems, self.seed), self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
-        rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify))}
-        asking.show(console, source.prompter, problems, asking.name_of(self.model))
-        tick = console.counter(len(problems) * self.samples * longest, "sampling")
-        return sample_parts(
-            context.folder / "rollouts", source, problems, self.samples, params, rewards,
-            seed=self.seed, part=self.write_every, tick=tick,
-        )  # fmt: skip
+        return self.graded_answers(context, console, source, problems, params, accuracy(task.verify))
 
     def _reason(self, row: RolloutRow, problem: Problem) -> str:
         """Why an answer is no chosen one; "" where it may be."""

@@ -23,7 +23,7 @@ from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, inputs
 from aha.stages.supervised import preference_rows
-from aha.stages.supervised.fitting import METRICS, FitSettings, Fitting
+from aha.stages.supervised.fitting import METRICS, FitSettings, Fitting, card
 from aha.stages.supervised.preference_rows import PreferenceRow, flat
 from aha.stages.supervised.sft import source_names
 from aha.training import checkpoint, parallel, reference, sharding
@@ -289,7 +289,9 @@ class DPOSession(Fitting[PreferenceRow]):
             "seconds": round(self.seconds, 1),
             "seed": self.config.seed,
         }
-        checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", card(summary))
+        how = f"preference optimisation, loss {summary['objective']}"
+        text = card(summary, "tuned on preferences", how)
+        checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", text)
         return summary
 
 
@@ -318,13 +320,3 @@ def _ends(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float] | None:
     """A figure before and after; None where it was not measured."""
     known = [row[key] for row in rows if row.get(key) is not None]
     return {"before": known[0], "after": known[-1]} if known else None
-
-
-def card(summary: dict[str, Any]) -> str:
-    """The README of a checkpoint that preferences tuned."""
-    sources = "\n".join(f"- {name}: {n} rows" for name, n in summary["sources"].items())
-    return (
-        f"# `{summary['model']}`, tuned on preferences\n\nMade with aha: preference optimisation, loss "
-        f"{summary['objective']}, {summary['epochs']} epochs, {summary['steps']} steps, {summary['tokens']:,} tokens, "
-        f"seed {summary['seed']}. Asked with prompt={summary['prompt']}, which its chat template is.\n\n{sources}\n"
-    )

@@ -6,7 +6,7 @@ import math
 import random
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -156,3 +156,13 @@ class Fitting(Generic[Row]):
         random.Random(f"{self.config.seed}:epoch:{epoch}").shuffle(order)
         size = self.config.batch_size
         return [self.train_set[i] for i in order[at * size : (at + 1) * size]]
+
+
+def card(summary: Mapping[str, Any], tuned: str, how: str, rows: str = "rows") -> str:
+    """The README of a checkpoint that was ``tuned`` and ``how``."""
+    sources = "\n".join(f"- {name}: {n} {rows}" for name, n in summary["sources"].items())
+    return (
+        f"# `{summary['model']}`, {tuned}\n\nMade with aha: {how}, {summary['epochs']} epochs, {summary['steps']} "
+        f"steps, {summary['tokens']:,} tokens, seed {summary['seed']}. Asked with prompt={summary['prompt']}, which "
+        f"its chat template is.\n\n{sources}\n"
+    )

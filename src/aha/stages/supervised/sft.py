@@ -22,7 +22,7 @@ from aha.runs.pipeline import Context, Stage
 from aha.settings import setting
 from aha.stages import asking, inputs
 from aha.stages.data.conversations import Conversations, LearnedTurns, load
-from aha.stages.supervised.fitting import METRICS, FitSettings, Fitting
+from aha.stages.supervised.fitting import METRICS, FitSettings, Fitting, card
 from aha.training import checkpoint, parallel
 from aha.training.batching import pack, token_mean
 from aha.training.losses import negative_log_likelihood
@@ -163,7 +163,8 @@ class SFTSession(Fitting[Example]):
             "seconds": round(self.seconds, 1),
             "seed": self.config.seed,
         }
-        checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", card(summary))
+        text = card(summary, "fine-tuned", "supervised fine-tuning on completions", "conversations")
+        checkpoint.save_model(self.policy, self.tokenizer, self.folder / "final", text)
         return summary
 
 
@@ -182,13 +183,3 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
     out = set(random.Random(f"{seed}:validation").sample(range(len(examples)), n))
     train = [e for i, e in enumerate(examples) if i not in out]
     return train, [examples[i] for i in sorted(out)]
-
-
-def card(summary: dict[str, Any]) -> str:
-    """The README of a fine-tuned checkpoint."""
-    sources = "\n".join(f"- {name}: {n} conversations" for name, n in summary["sources"].items())
-    return (
-        f"# `{summary['model']}`, fine-tuned\n\nMade with aha: supervised fine-tuning on completions, "
-        f"{summary['epochs']} epochs, {summary['steps']} steps, {summary['tokens']:,} tokens, seed "
-        f"{summary['seed']}. Asked with prompt={summary['prompt']}, which its chat template is.\n\n{sources}\n"
-    )
