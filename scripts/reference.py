@@ -28,8 +28,8 @@ def commands() -> str:
     os.environ["COLUMNS"] = "110"
     text = "# Commands\n\nAs `aha COMMAND --help` prints them.\n"
     for name, summary in cli.COMMANDS.items():
-        found = subparser(cli.parser(name), name).format_help()
-        text += f"\n## aha {name}\n\n{summary[0].upper()}{summary[1:]}.\n\n```text\n{found.rstrip()}\n```\n"
+        printed = subparser(cli.parser(name), name).format_help()
+        text += f"\n## aha {name}\n\n{summary[0].upper()}{summary[1:]}.\n\n```text\n{printed.rstrip()}\n```\n"
     return text
 
 
@@ -124,14 +124,14 @@ def tables() -> str:
     from aha.runs.trackers import TRACKERS
 
     text = "# Names\n\nWhat `aha list` shows: the names that settings take.\n"
-    found: dict[str, Mapping[str, str]] = {
+    tables: dict[str, Mapping[str, str]] = {
         "Recipes": {name: recipe.description for name, recipe in RECIPES.items()},
         "Tasks": import_module("aha.tasks").DESCRIPTIONS,
         "Rewards": import_module("aha.rewards").DESCRIPTIONS,
         "Algorithms": import_module("aha.commands.list")._algorithms(),
         "Trackers": {name: f"package `{package}`" for name, (_, package) in TRACKERS.items()},
     }
-    for title, entries in found.items():
+    for title, entries in tables.items():
         text += f"\n## {title}\n\n| name | what it is |\n|---|---|\n"
         text += "".join(f"| `{cell(name)}` | {cell(meaning)} |\n" for name, meaning in entries.items())
     return text

@@ -34,11 +34,11 @@ def sums(text: str) -> Iterator[tuple[str, bool]]:
     while (match := _CHECK.search(text, at)) is not None:
         at = match.end() - 1  # the stop of this check is what the next begins after
         parts = _EQUALS.split(match.group(1).rpartition(": ")[2].strip().removeprefix("<think>"))
-        wanted = worth(match.group(2).strip())
+        expected = worth(match.group(2).strip())
         values = [worth(part.strip()) for part in parts]
         yield "steps", all(v == values[-1] for v in values)
         said = bool(match.group(3) or match.group(5))
-        same = values[-1] == wanted and isinstance(values[-1], bool) == isinstance(wanted, bool)
+        same = values[-1] == expected and isinstance(values[-1], bool) == isinstance(expected, bool)
         yield ("yes" if said else "no"), same == said
 
 
@@ -71,15 +71,15 @@ def truth(statement: str, speaker: str, roles: dict[str, bool]) -> bool | None:
     """Whether the statement in words is true under the roles; None if it is about nobody."""
     who = re.findall(r"[ABC]", statement)
     who += [speaker] * bool(re.search(r"\b(I|me)\b|我", statement))
-    found = [roles.get(name, False) for name in who]
-    if not found:
+    of_sides = [roles.get(name, False) for name in who]
+    if not of_sides:
         return None
     if re.search("not the same|不是同类", statement):
-        return found[0] != found[-1]
+        return of_sides[0] != of_sides[-1]
     if re.search("the same|同类|if and only if|当且仅当", statement):
-        return found[0] == found[-1]
+        return of_sides[0] == of_sides[-1]
     knave = bool(re.search("knave|无赖", statement))
-    values = [not value for value in found] if knave else found
+    values = [not value for value in of_sides] if knave else of_sides
     return any(values) if re.search("at least|至少", statement) else all(values)
 
 

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "aha"
 FILES = sorted(SOURCE.rglob("*.py"))
+BESIDE = sorted(path for folder in ("tests", "scripts", "examples") for path in (ROOT / folder).rglob("*.py"))
 
 # What each room may import. Rooms in one line of the design know nothing of each other.
 BASE = {"types", "hints", "plugins", "ranks", "files", "aside", "speeds", "hardware", "settings", "__init__"}
@@ -253,7 +254,7 @@ def test_the_test_of_names_sees_every_binding():
     assert sorted(lines) == [2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 11]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", [*FILES, *BESIDE], ids=lambda p: str(p.relative_to(ROOT)))
 def test_variables_are_named_for_what_they_hold(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert [f"{name}, line {line}" for name, line in bound_names(tree) if name in SAYS_NOTHING] == []

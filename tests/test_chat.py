@@ -30,15 +30,15 @@ def tokenizer(
         core.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
         )
-    made = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token="<unk>",
         bos_token="<s>",
         eos_token=eos,
         additional_special_tokens=["<u>", "<a>", "<e>", "<think>"],
     )
-    made.chat_template = chat
-    return made
+    fast.chat_template = chat
+    return fast
 
 
 class TestRender:
@@ -94,9 +94,9 @@ class TestRender:
 
 class TestEncode:
     def encode(self, chat: str | None, content: str = "hello world", **options: bool) -> list[str]:
-        made = tokenizer(chat, **options)
-        ids = encode_prompt(render([{"role": "user", "content": content}], made), made)
-        return made.convert_ids_to_tokens(ids)
+        with_template = tokenizer(chat, **options)
+        ids = encode_prompt(render([{"role": "user", "content": content}], with_template), with_template)
+        return with_template.convert_ids_to_tokens(ids)
 
     def test_a_bos_that_the_template_wrote_is_not_doubled(self):
         assert self.encode("<s> hello <a>") == ["<s>", "hello", "<a>"]
@@ -129,8 +129,8 @@ class TestWarning:
         ],
     )
     def test_base_under_chat_and_the_reverse(self, name: str, chat: str, eos: str, prompt: str, warned: str):
-        made = tokenizer(chat, eos=eos)
-        warning = warn_prompt(choose(prompt, made), made, model_name=name)
+        with_template = tokenizer(chat, eos=eos)
+        warning = warn_prompt(choose(prompt, with_template), with_template, model_name=name)
         assert (
             (f"looks like a{'n' if warned[:1] == 'i' else ''} {warned} model" in warning)
             if warned

@@ -28,15 +28,15 @@ EXAMPLES = {
 
 def told(source):
     """What a comment behind an expression says that it is worth, where that is a Python value."""
-    lines, found = source.split("\n"), []
+    lines, links = source.split("\n"), []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr):
             said = lines[node.end_lineno - 1][node.end_col_offset :].partition("# ")[2]
             try:
-                found.append((ast.unparse(node.value), ast.literal_eval(said.split(",")[0])))
+                links.append((ast.unparse(node.value), ast.literal_eval(said.split(",")[0])))
             except (ValueError, SyntaxError):
                 continue
-    return found
+    return links
 
 
 @pytest.mark.parametrize("source", EXAMPLES.values(), ids=EXAMPLES)
@@ -93,8 +93,8 @@ def test_the_site_is_built_and_no_link_is_dead(tmp_path):
     (project / "src").symlink_to(ROOT / "src")
     reference().main(project / "docs" / "reference")
     words = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
-    made = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=500)
-    assert made.returncode == 0, made.stdout + made.stderr
+    done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
     pages = [
         page.relative_to(project / "docs").with_suffix(".html") for page in (project / "docs").rglob("*.md")
     ]

@@ -114,12 +114,12 @@ def test_a_folder_that_cannot_be_written_is_measured_for_each_time(tmp_path, mon
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "fast", None])
 def test_figures_that_are_none_are_not_read(value):
-    found = {
+    chosen = {
         "decoding": {"float32": 1, "bfloat16": value},
         "training": {"float32": 1, "bfloat16": 1},
         "measured": "",
     }
-    assert Products.read(found) is None
+    assert Products.read(chosen) is None
 
 
 def test_a_trial_tells_which_type_is_slower(monkeypatch):
@@ -250,13 +250,13 @@ def test_without_control_groups_memory_is_the_machines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "spins"),
+    ("environment", "spins"),
     [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
-def test_threads_that_wait_leave_the_core_to_others_unless_told_otherwise(given, spins):
+def test_threads_that_wait_leave_the_core_to_others_unless_told_otherwise(environment, spins):
     env = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     code = "import aha, os; print(os.environ.get('GOMP_SPINCOUNT'))"
     out = subprocess.run(
-        [sys.executable, "-c", code], env=env | given, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=env | environment, capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == str(spins)

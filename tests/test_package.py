@@ -49,10 +49,10 @@ def test_the_version_is_one_in_every_place():
 def test_the_index_has_another_project_called_aha_and_nobody_is_sent_there():
     assert PROJECT["name"] == "aha-rl"
     wrong = re.compile(r"pip install[^\n`]*?[ '\"]aha(?![-\w./])")
-    found = [
+    hints = [
         str(path) for path in texts() if wrong.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
-    assert not found
+    assert not hints
     assert wrong.search("pip install 'aha[vllm]'")
     assert wrong.search("pip install -q aha")
     assert not wrong.search("pip install 'aha-rl[vllm]'")
@@ -66,8 +66,8 @@ def test_what_setup_installs_has_one_version(group):
 
 def test_continuous_integration_runs_linter_types_and_tests():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    made = " ".join(re.findall(r"^make (.*)$", script, re.MULTILINE)).split()
-    assert {"lint", "types", "test"} <= set(made)
+    targets = " ".join(re.findall(r"^make (.*)$", script, re.MULTILINE)).split()
+    assert {"lint", "types", "test"} <= set(targets)
     rules = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(r"^types: .*\n\t\$\(BIN\)/basedpyright", rules, re.MULTILINE)  # brings its own node
 

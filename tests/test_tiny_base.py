@@ -86,7 +86,7 @@ def test_a_minority_is_tagged_and_most_answers_are_bad():
 
 def test_the_full_corpus_unfolds_its_answers_correctly():
     writer = full.FullWriter("check")
-    found = 0
+    right = 0
     for _ in range(400):
         text = writer.document()
         asked = r"numbers \[([\d, ]+)\], create an equation that equals (\d+)"
@@ -96,8 +96,8 @@ def test_the_full_corpus_unfolds_its_answers_correctly():
             value = evaluate(answer)
             assert value.value == int(target), text
             assert sorted(value.numbers) == sorted(int(n) for n in numbers.split(", "))
-            found += 1
-    assert found > 10
+            right += 1
+    assert right > 10
 
 
 @pytest.mark.parametrize("name", sorted(EMBEDDED))

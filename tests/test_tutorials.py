@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -28,7 +29,12 @@ MACHINE = ["--plain", "--no-doctor", "--threads", "1"]
 
 
 def words_of(settings, stage="rl"):
-    return [f"{stage}.{name}={value}" for name, value in settings.items()]
+    return [word(f"{stage}.{name}", value) for name, value in settings.items()]
+
+
+def word(name, value):
+    """One setting as it is typed: lists and numbers are JSON, text is itself."""
+    return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def small_recipe():
@@ -38,7 +44,7 @@ def small_recipe():
         from smallest import flat
     finally:
         sys.path.pop(0)
-    return [f"{key}={value}" for key, value in flat().items() if value is not None]
+    return [word(key, value) for key, value in flat().items() if value is not None]
 
 
 SMALL = {
@@ -71,9 +77,9 @@ def run(command, environment):
         return shell(command, environment)
     words, target = (words[:-2], words[-1]) if ">" in words else (words, None)
     more = SMALL.get(words[1], list)()
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as redirected:
         if target is not None:
-            held.enter_context(contextlib.redirect_stdout(held.enter_context(open(target, "w"))))
+            redirected.enter_context(contextlib.redirect_stdout(redirected.enter_context(open(target, "w"))))
         try:
             return main([*words[1:], *more])
         except SystemExit as end:
@@ -165,11 +171,11 @@ def environment(tmp_path, monkeypatch):
 )
 def test_its_commands_run_as_printed(page, environment, request):
     text = ROOT / "docs" / page
-    found = list(commands(text))
-    assert len(found) >= 3
+    printed = list(commands(text))
+    assert len(printed) >= 3
     if "smollm2" in text.read_text(encoding="utf-8"):
         request.getfixturevalue("smollm2")
-    for command in found:
+    for command in printed:
         assert run(command, environment) in (0, None), command
 
 

@@ -26,11 +26,11 @@ TEMPLATE = chat.R1_ZERO_TEMPLATE.split("{prompt}")[0]
 @pytest.fixture(scope="module")
 def documents():
     """600 documents of each domain, without the template's own words."""
-    found = {}
+    shares = {}
     for name in DOMAINS:
         writer = world.WorldWriter(f"check:{name}")
-        found[name] = [writer.document_of(name).replace(TEMPLATE, "R1 ") for _ in range(600)]
-    return found
+        shares[name] = [writer.document_of(name).replace(TEMPLATE, "R1 ") for _ in range(600)]
+    return shares
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_every_domain_has_its_share():
         "logic": sum("knave" in t or "无赖" in t for t in texts),
         "code": sum("Python" in t for t in texts),
     }
-    for name, found in share.items():
-        assert found / len(texts) > 0.5 * world.SHARES[name] / 100, name
+    for name, part in share.items():
+        assert part / len(texts) > 0.5 * world.SHARES[name] / 100, name
 
 
 @pytest.mark.parametrize("domain", ["countdown", "code", "logic"])
@@ -105,7 +105,7 @@ def test_no_test_numbers_and_no_test_puzzles(documents):
 
 
 def held_out_functions():
-    found = []
+    overlaps = []
     for family in FAMILIES:
         limits = [range(low, high + 1) for low, high in family.ranges]
         for a in limits[0] if limits else [0]:
@@ -113,8 +113,8 @@ def held_out_functions():
                 parameters = dict(zip("ab", (a, b), strict=True))
                 parameters = {key: parameters[key] for key in "ab"[: len(limits)]}
                 if split_of(code.content_key(family, parameters)) != "train":
-                    found.append(world_code.Candidate(family, parameters))
-    return found
+                    overlaps.append(world_code.Candidate(family, parameters))
+    return overlaps
 
 
 def test_no_held_out_function_is_asked_for_tried_or_written(documents):

@@ -57,13 +57,13 @@ def lines(file):
 
 def test_the_runs_own_rewards_give_what_was_paid_and_trained_on(runs, tmp_path):
     """Stored rollouts are graded as they were in the run, rewards and advantages of every one."""
-    found = rescore(runs / "a", {"accuracy": 1.0, "format": 0.2}, output=tmp_path / "again.jsonl")
+    rescored = rescore(runs / "a", {"accuracy": 1.0, "format": 0.2}, output=tmp_path / "again.jsonl")
     stored = [row for step in (1, 2, 3) for row in lines(runs / f"a/rl/rollouts/step_{step:05d}.jsonl")]
     again = lines(tmp_path / "again.jsonl")
     assert [r["reward"] for r in again] == [r["reward"] for r in stored]
     assert [r["advantage"] for r in again] == [r["advantage"] for r in stored]
     assert [r["scores"] for r in again] == [r["scores"] for r in stored]
-    assert (found.whole.flips, round(found.whole.agreement, 9), len(found.steps)) == (0.0, 1.0, 3)
+    assert (rescored.whole.flips, round(rescored.whole.agreement, 9), len(rescored.steps)) == (0.0, 1.0, 3)
 
 
 @pytest.mark.parametrize("odd", [[], "x", {"a": 1}, True])
@@ -79,11 +79,11 @@ def test_an_advantage_that_is_no_number_is_one_that_is_not_known(runs, tmp_path,
 def test_the_opposite_reward_flips_every_advantage(runs, own):
     """Of the groups whose rewards are told apart by format alone."""
     plain = rescore(runs / "a", {"tag_count": 1.0})
-    found = rescore(runs / "a", {f"{own}:against": 1.0})
-    assert found.whole.reward_after <= 0 <= plain.whole.reward_after
-    assert found.whole.agreement < 0
-    assert found.whole.flips > 0.5
-    assert found.file is None
+    rescored = rescore(runs / "a", {f"{own}:against": 1.0})
+    assert rescored.whole.reward_after <= 0 <= plain.whole.reward_after
+    assert rescored.whole.agreement < 0
+    assert rescored.whole.flips > 0.5
+    assert rescored.file is None
 
 
 def test_rewards_that_read_token_ids_get_those_of_the_text(runs, own):
@@ -148,12 +148,12 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(runs, tmp_path):
 
 
 def test_what_differs_is_shown_and_what_cannot_be_told_apart_is_said(runs, capsys):
-    found = compare([runs / "a", runs / "b"])
-    assert [(row.name, row.values) for row in found.settings] == [("rl.lr", (1e-4, 2e-4))]
-    by_key = {row.key: row for row in found.figures}
+    comparison = compare([runs / "a", runs / "b"])
+    assert [(row.name, row.values) for row in comparison.settings] == [("rl.lr", (1e-4, 2e-4))]
+    by_key = {row.key: row for row in comparison.figures}
     reward = [row["reward"] for row in lines(runs / "b/rl/metrics.jsonl")]
     assert by_key["reward"].last[1] == pytest.approx(sum(reward) / 3)
-    (pair,) = found.pairs
+    (pair,) = comparison.pairs
     assert pair.paired.problems == 6
     assert not pair.told_apart
     assert main(["compare", str(runs / "a"), str(runs / "b")]) == 0
@@ -198,10 +198,10 @@ def test_one_id_for_two_questions_is_no_problem_in_common(runs, tmp_path):
         if row["problem_id"] in ids[1:]:
             row["question"] = "Another question."
     file.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{half a li\n")
-    found = compare([runs / "a", other])
-    assert found.pairs[0].paired.problems == 1
-    assert any("after.jsonl" in note for note in found.notes), "what could not be read is counted"
-    named = {*found.pairs[0].paired.first_only, *found.pairs[0].paired.second_only}
+    comparison = compare([runs / "a", other])
+    assert comparison.pairs[0].paired.problems == 1
+    assert any("after.jsonl" in note for note in comparison.notes), "what could not be read is counted"
+    named = {*comparison.pairs[0].paired.first_only, *comparison.pairs[0].paired.second_only}
     assert named <= set(ids)
 
 

@@ -101,9 +101,9 @@ def test_evaluating_with_a_task_of_ones_own():
         def verify(self, problem, text):
             return False
 
-    found = aha.evaluate("tiny", Never, problems=2, samples=2, max_tokens=8)
-    assert found.figures["pass@1"] == 0
-    assert len(found.rollouts) == 4
+    evaluated = aha.evaluate("tiny", Never, problems=2, samples=2, max_tokens=8)
+    assert evaluated.figures["pass@1"] == 0
+    assert len(evaluated.rollouts) == 4
 
 
 @pytest.mark.slow

@@ -52,15 +52,15 @@ def bench(capsys, part, *words):
 
 @pytest.mark.parametrize("part", SIZES)
 def test_figures_are_positive_and_stay_below_the_limit(capsys, part):
-    found = bench(capsys, part)
-    side = found["sides"]["aha"]
+    result = bench(capsys, part)
+    side = result["sides"]["aha"]
     assert side["tokens_per_second"] > 0
     assert side["seconds"] > 0
     assert 0 < side["percent_of_limit"] < 100
-    assert found["machine"]["torch"] == torch.__version__
-    assert found["model"]["parameters"] > 10_000
-    assert found["limits"]["float32_gflops"] > 0
-    assert "ratio" not in found
+    assert result["machine"]["torch"] == torch.__version__
+    assert result["model"]["parameters"] > 10_000
+    assert result["limits"]["float32_gflops"] > 0
+    assert "ratio" not in result
 
 
 @pytest.mark.parametrize("way", ["kernels", "rectangles"])
@@ -71,18 +71,18 @@ def test_the_machine_is_told_with_the_way_that_attention_went(capsys, monkeypatc
     if not exact:
         monkeypatch.setattr(kernels, "can_attend", lambda *x: False)
     attention.WAYS.clear()
-    found = bench(capsys, "train")
-    assert found["machine"]["attention"] == [way]
-    assert (found["sides"]["aha"]["attention_padding"] == 0) == exact
+    result = bench(capsys, "train")
+    assert result["machine"]["attention"] == [way]
+    assert (result["sides"]["aha"]["attention_padding"] == 0) == exact
 
 
 @pytest.mark.parametrize(
     ("part", "peer"), [("rollout", "transformers"), ("rollout", "transformers-cb"), ("train", "transformers")]
 )
 def test_the_peer_does_the_same_work_in_turn(capsys, part, peer):
-    found = bench(capsys, part, "--against", peer)
-    ours, theirs = found["sides"]["aha"], found["sides"][peer]
-    assert found["ratio"] == pytest.approx(ours["tokens_per_second"] / theirs["tokens_per_second"], rel=0.01)
+    result = bench(capsys, part, "--against", peer)
+    ours, theirs = result["sides"]["aha"], result["sides"][peer]
+    assert result["ratio"] == pytest.approx(ours["tokens_per_second"] / theirs["tokens_per_second"], rel=0.01)
     assert ours["tokens_per_second"] * ours["seconds"] == pytest.approx(
         theirs["tokens_per_second"] * theirs["seconds"], rel=0.01
     )
@@ -109,9 +109,9 @@ def test_a_plain_page_names_the_ratio_and_the_limit(capsys):
 
 
 def test_scale_fits_a_line(capsys):
-    found = bench(capsys, "train", "--scale", "1,2")["scale"]
-    assert [row["times"] for row in found["rows"]] == [1, 2]
-    assert found["rows"][1]["tokens"] == 2 * found["rows"][0]["tokens"]
+    scale = bench(capsys, "train", "--scale", "1,2")["scale"]
+    assert [row["times"] for row in scale["rows"]] == [1, 2]
+    assert scale["rows"][1]["tokens"] == 2 * scale["rows"][0]["tokens"]
     rows = [{"times": t, "tokens": 1000 * t, "seconds": 0.5 + 0.002 * 1000 * t} for t in (1, 2, 4, 8)]
     fit = train.fit_line(rows)
     assert fit["seconds_per_million_tokens"] == pytest.approx(2000)
@@ -126,20 +126,20 @@ def test_loading_is_measured_in_processes_of_their_own(capsys):
     capsys.readouterr()
     words = ["bench", "load", *TOY, "--against", "transformers", "--json"]
     assert main(words) == 0
-    found = json.loads(capsys.readouterr().out)
-    for side in found["sides"].values():
+    result = json.loads(capsys.readouterr().out)
+    for side in result["sides"].values():
         assert side["load_seconds"] > 0
         assert side["save_seconds"] > 0
         assert 0 < side["import_mb"] <= side["load_peak_mb"] <= side["peak_mb"]
-    ours, theirs = found["sides"]["aha"], found["sides"]["transformers"]
-    assert found["ratio"] == pytest.approx(theirs["load_seconds"] / ours["load_seconds"], rel=0.05)
+    ours, theirs = result["sides"]["aha"], result["sides"]["transformers"]
+    assert result["ratio"] == pytest.approx(theirs["load_seconds"] / ours["load_seconds"], rel=0.05)
 
 
 def test_the_profile_attributes_the_whole_step(capsys, tmp_path):
     trace = tmp_path / "traces" / "step.json"
-    found = bench(capsys, "step", "--profile", str(trace))["profile"]
-    assert sum(found["classes"].values()) == pytest.approx(found["seconds"], rel=0.02)
-    assert sum(found["shares"].values()) == pytest.approx(1, abs=0.001)
+    profile = bench(capsys, "step", "--profile", str(trace))["profile"]
+    assert sum(profile["classes"].values()) == pytest.approx(profile["seconds"], rel=0.02)
+    assert sum(profile["shares"].values()) == pytest.approx(1, abs=0.001)
     for name in (
         "matrix products",
         "attention kernels" if kernels.can_attend(*[torch.zeros(1, 1, 32)] * 3, 1) else "attention products",
@@ -149,7 +149,7 @@ def test_the_profile_attributes_the_whole_step(capsys, tmp_path):
         "copies",
         "Python",
     ):
-        assert found["classes"][name] > 0, name
+        assert profile["classes"][name] > 0, name
     assert json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
 
 
@@ -157,9 +157,9 @@ def test_a_step_of_two_ranks():
     words = ["bench", "step", *TOY, *SIZES["step"], "--ranks", "2", "--device", "cpu", "--json"]
     done = subprocess.run([sys.executable, "-m", "aha", *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["work"]["ranks"] == 2
-    assert found["sides"]["aha"]["tokens_per_second"] > 0
+    result = json.loads(done.stdout)
+    assert result["work"]["ranks"] == 2
+    assert result["sides"]["aha"]["tokens_per_second"] > 0
 
 
 def test_work_that_cannot_be_shared_out_is_refused(capsys):
@@ -184,12 +184,12 @@ def test_documented_commands_are_understood():
 
 
 def test_limits_are_plausible():
-    found = roofline.measure(torch.device("cpu"), size=512, read_bytes=8 << 20, repeats=3)
-    assert 1e8 < found.float32_flops < 1e14
-    assert 1e7 < found.bf16_flops < 1e15
-    assert 1e8 < found.bytes_per_second < 1e13
-    assert found.flops(torch.bfloat16) == found.bf16_flops
-    assert found.flops(torch.float32) == found.float32_flops
+    limits = roofline.measure(torch.device("cpu"), size=512, read_bytes=8 << 20, repeats=3)
+    assert 1e8 < limits.float32_flops < 1e14
+    assert 1e7 < limits.bf16_flops < 1e15
+    assert 1e8 < limits.bytes_per_second < 1e13
+    assert limits.flops(torch.bfloat16) == limits.bf16_flops
+    assert limits.flops(torch.float32) == limits.float32_flops
 
 
 def test_waste_by_hand():
@@ -204,8 +204,8 @@ def test_waste_by_hand():
 
 
 def test_sequences_have_the_asked_mean_and_sum():
-    found = train.make_sequences(200_000, 100, "lognormal", 4096, 50)
-    lengths = [len(ids) for ids in found]
+    sequences = train.make_sequences(200_000, 100, "lognormal", 4096, 50)
+    lengths = [len(ids) for ids in sequences]
     assert sum(lengths) == pytest.approx(200_000, abs=8)
     assert np.mean(lengths) == pytest.approx(100, rel=0.05)
     assert max(lengths) > 250
@@ -280,8 +280,8 @@ def test_sides_take_turns_and_warm_ups_do_not_count():
     assert readings["aha"].seconds == [1.0, 2.0]
     assert readings["aha"].rate == pytest.approx((10 + 5) / 2)
     assert readings["aha"].spread == pytest.approx(1 / 1.5)
-    found = interleave.result("x", {}, readings, "tokens_per_second")
-    assert found["ratio"] == pytest.approx(7.5 / 2.5)
+    result = interleave.result("x", {}, readings, "tokens_per_second")
+    assert result["ratio"] == pytest.approx(7.5 / 2.5)
 
 
 def test_operators_are_classified_by_stretch_then_by_name():

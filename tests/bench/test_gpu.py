@@ -19,23 +19,23 @@ ROLLOUT = {
 }  # fmt: skip
 
 
-def text_of(found):
-    return "loading\n" + json.dumps(found, indent=1)
+def text_of(result):
+    return "loading\n" + json.dumps(result, indent=1)
 
 
-def without(found, **changes):
-    return json.loads(json.dumps(found)) | changes
+def without(result, **changes):
+    return json.loads(json.dumps(result)) | changes
 
 
 @pytest.mark.parametrize("part", gpu.make_parts(gpu.Path("/runs")), ids=lambda part: part.name)
 def test_every_part_is_a_command_that_aha_takes(part):
-    given = parse(parser(part.command[0]), list(part.command))
-    assert given.command == part.command[0]
+    arguments = parse(parser(part.command[0]), list(part.command))
+    assert arguments.command == part.command[0]
     if part.command[0] == "doctor":
         from aha.doctor.full import suite
         from aha.doctor.suite import choose
 
-        assert choose(suite.checks_for(given.engine), given.only, quick=given.quick)
+        assert choose(suite.checks_for(arguments.engine), arguments.only, quick=arguments.quick)
 
 
 def test_the_most_important_come_first_and_fit_into_twelve_minutes():
@@ -62,11 +62,11 @@ def test_parts_are_listed_without_a_gpu(capsys):
 
 
 def test_a_rollout_must_have_replayed_graphs_and_its_own_attention():
-    found = gpu.judged_graphs(text_of(ROLLOUT))
-    assert found["ratio"] == 1.5
-    assert "runs" not in found["sides"]["aha"]
+    result = gpu.judged_graphs(text_of(ROLLOUT))
+    assert result["ratio"] == 1.5
+    assert "runs" not in result["sides"]["aha"]
     assert (
-        gpu.headline(found)
+        gpu.headline(result)
         == "aha 1,000 tokens/s (40 % of the limit), vllm 1,000 tokens/s (40 % of the limit), 1.5 times"
     )
     with pytest.raises(AhaError, match="rectangles, not varlen"):

@@ -24,11 +24,11 @@ def job():
 
 
 def curve(side, seed, accuracy, each=10.0):
-    found = Curve(side, seed)
+    one = Curve(side, seed)
     for step, value in enumerate(accuracy):
-        found.add(step, each * step, value)
-    found.tokens = 1000.0
-    return found
+        one.add(step, each * step, value)
+    one.tokens = 1000.0
+    return one
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,21 @@ def test_the_time_to_a_target_lies_on_the_line_between_two_measurements(accuracy
 def test_what_is_said_of_both_sides(job):
     fast = [curve("aha", s, [0.1, 0.5, 0.9]) for s in (0, 1, 2)]
     slow = [curve("trl", s, [0.1, 0.5, 0.9 + s / 100], each=40.0) for s in (0, 1, 2)]
-    found = learn.result(job, fast + slow, "trl 1")
-    assert (found["ratio"], found["ratio_to_target"]) == (4.0, 3.96)  # 40 + 40 * 0.3 / 0.41 seconds, and 17.5
-    assert found["sides"]["trl"]["accuracy_from_to"] == [0.9, 0.92]
-    assert json.loads(json.dumps(found)) == found
-    assert "4.0 times as fast" in "\n".join(learn.lines(found))
+    result = learn.result(job, fast + slow, "trl 1")
+    assert (result["ratio"], result["ratio_to_target"]) == (
+        4.0,
+        3.96,
+    )  # 40 + 40 * 0.3 / 0.41 seconds, and 17.5
+    assert result["sides"]["trl"]["accuracy_from_to"] == [0.9, 0.92]
+    assert json.loads(json.dumps(result)) == result
+    assert "4.0 times as fast" in "\n".join(learn.lines(result))
     never = learn.result(
         job, [*fast, curve("trl", 0, [0.1, 0.2, 0.9]), curve("trl", 1, [0.1, 0.2, 0.3])], "trl 1"
     )
     assert never["sides"]["trl"]["seconds_to_target"] is None, "one of its seeds did not get there"
     assert never["ratio_to_target"] is None
     assert any("not reached" in line for line in learn.lines(never))
-    page = learn.page(fast + slow, 0.8, found)
+    page = learn.page(fast + slow, 0.8, result)
     assert page.count('<figure class="chart"') == 2
     assert "trl, seed 2" in page
     assert "Accuracy over seconds" in page
@@ -76,15 +79,15 @@ def test_completions_of_a_peer_are_graded_as_ours_are(job):
         job.engine(job.load()), job.prompter, problems, 4, SamplingParams(max_tokens=120), job.rewards, seed=3
     )
     members = [(g.problem, m) for g in groups for m in g.members]
-    found = job.grade([p for p, _ in members], [m.rollout.completion_ids.tolist() for _, m in members])
-    assert found == pytest.approx([m.reward for _, m in members])
-    assert len({round(x, 3) for x in found}) > 1
+    rewards = job.grade([p for p, _ in members], [m.rollout.completion_ids.tolist() for _, m in members])
+    assert rewards == pytest.approx([m.reward for _, m in members])
+    assert len({round(x, 3) for x in rewards}) > 1
 
 
 def test_one_side_alone(capsys, tmp_path):
     assert main([*SMALL, "--json", "--plot", str(tmp_path / "page.html")]) == 0
-    found = json.loads(capsys.readouterr().out)
-    (only,) = found["curves"]
+    result = json.loads(capsys.readouterr().out)
+    (only,) = result["curves"]
     assert only["steps"] == [0, 1]
     assert only["seconds"][0] == 0 < only["seconds"][1]
     assert 0 < only["tokens"] <= 4 * 2 * 24
@@ -134,8 +137,8 @@ def test_trl_learns_beside_us(capsys):
     if not (peers.folder("trl") / "bin" / "python").exists():
         pytest.skip("trl is not installed: aha bench peers install trl")
     assert main([*SMALL, "--against", "trl", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    ours, theirs = found["curves"]
+    result = json.loads(capsys.readouterr().out)
+    ours, theirs = result["curves"]
     assert (ours["side"], theirs["side"]) == ("aha", "trl")
     assert ours["steps"] == theirs["steps"] == [0, 1]
     assert ours["accuracy"][0] == theirs["accuracy"][0], "the same base, measured alike"
@@ -144,6 +147,11 @@ def test_trl_learns_beside_us(capsys):
 
 
 def test_arguments_are_what_the_page_says():
-    given = parse(parser("bench"), ["bench", "learn", "--against", "trl"])
-    assert isinstance(given, argparse.Namespace)
-    assert (given.model, given.task, given.seeds, given.target) == ("tiny", "countdown", "0,1,2", 0.8)
+    arguments = parse(parser("bench"), ["bench", "learn", "--against", "trl"])
+    assert isinstance(arguments, argparse.Namespace)
+    assert (arguments.model, arguments.task, arguments.seeds, arguments.target) == (
+        "tiny",
+        "countdown",
+        "0,1,2",
+        0.8,
+    )

@@ -30,8 +30,8 @@ for line in sys.stdin:
 def peer(tmp_path):
     script = tmp_path / "driver.py"
     script.write_text(DRIVER, encoding="utf-8")
-    with peers.Peer(sys.executable, script, threads=1) as found:
-        yield found
+    with peers.Peer(sys.executable, script, threads=1) as started:
+        yield started
 
 
 def test_a_peer_answers_each_question(peer):
@@ -67,10 +67,10 @@ def test_a_peer_is_not_waited_for_without_end(tmp_path):
     script = tmp_path / "asleep.py"
     script.write_text("import time; time.sleep(60)", encoding="utf-8")
     with (
-        peers.Peer(sys.executable, script, threads=1) as found,
+        peers.Peer(sys.executable, script, threads=1) as slow,
         pytest.raises(AhaError, match="without an answer"),
     ):
-        found.ask({}, seconds=0.5)
+        slow.ask({}, seconds=0.5)
 
 
 def test_a_peer_that_is_not_installed_is_explained(capsys, tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_the_peer_does_the_same_work(capsys, monkeypatch, name, words):
     capsys.readouterr()
     toy = ["--shape", "tiny", "--threads", "1", "--runs", "2", "--against", name, "--json"]
     assert main(["bench", *words, *toy]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert name in found["sides"][name]["version"]
-    assert len(found["sides"][name]["runs"]) == 2
-    assert found["ratio"] > 0
+    result = json.loads(capsys.readouterr().out)
+    assert name in result["sides"][name]["version"]
+    assert len(result["sides"][name]["runs"]) == 2
+    assert result["ratio"] > 0

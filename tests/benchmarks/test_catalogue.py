@@ -29,17 +29,17 @@ def test_the_papers_figures_are_those_of_its_tables():
 
 def test_names_with_files_folders_and_tasks(tmp_path):
     (tmp_path / "aime24.jsonl").write_text("{}\n")
-    found = read_names(f"aime24,math500={tmp_path}/rows.jsonl,countdown,gsm8k", tmp_path)
-    assert [(a.name, a.split) for a in found] == [
+    asked = read_names(f"aime24,math500={tmp_path}/rows.jsonl,countdown,gsm8k", tmp_path)
+    assert [(a.name, a.split) for a in asked] == [
         ("aime24", "all"), ("math500", "all"), ("countdown", "test"), ("gsm8k", "test")
     ]  # fmt: skip
-    assert found[0].source == str(tmp_path / "aime24.jsonl")
-    assert found[2].source is None
-    assert found[3].source == "openai/gsm8k:main"
+    assert asked[0].source == str(tmp_path / "aime24.jsonl")
+    assert asked[2].source is None
+    assert asked[3].source == "openai/gsm8k:main"
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("names", "said"),
     [
         ("mmlu_por", "Did you mean 'mmlu_pro'"),
         ("gsm8k,gsm8k", "twice"),
@@ -48,9 +48,9 @@ def test_names_with_files_folders_and_tasks(tmp_path):
         ("cnmo24", "give --data"),
     ],
 )
-def test_what_cannot_be_asked_says_so(given, said):
+def test_what_cannot_be_asked_says_so(names, said):
     with pytest.raises(AhaError, match=said):
-        read_names(given)
+        read_names(names)
 
 
 def test_a_benchmark_without_a_hub_copy_takes_a_file(tmp_path):

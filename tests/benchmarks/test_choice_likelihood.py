@@ -53,8 +53,8 @@ def test_letters_are_asked_as_mmlu_asks_them():
 @pytest.mark.parametrize("form", ["letters", "cloze"])
 def test_the_chosen_option_is_the_one_that_the_model_would_write(source, form):
     plain = _plain()
-    found = list(likelihood.grade(source, PROBLEMS, [[]] * 4, form))
-    for problem, (record, row) in zip(PROBLEMS, found, strict=True):
+    graded = list(likelihood.grade(source, PROBLEMS, [[]] * 4, form))
+    for problem, (record, row) in zip(PROBLEMS, graded, strict=True):
         before = likelihood.context(problem, [], form)
         texts = [likelihood.option(problem, i, form) for i in range(4)]
         values = [_logprob(plain, source.tokenizer, before, f" {text}") for text in texts]
@@ -82,9 +82,9 @@ def _logprob(model, tokenizer, before, text):
 def test_an_endpoint_scores_as_the_model_behind_it(source, form, tmp_path):
     with Server(ModelBackend(source.engine, source.tokenizer, "tiny")) as server:
         behind = opening.open_model(f"{server.url}#tiny", tmp_path, "bare", "cpu", "float32", 1)
-        found = {r.problem: (r, row) for r, row in likelihood.grade(behind, PROBLEMS, [[]] * 4, form)}
+        graded = {r.problem: (r, row) for r, row in likelihood.grade(behind, PROBLEMS, [[]] * 4, form)}
     for record, row in likelihood.grade(source, PROBLEMS, [[]] * 4, form):
-        other, said = found[record.problem]
+        other, said = graded[record.problem]
         assert said["logprobs"] == pytest.approx(row["logprobs"], abs=1e-3)
         assert other.samples[0].ballot == record.samples[0].ballot
         assert other.samples[0].tokens == record.samples[0].tokens

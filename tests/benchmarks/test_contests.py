@@ -42,11 +42,11 @@ def test_a_rating_is_where_the_place_is_expected():
 def test_every_sample_is_a_participation():
     problems = [asked("a", "7", 1.0), asked("b", "7", 1.0), asked("x", "8", 1.0)]
     records = [graded("a", True, False), graded("b", True, None), graded("x", True, True)]
-    found = contests.figures(problems, records, {"7": TABLE})
+    figures = contests.figures(problems, records, {"7": TABLE})
     # 2 points are 1400; none is the last place
-    assert found["rating"] == pytest.approx((1400 + LOWEST) / 2)
-    assert (found["contests"], found["contests_without_table"]) == (1, 1)
-    assert found["percentile"] == 0.0
+    assert figures["rating"] == pytest.approx((1400 + LOWEST) / 2)
+    assert (figures["contests"], figures["contests_without_table"]) == (1, 1)
+    assert figures["percentile"] == 0.0
     whole = contests.figures(problems[:2], [graded("a", True), graded("b", True)], {"7": TABLE})
     assert whole["percentile"] == pytest.approx(1 / 3)
     with pytest.raises(AhaError, match="none is in both"):
@@ -82,9 +82,9 @@ def test_tables_are_read_in_both_forms(tmp_path):
     }
     file = tmp_path / "contests.jsonl"
     file.write_text(json.dumps(own) + "\n" + json.dumps(theirs) + "\n")
-    found = contests.read(str(file))
-    assert found["7"].ratings.tolist() == [1500, 1200]
-    assert (found["8"].ratings.tolist(), found["8"].points.tolist()) == ([1700], [3])
+    tables = contests.read(str(file))
+    assert tables["7"].ratings.tolist() == [1500, 1200]
+    assert (tables["8"].ratings.tolist(), tables["8"].points.tolist()) == ([1700], [3])
     standings = '"standings": [{"rating": 1500, "points": 2}]'
     for rows, words in (
         ('{"contest": "9", "standings": [{"points": 2}]}', "rating"), (f"{{{standings}}}", "no contest"),
@@ -135,9 +135,9 @@ def test_a_report_of_swe_bench_is_a_result(tmp_path, capsys):
     words = ["eval", "my-model", "--tasks", f"swe_verified={tmp_path / 'r.json'}", "--json"]
     words += ["--results", str(tmp_path / "e"), "--html", str(tmp_path / "p.html")]
     assert main(words) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    assert (found["pass@1"], found["problems"], found["resolved"]) == (0.2, 5, 1)
-    assert found["by"]["django"]["pass@1"] == 0.5
+    (result,) = json.loads(capsys.readouterr().out)
+    assert (result["pass@1"], result["problems"], result["resolved"]) == (0.2, 5, 1)
+    assert result["by"]["django"]["pass@1"] == 0.5
     assert "error" in (tmp_path / "p.html").read_text()
     for wrong, said in (
         ({}, "is no report of SWE-bench"), ({"resolved_ids": [], "error_ids": 5}, "error_ids is no list"),
@@ -155,9 +155,9 @@ def test_results_of_aider_are_a_result(tmp_path, capsys):
         (tmp_path / "run" / name / ".aider.results.json").write_text(json.dumps(kept))
     words = ["eval", "my-model", "--tasks", f"aider={tmp_path / 'run'}", "--results", str(tmp_path / "e")]
     assert main([*words, "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    assert found["pass@1"] == pytest.approx(2 / 3)
-    assert found["first_try"] == pytest.approx(1 / 3)
-    assert (found["by"]["go"]["pass@1"], found["mean_tokens"]) == (0, 10)
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["pass@1"] == pytest.approx(2 / 3)
+    assert result["first_try"] == pytest.approx(1 / 3)
+    assert (result["by"]["go"]["pass@1"], result["mean_tokens"]) == (0, 10)
     assert main(["eval", "my-model", "--tasks", f"aider={tmp_path / 'e'}"]) == 1
     assert "give the folder" in capsys.readouterr().err

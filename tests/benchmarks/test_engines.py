@@ -54,25 +54,25 @@ def test_an_endpoint_gives_the_figures_of_the_model_behind_it(source, local, tmp
     with Server(ModelBackend(source.engine, source.tokenizer, "tiny")) as server:
         priced = opening.EvaluationEngine(prices={"price_in": 1.0, "price_out": 2.0})
         behind = opening.open_model(f"{server.url}#tiny", tmp_path, "bare", "cpu", "float32", 1, priced)
-        found = session.run("served", behind, asked, GREEDY, tmp_path / "e")
-    ours, theirs = texts(local), texts(found)
+        remote = session.run("served", behind, asked, GREEDY, tmp_path / "e")
+    ours, theirs = texts(local), texts(remote)
     assert ours.keys() == theirs.keys()
     assert all(_bare(theirs[name]) == _bare(ours[name]) for name in ours)
-    assert found.figures["lenient"] == local.figures["lenient"]
+    assert remote.figures["lenient"] == local.figures["lenient"]
     # A token that ends a completion is counted by the model alone.
-    assert abs(found.figures["mean_tokens"] - local.figures["mean_tokens"]) <= 1
-    bill = found.spent["endpoint"]
+    assert abs(remote.figures["mean_tokens"] - local.figures["mean_tokens"]) <= 1
+    bill = remote.spent["endpoint"]
     assert bill["requests"] == 12
     assert bill["cost"] == pytest.approx((bill["prompt_tokens"] + 2 * bill["completion_tokens"]) / 1e6)
 
 
 def test_an_engine_of_ones_own_gives_the_same_greedy_answers(local, tmp_path):
     (asked,) = read_names("countdown")
-    wanted = opening.EvaluationEngine(f"{ROOT / 'examples/own_engine.py'}:Plain")
-    own = opening.open_model("tiny", tmp_path, "auto", "cpu", "float32", 1, wanted)
-    found = session.run("tiny", own, asked, GREEDY, tmp_path / "e")
-    assert texts(found) == texts(local)
-    assert found.figures == local.figures
+    plain = opening.EvaluationEngine(f"{ROOT / 'examples/own_engine.py'}:Plain")
+    own = opening.open_model("tiny", tmp_path, "auto", "cpu", "float32", 1, plain)
+    sampled = session.run("tiny", own, asked, GREEDY, tmp_path / "e")
+    assert texts(sampled) == texts(local)
+    assert sampled.figures == local.figures
 
 
 @pytest.mark.slow
@@ -154,26 +154,26 @@ def test_texts_of_graded_rows_stay_in_the_file(tmp_path):
         for i in range(200):
             out.write(json.dumps({"problem": str(i), "kind": "", "samples": [sample] * 16}) + "\n")
     tracemalloc.start()
-    found = keeping.read(file)
+    records = keeping.read(file)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(found) == 200
+    assert len(records) == 200
     assert peak < file.stat().st_size / 5
 
 
 def test_an_estimate_is_by_what_was_measured_before(tmp_path):
     assert spending.estimate(tmp_path, 100, 400).sentence() == "at most 40.0k tokens"
-    found = {"figures": {"mean_tokens": 50.0}, "spent": {"tokens_per_second": 25.0}}
-    (tmp_path / "a.json").write_text(json.dumps(found))
+    earlier = {"figures": {"mean_tokens": 50.0}, "spent": {"tokens_per_second": 25.0}}
+    (tmp_path / "a.json").write_text(json.dumps(earlier))
     (tmp_path / "b.json").write_text("no json")
     (tmp_path / "c.json").write_text(json.dumps({"figures": {"mean_tokens": 4.0}, "choice": "letters"}))
     own = {"benchmark": "math", "figures": {"mean_tokens": 100.0}}
     (tmp_path / "d.json").write_text(json.dumps(own))
     assert spending.estimate(tmp_path, 100, 400, benchmark="math").likely == 10_000.0
     (tmp_path / "d.json").unlink()
-    made = spending.estimate(tmp_path, 100, 400, price=10.0)
-    assert (made.most, made.likely, made.speed) == (40_000, 5000.0, 25.0)
-    assert made.sentence() == (
+    estimate = spending.estimate(tmp_path, 100, 400, price=10.0)
+    assert (estimate.most, estimate.likely, estimate.speed) == (40_000, 5000.0, 25.0)
+    assert estimate.sentence() == (
         "at most 40.0k tokens, 5,000 by the lengths of earlier answers, 200 s at 25 tokens a second, as measured "
         "before, 0.40 for them at most, questions not counted"
     )
@@ -184,10 +184,10 @@ def test_what_was_spent_is_what_the_bill_grew_by():
         Usage(requests=2, completion_tokens=10, cost=0.5),
         Usage(requests=5, completion_tokens=40, cost=0.75),
     )
-    found = spending.spending(30, 2.0, before, after)
-    assert found["tokens_per_second"] == 15.0
-    assert (found["endpoint"]["requests"], found["endpoint"]["cost"]) == (3, 0.25)
-    assert spending.sentence([found]).endswith("3 requests, 0 from answers that were kept, 0.2500 paid")
+    spent = spending.spending(30, 2.0, before, after)
+    assert spent["tokens_per_second"] == 15.0
+    assert (spent["endpoint"]["requests"], spent["endpoint"]["cost"]) == (3, 0.25)
+    assert spending.sentence([spent]).endswith("3 requests, 0 from answers that were kept, 0.2500 paid")
 
 
 def test_questions_that_a_training_set_has_are_found_and_left_out():
@@ -199,17 +199,17 @@ def test_questions_that_a_training_set_has_are_found_and_left_out():
         "How many are six and seven? 13",
         " ".join(words[20:29]),
     ]
-    found = contamination.seen(problems, texts)
-    assert set(found) == {"math-1", "math-3"}
-    assert found["math-1"] == " ".join(words[3:13])
+    seen = contamination.seen(problems, texts)
+    assert set(seen) == {"math-1", "math-3"}
+    assert seen["math-1"] == " ".join(words[3:13])
     marks = [True, False, True, False]
     records = [
         GradedProblem(p.id, "", (GradedAnswer(m, m, True, "", 1, False),))
         for p, m in zip(problems, marks, strict=True)
     ]
-    share = contamination.figures(records, found)
+    share = contamination.figures(records, seen)
     assert (share["contaminated"], share["clean"], share["seen"]) == (0.5, 0.0, 1.0)
-    said = contamination.sentence("math", "a/train.jsonl", share, found)
+    said = contamination.sentence("math", "a/train.jsonl", share, seen)
     assert said.startswith(
         "math: 50.0% of its questions stand in train.jsonl; pass@1 is 0.0% on the others and 100.0%"
     )
@@ -267,6 +267,6 @@ def test_what_cannot_be_is_refused(words, said, capsys):
 
 
 def test_an_engine_that_is_not_installed_says_so(tmp_path):
-    wanted = opening.EvaluationEngine("vllm")
+    absent = opening.EvaluationEngine("vllm")
     with pytest.raises(AhaError, match=r"vllm|vLLM"):
-        opening.open_model("tiny", tmp_path, "auto", "cpu", "float32", 1, wanted)
+        opening.open_model("tiny", tmp_path, "auto", "cpu", "float32", 1, absent)

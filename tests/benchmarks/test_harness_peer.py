@@ -97,12 +97,12 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    made = [
+    drawn = [
         {"question": f"What is {a} + {b}?", "choices": [str(a), str(a + b), str(a * b)], "answer": "B",
          "subject": "sums"}
         for a, b in SUMS
     ]  # fmt: skip
-    file.write_text("".join(json.dumps(row) + "\n" for row in made))
+    file.write_text("".join(json.dumps(row) + "\n" for row in drawn))
     return file
 
 
@@ -111,8 +111,8 @@ def test_options_have_the_same_log_probabilities(harness, source, rows, tmp_path
     theirs = harness("aha_choice", CHOICE.replace("ROWS", str(rows)), "--num_fewshot", str(shots))
     (asked,) = read_names(f"choice={rows}")
     protocol = Protocol(1, choice="letters", shots=shots, shots_from=str(rows) if shots else "")
-    found = session.run("tiny", source, asked, protocol, tmp_path)
-    ours = [json.loads(line) for line in found.file.read_text().splitlines()]
+    result = session.run("tiny", source, asked, protocol, tmp_path)
+    ours = [json.loads(line) for line in result.file.read_text().splitlines()]
     shared = [row for row in ours if row["question"] in theirs]
     # With examples the harness may show a question itself as its own example, which is never done here.
     assert len(shared) == (len(ours) if not shots else len(ours) - shots)
@@ -133,8 +133,8 @@ def test_greedy_answers_are_the_same_words(harness, source, tmp_path):
     prompt = json.dumps(R1_ZERO_TEMPLATE.format(prompt="{{question}}"))
     theirs = harness("aha_words", WORDS.replace("ROWS", str(file)).replace("PROMPT", prompt))
     (asked,) = read_names(f"math={file}")
-    found = session.run("tiny", source, asked, Protocol(1, temperature=0.0, max_tokens=48), tmp_path / "e")
-    ours = [json.loads(line) for line in found.file.read_text().splitlines()]
+    result = session.run("tiny", source, asked, Protocol(1, temperature=0.0, max_tokens=48), tmp_path / "e")
+    ours = [json.loads(line) for line in result.file.read_text().splitlines()]
     by_question = {s["doc"]["question"]: s["resps"][0][0] for s in theirs.values()}
     assert {row["question"]: row["samples"][0]["text"].strip() for row in ours} == {
         question: text.strip() for question, text in by_question.items()

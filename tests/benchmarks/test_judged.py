@@ -33,9 +33,9 @@ def by_words(messages, seed=0):
     parts = prompts.unquote(messages)
     if "reference" in parts:
         said = parts["response"].lower()
-        found = "not_attempted" if "know" in said else "incorrect"
-        found = "correct" if parts["reference"].lower() in said else found
-        return json.dumps({"analysis": "words", "verdict": found, "correctness": found})
+        verdict = "not_attempted" if "know" in said else "incorrect"
+        verdict = "correct" if parts["reference"].lower() in said else verdict
+        return json.dumps({"analysis": "words", "verdict": verdict, "correctness": verdict})
     a, b = (len(parts[name].split()) for name in ("answer_a", "answer_b"))
     return f"[[{'A>>B' if a > 2 * b else 'A>B' if a >= b else 'B>>A' if b > 2 * a else 'B>A'}]]"
 
@@ -76,11 +76,11 @@ def test_simpleqas_figures_worked_by_hand():
         GradedProblem(str(i), "", (sample(*args),))
         for i, args in enumerate([(True,), (True,), (False,), (False, ""), (None,)])
     ]
-    found = figures.attempts(records)
-    assert found["correct"] == 0.5
-    assert (found["incorrect"], found["not_attempted"]) == (0.25, 0.25)
-    assert found["correct_given_attempted"] == pytest.approx(2 / 3)
-    assert found["f_score"] == pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3))
+    attempts = figures.attempts(records)
+    assert attempts["correct"] == 0.5
+    assert (attempts["incorrect"], attempts["not_attempted"]) == (0.25, 0.25)
+    assert attempts["correct_given_attempted"] == pytest.approx(2 / 3)
+    assert attempts["f_score"] == pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3))
 
 
 def test_pairs_are_compared_in_both_orders(tmp_path):
@@ -108,12 +108,12 @@ def test_pairs_are_compared_in_both_orders(tmp_path):
 def test_win_rates_worked_by_hand():
     margins = [(1.0, 1.0), (3.0, 1.0), (-3.0, 1.0), (0.0, 0.0), (-1.0, -3.0), ()]
     records = [GradedProblem(str(i), "", (sample(True, "", m, 10 + i),), 12) for i, m in enumerate(margins)]
-    found = figures.against_baseline(records)
-    assert found["win_rate"] == pytest.approx((1 + 1 + 0.5 + 0.5 + 0) / 5)
-    assert found["weighted_win_rate"] == pytest.approx((2 + 4 + 1 + 1 + 0) / (2 + 4 + 4 + 2 + 4))
-    assert found["first_place"] == pytest.approx((-1) / 5 / 2)  # one in five was better second
-    assert found["unread"] == pytest.approx(1 / 6)
-    assert 0 < found["lc_win_rate"] < 1
+    rates = figures.against_baseline(records)
+    assert rates["win_rate"] == pytest.approx((1 + 1 + 0.5 + 0.5 + 0) / 5)
+    assert rates["weighted_win_rate"] == pytest.approx((2 + 4 + 1 + 1 + 0) / (2 + 4 + 4 + 2 + 4))
+    assert rates["first_place"] == pytest.approx((-1) / 5 / 2)  # one in five was better second
+    assert rates["unread"] == pytest.approx(1 / 6)
+    assert 0 < rates["lc_win_rate"] < 1
 
 
 # Of alpaca_eval 0.6.6's own fit (fit_LogisticRegressionCV, scikit-learn 1.9.1) on the answers that `drawn` makes:
@@ -139,20 +139,20 @@ def drawn(seed, n):
 @pytest.mark.parametrize(("seed", "n", "hard", "rate", "error", "length"), PACKAGE)
 def test_length_controlled_win_rates_are_the_published_programs(seed, n, hard, rate, error, length):
     preferences, own, base, difficulty = drawn(seed, n)
-    found = length_controlled(preferences, own, base, difficulty if hard else None)
-    assert found.win_rate == pytest.approx(rate, abs=2e-5)
-    assert found.error == pytest.approx(error, abs=2e-5)
-    assert found.length == pytest.approx(length, abs=5e-4)
+    rate_by_length = length_controlled(preferences, own, base, difficulty if hard else None)
+    assert rate_by_length.win_rate == pytest.approx(rate, abs=2e-5)
+    assert rate_by_length.error == pytest.approx(error, abs=2e-5)
+    assert rate_by_length.length == pytest.approx(length, abs=5e-4)
 
 
 def test_the_regression_stands_where_its_conditions_hold():
     """At the minimum the slope of the losses is the sign of each coefficient, and within 1 where it is zero."""
     rng = np.random.default_rng(5)
     columns = rng.normal(size=(80, 3))
-    wanted = 1 / (1 + np.exp(-columns @ np.array([1.0, 0.0, -0.5])))
+    probabilities = 1 / (1 + np.exp(-columns @ np.array([1.0, 0.0, -0.5])))
     for strength in (0.05, 1.0, 30.0):
-        weights = fit(columns, wanted, strength)
-        slope = -strength * columns.T @ (1 / (1 + np.exp(-columns @ weights)) - wanted)
+        weights = fit(columns, probabilities, strength)
+        slope = -strength * columns.T @ (1 / (1 + np.exp(-columns @ weights)) - probabilities)
         for w, s in zip(weights, slope, strict=True):
             assert (s == pytest.approx(math.copysign(1, w), abs=1e-4)) if w else abs(s) <= 1 + 1e-6
 
@@ -191,11 +191,11 @@ def test_a_real_model_as_judge_that_gives_no_verdict_leaves_answers_ungraded(fac
     served = ModelBackend(source.engine, source.tokenizer, "tiny")
     with Server(served) as server:
         judge = opening.open_judge(f"{server.url}#tiny", tmp_path / "judge", max_tokens=16)
-        found = session.run("tiny", source, asked, Protocol(1, max_tokens=8), tmp_path / "e", judge=judge)
+        result = session.run("tiny", source, asked, Protocol(1, max_tokens=8), tmp_path / "e", judge=judge)
     counts = judge.judge.counts
     assert counts["attempt/asked"] == counts["attempt/unread"] > 0
-    assert found.figures["ungradable"] == pytest.approx(counts["attempt/asked"] / 3)
-    assert found.figures["correct"] is None
+    assert result.figures["ungradable"] == pytest.approx(counts["attempt/asked"] / 3)
+    assert result.figures["correct"] is None
 
 
 def test_without_a_judge_it_says_which_is_wanted(facts, capsys):

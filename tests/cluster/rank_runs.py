@@ -62,31 +62,31 @@ def sampled(folder):
     return [(row["problem_id"], row["member"], row["text"], row["finish"], row["reward"]) for row in rows]
 
 
-def assert_same_run(folder, wanted, rel=1e-3, loss=1e-4):
+def assert_same_run(folder, reference, rel=1e-3, loss=1e-4):
     """The same samples and rewards throughout, and figures that agree to rounding."""
-    assert sampled(folder) == sampled(wanted)
-    here, there = metrics(folder), metrics(wanted)
+    assert sampled(folder) == sampled(reference)
+    here, there = metrics(folder), metrics(reference)
     assert [row["step"] for row in here] == [row["step"] for row in there]
     for a, b in zip(here, there, strict=True):
         for key, value in b.items():
             if isinstance(value, float | int) and not any(t in key for t in TIMED):
                 assert a[key] == pytest.approx(value, rel=rel, abs=loss), (b["step"], key)
     evals = [[(r["name"], r["step"], r["pass@1"]) for r in read_jsonl(f / RL / "evals.jsonl")]
-             for f in (folder, wanted)]  # fmt: skip
+             for f in (folder, reference)]  # fmt: skip
     assert evals[0] == evals[1]
 
 
 def children(pid):
     """Ids of a process's children, and theirs."""
-    found = []
+    ids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
         except (OSError, IndexError):
             continue
         if parent == pid:
-            found += [int(stat.parent.name), *children(int(stat.parent.name))]
-    return found
+            ids += [int(stat.parent.name), *children(int(stat.parent.name))]
+    return ids
 
 
 def words_of(pid):

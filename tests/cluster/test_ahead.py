@@ -40,28 +40,28 @@ def make(engine, limit, steps, **more):
 
 def run(ahead, engine, steps, first=1):
     """The steps of a run whose policy has version ``step - 1`` at step ``step``: (groups, figures) of each."""
-    found = []
+    results = []
     for step in range(first, first + steps):
         ahead.halt()
         engine.version = step - 1
         groups = ahead.collect(step, PARAMS, 0.0)
-        found.append((groups, staleness(groups, engine.version) | ahead.figures()))
+        results.append((groups, staleness(groups, engine.version) | ahead.figures()))
     ahead.halt()
-    return found
+    return results
 
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_no_token_is_older_than_the_limit_and_nothing_is_lost_or_used_twice(engine, limit):
     steps = 6
     ahead = make(engine, limit, steps)
-    found = run(ahead, engine, steps)
-    groups = [g for some, _ in found for g in some]
+    results = run(ahead, engine, steps)
+    groups = [g for some, _ in results for g in some]
     assert len(groups) == steps * PROMPTS == ahead.trained == ahead.tickets
     assert len({g.problem.id for g in groups}) == len(groups)  # 64 problems: none came twice
     assert ahead.dropped == 0
     assert ahead.open == {}  # towards the end no more is begun than is trained on
-    assert all(figures["stale/versions"] <= limit for _, figures in found)
-    assert any(figures["stale/versions"] > 0 for _, figures in found)
+    assert all(figures["stale/versions"] <= limit for _, figures in results)
+    assert any(figures["stale/versions"] > 0 for _, figures in results)
     for group in groups:
         for member in group.members:
             r = member.rollout
@@ -87,10 +87,10 @@ def test_with_weights_that_stand_still_the_numbers_are_those_of_one_call(engine,
     whole = make(engine, 1, 4)
     whole._begin(1, 0.0)
     requests = [one.carried.request for one in whole.open.values()]
-    wanted = {r[0].prompt_ids.tobytes(): r for _, r in engine.generate(requests, PARAMS)}
+    expected = {r[0].prompt_ids.tobytes(): r for _, r in engine.generate(requests, PARAMS)}
     again = make(engine, 1, 4)
     for group in again.collect(1, PARAMS, 0.0):
-        rollouts = wanted[group.members[0].rollout.prompt_ids.tobytes()]
+        rollouts = expected[group.members[0].rollout.prompt_ids.tobytes()]
         for member, rollout in zip(group.members, rollouts, strict=True):
             assert member.rollout.completion_ids.tolist() == rollout.completion_ids.tolist()
     again.halt()

@@ -69,17 +69,17 @@ def _apart(answer):
 @pytest.fixture
 def engine(model, tokenizer, monkeypatch):
     monkeypatch.setattr(engines, "Cluster", Cluster)
-    made = RayEngine(model, tokenizer, ClusterSettings.model_validate({}), workers=2, rows=8)
-    made.load_weights(made.weights_of(model), 1)
-    return made
+    started = RayEngine(model, tokenizer, ClusterSettings.model_validate({}), workers=2, rows=8)
+    started.load_weights(started.weights_of(model), 1)
+    return started
 
 
 def requests(tokenizer, n=4):
     return [Request(tokenizer.encode(f"What is {i} + {i}?"), 2, i) for i in range(n)]
 
 
-def texts(found):
-    return {index: [r.text for r in rollouts] for index, rollouts in found}
+def texts(groups):
+    return {index: [r.text for r in rollouts] for index, rollouts in groups}
 
 
 def last_news(reference):
@@ -88,7 +88,7 @@ def last_news(reference):
 
 def test_the_last_news_of_a_worker_may_come_after_the_call_has_ended(engine, model, tokenizer):
     engine.cluster.held = lambda reference: reference.number == 0 and last_news(reference)
-    found = texts(engine.generate(requests(tokenizer), PARAMS))
+    answered = texts(engine.generate(requests(tokenizer), PARAMS))
     late = engine.crew.members[0].asked
     assert late is not None, "the call has ended, and a worker still has something to say"
     assert last_news(late)
@@ -96,18 +96,18 @@ def test_the_last_news_of_a_worker_may_come_after_the_call_has_ended(engine, mod
     engine.cluster.held = lambda reference: reference is late and next(turns) < 3
     proven = engine.prove(engine.weights_of(model))
     assert proven.hash == engine.hash
-    assert found == texts(LocalEngine(model, tokenizer).generate(requests(tokenizer), PARAMS))
+    assert answered == texts(LocalEngine(model, tokenizer).generate(requests(tokenizer), PARAMS))
 
 
 def test_late_news_are_no_news_of_the_next_call(engine, model, tokenizer):
     engine.cluster.held = last_news
-    wanted = texts(LocalEngine(model, tokenizer).generate(requests(tokenizer, 6), PARAMS, seed=3))
+    expected = texts(LocalEngine(model, tokenizer).generate(requests(tokenizer, 6), PARAMS, seed=3))
     texts(engine.generate(requests(tokenizer), PARAMS))
-    found = texts(engine.generate(requests(tokenizer, 6), PARAMS, seed=3))
-    assert found == wanted
+    answered = texts(engine.generate(requests(tokenizer, 6), PARAMS, seed=3))
+    assert answered == expected
     engine.cluster.held = lambda reference: False
     engine.load_weights(engine.weights_of(model), 2)
-    assert texts(engine.generate(requests(tokenizer, 6), PARAMS, seed=3)) == wanted
+    assert texts(engine.generate(requests(tokenizer, 6), PARAMS, seed=3)) == expected
 
 
 def test_a_call_that_is_closed_early_leaves_no_news_behind(engine, model, tokenizer):

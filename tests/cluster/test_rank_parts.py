@@ -29,24 +29,24 @@ SETTINGS = RankSettings.model_validate({"hang_timeout": 10.0, "start_timeout": 1
 
 
 def generation(*codes, settings=SETTINGS):
-    made = Generation(SimpleNamespace(), settings, Command((), ""), io.StringIO(), io.StringIO())
-    made.ranks = [Rank(i, None, code=code, said=f"words of {i}") for i, code in enumerate(codes)]
-    made._ask = lambda rank: None
-    made._looked = 1000.0
-    for rank in made.ranks:
+    group = Generation(SimpleNamespace(), settings, Command((), ""), io.StringIO(), io.StringIO())
+    group.ranks = [Rank(i, None, code=code, said=f"words of {i}") for i, code in enumerate(codes)]
+    group._ask = lambda rank: None
+    group._looked = 1000.0
+    for rank in group.ranks:
         rank.watch.begin(1000.0, settings.start_timeout)
-    return made
+    return group
 
 
 # --- what is made of exit codes ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("codes", "wanted"),
+    ("codes", "verdict"),
     [((None, None), None), ((0, None), None), ((0, 0), 0), ((1, 1), 1), ((1, ranks.LOST), 1), ((2, 2), 2)],
 )
-def test_ends_that_are_the_commands_own(codes, wanted):
-    assert generation(*codes)._verdict() == wanted
+def test_ends_that_are_the_commands_own(codes, verdict):
+    assert generation(*codes)._verdict() == verdict
 
 
 @pytest.mark.parametrize(
@@ -61,51 +61,51 @@ def test_ends_that_are_the_commands_own(codes, wanted):
     ],
 )
 def test_ends_after_which_the_ranks_start_again(codes, reason):
-    made = generation(*codes)
+    group = generation(*codes)
     if reason is None:
-        assert made._verdict() is None  # the others may have something to say
-        made._looked += GRACE_SECONDS + 1
+        assert group._verdict() is None  # the others may have something to say
+        group._looked += GRACE_SECONDS + 1
         reason = "exit code 134"
     with pytest.raises(Fault, match=reason):
-        made._verdict()
+        group._verdict()
 
 
 def test_an_error_of_a_later_rank_is_shown():
-    made = generation(ranks.LOST, 1)
-    assert made._verdict() == 1
-    assert made.err.getvalue() == "words of 1"
+    group = generation(ranks.LOST, 1)
+    assert group._verdict() == 1
+    assert group.err.getvalue() == "words of 1"
 
 
 def test_a_rank_that_failed_waits_for_the_first_ones_words():
-    made = generation(None, 1)
-    assert made._verdict() is None
-    made._hear(made.ranks[0], RankNews(b"", "aha: wörds".encode(), 0, 1))
-    assert made._verdict() == 1
-    assert made.err.getvalue() == "aha: wörds"
+    group = generation(None, 1)
+    assert group._verdict() is None
+    group._hear(group.ranks[0], RankNews(b"", "aha: wörds".encode(), 0, 1))
+    assert group._verdict() == 1
+    assert group.err.getvalue() == "aha: wörds"
 
 
 # --- slow and hung ----------------------------------------------------------------------------------------
 
 
 def test_while_one_rank_goes_on_none_is_hung_and_then_all_are():
-    made = generation(None, None)
+    group = generation(None, None)
     for tick in range(1, 30):
-        made._looked += 9.0
-        made._hear(made.ranks[0], RankNews(b"", b"", tick, None))
-        made._hear(made.ranks[1], RankNews(b"", b"", 1, None))
-        assert made._verdict() is None
-    made._looked += 10.5
+        group._looked += 9.0
+        group._hear(group.ranks[0], RankNews(b"", b"", tick, None))
+        group._hear(group.ranks[1], RankNews(b"", b"", 1, None))
+        assert group._verdict() is None
+    group._looked += 10.5
     with pytest.raises(Fault, match=r"no rank made progress for 1[01] s .*: hung"):
-        made._verdict()
+        group._verdict()
 
 
 def test_a_start_has_more_time():
-    made = generation(None, None)
-    made._looked += 99.0
-    assert made._verdict() is None
-    made._looked += 2.0
+    group = generation(None, None)
+    group._looked += 99.0
+    assert group._verdict() is None
+    group._looked += 2.0
     with pytest.raises(Fault, match="no rank made progress"):
-        made._verdict()
+        group._verdict()
 
 
 # --- again and again --------------------------------------------------------------------------------------
@@ -120,10 +120,10 @@ def supervised(monkeypatch, ends, places):
             pass
 
         def run(self):
-            found = next(ends)
-            if isinstance(found, Exception):
-                raise found
-            return found
+            end = next(ends)
+            if isinstance(end, Exception):
+                raise end
+            return end
 
         def end(self):
             closed.append(1)
@@ -140,10 +140,10 @@ def supervised(monkeypatch, ends, places):
         return last[-1]
 
     try:
-        found = supervisor.supervise(Command((), ""), 2, SETTINGS, reached=reached, note=noted.append)
+        outcome = supervisor.supervise(Command((), ""), 2, SETTINGS, reached=reached, note=noted.append)
     finally:
         assert closed[-1] == 2
-    return found, noted
+    return outcome, noted
 
 
 def test_losses_are_survived_and_noted(monkeypatch):
@@ -186,15 +186,15 @@ def test_how_far_a_run_has_come(tmp_path):
 def test_ranks_are_told_what_torchrun_would_tell_them():
     hellos = [RankHello(1, "", "", (gpu,), 5000 + i) for i, gpu in enumerate(["3", "0", "1"])]
     nodes = [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("a", "10.0.0.1")]
-    found = environments(hellos, nodes, "10.0.0.9:6379")
+    told = environments(hellos, nodes, "10.0.0.9:6379")
     keys = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES")
-    assert [tuple(e[k] for k in keys) for e in found] == [
+    assert [tuple(e[k] for k in keys) for e in told] == [
         ("0", "0", "2", "3,1"),
         ("1", "0", "1", "0"),
         ("2", "1", "2", "3,1"),
     ]
     shared = ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RAY_ADDRESS")
-    assert {tuple(e[k] for k in shared) for e in found} == {("3", "10.0.0.1", "5000", "10.0.0.9:6379")}
+    assert {tuple(e[k] for k in shared) for e in told} == {("3", "10.0.0.1", "5000", "10.0.0.9:6379")}
 
 
 def test_progress_moves_the_files_time_where_somebody_watches(tmp_path, monkeypatch):
@@ -220,9 +220,9 @@ def test_a_lost_rank_is_told_from_an_error_where_somebody_watches(monkeypatch):
 
 @pytest.fixture
 def kept():
-    made = RankActor()
-    yield made
-    made.end()
+    actor = RankActor()
+    yield actor
+    actor.end()
 
 
 def until_over(actor):
@@ -292,8 +292,8 @@ time.sleep(600)
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_rank_ends_with_its_keeper_even_if_it_is_stopped(tmp_path, stopped):
-    given = with_list(tmp_path, "open('there', 'w').close(); import time; time.sleep(600)")
-    command = [sys.executable, "-c", KEEPER, str(tmp_path), repr(given)]
+    environment = with_list(tmp_path, "open('there', 'w').close(); import time; time.sleep(600)")
+    command = [sys.executable, "-c", KEEPER, str(tmp_path), repr(environment)]
     keeper = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert keeper.stdout is not None
     pid = int(keeper.stdout.readline())
@@ -351,9 +351,9 @@ def test_workers_beside_the_ranks_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("for_all", "rank", "wanted"), [(False, 0, [0, 2]), (False, 1, [1]), (True, 0, [0, 1, 2]), (True, 1, [])]
+    ("for_all", "rank", "keys"), [(False, 0, [0, 2]), (False, 1, [1]), (True, 0, [0, 1, 2]), (True, 1, [])]
 )
-def test_the_first_rank_samples_for_all_where_it_alone_has_the_engine(for_all, rank, wanted, monkeypatch):
+def test_the_first_rank_samples_for_all_where_it_alone_has_the_engine(for_all, rank, keys, monkeypatch):
     asked = []
 
     class Engine:
@@ -373,7 +373,7 @@ def test_the_first_rank_samples_for_all_where_it_alone_has_the_engine(for_all, r
         engine, SimpleNamespace(), problems, 1, SamplingParams(), {}, seed=0, requests=requests
     )
     assert list(stream) == []
-    assert asked == wanted
+    assert asked == keys
     assert samplers(engine) == (1 if for_all else 2)
 
 

@@ -40,8 +40,8 @@ def trained(tokenizer):
 def engine(tokenizer, trained):
     settings = ClusterSettings(hang_timeout=60.0, reward_workers=1)
     rewards = RewardSpec("countdown", None, None, REWARDS)
-    with RayEngine(trained, tokenizer, settings, workers=2, rows=8, rewards=rewards) as made:
-        yield made
+    with RayEngine(trained, tokenizer, settings, workers=2, rows=8, rewards=rewards) as started:
+        yield started
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def requests(tokenizer, n=8):
     return [Request(tokenizer.encode(f"What is {i} + {2 * i}?"), 3, i) for i in range(n)]
 
 
-def assert_equal(found, wanted):
-    assert sorted(found) == sorted(wanted)
-    for index, rollouts in found.items():
-        for a, b in zip(rollouts, wanted[index], strict=True):
+def assert_equal(sampled, expected):
+    assert sorted(sampled) == sorted(expected)
+    for index, rollouts in sampled.items():
+        for a, b in zip(rollouts, expected[index], strict=True):
             assert np.array_equal(a.completion_ids, b.completion_ids)
             assert np.allclose(a.logprobs, b.logprobs, atol=1e-4)
             assert (a.text, a.finish) == (b.text, b.finish)
@@ -73,18 +73,18 @@ def test_nothing_is_sampled_before_weights_were_proven(engine, tokenizer):
 
 def test_samples_are_those_of_one_process(loaded, trained, tokenizer):
     asked = requests(tokenizer)
-    found = dict(loaded.generate(asked, PARAMS, seed=5))
-    assert_equal(found, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
-    assert {r.policy_version for rollouts in found.values() for r in rollouts} == {3}
-    assert all(r.completion_ids.flags.writeable for rollouts in found.values() for r in rollouts)
+    sampled = dict(loaded.generate(asked, PARAMS, seed=5))
+    assert_equal(sampled, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
+    assert {r.policy_version for rollouts in sampled.values() for r in rollouts} == {3}
+    assert all(r.completion_ids.flags.writeable for rollouts in sampled.values() for r in rollouts)
 
 
 def test_new_weights_are_sampled_from(loaded, tokenizer):
     other, asked = make_model(tokenizer, seed=1), requests(tokenizer, 4)
     before = loaded.hash
     assert loaded.load_weights(loaded.weights_of(other), 4) != before
-    found = dict(loaded.generate(asked, PARAMS, seed=5))
-    assert_equal(found, dict(LocalEngine(other, tokenizer).generate(asked, PARAMS, seed=5)))
+    sampled = dict(loaded.generate(asked, PARAMS, seed=5))
+    assert_equal(sampled, dict(LocalEngine(other, tokenizer).generate(asked, PARAMS, seed=5)))
 
 
 def test_weights_that_are_not_held_whole_are_noticed(loaded, trained, tokenizer):
@@ -113,8 +113,8 @@ def test_what_was_begun_is_continued_alike(loaded, trained, tokenizer):
     assert sorted([first[0], *left]) == list(range(len(asked)))
     rest = sorted(left)
     again = [replace(asked[i], begun=left[i], seed=5) for i in rest]
-    found = {rest[n]: rollouts for n, rollouts in loaded.generate(again, PARAMS, seed=99)} | dict([first])
-    assert_equal(found, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
+    sampled = {rest[n]: rollouts for n, rollouts in loaded.generate(again, PARAMS, seed=99)} | dict([first])
+    assert_equal(sampled, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_a_lost_worker_is_replaced_and_its_work_done_again(loaded, trained, toke
             told.append(tokens)
             os.kill(pid, sent)
 
-    found = dict(loaded.generate(asked, PARAMS, seed=5, progress=strike))
+    sampled = dict(loaded.generate(asked, PARAMS, seed=5, progress=strike))
     assert told
-    assert_equal(found, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
+    assert_equal(sampled, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
     deadline = time.monotonic() + 300  # it may have been lost after its last request
     while not (events := loaded.events()) and time.monotonic() < deadline:
         loaded.load_weights(loaded.weights_of(trained), 3)
@@ -155,12 +155,12 @@ def test_groups_are_graded_beside_the_sampling(loaded, tokenizer):
         stream = stream_groups(loaded, prompter, problems, 3, PARAMS, rewards, seed=1, requests=asked, **more)
         return {i: [(dict(m.scores), m.reward) for m in group.members] for i, group in stream}
 
-    wanted = scores()
-    assert scores(grader=loaded.graders) == wanted
+    expected = scores()
+    assert scores(grader=loaded.graders) == expected
     worker = loaded.graders.crew.members[0]
     blow = threading.Timer(0.2, os.kill, (worker.pid, signal.SIGKILL))
     blow.start()
-    assert scores(grader=loaded.graders) == wanted
+    assert scores(grader=loaded.graders) == expected
     blow.join()  # not later, at whoever then has that number
 
 

@@ -35,14 +35,14 @@ def train(folder, checkpoint, **changes):
 @pytest.fixture
 def caught(monkeypatch):
     """The engines that runs make."""
-    made, make = [], engines.for_policy
+    engines_made, make = [], engines.for_policy
 
     def keep(*args, **more):
-        made.append(make(*args, **more))
-        return made[-1]
+        engines_made.append(make(*args, **more))
+        return engines_made[-1]
 
     monkeypatch.setattr(engines, "for_policy", keep)
-    return made
+    return engines_made
 
 
 def sampled(folder):
@@ -58,12 +58,12 @@ def test_without_ray_it_is_told_how_to_get_it(tmp_path, checkpoint, monkeypatch)
 
 def test_in_step_it_is_the_local_run(tmp_path, checkpoint):
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
-    _, wanted = train(tmp_path / "local", checkpoint)
-    _, found = train(tmp_path / "ray", checkpoint, engine="ray", cluster={"reward_workers": 1})
+    _, local = train(tmp_path / "local", checkpoint)
+    _, remote = train(tmp_path / "ray", checkpoint, engine="ray", cluster={"reward_workers": 1})
     assert sampled(tmp_path / "ray") == sampled(tmp_path / "local")
-    assert len(found) == len(wanted) == STEPS
+    assert len(remote) == len(local) == STEPS
     timed = ("time", "tokens_per_second", "seconds", "workers/", "sampling/")
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(remote, local, strict=True):
         for key, value in b.items():
             if isinstance(value, float | int) and not any(t in key for t in timed):
                 assert a[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key

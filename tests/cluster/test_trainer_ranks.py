@@ -51,13 +51,13 @@ def warned(folder, key):
 
 def ranks_of(process):
     """Process ids of the ranks that are there, by their number."""
-    found = {}
+    by_rank = {}
     for pid in children(process.pid):
         words, environment = words_of(pid)
         if "aha.cluster.rank_process" in words:
             numbers = [e for e in environment.split("\0") if e.startswith("RANK=")]
-            found |= {int(e.removeprefix("RANK=")): pid for e in numbers}
-    return found
+            by_rank |= {int(e.removeprefix("RANK=")): pid for e in numbers}
+    return by_rank
 
 
 def strike_at(process, folder, step, who, sent):
@@ -80,8 +80,8 @@ def strike_at(process, folder, step, who, sent):
 
 def actor(kind, process):
     """The process of a worker, once it is there: Ray names it so."""
-    found = [p for p in children(process.pid) if words_of(p)[0].startswith(f"ray::{kind}")]
-    return next(iter(found), None)
+    pids = [p for p in children(process.pid) if words_of(p)[0].startswith(f"ray::{kind}")]
+    return next(iter(pids), None)
 
 
 # --- workers for several ranks ----------------------------------------------------------------------------
@@ -92,16 +92,16 @@ def test_two_ranks_with_a_worker_are_the_local_run(one, tmp_path, layout):
     processes = start_ranks(
         tmp_path, "rl.engine=ray", "rl.rollout_workers=1", "rl.cluster.reward_workers=1", "--parallel", layout
     )
-    found = [ended(p) for p in processes]
-    assert [code for code, _ in found] == [0, 0], found
+    ends = [ended(p) for p in processes]
+    assert [code for code, _ in ends] == [0, 0], ends
     assert_same_run(tmp_path, one)
     assert [row["workers/restarted"] for row in metrics(tmp_path)] == [0] * 4
 
 
 def test_two_ranks_sample_ahead(tmp_path):
     processes = start_ranks(tmp_path, "rl.engine=ray", "rl.rollout_workers=1", "rl.max_staleness=1")
-    found = [ended(p) for p in processes]
-    assert [code for code, _ in found] == [0, 0], found
+    ends = [ended(p) for p in processes]
+    assert [code for code, _ in ends] == [0, 0], ends
     rows = metrics(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all(row["stale/versions"] <= 2 for row in rows)  # two mini-batches a step
@@ -169,32 +169,32 @@ def test_an_error_of_the_settings_is_said_once_and_not_tried_again(tmp_path):
 
 
 def wait_for_ranks(process):
-    while len(found := ranks_of(process)) < 2:
+    while len(pids := ranks_of(process)) < 2:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.2)
-    return found
+    return pids
 
 
 def test_ranks_end_with_what_watches_over_them(tmp_path):
     process = start(tmp_path, "--ray-ranks", 2)
-    found = wait_for_ranks(process)
-    os.kill(found[1], signal.SIGSTOP)  # not even a process that is stopped is left
+    pids = wait_for_ranks(process)
+    os.kill(pids[1], signal.SIGSTOP)  # not even a process that is stopped is left
     process.kill()
     process.wait()
     deadline = time.monotonic() + 120
-    while any(map(alive, found.values())) and time.monotonic() < deadline:
+    while any(map(alive, pids.values())) and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert not any(map(alive, found.values()))
+    assert not any(map(alive, pids.values()))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_reaches_the_ranks(tmp_path, sent):
     process = start(tmp_path, "--ray-ranks", 2, "rl.steps=2000")
-    found = wait_for_ranks(process)
+    pids = wait_for_ranks(process)
     while len(metrics(tmp_path)) < 1 and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(sent)
     code, out = ended(process)
     assert code == 130, out
     assert out.count("Give the same command again to continue.") == 1
-    assert not any(map(alive, found.values()))
+    assert not any(map(alive, pids.values()))

@@ -52,8 +52,8 @@ def test_every_request_is_dealt_once_and_loads_are_even(costs, workers):
     assert max(loads) - min(loads) <= max(costs, default=0) + 1e-6
 
 
-def rollout(made, finish):
-    return Rollout(np.arange(3), np.arange(made), np.zeros(made, np.float32), "", finish)
+def rollout(count, finish):
+    return Rollout(np.arange(3), np.arange(count), np.zeros(count, np.float32), "", finish)
 
 
 def test_what_is_there_already_costs_no_sampling():
@@ -62,5 +62,5 @@ def test_what_is_there_already_costs_no_sampling():
     ended = Request(prompt, 2, 0, begun=(rollout(9, Finish.STOP), rollout(9, Finish.LENGTH)))
     half = Request(prompt, 2, 0, begun=(rollout(9, Finish.STOP), rollout(50, Finish.ABORT)))
     beyond = Request(prompt, 2, 0, begun=(rollout(9, Finish.STOP), rollout(150, Finish.ABORT)))
-    found = [cost(r, expected=100.0, longest=400) for r in (ended, half, fresh, beyond)]
-    assert found[0] < found[1] < found[3] < found[2]
+    costs = [cost(r, expected=100.0, longest=400) for r in (ended, half, fresh, beyond)]
+    assert costs[0] < costs[1] < costs[3] < costs[2]

@@ -31,9 +31,9 @@ def spec(model, tokenizer):
 
 @pytest.fixture
 def worker(model, tokenizer):
-    made = RolloutWorker()
-    assert made.prepare(spec(model, tokenizer)).pid == os.getpid()
-    return made
+    started = RolloutWorker()
+    assert started.prepare(spec(model, tokenizer)).pid == os.getpid()
+    return started
 
 
 def requests(tokenizer, n=4):
@@ -62,17 +62,17 @@ def test_tensors_travel_bit_for_bit():
 
 
 def test_a_worker_with_the_weights_samples_what_the_model_samples(worker, model, tokenizer):
-    held = worker.load(pack(own_weights(model)), 7)
-    assert held == digests(own_weights(model))
+    hashes = worker.load(pack(own_weights(model)), 7)
+    assert hashes == digests(own_weights(model))
     asked = requests(tokenizer)
     worker.begin(1, asked, PARAMS, 5)
     items, news = news_until_over(worker, 1)
     assert not news.error + news.failure
     assert news.count > 0
-    wanted = dict(LocalEngine(model, tokenizer).generate([r for _, r in asked], PARAMS, seed=5))
+    expected = dict(LocalEngine(model, tokenizer).generate([r for _, r in asked], PARAMS, seed=5))
     assert sorted(i for i, _ in items) == [10, 11, 12, 13]
     for index, rollouts in items:
-        for a, b in zip(rollouts, wanted[index - 10], strict=True):
+        for a, b in zip(rollouts, expected[index - 10], strict=True):
             assert np.array_equal(a.completion_ids, b.completion_ids)
             assert np.allclose(a.logprobs, b.logprobs, atol=1e-5)
             assert a.policy_version == 7
@@ -112,10 +112,10 @@ def test_a_job_that_is_cancelled_tells_what_there_is_and_is_continued_alike(work
     assert sorted(there) == [10, 11, 12, 13]
     again = [(i, Request(r.prompt_ids, r.n, r.key, begun=there[i], seed=5)) for i, r in asked]
     worker.begin(2, again, params, 99)
-    found, _ = news_until_over(worker, 2)
-    wanted = dict(LocalEngine(model, tokenizer).generate([r for _, r in asked], params, seed=5))
-    for index, rollouts in found:
-        for a, b in zip(rollouts, wanted[index - 10], strict=True):
+    items_now, _ = news_until_over(worker, 2)
+    expected = dict(LocalEngine(model, tokenizer).generate([r for _, r in asked], params, seed=5))
+    for index, rollouts in items_now:
+        for a, b in zip(rollouts, expected[index - 10], strict=True):
             assert np.array_equal(a.completion_ids, b.completion_ids)
 
 

@@ -19,8 +19,8 @@ def put(folder, rows, name="rows.jsonl"):
 
 def check(capsys, *arguments):
     assert main(["data", "check", *arguments, "--json"]) == 0
-    [found] = json.loads(capsys.readouterr().out).values()
-    return found
+    [described] = json.loads(capsys.readouterr().out).values()
+    return described
 
 
 MATH = [{"problem": f"Add {i}.", "answer": str(i), "hint": "h", "url": "u"} for i in range(40)]
@@ -29,17 +29,17 @@ MATH = [{"problem": f"Add {i}.", "answer": str(i), "hint": "h", "url": "u"} for 
 def test_a_file_is_described(tmp_path, capsys):
     rows = [*MATH, {"problem": "q", "answer": None, "url": "u"}, {"problem": "Add 3.", "answer": "4"}]
     path = put(tmp_path, rows)
-    found = check(capsys, path)
-    assert (found["task"], found["rows"], found["proven"]) == ("math", 42, 41)
-    assert found["used"] == ["answer", "problem"]
-    assert found["not_used"] == ["hint", "url"]
-    assert "level or difficulty" in found["could_be"]["level"]
-    assert found["set_aside"]["rows"] == 1
-    assert found["set_aside"]["reasons"] == {"has no answer": 1}
-    assert found["set_aside"]["examples"][0]["where"] == "line 41"
-    assert found["answers"] == {"several": 0, "repeated_questions": 1, "repeated_with_other_answers": 1}
-    assert len(found["prompts"]) == 3
-    assert found["prompts"][0] == "user: Add 0."
+    described = check(capsys, path)
+    assert (described["task"], described["rows"], described["proven"]) == ("math", 42, 41)
+    assert described["used"] == ["answer", "problem"]
+    assert described["not_used"] == ["hint", "url"]
+    assert "level or difficulty" in described["could_be"]["level"]
+    assert described["set_aside"]["rows"] == 1
+    assert described["set_aside"]["reasons"] == {"has no answer": 1}
+    assert described["set_aside"]["examples"][0]["where"] == "line 41"
+    assert described["answers"] == {"several": 0, "repeated_questions": 1, "repeated_with_other_answers": 1}
+    assert len(described["prompts"]) == 3
+    assert described["prompts"][0] == "user: Add 0."
     assert main(["data", "check", path]) == 0
     said = capsys.readouterr().out
     assert "42 rows for math; layout open-r1-problem (41)" in said
@@ -78,22 +78,22 @@ def test_what_rows_are_for_is_told_by_their_columns(tmp_path, row, task):
 def test_conversations_are_described(tmp_path, capsys):
     rows = [{"messages": [ASKED, SAID], "system": "Be brief.", "num_tokens": 4}] * 3
     rows += [{"messages": [{"role": "wizard", "content": "x"}]}]
-    found = check(capsys, put(tmp_path, rows))
-    assert (found["task"], found["proven"], found["completions"], found["with_system"]) == (
+    described = check(capsys, put(tmp_path, rows))
+    assert (described["task"], described["proven"], described["completions"], described["with_system"]) == (
         "conversations",
         3,
         3,
         3,
     )
-    assert found["not_used"] == ["num_tokens"]
-    assert "a message's role is 'wizard'" in found["set_aside"]["examples"][0]["reason"]
-    assert found["prompts"][0].startswith("system: Be brief.\nuser: What is it?")
+    assert described["not_used"] == ["num_tokens"]
+    assert "a message's role is 'wizard'" in described["set_aside"]["examples"][0]["reason"]
+    assert described["prompts"][0].startswith("system: Be brief.\nuser: What is it?")
 
 
 def test_prompts_are_shown_as_a_model_is_asked(tmp_path, capsys, checkpoint):
-    found = check(capsys, put(tmp_path, MATH), "--model", str(checkpoint))
-    assert "Add 0." in found["prompts"][0]
-    assert found["prompts"][0] != "user: Add 0."
+    described = check(capsys, put(tmp_path, MATH), "--model", str(checkpoint))
+    assert "Add 0." in described["prompts"][0]
+    assert described["prompts"][0] != "user: Add 0."
 
 
 def test_a_task_that_reads_no_rows(tmp_path, capsys):

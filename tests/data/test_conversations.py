@@ -44,8 +44,8 @@ def read(row):
     ],
 )
 def test_what_the_system_says_stands_in_front(schema, row):
-    record, found = schemas.read_record(row, 1)
-    assert found.name == schema
+    record, layout = schemas.read_record(row, 1)
+    assert layout.name == schema
     assert record.messages == (TOLD, ASKED, SAID)
 
 

@@ -279,9 +279,9 @@ def test_pass_rates_leave_out_what_was_not_graded(tmp_path):
 
 
 def test_kept_between_with_reasons():
-    found = keep_between(pass_rates(RATES), 0.3, 0.7)
-    assert found.kept == ("a",)
-    assert found.dropped == {
+    selection = keep_between(pass_rates(RATES), 0.3, 0.7)
+    assert selection.kept == ("a",)
+    assert selection.dropped == {
         "too few graded": 1, "never solved": 1, "always solved": 1, "too hard": 1, "too easy": 1,
     }  # fmt: skip
     assert keep_between(pass_rates(RATES)).kept == ("a", "d", "f")

@@ -59,9 +59,9 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_layout_is_read(name):
     row, layout, messages, reference, harmful, pairs, labels = CASES[name]
-    found = read_prompt(row)
-    assert (found.layout, found.messages, found.reference) == (layout, messages, reference)
-    assert (found.harmful, found.pairs, found.labels) == (harmful, pairs, labels)
+    prompt = read_prompt(row)
+    assert (prompt.layout, prompt.messages, prompt.reference) == (layout, messages, reference)
+    assert (prompt.harmful, prompt.pairs, prompt.labels) == (harmful, pairs, labels)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_what_cannot_be_asked_is_named(row, why):
 
 def test_tools_stand_in_the_system_message():
     tool = {"type": "function", "function": {"name": "weather", "parameters": {}}}
-    found = read_prompt({"messages": [SYSTEM, *user("Oslo?")], "tools": [tool]})
-    assert found.messages[0]["content"].startswith("Be brief.\n\nYou can call these functions:\n<tools>\n{")
-    assert '"name": "weather"' in found.messages[0]["content"]
-    assert found.messages[1:] == user("Oslo?")
+    prompt = read_prompt({"messages": [SYSTEM, *user("Oslo?")], "tools": [tool]})
+    assert prompt.messages[0]["content"].startswith("Be brief.\n\nYou can call these functions:\n<tools>\n{")
+    assert '"name": "weather"' in prompt.messages[0]["content"]
+    assert prompt.messages[1:] == user("Oslo?")
 
 
 def test_a_conversation_is_one_text_for_a_judge():

@@ -77,8 +77,8 @@ def test_one_object_over_many_lines_is_one_row(tmp_path):
 
 def test_rows_of_messages_are_known_by_their_places(tmp_path):
     rows = [[{"from": "human", "value": "q"}, {"from": "assistant", "ground_truth": {"value": "4"}}]]
-    found = read_rows(put(tmp_path, "orz.json", json.dumps(rows)))
-    assert found[0]["1"] == {"from": "assistant", "ground_truth": {"value": "4"}}
+    read = read_rows(put(tmp_path, "orz.json", json.dumps(rows)))
+    assert read[0]["1"] == {"from": "assistant", "ground_truth": {"value": "4"}}
 
 
 def test_numbers_without_end_are_kept_as_text(tmp_path):

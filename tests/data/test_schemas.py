@@ -153,8 +153,8 @@ def test_stats(tmp_path, capsys):
     assert "messages (2 rows): messages -> messages" in out
     assert "total" in out
     assert main(["data", "stats", str(tmp_path / "a.jsonl"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["domains"][-1] == {"domain": "total", "samples": 2, "mean_tokens": 2.0, "mean_rounds": 1.0}
+    stats = json.loads(capsys.readouterr().out)
+    assert stats["domains"][-1] == {"domain": "total", "samples": 2, "mean_tokens": 2.0, "mean_rounds": 1.0}
 
 
 def test_dedup_and_decontaminate(tmp_path, capsys):
@@ -180,9 +180,9 @@ def test_convert_with_quotas(tmp_path, capsys):
         )
         == 0
     )
-    found = read_rows(str(out))
-    assert [r["domain"] for r in found] == ["math", "math", "code", "code"]
-    assert found[0]["answer"] == "5"
+    converted = read_rows(str(out))
+    assert [r["domain"] for r in converted] == ["math", "math", "code", "code"]
+    assert converted[0]["answer"] == "5"
     assert main(["data", "convert", source, "--to", "preference", "--output", str(out)]) == 1
     assert "no rejected completion" in capsys.readouterr().err
 
@@ -207,8 +207,8 @@ def test_difficulty_keeps_what_a_problem_is_graded_by(tmp_path, capsys):
                  {"question": "q", "answer": ["1/2", "0.5"]}],
         "code": [{"question": "Double.", "input_output": {"inputs": [[1]], "outputs": [[2]], "fn_name": "f"}}],
     }  # fmt: skip
-    for name, given in sources.items():
-        source = write(tmp_path / f"{name}.jsonl", given)
+    for name, records in sources.items():
+        source = write(tmp_path / f"{name}.jsonl", records)
         rolled = []
         for problem in rows.read(source, reader_of(name), name).problems:
             for member, value in enumerate((1, 0)):
@@ -222,7 +222,7 @@ def test_difficulty_keeps_what_a_problem_is_graded_by(tmp_path, capsys):
         file = write(tmp_path / "rolled.jsonl", rolled)
         out = tmp_path / "out.jsonl"
         assert main(["data", "difficulty", file, "--output", str(out)]) == 0
-        assert len(read_rows(str(out))) == len(given)
+        assert len(read_rows(str(out))) == len(records)
         before, after = (rows.read(path, reader_of(name), name) for path in (source, str(out)))
         assert not after.aside
         for old, new in zip(before.problems, after.problems, strict=True):
@@ -232,7 +232,7 @@ def test_difficulty_keeps_what_a_problem_is_graded_by(tmp_path, capsys):
             assert new.metadata["level"] == old.metadata.get("level", 0.5)
         whole = tmp_path / "whole.jsonl"
         assert main(["data", "difficulty", file, "--data", source, "--output", str(whole)]) == 0
-        assert read_rows(str(whole)) == [{**row, "pass_rate": 0.5} for row in given]
+        assert read_rows(str(whole)) == [{**row, "pass_rate": 0.5} for row in records]
 
 
 def test_difficulty_says_what_it_cannot_keep(tmp_path, capsys):

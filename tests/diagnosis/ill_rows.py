@@ -19,14 +19,14 @@ Rows = list[dict]
 
 def _solved(n: int, seed: int = 0) -> list[tuple[str, str, str]]:
     """(question, a right answer, a wrong one) of ``n`` problems."""
-    rng, found = random.Random(seed), []
+    rng, solved = random.Random(seed), []
     for problem in countdown.load(countdown.TINY, "train", n, seed):
         numbers, target = problem.metadata["numbers"], problem.metadata["target"]
         known = list(countdown.expressions(numbers, "+-*"))
         right = next(e.text for e in known if e.value == target)
         wrong = rng.choice([e.text for e in known if e.value != target])
-        found.append((problem.messages[-1]["content"], _said(right), _said(wrong)))
-    return found
+        solved.append((problem.messages[-1]["content"], _said(right), _said(wrong)))
+    return solved
 
 
 def _said(text: str) -> str:
@@ -116,8 +116,8 @@ class RowsRun:
         """The command that makes it; its rows are written first."""
         file = folder / f"{name}.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in self.make()))
-        given = {"batch_size": 16, "max_length": 256, "epochs": 2, "validation_share": 0.1} | self.settings
-        shown = [f"{self.recipe}.{key}={value}" for key, value in given.items()]
+        settings = {"batch_size": 16, "max_length": 256, "epochs": 2, "validation_share": 0.1} | self.settings
+        shown = [f"{self.recipe}.{key}={value}" for key, value in settings.items()]
         return [
             self.recipe, str(file), "--model", "tiny", "--runs-dir", str(folder), "--run", name, "--plain",
             "--no-doctor", "--threads", "1", *shown,
@@ -160,6 +160,6 @@ def make(name: str, folder: Path) -> Path:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    for wanted in sys.argv[2:] or [*ILL, *HEALTHY]:
-        if not (place / wanted / "summary.json").exists():
-            make(wanted, place)
+    for run_name in sys.argv[2:] or [*ILL, *HEALTHY]:
+        if not (place / run_name / "summary.json").exists():
+            make(run_name, place)

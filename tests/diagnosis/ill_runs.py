@@ -34,8 +34,10 @@ class IllRun:
 
     def words(self, name: str, folder: Path) -> list[str]:
         """The command that makes it."""
-        given = SMALL | self.settings
-        shown = [f"rl.{key}={json.dumps(v) if isinstance(v, dict | list) else v}" for key, v in given.items()]
+        settings = SMALL | self.settings
+        shown = [
+            f"rl.{key}={json.dumps(v) if isinstance(v, dict | list) else v}" for key, v in settings.items()
+        ]
         return [
             "zero", "--model", self.model, "--task", self.task.replace("OWN", str(PARTS)), "--runs-dir", str(folder),
             "--run", name, "--steps", str(self.steps), "--seed", str(self.seed), "--plain", "--no-doctor",
@@ -138,6 +140,6 @@ def make(name: str, folder: Path) -> Path:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    for wanted in sys.argv[2:] or [*ILL, *HEALTHY]:
-        if not (place / wanted / "summary.json").exists():
-            make(wanted, place)
+    for chosen in sys.argv[2:] or [*ILL, *HEALTHY]:
+        if not (place / chosen / "summary.json").exists():
+            make(chosen, place)

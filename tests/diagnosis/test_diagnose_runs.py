@@ -36,8 +36,8 @@ def warned(run):
 
 
 def test_length_that_is_paid_for_is_named_with_figures_samples_and_the_setting(long_run, capsys):
-    found = diagnose(long_run)
-    illness = next(i for i in found.illnesses if i.cause == "length_gaming")
+    diagnosis = diagnose(long_run)
+    illness = next(i for i in diagnosis.illnesses if i.cause == "length_gaming")
     assert illness.settings == ("rl.rewards",)
     assert "paid/length" in illness.evidence[0]
     assert 1 <= len(illness.samples) <= 2
@@ -68,9 +68,11 @@ def test_a_monitor_reads_each_row_once(tmp_path, monkeypatch):
 
 def test_a_diagnosis_is_json_for_programs(long_run, capsys):
     assert main(["diagnose", "--json", str(long_run)]) == 3
-    found = json.loads(capsys.readouterr().out)
-    assert found["healthy"] is False
-    assert {"cause", "title", "advice", "settings", "evidence", "samples", "step"} <= found["found"][0].keys()
+    report = json.loads(capsys.readouterr().out)
+    assert report["healthy"] is False
+    assert {"cause", "title", "advice", "settings", "evidence", "samples", "step"} <= report["found"][
+        0
+    ].keys()
 
 
 def test_an_older_run_without_the_figures_is_diagnosed_from_its_rollouts(long_run, tmp_path):
@@ -118,10 +120,10 @@ def test_damaged_files_are_counted_and_the_rest_is_diagnosed(long_run, tmp_path)
     (run / "config.json").write_text(
         config.replace("ill_parts.py", "nowhere.py").replace("countdown", "gone.py:Task")
     )
-    found = diagnose(run)
-    assert "length_gaming" in [i.cause for i in found.illnesses]
-    assert any("2 of 19 lines could not be read" in note for note in found.notes)
-    assert any("its task could not be loaded" in note for note in found.notes)
+    diagnosis = diagnose(run)
+    assert "length_gaming" in [i.cause for i in diagnosis.illnesses]
+    assert any("2 of 19 lines could not be read" in note for note in diagnosis.notes)
+    assert any("its task could not be loaded" in note for note in diagnosis.notes)
 
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):
@@ -135,13 +137,13 @@ def test_a_model_that_is_asked_otherwise_than_it_was_trained(tmp_path):
     rows.write_text("".join(json.dumps(row) + "\n" for row in ill_rows.plain(24)))
     common = ["--runs-dir", str(tmp_path), "--plain", "--no-doctor", "--threads", "1"]
     assert main(["sft", str(rows), "--run", "tuned", *common, "sft.epochs=1", "sft.batch_size=12"]) == 0
-    given = {**ill_runs.SMALL, **BRIEF, "prompt": "boxed", "rewards": json.dumps({"accuracy": 1})}
-    words = [f"rl.{key}={value}" for key, value in given.items()]
+    settings = {**ill_runs.SMALL, **BRIEF, "prompt": "boxed", "rewards": json.dumps({"accuracy": 1})}
+    words = [f"rl.{key}={value}" for key, value in settings.items()]
     model = str(tmp_path / "tuned/sft/final")
     assert main(["zero", "--model", model, "--run", "asked", "--steps", "5", *common, *words]) == 0
-    found = diagnose(tmp_path / "asked")
-    assert [i.cause for i in found.illnesses] == ["wrong_prompt"]
-    assert "prompt=r1_zero and is asked with prompt=boxed" in found.illnesses[0].evidence[0]
+    diagnosis = diagnose(tmp_path / "asked")
+    assert [i.cause for i in diagnosis.illnesses] == ["wrong_prompt"]
+    assert "prompt=r1_zero and is asked with prompt=boxed" in diagnosis.illnesses[0].evidence[0]
 
 
 def test_a_stage_that_died_before_its_first_step_says_of_what(tmp_path, monkeypatch, capsys):
@@ -174,8 +176,8 @@ def test_a_stage_that_died_before_its_first_step_says_of_what(tmp_path, monkeypa
     assert "before its first step" in shown
     assert "can't allocate memory" in " ".join(shown.split())
     assert main(words) == 0, "the same command goes on"
-    found = diagnose(tmp_path / "r")
-    assert (found.illnesses, found.nothing) == ((), "")
+    diagnosis = diagnose(tmp_path / "r")
+    assert (diagnosis.illnesses, diagnosis.nothing) == ((), "")
 
 
 def test_a_run_without_steps_says_that_there_is_nothing_to_look_at(tmp_path, capsys):

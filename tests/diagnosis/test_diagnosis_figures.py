@@ -90,8 +90,8 @@ def test_an_answer_is_missing_where_it_was_asked_for():
     assert not figures.is_missing(PROBLEM, member("it is", finish=Finish.LENGTH)), (
         "what is cut had no room for it"
     )
-    found = figures.step_figures([group(member(tagged), member("no"), member("cut", finish=Finish.LENGTH))])
-    assert found["answers/missing"] == 0.5
+    step = figures.step_figures([group(member(tagged), member("no"), member("cut", finish=Finish.LENGTH))])
+    assert step["answers/missing"] == 0.5
 
 
 def test_repetition_is_the_share_of_runs_of_eight_words_that_stood_before():
@@ -145,8 +145,8 @@ def asked(text, answer, **changes):
     return Problem(changes.pop("id", "p"), "math", ({"role": "user", "content": text},), answer, **changes)
 
 
-def takes(wanted):
-    return lambda problem, text: Verdict(Outcome.CORRECT if wanted in text else Outcome.WRONG)
+def takes(word):
+    return lambda problem, text: Verdict(Outcome.CORRECT if word in text else Outcome.WRONG)
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_options_of_a_choice_hold_the_answer_and_tell_nothing():
 
 
 def seen(*groups):
-    found = Seen(takes("nothing"))
+    gathered = Seen(takes("nothing"))
     for step, one in enumerate(groups, 1):
-        found.note(step, [one])
-    return {illness.cause: illness for illness in found.found("rl")}
+        gathered.note(step, [one])
+    return {illness.cause: illness for illness in gathered.found("rl")}
 
 
 def test_copies_are_found_whatever_their_names_and_spaces():
@@ -191,9 +191,9 @@ def test_copies_are_found_whatever_their_names_and_spaces():
         for i in range(3)
     ]
     others = [group(member(), problem=asked(f"What is {i}?", str(i), id=f"q{i}")) for i in range(10)]
-    (found,) = seen(*few, *others).values()
-    assert found.cause == "duplicate_prompts"
-    assert "2 of 13" in found.evidence[0]
+    (illness,) = seen(*few, *others).values()
+    assert illness.cause == "duplicate_prompts"
+    assert "2 of 13" in illness.evidence[0]
     assert seen(*others, *others) == {}, "the same problem again is another visit, and no copy"
 
 
@@ -215,9 +215,9 @@ def test_a_reference_that_nothing_is_graded_by_and_a_grader_that_fails_are_two_t
         )
         for i in range(6)
     ]
-    found = seen(*torn)
-    assert list(found) == ["grader_errors"]
-    assert "own.py:3" in found["grader_errors"].evidence[0]
+    illnesses = seen(*torn)
+    assert list(illnesses) == ["grader_errors"]
+    assert "own.py:3" in illnesses["grader_errors"].evidence[0]
     every = [
         group(*ungraded("own.py:3: KeyError: 'x'"), problem=asked(f"e{i}", "1", id=f"e{i}")) for i in range(6)
     ]
@@ -267,10 +267,10 @@ def paid(*values):
 
 def test_reward_up_and_truth_down_is_hacking():
     metrics = paid(*np.linspace(0, 1, 20))
-    found = truth_fall(metrics, [evaluation(5, 0.5), evaluation(10, 0.6), evaluation(20, 0.3)])
-    assert (found.best, found.step, found.hacked) == (10, 20, True)
-    assert "60.0% at step 10 to 30.0% at step 20" in found.words()
-    assert "judge from" in found.words()
+    fall = truth_fall(metrics, [evaluation(5, 0.5), evaluation(10, 0.6), evaluation(20, 0.3)])
+    assert (fall.best, fall.step, fall.hacked) == (10, 20, True)
+    assert "60.0% at step 10 to 30.0% at step 20" in fall.words()
+    assert "judge from" in fall.words()
     rows = [evaluation(10, 0.6), evaluation(15, 0.3), evaluation(20, 0.2)]
     (illness,) = findings("rl", metrics, rows, Seen(takes("")))
     assert (illness.cause, illness.step) == ("reward_hacking", 15), "where it was first seen"
@@ -290,8 +290,8 @@ def test_a_fall_within_chance_is_none():
 
 
 def test_a_policy_that_comes_apart_is_no_hacker():
-    found = truth_fall(paid(*np.linspace(1, 0, 20)), [evaluation(5, 0.6), evaluation(20, 0.1)])
-    assert not found.hacked
+    fall = truth_fall(paid(*np.linspace(1, 0, 20)), [evaluation(5, 0.6), evaluation(20, 0.1)])
+    assert not fall.hacked
     (illness,) = findings(
         "rl", paid(*np.linspace(1, 0, 20)), [evaluation(5, 0.6), evaluation(20, 0.1)], Seen(takes(""))
     )
@@ -352,9 +352,9 @@ def test_form_that_drives_out_right_answers_is_seen_in_training_alone():
 
 def test_a_consequence_is_told_behind_its_cause():
     rows = [{"step": i, "completions/clipped_ratio": 1.0, "rewards/accuracy/mean": 0.0} for i in range(1, 9)]
-    found = {i.cause: i for i in findings("rl", rows, [], Seen(takes("")))}
-    assert found["truncated"].explained_by == ()
-    assert found["all_wrong"].explained_by == ("truncated",)
+    illnesses = {i.cause: i for i in findings("rl", rows, [], Seen(takes("")))}
+    assert illnesses["truncated"].explained_by == ()
+    assert illnesses["all_wrong"].explained_by == ("truncated",)
 
 
 def test_what_was_made_good_does_not_last():
@@ -384,16 +384,18 @@ def test_a_loss_rises_or_is_thrown_or_is_no_number():
 
 def test_a_held_out_loss_that_rises_while_the_other_falls_is_learning_by_heart():
     rows = losses(*np.linspace(2, 0.1, 20))
-    held = [{"step": 0, "validation_loss": 2.0}, {"step": 10, "validation_loss": 1.0}]
+    evaluations = [{"step": 0, "validation_loss": 2.0}, {"step": 10, "validation_loss": 1.0}]
     assert "from 1 at step 10 to 1.3" in supervised.overfit(
-        [*held, *rows, {"step": 20, "validation_loss": 1.3}]
+        [*evaluations, *rows, {"step": 20, "validation_loss": 1.3}]
     )
-    assert supervised.overfit([*held, *rows, {"step": 20, "validation_loss": 1.04}]) == "", "within chance"
-    assert supervised.overfit([*held, *rows, {"step": "x", "validation_loss": 1.3}]) == "", (
+    assert supervised.overfit([*evaluations, *rows, {"step": 20, "validation_loss": 1.04}]) == "", (
+        "within chance"
+    )
+    assert supervised.overfit([*evaluations, *rows, {"step": "x", "validation_loss": 1.3}]) == "", (
         "nobody knows when"
     )
     rising = losses(*np.linspace(1, 2, 20))
-    assert supervised.overfit([*held, *rising, {"step": 20, "validation_loss": 1.3}]) == "", (
+    assert supervised.overfit([*evaluations, *rising, {"step": 20, "validation_loss": 1.3}]) == "", (
         "nothing is learned"
     )
 
@@ -433,8 +435,8 @@ def test_rows_that_were_left_out_are_counted_with_their_reasons():
 def test_completions_that_answered_and_went_on_do_not_lack_room():
     said = "<think>6*7</think> <answer>42</answer>"
     on = [member(said + " User: And 7 * 8? " * 12, finish=Finish.LENGTH)] * 4
-    (found,) = seen(group(*on)).values()
-    assert found.cause == "never_ends"
+    (illness,) = seen(group(*on)).values()
+    assert illness.cause == "never_ends"
     short = [member("<think>" + "let me see " * 30, finish=Finish.LENGTH)] * 4
     assert seen(group(*short)) == {}, "these lack room"
     assert seen(group(*[member(said)] * 6, on[0])) == {}, "one of seven"
@@ -442,11 +444,11 @@ def test_completions_that_answered_and_went_on_do_not_lack_room():
 
 def test_samples_that_are_copies_from_the_first_step_on():
     def sampled(*steps):
-        found = Sampled()
+        gathered = Sampled()
         for step, differ in enumerate(steps, 1):
             members = [member(f"text {i if differ else 0}") for i in range(4)]
-            found.note(step, [group(*members)] * 4)
-        return [illness.cause for illness in found.found("rl")]
+            gathered.note(step, [group(*members)] * 4)
+        return [illness.cause for illness in gathered.found("rl")]
 
     assert sampled(False, False, False, True) == ["no_diversity"]
     assert sampled(True, True, True, False, False, False) == [], (
@@ -482,8 +484,8 @@ def test_another_prompt_is_wrong_where_the_model_does_not_understand_it(tmp_path
     (tmp_path / "sft/final").mkdir(parents=True)
     (tmp_path / "sft/final/aha.json").write_text('{"prompt": "r1_zero"}')
     rows = [{"step": i, "answers/missing": missing, "completions/clipped_ratio": 0.0} for i in range(1, 6)]
-    found = setup.wrong_prompt("rl", {"model": "<sft>"}, prompt, tmp_path, rows)
-    assert (found is not None) is named
+    illness = setup.wrong_prompt("rl", {"model": "<sft>"}, prompt, tmp_path, rows)
+    assert (illness is not None) is named
 
 
 def test_held_out_problems_among_those_that_are_trained_on():
@@ -493,9 +495,9 @@ def test_held_out_problems_among_those_that_are_trained_on():
 
     known = {p.id: p for p in countdown.load(countdown.TINY, "train", 50, 0)}
     settings = {"test_problems": 20, "eval_problems": 20, "eval_every": 0}
-    found = setup.held_out_trained("rl", Same(), known, settings)
-    assert len(found.evidence) == 1, "the validation split is not asked"
-    assert "20 of 20" in found.evidence[0]
+    illness = setup.held_out_trained("rl", Same(), known, settings)
+    assert len(illness.evidence) == 1, "the validation split is not asked"
+    assert "20 of 20" in illness.evidence[0]
     assert setup.held_out_trained("rl", get_task("countdown"), known, settings) is None
 
 

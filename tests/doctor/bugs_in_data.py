@@ -157,8 +157,8 @@ def sample_std_instead_of_population(mp):
 
 @bug("advantages")
 def reward_of_one_rollout_given_to_another(mp):
-    def rotated(original, problem, made, rewards):
-        group = original(problem, made, rewards)
+    def rotated(original, problem, rollouts, rewards):
+        group = original(problem, rollouts, rewards)
         moved = group.members[1:] + group.members[:1]
         return replace(
             group,

@@ -134,9 +134,9 @@ def sampler_seed_repeated_across_steps(mp):
 def engine_not_told_the_version(mp):
     def collect_(original, self, *args, **kwargs):
         version, self.policy.version = self.policy.version, 0
-        found = original(self, *args, **kwargs)
+        result = original(self, *args, **kwargs)
         self.policy.version = version
-        return found
+        return result
 
     wrap(mp, RLSession, "collect", collect_)
 
@@ -250,8 +250,8 @@ def kl_without_gradient(mp):
 
 @bug("losses")
 def entropy_sign(mp):
-    def settings(original, **given):
-        return original(**given | {"entropy_coef": -given.get("entropy_coef", 0.0)})
+    def settings(original, **changes):
+        return original(**changes | {"entropy_coef": -changes.get("entropy_coef", 0.0)})
 
     wrap(mp, algorithm, "policy_loss", settings)
 
@@ -312,8 +312,8 @@ def version_lost_on_resume(mp):
 @bug("resume")
 def masters_saved_rounded(mp):
     def state(original, self):
-        found = original(self)
-        return found | {"masters": [m.to(torch.bfloat16).float() for m in found["masters"]]}
+        saved = original(self)
+        return saved | {"masters": [m.to(torch.bfloat16).float() for m in saved["masters"]]}
 
     wrap(mp, trainer.Trainer, "state", state)
 

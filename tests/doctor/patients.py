@@ -63,6 +63,6 @@ def findings(subject: DoctorContext, *names: str) -> list[Finding]:
     return examine([c for c in CHECKS if not names or c.name in names], subject)
 
 
-def describe(found: list[Finding]) -> str:
+def describe(results: list[Finding]) -> str:
     """Failed findings in words, for assertions."""
-    return "\n".join(f"{f.name}: {f.compared}: {f.figure} ({f.threshold})" for f in found if f.ok is False)
+    return "\n".join(f"{f.name}: {f.compared}: {f.figure} ({f.threshold})" for f in results if f.ok is False)

@@ -97,12 +97,12 @@ def test_bad_input_is_explained(words, message, capsys):
 
 
 def settings(checkpoint, **changes):
-    given = {
+    small = {
         "name": "rl", "model": str(checkpoint), "algorithm": "grpo_no_kl", "steps": 2, "prompts_per_step": 2,
         "group_size": 2, "max_tokens": 12, "test_problems": 1, "test_samples": 1, "train_problems": 8,
         "eval_every": 0, "lr": 1e-3,
     }  # fmt: skip
-    return rl.RL.model_validate(given | changes)
+    return rl.RL.model_validate(small | changes)
 
 
 def test_a_run_is_examined_as_it_starts_and_its_numbers_stay(checkpoint, tmp_path, capsys):

@@ -18,40 +18,40 @@ MODEL = [c.name for c in CHECKS if c.name not in (*SEEDLESS, "sampling_settings"
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_false_alarm_in_float32(seed, tokenizer, tmp_path):
-    found = findings(patient(tokenizer, tmp_path, seed=seed, data_seed=seed), *MODEL)
-    assert not describe(found), describe(found)
-    assert {f.name for f in found if f.ok} == set(MODEL)
+    results = findings(patient(tokenizer, tmp_path, seed=seed, data_seed=seed), *MODEL)
+    assert not describe(results), describe(results)
+    assert {f.name for f in results if f.ok} == set(MODEL)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_false_alarm_in_bf16(seed, tokenizer, tmp_path):
     subject = patient(tokenizer, tmp_path, seed=seed, data_seed=seed, dtype=torch.bfloat16)
-    found = findings(
+    results = findings(
         subject, *(c.name for c in CHECKS if c.quick), "weights_after_step", "optimizer", "seeds"
     )
-    assert not describe(found), describe(found)
+    assert not describe(results), describe(results)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("seed", range(5))
 def test_no_false_alarm_of_any_check(seed, dtype, tokenizer, tmp_path):
-    found = findings(patient(tokenizer, tmp_path, seed=seed, data_seed=seed, dtype=dtype))
-    assert not describe(found), describe(found)
+    results = findings(patient(tokenizer, tmp_path, seed=seed, data_seed=seed, dtype=dtype))
+    assert not describe(results), describe(results)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3"])
 def test_other_families_are_well(family, tokenizer, tmp_path):
     model = make_model(tokenizer, family=family, tie_word_embeddings=False)
-    found = findings(patient(tokenizer, tmp_path, model=model), "logprobs", "packing", "weights_after_step")
-    assert not describe(found), describe(found)
+    results = findings(patient(tokenizer, tmp_path, model=model), "logprobs", "packing", "weights_after_step")
+    assert not describe(results), describe(results)
 
 
 @pytest.mark.parametrize("algorithm", ["cispo", "kimi", "vapo", "raft", "remax", "grpo_plus", "reinforce_pp"])
 def test_other_algorithms_are_well(algorithm, tokenizer, tmp_path):
     subject = patient(tokenizer, tmp_path, algorithm=algorithm)
-    found = findings(subject, "packing", "advantages", "masks")
-    assert not describe(found), describe(found)
+    results = findings(subject, "packing", "advantages", "masks")
+    assert not describe(results), describe(results)
 
 
 def test_the_quick_checks_leave_the_run_as_it_was(tokenizer, tmp_path):
@@ -86,14 +86,14 @@ def test_checks_that_raise_or_do_not_apply_are_findings():
         raise NotApplicable("no engine here")
         yield
 
-    found = examine([Check("a", "about a", broken), Check("b", "about b", elsewhere)], None)  # type: ignore[arg-type]
-    assert [(f.name, f.ok) for f in found] == [("a", True), ("a", False), ("b", None)]
-    assert "ZeroDivisionError: by zero" in found[1].figure
-    assert found[2].cause == "no engine here"
-    assert failures(found) == [found[1]]
+    results = examine([Check("a", "about a", broken), Check("b", "about b", elsewhere)], None)  # type: ignore[arg-type]
+    assert [(f.name, f.ok) for f in results] == [("a", True), ("a", False), ("b", None)]
+    assert "ZeroDivisionError: by zero" in results[1].figure
+    assert results[2].cause == "no engine here"
+    assert failures(results) == [results[1]]
     with pytest.raises(AhaError, match="a failed"):
-        raise_on_failure(found)
-    raise_on_failure([found[0], found[2]])
+        raise_on_failure(results)
+    raise_on_failure([results[0], results[2]])
 
 
 def test_checks_are_chosen_by_name():

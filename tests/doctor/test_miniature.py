@@ -56,10 +56,10 @@ def test_a_better_result_than_transformers_is_no_failure(tokenizer, tmp_path):
     model = make_model(tokenizer, dtype=torch.bfloat16, num_hidden_layers=12)
     subject = patient(tokenizer, tmp_path, model=model)
     rollouts = [m.rollout for g in subject.groups() for m in g.members]
-    held = exact.Exact(model).truth(rollouts, 1.0)
-    assert all(f.ok for f in held.compare("the truth itself", held.true, cause="", fix=""))
-    far = [x + 0.5 for x in held.true]
-    assert not any(f.ok for f in list(held.compare("half a nat away", far, cause="", fix=""))[:1])
+    truth = exact.Exact(model).truth(rollouts, 1.0)
+    assert all(f.ok for f in truth.compare("the truth itself", truth.true, cause="", fix=""))
+    far = [x + 0.5 for x in truth.true]
+    assert not any(f.ok for f in list(truth.compare("half a nat away", far, cause="", fix=""))[:1])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
@@ -67,9 +67,9 @@ def test_a_model_too_large_for_a_finer_copy_is_held_against_its_two_attentions(
     tokenizer, tmp_path, dtype, monkeypatch
 ):
     monkeypatch.setattr(exact, "_finer_copy", lambda model: None)
-    found = findings(patient(tokenizer, tmp_path, dtype=dtype), "logprobs")
-    assert found
-    assert all(f.ok for f in found), found
+    results = findings(patient(tokenizer, tmp_path, dtype=dtype), "logprobs")
+    assert results
+    assert all(f.ok for f in results), results
 
 
 def test_lengths_are_fitted_to_the_context(tmp_path, capsys, monkeypatch):

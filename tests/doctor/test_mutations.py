@@ -23,14 +23,14 @@ CLASSICS = {
 
 def admitted(tokenizer, folder, settings):
     """A patient with a bug's settings."""
-    given = dict(settings)
-    if given.pop("bos", False):
+    options = dict(settings)
+    if options.pop("bos", False):
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.bos_token = tokenizer.pad_token
     model = None
-    if rate := given.pop("dropout", 0.0):
+    if rate := options.pop("dropout", 0.0):
         model = make_model(tokenizer, attention_dropout=rate).train()
-    return patient(tokenizer, folder, model=model, **given)
+    return patient(tokenizer, folder, model=model, **options)
 
 
 def test_the_classics_are_planted():
@@ -43,9 +43,9 @@ def test_a_planted_bug_is_seen(name, tokenizer, tmp_path, monkeypatch):
     TOKENIZER.value = tokenizer
     bug = BUGS[name]
     bug.plant(monkeypatch)
-    found = findings(admitted(tokenizer, tmp_path, bug.patient), bug.check)
-    failed = [f for f in found if f.ok is False]
-    assert failed, "\n".join(f"{f.compared}: {f.figure}" for f in found)
+    results = findings(admitted(tokenizer, tmp_path, bug.patient), bug.check)
+    failed = [f for f in results if f.ok is False]
+    assert failed, "\n".join(f"{f.compared}: {f.figure}" for f in results)
     assert {f.name for f in failed} == {bug.check}
     assert any(f.threshold != "no error" for f in failed), f"only an exception told: {failed[0].figure}"
     assert all(f.cause and f.fix and f.figure and f.threshold for f in failed)
@@ -54,6 +54,6 @@ def test_a_planted_bug_is_seen(name, tokenizer, tmp_path, monkeypatch):
 @pytest.mark.parametrize("check", sorted({bug.check for bug in BUGS.values()} - {"dropout"}))
 def test_without_a_bug_the_same_check_is_well(check, tokenizer, tmp_path):
     settings = {k: v for bug in BUGS.values() if bug.check == check for k, v in bug.patient.items()}
-    found = findings(admitted(tokenizer, tmp_path, settings), check)
-    assert not describe(found), describe(found)
-    assert any(f.ok for f in found)
+    results = findings(admitted(tokenizer, tmp_path, settings), check)
+    assert not describe(results), describe(results)
+    assert any(f.ok for f in results)

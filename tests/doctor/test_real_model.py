@@ -42,7 +42,7 @@ def admitted(pretrained, folder, **plan):
 
 
 def test_it_is_well(pretrained, tmp_path):
-    found = findings(
+    results = findings(
         admitted(pretrained, tmp_path),
         "logprobs",
         "tokens",
@@ -51,8 +51,8 @@ def test_it_is_well(pretrained, tmp_path):
         "weights_after_step",
         "packing",
     )
-    assert not describe(found), describe(found)
-    beside = [f for f in found if f.name == "logprobs" and "transformers' own" in f.figure]
+    assert not describe(results), describe(results)
+    beside = [f for f in results if f.name == "logprobs" and "transformers' own" in f.figure]
     assert len(beside) == 4, "each figure of ours stands beside transformers' own"
 
 
@@ -62,9 +62,9 @@ def test_it_is_well(pretrained, tmp_path):
 def test_a_planted_bug_is_seen(name, pretrained, tmp_path, monkeypatch):
     TOKENIZER.value = pretrained[1]
     BUGS[name].plant(monkeypatch)
-    found = findings(admitted(pretrained, tmp_path, **BUGS[name].patient), SEEN[name])
-    failed = [f for f in found if f.ok is False]
-    assert failed, "\n".join(f"{f.compared}: {f.figure}" for f in found)
+    results = findings(admitted(pretrained, tmp_path, **BUGS[name].patient), SEEN[name])
+    failed = [f for f in results if f.ok is False]
+    assert failed, "\n".join(f"{f.compared}: {f.figure}" for f in results)
     assert any(f.threshold != "no error" for f in failed), f"only an exception told: {failed[0].figure}"
 
 

@@ -44,15 +44,15 @@ def test_a_run_in_parts_examines_itself(checkpoint, tmp_path):
 
 
 def test_two_ranks_with_parts_take_the_step_of_one(tokenizer, tmp_path):
-    found = findings(patient(tokenizer, tmp_path), "sharded")
-    assert not describe(found), describe(found)
-    assert len(found) == 5
+    results = findings(patient(tokenizer, tmp_path), "sharded")
+    assert not describe(results), describe(results)
+    assert len(results) == 5
 
 
 def test_gradients_in_parts_that_are_averaged_are_noticed(tokenizer, tmp_path, monkeypatch):
     """The bug is planted in the ranks' own processes."""
     (tmp_path / "sitecustomize.py").write_text(BUG)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    found = findings(patient(tokenizer, tmp_path), "sharded")
-    wrong = [f.compared for f in found if f.ok is False]
-    assert any("gradient sharded and whole" in w for w in wrong), found
+    results = findings(patient(tokenizer, tmp_path), "sharded")
+    wrong = [f.compared for f in results if f.ok is False]
+    assert any("gradient sharded and whole" in w for w in wrong), results

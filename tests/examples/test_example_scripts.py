@@ -36,16 +36,16 @@ def rows(tmp_path):
     """Files of sums, for training and for the test."""
     rng = random.Random(0)
     for name, count in (("train", 48), ("test", 8)):
-        found = [(rng.randint(10, 99), rng.randint(10, 99)) for _ in range(count)]
+        pairs = [(rng.randint(10, 99), rng.randint(10, 99)) for _ in range(count)]
         write_jsonl(
             tmp_path / f"{name}.jsonl",
-            [{"question": f"How much is {a} + {b}?", "answer": f"{a + b}"} for a, b in found],
+            [{"question": f"How much is {a} + {b}?", "answer": f"{a + b}"} for a, b in pairs],
         )
     return tmp_path / "train.jsonl", tmp_path / "test.jsonl"
 
 
 def run(script, *words, cwd, env):
-    made = subprocess.run(
+    done = subprocess.run(
         [str(EXAMPLES / script), *map(str, words)],
         cwd=cwd,
         env=env,
@@ -53,8 +53,8 @@ def run(script, *words, cwd, env):
         text=True,
         timeout=800,
     )
-    assert made.returncode == 0, made.stdout + made.stderr
-    return made.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def right(messages, seed):

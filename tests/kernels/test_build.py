@@ -33,9 +33,9 @@ def test_without_a_compiler_or_on_request_there_is_none(tmp_path):
 @pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
 def test_it_is_compiled_once_into_a_folder_of_the_user(tmp_path):
     assert told(XDG_CACHE_HOME=str(tmp_path))
-    (made,) = (tmp_path / "aha").iterdir()
+    (library,) = (tmp_path / "aha").iterdir()
     assert (tmp_path / "aha").stat().st_mode & 0o077 == 0
-    before = made.stat().st_mtime_ns
+    before = library.stat().st_mtime_ns
     assert told(XDG_CACHE_HOME=str(tmp_path))
     assert [path.stat().st_mtime_ns for path in (tmp_path / "aha").iterdir()] == [before]
 

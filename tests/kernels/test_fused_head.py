@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from held import near, random
+from comparing import near, random
 
 from aha import kernels
 from aha.kernels import build
@@ -39,23 +39,23 @@ def exact(hidden, weight, bias, factor):
 @SIZES
 @ROWS
 def test_log_probabilities_entropies_and_their_gradients(rows, outputs, biased):
-    given = problem(rows, outputs, biased)
-    hidden, weight, bias, tokens = given
+    parts = problem(rows, outputs, biased)
+    hidden, weight, bias, tokens = parts
     head, temperature = Head(weight, bias, scale=1.5), 0.8
     with torch.no_grad():
         assert kernels.can_fuse(hidden, weight)
     logprobs, entropies = _LogprobHead.apply(hidden, weight, bias, head, tokens, temperature)
-    finer = [x if x is None else x.detach().double().requires_grad_() for x in given[:3]]
+    finer = [x if x is None else x.detach().double().requires_grad_() for x in parts[:3]]
     logp = exact(*finer, 1.5 / temperature)
-    wanted = logp.gather(1, tokens[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
-    near(logprobs, wanted[0], torch.float32)
-    near(entropies, wanted[1], torch.float32)
+    expected = logp.gather(1, tokens[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
+    near(logprobs, expected[0], torch.float32)
+    near(entropies, expected[1], torch.float32)
     by = [random(rows, seed=s).detach() for s in (5, 6)]
     (logprobs * by[0] + entropies * by[1]).sum().backward()
-    (wanted[0] * by[0].double() + wanted[1] * by[1].double()).sum().backward()
-    for found, right in zip(given[:3], finer, strict=True):
-        if found is not None:
-            near(found.grad, right.grad, torch.bfloat16)
+    (expected[0] * by[0].double() + expected[1] * by[1].double()).sum().backward()
+    for ours, right in zip(parts[:3], finer, strict=True):
+        if ours is not None:
+            near(ours.grad, right.grad, torch.bfloat16)
 
 
 @BIASED
@@ -105,43 +105,43 @@ def test_what_cannot_be_is_not_drawn():
 def test_bits_hang_neither_on_threads_nor_on_other_tokens():
     hidden, weight, _, tokens = (x if x is None else x.detach() for x in problem(150, 1543))
     uniform, before = torch.rand(150, generator=torch.Generator().manual_seed(3)), torch.get_num_threads()
-    given = random(150, seed=5).detach(), random(150, seed=6).detach()
+    upstream = random(150, seed=5).detach(), random(150, seed=6).detach()
 
     def all_of(part):
         h, t = hidden[part], tokens[part]
         drawn = kernels.draw(h, weight, None, uniform[part], 1.0)
         score = kernels.project_score(h, weight, None, t, 1.0)
-        by = given[0][part], given[1][part]
+        by = upstream[0][part], upstream[1][part]
         return *drawn, *score, kernels.project_gradient(h, weight, None, t, 1.0, score[1:], by, 1.0)
 
     try:
-        found = [all_of(slice(None))]
+        results = [all_of(slice(None))]
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(all_of(slice(None)))
-        found.append(
+            results.append(all_of(slice(None)))
+        results.append(
             [torch.cat(both) for both in zip(all_of(slice(0, 33)), all_of(slice(33, 150)), strict=True)]
         )
     finally:
         torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(torch.equal(x, y) for x, y in zip(found[0], other, strict=True))
+    for other in results[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
 
 
 def test_the_sampler_goes_without_logits_where_it_can(monkeypatch):
     hidden, weight, _, _ = (x if x is None else x.detach() for x in problem(30, 500))
     head, uniform = Head(weight, None, scale=0.7), torch.rand(30, generator=torch.Generator().manual_seed(4))
     for params in (SamplingParams(), SamplingParams(temperature=0.5), SamplingParams(temperature=0)):
-        wanted = sample(head.logits(hidden), uniform, params)
+        expected = sample(head.logits(hidden), uniform, params)
         with monkeypatch.context() as without:
             without.setattr(Head, "logits", None)
-            found = draw(head, hidden, uniform, params)
-        assert torch.equal(found[0], wanted[0])
-        assert torch.allclose(found[1], wanted[1], atol=1e-5)
+            drawn = draw(head, hidden, uniform, params)
+        assert torch.equal(drawn[0], expected[0])
+        assert torch.allclose(drawn[1], expected[1], atol=1e-5)
     for other, params, rows in (
         (head, SamplingParams(top_p=0.5), 30),
         (Head(weight, None, softcap=3.0), SamplingParams(), 30),
         (head, SamplingParams(), 5),
     ):
-        found = draw(other, hidden[:rows], uniform[:rows], params)
-        assert torch.equal(found[0], sample(other.logits(hidden[:rows]), uniform[:rows], params)[0])
+        drawn = draw(other, hidden[:rows], uniform[:rows], params)
+        assert torch.equal(drawn[0], sample(other.logits(hidden[:rows]), uniform[:rows], params)[0])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import CLOSE, DTYPES, near, random, same, tables, turned
 from conftest import VECTORS
-from held import CLOSE, DTYPES, near, random, same, tables, turned
 
 from aha import kernels
 from aha.kernels import build
@@ -171,9 +171,9 @@ def test_packed_attention(lanes, dtype, heads, name):
 
 
 def test_families_are_those_that_share_tokens():
-    found = kernels.PrefixGroups.of(np.array(PACKED["chain"]))
-    assert found.edges.tolist() == [0, 3, 5]
-    assert found.segments.tolist() == [
+    groups = kernels.PrefixGroups.of(np.array(PACKED["chain"]))
+    assert groups.edges.tolist() == [0, 3, 5]
+    assert groups.segments.tolist() == [
         [0, 12, 0, 0, 0, 0], [12, 8, 0, 12, 12, 0], [20, 5, 12, 8, 20, 12],
         [25, 3, 0, 0, 0, 0], [28, 6, 25, 3, 3, 0],
     ]  # fmt: skip
@@ -209,8 +209,8 @@ def test_decoding(lanes, dtype, normed, heads):
         assert torch.equal(new_keys[row][:, rest], keys[row][:, rest])
         assert torch.equal(new_values[row][:, rest], values[row][:, rest])
         past = [torch.cat([x[row, :, :n].double(), y[row][:, None]], 1) for x, y in ((keys, k), (values, v))]
-        wanted = dense([(n, 1, 0, n)], *_in_line(q[row], *past, n), 0.2)[n]
-        near(out[row], wanted, dtype)
+        expected = dense([(n, 1, 0, n)], *_in_line(q[row], *past, n), 0.2)[n]
+        near(out[row], expected, dtype)
 
 
 def _in_line(q, k, v, n):
@@ -235,13 +235,13 @@ def test_scores_and_their_gradient(lanes, size, temperature):
     exact = z.double().requires_grad_()
     logp = torch.log_softmax(exact / temperature, -1)
     finite = logp.masked_fill(logp == -torch.inf, 0)
-    wanted = logp.gather(1, tokens[:, None])[:, 0], -(logp.exp() * finite).sum(-1)
-    found = kernels.score(z, tokens, temperature)
-    for one, other in zip(found, (*wanted, (exact / temperature).logsumexp(-1)), strict=True):
+    chosen = logp.gather(1, tokens[:, None])[:, 0], -(logp.exp() * finite).sum(-1)
+    ours = kernels.score(z, tokens, temperature)
+    for one, other in zip(ours, (*chosen, (exact / temperature).logsumexp(-1)), strict=True):
         assert torch.allclose(one.double(), other, atol=3e-6, rtol=3e-6)
-    given = random(rows, seed=5).detach(), random(rows, seed=6).detach()
-    torch.autograd.backward(wanted, [g.double() for g in given])
-    kernels.score_gradient(z, tokens, temperature, found[1], found[2], given, scale=2.0)
+    upstream = random(rows, seed=5).detach(), random(rows, seed=6).detach()
+    torch.autograd.backward(chosen, [g.double() for g in upstream])
+    kernels.score_gradient(z, tokens, temperature, ours[1], ours[2], upstream, scale=2.0)
     near(z, 2 * exact.grad, torch.float32)
 
 
@@ -266,10 +266,10 @@ def test_tokens_are_drawn_by_their_probabilities(lanes, size):
     uniform = (torch.arange(n) + 0.5) / n
     tokens, logprobs = kernels.pick(z.expand(n, size).contiguous(), uniform, 0.7)
     share = torch.bincount(tokens, minlength=size) / n
-    wanted = (z[0].double() / 0.7).softmax(0)
-    assert (share - wanted).abs().max() < 2 / n + 1e-5
+    expected = (z[0].double() / 0.7).softmax(0)
+    assert (share - expected).abs().max() < 2 / n + 1e-5
     assert share[1] == 0
-    assert torch.allclose(logprobs.double(), wanted.log()[tokens], atol=1e-5)
+    assert torch.allclose(logprobs.double(), expected.log()[tokens], atol=1e-5)
 
 
 def test_the_ends_of_the_interval(lanes):
@@ -285,7 +285,7 @@ def test_the_ends_of_the_interval(lanes):
 
 def test_bits_do_not_hang_on_threads():
     segments = np.array([(0, 33, 0, 0), *((33 + 40 * i, 40, 0, 33) for i in range(6)), (273, 200, 0, 0)])
-    prefix_groups, before, found = kernels.PrefixGroups.of(segments), torch.get_num_threads(), []
+    prefix_groups, before, results = kernels.PrefixGroups.of(segments), torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
@@ -294,11 +294,11 @@ def test_bits_do_not_hang_on_threads():
             out = kernels.attend(q, k, v, prefix_groups, 0.2)
             y = kernels.rms_norm(out.flatten(1), w, 1e-6)
             y.square().sum().backward()
-            found.append([y.detach(), q.grad, k.grad, v.grad, w.grad])
+            results.append([y.detach(), q.grad, k.grad, v.grad, w.grad])
     finally:
         torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(torch.equal(x, y) for x, y in zip(found[0], other, strict=True))
+    for other in results[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
 
 
 def test_kernels_without_threads_are_for_one_thread(monkeypatch):

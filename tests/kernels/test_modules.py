@@ -49,16 +49,16 @@ def test_gradients_of_a_model(tokenizer, family, dtype):
         with kernels.without():
             return gradients(model)
 
-    exact, plain, found = made(torch.float32, True), made(dtype, True), made(dtype, False)
+    exact, plain, ours = made(torch.float32, True), made(dtype, True), made(dtype, False)
     least = 1e-5 if dtype == torch.float32 else 0.0
-    assert found[0] == pytest.approx(exact[0], rel=least or 0.01)
-    for name, wanted in exact[1].items():
-        off, allowed = ((x[1][name].float() - wanted).norm() for x in (found, plain))
-        assert off <= max(2 * allowed, least * wanted.norm()), name
+    assert ours[0] == pytest.approx(exact[0], rel=least or 0.01)
+    for name, gradient in exact[1].items():
+        off, allowed = ((x[1][name].float() - gradient).norm() for x in (ours, plain))
+        assert off <= max(2 * allowed, least * gradient.norm()), name
     if dtype == torch.bfloat16:
         names = list(exact[1])
         off, allowed = (
-            sum((x[1][n].float() - exact[1][n]).square().sum() for n in names) for x in (found, plain)
+            sum((x[1][n].float() - exact[1][n]).square().sum() for n in names) for x in (ours, plain)
         )
         assert off <= 1.5 * allowed
 
@@ -70,8 +70,8 @@ def test_every_part_of_a_layer_has_its_kernel(tokenizer, family):
     by_kind = {}
     for module in model.modules():
         by_kind.setdefault(type(module).__name__, set()).add("forward" in vars(module))
-    wanted = {f"{family.capitalize()}{part}" for part in ("RMSNorm", "MLP", "Attention")}
-    assert {kind for kind, replaced in by_kind.items() if replaced == {True}} == wanted
+    classes = {f"{family.capitalize()}{part}" for part in ("RMSNorm", "MLP", "Attention")}
+    assert {kind for kind, replaced in by_kind.items() if replaced == {True}} == classes
     assert all(len(replaced) == 1 for replaced in by_kind.values())
     attention.to_torch(model)
     assert not any("forward" in vars(module) for module in model.modules())
@@ -112,11 +112,11 @@ def test_a_model_given_back_works_as_transformers_made_it(tokenizer):
     model = make_model(tokenizer, head_dim=32)
     ids = torch.arange(2, 30)[None]
     with torch.no_grad():
-        wanted = model(ids).logits
+        expected = model(ids).logits
         attention.install(model)
         model.set_attn_implementation("sdpa")
-        found = model(ids).logits
-    assert torch.allclose(found, wanted, atol=1e-4)
+        ours = model(ids).logits
+    assert torch.allclose(ours, expected, atol=1e-4)
 
 
 def test_weights_begin_at_a_line_of_the_cache(tokenizer):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import DTYPES, near, random, tables, turned
 from conftest import VECTORS, make_model
-from held import DTYPES, near, random, tables, turned
 
 from aha import hardware, kernels
 from aha.kernels import build, dispatch
@@ -81,7 +81,7 @@ def taken(layers, norm, x, caches, lengths):
 
 def exact(layers, norm, x, caches, lengths):
     """The same in float64: (result, caches)."""
-    rows, found = len(x), []
+    rows, caches_now = len(x), []
     at = [table.double()[lengths] for table in tables(64, DIM, x.dtype)]
     seen = torch.arange(ROOM) <= lengths[:, None]
     x = x.double()
@@ -100,7 +100,7 @@ def exact(layers, norm, x, caches, lengths):
         q, k = turned(q, *at), turned(k, *at)
         keys, values = (part.double() for part in pair)
         keys[torch.arange(rows), :, lengths], values[torch.arange(rows), :, lengths] = k, v
-        found.append((keys, values))
+        caches_now.append((keys, values))
         groups = HEADS // KV_HEADS
         scores = torch.einsum("rhd,rhtd->rht", q, keys.repeat_interleave(groups, 1)) * DIM**-0.5
         p = scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1)
@@ -108,7 +108,7 @@ def exact(layers, norm, x, caches, lengths):
         x = x + times(h, w.out)
         gate, up = times(F.rms_norm(x, (HIDDEN,), w.between.double(), EPS), w.gate_up).chunk(2, -1)
         x = x + times(F.silu(gate) * up, w.down)
-    return F.rms_norm(x, (HIDDEN,), norm.double(), EPS), found
+    return F.rms_norm(x, (HIDDEN,), norm.double(), EPS), caches_now
 
 
 def has_step(dtype, units="vectors"):
@@ -128,13 +128,13 @@ def has_step(dtype, units="vectors"):
 @pytest.mark.parametrize("rows", [1, 3, 7, 8, 9, 21, 130])
 def test_a_token_through_all_layers(units, lanes, dtype, rows, biased, normed):
     has_step(dtype, units)
-    given = problem(dtype, rows, biased, normed)
-    found, caches = taken(*given)
-    wanted, exact_caches = exact(*given)
+    inputs = problem(dtype, rows, biased, normed)
+    ours, caches = taken(*inputs)
+    truth, exact_caches = exact(*inputs)
     scale = 3 if dtype == torch.bfloat16 else 1  # each of the layers' results is rounded
-    assert (found.double() - wanted).norm() <= scale * (8e-3 if scale > 1 else 3e-6) * wanted.norm()
-    lengths = given[-1]
-    for new, old, right in zip(caches, given[3], exact_caches, strict=True):
+    assert (ours.double() - truth).norm() <= scale * (8e-3 if scale > 1 else 3e-6) * truth.norm()
+    lengths = inputs[-1]
+    for new, old, right in zip(caches, inputs[3], exact_caches, strict=True):
         for kind in (0, 1):
             others = torch.arange(ROOM) != lengths[:, None]
             rest = others[:, None, :, None].expand_as(new[kind])
@@ -162,20 +162,20 @@ def test_a_prompt_that_rows_share_is_read_once(lanes, dtype, heads):
             cache[row, :, :prompt] = cache[first[family], :, :prompt]
     qkv = random(8, (h + 2 * kv) * dim, dtype=dtype, seed=3).detach()
     step = kernels.DecodeStep(h, kv, dim**-0.5, *tables(200, dim, dtype), EPS)
-    wanted = step.attend(qkv, keys, values, lengths)
+    expected = step.attend(qkv, keys, values, lengths)
 
     for cache in (keys, values):
         for row in (2, 3, 5, 6):  # not the first of their families
             cache[row, :, : prompts[row] // 32 * 32] = 1e3
     kept = keys.clone()
     groups = kernels.Groups.of(families, prompts)
-    found = step.attend(qkv, keys, values, lengths, groups=groups)
+    attended = step.attend(qkv, keys, values, lengths, groups=groups)
     if lanes == "native":
-        assert not torch.equal(step.attend(qkv, keys, values, lengths), wanted), (
+        assert not torch.equal(step.attend(qkv, keys, values, lengths), expected), (
             "what was spoilt matters alone"
         )
     assert torch.equal(keys, kept), "each row's new token is where it was put before"
-    near(found, wanted.double(), dtype)
+    near(attended, expected.double(), dtype)
 
 
 def test_rows_are_grouped_by_family():
@@ -204,16 +204,16 @@ def test_a_row_is_the_same_whatever_is_beside_it(units, dtype):
 @pytest.mark.parametrize("rows", [3, 70])
 def test_its_bits_do_not_hang_on_threads(units, dtype, rows):
     has_step(dtype, units)
-    given, before = problem(dtype, rows), torch.get_num_threads()
-    found = []
+    inputs, before = problem(dtype, rows), torch.get_num_threads()
+    results = []
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(taken(*given)[0])
+            results.append(taken(*inputs)[0])
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
 
 
 def test_which_models_it_knows(monkeypatch):
@@ -269,7 +269,9 @@ def test_more_rows_go_through_the_library(monkeypatch, tmp_path, tokenizer):
         pytest.skip("this CPU has no kernel for bf16")
     calls = []
     real = kernels.WholeStep.take
-    monkeypatch.setattr(kernels.WholeStep, "take", lambda *given: calls.append(len(given[1])) or real(*given))
+    monkeypatch.setattr(
+        kernels.WholeStep, "take", lambda *inputs: calls.append(len(inputs[1])) or real(*inputs)
+    )
     for rows in (1, 2, 3, 5):
         cache.clear()
         cache.make_room(rows, 2)
@@ -330,11 +332,11 @@ def test_logits(units, rows, outputs, biased):
     weight = random(outputs, width, dtype=torch.bfloat16, seed=1).detach()
     bias = random(outputs, dtype=torch.bfloat16, seed=2).detach() if biased else None
     assert kernels.can_project(hidden, weight)
-    found = kernels.project(hidden, weight, bias)
-    wanted = F.linear(hidden.double(), weight.double(), None if bias is None else bias.double())
-    assert found.dtype == torch.float32
-    near(found, wanted, torch.float32)
-    assert torch.equal(kernels.project(hidden.view(rows, 1, width), weight, bias)[:, 0], found)
+    ours = kernels.project(hidden, weight, bias)
+    expected = F.linear(hidden.double(), weight.double(), None if bias is None else bias.double())
+    assert ours.dtype == torch.float32
+    near(ours, expected, torch.float32)
+    assert torch.equal(kernels.project(hidden.view(rows, 1, width), weight, bias)[:, 0], ours)
 
 
 def test_logits_that_it_leaves_to_torch():

@@ -60,10 +60,10 @@ def check_torchrun(words):
     assert options <= TORCHRUN
     assert {"nproc-per-node"} <= options
     assert words[at + 1] == "aha"
-    given = check_aha(words[at + 2 :])
-    assert given.command == "run"
-    assert given.plain, "lines, not a live display, in a log"
-    assert given.model
+    arguments = check_aha(words[at + 2 :])
+    assert arguments.command == "run"
+    assert arguments.plain, "lines, not a live display, in a log"
+    assert arguments.model
     return options
 
 
@@ -72,9 +72,9 @@ def check_ray(words):
     at = words.index("--")
     assert words[:at] == ["ray", "job", "submit", "--address", "http://head:8265"]
     assert words[at + 1] == "aha"
-    given = check_aha(words[at + 2 :])
-    assert (given.command, given.plain, given.ray_ranks) == ("run", True, 4)
-    assert {"ranks.gpus=1", "ranks.cpus=4", "rl.steps=3"} <= set(given.settings)
+    arguments = check_aha(words[at + 2 :])
+    assert (arguments.command, arguments.plain, arguments.ray_ranks) == ("run", True, 4)
+    assert {"ranks.gpus=1", "ranks.cpus=4", "rl.steps=3"} <= set(arguments.settings)
     return set()
 
 
@@ -104,7 +104,7 @@ def test_scripts_run_what_they_say(path, tmp_path):
         program.chmod(0o755)
     (tmp_path / "scontrol").write_text("#!/bin/sh\necho first\necho second\n", encoding="utf-8")
     (tmp_path / "scontrol").chmod(0o755)
-    given = {
+    environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
         "GPUS": "4",
         "MODEL": "a model",
@@ -117,7 +117,7 @@ def test_scripts_run_what_they_say(path, tmp_path):
         "SLURM_JOB_ID": "7",
     }
     done = subprocess.run(
-        ["bash", str(path), "rl.steps=3", "rl.lr=1e-6"], env=given, capture_output=True, text=True
+        ["bash", str(path), "rl.steps=3", "rl.lr=1e-6"], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     words = done.stdout.splitlines()
@@ -134,9 +134,9 @@ def test_scripts_run_what_they_say(path, tmp_path):
 
 
 def gpu_check(*words, **env):
-    given = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "", "HOME": "/nowhere"} | env
+    environment = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "", "HOME": "/nowhere"} | env
     return subprocess.run(
-        ["bash", str(GPU_CHECK), *words], env=given, capture_output=True, text=True, timeout=300
+        ["bash", str(GPU_CHECK), *words], env=environment, capture_output=True, text=True, timeout=300
     )
 
 
@@ -187,10 +187,10 @@ def test_torchrun_hands_every_option_of_a_run_on():
 
 @pytest.mark.parametrize("missing", ["HEAD", "NODES"])
 def test_several_nodes_say_what_is_missing(missing):
-    given = {"PATH": "/usr/bin:/bin", "HEAD": "first", "NODES": "2", "GPUS": "1"}
-    given.pop(missing)
+    environment = {"PATH": "/usr/bin:/bin", "HEAD": "first", "NODES": "2", "GPUS": "1"}
+    environment.pop(missing)
     script = LAUNCHERS / "several_nodes.sh"
-    done = subprocess.run(["bash", str(script)], env=given, capture_output=True, text=True)
+    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True)
     assert done.returncode != 0
     assert missing in done.stderr
 
@@ -201,13 +201,13 @@ def test_sbatch_options_are_known_and_come_first():
     first_code = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
     assert marked
     assert max(marked) < first_code, "SLURM stops reading at the first command"
-    found = {}
+    settings = {}
     for i in marked:
         name, _, value = lines[i].removeprefix("#SBATCH --").partition("=")
-        found[name] = value
-    assert set(found) <= SBATCH
-    assert found["ntasks-per-node"] == "1", "one torchrun a node"
-    assert re.fullmatch(r"\d+:\d\d:\d\d", found["time"])
+        settings[name] = value
+    assert set(settings) <= SBATCH
+    assert settings["ntasks-per-node"] == "1", "one torchrun a node"
+    assert re.fullmatch(r"\d+:\d\d:\d\d", settings["time"])
 
 
 # --- YAML -------------------------------------------------------------------------------------------------
@@ -277,12 +277,12 @@ def instructions():
 
 
 def test_dockerfile_is_made_of_known_instructions():
-    found = instructions()
-    assert {name for name, _ in found} <= INSTRUCTIONS
-    stages = [value for name, value in found if name == "FROM"]
+    docker = instructions()
+    assert {name for name, _ in docker} <= INSTRUCTIONS
+    stages = [value for name, value in docker if name == "FROM"]
     assert len(stages) == 2, "what builds is not in the image"
-    assert found[0][0] == "ARG"
-    for name, value in found:
+    assert docker[0][0] == "ARG"
+    for name, value in docker:
         if name == "RUN":
             assert subprocess.run(["bash", "-n"], input=value, text=True).returncode == 0
         if name == "COPY" and "--from" not in value:
@@ -291,8 +291,8 @@ def test_dockerfile_is_made_of_known_instructions():
 
 
 def test_the_image_does_not_run_as_root_and_holds_no_secret():
-    found = instructions()
-    last_stage = found[max(i for i, (name, _) in enumerate(found) if name == "FROM") :]
+    docker = instructions()
+    last_stage = docker[max(i for i, (name, _) in enumerate(docker) if name == "FROM") :]
     (user,) = [value for name, value in last_stage if name == "USER"]
     assert user.split(":")[0] not in ("0", "root")
     text = (LAUNCHERS / "Dockerfile").read_text(encoding="utf-8")
@@ -320,9 +320,9 @@ def test_commands_of_the_documentation_parse():
     lines = [line for block in page.split("```")[1::2] for line in block.splitlines()]
     for path in sorted(LAUNCHERS.iterdir()):
         lines += [x[2:] for x in path.read_text(encoding="utf-8").splitlines() if x.startswith("# ")]
-    found = [line for line in lines if re.match(r"(docker run .* )?aha ", line)]
-    assert found
-    for line in found:
+    commands = [line for line in lines if re.match(r"(docker run .* )?aha ", line)]
+    assert commands
+    for line in commands:
         words = shlex.split(re.sub(r"\$\w+", "x", line), comments=True)
         words = words[words.index("aha") + 1 :]
         assert check_aha(words).command

@@ -24,15 +24,15 @@ def folder(tokenizer, tmp_path):
 
 def test_rope_theta_and_context_are_what_the_model_computes_with(tokenizer, folder, tmp_path):
     model = load_model(str(folder), changes=LONG)
-    wanted = 300_000.0 ** -(torch.arange(0, 8, 2) / 8)
-    assert torch.allclose(model.base_model.rotary_emb.inv_freq, wanted)
+    frequencies = 300_000.0 ** -(torch.arange(0, 8, 2) / 8)
+    assert torch.allclose(model.base_model.rotary_emb.inv_freq, frequencies)
     assert max_context(model) == 32_768
     ids = torch.arange(5, 45)[None]
     with torch.no_grad():
         assert not torch.allclose(model(ids).logits, load_model(str(folder))(ids).logits, atol=1e-2)
     model.save_pretrained(tmp_path / "changed")
     back = load_model(str(tmp_path / "changed"))
-    assert torch.allclose(back.base_model.rotary_emb.inv_freq, wanted)
+    assert torch.allclose(back.base_model.rotary_emb.inv_freq, frequencies)
     assert max_context(back) == 32_768
 
 

@@ -87,15 +87,15 @@ def tokenizer_of(family):
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     special = [t for t in (bos, eos, "<|im_start|>", "<|im_end|>", "<think>", "</think>") if t]
-    made = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token=bos, eos_token=eos, additional_special_tokens=special
     )
     if bos:
-        made.backend_tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", special_tokens=[(bos, made.convert_tokens_to_ids(bos))]
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, tokenizer.convert_tokens_to_ids(bos))]
         )
-    made.chat_template = template
-    return made
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 @pytest.mark.parametrize("family", TEMPLATES)

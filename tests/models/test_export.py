@@ -46,8 +46,8 @@ def run(tokenizer, tmp_path):
 def test_the_last_model_is_copied_with_a_card(run, tmp_path, capsys):
     assert main(["export", "mine", str(tmp_path / "out"), "--runs-dir", str(run.parent)]) == 0
     assert "final checkpoint of rl" in capsys.readouterr().out
-    wanted = (run / "rl/final/model.safetensors").read_bytes()
-    assert (tmp_path / "out/model.safetensors").read_bytes() == wanted
+    weights = (run / "rl/final/model.safetensors").read_bytes()
+    assert (tmp_path / "out/model.safetensors").read_bytes() == weights
     card = (tmp_path / "out/README.md").read_text()
     assert "base_model: org/base-1b" in card
     assert "recipe `r1_zero`" in card

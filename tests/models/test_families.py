@@ -26,15 +26,15 @@ every_family = pytest.mark.parametrize(
 def examples(groups=2, members=3, seed=0):
     """Completions longer than the families' windows, in groups that share prompts of various lengths."""
     rng = np.random.default_rng(seed)
-    made = []
+    rollouts = []
     for g in range(groups):
         prompt = rng.integers(0, 300, 4 + 5 * g)
         for _ in range(members):
             ids = np.concatenate([prompt, rng.integers(0, 300, rng.integers(3, 24))])
             mask = np.arange(len(ids)) >= len(prompt)
             old = np.where(mask, -np.abs(rng.normal(size=len(ids))) - 3, 0.0).astype(np.float32)
-            made.append(Example(ids, mask, np.where(mask, rng.normal(), 0.0), old, len(prompt), g))
-    return made
+            rollouts.append(Example(ids, mask, np.where(mask, rng.normal(), 0.0), old, len(prompt), g))
+    return rollouts
 
 
 def plain_logprobs(model, ids):
@@ -50,12 +50,12 @@ def assert_close(a, b, tolerance=1e-4):
 
 @every_family
 def test_packed_equals_one_by_one_in_logprobs_and_gradients(tokenizer, family):
-    found = examples()
+    members = examples()
     model = make(family, tokenizer)
-    total, wanted = 0.0, []
-    for e, w in zip(found, sequence_mean(found), strict=True):
+    total, expected = 0.0, []
+    for e, w in zip(members, sequence_mean(members), strict=True):
         chosen = plain_logprobs(model, e.token_ids)
-        wanted.append(chosen.detach())
+        expected.append(chosen.detach())
         ratio = (chosen - torch.tensor(e.sampler_logprobs[1:])).exp()
         a = torch.tensor(e.advantage[1:], dtype=torch.float32)
         term = -torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a)
@@ -65,12 +65,12 @@ def test_packed_equals_one_by_one_in_logprobs_and_gradients(tokenizer, family):
     assert sum(g is not None and bool(g.any()) for g in gradients.values()) > 0.8 * len(gradients)
 
     policy = Policy(make(family, tokenizer), OptimizerConfig())
-    (batch,) = pack(found, sequence_mean, 10_000)
-    assert (batch.segments[:, 3] > 0).sum() == len(found), "every completion reads a shared prompt"
-    got = np.zeros(sum(len(e.token_ids) for e in found), np.float32)
+    (batch,) = pack(members, sequence_mean, 10_000)
+    assert (batch.segments[:, 3] > 0).sum() == len(members), "every completion reads a shared prompt"
+    got = np.zeros(sum(len(e.token_ids) for e in members), np.float32)
     got[batch.origin] = policy.logprobs(batch)
-    got = np.split(got, np.cumsum([len(e.token_ids) for e in found])[:-1])
-    for e, mine, theirs in zip(found, got, wanted, strict=True):
+    got = np.split(got, np.cumsum([len(e.token_ids) for e in members])[:-1])
+    for e, mine, theirs in zip(members, got, expected, strict=True):
         assert mine[e.mask] == pytest.approx(theirs[e.mask[1:]].numpy(), abs=2e-4)
     policy.backward(batch, clipped_loss())
     names = [name for name, _ in policy.model.named_parameters()]
@@ -90,8 +90,8 @@ def test_samples_trains_saves_and_loads(tokenizer, family, tmp_path):
     plain = make(family, tokenizer)
     for step in range(2):
         requests = [Request([5, 6, 7], 2, 0), Request(list(range(20, 31)), 3, 1)]
-        found = dict(engine.generate(requests, SamplingParams(max_tokens=24), seed=step))
-        rollouts = [r for i in sorted(found) for r in found[i]]
+        sampled = dict(engine.generate(requests, SamplingParams(max_tokens=24), seed=step))
+        rollouts = [r for i in sorted(sampled) for r in sampled[i]]
         batch = _imitation(rollouts)
         for r, mine in zip(rollouts, _logprobs(policy, rollouts), strict=True):
             assert mine == pytest.approx(r.logprobs, abs=5e-4), "the sampler's are the policy's"
@@ -112,20 +112,20 @@ def test_samples_trains_saves_and_loads(tokenizer, family, tmp_path):
 
 
 def _imitation(rollouts):
-    made = []
+    batches = []
     for r in rollouts:
         ids = np.concatenate([r.prompt_ids, r.completion_ids]).astype(np.int64)
-        made.append(Example(ids, np.arange(len(ids)) >= len(r.prompt_ids), np.ones(len(ids))))
-    (batch,) = pack(made, token_mean, 10_000)
+        batches.append(Example(ids, np.arange(len(ids)) >= len(r.prompt_ids), np.ones(len(ids))))
+    (batch,) = pack(batches, token_mean, 10_000)
     return batch
 
 
 def _logprobs(policy, rollouts):
     """The policy's log probabilities of each rollout's completion, all packed together."""
     batch = _imitation(rollouts)
-    found = policy.logprobs(batch)
-    flat = np.zeros(len(found), np.float32)
-    flat[batch.origin] = found
+    ours = policy.logprobs(batch)
+    flat = np.zeros(len(ours), np.float32)
+    flat[batch.origin] = ours
     ends = np.cumsum([len(r.prompt_ids) + len(r.completion_ids) for r in rollouts])
     for r, part in zip(rollouts, np.split(flat, ends[:-1]), strict=True):
         yield part[len(r.prompt_ids) :]
@@ -143,13 +143,13 @@ def _loaded(folder):
 @pytest.mark.parametrize("family", ["qwen3-moe", pytest.param("mixtral", marks=pytest.mark.slow)])
 def test_router_losses_do_not_leak_into_ours(tokenizer, family):
     (batch,) = pack(examples(), token_mean, 10_000)
-    found = []
+    losses = []
     for asked in (False, True):
         model = make(family, tokenizer, output_router_logits=asked, router_aux_loss_coef=10.0)
         policy = Policy(model, OptimizerConfig())
         policy.backward(batch, negative_log_likelihood)
-        found.append([m.grad for m in policy.masters])
-    assert_close(found[0], found[1], 1e-6)
+        losses.append([m.grad for m in policy.masters])
+    assert_close(losses[0], losses[1], 1e-6)
 
 
 def test_bf16_stays_near_its_own_eager_attention(tokenizer):
@@ -171,13 +171,13 @@ def test_layers_know_their_shapes_and_windows(tokenizer):
 @every_family
 def test_long_sequences_in_pieces_are_the_whole(tokenizer, family, monkeypatch):
     """Scores cut into pieces of 5 queries, across shared prompts and windows: logprobs, gradients, a cache."""
-    found, ids = examples(), np.random.default_rng(2).integers(0, 300, 33)
+    members, ids = examples(), np.random.default_rng(2).integers(0, 300, 33)
     results = []
     for piece in (1000, 5):
         monkeypatch.setattr("aha.attention.layout.piece_length", lambda tokens, piece=piece: piece)
         monkeypatch.setattr(attention, "piece_length", lambda tokens, piece=piece: piece)
         policy = Policy(make(family, tokenizer), OptimizerConfig())
-        (batch,) = pack(found, sequence_mean, 10_000)
+        (batch,) = pack(members, sequence_mean, 10_000)
         logprobs = policy.logprobs(batch)
         policy.backward(batch, clipped_loss())
         engine = LocalEngine(policy.model, tokenizer)

@@ -19,9 +19,9 @@ def test_a_sound_checkpoint_of_every_family_loads(family, tokenizer, tmp_path):
     model = make(family, tokenizer)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    found = load_model(str(tmp_path)).state_dict()
-    assert found.keys() == model.state_dict().keys()
-    assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
+    state = load_model(str(tmp_path)).state_dict()
+    assert state.keys() == model.state_dict().keys()
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
 
 
 def test_a_run_or_its_stage_means_the_model_that_it_made_last(tokenizer, tmp_path):

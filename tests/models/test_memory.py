@@ -19,11 +19,11 @@ from aha.types import AhaError, Example
 
 def batch_of(seed=0, n=4):
     rng = np.random.default_rng(seed)
-    made = []
+    peaks = []
     for _ in range(n):
         ids = rng.integers(0, 300, rng.integers(10, 30))
-        made.append(Example(ids, np.arange(len(ids)) >= 4, np.ones(len(ids)), None, 4, -1))
-    (batch,) = pack(made, token_mean, 10_000)
+        peaks.append(Example(ids, np.arange(len(ids)) >= 4, np.ones(len(ids)), None, 4, -1))
+    (batch,) = pack(peaks, token_mean, 10_000)
     return batch
 
 
@@ -42,7 +42,7 @@ def test_layers_computed_again_give_the_same_gradients(tokenizer, family):
 
 def test_layers_computed_again_keep_only_their_inputs(tokenizer):
     """The elements that autograd holds between the passes, attention's own included."""
-    held = {}
+    storages = {}
     for again in (False, True):
         model = make("llama", tokenizer, num_hidden_layers=6)
         policy = Policy(model, OptimizerConfig(gradient_checkpointing=again))
@@ -56,11 +56,11 @@ def test_layers_computed_again_keep_only_their_inputs(tokenizer):
         batch = batch_of()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             policy._hidden(batch, np.flatnonzero(batch.predictor >= 0))
-        held[again] = sum(sizes)
+        storages[again] = sum(sizes)
         layer = model.base_model.layers[0]
         assert not layer.training, "and the sampler's layers are left as they were"
         assert not layer.gradient_checkpointing
-    assert held[True] < 0.15 * held[False]
+    assert storages[True] < 0.15 * storages[False]
 
 
 # --- adapters --------------------------------------------------------------------------------------------
@@ -113,14 +113,14 @@ def test_adapters_are_sampled_with_and_alone_are_trained(tokenizer, family):
 
 def test_adapter_gradients_with_layers_computed_again(tokenizer):
     """Nothing before the first layer wants a gradient; checkpointing must reach the adapters all the same."""
-    found = []
+    sizes = []
     for again in (False, True):
         policy = adapted("llama", tokenizer)
         policy.config = OptimizerConfig(gradient_checkpointing=again)
         policy.backward(batch_of(), negative_log_likelihood)
-        found.append([m.grad for m in policy.masters])
-    assert all(g.any() for g in found[0])
-    for a, b in zip(*found, strict=True):
+        sizes.append([m.grad for m in policy.masters])
+    assert all(g.any() for g in sizes[0])
+    for a, b in zip(*sizes, strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 

@@ -51,12 +51,12 @@ def files(tmp_path):
 
 def conversations(family, prompt):
     """Those that the prompt and the family's own template can show."""
-    found = [ASKED]
+    texts = [ASKED]
     if not (prompt.words and not prompt.jinja):
-        found.append(ANSWERED)
+        texts.append(ANSWERED)
     if family != "gemma" or not prompt.turns or prompt.jinja:
-        found.append(SYSTEM)
-    return found
+        texts.append(SYSTEM)
+    return texts
 
 
 @pytest.mark.parametrize("family", [*TEMPLATES, "none"])
@@ -69,24 +69,24 @@ def test_transformers_renders_the_carried_template_as_the_prompt_itself(family, 
     prompter = Prompter(tokenizer, files.get(setting, setting))
     prompt = prompter.prompt
     instruction = prompt.one_instruction([FINAL_QUESTION])
-    wanted = {}
+    expected = {}
     for i, messages in enumerate(conversations(family, prompt)):
         rendered = chat.render(messages, tokenizer, prompt=prompt, instruction=instruction)
-        wanted[i] = chat.encode_prompt(rendered, tokenizer)
+        expected[i] = chat.encode_prompt(rendered, tokenizer)
     own = tokenizer.chat_template
     chat.carry(tokenizer, prompt, instruction)
     write_tokenizer(tokenizer, tmp_path)
     assert (tmp_path / "chat_template.jinja").exists()
     plain = AutoTokenizer.from_pretrained(tmp_path)
     for i, messages in enumerate(conversations(family, prompt)):
-        found = plain.apply_chat_template(
+        text = plain.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=False
         )
-        assert list(found) == wanted[i], messages
+        assert list(text) == expected[i], messages
     back = modeling.load_tokenizer(str(_with_config(tmp_path)))
     again = Prompter(back, "auto")
     assert (again.prompt.name, again.prompt.trained, again.prompt.own) == (prompt.name, prompt.name, own)
-    assert again.encode(FINAL_QUESTION)[0] == wanted[0]
+    assert again.encode(FINAL_QUESTION)[0] == expected[0]
     assert chat.turn_end(back, again.prompt) == chat.turn_end(tokenizer, prompt)
 
 
@@ -97,9 +97,9 @@ def _with_config(folder):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_boxed_adds_what_is_usual_for_the_kind_of_question(kind):
-    problem, wanted = KINDS[kind]
+    problem, words = KINDS[kind]
     prompter = Prompter(tokenizer_of("qwen2.5"), "boxed")
-    asked = f"What is 2+2?\n{wanted}<|im_end|>" if wanted else "What is 2+2?<|im_end|>"
+    asked = f"What is 2+2?\n{words}<|im_end|>" if words else "What is 2+2?<|im_end|>"
     assert asked in prompter.render(problem).text
     assert prompter.asked([problem])[0].metadata["place"] == "boxed"
 

@@ -57,9 +57,9 @@ def build(config_name, **settings):
     ids=["qwen3-next", "mamba", "llama4", "stablelm", "nemotron", "bloom", "bidirectional"],
 )
 def test_other_architectures_are_refused(config, settings, reason):
-    with pytest.raises(AhaError, match=reason) as found:
+    with pytest.raises(AhaError, match=reason) as refusal:
         install(build(config, **settings))
-    assert "cannot be sampled or trained" in str(found.value)
+    assert "cannot be sampled or trained" in str(refusal.value)
 
 
 def test_attention_unlike_the_familys_own_is_refused(tokenizer, monkeypatch):

@@ -78,7 +78,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_kernel_with_a_fault_is_not_used(tokenizer, dtype, name, monkeypatch, caplog):
     right = getattr(modules, name)
-    monkeypatch.setattr(modules, name, lambda *given, **more: FAULTS[name](right(*given, **more)))
+    monkeypatch.setattr(modules, name, lambda *inputs, **more: FAULTS[name](right(*inputs, **more)))
     model = make_model(tokenizer, head_dim=32, dtype=dtype)
     with caplog.at_level(logging.WARNING):
         attention.install(model)

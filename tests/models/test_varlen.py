@@ -99,13 +99,13 @@ def inputs(tokens, heads=(4, 2), dim=24, dtype=torch.float32, seed=0):
     """Queries [1, H, T, D], keys, values and a gradient [1, T, H, D]."""
     generator = torch.Generator().manual_seed(seed)
     h, kv = heads
-    made = [torch.randn(1, tokens, n, dim, generator=generator).to(dtype) for n in (h, kv, kv, h)]
-    return [*(x.transpose(1, 2).requires_grad_() for x in made[:3]), made[3]]
+    tensors = [torch.randn(1, tokens, n, dim, generator=generator).to(dtype) for n in (h, kv, kv, h)]
+    return [*(x.transpose(1, 2).requires_grad_() for x in tensors[:3]), tensors[3]]
 
 
-def computed(segments, given, variant=PLAIN, scale=0.3):
+def computed(segments, inputs, variant=PLAIN, scale=0.3):
     """What a plan of its own makes of the inputs: the output and the gradients."""
-    *x, grad = given
+    *x, grad = inputs
     out = Packed(make_plan(np.array(segments))).attend(0, *x, scale, variant)
     return [out.detach(), *torch.autograd.grad(out, x, grad)]
 
@@ -121,12 +121,12 @@ def by(way):
 @pytest.mark.parametrize("window", [None, 1, 4, 25, 500])
 @pytest.mark.parametrize("name", PACKED)
 def test_outputs_and_gradients_are_those_of_rectangles(use, name, window, heads):
-    given = inputs(sum(length for _, length, *_ in PACKED[name]), heads)
-    wanted = computed(PACKED[name], given, Variant(window))
+    tensors = inputs(sum(length for _, length, *_ in PACKED[name]), heads)
+    expected = computed(PACKED[name], tensors, Variant(window))
     use(documented)
-    found = computed(PACKED[name], given, Variant(window))
+    ours = computed(PACKED[name], tensors, Variant(window))
     by({"varlen"})
-    for x, y in zip(found, wanted, strict=True):
+    for x, y in zip(ours, expected, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
 
 
@@ -156,10 +156,10 @@ def test_gradients_of_copies_are_rounded_once():
     layout = varlen.VarlenLayout.of(segments, "cpu")
     grads = torch.rand(len(layout.index), 2, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     exact = torch.zeros(sum(lengths), 2, 8, dtype=torch.float64).index_add_(0, layout.index, grads.double())
-    found = layout.summed(grads)
-    assert ((found.double() - exact).abs() <= exact * 2**-8 * 1.001).all()
+    total = layout.summed(grads)
+    assert ((total.double() - exact).abs() <= exact * 2**-8 * 1.001).all()
     single = torch.bincount(layout.index) == 1
-    assert torch.equal(found[single].double(), exact[single])
+    assert torch.equal(total[single].double(), exact[single])
     assert sorted(places.shape[1] for _, places in layout.copies) == [1, 8, 301]
 
 
@@ -220,13 +220,13 @@ def _heads_in_turn(q, k, v, *rest, **options):
     return out.unflatten(1, (-1, group)).transpose(1, 2).flatten(1, 2)
 
 
-def _one_more_in_a_window(*given, window_size, **options):
+def _one_more_in_a_window(*tensors, window_size, **options):
     left, right = window_size
-    return documented(*given, window_size=(left + 1 if left >= 0 else left, right), **options)
+    return documented(*tensors, window_size=(left + 1 if left >= 0 else left, right), **options)
 
 
-def _last_token_lost(*given, **options):
-    out = documented(*given, **options)
+def _last_token_lost(*tensors, **options):
+    out = documented(*tensors, **options)
     return torch.cat([out[:-1], 0 * out[-1:]])
 
 
@@ -241,7 +241,7 @@ def _ones_apart(q, k, v, cu_q, cu_k, max_q, max_k, **options):
     return documented(q, k, v, cu_q, cu_k, max_q, max_k, top_left=max_q == 1, **options)
 
 
-def _no_kernel(*given, **options):
+def _no_kernel(*tensors, **options):
     raise RuntimeError("no kernel image is available for execution on the device")
 
 
@@ -271,13 +271,13 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_does_otherwise_is_left_and_rectangles_go_on(use, caplog, name, dtype):
     variant = Variant(9 if "window" in name else None)
-    given = inputs(118, dtype=dtype)
-    wanted = computed(PACKED["groups"], given, variant)
+    tensors = inputs(118, dtype=dtype)
+    expected = computed(PACKED["groups"], tensors, variant)
     use(WRONG[name])
     with caplog.at_level(logging.WARNING, "aha"):
         for _ in range(2):
-            found = computed(PACKED["groups"], given, variant)
-            assert all(torch.equal(x, y) for x, y in zip(found, wanted, strict=True))
+            ours = computed(PACKED["groups"], tensors, variant)
+            assert all(torch.equal(x, y) for x, y in zip(ours, expected, strict=True))
     by({"rectangles"})
     (record,) = caplog.records
     reason = {"no kernel": "no kernel image", "another shape": "fails"}.get(name, "differs")
@@ -288,15 +288,15 @@ def test_what_does_otherwise_is_left_and_rectangles_go_on(use, caplog, name, dty
 def test_kinds_are_tried_apart(use, caplog):
     """A kernel without windows serves the layers that have none."""
     use(WRONG["no window"])
-    given = inputs(118)
-    computed(PACKED["groups"], given)
-    computed(PACKED["groups"], given, Variant(9))
+    tensors = inputs(118)
+    computed(PACKED["groups"], tensors)
+    computed(PACKED["groups"], tensors, Variant(9))
     by({"varlen", "rectangles"})
     assert len(caplog.records) == 1
 
 
 def test_a_lack_of_memory_says_nothing_about_the_kernel(use):
-    def full(*given, **options):
+    def full(*tensors, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     use(full)
@@ -309,13 +309,13 @@ def test_the_trial_leaves_random_numbers_alone(use):
     use(documented)
     torch.manual_seed(3)
     computed(PACKED["groups"], inputs(118))
-    found = torch.rand(3)
+    other = torch.rand(3)
     torch.manual_seed(3)
-    assert torch.equal(found, torch.rand(3))
+    assert torch.equal(other, torch.rand(3))
 
 
 def test_it_is_left_away_on_request(use, monkeypatch, caplog):
-    def never(*given, **options):
+    def never(*tensors, **options):
         raise AssertionError("not asked for")
 
     use(never)
@@ -361,15 +361,15 @@ def test_torchs_own_operator_takes_the_call():
 
 def examples():
     """Groups that share prompts, longer than the families' windows."""
-    rng, made = np.random.default_rng(0), []
+    rng, members = np.random.default_rng(0), []
     for g in range(2):
         prompt = rng.integers(0, 300, 4 + 9 * g)
         for _ in range(3):
             ids = np.concatenate([prompt, rng.integers(0, 300, rng.integers(3, 24))])
             mask = np.arange(len(ids)) >= len(prompt)
             old = np.where(mask, -np.abs(rng.normal(size=len(ids))) - 3, 0.0).astype(np.float32)
-            made.append(Example(ids, mask, np.where(mask, rng.normal(), 0.0), old, len(prompt), g))
-    return made
+            members.append(Example(ids, mask, np.where(mask, rng.normal(), 0.0), old, len(prompt), g))
+    return members
 
 
 FAMILIES = {
@@ -401,8 +401,8 @@ def test_models_train_and_sample_the_same(use, tokenizer, monkeypatch, family, a
         sampled = []
         for several in (prompts, prompts[:1]):  # packed, and one in pieces
             requests = [Request(ids, 1, i) for i, ids in enumerate(several)]
-            found = dict(engine.generate(requests, SamplingParams(max_tokens=9), seed=1))
-            sampled += [found[i][0] for i in range(len(several))]
+            completions = dict(engine.generate(requests, SamplingParams(max_tokens=9), seed=1))
+            sampled += [completions[i][0] for i in range(len(several))]
         if function:
             by(FAMILIES[family])
         results.append((policy.logprobs(batch), [m.grad.clone() for m in policy.masters], sampled))

@@ -23,7 +23,7 @@ def recipe_work(**changes):
 
 
 @pytest.mark.parametrize(
-    ("most", "least", "found"),
+    ("most", "least", "largest"),
     [
         (8192, 3072, [8192, 4096, 3072]),
         (512, 16, [512, 256, 128, 64, 32, 16]),
@@ -31,16 +31,16 @@ def recipe_work(**changes):
         (100, 200, [100]),
     ],
 )
-def test_halves(most, least, found):
-    assert list(fit.halves(most, least)) == found
+def test_halves(most, least, largest):
+    assert list(fit.halves(most, least)) == largest
 
 
 def test_where_there_is_room_nothing_changes():
     work = recipe_work()
-    found = fit.fit(SMALL, work, 80e9)
-    assert found.fits
-    assert found.work == work
-    assert not fit.changed(work, found.work)
+    fitted = fit.fit(SMALL, work, 80e9)
+    assert fitted.fits
+    assert fitted.work == work
+    assert not fit.changed(work, fitted.work)
 
 
 def test_a_run_that_was_killed_fits():
@@ -48,11 +48,11 @@ def test_a_run_that_was_killed_fits():
     work = recipe_work(number_bytes=4)
     assert (work.reference, work.batch_tokens, work.recompute) == (True, 8192, False)
     assert memory.estimate(SMALL, work, 24e9, tensors_only=True).peak > 24e9
-    found = fit.fit(SMALL, work, 0.9 * 24e9, whole=24e9, tensors_only=True)
-    assert found.fits
-    assert found.memory.peak < 0.9 * 24e9
-    assert found.work.recompute or found.work.batch_tokens < 8192
-    assert fit.changed(work, found.work)
+    fitted = fit.fit(SMALL, work, 0.9 * 24e9, whole=24e9, tensors_only=True)
+    assert fitted.fits
+    assert fitted.memory.peak < 0.9 * 24e9
+    assert fitted.work.recompute or fitted.work.batch_tokens < 8192
+    assert fit.changed(work, fitted.work)
 
 
 def test_what_is_given_up_costs_least_first():
@@ -79,9 +79,9 @@ def test_a_model_that_cannot_compute_again_does_not():
 
 
 def test_where_nothing_fits_the_least_is_taken():
-    found = fit.fit(SMALL, recipe_work(), 4e9)
-    assert not found.fits
-    assert (found.work.recompute, found.work.batch_tokens, found.work.max_num_seqs) == (True, 3072, 16)
+    fitted = fit.fit(SMALL, recipe_work(), 4e9)
+    assert not fitted.fits
+    assert (fitted.work.recompute, fitted.work.batch_tokens, fitted.work.max_num_seqs) == (True, 3072, 16)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_documented_examples_fit(words, capsys):
 
 def test_a_reference_beside_adapters_is_a_copy_of_them():
     work = sample_workload("rl", lora=32, reference=True)
-    found = memory.held_weights(SMALL, work)["reference model"]
-    assert found == 2 * SMALL.adapter_parameters(32)
+    bytes_held = memory.held_weights(SMALL, work)["reference model"]
+    assert bytes_held == 2 * SMALL.adapter_parameters(32)
     assert memory.held_weights(SMALL, replace(work, lora=0))["reference model"] == 2 * SMALL.parameters
 
 

@@ -47,13 +47,13 @@ def test_limits_are_those_of_the_modules_they_belong_to():
     ids=lambda case: f"{case.size}-{case.factor}x-{case.recompute}",
 )
 def test_predictions_are_near_measurements(case):
-    found = measure.check(case)
-    parts = {name: values["ratio"] for name, values in found["parts"].items()}
+    checked = measure.check(case)
+    parts = {name: values["ratio"] for name, values in checked["parts"].items()}
     assert 1 / measure.FACTOR <= parts["peak"] <= measure.FACTOR, parts
     assert parts["resident"] == pytest.approx(1, abs=0.005)
     assert 0.95 <= parts["training"] <= 1.2, "an estimate errs on the safe side"
     assert 0.95 <= parts["sampling"] <= 1.1
-    assert found["process_bytes"] > found["parts"]["peak"]["measured"]
+    assert checked["process_bytes"] > checked["parts"]["peak"]["measured"]
 
 
 def test_completions_whose_attention_goes_in_pieces():
@@ -80,29 +80,29 @@ def test_a_measurement_that_fails_says_why():
 def batch_of(tokens, sequences):
     """``sequences`` of equal length without shared prompts, ``tokens`` in all."""
     rng = np.random.default_rng(0)
-    made = [
+    groups = [
         Example(ids, np.arange(len(ids)) >= 1, np.ones(len(ids), np.float32), None, 1, -1)
         for ids in rng.integers(2, 300, (sequences, tokens // sequences))
     ]
-    (batch,) = pack(made, token_mean, tokens)
+    (batch,) = pack(groups, token_mean, tokens)
     return batch
 
 
 def kept_bytes(model, batch):
     """Bytes in distinct storages that autograd holds between the passes, weights aside."""
     policy = Policy(model, OptimizerConfig())
-    weights, held = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+    weights, activations = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
 
     def keep(x):
         storage = x.untyped_storage()
         if storage.data_ptr() not in weights and x.is_floating_point():
-            held[storage.data_ptr()] = (storage.nbytes(), x)  # kept, so that no address comes again
+            activations[storage.data_ptr()] = (storage.nbytes(), x)  # kept, so that no address comes again
         return x
 
     with kernels.without(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         hidden = policy._hidden(batch, np.flatnonzero(batch.predictor >= 0))
     del hidden
-    return sum(size for size, _ in held.values())
+    return sum(size for size, _ in activations.values())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -136,11 +136,11 @@ def test_what_saves_memory_saves_memory():
 
 def test_parts_of_a_7b_by_hand():
     """7,615,616,512 parameters: 2 bytes of weights, 4 of masters, 4 of gradient sums, 8 of moments."""
-    found = memory.estimate(QWEN, sample_workload("rl"), ROOM)
-    assert sum(found.resident.values()) - found.resident["sampler's cache"] == 18 * QWEN.parameters
+    estimate = memory.estimate(QWEN, sample_workload("rl"), ROOM)
+    assert sum(estimate.resident.values()) - estimate.resident["sampler's cache"] == 18 * QWEN.parameters
     sharded = memory.estimate(QWEN, sample_workload("rl"), ROOM, 8, sharded=True)
-    held = sum(sharded.resident.values()) - sharded.resident["sampler's cache"]
-    assert held == 16 * QWEN.parameters / 8
+    resident = sum(sharded.resident.values()) - sharded.resident["sampler's cache"]
+    assert resident == 16 * QWEN.parameters / 8
     assert sharded.sampling["whole weights"] == 2 * QWEN.parameters
 
 
@@ -160,8 +160,8 @@ def test_settings_that_are_suggested_do_fit(gpu, count):
     work = Workload("rl", 10, 512, 8, 256, 65_536, 131_072, 2, reference=True, max_num_seqs=512, name="rl")
     machine = machines.machine(gpu, count)
     options = dict(advice.settings(QWEN, work, machine))
-    found = advice.suggestions(QWEN, work, machine)
-    for words in found:
+    advised = advice.suggestions(QWEN, work, machine)
+    for words in advised:
         parts = words.split(" with ")[-1].split()
         if all(part in options for part in parts) and " with " not in words:
             changes = {k: v for part in parts for k, v in options[part].items()}
@@ -169,7 +169,7 @@ def test_settings_that_are_suggested_do_fit(gpu, count):
             for left_out in parts:
                 fewer = {k: v for part in parts if part != left_out for k, v in options[part].items()}
                 assert not advice.judge(QWEN, replace(work, **fewer), machine).fits, "and all of it is needed"
-    assert found
+    assert advised
     assert not advice.judge(QWEN, work, machine).fits
 
 

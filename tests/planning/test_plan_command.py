@@ -75,10 +75,10 @@ def test_every_training_stage_of_a_recipe(capsys):
 def test_a_folder_is_counted(capsys, checkpoint):
     from transformers import AutoModelForCausalLM
 
-    wanted = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(checkpoint).parameters())
+    parameters = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(checkpoint).parameters())
     _, out = plan(capsys, "--base", str(checkpoint), "--max-tokens", "64", "--json")
     (row,) = json.loads(out)
-    assert row["parameters"] == wanted
+    assert row["parameters"] == parameters
 
 
 def test_an_embedded_base_is_planned_too(capsys):

@@ -85,11 +85,11 @@ def test_what_sleeps_is_not_there_while_the_policy_is_trained():
 
 
 def test_what_vllm_needs_of_a_gpu_by_hand():
-    found = colocated.needed(QWEN7, sampled(), engine(ranks=4, cache=3e9))
-    assert found["weights"] == 2 * QWEN7.parameters / 4
-    assert found["KV cache"] == 3e9
+    needed = colocated.needed(QWEN7, sampled(), engine(ranks=4, cache=3e9))
+    assert needed["weights"] == 2 * QWEN7.parameters / 4
+    assert needed["KV cache"] == 3e9
     # 512 rows of 152,064 float32 logits, four times.
-    assert found["activations"] >= 16 * 512 * 152_064
+    assert needed["activations"] >= 16 * 512 * 152_064
     # Four heads of keys and values over four GPUs, one on each; over eight not fewer.
     assert (
         colocated.cache_token_bytes(QWEN7, sampled(), 4)
@@ -125,10 +125,10 @@ def test_the_largest_model_by_published_figures():
 )
 def test_what_is_lacking_is_said_with_the_way_out(of, settings, machine, said):
     work = sampled(**settings)
-    (found,) = colocated.lacks(of, work, machine)
-    assert re.search(said, found)
+    (lack,) = colocated.lacks(of, work, machine)
+    assert re.search(said, lack)
     assert not advice.judge(of, work, machine).fits
-    assert found in report.figures(of, work, machine)["refused"]
+    assert lack in report.figures(of, work, machine)["refused"]
 
 
 @pytest.mark.parametrize("changed", [{"share": 0.55, "ranks": 4}, {"ranks": 8}])
@@ -163,9 +163,9 @@ def test_where_training_alone_is_too_large_vllm_is_no_way_out():
 
 def test_every_rank_reads_the_whole_model_as_it_starts():
     """70B over 32 GPUs of 80 GB could be trained, if it came so far."""
-    found = memory.estimate(LLAMA70, sample_workload("sft"), 80e9, 32, sharded=True)
-    assert found.phases()["training"] < 80e9 < found.phases()["starting"]
-    assert found.starting["weights as they are read"] == 2 * LLAMA70.parameters
+    estimate = memory.estimate(LLAMA70, sample_workload("sft"), 80e9, 32, sharded=True)
+    assert estimate.phases()["training"] < 80e9 < estimate.phases()["starting"]
+    assert estimate.starting["weights as they are read"] == 2 * LLAMA70.parameters
     assert memory.estimate(LLAMA70, sample_workload("sft"), 80e9).starting == {}
     again = memory.estimate(QWEN32, sampled(sleep=True), 80e9, 32, sharded=True)
     copied = memory.estimate(QWEN32, replace(sampled(sleep=True), reference=True), 80e9, 32, sharded=True)
@@ -180,10 +180,10 @@ def test_the_hosts_memory():
         ({"parcel": False}, True, 1),
         ({}, False, 1),
     ):
-        found = colocated.host_bytes(QWEN32, sampled(), engine(ranks=8, **changes), sharded)
-        assert sum(found.values()) == times * whole
-    found = report.host_bytes(QWEN32, sampled(), NODES, sharded=True)
-    assert found["8 ranks reading the model, at the start"] == 8 * whole
+        colocated_bytes = colocated.host_bytes(QWEN32, sampled(), engine(ranks=8, **changes), sharded)
+        assert sum(colocated_bytes.values()) == times * whole
+    colocated_bytes = report.host_bytes(QWEN32, sampled(), NODES, sharded=True)
+    assert colocated_bytes["8 ranks reading the model, at the start"] == 8 * whole
 
 
 # --- time ------------------------------------------------------------------------------------------------

@@ -77,9 +77,9 @@ def test_each_shape_of_reward_is_graded(own):
         "    def __init__(self, scale=1): self.scale = scale\n"
         "    def __call__(self, prompts, completions, **kwargs): return [self.scale * len(prompts)] * 2\n"
     )
-    wanted = {"pair": [1, 2], "slow": [1, 0], "plain": [4, 5], "chat": [1, 2], "ids": [9, 9], "group": [1, 0],
+    expectations = {"pair": [1, 2], "slow": [1, 0], "plain": [4, 5], "chat": [1, 2], "ids": [9, 9], "group": [1, 0],
               "Made": [2, 2], "Made:scale=3": [6, 6], "make:size=2,factor=3": [6, 6]}  # fmt: skip
-    for part, expected in wanted.items():
+    for part, expected in expectations.items():
         assert values(get_reward(name(part), verify)(PROBLEM, said("4", "ab"))) == expected, part
 
 
@@ -168,9 +168,9 @@ def test_a_task_of_ones_own(own):
     assert get_task(name("rows")).load("test", 2, 5)[0].metadata["kind"] == "k"
     half = get_task(name("Half"))
     problem = half.load("train", 1, 0)[0]
-    found = [half.verify(problem, text) for text in ("ok", "no", "half", "boom")]
-    assert [v.outcome for v in found] == [Outcome.CORRECT, Outcome.WRONG, Outcome.WRONG, Outcome.UNKNOWN]
-    assert "gave None" in found[3].note
+    verdicts = [half.verify(problem, text) for text in ("ok", "no", "half", "boom")]
+    assert [v.outcome for v in verdicts] == [Outcome.CORRECT, Outcome.WRONG, Outcome.WRONG, Outcome.UNKNOWN]
+    assert "gave None" in verdicts[3].note
     assert values(get_reward("accuracy", half.verify)(problem, said("half", "boom"))) == [0.5, None]
     mixed = get_task(f"{name('pairs')}:0.5,countdown:0.5").load("train", 10, 0)
     assert {p.task for p in mixed} == {name("pairs"), "countdown"}
@@ -191,10 +191,10 @@ def test_an_algorithm_of_ones_own(own):
         "class Mine(Algorithm):\n"
         "    def advantages(self, rewards, baselines=None): return [r * 2 for r in rewards]\n"
     )
-    found = Algorithm.model_validate(name("SET"))
-    found.check()
-    assert found.clip_high == 0.28  # of the preset it begins with
-    assert found.advantages([np.array([1.0, 0.0, np.nan])])[0][2] != 0  # NaN: left out
+    algorithm = Algorithm.model_validate(name("SET"))
+    algorithm.check()
+    assert algorithm.clip_high == 0.28  # of the preset it begins with
+    assert algorithm.advantages([np.array([1.0, 0.0, np.nan])])[0][2] != 0  # NaN: left out
     np.testing.assert_allclose(
         Algorithm.model_validate(name("centred")).advantages([np.array([1.0, 0.0])])[0], [0.5, -0.5]
     )

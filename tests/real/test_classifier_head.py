@@ -62,8 +62,8 @@ def head_trained_on_summaries(folder, source):
 
 def test_scores_are_transformers_own_and_good_answers_stand_above(tmp_path, smollm2):
     model, tokenizer = head_trained_on_summaries(tmp_path / "head", smollm2)
-    found = load_classifier(str(tmp_path / "head"))
-    rows, wanted = [], []
+    scorer = load_classifier(str(tmp_path / "head"))
+    rows, expected = [], []
     for question, *answers in zip(QUESTIONS, GOOD, BAD, strict=True):
         for answer in answers:
             asked = ({"role": "user", "content": question},)
@@ -74,10 +74,10 @@ def test_scores_are_transformers_own_and_good_answers_stand_above(tmp_path, smol
                 return_tensors="pt",
             )
             with torch.no_grad():
-                wanted.append(float(model(input_ids=ids["input_ids"]).logits[0, 0]))
-            rows.append(found.encode(asked, answer))
+                expected.append(float(model(input_ids=ids["input_ids"]).logits[0, 0]))
+            rows.append(scorer.encode(asked, answer))
             assert rows[-1] == ids["input_ids"][0].tolist()
-    alone = found.score(rows)
-    np.testing.assert_allclose(alone, wanted, atol=2e-4, rtol=1e-4)
-    np.testing.assert_allclose(found.score(rows, 4096), alone, atol=2e-4, rtol=1e-4)
+    alone = scorer.score(rows)
+    np.testing.assert_allclose(alone, expected, atol=2e-4, rtol=1e-4)
+    np.testing.assert_allclose(scorer.score(rows, 4096), alone, atol=2e-4, rtol=1e-4)
     assert (alone[0::2] > alone[1::2]).all()

@@ -41,8 +41,8 @@ def prompts(tokenizer):
 def sampled(model, tokenizer, prompts):
     """Two completions of each prompt, at temperature 1."""
     requests = [Request(ids, 2, key) for key, ids in enumerate(prompts)]
-    found = dict(LocalEngine(model, tokenizer).generate(requests, SamplingParams(max_tokens=NEW)))
-    return [rollout for index in sorted(found) for rollout in found[index]]
+    sampled = dict(LocalEngine(model, tokenizer).generate(requests, SamplingParams(max_tokens=NEW)))
+    return [rollout for index in sorted(sampled) for rollout in sampled[index]]
 
 
 def example(rollout, group):
@@ -76,10 +76,10 @@ def plain(folder, dtype):
 
 def test_every_tensor_of_the_file_is_loaded(smollm2, tokenizer):
     model, kept = load_model(str(smollm2)), load_file(smollm2 / "model.safetensors")
-    found = dict(model.named_parameters())
-    assert found.keys() == kept.keys()
-    assert sum(value.numel() for value in found.values()) == 134_515_008
-    assert all(torch.equal(found[name], value.float()) for name, value in kept.items())
+    parameters = dict(model.named_parameters())
+    assert parameters.keys() == kept.keys()
+    assert sum(value.numel() for value in parameters.values()) == 134_515_008
+    assert all(torch.equal(parameters[name], value.float()) for name, value in kept.items())
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert (tokenizer.eos_token, LocalEngine(model, tokenizer).eos_ids) == ("<|im_end|>", {2})
 
@@ -87,11 +87,11 @@ def test_every_tensor_of_the_file_is_loaded(smollm2, tokenizer):
 def test_its_file_can_be_given_itself(smollm2, tokenizer):
     """The GGUF file under any command that takes a model."""
     file = str(public.gguf_path("smollm2"))
-    found, wanted = load_model(file).state_dict(), load_model(str(smollm2)).state_dict()
-    assert all(torch.equal(found[name], value) for name, value in wanted.items())
-    given = load_tokenizer(file)
-    assert given.get_vocab() == tokenizer.get_vocab()
-    assert given.chat_template == tokenizer.chat_template
+    ours, theirs = load_model(file).state_dict(), load_model(str(smollm2)).state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    tokenizer_read = load_tokenizer(file)
+    assert tokenizer_read.get_vocab() == tokenizer.get_vocab()
+    assert tokenizer_read.chat_template == tokenizer.chat_template
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bf16"])
@@ -141,9 +141,9 @@ def test_a_step_is_saved_loaded_by_transformers_and_continued(smollm2, tokenizer
     folder = checkpoint.save(tmp_path, 1, policy, tokenizer, {}, {})
     text = torch.tensor([rows[0].token_ids])
     with torch.no_grad():
-        wanted = plain_logits(policy, text)
-        found = plain(folder, torch.float32)(input_ids=text, use_cache=False).logits
-    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
+        expected = plain_logits(policy, text)
+        logits = plain(folder, torch.float32)(input_ids=text, use_cache=False).logits
+    torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-4)
     assert load_tokenizer(str(folder)).chat_template == tokenizer.chat_template
 
     again = Policy(load_model(str(folder)), settings)

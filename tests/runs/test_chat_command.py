@@ -31,8 +31,8 @@ class Echo:
 
 
 def talk(tokenizer, prompt="r1_zero", context=2000, **options):
-    given = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 10, "seed": 0, "system": None, "fold": False}
-    args = argparse.Namespace(**given | {"think_budget": None} | options)
+    arguments = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 10, "seed": 0, "system": None, "fold": False}
+    args = argparse.Namespace(**arguments | {"think_budget": None} | options)
     return Talk(Echo(tokenizer), tokenizer, chat.choose(prompt, tokenizer), args, context)
 
 
@@ -51,9 +51,9 @@ def typed(monkeypatch, *lines):
 
 def test_the_second_turn_remembers_the_first(tokenizer, monkeypatch, capsys):
     typed(monkeypatch, "first", "second", "/new", "third")
-    made = talk(tokenizer)
-    made.listen()
-    first, second, third = made.engine.prompts
+    session = talk(tokenizer)
+    session.listen()
+    first, second, third = session.engine.prompts
     assert "User: first Assistant:" in first
     assert "User: first Assistant: answer 1" in second
     assert "User: second Assistant:" in second
@@ -62,22 +62,22 @@ def test_the_second_turn_remembers_the_first(tokenizer, monkeypatch, capsys):
 
 
 def test_what_no_longer_fits_is_forgotten_from_the_front_and_said(tokenizer, monkeypatch, capsys):
-    made = talk(tokenizer)
-    made.answer("one " * 20)
-    made.answer("two")
-    made.room = len(tokenizer.encode(made.engine.prompts[-1])) + 4
-    made.answer("three")
-    assert "one one" not in made.engine.prompts[-1]
-    assert "two" in made.engine.prompts[-1]
+    session = talk(tokenizer)
+    session.answer("one " * 20)
+    session.answer("two")
+    session.room = len(tokenizer.encode(session.engine.prompts[-1])) + 4
+    session.answer("three")
+    assert "one one" not in session.engine.prompts[-1]
+    assert "two" in session.engine.prompts[-1]
     assert "the oldest turn is forgotten" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, EOFError, ""])
 def test_it_ends_quietly(tokenizer, monkeypatch, capsys, end):
     typed(monkeypatch, "hello", end, "never")
-    made = talk(tokenizer)
-    made.listen()
-    assert len(made.engine.prompts) == 1
+    session = talk(tokenizer)
+    session.listen()
+    assert len(session.engine.prompts) == 1
     assert not capsys.readouterr().err
 
 
@@ -87,7 +87,7 @@ def test_whoever_ends_the_process_is_heard_within_an_answer_too(tokenizer, monke
     there = talk(tokenizer)
     if asked:
         monkeypatch.setattr(
-            there.engine, "generate", lambda *given, **more: (_ for _ in ()).throw(Terminated)
+            there.engine, "generate", lambda *inputs, **more: (_ for _ in ()).throw(Terminated)
         )
     typed(monkeypatch, "hello" if asked else Terminated, "never")
     with pytest.raises(Terminated):
@@ -106,12 +106,12 @@ def test_a_long_question_in_the_prompts_place_is_a_question(monkeypatch):
 
 def test_a_question_is_asked_again_in_the_place_of_its_answer(tokenizer, monkeypatch, capsys):
     typed(monkeypatch, "/retry", "first", "second", "/retry")
-    made = talk(tokenizer)
-    made.listen()
+    session = talk(tokenizer)
+    session.listen()
     assert "nothing to try again" in capsys.readouterr().err
-    *_, second, again = made.engine.prompts
+    *_, second, again = session.engine.prompts
     assert again == second, "the answer before is not part of what is asked"
-    assert [m["content"] for m in made.messages] == ["first", "answer 1", "second", "answer 3"]
+    assert [m["content"] for m in session.messages] == ["first", "answer 1", "second", "answer 3"]
 
 
 def test_settings_change_on_the_way(tokenizer, monkeypatch, capsys):
@@ -126,11 +126,11 @@ def test_settings_change_on_the_way(tokenizer, monkeypatch, capsys):
         "/help",
     )
     typed(monkeypatch, *lines)
-    made = talk(tokenizer, prompt="bare")
-    made.listen()
-    assert made.messages[0] == {"role": "system", "content": "Be brief."}
-    assert "first" in made.engine.prompts[1], "the conversation goes on"
-    assert (made.args.temperature, made.args.think_budget) == (0.3, 5)
+    session = talk(tokenizer, prompt="bare")
+    session.listen()
+    assert session.messages[0] == {"role": "system", "content": "Be brief."}
+    assert "first" in session.engine.prompts[1], "the conversation goes on"
+    assert (session.args.temperature, session.args.think_budget) == (0.3, 5)
     shown = capsys.readouterr()
     assert "'hot'" in shown.err
     assert "There is no /sistem. Did you mean 'system'?" in shown.err
@@ -140,16 +140,16 @@ def test_settings_change_on_the_way(tokenizer, monkeypatch, capsys):
 def test_thinking_is_folded_and_can_be_unfolded(tokenizer, monkeypatch, capsys):
     from dataclasses import replace as changed
 
-    made = talk(tokenizer, fold=True)
-    real = made.engine.generate
+    session = talk(tokenizer, fold=True)
+    real = session.engine.generate
 
     def thinks(*args, **options):
         for index, (rollout,) in real(*args, **options):
             yield index, (changed(rollout, text="<think>long thoughts</think> <answer>7</answer>"),)
 
-    made.engine.generate = thinks
+    session.engine.generate = thinks
     typed(monkeypatch, "ask", "/thought", "/fold", "again")
-    made.listen()
+    session.listen()
     first, rest = capsys.readouterr().out.split("7", 1)
     assert "thought for" in first
     assert "long thoughts" not in first
@@ -162,31 +162,31 @@ def test_thinking_ends_at_its_budget_and_the_answer_goes_on(capsys):
     from aha.sampling.local.engine import LocalEngine
 
     tokenizer, model = modeling.load_tokenizer("tiny"), modeling.load_model("tiny")
-    made = talk(tokenizer, temperature=1.0, max_tokens=60, think_budget=6)
-    made.engine = LocalEngine(model, tokenizer)
+    session = talk(tokenizer, temperature=1.0, max_tokens=60, think_budget=6)
+    session.engine = LocalEngine(model, tokenizer)
     closed = 0
     for _ in range(8):
-        said = made.answer("24 7 3 -> 171")
+        said = session.answer("24 7 3 -> 171")
         thought = said.partition("<think>")[2].partition("</think>")[0]
         assert len(tokenizer.encode(thought, add_special_tokens=False)) <= 7
         closed += "</think>" in said
-        made.forget()
+        session.forget()
     assert closed >= 2, "half of this base's texts begin to think"
 
 
 def test_an_interrupted_answer_leaves_the_conversation(tokenizer, monkeypatch, capsys):
-    made = talk(tokenizer)
-    real = made.engine.generate
+    session = talk(tokenizer)
+    real = session.engine.generate
 
     def interrupted(*args, **options):
-        made.engine.generate = real
+        session.engine.generate = real
         raise KeyboardInterrupt
 
-    made.engine.generate = interrupted
+    session.engine.generate = interrupted
     typed(monkeypatch, "long", "short")
-    made.listen()
+    session.listen()
     assert "(stopped)" in capsys.readouterr().out
-    assert "long" not in made.engine.prompts[0]
+    assert "long" not in session.engine.prompts[0]
 
 
 def test_one_question_through_the_command(capsys):

@@ -31,9 +31,9 @@ def tiny():
 
 
 def screen(opened=False, fold=False):
-    made = Screen(opened, fold)
-    made.console = Console(file=io.StringIO(), highlight=False, width=80)
-    return made
+    shown = Screen(opened, fold)
+    shown.console = Console(file=io.StringIO(), highlight=False, width=80)
+    return shown
 
 
 def test_an_answer_is_told_in_pieces_which_are_the_whole(tiny):
@@ -51,71 +51,71 @@ def test_an_answer_is_told_in_pieces_which_are_the_whole(tiny):
 
 def test_a_conversation_streams_within_its_budget(tiny):
     model, tokenizer = tiny
-    made = talk(tokenizer, temperature=1.0, max_tokens=60, think_budget=6)
-    made.streaming = StreamingEngine(LocalEngine(model, tokenizer), tokenizer)
+    session = talk(tokenizer, temperature=1.0, max_tokens=60, think_budget=6)
+    session.streaming = StreamingEngine(LocalEngine(model, tokenizer), tokenizer)
     shown = []
-    made._screen = lambda opened: shown.append(screen(opened)) or shown[-1]
+    session._screen = lambda opened: shown.append(screen(opened)) or shown[-1]
     closed = 0
     for _ in range(8):
-        said = made.answer(QUESTION)
+        said = session.answer(QUESTION)
         text = shown[-1].console.file.getvalue()
         plain = "".join(re.sub(r"</?think>", "", said).split())
         assert "".join(text.split()) == plain
         closed += "</think>" in said
-        made.forget()
+        session.forget()
     assert closed >= 2
 
 
 @pytest.mark.parametrize("cut", [1, 3, 1000])
 def test_thinking_is_counted_where_it_is_folded(cut):
     text = "<think>long thoughts about it</think> <answer>7</answer>"
-    made = screen(fold=True)
+    window = screen(fold=True)
     for n, at in enumerate(range(0, len(text), cut), 1):
-        made.tell(text[at : at + cut], n)
-    made.end()
-    shown = made.console.file.getvalue()
+        window.tell(text[at : at + cut], n)
+    window.end()
+    shown = window.console.file.getvalue()
     assert "long thoughts" not in shown
     assert "thought for" in shown
     assert "<answer>7</answer>" in shown
 
 
 def test_control_codes_of_a_model_do_not_reach_the_terminal():
-    made = screen()
-    made.tell("a\x1b[2Jb", 1)
-    made.end()
-    assert "\x1b" not in made.console.file.getvalue()
+    shown = screen()
+    shown.tell("a\x1b[2Jb", 1)
+    shown.end()
+    assert "\x1b" not in shown.console.file.getvalue()
 
 
 def test_two_models_are_asked_the_same(tokenizer, monkeypatch, capsys):
-    made, other = talk(tokenizer, model="one"), talk(tokenizer)
+    session, other = talk(tokenizer, model="one"), talk(tokenizer)
     monkeypatch.setattr("aha.commands.chat.opened", lambda name, args: other)
     typed(monkeypatch, "first", "/compare two", "second", "/retry", "/new", "third", "/compare", "fourth")
-    made.listen()
+    session.listen()
     shown = capsys.readouterr().out
     assert len(other.engine.prompts) == 3, "second, its retry, third"
     assert "User: first" not in other.engine.prompts[0]
     assert other.engine.prompts[0] == other.engine.prompts[1]
     assert "User: second" not in other.engine.prompts[2]
     assert re.search(r"one .*two", shown)
-    assert len(made.engine.prompts) == 5
+    assert len(session.engine.prompts) == 5
 
 
 def test_a_retry_takes_nothing_from_a_second_model_that_has_not_heard_it(tokenizer, monkeypatch, capsys):
-    made, other = talk(tokenizer, "think", model="one"), talk(tokenizer, "think", system="Be terse.")
-    made.answer("first")
-    made.second = ("two", other)
-    made.command("retry", "")
+    session, other = talk(tokenizer, "think", model="one"), talk(tokenizer, "think", system="Be terse.")
+    session.answer("first")
+    session.second = ("two", other)
+    session.command("retry", "")
     assert [m["role"] for m in other.messages] == ["system", "user", "assistant"]
-    assert len(made.messages) == 2
+    assert len(session.messages) == 2
 
 
 def test_a_second_model_that_fails_leaves_both_conversations(tokenizer, monkeypatch, capsys):
-    made, other = talk(tokenizer, model="one"), talk(tokenizer)
-    made.second = ("two", other)
+    session, other = talk(tokenizer, model="one"), talk(tokenizer)
+    session.second = ("two", other)
     monkeypatch.setattr(other, "_fitting", lambda asked: (_ for _ in ()).throw(KeyboardInterrupt))
     typed(monkeypatch, "first")
-    made.listen()
-    assert made.messages == other.messages == []
+    session.listen()
+    assert session.messages == other.messages == []
 
 
 def test_names_of_models_fit_a_column():

@@ -114,9 +114,9 @@ def verdicts(folders: list[Path]) -> dict[str, str]:
 
 
 def finding(folders: list[Path], key: str, text: str):
-    (found,) = (f for j in claims.judge(folders).claims if j.claim.key == key for f in j.findings
+    (finding,) = (f for j in claims.judge(folders).claims if j.claim.key == key for f in j.findings
                 if f.criterion.text == text)  # fmt: skip
-    return found
+    return finding
 
 
 # --- the rule ----------------------------------------------------------------------------------------------
@@ -175,8 +175,8 @@ def test_the_interval_by_hand():
     assert mean == 2.0
     assert high - mean == pytest.approx(4.303 / math.sqrt(3))
     assert mean - low == pytest.approx(high - mean)
-    found = judged(Criterion("x", "ratio", value_of, 1.0), [2.0, 8.0])
-    assert found.mean == pytest.approx(4.0), "ratios have a geometric mean"
+    verdict = judged(Criterion("x", "ratio", value_of, 1.0), [2.0, 8.0])
+    assert verdict.mean == pytest.approx(4.0), "ratios have a geometric mean"
 
 
 # --- the claims over run folders ---------------------------------------------------------------------------
@@ -228,8 +228,8 @@ def test_seeds_that_disagree_cannot_tell(tmp_path):
 
 
 def test_missing_stages_are_not_measured(tmp_path):
-    found = verdicts(make_runs(tmp_path, extras=False))
-    assert {key: v for key, v in found.items() if v != HOLDS} == dict.fromkeys(
+    by_claim = verdicts(make_runs(tmp_path, extras=False))
+    assert {key: v for key, v in by_claim.items() if v != HOLDS} == dict.fromkeys(
         ("d", "g1", "g2", "i", "j"), MISSING
     )
 
@@ -239,16 +239,16 @@ def test_an_unfinished_stage_and_one_set_aside_do_not_count(tmp_path):
     for folder in folders:
         (folder / "hacked").rename(folder / "hacked.old")
         (folder / "student_rl/done.json").unlink()
-    found = verdicts(folders)
-    assert found["g1"] == found["j"] == MISSING
+    by_claim = verdicts(folders)
+    assert by_claim["g1"] == by_claim["j"] == MISSING
     assert finding(folders, "h", "time of reinforcement learning").mean is None
 
 
 def test_one_seed_cannot_tell_and_says_so(tmp_path):
-    found = claims.judge(make_runs(tmp_path, 1))
-    assert {j.claim.key: j.verdict for j in found.claims}["b"] == UNSURE
-    assert found.claims[1].sides == (2, 2)
-    assert "one seed has no interval" in claims.markdown(found)
+    judgement = claims.judge(make_runs(tmp_path, 1))
+    assert {j.claim.key: j.verdict for j in judgement.claims}["b"] == UNSURE
+    assert judgement.claims[1].sides == (2, 2)
+    assert "one seed has no interval" in claims.markdown(judgement)
 
 
 def test_a_base_without_a_right_answer_counts_as_half_an_answer(tmp_path):

@@ -69,15 +69,15 @@ def every_setting(model, path=""):
 def test_every_setting_stands_there_with_its_meaning_kind_and_default():
     (rl,) = build("r1_zero")
     text = written([rl], "aha zero")
-    found = list(every_setting(rl))
-    assert len(found) > 100
+    names = list(every_setting(rl))
+    assert len(names) > 100
     joined = " ".join(line.removeprefix("# ") for line in text.split("\n"))
-    for path, field in found:
+    for path, field in names:
         name = path.rpartition(".")[2]
         assert field.description, path
         assert " ".join(field.description.split()) in joined, path
         assert f"\n{name} = " in text or f"\n# {name} =" in text or f".{name}]\n" in text, path
-    assert text.count("default ") >= len(found)
+    assert text.count("default ") >= len(names)
     assert "# (a whole number of tokens, at least 1; default 1024)\nmax_tokens = 320" in text
     assert '# (one of "auto", "float32", "bfloat16"; default "auto")\ndtype = "auto"' in text
     assert "# (a number of seconds, above 0; default 300.0)\nhang_timeout = 300.0" in text

@@ -366,9 +366,9 @@ def test_time_left_follows_the_recent_steps(clock: Clock) -> None:
     ],
 )
 def test_segments(text: str, pieces: str) -> None:
-    found = list(segments(text))
-    assert "".join(piece for _, piece in found) == text
-    kinds = {kind for kind, _ in found if kind != "tag"}
+    parts = list(segments(text))
+    assert "".join(piece for _, piece in parts) == text
+    kinds = {kind for kind, _ in parts if kind != "tag"}
     assert kinds == {part.split(":")[0] for part in pieces.split(" ") if ":" in part}
 
 

@@ -51,9 +51,9 @@ def test_a_run_beside_others_is_foreseen_by_their_speed_and_the_first_one_by_not
     about, most = foreseen(stages, tmp_path / "b")["rl"]["seconds"]
     assert 0 < about < most
     (tmp_path / "a" / "rl" / "metrics.jsonl").write_text("{broken\n")
-    found = foreseen(stages, tmp_path / "b")["rl"]
-    assert found["seconds"] is None
-    assert found["memory_bytes"] > 20 * 1.5e6
+    forecast = foreseen(stages, tmp_path / "b")["rl"]
+    assert forecast["seconds"] is None
+    assert forecast["memory_bytes"] > 20 * 1.5e6
 
 
 def test_the_most_that_was_held_is_measured_anew() -> None:

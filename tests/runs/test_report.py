@@ -230,9 +230,9 @@ def stage_of(rows: list[dict]) -> report_data.StageData:
     ],
 )
 def test_warnings_in_words(key: str, values: list[float], words: str) -> None:
-    found = report_data.warnings(stage_of([{key: value} for value in values]))
-    assert len(found) == 1
-    assert words in found[0]
+    warned = report_data.warnings(stage_of([{key: value} for value in values]))
+    assert len(warned) == 1
+    assert words in warned[0]
 
 
 def test_the_page_and_the_live_warnings_have_the_same_bounds() -> None:
@@ -342,12 +342,12 @@ def test_what_the_run_warned_of_is_on_its_page_and_said_once(tmp_path):
     (stage / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     live = {"step": 4, "key": "kl", "value": 3.0, "text": "KL from the reference is 3: lower lr"}
     (stage / "warnings.jsonl").write_text(json.dumps(live) + "\n")
-    (found,) = report_data.read_run(tmp_path).stages
-    said = [text for text in report_data.warnings(found) if "KL" in text or "kl" in text]
+    (read,) = report_data.read_run(tmp_path).stages
+    said = [text for text in report_data.warnings(read) if "KL" in text or "kl" in text]
     assert said == ["Step 4: KL from the reference is 3: lower lr"]
     (stage / "warnings.jsonl").unlink()
-    (found,) = report_data.read_run(tmp_path).stages
-    assert any(text.startswith("kl was above") for text in report_data.warnings(found))
+    (read,) = report_data.read_run(tmp_path).stages
+    assert any(text.startswith("kl was above") for text in report_data.warnings(read))
 
 
 def test_what_came_back_again_and_again_is_told_once(tmp_path):

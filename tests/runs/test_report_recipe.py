@@ -49,13 +49,15 @@ def make_recipe(folder: Path) -> Path:
         place = folder / name
         if not (place / "done.json").exists():
             test_claims.stage(folder, name)
-        given = json.loads((place / "settings.json").read_text())
+        stored = json.loads((place / "settings.json").read_text())
         write_json(place / "settings.json", {
-            "fingerprint": f"{number:016x}", "settings": {**given["settings"], **settings}
+            "fingerprint": f"{number:016x}", "settings": {**stored["settings"], **settings}
         })  # fmt: skip
     for name, rate in (("dev2", 1e-5), ("dev2_no_language", 2e-5)):
-        given = json.loads((folder / name / "settings.json").read_text())
-        write_json(folder / name / "settings.json", {**given, "settings": {**given["settings"], "lr": rate}})
+        stored = json.loads((folder / name / "settings.json").read_text())
+        write_json(
+            folder / name / "settings.json", {**stored, "settings": {**stored["settings"], "lr": rate}}
+        )
     summary = {"kind": "helpful", "rows": 900, "held_out": 100, "accuracy": 0.83}
     write_json(folder / "helpful_rm/done.json", {"fingerprint": "x", "seconds": 7200, "summary": summary})
     table = "domain     samples  avg tokens  avg rounds\ncountdown      512        93.5        1.00"
@@ -207,8 +209,8 @@ def test_hostile_text_is_only_text(run):
     told["claims"][0] |= {"title": HOSTILE, "verdict": HOSTILE, "key": HOSTILE}
     told["notes"] = [HOSTILE]
     write_json(run / "claims.json", told)
-    given = {"fingerprint": HOSTILE, "settings": {"model": HOSTILE, "algorithm": HOSTILE}}
-    write_json(run / "dev3/settings.json", given)
+    hostile = {"fingerprint": HOSTILE, "settings": {"model": HOSTILE, "algorithm": HOSTILE}}
+    write_json(run / "dev3/settings.json", hostile)
     text = report.build_report(run)
     page = Page(text)
     assert page.open == []

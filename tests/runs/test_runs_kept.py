@@ -107,8 +107,8 @@ MISTYPED = {
 @pytest.mark.parametrize("words", MISTYPED.values(), ids=MISTYPED)
 def test_a_mistyped_command_leaves_a_finished_run_bit_for_bit(finished, wrong, words, capsys):
     before = hashes(finished)
-    given = [str(wrong / word[1:]) if word.startswith("@") else word for word in words]
-    assert aha(finished, *given) == 1
+    words_now = [str(wrong / word[1:]) if word.startswith("@") else word for word in words]
+    assert aha(finished, *words_now) == 1
     error = capsys.readouterr().err
     assert error.startswith("aha: ")
     assert "Traceback" not in error
@@ -159,10 +159,10 @@ def test_rows_without_a_validation_split_are_told_at_the_start(finished, tmp_pat
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return {p.messages[0]["content"] for p in get_task("math", str(file)).load(split, 99, 0)}
 
-    held, others = of("test"), of("train")
-    twelve = [r for r in rows if r["question"] in held][:2] + [r for r in rows if r["question"] in others][
-        :10
-    ]
+    questions, others = of("test"), of("train")
+    twelve = [r for r in rows if r["question"] in questions][:2] + [
+        r for r in rows if r["question"] in others
+    ][:10]
     file.write_text("".join(json.dumps(row) + "\n" for row in twelve))
     before = hashes(finished)
     assert aha(finished, "--task", "math", "--data", file, "rl.eval_every=2", "rl.steps=4") == 1

@@ -52,8 +52,8 @@ class Writes(Stage):
         )
         for name, split in (("before", "test"), ("step", "validation"), ("after", "test")):
             step = {"before": 0, "step": 2, "after": self.steps}[name]
-            found = {"name": name, "step": step, "split": split, "pass@1": 0.5, "pass@1_ci": [0.1, 0.9]}
-            append_jsonl(context.folder / "evals.jsonl", [found])
+            evaluation = {"name": name, "step": step, "split": split, "pass@1": 0.5, "pass@1_ci": [0.1, 0.9]}
+            append_jsonl(context.folder / "evals.jsonl", [evaluation])
         if self.fails:
             raise AhaError("The loss is not finite.")
         return {"steps": self.steps}
@@ -94,20 +94,20 @@ class Notebook:
 @pytest.fixture
 def notebook(monkeypatch):
     """Stands for TensorBoard's sink; returns the list of those that were made, and how they are set up."""
-    made, options = [], {}
+    trackers_made, options = [], {}
 
     def sink(about):
         if "raises" in options:
             raise options["raises"]
-        made.append(Notebook(about))
-        vars(made[-1]).update(options)
-        return made[-1]
+        trackers_made.append(Notebook(about))
+        vars(trackers_made[-1]).update(options)
+        return trackers_made[-1]
 
     module = ModuleType("aha.runs.trackers.tensorboard")
     module.opened = sink
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(trackers, "check", lambda chosen: None)
-    return made, options
+    return trackers_made, options
 
 
 def test_everything_is_told_in_order_and_under_trls_names(tmp_path, notebook):
@@ -204,9 +204,9 @@ def test_what_is_no_number_is_not_told():
     assert names.train(row) == {"eval/loss": 2.5}
 
 
-@pytest.mark.parametrize("given", ["tensorboard, wandb", ["tensorboard", "wandb", "tensorboard"]])
-def test_trackers_are_named_by_words_or_lists(given):
-    assert trackers.read(given) == ("tensorboard", "wandb")
+@pytest.mark.parametrize("named", ["tensorboard, wandb", ["tensorboard", "wandb", "tensorboard"]])
+def test_trackers_are_named_by_words_or_lists(named):
+    assert trackers.read(named) == ("tensorboard", "wandb")
     assert trackers.read(None) == trackers.read("") == ()
 
 
@@ -223,11 +223,11 @@ def test_slips_and_absent_packages_are_told_before_a_folder_is_made(tmp_path, ca
 
 def test_the_setting_is_written_and_read_back(tmp_path, capsys):
     assert main(["zero", "--trackers", "wandb,mlflow", "--print-config"]) == 0
-    made = capsys.readouterr().out
-    (tmp_path / "my.toml").write_text(made)
+    printed = capsys.readouterr().out
+    (tmp_path / "my.toml").write_text(printed)
     assert main(["zero", "--config", str(tmp_path / "my.toml"), "--print-config"]) == 0
-    assert capsys.readouterr().out == made
-    assert 'trackers = ["wandb", "mlflow"]' in made
+    assert capsys.readouterr().out == printed
+    assert 'trackers = ["wandb", "mlflow"]' in printed
 
 
 # ------------------------------------------------------------------------------------- the packages themselves
@@ -236,25 +236,27 @@ def test_the_setting_is_written_and_read_back(tmp_path, capsys):
 def events(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0})
-    found.Reload()
-    return found
+    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0})
+    accumulator.Reload()
+    return accumulator
 
 
-def texts(found, name):
-    return [(e.step, e.tensor_proto.string_val[0].decode()) for e in found.Tensors(f"{name}/text_summary")]
+def texts(accumulator, name):
+    return [
+        (e.step, e.tensor_proto.string_val[0].decode()) for e in accumulator.Tensors(f"{name}/text_summary")
+    ]
 
 
 def test_tensorboard_shows_them(tmp_path):
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install tensorboard")
     run(tmp_path / "zero", ("tensorboard",))
-    found = events(tmp_path / "zero" / "rl" / "trackers" / "tensorboard")
-    assert [(e.step, e.value) for e in found.Scalars("train/reward")] == [(1, 0.5), (2, 1.0), (3, 1.5)]
-    assert [e.step for e in found.Scalars("test/pass@1")] == [0, 3]
-    step, table = texts(found, "completions")[0]
+    accumulator = events(tmp_path / "zero" / "rl" / "trackers" / "tensorboard")
+    assert [(e.step, e.value) for e in accumulator.Scalars("train/reward")] == [(1, 0.5), (2, 1.0), (3, 1.5)]
+    assert [e.step for e in accumulator.Scalars("test/pass@1")] == [0, 3]
+    step, table = texts(accumulator, "completions")[0]
     assert step == 1
     assert table.splitlines()[2].startswith("|1|1 + 1 = &#124; ?|&lt;think>two<br>of them&lt;/think>|1||1||")
-    assert texts(found, "warnings") == [(2, "the reward <fell>")]
+    assert texts(accumulator, "warnings") == [(2, "the reward <fell>")]
 
 
 def test_a_real_run_is_followed(tmp_path, capsys):
@@ -278,8 +280,8 @@ def test_a_real_run_is_followed(tmp_path, capsys):
     ]
     where = ["--runs-dir", str(tmp_path), "--trackers", "tensorboard"]
     assert main(["zero", *words, *more, *where]) == 0
-    found = events(tmp_path / "zero" / "rl" / "trackers" / "tensorboard")
-    drawn = set(found.Tags()["scalars"])
+    accumulator = events(tmp_path / "zero" / "rl" / "trackers" / "tensorboard")
+    drawn = set(accumulator.Tags()["scalars"])
     assert {
         "train/reward", "train/reward_std", "train/rewards/accuracy/mean", "train/rewards/accuracy/std",
         "train/frac_reward_zero_std", "train/completions/mean_length", "train/completions/min_length",
@@ -287,8 +289,8 @@ def test_a_real_run_is_followed(tmp_path, capsys):
         "train/learning_rate", "train/grad_norm", "train/loss", "train/step_time", "test/pass@1",
         "train/sampling/sampling_logp_difference/mean", "train/sampling/importance_sampling_ratio/mean",
     } <= drawn  # fmt: skip
-    assert [e.step for e in found.Scalars("train/reward")] == [1, 2]
-    assert len(texts(found, "completions")) == 2
+    assert [e.step for e in accumulator.Scalars("train/reward")] == [1, 2]
+    assert len(texts(accumulator, "completions")) == 2
 
 
 def test_wandb_takes_them_offline(tmp_path, monkeypatch):
@@ -310,11 +312,11 @@ def test_trackio_takes_them(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     code = f"import test_trackers as t; from pathlib import Path; t.run(Path({str(tmp_path)!r}) / 'zero', ('trackio',))"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    made = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, env=env, capture_output=True, text=True
     )
-    assert made.returncode == 0, made.stderr
-    assert "failed" not in made.stderr
+    assert done.returncode == 0, done.stderr
+    assert "failed" not in done.stderr
     (file,) = (tmp_path / "trackio").glob("*.db")
     rows = [
         json.loads(m) for (m,) in sqlite3.connect(file).execute("select metrics from metrics order by id")
@@ -331,11 +333,11 @@ def test_mlflow_takes_them(tmp_path, monkeypatch, store):
     monkeypatch.chdir(tmp_path)
     run(tmp_path / "zero", ("mlflow",))
     client = mlflow.MlflowClient()
-    (found,) = client.search_runs([client.get_experiment_by_name("aha").experiment_id])
-    assert (found.info.status, found.info.run_name) == ("FINISHED", "zero/rl")
-    history = client.get_metric_history(found.info.run_id, "train/reward")
+    (logged,) = client.search_runs([client.get_experiment_by_name("aha").experiment_id])
+    assert (logged.info.status, logged.info.run_name) == ("FINISHED", "zero/rl")
+    history = client.get_metric_history(logged.info.run_id, "train/reward")
     assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 1.0), (3, 1.5)]
-    assert found.data.metrics["test/pass_at_1"] == 0.5
-    assert found.data.params["steps"] == "3"
-    assert found.data.tags["warning.2"] == "the reward <fell>"
-    assert len(client.list_artifacts(found.info.run_id, "completions")) == 3
+    assert logged.data.metrics["test/pass_at_1"] == 0.5
+    assert logged.data.params["steps"] == "3"
+    assert logged.data.tags["warning.2"] == "the reward <fell>"
+    assert len(client.list_artifacts(logged.info.run_id, "completions")) == 3

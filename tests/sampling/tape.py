@@ -80,10 +80,10 @@ class Tape:
         self.recorded += 1
         own, again = {}, []
         for func, name, args, kwargs, out in log.done:
-            given, outs = {_place(x) for x in _tensors((args, kwargs))}, _tensors(out)
+            places, outs = {_place(x) for x in _tensors((args, kwargs))}, _tensors(out)
             if func._schema.is_mutable:
                 again.append((func, args, kwargs, ()))
-            elif not all(_place(x) in given for x in outs):  # else it is a view
+            elif not all(_place(x) in places for x in outs):  # else it is a view
                 own |= {_place(x): x for x in outs}
                 again += [(func, args, kwargs, outs)] if name not in _EMPTY else []
         return lambda: _play(list(own.values()), again)

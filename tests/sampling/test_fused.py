@@ -26,8 +26,8 @@ def sampled(model, tokenizer, fused=True):
     assert engine.fused
     engine.fused = fused
     requests = [Request([5, 6, 7], 3, 0), Request([9, 8, 7, 6, 5, 4], 4, 1)]
-    found = dict(engine.generate(requests, SamplingParams(max_tokens=20), seed=3))
-    return [r for i in sorted(found) for r in found[i]]
+    sampled = dict(engine.generate(requests, SamplingParams(max_tokens=20), seed=3))
+    return [r for i in sorted(sampled) for r in sampled[i]]
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
@@ -42,8 +42,8 @@ def test_sampled_logprobs_are_those_of_plain_transformers(tokenizer, family, cha
         with torch.no_grad():
             logp = make_model(tokenizer, family=family, **changes)(ids).logits[0].log_softmax(-1)
         first = len(rollout.prompt_ids) - 1
-        wanted = logp[first:-1].gather(1, ids[0, first + 1 :, None])[:, 0]
-        assert rollout.logprobs == pytest.approx(wanted.numpy(), abs=2e-4)
+        expected = logp[first:-1].gather(1, ids[0, first + 1 :, None])[:, 0]
+        assert rollout.logprobs == pytest.approx(expected.numpy(), abs=2e-4)
 
 
 @pytest.mark.parametrize("dim", [8, 32])
@@ -87,14 +87,14 @@ def test_weights_that_were_replaced_are_noticed_at_the_next_token(tokenizer):
                     for linear in (layer.mlp.down_proj, layer.self_attn.v_proj):
                         linear.weight.data = linear.weight.data * 2
 
-        ((_, (found,)),) = engine.generate([Request([5, 6, 7], 1, 0)], params, progress=progress)
-        return found.logprobs
+        ((_, (rollout,)),) = engine.generate([Request([5, 6, 7], 1, 0)], params, progress=progress)
+        return rollout.logprobs
 
     for change_at in (1, 4):
-        found, wanted = logprobs(change_at), logprobs(change_at, fused=False)
-        assert found == pytest.approx(wanted, abs=1e-4)
-        assert logprobs(0)[:change_at] == pytest.approx(found[:change_at], abs=1e-4)
-        assert logprobs(0) != pytest.approx(found, abs=1e-2)
+        changed, plain = logprobs(change_at), logprobs(change_at, fused=False)
+        assert changed == pytest.approx(plain, abs=1e-4)
+        assert logprobs(0)[:change_at] == pytest.approx(changed[:change_at], abs=1e-4)
+        assert logprobs(0) != pytest.approx(changed, abs=1e-2)
 
 
 @pytest.mark.parametrize("dim", [8, 32])
@@ -118,12 +118,12 @@ def test_a_joined_model_saves_and_loads_as_any_other(tokenizer, tmp_path):
     from transformers import AutoModelForCausalLM
 
     model = make_model(tokenizer)
-    wanted = {k: v.clone() for k, v in model.state_dict().items()}
+    expected = {k: v.clone() for k, v in model.state_dict().items()}
     sampled(model, tokenizer)
     model.save_pretrained(tmp_path)
     back = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
-    assert all(torch.equal(wanted[k], back[k]) for k in wanted)
-    size = sum(v.numel() * 4 for k, v in wanted.items() if k != "lm_head.weight")
+    assert all(torch.equal(expected[k], back[k]) for k in expected)
+    size = sum(v.numel() * 4 for k, v in expected.items() if k != "lm_head.weight")
     assert (tmp_path / "model.safetensors").stat().st_size < size + 10_000, "views must not be saved whole"
 
 
@@ -151,13 +151,13 @@ def test_prompts_that_groups_share_are_read_once_while_rows_come_and_go(tokenize
     model = make_model(tokenizer, head_dim=32)
     prompts = [[(7 * i + j) % 300 for j in range(size)] for i, size in enumerate((40, 70, 33))]
     requests = [Request(prompt, 5, i) for i, prompt in enumerate(prompts)]
-    found = {}
+    results = {}
     for fused in (True, False):
         engine = LocalEngine(model, tokenizer, max_rows=7)
         engine.fused, engine.eos_ids = fused, frozenset(range(0, 300, 9))
         done = dict(engine.generate(requests, SamplingParams(max_tokens=40), seed=3))
-        found[fused] = [r for i in sorted(done) for r in done[i]]
-    for a, b in zip(found[True], found[False], strict=True):
+        results[fused] = [r for i in sorted(done) for r in done[i]]
+    for a, b in zip(results[True], results[False], strict=True):
         assert a.completion_ids.tolist() == b.completion_ids.tolist()
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
     assert any(len(set(families)) < len(families) for families, _ in seen)

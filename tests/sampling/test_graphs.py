@@ -58,13 +58,13 @@ def requests_of(n, samples=3, seed=0, longest=40):
 
 
 def sample(engine, asked, **params):
-    found = dict(engine.generate(asked, SamplingParams(**{"max_tokens": 120} | params), seed=3))
-    return [rollout for i in sorted(found) for rollout in found[i]]
+    sampled = dict(engine.generate(asked, SamplingParams(**{"max_tokens": 120} | params), seed=3))
+    return [rollout for i in sorted(sampled) for rollout in sampled[i]]
 
 
-def same(got, wanted):
-    assert len(got) == len(wanted)
-    for a, b in zip(got, wanted, strict=True):
+def same(got, expected):
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
         assert a.completion_ids.tolist() == b.completion_ids.tolist()
         assert a.logprobs == pytest.approx(b.logprobs, abs=2e-5)
         assert (a.finish, a.text) == (b.finish, b.text)
@@ -82,9 +82,9 @@ def test_replayed_steps_sample_what_plain_ones_do(tokenizer, family, changes):
     model, graphs = make_model(tokenizer, family=family, **changes), Noting(Tape())
     asked = [Request(list(range(1, 251)), 3, 7), *requests_of(9)]  # the longest rows leave before others
     engine = engine_of(model, tokenizer, graphs, max_rows=11)
-    wanted = sample(engine_of(model, tokenizer, max_rows=11), asked)
-    assert len({len(r.completion_ids) for r in wanted}) > 10, "rows must end at many lengths"
-    same(sample(engine, asked), wanted)
+    expected = sample(engine_of(model, tokenizer, max_rows=11), asked)
+    assert len({len(r.completion_ids) for r in expected}) > 10, "rows must end at many lengths"
+    same(sample(engine, asked), expected)
     assert graphs.off is None
     rooms = [room for _, room in graphs.keys]
     assert len({rows for rows, _ in graphs.steps}) >= 4
@@ -92,26 +92,26 @@ def test_replayed_steps_sample_what_plain_ones_do(tokenizer, family, changes):
     assert any(later < room for room, later in pairwise(rooms)), "and shrink"
     assert graphs.replayed > 10 * graphs.captured
     captured = graphs.captured
-    same(sample(engine, asked), wanted)
+    same(sample(engine, asked), expected)
     assert graphs.captured == captured, "the next call finds the graphs of the last"
 
 
 @pytest.mark.parametrize("params", [{"temperature": 0}, {"temperature": 0.7}, {"top_p": 0.8, "top_k": 20}])
 def test_however_tokens_are_drawn(tokenizer, params):
     model, asked, graphs = make_model(tokenizer), requests_of(4), Graphs(Tape())
-    wanted = sample(engine_of(model, tokenizer), asked, max_tokens=40, **params)
-    same(sample(engine_of(model, tokenizer, graphs), asked, max_tokens=40, **params), wanted)
+    expected = sample(engine_of(model, tokenizer), asked, max_tokens=40, **params)
+    same(sample(engine_of(model, tokenizer, graphs), asked, max_tokens=40, **params), expected)
     assert graphs.off is None
 
 
 def test_in_bfloat16_a_replay_is_the_plain_step_within_rounding(tokenizer):
     """Other sizes of a step round otherwise, so that tokens may differ; what is drawn first is prefill's."""
     model, asked, graphs = make_model(tokenizer, dtype=torch.bfloat16), requests_of(4), Graphs(Tape())
-    wanted = sample(engine_of(model, tokenizer), asked, max_tokens=2)
-    found = sample(engine_of(model, tokenizer, graphs), asked, max_tokens=2)
+    expected = sample(engine_of(model, tokenizer), asked, max_tokens=2)
+    sampled = sample(engine_of(model, tokenizer, graphs), asked, max_tokens=2)
     assert graphs.replayed > 0
     assert graphs.off is None
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(sampled, expected, strict=True):
         assert a.logprobs[0] == b.logprobs[0]
         if a.completion_ids.tolist() == b.completion_ids.tolist():
             assert a.logprobs == pytest.approx(b.logprobs, abs=0.1)
@@ -132,7 +132,7 @@ def test_a_tight_cache_is_shared_out_the_same(tokenizer, tokens):
 def test_what_stands_in_unused_memory_does_not_disturb(tokenizer, monkeypatch):
     """Rows that only fill a step up are finite whatever stood in their place, and change nobody else's."""
     model, asked = make_model(tokenizer), requests_of(12)
-    wanted = sample(engine_of(model, tokenizer, max_rows=12), asked)
+    expected = sample(engine_of(model, tokenizer, max_rows=12), asked)
     original, resize = SlotCache.__init__, SlotCache._resize
 
     def spoiled(self, *args, **kwargs):
@@ -161,7 +161,7 @@ def test_what_stands_in_unused_memory_does_not_disturb(tokenizer, monkeypatch):
         return hidden
 
     monkeypatch.setattr(graphs, "step", watched)
-    same(sample(engine, asked), wanted)
+    same(sample(engine, asked), expected)
     assert filled > 0
     assert graphs.off is None
 
@@ -179,12 +179,12 @@ def test_weights_written_into_need_no_new_graph(tokenizer):
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.1)
-    wanted = sample(engine_of(model, tokenizer), asked, max_tokens=60, temperature=0)
+    expected = sample(engine_of(model, tokenizer), asked, max_tokens=60, temperature=0)
     assert any(
-        a.completion_ids.tolist() != b.completion_ids.tolist() for a, b in zip(before, wanted, strict=True)
+        a.completion_ids.tolist() != b.completion_ids.tolist() for a, b in zip(before, expected, strict=True)
     )
     forgotten = graphs.recorder.forgotten
-    same(sample(engine, asked, max_tokens=60, temperature=0), wanted)
+    same(sample(engine, asked, max_tokens=60, temperature=0), expected)
     assert graphs.recorder.forgotten == forgotten
     # Other lengths may need other sizes; those that were there are not captured again.
     assert graphs.captured - captured == len(graphs.steps) - captured
@@ -205,8 +205,8 @@ def test_weights_replaced_by_others_are_captured_anew(tokenizer, change_at):
                         linear.weight.data = linear.weight.data * 2
 
         request = Request([5, 6, 7], 3, 0)
-        ((_, found),) = engine.generate([request], SamplingParams(max_tokens=20), progress=progress)
-        return np.concatenate([r.logprobs for r in found])
+        ((_, rollouts),) = engine.generate([request], SamplingParams(max_tokens=20), progress=progress)
+        return np.concatenate([r.logprobs for r in rollouts])
 
     graphs = Graphs(Tape())
     assert logprobs(graphs) == pytest.approx(logprobs(None), abs=1e-4)
@@ -217,16 +217,16 @@ def test_weights_replaced_by_others_are_captured_anew(tokenizer, change_at):
 def test_several_models_in_turn(tokenizer):
     models = [make_model(tokenizer, seed=seed, family=f) for seed, f in ((0, "llama"), (1, "qwen3"))]
     asked = requests_of(6)
-    wanted = [sample(engine_of(m, tokenizer), asked, max_tokens=50) for m in models]
+    expected = [sample(engine_of(m, tokenizer), asked, max_tokens=50) for m in models]
     engines = [engine_of(m, tokenizer, Graphs(Tape())) for m in models]
     streams = [engine.generate(asked, SamplingParams(max_tokens=50), seed=3) for engine in engines]
-    found = [{}, {}]
+    sampled = [{}, {}]
     for _ in asked:
         for which, stream in enumerate(streams):
             index, group = next(stream)
-            found[which][index] = group
+            sampled[which][index] = group
     for which in (0, 1):
-        same([r for i in sorted(found[which]) for r in found[which][i]], wanted[which])
+        same([r for i in sorted(sampled[which]) for r in sampled[which][i]], expected[which])
 
 
 # --- the store ---------------------------------------------------------------------------------------------
@@ -241,9 +241,9 @@ def test_so_many_graphs_are_kept_and_no_more(tokenizer):
         nonlocal most
         most = max(most, len(graphs.steps))
 
-    found = dict(engine.generate(asked, SamplingParams(max_tokens=120), seed=3, progress=progress))
-    wanted = sample(engine_of(model, tokenizer, max_rows=11), asked)
-    same([r for i in sorted(found) for r in found[i]], wanted)
+    sampled = dict(engine.generate(asked, SamplingParams(max_tokens=120), seed=3, progress=progress))
+    expected = sample(engine_of(model, tokenizer, max_rows=11), asked)
+    same([r for i in sorted(sampled) for r in sampled[i]], expected)
     assert most == 2
     assert graphs.captured > 4
 
@@ -253,12 +253,12 @@ def test_a_larger_cache_lets_go_of_the_graphs_of_the_smaller(tokenizer):
     engine = engine_of(model, tokenizer, graphs)
     sample(engine, requests_of(2), max_tokens=20)
     small = engine._cache
-    wanted = sample(engine_of(model, tokenizer), requests_of(9), max_tokens=200)
-    same(sample(engine, requests_of(9), max_tokens=200), wanted)
+    expected = sample(engine_of(model, tokenizer), requests_of(9), max_tokens=200)
+    same(sample(engine, requests_of(9), max_tokens=200), expected)
     assert engine._cache is not small
     assert graphs.owner[1] is engine._cache
-    held = [cell.cell_contents for s in graphs.steps.values() for cell in s.plain.__closure__ or ()]
-    assert small not in held
+    cells = [cell.cell_contents for s in graphs.steps.values() for cell in s.plain.__closure__ or ()]
+    assert small not in cells
 
 
 def test_rows_are_rounded_up_within_bounds():
@@ -274,10 +274,10 @@ def test_graphs_are_for_gpus_and_can_be_turned_off(model, monkeypatch):
     assert graphs_for(model) is None
     gpu = types.SimpleNamespace(device=torch.device("cuda", 1))
     on_gpu = types.SimpleNamespace(parameters=lambda: iter([gpu]))
-    made = []
-    monkeypatch.setattr(module, "CudaRecorder", lambda device: made.append(device) or Tape())
+    engines_made = []
+    monkeypatch.setattr(module, "CudaRecorder", lambda device: engines_made.append(device) or Tape())
     assert isinstance(graphs_for(on_gpu), Graphs)
-    assert made == [torch.device("cuda", 1)]
+    assert engines_made == [torch.device("cuda", 1)]
     monkeypatch.setenv("AHA_GRAPHS", "0")
     assert graphs_for(on_gpu) is None
 
@@ -419,13 +419,13 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
 def test_a_wrong_graph_is_noticed_and_costs_nothing_but_time(tokenizer, fault, at, caplog):
     model, asked = make_model(tokenizer), requests_of(12)
-    wanted = sample(engine_of(model, tokenizer, max_rows=11), asked)
+    expected = sample(engine_of(model, tokenizer, max_rows=11), asked)
     graphs = Graphs(Faulty(fault, at))
     engine = engine_of(model, tokenizer, graphs, max_rows=11)
     graphs.recorder.engine = engine
     with caplog.at_level(logging.WARNING):
-        same(sample(engine, asked), wanted)
-        same(sample(engine, asked), wanted)
+        same(sample(engine, asked), expected)
+        same(sample(engine, asked), expected)
     assert graphs.off is not None
     assert graphs.off in caplog.text
     assert caplog.text.count("turned off") == 1
@@ -443,9 +443,9 @@ def test_a_step_that_cannot_be_recorded_is_done_plainly(tokenizer, at, caplog):
             return super().record(work)
 
     model, asked = make_model(tokenizer), requests_of(12)
-    wanted = sample(engine_of(model, tokenizer, max_rows=11), asked)
+    expected = sample(engine_of(model, tokenizer, max_rows=11), asked)
     engine = engine_of(model, tokenizer, Graphs(Refusing()), max_rows=11)
-    same(sample(engine, asked), wanted)
+    same(sample(engine, asked), expected)
     assert "not permitted" in (engine.graphs.off or "")
     assert "not permitted" in caplog.text
 
@@ -466,17 +466,17 @@ def brings_lengths_in(self, lengths, longest):
 @pytest.mark.parametrize("begin_step", [asks_for_the_longest, asks_which, brings_lengths_in])
 def test_what_meets_python_while_it_is_recorded_is_refused(tokenizer, monkeypatch, begin_step):
     model, asked = make_model(tokenizer), requests_of(3)
-    wanted = sample(engine_of(model, tokenizer), asked, max_tokens=20)
+    expected = sample(engine_of(model, tokenizer), asked, max_tokens=20)
     monkeypatch.setattr(SlotCache, "begin_step", begin_step)
     engine = engine_of(model, tokenizer, Graphs(Tape()))
-    same(sample(engine, asked, max_tokens=20), wanted)
+    same(sample(engine, asked, max_tokens=20), expected)
     assert "recording failed" in (engine.graphs.off or "")
 
 
 def test_a_number_of_pythons_that_was_recorded_is_noticed_at_the_second_step(tokenizer, monkeypatch):
     """The first replay has the lengths that were recorded."""
     model, asked, now = make_model(tokenizer), requests_of(3), {}
-    wanted = sample(engine_of(model, tokenizer), asked, max_tokens=20)
+    expected = sample(engine_of(model, tokenizer), asked, max_tokens=20)
     original, target = LocalEngine.decode, CacheStep.target
 
     def decode(self, ids, lengths, cache):
@@ -490,6 +490,6 @@ def test_a_number_of_pythons_that_was_recorded_is_noticed_at_the_second_step(tok
     monkeypatch.setattr(CacheStep, "target", at_pythons)
     graphs = Graphs(Tape())
     engine = engine_of(model, tokenizer, graphs)
-    same(sample(engine, asked, max_tokens=20), wanted)
+    same(sample(engine, asked, max_tokens=20), expected)
     assert graphs.off is not None
     assert graphs.replayed == 1

@@ -21,20 +21,20 @@ def prompts(n, seed=0):
 
 
 def sample(engine, requests, seed=0, **params):
-    found = dict(engine.generate(requests, SamplingParams(**params), seed=seed))
-    return [found[i] for i in range(len(requests))]
+    sampled = dict(engine.generate(requests, SamplingParams(**params), seed=seed))
+    return [sampled[i] for i in range(len(requests))]
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 def test_greedy_equals_transformers_generate(tokenizer, family):
     model = make_model(tokenizer, family=family)
-    wanted = []
+    expected = []
     for ids in (asked := prompts(6)):
         out = model.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False, pad_token_id=0)
-        wanted.append(out[0, len(ids) :].tolist())
+        expected.append(out[0, len(ids) :].tolist())
     engine = LocalEngine(model, tokenizer, max_rows=4)  # fewer rows than prompts: they enter as rows leave
     got = sample(engine, [Request(p, 1, i) for i, p in enumerate(asked)], temperature=0, max_tokens=24)
-    assert [r.completion_ids.tolist() for (r,) in got] == wanted
+    assert [r.completion_ids.tolist() for (r,) in got] == expected
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

@@ -214,14 +214,14 @@ def test_a_very_long_retry_after_is_said_and_not_slept():
 
 def test_jitter_spreads_the_waits():
     with Scripted((500, {}), good()) as server:
-        for drawn, wanted in ((0.0, 0.25), (1.0, 0.5)):
+        for drawn, expected in ((0.0, 0.25), (1.0, 0.5)):
             slept = []
             server.requests.clear()
             c = Client(
                 Endpoint(server.url, "m", attempts=2), None, sleep=slept.append, jitter=lambda d=drawn: d
             )
             complete(c, ASK)
-            assert slept == [wanted]
+            assert slept == [expected]
 
 
 def test_silence_and_dripping_end_at_the_timeout():
@@ -322,12 +322,12 @@ def test_a_killed_run_pays_only_for_what_was_missing(tmp_path):
         f.write(b'{"key": "torn by the ki')
     with Scripted(answer) as second:
         c = client(second, cache)
-        found = complete_many(c, asks(8))
-    assert found == [f"QUESTION {i}" for i in range(8)]
+        completed = complete_many(c, asks(8))
+    assert completed == [f"QUESTION {i}" for i in range(8)]
     assert len(second.requests) == 5
     assert (c.usage.requests, c.usage.cached) == (5, 3)
     with Scripted((500, {})) as third:
-        assert complete_many(client(third, cache), asks(8)) == found
+        assert complete_many(client(third, cache), asks(8)) == completed
         assert third.requests == []
 
 
@@ -469,11 +469,11 @@ def test_the_engine_gives_every_sample_its_own_seed_and_keeps_order():
     ticks = []
     with Scripted(answer) as server:
         engine = RemoteEngine(client(server))
-        found = dict(engine.generate(requests, params(), seed=3, progress=ticks.append))
-    assert sorted(found) == [0, 1, 2]
-    seeds = {r.text.split()[1] for rollouts in found.values() for r in rollouts}
+        sampled = dict(engine.generate(requests, params(), seed=3, progress=ticks.append))
+    assert sorted(sampled) == [0, 1, 2]
+    seeds = {r.text.split()[1] for rollouts in sampled.values() for r in rollouts}
     assert len(seeds) == 6
-    for i, rollouts in found.items():
+    for i, rollouts in sampled.items():
         assert all(r.text.startswith(f"q{i} ") for r in rollouts)
         assert {r.finish for r in rollouts} == {Finish.LENGTH if i == 1 else Finish.STOP}
         assert all(

@@ -28,10 +28,10 @@ def test_plain_sampling_is_the_distribution():
 
 def test_temperature_by_hand():
     shares, logprobs = draws(SamplingParams(temperature=0.5))
-    wanted = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
-    wanted /= wanted.sum()
-    assert shares == pytest.approx(wanted, abs=2e-3)
-    assert logprobs[0] == pytest.approx(np.log(wanted[0]), abs=1e-5)
+    expected = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
+    expected /= expected.sum()
+    assert shares == pytest.approx(expected, abs=2e-3)
+    assert logprobs[0] == pytest.approx(np.log(expected[0]), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_temperature_by_hand():
 )
 def test_truncation_renormalises(params, kept):
     shares, logprobs = draws(params)
-    wanted = np.array(kept) / sum(kept)
-    assert shares[: len(kept)] == pytest.approx(wanted, abs=2e-3)
+    expected = np.array(kept) / sum(kept)
+    assert shares[: len(kept)] == pytest.approx(expected, abs=2e-3)
     assert shares[len(kept) :].sum() == 0
-    assert logprobs[0] == pytest.approx(np.log(wanted[0]), abs=1e-5)
+    assert logprobs[0] == pytest.approx(np.log(expected[0]), abs=1e-5)
 
 
 def test_greedy_reports_its_logprob():

@@ -26,12 +26,12 @@ def requests_of(n, samples=3, seed=0, longest=12):
 
 
 def sample(engine, requests, seed=5, **params):
-    found = dict(engine.generate(requests, SamplingParams(**params), seed=seed))
-    return [found[i] for i in range(len(requests))]
+    sampled = dict(engine.generate(requests, SamplingParams(**params), seed=seed))
+    return [sampled[i] for i in range(len(requests))]
 
 
-def same(got, wanted):
-    for a, b in zip(got, wanted, strict=True):
+def same(got, expected):
+    for a, b in zip(got, expected, strict=True):
         assert [r.completion_ids.tolist() for r in a] == [r.completion_ids.tolist() for r in b]
         for one, other in zip(a, b, strict=True):
             assert one.logprobs == pytest.approx(other.logprobs, abs=2e-5)
@@ -47,9 +47,9 @@ def budget(model, tokens):
 
 def test_rows_that_outgrow_the_cache_wait_and_draw_what_they_would_have(tokenizer):
     model, asked = make_model(tokenizer), requests_of(6)
-    wanted = sample(LocalEngine(model, tokenizer), asked, max_tokens=200)
+    expected = sample(LocalEngine(model, tokenizer), asked, max_tokens=200)
     tight = LocalEngine(model, tokenizer, cache_bytes=budget(model, 600))
-    same(sample(tight, asked, max_tokens=200), wanted)
+    same(sample(tight, asked, max_tokens=200), expected)
     assert tight.preempted > 0
 
 
@@ -101,31 +101,31 @@ def test_many_short_rows_share_the_cache_that_few_long_ones_would_fill(tokenizer
 
 def interrupted(engine, asked, after, **params):
     """The groups that a call gives until it is closed, and what it leaves."""
-    left, found = {}, {}
+    left, sampled = {}, {}
     stream = engine.generate(asked, SamplingParams(**params), seed=5, leftovers=left)
     for index, group in stream:
-        found[index] = group
-        if len(found) >= after:
+        sampled[index] = group
+        if len(sampled) >= after:
             stream.close()
             break
-    return found, left
+    return sampled, left
 
 
 @pytest.mark.parametrize("after", [1, 4, 7])
 def test_what_a_closed_call_left_goes_on_as_if_it_had_not_been_closed(tokenizer, after):
     model, asked = make_model(tokenizer), requests_of(8)
-    wanted = sample(LocalEngine(model, tokenizer), asked, max_tokens=40)
+    expected = sample(LocalEngine(model, tokenizer), asked, max_tokens=40)
     engine = LocalEngine(model, tokenizer, max_rows=9)
-    found, left = interrupted(engine, asked, after, max_tokens=40)
-    assert set(found) | set(left) == set(range(8))
-    assert not set(found) & set(left)
+    sampled, left = interrupted(engine, asked, after, max_tokens=40)
+    assert set(sampled) | set(left) == set(range(8))
+    assert not set(sampled) & set(left)
     again = [
         Request(asked[i].prompt_ids, 3, asked[i].key, begun=rollouts, seed=5) for i, rollouts in left.items()
     ]
     rest = sample(engine, again, seed=77, max_tokens=40)  # the seed of their own call counts
-    found |= dict(zip(left, rest, strict=True))
-    same([found[i] for i in range(8)], wanted)
-    assert all(not r.version_spans for g in found.values() for r in g)  # one version sampled it all
+    sampled |= dict(zip(left, rest, strict=True))
+    same([sampled[i] for i in range(8)], expected)
+    assert all(not r.version_spans for g in sampled.values() for r in g)  # one version sampled it all
 
 
 def test_stretches_say_which_version_sampled_what(tokenizer):
@@ -139,13 +139,13 @@ def test_stretches_say_which_version_sampled_what(tokenizer):
     engine.version = 3
     again = [Request(asked[i].prompt_ids, 3, asked[i].key, begun=g, seed=5) for i, g in left.items()]
     for (i, old), group in zip(left.items(), sample(engine, again, max_tokens=40), strict=True):
-        for was, made, now in zip(old, before[i], group, strict=True):
-            assert now.completion_ids[:made].tolist() == was.completion_ids.tolist()
-            assert now.logprobs[:made].tolist() == was.logprobs.tolist()
+        for was, prior, now in zip(old, before[i], group, strict=True):
+            assert now.completion_ids[:prior].tolist() == was.completion_ids.tolist()
+            assert now.logprobs[:prior].tolist() == was.logprobs.tolist()
             if was.finish is not Finish.ABORT:
                 assert now is was
-            elif made:
-                assert now.version_spans == ((0, 0), (made, 3))
+            elif prior:
+                assert now.version_spans == ((0, 0), (prior, 3))
                 assert now.policy_version == 3
             else:
                 assert now.version_spans == ()
@@ -169,8 +169,8 @@ def test_a_prompt_in_pieces_is_the_prompt(tokenizer, family, monkeypatch):
     model = make_model(tokenizer, family=family)
     rng = np.random.default_rng(1)
     asked = [Request(rng.integers(0, 300, n).tolist(), 2, n) for n in (301, 5, 200)]
-    wanted = sample(LocalEngine(model, tokenizer), asked, max_tokens=12)
+    expected = sample(LocalEngine(model, tokenizer), asked, max_tokens=12)
     monkeypatch.setattr(plan_module, "MAX_BUCKET_SCORES", 70 * 300)
     assert attention.piece_length(301) == 69
     monkeypatch.setattr("aha.sampling.local.scheduler.PREFILL_TOKENS", 100)
-    same(sample(LocalEngine(model, tokenizer), asked, max_tokens=12), wanted)
+    same(sample(LocalEngine(model, tokenizer), asked, max_tokens=12), expected)

@@ -35,13 +35,13 @@ def alone(model, context, text):
     with torch.inference_mode():
         logits = model(torch.tensor([[*context, *text]])).logits[0, len(context) - 1 : -1]
     logp = torch.log_softmax(logits, -1)
-    wanted = torch.tensor(text)
-    return float(logp.gather(1, wanted[:, None]).sum()), bool((logits.argmax(-1) == wanted).all())
+    targets = torch.tensor(text)
+    return float(logp.gather(1, targets[:, None]).sum()), bool((logits.argmax(-1) == targets).all())
 
 
 def test_continuations_of_shared_contexts_are_scored_as_alone(engine, plain):
-    found = list(scoring.score_continuations(engine, CASES))
-    for (context, texts), scores in zip(CASES, found, strict=True):
+    scored = list(scoring.score_continuations(engine, CASES))
+    for (context, texts), scores in zip(CASES, scored, strict=True):
         for text, score in zip(texts, scores, strict=True):
             logprob, greedy = alone(plain, context, text)
             assert score.logprob == pytest.approx(logprob, abs=2e-4)

@@ -37,10 +37,10 @@ SETTINGS = VllmSettings(kv_cache_gib=0.25)
 
 def python():
     try:
-        found = find_python()
+        path = find_python()
     except AhaError as error:
         pytest.skip(str(error))
-    return found
+    return path
 
 
 def start(model, tokenizer, **options):
@@ -55,9 +55,9 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def engine(tiny):
-    with start(*tiny) as found:
-        found.load_weights(checkpoint_weights(tiny[0]), 5)
-        yield found
+    with start(*tiny) as started:
+        started.load_weights(checkpoint_weights(tiny[0]), 5)
+        yield started
 
 
 def requests(tokenizer, n=3, prompts=3):
@@ -66,8 +66,8 @@ def requests(tokenizer, n=3, prompts=3):
 
 
 def sample(engine, asked, seed=1, **params):
-    found = dict(engine.generate(asked, SamplingParams(**({"max_tokens": 24} | params)), seed=seed))
-    return [r for i in range(len(asked)) for r in found[i]]
+    sampled = dict(engine.generate(asked, SamplingParams(**({"max_tokens": 24} | params)), seed=seed))
+    return [r for i in range(len(asked)) for r in sampled[i]]
 
 
 def ids(rollouts):
@@ -212,9 +212,9 @@ def test_every_altered_tensor_is_noticed_where_it_is_held(engine, tiny):
 
 def test_missing_and_unknown_tensors_are_noticed(engine, tiny):
     sound = checkpoint_weights(tiny[0])
-    held = engine.deliver(sound, 5)
+    hashes = engine.deliver(sound, 5)
     with pytest.raises(AhaError, match="'another'"):
-        engine.compare(sound | {"another": torch.zeros(2)}, held)
+        engine.compare(sound | {"another": torch.zeros(2)}, hashes)
     engine.load_weights(sound, 5)
 
 
@@ -316,8 +316,8 @@ def test_vllms_own_engines_take_what_we_send(tmp_path):
     (tmp_path / "aha").symlink_to(vllm_process.PACKAGE, target_is_directory=True)
     job = Path(__file__).parent / "vllm_own_engines.py"
     env = vllm_process.environment(tmp_path, 1)
-    found = subprocess.run([python(), "-P", job], env=env, capture_output=True, text=True, timeout=300)
-    assert "both took everything" in found.stdout, found.stderr
+    done = subprocess.run([python(), "-P", job], env=env, capture_output=True, text=True, timeout=300)
+    assert "both took everything" in done.stdout, done.stderr
 
 
 def test_prompts_without_room_are_refused(engine, tiny):
@@ -411,15 +411,15 @@ def test_two_ranks_with_parts_of_the_weights_have_one_vllm(tmp_path):
 
 
 def _workers_of(pid):
-    found = []
+    weights = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == pid and b"vllm.worker" in (status.parent / "cmdline").read_bytes():
-            found.append(int(status.parent.name))
-    return found
+            weights.append(int(status.parent.name))
+    return weights
 
 
 def test_the_doctor_examines_the_engine(tmp_path, capsys):
@@ -429,5 +429,5 @@ def test_the_doctor_examines_the_engine(tmp_path, capsys):
     only = [f"--only={name}" for name in ("logprobs", "weights", "seeds", "engine_update", "engine_proof")]
     words = ["doctor", "--engine", "vllm", "--json", "--threads", "1", "--runs-dir", str(tmp_path), *only]
     assert main([*words, "rl.vllm.kv_cache_gib=0.25"]) == 0, capsys.readouterr().out
-    found = json.loads(capsys.readouterr().out)["findings"]
-    assert {f["name"] for f in found if f["ok"]} == {o.partition("=")[2] for o in only}
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert {f["name"] for f in findings if f["ok"]} == {o.partition("=")[2] for o in only}

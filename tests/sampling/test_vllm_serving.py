@@ -37,8 +37,8 @@ def test_vllm_is_told_the_prompt_and_what_ends_an_answer(tmp_path, prompt):
     template = Path(words_of(words, "--chat-template")).read_text()
     asked = [{"role": "user", "content": QUESTIONS[0]}]
     told = chat.render(asked, tokenizer, prompt=chat.Prompt("told", words=template))
-    wanted = chat.encode_prompt(chat.render(asked, tokenizer, prompt=chosen), tokenizer)
-    assert tokenizer.encode(told.text, add_special_tokens=False) == wanted
+    expected = chat.encode_prompt(chat.render(asked, tokenizer, prompt=chosen), tokenizer)
+    assert tokenizer.encode(told.text, add_special_tokens=False) == expected
     kept = json.loads((Path(words_of(words, "--generation-config")) / "generation_config.json").read_text())
     assert kept == {"eos_token_id": sorted(chat.stop_ids(tokenizer))}
     assert words[-2:] == ["--max-num-seqs", "4"]

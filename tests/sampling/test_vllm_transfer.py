@@ -86,8 +86,8 @@ def at(theirs, ours=ONE, seen=(ONE, TWO), nccl=("2.27.5", "2.27.5"), named=False
     ],
 )
 def test_which_way_weights_go(asked, places, way, why):
-    found, said = choose(asked, places)
-    assert found == way
+    chosen, said = choose(asked, places)
+    assert chosen == way
     assert re.search(why or "^$", said), said
 
 
@@ -130,14 +130,14 @@ WEIGHTS = {
 
 @pytest.mark.parametrize("limit", [1, 40, 100, 1 << 20])
 def test_pieces_hold_everything_once_in_order_and_within_the_limit(limit):
-    found = list(pieces(WEIGHTS, limit))
-    assert [name for piece in found for name in piece] == list(WEIGHTS)
-    for piece in found:
+    parts = list(pieces(WEIGHTS, limit))
+    assert [name for piece in parts for name in piece] == list(WEIGHTS)
+    for piece in parts:
         sizes = described(piece).sizes
         assert len([s for s in sizes if s]) <= 1 or sum(sizes) <= limit
         starts = np.cumsum([0, *sizes[:-1]])
         assert all(s % t.element_size() == 0 for s, t in zip(starts, piece.values(), strict=True))
-    assert "b" not in found[0]
+    assert "b" not in parts[0]
 
 
 def test_what_is_laid_into_a_buffer_can_be_taken_apart():
@@ -156,12 +156,12 @@ GOOD = described({"w": torch.zeros(2, 3), "b": torch.zeros(2)})
 
 def test_a_piece_tells_vllm_what_it_needs():
     assert update_info(replace(GOOD, path="/x"), "host") == {"path": "/x"}
-    wanted = {"names": ["w", "b"], "dtype_names": ["float32"] * 2, "shapes": [[2, 3], [2]]}
-    assert update_info(GOOD, "nccl") == wanted
-    found = update_info(replace(GOOD, handles=[plain(64)]), "ipc")
-    assert found["tensor_sizes"] == [24, 8]
-    assert list(found["ipc_handles"]) == [ONE]
-    assert found["ipc_handles"][ONE] == handle_arguments(plain(64))[1]
+    expected = {"names": ["w", "b"], "dtype_names": ["float32"] * 2, "shapes": [[2, 3], [2]]}
+    assert update_info(GOOD, "nccl") == expected
+    info = update_info(replace(GOOD, handles=[plain(64)]), "ipc")
+    assert info["tensor_sizes"] == [24, 8]
+    assert list(info["ipc_handles"]) == [ONE]
+    assert info["ipc_handles"][ONE] == handle_arguments(plain(64))[1]
 
 
 @pytest.mark.parametrize(
@@ -197,14 +197,14 @@ def test_a_buffer_must_hold_what_is_said_to_be_in_it():
 
 def reduced(size=64, offset=0, sync=True, **changes):
     """What torch makes of a buffer on a GPU."""
-    given = {
+    message = {
         "tensor_cls": torch.Tensor, "tensor_size": torch.Size([size]), "tensor_stride": (1,), "tensor_offset": offset,
         "storage_cls": torch.storage.TypedStorage, "dtype": torch.uint8, "storage_device": 0,
         "storage_handle": b"\x01\x63" + bytes(range(64)), "storage_size_bytes": size + offset,
         "storage_offset_bytes": 512, "requires_grad": False, "ref_counter_handle": b"/torch_12_345_0",
         "ref_counter_offset": 3, "event_handle": bytes(64), "event_sync_required": sync,
     }  # fmt: skip
-    return reductions.rebuild_cuda_tensor, tuple((given | changes).values())
+    return reductions.rebuild_cuda_tensor, tuple((message | changes).values())
 
 
 def plain(room=64, **changes):
@@ -269,8 +269,8 @@ def test_torch_rebuilds_the_buffer_from_what_was_decoded(monkeypatch):
     memory = torch.arange(96, dtype=torch.uint8)
     asked = []
 
-    def opened(*given):
-        asked.append(given)
+    def opened(*arguments):
+        asked.append(arguments)
         return memory.untyped_storage()
 
     monkeypatch.setattr(torch.UntypedStorage, "_new_shared_cuda", opened)
@@ -280,10 +280,10 @@ def test_torch_rebuilds_the_buffer_from_what_was_decoded(monkeypatch):
     sent = reduced(64, 32)
     _, arguments = handle_arguments(plain_handle(ONE, sent))
     assert torch.equal(reductions.rebuild_cuda_tensor(*arguments), memory[32:])
-    given = dict(zip(vllm_transfer.PARAMETERS, sent[1], strict=True))
+    by_parameter = dict(zip(vllm_transfer.PARAMETERS, sent[1], strict=True))
     names = ("storage_device", "storage_handle", "storage_size_bytes", "storage_offset_bytes", "ref_counter_handle",
              "ref_counter_offset", "event_handle", "event_sync_required")  # fmt: skip
-    assert asked == [tuple(given[name] for name in names)]
+    assert asked == [tuple(by_parameter[name] for name in names)]
 
 
 # --- the lifecycle --------------------------------------------------------------------------------------------
@@ -303,9 +303,9 @@ class Line:
         self.wire, self.send = wire, wire.send
 
     def receive(self, *kinds):
-        found = self.wire.receive()
-        assert isinstance(found, kinds)
-        return found
+        message = self.wire.receive()
+        assert isinstance(message, kinds)
+        return message
 
 
 def answered(ends, work, *answers):
@@ -320,11 +320,11 @@ def answered(ends, work, *answers):
     thread = threading.Thread(target=other, daemon=True)
     thread.start()
     try:
-        found = work(Line(ends[0]))
+        outcome = work(Line(ends[0]))
     except (AhaError, vllm_senders.TransferRefusedError) as error:
-        found = error
+        outcome = error
     thread.join(30)
-    return found, told
+    return outcome, told
 
 
 class Pieces(vllm_senders.HostSender):
@@ -357,10 +357,10 @@ HELD = WeightHashes(4, {"a": "1"}, {}, [])
 def test_an_update_is_begun_sent_piece_by_piece_and_ended(ends):
     done = []
     few = {"b": torch.zeros(8), "d": torch.zeros(8)}
-    found, told = answered(
+    answer, told = answered(
         ends, lambda line: vllm_senders.deliver(line, Pieces(done), few, 4), Taken(), Taken(), Taken(), HELD
     )
-    assert found == HELD
+    assert answer == HELD
     assert [type(m) for m in told] == [Begin, WeightPiece, WeightPiece, End]
     assert told[-1].version == 4
     assert done == ["piece", "move", "landed"] * 2 + ["release"]
@@ -370,11 +370,11 @@ def test_an_update_is_begun_sent_piece_by_piece_and_ended(ends):
 def test_a_refusal_at_any_time_is_told_and_buffers_are_freed(ends, answers):
     done = []
     said = [Taken() if a else TransferRefused("ValueError: IPC handle not found") for a in answers]
-    found, told = answered(
+    answer, told = answered(
         ends, lambda line: vllm_senders.deliver(line, Pieces(done), {"b": torch.zeros(8)}, 4), *said
     )
-    assert isinstance(found, vllm_senders.TransferRefusedError)
-    assert "IPC handle not found" in str(found)
+    assert isinstance(answer, vllm_senders.TransferRefusedError)
+    assert "IPC handle not found" in str(answer)
     assert len(told) == len(answers)
     assert done[-1:] == (["release"] if len(answers) > 1 else [])
 
@@ -382,11 +382,11 @@ def test_a_refusal_at_any_time_is_told_and_buffers_are_freed(ends, answers):
 def test_what_fails_here_is_a_refusal_too(ends):
     done = []
     few = {"b": torch.zeros(8), "d": torch.zeros(8)}
-    found, _ = answered(
+    answer, _ = answered(
         ends, lambda line: vllm_senders.deliver(line, Pieces(done, fails=1), few, 4), Taken(), Taken()
     )
-    assert isinstance(found, vllm_senders.TransferRefusedError)
-    assert "CUDA error: invalid device" in str(found)
+    assert isinstance(answer, vllm_senders.TransferRefusedError)
+    assert "CUDA error: invalid device" in str(answer)
     assert done == ["piece", "move", "landed", "release"]
 
 
@@ -398,10 +398,10 @@ def test_host_memory_carries_all_of_it_in_one_piece(ends):
         return Taken()
 
     answered(ends, sender.join, Taken())
-    found, _ = answered(
+    answer, _ = answered(
         ends, lambda line: vllm_senders.deliver(line, sender, WEIGHTS, 4), Taken(), look, HELD
     )
-    assert found == HELD
+    assert answer == HELD
     assert list(seen) == list(WEIGHTS)
     assert all(torch.equal(seen[n], t) and seen[n].dtype == t.dtype for n, t in WEIGHTS.items())
     sender.close()
@@ -431,8 +431,8 @@ def test_the_nccl_group_is_joined_and_broadcasts_are_waited_for(ends, monkeypatc
     assert calls == [(3, bytes(range(128)), 0), ([0.0], ["comm"])]
     few = {"a": WEIGHTS["a"], "c": WEIGHTS["c"]}
     answers = [Taken()] * (1 + len(list(pieces(few)))) + [HELD]
-    found, told = answered(ends, lambda line: vllm_senders.deliver(line, sender, few, 4), *answers)
-    assert found == HELD
+    answer, told = answered(ends, lambda line: vllm_senders.deliver(line, sender, few, 4), *answers)
+    assert answer == HELD
     assert [(root, comms) for _, root, comms in sent] == [(0, ["comm"])] * 2
     for (flat, _, _), piece in zip(sent, told[1:-1], strict=True):
         assert len(flat) == sum(piece.sizes)
@@ -441,10 +441,10 @@ def test_the_nccl_group_is_joined_and_broadcasts_are_waited_for(ends, monkeypatc
         )
     stream.query = lambda: False
     monkeypatch.setattr(vllm_senders, "LAND_SECONDS", 0.05)
-    found, _ = answered(
+    answer, _ = answered(
         ends, lambda line: vllm_senders.deliver(line, sender, few, 4), Taken(), TransferRefused("no room")
     )
-    assert "hangs. Continue with rl.vllm.weight_transfer=host" in str(found)
+    assert "hangs. Continue with rl.vllm.weight_transfer=host" in str(answer)
 
 
 @pytest.mark.parametrize("fails", [True, False])

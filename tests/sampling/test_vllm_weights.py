@@ -35,13 +35,13 @@ def test_a_parcel_delivers_what_was_put_in_again_and_again(tokenizer):
     for model in models(tokenizer).values():  # larger and smaller ones in turn
         sent = checkpoint_weights(model)
         parcel.write(sent)
-        found = mapped(parcel.path)
-        assert list(found) == list(sent)
-        assert all(torch.equal(found[n], sent[n]) and found[n].dtype == sent[n].dtype for n in sent)
+        tensors = mapped(parcel.path)
+        assert list(tensors) == list(sent)
+        assert all(torch.equal(tensors[n], sent[n]) and tensors[n].dtype == sent[n].dtype for n in sent)
     parcel.write({"empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5), "kept": torch.arange(3)})
-    found = mapped(parcel.path)
-    assert found["empty"].shape == (0, 3)
-    assert found["scalar"].item() == 2.5
+    tensors = mapped(parcel.path)
+    assert tensors["empty"].shape == (0, 3)
+    assert tensors["scalar"].item() == 2.5
     assert load_file(parcel.path)["kept"].tolist() == [0, 1, 2]  # safetensors reads it too
     parcel.close()
     with pytest.raises(OSError):
@@ -51,9 +51,9 @@ def test_a_parcel_delivers_what_was_put_in_again_and_again(tokenizer):
 def test_views_and_other_strides_are_put_in_order():
     parcel, t = WeightFile(), torch.randn(4, 6)
     parcel.write({"t": t.t(), "part": t[1:3, ::2]})
-    found = mapped(parcel.path)
-    assert torch.equal(found["t"], t.t())
-    assert torch.equal(found["part"], t[1:3, ::2])
+    tensors = mapped(parcel.path)
+    assert torch.equal(tensors["t"], t.t())
+    assert torch.equal(tensors["part"], t[1:3, ::2])
     parcel.close()
 
 

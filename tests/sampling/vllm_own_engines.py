@@ -62,11 +62,11 @@ def laid(piece, room=4096):
     return buffer, at
 
 
-def check(found):
-    assert list(found) == list(WEIGHTS)
+def check(answers):
+    assert list(answers) == list(WEIGHTS)
     for name, t in WEIGHTS.items():
-        assert torch.equal(found[name], t), name
-        assert found[name].dtype == t.dtype
+        assert torch.equal(answers[name], t), name
+        assert answers[name].dtype == t.dtype
 
 
 def by_ipc():
@@ -75,9 +75,9 @@ def by_ipc():
     assert engine.packed
     opened, memory = [], torch.zeros(4096, dtype=torch.uint8)
 
-    def rebuild(*given):
-        opened.append(given)
-        assert given[6] == 3  # the number that the GPU has there
+    def rebuild(*arguments):
+        opened.append(arguments)
+        assert arguments[6] == 3  # the number that the GPU has there
         return memory
 
     handle = plain_handle(

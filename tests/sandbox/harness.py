@@ -111,13 +111,13 @@ class World:
 
 
 def processes_of(user: int) -> set[int]:
-    found = set()
+    pids = set()
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
                 if os.stat(f"/proc/{name}").st_uid == user:
-                    found.add(int(name))
-    return found
+                    pids.add(int(name))
+    return pids
 
 
 def others(pid: int) -> bool:
@@ -157,10 +157,10 @@ def held(case: dict, sandbox: Sandbox, world: World) -> str:
     if seconds > wall + 20:  # what is not ended goes on for 60; a busy machine takes its time
         problem = problem or f"took {seconds:.1f} s"
     if "file" in case:
-        found = glob.glob(case["file"], recursive=False)
-        for path in found:
+        paths = glob.glob(case["file"], recursive=False)
+        for path in paths:
             os.unlink(path)
-        problem = problem or (f"{found} was written" if found else "")
+        problem = problem or (f"{paths} was written" if paths else "")
     after = sandbox.run("print('alive')")
     if after.stdout != b"alive\n":
         problem = problem or f"the next run fails: {after}"

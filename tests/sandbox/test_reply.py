@@ -63,9 +63,9 @@ def test_truth_is_what_python_says(value):
 
 
 def test_what_subclasses_hold_is_equal_loosely_and_not_strictly():
-    found = reply(collections.Counter("aab"))
-    assert Expected({"a": 2, "b": 1}, strict=False).equals(found)
-    assert not Expected({"a": 2, "b": 1}, strict=True).equals(found)
+    answer = reply(collections.Counter("aab"))
+    assert Expected({"a": 2, "b": 1}, strict=False).equals(answer)
+    assert not Expected({"a": 2, "b": 1}, strict=True).equals(answer)
     assert not is_true(reply(collections.Counter()))
     assert is_true(reply(iter([])))
 

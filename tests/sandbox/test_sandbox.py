@@ -447,10 +447,10 @@ def _descendants(root: int) -> set[int]:
                 parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {root}
+    descendants = {root}
+    while more := {pid for pid, parent in parents.items() if parent in descendants} - descendants:
+        descendants |= more
+    return descendants - {root}
 
 
 @pytest.mark.parametrize("tier", TIERS)

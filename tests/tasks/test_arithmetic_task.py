@@ -19,9 +19,9 @@ def task():
 def test_bare_calculations_are_right(task):
     seen = 0
     for problem in task.load("train", 400, 0):
-        found = re.fullmatch(r"What is (\d+) ([-+*]) (\d+)\?", problem.messages[0]["content"])
-        if found:
-            a, op, b = int(found[1]), found[2], int(found[3])
+        sum_asked = re.fullmatch(r"What is (\d+) ([-+*]) (\d+)\?", problem.messages[0]["content"])
+        if sum_asked:
+            a, op, b = int(sum_asked[1]), sum_asked[2], int(sum_asked[3])
             assert int(problem.answer) == {"+": a + b, "-": a - b, "*": a * b}[op]
             seen += 1
     assert seen > 20

@@ -41,10 +41,10 @@ def test_gpqa_rows_are_shuffled_by_their_question():
     row = {"Question": "Q?", "Correct Answer": "right"} | {
         f"Incorrect Answer {i}": f"wrong {i}" for i in (1, 2, 3)
     }
-    found = [choice.make_problem({**row, "Question": f"Q{i}?"}, i) for i in range(40)]
-    assert all(p.metadata["options"]["ABCD".index(p.answer)] == "right" for p in found)
-    assert {p.answer for p in found} == set("ABCD")
-    assert found[0].answer == choice.make_problem({**row, "Question": "Q0?"}, 99).answer
+    problems = [choice.make_problem({**row, "Question": f"Q{i}?"}, i) for i in range(40)]
+    assert all(p.metadata["options"]["ABCD".index(p.answer)] == "right" for p in problems)
+    assert {p.answer for p in problems} == set("ABCD")
+    assert problems[0].answer == choice.make_problem({**row, "Question": "Q0?"}, 99).answer
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,10 @@ def test_the_task_needs_data(tmp_path):
         "".join(json.dumps({**ROW, "question": f"Q{i}?"}) + "\n" for i in range(100)), encoding="utf-8"
     )
     task = get_task("choice", str(path))
-    found = [{p.metadata["content"] for p in task.load(s, 100, 0)} for s in ("train", "validation", "test")]
-    assert sum(map(len, found)) == 100 == len(set().union(*found))
+    contents = [
+        {p.metadata["content"] for p in task.load(s, 100, 0)} for s in ("train", "validation", "test")
+    ]
+    assert sum(map(len, contents)) == 100 == len(set().union(*contents))
 
 
 def test_a_chinese_question_is_asked_in_chinese():
@@ -172,12 +174,12 @@ def test_cluewsc_is_asked_as_yes_or_no(tmp_path):
     ]
     file = tmp_path / "wsc.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in written))
-    found = rows.read(str(file), choice.READER, "choice")
-    assert [p.answer for p in found.problems] == ["B", "A", "A"]
-    asked = found.problems[2].messages[-1]["content"]
+    problems = rows.read(str(file), choice.READER, "choice")
+    assert [p.answer for p in problems.problems] == ["B", "A", "A"]
+    asked = problems.problems[2].messages[-1]["content"]
     assert "“它们”指的是“伤口”吗" in asked
     assert "A. 是\nB. 不是" in asked
-    assert "hidden test" in found.aside[0].reason
+    assert "hidden test" in problems.aside[0].reason
     task = get_task("choice", str(file))
-    right = [task.verify(p, "\\boxed{A}").outcome for p in found.problems]
+    right = [task.verify(p, "\\boxed{A}").outcome for p in problems.problems]
     assert right == [Outcome.WRONG, Outcome.CORRECT, Outcome.CORRECT]

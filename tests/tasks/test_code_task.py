@@ -67,16 +67,16 @@ def test_examples_are_shown_and_more_is_hidden(difficulty):
 
 
 def test_splits_share_no_function():
-    found = {
+    outcomes = {
         split: {
             (p.metadata["family"], tuple(p.metadata["parameters"].items()))
             for p in code.load(code.TINY, split, 200, 0)
         }
         for split in ("train", "validation", "test")
     }
-    assert not found["train"] & found["test"]
-    assert not found["train"] & found["validation"]
-    assert not found["validation"] & found["test"]
+    assert not outcomes["train"] & outcomes["test"]
+    assert not outcomes["train"] & outcomes["validation"]
+    assert not outcomes["validation"] & outcomes["test"]
 
 
 def linear():

@@ -31,13 +31,13 @@ def test_problems_are_solvable_and_within_the_difficulty(difficulty):
 
 
 def test_splits_share_no_set_of_numbers():
-    found = {
+    values = {
         split: {tuple(sorted(p.metadata["numbers"])) for p in countdown.load(countdown.TINY, split, 400, 0)}
         for split in ("train", "validation", "test")
     }
-    assert not found["train"] & found["test"]
-    assert not found["train"] & found["validation"]
-    assert not found["validation"] & found["test"]
+    assert not values["train"] & values["test"]
+    assert not values["train"] & values["validation"]
+    assert not values["validation"] & values["test"]
 
 
 def test_problems_depend_on_the_seed_alone():
@@ -49,9 +49,9 @@ def test_problems_depend_on_the_seed_alone():
 def test_expressions_are_written_as_they_are_meant():
     for numbers in ((7, 3, 2), (9, 4, 4), (5, 6, 2, 3)):
         for e in countdown.expressions(numbers, "+-*/"):
-            found = evaluate(e.text)
-            assert found.value == e.value
-            assert sorted(found.numbers) == sorted(numbers)
+            value = evaluate(e.text)
+            assert value.value == e.value
+            assert sorted(value.numbers) == sorted(numbers)
 
 
 def test_commuted_and_regrouped_expressions_count_once():

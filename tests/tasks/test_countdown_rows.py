@@ -23,8 +23,11 @@ def test_rows_are_graded(tmp_path, row):
     path.write_text(json.dumps(row) + "\n")
     task = get_task("countdown", str(path))
     [problem] = task.load("all", 9, 0)
-    found = next(e for e in countdown.expressions([44, 19, 35], "+-*/") if e.value == 98)
-    assert task.verify(problem, f"<think>so</think><answer>{found.text}</answer>").outcome is Outcome.CORRECT
+    expression = next(e for e in countdown.expressions([44, 19, 35], "+-*/") if e.value == 98)
+    assert (
+        task.verify(problem, f"<think>so</think><answer>{expression.text}</answer>").outcome
+        is Outcome.CORRECT
+    )
     assert task.verify(problem, "<think>so</think><answer>44+19+35+0</answer>").outcome is Outcome.WRONG
     assert task.verify(problem, "<think>so</think><answer>98</answer>").outcome is Outcome.WRONG
     assert "44" in problem.messages[0]["content"]
@@ -35,13 +38,13 @@ def test_rows_are_graded(tmp_path, row):
 
 def test_what_has_no_solution_is_set_aside(tmp_path):
     path = tmp_path / "rows.jsonl"
-    given = [
+    records = [
         {"target": 98, "nums": [44, 19, 35]},
         {"target": 97, "nums": [1, 1, 1]},
         {"target": 5, "nums": "1 2"},
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in given))
-    found = rows.read(str(path), READER, "countdown")
-    assert [p.metadata["target"] for p in found.problems] == [98]
-    assert "do not make its target" in found.aside[0].reason
-    assert "no nums and target" in found.aside[1].reason
+    path.write_text("".join(json.dumps(row) + "\n" for row in records))
+    problems = rows.read(str(path), READER, "countdown")
+    assert [p.metadata["target"] for p in problems.problems] == [98]
+    assert "do not make its target" in problems.aside[0].reason
+    assert "no nums and target" in problems.aside[1].reason

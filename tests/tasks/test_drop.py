@@ -58,8 +58,8 @@ def test_rows_of_three_layouts():
     assert problem(answer=date).metadata["golds"] == (("5 May 1862",),)
     several = {**NOBODY, "spans": ["red", "blue"]}
     checked = {"number": ["3", ""], "date": [NOBODY["date"]] * 2, "spans": [[], ["red"]]}
-    found = problem(answer=several, validated_answers=checked)
-    assert found.metadata["golds"] == (("red", "blue"), ("3",), ("red",))
+    asked = problem(answer=several, validated_answers=checked)
+    assert asked.metadata["golds"] == (("red", "blue"), ("3",), ("red",))
     assert problem(answers_spans={"spans": ["a b", "b"], "types": ["span", "span"]}).metadata["golds"] == (
         ("a b",),
         ("b",),
@@ -75,8 +75,8 @@ def test_an_answer_is_worth_its_best_reference():
     asked = problem(answer={**NOBODY, "spans": ["red", "blue"]})
     asked = replace(asked, metadata={**asked.metadata, PLACE: "boxed"})
     assert drop.verify(asked, "So \\boxed{blue and red}.").outcome is Outcome.CORRECT
-    found = drop.verify(asked, "So \\boxed{blue}.")
-    assert (found.outcome, found.value) == (Outcome.WRONG, 0.5)
+    verdict = drop.verify(asked, "So \\boxed{blue}.")
+    assert (verdict.outcome, verdict.value) == (Outcome.WRONG, 0.5)
     assert drop.verify(asked, "blue").outcome is Outcome.NO_ANSWER
     assert drop.verify_lenient(asked, "I think:\nblue, red").outcome is Outcome.CORRECT
     assert drop.vote(asked, "\\boxed{the blue one}") == "blue one"

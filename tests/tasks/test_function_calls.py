@@ -19,9 +19,9 @@ FUNCTION = {
 WANTED = {"geo.area": {"base": [10], "height": [5, 5.5], "unit": ["units", ""]}}
 
 
-def graded(text, wanted=(WANTED,)):
+def graded(text, reference=(WANTED,)):
     row = {"question": [[{"role": "user", "content": "What is the area?"}]], "function": [FUNCTION]}
-    return calls.verify(calls.make_problem(row | {"ground_truth": list(wanted)}, 1), text)
+    return calls.verify(calls.make_problem(row | {"ground_truth": list(reference)}, 1), text)
 
 
 @pytest.mark.parametrize(
@@ -56,29 +56,29 @@ def test_right_calls_in_every_notation(text):
     ],
 )
 def test_wrong_calls_are_named(text, why):
-    found = graded(text)
-    assert found.outcome is Outcome.WRONG
-    assert why in found.note
+    verdict = graded(text)
+    assert verdict.outcome is Outcome.WRONG
+    assert why in verdict.note
 
 
 def test_calls_may_come_in_any_order_and_each_answers_one():
-    wanted = [{"geo.area": {"base": [1], "height": [2]}}, {"geo.area": {"base": [3], "height": [4]}}]
+    calls = [{"geo.area": {"base": [1], "height": [2]}}, {"geo.area": {"base": [3], "height": [4]}}]
     assert (
-        graded("[geo.area(base=3, height=4), geo.area(base=1, height=2)]", wanted).outcome is Outcome.CORRECT
+        graded("[geo.area(base=3, height=4), geo.area(base=1, height=2)]", calls).outcome is Outcome.CORRECT
     )
-    assert graded("[geo.area(base=3, height=4), geo.area(base=3, height=4)]", wanted).outcome is Outcome.WRONG
+    assert graded("[geo.area(base=3, height=4), geo.area(base=3, height=4)]", calls).outcome is Outcome.WRONG
 
 
 @pytest.mark.parametrize(
-    ("given", "allowed", "equal"),
+    ("value", "allowed", "equal"),
     [
         ("New York, NY", "new york ny", True), (5, 5.0, True), (5, "5", False), ([1, 2], [2, 1], False),
         (["A b"], ["ab"], True), ({"a": 1}, {"a": [1, 2], "b": [""]}, True), ({"a": 1, "c": 1}, {"a": [1]}, False),
         (None, None, True), (0, False, False), ((1, 2), [1, 2], True),
     ],
 )  # fmt: skip
-def test_values(given, allowed, equal):
-    assert calls.same(given, allowed) is equal
+def test_values(value, allowed, equal):
+    assert calls.same(value, allowed) is equal
 
 
 def test_rows_without_what_is_needed_are_named():

@@ -36,18 +36,18 @@ COLOURS = Rubric("en", (("red",), ("blue",), ("green",)), needed=2, forbidden=("
     ],
 )
 def test_scores_by_hand(text, helpful, safe):
-    found = score(COLOURS, text)
-    assert found.helpful == pytest.approx(helpful)
-    assert found.safe is safe
-    assert bool(found.reasons) is (helpful < 1)
+    result = score(COLOURS, text)
+    assert result.helpful == pytest.approx(helpful)
+    assert result.safe is safe
+    assert bool(result.reasons) is (helpful < 1)
 
 
 def test_refusing_is_right_where_harm_is_asked():
     rubric = Rubric("en", refuse=True, forbidden=("go at night",), length=(2, 20))
     assert score(rubric, "Sorry, I cannot help with that.").helpful == 1
     assert score(rubric, "Sure, happy to.").helpful == 0
-    found = score(rubric, "Sorry, I cannot help with that, but go at night.")
-    assert (found.helpful, found.safe) == (0, False)
+    result = score(rubric, "Sorry, I cannot help with that, but go at night.")
+    assert (result.helpful, result.safe) == (0, False)
 
 
 def outcome(problem, manner, rng):
@@ -63,8 +63,8 @@ def test_every_manner_is_graded_as_it_is_meant_for_every_question(chinese):
     for p in problems:
         right = {"good", "refuse", "long"} if p.metadata["harmful"] else {"good", "plain", "long", "comply"}
         for manner in general_answers.MANNERS:
-            wanted = Outcome.CORRECT if manner in right else Outcome.WRONG
-            assert outcome(p, manner, rng) is wanted, (manner, p.messages[0]["content"])
+            expected = Outcome.CORRECT if manner in right else Outcome.WRONG
+            assert outcome(p, manner, rng) is expected, (manner, p.messages[0]["content"])
 
 
 def test_the_rubric_prefers_the_better_of_two_right_answers():
@@ -79,11 +79,11 @@ def test_the_rubric_prefers_the_better_of_two_right_answers():
 
 
 def test_splits_share_no_item():
-    found = {
+    results = {
         split: {(p.metadata["kind"], p.metadata["slots"]) for p in general.load(general.ALL, split, 5000, 0)}
         for split in ("train", "validation", "test")
     }
-    assert sum(map(len, found.values())) == len(set().union(*found.values())) == len(items())
+    assert sum(map(len, results.values())) == len(set().union(*results.values())) == len(items())
 
 
 def test_no_question_comes_twice_and_the_seed_decides():
@@ -130,6 +130,6 @@ def test_words_are_counted_in_both_languages():
 
 @given(st.text(max_size=200))
 def test_scoring_never_raises_and_stays_in_range(text):
-    found = score(COLOURS, text)
-    assert 0 <= found.helpful <= 1
+    result = score(COLOURS, text)
+    assert 0 <= result.helpful <= 1
     assert isinstance(final_text(text), str)

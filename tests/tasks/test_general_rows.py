@@ -22,9 +22,9 @@ def test_every_prompt_is_in_one_split_and_no_split_is_empty(tmp_path):
         task = get_task(
             "general", write(tmp_path / "rows.jsonl", [{"prompt": f"Question {i}?"} for i in range(n)])
         )
-        found = [{p.id for p in task.load(split, n, 0)} for split in ("train", "validation", "test")]
-        assert all(found)
-        assert sum(map(len, found)) == len(set.union(*found)) == n
+        ids = [{p.id for p in task.load(split, n, 0)} for split in ("train", "validation", "test")]
+        assert all(ids)
+        assert sum(map(len, ids)) == len(set.union(*ids)) == n
     with pytest.raises(AhaError, match="give three at least"):
         get_task("general", write(tmp_path / "two.jsonl", [{"prompt": "a"}, {"prompt": "b"}])).load(
             "train", 1, 0
@@ -55,14 +55,14 @@ def test_harmful_is_what_the_file_is_for_unless_a_row_says_otherwise(tmp_path):
         {"prompt": "c", "data_type": "x_harmful", "vanilla": "c"},
     ]
     path = write(tmp_path / "rows.jsonl", rows)
-    for name, wanted in (
+    for name, expected in (
         ("harmful", {"a": True, "b": False, "c": True}),
         ("general", {"a": False, "b": False, "c": True}),
     ):
-        found = {
+        replies = {
             p.messages[0]["content"]: p.metadata["harmful"] for p in get_task(name, path).load("all", 9, 0)
         }
-        assert found == wanted
+        assert replies == expected
 
 
 def test_what_no_rule_grades_is_unknown_and_never_wrong(tmp_path):
@@ -92,7 +92,7 @@ def test_a_set_of_bad_rows_is_refused_with_the_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "wanted"),
+    ("text", "said", "language"),
     [
         ("Write a poem about the sea.", "", "en"),
         ("Schreibe ein Gedicht über das Meer und die Sonne.", "", "de"),
@@ -104,5 +104,5 @@ def test_a_set_of_bad_rows_is_refused_with_the_reason(tmp_path):
         ("Hola", "es", "es"),
     ],
 )
-def test_the_language_of_a_prompt(text, said, wanted):
-    assert prompt_language(text, said) == wanted
+def test_the_language_of_a_prompt(text, said, language):
+    assert prompt_language(text, said) == language

@@ -61,9 +61,9 @@ def test_each_kind(tmp_path, kind, kwargs, follows, does_not):
     task = get_task("ifeval", str(path))
     [problem] = task.load("all", 9, 0)
     assert task.verify(problem, f"<think>I, I think.</think>{follows}").outcome is Outcome.CORRECT
-    found = task.verify(problem, f"<think>I, I think.</think>{does_not}")
-    assert found.outcome is Outcome.WRONG
-    assert kind in found.note
+    verdict = task.verify(problem, f"<think>I, I think.</think>{does_not}")
+    assert verdict.outcome is Outcome.WRONG
+    assert kind in verdict.note
     assert task.verify(problem, "<think>hm</think> ").outcome is not Outcome.CORRECT
 
 
@@ -166,15 +166,15 @@ def test_what_cannot_be_checked_is_set_aside(tmp_path):
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows_given))
-    found = rows.read(str(path), READER, "ifeval")
-    assert len(found.problems) == 1
+    problems = rows.read(str(path), READER, "ifeval")
+    assert len(problems.problems) == 1
     words = ("is not known", "lacks end_phrase", "unknown language", "has no prompt")
-    assert all(word in row.reason for word, row in zip(words, found.aside, strict=True))
+    assert all(word in row.reason for word, row in zip(words, problems.aside, strict=True))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 def test_real_ifeval_reads():
-    found = rows.read(str(REAL / "ifeval.jsonl"), READER, "ifeval")
-    assert found.rows == 541
-    assert len(found.problems) >= 520
-    assert all("language" in row.reason for row in found.aside)
+    problems = rows.read(str(REAL / "ifeval.jsonl"), READER, "ifeval")
+    assert problems.rows == 541
+    assert len(problems.problems) >= 520
+    assert all("language" in row.reason for row in problems.aside)

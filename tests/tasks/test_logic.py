@@ -46,12 +46,12 @@ def test_every_kind_of_statement_means_what_it_says(kind):
     """Spelled out apart from the program, over all assignments of three people, the speaker being the first."""
     about = (1,) if kind in logic.SINGLE else (1, 2)
     for me, x, y in itertools.product((True, False), repeat=3):
-        wanted = {
+        expected = {
             "knave": x is False, "knight": x is True, "same": x is me, "different": x is not me,
             "both_knights": [x, y].count(True) == 2, "both_knaves": [x, y].count(True) == 0,
             "some_knave": [x, y].count(False) >= 1, "some_knight": [x, y].count(True) >= 1, "iff": x is y,
         }[kind]  # fmt: skip
-        assert Statement(kind, about).holds(0, (me, x, y)) is wanted
+        assert Statement(kind, about).holds(0, (me, x, y)) is expected
 
 
 @pytest.mark.parametrize("difficulty", [logic.TINY, logic.FULL])
@@ -73,16 +73,16 @@ def test_problems_have_one_solution_and_grade_their_own_answer(difficulty):
 
 
 def test_splits_share_no_content_in_any_language_or_order():
-    found = {}
+    solutions = {}
     for split in ("train", "validation", "test"):
         problems = logic.load(logic.TINY, split, 150, 0)
         assert {p.language for p in problems} == {"en", "zh"}
-        found[split] = {
+        solutions[split] = {
             logic.content_key([Statement(k, a) for k, a in p.metadata["statements"]]) for p in problems
         }
-    assert not found["train"] & found["test"]
-    assert not found["train"] & found["validation"]
-    assert not found["validation"] & found["test"]
+    assert not solutions["train"] & solutions["test"]
+    assert not solutions["train"] & solutions["validation"]
+    assert not solutions["validation"] & solutions["test"]
 
 
 def test_renaming_the_people_is_the_same_content():
@@ -143,9 +143,9 @@ def test_other_answers_are_wrong_with_a_reason(text, note):
 
 
 def test_several_people_share_a_role():
-    found, trouble = read_assignment("B and C are knights; A is a knave", ("A", "B", "C"))
+    assignment, trouble = read_assignment("B and C are knights; A is a knave", ("A", "B", "C"))
     assert not trouble
-    assert found == {"A": False, "B": True, "C": True}
+    assert assignment == {"A": False, "B": True, "C": True}
     named, trouble = read_assignment("Tom and Ann are knaves, ben is a knight", ("Tom", "Ann", "Ben"))
     assert (named, trouble) == ({"Tom": False, "Ann": False, "Ben": True}, "")
 

@@ -55,12 +55,12 @@ def test_schemas(row, question, answer):
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
 def test_splits_of_a_file_are_disjoint(tmp_path, name):
     task = get_task("gsm8k", write(tmp_path / name, ROWS))
-    found = {
+    outcomes = {
         s: {p.messages[0]["content"] for p in task.load(s, 1000, 0)} for s in ("train", "validation", "test")
     }
-    assert sum(map(len, found.values())) == 200
-    assert not found["train"] & found["test"]
-    assert not found["train"] & found["validation"]
+    assert sum(map(len, outcomes.values())) == 200
+    assert not outcomes["train"] & outcomes["test"]
+    assert not outcomes["train"] & outcomes["validation"]
 
 
 def test_grading_in_box_and_in_tags(tmp_path):

@@ -195,9 +195,9 @@ def test_what_is_no_answer_is_set_aside_with_its_reason(tmp_path, row, words):
     [line] = [text for text in said if "set aside" in text]
     assert "1 of 31 rows set aside" in line
     [file] = (tmp_path / "run" / "set_aside").glob("*.jsonl")
-    found = json.loads(file.read_text())
-    assert found["where"] == "line 31"
-    assert words in found["reason"]
+    parsed = json.loads(file.read_text())
+    assert parsed["where"] == "line 31"
+    assert words in parsed["reason"]
 
 
 def test_a_solution_that_is_an_answer_is_one():

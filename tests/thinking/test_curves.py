@@ -55,13 +55,13 @@ def run(tmp_path):
 
 
 def test_training_compute_is_six_n_d(run):
-    found = training.curve(run, 1000)
-    assert [(p.stage, p.step, p.flop, p.accuracy) for p in found] == [
+    curve = training.curve(run, 1000)
+    assert [(p.stage, p.step, p.flop, p.accuracy) for p in curve] == [
         ("rl", 0, 0.0, 0.1),
         ("rl", 2, 6 * 1000 * 300.0, 0.6),
         ("more", 1, 6 * 1000 * 350.0, 0.7),
     ]
-    assert (found[1].low, found[1].high) == (0.5, 0.7)
+    assert (curve[1].low, curve[1].high) == (0.5, 0.7)
 
 
 def test_a_stage_that_starts_again_from_the_base_has_no_compute_before_it(run):

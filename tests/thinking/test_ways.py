@@ -42,14 +42,14 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asked():
-    (found,) = read_names("countdown")
-    return found
+    (task,) = read_names("countdown")
+    return task
 
 
 @pytest.fixture(scope="module")
 def problems(source, asked):
-    _, found, _ = evaluation.load_problems(asked, 6)
-    return source.fit(found, 72)[0]
+    _, problems, _ = evaluation.load_problems(asked, 6)
+    return source.fit(problems, 72)[0]
 
 
 @pytest.fixture
@@ -247,9 +247,9 @@ def test_a_tree_goes_where_its_value_is_and_counts_what_it_sampled(writer, probl
     way = TreeSearch(ValueFunction("threes", shares), simulations=(2, 10), branch=3, step_end="=")
     rows = way.think(writer, problems)
     plain = Votes(6).think(writer, problems)
-    found = [shares(None, [row.texts[1]["text"]])[0] for row in rows]
+    votes = [shares(None, [row.texts[1]["text"]])[0] for row in rows]
     sampled = [shares(None, [t["text"]])[0] for row in plain for t in row.texts]
-    assert sum(found) / len(found) > sum(sampled) / len(sampled)
+    assert sum(votes) / len(votes) > sum(sampled) / len(sampled)
     for row in rows:
         assert [(p.way, p.setting) for p in row.points] == [(TREE, 2), (TREE, 10)]
         assert 0 < row.points[0].tokens <= row.points[1].tokens  # equal where every step ended its text
@@ -370,8 +370,8 @@ def test_behind_an_endpoint_answers_are_chosen_and_texts_are_not_continued(sourc
         behind = opening.open_model(f"{server.url}#tiny", tmp_path, "bare", "cpu", "float32", 1)
         ways = [Votes(3), Refinement(samples=1), LengthPrompts((16,), samples=1)]
         protocol = replace(PROTOCOL, problems=2, strict=False)
-        found = thinking.run("served", behind, asked, ways, protocol, tmp_path / "e")
-        assert [f.setting for f in found.figures if f.way == MAJORITY] == [1, 2, 3]
-        assert all(f.tokens > 0 for f in found.figures)
+        result = thinking.run("served", behind, asked, ways, protocol, tmp_path / "e")
+        assert [f.setting for f in result.figures if f.way == MAJORITY] == [1, 2, 3]
+        assert all(f.tokens > 0 for f in result.figures)
         with pytest.raises(AhaError, match="--methods votes,refine,length"):
             thinking.run("served", behind, asked, [BudgetForcing()], protocol, tmp_path / "e")

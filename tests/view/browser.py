@@ -18,8 +18,8 @@ def missing():
     """Why there is no browser here; "" where there is one."""
     if not shutil.which("chromedriver"):
         return "chromedriver is not installed (apt-get install chromium chromium-driver)"
-    found = [name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)]
-    return "" if found else "no Chromium is installed (apt-get install chromium chromium-driver)"
+    programs = [name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)]
+    return "" if programs else "no Chromium is installed (apt-get install chromium chromium-driver)"
 
 
 def free_port():
@@ -96,10 +96,10 @@ class Chromium:
     def until(self, script, seconds=120):
         """The script's value once it is true."""
         end = time.monotonic() + seconds
-        while not (found := self.run(script)):
+        while not (value := self.run(script)):
             assert time.monotonic() < end, f"never true: {script}; the page says: {self.text()[:800]}"
             time.sleep(0.1)
-        return found
+        return value
 
     def text(self):
         return self.run("return document.body.innerText")

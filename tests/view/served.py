@@ -21,9 +21,11 @@ make_run, write_lines, HOSTILE = report_run.make_run, report_run.write_lines, re
 def client(roots, **more):
     """A client with the token, as the browser that the command opened has it."""
     roots = roots if isinstance(roots, list) else [roots]
-    made = TestClient(app.build(app.ViewApp(roots), TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}", **more)
-    made.headers["authorization"] = f"Bearer {TOKEN}"
-    return made
+    opened = TestClient(
+        app.build(app.ViewApp(roots), TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}", **more
+    )
+    opened.headers["authorization"] = f"Bearer {TOKEN}"
+    return opened
 
 
 def say(browser, path, said):
@@ -33,5 +35,5 @@ def say(browser, path, said):
 
 def change(file, **values):
     """A JSON file with other values."""
-    found = json.loads(file.read_text())
-    file.write_text(json.dumps(found | values))
+    parsed = json.loads(file.read_text())
+    file.write_text(json.dumps(parsed | values))

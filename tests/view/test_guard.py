@@ -92,12 +92,12 @@ def test_what_changes_something_comes_from_this_page_as_json(strange):
 
 def test_every_answer_forbids_scripts_and_frames_from_elsewhere(strange):
     for headers in ({}, {"authorization": f"Bearer {TOKEN}"}):
-        found = strange.get("/", headers=headers).headers
-        assert "script-src 'self'" in found["content-security-policy"]
-        assert "default-src 'none'" in found["content-security-policy"]
-        assert found["x-frame-options"] == "DENY"
-        assert found["cache-control"] == "no-store"
-        assert "access-control-allow-origin" not in found
+        headers_sent = strange.get("/", headers=headers).headers
+        assert "script-src 'self'" in headers_sent["content-security-policy"]
+        assert "default-src 'none'" in headers_sent["content-security-policy"]
+        assert headers_sent["x-frame-options"] == "DENY"
+        assert headers_sent["cache-control"] == "no-store"
+        assert "access-control-allow-origin" not in headers_sent
 
 
 @pytest.mark.parametrize(

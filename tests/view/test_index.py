@@ -126,23 +126,23 @@ def built(run):
 
 def everything(run, asked, reading=False):
     """All pages of a search: (file, offset) in order; ``reading``: texts may be read in place of asking the index."""
-    found, after = [], ""
+    places, after = [], ""
     with IndexReader(index_path(run)) as index, RolloutRows(run, index.files()) as rows:
         files = index.files()
         text_of = (lambda row: rows.read(row)["text"]) if reading else None
         for _ in range(10_000):
             page = index.page(asked, after, None, text_of)
-            found += [(files[row[1]], row[2]) for row in page.rows]
+            places += [(files[row[1]], row[2]) for row in page.rows]
             after = page.next
             if after is None:
-                return found
+                return places
     raise AssertionError("no end")
 
 
 def fits(asked, file, row, tasks):
     """What a plain scan says."""
     right = is_right(row)
-    wanted = {"": True, "right": right is True, "wrong": right is False, "ungraded": right is None}
+    fits_it = {"": True, "right": right is True, "wrong": right is False, "ungraded": right is None}
     figure = SORTS[asked.sort][0]
     text = asked.words()
     between = all(
@@ -152,7 +152,7 @@ def fits(asked, file, row, tasks):
         for low, high in [(getattr(asked, f"{name}_from"), getattr(asked, f"{name}_to"))]
     )
     return (
-        wanted[asked.outcome]
+        fits_it[asked.outcome]
         and between
         and asked.stage in ("", file.stage)
         and asked.part in ("", file.part)
@@ -197,11 +197,11 @@ def test_a_search_finds_what_a_plain_scan_finds_in_its_order(run_built, asked, p
         if "problem" in row:
             tasks.setdefault((row["problem_id"], row["question"]), row["problem"]["task"])
     query = RolloutQuery(**asked, limit=7)
-    wanted = [(file.name, at) for file, at, row in scan(run) if fits(query, file, row, tasks)]
-    assert everything(run, query, reading) == wanted
-    assert everything(run, RolloutQuery(**asked, limit=7, sort="last"), reading) == wanted[::-1]
+    expected = [(file.name, at) for file, at, row in scan(run) if fits(query, file, row, tasks)]
+    assert everything(run, query, reading) == expected
+    assert everything(run, RolloutQuery(**asked, limit=7, sort="last"), reading) == expected[::-1]
     with IndexReader(index_path(run)) as index:
-        assert index.count(query) == (len(wanted), True)
+        assert index.count(query) == (len(expected), True)
 
 
 @pytest.mark.parametrize("sort", [name for name, (column, _) in SORTS.items() if column != "id"])
@@ -219,9 +219,9 @@ def test_by_a_figure_pages_go_on_without_gap_or_repetition(run_built, sort, text
     column, direction = SORTS[sort]
     rows = [(file, at, row) for file, at, row in scan(run) if fits(query, file, row, {})]
     places = {(file.name, at): row[column] for file, at, row in rows}
-    found = everything(run, query, reading)
-    assert sorted(found) == sorted(places)
-    values = [places[place] for place in found]
+    matches = everything(run, query, reading)
+    assert sorted(matches) == sorted(places)
+    values = [places[place] for place in matches]
     assert values == sorted(values, reverse=direction == "DESC")
 
 
@@ -264,9 +264,9 @@ def test_what_comes_is_added_and_nothing_is_read_twice(run, monkeypatch):
     with open(file, "ab") as f:
         f.write(row[30:] + b"\n")
     built(run)
-    found = everything(run, RolloutQuery(limit=200))
-    assert sorted(found) == sorted((file.name, at) for file, at, _ in scan(run))
-    assert len(found) == len(before) + 2 + 24
+    matches = everything(run, RolloutQuery(limit=200))
+    assert sorted(matches) == sorted((file.name, at) for file, at, _ in scan(run))
+    assert len(matches) == len(before) + 2 + 24
 
 
 def test_files_that_are_replaced_or_gone_leave_nothing_behind(run):
@@ -276,11 +276,11 @@ def test_files_that_are_replaced_or_gone_leave_nothing_behind(run):
     os.replace(place / "other", place / "step_00008.jsonl")  # as a resumed run writes a step again
     (place / "step_00007.jsonl").unlink()
     built(run)
-    wanted = [(file.name, at) for file, at, _ in scan(run)]
-    assert sorted(everything(run, RolloutQuery(limit=100))) == sorted(wanted)
+    expected = [(file.name, at) for file, at, _ in scan(run)]
+    assert sorted(everything(run, RolloutQuery(limit=100))) == sorted(expected)
     query = words.read_query("wait")
-    found = everything(run, RolloutQuery(text="wait", limit=100))
-    assert sorted(found) == sorted(
+    matches = everything(run, RolloutQuery(text="wait", limit=100))
+    assert sorted(matches) == sorted(
         (file.name, at) for file, at, row in scan(run) if query.matches(row["text"])
     )
 
@@ -405,8 +405,8 @@ def test_a_regular_expression_is_searched_in_the_texts_and_one_that_runs_away_is
     page = browser.get(
         "/api/rollouts", params={"run": "made", "regex": r"(?i)w\w+r.*等", "limit": 200}
     ).json()
-    wanted = [(f.name, at) for f, at, row in scan(run) if re.search(r"(?i)w\w+r.*等", row["text"])]
-    assert [(row["file"], row["at"]) for row in page["rows"]] == wanted != []
+    expected = [(f.name, at) for f, at, row in scan(run) if re.search(r"(?i)w\w+r.*等", row["text"])]
+    assert [(row["file"], row["at"]) for row in page["rows"]] == expected != []
     write_lines(run / "rl" / "rollouts" / "step_00009.jsonl", [{"text": "a" * 60 + "!", "step": 9}])
     monkeypatch.setattr(keeper, "LOOK", 0.0)
     said = browser.get("/api/rollouts", params={"run": "made", "regex": "(a|aa)+$", "step_from": 9})
@@ -419,7 +419,7 @@ def test_a_regular_expression_is_searched_in_the_texts_and_one_that_runs_away_is
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("filters", "said"),
     [
         ({"step_from": "x"}, "no such number"), ({"reward_to": "inf"}, "no such number"), 
         ({"sort": "id; DROP"}, "sorted"),
@@ -430,8 +430,8 @@ def test_a_regular_expression_is_searched_in_the_texts_and_one_that_runs_away_is
         ({"sort": "worst", "after": "1"}, "no place"),
     ],
 )  # fmt: skip
-def test_a_filter_that_cannot_be_is_told(run, given, said):
-    answer = client(run.parent).get("/api/rollouts", params={"run": "made", **given})
+def test_a_filter_that_cannot_be_is_told(run, filters, said):
+    answer = client(run.parent).get("/api/rollouts", params={"run": "made", **filters})
     assert answer.status_code == 400
     assert said in answer.json()["error"]
 

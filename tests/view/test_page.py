@@ -28,9 +28,9 @@ def address(tmp_path_factory):
     words = [sys.executable, "-m", "aha", "view", str(place / "runs"), "--port", "0", "--no-open"]
     cache = {**os.environ, "XDG_CACHE_HOME": str(place / "cache")}
     served = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cache)
-    found = re.search(r"http://\S+", served.stdout.readline())
-    assert found, served.stderr.read()
-    yield place / "runs", found[0]
+    address = re.search(r"http://\S+", served.stdout.readline())
+    assert address, served.stderr.read()
+    yield place / "runs", address[0]
     served.terminate()
     assert served.wait(120) is not None
     assert served.stderr.read() == ""  # it ends at once, though the page still listens

@@ -34,10 +34,10 @@ def lines(place, **said):
 
 
 def test_the_page_is_told_what_was_paid_and_what_there_is(place):
-    found = client(place / "runs").get("/api/rescorable", params={"run": "zero"}).json()
-    assert found["stages"] == {"rl": 2}
-    assert found["paid"] == {"rl": {"accuracy": 1.0, "format": 0.1}}
-    assert {"accuracy", "repetition"} <= set(found["rewards"])
+    answer = client(place / "runs").get("/api/rescorable", params={"run": "zero"}).json()
+    assert answer["stages"] == {"rl": 2}
+    assert answer["paid"] == {"rl": {"accuracy": 1.0, "format": 0.1}}
+    assert {"accuracy", "repetition"} <= set(answer["rewards"])
 
 
 @pytest.mark.slow
@@ -53,8 +53,8 @@ def test_a_rescoring_tells_its_progress_and_what_flips_and_keeps_every_rollout(p
         assert len(written) == 320
     label, filters = blocks["Advantages that flip most"]["links"][0]
     assert "advantage" in label
-    found = client(place / "runs").get("/api/rollouts", params={"run": "zero", **filters})
-    assert found.status_code == 200
+    answer = client(place / "runs").get("/api/rollouts", params={"run": "zero", **filters})
+    assert answer.status_code == 200
 
 
 @pytest.mark.slow

@@ -66,13 +66,13 @@ def test_what_is_said_now_is_what_was_paid_in_training(tmp_path):
     task = get_task("countdown")
     group = graded_run(tmp_path / "a", problem, COUNTDOWN, task, WEIGHTS)
     for at, (member, text) in enumerate(zip(group.members, COUNTDOWN, strict=True)):
-        found = why(tmp_path / "a", at)
-        assert found["faults"] == []
-        assert [line["name"] for line in found["rewards"]] == list(WEIGHTS)
-        for line in found["rewards"]:
+        explained = why(tmp_path / "a", at)
+        assert explained["faults"] == []
+        assert [line["name"] for line in explained["rewards"]] == list(WEIGHTS)
+        for line in explained["rewards"]:
             assert line["same"] is True
             assert line["now"] == member.scores[line["name"]].value
-        assert found["verdict"]["outcome"] == str(task.verify(problem, text).outcome)
+        assert explained["verdict"]["outcome"] == str(task.verify(problem, text).outcome)
     assert dict(why(tmp_path / "a", 0)["steps"])["Extracted"] == "(16-8)*10"
     assert why(tmp_path / "a", 2)["lenient"]["outcome"] == "correct"
     assert "never closed" in dict(why(tmp_path / "a", 4)["steps"])["Thinking"]
@@ -128,15 +128,15 @@ def test_a_failing_test_is_shown_with_what_the_program_did(tmp_path):
         "<think>.</think> no program",
     ]
     graded_run(tmp_path / "c", problem, texts, get_task("code"), {"accuracy": 1.0, "code": 1.0})
-    found = why(tmp_path / "c", 0)
-    assert found["program"].strip() == program
-    assert [test["passed"] for test in found["tests"]] == [True, False, False, False]
-    assert found["tests"][1]["input"] == "[-2]"
-    assert "-4" in found["tests"][1]["output"]
-    assert "hm" in found["tests"][2]["output"]
-    assert "AssertionError" in found["tests"][3]["output"]
-    assert [line["same"] for line in found["rewards"]] == [True, True]
-    assert found["rewards"][1]["now"] == pytest.approx(0.25)  # one of four
+    explained = why(tmp_path / "c", 0)
+    assert explained["program"].strip() == program
+    assert [test["passed"] for test in explained["tests"]] == [True, False, False, False]
+    assert explained["tests"][1]["input"] == "[-2]"
+    assert "-4" in explained["tests"][1]["output"]
+    assert "hm" in explained["tests"][2]["output"]
+    assert "AssertionError" in explained["tests"][3]["output"]
+    assert [line["same"] for line in explained["rewards"]] == [True, True]
+    assert explained["rewards"][1]["now"] == pytest.approx(0.25)  # one of four
     assert why(tmp_path / "c", 1)["tests"] == []
 
 
@@ -157,11 +157,11 @@ def test_code_that_a_run_names_is_never_run(tmp_path):
         explain([row], 0, problem | {"task": settings["task"]}, tmp_path, settings)
     logic = {"task": "logic", "question": "q", "answer": "A is a knight"}
     for mixture in (f"{trap}:task:0.5,logic:0.5", "logic:0.5,gsm8k:0.5", "logic:0.5,math=rows.jsonl:0.5"):
-        found = explain([row], 0, logic, tmp_path, {"task": mixture, "train_problems": 8, "seed": 0})
-        assert "not among those" in found["faults"][0]  # nothing is loaded or fetched for it
-    made = countdown.make_problem([8, 10, 16], 80, countdown.TINY)
+        explained = explain([row], 0, logic, tmp_path, {"task": mixture, "train_problems": 8, "seed": 0})
+        assert "not among those" in explained["faults"][0]  # nothing is loaded or fetched for it
+    asked = countdown.make_problem([8, 10, 16], 80, countdown.TINY)
     weights = {"accuracy": 1.0}
-    graded_run(tmp_path / "a", made, COUNTDOWN, get_task("countdown"), weights)
+    graded_run(tmp_path / "a", asked, COUNTDOWN, get_task("countdown"), weights)
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     config["stages"]["rl"]["rewards"] = {f"{trap}:reward": 1.0, "accuracy": 1.0}
     (tmp_path / "a" / "config.json").write_text(json.dumps(config))
@@ -191,9 +191,9 @@ def test_reflections_and_switches_are_marked_and_the_text_stays_whole():
 
 def test_reflections_are_found_where_they_are_counted():
     text = "Wait, but awaiting CHECK. 等等 不对 wait"
-    found = [text[start:end].lower() for start, end, _ in find_reflections(text)]
-    assert found == [word for _, _, word in find_reflections(text)]
-    assert {word: found.count(word) for word in found} == count_reflections(text)
+    reflections = [text[start:end].lower() for start, end, _ in find_reflections(text)]
+    assert reflections == [word for _, _, word in find_reflections(text)]
+    assert {word: reflections.count(word) for word in reflections} == count_reflections(text)
 
 
 def test_tokens_are_coloured_where_a_run_wrote_them():
@@ -244,10 +244,10 @@ def test_a_rollout_comes_with_its_group_and_hostile_text_stays_text(tmp_path):
     row = {"text": HOSTILE, "problem_id": "p", "member": 0, "step": 9, "question": HOSTILE, "finish": HOSTILE}
     write_lines(run / "rl" / "rollouts" / "step_00009.jsonl", [row, {**row, "member": 1, "reward": 1.0}])
     line = browser.get("/api/rollouts", params={"run": "zero", "step_from": 9}).json()["rows"][0]
-    found = browser.get("/api/rollout", params={"run": "zero", "id": line["id"]}).json()
-    assert [member["member"] for member in found["members"]] == [0, 1]
-    assert found["members"][0]["question"] == HOSTILE  # JSON: the page makes text of it, never markup
-    assert "\x1b" not in found["members"][0]["text"]
+    answer = browser.get("/api/rollout", params={"run": "zero", "id": line["id"]}).json()
+    assert [member["member"] for member in answer["members"]] == [0, 1]
+    assert answer["members"][0]["question"] == HOSTILE  # JSON: the page makes text of it, never markup
+    assert "\x1b" not in answer["members"][0]["text"]
     assert browser.get("/api/rollout", params={"run": "zero", "id": 10**9}).status_code == 400
     assert browser.get("/api/rollout", params={"run": "zero", "id": "1 OR 1"}).status_code == 400
     groups = browser.get(

@@ -94,8 +94,8 @@ def test_runs_are_found_in_several_folders_one_deeper_and_alone(runs, tmp_path):
 
 
 def test_curves_are_the_files_figures(runs):
-    found = client(runs).get("/api/curves", params={"run": ["a", "b"]}).json()
-    stage = found["a"]["stages"][0]
+    answer = client(runs).get("/api/curves", params={"run": ["a", "b"]}).json()
+    stage = answer["a"]["stages"][0]
     rows = [json.loads(line) for line in lines(runs / "a" / "rl" / "metrics.jsonl")]
     charts = {chart["title"]: chart for chart in stage["charts"]}
     reward = charts["Reward"]["series"][0]["points"]
@@ -106,7 +106,7 @@ def test_curves_are_the_files_figures(runs):
     assert axes["tokens"] == [68_000 * step for step in range(21)]
     assert axes["seconds"][-1] == pytest.approx(sum(row["step_time"] for row in rows), rel=1e-6)
     assert "flop" not in axes  # no checkpoint says how many parameters there are
-    assert found["b"]["stages"][0]["charts"] != stage["charts"]
+    assert answer["b"]["stages"][0]["charts"] != stage["charts"]
 
 
 def test_flop_come_from_the_checkpoints_own_header(runs):
@@ -150,11 +150,11 @@ def test_whole_lines_are_the_same_whatever_is_read_at_a_time(tmp_path, monkeypat
     path = tmp_path / "lines"
     path.write_bytes("\n".join(["a", "", "zwölf", "x" * 40, "等等", "rest"]).encode())
     monkeypatch.setattr(growing, "BLOCK", block)
-    found = list(growing.whole_lines(path, 0))
-    assert [line.decode() for _, _, line in found] == ["a", "", "zwölf", "x" * 40, "等等"]
+    lines = list(growing.whole_lines(path, 0))
+    assert [line.decode() for _, _, line in lines] == ["a", "", "zwölf", "x" * 40, "等等"]
     data = path.read_bytes()
-    assert all(data[at : end - 1] == line for at, end, line in found)
-    assert list(growing.whole_lines(path, found[2][0])) == found[2:]
+    assert all(data[at : end - 1] == line for at, end, line in lines)
+    assert list(growing.whole_lines(path, lines[2][0])) == lines[2:]
 
 
 def test_a_line_without_end_is_skipped_and_not_kept_in_memory(tmp_path, monkeypatch):
@@ -205,20 +205,20 @@ def test_stages_stand_in_the_order_of_the_recipe_with_those_that_wait(tmp_path):
     (run / "reject" / "done.json").write_text('{"seconds": 60, "summary": {"kept": 7}}')
     (run / "sft" / "done.json").write_text('{"seconds": 40, "summary": {}}')
     (run / ".lock").touch()
-    found = client(tmp_path).get("/api/graph", params={"run": "r1"}).json()
-    states = [(s["name"], s["state"], s["inputs"], s["depth"]) for s in found["stages"]]
+    answer = client(tmp_path).get("/api/graph", params={"run": "r1"}).json()
+    states = [(s["name"], s["state"], s["inputs"], s["depth"]) for s in answer["stages"]]
     assert states == [
         ("reject", "done", [], 0), ("sft", "done", ["reject"], 1), ("rl", "stopped", ["sft"], 2),
         ("last", "waiting", ["rl"], 3),
     ]  # fmt: skip
-    assert found["stages"][0]["summary"] == {"kept": 7}
+    assert answer["stages"][0]["summary"] == {"kept": 7}
     with open(run / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         now = client(tmp_path).get("/api/graph", params={"run": "r1"}).json()
     if sys.platform.startswith("linux"):
         assert [s["state"] for s in now["stages"]] == ["done", "done", "running", "waiting"]
     spent = sum(json.loads(line)["step_time"] for line in lines(run / "rl" / "metrics.jsonl"))
-    assert found["seconds"] == pytest.approx(100 + spent)
+    assert answer["seconds"] == pytest.approx(100 + spent)
 
 
 def test_the_tab_of_health_says_what_the_report_says(runs):

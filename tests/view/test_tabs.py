@@ -57,9 +57,9 @@ def test_a_run_without_steps_is_not_called_healthy():
 
 def test_a_comparison_is_all_there(runs):
     change(runs / "b" / "config.json", recipe="another")
-    found = compare([runs / "a", runs / "b"])
-    blocks = {block.heading: block for block in aside.compared(as_sent(found.as_json()))}
-    assert blocks["a and b"].texts == [found.pairs[0].sentence()]
+    comparison = compare([runs / "a", runs / "b"])
+    blocks = {block.heading: block for block in aside.compared(as_sent(comparison.as_json()))}
+    assert blocks["a and b"].texts == [comparison.pairs[0].sentence()]
     assert blocks["Settings that differ"].head == ["setting", "a", "b"]
     assert ["recipe", "zero", "another"] in blocks["Settings that differ"].rows
     figures = {row[0]: row[1:] for row in blocks["Figures: the last, and the best in brackets"].rows}
@@ -101,6 +101,6 @@ def test_files_of_the_folder_one_stands_in_are_not_run(runs, monkeypatch):
 
 
 def test_a_tab_looks_at_as_many_runs_as_it_says(runs):
-    for name, given in (("comparison", ["a"]), ("diagnosis", ["a", "b"]), ("nothing", ["a"])):
-        assert client(runs).get("/api/tab", params={"run": given, "name": name}).status_code == 400
+    for name, names in (("comparison", ["a"]), ("diagnosis", ["a", "b"]), ("nothing", ["a"])):
+        assert client(runs).get("/api/tab", params={"run": names, "name": name}).status_code == 400
     assert {tab["name"] for tab in tabs.titles()} == {"health", "diagnosis", "comparison"}

@@ -38,9 +38,9 @@ def told(browser, **said):
 
 
 def test_models_are_what_runs_made_and_what_they_began_from(served):
-    found = served[0].get("/api/models").json()["models"]
-    assert [(m["id"], m["run"]) for m in found] == [("zero:rl/final", "zero"), ("base:tiny", "zero")]
-    assert found[0]["bytes"] > 3_000_000
+    models = served[0].get("/api/models").json()["models"]
+    assert [(m["id"], m["run"]) for m in models] == [("zero:rl/final", "zero"), ("base:tiny", "zero")]
+    assert models[0]["bytes"] > 3_000_000
 
 
 def test_an_answer_is_streamed_and_ends_with_what_was_said(served):
@@ -144,12 +144,12 @@ def test_a_long_question_waits_for_nobody_and_one_who_leaves_does_not_either(ser
 
 @pytest.mark.slow
 def test_a_model_that_nobody_asks_gives_its_memory_back():
-    held = children.ModelChildren(idle=0.5)
-    child = held.of("tiny")
+    models = children.ModelChildren(idle=0.5)
+    child = models.of("tiny")
     until = time.monotonic() + 60
-    while held.children and time.monotonic() < until:
+    while models.children and time.monotonic() < until:
         time.sleep(0.1)
-    assert held.loaded() == []
+    assert models.loaded() == []
     assert not child.alive
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 url, model = sys.argv[1:]
 client = OpenAI(base_url=url, api_key="none")
 hello = [{"role": "user", "content": "Say hello."}]
-found: dict = {"models": [m.id for m in client.models.list()]}
+results: dict = {"models": [m.id for m in client.models.list()]}
 
 
 class Person(BaseModel):
@@ -51,36 +51,36 @@ for chunk in client.chat.completions.create(
 whole = client.chat.completions.create(
     model=model, messages=hello, max_completion_tokens=12, temperature=0, logprobs=True, top_logprobs=2
 )
-found["stream"] = ["".join(pieces), whole.choices[0].message.content, usage.completion_tokens]
-found["logprobs"] = len(whole.choices[0].logprobs.content)
+results["stream"] = ["".join(pieces), whole.choices[0].message.content, usage.completion_tokens]
+results["logprobs"] = len(whole.choices[0].logprobs.content)
 several = client.chat.completions.create(model=model, messages=hello, n=3, max_tokens=8, stop=["hello"])
-found["n"] = [c.finish_reason for c in several.choices]
+results["n"] = [c.finish_reason for c in several.choices]
 parsed = client.chat.completions.parse(model=model, messages=hello, response_format=Person, max_tokens=60)
-found["parsed"] = parsed.choices[0].message.parsed.model_dump()
+results["parsed"] = parsed.choices[0].message.parsed.model_dump()
 called = client.chat.completions.create(
     model=model, messages=hello, tools=[WEATHER], tool_choice="required", max_tokens=40
 )
-found["tool"] = called.choices[0].message.tool_calls[0].function.name
+results["tool"] = called.choices[0].message.tool_calls[0].function.name
 try:
     client.chat.completions.create(model=model, messages=hello, top_p=3)
 except BadRequestError as error:
-    found["refused"] = error.param
+    results["refused"] = error.param
 
 # --- LangChain ---
 chat = ChatOpenAI(base_url=url, api_key="none", model=model, temperature=0, max_tokens=12, stream_usage=True)
 last = None
 for chunk in chat.stream("Say hello."):
     last = chunk if last is None else last + chunk
-found["langchain"] = [last.content, last.usage_metadata["output_tokens"]]
+results["langchain"] = [last.content, last.usage_metadata["output_tokens"]]
 longer = ChatOpenAI(base_url=url, api_key="none", model=model, max_tokens=60, seed=1)
 for method in ("json_schema", "function_calling"):
-    made = longer.with_structured_output(Person, method=method).invoke("Who?")
-    found[method] = type(made).__name__
+    person = longer.with_structured_output(Person, method=method).invoke("Who?")
+    results[method] = type(person).__name__
 bound = longer.bind_tools([weather], tool_choice="weather")
 call = bound.invoke("Weather in Ulm?")
-found["bound"] = call.tool_calls[0]["name"]
+results["bound"] = call.tool_calls[0]["name"]
 after = longer.bind_tools([weather]).invoke(
     [HumanMessage("Weather in Ulm?"), call, ToolMessage("Sunny", tool_call_id=call.tool_calls[0]["id"])]
 )
-found["after"] = after.type
-print(json.dumps(found))
+results["after"] = after.type
+print(json.dumps(results))

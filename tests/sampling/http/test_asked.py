@@ -183,7 +183,7 @@ def test_the_four_forms_of_a_prompt():
 def test_contents_in_parts_roles_and_tool_messages():
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Ulm"}'}}
-    found = read(
+    asked = read(
         {
             "model": "m",
             "messages": [
@@ -195,17 +195,17 @@ def test_contents_in_parts_roles_and_tool_messages():
         },
         True,
     ).messages
-    assert found[0] == {"role": "system", "content": "be brief"}
-    assert found[1] == {"role": "user", "content": "one\ntwo", "name": "Ann"}
-    assert found[2]["tool_calls"][0]["function"] == {"name": "weather", "arguments": {"city": "Ulm"}}
-    assert found[3] == {"role": "tool", "content": "rain", "tool_call_id": "c1"}
+    assert asked[0] == {"role": "system", "content": "be brief"}
+    assert asked[1] == {"role": "user", "content": "one\ntwo", "name": "Ann"}
+    assert asked[2]["tool_calls"][0]["function"] == {"name": "weather", "arguments": {"city": "Ulm"}}
+    assert asked[3] == {"role": "tool", "content": "rain", "tool_call_id": "c1"}
 
 
 def test_schemas():
     assert chat(response_format={"type": "text"}).schema is None
     assert chat(response_format={"type": "json_object"}).schema == '{"type": "object"}'
-    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "integer"}}}
-    assert chat(response_format=wanted).schema == '{"type": "integer"}'
+    response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "integer"}}}
+    assert chat(response_format=response_format).schema == '{"type": "integer"}'
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,9 @@ def test_open_webuis_requests_are_answered(served, kind):
 
 
 def test_open_webui_finds_the_models(served):
-    found = ask(served, "/models", headers=WEBUI_HEADERS)
-    assert [model["id"] for model in found["data"]] == ["m"]
-    assert found["object"] == "list"
+    models = ask(served, "/models", headers=WEBUI_HEADERS)
+    assert [model["id"] for model in models["data"]] == ["m"]
+    assert models["object"] == "list"
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,8 @@ def test_langchains_structured_output(smollm2_server):
     kept = {"type": "json_schema", "json_schema": form}
     body = {"model": "smollm2", "stream": False, "messages": [{"content": "Who?", "role": "user"}],
             "response_format": kept, "max_completion_tokens": 60, "seed": 3}  # fmt: skip
-    found = json.loads(ask(smollm2_server, "/chat/completions", body)["choices"][0]["message"]["content"])
-    assert found.keys() == {"name", "age"}
+    parsed = json.loads(ask(smollm2_server, "/chat/completions", body)["choices"][0]["message"]["content"])
+    assert parsed.keys() == {"name", "age"}
 
 
 def test_langchains_bound_tool(smollm2_server):
@@ -287,10 +287,10 @@ def test_two_hundred_talk_to_the_tiny_base_at_once():
         streamed(server, 0)
         begun = time.perf_counter()
         with ThreadPoolExecutor(200) as pool:
-            found = list(pool.map(lambda number: streamed(server, number), range(200)))
-        seconds, tokens = time.perf_counter() - begun, sum(n for *_, n in found)
-        median = statistics.median(first for first, *_ in found)
+            texts = list(pool.map(lambda number: streamed(server, number), range(200)))
+        seconds, tokens = time.perf_counter() - begun, sum(n for *_, n in texts)
+        median = statistics.median(first for first, *_ in texts)
         print(
             f"200 streams: {seconds:.2f} s, {tokens} tokens, first words after {median:.2f} s in the median"
         )
-        assert [found[i][1] for i in range(0, 200, 40)] == [streamed(server, i)[1] for i in range(0, 200, 40)]
+        assert [texts[i][1] for i in range(0, 200, 40)] == [streamed(server, i)[1] for i in range(0, 200, 40)]

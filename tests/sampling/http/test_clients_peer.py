@@ -21,17 +21,17 @@ def test_real_clients_get_what_they_ask_for(smollm2_server):
     words = [python, Path(__file__).with_name("clients_driver.py"), smollm2_server.url, "smollm2"]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["models"] == ["smollm2"]
-    streamed, whole, tokens = found["stream"]
+    results = json.loads(done.stdout.splitlines()[-1])
+    assert results["models"] == ["smollm2"]
+    streamed, whole, tokens = results["stream"]
     assert streamed == whole
     assert 0 < tokens <= 12
-    assert 0 < found["logprobs"] <= 12
-    assert set(found["n"]) <= {"stop", "length"}
-    assert len(found["n"]) == 3
-    assert found["parsed"].keys() == {"name", "age"}
-    assert found["tool"] == found["bound"] == "weather"
-    assert found["refused"] == "top_p"
-    assert found["langchain"] == [whole, tokens]
-    assert found["json_schema"] == found["function_calling"] == "Person"
-    assert found["after"] == "ai"
+    assert 0 < results["logprobs"] <= 12
+    assert set(results["n"]) <= {"stop", "length"}
+    assert len(results["n"]) == 3
+    assert results["parsed"].keys() == {"name", "age"}
+    assert results["tool"] == results["bound"] == "weather"
+    assert results["refused"] == "top_p"
+    assert results["langchain"] == [whole, tokens]
+    assert results["json_schema"] == results["function_calling"] == "Person"
+    assert results["after"] == "ai"

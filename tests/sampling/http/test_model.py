@@ -116,23 +116,23 @@ def test_echoed_prompts_have_transformers_log_probabilities(served, model, token
     (choice,) = post(served, "/completions", prompt=ids, echo=True, logprobs=3, max_tokens=1, temperature=0)[
         "choices"
     ]
-    found = choice["logprobs"]
+    logprobs = choice["logprobs"]
     attention = model.config._attn_implementation
     model.set_attn_implementation("eager")
     with torch.no_grad():
-        wanted = torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), -1)
+        expected = torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), -1)
     model.set_attn_implementation(attention)
-    own = wanted[:-1].gather(1, torch.tensor(ids)[1:, None])[:, 0]
-    assert found["token_logprobs"][0] is None
-    assert found["token_logprobs"][1 : len(ids)] == pytest.approx(own.tolist(), abs=2e-4)
+    own = expected[:-1].gather(1, torch.tensor(ids)[1:, None])[:, 0]
+    assert logprobs["token_logprobs"][0] is None
+    assert logprobs["token_logprobs"][1 : len(ids)] == pytest.approx(own.tolist(), abs=2e-4)
     for at in range(1, len(ids)):
-        best = wanted[at - 1].topk(3).values.tolist()
+        best = expected[at - 1].topk(3).values.tolist()
         values = sorted(
-            found["top_logprobs"][at].values(), reverse=True
+            logprobs["top_logprobs"][at].values(), reverse=True
         )  # halves of characters have one text
         assert values[0] == pytest.approx(best[0], abs=2e-4)
         assert len(values) <= 3
-    assert len(found["tokens"]) == len(ids) + 1
+    assert len(logprobs["tokens"]) == len(ids) + 1
     assert choice["text"].startswith("13*4+22=52+22=74 yes")
     two = post(served, "/completions", prompt=[ids[3:], ids], echo=True, logprobs=1, max_tokens=1)["choices"]
     assert two[1]["logprobs"]["token_logprobs"][1 : len(ids)] == pytest.approx(own.tolist(), abs=2e-4)
@@ -320,11 +320,11 @@ def test_many_streams_at_once(served, size):
         return "".join(c["text"] for chunk in chunks for c in chunk["choices"])
 
     with ThreadPoolExecutor(size) as pool:
-        found = list(pool.map(read, range(size)))
+        answers = list(pool.map(read, range(size)))
     fresh = Client(served.endpoint)
     for i in range(0, size, 20):
         assert (
-            found[i]
+            answers[i]
             == texts(fresh.post("/completions", {"prompt": f"{i}+1=", "max_tokens": 12, "seed": i}))[0]
         )
 
@@ -352,9 +352,9 @@ def test_a_schema_is_kept_by_a_model_that_knows_no_json(served_smollm2):
                 "seed": seed,
             },
         )
-        found = json.loads(answer["choices"][0]["message"]["content"])
-        assert set(found) == {"name", "age"}
-        assert 0 <= found["age"] <= 99
+        parsed = json.loads(answer["choices"][0]["message"]["content"])
+        assert set(parsed) == {"name", "age"}
+        assert 0 <= parsed["age"] <= 99
         assert answer["choices"][0]["finish_reason"] == "stop"
 
 

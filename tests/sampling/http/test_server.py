@@ -50,11 +50,11 @@ def test_the_client_talks_to_a_program(server):
 
 def test_both_reasoning_fields_are_written(server):
     _, text = ask(server, "/chat/completions", {"model": "echo", "messages": MESSAGES, "n": 2})
-    found = json.loads(text)
-    first, second = (int(c["message"]["reasoning"].split()[1]) for c in found["choices"])
+    parsed = json.loads(text)
+    first, second = (int(c["message"]["reasoning"].split()[1]) for c in parsed["choices"])
     assert second == first + 1
-    assert all(c["message"]["reasoning"] == c["message"]["reasoning_content"] for c in found["choices"])
-    assert found["usage"]["completion_tokens"] > 0
+    assert all(c["message"]["reasoning"] == c["message"]["reasoning_content"] for c in parsed["choices"])
+    assert parsed["usage"]["completion_tokens"] > 0
     assert message_with_reasoning("no thinking") == {"role": "assistant", "content": "no thinking"}
 
 

@@ -53,15 +53,15 @@ TEXTS = [
 def test_reasoning_and_content_whatever_the_pieces(text, opened):
     wholes = set()
     for seed in range(20):
-        rng, splitter, found, at = random.Random(seed), Splitter(opened), {"reasoning": "", "content": ""}, 0
+        rng, splitter, texts, at = random.Random(seed), Splitter(opened), {"reasoning": "", "content": ""}, 0
         while at < len(text):
             size = rng.randint(1, 5)
             for kind, piece in splitter.feed(text[at : at + size]):
-                found[kind] += piece
+                texts[kind] += piece
             at += size
         for kind, piece in splitter.close():
-            found[kind] += piece
-        wholes.add((found["reasoning"], found["content"]))
+            texts[kind] += piece
+        wholes.add((texts["reasoning"], texts["content"]))
     (only,) = wholes
     parsed = parse(("<think>" if opened else "") + text, require_answer=False)
     if text.count("</think>") < 2 and parsed.think is not None:

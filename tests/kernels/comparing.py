@@ -10,8 +10,8 @@ DTYPES = pytest.mark.parametrize("dtype", CLOSE, ids=str)
 
 
 def random(*shape, dtype=torch.float32, seed=0, scale=1.0):
-    made = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
-    return made.to(dtype).requires_grad_()
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+    return values.to(dtype).requires_grad_()
 
 
 def exactly(*tensors):
@@ -19,20 +19,20 @@ def exactly(*tensors):
     return [x.detach().double().requires_grad_() for x in tensors]
 
 
-def near(found, wanted, dtype):
-    found, wanted = found.detach().double(), wanted.detach().double()
-    assert found.shape == wanted.shape
-    scale = wanted.norm() + wanted.numel() ** 0.5  # some gradients are zero but for what cancels
-    assert (found - wanted).norm() <= CLOSE[dtype] * scale
+def near(ours, exact, dtype):
+    ours, exact = ours.detach().double(), exact.detach().double()
+    assert ours.shape == exact.shape
+    scale = exact.norm() + exact.numel() ** 0.5  # some gradients are zero but for what cancels
+    assert (ours - exact).norm() <= CLOSE[dtype] * scale
 
 
 def same(function, reference, inputs, dtype):
     """Results and gradients of ``function`` are those of ``reference`` on float64."""
-    found, wanted = function(*inputs), reference(*(exact := exactly(*inputs)))
-    near(found, wanted, dtype)
-    given = random(*wanted.shape, dtype=dtype, seed=9).detach()
-    found.backward(given)
-    wanted.backward(given.double())
+    ours, truth = function(*inputs), reference(*(exact := exactly(*inputs)))
+    near(ours, truth, dtype)
+    upstream = random(*truth.shape, dtype=dtype, seed=9).detach()
+    ours.backward(upstream)
+    truth.backward(upstream.double())
     for x, y in zip(inputs, exact, strict=True):
         near(x.grad, y.grad, dtype)
 
