@@ -46,12 +46,12 @@ def suppositions(text: str) -> Iterator[tuple[str, bool]]:
     """Each supposition: whether truths follow from the roles (``truth``), the roles are those supposed
     (``roles``), and the end is right (``fits``, ``contradiction``)."""
     for block in re.split(r"(?=suppose |假设)", text):
-        begun = _SUPPOSE.match(block)
-        if begun is None:
+        block_start = _SUPPOSE.match(block)
+        if block_start is None:
             continue
-        roles = {name: role in _KNIGHT for name, role in _ROLE.findall(begun.group(1))}
+        roles = {name: role in _KNIGHT for name, role in _ROLE.findall(block_start.group(1))}
         ends: list[bool] = []
-        body = _IFF.sub(r"当且仅当\1\2", block[begun.end() :])
+        body = _IFF.sub(r"当且仅当\1\2", block[block_start.end() :])
         for name, en, zh, said, *verdict in _TRUTH.findall(body):
             statement, *about = re.split(r"[,，] ?", said)
             yield (

@@ -100,9 +100,9 @@ def test_those_who_begin_together_have_one_figure(tmp_path, monkeypatch):
         return speeds.kept("x.json", {"a": 1}, measure, lambda value: value)
 
     with ThreadPoolExecutor(1) as pool:
-        begun = pool.submit(asked, first)
+        waiting = pool.submit(asked, first)
         assert one.wait(60)
-        assert (asked(second), begun.result()) == (1, 1)
+        assert (asked(second), waiting.result()) == (1, 1)
     assert asked(second) == 1
 
 

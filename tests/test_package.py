@@ -7,8 +7,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import aha
+from aha.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -75,3 +77,23 @@ def test_continuous_integration_runs_linter_types_and_tests():
 def test_a_type_checker_may_read_the_package():
     assert Path(aha.__file__).with_name("py.typed").exists()
     assert "py.typed" in str(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"])
+
+
+def test_the_readme_names_every_command_once_with_what_it_does():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Commands")[2].splitlines()
+    cells = [line.split(" | ")[0] for line in lines if line.startswith("| `aha ")]
+    assert len(set(cells)) == len(cells)
+    named = [name for cell in cells for name in re.findall(r"`aha ([a-z0-9-]+)", cell)]
+    assert set(named) >= set(COMMANDS), "a command that the table leaves out"
+    twice = {name for name in named if named.count(name) > 1}
+    assert twice <= {"data", "eval"}, "one task or many; rows before a run or for training"
+
+
+def test_the_workflow_runs_make_on_every_python_that_is_promised():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    ran = [step["run"].split() for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert all(words[0] == "make" and set(words[1:]) <= rules for words in ran)
+    assert {"lint", "types", "docs", "test"} <= {target for words in ran for target in words}
+    promised = re.findall(r"Python :: (3\.\d+)$", "\n".join(PROJECT["classifiers"]), re.MULTILINE)
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == promised

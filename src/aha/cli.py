@@ -87,10 +87,30 @@ def parse(top: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespa
     settings = [word for word in rest if "=" in word and not word.startswith("-")]
     unknown = [word for word in rest if word not in settings]
     if unknown or (settings and not hasattr(args, "settings")):
-        top.error(f"unrecognized arguments: {' '.join(unknown or settings)}")
+        _refuse(top, args.command, unknown or settings)
     if settings:
         args.settings = [*args.settings, *settings]
     return args
+
+
+def _refuse(top: argparse.ArgumentParser, command: str | None, words: Sequence[str]) -> NoReturn:
+    """End with what was not understood, the nearest option, and where all of them are told."""
+    said = f"'aha {command}'" if command else "aha"
+    hint = nearest(words[0].partition("=")[0], _options(top, command), "") if words[0].startswith("-") else ""
+    hint += " " if hint else ""
+    print(
+        f"aha: {said} does not know: {' '.join(words)}. {hint}See: aha {command or ''} --help",
+        file=sys.stderr,
+    )
+    raise SystemExit(2)
+
+
+def _options(top: argparse.ArgumentParser, command: str | None) -> list[str]:
+    """The options of a command, as they are typed."""
+    parsers = [
+        a.choices[command] for a in top._actions if command and isinstance(a, argparse._SubParsersAction)
+    ]
+    return [option for one in parsers or [top] for option in one._option_string_actions]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 ASKED = "aha.json"
-"""Beside a checkpoint's weights: what it is to be asked with (``chat.carry``)."""
+"""Beside a checkpoint's weights: what it is to be asked with (``chat.save_prompt``)."""
 PRECISE_HEAD = 1 << 23
 HEAD_ROWS = 4096
 

@@ -21,7 +21,7 @@ SMALL = [
 PATIENCE = 900
 """Seconds that one run may take where the machine is busy."""
 RL = "runs/zero/rl"
-TIMED = ("time", "tokens_per_second", "seconds", "workers/", "sampling/", "ahead/")
+TIMED = ("time", "tokens_per_second", "seconds", "workers/", "sampling/", "asynchronous/")
 
 
 def start(folder, *words, rank=None, **environment):

@@ -72,7 +72,7 @@ def test_no_token_is_older_than_the_limit_and_nothing_is_lost_or_used_twice(engi
 def test_each_step_waits_for_what_the_next_would_find_too_old(engine):
     ahead = make(engine, 1, 8)
     run(ahead, engine, 3)
-    assert min(one.carried.step for one in ahead.open.values()) == 3
+    assert min(one.partial.step for one in ahead.open.values()) == 3
 
 
 def test_with_weights_that_stand_still_the_numbers_are_those_of_one_call(engine, tokenizer):
@@ -86,7 +86,7 @@ def test_with_weights_that_stand_still_the_numbers_are_those_of_one_call(engine,
     ahead.halt()
     whole = make(engine, 1, 4)
     whole._begin(1, 0.0)
-    requests = [one.carried.request for one in whole.open.values()]
+    requests = [one.partial.request for one in whole.open.values()]
     expected = {r[0].prompt_ids.tobytes(): r for _, r in engine.generate(requests, PARAMS)}
     again = make(engine, 1, 4)
     for group in again.collect(1, PARAMS, 0.0):
@@ -99,15 +99,15 @@ def test_with_weights_that_stand_still_the_numbers_are_those_of_one_call(engine,
 def test_a_checkpoint_holds_all_that_was_begun(engine):
     ahead = make(engine, 2, 6)
     before = run(ahead, engine, 2)
-    kept = {t: one.carried for t, one in ahead.open.items()}
+    kept = {t: one.partial for t, one in ahead.open.items()}
     assert len(kept) == 2 * PROMPTS
     restored = make(engine, 2, 6)
     restored.load_state(ahead.state())
-    assert {t: one.carried.problem for t, one in restored.open.items()} == {
+    assert {t: one.partial.problem for t, one in restored.open.items()} == {
         t: c.problem for t, c in kept.items()
     }
     for ticket, one in restored.open.items():
-        for a, b in zip(one.carried.request.begun, kept[ticket].request.begun, strict=True):
+        for a, b in zip(one.partial.request.partials, kept[ticket].request.partials, strict=True):
             assert a.completion_ids.tolist() == b.completion_ids.tolist()
             assert a.version_spans == b.version_spans
     # the curriculum's place is the session's to restore
@@ -127,8 +127,8 @@ def test_what_is_too_old_for_a_smaller_limit_is_dropped_and_counted(engine):
     ahead.collect(4, PARAMS, 0.0)
     ahead.halt()
     assert old > 0
-    assert ahead.dropped == ahead.dropped_now == ahead.figures()["ahead/dropped"] == old
-    assert {one.carried.step for one in ahead.open.values()} == {4}
+    assert ahead.dropped == ahead.dropped_now == ahead.figures()["asynchronous/dropped"] == old
+    assert {one.partial.step for one in ahead.open.values()} == {4}
 
 
 def test_what_goes_wrong_in_the_background_stops_the_run(engine):

@@ -112,7 +112,7 @@ def test_what_was_begun_is_continued_alike(loaded, trained, tokenizer):
     stream.close()
     assert sorted([first[0], *left]) == list(range(len(asked)))
     rest = sorted(left)
-    again = [replace(asked[i], begun=left[i], seed=5) for i in rest]
+    again = [replace(asked[i], partials=left[i], seed=5) for i in rest]
     sampled = {rest[n]: rollouts for n, rollouts in loaded.generate(again, PARAMS, seed=99)} | dict([first])
     assert_equal(sampled, dict(LocalEngine(trained, tokenizer).generate(asked, PARAMS, seed=5)))
 

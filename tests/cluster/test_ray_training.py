@@ -84,8 +84,8 @@ def test_ahead_ages_are_bounded_and_a_killed_worker_changes_nothing_of_that(tmp_
     assert [r["step"] for r in rows] == list(range(1, 7))
     assert all(r["stale/versions"] <= 1 for r in rows)
     assert any(r["stale/tokens"] > 0 for r in rows)
-    assert sum(r["ahead/dropped"] for r in rows) == 0
-    assert rows[-1]["ahead/open"] == 0
+    assert sum(r["asynchronous/dropped"] for r in rows) == 0
+    assert rows[-1]["asynchronous/open"] == 0
     assert all(len(read_jsonl(tmp_path / f"rollouts/step_{s:05d}.jsonl")) == 16 for s in range(1, 7))
     lost = [w for w in read_jsonl(tmp_path / "warnings.jsonl") if w["key"] == "workers/restarted"]
     assert len(lost) >= 1

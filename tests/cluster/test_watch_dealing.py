@@ -59,8 +59,8 @@ def rollout(count, finish):
 def test_what_is_there_already_costs_no_sampling():
     prompt = [1, 2, 3]
     fresh = Request(prompt, 2, 0)
-    ended = Request(prompt, 2, 0, begun=(rollout(9, Finish.STOP), rollout(9, Finish.LENGTH)))
-    half = Request(prompt, 2, 0, begun=(rollout(9, Finish.STOP), rollout(50, Finish.ABORT)))
-    beyond = Request(prompt, 2, 0, begun=(rollout(9, Finish.STOP), rollout(150, Finish.ABORT)))
+    ended = Request(prompt, 2, 0, partials=(rollout(9, Finish.STOP), rollout(9, Finish.LENGTH)))
+    half = Request(prompt, 2, 0, partials=(rollout(9, Finish.STOP), rollout(50, Finish.ABORT)))
+    beyond = Request(prompt, 2, 0, partials=(rollout(9, Finish.STOP), rollout(150, Finish.ABORT)))
     costs = [cost(r, expected=100.0, longest=400) for r in (ended, half, fresh, beyond)]
     assert costs[0] < costs[1] < costs[3] < costs[2]

@@ -110,7 +110,7 @@ def test_a_job_that_is_cancelled_tells_what_there_is_and_is_continued_alike(work
     done, left = worker.cancel(1, len(items))
     there = dict([*items, *done]) | left
     assert sorted(there) == [10, 11, 12, 13]
-    again = [(i, Request(r.prompt_ids, r.n, r.key, begun=there[i], seed=5)) for i, r in asked]
+    again = [(i, Request(r.prompt_ids, r.n, r.key, partials=there[i], seed=5)) for i, r in asked]
     worker.begin(2, again, params, 99)
     items_now, _ = news_until_over(worker, 2)
     expected = dict(LocalEngine(model, tokenizer).generate([r for _, r in asked], params, seed=5))

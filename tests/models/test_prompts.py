@@ -74,7 +74,7 @@ def test_transformers_renders_the_carried_template_as_the_prompt_itself(family, 
         rendered = chat.render(messages, tokenizer, prompt=prompt, instruction=instruction)
         expected[i] = chat.encode_prompt(rendered, tokenizer)
     own = tokenizer.chat_template
-    chat.carry(tokenizer, prompt, instruction)
+    chat.save_prompt(tokenizer, prompt, instruction)
     write_tokenizer(tokenizer, tmp_path)
     assert (tmp_path / "chat_template.jinja").exists()
     plain = AutoTokenizer.from_pretrained(tmp_path)
@@ -118,7 +118,7 @@ def test_a_question_that_says_where_its_answer_belongs_is_not_told_twice(content
     assert prompter.prompt.asked(problem).metadata["place"] == place
     # Nor by the template that the checkpoint carries.
     tokenizer = tokenizer_of("qwen2.5")
-    chat.carry(tokenizer, prompter.prompt, FINAL["en"])
+    chat.save_prompt(tokenizer, prompter.prompt, FINAL["en"])
     text = tokenizer.apply_chat_template(list(problem.messages), tokenize=False)
     assert text.count("\\boxed") == (place == "boxed")
 
@@ -126,7 +126,7 @@ def test_a_question_that_says_where_its_answer_belongs_is_not_told_twice(content
 def test_auto_is_what_was_trained_with_then_boxed_then_the_papers():
     tokenizer = tokenizer_of("qwen2.5")
     assert chat.choose("auto", tokenizer).name == "boxed"
-    chat.carry(tokenizer, chat.choose("r1_zero", tokenizer))
+    chat.save_prompt(tokenizer, chat.choose("r1_zero", tokenizer))
     assert chat.choose("auto", tokenizer).name == "r1_zero"
     tokenizer.chat_template = TEMPLATES["qwen3"][
         0
@@ -139,7 +139,7 @@ def test_auto_is_what_was_trained_with_then_boxed_then_the_papers():
 
 def test_another_prompt_than_the_trained_one_is_warned_of_with_both_names():
     tokenizer = tokenizer_of("qwen2.5")
-    chat.carry(tokenizer, chat.choose("r1_zero", tokenizer))
+    chat.save_prompt(tokenizer, chat.choose("r1_zero", tokenizer))
     warning = chat.warn_prompt(chat.choose("boxed", tokenizer), tokenizer, model_name="x-instruct")
     assert "trained with prompt=r1_zero" in warning
     assert "asked with prompt=boxed" in warning
@@ -213,7 +213,7 @@ def test_a_template_that_writes_no_mark_ends_with_eos():
 
 def test_the_note_of_a_checkpoint_names_prompt_and_place(tmp_path):
     tokenizer = tokenizer_of("qwen2.5")
-    chat.carry(tokenizer, chat.choose("think", tokenizer))
+    chat.save_prompt(tokenizer, chat.choose("think", tokenizer))
     write_tokenizer(tokenizer, tmp_path)
     note = read_json(tmp_path / modeling.ASKED)
     assert (note["prompt"], note["place"], note["own_template"]) == ("think", "tags", TEMPLATES["qwen2.5"][0])

@@ -154,8 +154,8 @@ class Terminal:
                 except OSError:
                     break
         assert mark in self.seen[self.at :], self.seen
-        begun, self.at = self.at, self.seen.index(mark, self.at) + len(mark)
-        return self.seen[begun : self.at]
+        start, self.at = self.at, self.seen.index(mark, self.at) + len(mark)
+        return self.seen[start : self.at]
 
     def type(self, text):
         os.write(self.main, text.encode())

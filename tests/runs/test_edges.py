@@ -44,6 +44,24 @@ def test_numbers_that_cannot_be_are_told(words, said, capsys):
     assert said in error_of(capsys)
 
 
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["zero", "--modle", "tiny"], "Did you mean '--model'?"),
+        (["zero", "--dry-runn", "rl.steps=2"], "Did you mean '--dry-run'?"),
+        (["eval", "tiny", "--taks=countdown"], "Did you mean '--task'?"),
+        (["chat", "tiny", "--xyz"], "does not know: --xyz. See: aha chat --help"),
+        (["--verson"], "Did you mean '--version'? See: aha --help"),
+    ],
+)
+def test_an_option_that_is_not_known_names_the_nearest(words, nearest, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert nearest in (said := error_of(capsys))
+    assert len(said.splitlines()) == 1
+
+
 @pytest.fixture
 def never(monkeypatch):
     """Nothing is sampled."""

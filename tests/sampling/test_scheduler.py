@@ -120,7 +120,8 @@ def test_what_a_closed_call_left_goes_on_as_if_it_had_not_been_closed(tokenizer,
     assert set(sampled) | set(left) == set(range(8))
     assert not set(sampled) & set(left)
     again = [
-        Request(asked[i].prompt_ids, 3, asked[i].key, begun=rollouts, seed=5) for i, rollouts in left.items()
+        Request(asked[i].prompt_ids, 3, asked[i].key, partials=rollouts, seed=5)
+        for i, rollouts in left.items()
     ]
     rest = sample(engine, again, seed=77, max_tokens=40)  # the seed of their own call counts
     sampled |= dict(zip(left, rest, strict=True))
@@ -137,7 +138,7 @@ def test_stretches_say_which_version_sampled_what(tokenizer):
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.mul_(-1)
     engine.version = 3
-    again = [Request(asked[i].prompt_ids, 3, asked[i].key, begun=g, seed=5) for i, g in left.items()]
+    again = [Request(asked[i].prompt_ids, 3, asked[i].key, partials=g, seed=5) for i, g in left.items()]
     for (i, old), group in zip(left.items(), sample(engine, again, max_tokens=40), strict=True):
         for was, prior, now in zip(old, before[i], group, strict=True):
             assert now.completion_ids[:prior].tolist() == was.completion_ids.tolist()
@@ -156,7 +157,7 @@ def test_a_lowered_limit_ends_what_is_longer_already(tokenizer):
     model, asked = make_model(tokenizer), requests_of(4)
     engine = LocalEngine(model, tokenizer)
     _, left = interrupted(engine, asked, 1, max_tokens=60)
-    again = [Request(asked[i].prompt_ids, 3, asked[i].key, begun=g, seed=5) for i, g in left.items()]
+    again = [Request(asked[i].prompt_ids, 3, asked[i].key, partials=g, seed=5) for i, g in left.items()]
     for group in sample(engine, again, max_tokens=2):
         assert all(r.finish is not Finish.ABORT for r in group)
 

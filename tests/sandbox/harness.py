@@ -142,7 +142,7 @@ def held(case: dict, sandbox: Sandbox, world: World) -> str:
     """Empty if the case was held, else what went wrong."""
     wall = case.get("wall", 4)
     check = case["check"]
-    begun = time.monotonic()
+    start = time.monotonic()
     if check == "judge":
         verdict = judge_stdio(
             case["payload"], [("6 7\n", case.get("expected_out", "42"))], sandbox=sandbox, wall=wall
@@ -153,7 +153,7 @@ def held(case: dict, sandbox: Sandbox, world: World) -> str:
         problem = "" if verdict.passed is False else f"judged {verdict}"
     else:
         problem = _held_run(case, sandbox, world, wall)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - start
     if seconds > wall + 20:  # what is not ended goes on for 60; a busy machine takes its time
         problem = problem or f"took {seconds:.1f} s"
     if "file" in case:

@@ -106,14 +106,14 @@ def test_what_subclasses_hold_is_equal_loosely_and_not_strictly():
 )
 def test_no_reply_takes_long(forged, expected):
     for strict in (True, False):
-        begun = time.thread_time()
+        start = time.thread_time()
         with contextlib.suppress(ValueError):
             assert not Expected(expected, strict=strict).equals(forged)
-        assert time.thread_time() - begun < 1
-    begun = time.thread_time()
+        assert time.thread_time() - start < 1
+    start = time.thread_time()
     with contextlib.suppress(ValueError):
         is_true(forged)
-    assert time.thread_time() - begun < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_a_program_that_loses_every_sandbox_has_failed(sandbox, monkeypatch):
     def lost(process):
         if b"'lose me'" in code_of.pop(id(process), b""):
             process.stop()
-            raise Gone("lost", begun=begun)
+            raise Gone("lost", started=started)
         return wait(process)
 
     code_of: dict[int, bytes] = {}
@@ -173,9 +173,9 @@ def test_a_program_that_loses_every_sandbox_has_failed(sandbox, monkeypatch):
 
     monkeypatch.setattr(Process, "wait", lost)
     monkeypatch.setattr(Slot, "launch", launched)
-    begun = True
+    started = True
     assert sandbox.run("'lose me'").status is Status.FAILED
-    begun = False
+    started = False
     assert sandbox.run("'lose me'").status is Status.BROKEN
 
 
@@ -468,6 +468,6 @@ def test_nothing_is_left_behind_in_ten_thousand_runs(tier):
 def test_speed():
     with Sandbox(workers=2) as sandbox, ThreadPoolExecutor(2) as threads:
         sandbox.run("pass")
-        begun = time.monotonic()
+        started = time.monotonic()
         list(threads.map(lambda _: sandbox.run("print(1)"), range(400)))
-        assert 400 / (time.monotonic() - begun) > 100
+        assert 400 / (time.monotonic() - started) > 100

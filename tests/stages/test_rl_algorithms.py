@@ -90,7 +90,7 @@ def check(kind, rows):
         assert all(row["groups"] == 4 for row in rows), "six are begun, and the slowest two cancelled"
     if kind == "carried":
         assert all(row["groups"] >= 4 for row in rows)
-        assert all(row["carried/kept"] > 0 for row in rows)
+        assert all(row["partial_rollouts/kept"] > 0 for row in rows)
         assert any(row["stale/tokens"] > 0 and row["stale/versions"] > 0 for row in rows)
         assert all(row["sampler_mismatch/mean"] < 0.02 for row in rows), "of fresh tokens alone"
     if kind in ("ppo", "vapo"):

@@ -145,9 +145,9 @@ def test_all_instructions_must_be_followed():
 )
 def test_no_answer_takes_long(text):
     told = {case[0]: case[1] for case in CASES}
-    begun = time.thread_time()  # what others do meanwhile does not count
+    start = time.thread_time()  # what others do meanwhile does not count
     strict, loose = broken(text, told), broken_loosely(text, told, "zh")
-    assert time.thread_time() - begun < 10
+    assert time.thread_time() - start < 10
     assert strict
     assert loose
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aha.hints import nearest
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def random_model(shape: str, device: torch.device | str, dtype: torch.dtype) -> 
     from transformers import AutoModelForCausalLM, Qwen2Config
 
     if shape not in SHAPES:
-        raise AhaError(f"Unknown shape '{shape}'. Known: {', '.join(SHAPES)}.")
+        raise AhaError(f"Unknown shape '{shape}'. {nearest(shape, SHAPES)}")
     settings = dict(SHAPES[shape])
     rope = {"rope_type": "default", "rope_theta": settings.pop("rope_theta")}
     eos = settings["vocab_size"] - 1

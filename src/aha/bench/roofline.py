@@ -118,12 +118,12 @@ def best_seconds(work: Callable[[], Any], device: torch.device, repeats: int) ->
     times = []
     for _ in range(repeats):
         if device.type == "cuda":
-            begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begun.record()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
             work()
-            ended.record()
-            ended.synchronize()
-            times.append(begun.elapsed_time(ended) / 1e3)
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end) / 1e3)
         else:
             started = time.perf_counter()
             work()

@@ -77,12 +77,12 @@ def _figures(once, runs: int, workers: int) -> dict:
         wrong = sum(out != _ANSWER for out in threads.map(lambda _: once(), range(workers * 4)))  # warm up
         seconds = []
         for _ in range(runs):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             wrong += once() != _ANSWER
-            seconds.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
+            seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
         wrong += sum(out != _ANSWER for out in threads.map(lambda _: once(), range(runs)))
-        rate = runs / (time.perf_counter() - begun)
+        rate = runs / (time.perf_counter() - start)
     seconds.sort()
     return {
         "runs_per_second": round(rate, 1),

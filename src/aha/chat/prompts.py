@@ -249,7 +249,7 @@ def _checked_words(text: str, path: str, *, jinja: bool) -> str:
 def own_template(tokenizer: Any) -> str | None:
     """The model's own chat template: the one that its checkpoint kept where it carries another, else the
     tokenizer's; None without any."""
-    kept = carried(tokenizer)
+    kept = saved_prompt(tokenizer)
     if kept:
         own = kept.get("own_template")
         return str(own) if own else None
@@ -259,7 +259,7 @@ def own_template(tokenizer: Any) -> str | None:
     return str(template) if template else None
 
 
-def carried(tokenizer: Any) -> Mapping[str, Any]:
+def saved_prompt(tokenizer: Any) -> Mapping[str, Any]:
     """What the checkpoint of a tokenizer says of its prompt (its ``aha.json``); empty where it says nothing, or
     where its chat template was changed since."""
     kept = getattr(tokenizer, "aha", None)
@@ -272,7 +272,7 @@ def choose(setting: str | Prompt = "auto", tokenizer: Any = None) -> Prompt:
     """The prompt that a setting means for a tokenizer. Raises AhaError for what it cannot be asked with."""
     if isinstance(setting, Prompt):
         return setting
-    setting, kept, own = check_setting(setting), carried(tokenizer), own_template(tokenizer)
+    setting, kept, own = check_setting(setting), saved_prompt(tokenizer), own_template(tokenizer)
     trained = str(kept.get("prompt", ""))
     if setting == "auto" and trained:
         return Prompt(trained, own, str(kept.get("words", "")), str(kept.get("instruction", "")), trained)

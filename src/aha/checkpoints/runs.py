@@ -43,5 +43,5 @@ def last_model(name: str, folder: Path, stages: list[Path]) -> Path:
             return stage / FINAL
     steps = [step for stage in stages for step in (stage / STEPS).glob("step-*/config.json")]
     newest = max(steps, key=lambda file: file.stat().st_mtime, default=None)
-    begun = f" Its newest checkpoint is '{newest.parent}'." if newest is not None else ""
-    raise AhaError(f"'{name}' is a run in which no stage has made a model yet.{begun}")
+    newest_checkpoint = f" Its newest checkpoint is '{newest.parent}'." if newest is not None else ""
+    raise AhaError(f"'{name}' is a run in which no stage has made a model yet.{newest_checkpoint}")

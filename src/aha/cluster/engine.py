@@ -23,7 +23,16 @@ from aha.cluster.settings import ClusterSettings
 from aha.cluster.worker_pool import Crew, Member
 from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, writable
 from aha.modeling import max_context
-from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, LostWorker, Proof, Request, check_room
+from aha.sampling.engine import (
+    UNLOADED,
+    Engine,
+    EngineSetup,
+    LostWorker,
+    Partials,
+    Proof,
+    Request,
+    check_room,
+)
 from aha.sampling.hashes import digests, hash_of_all
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Finish, Rollout
@@ -221,7 +230,7 @@ class RayEngine(Engine):
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
-        leftovers: Begun | None = None,
+        leftovers: Partials | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its ``n`` rollouts) as requests finish, as the in-process engine does,
         with ``leftovers`` where the iterator is closed early. ``progress`` is told of the tokens since it was
@@ -265,13 +274,13 @@ class RayEngine(Engine):
                     del untaken[index]
                     yield index, rollouts
         finally:
-            partials: Begun = {}
+            partials: Partials = {}
             if number == self._calls:
                 partials |= dict(self._finished)
                 self._finished.clear()
                 self._cancel(partials)
             if leftovers is not None:
-                leftovers |= {i: partials.get(i) or _as_begun(r) for i, r in untaken.items()}
+                leftovers |= {i: partials.get(i) or _as_partials(r) for i, r in untaken.items()}
 
     def _expected(self, params: SamplingParams) -> float:
         """Tokens of a completion, by those that ended so far."""
@@ -304,13 +313,13 @@ class RayEngine(Engine):
         if news.over and work:
             self.crew.replace(member, f"it ended with {len(work)} of its requests undone")
 
-    def _cancel(self, partials: Begun) -> None:
+    def _cancel(self, partials: Partials) -> None:
         """End what is running; ``partials`` gets what there is of it."""
         busy = [m for m in self.crew.members if m.ready and self._work.get(m.number)]
         self._work.clear()
         self._call = None
 
-        def cancelled(member: Member, answer: tuple[list[Any], Begun]) -> None:
+        def cancelled(member: Member, answer: tuple[list[Any], Partials]) -> None:
             items, left = answer
             for index, rollouts in [*items, *left.items()]:
                 partials[index] = tuple(writable(r) for r in rollouts)
@@ -373,10 +382,10 @@ def spec_of(model: Any, tokenizer: Any, settings: ClusterSettings, rows: int, th
     )
 
 
-def _as_begun(request: Request) -> tuple[Rollout, ...]:
+def _as_partials(request: Request) -> tuple[Rollout, ...]:
     """What there was of a request before a call of which nothing is known."""
-    if request.begun:
-        return request.begun
+    if request.partials:
+        return request.partials
     nothing = np.zeros(0, np.float32)
     prompt = np.asarray(request.prompt_ids, np.int32)
     empty = Rollout(prompt, nothing.astype(np.int32), nothing, "", Finish.ABORT, 0, request.opened_think)

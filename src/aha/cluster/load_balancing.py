@@ -18,10 +18,10 @@ def cost(request: Request, expected: float, longest: int) -> float:
     """
     total = 0.0
     for number in range(request.n):
-        begun = request.begun[number] if request.begun else None
-        if begun is not None and begun.finish is not Finish.ABORT:
+        partial = request.partials[number] if request.partials else None
+        if partial is not None and partial.finish is not Finish.ABORT:
             continue
-        sampled = 0 if begun is None else len(begun.completion_ids)
+        sampled = 0 if partial is None else len(partial.completion_ids)
         total += expected - sampled if sampled < expected else max(1.0, (longest - sampled) / 2)
         total += PREFILL_COST * sampled
     return total + PREFILL_COST * len(request.prompt_ids)

@@ -301,8 +301,8 @@ class Talk:
             rollout = self._ended(rollout)
             if screen is not None:
                 screen.tell(chat.END_THINK, budget)
-        begun = replace(request, begun=(replace(rollout, finish=Finish.ABORT),))
-        return self._drawn(begun, params, screen)
+        resumed = replace(request, partials=(replace(rollout, finish=Finish.ABORT),))
+        return self._drawn(resumed, params, screen)
 
     def _drawn(self, request: Request, params: SamplingParams, screen: Screen | None) -> Rollout:
         if screen is not None and self.streaming is not None:

@@ -66,9 +66,9 @@ def why_nothing(data: RunData) -> str:
         return "it is under way and has not taken a step yet"
     if names and all((data.folder / name / DONE).exists() for name in names):
         return f"none of its stages is trained ({', '.join(names)})"
-    begun = [name for name in names if (data.folder / name).is_dir()]
+    started = [name for name in names if (data.folder / name).is_dir()]
     return (
-        f"no stage has taken a step ({', '.join(begun)} was begun)"
-        if begun
+        f"no stage has taken a step ({', '.join(started)} was begun)"
+        if started
         else "none of its stages was begun"
     )

@@ -13,7 +13,7 @@ from aha.doctor.finding import Check, Finding, at_most, count, holds
 from aha.doctor.subject import DoctorContext, made_groups
 from aha.rewards import accuracy
 from aha.sampling import rollouts
-from aha.training.own import estimator
+from aha.training.algorithm import estimator
 from aha.types import Finish, Outcome, Problem, Rollout, Score, Verdict
 
 EXACT = 1e-5

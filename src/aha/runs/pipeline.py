@@ -270,7 +270,7 @@ def run(
         return finished
     with contextlib.ExitStack() as locks:
         ranks.broadcast_object(lambda: _open(folder, locks))
-        summaries, begun = {}, False
+        summaries, any_ran = {}, False
         for stage in ordered(stages):
             place = folder / stage.name
             context.finals[stage.name] = place / "final"
@@ -279,8 +279,8 @@ def run(
                 _say_finished(place, stage, say)
                 summaries[stage.name] = finished
                 continue
-            if not begun:
-                begun = True
+            if not any_ran:
+                any_ran = True
                 keep_json(folder / "config.json", config)
                 ranks.broadcast_object(
                     functools.partial(_remove, folder / SUMMARY)

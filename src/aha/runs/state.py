@@ -44,12 +44,12 @@ def state(run: Path) -> State:
     summary = _read(run / SUMMARY) if len(done) == len(settings) else {}
     if not settings:  # of another program's, or by hand: what it says of itself
         return State((), (), _read(run / SUMMARY))
-    begun = [name for name in settings if name not in done and has_work(run / name)]
-    if not begun:
+    started = [name for name in settings if name not in done and has_work(run / name)]
+    if not started:
         return State(tuple(settings), done, summary)
-    steps = _mapping(settings[begun[0]]).get("steps")
+    steps = _mapping(settings[started[0]]).get("steps")
     total = steps if isinstance(steps, int) else None
-    return State(tuple(settings), done, summary, begun[0], reached(run / begun[0]), total)
+    return State(tuple(settings), done, summary, started[0], reached(run / started[0]), total)
 
 
 def result(run: Path) -> Path | None:

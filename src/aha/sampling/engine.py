@@ -22,15 +22,15 @@ from aha.types import AhaError, Finish, Group, Problem, Rollout
 UNLOADED = -1
 """The version of an engine that has been given no weights yet."""
 
-Begun = dict[int, tuple[Rollout, ...]]
-"""Rollouts of requests that have not ended, by the request's index."""
+Partials = dict[int, tuple[Rollout, ...]]
+"""Partial rollouts: what there is of requests that have not ended, by the request's index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """``n`` completions of one prompt. ``key`` picks the random streams: equal keys draw equal numbers.
 
-    ``begun`` [n] is what an earlier call made of the completions: those that ended stand, those with
+    ``partials`` [n] is what an earlier call made of the completions: those that ended stand, those with
     Finish.ABORT are continued, with the weights as they now are. ``seed`` is that call's, so that they draw the
     numbers they would have drawn. ``params`` are its own, in place of the call's.
     """
@@ -39,7 +39,7 @@ class Request:
     n: int
     key: int
     opened_think: bool = False
-    begun: tuple[Rollout, ...] = ()
+    partials: tuple[Rollout, ...] = ()
     seed: int | None = None
     params: SamplingParams | None = None
 
@@ -103,7 +103,7 @@ class Engine:
     computes_alike: ClassVar[bool] = False
     """It computes as the trainer does: its log probabilities need no correction."""
     continues: ClassVar[bool] = False
-    """It goes on with completions that were begun, and hands back those of a call that is closed early."""
+    """It goes on with partial rollouts, and hands back those of a call that is closed early."""
     samples_beside: ClassVar[bool] = False
     """It may sample while the policy is updated."""
     has_workers: ClassVar[bool] = False
@@ -166,7 +166,7 @@ class Engine:
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
-        leftovers: Begun | None = None,
+        leftovers: Partials | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its ``n`` rollouts) as requests finish; closing the iterator cancels the rest.
 

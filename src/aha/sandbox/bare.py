@@ -25,7 +25,7 @@ exec(compile(open(file).read(), "main.py", "exec"), {"__name__": "__main__"})
 
 def run_bare(code: str, stdin: bytes, limits: Limits) -> Execution:
     """Run a program without isolation; the result says so. Output beyond the cap is cut off."""
-    begun = time.monotonic()
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="aha-unsafe-") as place:
         file = os.path.join(place, "main.py")
         with open(file, "w", encoding="utf-8", errors="replace") as writer:
@@ -51,5 +51,5 @@ def run_bare(code: str, stdin: bytes, limits: Limits) -> Execution:
             stdout, stderr = out.read(limits.max_output), err.read(limits.max_output)
     if status is Status.FAILED and stderr.rstrip().rsplit(b"\n", 1)[-1].startswith(b"MemoryError"):
         status = Status.MEMORY
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - start
     return Execution(status, code_, stdout, stderr, seconds, 0.0, Isolation.UNSAFE, "run without a sandbox")

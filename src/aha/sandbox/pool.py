@@ -260,8 +260,8 @@ class Losses:
 
     def by_the_program(self) -> bool:
         """Whether the program is the cause."""
-        begun = all(isinstance(error, Gone) and error.begun for error in self._errors)
-        return begun and self._sandbox.works()
+        started = all(isinstance(error, Gone) and error.started for error in self._errors)
+        return started and self._sandbox.works()
 
 
 class _Slots:

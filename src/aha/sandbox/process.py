@@ -25,12 +25,12 @@ _CHUNK = 1 << 16
 class Gone(Exception):
     """The zygote is gone or does not answer; its slot must be started again.
 
-    ``begun``: the program had begun by then, so that it may be the cause.
+    ``started``: the program had begun by then, so that it may be the cause.
     """
 
-    def __init__(self, reason: str, *, begun: bool = False) -> None:
+    def __init__(self, reason: str, *, started: bool = False) -> None:
         super().__init__(reason)
-        self.begun = begun
+        self.started = started
 
 
 def plain(text: str | bytes, longest: int = 500) -> str:
@@ -63,7 +63,7 @@ class Process:
     def __init__(self, control: socket.socket, pipes: Pipes, limits: Limits, isolation: Isolation) -> None:
         self.limits = limits
         self.isolation = isolation
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         self.timed_out = False
         self.too_long = False
         self.abandoned = False  # the zygote did not answer: its slot must be closed
@@ -71,7 +71,7 @@ class Process:
         self._pipes = pipes
         self._pidfd = -1
         self._end: dict[str, Any] | None = None
-        self._ended = self.begun
+        self._ended = self.started
         self._result: Execution | None = None
         self._released = False
         self._flooded = ""
@@ -89,17 +89,17 @@ class Process:
 
         What the machine needs to set the wall up, however loaded it is, is not the program's time.
         """
-        if not self._pump(self._has_begun, self.begun + _ENTRY):
+        if not self._pump(self._has_started, self.started + _ENTRY):
             self._kill()
             self.release()
             self.abandoned = True
             raise Gone("a run was not entered in time: this machine is overloaded")
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
 
     def wait(self) -> Execution:
         """Let the run end by itself or by its deadline. Raises Gone if the zygote failed instead."""
         self.enter()
-        self.timed_out = not self._pump(lambda: False, self.begun + self.limits.wall)
+        self.timed_out = not self._pump(lambda: False, self.started + self.limits.wall)
         return self.stop()
 
     def ask(self, message: bytes, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
@@ -167,7 +167,7 @@ class Process:
             os.close(self._pidfd)
             self._pidfd = -1
 
-    def _has_begun(self) -> bool:
+    def _has_started(self) -> bool:
         return bool(self._read_so_far[self._pipes.status])
 
     def _has_message(self, longest: int) -> bool:
@@ -241,8 +241,8 @@ class Process:
     def _lose(self, reason: str) -> NoReturn:
         self.abandoned = True
         self.release()
-        begun = self._read_so_far[self._pipes.status][:1] == b"R"
-        raise Gone(plain(reason), begun=begun)
+        started = self._read_so_far[self._pipes.status][:1] == b"R"
+        raise Gone(plain(reason), started=started)
 
     def _write(self) -> None:
         try:
@@ -287,7 +287,7 @@ class Process:
             exit_code=None if status is Status.BROKEN else code,
             stdout=bytes(self._read_so_far[pipes.stdout]),
             stderr=stderr,
-            seconds=self._ended - self.begun,
+            seconds=self._ended - self.started,
             memory_mb=end["peak_kb"] / 1024,
             isolation=self.isolation,
             note=note,

@@ -71,7 +71,7 @@ def for_rows(setting: str, tokenizer: Any) -> chat.Prompt:
 def keep(model: Any, tokenizer: Any, prompt: chat.Prompt, instruction: str | None = None) -> None:
     """From now on what is saved of ``model`` and ``tokenizer`` carries the prompt, and ends where its turns end."""
     ends = ending_ids(model, tokenizer) | {chat.turn_end(tokenizer, prompt)[-1]}
-    chat.carry(tokenizer, prompt, instruction)
+    chat.save_prompt(tokenizer, prompt, instruction)
     first = int(tokenizer.eos_token_id)
     config = getattr(model, "generation_config", None)
     if config is not None:

@@ -25,7 +25,7 @@ _ENDINGS = {
 """What asks for the answer where the thinking was cut, by the place at which the prompt wants it."""
 _CHOICE_ENDING = "\n\nAnswer: "
 
-Begun = list[tuple[Problem, Draft]]
+Thoughts = list[tuple[Problem, Draft]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +69,38 @@ class BudgetForcing:
         return _rows(writer, problems, settings)
 
     def _thinking(
-        self, writer: ThinkingWriter, begun: Begun, purpose: str, n: int = 1
+        self, writer: ThinkingWriter, drafts: Thoughts, purpose: str, n: int = 1
     ) -> list[tuple[Draft, ...]]:
         most = writer.params.max_tokens
-        return writer.go_on(begun, f"forcing {purpose}", within=most, stop=(chat.END_THINK,), n=n)
+        return writer.go_on(drafts, f"forcing {purpose}", within=most, stop=(chat.END_THINK,), n=n)
 
-    def _waited(self, writer: ThinkingWriter, thoughts: Begun, count: int) -> Begun:
+    def _waited(self, writer: ThinkingWriter, thoughts: Thoughts, count: int) -> Thoughts:
         """Every thinking with its end suppressed, the word behind it, and gone on."""
-        begun = []
+        waiting = []
         for problem, draft in thoughts:
             kept = writer.cut_before(draft, chat.END_THINK)
             spaced = "" if writer.text(kept)[-1:].isspace() else " "
-            begun.append((problem, writer.append(kept, spaced + self.word)))
-        grown = self._thinking(writer, begun, f"wait {count}")
-        return [(problem, draft) for (problem, _), (draft,) in zip(begun, grown, strict=True)]
+            waiting.append((problem, writer.append(kept, spaced + self.word)))
+        grown = self._thinking(writer, waiting, f"wait {count}")
+        return [(problem, draft) for (problem, _), (draft,) in zip(waiting, grown, strict=True)]
 
-    def _answered(self, writer: ThinkingWriter, thoughts: Begun, purpose: str) -> list[Draft]:
+    def _answered(self, writer: ThinkingWriter, thoughts: Thoughts, purpose: str) -> list[Draft]:
         """Each thinking with its answer: written by the model where it closed the thinking, and asked for where it ran
         out of tokens. A text that the model ended has its answer in it."""
-        begun = [
+        asked = [
             (p, d if chat.END_THINK in writer.text(d) else writer.append(d, self._ending(writer, p, d)))
             for p, d in thoughts
         ]
         open_ones = [i for i, (_, d) in enumerate(thoughts) if not writer.ended(d)]
         drafts = [d for _, d in thoughts]
-        grown = writer.go_on([begun[i] for i in open_ones], f"forcing {purpose}", most=self.answer_tokens)
+        grown = writer.go_on([asked[i] for i in open_ones], f"forcing {purpose}", most=self.answer_tokens)
         for at, (draft,) in zip(open_ones, grown, strict=True):
             drafts[at] = draft
         return drafts
 
-    def _cut(self, writer: ThinkingWriter, thoughts: Begun, plain: list[Draft], budget: int) -> list[Draft]:
+    def _cut(
+        self, writer: ThinkingWriter, thoughts: Thoughts, plain: list[Draft], budget: int
+    ) -> list[Draft]:
         """The answers where thinking ends at ``budget`` tokens; shorter ones stay as they were."""
         drafts = list(plain)
         long = [i for i, (_, draft) in enumerate(thoughts) if len(draft.ids) > budget]

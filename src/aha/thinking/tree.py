@@ -161,9 +161,9 @@ class TreeSearch:
         written = writer.go_on(asked, f"tree {number} end", within=writer.params.max_tokens)
         ends = {id(tree): draft for tree, (draft,) in zip(open_ones, written, strict=True)}
         for tree in trees:
-            begun = best[id(tree)]
-            draft = ends.get(id(tree), begun)
-            yield tree, draft, len(draft.ids) - len(begun.ids)
+            prefix = best[id(tree)]
+            draft = ends.get(id(tree), prefix)
+            yield tree, draft, len(draft.ids) - len(prefix.ids)
 
 
 def _best(writer: ThinkingWriter, tree: ThinkingTree) -> Draft:

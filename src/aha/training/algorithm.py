@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import AfterValidator, ModelWrapValidatorHandler, model_validator
 
 from aha import plugins
+from aha.hints import nearest
 from aha.settings import Settings, setting
 from aha.training import batching, credit, own
-from aha.training.advantages import Rewards
+from aha.training.advantages import ADVANTAGES, Advantage, Rewards
 from aha.training.batching import Weighting
 from aha.training.credit import Importance
 from aha.training.curriculum import Rule
@@ -148,7 +149,7 @@ class Algorithm(Settings):
 
     def advantages(self, rewards: Rewards, baselines: np.ndarray | None = None) -> list[np.ndarray]:
         """Rewards [G] of each group -> advantages [G] of each group, NaN = drop."""
-        return own.estimator(self.advantage)(rewards, baselines)
+        return estimator(self.advantage)(rewards, baselines)
 
     def credit(self, examples: Sequence[Example], outcome: bool = True) -> list[Example]:
         """From advantages of completions to those of tokens, over the whole rollout.
@@ -211,6 +212,11 @@ class Algorithm(Settings):
             own.check(self.advantage, self.loss)
 
 
+def estimator(name: str) -> Advantage:
+    """The advantage of that name, or one's own. Raises AhaError for an unknown one."""
+    return ADVANTAGES.get(name) or own.own_advantage(name)
+
+
 def preset(name: str) -> dict[str, Any] | type:
     """The settings that an algorithm's name stands for; one's own may be a class. Raises AhaError for no name."""
     if name in PRESETS:
@@ -218,8 +224,8 @@ def preset(name: str) -> dict[str, Any] | type:
     reference = name if plugins.is_reference(name) else plugins.entry("algorithms", name)
     if reference is None:
         raise AhaError(
-            f"Unknown algorithm '{name}'. Known: {', '.join(PRESETS)}. One of your own is FILE.py:NAME or "
-            "PACKAGE.MODULE:NAME."
+            f"Unknown algorithm '{name}'. {nearest(name, PRESETS)} See them with: aha list algorithms. One of your "
+            "own is FILE.py:NAME or PACKAGE.MODULE:NAME."
         )
     return own.own_preset(reference)
 

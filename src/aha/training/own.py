@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from aha import plugins
+from aha.hints import nearest
 from aha.training.advantages import ADVANTAGES, Advantage, Rewards
 from aha.training.policy import Loss
 from aha.types import AhaError
@@ -25,16 +26,16 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 TRIAL = (np.array([1.0, 0.0, 0.5, 0.0]), np.array([0.0, 1.0]))
 
 
-def estimator(name: str) -> Advantage:
-    """The advantage of that name. Raises AhaError for an unknown one, and for one of one's own that does not work."""
-    if name in ADVANTAGES:
-        return ADVANTAGES[name]
+def own_advantage(name: str) -> Advantage:
+    """One's own advantage. Raises AhaError for an unknown name, and for one that does not work."""
     if not plugins.is_reference(name):
-        raise AhaError(f"Unknown advantage '{name}'. Known: {', '.join(ADVANTAGES)}, or FILE.py:NAME.")
-    return _estimator(name)
+        raise AhaError(
+            f"Unknown advantage '{name}'. {nearest(name, ADVANTAGES)} One of your own is FILE.py:NAME."
+        )
+    return _over_groups(name)
 
 
-def _estimator(name: str) -> Advantage:
+def _over_groups(name: str) -> Advantage:
     function, where = _function(name), _where(name)
     needed = _needed(function)
     seen: set[str] = set()

@@ -29,8 +29,8 @@ def stage_graph(run: RunData, running: bool) -> dict[str, Any]:
 
 def _at_work(nodes: Sequence[StageNode]) -> StageNode | None:
     """The stage that a run is at: of those that were begun and are not done, the one that was written to last."""
-    begun = [n for n in nodes if not n.finished and (n.stage.final.parent / "settings.json").exists()]
-    return max(begun, key=lambda n: _written(n.stage.final.parent), default=None)
+    started = [n for n in nodes if not n.finished and (n.stage.final.parent / "settings.json").exists()]
+    return max(started, key=lambda n: _written(n.stage.final.parent), default=None)
 
 
 def _written(place: Path) -> float:

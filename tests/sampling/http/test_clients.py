@@ -268,13 +268,13 @@ def streamed(server, number):
     request = urllib.request.Request(
         server.url + "/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    begun, first, text, tokens = time.perf_counter(), None, "", 0
+    start, first, text, tokens = time.perf_counter(), None, "", 0
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300) as answer:
         for line in answer:
             if line.startswith(b"data: {"):
                 event = json.loads(line[6:])
                 said = "".join(c["delta"].get("content") or "" for c in event["choices"])
-                first = first or (time.perf_counter() - begun if said else None)
+                first = first or (time.perf_counter() - start if said else None)
                 text, tokens = text + said, (event.get("usage") or {}).get("completion_tokens", tokens)
     return first or 0.0, text, tokens
 
@@ -285,10 +285,10 @@ def test_two_hundred_talk_to_the_tiny_base_at_once():
     model, tokenizer = modeling.load_model("tiny"), modeling.load_tokenizer("tiny")
     with Server(ModelBackend(LocalEngine(model, tokenizer), tokenizer, "tiny")) as server:
         streamed(server, 0)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         with ThreadPoolExecutor(200) as pool:
             texts = list(pool.map(lambda number: streamed(server, number), range(200)))
-        seconds, tokens = time.perf_counter() - begun, sum(n for *_, n in texts)
+        seconds, tokens = time.perf_counter() - start, sum(n for *_, n in texts)
         median = statistics.median(first for first, *_ in texts)
         print(
             f"200 streams: {seconds:.2f} s, {tokens} tokens, first words after {median:.2f} s in the median"

@@ -52,7 +52,7 @@ class StreamingEngine:
     def _followed(
         self, news: queue.Queue[Any], request: Request, told: Callable[[str, int], None]
     ) -> Rollout:
-        before = request.begun[0].text if request.begun else ""
+        before = request.partials[0].text if request.partials else ""
         stream, count = TextStream(self._decode), 0
         while True:
             try:

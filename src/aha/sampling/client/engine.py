@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aha.sampling.client.endpoint import Client
-from aha.sampling.engine import Begun, Engine
+from aha.sampling.engine import Engine, Partials
 from aha.types import AhaError, Finish, Message, Problem, Rollout
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class RemoteEngine(Engine):
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
-        leftovers: Begun | None = None,
+        leftovers: Partials | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its rollouts) as requests finish. Raises AhaError if one cannot be
         answered; what was answered before is in the client's cache."""

@@ -65,7 +65,7 @@ class Splitter:
         self.text = ""
         self.at = 0  # up to here the text is dealt with
         self.where = "reasoning" if opened else "front"
-        self.begun = False  # whether the present part has anything in it
+        self.started = False  # whether the present part has anything in it
         self.plain = False  # nothing was thought
 
     def feed(self, piece: str) -> list[tuple[str, str]]:
@@ -88,7 +88,7 @@ class Splitter:
             if not final and self._may_be_quoted(end):
                 return self._give(out, "reasoning", end, False, 0)
             self._give(out, "reasoning", end, True, 0)
-            self.where, self.at, self.begun = "content", end + len(END_THINK), False
+            self.where, self.at, self.started = "content", end + len(END_THINK), False
         return self._give(out, "content", len(self.text), final, 0)
 
     def _leave_front(self, final: bool) -> bool:
@@ -119,11 +119,11 @@ class Splitter:
             half = _overlap(piece, END_THINK) if hold else 0
             piece = piece[: len(piece) - half]
         kept = piece if self.plain else piece.rstrip()
-        if not self.begun and not self.plain:
+        if not self.started and not self.plain:
             lead = len(kept) - len(kept.lstrip())
             kept, self.at = kept.lstrip(), self.at + (lead if kept.strip() else 0)
         if kept:
             out.append((kind, kept))
             self.at += len(kept)
-            self.begun = True
+            self.started = True
         return out

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aha import attention, hardware, ranks
 from aha.modeling import max_context
-from aha.sampling.engine import Begun, Engine, EngineSetup, Request, check_room, ending_ids
+from aha.sampling.engine import Engine, EngineSetup, Partials, Request, check_room, ending_ids
 from aha.sampling.local.fused import FusedDecoder, supports
 from aha.sampling.local.graphs import graphs_for
 from aha.sampling.local.kv_cache import GROWTH, SlotCache, buffer_bytes_per_token
@@ -68,13 +68,13 @@ class LocalEngine(Engine):
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
-        leftovers: Begun | None = None,
+        leftovers: Partials | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its ``n`` rollouts) as requests finish, in order of finishing.
 
         ``progress`` is told the number of tokens sampled at each step. Where the iterator is closed early,
         ``leftovers`` gets the rollouts of every other request by its index, those that had not ended with
-        Finish.ABORT: as a later request's ``begun`` they are continued. Raises AhaError if a prompt leaves
+        Finish.ABORT: as a later request's ``partials`` they are continued. Raises AhaError if a prompt leaves
         no room in the model's context, or one completion none in the cache.
         """
         check_room(requests, params, max_context(self.model))

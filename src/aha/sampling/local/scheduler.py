@@ -51,12 +51,12 @@ class _Completion:
 
     pending: _Pending
     number: int
-    begun: Rollout | None = None
+    partial: Rollout | None = None
 
     @property
     def made(self) -> int:
         """Tokens of the completion that are there already."""
-        return 0 if self.begun is None else len(self.begun.completion_ids)
+        return 0 if self.partial is None else len(self.partial.completion_ids)
 
     @property
     def source(self) -> tuple[int, int]:
@@ -66,7 +66,7 @@ class _Completion:
     @property
     def ids(self) -> np.ndarray:
         """The prompt, and what there is of the completion: int64."""
-        parts = [self.pending.request.prompt_ids, *([self.begun.completion_ids] if self.begun else [])]
+        parts = [self.pending.request.prompt_ids, *([self.partial.completion_ids] if self.partial else [])]
         return np.concatenate([np.asarray(p, np.int64) for p in parts])
 
     def size(self) -> int:
@@ -121,15 +121,15 @@ class Scheduler:
         """The completions of a request that have not ended."""
         request = pending.request
         for number in range(request.n):
-            begun = request.begun[number] if request.begun else None
-            if begun is not None and begun.finish is not Finish.ABORT:
-                pending.done[number] = begun
-            elif begun is not None and len(begun.completion_ids) >= self.params_of(pending).max_tokens:
+            partial = request.partials[number] if request.partials else None
+            if partial is not None and partial.finish is not Finish.ABORT:
+                pending.done[number] = partial
+            elif partial is not None and len(partial.completion_ids) >= self.params_of(pending).max_tokens:
                 pending.done[number] = self._rollout(
-                    pending, begun.completion_ids, begun.logprobs, Finish.LENGTH, begun
+                    pending, partial.completion_ids, partial.logprobs, Finish.LENGTH, partial
                 )
             else:
-                yield _Completion(pending, number, begun)
+                yield _Completion(pending, number, partial)
         if all(r is not None for r in pending.done):
             self.finished.append(pending)
 
@@ -197,9 +197,9 @@ class Scheduler:
         self.seeds[row] = sample_seed(seed, request.key, one.number)
         self.limits[row] = self.params_of(one.pending).max_tokens
         self.entered[row], self.made[row] = next(self.turn), sampled
-        if one.begun is not None:
-            self.tokens[row, :sampled] = one.begun.completion_ids
-            self.logprobs[row, :sampled] = one.begun.logprobs
+        if one.partial is not None:
+            self.tokens[row, :sampled] = one.partial.completion_ids
+            self.logprobs[row, :sampled] = one.partial.logprobs
 
     def _prefill(self, texts: list[np.ndarray], rows: np.ndarray, source: np.ndarray) -> Tensor:
         """Put ``texts[source[i]]`` into the cache of ``rows[i]``; returns each text's last hidden state."""
@@ -297,7 +297,7 @@ class Scheduler:
     def _wait_again(self, row: int) -> None:
         """A row's sample is the next to enter, with what it has."""
         one = self.owner[row]
-        one.begun = self._so_far(row)
+        one.partial = self._so_far(row)
         self.waiting.appendleft(one)
 
     # --- leaving -----------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ class Scheduler:
         one, sampled = self.owner[row], int(self.made[row])
         pending = one.pending
         pending.done[one.number] = self._rollout(
-            pending, self.tokens[row, :sampled], self.logprobs[row, :sampled], finish, one.begun, text
+            pending, self.tokens[row, :sampled], self.logprobs[row, :sampled], finish, one.partial, text
         )
         if all(r is not None for r in pending.done):
             self.finished.append(pending)
@@ -349,17 +349,21 @@ class Scheduler:
         ids: np.ndarray,
         logprobs: np.ndarray,
         finish: Finish,
-        begun: Rollout | None,
+        partial: Rollout | None,
         text: str | None = None,
     ) -> Rollout:
         if text is None and finish is not Finish.ABORT:
             text = self._text(ids[:-1] if ids[-1] in self.engine.eos_ids else ids)
         version = self.engine.version
-        version_spans = begun.version_spans if begun is not None and len(begun.completion_ids) else ()
-        if begun is not None and len(ids) > len(begun.completion_ids) > 0 and begun.policy_version != version:
+        version_spans = partial.version_spans if partial is not None and len(partial.completion_ids) else ()
+        if (
+            partial is not None
+            and len(ids) > len(partial.completion_ids) > 0
+            and partial.policy_version != version
+        ):
             version_spans = (
-                *(version_spans or ((0, begun.policy_version),)),
-                (len(begun.completion_ids), version),
+                *(version_spans or ((0, partial.policy_version),)),
+                (len(partial.completion_ids), version),
             )
         return Rollout(
             prompt_ids=np.asarray(pending.request.prompt_ids, np.int32),
@@ -368,8 +372,8 @@ class Scheduler:
             text=text or "",
             finish=finish,
             policy_version=version
-            if begun is None or len(ids) > len(begun.completion_ids)
-            else begun.policy_version,
+            if partial is None or len(ids) > len(partial.completion_ids)
+            else partial.policy_version,
             opened_think=pending.request.opened_think,
             version_spans=version_spans,
         )
@@ -378,7 +382,7 @@ class Scheduler:
         """What there is of a row that has not ended."""
         one, sampled = self.owner[row], int(self.made[row])
         ids, logprobs = self.tokens[row, :sampled], self.logprobs[row, :sampled]
-        return self._rollout(one.pending, ids, logprobs, Finish.ABORT, one.begun)
+        return self._rollout(one.pending, ids, logprobs, Finish.ABORT, one.partial)
 
     def _compact(self, leaving: np.ndarray) -> None:
         if not len(leaving):
@@ -411,7 +415,9 @@ class Scheduler:
         """What there is of every request that was not taken: rollouts [n] by its index."""
         self._retire()
         there = {(one.pending.index, one.number): self._so_far(row) for row, one in enumerate(self.owner)}
-        there |= {(one.pending.index, one.number): one.begun for one in self.waiting if one.begun is not None}
+        there |= {
+            (one.pending.index, one.number): one.partial for one in self.waiting if one.partial is not None
+        }
         nothing = np.zeros(0, np.float32)
         return {
             p.index: tuple(

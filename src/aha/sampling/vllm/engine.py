@@ -18,7 +18,16 @@ import torch
 from aha import ranks
 from aha.modeling import max_context, own_weights
 from aha.sampling.colocated import Colocated
-from aha.sampling.engine import UNLOADED, Begun, Engine, EngineSetup, Proof, Request, check_room, ending_ids
+from aha.sampling.engine import (
+    UNLOADED,
+    Engine,
+    EngineSetup,
+    Partials,
+    Proof,
+    Request,
+    check_room,
+    ending_ids,
+)
 from aha.sampling.hashes import Tensors, digests, hash_of_all
 from aha.sampling.sampler import SamplingParams, sample_seed
 from aha.sampling.vllm import senders, wire
@@ -235,7 +244,7 @@ class VllmEngine(Engine):
         *,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
-        leftovers: Begun | None = None,
+        leftovers: Partials | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
         """Yield (index of the request, its ``n`` rollouts) as requests finish. Closing the iterator cancels the
         rest; a new call ends the one before.
@@ -248,10 +257,8 @@ class VllmEngine(Engine):
             raise AhaError(
                 f"vLLM samples at temperatures up to {self.max_temperature:g}, not {params.temperature:g}."
             )
-        if leftovers is not None or any(r.begun for r in requests):
-            raise AhaError(
-                "vLLM cannot go on with completions that were begun: set algorithm.partial_rollouts=0."
-            )
+        if leftovers is not None or any(r.partials for r in requests):
+            raise AhaError("vLLM cannot go on with partial rollouts: set algorithm.partial_rollouts=0.")
         self.wait()
         if self.version == UNLOADED:
             raise AhaError("vLLM has been given no weights that were proven: call load_weights first.")

@@ -126,7 +126,7 @@ def prepared(asked: Serving, folder: Path, port: int) -> tuple[chat.Prompt, list
     """The prompt, and the words of vLLM's command line; the files that they name are written into ``folder``."""
     path, tokenizer = resolve(asked.model), load_tokenizer(asked.model)
     prompt = chat.choose(asked.prompt, tokenizer)
-    chat.carry(tokenizer, prompt)
+    chat.save_prompt(tokenizer, prompt)
     template = folder / "template.jinja"
     template.write_text(tokenizer.chat_template, encoding="utf-8")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": _ends(path, tokenizer)}))

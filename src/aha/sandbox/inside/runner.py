@@ -108,10 +108,10 @@ def _report(error: BaseException) -> int:
             return int(error.code or 0) & 0xFF
         print(error.code, file=sys.stderr)
         return 1
-    begun = error.__traceback__
-    while begun and begun.tb_frame.f_code.co_filename == __file__:
-        begun = begun.tb_next
-    error = error.with_traceback(begun)
+    trace = error.__traceback__
+    while trace and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    error = error.with_traceback(trace)
     if sys.excepthook is sys.__excepthook__:
         traceback.print_exception(error)  # the hook itself looks for the source in a file
     else:

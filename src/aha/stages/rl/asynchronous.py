@@ -34,7 +34,7 @@ class _Halt(Exception):
 class _OpenProblem:
     """A problem that was begun and not yet trained on."""
 
-    carried: PartialRollout
+    partial: PartialRollout
     collector: Collector
     sampled: bool = False
     submitted: bool = False  # to the grader
@@ -42,7 +42,7 @@ class _OpenProblem:
 
     @property
     def problem(self) -> Problem:
-        return self.collector.problems[self.carried.problem]
+        return self.collector.problems[self.partial.problem]
 
 
 class AsynchronousRollouts:
@@ -64,7 +64,7 @@ class AsynchronousRollouts:
     ):
         self.engine, self.collector_at, self.grader = engine, collector_at, grader
         self.limit, self.prompts, self.group_size, self.steps = limit, prompts, group_size, steps
-        self.open: dict[int, _OpenProblem] = {}  # by ticket, in the order they were begun
+        self.open: dict[int, _OpenProblem] = {}  # by ticket, in the order they were started
         self.tickets = self.trained = self.dropped = self.dropped_now = 0
         self.waited = 0.0  # seconds, in the last step
         self._news = threading.Condition()
@@ -94,14 +94,14 @@ class AsynchronousRollouts:
         for ticket in chosen:
             one = self.open.pop(ticket)
             group = one.group or self._score(one)
-            one.collector.curriculum.note(one.carried.problem, *successes(group))
+            one.collector.curriculum.note(one.partial.problem, *successes(group))
             groups.append(group)
         self.trained += len(groups)
         return groups
 
     def _drop(self, step: int) -> None:
         """Let go of what is too old for this step, as after a change of the limit."""
-        old = [t for t, one in self.open.items() if step - one.carried.step > self.limit]
+        old = [t for t, one in self.open.items() if step - one.partial.step > self.limit]
         for ticket in old:
             del self.open[ticket]
         self.dropped_now = len(old)
@@ -116,13 +116,13 @@ class AsynchronousRollouts:
         problems = [collector.problems[i] for i in chosen]
         requests = collector.prompter.requests(problems, self.group_size)
         for index, request in zip(chosen, requests, strict=True):
-            carried = PartialRollout(index, step, replace(request, seed=seed))
-            self.open[self.tickets] = _OpenProblem(carried, collector)
+            partial = PartialRollout(index, step, replace(request, seed=seed))
+            self.open[self.tickets] = _OpenProblem(partial, collector)
             self.tickets += 1
 
     def _wait(self, step: int, tick: Callable[[int], None]) -> list[int]:
         """Tickets of the step's groups: all that the next update would make too old, and the first others."""
-        due = [t for t, one in self.open.items() if step - one.carried.step >= self.limit]
+        due = [t for t, one in self.open.items() if step - one.partial.step >= self.limit]
         while True:
             with self._news:
                 ready = [t for t, one in self.open.items() if self._is_ready(one)]
@@ -139,7 +139,7 @@ class AsynchronousRollouts:
         return one.sampled and (self.grader is None or one.group is not None)
 
     def _score(self, one: _OpenProblem) -> Group:
-        return score_group(one.problem, one.carried.request.begun, one.collector.rewards)
+        return score_group(one.problem, one.partial.request.partials, one.collector.rewards)
 
     # --- in the background --------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class AsynchronousRollouts:
 
     def _work(self, waiting: Mapping[int, _OpenProblem], params: SamplingParams) -> None:
         tickets, left = list(waiting), {}
-        requests = [waiting[t].carried.request for t in tickets]
+        requests = [waiting[t].partial.request for t in tickets]
         more: dict[str, Any] = {"progress": self._progress, "leftovers": left}
         try:
             for index, rollouts in self.engine.generate(requests, params, **more):
@@ -194,7 +194,7 @@ class AsynchronousRollouts:
         for ticket, one in list(self.open.items()):
             if one.sampled and not one.submitted:
                 one.submitted = True
-                grader.submit(ticket, one.problem, one.carried.request.begun)
+                grader.submit(ticket, one.problem, one.partial.request.partials)
         graded = grader.finished(wait=False)
         with self._news:
             for ticket, group in graded:
@@ -204,7 +204,7 @@ class AsynchronousRollouts:
 
     def _keep(self, one: _OpenProblem, rollouts: Sequence[Rollout], *, sampled: bool) -> None:
         with self._news:
-            one.carried = replace(one.carried, request=replace(one.carried.request, begun=tuple(rollouts)))
+            one.partial = replace(one.partial, request=replace(one.partial.request, partials=tuple(rollouts)))
             one.sampled = sampled
             self._news.notify_all()
 
@@ -216,15 +216,15 @@ class AsynchronousRollouts:
         with self._news:
             sampled = sum(one.sampled for one in self.open.values())
         return {
-            "ahead/open": len(self.open),
-            "ahead/sampled": sampled,
-            "ahead/dropped": self.dropped_now,
-            "ahead/waited": round(self.waited, 3),
+            "asynchronous/open": len(self.open),
+            "asynchronous/sampled": sampled,
+            "asynchronous/dropped": self.dropped_now,
+            "asynchronous/waited": round(self.waited, 3),
         }
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint, while halted: every problem that was begun and not trained on, with what there is."""
-        rows = [one.carried.state() for one in self.open.values()]
+        rows = [one.partial.state() for one in self.open.values()]
         counts = {"tickets": self.tickets, "trained": self.trained, "dropped": self.dropped}
         return {"open": rows, "counts": counts}
 

@@ -76,7 +76,7 @@ class Collector:
             keep=algorithm.pass_rate_range,
         )
         self.rounds = 0  # of sampling, in the last step
-        self.carry = PartialRollouts(algorithm.partial_rollouts)
+        self.partial_rollouts = PartialRollouts(algorithm.partial_rollouts)
         self.has_outcome = any(name.partition(":")[0] not in PROCESS_REWARDS for name in rewards)
 
     def collect(
@@ -91,21 +91,22 @@ class Collector:
         """Groups of ``n`` for ``prompts`` problems; more, where too few of them carry a signal (DAPO).
 
         Whatever was sampled is returned: groups without signal are the algorithm's to leave out. With
-        ``oversample`` more problems are begun, and the step ends as soon as enough groups are there; the
-        slowest are cancelled, which favours problems with short answers, or with ``carry`` go on in the next.
+        ``oversample`` more problems are started, and the step ends as soon as enough groups are there; the
+        slowest are cancelled, which favours problems with short answers, or go on in the next one
+        (``partial_rollouts``).
         """
         needed = math.ceil(prompts * self.algorithm.dynamic_sampling)
         collected: list[Group] = []
-        self.rounds, count, going_on = 0, prompts, self.carry.take(step)
+        self.rounds, count, going_on = 0, prompts, self.partial_rollouts.take(step)
         while True:
-            begun = math.ceil(count * (1 + self.algorithm.oversample))
+            started = math.ceil(count * (1 + self.algorithm.oversample))
             seed = seed_for(self.seed, "rollout" if not self.rounds else f"rollout{self.rounds}", step)
             going_on += self._new(
-                self.curriculum.take(max(0, begun - len(going_on)), progress), n, step, seed
+                self.curriculum.take(max(0, started - len(going_on)), progress), n, step, seed
             )
             chosen = [c.problem for c in going_on]
             asked = [self.problems[i] for i in chosen]
-            left: dict[int, tuple[Rollout, ...]] | None = {} if self.carry.steps else None
+            left: dict[int, tuple[Rollout, ...]] | None = {} if self.partial_rollouts.steps else None
             size = samplers(self.engine)  # each ends when its share is enough
             stream = stream_groups(
                 self.engine,
@@ -124,7 +125,7 @@ class Collector:
             for index, group in stream:
                 done[index] = group
                 full = len(done) * size >= count
-                if begun > count and self._enough([*collected, *[*done.values()] * size], full, needed):
+                if started > count and self._enough([*collected, *[*done.values()] * size], full, needed):
                     stream.close()
                     break
             done = together(done, asked)
@@ -133,7 +134,7 @@ class Collector:
                 collected.append(done[index])
             for index, rollouts in ranks.all_gather(left or {}).items():
                 c = going_on[index]
-                self.carry.kept.append(replace(c, request=replace(c.request, begun=rollouts)))
+                self.partial_rollouts.kept.append(replace(c, request=replace(c.request, partials=rollouts)))
             going_on = []
             self.rounds += 1
             signal = sum(g.has_signal for g in collected)

@@ -20,7 +20,7 @@ from aha.types import Finish, Group, Rollout
 
 @dataclass(frozen=True, slots=True)
 class PartialRollout:
-    """A problem whose completions have not all ended: its number, the step it was begun in, and what there is."""
+    """A problem whose completions have not all ended: its number, the step it was started in, and what there is."""
 
     problem: int
     step: int
@@ -40,7 +40,7 @@ class PartialRollout:
                 "opened_think": x.opened_think,
                 "stretches": [list(s) for s in x.version_spans],
             }
-            for x in r.begun
+            for x in r.partials
         ]
         request = {"n": r.n, "key": r.key, "seed": r.seed, "opened_think": r.opened_think}
         prompt = torch.tensor(list(r.prompt_ids))
@@ -54,8 +54,8 @@ class PartialRollout:
 
 
 def load(state: Mapping[str, Any]) -> PartialRollout:
-    """Out of ``Carried.state()``."""
-    begun = tuple(
+    """Out of ``PartialRollout.state()``."""
+    partials = tuple(
         Rollout(
             **{name: row[name].numpy() for name in ("prompt_ids", "completion_ids", "logprobs")},
             **{name: row[name] for name in ("text", "policy_version", "opened_think")},
@@ -64,12 +64,12 @@ def load(state: Mapping[str, Any]) -> PartialRollout:
         )
         for row in state["begun"]
     )
-    request = Request(state["prompt"].tolist(), begun=begun, **state["request"])
+    request = Request(state["prompt"].tolist(), partials=partials, **state["request"])
     return PartialRollout(int(state["problem"]), int(state["step"]), request)
 
 
 class PartialRollouts:
-    """What is carried from step to step, for at most ``steps`` of them; 0 carries nothing."""
+    """What goes on from step to step, for at most ``steps`` of them; 0 keeps nothing."""
 
     def __init__(self, steps: int):
         self.steps = steps
@@ -91,13 +91,13 @@ class PartialRollouts:
         self.kept = [load(row) for row in state]
 
     def figures(self, groups: Sequence[Group], version: int) -> dict[str, float]:
-        """For the metrics: problems carried on and dropped, the share of tokens that an earlier version of the
-        policy sampled, and the largest number of versions between."""
+        """For the metrics: problems that go on and that were dropped, the share of tokens that an earlier version
+        of the policy sampled, and the largest number of versions between."""
         if not self.steps:
             return {}
         return {
-            "carried/kept": len(self.kept),
-            "carried/dropped": self.dropped,
+            "partial_rollouts/kept": len(self.kept),
+            "partial_rollouts/dropped": self.dropped,
             **staleness(groups, version),
         }
 

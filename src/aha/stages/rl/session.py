@@ -75,7 +75,7 @@ class RLSession:
             )
             for first, some in preference.phases(self.problems, self.router, config.preference_start_step)
         ]
-        self.ahead = asynchronous.make(
+        self.asynchronous = asynchronous.make(
             config, engine, lambda step: preference.at(self.collectors, step), grader
         )
         self.collector: Collector = preference.at(self.collectors, 1)
@@ -131,8 +131,8 @@ class RLSession:
 
     def halt(self) -> None:
         """End sampling in the background; what there is of it is kept."""
-        if self.ahead is not None:
-            self.ahead.halt()
+        if self.asynchronous is not None:
+            self.asynchronous.halt()
 
     def collect(self, step: int, max_tokens: int, progress: float) -> list[Group]:
         """The step's scored groups, from the policy as it is."""
@@ -148,7 +148,7 @@ class RLSession:
         with engines.ready(self.engine, self.policy):
             self.sync_before = self.sync()
             if c.max_staleness:
-                return asynchronous.collect(self.ahead, step, self.params, progress, tick)
+                return asynchronous.collect(self.asynchronous, step, self.params, progress, tick)
             return self.collector.collect(step, c.prompts_per_step, c.group_size, self.params, progress, tick)
 
     def advantages(self, groups: Sequence[Group]) -> list[np.ndarray]:
@@ -231,7 +231,9 @@ class RLSession:
         mismatch = np.concatenate(self.mismatch) if self.mismatch else np.zeros(0)
         self.mismatch.clear()
         metrics = rl_metrics(step, groups, advantages, totals, mismatch)
-        metrics |= self.collector.carry.figures(groups, self.engine.version) if ranks.is_main() else {}
+        metrics |= (
+            self.collector.partial_rollouts.figures(groups, self.engine.version) if ranks.is_main() else {}
+        )
         metrics |= {"lr": lr, "max_tokens": max_tokens} | self.correction
         if self.judge is not None:
             metrics |= self.judge.figures()
@@ -239,9 +241,9 @@ class RLSession:
             metrics |= {
                 f"rewards/{name}/weight": weight for name, (weight, _) in self.collector.rewards.items()
             }
-        if self.ahead is not None:
-            metrics |= staleness(groups, self.engine.version) | self.ahead.figures()
-        before = None if self.ahead is not None else self.sync_before
+        if self.asynchronous is not None:
+            metrics |= staleness(groups, self.engine.version) | self.asynchronous.figures()
+        before = None if self.asynchronous is not None else self.sync_before
         sync, self.sync_seconds = (self.sync_seconds, before), 0.0
         self.reporter.step(step, groups, advantages, metrics, seconds, sync)
 
@@ -299,9 +301,9 @@ class RLSession:
         """Checkpoint everything that the next step depends on."""
         collector = preference.at(self.collectors, step + 1)
         self.halt()
-        extra: dict[str, Any] = {"replay": self.replay.state(), "carried": collector.carry.state()}
-        if self.ahead is not None:
-            extra["ahead"] = self.ahead.state()
+        extra: dict[str, Any] = {"replay": self.replay.state(), "carried": collector.partial_rollouts.state()}
+        if self.asynchronous is not None:
+            extra["ahead"] = self.asynchronous.state()
         if self.reference is not None:
             weights = self.reference.weights()
             extra["reference"] = self.reference.model.state_dict() if weights is None else weights
@@ -335,9 +337,9 @@ class RLSession:
             self.replay.load_state(extra["replay"])
             collector = preference.at(self.collectors, self.start + 1)
             collector.curriculum.load_state(progress["curriculum"])
-            collector.carry.load_state(extra["carried"])
-            if self.ahead is not None and "ahead" in extra:
-                self.ahead.load_state(extra["ahead"])
+            collector.partial_rollouts.load_state(extra["carried"])
+            if self.asynchronous is not None and "ahead" in extra:
+                self.asynchronous.load_state(extra["ahead"])
             self.entropy_state, self.entropy_coef = progress["entropy"]
         ranks.broadcast_object(lambda: state.take_back(self.folder, self.start))
         if self.start and ranks.is_main():

@@ -198,7 +198,7 @@ class RLSettings(
             self.algorithm.importance_sampling = "truncated"
         if self.algorithm.partial_rollouts and not engine.continues:
             raise AhaError(
-                f"engine={self.engine} cannot go on with what is begun: set algorithm.partial_rollouts=0."
+                f"engine={self.engine} cannot go on with partial rollouts: set algorithm.partial_rollouts=0."
             )
         return self
 

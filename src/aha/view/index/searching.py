@@ -94,7 +94,7 @@ class IndexReader:
         at = _whole(after) if after else (low - 1 if up else high + 1)
         size = PIECE
         while (at < high) if up else (at > low):
-            begun = time.monotonic()
+            piece_start = time.monotonic()
             first, last = (at + 1, min(high, at + size)) if up else (max(low, at - size), at - 1)
             for row in self._piece(asked, first, last, not up, problems):
                 if fits is None or fits(row):
@@ -105,7 +105,7 @@ class IndexReader:
                     break
             else:
                 at = last if up else first
-                size = _next_size(size, time.monotonic() - begun)
+                size = _next_size(size, time.monotonic() - piece_start)
             if len(page.rows) == asked.limit or time.monotonic() - start > PATIENCE:
                 break
         more = (at < high) if up else (at > low)
@@ -223,7 +223,7 @@ class IndexReader:
         place, page = _place(after) if after else None, RolloutPage()
         start, size = time.monotonic(), PIECE
         while True:
-            begun, end = time.monotonic(), self._end_of_piece(asked, place, size)
+            piece_start, end = time.monotonic(), self._end_of_piece(asked, place, size)
             for row in self._between(asked, place, end, problems):
                 if fits is None or fits(row):
                     page.rows.append(row)
@@ -237,7 +237,7 @@ class IndexReader:
             if time.monotonic() - start > PATIENCE:
                 page.next = f"{place[0]!r};{place[1]}"
                 break
-            size = _next_size(size, time.monotonic() - begun)
+            size = _next_size(size, time.monotonic() - piece_start)
         if page.next is not None and len(page.rows) < asked.limit:
             page.searched = self._share(asked, page.next)
         return page
@@ -286,11 +286,11 @@ class IndexReader:
         if asked.words() and not asked.conditions()[0] and not self._dead():  # the words alone say it
             said, values = "SELECT count(*) FROM words w WHERE w.text MATCH ?", values[:1]
         while at < high and time.monotonic() - start < patience:
-            begun, last = time.monotonic(), min(high, at + size)
+            piece_start, last = time.monotonic(), min(high, at + size)
             total += self.db.execute(f"{said} AND {key} BETWEEN ? AND ?", [*values, at + 1, last]).fetchone()[
                 0
             ]
-            at, size = last, _next_size(size, time.monotonic() - begun)
+            at, size = last, _next_size(size, time.monotonic() - piece_start)
         return total, at >= high
 
     def _dead(self) -> int:

@@ -107,7 +107,7 @@ def _system_first(fold: bool) -> str:
     )
 
 
-def carry(tokenizer: Any, prompt: Prompt, instruction: str | None = None) -> None:
+def save_prompt(tokenizer: Any, prompt: Prompt, instruction: str | None = None) -> None:
     """Give the tokenizer the chat template of ``prompt`` and a note of it (``tokenizer.aha``, which a checkpoint keeps
     as ``aha.json``), for saving.
 
