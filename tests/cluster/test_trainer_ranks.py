@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from rank_runs import (
@@ -22,6 +24,7 @@ from rank_runs import (
 
 from aha.files import read_jsonl
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
@@ -129,6 +132,27 @@ def test_workers_of_ranks_are_lost_and_replaced(one, tmp_path):
 
 
 # --- ranks as actors --------------------------------------------------------------------------------------
+
+
+def test_ranks_that_are_actors_train_with_own_parts(tmp_path):
+    """Task, rewards, algorithm and engine from files outside the package, on every rank."""
+    rewards = {
+        "accuracy": 1,
+        f"{EXAMPLES / 'own_reward.py'}:short": 0.2,
+        f"{EXAMPLES / 'own_reward.py'}:asks_a_service": 0.1,
+    }
+    process = start(
+        tmp_path, "--ray-ranks", 2, f"rl.task={EXAMPLES / 'own_task.py'}:Digits", f"rl.rewards={json.dumps(rewards)}",
+        f"rl.algorithm={EXAMPLES / 'own_algorithm.py'}:RANKED", f"rl.engine={EXAMPLES / 'own_engine.py'}:Plain",
+        "rl.steps=1", "rl.eval_every=0", "rl.max_tokens=24",
+    )  # fmt: skip
+    code, out = ended(process)
+    assert code == 0, out
+    (row,) = metrics(tmp_path)
+    assert {"rewards/short/mean", "rewards/asks_a_service/mean"} <= row.keys()
+    assert row["sampler_mismatch/max"] < 1e-3  # each rank's engine has the policy's weights
+    kept = {file.name for file in (tmp_path / RL / "own").iterdir()}
+    assert kept == {"own_task.py", "own_reward.py", "own_algorithm.py", "own_engine.py"}
 
 
 def test_ranks_that_are_actors_train_as_one_process_does(one, two):

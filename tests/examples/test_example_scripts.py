@@ -11,9 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from smallest import flat
 
 from aha.files import write_jsonl
+from aha.judges import programs, prompts
 from aha.sampling.http import Programs, Server
+from aha.stages.data.general_data import programmed
+from aha.tasks import general
+from aha.tasks.general_world import find
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -101,6 +106,50 @@ def test_r1_on_rows_shows_its_plan(aha, rows, tmp_path):
     for stage in ("zero", "cold_start", "dev1", "dev2", "reject", "dev3", "r1", "compare"):
         assert f"{stage} (" in said
     assert not (tmp_path / "runs").exists()
+
+
+def whole_teacher(messages, seed):
+    """A teacher for the whole recipe, by what it is asked: it rewrites, judges, adds, and answers general questions."""
+    system, question = messages[0]["content"], messages[-1]["content"]
+    for prompt, program in (
+        (prompts.TEACHER, programs.teacher()), (prompts.PAIR, programs.pair_judge()),
+        (prompts.SAFETY, programs.safety_judge()), (prompts.CORRECTNESS, programs.correctness_judge()),
+    ):  # fmt: skip
+        if system == prompt:
+            return program(messages, seed)
+    if re.search(r"\d+ \+ \d+", question):
+        return right(messages, seed)
+    item, language = find(question)
+    return programmed(general.make_problem(item, language), "good", random.Random(seed))
+
+
+def recipe_settings(address):
+    """The whole recipe at the smallest sizes; the teacher's own answers stand in for those of a model that can add."""
+    more = {
+        "cold_start.model": address,
+        "reject.model": address,
+        "cold_start.max_tokens": 96,
+        "reject.max_tokens": 96,
+    }
+    more |= {"cold_start.samples": 2, "reject.samples": 2, "reject.decontaminate_problems": 0}
+    changes = flat() | more
+    return [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in changes.items() if v is not None]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_r1_on_rows_runs_to_its_end(aha, rows, tmp_path):
+    with Server(Programs({"all": whole_teacher})) as server:
+        address = f"{server.url}#all"
+        env = aha | {"BASE": "tiny", "TEACHER": address}
+        run("r1_on_your_rows.sh", *rows, *recipe_settings(address), *MACHINE, cwd=tmp_path, env=env)
+    folder = tmp_path / "runs/r1"
+    learned = (folder / "dev3/final/model.safetensors", folder / "r1/final/model.safetensors")
+    assert all(path.exists() for path in learned)
+    rows_kept = (folder / "reject/data.jsonl").read_text()
+    assert "I add" in rows_kept
+    assert (folder / "compare/compare.md").read_text().count("## ") == 2, "math and general questions"
+    assert (folder / "report.html").exists()
 
 
 def test_every_script_is_run_here():

@@ -49,7 +49,7 @@ def test_numbers_that_cannot_be_are_told(words, said, capsys):
     [
         (["zero", "--modle", "tiny"], "Did you mean '--model'?"),
         (["zero", "--dry-runn", "rl.steps=2"], "Did you mean '--dry-run'?"),
-        (["eval", "tiny", "--taks=countdown"], "Did you mean '--task'?"),
+        (["eval", "tiny", "--probelms=3"], "Did you mean '--problems'?"),
         (["chat", "tiny", "--xyz"], "does not know: --xyz. See: aha chat --help"),
         (["--verson"], "Did you mean '--version'? See: aha --help"),
     ],

@@ -23,7 +23,7 @@ AROUND = {"attention", "chat", "kernels", "modeling.py", "plugins", "ranks.py", 
 """Rooms that are called on the way and can be read on their own."""
 SMALL = {
     "name": "rl", "steps": 1, "prompts_per_step": 2, "group_size": 4, "mini_batches": 1, "max_tokens": 32,
-    "test_problems": 2, "test_samples": 1, "eval_every": 0, "train_problems": 16, "algorithm": "grpo_no_kl",
+    "test_problems": 2, "test_samples": 1, "eval_every": 0, "train_problems": 16, "algorithm": "grpo",
     "rewards": {"accuracy": 1.0},
 }  # fmt: skip
 

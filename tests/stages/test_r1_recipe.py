@@ -232,7 +232,8 @@ def test_killed_at_ten_moments_it_ends_with_the_same_numbers(whole, tmp_path, se
 def test_killed_at_its_writes_it_ends_with_the_same_numbers(whole, tmp_path, seed):
     """Between two files that belong together, and in the middle of a line (see ``mortal``)."""
     program = Path(__file__).with_name("mortal.py")
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(program.parents[1]), *sys.path])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, str(program), str(tmp_path / "run"), str(seed)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -149,10 +149,11 @@ def _run(args: argparse.Namespace) -> int:
     of_ranks, settings = ray_ranks.split(args, overrides)
     with former.plain_notes():
         config.apply(pipeline.ordered(stages), settings)
-    if args.print_config:
+    if args.print_config or args.dry_run:
         from aha.stages import inputs
 
         inputs.names(pipeline.ordered(stages))
+    if args.print_config:
         print(trackers.written(args.trackers), end="")
         tables = [*pipeline.ordered(stages), *([of_ranks] if args.ray_ranks is not None else [])]
         print(written(tables, f"aha run {args.recipe}"), end="")

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from aha.rewards.format import per_rollout
-from aha.types import AhaError, Outcome, Problem, Reward, Rollout, Score, Verdict
+from aha.types import AhaError, Finish, Outcome, Problem, Reward, Rollout, Score, Verdict
+
+
+def per_rollout(grade: Callable[[Problem, Rollout], Score]) -> Reward:
+    """A reward that looks at each rollout alone. A rollout that the engine gave up on has no score."""
+
+    def reward(problem: Problem, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [given_up(rollout) or grade(problem, rollout) for rollout in rollouts]
+
+    return reward
+
+
+def given_up(rollout: Rollout) -> Score | None:
+    """The score of a rollout that the engine aborted or failed on: none, it cannot be graded. Else None."""
+    if rollout.finish in (Finish.ABORT, Finish.ERROR):
+        return Score(None, f"the completion ended in {rollout.finish.value}")
+    return None
 
 
 def full_text(rollout: Rollout) -> str:

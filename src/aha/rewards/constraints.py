@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aha.chat import parse
-from aha.rewards.accuracy import full_text
-from aha.rewards.format import per_rollout
+from aha.rewards.accuracy import full_text, per_rollout
 from aha.rewards.instructions import broken, check_known
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 

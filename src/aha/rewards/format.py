@@ -6,29 +6,14 @@ that do not yet know the format. Both read text through ``aha.chat`` and so in l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aha.chat import ANSWER, END_ANSWER, END_THINK, TAGS, THINK, Tag, find_tags, parse
+from aha.rewards.accuracy import per_rollout
 from aha.rewards.places import place_of, violation
 from aha.rewards.ritual import question_of, ritual
-from aha.types import Finish, Problem, Reward, Rollout, Score
-
-
-def per_rollout(grade: Callable[[Problem, Rollout], Score]) -> Reward:
-    """A reward that looks at each rollout alone. A rollout that the engine gave up on has no score."""
-
-    def reward(problem: Problem, rollouts: Sequence[Rollout]) -> list[Score]:
-        return [given_up(rollout) or grade(problem, rollout) for rollout in rollouts]
-
-    return reward
-
-
-def given_up(rollout: Rollout) -> Score | None:
-    """The score of a rollout that the engine aborted or failed on: none, it cannot be graded. Else None."""
-    if rollout.finish in (Finish.ABORT, Finish.ERROR):
-        return Score(None, f"the completion ended in {rollout.finish.value}")
-    return None
+from aha.types import Problem, Reward, Rollout, Score
 
 
 def strict_format(

@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 from unicodedata import normalize
 
 from aha.chat import code_spans, parse
-from aha.rewards.format import given_up
+from aha.rewards.accuracy import given_up
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
 _SCRIPTS: dict[str, tuple[str, float, str]] = {

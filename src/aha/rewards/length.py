@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from aha.rewards.format import given_up, per_rollout
+from aha.rewards.accuracy import given_up, per_rollout
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
 CORRECT = 0.5

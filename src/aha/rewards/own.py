@@ -24,8 +24,7 @@ from typing import Any, Literal, cast
 
 from aha import plugins
 from aha.plugins.guard import SECONDS
-from aha.rewards.accuracy import full_text
-from aha.rewards.format import given_up
+from aha.rewards.accuracy import full_text, given_up
 from aha.types import AhaError, Outcome, Problem, Rollout, Score, Verdict
 
 _log = logging.getLogger(__name__)

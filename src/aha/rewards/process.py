@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from aha import chat
-from aha.rewards.accuracy import full_text
+from aha.rewards.accuracy import full_text, per_rollout
 from aha.rewards.arithmetic import ExpressionError, evaluate
-from aha.rewards.format import per_rollout
 from aha.types import Problem, Reward, Rollout, Score
 
 MAX_STEPS = 200

@@ -16,8 +16,7 @@ from aha.data.prompt_rows import spoken
 from aha.judges import prompts
 from aha.judges.asking import Judge, final_text
 from aha.judges.metered import Metered
-from aha.rewards.accuracy import full_text
-from aha.rewards.format import given_up
+from aha.rewards.accuracy import full_text, given_up
 from aha.runs.pipeline import Context
 from aha.sampling.sampler import seed_for
 from aha.stages import engines
