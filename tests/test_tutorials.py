@@ -165,7 +165,7 @@ def environment(tmp_path, monkeypatch):
         "start.md",
         "tutorials/r1_zero.md",
         "tutorials/own_data.md",
-        pytest.param("tutorials/r1.md", marks=pytest.mark.slow),
+        "tutorials/r1.md",
         "tutorials/serving.md",
     ],
 )

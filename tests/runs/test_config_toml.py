@@ -36,6 +36,15 @@ CHANGED = {
 }  # fmt: skip
 
 
+def test_a_prompt_is_an_option_of_zero_and_what_a_recipe_does_not_take_names_what_it_does(capsys):
+    assert main(["zero", "--print-config", "--prompt", "boxed"]) == 0
+    assert 'prompt = "boxed"' in capsys.readouterr().out
+    assert main(["zero", "--print-config", "--teacher", "qwen"]) == 1
+    said = capsys.readouterr().err
+    assert "takes no --teacher. It takes --model, --task, --data, --test-data" in said
+    assert "settings of its stages are words" in said
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_is_printed_is_read_back(name, tmp_path):
     for words in ([], CHANGED.get(name, [])):

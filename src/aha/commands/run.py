@@ -51,7 +51,9 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reward-model", help="a reward model in place of the one that would be trained")
     parser.add_argument("--safety-model", help="a reward model of harmful requests, likewise")
     parser.add_argument(
-        "--prompt", metavar="NAME", help="what the base is asked and taught with (r1): r1_zero, think, boxed"
+        "--prompt",
+        metavar="NAME",
+        help="what the base is asked, and in r1 taught with: r1_zero, think, boxed, or a file",
     )
     parser.add_argument(
         "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"

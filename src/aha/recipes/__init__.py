@@ -32,7 +32,11 @@ class Recipe:
         chosen = {k: v for k, v in options.items() if v is not None}
         unknown = set(chosen) - set(self.options)
         if unknown:
-            raise AhaError(f"This recipe takes no --{sorted(unknown)[0].replace('_', '-')}.")
+            taken = f"It takes {', '.join(map(_option, self.options))}; s" if self.options else "S"
+            raise AhaError(
+                f"This recipe takes no {_option(sorted(unknown)[0])}. {taken}ettings of its stages are words, such as "
+                "rl.lr=1e-4 (--print-config shows them)."
+            )
         return self._builder()(**chosen)
 
     def _builder(self) -> Callable[..., Sequence[Stage]]:
@@ -48,6 +52,10 @@ class Recipe:
         return settings if all(isinstance(value, dict) for value in settings.values()) else {"rl": settings}
 
 
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 _RL = ("model", "task", "data", "test_data", "seed", "steps")
 _R1 = (
     "model", "task", "data", "test_data", "student", "teacher", "seed", "general", "harmful", "judge",
@@ -55,7 +63,11 @@ _R1 = (
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {
     "r1_zero": Recipe(
-        "aha.recipes.r1_zero", "R1-Zero: pure reinforcement learning from a base model", "zero", "rl", _RL
+        "aha.recipes.r1_zero",
+        "R1-Zero: pure reinforcement learning from a base model",
+        "zero",
+        "rl",
+        (*_RL, "prompt"),
     ),
     "r1": Recipe(
         "aha.recipes.r1",

@@ -71,9 +71,12 @@ def build(
     test_data: str | None = None,
     seed: int = 0,
     steps: int | None = None,
+    prompt: str | None = None,
 ) -> Sequence[Stage]:
-    """One stage, with settings for the size of the model. Only the embedded bases get the miniature ones."""
+    """One stage, with settings for the size of the model. Only the embedded bases get the miniature ones. ``prompt``:
+    what it is asked with, in place of theirs."""
     settings = MINIATURE if model in EMBEDDED else SMALL_MODEL
+    settings = settings if prompt is None else settings | {"prompt": prompt}
     return one_stage(settings, steps, model=model, task=task, data=data, test_data=test_data, seed=seed)
 
 

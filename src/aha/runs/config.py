@@ -38,7 +38,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise AhaError(f"No settings file '{file}'.") from error
+        raise AhaError(f"No settings file '{file}'. Write one with: aha init r1_zero > {file}") from error
     except OSError as error:
         raise AhaError(f"Cannot read the settings file '{file}': {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -166,7 +166,10 @@ def _set_parts(stage: BaseModel, name: str, changes: Mapping[str, Any], key: str
     except ValidationError as error:
         first = error.errors()[0]
         part = str(first["loc"][0]) if first["loc"] else ""
-        raise AhaError(f"Setting '{key}.{part}' cannot be {changes.get(part)!r}: {first['msg']}.") from error
+        about = _about(type(group), part)
+        raise AhaError(
+            f"Setting '{key}.{part}' cannot be {changes.get(part)!r}: {first['msg']}.{about}"
+        ) from error
     _assign(stage, name, value, key)
 
 
@@ -174,5 +177,16 @@ def _assign(target: BaseModel, field: str, value: Any, key: str) -> None:
     try:
         setattr(target, field, value)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise AhaError(f"Setting '{key}' cannot be {value!r}: {first['msg']}.") from error
+        first, about = error.errors()[0], _about(type(target), field)
+        raise AhaError(f"Setting '{key}' cannot be {value!r}: {first['msg']}.{about}") from error
+
+
+def _about(kind: type[BaseModel], name: str) -> str:
+    """What a setting means, and its default as it is typed: an example of its form."""
+    field = kind.model_fields.get(name)
+    if field is None or not field.description:
+        return ""
+    default = field.get_default(call_default_factory=True)
+    plain = default if isinstance(default, str | int | float | list | tuple | dict) else None
+    form = "" if plain is None else f"; by default {plain if isinstance(plain, str) else json.dumps(plain)}"
+    return f" It means: {field.description}{form}."
