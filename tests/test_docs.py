@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.cli import COMMANDS
+from aha.cli import COMMANDS, parser
 from aha.recipes import RECIPES
 from aha.runs.pipeline import ordered
 
@@ -82,6 +83,28 @@ def test_the_reference_has_every_command_and_setting(tmp_path):
         for name in type(stage).model_fields:
             assert name == "name" or f"| `{name}` |" in settings
     assert not re.findall(r"^\| `\w+` \|.*\|  \|$", settings, re.MULTILINE)  # each says what it is
+
+
+def parsers(parser, name):
+    """A parser and those of its subcommands, by what is typed."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, inner in action.choices.items():
+                yield from parsers(inner, f"{name} {word}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_says_what_it_does_and_what_each_option_is(command):
+    every = [*parsers(reference().subparser(parser(command), command), command)]
+    assert [name for name, one in every if not one.description] == []
+    options = [
+        (name, a)
+        for name, one in every
+        for a in one._actions
+        if not isinstance(a, argparse._SubParsersAction)
+    ]
+    assert [f"{name}: {a.option_strings or a.dest}" for name, a in options if not a.help] == []
 
 
 def test_the_site_is_built_and_no_link_is_dead(tmp_path):

@@ -95,13 +95,12 @@ def parse(top: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespa
 
 def _refuse(top: argparse.ArgumentParser, command: str | None, words: Sequence[str]) -> NoReturn:
     """End with what was not understood, the nearest option, and where all of them are told."""
-    said = f"'aha {command}'" if command else "aha"
+    name = f"aha {command}" if command else "aha"
     hint = nearest(words[0].partition("=")[0], _options(top, command), "") if words[0].startswith("-") else ""
-    hint += " " if hint else ""
-    print(
-        f"aha: {said} does not know: {' '.join(words)}. {hint}See: aha {command or ''} --help",
-        file=sys.stderr,
+    told = " ".join(
+        filter(None, [f"'{name}' does not know: {' '.join(words)}.", hint, f"See: {name} --help"])
     )
+    print(f"aha: {told}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(dest="part", metavar="PART", required=True)
     for name in BENCHES:
         module = import_module(f"aha.bench.{name}")
-        sub = parts.add_parser(name, help=module.HELP)
+        about = (module.__doc__ or module.HELP).strip()
+        sub = parts.add_parser(
+            name, help=module.HELP, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         module.add_arguments(sub)
 

@@ -34,7 +34,13 @@ ANSWER_SECONDS = 1800.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do with which peer."""
-    parser.add_argument("action", choices=("list", "install"), nargs="?", default="list")
+    parser.add_argument(
+        "action",
+        choices=("list", "install"),
+        nargs="?",
+        default="list",
+        help="which are there, or bring some",
+    )
     parser.add_argument("names", nargs="*", metavar="PEER", help=", ".join(PEERS))
     parser.add_argument("--dir", type=Path, help="where environments are (default: .peers, or $AHA_PEERS)")
 
