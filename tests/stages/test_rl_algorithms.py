@@ -18,7 +18,7 @@ SMALL = {
 KINDS = {
     "dapo": {"preset": "dapo", "dynamic_sampling_rounds": 3},
     "oversampled": {"preset": "grpo_no_kl", "oversample": 0.5},
-    "carried": {
+    "partial_rollouts": {
         "preset": "grpo_no_kl",
         "oversample": 1.0,
         "partial_rollouts": 2,
@@ -53,7 +53,7 @@ def result(folder):
     return rows, (folder / "final" / "model.safetensors").read_bytes()
 
 
-OFTEN = {"dapo", "ppo", "carried", "grpo_iterative"}
+OFTEN = {"dapo", "ppo", "partial_rollouts", "grpo_iterative"}
 """Those that the quick suite has: together they keep every kind of state."""
 
 
@@ -88,7 +88,7 @@ def check(kind, rows):
         assert max(row["groups"] for row in rows) > 4, "too few groups with signal: sampled on"
     if kind == "oversampled":
         assert all(row["groups"] == 4 for row in rows), "six are begun, and the slowest two cancelled"
-    if kind == "carried":
+    if kind == "partial_rollouts":
         assert all(row["groups"] >= 4 for row in rows)
         assert all(row["partial_rollouts/kept"] > 0 for row in rows)
         assert any(row["stale/tokens"] > 0 and row["stale/versions"] > 0 for row in rows)
