@@ -89,7 +89,7 @@ def last_news(reference):
 def test_the_last_news_of_a_worker_may_come_after_the_call_has_ended(engine, model, tokenizer):
     engine.cluster.held = lambda reference: reference.number == 0 and last_news(reference)
     answered = texts(engine.generate(requests(tokenizer), PARAMS))
-    late = engine.crew.members[0].asked
+    late = engine.pool.members[0].asked
     assert late is not None, "the call has ended, and a worker still has something to say"
     assert last_news(late)
     turns = itertools.count()

@@ -122,7 +122,7 @@ def test_what_was_begun_is_continued_alike(loaded, trained, tokenizer):
     [(signal.SIGKILL, "died"), pytest.param(signal.SIGSTOP, "hung", marks=pytest.mark.slow)],
 )
 def test_a_lost_worker_is_replaced_and_its_work_done_again(loaded, trained, tokenizer, sent, reason):
-    asked, lost = requests(tokenizer), loaded.crew.members[1]
+    asked, lost = requests(tokenizer), loaded.pool.members[1]
     pid, told = lost.pid, []
 
     def strike(tokens):
@@ -157,7 +157,7 @@ def test_groups_are_graded_beside_the_sampling(loaded, tokenizer):
 
     expected = scores()
     assert scores(grader=loaded.graders) == expected
-    worker = loaded.graders.crew.members[0]
+    worker = loaded.graders.pool.members[0]
     blow = threading.Timer(0.2, os.kill, (worker.pid, signal.SIGKILL))
     blow.start()
     assert scores(grader=loaded.graders) == expected

@@ -77,7 +77,7 @@ def test_ahead_ages_are_bounded_and_a_killed_worker_changes_nothing_of_that(tmp_
     def strike():
         while not (tmp_path / "metrics.jsonl").exists():
             time.sleep(0.2)
-        os.kill(caught[0].crew.members[0].pid, signal.SIGKILL)
+        os.kill(caught[0].pool.members[0].pid, signal.SIGKILL)
 
     threading.Thread(target=strike, daemon=True).start()
     _, rows = train(tmp_path, checkpoint, engine="ray", max_staleness=1, steps=6)

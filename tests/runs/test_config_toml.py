@@ -101,6 +101,8 @@ def test_the_command_prints_it_and_nothing_else(tmp_path, capsys):
     file.write_text(printed)
     assert main(["zero", "--print-config", "--config", str(file)]) == 0
     assert capsys.readouterr().out == printed
+    assert main(["init", "r1_zero", "rl.lr=5e-5"]) == 0
+    assert capsys.readouterr().out == printed
     assert main(["zero", "--print-config", "--ray-ranks", "2", "ranks.cpus=3"]) == 0
     ranks = capsys.readouterr().out
     assert tomllib.loads(ranks)["ranks"]["cpus"] == 3

@@ -20,7 +20,7 @@ from aha.cluster.connect import Cluster
 from aha.cluster.graders import Graders
 from aha.cluster.load_balancing import cost, deal
 from aha.cluster.settings import ClusterSettings
-from aha.cluster.worker_pool import Crew, Member
+from aha.cluster.worker_pool import Member, WorkerPool
 from aha.cluster.workers import News, RewardSpec, RolloutWorker, Spec, pack, writable
 from aha.modeling import max_context
 from aha.sampling.engine import (
@@ -87,7 +87,7 @@ class RayEngine(Engine):
         self._lengths = (0.0, 0)  # tokens and number of completions that ended
         try:
             threads = max(1, int(s.cpus))
-            self.crew = Crew(
+            self.pool = WorkerPool(
                 self.cluster, RolloutWorker, workers, 0, spec_of(model, tokenizer, s, rows, threads), s,
                 name="rollout worker", resources=own, begin=self._ready,
             )  # fmt: skip
@@ -152,11 +152,11 @@ class RayEngine(Engine):
         self._held.clear()
         hashes = digests(tensors if expected is None else expected)
         self._sent = (self.cluster.ray.put(pack(tensors)), version, hashes)
-        for member in self.crew.members:
+        for member in self.pool.members:
             if member.ready:
                 self._give_weights(member)
-        while any(self._held.get(m.number) != version for m in self.crew.members):
-            self.crew.turn(TURN_SECONDS)
+        while any(self._held.get(m.number) != version for m in self.pool.members):
+            self.pool.turn(TURN_SECONDS)
         self.version, self.hash = version, hash_of_all(hashes)[:16]
         return self.hash
 
@@ -183,11 +183,11 @@ class RayEngine(Engine):
         while len(proven) < self.workers:
             for (
                 member
-            ) in self.crew.members:  # one that is replaced meanwhile is asked when it has the weights
+            ) in self.pool.members:  # one that is replaced meanwhile is asked when it has the weights
                 idle = member.asked is None and self._held.get(member.number) == self.version
                 if idle and member.number not in proven:
-                    self.crew.ask(member, "held", then=compare, limit=self.settings.start_timeout)
-            self.crew.turn(TURN_SECONDS)
+                    self.pool.ask(member, "held", then=compare, limit=self.settings.start_timeout)
+            self.pool.turn(TURN_SECONDS)
         seconds = time.perf_counter() - started
         return Proof(self.version, hash_of_all(expected)[:16], self.workers * len(expected), seconds=seconds)
 
@@ -201,7 +201,7 @@ class RayEngine(Engine):
         assert self._sent is not None
         parcel, version, _ = self._sent
         limit = self.settings.start_timeout
-        self.crew.ask(member, "load", parcel, version, then=self._loaded, limit=limit)
+        self.pool.ask(member, "load", parcel, version, then=self._loaded, limit=limit)
 
     def _loaded(self, member: Member, hashes: dict[str, str]) -> None:
         assert self._sent is not None
@@ -251,7 +251,7 @@ class RayEngine(Engine):
         untaken = dict(enumerate(requests))
         costs = [cost(r, self._expected(params), params.max_tokens) for r in requests]
         shares = deal(costs, self.workers)
-        for member in self.crew.members:
+        for member in self.pool.members:
             self._work[member.number] = {i: requests[i] for i in shares[member.number]}
             if self._held.get(member.number) == self.version:
                 self._begin(member)
@@ -261,7 +261,7 @@ class RayEngine(Engine):
                     raise AhaError(
                         "This call was ended by a later one: the workers answer one call at a time."
                     )
-                self.crew.turn(TURN_SECONDS)
+                self.pool.turn(TURN_SECONDS)
                 if self.graders is not None:
                     self.graders.pump()
                 sampled, self._sampled = self._sampled, 0
@@ -300,7 +300,7 @@ class RayEngine(Engine):
                 counted = max(counted, news.count)
                 self._hear(member, news, work)
 
-            self.crew.work(member, list(work.items()), *self._call, then=heard)
+            self.pool.work(member, list(work.items()), *self._call, then=heard)
 
     def _hear(self, member: Member, news: News, work: dict[int, Request]) -> None:
         """Take what a worker has finished of its ``work``."""
@@ -311,11 +311,11 @@ class RayEngine(Engine):
                 tokens, n = self._lengths
                 self._lengths = (tokens + sum(len(r.completion_ids) for r in rollouts), n + len(rollouts))
         if news.over and work:
-            self.crew.replace(member, f"it ended with {len(work)} of its requests undone")
+            self.pool.replace(member, f"it ended with {len(work)} of its requests undone")
 
     def _cancel(self, partials: Partials) -> None:
         """End what is running; ``partials`` gets what there is of it."""
-        busy = [m for m in self.crew.members if m.ready and self._work.get(m.number)]
+        busy = [m for m in self.pool.members if m.ready and self._work.get(m.number)]
         self._work.clear()
         self._call = None
 
@@ -327,7 +327,7 @@ class RayEngine(Engine):
         waiting = []
         for member in busy:
             if self._held.get(member.number) == self.version and member.job:
-                self.crew.ask(
+                self.pool.ask(
                     member,
                     "cancel",
                     member.job,
@@ -337,22 +337,22 @@ class RayEngine(Engine):
                 )
                 waiting.append((member, member.asked))
         while any(member.asked is ref for member, ref in waiting):
-            self.crew.turn(TURN_SECONDS)
+            self.pool.turn(TURN_SECONDS)
 
     # --- watching, ending -----------------------------------------------------------------------------------
 
     def events(self) -> list[LostWorker]:
         """Workers that were lost and replaced since this was last asked."""
-        crews = [self.crew] + ([self.graders.crew] if self.graders else [])
-        lost = [event for crew in crews for event in crew.events]
-        for crew in crews:
-            crew.events.clear()
+        pools = [self.pool] + ([self.graders.pool] if self.graders else [])
+        lost = [event for pool in pools for event in pool.events]
+        for pool in pools:
+            pool.events.clear()
         return lost
 
     def close(self) -> None:
         """End the workers, and the cluster if it was started here."""
-        for crew in [self.crew] + ([self.graders.crew] if self.graders else []):
-            crew.close()
+        for pool in [self.pool] + ([self.graders.pool] if self.graders else []):
+            pool.close()
         self.cluster.close()
 
     def __enter__(self) -> RayEngine:

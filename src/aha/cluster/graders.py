@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aha.cluster.connect import Cluster
 from aha.cluster.settings import ClusterSettings
-from aha.cluster.worker_pool import Crew, Member
+from aha.cluster.worker_pool import Member, WorkerPool
 from aha.cluster.workers import News, RewardSpec, RewardWorker
 from aha.rewards import reward_names
 from aha.types import Group, Problem, Rollout, Score, Scored
@@ -33,7 +33,7 @@ class Graders:
         self._waiting: deque[_Task] = deque()
         self._at: dict[int, _Task] = {}  # by worker
         self._done: list[tuple[int, Group]] = []
-        self.crew = Crew(
+        self.pool = WorkerPool(
             cluster, RewardWorker, n, first, spec, settings,
             name="reward worker", resources={"CPU": 1.0}, begin=self._ready,
         )  # fmt: skip
@@ -45,13 +45,13 @@ class Graders:
 
     def pump(self) -> None:
         """Hand out work and take answers, without waiting."""
-        self.crew.turn(0)
+        self.pool.turn(0)
 
     def finished(self, *, wait: bool) -> list[tuple[int, Group]]:
         """(ticket, scored group) of those graded since; with ``wait`` of one at least, if any is left."""
-        self.crew.turn(0)
+        self.pool.turn(0)
         while wait and not self._done and (self._waiting or self._at):
-            self.crew.turn(0.5)
+            self.pool.turn(0.5)
         done, self._done = self._done, []
         return done
 
@@ -73,10 +73,10 @@ class Graders:
         self._assign()
 
     def _assign(self) -> None:
-        for member in self.crew.members:
+        for member in self.pool.members:
             if self._waiting and member.ready and member.asked is None and member.number not in self._at:
                 task = self._at[member.number] = self._waiting.popleft()
-                self.crew.work(member, task.problem, task.rollouts, then=self._hear)
+                self.pool.work(member, task.problem, task.rollouts, then=self._hear)
 
     def _hear(self, member: Member, news: News) -> None:
         if news.items and (task := self._at.pop(member.number, None)) is not None:

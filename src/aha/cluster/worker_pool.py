@@ -40,7 +40,7 @@ class Member:
     taken: int = 0  # items of the job's news
 
 
-class Crew:
+class WorkerPool:
     """``n`` workers of class ``kind``, each in a room of its own from number ``first`` on, prepared with ``spec``.
 
     ``begin`` is called with each member when it is ready for work: after its start, and after a replacement's.

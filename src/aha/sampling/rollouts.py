@@ -87,7 +87,7 @@ def sample_groups(
         mine[index] = group
         if seen is not None:
             seen(group)
-    groups = together(mine, problems)
+    groups = gather_groups(mine, problems)
     return [groups[i] for i in range(len(problems))]
 
 
@@ -110,7 +110,7 @@ def stream_groups(
 
     ``requests`` stand in place of new ones, where some of the completions are begun. A ``grader`` gives the
     rewards in place of ``rewards``, while sampling goes on. Of several ranks each samples and grades its share, or
-    the first does all of it where its engine is ``for_all``; ``together`` brings them together. A request's key is
+    the first does all of it where its engine is ``for_all``; ``gather_groups`` brings them together. A request's key is
     its problem's index among all, so what is drawn does not depend on the number of ranks.
     """
     rank, size = ranks.world()[0], samplers(engine)
@@ -135,7 +135,7 @@ def stream_groups(
             leftovers.update((mine[at], rollouts) for at, rollouts in left.items())
 
 
-def together(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[int, Group]:
+def gather_groups(groups: Mapping[int, Group], problems: Sequence[Problem]) -> dict[int, Group]:
     """All ranks' groups, by the index of their problem, on every rank."""
     if ranks.world()[1] == 1:
         return dict(groups)

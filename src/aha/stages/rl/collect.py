@@ -12,7 +12,14 @@ import numpy as np
 from aha import ranks
 from aha.rewards import PROCESS_REWARDS
 from aha.sampling.engine import Engine, GroupGrader
-from aha.sampling.rollouts import Prompter, WeightedRewards, sample_groups, samplers, stream_groups, together
+from aha.sampling.rollouts import (
+    Prompter,
+    WeightedRewards,
+    gather_groups,
+    sample_groups,
+    samplers,
+    stream_groups,
+)
 from aha.sampling.sampler import SamplingParams, seed_for
 from aha.stages.rl.partial_rollouts import PartialRollout, PartialRollouts
 from aha.training.algorithm import Algorithm
@@ -128,7 +135,7 @@ class Collector:
                 if started > count and self._enough([*collected, *[*done.values()] * size], full, needed):
                     stream.close()
                     break
-            done = together(done, asked)
+            done = gather_groups(done, asked)
             for index in sorted(done):
                 self.curriculum.note(chosen[index], *successes(done[index]))
                 collected.append(done[index])
