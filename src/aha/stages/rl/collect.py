@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,40 +109,12 @@ class Collector:
         while True:
             started = math.ceil(count * (1 + self.algorithm.oversample))
             seed = seed_for(self.seed, "rollout" if not self.rounds else f"rollout{self.rounds}", step)
-            going_on += self._new(
-                self.curriculum.take(max(0, started - len(going_on)), progress), n, step, seed
-            )
-            chosen = [c.problem for c in going_on]
-            asked = [self.problems[i] for i in chosen]
-            left: dict[int, tuple[Rollout, ...]] | None = {} if self.partial_rollouts.steps else None
-            size = samplers(self.engine)  # each ends when its share is enough
-            stream = stream_groups(
-                self.engine,
-                self.prompter,
-                asked,
-                n,
-                params,
-                self.rewards,
-                seed=seed,
-                progress=tick,
-                requests=[c.request for c in going_on],
-                leftovers=left,
-                grader=self.grader,
-            )
-            done: dict[int, Group] = {}
-            for index, group in stream:
-                done[index] = group
-                full = len(done) * size >= count
-                if started > count and self._enough([*collected, *[*done.values()] * size], full, needed):
-                    stream.close()
-                    break
-            done = gather_groups(done, asked)
-            for index in sorted(done):
-                self.curriculum.note(chosen[index], *successes(done[index]))
-                collected.append(done[index])
-            for index, rollouts in ranks.all_gather(left or {}).items():
-                c = going_on[index]
-                self.partial_rollouts.kept.append(replace(c, request=replace(c.request, partials=rollouts)))
+            more = self.curriculum.take(max(0, started - len(going_on)), progress)
+            going_on += self._new(more, n, step, seed)
+            enough = partial(self._enough, collected, count, needed) if started > count else None
+            for problem, group in self._sample(going_on, n, params, seed, tick, enough):
+                self.curriculum.note(problem, *successes(group))
+                collected.append(group)
             going_on = []
             self.rounds += 1
             signal = sum(g.has_signal for g in collected)
@@ -150,14 +123,56 @@ class Collector:
             rate = max(LEAST_SIGNAL, signal / len(collected))
             count = min(prompts, math.ceil((needed - signal) / rate))
 
+    def _sample(
+        self,
+        asked: Sequence[PartialRollout],
+        n: int,
+        params: SamplingParams,
+        seed: int,
+        tick: Callable[[int], None] | None,
+        enough: Callable[[list[Group]], bool] | None,
+    ) -> list[tuple[int, Group]]:
+        """(number of the problem, its group) of those that ended until there were ``enough``; what there is of the
+        others is kept for the next step."""
+        problems = [self.problems[one.problem] for one in asked]
+        left: dict[int, tuple[Rollout, ...]] | None = {} if self.partial_rollouts.steps else None
+        size = samplers(self.engine)  # each ends when its share is enough
+        stream = stream_groups(
+            self.engine,
+            self.prompter,
+            problems,
+            n,
+            params,
+            self.rewards,
+            seed=seed,
+            progress=tick,
+            requests=[one.request for one in asked],
+            leftovers=left,
+            grader=self.grader,
+        )
+        done: dict[int, Group] = {}
+        for index, group in stream:
+            done[index] = group
+            if enough is not None and enough([*done.values()] * size):
+                stream.close()
+                break
+        done = gather_groups(done, problems)
+        for index, rollouts in ranks.all_gather(left or {}).items():
+            one = asked[index]
+            self.partial_rollouts.kept.append(replace(one, request=replace(one.request, partials=rollouts)))
+        return [(asked[index].problem, done[index]) for index in sorted(done)]
+
     def _new(self, chosen: Sequence[int], n: int, step: int, seed: int) -> list[PartialRollout]:
         """These problems, of which nothing is there yet."""
         requests = self.prompter.requests([self.problems[i] for i in chosen], n)
         return [PartialRollout(i, step, replace(r, seed=seed)) for i, r in zip(chosen, requests, strict=True)]
 
-    def _enough(self, groups: Sequence[Group], full: bool, needed: int) -> bool:
-        """Whether an oversampled step can end: as many groups as asked for, or with signal as wanted."""
-        return sum(g.has_signal for g in groups) >= needed if needed else full
+    def _enough(self, collected: list[Group], count: int, needed: int, groups: list[Group]) -> bool:
+        """Whether an oversampled round can end: it has as many groups as asked for, or with signal as wanted, those of
+        earlier rounds among them."""
+        if not needed:
+            return len(groups) >= count
+        return sum(g.has_signal for g in [*collected, *groups]) >= needed
 
     def greedy_rewards(self, groups: Sequence[Group], params: SamplingParams) -> np.ndarray:
         """The reward of one greedy completion of each group's problem; NaN where ungradable (ReMax)."""
