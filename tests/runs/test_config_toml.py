@@ -45,6 +45,20 @@ def test_a_prompt_is_an_option_of_zero_and_what_a_recipe_does_not_take_names_wha
     assert "settings of its stages are words" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--task", "cuntdown"], "Did you mean 'countdown'?"),
+        (["rl.rewards=acuracy"], "Did you mean 'accuracy'?"),
+        (["--task", "math", "--data", "no.jsonl"], "there is no file 'no.jsonl'"),
+    ],
+)
+def test_a_dry_run_refuses_what_is_not_there(words, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["zero", "--dry-run", *words]) == 1
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_is_printed_is_read_back(name, tmp_path):
     for words in ([], CHANGED.get(name, [])):
