@@ -24,7 +24,7 @@ from aha.types import AhaError
 sys.path.insert(0, str(Path(__file__).parent))
 from attacks import ATTACKS, BENIGN
 from attacks_by_library import BY_LIBRARY
-from harness import World, benign, held, load
+from harness import World, benign, held_all, load
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
@@ -44,6 +44,16 @@ def sandbox(request):
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module")
+def strongest():
+    """The tier that this machine has; notes are made outside of it."""
+    try:
+        with Sandbox() as opened:
+            yield opened
+    except AhaError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture
 def world():
     with World().planted() as planted:
@@ -51,14 +61,12 @@ def world():
 
 
 def test_own_attacks_are_held(sandbox, world):
-    problems = {case["id"]: held(case, sandbox, world) for case in ATTACKS}
-    assert not {name: problem for name, problem in problems.items() if problem}
+    assert not held_all(ATTACKS, sandbox, world)
 
 
 @pytest.mark.slow
 def test_attacks_by_the_library_are_held(sandbox, world):
-    problems = {case["id"]: held(case, sandbox, world) for case in BY_LIBRARY}
-    assert not {name: problem for name, problem in problems.items() if problem}
+    assert not held_all(BY_LIBRARY, sandbox, world)
 
 
 WRITTEN = (
@@ -76,15 +84,15 @@ WRITTEN = (
 
 
 @pytest.mark.parametrize("number", range(len(WRITTEN)))
-def test_what_a_program_writes_does_not_steer_a_terminal(sandbox, number):
+def test_what_a_program_writes_does_not_steer_a_terminal(strongest, number):
     """In the message of an error, in the name of a class, to both streams: notes stay printable and short."""
     text = WRITTEN[number]
     lies = f"T = {text!r}\nE = type('E', (Exception,), {{'__str__': lambda self: T}})\n"
     raising, leaving = f"{lies}import sys\nsys.stderr.write(ascii(T))\nraise E", f"{lies}raise SystemExit(T)"
-    notes = [sandbox.run(code).note for code in (raising, leaving)]
+    notes = [strongest.run(code).note for code in (raising, leaving)]
     named = f"{lies}E.__name__ = 'X' + T[:9]\n"
     for code in (f"{lies}def f(a): raise E", f"{lies}def f(a): return T", f"{named}def f(a): raise E"):
-        verdict = judge_function(code, "f", [((1,), 2)], sandbox=sandbox, wall=5)
+        verdict = judge_function(code, "f", [((1,), 2)], sandbox=strongest, wall=5)
         assert verdict.passed is False
         notes += [result.note for result in verdict.results]
     assert len(notes) > 2
@@ -95,8 +103,7 @@ def test_what_a_program_writes_does_not_steer_a_terminal(sandbox, number):
 
 @needs_shared
 def test_shared_attacks_are_held(sandbox, world):
-    problems = {case["id"]: held(case, sandbox, world) for case in load(SHARED_ATTACKS)}
-    assert not {name: problem for name, problem in problems.items() if problem}
+    assert not held_all(load(SHARED_ATTACKS), sandbox, world)
 
 
 def test_ordinary_programs_run(sandbox):
@@ -145,7 +152,7 @@ def test_a_deep_tree_leaves_nothing_and_costs_no_zygote(sandbox):
     deep = (
         "import os\nfor _ in range(100): os.mkdir('d' * 250); os.chdir('d' * 250); open('f', 'w').write('x')"
     )
-    assert sandbox.run(deep).status is Status.OK
+    assert sandbox.run(deep, wall=60).status is Status.OK
     [slot] = [slot for slot in sandbox._main._free.queue if slot is not None]
     assert os.listdir(slot.base) == []
     assert sandbox.run("print(1)").stdout == b"1\n"
