@@ -137,6 +137,13 @@ def unsharded(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
+def own_part(value: Tensor) -> Tensor:
+    """What this rank has of a tensor: all of it, where it is not sharded."""
+    from torch.distributed.tensor import DTensor
+
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
 def like(value: Tensor, model: Tensor) -> Tensor:
     """``value``, whole on every rank, sharded as ``model`` is."""
     from torch.distributed.tensor import DTensor, distribute_tensor

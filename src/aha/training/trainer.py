@@ -24,7 +24,7 @@ from aha.training import context, parallel
 from aha.training.accumulate import accumulate
 from aha.training.compiled import torch_compile
 from aha.training.offload import Offloaded
-from aha.training.sharding import Shards, layers, like, unsharded
+from aha.training.sharding import Shards, layers, like, own_part, unsharded
 from aha.types import AhaError, Batch
 
 T = TypeVar("T")
@@ -307,8 +307,8 @@ class Trainer:
         if self.config is None:
             return 0
         values: list[Any] = [v for o in self.optimizers for state in o.state.values() for v in state.values()]
-        local = [v.to_local() if hasattr(v, "to_local") else v for v in values]
-        return sum(v.numel() * v.element_size() for v in local if torch.is_tensor(v))
+        local = [own_part(v) for v in values if torch.is_tensor(v)]
+        return sum(v.numel() * v.element_size() for v in local)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state()``."""

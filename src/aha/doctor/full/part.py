@@ -30,7 +30,9 @@ def main(folder: Path, device: str) -> None:
         place = torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
         policy = new_policy(folder, place, sharded=True)
         results = step(policy, job["batches"], Algorithm.model_validate(job["algorithm"]), job["temperature"])
-        results["elements"] = ranks.gather(sum(local(p) for p in policy.model.parameters()))
+        results["elements"] = ranks.gather(
+            sum(sharding.own_part(p).numel() for p in policy.model.parameters())
+        )
         if ranks.is_main():
             torch.save(results, folder / "found.pt")
 
@@ -40,11 +42,6 @@ def new_policy(folder: Path, place: torch.device, *, sharded: bool = False) -> p
     model = modeling.load_model(str(folder / "model"), place, torch.float32)
     shards = sharding.Shards(model, trains=True, samples=True) if sharded else None
     return policies.Policy(model, policies.OptimizerConfig(lr=LR, max_grad_norm=0), shards=shards)
-
-
-def local(param: torch.Tensor) -> int:
-    """How many of a parameter's elements this rank keeps."""
-    return (param.to_local() if hasattr(param, "to_local") else param).numel()  # type: ignore[operator]
 
 
 def step(policy: policies.Policy, batches: Sequence[Batch], algorithm: Any, t: float) -> dict[str, Any]:
