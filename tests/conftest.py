@@ -29,8 +29,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 LONGEST = (
-    "stages/test_r1_recipe.py", "training/test_ranks.py", "stages/test_rl.py", "sandbox/test_sandbox.py",
-    "test_tutorials.py", "stages/test_r1_asked.py", "stages/test_resumed.py",
+    "stages/test_rl.py", "stages/test_r1_recipe.py", "training/test_local_ranks.py", "training/test_context_ranks.py",
+    "training/test_ranks.py", "sandbox/test_sandbox.py", "test_tutorials.py", "stages/test_r1_asked.py",
+    "api/test_api.py", "stages/test_resumed.py",
 )  # fmt: skip
 """Files that take longest, longest first: begun first, they do not keep one core busy when all others are done."""
 
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(items):
         return next((n for name, n in place.items() if path.endswith(f"tests/{name}")), len(place))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish():
+    """What imports and collection made stays until the end: the collector need not look at it after each module."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

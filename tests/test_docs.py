@@ -107,6 +107,7 @@ def test_the_help_of_a_command_says_what_it_does_and_what_each_option_is(command
     assert [f"{name}: {a.option_strings or a.dest}" for name, a in options if not a.help] == []
 
 
+@pytest.mark.slow  # `make docs` builds the same, as strictly, wherever changes are checked
 def test_the_site_is_built_and_no_link_is_dead(tmp_path):
     pytest.importorskip("zensical", reason="the site's builder is not installed: make setup")
     project = tmp_path / "project"

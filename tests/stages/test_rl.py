@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 
 from aha.cli import main
 from aha.runs import pipeline
@@ -35,7 +37,7 @@ TIMES = ("step_time", "time/sampling", "time/training", "tokens_per_second")
 def aha(*words, cwd, **options):
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "aha.cli", *words]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600, **options)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=900, **options)
 
 
 def here(*words):
@@ -46,13 +48,22 @@ def here(*words):
         return end.code
 
 
-def start(folder, *words):
-    command = [sys.executable, "-m", "aha.cli", "zero", "--plain", "--threads", "1", *SMALL, *words]
+WORDS = ("zero", "--plain", "--threads", "1", *SMALL)
+
+
+def start(folder):
+    """The command as a shell starts it, the doctor's checks included."""
+    command = [sys.executable, "-m", "aha.cli", *WORDS]
     # Started by a script in the background, this process may have inherited an ignored Ctrl-C.
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
+
+
+def fork(folder, *words):
+    """The same without the doctor's checks, which change no number, in a process that has its imports."""
+    return Forked(folder, "-m", "aha", *WORDS, "--no-doctor", *words)
 
 
 def wait_for_steps(process, folder, steps):
@@ -68,14 +79,11 @@ def checkpoints(folder):
     return folder / "runs" / "zero" / "rl" / "checkpoints"
 
 
-def start_and_strike(folder, step, blow):
-    """A run that gets the signal ``blow`` right after the checkpoint of ``step``: the ended process, its output."""
-    process = start(folder)
+def wait_for_checkpoint(process, folder, step):
+    """Until the checkpoint of ``step`` is there, or the process ends."""
     place = checkpoints(folder) / f"step-{step:06d}"
     while process.poll() is None and not place.exists():
         time.sleep(0.005)
-    os.killpg(process.pid, blow)
-    return process, process.communicate(timeout=300)[0].decode()
 
 
 def rows(path):
@@ -100,7 +108,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     started = time.monotonic()
     process = start(folder)
-    output = process.communicate(timeout=300)[0].decode()
+    output = process.communicate(timeout=900)[0].decode()
     assert process.returncode == 0, output
     return folder, time.monotonic() - started, output
 
@@ -110,38 +118,52 @@ def test_killed_at_five_random_moments_it_ends_with_the_same_numbers(undisturbed
     rng = random.Random(time.time_ns())
     kills = 0
     for steps in sorted(rng.randint(0, 5) for _ in range(5)):
-        process = start(tmp_path)
+        process = fork(tmp_path)
         wait_for_steps(process, tmp_path, steps)
         time.sleep(rng.uniform(0.0, 0.25))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
+        kills += process.poll() is None
+        process.kill()
         process.communicate()
     assert kills >= 1
-    process = start(tmp_path)
-    output = process.communicate(timeout=300)[0].decode()
+    process = fork(tmp_path)
+    output = process.communicate()[0]
     assert process.returncode == 0, output
     assert state_of(tmp_path) == state_of(wanted_folder)
 
 
-def test_killed_right_after_a_checkpoint_it_continues_there(undisturbed, tmp_path):
-    start_and_strike(tmp_path, 2, signal.SIGKILL)
-    last = max(int(place.name.removeprefix("step-")) for place in checkpoints(tmp_path).glob("step-*"))
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A run that was killed right after its first checkpoint."""
+    folder = tmp_path_factory.mktemp("killed")
+    process = fork(folder)
+    wait_for_checkpoint(process, folder, 2)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return folder
+
+
+@pytest.fixture
+def copied(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_killed_right_after_a_checkpoint_it_continues_there(undisturbed, copied):
+    last = max(int(place.name.removeprefix("step-")) for place in checkpoints(copied).glob("step-*"))
     assert 2 <= last < 6
-    process = start(tmp_path)
-    output = process.communicate(timeout=300)[0].decode()
+    output = fork(copied).communicate()[0]
     assert f"Continuing after step {last}" in output, output
-    assert state_of(tmp_path) == state_of(undisturbed[0])
+    assert state_of(copied) == state_of(undisturbed[0])
 
 
-def test_it_continues_with_other_settings_of_the_machine(undisturbed, tmp_path):
+def test_it_continues_with_other_settings_of_the_machine(undisturbed, copied):
     """As after running out of memory: in smaller passes, with layers computed again."""
-    rl = tmp_path / "runs" / "zero" / "rl"
-    start_and_strike(tmp_path, 2, signal.SIGKILL)
-    process = start(
-        tmp_path, "rl.max_tokens_per_batch=700", "rl.max_num_seqs=5", "rl.gradient_checkpointing=true"
+    rl = copied / "runs" / "zero" / "rl"
+    process = fork(
+        copied, "rl.max_tokens_per_batch=700", "rl.max_num_seqs=5", "rl.gradient_checkpointing=true"
     )
-    output = process.communicate(timeout=300)[0].decode()
+    output = process.communicate()[0]
     assert process.returncode == 0, output
     assert "Continuing after step" in output
     assert json.loads((rl / "settings.json").read_text())["settings"]["max_num_seqs"] == 5
@@ -153,8 +175,8 @@ def test_it_continues_with_other_settings_of_the_machine(undisturbed, tmp_path):
 def test_a_finished_run_is_not_run_again(undisturbed):
     folder, _, _ = undisturbed
     before = (folder / "runs/zero/rl/metrics.jsonl").stat().st_mtime_ns
-    again = start(folder, "rl.max_num_seqs=7")  # how many at once is the machine's affair
-    output = again.communicate(timeout=120)[0].decode()
+    again = fork(folder, "rl.max_num_seqs=7")  # how many at once is the machine's affair
+    output = again.communicate()[0]
     assert again.returncode == 0
     assert "finished before, not run again" in output
     assert (folder / "runs/zero/rl/metrics.jsonl").stat().st_mtime_ns == before
@@ -201,12 +223,14 @@ def test_the_checkpoint_loads_in_transformers(undisturbed):
 
 
 def test_ctrl_c_leaves_a_run_that_continues(undisturbed, tmp_path):
-    process, output = start_and_strike(tmp_path, 2, signal.SIGINT)
+    process = start(tmp_path)
+    wait_for_checkpoint(process, tmp_path, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=900)[0].decode()
     assert process.returncode == 130, output
     assert "Give the same command again to continue" in output
     assert "Traceback" not in output
-    process = start(tmp_path)
-    process.communicate(timeout=300)
+    fork(tmp_path).communicate()
     assert state_of(tmp_path) == state_of(undisturbed[0])
 
 
@@ -243,14 +267,15 @@ def test_another_model_and_task_take_the_same_path(tmp_path, tokenizer, prompt):
             for i in range(120)
         )
     )
-    done = aha(
-        "zero", "--plain", "--model", str(model), "--task", "gsm8k", "--data", str(data), "--steps", "2",
+    process = Forked(
+        tmp_path, "-m", "aha", "zero", "--plain", "--model", model, "--task", "gsm8k", "--data", data, "--steps", "2",
         "rl.prompts_per_step=3", "rl.group_size=2", "rl.max_tokens=24", "rl.max_tokens_schedule=[]",
         "rl.test_problems=2", "rl.test_samples=2", "rl.eval_every=0", f"rl.prompt={prompt}",
-        "rl.max_tokens_per_batch=2048", cwd=tmp_path,
+        "rl.max_tokens_per_batch=2048",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert f"First prompt ({prompt})" in done.stdout
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert f"First prompt ({prompt})" in output
     assert (tmp_path / "runs/zero/rl/final/model.safetensors").exists()
 
 
@@ -326,25 +351,25 @@ def test_a_full_disk_is_explained_and_the_run_continues(undisturbed, tmp_path):
     try:
         filler = small / "filler"
         filler.write_bytes(bytes(60 << 20))
-        process = start(small)
-        output = process.communicate(timeout=300)[0].decode()
+        process = fork(small)
+        output = process.communicate()[0]
         assert process.returncode == 1, output
         assert "Not enough room for" in output
         filler.unlink()
-        process = start(small)
+        process = fork(small)
         wait_for_steps(process, small, 1)
         with contextlib.suppress(OSError), open(filler, "wb") as file:  # another program takes what was free
             while True:
                 file.write(bytes(1 << 18))
                 file.flush()
-        output = process.communicate(timeout=300)[0].decode()
+        output = process.communicate()[0]
         assert process.returncode == 1, output
         assert "disk is full" in output
         assert "Traceback" not in output
         filler.unlink()
         subprocess.run(["mount", "-o", "remount,size=400m", str(small)], check=True)
-        process = start(small)
-        output = process.communicate(timeout=300)[0].decode()
+        process = fork(small)
+        output = process.communicate()[0]
         assert process.returncode == 0, output
         assert state_of(small) == state_of(undisturbed[0])
     finally:

@@ -244,13 +244,11 @@ def main(folder, groups, names):
             results["bfloat16"] = computed(tokenizer, CASES["prompts"], 2, torch.bfloat16)
         for recompute in WORK:
             results["memory", recompute] = memory(recompute, max(groups))
+        if (folder / "base").exists():
+            fine_tuned(folder, max(groups))
     torch.save(results, folder / f"{os.environ['RANK']}.pt")
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "sft":
-        with ranks.joined("cpu"):
-            fine_tuned(Path(sys.argv[1]), 2)
-    else:
-        main(Path(sys.argv[1]), [int(size) for size in sys.argv[2].split(",")], sys.argv[3:])
+    main(Path(sys.argv[1]), [int(size) for size in sys.argv[2].split(",")], sys.argv[3:])
     ranks.end(0)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import rank_jobs
 import torch
-from test_ranks import HERE, aha, ended, rl_rows, same_run, start
+from forked import ended, start_ranks
+from test_ranks import HERE, aha, rl_rows, same_run
 
 from aha import ranks
 from aha.attention.context_parallel import divided
@@ -31,14 +32,23 @@ def tok():
 
 def several(folder, size, groups, names):
     """What each of ``size`` ranks found."""
-    ends = ended(start(HERE / "context_jobs.py", folder, groups, *names, size=size))
+    ends = ended(start_ranks(HERE / "context_jobs.py", folder, groups, *names, folder=folder, size=size))
     assert [code for code, _ in ends] == [0] * size, ends
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    return several(tmp_path_factory.mktemp("two"), 2, "2", context_jobs.CASES)
+def folder(tmp_path_factory, tok):
+    """Where two ranks work, a model to fine-tune in it."""
+    place = tmp_path_factory.mktemp("two")
+    rank_jobs.make_model(tok).save_pretrained(place / "base")
+    tok.save_pretrained(place / "base")
+    return place
+
+
+@pytest.fixture(scope="module")
+def two(folder):
+    return several(folder, 2, "2", context_jobs.CASES)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +214,7 @@ TINY = [
     "rl.steps=2", "rl.prompts_per_step=4", "rl.group_size=4", "rl.max_tokens=48", "rl.test_problems=2",
     "rl.test_samples=2", "rl.eval_every=0", "rl.train_problems=16", "rl.dtype=float32",
     "rl.algorithm=ppo", "rl.algorithm.kl=k3", "rl.algorithm.kl_coef=0.05", "rl.algorithm.reference_every=1",
-    "rl.max_tokens_per_batch=600",
+    "rl.max_tokens_per_batch=600", "--no-doctor",
 ]  # fmt: skip
 
 
@@ -228,13 +238,10 @@ def test_reinforcement_learning_with_a_critic_and_a_reference(one_run, tmp_path,
     assert two[1]["loss"] == pytest.approx(one[1]["loss"], rel=0.02, abs=1e-3)
 
 
-def test_fine_tuning(tmp_path, tok):
-    rank_jobs.make_model(tok).save_pretrained(tmp_path / "base")
-    tok.save_pretrained(tmp_path / "base")
-    ends = ended(start(HERE / "context_jobs.py", tmp_path, "sft"))
-    assert [code for code, _ in ends] == [0, 0], ends
-    context_jobs.fine_tuned(tmp_path, 1)
-    one, two = (read_jsonl(tmp_path / name / "tuned/metrics.jsonl") for name in "12")
+@pytest.mark.usefixtures("two")
+def test_fine_tuning(folder):
+    context_jobs.fine_tuned(folder, 1)
+    one, two = (read_jsonl(folder / name / "tuned/metrics.jsonl") for name in "12")
     assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
         for key in {"loss", "entropy", "grad_norm", "validation_loss"} & a.keys():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import rank_jobs
 import torch
+from forked import ended, start_ranks
 
 from aha import ranks
 from aha.training import offload, parallel, trainer
@@ -25,28 +26,6 @@ CLOSE = 2e-5
 """Sums in another order differ by so much in weights that a step moves by 1e-3."""
 
 
-def start(*words, size=2, **options):
-    """The ranks of one job, as torchrun would start them."""
-    path = os.pathsep.join([str(HERE.parent), str(HERE), *sys.path])
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, words)],
-            env=env | one,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            **options,
-        )
-        for one in ranks.variables(size, ranks.free_port())
-    ]
-
-
-def ended(processes, timeout=500):
-    """(exit code, output) of each."""
-    return [(p.returncode, out) for p in processes for out in [p.communicate(timeout=timeout)[0]]]
-
-
 @pytest.fixture(scope="module")
 def tok():
     return rank_jobs.make_tokenizer()
@@ -57,7 +36,7 @@ def two(tmp_path_factory, tok):
     """(folder, what the first of two ranks found, what the second found)."""
     folder = tmp_path_factory.mktemp("ranks")
     rank_jobs.saved(tok, folder / "one", sharded=False)
-    ends = ended(start(HERE / "rank_jobs.py", folder))
+    ends = ended(start_ranks(HERE / "rank_jobs.py", folder, folder=folder))
     assert [code for code, _ in ends] == [0, 0], ends
     return folder, *(torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2))
 
@@ -295,7 +274,7 @@ except AhaError as error:
 
 def test_a_killed_rank_ends_the_others():
     body = "os.kill(os.getpid(), 9) if rank else ranks.gather(1)"
-    (code, out), (killed, _) = ended(start("-c", MEET.format(body=body)))
+    (code, out), (killed, _) = ended(start_ranks("-c", MEET.format(body=body), folder=HERE))
     assert killed == -signal.SIGKILL
     assert code == 1, out
     assert "Rank 0 of 2 lost another rank" in out
@@ -303,7 +282,7 @@ def test_a_killed_rank_ends_the_others():
 
 def test_an_error_of_the_first_rank_ends_all_and_is_said_once():
     body = "ranks.broadcast_object(lambda: (_ for _ in ()).throw(AhaError('no such data')))"
-    (code, out), (other, said) = ended(start("-c", MEET.format(body=body)))
+    (code, out), (other, said) = ended(start_ranks("-c", MEET.format(body=body), folder=HERE))
     assert (code, other) == (1, 1)
     assert "aha: no such data" in out
     assert "no such data" not in said
@@ -314,7 +293,7 @@ def test_only_the_first_rank_speaks_and_writes(tmp_path):
         "from aha.files import write_json; from pathlib import Path; print('hello from', rank); "
         f"write_json(Path({str(tmp_path)!r}) / f'{{rank}}.json', 1); ranks.barrier(); sys.exit(0)"
     )
-    (code, out), (other, said) = ended(start("-c", MEET.format(body=body)))
+    (code, out), (other, said) = ended(start_ranks("-c", MEET.format(body=body), folder=HERE))
     assert (code, other) == (0, 0), (out, said)
     assert "hello from 0" in out
     assert "hello" not in said
@@ -341,7 +320,7 @@ SMALL = [
 
 def aha(folder, *words, size=2):
     command = ("-m", "aha", "run", "r1_zero", "--device", "cpu", "--plain", "--threads", "1", *words)
-    return start(*command, size=size, cwd=folder)
+    return start_ranks(*command, size=size, folder=folder)
 
 
 def rl_rows(folder):
@@ -400,7 +379,7 @@ def one_pipeline(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 def test_pretraining_tuning_and_reward_models_on_two_ranks(one_pipeline, tmp_path, layout):
-    ends = ended(start(HERE / "rank_jobs.py", tmp_path, layout))
+    ends = ended(start_ranks(HERE / "rank_jobs.py", tmp_path, layout, folder=tmp_path))
     assert [code for code, _ in ends] == [0, 0], ends
     one, summaries = one_pipeline
     check_stages(tmp_path, one, summaries)
