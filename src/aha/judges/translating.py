@@ -21,7 +21,9 @@ NAMES = {
     "ro": "Romanian", "hu": "Hungarian", "tr": "Turkish", "id": "Indonesian", "vi": "Vietnamese", "zh": "Chinese",
     "ja": "Japanese", "ko": "Korean", "ru": "Russian", "uk": "Ukrainian", "ar": "Arabic", "fa": "Persian",
     "hi": "Hindi", "el": "Greek", "he": "Hebrew", "bn": "Bengali", "ta": "Tamil", "te": "Telugu", "th": "Thai",
-    "sw": "Swahili",
+    "sw": "Swahili", "bg": "Bulgarian", "hr": "Croatian", "sr": "Serbian", "sk": "Slovak", "ms": "Malay",
+    "tl": "Tagalog", "ur": "Urdu", "mr": "Marathi", "ne": "Nepali", "pa": "Punjabi", "gu": "Gujarati", "or": "Odia", "kn": "Kannada",
+    "ml": "Malayalam", "si": "Sinhala", "am": "Amharic", "lo": "Lao", "km": "Khmer", "my": "Burmese",
 }  # fmt: skip
 """What a teacher is told of a language beside its code."""
 LEAST_SHARE = 0.5

@@ -48,7 +48,17 @@ _SCRIPTS: dict[str, tuple[str, float, str]] = {
     "telugu": ("\u0c00-\u0c65", 0, "te"),
     "georgian": ("\u10a0-\u10ff", 0, "ka"),
     "armenian": ("\u0531-\u058f", 0, "hy"),
+    "gurmukhi": ("\u0a01-\u0a65\u0a70-\u0a75\u200c\u200d", 0, "pa"),
+    "gujarati": ("\u0a81-\u0ae5\u0af9-\u0aff\u200c\u200d", 0, "gu"),
+    "oriya": ("\u0b01-\u0b65\u0b71\u200c\u200d", 0, "or"),
+    "kannada": ("\u0c80-\u0ce5\u0cf1-\u0cf3\u200c\u200d", 0, "kn"),
+    "malayalam": ("\u0d00-\u0d65\u0d7a-\u0d7f\u200c\u200d", 0, "ml"),
+    "sinhala": ("\u0d81-\u0df4\u200c\u200d", 0, "si"),
+    "ethiopic": ("\u1200-\u135f\u1380-\u1399", 0, "am"),
     "thai": ("\u0e01-\u0e4e", 4, "th"),
+    "lao": ("\u0e81-\u0ec4\u0ec6-\u0ecd\u0edc-\u0edf", 4, "lo"),
+    "khmer": ("\u1780-\u17d3\u17d7\u17dc\u200b", 5, "km"),
+    "burmese": ("\u1000-\u103f\u1050-\u108f\u109a-\u109d", 5, "my"),
 }
 _LANGUAGES = {script: tuple(languages.split()) for script, (_, _, languages) in _SCRIPTS.items()}
 _CORE_LATIN = _LANGUAGES["latin"][:18]  # the others are considered only where they are the target

@@ -222,7 +222,30 @@ def language_of(text: str, said: str = "") -> str:
     return most if most in _TOLD and shares[most] > 0.5 else "en"
 
 
-_TOLD = frozenset(["zh", "ja", "ko", "ru", "ar", "hi", "el", "he", "bn", "ta", "te", "ka", "hy", "th"])
+_TOLD = frozenset(
+    [
+        "zh",
+        "ja",
+        "ko",
+        "ru",
+        "ar",
+        "hi",
+        "el",
+        "he",
+        "bn",
+        "ta",
+        "te",
+        "ka",
+        "hy",
+        "th",
+        "pa",
+        "gu",
+        "or",
+        "kn",
+        "ml",
+    ]
+    + ["si", "am", "lo", "km", "my"]
+)
 
 
 def difficulty_of(level: Any, solved: float | None = None) -> Any:
