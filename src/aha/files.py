@@ -113,6 +113,18 @@ def well_formed(text: str) -> str:
     return text
 
 
+def loaded_json(raw: bytes | str) -> Any:
+    """The value of JSON, with U+FFFD for halves of surrogate pairs: JSON can hold them, files and tokenizers cannot.
+    Raises ValueError for what is no JSON, or nested too deep to be read."""
+    try:
+        value = json.loads(raw)
+        text = json.dumps(value, ensure_ascii=False)
+        plain = well_formed(text)
+        return value if plain == text else json.loads(plain)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as JSON."""
     write_text(path, _as_json(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -13,10 +14,14 @@ from aha import kernels
 from aha.modeling import Head
 from aha.types import AhaError
 
+SMALLEST = 1e-5
+"""Temperatures below it are none: logits divided by them leave float32's range."""
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to sample. ``temperature`` 0 is greedy; ``top_p`` 1, ``top_k`` 0 and ``min_p`` 0 are off."""
+    """How to sample. ``temperature`` 0 is greedy, and so is one too small for float32 to divide by; ``top_p`` 1,
+    ``top_k`` 0 and ``min_p`` 0 are off."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -31,13 +36,20 @@ class SamplingParams:
         return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.min_p < 1:
+        if (
+            not 0 <= self.temperature < math.inf
+            or not 0 < self.top_p <= 1
+            or self.top_k < 0
+            or not 0 <= self.min_p < 1
+        ):
             raise AhaError(
                 f"Sampling parameters out of range: {self}. temperature and top_k are at least 0, top_p is "
                 "above 0 and at most 1, min_p at least 0 and below 1."
             )
         if self.max_tokens < 1:
             raise AhaError("max_tokens must be at least 1.")
+        if self.temperature < SMALLEST:
+            object.__setattr__(self, "temperature", 0.0)
         if "" in self.stop:
             raise AhaError("A stop string must not be empty: every completion would end before it begins.")
 
@@ -72,7 +84,7 @@ def uniforms(seeds: np.ndarray, counters: np.ndarray) -> np.ndarray:
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def _restrict(logits: Tensor, params: SamplingParams) -> Tensor:
+def restrict(logits: Tensor, params: SamplingParams) -> Tensor:
     """Set the logits that top-k, top-p and min-p exclude to -inf."""
     if params.top_k and params.top_k < logits.shape[-1]:
         kth = logits.topk(params.top_k, dim=-1).values[:, -1:]
@@ -100,7 +112,7 @@ def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Ten
         return tokens, logp.gather(1, tokens[:, None])[:, 0]
     if not params.restricted and kernels.can_score(logits):
         return kernels.pick(logits, uniform, params.temperature)
-    logits = _restrict(logits / params.temperature, params)
+    logits = restrict(logits / params.temperature, params)
     logp = torch.log_softmax(logits, dim=-1)
     cdf = logp.exp().cumsum(-1)
     threshold = uniform[:, None] * cdf[:, -1:]

@@ -13,6 +13,9 @@ from aha.sampling.http.text import Splitter
 from aha.sampling.http.tools import find_calls
 from aha.sampling.http.work import Choice, TextDelta, TokenScore
 
+IMPOSSIBLE = -9999.0
+"""The log probability of a token that cannot be drawn, as OpenAI writes it: JSON knows no infinity."""
+
 
 class Answer:
     """The answer to one request: what all its parts have in common."""
@@ -82,7 +85,7 @@ class Answer:
         self._offsets[index] = at
         return {
             "tokens": [s.text for s in scores],
-            "token_logprobs": [s.logprob for s in scores],
+            "token_logprobs": [_finite(s.logprob) for s in scores],
             "top_logprobs": [_text_top(s) for s in scores] if self.asked.top_logprobs else None,
             "text_offset": offsets,
         }
@@ -148,9 +151,18 @@ def _delta(kind: str, text: str) -> dict[str, str]:
     return {"content": text} if kind == "content" else {"reasoning": text, "reasoning_content": text}
 
 
+def _finite(logprob: float | None) -> float | None:
+    return None if logprob is None else max(logprob, IMPOSSIBLE)
+
+
 def _chat_score(score: TokenScore) -> dict[str, Any]:
-    top = [{"token": text, "logprob": value, "bytes": list(raw)} for text, raw, value in score.top]
-    return {"token": score.text, "logprob": score.logprob, "bytes": list(score.raw), "top_logprobs": top}
+    top = [{"token": text, "logprob": _finite(value), "bytes": list(raw)} for text, raw, value in score.top]
+    return {
+        "token": score.text,
+        "logprob": _finite(score.logprob),
+        "bytes": list(score.raw),
+        "top_logprobs": top,
+    }
 
 
 def _text_top(score: TokenScore) -> dict[str, float] | None:
@@ -159,5 +171,5 @@ def _text_top(score: TokenScore) -> dict[str, float] | None:
         return None
     tops: dict[str, float] = {}
     for text, _, value in score.top:
-        tops.setdefault(text, value)
+        tops.setdefault(text, max(value, IMPOSSIBLE))
     return tops

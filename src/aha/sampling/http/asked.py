@@ -8,11 +8,12 @@ is a name that the API does not know. Nothing is ignored in silence but what can
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from aha.sampling.http.conversation import read_messages
 from aha.sampling.http.refusing import RequestRefusedError
 from aha.sampling.http.tools import Tools, read_tools
 from aha.types import Message
@@ -20,9 +21,8 @@ from aha.types import Message
 HARMLESS = frozenset(
     {
         "model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
-        "prompt_cache_retention", "parallel_tool_calls", "stream", "stream_options", "verbosity", "reasoning_effort",
-        "add_special_tokens", "skip_special_tokens", "spaces_between_special_tokens", "return_tokens_as_token_ids",
-        "max_tokens", "max_completion_tokens", "messages", "prompt", "reasoning",
+        "prompt_cache_retention", "stream", "stream_options", "verbosity", "best_of",
+        "max_tokens", "max_completion_tokens",
         # notes of web faces about the conversation (Open WebUI, and what stands behind it)
         "chat_id", "session_id", "id", "message_id", "parent_id", "background_tasks", "variables", "model_item",
         "user_message", "filter_ids",
@@ -33,7 +33,11 @@ HARMLESS = frozenset(
 """Read elsewhere, or without influence on what is answered."""
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "suffix": (None, ""),
-    "best_of": (None, 1),
+    "add_special_tokens": (None, True),
+    "skip_special_tokens": (None, True),
+    "spaces_between_special_tokens": (None, True),
+    "return_tokens_as_token_ids": (None, False),
+    "reasoning": (None, {}),
     "modalities": (None, ["text"]),
     "audio": (None,),
     "prediction": (None,),
@@ -63,6 +67,18 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields of the API that are not honoured, and the values that ask for nothing."""
 MOST_LOGPROBS = 20
+LARGEST = 1e300
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+VERBOSITIES = ("low", "medium", "high")
+RENDERING = frozenset(
+    {
+        "messages", "conversation", "tools", "chat_template", "add_generation_prompt", "continue_final_message",
+        "tokenize",
+        "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+    }
+)  # fmt: skip
+"""Arguments of a tokenizer's rendering that are no options of its template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +117,11 @@ class CompletionRequest:
     usage: bool = False  # stream_options.include_usage
 
     @property
+    def asks(self) -> str:
+        """The field that holds what is to be continued."""
+        return "messages" if self.messages else "prompt"
+
+    @property
     def is_chat(self) -> bool:
         """Whether it is a conversation."""
         return bool(self.messages)
@@ -109,19 +130,17 @@ class CompletionRequest:
 def read(body: Mapping[str, Any], is_chat: bool) -> CompletionRequest:
     """The request in ``body``. Raises RequestRefusedError naming the field that cannot be honoured."""
     _only_known(body, is_chat)
-    options = body.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise RequestRefusedError("stream_options must be an object", "stream_options")
+    _choice_of(body, "verbosity", VERBOSITIES)
     common: dict[str, Any] = {
         "model": str(body.get("model")),
         "sampling": _sampling(body),
         "token_ids": _flag(body, "return_token_ids"),
         "stream": _flag(body, "stream"),
-        "usage": bool((options or {}).get("include_usage")),
+        "usage": _usage(body),
     }
     if not is_chat:
         return _text(body, common)
-    tools = read_tools(body.get("tools"), body.get("tool_choice"))
+    tools = read_tools(body.get("tools"), body.get("tool_choice"), _parallel(body))
     schema = _schema(body.get("response_format"))
     if schema is not None and tools is not None and tools.must_call:
         raise RequestRefusedError(
@@ -132,9 +151,8 @@ def read(body: Mapping[str, Any], is_chat: bool) -> CompletionRequest:
     if top and not logprobs:
         raise RequestRefusedError("top_logprobs needs logprobs=true", "top_logprobs")
     return CompletionRequest(
-        **common, messages=_messages(body.get("messages")), tools=tools, schema=schema, logprobs=logprobs,
-        top_logprobs=top,
-        template_options=_object(body, "chat_template_kwargs"),
+        **common, messages=read_messages(body.get("messages")), tools=tools, schema=schema, logprobs=logprobs,
+        top_logprobs=top, template_options=_template_options(body),
     )  # fmt: skip
 
 
@@ -162,8 +180,13 @@ _BOTH = frozenset(
         "logit_bias", "logprobs", "return_token_ids", "response_format",
     }
 )  # fmt: skip
-_OF_CHAT = frozenset({"tools", "tool_choice", "top_logprobs", "chat_template_kwargs"})
-_OF_TEXT = frozenset({"echo"})
+_OF_CHAT = frozenset(
+    {
+        "messages", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "chat_template_kwargs",
+        "reasoning_effort",
+    }
+)  # fmt: skip
+_OF_TEXT = frozenset({"prompt", "echo"})
 
 
 def _only_known(body: Mapping[str, Any], is_chat: bool) -> None:
@@ -177,7 +200,14 @@ def _only_known(body: Mapping[str, Any], is_chat: bool) -> None:
         elif name == "features" and isinstance(value, dict) and not any(value.values()):
             continue  # what a web face could add to an answer, and does not
         elif value is not None:
-            raise RequestRefusedError(f"unknown field '{name}': this API does not have it", name)
+            path = "/v1/chat/completions" if is_chat else "/v1/completions"
+            raise RequestRefusedError(f"unknown field '{name}': {path} does not have it", name)
+    if body.get("best_of") not in (
+        None,
+        1,
+        body.get("n", 1),
+    ):  # the best of as many as are asked for is all of them
+        raise RequestRefusedError("best_of above n is not supported here: leave it out", "best_of")
 
 
 def _short(value: Any) -> str:
@@ -188,11 +218,16 @@ def _short(value: Any) -> str:
 # ------------------------------------------------------------------------------------------------- values
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of JSON is a number that a float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
 def _number(body: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
     value = body.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_number(value):
         raise RequestRefusedError(f"{name} must be a number, and is {_short(value)}: no number", name)
     if not low <= value <= high:
         raise RequestRefusedError(f"{name}={value} is out of range: {low:g} to {high:g}", name)
@@ -222,17 +257,57 @@ def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return value
 
 
+def _choice_of(body: Mapping[str, Any], name: str, among: Sequence[str]) -> str | None:
+    value = body.get(name)
+    if value is not None and value not in among:
+        raise RequestRefusedError(f"{name} must be one of {', '.join(among)}", name)
+    return value
+
+
+def _parallel(body: Mapping[str, Any]) -> bool:
+    return body.get("parallel_tool_calls") is None or _flag(body, "parallel_tool_calls")
+
+
+def _usage(body: Mapping[str, Any]) -> bool:
+    options = _object(body, "stream_options") or {}
+    for name, value in options.items():
+        known = name in ("include_usage", "include_obfuscation")
+        if (known and not isinstance(value, bool)) or not (known or value in (None, False)):
+            raise RequestRefusedError(
+                "stream_options may hold include_usage and include_obfuscation, each true or false",
+                "stream_options",
+            )
+    return bool(options.get("include_usage"))
+
+
+def _template_options(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the chat template is given: its options, and how hard to think, which some templates write out."""
+    options = dict(_object(body, "chat_template_kwargs") or {})
+    if taken := RENDERING & options.keys():
+        raise RequestRefusedError(
+            f"chat_template_kwargs holds {', '.join(sorted(taken))}, which is no option of a template",
+            "chat_template_kwargs",
+        )
+    effort = _choice_of(body, "reasoning_effort", EFFORTS)
+    return options if effort is None else {"reasoning_effort": effort, **options}
+
+
+def _limit(body: Mapping[str, Any]) -> int | None:
+    limits = {
+        name: _whole(body, name, 0, 1 if "messages" in body else 0, 1 << 24)
+        for name in ("max_completion_tokens", "max_tokens")
+        if body.get(name) is not None
+    }
+    return next(iter(limits.values()), None)
+
+
 def _sampling(body: Mapping[str, Any]) -> RequestSampling:
-    name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
-    limit = None if body.get(name) is None else _whole(body, name, 0, 0, 1 << 24)
-    if limit == 0 and "messages" in body:
-        raise RequestRefusedError(f"{name} must be at least 1", name)
     seed = body.get("seed")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise RequestRefusedError("seed must be a whole number", "seed")
     return RequestSampling(
         n=_whole(body, "n", 1, 1, 1024),
-        max_tokens=limit,
+        max_tokens=_limit(body),
         temperature=_number(body, "temperature", 1.0, 0.0, 100.0),
         top_p=_number(body, "top_p", 1.0, 1e-9, 1.0),
         top_k=max(0, _whole(body, "top_k", 0, -1, 1 << 30)),
@@ -246,7 +321,7 @@ def _sampling(body: Mapping[str, Any]) -> RequestSampling:
 
 
 def _stop(value: Any) -> tuple[str, ...]:
-    stops = [value] if isinstance(value, str) else value or []
+    stops = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(stops, list) or not all(isinstance(s, str) for s in stops):
         raise RequestRefusedError("stop must be a text or a list of texts", "stop")
     if "" in stops:
@@ -261,22 +336,18 @@ def _stop(value: Any) -> tuple[str, ...]:
 def _bias(value: Any) -> tuple[tuple[int, float], ...]:
     if value is None:
         return ()
-    try:
-        biases = {int(token): float(bias) for token, bias in value.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise RequestRefusedError(
-            "logit_bias must map token ids to numbers from -100 to 100", "logit_bias"
-        ) from None
-    if not all(-100 <= bias <= 100 for bias in biases.values()):
+    read = isinstance(value, dict) and all(re.fullmatch(r"[0-9]{1,12}", t, re.ASCII) for t in value)
+    if not read or not all(is_number(bias) and -100 <= bias <= 100 for bias in value.values()):
         raise RequestRefusedError("logit_bias must map token ids to numbers from -100 to 100", "logit_bias")
+    biases = {int(token): float(bias) for token, bias in value.items()}
     return tuple(sorted(biases.items()))
 
 
 def _schema(value: Any) -> str | None:
     """The JSON schema of a ``response_format``, as text; None for plain text."""
-    if value is None or value == {"type": "text"}:
-        return None
     kind = value.get("type") if isinstance(value, dict) else None
+    if value is None or kind == "text":
+        return None
     if kind == "json_object":
         return '{"type": "object"}'
     if kind == "json_schema":
@@ -311,77 +382,3 @@ def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
 
 def _ids(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and bool(value) and all(type(i) is int for i in value)
-
-
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-
-
-def _messages(value: Any) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not value:
-        raise RequestRefusedError("messages must be a list of at least one {role, content}", "messages")
-    return tuple(_message(item, i) for i, item in enumerate(value))
-
-
-def _message(item: Any, i: int) -> Message:
-    where = f"messages[{i}]"
-    if not isinstance(item, dict) or item.get("role") not in ROLES:
-        raise RequestRefusedError(
-            f"{where} must be an object with a role among {', '.join(ROLES)}", "messages"
-        )
-    role, calls = item["role"], item.get("tool_calls")
-    message = {k: v for k, v in item.items() if v is not None and k not in ("content", "role")}
-    message["role"] = "system" if role == "developer" else role
-    content = item.get("content")
-    if content is None and not calls:
-        raise RequestRefusedError(
-            f"{where} ({role}) must have content: a text, or a list of text parts", "messages"
-        )
-    message["content"] = "" if content is None else _content(content, where)
-    if calls is not None:
-        message["tool_calls"] = _calls(calls, where)
-    return message
-
-
-def _content(content: Any, where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise RequestRefusedError(f"{where}.content must be a text or a list of text parts", "messages")
-    texts = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get("text") if isinstance(part, dict) else None
-        if isinstance(part, str):
-            texts.append(part)
-        elif kind in ("text", "input_text", "output_text") and isinstance(text, str):
-            texts.append(text)
-        else:
-            raise RequestRefusedError(
-                f"{where}.content holds a part of type {kind!r}: only text is read here", "messages"
-            )
-    return "\n".join(texts) if len(texts) > 1 else "".join(texts)
-
-
-def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
-    """Tool calls with their arguments as objects, which is what chat templates write out."""
-    checked = []
-    for item in calls if isinstance(calls, list) else [None]:
-        call: dict[str, Any] = item if isinstance(item, dict) else {}
-        function = call.get("function")
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise RequestRefusedError(
-                f"{where}.tool_calls must be a list of {{type, function: {{name, arguments}}}}", "messages"
-            )
-        arguments = function.get("arguments", {})
-        if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments or "{}")
-            except ValueError:
-                raise RequestRefusedError(f"{where}.tool_calls: arguments are no JSON", "messages") from None
-        checked.append({**call, "function": {**function, "arguments": arguments}})
-    return checked
-
-
-def texts_of(messages: Sequence[Message]) -> list[str]:
-    """What the messages say."""
-    return [str(m.get("content", "")) for m in messages]

@@ -93,7 +93,8 @@ class _Held:
             if choice.opened:
                 choice = replace(choice, text="<think>" + choice.text, opened=False)
             choice = self.guard.passed(self.messages, choice)
-            events += [TextDelta(index, choice.text)] if self.stream else []
+            scores = (*choice.prompt_scores, *choice.scores)
+            events += [TextDelta(index, choice.prompt_text + choice.text, scores)] if self.stream else []
             events.append((index, choice))
         return events
 

@@ -24,7 +24,7 @@ from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.scheduler import Scheduler, _Pending
 from aha.sampling.local.scoring import Top, likeliest, score_prompts
-from aha.sampling.sampler import SamplingParams, sample
+from aha.sampling.sampler import SamplingParams, restrict, sample
 from aha.types import AhaError, Rollout
 
 ROWS = 256
@@ -119,7 +119,7 @@ class _Batch(Scheduler):
             job = self.jobs[self.owner[row].pending.index]
             if job.on_token is not None:
                 at = self.made[row]
-                likely = likeliest(logits[i : i + 1], job.top, params.temperature or 1.0)[0]
+                likely = _alternatives(logits[i : i + 1], job.top, params)
                 job.on_token(
                     self.owner[row].number, int(self.tokens[row, at]), float(self.logprobs[row, at]), likely
                 )
@@ -128,6 +128,13 @@ class _Batch(Scheduler):
         """Tell the jobs whose every sample has ended."""
         for index, rollouts in self.take_finished():
             self.jobs.pop(index).on_end(rollouts)
+
+
+def _alternatives(logits: Tensor, top: int, params: SamplingParams) -> Top:
+    """The likeliest tokens [1, V] of the distribution that is drawn from; of a greedy draw those of temperature 1."""
+    if top and params.temperature:
+        logits = restrict(logits.float() / params.temperature, params)
+    return likeliest(logits, top)[0]
 
 
 class LiveEngine:

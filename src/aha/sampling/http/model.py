@@ -13,8 +13,9 @@ from typing import Any
 from aha import chat
 from aha.modeling import Head, max_context
 from aha.sampling.engine import Request
-from aha.sampling.http.asked import CompletionRequest, RequestRefusedError
+from aha.sampling.http.asked import CompletionRequest
 from aha.sampling.http.live import LiveEngine, LiveRequest, Shaper
+from aha.sampling.http.refusing import RequestRefusedError
 from aha.sampling.http.shaping import LogitAdjustment, Schemas
 from aha.sampling.http.text import TextStream
 from aha.sampling.http.tokens import Tokens
@@ -53,7 +54,7 @@ class ModelBackend:
         self.context = max_context(engine.model)
         self.tokens = Tokens(tokenizer)
         self.vocabulary = int(Head.of(engine.model).weight.shape[0])
-        self.schemas = Schemas(tokenizer, self.vocabulary, int(tokenizer.eos_token_id))
+        self.schemas = Schemas(tokenizer, self.vocabulary, int(tokenizer.eos_token_id), self.eos)
 
     @property
     def models(self) -> Sequence[str]:
@@ -67,7 +68,9 @@ class ModelBackend:
         if asked.echo and asked.logprobs:
             prompts = self._scored(prompts, asked.top_logprobs)
         work = ModelAnswer(self, asked, prompts)
-        shaper = self._shapers(asked)
+        shaper = self._shapers(asked, prompts[0].opened)
+        if asked.stream and asked.echo:
+            work.tell_prompts()
         if asked.sampling.max_tokens == 0:
             work.end_empty()
             return work
@@ -88,7 +91,10 @@ class ModelBackend:
             options |= {"tools": tools} if tools else {}
         else:
             messages = in_words(messages, tools, fold=self.folds_system)
-        rendered = chat.render(messages, self.tokenizer, prompt=self.prompt, chat_options=options)
+        try:
+            rendered = chat.render(messages, self.tokenizer, prompt=self.prompt, chat_options=options)
+        except AhaError as error:
+            raise RequestRefusedError(str(error), "messages") from None
         if tools and not rendered.turns:
             raise RequestRefusedError(
                 "this model has no chat template, and so no way to be told of tools", "tools"
@@ -134,7 +140,7 @@ class ModelBackend:
         """The prompts with the scores of their tokens."""
         longest = max(len(prompt.ids) for prompt in prompts)
         if longest > self.context:
-            raise AhaError(f"The prompt has {longest} tokens, the model's context {self.context}.")
+            raise _too_long(f"The prompt has {longest} tokens, the model's context {self.context}.", "prompt")
         scored = []
         for prompt, (values, tops) in zip(
             prompts, self.live.score([p.ids for p in prompts], top), strict=True
@@ -148,29 +154,33 @@ class ModelBackend:
         limit = min(self.max_tokens, max(1, self.context - prompt)) if s.max_tokens is None else s.max_tokens
         return SamplingParams(s.temperature, s.top_p, s.top_k, s.min_p, limit, s.stop)
 
-    def _shapers(self, asked: CompletionRequest) -> Any:
+    def _shapers(self, asked: CompletionRequest, opened: bool) -> Any:
         """What makes the shapers of one sample; None where there are none. A schema is tried out at once, so that one
         which cannot be kept is refused."""
-        schema = asked.schema
+        schema, field = asked.schema, "response_format"
         if asked.tools is not None and asked.tools.must_call:
-            schema = asked.tools.schema()
+            schema, field = asked.tools.schema(), "tools"
         weights = LogitAdjustment(asked.sampling) if LogitAdjustment.needed(asked.sampling) else None
         if any(token >= self.vocabulary or token < 0 for token, _ in asked.sampling.logit_bias):
             raise RequestRefusedError(
                 f"logit_bias names tokens outside the vocabulary of {self.vocabulary}", "logit_bias"
             )
         if schema is not None:
-            self.schemas.guide(schema)
+            self.schemas.try_out(schema, field)
         if schema is None and weights is None:
             return None
 
         def make() -> list[Shaper]:
             return [
                 *([weights] if weights else []),
-                *([self.schemas.guide(schema)] if schema is not None else []),
+                *([self.schemas.guide(schema, opened=opened)] if schema is not None else []),
             ]
 
         return make
+
+
+def _too_long(message: str, field: str) -> RequestRefusedError:
+    return RequestRefusedError(message, field, code="context_length_exceeded")
 
 
 @dataclass(slots=True)
@@ -201,9 +211,15 @@ class ModelAnswer:
         self._jobs.append(job)
         try:
             self.backend.live.submit(job)
-        except AhaError:
+        except AhaError as error:
             self.cancel()
-            raise
+            raise _too_long(str(error), self.asked.asks) from None
+
+    def tell_prompts(self) -> None:
+        """A stream that echoes begins with the prompts."""
+        for i, prompt in enumerate(self.prompts):
+            for s in range(self.asked.sampling.n):
+                self._news.put(TextDelta(i * self.asked.sampling.n + s, prompt.text, prompt.scores))
 
     def end_empty(self) -> None:
         """Nothing is to be sampled: only the prompts are given back."""
@@ -227,6 +243,8 @@ class ModelAnswer:
         return events
 
     def _told(self, news: Any) -> Sequence[TextDelta | tuple[int, Choice]]:
+        if isinstance(news, TextDelta):
+            return [news]
         if isinstance(news, int):
             return [(news, self._choice(news // self.asked.sampling.n))]
         number, what = news

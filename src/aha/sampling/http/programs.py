@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from aha.sampling.http.asked import CompletionRequest, RequestRefusedError, texts_of
+from aha.sampling.http.asked import CompletionRequest
+from aha.sampling.http.conversation import texts_of
+from aha.sampling.http.refusing import RequestRefusedError
 from aha.sampling.http.work import Choice, TextDelta
 from aha.types import AhaError, Message
 

@@ -10,18 +10,25 @@ import hmac
 import json
 import select
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+from aha.files import loaded_json
 from aha.sampling.http.answers import Answer
-from aha.sampling.http.asked import CompletionRequest, RequestRefusedError, read
+from aha.sampling.http.asked import CompletionRequest, read
+from aha.sampling.http.bodies import BrokenBodyError, read_body
+from aha.sampling.http.refusing import RequestRefusedError
 from aha.sampling.http.work import AnswerInProgress, Backend, Choice, TextDelta
 from aha.types import AhaError
 
-MAX_BODY = 16 << 20
+SILENT_SECONDS = 60.0
+"""How long a client may neither send what it began nor read what it is sent, and how long a connection is kept between
+requests."""
 LOOK_SECONDS = 0.25
 """How often a waiting request looks whether its client is still there."""
 ROUTES = ("/v1/chat/completions", "/v1/completions")
@@ -87,6 +94,11 @@ class _Http(ThreadingHTTPServer):
     request_queue_size = 512
     owner: Server
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that leave between requests are no errors; anything else is told on the terminal."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
 
 class _Left(Exception):
     """The client does not wait any more."""
@@ -96,6 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Http  # pyright: ignore[reportIncompatibleVariableOverride]
     streaming = False
+    timeout = SILENT_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: one line a request would bury what matters."""
@@ -114,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_OPTIONS(self) -> None:
         """What a browser asks before a page's script may ask."""
+        self._leave_body()
         self.send_response(204)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -123,8 +137,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Access-Control-Allow-Origin", self.server.owner.origin)
         self.send_header("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
         headers = self.headers.get("Access-Control-Request-Headers") if hasattr(self, "headers") else None
-        self.send_header("Access-Control-Allow-Headers", headers or "Authorization, Content-Type")
+        folded = " ".join((headers or "").split())
+        self.send_header("Access-Control-Allow-Headers", folded or "Authorization, Content-Type")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         super().end_headers()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the standard library refuses (methods, broken request lines), in the form of every other refusal."""
+        self.close_connection = True
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            code, message = 405, f"{self.command} is not taken here"
+        self._error(code, message or HTTPStatus(code).phrase, "invalid_request_error")
+
+    def _leave_body(self) -> None:
+        """A body that nobody reads must not be taken for the next request."""
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
 
     def _answered(self, work: Callable[[], None]) -> None:
         self.streaming = False
@@ -142,16 +171,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _authorise(self) -> None:
         key = self.server.owner.api_key
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        kind, _, token = self.headers.get("Authorization", "").partition(" ")
+        token = token.strip() if kind.lower() == "bearer" else ""
         if key is not None and not hmac.compare_digest(token.encode(), key.encode()):
             self.close_connection = True  # the body was not read
             raise RequestRefusedError("This server needs its API key.", status=401, code="invalid_api_key")
 
     @property
     def _route(self) -> str:
-        return unquote(self.path.split("?")[0]).rstrip("/")
+        path = self.path.split("?")[0]
+        if path.startswith(("http://", "https://")):  # as a proxy writes it
+            path = "/" + path.split("/", 3)[3] if path.count("/") > 2 else "/"
+        return unquote(path).rstrip("/")
 
     def _get(self) -> None:
+        self._leave_body()
         path, models = self._route, self.server.owner.backend.models
         if path in ("", "/health", "/v1/health"):
             return self._json({"status": "ok"})
@@ -211,56 +245,23 @@ class _Handler(BaseHTTPRequestHandler):
     # --- reading -------------------------------------------------------------------------------------------
 
     def _body(self) -> dict[str, Any]:
-        raw = (
-            self._chunks()
-            if "chunked" in self.headers.get("Transfer-Encoding", "").lower()
-            else self._counted()
-        )
         try:
-            body = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            raw = read_body(self.headers, self.rfile)
+        except BrokenBodyError:
+            self.close_connection = True  # where the next request would begin is not known
+            raise
+        try:
+            body = loaded_json(raw)
+        except ValueError as error:
             raise RequestRefusedError(f"the request is not valid JSON: {error}") from None
         if not isinstance(body, dict):
             raise RequestRefusedError("the request is no JSON object")
         return body
 
-    def _counted(self) -> bytes:
-        try:
-            length = int(self.headers.get("Content-Length", ""))
-        except ValueError:
-            self.close_connection = True
-            raise RequestRefusedError(
-                "the request has no Content-Length and is not chunked", status=411
-            ) from None
-        if not 0 <= length <= MAX_BODY:
-            raise self._too_long()
-        return self.rfile.read(length)
-
-    def _chunks(self) -> bytes:
-        """A body in chunks, each behind its length in hexadecimal."""
-        parts, size = [], 0
-        try:
-            while length := int(self.rfile.readline(64).split(b";")[0], 16):
-                size += length
-                if length < 0 or size > MAX_BODY:
-                    raise self._too_long()
-                parts.append(self.rfile.read(length))
-                self.rfile.readline(8)
-            while self.rfile.readline(1 << 16).strip():
-                pass  # trailers
-        except ValueError:
-            self.close_connection = True
-            raise RequestRefusedError("the request's chunks are broken") from None
-        return b"".join(parts)
-
-    def _too_long(self) -> RequestRefusedError:
-        self.close_connection = True
-        return RequestRefusedError(f"a request has at most {MAX_BODY} bytes", status=413)
-
     # --- writing -------------------------------------------------------------------------------------------
 
     def _json(self, value: Any, status: int = 200) -> None:
-        data = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        data = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
@@ -312,7 +313,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.streaming = True
 
     def _event(self, value: Mapping[str, Any]) -> None:
-        self._write(f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode("utf-8", "replace"))
+        self._write(
+            f"data: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n".encode("utf-8", "replace")
+        )
 
     def _write(self, data: bytes) -> None:
         if self.request_version == "HTTP/1.1":

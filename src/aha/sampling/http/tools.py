@@ -22,28 +22,49 @@ MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The functions that a request offers, and whether one must be called: any, or the one ``named``."""
+    """The functions that a request offers, whether one must be called (any, or the one ``named``), and whether an
+    answer may call ``several``."""
 
     offered: tuple[Mapping[str, Any], ...]
     must_call: bool = False
     named: str | None = None
+    several: bool = True
 
     def schema(self) -> str:
-        """The JSON schema of one call: ``{"name": ..., "arguments": {...}}``."""
+        """The JSON schema of one call: ``{"name": ..., "arguments": {...}}``. Each function's parameters are a
+        definition of their own, to which the references inside them are bent."""
+        functions = [tool["function"] for tool in self.offered]
+        functions = [function for function in functions if self.named in (None, function["name"])]
         calls = [
             {
                 "type": "object",
-                "properties": {
-                    "name": {"const": tool["function"]["name"]},
-                    "arguments": _closed(tool["function"].get("parameters") or {"type": "object"}),
-                },
+                "properties": {"name": {"const": function["name"]}, "arguments": {"$ref": f"#/$defs/{i}"}},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
-            for tool in self.offered
-            if self.named in (None, tool["function"]["name"])
+            for i, function in enumerate(functions)
         ]
-        return json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls})
+        definitions = {
+            str(i): _moved(_closed(function.get("parameters") or {"type": "object"}), f"#/$defs/{i}")
+            for i, function in enumerate(functions)
+        }
+        return json.dumps({"$defs": definitions, **(calls[0] if len(calls) == 1 else {"anyOf": calls})})
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema that stands at ``place`` now: its references to its own root go there."""
+    if isinstance(schema, list):
+        return [_moved(item, place) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {
+        name: place + value[1:]
+        if name == "$ref" and isinstance(value, str) and value.startswith("#")
+        else value
+        if name in ("const", "enum", "default", "examples")
+        else _moved(value, place)
+        for name, value in schema.items()
+    }
 
 
 def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -52,28 +73,55 @@ def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"additionalProperties": False, **parameters} if parameters.get("properties") else parameters
 
 
-def read_tools(offered: Any, choice: Any) -> Tools | None:
-    """The ``tools`` and ``tool_choice`` of a request; None where there are none. Raises AhaError naming the field."""
-    if not offered:
+def read_tools(offered: Any, choice: Any, several: bool = True) -> Tools | None:
+    """The ``tools``, ``tool_choice`` and ``parallel_tool_calls`` of a request; None where there are none. Raises
+    AhaError naming the field."""
+    if offered is None or offered == []:
         if choice not in (None, "none", "auto"):
             raise _refused("tool_choice asks for a call, but there are no tools", "tool_choice")
         return None
     if not isinstance(offered, list) or not all(map(_is_function, offered)):
-        raise _refused("tools must be a list of {type: 'function', function: {name, parameters}}", "tools")
+        raise _refused(
+            "tools must be a list of {type: 'function', function: {name, description, parameters, strict}}",
+            "tools",
+        )
     names = [tool["function"]["name"] for tool in offered]
+    if len({*names}) < len(names):
+        raise _refused("tools holds two functions of one name", "tools")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        chosen, choice = _allowed(choice)
+        if not chosen or not {*chosen} <= {*names}:
+            raise _refused("tool_choice.allowed_tools must name some of the tools", "tool_choice")
+        offered = [tool for tool in offered if tool["function"]["name"] in chosen]
     if choice == "none":
         return None
-    if choice in (None, "auto"):
-        return Tools(tuple(offered))
-    if choice == "required":
-        return Tools(tuple(offered), must_call=True)
-    named = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
+    if choice in (None, "auto", "required"):
+        return Tools(tuple(offered), must_call=choice == "required", several=several)
+    named = _name_of(choice)
     if named not in names:
         raise _refused(
             f"tool_choice must be none, auto, required or one of the functions {', '.join(names)}",
             "tool_choice",
         )
-    return Tools(tuple(offered), must_call=True, named=named)
+    return Tools(tuple(offered), must_call=True, named=named, several=several)
+
+
+def _allowed(choice: Mapping[str, Any]) -> tuple[list[Any], Any]:
+    """(names, mode) of a choice among some of the tools."""
+    some = choice.get("allowed_tools")
+    if not isinstance(some, dict) or some.get("mode") not in ("auto", "required"):
+        raise _refused(
+            "tool_choice.allowed_tools must hold a mode, auto or required, and tools", "tool_choice"
+        )
+    tools = some.get("tools")
+    return [_name_of(tool) for tool in tools] if isinstance(tools, list) else [], some["mode"]
+
+
+def _name_of(choice: Any) -> str | None:
+    """The name in ``{type: "function", function: {name}}``; None for anything else."""
+    function = choice.get("function") if isinstance(choice, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _is_function(tool: Any) -> bool:
@@ -81,7 +129,10 @@ def _is_function(tool: Any) -> bool:
     return (
         isinstance(function, dict)
         and isinstance(function.get("name"), str)
-        and isinstance(function.get("parameters") or {}, dict)
+        and bool(function["name"])
+        and isinstance(function.get("description"), str | None)
+        and isinstance(function.get("strict"), bool | None)
+        and isinstance(function.get("parameters"), dict | None)
     )
 
 
@@ -91,7 +142,12 @@ def _refused(message: str, field: str) -> AhaError:
 
 def find_calls(text: str, tools: Tools) -> tuple[str, list[dict[str, Any]]]:
     """(what the answer says besides, its calls in OpenAI's form). Calls of functions that were not offered, and what
-    is no JSON, stay in the text."""
+    is no JSON, stay in the text. Of several calls where one was allowed the first counts."""
+    said, calls = _all_calls(text, tools)
+    return said, calls if tools.several else calls[:1]
+
+
+def _all_calls(text: str, tools: Tools) -> tuple[str, list[dict[str, Any]]]:
     known = {tool["function"]["name"] for tool in tools.offered}
     calls: list[dict[str, Any]] = []
     for begin, end in MARKS:

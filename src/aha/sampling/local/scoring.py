@@ -35,11 +35,11 @@ class ContinuationScore:
     tokens: int
 
 
-def likeliest(logits: Tensor, n: int, temperature: float = 1.0) -> list[Top]:
+def likeliest(logits: Tensor, n: int) -> list[Top]:
     """The ``n`` likeliest tokens of each row of logits [R, V], the likeliest first."""
     if not n:
         return [()] * len(logits)
-    values, ids = torch.log_softmax(logits.float() / temperature, -1).topk(min(n, logits.shape[-1]), -1)
+    values, ids = torch.log_softmax(logits.float(), -1).topk(min(n, logits.shape[-1]), -1)
     return [tuple(zip(i, v, strict=True)) for i, v in zip(ids.tolist(), values.tolist(), strict=True)]
 
 
