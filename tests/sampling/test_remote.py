@@ -178,7 +178,6 @@ def test_an_answer_that_says_nothing_is_never_kept(tmp_path):
         ([{"type": "text", "text": "one "}, {"type": "text", "text": "two"}], "one two", None),
         ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"text": "4"}], "4", "hm"),
         ([{"type": "reasoning", "text": "hm"}, "4"], "4", "hm"),
-        ([{"type": "image_url"}], "", None),
     ],
 )  # fmt: skip
 def test_contents_in_parts_are_read(content, text, thought):

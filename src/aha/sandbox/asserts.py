@@ -25,6 +25,7 @@ from .reply import Expected, is_constant, is_true
 
 _PREPARATION = 60.0  # seconds that tests may take before they call anything
 _REMEMBERED = 512  # test sources, which many programs are judged by; some are a megabyte long
+_READS_OUTPUT = ("stdout", "stderr", "capsys", "capfd")
 _IGNORED = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.Pass)
 
 
@@ -191,6 +192,7 @@ def _test_program(source: str, entry_point: str, prelude: str) -> dict[str, Any]
         "names": sorted(names.free(text, prelude) | own),
         "builtins": sorted(own),
         "entry_point": entry_point,
+        "printed": any(word in source for word in _READS_OUTPUT),
     }
 
 
@@ -201,6 +203,7 @@ def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Cond
         "code": code,
         "prelude": conditions.prelude,
         "shared": tests["shared"],
+        "printed": tests["printed"],
         "nonce": new_nonce(),
         "whole": True,
     }

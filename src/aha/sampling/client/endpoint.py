@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from aha import ranks
-from aha.files import well_formed
+from aha.files import loaded_json, well_formed
 from aha.sampling.client.metering import AnswerCache, Bill, RateLimit, request_key
+from aha.sampling.client.replies import read_replies, tokens_used
+from aha.sampling.client.transport import decoded, opener
 from aha.types import AhaError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
@@ -83,13 +85,6 @@ class _TryAgainError(Exception):
         self.after, self.refused = after, refused
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the API key to wherever it points."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
 class Client:
     """Sends requests to an endpoint; safe to use from many threads.
 
@@ -114,10 +109,8 @@ class Client:
         self._tokens = RateLimit(endpoint.tokens_per_minute, clock=clock, sleep=sleep)
         self._flying: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
-        handlers: list[Any] = [_NoRedirect()]
-        if _is_loopback(endpoint.base_url):
-            handlers.append(urllib.request.ProxyHandler({}))  # a proxy could not reach this machine's own
-        self._opener = urllib.request.build_opener(*handlers)
+        # a proxy could not reach this machine's own
+        self._opener = opener(proxies=not _is_loopback(endpoint.base_url))
 
     @property
     def usage(self) -> Any:
@@ -171,8 +164,7 @@ class Client:
                 self._tokens.correct(entry, 0)
                 self._wait_or_give_up(path, attempt, error)
                 continue
-            used = answer.get("usage") or {}
-            prompt, completion = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
+            prompt, completion = tokens_used(answer)
             self._tokens.correct(entry, prompt + completion or estimate)
             self.bill.add(prompt, completion)
             return answer
@@ -207,14 +199,13 @@ class Client:
     # --- one attempt --------------------------------------------------------------------------------------
 
     def _send(self, path: str, data: bytes | None) -> dict[str, Any]:
-        url, deadline = self.endpoint.url(path), time.monotonic() + self.endpoint.timeout
+        url = self.endpoint.url(path)
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        key = os.environ.get(self.endpoint.api_key_env, "")
-        if key:
+        if key := self._key():
             request.add_unredirected_header("Authorization", f"Bearer {key}")
         try:
             with self._opener.open(request, timeout=self.endpoint.timeout) as response:
-                raw = _read(response, deadline)
+                raw, headers = _read(response), response.headers
             ranks.progress()
         except urllib.error.HTTPError as error:
             raise self._refusal(path, error) from None
@@ -224,16 +215,39 @@ class Client:
             raise _TryAgainError(f"no answer within {self.endpoint.timeout:g} s") from None
         except (http.client.HTTPException, OSError) as error:
             raise _TryAgainError(f"the connection was cut ({type(error).__name__}: {error})") from None
+        answer = self._value(url, raw, headers)
+        if reason := unusable(path, answer):
+            raise _TryAgainError(f"the answer cannot be used: {reason}")
+        return answer
+
+    def _key(self) -> str:
+        key = os.environ.get(self.endpoint.api_key_env, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise AhaError(
+                f"The environment variable {self.endpoint.api_key_env} holds characters that no key has. Set it again."
+            )
+        return key
+
+    def _value(self, url: str, raw: bytes, headers: Any) -> dict[str, Any]:
+        """The object that an answer's body holds."""
+        kind = headers.get("Content-Type", "")
         try:
-            answer = _loaded(raw)
+            raw = decoded(raw, headers.get("Content-Encoding", ""), MAX_RESPONSE)
+        except ValueError as error:
+            raise _TryAgainError(f"the answer cannot be read: {error}") from None
+        try:
+            answer = loaded_json(raw)
         except ValueError:
+            if "event-stream" in kind or raw.lstrip().startswith((b"data:", b":", b"event:")):
+                raise AhaError(
+                    f"{url} answers with a stream of events, which was not asked for. Take 'stream' out of the "
+                    "endpoint's options, or have the endpoint answer at once."
+                ) from None
             raise _TryAgainError(f"the answer is not valid JSON: {raw[:80]!r}") from None
         if not isinstance(answer, dict):
             raise _TryAgainError(f"the answer is no JSON object: {raw[:80]!r}")
         if answer.get("error"):  # some gateways answer 200 and say the error in the body
             raise _TryAgainError(f"the answer is an error: {_message(raw)}")
-        if reason := unusable(path, answer):
-            raise _TryAgainError(f"the answer cannot be used: {reason}")
         return answer
 
     def _unreachable(self, url: str, reason: Any) -> Exception:
@@ -265,12 +279,15 @@ class Client:
                 f"{url} does not know this ({code}: {said}). Is the model '{self.endpoint.model}' served there, "
                 f"and does the address end in /v1? {self._models()}"
             )
-        if code == 429 and any(word in said for word in ("insufficient_quota", "billing", "balance")):
+        if code == 429 and any(
+            word in said or word.encode() in raw for word in ("insufficient_quota", "billing", "balance")
+        ):
             return AhaError(f"{url}: the account's quota is used up ({said}). Add credit, then run it again.")
         if code in RETRIED or code >= 500:
             return _TryAgainError(f"status {code}: {said}", _retry_after(error.headers))
         if 300 <= code < 400:
-            return AhaError(f"{url} redirects to {error.headers.get('Location')}. Give that address instead.")
+            place = error.headers.get("Location") or "no address that it names"
+            return AhaError(f"{url} redirects to {place} ({code}). Give the address where the API is.")
         return AhaError(f"{url} refused the request ({code}: {said}). Correct the request or its options.")
 
     def _models(self) -> str:
@@ -282,32 +299,21 @@ class Client:
 
     def _send_models(self) -> list[dict[str, Any]]:
         with self._opener.open(self.endpoint.url("/models"), timeout=5) as response:
-            return json.loads(_read(response, time.monotonic() + 5))["data"]
+            return json.loads(_read(response))["data"]
 
 
-def unusable(path: str, answer: Mapping[str, Any]) -> str:
+def unusable(path: str, answer: Any) -> str:
     """Why a completion's answer says nothing, in words; "" where it can be read. Such an answer is asked for again, and
     is never kept in a cache."""
+    if not isinstance(answer, Mapping):
+        return "it is no object"
     if not path.endswith("/completions"):
         return ""
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return f"it has no choices: {str(answer)[:120]}"
-    for choice in choices:
-        if not isinstance(choice, Mapping):
-            return "a choice is no object"
-        message = choice.get("message", choice)
-        if not isinstance(message, Mapping):
-            return "a choice's message is no object"
-        if not any(message.get(k) is not None for k in SAYING):
-            return (
-                f"a choice has neither content nor reasoning (finish_reason {choice.get('finish_reason')!r})"
-            )
+    try:
+        read_replies(answer)
+    except AhaError as error:
+        return str(error)
     return ""
-
-
-SAYING = ("content", "text", "reasoning", "reasoning_content", "tool_calls", "refusal")
-"""Where a choice may say something."""
 
 
 def _is_loopback(url: str) -> bool:
@@ -318,18 +324,16 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def _read(response: Any, deadline: float) -> bytes:
-    """The whole body before the deadline: a socket's timeout alone would let it drip for ever."""
+def _read(response: Any) -> bytes:
+    """The whole body, of which the end must have come."""
     chunks, size = [], 0
     while chunk := response.read1(1 << 16):
         chunks.append(chunk)
         size += len(chunk)
-        if time.monotonic() > deadline:
-            raise TimeoutError
         if size > MAX_RESPONSE:
             raise _TryAgainError(f"the answer is longer than {MAX_RESPONSE >> 20} MiB")
-    expected = response.headers.get("Content-Length")
-    if expected is not None and size < int(expected):
+    expected = response.headers.get("Content-Length", "")
+    if expected.isdecimal() and size < int(expected):
         raise _TryAgainError(f"the connection was cut after {size} of {expected} bytes")
     return b"".join(chunks)
 
@@ -339,34 +343,30 @@ def _message(raw: bytes) -> str:
     text = raw.decode("utf-8", "replace")
     try:
         detail = json.loads(text)
+        detail = detail[0] if isinstance(detail, list) and detail else detail
         detail = detail.get("error", detail) if isinstance(detail, dict) else detail
         if isinstance(detail, dict):
             text = " ".join(str(detail[k]) for k in ("message", "code") if detail.get(k)) or str(detail)
         else:
             text = str(detail)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
-    return " ".join(text.split())[:300] or "no reason given"
+    shown = "".join(c if c.isprintable() else " " for c in text)  # it goes to a terminal
+    return " ".join(shown.split())[:300] or "no reason given"
 
 
 def _retry_after(headers: Any) -> float | None:
     """Seconds that the endpoint asks to wait: a number, or until a date. None if it does not say."""
-    value = headers.get("Retry-After")
+    value, scale = headers.get("Retry-After"), 1.0
+    if headers.get("Retry-After-Ms") is not None:
+        value, scale = headers["Retry-After-Ms"], 1e-3
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        return max(0.0, float(value) * scale)
     except ValueError:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _loaded(raw: bytes) -> Any:
-    """The value of JSON, without halves of a surrogate pair: JSON can hold them, files and tokenizers cannot."""
-    value = json.loads(raw)
-    text = json.dumps(value, ensure_ascii=False) if b"\\u" in raw else ""
-    plain = well_formed(text)
-    return value if plain == text else json.loads(plain)

@@ -6,7 +6,7 @@ think tags, so that everything after this sees one kind of text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aha.sampling.client.endpoint import Client
+from aha.sampling.client.replies import EndpointReply, read_replies
 from aha.sampling.engine import Engine, Partials
-from aha.types import AhaError, Finish, Message, Problem, Rollout
+from aha.types import AhaError, Message, Problem, Rollout
 
 if TYPE_CHECKING:
     from aha.chat import Rendered
@@ -27,21 +28,6 @@ are not, and training on it fails at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointReply:
-    """One choice of an answer. ``text`` holds the reasoning, if there is any, between think tags."""
-
-    text: str
-    reasoning: str | None
-    content: str
-    finish: Finish
-    prompt_tokens: int
-    completion_tokens: int
-    prompt_ids: tuple[int, ...] = ()
-    token_ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """``n`` completions of a conversation, which the endpoint's own template renders."""
 
@@ -49,71 +35,6 @@ class ChatRequest:
     n: int
     key: int
     opened_think: bool = False
-
-
-def read_replies(answer: Mapping[str, Any]) -> list[EndpointReply]:
-    """Every choice of a chat or a text completion. Raises AhaError for an answer without any."""
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise AhaError(f"The endpoint's answer has no choices: {str(answer)[:200]}")
-    used = answer.get("usage") or {}
-    prompt, completion = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
-    return [_reply(choice, prompt, completion // len(choices), answer) for choice in choices]
-
-
-def _reply(
-    choice: Mapping[str, Any], prompt: int, completion: int, answer: Mapping[str, Any]
-) -> EndpointReply:
-    message = choice.get("message") or {}
-    content, thought = _parts(message.get("content") if message else choice.get("text"))
-    content = content or str(message.get("refusal") or "")
-    reasoning = message.get("reasoning") or message.get("reasoning_content") or thought
-    text = f"<think>{reasoning}</think>{content}" if reasoning else content
-    ids = tuple(choice.get("token_ids") or ())
-    return EndpointReply(
-        text,
-        str(reasoning) if reasoning else None,
-        content,
-        _finish(choice.get("finish_reason")),
-        prompt,
-        len(ids) or completion,
-        tuple(choice.get("prompt_token_ids") or answer.get("prompt_token_ids") or ()),
-        ids,
-        _logprobs(choice.get("logprobs")),
-    )
-
-
-def _parts(content: Any) -> tuple[str, str]:
-    """(text, reasoning) of a content: a text, or a list of parts, of which some endpoints send thinking as one kind
-    (Mistral: ``{"type": "thinking", "thinking": [parts]}``)."""
-    if isinstance(content, str):
-        return content, ""
-    texts, thoughts = [], []
-    for part in content if isinstance(content, list) else []:
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
-            inside = part.get("thinking", part.get("text", ""))
-            thoughts.append("".join(_parts(inside if isinstance(inside, list) else str(inside))))
-        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-    return "".join(texts), "".join(thoughts)
-
-
-def _finish(reason: Any) -> Finish:
-    if reason == "length":
-        return Finish.LENGTH
-    if reason in ("content_filter", "error"):
-        return Finish.ERROR
-    return Finish.ABORT if reason == "abort" else Finish.STOP
-
-
-def _logprobs(logprobs: Any) -> tuple[float, ...]:
-    if not isinstance(logprobs, Mapping):
-        return ()
-    if isinstance(logprobs.get("token_logprobs"), list):
-        return tuple(float("nan") if x is None else float(x) for x in logprobs["token_logprobs"])
-    return tuple(float(token["logprob"]) for token in logprobs.get("content") or ())
 
 
 def message_with_reasoning(text: str) -> dict[str, str]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import builtins
 import copy
 import operator
+import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from . import channel, wire
+
+if TYPE_CHECKING:
+    import asyncio
 
 _NAMES = """
 ArithmeticError AssertionError AttributeError BufferError EOFError ImportError IndexError KeyError
@@ -30,10 +35,18 @@ lshift rshift
 """
 _MOST_CLASSES = 20
 _LONGEST_MESSAGE = 2_000  # characters
+_LONGEST_PRINTED = 200_000  # characters
+PRINTED = -1
+"""The number of the tests' function that takes what the program printed."""
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "@call": lambda function, *arguments, **named: function(*arguments, **named),
     "@error_classes": lambda kind: error_classes(kind),
     "@copy": copy.copy,
+    "@await": lambda value: awaited(value),
+    "@aiter": aiter,
+    "@anext": lambda values, default: awaited(next_or(values, default)),
+    "@aenter": lambda manager: awaited(manager.__aenter__()),
+    "@aexit": lambda manager: awaited(manager.__aexit__(None, None, None)),
     "@deepcopy": copy.deepcopy,
     **{f"@{name}": getattr(builtins, name) for name in _FUNCTIONS.split()},
     **{f"@{name}": getattr(operator, name) for name in _OPERATORS.split()},
@@ -54,20 +67,30 @@ class Answering:
         self._shared: dict[str, Any] = {name: module.__dict__[name] for name in spec.get("shared", ())}
         self._side = wire.WireSide(self._shared, whole=bool(spec.get("whole")))
         self._resolved: dict[str, Any] = {}
+        self._printed: Printed | None = Printed() if spec.get("printed") else None
         # Bound here, against programs that replace them.
         self._read, self._write = channel.read_frame, channel.write_frame
         self._encode, self._decode = wire.encode, wire.decode
 
     def serve(self) -> None:
         """Say that the program is loaded, then answer."""
+        if self._printed is not None:
+            self._printed.take()  # what loading printed
         # A program that brings such a class itself means its own.
         self._shared |= {name: member for name in self._shared if (member := self._module.__dict__.get(name))}
         self._send("ready")
         while (message := self._read(self._request)) is not None:
             try:
-                self._send("value\n" + self._answer(message))
+                answer = "value\n" + self._answer(message)
             except Exception as error:
-                self._send("error\n" + self._described(error))
+                answer = "error\n" + self._described(error)
+            self._tell_printed()
+            self._send(answer)
+
+    def _tell_printed(self) -> None:
+        """What was printed stands in the tests' own streams before they go on."""
+        for name, text in self._printed.take() if self._printed is not None else ():
+            self.ask_back(PRINTED, (name, text), {})
 
     def _send(self, text: str) -> None:
         self._write(self._reply, f"{self._nonce}\n{text}".encode())
@@ -138,6 +161,61 @@ class Answering:
         if message[:1] == b"!":
             raise getattr(builtins, message[1:].decode())("in the tests")
         return self._received(message[1:])
+
+
+class Printed:
+    """Keeps what the program writes to its streams, beside writing it."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[str, bytes]] = []
+        for name in ("stdout", "stderr"):
+            self._watch(name)
+
+    def _watch(self, name: str) -> None:
+        raw = getattr(sys, name).buffer.raw
+        write = raw.write
+
+        def kept(data: Any) -> Any:
+            written = write(data)
+            self._kept.append((name, bytes(data)[:written]))
+            return written
+
+        raw.write = kept
+
+    def take(self) -> list[tuple[str, str]]:
+        """(stream, text) of what was written since the last time, at most ``_LONGEST_PRINTED`` characters of each."""
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            with suppress(Exception):
+                stream.flush()  # type: ignore[union-attr]
+        kept, self._kept = self._kept, []
+        texts = {name: b"".join(data for each, data in kept if each == name) for name in ("stdout", "stderr")}
+        return [
+            (name, data.decode("utf-8", "replace")[:_LONGEST_PRINTED]) for name, data in texts.items() if data
+        ]
+
+
+_loops: list[asyncio.AbstractEventLoop] = []
+
+
+def awaited(value: Any) -> Any:
+    """What an awaitable gives, by one event loop for all that the tests await."""
+    import asyncio
+
+    async def whole() -> Any:
+        return await value
+
+    if not _loops:
+        _loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(_loops[0])
+    return _loops[0].run_until_complete(whole())
+
+
+async def next_or(values: Any, default: Any) -> Any:
+    """The next of an asynchronous iterator, or ``default`` at its end."""
+    try:
+        return await values.__anext__()
+    except StopAsyncIteration:
+        return default
 
 
 class _Callback:

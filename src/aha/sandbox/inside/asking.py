@@ -7,6 +7,7 @@ import importlib
 import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from . import channel, wire
@@ -22,7 +23,7 @@ class Asking:
         self.shared: dict[str, type] = {}  # classes that both sides define: their instances travel by value
         self._side = wire.WireSide(self.shared)
         self._remotes: dict[int, Remote] = {}
-        self._functions: list[Callable[..., Any]] = []
+        self._functions: list[Callable[..., Any]] = [_printed]  # the first is ``answering.PRINTED``
         self._errors: dict[str, type[Exception]] = {}  # the candidate's classes, by name
         self.calls = 0
 
@@ -137,6 +138,22 @@ class TestSpace(dict[str, Any]):
             value = importlib.import_module(name)  # tests often rely on the imports of the program
         self[name] = value
         return value
+
+
+_own_streams: dict[str, Any] = {}
+
+
+def keep_streams() -> None:
+    """Remember the streams that are this process' own: what a program prints goes to those put in their place."""
+    _own_streams.update(stdout=sys.stdout, stderr=sys.stderr)
+
+
+def _printed(name: str, text: str) -> None:
+    """What the program printed, as if it had been printed here, where somebody reads it."""
+    stream = getattr(sys, name) if name in _own_streams else None
+    if stream is not None and stream is not _own_streams[name]:
+        with suppress(Exception):  # of a stream that the tests closed
+            stream.write(text)
 
 
 class _Missing:

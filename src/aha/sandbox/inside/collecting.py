@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from .pytest_parts import Skipped
+from .pytest_parts import Skipped, capsys
 
+BUILT_IN: dict[str, Callable[..., Any]] = {"capsys": capsys, "capfd": capsys}
+"""Fixtures that no test defines."""
 _PREPARING = ("setup_method", "setup")
 
 
 def run_checks(space: dict[str, Any], entry_point: str, look_up: Callable[[str], Any]) -> None:
     """After test code has run: call ``check``, or every test that it defines."""
     if entry_point and callable(check := space.get("check")):
-        check(look_up(entry_point))
+        _awaited(check(look_up(entry_point)))
         return
     for name, value in list(space.items()):
         if isinstance(value, type) and issubclass(value, unittest.TestCase):
@@ -61,9 +63,17 @@ def _run_function(function: Callable[..., Any], space: Mapping[str, Any]) -> Non
         with ExitStack() as ending:
             fixtures: dict[str, Any] = dict(parameters)
             try:
-                function(**_filled(function, parameters, space, ending, fixtures))
+                _awaited(function(**_filled(function, parameters, space, ending, fixtures)))
             except Skipped:
                 return
+
+
+def _awaited(value: Any) -> None:
+    """Tests may be coroutines."""
+    if inspect.iscoroutine(value):
+        import asyncio
+
+        asyncio.run(value)
 
 
 def _parameters(names: str | Sequence[str], rows: Iterable[Any]) -> list[dict[str, Any]]:
@@ -89,7 +99,7 @@ def _filled(
         if name in arguments or parameter.default is not parameter.empty:
             continue
         if name not in fixtures:
-            maker = _maker(space.get(name))
+            maker = _maker(space.get(name)) or BUILT_IN.get(name)
             if maker is None:
                 raise TypeError(f"a fixture that is not known: {name}")
             fixtures[name] = ending.enter_context(_value(maker, _filled(maker, {}, space, ending, fixtures)))
@@ -110,6 +120,10 @@ def _maker(fixture: Any) -> Callable[..., Any] | None:
 @contextmanager
 def _value(maker: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[Any]:
     value = maker(**arguments)
+    if inspect.iscoroutine(value):
+        import asyncio
+
+        value = asyncio.run(value)
     if not inspect.isgenerator(value):
         yield value
         return

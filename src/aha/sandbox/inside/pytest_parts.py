@@ -6,11 +6,14 @@ needs beyond them it does not find, so that its row is refused.
 
 from __future__ import annotations
 
+import io
 import math
 import re
+import sys
 import types
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, NamedTuple, NoReturn
 
 _NUMBERS = (int, float, complex)
 
@@ -149,6 +152,40 @@ class ParameterSet:
         self.values = values
 
 
+class Captured(NamedTuple):
+    """What was printed: ``out`` and ``err``."""
+
+    out: str
+    err: str
+
+
+class CaptureFixture:
+    """Takes what is printed, until it is read."""
+
+    def __init__(self, out: io.StringIO, err: io.StringIO) -> None:
+        self._streams = (out, err)
+
+    def readouterr(self) -> Captured:
+        """What was printed since the last time."""
+        texts = [stream.getvalue() for stream in self._streams]
+        for stream in self._streams:
+            stream.seek(0)
+            stream.truncate()
+        return Captured(*texts)
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Nothing is taken inside."""
+        with redirect_stdout(sys.__stdout__), redirect_stderr(sys.__stderr__):
+            yield
+
+
+def capsys() -> Iterator[CaptureFixture]:
+    """The fixture of that name."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        yield CaptureFixture(out, err)
+
+
 def fail(reason: str = "", **_: Any) -> NoReturn:
     """Fails the test."""
     raise Failed(reason)
@@ -164,6 +201,6 @@ def module() -> types.ModuleType:
     built = types.ModuleType("pytest")
     built.__dict__.update(
         raises=raises, approx=approx, fixture=fixture, mark=_Marks(), param=ParameterSet, fail=fail, skip=skip,
-        ExceptionInfo=ExceptionInfo,
+        ExceptionInfo=ExceptionInfo, CaptureFixture=CaptureFixture,
     )  # fmt: skip
     return built

@@ -95,6 +95,23 @@ class Remote:
     def __deepcopy__(self, memo: Any) -> Any:
         return self._ask("@deepcopy", self)
 
+    def __await__(self) -> Any:
+        return self._ask("@await", self)
+        yield  # awaiting asks at once: the candidate's own loop runs it to its end
+
+    def __aiter__(self) -> Any:
+        return self._ask("@aiter", self)
+
+    async def __anext__(self) -> Any:
+        return _ended(self._ask("@anext", self, (_END,)), StopAsyncIteration)
+
+    async def __aenter__(self) -> Any:
+        return self._ask("@aenter", self)
+
+    async def __aexit__(self, *error: Any) -> bool:
+        self._ask("@aexit", self)
+        return False
+
     def __enter__(self) -> Any:
         return self._ask("@call", self._ask("@getattr", self, "__enter__"))
 
@@ -149,10 +166,33 @@ _END = "the end of an iterator"
 
 def _next(remote: Remote) -> Any:
     # The candidate's StopIteration does not travel; a default of ours tells the end from every value of its.
-    value = remote._ask("@next", remote, (_END,))
-    if value == (_END,) and isinstance(value, tuple):
-        raise StopIteration
+    return _ended(remote._ask("@next", remote, (_END,)), StopIteration)
+
+
+def _ended(value: Any, end: type[Exception]) -> Any:
+    if isinstance(value, tuple) and value == (_END,):
+        raise end
     return value
+
+
+async def _awaited(remote: Remote) -> Any:
+    return await remote
+
+
+def run_remotes_in_loops() -> None:
+    """Let ``asyncio.run`` and tasks take the candidate's coroutines, which are objects here."""
+    import asyncio.base_events
+    import asyncio.runners
+
+    for holder, name in ((asyncio.runners.Runner, "run"), (asyncio.base_events.BaseEventLoop, "create_task")):
+        setattr(holder, name, _taking_remotes(getattr(holder, name)))
+
+
+def _taking_remotes(real: Any) -> Any:
+    def taking(self: Any, coroutine: Any, **named: Any) -> Any:
+        return real(self, _awaited(coroutine) if isinstance(coroutine, Remote) else coroutine, **named)
+
+    return taking
 
 
 def _held_class(base: type) -> type:

@@ -20,8 +20,9 @@ from typing import Any, NoReturn
 
 from . import channel, pytest_parts, wire
 from .answering import Answering
-from .asking import Asking, TestSpace
+from .asking import Asking, TestSpace, keep_streams
 from .collecting import run_checks
+from .remote import run_remotes_in_loops
 
 
 def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
@@ -158,6 +159,9 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
     asking = Asking(request, reply)
     try:
         module, compiled = _module("tests", spec["code"], "tests.py")
+        keep_streams()
+        if "asyncio" in spec["code"]:
+            run_remotes_in_loops()
         if "pytest" in spec["code"] and importlib.util.find_spec("pytest") is None:
             sys.modules["pytest"] = pytest_parts.module()
         _run_prelude(module, spec)
