@@ -21,7 +21,19 @@ async def count(n):
     for i in range(n):
         yield WRONG or i
 
+def ask():
+    return WRONG or int(input("a? ")) + int(input())
+
+def lines():
+    return WRONG or [int(line) for line in sys.stdin]
+
+def ask_twice(i):
+    return WRONG or 2 * i
+
 class Box:
+    "A box."
+    def __format__(self, form):
+        return str(WRONG or "box" + form)
     def __init__(self):
         self.lock = asyncio.Lock()
         self.open = False
@@ -73,6 +85,13 @@ TESTS = {
     "    greet('Ann')\n    greet('Bo')\nassert out.getvalue().split() == ['hello', 'Ann', 'hello', 'Bo']",
     "capsys": "def test_it(capsys):\n    greet('Ann')\n    assert capsys.readouterr().out == 'hello Ann\\n'\n"
     "    raw('x')\n    assert capsys.readouterr().out == 'x\\n'",
+    "input": "from unittest.mock import patch\nwith patch('builtins.input', side_effect=['4', '5']):\n"
+    "    assert ask() == 9",
+    "stdin": "import io, sys\nsys.stdin = io.StringIO('4\\n5\\n7\\n8\\n')\nassert ask() == 9\nassert lines() == [7, 8]",
+    "threads": "import threading\nresults = []\ndef work(i):\n    results.append(ask_twice(i))\n"
+    "threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]\n"
+    "for t in threads:\n    t.start()\nfor t in threads:\n    t.join()\nassert sorted(results) == [0, 2, 4]",
+    "format": "assert f'{Box():>5}' == 'box>5'\nassert Box.__doc__ == 'A box.'",
     "stderr": "def test_it(capsys):\n    warn('oh')\n"
     "    out, err = capsys.readouterr()\n    assert (out, err) == ('', 'oh\\n')",
 }

@@ -193,6 +193,7 @@ def _test_program(source: str, entry_point: str, prelude: str) -> dict[str, Any]
         "builtins": sorted(own),
         "entry_point": entry_point,
         "printed": any(word in source for word in _READS_OUTPUT),
+        "reads": "stdin" in source or "builtins.input" in source,
     }
 
 
@@ -204,6 +205,7 @@ def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Cond
         "prelude": conditions.prelude,
         "shared": tests["shared"],
         "printed": tests["printed"],
+        "reads": tests["reads"],
         "nonce": new_nonce(),
         "whole": True,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import io
 import operator
 import sys
 import types
@@ -27,7 +28,7 @@ ERRORS = frozenset(_NAMES.split())
 
 _FUNCTIONS = """
 getattr setattr delattr len iter next isinstance issubclass str repr bool int float complex bytes abs round dir
-reversed
+reversed format
 """
 _OPERATORS = """
 getitem setitem delitem index neg pos invert eq lt le add sub mul truediv floordiv mod pow matmul and_ or_ xor
@@ -38,6 +39,8 @@ _LONGEST_MESSAGE = 2_000  # characters
 _LONGEST_PRINTED = 200_000  # characters
 PRINTED = -1
 """The number of the tests' function that takes what the program printed."""
+READ = -2
+"""The number of the one that says what the program reads."""
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "@call": lambda function, *arguments, **named: function(*arguments, **named),
     "@error_classes": lambda kind: error_classes(kind),
@@ -68,6 +71,9 @@ class Answering:
         self._side = wire.WireSide(self._shared, whole=bool(spec.get("whole")))
         self._resolved: dict[str, Any] = {}
         self._printed: Printed | None = Printed() if spec.get("printed") else None
+        self._loaded = False
+        if spec.get("reads"):
+            self._read_from_tests()
         # Bound here, against programs that replace them.
         self._read, self._write = channel.read_frame, channel.write_frame
         self._encode, self._decode = wire.encode, wire.decode
@@ -76,6 +82,7 @@ class Answering:
         """Say that the program is loaded, then answer."""
         if self._printed is not None:
             self._printed.take()  # what loading printed
+        self._loaded = True
         # A program that brings such a class itself means its own.
         self._shared |= {name: member for name in self._shared if (member := self._module.__dict__.get(name))}
         self._send("ready")
@@ -86,6 +93,25 @@ class Answering:
                 answer = "error\n" + self._described(error)
             self._tell_printed()
             self._send(answer)
+
+    def _read_from_tests(self) -> None:
+        """What the program reads, once it is loaded, is what the tests give it."""
+        real_input, real_stdin = input, sys.stdin
+
+        def asked(how: str, *arguments: Any) -> str:
+            return str(self.ask_back(READ, (how, *arguments), {}))
+
+        def reading(prompt: object = "") -> str:
+            return asked("input", str(prompt)) if self._loaded else real_input(prompt)
+
+        class Stdin(io.TextIOBase):
+            def read(_, size: Any = -1) -> str:
+                return asked("read", -1 if size is None else size) if self._loaded else real_stdin.read(size)
+
+            def readline(_, size: Any = -1) -> str:  # type: ignore[override]
+                return asked("readline", size) if self._loaded else real_stdin.readline(size)
+
+        builtins.input, sys.stdin = reading, Stdin()  # type: ignore[assignment]
 
     def _tell_printed(self) -> None:
         """What was printed stands in the tests' own streams before they go on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import sys
+import threading
 import types
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,18 +24,20 @@ class Asking:
         self.shared: dict[str, type] = {}  # classes that both sides define: their instances travel by value
         self._side = wire.WireSide(self.shared)
         self._remotes: dict[int, Remote] = {}
-        self._functions: list[Callable[..., Any]] = [_printed]  # the first is ``answering.PRINTED``
+        self._functions: list[Callable[..., Any]] = [_printed, _read]  # ``answering.PRINTED`` and ``READ``
         self._errors: dict[str, type[Exception]] = {}  # the candidate's classes, by name
         self.calls = 0
+        self._turn = threading.RLock()  # tests may call from several threads
 
     def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
         """The result of an operation (``@...``, see ``answering.OPERATIONS``) or of a call of a function by name."""
-        text = wire.encode(
-            [name, [self._outgoing(each) for each in arguments], self._outgoing(named)], self._side
-        )
-        self.calls += 1
-        channel.write_frame(self._reply, b"call\n" + text.encode())
-        value = self._answered()
+        with self._turn:
+            text = wire.encode(
+                [name, [self._outgoing(each) for each in arguments], self._outgoing(named)], self._side
+            )
+            self.calls += 1
+            channel.write_frame(self._reply, b"call\n" + text.encode())
+            value = self._answered()
         if isinstance(value, wire.Changed):
             for ours, theirs in zip((*arguments, *named.values()), value.arguments, strict=False):
                 _become(ours, theirs)
@@ -154,6 +157,11 @@ def _printed(name: str, text: str) -> None:
     if stream is not None and stream is not _own_streams[name]:
         with suppress(Exception):  # of a stream that the tests closed
             stream.write(text)
+
+
+def _read(how: str, *arguments: Any) -> str:
+    """What the program reads: of whatever the tests put in the place of ``input`` and of standard input."""
+    return str(input(*arguments) if how == "input" else getattr(sys.stdin, how)(*arguments))
 
 
 class _Missing:

@@ -80,6 +80,9 @@ class Remote:
     def __next__(self) -> Any:
         return _next(self)
 
+    def __format__(self, form: str) -> str:
+        return str(self._ask("@format", self, form))
+
     def __repr__(self) -> str:
         return str(self._ask("@repr", self))
 
@@ -118,6 +121,10 @@ class Remote:
     def __exit__(self, *error: Any) -> bool:
         self._ask("@call", self._ask("@getattr", self, "__exit__"), None, None, None)
         return False
+
+
+# The class has a docstring of its own, which would stand for the object's.
+Remote.__doc__ = property(lambda self: self._ask("@getattr", self, "__doc__"))  # type: ignore[assignment]
 
 
 def _single(name: str) -> Any:
