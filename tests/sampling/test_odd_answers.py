@@ -73,9 +73,9 @@ def answer(message=None, **choice):
 def client(url, tmp_path, **options):
     endpoint = Endpoint(url, "m", **{"attempts": 2, "timeout": 5.0, **options})
     waits: list[float] = []
-    made = Client(endpoint, tmp_path / "cache.jsonl", sleep=waits.append)
-    made.waits = waits
-    return made
+    asking = Client(endpoint, tmp_path / "cache.jsonl", sleep=waits.append)
+    asking.waits = waits
+    return asking
 
 
 NOTHING = {

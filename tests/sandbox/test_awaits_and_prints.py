@@ -99,8 +99,8 @@ TESTS = {
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with Sandbox(workers=1) as made:
-        yield made
+    with Sandbox(workers=1) as one:
+        yield one
 
 
 @pytest.mark.parametrize("kind", TESTS)
