@@ -178,10 +178,10 @@ def test_milliseconds_to_wait_and_no_control_codes(serve, tmp_path):
     ids=["continue", "headers", "body", "chunks", "error"],
 )
 def test_a_drip_lasts_no_longer_than_the_timeout(serve, tmp_path, pieces):
-    begun = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(AhaError):
         chat(client(serve(pieces, 0.2), tmp_path, timeout=0.7, attempts=1), QUESTION)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - start < 4
 
 
 def test_a_key_that_no_header_holds_is_named_and_not_shown(serve, tmp_path, monkeypatch):

@@ -57,12 +57,12 @@ def _bound(connection: Any) -> None:
     connection.response_class = partial(_Response, until=time.monotonic() + connection.timeout)
 
 
-class _Plain(urllib.request.HTTPHandler):
+class _HTTP(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> Any:
         return self.do_open(_Connection, req)
 
 
-class _Secure(urllib.request.HTTPSHandler):
+class _HTTPS(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> Any:
         return self.do_open(_SecureConnection, req)
 
@@ -81,7 +81,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def opener(*, proxies: bool) -> urllib.request.OpenerDirector:
     """What opens addresses: ``timeout`` of its ``open`` is for a whole answer, and redirects are errors."""
-    handlers: list[Any] = [_NoRedirect(), _Plain(), _Secure()]
+    handlers: list[Any] = [_NoRedirect(), _HTTP(), _HTTPS()]
     if not proxies:
         handlers.append(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener(*handlers)
