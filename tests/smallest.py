@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from aha.stages.supervised import pretrain
+
 RL_SMALL = {
     "steps": 2, "prompts_per_step": 2, "group_size": 2, "mini_batches": 1, "max_tokens": 24, "max_tokens_schedule": (),
     "test_problems": 2, "test_samples": 1, "eval_every": 0, "save_every": 1, "train_problems": 16, "lr": 1e-5,
@@ -34,6 +36,18 @@ CLOCK = ("peak_bytes",
 )  # fmt: skip
 CARD = "README.md"
 """A checkpoint's card names the seconds that its training took."""
+
+
+DOCUMENTS = 2000
+"""Of them the student's vocabulary is made: of twenty thousand it takes longer than all stages together."""
+
+
+def with_few_documents(patch=None):
+    """For this process, or as long as a ``pytest.MonkeyPatch`` lasts."""
+    if patch is None:
+        pretrain.VOCABULARY_DOCUMENTS["tiny"] = DOCUMENTS
+    else:
+        patch.setitem(pretrain.VOCABULARY_DOCUMENTS, "tiny", DOCUMENTS)
 
 
 def flat(names=tuple(SMALL)):

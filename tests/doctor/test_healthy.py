@@ -16,14 +16,14 @@ STAGES = ("steps", "update", "reference", "stage_resume")
 MODEL = [c.name for c in CHECKS if c.name not in (*SEEDLESS, "sampling_settings")]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))  # the slow suite's five are of every check
 def test_no_false_alarm_in_float32(seed, tokenizer, tmp_path):
     results = findings(patient(tokenizer, tmp_path, seed=seed, data_seed=seed), *MODEL)
     assert not describe(results), describe(results)
     assert {f.name for f in results if f.ok} == set(MODEL)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))  # the slow suite's five are of every check
 def test_no_false_alarm_in_bf16(seed, tokenizer, tmp_path):
     subject = patient(tokenizer, tmp_path, seed=seed, data_seed=seed, dtype=torch.bfloat16)
     results = findings(

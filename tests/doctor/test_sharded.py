@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+from forked import ended, start_ranks
 from patients import describe, findings, patient
-
-from aha import ranks
 
 HERE = Path(__file__).parent
 BUG = """
@@ -25,17 +22,10 @@ fsdp.fully_shard = planted
 
 def test_a_run_in_parts_examines_itself(checkpoint, tmp_path):
     """A healthy one is let through; a sampler with stale weights and parts that compute otherwise are not."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "in_parts_job.py"), str(checkpoint), str(tmp_path / "run")],
-            env=os.environ | one | {"OMP_NUM_THREADS": "1"}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for one in ranks.variables(2, ranks.free_port())
-    ]  # fmt: skip
-    (out, said), (_, other) = [p.communicate(timeout=300) for p in started]
-    assert [p.returncode for p in started] == [0, 0], (said, other)
-    assert out.count("Doctor: 9 quick checks passed") == 2, out
+    words = (HERE / "in_parts_job.py", checkpoint, tmp_path / "run")
+    (code, said), (other_code, other) = ended(start_ranks(*words, folder=tmp_path))
+    assert (code, other_code) == (0, 0), (said, other)
+    assert said.count("Doctor: 9 quick checks passed") == 2, said
     stale, differing = (line for line in said.splitlines() if line.startswith("REFUSED"))
     assert "logprobs failed" in stale
     assert "Also failed: weights." in stale

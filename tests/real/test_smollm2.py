@@ -19,7 +19,7 @@ from aha.training.policy import Policy
 from aha.training.trainer import OptimizerConfig
 from aha.types import Example
 
-QUESTIONS = ("What is 12 + 30?", "Name the capital of France.", "Write a short line about the sea.")
+QUESTIONS = ("What is 12 + 30?", "Write a short line about the sea.")
 NEW = 12
 """Tokens of each completion."""
 
@@ -74,8 +74,20 @@ def plain(folder, dtype):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
 
-def test_every_tensor_of_the_file_is_loaded(smollm2, tokenizer):
-    model, kept = load_model(str(smollm2)), load_file(smollm2 / "model.safetensors")
+@pytest.fixture(scope="module")
+def loaded(smollm2):
+    """The model in float32; nobody may train it."""
+    return load_model(str(smollm2))
+
+
+@pytest.fixture(scope="module")
+def in_float32(smollm2):
+    """The same by transformers alone."""
+    return plain(smollm2, torch.float32)
+
+
+def test_every_tensor_of_the_file_is_loaded(smollm2, loaded, tokenizer):
+    model, kept = loaded, load_file(smollm2 / "model.safetensors")
     parameters = dict(model.named_parameters())
     assert parameters.keys() == kept.keys()
     assert sum(value.numel() for value in parameters.values()) == 134_515_008
@@ -84,10 +96,10 @@ def test_every_tensor_of_the_file_is_loaded(smollm2, tokenizer):
     assert (tokenizer.eos_token, LocalEngine(model, tokenizer).eos_ids) == ("<|im_end|>", {2})
 
 
-def test_its_file_can_be_given_itself(smollm2, tokenizer):
+def test_its_file_can_be_given_itself(loaded, tokenizer):
     """The GGUF file under any command that takes a model."""
     file = str(public.gguf_path("smollm2"))
-    ours, theirs = load_model(file).state_dict(), load_model(str(smollm2)).state_dict()
+    ours, theirs = load_model(file).state_dict(), loaded.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
     tokenizer_read = load_tokenizer(file)
     assert tokenizer_read.get_vocab() == tokenizer.get_vocab()
@@ -95,15 +107,15 @@ def test_its_file_can_be_given_itself(smollm2, tokenizer):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bf16"])
-def test_sampler_and_policy_agree_with_transformers(smollm2, tokenizer, prompts, dtype):
+def test_sampler_and_policy_agree_with_transformers(smollm2, loaded, in_float32, tokenizer, prompts, dtype):
     """Each errs against float32 by no more than transformers itself in that type, twice over."""
-    model = load_model(str(smollm2), dtype=dtype)
+    model = loaded if dtype == torch.float32 else load_model(str(smollm2), dtype=dtype)
     rollouts = sampled(model, tokenizer, prompts)
     drawn = np.concatenate([rollout.logprobs for rollout in rollouts])
     examples = [example(rollout, number) for number, rollout in enumerate(rollouts)]
     policy = Policy(model)
     learned = [logprobs_of(policy, row) for row in examples]
-    truth = by_transformers(plain(smollm2, torch.float32), rollouts)
+    truth = by_transformers(in_float32, rollouts)
     allowed = 1e-4
     if dtype == torch.bfloat16:
         allowed = 2 * np.abs(by_transformers(plain(smollm2, dtype), rollouts) - truth).mean()

@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from smallest import flat
+from smallest import flat, with_few_documents
 
 from aha import files
 from aha.recipes import r1
@@ -71,6 +71,7 @@ def live(folder: Path, death: Death) -> None:
 
 def main(folder: Path, seed: int) -> int:
     """How many processes died."""
+    with_few_documents()
     rng = random.Random(seed)
     for deaths in range(1000):
         death = Death(rng.randint(1, WRITES), rng.random() < 0.5)

@@ -3,16 +3,13 @@ CPU, parameter by parameter, and never whole on a device."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_experts, make_model
+from forked import ended, start_ranks
 
-from aha import ranks
 from aha.corpus import tiny
 from aha.corpus import tokenizer as tiny_tokenizer
 from aha.modeling import own_weights
@@ -39,18 +36,8 @@ def moved(policy):
 def two(tmp_path_factory):
     """What the first of two ranks found, and the second."""
     folder = tmp_path_factory.mktemp("parts")
-    path = os.pathsep.join([str(HERE.parent), str(HERE), *sys.path])
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, HERE / "engine_parts_job.py", folder], env=env | one, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        for one in ranks.variables(2, ranks.free_port())
-    ]  # fmt: skip
-    for process in processes:
-        said = process.communicate(timeout=300)[0]
-        assert process.returncode == 0, said
+    ends = ended(start_ranks(HERE / "engine_parts_job.py", folder, folder=folder))
+    assert [code for code, _ in ends] == [0, 0], ends
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 

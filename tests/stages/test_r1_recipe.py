@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from smallest import SMALL, assert_same, contents, flat, plain, times
+from smallest import SMALL, assert_same, contents, flat, plain, times, with_few_documents
 
 from aha.files import write_jsonl
 from aha.planning import dry_run as plan
@@ -47,8 +47,15 @@ def run(folder, **changes):
     return plain(summaries), [name for name in summaries if name not in cached]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_documents():
+    with pytest.MonkeyPatch.context() as patch:
+        with_few_documents(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(few_documents, tmp_path_factory):
     folder = tmp_path_factory.mktemp("r1") / "run"
     summaries, ran = run(folder)
     assert sorted(ran) == sorted(ALL)
@@ -142,13 +149,15 @@ def test_killed_again_and_again_it_ends_with_the_same_figures(whole, tmp_path, m
 
 
 MACHINE = ["--plain", "--threads", "1", "--run", "run", "--model", "tiny"]
+AHA = "import smallest; smallest.with_few_documents(); from aha.cli import command; command()"
 
 
 def start(cwd):
     """``aha r1`` in a process group of its own; what it says goes to ``log.txt``."""
     settings = [f"{key}={json.dumps(value)}" for key, value in flat().items()]
-    command = [sys.executable, "-m", "aha", "r1", *MACHINE, "--runs-dir", str(cwd), *settings]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", AHA, "r1", *MACHINE, "--runs-dir", str(cwd), *settings]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
     with open(cwd / "log.txt", "ab") as log:
         return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True)
 

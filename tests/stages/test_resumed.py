@@ -151,9 +151,15 @@ def handlers():
     assert after == {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}, "given back"
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder, save_every=100)
+    return folder
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_step_that_is_interrupted_is_saved(tmp_path, monkeypatch, capfd, handlers, number, code):
-    train(tmp_path / "whole", save_every=100)
+def test_a_step_that_is_interrupted_is_saved(whole, tmp_path, monkeypatch, capfd, handlers, number, code):
     go_on = strike(monkeypatch, 3, number)
     with pytest.raises(
         Interrupted, match=r"after step 3, which is saved\. Give the same command again"
@@ -164,7 +170,7 @@ def test_a_step_that_is_interrupted_is_saved(tmp_path, monkeypatch, capfd, handl
     assert reached(tmp_path / "stopped") == 3
     go_on()
     train(tmp_path / "stopped", save_every=100)
-    assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
+    assert figures(tmp_path / "stopped") == figures(whole)
 
 
 def test_a_second_time_it_ends_at_once_and_says_what_will_be_repeated(tmp_path, monkeypatch, handlers):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from forked import Forked
+from smallest import with_few_documents
 
 from aha.cli import main
 from aha.runs import pipeline
@@ -418,13 +419,16 @@ def test_mini_batches_hold_whole_groups_once():
     assert [len(p) for p in split_by_group(examples[:6], 4, random.Random(0))] == [3, 3]
 
 
-def test_a_recipe_of_two_stages_hands_the_model_on(tmp_path):
+def test_a_recipe_of_two_stages_hands_the_model_on(tmp_path, monkeypatch):
+    with_few_documents(monkeypatch)
+
     def recipe(**changes):
         base = Pretrain(
             name="base", steps=2, hidden_size=24, heads=4, layers=1, intermediate_size=32, tokens_per_step=512,
         )  # fmt: skip
         small = {"steps": 1, "prompts_per_step": 2, "group_size": 2, "max_tokens": 16, "test_problems": 2}
         common = {"name": "rl", "model": base, "task": "countdown", "eval_every": 0, "test_samples": 2}
+        common |= {"train_problems": 16}
         return [RL.model_validate(common | small | changes)]
 
     def run(stages):

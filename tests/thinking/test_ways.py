@@ -317,22 +317,31 @@ def test_drafts_without_room_come_back_cut_and_others_go_on(writer, problems, so
 # --- killed --------------------------------------------------------------------------------------------------
 
 
+WAYS = [BudgetForcing(waits=1, samples=2, answer_tokens=16), Votes(3)]
+
+
+@pytest.fixture(scope="module")
+def whole(source, asked, tmp_path_factory):
+    """A session that nobody killed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thinking, "PART", 4)
+        return thinking.run("tiny", source, asked, WAYS, PROTOCOL, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("cut", [1, 4])
-def test_a_killed_session_comes_to_the_same_figures(source, asked, tmp_path, monkeypatch, cut):
+def test_a_killed_session_comes_to_the_same_figures(whole, source, asked, tmp_path, monkeypatch, cut):
     monkeypatch.setattr(thinking, "PART", 4)
-    ways = [BudgetForcing(waits=1, samples=2, answer_tokens=16), Votes(3)]
-    whole = thinking.run("tiny", source, asked, ways, PROTOCOL, tmp_path / "whole")
     half = tmp_path / "half"
     half.mkdir()
     for file in whole.files:
         lines = file.read_bytes().splitlines(keepends=True)
         (half / file.name).write_bytes(b"".join(lines[:cut]) + lines[cut][:40])
-    again = thinking.run("tiny", source, asked, ways, PROTOCOL, half)
+    again = thinking.run("tiny", source, asked, WAYS, PROTOCOL, half)
     assert again.figures == whole.figures
     for file in whole.files:
         assert sorted((half / file.name).read_text().splitlines()) == sorted(file.read_text().splitlines())
     monkeypatch.setattr(source.engine, "generate", None)  # nothing is asked a third time
-    assert thinking.run("tiny", source, asked, ways, PROTOCOL, half).figures == whole.figures
+    assert thinking.run("tiny", source, asked, WAYS, PROTOCOL, half).figures == whole.figures
 
 
 def test_what_ranks_found_is_taken_over(source, asked, tmp_path, monkeypatch):

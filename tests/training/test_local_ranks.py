@@ -52,7 +52,7 @@ def test_one_command_is_two_ranks(checkpoint, tmp_path):
     while not list(saved.glob("step-*")) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C reaches all of them
-    out, said = process.communicate(timeout=500)
+    out, said = process.communicate(timeout=900)
     assert process.returncode == 130, (out, said)
     assert said.count("Interrupted") == 1
     assert "Traceback" not in said
@@ -60,34 +60,46 @@ def test_one_command_is_two_ranks(checkpoint, tmp_path):
     assert json.loads((tmp_path / "runs/zero/config.json").read_text())["ranks"] == 2
 
 
-def test_killed_and_continued_it_ends_with_the_same_bits(checkpoint, tmp_path):
-    words, ends = ("--model", checkpoint, "--ranks", "2", "--threads", "1", "rl.steps=4", "rl.lr=1e-3"), []
-    for killed in (False, True):
-        place = tmp_path / str(killed)
-        place.mkdir()
-        process = start(place, *words)
-        while killed and process.poll() is None:
-            if list((place / "runs/zero/rl/checkpoints").glob("step-*")):
-                process.kill()
-            time.sleep(0.01)
-        process.communicate(timeout=500)
-        assert gone(process.pid), "the others end with the first, however it ends"
-        if killed:
-            assert process.returncode == -signal.SIGKILL
-            out, said = start(place, *words).communicate(timeout=500)
-            assert "Continuing after step" in out, said
-        rows = [{k: v for k, v in row.items() if k not in TIMES} for row in _rows(place)]
-        ends.append((rows, (place / "runs/zero/rl/final/model.safetensors").read_bytes()))
-    assert ends[0] == ends[1]
+FOUR_STEPS = ("--ranks", "2", "--threads", "1", "rl.steps=4", "rl.lr=1e-3")
 
 
-def test_in_the_background_no_rank_hears_ctrl_c(checkpoint, tmp_path):
-    process = start(tmp_path, "--model", checkpoint, "--ranks", "2", "rl.steps=3", sigint=signal.SIG_IGN)
-    while not process.poll() and not _rows(tmp_path):
+@pytest.fixture(scope="module")
+def in_the_background(checkpoint, tmp_path_factory):
+    """A run that a script started with Ctrl-C ignored, and that gets one: its folder, exit code and words."""
+    place = tmp_path_factory.mktemp("background")
+    process = start(place, "--model", checkpoint, *FOUR_STEPS, sigint=signal.SIG_IGN)
+    while process.poll() is None and not _rows(place):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    out, said = process.communicate(timeout=500)
-    assert process.returncode == 0, (out, said)
+    said = process.communicate(timeout=900)
+    assert gone(process.pid), "the others end with the first"
+    return place, process.returncode, said
+
+
+def test_in_the_background_no_rank_hears_ctrl_c(in_the_background):
+    _, code, said = in_the_background
+    assert code == 0, said
+
+
+def test_killed_and_continued_it_ends_with_the_same_bits(checkpoint, in_the_background, tmp_path):
+    process = start(tmp_path, "--model", checkpoint, *FOUR_STEPS)
+    while process.poll() is None:
+        if list((tmp_path / "runs/zero/rl/checkpoints").glob("step-*")):
+            process.kill()
+        time.sleep(0.01)
+    process.communicate(timeout=900)
+    assert gone(process.pid), "the others end with the first, however it ends"
+    assert process.returncode == -signal.SIGKILL
+    out, said = start(tmp_path, "--model", checkpoint, *FOUR_STEPS).communicate(timeout=900)
+    assert "Continuing after step" in out, said
+    assert _end(tmp_path) == _end(in_the_background[0])
+
+
+def _end(folder):
+    """Figures of every step without clocks, and the weights."""
+    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in _rows(folder)]
+    assert len(rows) == 4
+    return rows, (folder / "runs/zero/rl/final/model.safetensors").read_bytes()
 
 
 def _rows(folder):
@@ -100,7 +112,7 @@ def test_a_rank_that_never_comes_is_told(checkpoint, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(DEAD)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     process = start(tmp_path, "--model", checkpoint, "--ranks", "2", PYTHONPATH=path)
-    _, said = process.communicate(timeout=500)
+    _, said = process.communicate(timeout=900)
     assert process.returncode == 1
     assert "Rank 1 ended with exit code 3" in said
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from conftest import make_model
 
@@ -47,6 +48,7 @@ def step(model):
     return torch.cat([m.flatten() for m in policy.masters])
 
 
+@pytest.mark.slow  # by default test_ranks.py holds it, for more steps and for weights in parts too
 def test_two_ranks_step_as_one(tmp_path):
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}

@@ -41,6 +41,12 @@ def two(tmp_path_factory, tok):
     return folder, *(torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2))
 
 
+@pytest.fixture(scope="module")
+def alone(tok):
+    """What one process comes to."""
+    return rank_jobs.trained(tok, sharded=False)
+
+
 def close(result, expected, limit=CLOSE):
     assert result["curve"] == [pytest.approx(row, rel=2e-4, abs=1e-6) for row in expected["curve"]]
     assert (result["weights"] - expected["weights"]).abs().max() < limit
@@ -48,10 +54,10 @@ def close(result, expected, limit=CLOSE):
 
 @pytest.mark.parametrize("layout", rank_jobs.LAYOUTS)
 @pytest.mark.parametrize("variant", rank_jobs.VARIANTS)
-def test_losses_gradients_and_weights_are_those_of_one_process(two, tok, layout, variant):
+def test_losses_gradients_and_weights_are_those_of_one_process(two, alone, tok, layout, variant):
     _, first, second = two
     assert (first["world"], second["world"]) == ((0, 2), (1, 2))
-    expected = rank_jobs.trained(tok, sharded=False)
+    expected = alone
     result = first[layout, variant]
     close(result, expected)
     assert (result["logprobs"] - expected["logprobs"]).abs().max() < 1e-3
@@ -142,9 +148,8 @@ def test_offloading_leaves_weights_where_they_are(monkeypatch):
 
 @pytest.mark.parametrize("source", ["one", *rank_jobs.LAYOUTS])
 @pytest.mark.parametrize("layout", [*rank_jobs.LAYOUTS, "one"])
-def test_a_checkpoint_continues_on_any_number_of_ranks(two, tok, source, layout):
-    expected = rank_jobs.trained(tok, sharded=False)
-    expected = expected | {"curve": expected["curve"][-1:]}
+def test_a_checkpoint_continues_on_any_number_of_ranks(two, alone, tok, source, layout):
+    expected = alone | {"curve": alone["curve"][-1:]}
     folder, first, _ = two
     if layout == "one":
         close(rank_jobs.continued(tok, folder / source, sharded=False), expected)

@@ -22,8 +22,9 @@ NAMES = {
     "ja": "Japanese", "ko": "Korean", "ru": "Russian", "uk": "Ukrainian", "ar": "Arabic", "fa": "Persian",
     "hi": "Hindi", "el": "Greek", "he": "Hebrew", "bn": "Bengali", "ta": "Tamil", "te": "Telugu", "th": "Thai",
     "sw": "Swahili", "bg": "Bulgarian", "hr": "Croatian", "sr": "Serbian", "sk": "Slovak", "ms": "Malay",
-    "tl": "Tagalog", "ur": "Urdu", "mr": "Marathi", "ne": "Nepali", "pa": "Punjabi", "gu": "Gujarati", "or": "Odia", "kn": "Kannada",
-    "ml": "Malayalam", "si": "Sinhala", "am": "Amharic", "lo": "Lao", "km": "Khmer", "my": "Burmese",
+    "tl": "Tagalog", "ur": "Urdu", "mr": "Marathi", "ne": "Nepali", "pa": "Punjabi", "gu": "Gujarati",
+    "or": "Odia", "kn": "Kannada", "ml": "Malayalam", "si": "Sinhala",
+    "am": "Amharic", "lo": "Lao", "km": "Khmer", "my": "Burmese",
 }  # fmt: skip
 """What a teacher is told of a language beside its code."""
 LEAST_SHARE = 0.5
