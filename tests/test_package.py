@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 import aha
 from aha.cli import COMMANDS
@@ -64,6 +66,18 @@ def test_the_index_has_another_project_called_aha_and_nobody_is_sent_there():
 def test_what_setup_installs_has_one_version(group):
     asked = PROJECT["dependencies"] if group is None else PROJECT["optional-dependencies"][group]
     assert {wanted(r) for r in asked} - UNPINNED <= PINS
+
+
+def test_every_pinned_version_takes_the_oldest_python_that_is_promised():
+    """Of those that are installed here: "3.11 and newer" is 3.11.0, which a long-lived system may still have."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    refusing = {
+        d.name: d.metadata["Requires-Python"]
+        for d in importlib.metadata.distributions()
+        if d.name.lower().replace("_", "-") in PINS
+        and oldest not in SpecifierSet(d.metadata["Requires-Python"] or "")
+    }
+    assert refusing == {}
 
 
 def test_continuous_integration_runs_linter_types_and_tests():
