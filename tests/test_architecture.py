@@ -283,3 +283,10 @@ def test_stages_declare_few_settings():
     assert "SeedSettings.seed" in names
     assert len(names) <= STAGES_SETTINGS, names
     assert len(names) == STAGES_SETTINGS, "fewer: lower STAGES_SETTINGS"
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by name: of two, one is not run."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) > 100
+    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -216,7 +216,7 @@ class Bandit(RLSession):
         critic_optimizer = OptimizerConfig(lr=c.lr * a.critic_lr_scale, max_grad_norm=c.max_grad_norm)
         self.critic = Critic(model, critic_optimizer) if a.critic else None
         self.entropy_state = self.entropy_coef = a.entropy_coef
-        self.ahead, self.step, self.correction = None, 0, {}
+        self.asynchronous, self.step, self.correction = None, 0, {}
         self.sync_seconds = self.sync_before = 0.0
         self.start, self.saved, self.token_rows = 0, 0, None
         self.mismatch, self.history, self.totals, self.entropies = [], [], [], []
