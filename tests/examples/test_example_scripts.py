@@ -11,14 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from r1_teacher import general_answer, in_a_role
 from smallest import flat
 
 from aha.files import write_jsonl
-from aha.judges import programs, prompts
 from aha.sampling.http import Programs, Server
-from aha.stages.data.general_data import programmed
-from aha.tasks import general
-from aha.tasks.general_world import find
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -110,17 +107,12 @@ def test_r1_on_rows_shows_its_plan(aha, rows, tmp_path):
 
 def whole_teacher(messages, seed):
     """A teacher for the whole recipe, by what it is asked: it rewrites, judges, adds, and answers general questions."""
-    system, question = messages[0]["content"], messages[-1]["content"]
-    for prompt, program in (
-        (prompts.TEACHER, programs.teacher()), (prompts.PAIR, programs.pair_judge()),
-        (prompts.SAFETY, programs.safety_judge()), (prompts.CORRECTNESS, programs.correctness_judge()),
-    ):  # fmt: skip
-        if system == prompt:
-            return program(messages, seed)
-    if re.search(r"\d+ \+ \d+", question):
+    said = in_a_role(messages, seed)
+    if said is not None:
+        return said
+    if re.search(r"\d+ \+ \d+", messages[-1]["content"]):
         return right(messages, seed)
-    item, language = find(question)
-    return programmed(general.make_problem(item, language), "good", random.Random(seed))
+    return general_answer(messages, seed)
 
 
 def recipe_settings(address):

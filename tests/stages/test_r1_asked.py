@@ -4,25 +4,21 @@ checkpoint under the prompt that it was trained with."""
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 from chat_model import CHATML, give_chatml
+from r1_teacher import teacher
 from smallest import flat
 from transformers import AutoTokenizer
 
 from aha import chat, modeling
 from aha.files import read_json, write_jsonl
-from aha.judges import programs, prompts
 from aha.recipes import r1
 from aha.runs import config, pipeline
 from aha.runs.pipeline import Context, ordered
 from aha.sampling.http import Programs, Server
 from aha.sampling.local.engine import LocalEngine
-from aha.stages.data.general_data import programmed
 from aha.stages.supervised.sft import SFT
-from aha.tasks import general
-from aha.tasks.general_world import find
 
 SAID = "<think>I count it out and get there.</think> <answer>18</answer>"
 PROMPTS = {
@@ -30,19 +26,6 @@ PROMPTS = {
     "helpful_rm": "think", "safety_rm": "think",
 }  # fmt: skip
 SOME = {"samples": 1, "scripted_samples": 6, "max_tokens": 40}
-
-
-def teacher(messages, seed):
-    """Rewrites, judges and answers, by what it is asked."""
-    system, asked = messages[0]["content"], messages[-1]["content"]
-    for prompt, program in (
-        (prompts.TEACHER, programs.teacher()), (prompts.PAIR, programs.pair_judge()),
-        (prompts.SAFETY, programs.safety_judge()), (prompts.CORRECTNESS, programs.correctness_judge()),
-    ):  # fmt: skip
-        if system == prompt:
-            return program(messages, seed)
-    item, language = find(asked)
-    return programmed(general.make_problem(item, language), "good", random.Random(seed))
 
 
 def questions(n, first=0):
