@@ -265,7 +265,7 @@ BODY = b'{"model": "m", "prompt": "a", "max_tokens": 1}'
         (b"Transfer-Encoding: xchunked\r\n", b"0\r\n\r\n", 400),
         (b"Transfer-Encoding: chunked\r\n", b"-5\r\nhello\r\n0\r\n\r\n", 400),
         (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello0\r\n\r\n", 400),
-        (b"Content-Encoding: gzip\r\nContent-Length: 30\r\n", gzip.compress(b"{}"), 415),
+        (b"Content-Encoding: gzip\r\nContent-Length: 30\r\n", gzip.compress(b"{}", mtime=0), 415),
         (b"Content-Length: 3\r\n", b"[[[", 400),
         (b"Content-Length: 9000\r\n", b"[" * 9000, 400),
     ],
