@@ -7,6 +7,7 @@ import pytest
 import torch
 from families import make
 
+from aha.attention.modules import FAMILIES
 from aha.sampling.engine import Request
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.sampler import SamplingParams
@@ -83,7 +84,11 @@ def adapted(family, tokenizer, dtype=torch.float32, move=True):
 
 def rollouts(policy, tokenizer):
     engine = LocalEngine(policy.model, tokenizer)
-    assert not engine.fused, "the fused decoder would not see the adapters"
+    assert engine.fused == (policy.model.config.model_type in FAMILIES)
+    return sampled(engine)
+
+
+def sampled(engine):
     (group,) = dict(engine.generate([Request([4, 5, 6], 3, 0)], SamplingParams(max_tokens=16))).values()
     return group
 
@@ -95,7 +100,7 @@ def logprobs(policy, r):
     return policy.logprobs(batch)[mask]
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3-moe", "deepseek-v3", "gpt-oss"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "qwen3-moe", "deepseek-v3", "gpt-oss"])
 def test_adapters_are_sampled_with_and_alone_are_trained(tokenizer, family):
     policy = adapted(family, tokenizer)
     base = {n: p.detach().clone() for n, p in policy.model.named_parameters() if "lora_" not in n}
@@ -137,6 +142,67 @@ def test_adapters_merged_sample_the_same_and_leave_no_trace(tokenizer):
     with policy.adapters.merged():
         rollouts(policy, tokenizer)
     assert all(torch.equal(before[name], value) for name, value in policy.model.state_dict().items())
+
+
+@pytest.mark.parametrize("where", ["merged", "disabled"])
+def test_one_decoder_sees_adapters_merged_and_switched_off(tokenizer, where):
+    """The engine that was made before them goes on with what the modules compute now."""
+    policy = adapted("llama", tokenizer)
+    engine = LocalEngine(policy.model, tokenizer)
+    for _ in range(2):
+        apart = sampled(engine)
+        with getattr(policy.adapters, where)():
+            now = sampled(engine)
+            assert engine.fused
+            engine.fused = False
+            modules = sampled(engine)
+        engine.fused = True
+        assert [r.completion_ids.tolist() for r in now] == [r.completion_ids.tolist() for r in modules]
+        for a, b in zip(now, modules, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-3)
+        assert (where == "merged") == all(
+            a.completion_ids.tolist() == b.completion_ids.tolist() for a, b in zip(apart, now, strict=True)
+        )
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_in_bf16_the_decoder_with_adapters_is_as_near_the_truth_as_the_modules(tokenizer, family):
+    policy = adapted(family, tokenizer, torch.bfloat16)
+    exact = adapted(family, tokenizer, move=False)
+    exact.model.load_state_dict(policy.model.state_dict())
+    engine, errors = LocalEngine(policy.model, tokenizer), {}
+    for fused in (True, False):
+        engine.fused = fused
+        errors[fused] = [np.abs(logprobs(exact, r) - r.logprobs) for r in sampled(engine)]
+    ours, plain = (float(np.concatenate(errors[fused]).mean()) for fused in (True, False))
+    assert 0 < ours < 1.3 * plain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use_dora": True},
+        {"lora_bias": True},
+        {"target_modules": ["q_proj", "down_proj"]},
+        {"lora_dropout": 0.5},
+        {"use_rslora": True},
+    ],
+    ids=["dora", "bias", "some", "dropout", "rslora"],
+)
+def test_other_adapters_of_peft_are_sampled_as_they_compute(tokenizer, change):
+    peft = pytest.importorskip("peft")
+    model = make("llama", tokenizer)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | change
+    peft.get_peft_model(model, peft.LoraConfig(**settings))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_B" in name:
+                p.normal_(std=0.1)
+    policy = Policy(model.eval())
+    engine = LocalEngine(model, tokenizer)
+    assert engine.fused == (not {"use_dora", "lora_bias"} & set(change))
+    for r in sampled(engine):
+        assert logprobs(policy, r) == pytest.approx(r.logprobs, abs=5e-4)
 
 
 def test_without_its_adapters_the_model_is_its_base(tokenizer):

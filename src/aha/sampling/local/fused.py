@@ -2,13 +2,13 @@
 
 transformers' modules spend most of a small decode step on many tiny operations. Here a layer is two joined
 projections, one rotation of queries and keys together, the attention, and two products that add to the
-residual. On CPUs kernels take what lies between the products.
+residual. Adapters add to the products that they stand beside. On CPUs kernels take what lies between the products.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 from aha import attention, hardware, kernels, speeds
 from aha.attention.modules import FAMILIES
 from aha.modeling import max_context
+from aha.sampling.local import low_rank
 from aha.sampling.local.kv_cache import SlotCache
 
 MANY = 1 << 30
@@ -35,9 +36,9 @@ def supports(model: Any) -> bool:
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if config.model_type not in FAMILIES or rope not in STATIC_ROPE or config.hidden_act != "silu":
         return False
-    # Adapters stand in place of linear layers; a window matters only where a sequence can outgrow it.
+    # A window matters only where a sequence can outgrow it.
     linear = all(
-        type(getattr(part, name)) is torch.nn.Linear
+        low_rank.known(getattr(part, name))
         for layer in model.base_model.layers
         for part, names in ((layer.self_attn, "qkvo"), (layer.mlp, ("gate", "up", "down")))
         for name in (f"{n}_proj" for n in names)
@@ -46,13 +47,33 @@ def supports(model: Any) -> bool:
     return linear and not any((layer.window or limit) < limit for layer in attention.layers(model))
 
 
-def _weights(layer: Any) -> kernels.Weights:
+class _Adapters(NamedTuple):
+    """What adapters add to the four products of a layer."""
+
+    qkv: tuple[low_rank.LowRank, ...]
+    out: tuple[low_rank.LowRank, ...]
+    gate_up: tuple[low_rank.LowRank, ...]
+    down: tuple[low_rank.LowRank, ...]
+
+
+def _projections(layer: Any) -> tuple[list[Any], ...]:
+    """The linear layers of the four products."""
     a, mlp = layer.self_attn, layer.mlp
+    return [a.q_proj, a.k_proj, a.v_proj], [a.o_proj], [mlp.gate_proj, mlp.up_proj], [mlp.down_proj]
+
+
+def _adapters(layer: Any) -> _Adapters:
+    return _Adapters(*map(low_rank.beside, _projections(layer)))
+
+
+def _weights(layer: Any) -> kernels.Weights:
+    a = layer.self_attn
+    qkv, (out,), gate_up, (down,) = (list(map(low_rank.base_of, part)) for part in _projections(layer))
     return kernels.Weights(
-        qkv=kernels.join([a.q_proj, a.k_proj, a.v_proj]),
-        out=(a.o_proj.weight.detach(), a.o_proj.bias),
-        gate_up=kernels.join([mlp.gate_proj, mlp.up_proj]),
-        down=(mlp.down_proj.weight.detach(), mlp.down_proj.bias),
+        qkv=kernels.join(qkv),
+        out=(out.weight.detach(), out.bias),
+        gate_up=kernels.join(gate_up),
+        down=(down.weight.detach(), down.bias),
         before=layer.input_layernorm.weight,
         between=layer.post_attention_layernorm.weight,
         heads=(a.q_norm.weight, a.k_norm.weight) if hasattr(a, "q_norm") else None,
@@ -78,6 +99,7 @@ class FusedDecoder:
         self.cos = cos[0]
         self.sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)  # the sign of rotate_half
         self.layers: list[kernels.Weights] = []
+        self.adapters: list[_Adapters] = []
         self.whole: kernels.WholeStep | None = None
         self.few = 0  # rows up to which the whole step is one call
         self.places: list[tuple[dict[str, Any], str, int]] = []
@@ -95,7 +117,9 @@ class FusedDecoder:
             self.forget()
         if not self.layers:
             self.layers = [_weights(layer) for layer in self.base.layers]
-            if self.step is not None and kernels.WholeStep.knows(self.layers):
+            self.adapters = [_adapters(layer) for layer in self.base.layers]
+            adapted = any(any(parts) for parts in self.adapters)
+            if self.step is not None and not adapted and kernels.WholeStep.knows(self.layers):
                 self.whole = kernels.WholeStep(self.layers, self.base.norm.weight, self.step)
                 self.few = (
                     MANY if kernels.WholeStep.always_faster(self.layers) else self._few_rows(self.whole)
@@ -110,7 +134,7 @@ class FusedDecoder:
 
     def forget(self) -> None:
         """Hold no weights until the next step: a model whose weights are in parts frees its whole ones between."""
-        self.layers, self.whole = [], None
+        self.layers, self.adapters, self.whole = [], [], None
 
     def forward(
         self, ids: Tensor, positions: Tensor, cache: SlotCache, move: Callable[[Tensor], Tensor] | None = None
@@ -129,8 +153,8 @@ class FusedDecoder:
         cos = sin = None
         if self.step is None:
             cos, sin = (table.index_select(0, positions)[:, None] for table in (self.cos, self.sin))
-        for number, layer in enumerate(layers):
-            qkv = F.linear(self._norm(x, layer.before), *layer.qkv)
+        for number, (layer, beside) in enumerate(zip(layers, self.adapters, strict=True)):
+            qkv = _linear(self._norm(x, layer.before), layer.qkv, beside.qkv)
             if self.step is not None:
                 keys, values = (cache.view(number, i, len(x)) for i in (0, 1))
                 out = self.step.attend(qkv, keys, values, positions, layer.heads, cache.groups)
@@ -138,9 +162,9 @@ class FusedDecoder:
                 assert cos is not None
                 assert sin is not None
                 out = self._attend(number, layer, qkv, cos, sin, cache)
-            x = _add_linear(x, out, *layer.out)
-            both = F.linear(self._norm(x, layer.between), *layer.gate_up)
-            x = _add_linear(x, self._swiglu(both), *layer.down)
+            x = _add_linear(x, out, layer.out, beside.out)
+            both = _linear(self._norm(x, layer.between), layer.gate_up, beside.gate_up)
+            x = _add_linear(x, self._swiglu(both), layer.down, beside.down)
         return self._norm(x, self.base.norm.weight)
 
     def _few_rows(self, whole: kernels.WholeStep) -> int:
@@ -228,6 +252,21 @@ def _count(count: Any) -> int | None:
     return count if isinstance(count, int) and count >= 0 else None
 
 
-def _add_linear(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+Product = tuple[Tensor, Tensor | None]
+"""Weight [out, in] and bias [out] of a projection."""
+
+
+def _linear(x: Tensor, product: Product, beside: tuple[low_rank.LowRank, ...]) -> Tensor:
+    y = F.linear(x, *product)
+    for adapter in beside:
+        adapter.add_to(y, x)
+    return y
+
+
+def _add_linear(x: Tensor, h: Tensor, product: Product, beside: tuple[low_rank.LowRank, ...]) -> Tensor:
+    weight, bias = product
     out = torch.addmm(x, h, weight.t())
-    return out if bias is None else out.add_(bias)
+    out = out if bias is None else out.add_(bias)
+    for adapter in beside:
+        adapter.add_to(out, h)
+    return out
