@@ -25,10 +25,12 @@ FOLDER = "set_aside"
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A row that cannot be used: where it stands (``line 3``) and why."""
+    """A row that cannot be used: where it stands (``line 3``) and why. ``published``: its own publisher says so, which
+    is no reason to stop."""
 
     where: str
     reason: str
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def report(source: str, rows: int, set_aside: Sequence[Aside]) -> None:
     most = ", ".join(f"{n} {reason}" for reason, n in many.most_common(3))
     first = f"{set_aside[0].where}: {set_aside[0].reason}"
     file = source.partition(" (")[0]  # without what of it was asked
-    if len(set_aside) > allowed(rows):
+    if sum(not row.published for row in set_aside) > allowed(rows):
         raise AhaError(
             f"'{source}': {len(set_aside)} of {rows} rows cannot be used ({most}). The first: {first.rstrip('.')}. "
             f"See all of them with: aha data check {file}. To go on without them, allow a larger share "

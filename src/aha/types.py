@@ -23,6 +23,10 @@ class AhaError(Exception):
     """An error the user can act on: it names the input, the cause and the way out."""
 
 
+class FaultyRow(AhaError):
+    """A row that its own publisher marks as faulty: it is left out and told, and is no sign of a wrong source."""
+
+
 class Terminated(KeyboardInterrupt):
     """Somebody asked for the end by SIGTERM: it is left as by Ctrl-C, with nothing lying about, and by everything:
     whoever takes Ctrl-C for less than the end hands this on."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.benchmarks.statistics import consensus, paired, summary
 from aha.runs.paired import bootstrap
-from aha.stages.evaluation.figures import powers
+from aha.stages.evaluation.figures import Z, interval, pass_at_k, powers
 
 
 def sample(right, ballot="", tokens=10, truncated=False, after=None, lenient=None):
@@ -56,6 +58,48 @@ def test_ungradable_answers_leave_the_rate_and_are_counted():
     )
     assert figures["pass@1"] == 1.0  # of the one that could be graded
     assert figures["ungradable"] == pytest.approx(3 / 4)
+
+
+def test_of_fewer_than_k_graded_samples_nothing_is_said_about_k():
+    """Two of three graded: pass@2 and cons@2 are theirs, and a problem that was graded whole has pass@3 alone."""
+    part = GradedProblem("a", "", (sample(True, "7"), sample(False, "8"), sample(None, "9")))
+    figures = summary([part])
+    assert figures["pass@2"] == 1.0
+    assert figures["cons@2"] == 0.5
+    assert (figures["pass@3"], figures["cons@3"]) == (None, None)
+    assert summary([part, record("b", [0, 0, 0])])["pass@3"] == 0.0
+    assert math.isnan(pass_at_k(2, 0, 4))
+
+
+def test_what_could_not_be_graded_is_no_wrong_vote_and_no_wrong_lenient_answer():
+    """A problem without a verdict says nothing of any figure; JSON has no NaN."""
+    mute = GradedProblem("a", "x", (GradedAnswer(None, None, True, "7", 5, False),) * 2)
+    figures = summary([mute])
+    assert [figures[k] for k in ("pass@1", "pass@1_ci", "lenient", "lenient_ci", "cons@2")] == [None] * 5
+    figures = summary([mute, GradedProblem("b", "y", (sample(True, "7"),) * 2)])
+    assert (figures["lenient"], figures["cons@2"], figures["pass@2"]) == (1.0, 1.0, 1.0)
+    json.dumps(figures, allow_nan=False)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (3, 10), (81, 263), (7, 7)])
+def test_an_interval_of_single_answers_is_wilsons(right, n):
+    """Each end is the rate from which the figure lies just Z standard errors of that rate away."""
+    low, high = interval(np.array([1.0] * right + [0.0] * (n - right)))
+    for end in {low, high} - {0.0, 1.0}:
+        assert abs(right / n - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / n))
+    assert (low == 0.0, high == 1.0) == (right == 0, right == n)
+
+
+def test_samples_of_one_problem_do_not_make_an_interval_narrower_than_their_spread():
+    """Ten problems with the rates 0 and 1 are ten draws, however many samples made the rates; rates of 0.4 and 0.6
+    are as many as are spread so."""
+    hard = interval(np.array([0.0, 1.0] * 5))
+    assert hard == pytest.approx(interval(np.array([1.0] * 5 + [0.0] * 5)))
+    low, high = interval(np.array([0.4, 0.6] * 5))
+    spread = np.var([0.4, 0.6] * 5, ddof=1) / 10
+    n = 0.25 / spread
+    assert abs(0.5 - low) == pytest.approx(Z * math.sqrt(low * (1 - low) / n))
+    assert high == pytest.approx(1 - low)
 
 
 def test_lengths_of_right_and_wrong_answers():
@@ -119,6 +163,10 @@ def test_only_problems_of_both_are_compared():
     comparison = paired([record("a", [1]), record("b", [1])], [record("b", [0]), record("c", [1])])
     assert comparison.problems == 1
     assert comparison.difference == -1
+    assert comparison.unshared == 2
+    assert "(2 problems that only one has are left out)" in comparison.sentence("A", "B")
+    nothing = paired([record("a", [1])], [record("b", [1])])
+    assert nothing.sentence("A", "B") == "A and B cannot be told apart: no problem has a figure of both"
 
 
 def test_nothing_that_was_asked_has_no_figures():

@@ -21,6 +21,11 @@ SCHEMAS = [
     {"oneOf": [{"type": "integer"}, {"minimum": 2}]},
     {"allOf": [{"type": "object"}, {"not": {"required": ["b"]}}], "maxProperties": 1},
     {"additionalProperties": {"type": "boolean"}},
+    {"$defs": {"n": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/n"}}, "required": ["a"]},
+    {
+        "definitions": {"t": {"items": {"$ref": "#/definitions/t"}, "type": "array"}},
+        "$ref": "#/definitions/t",
+    },
     True,
     False,
 ]
@@ -44,6 +49,26 @@ def test_values_are_judged_as_the_library_judges_them(schema, value):
 def test_what_is_not_understood_is_refused(schema):
     with pytest.raises(AhaError, match="the schema"):
         check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("pointer", "said"),
+    [("#/$defs/b", "no part of"), ("https://example.org/x", "no part of"), ("#/$defs/a", "back to itself")],
+)
+def test_a_reference_that_leads_nowhere_is_refused(pointer, said):
+    with pytest.raises(AhaError, match=said):
+        check_schema({"$defs": {"a": {"$ref": pointer}}, "$ref": "#/$defs/a"})
+
+
+def test_schemas_refer_to_their_definitions():
+    """As pydantic writes them: a list of chained items."""
+    item = {"type": "object", "properties": {"n": {"type": "integer"}, "next": {"anyOf": [
+        {"$ref": "#/$defs/Item"}, {"type": "null"}]}}, "required": ["n"]}  # fmt: skip
+    schema = {"$defs": {"Item": item}, "type": "array", "items": {"$ref": "#/$defs/Item"}}
+    check_schema(schema)
+    assert violation([{"n": 1, "next": {"n": 2, "next": None}}], schema) == ""
+    assert violation([{"n": "1"}], schema) == "[0].n is no integer"
+    assert violation([{"n": 1, "next": {"n": 0.5}}], schema)
 
 
 def graded(text, **row):

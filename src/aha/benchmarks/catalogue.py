@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aha.data.sources import on_hub, with_split
 from aha.hints import nearest
+from aha.tasks.rows import WHOLE
 from aha.types import AhaError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv")
@@ -19,10 +21,11 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv")
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """``task`` is what reads and grades the rows (``aha list tasks``), "" where nothing here does, ``why`` says why.
-    ``hub`` is ``owner/name`` or ``owner/name:config``; ``split`` the rows that are asked; ``k`` the paper's samples of
-    each problem (0: it names none). ``differs``: what is done otherwise here than in the paper. ``judged``: how a judge
-    grades it (``judging.tasks``), "" where a rule does; ``imported``: whose results are read in place of sampling
-    (``imported.READERS``); ``shown``: figures of its own that tables have."""
+    ``hub`` is ``owner/name`` or ``owner/name:config`` (``data.sources``); ``split`` the rows that are asked, all of
+    them; ``shots`` the split that solved examples are taken from; ``k`` the paper's samples of each problem (0: none is
+    named); ``dates`` of the contests that the paper asks, FROM:TO. ``differs``: what is done otherwise here than in the
+    paper. ``judged``: how a judge grades it (``judging.tasks``), "" where a rule does; ``imported``: whose results are
+    read in place of sampling (``imported.READERS``); ``shown``: figures of its own that tables have."""
 
     name: str
     title: str
@@ -36,6 +39,8 @@ class Benchmark:
     judged: str = ""
     imported: str = ""
     shown: tuple[str, ...] = ()
+    shots: str = "train"
+    dates: str = ""
 
 
 _MATH_SUMMARY = "graded by value, where the paper does not say how"
@@ -51,19 +56,22 @@ _OURS = (
     Benchmark("olympiadbench", "OlympiadBench", "math", "math-ai/olympiadbench", "test"),
     Benchmark("gpqa", "GPQA Diamond", "choice", "Idavidrein/gpqa:gpqa_diamond", "train", 64, 198,
               differs="options in an order drawn from the question's text"),
-    Benchmark("mmlu", "MMLU", "choice", "cais/mmlu:all", "test", 1, 14_042),
-    Benchmark("mmlu_redux", "MMLU-Redux", "choice", "edinburgh-dawg/mmlu-redux-2.0", "test", 1),
-    Benchmark("mmlu_pro", "MMLU-Pro", "choice", "TIGER-Lab/MMLU-Pro", "test", 1, 12_032),
-    Benchmark("ceval", "C-Eval", "choice", "ceval/ceval-exam", "val", 1),
+    Benchmark("mmlu", "MMLU", "choice", "cais/mmlu:all", "test", 1, 14_042, shots="dev"),
+    Benchmark("mmlu_redux", "MMLU-Redux", "choice", "edinburgh-dawg/mmlu-redux-2.0:*", "test", 1,
+              differs="only questions that its annotators found to be well"),
+    Benchmark("mmlu_pro", "MMLU-Pro", "choice", "TIGER-Lab/MMLU-Pro", "test", 1, 12_032, shots="validation"),
+    Benchmark("ceval", "C-Eval", "choice", "ceval/ceval-exam:*", "val", 1, shots="dev",
+              differs="the split whose answers are public"),
     Benchmark("cluewsc", "CLUEWSC", "choice", "clue/clue:cluewsc2020", "validation", 1, 304,
               differs="asked as a question with the options yes and no, on the split whose labels are public"),
     Benchmark("arc", "ARC-Challenge", "choice", "allenai/ai2_arc:ARC-Challenge", "test", 0, 1172),
     Benchmark("drop", "DROP (F1)", "drop", "ucinlp/drop", "validation", 1, 9536, shown=("score",)),
     Benchmark("bfcl", "BFCL (AST)", "function_calls", "", why="its questions and answers lie apart: give a file that "
               "has both"),
+    Benchmark("jsonschema", "JSONSchemaBench (easy)", "json_output", "epfl-dlab/JSONSchemaBench:Github_easy", "test"),
     Benchmark("ifeval", "IFEval (prompt, strict)", "ifeval", "google/IFEval", "train", 1, 541),
-    Benchmark("livecodebench", "LiveCodeBench", "code", "livecodebench/code_generation_lite", "test", 8,
-              differs="the paper takes contests of 2024-08 to 2025-01: give a file with those rows"),
+    Benchmark("livecodebench", "LiveCodeBench", "code", "lighteval/code_generation_lite:release_v5", "test", 8,
+              dates="2024-08-01:2025-01-31"),
     Benchmark("codeforces", "Codeforces (percentile)", "code", "", "test", 16, why="its rows need tests: give "
               "a file of problems with contest_id, index and tests, and the contests' standings (--contests)",
               shown=("rating", "percentile"), differs="your contests and tests; time and failed attempts do not count"),
@@ -102,7 +110,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in (*_OURS, *_JUDGED, *_I
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRows:
-    """A benchmark with the rows that are asked: a file, or its hub name."""
+    """A benchmark with the rows that are asked: a file, or a hub name with the split that was published."""
 
     benchmark: Benchmark
     source: str | None
@@ -112,6 +120,20 @@ class BenchmarkRows:
     def name(self) -> str:
         """The benchmark's name."""
         return self.benchmark.name
+
+    @property
+    def rows(self) -> tuple[str | None, str]:
+        """(source, split) for a task to read: a published split is asked whole, and nothing of it is held out."""
+        if self.source is None:
+            return None, self.split
+        return with_split(self.source, self.split), WHOLE
+
+    @property
+    def examples(self) -> str:
+        """Where solved examples are, of a hub set; "" of a file."""
+        if self.source is None or not on_hub(self.source):
+            return ""
+        return with_split(self.source.partition("#")[0], self.benchmark.shots)
 
 
 def read_names(text: str, folder: Path | None = None) -> list[BenchmarkRows]:
@@ -135,7 +157,7 @@ def _asked(part: str, folder: Path | None) -> BenchmarkRows:
         raise AhaError(f"{benchmark.title} cannot be evaluated here: {benchmark.why}.")
     file = file or _in(folder, name)
     if file:
-        return BenchmarkRows(benchmark, file, "all")
+        return BenchmarkRows(benchmark, file, benchmark.split if on_hub(file) else WHOLE)
     return BenchmarkRows(benchmark, benchmark.hub or None, benchmark.split)
 
 

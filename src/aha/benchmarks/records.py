@@ -22,13 +22,13 @@ from aha.types import AhaError, Finish, Group, Outcome, Scored
 
 @dataclass(frozen=True, slots=True)
 class GradedAnswer:
-    """One graded answer. ``right`` is None where it could not be graded. ``ballot``: its answer in a vote, "" without
-    one. ``after``: tokens that were written after the right answer first stood in the text; None where it never did or
-    nobody can tell. ``score``: what the grader says that it is worth, 0..1, where it tells parts. ``chars`` of it that
-    a judge was shown; ``margins`` over another model's answer, where one compared them."""
+    """One graded answer. ``right`` and ``lenient`` are None where it could not be graded. ``ballot``: its answer in a
+    vote, "" without one. ``after``: tokens that were written after the right answer first stood in the text; None where
+    it never did or nobody can tell. ``score``: what the grader says that it is worth, 0..1, where it tells parts.
+    ``chars`` of it that a judge was shown; ``margins`` over another model's answer, where one compared them."""
 
     right: bool | None
-    lenient: bool
+    lenient: bool | None
     format: bool
     ballot: str
     tokens: int
@@ -81,7 +81,8 @@ def _sample(group: Group, member: Scored, task: Task, strict: bool) -> tuple[Gra
     rollout, score, form = member.rollout, member.scores["accuracy"], member.scores["format"].value == 1
     text = full_text(rollout)
     right = None if score.value is None else score.value > 0.5 and (form or not strict)
-    lenient = task.verify_lenient(group.problem, text).outcome is Outcome.CORRECT
+    loosely = task.verify_lenient(group.problem, text).outcome
+    lenient = None if loosely is Outcome.UNKNOWN else loosely is Outcome.CORRECT
     tokens = len(rollout.completion_ids)
     sample = GradedAnswer(
         right,

@@ -18,6 +18,7 @@ from typing import Any, cast
 from aha import ranks
 from aha.benchmarks import keeping, likelihood, records, shots, statistics
 from aha.benchmarks.catalogue import BenchmarkRows
+from aha.benchmarks.dates import of_dates, read_dates
 from aha.benchmarks.judging import figures as judge_figures
 from aha.benchmarks.judging import tasks as judged
 from aha.benchmarks.judging.beside import ThreadedGrader
@@ -47,7 +48,8 @@ MADE = 256
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """How answers are sampled and counted; what stands in the fingerprint of a result. ``shots``: examples before each
-    question, of the rows ``shots_from``; ``choice``: whether options are answered in text, or scored."""
+    question, of the rows ``shots_from``; ``choice``: whether options are answered in text, or scored; ``dates``: of
+    the contests that are asked (``benchmarks.dates``), "" for all."""
 
     k: int = 4
     temperature: float = 1.0
@@ -60,6 +62,7 @@ class Protocol:
     shots: int = 0
     shots_from: str = ""
     choice: ChoiceForm = "text"
+    dates: str = ""
 
     def params(self, max_tokens: int) -> SamplingParams:
         """Of the sampler, with the longest completion that there is room for."""
@@ -82,17 +85,16 @@ class BenchmarkResult:
 
 
 def load_problems(
-    asked: BenchmarkRows, count: int | None, judge: BenchmarkJudge | None = None
+    asked: BenchmarkRows, count: int | None, judge: BenchmarkJudge | None = None, dates: str = ""
 ) -> tuple[Task, list[Problem], dict[str, Any]]:
     """A benchmark's task, its problems, and what was read: source, split, rows and a hash of their content. Raises
     AhaError for one that a judge grades, without one."""
-    generated = asked.source is None
-    task = (
-        _judged(asked, judge)
-        if asked.benchmark.judged
-        else get_task(asked.benchmark.task, asked.source, None)
-    )
-    problems = task.load(asked.split, count or (MADE if generated else 1 << 62), 0)
+    source, split = asked.rows
+    task = _judged(asked, judge) if asked.benchmark.judged else get_task(asked.benchmark.task, source, None)
+    most = count if count and not dates else MADE if source is None else 1 << 62
+    problems = task.load(split, most, 0)
+    if dates:
+        problems = of_dates(problems, dates)[:count]
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(json.dumps(as_row(problem), sort_keys=True, default=str).encode())
@@ -106,7 +108,7 @@ def _judged(asked: BenchmarkRows, judge: BenchmarkJudge | None) -> Task:
             f"{asked.benchmark.title} is graded by a judge: give --judge http://host:port/v1#MODEL, or FILE.py:NAME."
         )
     return judged.task(
-        cast("judged.JudgedKind", asked.benchmark.judged), judge.judge, asked.source, asked.name
+        cast("judged.JudgedKind", asked.benchmark.judged), judge.judge, asked.rows[0], asked.name
     )
 
 
@@ -124,7 +126,7 @@ def run(
     what it may cost."""
     started = time.perf_counter()
     judge = judge if asked.benchmark.judged else None
-    task, problems, read = load_problems(asked, protocol.problems, judge)
+    task, problems, read = load_problems(asked, protocol.problems, judge, protocol.dates)
     read |= {"judge": f"{judge.name} {judge.code[:16]}".strip()} if judge is not None else {}
     examples = read_shots(asked, protocol, read)
     what = named(model, asked, protocol, read)
@@ -174,7 +176,7 @@ def named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, 
     """What a result is the result of, and a short hash of it."""
     what = {"model": model, "weights": _weights(model), "benchmark": asked.name, "data": read["sha256"]}
     what |= {name: read[name] for name in ("examples", "judge") if name in read}
-    what |= asdict(protocol)
+    what |= {name: value for name, value in asdict(protocol).items() if name != "dates" or value}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return {"id": digest[:10], **what}
 
@@ -193,8 +195,7 @@ def read_shots(asked: BenchmarkRows, protocol: Protocol, read: dict[str, Any]) -
     there are none."""
     if not protocol.shots:
         return []
-    hub = asked.source if asked.split != "all" else None
-    if not (source := protocol.shots_from or hub):
+    if not (source := protocol.shots_from or asked.examples):
         raise AhaError(
             f"--shots {protocol.shots}: where are {asked.name}'s examples? Give --shots-from FILE."
         )
@@ -300,5 +301,7 @@ def check(protocol: Protocol, samples: str = "--k") -> None:
         raise AhaError(f"--problems {protocol.problems}: give 1 or more.")
     if not 0 <= protocol.temperature < float("inf"):
         raise AhaError(f"--temperature {protocol.temperature}: give 0 (greedy) or more.")
+    if protocol.dates:
+        read_dates(protocol.dates)
     if not 0 < protocol.top_p <= 1:
         raise AhaError(f"--top-p {protocol.top_p}: give a number above 0, up to 1.")

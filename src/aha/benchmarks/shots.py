@@ -12,8 +12,9 @@ from typing import Any
 
 from aha import chat
 from aha.data.layouts import SOLUTIONS
-from aha.data.sources import is_file_name, numbered_rows
+from aha.data.sources import numbered_rows, with_split
 from aha.tasks import get_task
+from aha.tasks.rows import WHOLE
 from aha.types import AhaError, Message, Problem
 
 
@@ -31,9 +32,9 @@ class SolvedQuestion:
 
 
 def read_examples(task: str, source: str) -> list[SolvedQuestion]:
-    """All solved questions of a file or of the split ``train`` of a hub set, in its order."""
-    own = is_file_name(source)
-    problems = get_task(task, source, None if own else source).load("all" if own else "train", 1 << 62, 0)
+    """All solved questions of a file, or of a hub set's split (``train`` where the source names none), in its order."""
+    source = with_split(source, "train")
+    problems = get_task(task, source, None).load(WHOLE, 1 << 62, 0)
     rows = {str(number): row for number, row in _numbered(source)}
     numbered = sorted(problems, key=lambda p: int(p.id.rpartition("-")[2]))
     return [SolvedQuestion(p, _solution(rows.get(p.id.rpartition("-")[2], {}))) for p in numbered]

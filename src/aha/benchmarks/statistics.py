@@ -14,7 +14,7 @@ import numpy as np
 
 from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.runs.paired import Paired, paired_values
-from aha.stages.evaluation.figures import interval, mean, pass_at_k, powers
+from aha.stages.evaluation.figures import defined, interval, mean, pass_at_k, powers
 from aha.stages.evaluation.votes import majority
 
 
@@ -29,15 +29,16 @@ def _rate(marks: Sequence[bool | None]) -> float:
 
 
 def consensus(samples: Sequence[GradedAnswer]) -> list[float]:
-    """How often the most frequent answer of k samples is right, for k = 1..n: the mean over all choices of k [n]."""
-    return majority([(s.ballot, bool(s.right)) for s in samples])
+    """How often the most frequent answer of k samples is right, for k = 1..n: the mean over all choices of k of the n
+    that could be graded [n]."""
+    return majority([(s.ballot, s.right) for s in samples if s.right is not None])
 
 
 def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
     """All figures of one benchmark: accuracy by the strict and the lenient reading, pass@k and cons@k, lengths."""
     strict, lenient = rates(records), rates(records, lenient=True)
     elected = [consensus(r.samples) for r in records]
-    graded = strict[~np.isnan(strict)]
+    graded, lenient = (marks[~np.isnan(marks)] for marks in (strict, lenient))
     n = max((len(r.samples) for r in records), default=0)
     every = [s for r in records for s in r.samples]
     values: dict[str, Any] = {
@@ -46,24 +47,20 @@ def summary(records: Sequence[GradedProblem]) -> dict[str, Any]:
         "lenient": mean(lenient),
         "lenient_ci": list(interval(lenient)),
         **{f"pass@{k}": mean([_pass_at(r, k) for r in records]) for k in powers(n) if k > 1},
-        **{f"cons@{k}": mean([e[min(k, len(e)) - 1] for e in elected]) for k in powers(n) if k > 1},
+        **{f"cons@{k}": mean([e[k - 1] for e in elected if len(e) >= k]) for k in powers(n) if k > 1},
         "format": mean([s.format for s in every]),
         "score": mean([s.score for s in every if s.score is not None]),
         "ungradable": mean([s.right is None for s in every]),
         "problems": len(records),
         "samples": n,
     }
-    return _defined(values | lengths(every)) | {"by": by_kind(records)}
-
-
-def _defined(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures with None for those that nothing is there for: JSON has no NaN."""
-    return {key: None if value != value else value for key, value in figures.items()}
+    return defined(values | lengths(every)) | {"by": by_kind(records)}
 
 
 def _pass_at(record: GradedProblem, k: int) -> float:
+    """NaN where fewer than k could be graded: of them nothing can be told about k."""
     graded = [s.right for s in record.samples if s.right is not None]
-    return pass_at_k(len(graded), sum(graded), min(k, len(graded))) if graded else float("nan")
+    return pass_at_k(len(graded), sum(graded), k)
 
 
 def lengths(samples: Sequence[GradedAnswer]) -> dict[str, Any]:
@@ -97,7 +94,7 @@ def _of_kind(records: Sequence[GradedProblem]) -> dict[str, Any]:
     sampled = lengths([s for r in records for s in r.samples])
     kept = {key: sampled[key] for key in ("mean_tokens", "tokens_per_right", "truncated", "after_answer")}
     shares = {"pass@1": mean(graded), "pass@1_ci": list(interval(graded)), "problems": len(records)}
-    return _defined(shares | kept)
+    return defined(shares | kept)
 
 
 def paired(

@@ -35,8 +35,7 @@ def named(result: BenchmarkResult, over: Sequence[str]) -> str:
 
 def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
     figures, k = result.figures, result.figures["samples"]
-    low, high = figures["pass@1_ci"]
-    strict = share(figures["pass@1"])
+    strict, bounds = share(figures["pass@1"]), figures["pass@1_ci"]
     several = (
         {f"cons@{k}": share(figures[f"cons@{k}"]), f"pass@{k}": share(figures[f"pass@{k}"])} if k > 1 else {}
     )
@@ -45,7 +44,7 @@ def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
         "model": result.model,
         "benchmark": result.benchmark,
         **{name: str(getattr(result.protocol, name)) for name in over},
-        first: strict if strict == "-" else f"{strict} [{low:.1%}, {high:.1%}]",
+        first: f"{strict} [{bounds[0]:.1%}, {bounds[1]:.1%}]" if bounds else strict,
         second: share(figures["lenient"]),
         **several,
         **{name: _number(name, figures.get(name)) for name in _shown(result)},
@@ -108,6 +107,10 @@ def differences(name: str, protocol: Protocol) -> list[str]:
         ("tokens at most", protocol.max_tokens, published.MAX_TOKENS),
     ]
     differing += [f"{what} {ours:g} (paper: {theirs:g})" for what, ours, theirs in compared if ours != theirs]
+    if protocol.dates != benchmark.dates:
+        differing.append(
+            f"contests of {protocol.dates or 'all days'} (paper: {benchmark.dates or 'all days'})"
+        )
     if protocol.shots:
         differing.append(f"{protocol.shots} examples in the prompt (paper: none)")
     if protocol.choice != "text":

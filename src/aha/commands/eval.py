@@ -74,6 +74,7 @@ def _one_task(args: argparse.Namespace) -> int:
     from aha.sampling.sampler import SamplingParams
     from aha.stages import asking
     from aha.stages.evaluation.evaluate import evaluate, rollout_rows
+    from aha.stages.evaluation.figures import defined
     from aha.tasks import get_task
 
     _check(args)
@@ -97,13 +98,14 @@ def _one_task(args: argparse.Namespace) -> int:
             seed=args.seed, strict=not args.any_format, progress=tick,
         )  # fmt: skip
     if args.json:
-        print(json.dumps(result.figures, indent=1))
+        print(json.dumps(defined(result.figures), indent=1))
     else:
         print(eval_line({"name": args.model, "split": _split(args), **result.figures}))
         low, high = result.figures["pass@1_ci"]
-        print(
-            f"{len(problems)} problems, {args.samples} samples each; 95% interval of pass@1 {low:.1%} to {high:.1%}"
+        sure = (
+            "no answer could be graded" if low != low else f"95% interval of pass@1 {low:.1%} to {high:.1%}"
         )
+        print(f"{len(problems)} problems, {args.samples} samples each; {sure}")
         for kind, figures in result.figures.get("by", {}).items():
             low, high = figures["pass@1_ci"]
             print(

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aha import ranks
+from aha import aside, ranks
 from aha.sampling import engines
 from aha.types import AhaError
 
@@ -69,6 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="codeforces: standings with ratings; gives a rating and a percentile",
     )
+    many.add_argument(
+        "--dates", default="", metavar="FROM:TO",
+        help="only problems of contests of these days (preset: the paper's, where it names some)",
+    )  # fmt: skip
     _machines(parser.add_argument_group("engines (--tasks)"))
     many.add_argument("--markdown", type=Path, help="write the table here")
     many.add_argument(
@@ -121,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     standings = contests.read(args.contests) if args.contests else {}
     engine = _engine(args)
     local_ranks.start(args)
-    with ranks.joined(args.device):
+    with ranks.joined(args.device), aside.settings(share=args.set_aside, folder=args.results):
         results = list(_results(args, asked, protocol, engine))
         for result in results:
             if standings and result.benchmark == "codeforces":
@@ -207,6 +211,7 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
         args.seed,
         args.problems,
         choice=args.choice,
+        dates=args.dates,
     )
 
 
@@ -230,7 +235,11 @@ def _results(
         for one, (prompt, shots) in product(asked, product(_prompts(args), dict.fromkeys(args.shots))):
             used = replace(protocol, k=one.benchmark.k or 1) if paper else protocol
             used = replace(
-                used, prompt=prompt, shots=shots, shots_from=_shots_from(args, one.name) if shots else ""
+                used,
+                prompt=prompt,
+                shots=shots,
+                shots_from=_shots_from(args, one.name) if shots else "",
+                dates=args.dates or (one.benchmark.dates if args.preset == "r1" else ""),
             )
             put = source if prompt == args.prompt else opening.asked_with(source, prompt)
             yield _one(args, model, put, one, used, folder, judge)

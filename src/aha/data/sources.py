@@ -1,8 +1,14 @@
-"""Rows from where users keep them: files (``reading``) and the hub."""
+"""Rows from where users keep them: files (``reading``) and the hub.
+
+A hub data set is ``OWNER/NAME``, with a configuration, a revision and a split where they matter:
+``OWNER/NAME:CONFIG@REVISION#SPLIT``. The configuration ``*`` is all of them, one after another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +40,46 @@ def numbered_rows(source: str, split: str = "train", bad: Bad | None = None) -> 
     return _hub(source, split)
 
 
+_HUB = re.compile(
+    r"(?P<name>(?:[\w.-]+/)?[\w.-]+)(?::(?P<config>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#(?P<split>.+))?"
+)
+_PARQUET = "refs/convert/parquet"
+"""The branch on which the hub keeps sets as tables whose own form is a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSet:
+    """What a source on the hub names; None for what it leaves open."""
+
+    name: str
+    config: str | None = None
+    revision: str | None = None
+    split: str | None = None
+
+
+def hub_set(source: str) -> HubSet:
+    """The parts of a source on the hub."""
+    match = _HUB.fullmatch(source)
+    return HubSet(**match.groupdict()) if match else HubSet(source)
+
+
 def is_file_name(source: str) -> bool:
     """Whether a source is meant as a file here, not as a name on the hub."""
-    return bool(Path(source).suffix) or source.startswith((".", "/", "~")) or source.count("/") > 1
+    match = _HUB.fullmatch(source)
+    if match is None or source.startswith((".", "/", "~")):
+        return True
+    suffix = Path(match["name"]).suffix
+    return bool(suffix) and not suffix[1:2].isdigit()  # the 0 of name-2.0 ends no file's name
+
+
+def on_hub(source: str) -> bool:
+    """Whether a source is read from the hub: no file, and not meant as one."""
+    return not is_file_name(source) and not Path(source).expanduser().exists()
+
+
+def with_split(source: str, split: str) -> str:
+    """A source on the hub with the split that is read, unless it names one; a file as it is."""
+    return f"{source}#{split}" if on_hub(source) and not hub_set(source).split else source
 
 
 def _files_in(folder: Path) -> str:
@@ -46,33 +89,56 @@ def _files_in(folder: Path) -> str:
     return ", ".join(files[:3]) or FORMATS
 
 
-def _hub(name: str, split: str) -> Numbered:
-    name, _, config = name.partition(":")
+def _hub(source: str, split: str) -> Numbered:
+    asked = hub_set(source)
+    split = asked.split or split
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise AhaError(
-            f"'{name}' is no file here, and reading it from the hub needs datasets: pip install datasets. "
+            f"'{asked.name}' is no file here, and reading it from the hub needs datasets: pip install datasets. "
             "Or give a local file with --data FILE."
         ) from error
     try:
-        rows = _split(datasets, name, config or None, split)
+        parts = [(config, _split(datasets, asked, config, split)) for config in _configs(datasets, asked)]
     except Exception as error:  # datasets raises many kinds: all mean that the data cannot be had
         raise AhaError(
-            f"Cannot load the data set '{name}', split {split}, from the hub: {str(error)[:300]}. Without a "
+            f"Cannot load the data set '{asked.name}', split {split}, from the hub: {str(error)[:300]}. Without a "
             "network, give a local file with --data FILE."
         ) from error
-    return ((f"row {number}", dict(row)) for number, row in enumerate(rows, 1))
+    rows = _with_subject(parts) if asked.config == "*" else (dict(row) for row in parts[0][1])
+    return ((f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _split(datasets: Any, name: str, config: str | None, split: str) -> Any:
+def _configs(datasets: Any, asked: HubSet) -> list[str | None]:
+    if asked.config != "*":
+        return [asked.config]
+    return list(datasets.get_dataset_config_names(asked.name, **_revision(asked)))
+
+
+def _with_subject(parts: list[tuple[str | None, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows of several configurations; each is the subject of its rows where they name none."""
+    for config, rows in parts:
+        for row in rows:
+            yield {"subject": config, **row}
+
+
+def _revision(asked: HubSet) -> dict[str, str]:
+    return {"revision": asked.revision} if asked.revision else {}
+
+
+def _split(datasets: Any, asked: HubSet, config: str | None, split: str) -> Any:
     """A split of a hub data set; of one that has a single split (many benchmarks do), that one."""
     try:
-        return datasets.load_dataset(name, config, split=split)
+        return datasets.load_dataset(asked.name, config, split=split, **_revision(asked))
     except ValueError as error:
         if "split" not in str(error).lower():
             raise
-        everything = datasets.load_dataset(name, config)
+        everything = datasets.load_dataset(asked.name, config, **_revision(asked))
         if len(everything) != 1:
             raise
         return next(iter(everything.values()))
+    except RuntimeError as error:
+        if "script" not in str(error).lower() or asked.revision:
+            raise
+        return datasets.load_dataset(asked.name, config, split=split, revision=_PARQUET)

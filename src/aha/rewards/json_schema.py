@@ -7,6 +7,7 @@ are among it: their time on model text has no bound.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aha.types import AhaError
@@ -32,52 +33,108 @@ _LIMITS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "minProperties": ("object", lambda v, n: len(v) >= n),
     "maxProperties": ("object", lambda v, n: len(v) <= n),
 }
-_SAID = frozenset(["title", "description", "default", "examples", "$schema", "$id", "$comment", "format"])
+_SAID = frozenset(
+    ["title", "description", "default", "examples", "$schema", "$id", "id", "$comment", "format"]
+)
 _NESTED = frozenset(["anyOf", "oneOf", "allOf"])
+_REF, _DEFINED = "$ref", ("$defs", "definitions")
 _KNOWN = frozenset(
     ["type", "enum", "const", "properties", "required", "additionalProperties", "items", "not", "uniqueItems"]
+    + [_REF, *_DEFINED]
 )
 MAX_DEPTH = 40
 
 
-def check_schema(schema: Any, place: str = "the schema") -> None:
-    """Raise AhaError for what is no schema, and for what in it is not understood."""
+def check_schema(schema: Any, place: str = "the schema", root: Any = None) -> None:
+    """Raise AhaError for what is no schema, and for what in it is not understood. ``root``: the schema that it is a
+    part of, in which references are looked up."""
+    root = schema if root is None else root
     if isinstance(schema, bool):
         return
     if not isinstance(schema, Mapping):
         raise AhaError(f"{place} is {type(schema).__name__}: a schema is an object, true or false.")
     if unknown := sorted(set(schema) - _KNOWN - _NESTED - set(_LIMITS) - _SAID):
         raise AhaError(f"{place} uses {', '.join(unknown)}, which is not understood here.")
+    if _REF in schema:
+        _check_reference(schema, place, root)
     kinds = schema.get("type", [])
     if strange := [k for k in ([kinds] if isinstance(kinds, str) else kinds) if k not in _TYPES]:
         raise AhaError(f"{place} names an unknown type '{strange[0]}'.")
     for name, inner in (schema.get("properties") or {}).items():
-        check_schema(inner, f"{place}, property {name}")
+        check_schema(inner, f"{place}, property {name}", root)
+    for group in _DEFINED:
+        for name, inner in (schema.get(group) or {}).items():
+            check_schema(inner, f"{place}, {name} of its {group}", root)
     for name in ("items", "not", "additionalProperties"):
         if name in schema:
-            check_schema(schema[name], f"{place}, {name}")
+            check_schema(schema[name], f"{place}, {name}", root)
     for name in _NESTED & schema.keys():
         for inner in schema[name]:
-            check_schema(inner, f"{place}, {name}")
+            check_schema(inner, f"{place}, {name}", root)
 
 
-def violation(value: Any, schema: Any, place: str = "", depth: int = 0) -> str:
+def _check_reference(schema: Mapping[str, Any], place: str, root: Any) -> None:
+    """Raise AhaError for a reference to what is not in the schema, and for one that leads back to itself."""
+    passed: list[str] = []
+    while isinstance(schema, Mapping) and _REF in schema:
+        pointer = str(schema[_REF])
+        if pointer in passed:
+            raise AhaError(f"{place} refers to {pointer}, which refers back to itself.")
+        passed.append(pointer)
+        try:
+            schema = referred(root, pointer)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise AhaError(f"{place} refers to {pointer}, which is no part of the schema.") from None
+
+
+def referred(root: Any, pointer: str) -> Any:
+    """What a JSON pointer (``#/$defs/name``) names in a schema. Raises KeyError, IndexError, TypeError or ValueError
+    where there is nothing."""
+    if not pointer.startswith("#/"):  # "#", the whole within itself, is not understood
+        raise ValueError(pointer)
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        root = root[int(name)] if isinstance(root, list) else root[name]
+    return root
+
+
+@dataclass(frozen=True, slots=True)
+class _ValuePlace:
+    """Where in a value it is looked, how deep, and the whole schema."""
+
+    root: Any
+    path: str = ""
+    depth: int = 0
+
+    def __str__(self) -> str:
+        return self.path or "the value"
+
+    def inside(self, path: str = "") -> _ValuePlace:
+        """A part of the value, or the same again under another schema."""
+        return replace(self, path=f"{self.path}{path}".lstrip("."), depth=self.depth + 1)
+
+
+def violation(value: Any, schema: Any) -> str:
     """The first thing in which a value does not keep a schema, in words; "" where it keeps it."""
+    return _violation(value, schema, _ValuePlace(schema))
+
+
+def _violation(value: Any, schema: Any, place: _ValuePlace) -> str:
     if isinstance(schema, bool):
-        return "" if schema else f"{place or 'the value'} may not be there"
-    if depth > MAX_DEPTH:
+        return "" if schema else f"{place} may not be there"
+    if place.depth > MAX_DEPTH:
         return f"{place} lies too deep"
-    where = place or "the value"
     return (
-        _wrong_value(value, schema, where)
-        or _wrong_limit(value, schema, where)
-        or (_wrong_object(value, schema, place, depth) if isinstance(value, dict) else "")
-        or (_wrong_array(value, schema, place, depth) if isinstance(value, list) else "")
-        or _wrong_choice(value, schema, place, depth)
+        _wrong_value(value, schema, place)
+        or _wrong_limit(value, schema, place)
+        or (_wrong_object(value, schema, place) if isinstance(value, dict) else "")
+        or (_wrong_array(value, schema, place) if isinstance(value, list) else "")
+        or _wrong_choice(value, schema, place)
+        or (_violation(value, referred(place.root, schema[_REF]), place.inside()) if _REF in schema else "")
     )
 
 
-def _wrong_value(value: Any, schema: Mapping[str, Any], where: str) -> str:
+def _wrong_value(value: Any, schema: Mapping[str, Any], where: _ValuePlace) -> str:
     kinds = schema.get("type")
     named = [kinds] if isinstance(kinds, str) else kinds
     if named is not None and not any(_TYPES[kind](value) for kind in named):
@@ -100,43 +157,42 @@ def equal(a: Any, b: Any) -> bool:
     return a == b
 
 
-def _wrong_limit(value: Any, schema: Mapping[str, Any], where: str) -> str:
+def _wrong_limit(value: Any, schema: Mapping[str, Any], where: _ValuePlace) -> str:
     for name, (kind, holds) in _LIMITS.items():
         if name in schema and _TYPES[kind](value) and not holds(value, schema[name]):
             return f"{where} breaks {name} {schema[name]}"
     return ""
 
 
-def _wrong_object(value: Mapping[str, Any], schema: Mapping[str, Any], place: str, depth: int) -> str:
+def _wrong_object(value: Mapping[str, Any], schema: Mapping[str, Any], place: _ValuePlace) -> str:
     properties = schema.get("properties") or {}
     missing = next((name for name in schema.get("required") or () if name not in value), None)
     if missing is not None:
-        return f"{place or 'the value'} has no {missing}"
+        return f"{place} has no {missing}"
     for name, inner in value.items():
         own = properties.get(name, schema.get("additionalProperties", True))
-        if wrong := violation(inner, own, f"{place}.{name}".lstrip("."), depth + 1):
+        if wrong := _violation(inner, own, place.inside(f".{name}")):
             return wrong
     return ""
 
 
-def _wrong_array(value: Sequence[Any], schema: Mapping[str, Any], place: str, depth: int) -> str:
+def _wrong_array(value: Sequence[Any], schema: Mapping[str, Any], place: _ValuePlace) -> str:
     if schema.get("uniqueItems") and any(equal(a, b) for i, a in enumerate(value) for b in value[:i]):
-        return f"{place or 'the value'} has an item twice"
+        return f"{place} has an item twice"
     inner = schema.get("items", True)
-    faults = (violation(item, inner, f"{place}[{i}]", depth + 1) for i, item in enumerate(value))
+    faults = (_violation(item, inner, place.inside(f"[{i}]")) for i, item in enumerate(value))
     return next((wrong for wrong in faults if wrong), "")
 
 
-def _wrong_choice(value: Any, schema: Mapping[str, Any], place: str, depth: int) -> str:
-    where = place or "the value"
+def _wrong_choice(value: Any, schema: Mapping[str, Any], place: _ValuePlace) -> str:
     kept = {
-        name: [not violation(value, one, place, depth + 1) for one in schema[name]]
+        name: [not _violation(value, one, place.inside()) for one in schema[name]]
         for name in _NESTED & schema.keys()
     }
     if not all(kept.get("allOf", [True])) or not any(kept.get("anyOf", [True])):
-        return f"{where} keeps not {'all' if not all(kept.get('allOf', [True])) else 'any'} of its schemas"
+        return f"{place} keeps not {'all' if not all(kept.get('allOf', [True])) else 'any'} of its schemas"
     if sum(kept.get("oneOf", [True])) != 1:
-        return f"{where} keeps {sum(kept['oneOf'])} of schemas of which it must keep one"
-    if "not" in schema and not violation(value, schema["not"], place, depth + 1):
-        return f"{where} is what it must not be"
+        return f"{place} keeps {sum(kept['oneOf'])} of schemas of which it must keep one"
+    if "not" in schema and not _violation(value, schema["not"], place.inside()):
+        return f"{place} is what it must not be"
     return ""

@@ -32,7 +32,8 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 class Paired:
     """Two models on the same problems: ``difference`` is the second's mean rate less the first's, ``p`` the share of
     sign flips that lie as far from zero, ``level`` the largest that counts. ``first_only`` and ``second_only``:
-    problems that one gets right more often than not and the other does not."""
+    problems that one gets right more often than not and the other does not; ``unshared``: problems of one side alone,
+    which are not compared."""
 
     problems: int
     difference: float
@@ -42,6 +43,7 @@ class Paired:
     first_only: tuple[str, ...]
     second_only: tuple[str, ...]
     level: float = LEVEL
+    unshared: int = 0
 
     @property
     def told_apart(self) -> bool:
@@ -50,7 +52,10 @@ class Paired:
 
     def sentence(self, first: str, second: str) -> str:
         """In words, which is better, or that they cannot be told apart."""
+        if not self.problems:
+            return f"{first} and {second} cannot be told apart: no problem has a figure of both"
         span = f"{self.difference:+.1%} [{self.low:+.1%}, {self.high:+.1%}], p = {self.p:.3f}"
+        span += f" ({self.unshared} problems that only one has are left out)" if self.unshared else ""
         if not self.told_apart:
             lucky = self.p < LEVEL and not self.low <= 0 <= self.high
             why = ", as one of so many pairs differs by chance" if lucky else ""
@@ -72,7 +77,9 @@ def paired_values(
         for left, right in ((a, b), (b, a))
     )
     apart = float((b - a).mean()) if shared else float("nan")
-    return Paired(len(shared), apart, low, high, _sign_flips(b - a, seed), one, other, LEVEL / pairs)
+    unshared = len(first) + len(second) - 2 * len(shared)
+    p = _sign_flips(b - a, seed)
+    return Paired(len(shared), apart, low, high, p, one, other, LEVEL / pairs, unshared)
 
 
 def _sign_flips(differences: np.ndarray, seed: int) -> float:

@@ -14,7 +14,7 @@ from aha.rewards.places import choice_text
 from aha.tasks import coreference, rows
 from aha.tasks.base import Task
 from aha.tasks.rows import RowReader, language_of
-from aha.types import AhaError, Outcome, Problem, Verdict
+from aha.types import AhaError, FaultyRow, Outcome, Problem, Verdict
 
 LETTERS = "ABCDEFGHIJ"
 MAX_CHARS = 4000
@@ -108,6 +108,7 @@ def question_text(question: str, options: Sequence[str], language: str = "en") -
 def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
     """The problem in a row. Raises AhaError naming the row if it lacks a question, options or the answer."""
     row = coreference.as_choice(row) or row
+    _check_marked(row, number)
     question = next((row[k] for k in _QUESTIONS if isinstance(row.get(k), str) and row[k].strip()), None)
     read = read_options(row)
     if question is None or read is None:
@@ -129,9 +130,16 @@ def make_problem(row: Row, number: int, name: str = "choice") -> Problem:
         metadata={
             "content": question,
             "options": tuple(options),
-            "domain": _said(row, DOMAINS),
+            "domain": _said(row, (*DOMAINS, "Subdomain", "High-level domain")),
         },
     )
+
+
+def _check_marked(row: Row, number: int) -> None:
+    """Raise FaultyRow for a question in which MMLU-Redux's annotators found an error."""
+    error = row.get("error_type")
+    if isinstance(error, str) and error not in ("", "ok"):
+        raise FaultyRow(f"Row {number}: its annotators say {error}")
 
 
 def _said(row: Row, paths: Sequence[str]) -> str:

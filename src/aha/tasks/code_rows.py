@@ -7,7 +7,9 @@ later.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 
 from aha.data.sources import Row
@@ -16,7 +18,7 @@ from aha.tasks import code_proofs, rows
 from aha.tasks.base import Task
 from aha.tasks.code import Grader, vote
 from aha.tasks.code_tests import only_prepares, read_tests
-from aha.tasks.rows import RowReader, stored_tests
+from aha.tasks.rows import RowReader, facet, stored_tests
 from aha.types import AhaError, Problem
 
 _QUESTIONS = (
@@ -35,16 +37,36 @@ def make_problem(row: Row, number: int, name: str = "code") -> Problem:
         tests, shown = (list(kept), "") if kept else read_tests(row)
     except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, RecursionError) as error:
         raise AhaError(f"Row {number}: its tests cannot be read: {error}. Correct or drop it.") from error
-    text = f"{question.strip()}\n\n{shown}" if shown else question.strip()
+    text = "\n\n".join(part for part in (question.strip(), *_forms(row), shown) if part)
     starter = row.get("starter_code")
     if isinstance(starter, str) and starter.strip():
         text += f"\n\nStart from:\n```python\n{starter.strip()}\n```"
     messages = ({"role": "user", "content": text},)
     problem = Problem(
-        f"{name}-{number}", name, messages, tuple(tests), metadata={"content": question, **_contest(row)}
+        f"{name}-{number}",
+        name,
+        messages,
+        tuple(tests),
+        metadata={"content": question, **_contest(row), **_date(row)},
     )
     check_tests(problem)
     return problem
+
+
+_FORMS = (("input_format", "Input"), ("output_format", "Output"), ("note", "Note"))
+
+
+def _forms(row: Row) -> list[str]:
+    """What rows of Codeforces keep beside the story: the forms of input and output, notes and examples."""
+    parts = [
+        f"{title}:\n{row[name].strip()}"
+        for name, title in _FORMS
+        if isinstance(row.get(name), str) and row[name].strip()
+    ]
+    shown = row.get("examples") if parts else None
+    pairs = [one for one in shown or () if isinstance(one, Mapping) and {"input", "output"} <= one.keys()]
+    examples = [f"Input:\n{str(p['input']).strip()}\nOutput:\n{str(p['output']).strip()}" for p in pairs]
+    return [*parts[:2], *(["Examples:\n" + "\n\n".join(examples)] if examples else []), *parts[2:]]
 
 
 def _contest(row: Row) -> dict[str, str | float]:
@@ -56,6 +78,13 @@ def _contest(row: Row) -> dict[str, str | float]:
     points = row.get("points")
     worth = float(points) if isinstance(points, (int, float)) and points > 0 else 1.0
     return {"contest": str(contest), "points": worth}
+
+
+def _date(row: Row) -> dict[str, str]:
+    """The day of a problem's contest, where a row says it: as text, or as a table's own time."""
+    said = row.get("contest_date")
+    day = said.isoformat() if isinstance(said, date) else said
+    return {"date": day[:10]} if isinstance(day, str) and re.match(r"\d{4}-\d{2}-\d{2}", day) else {}
 
 
 def _question(row: Row) -> str | None:
@@ -104,4 +133,4 @@ def task(
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return rows.load(READER, name, split, n, seed, source, test_source)
 
-    return Task(name, load_split, grader.verify, grader.verify_lenient, vote)
+    return Task(name, load_split, grader.verify, grader.verify_lenient, vote, facet)

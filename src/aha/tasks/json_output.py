@@ -1,7 +1,7 @@
 """Answers as JSON that keep a schema, and where a row says so with a certain content.
 
-A row has a question, a ``schema`` (or ``json_schema``), and perhaps an ``answer``: the object, or a part of it, that is
-wanted.
+A row has a ``schema`` (or ``json_schema``), a question unless any value of that schema will do (JSONSchemaBench), and
+perhaps an ``answer``: the object, or a part of it, that is wanted.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ def make_problem(row: Row, number: int, name: str = "json_output") -> Problem:
     asked = next((row[k] for k in ("question", "prompt", "instruction") if isinstance(row.get(k), str)), None)
     schema = row.get("schema", row.get("json_schema"))
     schema = json.loads(schema) if isinstance(schema, str) else schema
-    if asked is None or schema is None:
-        raise AhaError(f"Row {number} has no question and schema: its columns are {sorted(row)}.")
+    if schema is None:
+        raise AhaError(f"Row {number} has no schema (or json_schema): its columns are {sorted(row)}.")
     check_schema(schema, f"Row {number}: the schema")
-    answer = row.get("answer")
+    told, answer = _ASK.format(schema=json.dumps(schema, ensure_ascii=False)), row.get("answer")
     answer = json.loads(answer) if isinstance(answer, str) and answer.lstrip()[:1] in ("{", "[") else answer
-    told = _ASK.format(schema=json.dumps(schema, ensure_ascii=False))
     return Problem(
         id=f"{name}-{number}",
         task=name,
-        messages=({"role": "user", "content": f"{asked.strip()}\n\n{told}"},),
+        messages=({"role": "user", "content": f"{asked.strip()}\n\n{told}" if asked else told},),
         metadata={FORM: "free", "schema": schema, "wanted": answer},
     )
 

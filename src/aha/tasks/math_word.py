@@ -11,7 +11,7 @@ from aha.rewards.math.extract import ExtractedAnswer
 from aha.rewards.places import answer_text, options_of, place_of
 from aha.tasks import rows
 from aha.tasks.base import Task
-from aha.tasks.rows import RowReader, difficulty_of, language_of
+from aha.tasks.rows import RowReader, difficulty_of, facet, language_of
 from aha.types import Outcome, Problem, Verdict
 
 WHERE = {"tags": "<answer>", "boxed": "\\boxed{}", "any": "\\boxed{} or <answer>"}
@@ -112,14 +112,6 @@ def vote(problem: Problem, text: str) -> str | None:
 
 
 READER = RowReader(make_problem, prove)
-
-
-def facet(problem: Problem) -> str:
-    """The kind of a problem: its level where rows say one in a few words, else its domain."""
-    level = problem.metadata.get("level")
-    if isinstance(level, (str, int)):
-        return f"level {level}" if isinstance(level, int) else level
-    return str(problem.metadata.get("domain") or problem.task)
 
 
 def task(source: str | None, name: str = "math", test_source: str | None = None) -> Task:

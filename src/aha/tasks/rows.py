@@ -22,7 +22,7 @@ from aha.data.sources import Row, is_file_name, numbered_rows
 from aha.rewards.language import language_mix, normalise_language
 from aha.tasks.base import SPLITS
 from aha.tasks.splits import PARTS, part_of
-from aha.types import AhaError, Problem, TestCase
+from aha.types import AhaError, FaultyRow, Problem, TestCase
 
 WHOLE = "all"
 """The split that is every row of the source."""
@@ -112,6 +112,9 @@ def _read(source: str, reader: RowReader, name: str, hub_split: str) -> MatchedR
             wrong = reader.prove(problem, watched) if reader.prove is not None else ""
             matched.used |= watched.used_by(problem)
             problem = _with_columns(_with_level(problem, watched, matched.used), watched, matched.used)
+        except FaultyRow as error:
+            matched.aside.append(Aside(where, _ROW.sub("", str(error)), published=True))
+            continue
         except AhaError as error:
             drop(where, _ROW.sub("", str(error)))
             continue
@@ -251,6 +254,14 @@ _TOLD = frozenset(
 def difficulty_of(level: Any, solved: float | None = None) -> Any:
     """What curricula order problems by: the row's level, or how often it was not solved."""
     return level if level is not None else (None if solved is None else round(1 - solved, 6))
+
+
+def facet(problem: Problem) -> str:
+    """The kind of a problem: its level where rows say one in a few words, else its domain."""
+    level = problem.metadata.get("level")
+    if isinstance(level, (str, int)):
+        return f"level {level}" if isinstance(level, int) else level
+    return str(problem.metadata.get("domain") or problem.task)
 
 
 LARGEST = 1 << 16

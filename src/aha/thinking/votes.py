@@ -9,7 +9,7 @@ from typing import ClassVar
 from aha.benchmarks.records import GradedAnswer
 from aha.rewards.accuracy import full_text
 from aha.stages.evaluation.votes import best_of, majority
-from aha.thinking.methods import SpentPoint, ThinkingRow, mean, share
+from aha.thinking.methods import SpentPoint, ThinkingRow, mean
 from aha.thinking.values import ValueFunction
 from aha.thinking.writing import ThinkingWriter
 from aha.types import AhaError, Problem, Rollout
@@ -38,17 +38,18 @@ class Votes:
 
     def _row(self, writer: ThinkingWriter, problem: Problem, rollouts: Sequence[Rollout]) -> ThinkingRow:
         graded = writer.grade(problem, rollouts)
-        curves = {MAJORITY: majority([(g.ballot, bool(g.right)) for g in graded])}
-        curves[VERIFIER] = best_of([float(bool(g.right)) for g in graded], [bool(g.right) for g in graded])
+        known = [(at, g) for at, g in enumerate(graded) if g.right is not None]
+        right = [g.right is True for _, g in known]
+        curves = {MAJORITY: majority([(g.ballot, g.right is True) for _, g in known])}
+        curves[VERIFIER] = best_of([float(mark) for mark in right], right)
         if self.value is not None:
             scores = self.value.scores(problem, [full_text(r) for r in rollouts])
-            curves[f"best of n, {self.value.label}"] = best_of(scores, [bool(g.right) for g in graded])
-        known = share([g.right for g in graded]) is not None
+            curves[f"best of n, {self.value.label}"] = best_of([scores[at] for at, _ in known], right)
         each = mean([g.tokens for g in graded])
         points = tuple(
-            SpentPoint(way, k, right if known else None, k * each)
+            SpentPoint(way, k, curve[k - 1] if k <= len(curve) else None, k * each)
             for way, curve in curves.items()
-            for k, right in enumerate(curve, 1)
+            for k in range(1, len(graded) + 1)  # of fewer that could be graded nothing is told about k
         )
         return ThinkingRow(problem.id, points, _texts(rollouts, graded))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from aha.data.sources import Row
 from aha.types import AhaError, Message, Problem
 
 _QUESTIONS = ("instruction", "problem", "question", "prompt", "Prompt", "query")
+_KINDS = ("primary_category", "category", "cluster", "dataset", "reasoning_types")
+_TOPIC = re.compile(r"""['"]topic['"]: ['"]([^'"]{1,80})['"]""")
 _ANSWERS = ("answer", "Answer", "output", "baseline", "reference", "reference_answer", "response")
 
 
@@ -55,6 +58,8 @@ def _turn(turn: Any) -> Message:
 def _word(row: Row) -> str:
     """A row's own word for its kind."""
     metadata = row.get("metadata")
+    if isinstance(metadata, str) and (topic := _TOPIC.search(metadata)):  # SimpleQA keeps an object as text
+        return topic[1]
     word = metadata.get("topic") if isinstance(metadata, Mapping) else None
-    word = word or row.get("category") or row.get("cluster") or row.get("dataset")
+    word = word or next((row[name] for name in _KINDS if row.get(name)), None)
     return word if isinstance(word, str) else ""

@@ -24,6 +24,7 @@ from aha.settings import setting
 from aha.stages import asking, engines, groups, inputs
 from aha.stages.data.samples import other_languages
 from aha.stages.evaluation.evaluate import evaluate, rollout_rows
+from aha.stages.evaluation.figures import defined
 from aha.tasks import deal_rows, get_task, row_sources, rubric
 from aha.tasks.general import rubric_of
 from aha.types import AhaError, Group
@@ -124,7 +125,7 @@ class Compare(
 def graded(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures without those of right answers where no rule could grade a single one (prompts of one's own)."""
     if not np.isnan(figures["pass@1"]):
-        return dict(figures)
+        return defined(figures)
     return {k: v for k, v in figures.items() if not k.startswith(("pass@", "maj@", "lenient")) and k != "by"}
 
 

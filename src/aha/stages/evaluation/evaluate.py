@@ -70,7 +70,8 @@ def figures(groups: Sequence[Group], task: Task, *, strict: bool = True) -> dict
     per_problem = np.array([r.mean() for r in graded if len(r)])
     rollouts = [m.rollout for g in groups for m in g.members]
     votes = np.array([_majority(g, r, task) for g, r in zip(groups, right, strict=True)])
-    lenient = np.array([np.mean([_lenient(g, m, task) for m in g.members]) for g in groups])
+    lenient = np.array([mean([_lenient(g, m, task) for m in g.members]) for g in groups])
+    lenient = lenient[~np.isnan(lenient)]
     result: dict[str, Any] = {
         "pass@1": mean(per_problem),
         "pass@1_ci": list(interval(per_problem)),
@@ -97,7 +98,7 @@ def _by_facet(
         kinds.setdefault(facet(group.problem), []).append(i)
     if len(kinds) < 2:
         return {}
-    by_kind = {}
+    by_kind, n = {}, max(map(len, right))
     for kind, members in sorted(kinds.items()):
         graded = [right[i][~np.isnan(right[i])] for i in members]
         rates = np.array([r.mean() for r in graded if len(r)])
@@ -105,7 +106,7 @@ def _by_facet(
         by_kind[kind] = {
             "pass@1": mean(rates),
             "pass@1_ci": list(interval(rates)),
-            "pass@n": mean([float(r.any()) for r in graded if len(r)]),
+            "pass@n": mean([pass_at_k(len(r), int(r.sum()), n) for r in graded]),
             "mean_length": float(np.mean(lengths)),
             "n_problems": len(members),
         }
@@ -143,17 +144,21 @@ def _right(group: Group, strict: bool) -> np.ndarray:
 
 
 def _lenient(group: Group, member: Any, task: Task) -> float:
-    return float(task.verify_lenient(group.problem, full_text(member.rollout)).outcome is Outcome.CORRECT)
+    """1 right, 0 wrong, NaN ungradable."""
+    outcome = task.verify_lenient(group.problem, full_text(member.rollout)).outcome
+    return np.nan if outcome is Outcome.UNKNOWN else float(outcome is Outcome.CORRECT)
 
 
 def _majority(group: Group, right: np.ndarray, task: Task) -> float:
-    """Is the most voted answer right? Answers that tie count in parts."""
+    """Is the most voted answer right? Answers that tie count in parts. NaN where some could not be graded."""
+    if np.isnan(right).any():
+        return float("nan")
     ballots = [task.vote(group.problem, full_text(m.rollout)) or "" for m in group.members]
     return majority([(ballot, mark == 1) for ballot, mark in zip(ballots, right, strict=True)])[-1]
 
 
 def _pass_at(graded: Sequence[np.ndarray], k: int) -> float:
-    return mean([pass_at_k(len(r), int(r.sum()), min(k, len(r))) for r in graded if len(r)])
+    return mean([pass_at_k(len(r), int(r.sum()), k) for r in graded])
 
 
 def _asked(problem: Problem) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,20 @@ def mean(values: Any) -> float:
     return float(array.mean()) if len(array) else float("nan")
 
 
+def defined(value: Any) -> Any:
+    """Figures with None in place of every NaN, which JSON has not; an interval with one is None."""
+    if isinstance(value, Mapping):
+        return {key: defined(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return None if any(one != one for one in value) else list(value)
+    return None if value != value else value
+
+
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The unbiased estimate 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, arXiv 2107.03374)."""
+    """The unbiased estimate 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, arXiv 2107.03374); NaN for k above n: so many
+    samples tell nothing of it."""
+    if k > n:
+        return float("nan")
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
 
 

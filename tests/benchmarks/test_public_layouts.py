@@ -1,0 +1,169 @@
+"""Every benchmark of the catalogue from a row in its public layout to its figure: asked of an endpoint that answers
+right and of one that answers wrong. Rows that cannot be graded are refused with their reason."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from contextlib import redirect_stdout
+from io import StringIO
+
+import pytest
+from public_rows import LAYOUTS
+
+from aha.benchmarks.catalogue import BENCHMARKS, read_names
+from aha.benchmarks.dates import of_dates, read_dates
+from aha.benchmarks.opening import BenchmarkJudge
+from aha.benchmarks.session import load_problems
+from aha.cli import main
+from aha.judges import prompts
+from aha.judges.asking import Judge
+from aha.sampling.http import Programs, Server
+from aha.tasks import choice, code_rows
+from aha.types import AhaError
+
+NAMES = sorted({layout.name for layout in LAYOUTS})
+
+
+def test_all_that_is_sampled_has_a_row_here():
+    assert set(NAMES) == {name for name, one in BENCHMARKS.items() if not one.imported}
+
+
+def letter_of(layout, answer):
+    """The letter under which GPQA's options, which have an order of their own, list an answer."""
+    options = choice.make_problem(layout.row, 1).metadata["options"]
+    return f"Answer: {'ABCD'[options.index(answer)]}"
+
+
+def answers(side):
+    """A model that knows what every question is answered by."""
+
+    def program(messages, seed):
+        asked = messages[-1]["content"]
+        for layout in LAYOUTS:
+            if asking(layout) in asked:
+                said = getattr(layout, side)
+                return letter_of(layout, said) if layout.name == "gpqa" else said
+        raise AssertionError(f"nobody knows {asked!r}")
+
+    return program
+
+
+def asking(layout):
+    """Words that stand in one question alone."""
+    row = layout.row
+    names = ("Problem", "problem", "Question", "question", "Prompt", "prompt", "text", "instruction",
+             "question_content", "description", "json_schema")  # fmt: skip
+    value = row["turns"] if "turns" in row else next(row[name] for name in names if name in row)
+    while not isinstance(value, str):
+        value = value[0] if isinstance(value, list) else value["content"]
+    return value[:60]
+
+
+def judge(messages, seed):
+    """A judge that knows the right answers of the layouts."""
+    parts = prompts.unquote(messages)
+    right = {layout.right for layout in LAYOUTS}
+    if "answer_a" in parts:
+        return (
+            f"[[{'A>B' if parts['answer_a'] in right else 'B>A' if parts['answer_b'] in right else 'A>B'}]]"
+        )
+    good = parts["response"] in right
+    return json.dumps({"analysis": "known", "verdict": "correct" if good else "incorrect",
+                       "correctness": "correct" if good else "incorrect"})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """One file of rows a benchmark."""
+    folder, rows = tmp_path_factory.mktemp("rows"), defaultdict(list)
+    for layout in LAYOUTS:
+        rows[layout.name].append(json.dumps(layout.row, ensure_ascii=False) + "\n")
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def figures(files, tmp_path_factory):
+    """{(model, benchmark): figures} of all, by one command."""
+    folder = tmp_path_factory.mktemp("evals")
+    programs = {"right": answers("right"), "wrong": answers("wrong"), "judge": judge}
+    with Server(Programs(programs)) as server:
+        names = [f"{server.url}#{side}" for side in ("right", "wrong")]
+        words = [
+            "eval",
+            *names,
+            "--tasks",
+            ",".join(NAMES),
+            "--data-dir",
+            str(files),
+            "--k",
+            "1",
+            "--prompt",
+            "boxed",
+        ]
+        words += ["--results", str(folder), "--judge", f"{server.url}#judge", "--max-tokens", "500", "--json"]
+        with redirect_stdout(out := StringIO()):
+            assert main(words) == 0
+    return {(r["model"].partition("#")[2], r["benchmark"]): r for r in json.loads(out.getvalue())}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_right_answer_is_right_and_a_wrong_one_wrong(figures, name):
+    right, wrong = figures["right", name], figures["wrong", name]
+    assert (right["pass@1"], right["lenient"], right["ungradable"]) == (1.0, 1.0, 0.0)
+    assert (wrong["pass@1"], wrong["lenient"], wrong["ungradable"]) == (0.0, 0.0, 0.0)
+    assert right["problems"] == sum(layout.name == name for layout in LAYOUTS)
+
+
+REFUSED = [(one.name, row, words) for one in LAYOUTS for row, words in one.refused]
+
+
+@pytest.mark.parametrize(("name", "row", "words"), REFUSED, ids=[f"{n}-{w}" for n, _, w in REFUSED])
+def test_what_cannot_be_graded_is_refused_by_name(name, row, words, tmp_path, capsys):
+    """Two such rows among three are too many; the first is told with its reason. Rows that their publisher marks are
+    told too, and the others are asked."""
+    file = tmp_path / "rows.jsonl"
+    good = next(one.row for one in LAYOUTS if one.name == name)
+    file.write_text("".join(json.dumps(r) + "\n" for r in (row, row, good)))
+    (asked,) = read_names(f"{name}={file}")
+    marked = "error_type" in row
+    try:
+        _, problems, _ = load_problems(asked, None, BenchmarkJudge("mine", Judge(judge)))
+        said = capsys.readouterr().err
+        assert marked
+        assert len(problems) == 1
+    except AhaError as error:
+        said = str(error)
+    assert words in said
+
+
+def test_a_problem_of_codeforces_is_asked_with_its_forms_and_examples():
+    row = next(one.row for one in LAYOUTS if one.name == "codeforces")
+    said = code_rows.make_problem(row, 1).messages[0]["content"]
+    shown = "Examples:\nInput:\n2 3\nOutput:\n5"
+    assert said.startswith(f"Find the sum.\n\nInput:\nTwo whole numbers.\n\nOutput:\nTheir sum.\n\n{shown}\n")
+
+
+def test_contests_of_some_days_are_asked(files):
+    """The paper takes those of 2024-08 to 2025-01."""
+    (asked,) = read_names("livecodebench", files)
+    days = lambda dates: sorted(p.metadata["date"] for p in load_problems(asked, None, None, dates)[1])  # noqa: E731
+    assert days("") == days(BENCHMARKS["livecodebench"].dates) == ["2024-08-11", "2024-09-07"]
+    assert days("2024-09:") == ["2024-09-07"]
+    assert days(":2024-08") == ["2024-08-11"]
+    with pytest.raises(AhaError, match="of 2024-08-11 to 2024-09-07, none lies within"):
+        days("2025-02-01:")
+    with pytest.raises(AhaError, match="says no date"):
+        of_dates(_undated(), "2024-01:")
+
+
+def _undated():
+    return [code_rows.make_problem(next(one.row for one in LAYOUTS if one.name == "codeforces"), 1)]
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-08", "x:y", ":", "2025-01:2024-08"])
+def test_days_that_are_none_are_refused(text):
+    with pytest.raises(AhaError, match="--dates"):
+        read_dates(text)
