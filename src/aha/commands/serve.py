@@ -1,6 +1,7 @@
 """Serve a model under an OpenAI-compatible address: /v1/models, /v1/chat/completions, /v1/completions.
 
 aha serve tiny --port 8000      then: curl localhost:8000/v1/chat/completions -d '{"model": "tiny", ...}'
+aha serve runs/helpful/helpful_rm/final --port 8001     a reward model: scores at /classify
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
             raise AhaError(f"--{name}-args are for --engine {name}.")
     if args.engine != "local":
         return _by_another(args, key)
-    server = Server(_guarded(args, _backend(args)), args.host, args.port, key, args.allow_origin)
+    if (backend := _reward_model(args)) is None:
+        backend = _guarded(args, _backend(args))
+    server = Server(backend, args.host, args.port, key, args.allow_origin)
     print(f"Serving  {args.name or args.model} at {server.url}   (Ctrl-C ends)", flush=True)
     server.serve()
     return 0
@@ -149,6 +152,23 @@ def _reviewer(args: argparse.Namespace, backend: Any) -> Any:
     if not name:
         raise AhaError(f"'{args.guard}' names no model. Write the address and the model: {args.guard}#MODEL.")
     return over(Client(Endpoint(address, name)), max_tokens=512)
+
+
+def _reward_model(args: argparse.Namespace) -> Any:
+    """A reward model behind the server; None for a model that writes. Raises AhaError for options of the latter."""
+    from aha.stages.inputs import is_reward_model
+
+    if not is_reward_model(args.model):
+        return None
+    from aha.stages.supervised.scoring_backend import scoring_backend
+
+    for option, value in (("--guard", args.guard), ("--max-tokens", args.max_tokens)):
+        if value is not None:
+            raise AhaError(
+                f"{option} is about answers that a model writes, and {args.model} is a reward model."
+            )
+    print("Scores   at /classify: a reward model", flush=True)
+    return scoring_backend(args.model, args.name or args.model, args.device, args.dtype, args.threads)
 
 
 def _backend(args: argparse.Namespace):

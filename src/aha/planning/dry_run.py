@@ -127,11 +127,20 @@ def bytes_of(stage: Stage) -> tuple[float | None, float]:
         return None, 0.0
     if "save_every" not in type(stage).model_fields:  # it only samples
         return 4.0 * parameters, 0.0
-    copies = [getattr(stage, name, None) for name in ("helpful_model", "safety_model")]
+    copies = [m for name in ("helpful_model", "safety_model") for m in _several(getattr(stage, name, None))]
     algorithm = getattr(stage, "algorithm", None)
-    more = 4 * sum(c is not None for c in copies) + 4 * bool(getattr(algorithm, "needs_reference", False))
+    more = 4 * sum(not _elsewhere(c) for c in copies) + 4 * bool(getattr(algorithm, "needs_reference", False))
     more += TRAINING_BYTES * bool(getattr(algorithm, "critic", False))
     return parameters * float(TRAINING_BYTES + more), parameters * float(2 * CHECKPOINT_BYTES + 4)
+
+
+def _several(models: Any) -> Sequence[Any]:
+    return () if models is None else models if isinstance(models, (list, tuple)) else (models,)
+
+
+def _elsewhere(model: Any) -> bool:
+    """Whether a reward model stands behind an address, in the memory of another process."""
+    return isinstance(model, str) and model.startswith(("http://", "https://"))
 
 
 def _needs(

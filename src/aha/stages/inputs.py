@@ -61,19 +61,27 @@ def model(source: str | Stage | None) -> Any:
 
 
 def reward_model(source: str | Stage) -> None:
-    """Raise AhaError for a checkpoint that is no reward model: neither one with our head nor a classifier."""
+    """Raise AhaError for a checkpoint that is no reward model, neither one with our head nor a classifier, and for an
+    address without a model's name."""
     if not isinstance(source, str):
         return
-    base = source.partition("@")[0]
-    if is_classifier(base):
+    if engines.is_endpoint(source):
+        endpoint(source)
+        return
+    if is_classifier(source.partition("@")[0]):
         check_classifier(source)
         return
     model(source)
-    if not (Path(modeling.resolve(source)) / HEAD_FILE).is_file():
+    if not is_reward_model(source):
         raise AhaError(
             f"'{source}' is no reward model: it has no {HEAD_FILE}, and its config names no ForSequenceClassification. "
             "Train one: aha reward-model PAIRS."
         )
+
+
+def is_reward_model(name: str) -> bool:
+    """Whether a checkpoint scores: a classifier of Hugging Face, or one with our head."""
+    return is_classifier(name.partition("@")[0]) or (Path(modeling.resolve(name)) / HEAD_FILE).is_file()
 
 
 def context_length(source: str) -> int:

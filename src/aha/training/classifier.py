@@ -49,6 +49,10 @@ class Classifier:
         asked = "\n\n".join(str(m["content"]) for m in messages)
         return [int(i) for i in self.tokenizer(asked, answer)["input_ids"]]
 
+    def length(self, row: Sequence[int]) -> int:
+        """Tokens of a row."""
+        return len(row)
+
     def score(self, rows: Sequence[Sequence[int]], max_tokens: int = 0) -> np.ndarray:
         """Scores [N], float64, of rows of ids in their order. ``max_tokens``: of a padded batch; 0: each row alone on a
         CPU, and 16,384 elsewhere. Raises AhaError for a score that is not finite."""

@@ -43,6 +43,13 @@ class ScalarModel(Critic):
         off the last token itself and not off the one before it."""
         return np.flatnonzero(batch.weights != 0), replace(batch, predictor=np.arange(len(batch.token_ids)))
 
+    def move(self, device: torch.device) -> None:
+        """Put weights and head on a device; for models that only score."""
+        if self.device.type != device.type:
+            self.model.to(device)
+            self.head.data = self.head.data.to(device)
+            self.device = next(self.model.parameters()).device
+
     def texts(self, batch: Batch) -> Tensor:
         """Scores [S], float32, of the texts of a batch in the order of their last tokens."""
         last, own = self._last(batch)

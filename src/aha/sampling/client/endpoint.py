@@ -13,6 +13,7 @@ import ipaddress
 import json
 import os
 import random
+import re
 import socket
 import ssl
 import threading
@@ -35,7 +36,9 @@ from aha.types import AhaError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 REFUSED_TRIES = 3
-"""Attempts at an address where nothing listens: it may just be starting."""
+"""Attempts at an address where nothing listens: it may just be starting. One that has answered before may be starting
+again, and is waited for as for any other trouble."""
+_TOO_LONG = re.compile(r"context.?(length|window)|maximum (model |context )?length|too long", re.IGNORECASE)
 MAX_RESPONSE = 64 << 20
 CHARS_PER_TOKEN = 3.0
 """For estimates before an answer says how many tokens there were."""
@@ -74,7 +77,16 @@ class Endpoint:
 
     def url(self, path: str) -> str:
         """The address of a path such as ``/chat/completions``."""
-        return self.base_url.rstrip("/") + path
+        base = self.base_url.rstrip("/")
+        return (base.removesuffix("/v1") if path in AT_THE_ROOT else base) + path
+
+
+AT_THE_ROOT = frozenset({"/classify"})
+"""Paths that stand beside ``/v1`` and not below it, as vLLM has them."""
+
+
+class TooLongError(AhaError):
+    """A request that does not fit the model's context."""
 
 
 class _TryAgainError(Exception):
@@ -108,6 +120,7 @@ class Client:
         self._requests = RateLimit(endpoint.requests_per_minute, clock=clock, sleep=sleep)
         self._tokens = RateLimit(endpoint.tokens_per_minute, clock=clock, sleep=sleep)
         self._flying: dict[str, Future[Any]] = {}
+        self._answered = False
         self._lock = threading.Lock()
         # a proxy could not reach this machine's own
         self._opener = opener(proxies=not _is_loopback(endpoint.base_url))
@@ -151,9 +164,17 @@ class Client:
             with self._lock:
                 self._flying.pop(key, None)
 
-    def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        data = well_formed(json.dumps(body, ensure_ascii=False)).encode()
-        estimate = len(data) / CHARS_PER_TOKEN + float(body.get("max_tokens") or 256)
+    def served(self) -> list[dict[str, Any]]:
+        """What the endpoint says of the models that it serves. Raises AhaError as ``post``."""
+        listed = self._ask("/models", None).get("data")
+        return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+    def _ask(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The answer to a POST of ``body``, or to a GET where there is none."""
+        data = None if body is None else well_formed(json.dumps(body, ensure_ascii=False)).encode()
+        estimate = (
+            0.0 if body is None else len(data or b"") / CHARS_PER_TOKEN + float(body.get("max_tokens") or 256)
+        )
         for attempt in range(1, self.endpoint.attempts + 1):
             self.bill.check()
             self._requests.take(1)
@@ -164,6 +185,7 @@ class Client:
                 self._tokens.correct(entry, 0)
                 self._wait_or_give_up(path, attempt, error)
                 continue
+            self._answered = True
             prompt, completion = tokens_used(answer)
             self._tokens.correct(entry, prompt + completion or estimate)
             self.bill.add(prompt, completion)
@@ -171,7 +193,9 @@ class Client:
         raise AssertionError("unreachable: the last attempt raises")
 
     def _wait_or_give_up(self, path: str, attempt: int, error: _TryAgainError) -> None:
-        limit = min(self.endpoint.attempts, REFUSED_TRIES) if error.refused else self.endpoint.attempts
+        limit = self.endpoint.attempts
+        if error.refused and not self._answered:
+            limit = min(limit, REFUSED_TRIES)
         if attempt >= limit:
             raise AhaError(self._gave_up(path, attempt, error)) from error
         self.bill.count(retries=1)
@@ -189,7 +213,11 @@ class Client:
     def _gave_up(self, path: str, attempts: int, error: _TryAgainError) -> str:
         url = self.endpoint.url(path)
         if error.refused:
-            return f"Nothing answers at {url}: {error}. Start the server (aha serve MODEL), or correct the address."
+            again = " any more" if self._answered else ""
+            return (
+                f"Nothing answers at {url}{again}: {error}. Start the server (aha serve MODEL), or correct the "
+                "address."
+            )
         return (
             f"{url} gave no answer in {attempts} attempts; the last: {error}. Lower concurrency or set "
             "requests_per_minute and tokens_per_minute, raise timeout or attempts, or try again later: with a "
@@ -288,7 +316,8 @@ class Client:
         if 300 <= code < 400:
             place = error.headers.get("Location") or "no address that it names"
             return AhaError(f"{url} redirects to {place} ({code}). Give the address where the API is.")
-        return AhaError(f"{url} refused the request ({code}: {said}). Correct the request or its options.")
+        kind = TooLongError if code in (400, 413, 422) and _TOO_LONG.search(said) else AhaError
+        return kind(f"{url} refused the request ({code}: {said}). Correct the request or its options.")
 
     def _models(self) -> str:
         try:

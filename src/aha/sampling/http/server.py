@@ -1,4 +1,5 @@
-"""A small OpenAI-compatible HTTP server: /v1/models, /v1/chat/completions, /v1/completions and /health.
+"""A small OpenAI-compatible HTTP server: /v1/models, /v1/chat/completions, /v1/completions and /health; for reward
+models /classify in place of completions.
 
 Standard library only. A backend answers; the server does everything that is HTTP: reading requests, errors in OpenAI's
 form, streams, browsers' preflight requests, and noticing that a client has left. Each request has a thread of its own.
@@ -23,6 +24,7 @@ from aha.sampling.http.answers import Answer
 from aha.sampling.http.asked import CompletionRequest, read
 from aha.sampling.http.bodies import BrokenBodyError, read_body
 from aha.sampling.http.refusing import RequestRefusedError
+from aha.sampling.http.scoring import SCORE_ROUTES, ScoringBackend, read_scored
 from aha.sampling.http.work import AnswerInProgress, Backend, Choice, TextDelta
 from aha.types import AhaError
 
@@ -43,7 +45,7 @@ class Server:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Backend | ScoringBackend,
         host: str = "127.0.0.1",
         port: int = 0,
         api_key: str | None = None,
@@ -122,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answered(self._get)
 
     def do_POST(self) -> None:
-        """/v1/chat/completions and /v1/completions."""
+        """/v1/chat/completions, /v1/completions and, of a reward model, /classify."""
         self._answered(self._post)
 
     def do_OPTIONS(self) -> None:
@@ -186,10 +188,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self) -> None:
         self._leave_body()
-        path, models = self._route, self.server.owner.backend.models
+        path, backend = self._route, self.server.owner.backend
+        card = backend.card if isinstance(backend, ScoringBackend) else {}
         if path in ("", "/health", "/v1/health"):
             return self._json({"status": "ok"})
-        shown = [{"id": name, "object": "model", "created": 0, "owned_by": "aha"} for name in models]
+        shown: list[dict[str, Any]] = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "aha", **card}
+            for name in backend.models
+        ]
         if path == "/v1/models":
             return self._json({"object": "list", "data": shown})
         if path.startswith("/v1/models/"):
@@ -198,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             if chosen is None:
                 raise self._unknown(name)
             return self._json(chosen)
-        if path in ROUTES:
+        if path in (*ROUTES, *SCORE_ROUTES):
             raise RequestRefusedError(f"{path} takes POST", status=405, code="method_not_allowed")
         raise RequestRefusedError(f"no {self.path} here", status=404, code="not_found")
 
@@ -209,10 +215,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _post(self) -> None:
         body = self._body()
         path, backend = self._route, self.server.owner.backend
-        if path not in ROUTES:
+        if path not in (*ROUTES, *SCORE_ROUTES):
             raise RequestRefusedError(f"no {self.path} here", status=404, code="not_found")
         if body.get("model") not in backend.models:
             raise self._unknown(body.get("model"))
+        if path in SCORE_ROUTES:
+            return self._scored(backend, body)
         asked = read(body, path == ROUTES[0])
         work = backend.begin(asked)
         try:
@@ -222,6 +230,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(Answer(asked, work.opened).whole(self._choices(asked, work)))
         finally:
             work.cancel()
+
+    def _scored(self, backend: Backend | ScoringBackend, body: Mapping[str, Any]) -> None:
+        if not isinstance(backend, ScoringBackend):
+            raise RequestRefusedError(
+                f"{body.get('model')} writes answers and scores none", status=404, code="not_found"
+            )
+        self._json(backend.score(read_scored(body)))
 
     def _choices(self, asked: CompletionRequest, work: AnswerInProgress) -> list[Choice]:
         """All choices in order, as long as the client waits."""

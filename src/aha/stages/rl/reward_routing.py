@@ -22,8 +22,9 @@ from aha.rewards.accuracy import full_text
 from aha.runs.pipeline import Context
 from aha.sampling.rollouts import WeightedRewards
 from aha.stages.rl.judge_reward import JUDGE, JudgeReward
+from aha.stages.supervised.calibrated import CalibratedScorer
 from aha.stages.supervised.reward_model import Scale
-from aha.stages.supervised.scorers import AnswerScorer, ClassifierScorer, open_scorer, uncalibrated
+from aha.stages.supervised.scorers import AnswerScorer, open_scorer, uncalibrated
 from aha.tasks import rubric
 from aha.tasks.general import rubric_of
 from aha.tasks.general_rows import ungraded
@@ -149,8 +150,8 @@ CALIBRATED = "reward_scale.json"
 CALIBRATION_PROMPTS = 16
 
 
-def raw_scores(member: ClassifierScorer, groups: Sequence[Group]) -> list[float]:
-    """A classifier's own scores of all answers that it can read."""
+def raw_scores(member: CalibratedScorer, groups: Sequence[Group]) -> list[float]:
+    """A reward model's own scores of all answers that it can read."""
     scores = [member.raw(g.problem.messages, [full_text(m.rollout) for m in g.members]) for g in groups]
     return [value for values in scores for value in values if value is not None]
 

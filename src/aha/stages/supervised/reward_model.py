@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 
 from aha import aside, chat, hardware, modeling
 from aha.aside import Aside
@@ -55,10 +56,17 @@ def encode(
     group: int = -1,
 ) -> Example:
     """A question and an answer to it as a reward model of that kind reads them, ids [L]."""
+    return encode_read(messages, scored_text(kind, text), tokenizer, prompt, group)
+
+
+def encode_read(
+    messages: Sequence[Mapping[str, str]], read: str, tokenizer: Any, prompt: chat.Prompt, group: int = -1
+) -> Example:
+    """As ``encode``, of what is read of the answer."""
     rendered = chat.render(messages, tokenizer, prompt=prompt)
     # The summary stands alone: a thinking that the prompt opened would have to be closed in front of it.
     plain = replace(rendered, text=rendered.text.rstrip().removesuffix(chat.THINK), opened_think=False)
-    said = chat.render_completion({"role": "assistant", "content": scored_text(kind, text)}, plain)
+    said = chat.render_completion({"role": "assistant", "content": read}, plain)
     ids, end = chat.encode_prompt(plain, tokenizer), chat.turn_end(tokenizer, prompt)
     said_ids = [*tokenizer.encode(said, add_special_tokens=False), *end[:-1]]
     return text_example(ids, said_ids, end[-1], group)
@@ -306,39 +314,71 @@ class Scorer:
     """A trained reward model that scores answers, brought to 0..1 by its own calibration or as they are."""
 
     def __init__(self, folder: str, context: Context, scale: Scale = "unit"):
-        device = hardware.pick_device(context.device)
+        self.device, self.home = hardware.pick_device(context.device), torch.device("cpu")
         self.scalar, self.calibration = load_scalar(
-            folder, device, hardware.pick_dtype(context.dtype, device)
+            folder, self.device, hardware.pick_dtype(context.dtype, self.device)
         )
+        self.scalar.move(self.home)
         self.tokenizer = modeling.load_tokenizer(folder)
         self.prompt = asking.for_rows("auto", self.tokenizer)
         self.kind: RewardKind = self.calibration["kind"]
         self.scale: Scale = scale
+        self.longest = min(int(self.calibration["max_length"]), modeling.max_context(self.scalar.model))
+
+    def encode(self, messages: Sequence[Mapping[str, str]], answer: str) -> Example:
+        """A conversation and what is read of the answer to it as one row."""
+        return encode_read(messages, answer, self.tokenizer, self.prompt)
+
+    def length(self, row: Example) -> int:
+        """Tokens of a row."""
+        return len(row.token_ids)
+
+    def score(self, rows: Sequence[Example]) -> np.ndarray:
+        """The head's outputs [N], float64. On a GPU the weights stand there only meanwhile: between, the policy
+        trains there."""
+        budget = max(self.longest, int(self.calibration["max_batch_tokens"]))
+        self.scalar.move(self.device)
+        try:
+            return self.scalar.score(rows, budget) if rows else np.zeros(0)
+        finally:
+            self.scalar.move(self.home)
 
     def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:
         """One number for each answer. On the scale "unit" it lies in 0..1: helpful ones sigma((score - mean) /
         std) over the training texts, safe ones the probability of being safe; on "raw" it is the head's output.
         None for an answer too long to read; the lowest (0, or ``LOWEST``) where a helpful model finds nothing
         after the thinking."""
-        longest = min(int(self.calibration["max_length"]), modeling.max_context(self.scalar.model))
-        budget = max(longest, int(self.calibration["max_batch_tokens"]))
-        examples = [encode(self.kind, messages, t, self.tokenizer, self.prompt) for t in texts]
-        readable = [i for i, e in enumerate(examples) if len(e.token_ids) <= longest]
+        read = [scored_text(self.kind, text) for text in texts]
+        rows = [self.encode(messages, text) for text in read]
+        readable = [i for i, row in enumerate(rows) if self.length(row) <= self.longest]
         values_of: list[float | None] = [None] * len(texts)
-        values = self.scalar.score([examples[i] for i in readable], budget) if readable else []
-        for i, value in zip(readable, values, strict=True):
-            silent = not scored_text(self.kind, texts[i]).strip()
-            values_of[i] = self._lowest() if silent else self._scaled(float(value))
+        for i, value in zip(readable, self.score([rows[i] for i in readable]), strict=True):
+            silent = not read[i].strip()
+            values_of[i] = scaled(float(value), silent, self.scale, own_scale(self.kind, self.calibration))
         return values_of
 
-    def _lowest(self) -> float:
-        if self.scale == "unit":
-            return 0.0
-        return float(self.calibration["mean"]) - LOWEST * float(self.calibration["std"])
 
-    def _scaled(self, score: float) -> float:
-        if self.scale == "raw":
-            return score
-        if self.kind == "helpful":
-            score = (score - self.calibration["mean"]) / max(self.calibration["std"], 1e-6)
-        return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))
+@dataclass(frozen=True, slots=True)
+class ScoreScale:
+    """How raw scores become numbers in 0..1: sigma((score - mean) / std). ``lowest`` is the raw score of an answer
+    that says nothing."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    lowest: float = -LOWEST
+
+
+def own_scale(kind: RewardKind, calibration: Mapping[str, Any]) -> ScoreScale:
+    """That of a model of ours: by its training texts where it is a helpful one; a safety model's is a log odds."""
+    mean, std = float(calibration["mean"]), float(calibration["std"])
+    lowest = mean - LOWEST * std
+    if kind != "helpful":
+        return ScoreScale(lowest=lowest)
+    return ScoreScale(mean, max(std, 1e-6), lowest)
+
+
+def scaled(value: float, silent: bool, scale: Scale, by: ScoreScale) -> float:
+    """A raw score on a scale; the lowest for an answer that says nothing."""
+    if scale == "raw":
+        return by.lowest if silent else value
+    return 0.0 if silent else 1 / (1 + math.exp(-max(-60.0, min(60.0, (value - by.mean) / by.std))))

@@ -1,8 +1,8 @@
-"""Whatever gives answers a number in training: reward models of our own, classifiers of Hugging Face, several."""
+"""Whatever gives answers a number in training: reward models of our own, classifiers of Hugging Face, those that stand
+behind an address, several."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,7 +10,10 @@ import numpy as np
 
 from aha import hardware
 from aha.runs.pipeline import Context, Stage
-from aha.stages.supervised.reward_model import LOWEST, RewardKind, Scale, Scorer, scored_text
+from aha.stages.engines import is_endpoint
+from aha.stages.supervised.calibrated import CalibratedScorer
+from aha.stages.supervised.reward_model import RewardKind, Scale, Scorer
+from aha.stages.supervised.served_scorer import ServedScorer
 from aha.training.classifier import is_classifier, load_classifier
 
 
@@ -23,48 +26,22 @@ class AnswerScorer(Protocol):
     def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]: ...
 
 
-class ClassifierScorer:
-    """A sequence classifier as a reward model. On the scale "unit" a score is sigma((score - mean) / std) by the
-    answers that ``calibrate`` was shown; on "raw" it is the classifier's own."""
+class ClassifierScorer(CalibratedScorer):
+    """A sequence classifier of this process as a reward model."""
 
     def __init__(self, name: str, context: Context, kind: RewardKind, scale: Scale = "unit"):
+        super().__init__(name, kind, scale)
         device = hardware.pick_device(context.device)
-        dtype = hardware.pick_dtype(context.dtype, device)
-        self.name, self.scale = name, scale
-        self.kind: RewardKind = kind
-        self.classifier = load_classifier(name, device, dtype)
-        self.calibration: dict[str, float] | None = None
+        self.classifier = load_classifier(name, device, hardware.pick_dtype(context.dtype, device))
 
-    def raw(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:
-        """The classifier's own scores; None for what is too long for it."""
-        rows = [self.classifier.encode(messages, scored_text(self.kind, text)) for text in texts]
+    def raw_read(self, messages: Sequence[Mapping[str, str]], read: Sequence[str]) -> list[float | None]:
+        """The classifier's own scores."""
+        rows = [self.classifier.encode(messages, text) for text in read]
         fits = [i for i, row in enumerate(rows) if len(row) <= self.classifier.longest]
-        values: list[float | None] = [None] * len(texts)
+        values: list[float | None] = [None] * len(read)
         for i, value in zip(fits, self.classifier.score([rows[i] for i in fits]), strict=True):
             values[i] = float(value)
         return values
-
-    def calibrate(self, values: Sequence[float]) -> dict[str, float]:
-        """Take mean and standard deviation from these scores; returns them."""
-        spread = float(np.std(values)) if values else 0.0
-        self.calibration = {
-            "mean": float(np.mean(values)) if values else 0.0,
-            "std": spread or 1.0,
-            "n": len(values),
-        }
-        return self.calibration
-
-    def scores(self, messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[float | None]:
-        """One number for each answer, the lowest where a helpful model finds nothing after the thinking."""
-        raw = self.raw(messages, texts)
-        silent = [not scored_text(self.kind, text).strip() for text in texts]
-        return [None if v is None else self._scaled(v, quiet) for v, quiet in zip(raw, silent, strict=True)]
-
-    def _scaled(self, value: float, silent: bool) -> float:
-        mean, std = (self.calibration[k] for k in ("mean", "std")) if self.calibration else (0.0, 1.0)
-        if self.scale == "raw":
-            return mean - LOWEST * std if silent else value
-        return 0.0 if silent else 1 / (1 + math.exp(-max(-60.0, min(60.0, (value - mean) / std))))
 
 
 class SeveralScorers:
@@ -92,12 +69,14 @@ def open_scorer(models: Any, context: Context, kind: RewardKind, scale: Scale) -
 
 
 def _open(path: str, context: Context, kind: RewardKind, scale: Scale) -> AnswerScorer:
+    if is_endpoint(path):
+        return ServedScorer(path, context, kind, scale)
     if is_classifier(path.partition("@")[0]):
         return ClassifierScorer(path, context, kind, scale)
     return Scorer(path, context, scale)
 
 
-def uncalibrated(scorer: AnswerScorer | None) -> list[ClassifierScorer]:
-    """The classifiers that have seen no answers yet."""
+def uncalibrated(scorer: AnswerScorer | None) -> list[CalibratedScorer]:
+    """Those that have seen no answers yet and have no scale of their own."""
     members = scorer.members if isinstance(scorer, SeveralScorers) else (scorer,)
-    return [m for m in members if isinstance(m, ClassifierScorer) and m.calibration is None]
+    return [m for m in members if isinstance(m, CalibratedScorer) and m.calibration is None]
