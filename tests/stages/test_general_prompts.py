@@ -69,7 +69,8 @@ def test_without_a_teacher_the_rows_answers_teach(tmp_path, files):
     assert any(
         "I should not help with it.</think> <answer>I cannot help with that" in t for t in said.values()
     )
-    assert {r["domain"] for r in rows} == {"general"}, "one share of the mix"
+    assert {r["domain"] for r in rows} == {"general", "harmful"}
+    assert {r["part"] for r in rows} == {"general"}, "one share of the mix"
 
 
 def test_rows_without_answers_need_a_teacher(tmp_path):

@@ -22,7 +22,8 @@ from aha.stages import engines
 from aha.stages.data import cold_start
 from aha.stages.data.cold_start import ColdStart
 from aha.stages.data.general_data import GeneralData
-from aha.stages.data.reject import Reject, by_quota, judged_accuracy
+from aha.stages.data.mixing import by_quota
+from aha.stages.data.reject import Reject, judged_accuracy
 from aha.stages.data.select import clean, none_kept, select
 from aha.tasks import countdown
 from aha.types import AhaError, Finish, Outcome, Problem, Rollout
@@ -215,11 +216,11 @@ def test_a_judge_stands_in_for_the_rule_and_its_silence_is_no_verdict():
 
 def test_quotas_stand_for_domains_and_the_rest_of_reasoning():
     rows = [{"domain": d, "i": i} for d, n in (("math", 30), ("code", 30), ("general", 10)) for i in range(n)]
-    kept = by_quota(rows, "reasoning:3,general:1", None, 0)
+    kept = by_quota(rows, "reasoning:3,general:1", None, 0).rows
     counts = {d: sum(r["domain"] == d for r in kept) for d in ("math", "code", "general")}
     assert counts["general"] == 10
     assert counts["math"] + counts["code"] == 30
-    assert len(by_quota(rows, "reasoning:3,general:1", 20, 0)) == 20
+    assert len(by_quota(rows, "reasoning:3,general:1", 20, 0).rows) == 20
     with pytest.raises(AhaError, match="give no share to code, math"):
         by_quota(rows, "general:1", None, 0)
 

@@ -72,6 +72,7 @@ ADDED: dict[str, Any] = {
     "own_judgements": True, "judge_on": "all", "best_by": None, "judge_weight": 1.0,
     "judge_tasks": ["general", "harmful"], "judge_mode": "auto", "judge_rubric": None, "judge_reply_tokens": 2048,
     "judge_schema": False, "judge_max_calls": None, "judge_max_tokens": None, "reward_schedule": {},
+    "own_answers": ["self_cognition"],
 }  # fmt: skip
 """Settings that came later, with the value at which a result is what it was without them: fingerprints leave it out."""
 

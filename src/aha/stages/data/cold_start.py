@@ -29,7 +29,7 @@ from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
 from aha.stages import engines, groups, inputs
 from aha.stages.data.answering import AnsweringStage
-from aha.stages.data.reject import rounds
+from aha.stages.data.mixing import rounds
 from aha.stages.data.samples import RolloutRow, other_languages
 from aha.stages.data.select import SelectedRows, conversation, none_kept, select
 from aha.tasks import get_task

@@ -21,7 +21,7 @@ from aha.sampling.client.engine import chat, in_parallel
 from aha.sampling.sampler import seed_for
 from aha.settings import setting
 from aha.stages import engines, groups, inputs
-from aha.stages.data.reject import rounds
+from aha.stages.data.mixing import GENERAL, SELF_COGNITION, domain_of_prompt, plain, rounds
 from aha.stages.data.select import conversation
 from aha.tasks import get_task, row_sources
 from aha.tasks.base import Task
@@ -42,10 +42,6 @@ FORMAT = (
 )
 
 
-GENERAL = "general"
-"""The domain of all prompts that no rule grades, harmful ones among them."""
-
-
 class GeneralData(
     groups.SeedSettings,
     groups.TaskSettings,
@@ -63,6 +59,9 @@ class GeneralData(
     heading: ClassVar[str] = "data"
 
     verified_only: bool = setting(True, "keep only answers that the task finds right")
+    own_answers: tuple[str, ...] = setting(
+        (SELF_COGNITION,), "domains whose rows' own answers are taken although there is a teacher"
+    )
 
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
@@ -90,7 +89,8 @@ class GeneralData(
                 dropped[reason] += 1
             else:
                 row = conversation(problem, {"text": text, "tokens": len(text.split())})
-                rows.append(row | {"domain": GENERAL} if ungraded(problem) else row)  # one share of the mix
+                own = {"domain": domain_of_prompt(problem), "part": GENERAL}  # one share of the mix
+                rows.append(row | own if ungraded(problem) else row)
         if not rows:
             raise AhaError(f"No answer of the teacher was kept: {dict(dropped)}.")
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
@@ -99,7 +99,10 @@ class GeneralData(
             context.folder / DATA, rows, [source], [Filter("check", len(problems), len(rows), dropped)],
             table(lines),
         )  # fmt: skip
-        return {"rows": len(rows), "asked": len(problems), "dropped": dict(dropped), "task": self.task}
+        domains = {line.domain: line.samples for line in lines}
+        return {
+            "rows": len(rows), "asked": len(problems), "dropped": dict(dropped), "task": self.task, "domains": domains
+        }  # fmt: skip
 
     def _against(self, task: Task, problem: Problem, text: str) -> str:
         """Why an answer is not kept; "" for one that is. Prompts that no rule grades are kept by their form."""
@@ -119,6 +122,9 @@ class GeneralData(
         before = read_jsonl(path)
         write_jsonl(path, before)  # without a torn last line
         texts = {row["problem_id"]: row["text"] for row in before}
+        texts |= {
+            p.id: p.answer for p in problems if isinstance(p.answer, str) and self._speaks_for_itself(p)
+        }
         missing = [p for p in problems if p.id not in texts]
         ask = self._teacher(context)
         jobs = [lambda p=p: ask(p) for p in missing]
@@ -129,6 +135,10 @@ class GeneralData(
             path, [{"problem_id": p.id, "text": texts[p.id]} for p in problems]
         )  # not as they arrived
         return [in_form(p, texts[p.id]) for p in problems]  # replies are kept as they came
+
+    def _speaks_for_itself(self, problem: Problem) -> bool:
+        """Whether a prompt is of a domain that a teacher is not asked of: it would say that it is another model."""
+        return ungraded(problem) and plain(domain_of_prompt(problem)) in map(plain, self.own_answers)
 
     def _teacher(self, context: Context) -> Callable[[Problem], str]:
         """Who answers: the endpoint, its reasoning put back between think tags, or the program."""
@@ -193,5 +203,8 @@ def programmed(problem: Problem, manner: str, rng: random.Random) -> str:
 
 
 def asked(problem: Problem) -> list[Message]:
-    """The conversation a teacher is given."""
-    return [{"role": "system", "content": FORMAT}, *problem.messages]
+    """The conversation a teacher is given: the row's own system message, if any, stands before the form."""
+    first, *rest = problem.messages
+    if first["role"] != "system":
+        return [{"role": "system", "content": FORMAT}, *problem.messages]
+    return [{**first, "content": f"{first['content']}\n\n{FORMAT}"}, *rest]

@@ -7,15 +7,13 @@ languages, long paragraphs and code blocks dropped; 600k of these beside 200k of
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from aha.data.cards import DataSource, Filter, write_data
 from aha.data.prompt_rows import spoken
-from aha.data.quotas import parse_ratios, quotas, statistics, table, take
+from aha.data.quotas import parse_ratios, statistics, table, take
 from aha.data.readable import ReadabilityLimits
-from aha.data.schemas import read_source
 from aha.files import write_json
 from aha.judges.asking import Judge, final_text
 from aha.judges.programs import correctness_judge
@@ -26,6 +24,7 @@ from aha.sampling.sampler import SamplingParams, seed_for
 from aha.settings import setting
 from aha.stages import engines, groups, inputs
 from aha.stages.data.answering import AnsweringStage
+from aha.stages.data.mixing import OtherRows, by_quota, check_ratios, read_others, rounds
 from aha.stages.data.samples import RolloutRow
 from aha.stages.data.select import (
     VERDICTS,
@@ -39,9 +38,6 @@ from aha.stages.data.select import (
 from aha.stages.supervised.scorers import open_scorer
 from aha.tasks import get_task
 from aha.types import AhaError, Problem, Reward, Rollout, Score
-
-REASONING = "reasoning"
-"""In quotas: every domain that is not named itself."""
 
 
 class Reject(
@@ -70,7 +66,9 @@ class Reject(
     dedup_threshold: float | None = setting(0.8, "similarity of copies; none: equal answers only", gt=0, le=1)
     mix_with: tuple[str | Stage, ...] = setting((), "other conversations: files, stages")
     domain_ratios: str = setting(
-        "", "domains in proportion; reasoning = all not named: reasoning:3,general:1"
+        "",
+        "domains in proportion; reasoning and general = all of theirs that are not named: "
+        "reasoning:3,general:1, or reasoning:6,writing:1,general:1",
     )
     max_rows: int | None = setting(None, "at most so many rows together, by the ratios", ge=1)
     decontaminate_tasks: tuple[str, ...] = setting((), "tasks whose questions may not occur; none: `task`")
@@ -90,6 +88,8 @@ class Reject(
         inputs.endpoint(self.judge)
         if self.best_by is not None:
             inputs.reward_model(self.best_by)
+        if self.domain_ratios:
+            parse_ratios(self.domain_ratios)
         inputs.rows(self.mix_with)
         super().check_inputs(context)
 
@@ -97,19 +97,26 @@ class Reject(
         """Sample what is missing, select, write ``data.jsonl`` and its card; returns the summary."""
         complete = engines.completer(context, self.judge, correctness_judge(), **engines.judging(self))
         judge = Judge(complete, engines.concurrency(self.judge))
+        others = [
+            read_others(o if isinstance(o, str) else o.name, context.data_path(o)) for o in self.mix_with
+        ]
         with Console(self.name, 1, unit="", plain=context.plain) as console:
-            selected, tokenizer = self._selected(context, judge, console)
-        rows, filters = (
-            list(selected.rows),
-            [Filter("selection", selected.seen, len(selected.rows), selected.dropped)],
-        )
-        if not rows:
-            raise none_kept(selected, self.max_tokens)
-        others, sources = self._others(context, tokenizer)
-        rows, filters = self._finished([*rows, *others], filters)
+            selected, tokenizer = self._selected(context, judge, console, others)
+            rows, filters = (
+                list(selected.rows),
+                [Filter("selection", selected.seen, len(selected.rows), selected.dropped)],
+            )
+            if not rows:
+                raise none_kept(selected, self.max_tokens)
+            rows += [row for other in others for row in other.rows(tokenizer)]
+            filters += [o.filter for o in others if o.dropped]
+            rows, filters, short = self._finished(rows, filters)
+            for lack in short:
+                console.warn(f"The mix by {self.domain_ratios} is short: {lack}.")
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
         name = self.model if isinstance(self.model, str) else self.model.name
-        sources = [DataSource(f"{name} on {self.task}", len(selected.rows), "samples"), *sources]
+        sources = [DataSource(f"{name} on {self.task}", len(selected.rows), "samples")]
+        sources += [DataSource(o.name, len(o.records), ", ".join(o.counts)) for o in others]
         write_data(context.folder / DATA, rows, sources, filters, table(lines))
         summary = {
             "rows": len(rows),
@@ -118,6 +125,7 @@ class Reject(
             "dropped": dict(selected.dropped),
             "solved_problems": selected.solved,
             "taken_away": {f.name: f.before - f.after for f in filters[1:]},
+            "short": short,
             "domains": {
                 line.domain: {
                     "samples": line.samples, "mean_tokens": round(line.mean_tokens, 1),
@@ -133,11 +141,15 @@ class Reject(
 
     # --- sampling and selecting -----------------------------------------------------------------------------
 
-    def _selected(self, context: Context, judge: Judge, console: Console) -> tuple[SelectedRows, Any]:
+    def _selected(
+        self, context: Context, judge: Judge, console: Console, others: Sequence[OtherRows]
+    ) -> tuple[SelectedRows, Any]:
         """What is kept of the samples, and the model's tokenizer (None behind an endpoint)."""
         task = get_task(self.task, self.data, self.test_data)
         source = self.open_model(context)
         problems = task.load("train", self.problems, self.seed)
+        if self.domain_ratios:
+            check_ratios(self.domain_ratios, others, {p.task for p in problems})
         problems, longest = source.fit(problems, self.max_tokens)
         params = SamplingParams(self.temperature, self.top_p, max_tokens=longest)
         judged, everything = frozenset(self.judged_tasks), self.judge_on == "all"
@@ -170,33 +182,11 @@ class Reject(
         selected.prompt, selected.controls = source.prompter.prompt.name, checked
         return selected, source.tokenizer
 
-    def _others(self, context: Context, tokenizer: Any) -> tuple[list[RolloutRow], list[DataSource]]:
-        """Rows of the other sources as conversations, domains by the rows' own word. Their length is that of
-        the last message in tokens, or in words where there is no tokenizer."""
-        rows: list[RolloutRow] = []
-        sources = []
-        for other in self.mix_with:
-            path = context.data_path(other)
-            records, counts = read_source(path)
-            for record in records:
-                last = record.messages[-1]
-                said = last.get("reasoning", "") + last["content"]
-                rows.append(
-                    {
-                        "messages": [dict(m) for m in record.messages],
-                        "domain": record.domain or "general",
-                        "language": record.rest.get("language", "en"),
-                        "tokens": len(tokenizer.encode(said) if tokenizer else said.split()),
-                    }
-                )
-            name = other if isinstance(other, str) else other.name
-            sources.append(DataSource(name, len(records), ", ".join(counts)))
-        return rows, sources
-
     def _finished(
         self, rows: list[RolloutRow], filters: list[Filter]
-    ) -> tuple[list[RolloutRow], list[Filter]]:
-        """Equal rows and contaminated ones out, then domains by their quotas."""
+    ) -> tuple[list[RolloutRow], list[Filter], list[str]]:
+        """Equal rows and contaminated ones out, then domains by their quotas; and which of these were short."""
+        short: list[str] = []
         before = len(rows)
         seen: set[str] = set()
         rows = [r for r in rows if not (row_text(r) in seen or seen.add(row_text(r)))]
@@ -214,14 +204,14 @@ class Reject(
             )
             rows = kept
         if self.domain_ratios:
-            kept = by_quota(rows, self.domain_ratios, self.max_rows, self.seed)
-            filters.append(Filter(f"quotas {self.domain_ratios}", len(rows), len(kept)))
-            rows = kept
+            mixed = by_quota(rows, self.domain_ratios, self.max_rows, self.seed)
+            filters.append(Filter(f"quotas {self.domain_ratios}", len(rows), len(mixed.rows), mixed.over))
+            rows, short = mixed.rows, mixed.short
         elif self.max_rows is not None and len(rows) > self.max_rows:
             kept = take(rows, lambda r: "all", {"all": self.max_rows}, self.seed)
             filters.append(Filter("rows", len(rows), len(kept)))
             rows = kept
-        return rows, filters
+        return rows, filters, short
 
 
 MOST_WRONG = 0.2
@@ -259,26 +249,6 @@ def sound(checked: Mapping[str, float]) -> bool:
         and checked["right_accepted"] >= 0.5
         and checked["wrong_accepted"] <= MOST_WRONG
     )
-
-
-def rounds(row: RolloutRow) -> int:
-    """How often the user speaks."""
-    return sum(message["role"] == "user" for message in row["messages"])
-
-
-def by_quota(rows: Sequence[RolloutRow], ratios: str, total: int | None, seed: int) -> list[RolloutRow]:
-    """Rows in the proportion of ``ratios`` (``reasoning:3,general:1``); ``reasoning`` stands for every domain
-    not named. Raises AhaError for a domain that has no rows, or rows whose domain has no share."""
-    shares = parse_ratios(ratios)
-
-    def domain(row: RolloutRow) -> str:
-        return row["domain"] if row["domain"] in shares else REASONING
-
-    counts = Counter(domain(row) for row in rows)
-    if REASONING in counts and REASONING not in shares:
-        others = sorted({r["domain"] for r in rows} - set(shares))
-        raise AhaError(f"The ratios give no share to {', '.join(others)}. Name them, or 'reasoning' for all.")
-    return take(rows, domain, quotas(counts, shares, total), seed)
 
 
 def judged_accuracy(

@@ -147,8 +147,11 @@ def conversation(problem: Problem, row: Mapping[str, Any]) -> RolloutRow:
 
 
 def row_text(row: Mapping[str, Any]) -> str:
-    """All that is said in a conversation."""
-    return "\n".join(str(m.get("reasoning", "")) + str(m["content"]) for m in row["messages"])
+    """All that is said in a conversation, calls of tools included."""
+    return "\n".join(
+        str(m.get("reasoning", "")) + str(m["content"]) + "".join(map(str, m.get("tool_calls") or ()))
+        for m in row["messages"]
+    )
 
 
 def evaluation_texts(
