@@ -19,6 +19,7 @@ from aha.rewards.accuracy import full_text
 from aha.rewards.code import find_program
 from aha.rewards.places import choice_text, stated
 from aha.rewards.ritual import empty_chain
+from aha.tasks import rubric
 from aha.types import Finish, Group, Problem, Rollout, Scored
 
 CORRECTNESS = ("accuracy", "lenient", "code", "tinyzero", "cosine", "kimi_length")
@@ -37,17 +38,27 @@ def step_figures(groups: Sequence[Group]) -> dict[str, float]:
     """Of one step's groups. ``answers/missing``: of the completions that came to an end, where there are any, the share
     that is not right and has no answer where the prompt asked for one. ``chains/answer_only``: the share whose thinking
     is the answer alone. ``completions/repetition``: the mean share of repeated runs of eight words. ``paid/length``,
-    ``paid/repetition`` (of four words): ``paid_for`` them."""
+    ``paid/repetition`` (of four words): ``paid_for`` them, in the kind of questions where it is most. Questions of
+    which nothing says what is right have a ``paid/length_unjudged``, where they are enough to tell."""
     members = [(group.problem, member) for group in groups for member in group.members]
     said = {id(member.rollout): words.tokens(member.rollout.text) for _, member in members}
     ended = [(p, m) for p, m in members if m.rollout.finish is not Finish.LENGTH]
     missing = {"answers/missing": _mean([is_missing(p, m) for p, m in ended])} if ended else {}
-    return missing | {
-        "chains/answer_only": _mean([answers_alone(member.rollout) for _, member in members]),
-        "completions/repetition": _mean([repeated_share(text, NGRAM) for text in said.values()]),
-        "paid/length": round(paid_for(groups, length), 6),
-        "paid/repetition": round(paid_for(groups, lambda r: repeated_share(said[id(r)], NGRAM // 2)), 6),
-    }
+    kinds = _kinds(groups)
+    judged = [kind for name, kind in kinds.items() if name != UNJUDGED]
+    unjudged = {}
+    if spread(open_ := kinds.get(UNJUDGED, [])) >= LEAST_SPREAD:
+        unjudged = {"paid/length_unjudged": round(paid_for(open_, length), 6)}
+    return (
+        missing
+        | unjudged
+        | {
+            "chains/answer_only": _mean([answers_alone(member.rollout) for _, member in members]),
+            "completions/repetition": _mean([repeated_share(text, NGRAM) for text in said.values()]),
+            "paid/length": most_paid(judged, length),
+            "paid/repetition": most_paid(kinds.values(), lambda r: repeated_share(said[id(r)], NGRAM // 2)),
+        }
+    )
 
 
 def by_rule(groups: Sequence[Group]) -> dict[str, float]:
@@ -78,6 +89,16 @@ def correctness(member: Scored) -> float | None:
     told = (name for name in CORRECTNESS if name in member.scores and not member.scores[name].silent)
     name = next(told, None)
     return None if name is None else member.scores[name].value
+
+
+def truth(problem: Problem, member: Scored) -> float | None:
+    """What is known of how good an answer is, apart from what it is paid: by a rule, else by a question's rubric; None
+    where nothing says it."""
+    value = correctness(member)
+    if value is not None or not problem.metadata.get("rubric"):
+        return value
+    judged = rubric.score(rubric.Rubric.from_dict(problem.metadata["rubric"]), full_text(member.rollout))
+    return round(judged.helpful, 2) if judged.safe else -1.0
 
 
 def is_missing(problem: Problem, member: Scored) -> bool:
@@ -114,6 +135,43 @@ def answers_alone(rollout: Rollout) -> bool:
     return (len(words.tokens(rest)) <= GUESSING and not reckons) or bool(empty_chain(rest, answer))
 
 
+RULED, BY_RUBRIC, UNJUDGED = "ruled", "by rubric", "unjudged"
+"""Kinds of questions: with a rule, with a rubric, and those where nothing says what is right."""
+LEAST_SPREAD = 60
+"""Completions beyond the first of each set of equally good ones, from which a kind of questions is looked at by
+itself: a share of 0.06 is chance in three steps of a hundred there."""
+
+
+def _kinds(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """Groups by what says how good their answers are."""
+    kinds: dict[str, list[Group]] = {}
+    for group in groups:
+        ruled = any(correctness(m) is not None for m in group.members)
+        kind = RULED if ruled else BY_RUBRIC if group.problem.metadata.get("rubric") else UNJUDGED
+        kinds.setdefault(kind, []).append(group)
+    return kinds
+
+
+def most_paid(kinds: Iterable[Sequence[Group]], measure: Measure) -> float:
+    """The largest of the shares that are paid for a measure: of all groups together, and of each kind by itself that
+    has enough of them. Among all, a kind whose rewards differ little would hide behind one whose rewards are 0 and 1,
+    though each group is learned from alike."""
+    kinds = list(kinds)
+    together = paid_for([group for kind in kinds for group in kind], measure)
+    alone = [paid_for(kind, measure) for kind in kinds if spread(kind) >= LEAST_SPREAD]
+    return round(max([together, *alone]), 6)
+
+
+def spread(groups: Iterable[Group]) -> int:
+    """Completions beyond the first of each set of equally good ones of a question."""
+    cells = (
+        cell
+        for g in groups
+        for cell in _equally_right(g.problem, [m for m in g.members if m.reward is not None])
+    )
+    return sum(len(cell) - 1 for cell in cells)
+
+
 def paid_for(groups: Iterable[Group], measure: Measure) -> float:
     """The share 0..1 of the rewards' variance within groups that a measure of the text explains among completions of
     one group that are equally right; 0 where more of it is not paid more.
@@ -129,7 +187,7 @@ def paid_for(groups: Iterable[Group], measure: Measure) -> float:
         rewards = np.array([m.reward for m in graded], np.float64)
         total += float(((rewards - rewards.mean()) ** 2).sum())
         ranks = _ranks([measure(m.rollout) for m in graded])
-        for cell in _equally_right(graded):
+        for cell in _equally_right(group.problem, graded):
             r, m = rewards[cell] - rewards[cell].mean(), ranks[cell] - ranks[cell].mean()
             both, squares = both + float(r @ m), squares + float(m @ m)
     if both <= 0 or not total or not squares:
@@ -137,9 +195,9 @@ def paid_for(groups: Iterable[Group], measure: Measure) -> float:
     return min(1.0, both * both / squares / total)
 
 
-def _equally_right(members: Sequence[Scored]) -> list[np.ndarray]:
-    """Indices of members, one array for each value of correctness."""
-    values = np.array([np.nan if (value := correctness(m)) is None else value for m in members])
+def _equally_right(problem: Problem, members: Sequence[Scored]) -> list[np.ndarray]:
+    """Indices of members, one array for each value of what is known of their truth."""
+    values = np.array([np.nan if (value := truth(problem, m)) is None else value for m in members])
     known = [np.flatnonzero(values == value) for value in np.unique(values[~np.isnan(values)])]
     return [cell for cell in (*known, np.flatnonzero(np.isnan(values))) if len(cell)]
 

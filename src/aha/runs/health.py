@@ -168,6 +168,12 @@ RULES: tuple[HealthRule, ...] = (
          "the reward leans towards longer texts in every step, and a policy learns what is paid",
          "look at what else than accuracy is rewarded; divide its weight, or bound it by length", over=6,
          kind="rate", cause="length_gaming"),
+    HealthRule("paid/length_unjudged",
+         "share of the rewards' variance that goes to longer texts where no rule says which is better", 0.2, 0.1,
+         # a correlation of 0.45 with length: longer may be better there, but a policy only sees what is paid
+         "longer answers are paid more, and nothing tells whether they are better",
+         "read some of that step's rollouts; balance lengths in the pairs, or lower preference_weight", patience=2,
+         kind="rate", cause="length_gaming"),
     HealthRule("paid/repetition", "share of the rewards' variance that goes to repetition among texts equally right",
          0.2, 0.1,
          "the reward pays for saying the same again",

@@ -128,7 +128,7 @@ _SMALL: tuple[tuple[str, str, tuple[tuple[str, str], ...], FigureKind], ...] = (
     ("Repetition", "Share of runs of eight words that stood before in the response.",
      (("completions/repetition", "repeated"),), "rate"),
     ("Paid for length", "Share of the rewards' variance among equally right answers.",
-     (("paid/length", "length"),), "rate"),
+     (("paid/length", "length"), ("paid/length_unjudged", "length, where no rule says what is better")), "rate"),
     ("Paid for repetition", "Share of the rewards' variance among equally right answers.",
      (("paid/repetition", "repetition"),), "rate"),
     ("Longest response", "Tokens.", (("completions/max_length", "longest"), ("max_tokens", "limit")),
