@@ -61,14 +61,14 @@ def run(stage, folder):
 
 
 def test_every_domain_of_a_users_prompts_is_named_and_all_are_the_general_part(prompts, tmp_path):
-    summary, made = run(GeneralData(name="general", task="general", data=prompts), tmp_path / "a")
+    summary, written = run(GeneralData(name="general", task="general", data=prompts), tmp_path / "a")
     assert set(summary["domains"]) == DOMAINS | {"total"}
-    assert {row["domain"] for row in made} == DOMAINS
-    assert {row["part"] for row in made} == {"general"}
+    assert {row["domain"] for row in written} == DOMAINS
+    assert {row["part"] for row in written} == {"general"}
     assert not summary["dropped"], "each kept its own form"
     card = (tmp_path / "a" / "data.card.md").read_text()
     assert all(name in card for name in DOMAINS)
-    tools = next(row for row in made if row["domain"] == "function_calling")
+    tools = next(row for row in written if row["domain"] == "function_calling")
     assert "<tools>" in tools["messages"][0]["content"], "what may be called is a part of the conversation"
 
 
@@ -85,12 +85,12 @@ def test_a_teacher_is_not_asked_who_the_student_is_and_is_given_one_system_messa
     stage = GeneralData(
         name="general", task="general", data=prompts, teacher="http://h/v1#m", verified_only=False
     )
-    _, made = run(stage, tmp_path / "a")
-    own = [row["messages"][-1]["content"] for row in made if row["domain"] == "Self-Cognition"]
+    _, written = run(stage, tmp_path / "a")
+    own = [row["messages"][-1]["content"] for row in written if row["domain"] == "Self-Cognition"]
     assert own
     assert all("I am Aha" in text for text in own)
     assert all(
-        "I am the teacher." in row["messages"][-1]["content"] for row in made if row["domain"] == "writing"
+        "I am the teacher." in row["messages"][-1]["content"] for row in written if row["domain"] == "writing"
     )
     assert not any("Who are you" in m["content"] for messages in said for m in messages)
     assert all([m["role"] for m in messages].count("system") == 1 for messages in said)
@@ -101,8 +101,8 @@ def test_a_teacher_is_not_asked_who_the_student_is_and_is_given_one_system_messa
 
 
 def mixed_rows(prompts, tmp_path, reasoning=40):
-    _, made = run(GeneralData(name="general", task="general", data=prompts), tmp_path / "made")
-    return [*made, *({"domain": d, "i": i} for d in ("gsm8k", "code") for i in range(reasoning))]
+    _, written = run(GeneralData(name="general", task="general", data=prompts), tmp_path / "made")
+    return [*written, *({"domain": d, "i": i} for d in ("gsm8k", "code") for i in range(reasoning))]
 
 
 def counts(mixed):
@@ -169,12 +169,12 @@ def test_other_rows_keep_their_tools_and_bad_or_unanswered_ones_are_counted(tmp_
     ]
     read = read_others("file", write(tmp_path / "mix.jsonl", lines))
     assert read.dropped == {"said to be bad": 1, "no completion": 1}
-    made = read.rows(None)
-    assert [row["domain"] for row in made] == ["function_calling", "function_calling", "general", "math"]
-    assert [row.get("part") for row in made] == ["general", "general", "general", None]
-    assert made[0]["tools"] == [TOOL]
-    assert made[0]["tokens"] > 0, "a call is something that is said"
-    assert row_text(made[0]) != row_text(made[1]), "other arguments are another answer"
+    written = read.rows(None)
+    assert [row["domain"] for row in written] == ["function_calling", "function_calling", "general", "math"]
+    assert [row.get("part") for row in written] == ["general", "general", "general", None]
+    assert written[0]["tools"] == [TOOL]
+    assert written[0]["tokens"] > 0, "a call is something that is said"
+    assert row_text(written[0]) != row_text(written[1]), "other arguments are another answer"
     assert "said to be bad: 1" in "; ".join(f"{k}: {n}" for k, n in read.filter.reasons.items())
 
 
