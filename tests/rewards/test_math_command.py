@@ -88,4 +88,4 @@ def test_real_outputs_are_graded_as_their_corrected_labels_say(capsys: pytest.Ca
     assert call(bench, *files, "--rounds", "1", "--json", "--corrections", str(fixed)) == 0
     rows = json.loads(capsys.readouterr().out)[:2]
     assert [r["graders"]["aha"]["corrected_agreement"] for r in rows] == [1, 1]
-    assert [r["graders"]["aha"]["corrected"] for r in rows] == [4, 23]
+    assert [r["graders"]["aha"]["corrected"] for r in rows] == [5, 23]

@@ -6,8 +6,10 @@ Every function returns True, False or None: None means that our own means do not
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from aha.rewards.math import names, numeric, regions
+from aha.rewards.math.bases import same_digits
 from aha.rewards.math.cases import same_cases
 from aha.rewards.math.equations import (
     difference,
@@ -143,11 +145,12 @@ def _is_vector(gold: Scalar, answer: Collection) -> bool:
 
 
 def _is_spelled(gold: Scalar, answer: Based) -> bool | None:
+    if "." in answer.digits:
+        is_plain = answer.digits.replace(".", "").removeprefix("-").isdecimal()
+        return is_plain and rational_or_none(gold.expr) == Fraction(answer.digits)
     value = _whole(gold.expr)
     if value is None:
         return False
-    if answer.base == 10:
-        return value == int(answer.digits)
     return _has_digits(value, answer.digits)
 
 
@@ -408,10 +411,9 @@ def _based(gold: Based, answer: Value) -> bool | None:
     if isinstance(answer, Named):
         answer = answer.value
     if isinstance(answer, Based):
-        return gold.base == answer.base and gold.digits.lstrip("0") == answer.digits.lstrip("0")
+        return gold.base == answer.base and same_digits(gold.digits, answer.digits)
     if isinstance(answer, Scalar):
-        value = _whole(answer.expr)
-        return value is not None and _has_digits(value, gold.digits)
+        return _is_spelled(answer, gold)
     return False
 
 

@@ -5,9 +5,11 @@ A domain that one takes for granted may be written or left out. One that limits 
 
 from __future__ import annotations
 
+import re
+
 from aha.rewards.math.families import symbols
 from aha.rewards.math.slices import matches
-from aha.rewards.math.tokens import Token
+from aha.rewards.math.tokens import Token, Unreadable, tokenize
 from aha.rewards.math.values import Named, Node, Opaque, Region, Scalar, Value
 
 _RELATIONS = frozenset(("in", ">=", ">", "<=", "<", "!="))
@@ -18,6 +20,8 @@ reals nonzero 为 常数 任意 实数 整数
 """
 _SAYS_ANY = frozenset(_ANY.split())
 _SETS = "ℕℤℝℚℂNZRQC"
+_KINDS = dict(zip("ℕℤℝℚℂNZRQC", "NZRQCNZRQC", strict=True))
+_MAY_SAY = re.compile(r"\\in(?![A-Za-z])|∈")
 _COUNTING = frozenset("ijklmnNMK")
 _LOWEST = frozenset((0, 1, 2))
 
@@ -61,6 +65,41 @@ def _cut(tokens: list[Token], index: int) -> list[Token]:
     nothing_else = len(letters) + len(words) == len([t for t in after if t.text not in (",", "and")])
     says_any = all(t in before for t in letters) and all(t.text.lower() in _SAYS_ANY for t in words)
     return before if letters and nothing_else and says_any else tokens
+
+
+def contradict(gold: str, answer: str) -> bool:
+    """Whether two answers say of their letters that they are numbers of different kinds: n in Z, n in R."""
+    if not _MAY_SAY.search(gold) or not _MAY_SAY.search(answer):
+        return False
+    try:
+        one, other = _kinds(tokenize(gold)), _kinds(tokenize(answer))
+    except Unreadable:
+        return False
+    return bool(one and other and one != other)
+
+
+def with_bound_variable(inside: list[Token]) -> list[Token]:
+    """``x in Z : x > 2`` with one letter for the variable, whatever it is called."""
+    if len(inside) < 3 or inside[0].kind != "id" or inside[1].text not in ("in", "|", ":"):
+        return inside
+    return [token._replace(text="□") if token == inside[0] else token for token in inside]
+
+
+def _kinds(tokens: list[Token]) -> frozenset[str]:
+    """The sets of numbers that letters are said to be in; none where a bound says more."""
+    if any(t.text in _RELATIONS and t.text != "in" for t in tokens):
+        return frozenset()
+    kinds = set()
+    for at, token in enumerate(tokens[:-1]):
+        behind = tokens[at + 1].text
+        if token.text != "in" or behind not in _KINDS:
+            continue
+        signs = "".join(t.text for t in tokens[at + 2 : at + 6] if t.text not in "{}")
+        positive = behind in "Zℤ" and signs[:2] in ("^+", "_+", "_>")
+        kinds.add(
+            "N" if positive else _KINDS[behind] + ("+" if signs[:2] in ("^+", "_+", "^-", "_-") else "")
+        )
+    return frozenset(kinds)
 
 
 def without_domains(items: list[Value]) -> list[Value]:

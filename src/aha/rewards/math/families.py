@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
 
 from aha.rewards.math.exact import free_symbols
-from aha.rewards.math.values import Collection, Equation, Named, Node, Region, Scalar, Value
+from aha.rewards.math.values import Collection, Equation, Matrix, Named, Node, Region, Scalar, Value
 
 Equal = Callable[[Value, Value], bool | None]
 MOST_LETTERS = 4
 _LETTER = re.compile(r"[A-Za-z](?:_[0-9])?\Z|alpha\Z|beta\Z|lambda\Z|mu\Z")
 _NUMBERED = re.compile(r"[CcKkAaBb]_[0-9]\Z")
 _CONSTANT = re.compile(r"[A-DKck](?:_[0-9])?\Z")
+_COORDINATE = re.compile(r"[xyzw](?:_?[0-9])?\Z")
 _INTEGERS = frozenset("jklmn")
 
 
@@ -35,6 +36,8 @@ def symbols(value: Value) -> frozenset[str]:
     if isinstance(value, Collection | Equation):
         parts = value.items if isinstance(value, Collection) else value.members
         return frozenset().union(*map(symbols, parts))
+    if isinstance(value, Matrix):
+        return frozenset().union(*(free_symbols(cell) for row in value.rows for cell in row))
     if isinstance(value, Region):
         ends = [free_symbols(end) for part in value.parts for end in (part.low, part.high)]
         return frozenset().union(*ends)
@@ -57,6 +60,8 @@ def renamed(value: Value, leaves: Mapping[str, Node]) -> Value:
     if isinstance(value, Collection):
         items = tuple(renamed(item, leaves) for item in value.items)
         return Collection(value.kind, items, value.brackets, value.joined_by_or)
+    if isinstance(value, Matrix):
+        return Matrix(tuple(tuple(substituted(cell, leaves) for cell in row) for row in value.rows))
     if isinstance(value, Equation):
         return Equation(tuple(renamed(member, leaves) for member in value.members), value.shown)
     return value
@@ -68,6 +73,9 @@ def _renamings(gold: Value, answer: Value) -> Iterator[dict[str, Node]]:
     if _has_parameters(gold) and _has_parameters(answer):
         if len(ours) == len(theirs) <= 2 and all(map(_LETTER.match, (*ours, *theirs))):
             yield from _pairings(ours, theirs)
+        numbered = _numbered(gold_letters)
+        if isinstance(gold, Matrix) and not ours and not theirs and len(numbered) <= MOST_LETTERS:
+            yield from _pairings(numbered, numbered)
         return
     gold_letters, answer_letters = (symbols(v.value if isinstance(v, Named) else v) for v in (gold, answer))
     if ours and len(ours) == len(theirs) == 1 and {*ours, *theirs} <= _INTEGERS:
@@ -142,12 +150,28 @@ def _solved(value: Value) -> bool:
 
 
 def _has_parameters(value: Value) -> bool:
-    """A tuple, or a function, or several of either."""
+    """A tuple, a column, coordinates by name, a function, or several of these."""
+    if isinstance(value, Matrix):
+        cells = len(value.rows) * len(value.rows[0])
+        return 1 in (len(value.rows), len(value.rows[0])) and len(symbols(value)) < cells
+    if _are_coordinates(value):
+        return True
     if isinstance(value, Named):
         return bool(value.parameter) or _has_parameters(value.value)
     if isinstance(value, Collection):
         return value.kind == "tuple" or (bool(value.items) and all(map(_has_parameters, value.items)))
     return False
+
+
+def _are_coordinates(value: Value) -> bool:
+    """``x = 1 + 3t, y = 2 + 4t``: two or more coordinates that all have names of their own."""
+    if not isinstance(value, Collection) or value.kind != "list" or len(value.items) < 2:
+        return False
+    names = [item.name for item in value.items if isinstance(item, Named)]
+    distinct = len(names) == len(value.items) == len(set(names)) and all(map(_COORDINATE.match, names))
+    return distinct and len(symbols(value)) < len(
+        names
+    )  # with as many letters each could be a number that is known
 
 
 def _mentions_pi(value: Value) -> bool:

@@ -12,7 +12,8 @@ from aha.rewards.math.tokens import Token
 from aha.rewards.math.values import Scalar, num
 
 _CURRENCIES = units.CURRENCIES
-_PREDICATES = (["even"], ["odd"], ["prime"], ["composite"])
+_CHANGING = "even odd prime composite negative squared cubed doubled tripled halved factorial kilo mega"
+_PREDICATES = [[word] for word in _CHANGING.split()]
 _DEGREE_WORDS = frozenset(("degree", "degrees", "deg", "度"))
 
 

@@ -10,18 +10,20 @@ import re
 from itertools import pairwise
 
 from aha.rewards.math import regions
+from aha.rewards.math.bases import based
 from aha.rewards.math.clock import clock
-from aha.rewards.math.domains import with_comma, without_domains
+from aha.rewards.math.domains import with_bound_variable, with_comma, without_domains
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
 from aha.rewards.math.layouts import layout
+from aha.rewards.math.lines import combination
 from aha.rewards.math.measures import measured, without_meridiem
 from aha.rewards.math.permuted import permuted
 from aha.rewards.math.residues import residue
+from aha.rewards.math.scales import scaled
 from aha.rewards.math.slices import OPENING, at_depth_zero, filled, halves, matches, spelling, split, trimmed
 from aha.rewards.math.symbols import LEADING
 from aha.rewards.math.tokens import Token, Unreadable, normalize, tokenize
 from aha.rewards.math.values import (
-    Based,
     Collection,
     Dots,
     Equation,
@@ -35,7 +37,7 @@ from aha.rewards.math.values import (
     Value,
     num,
 )
-from aha.rewards.math.words import number_in_words, words_of
+from aha.rewards.math.words import number_in_words, whole_in_words, words_of
 
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
 _IN_LABELS = frozenset(("=", "<", ">", "<=", ">=", "!=", ",", "|"))
@@ -48,7 +50,10 @@ def parse_value(text: str, plain: bool = False) -> Value:
     ``plain`` chooses the other reading of ambiguous spellings. Raises Unreadable for text that is broken
     (unbalanced braces), empty, too long or too deeply nested; text in no known grammar is Opaque.
     """
-    tokens = tokenize(text, plain)
+    number = whole_in_words(text)
+    if number is not None:
+        return number
+    tokens = scaled(tokenize(text, plain), plain)
     return _LatexReader(text).value(tokens, 0)
 
 
@@ -99,6 +104,7 @@ class _LatexReader:
                 return time
         for read in (
             self.bracketed,
+            self.combined,
             self.attached,
             self.juxtaposed,
             self.set_in_rows,
@@ -143,6 +149,9 @@ class _LatexReader:
             return Collection("set", (), "{}") if first == "{" else None
         return self.value(inside, depth + 1)
 
+    def combined(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        return combination(tokens)
+
     def attached(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         """``t(0,4]``: a variable and an interval whose sign of membership was lost."""
         ends = (tokens[1].text, tokens[-1].text) if len(tokens) > 4 else ()
@@ -185,11 +194,15 @@ class _LatexReader:
         match = matches(inside)
         for bar in ("|", ":"):
             at = next((i for i, t in at_depth_zero(inside, match) if t.text == bar and t.kind == "op"), None)
-            if at is not None and 0 < at <= 8 and at < len(inside) - 1:
+            if at is not None and 0 < at <= 40 and at < len(inside) - 1:
                 condition = self.value(inside[at + 1 :], depth + 1)
-                if isinstance(condition, Region):
+                told = spelling([t for t in inside[:at] if t.text not in "{}"])
+                if isinstance(condition, Region) and regions.is_real_variable(told, condition.variable):
                     return Region(condition.parts)
-                return Opaque(spelling(inside))
+                members = without_domains([self.value(inside[:at], depth + 1), condition])
+                if len(members) == 1 and isinstance(members[0], Collection):
+                    return members[0]  # the points of a line
+                return Opaque(spelling(with_bound_variable(inside)))
         pieces = split(inside, match, {",", ";"})[0]
         return Collection("set", tuple(self.value(piece, depth + 1) for piece in filled(pieces)), "{}")
 
@@ -347,19 +360,7 @@ class _LatexReader:
         return ":".join(digits) in normalize(self.text).replace("{", "").replace("}", "")
 
     def based(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
-        at = next((i for i, t in enumerate(tokens) if t.text == "_"), None)
-        if at is None or at == 0 or len(tokens) > 40:
-            return None
-        digits = "".join(t.text for t in tokens[:at] if t.text not in "()")
-        sign = "-" if digits.startswith("-") else ""
-        digits = digits.removeprefix("-")
-        if not digits or not digits.isalnum() or not (digits.isdigit() or digits.isupper()):
-            return None
-        base = "".join(t.text for t in tokens[at + 1 :] if t.text not in "{}()").lower()
-        base = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}.get(base, base)
-        if not base.removeprefix("-").isdecimal() or len(base) > 3 or not 2 <= abs(int(base)) <= 36:
-            return None
-        return Based(sign + digits, int(base)) if digits.isdigit() or _in_base(digits, int(base)) else None
+        return based(tokens)
 
     # scalars
 
@@ -488,11 +489,3 @@ def _letters_of(value: Value) -> str:
     single = isinstance(value, Matrix) and 1 in (len(value.rows), len(value.rows[0]))
     letters = [str(cell[1]) for cell in cells if cell[0] == "sym"]
     return f"({','.join(letters)})" if single and len(letters) == len(cells) > 1 else ""
-
-
-def _in_base(digits: str, base: int) -> bool:
-    try:
-        int(digits, base)
-    except ValueError:
-        return False
-    return True

@@ -15,9 +15,12 @@ def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
     if has(answer.expr, STATED) and not has(gold.expr, STATED):
         return False  # restates the problem
     a, b = gold.unit, answer.unit
-    if gold.percent != answer.percent:
-        contradicted = bool((gold if answer.percent else answer).unit)
-        return False if contradicted else _percent(gold, answer)
+    parts = _part_of_one(gold), _part_of_one(answer)
+    if parts[0] != parts[1]:
+        contradicted = any(
+            part is None and side.unit for part, side in zip(parts, (gold, answer), strict=True)
+        )
+        return False if contradicted else _parts_of_one(gold, answer, *parts)
     if a is None or b is None:
         outcome = numeric.same(gold.expr, answer.expr) if a is None and b is None else None
         if outcome is not None or (a is None and b is None):
@@ -77,15 +80,21 @@ def _radians(value: Scalar) -> Node:
     return value.expr
 
 
-def _percent(gold: Scalar, answer: Scalar) -> bool | None:
+def _part_of_one(value: Scalar) -> Fraction | None:
+    """What one of a percent, a per mille or a ppm is; None for a number that has no such sign."""
+    if value.percent:
+        return Fraction(1, 100)
+    is_part = value.unit is not None and value.unit.dimension == units.PART
+    return value.unit.factor if is_part and value.unit is not None else None
+
+
+def _parts_of_one(gold: Scalar, answer: Scalar, part: Fraction | None, other: Fraction | None) -> bool | None:
     """50% is 1/2; and where only one side writes the sign, 50 may stand for 50% (but not 0.5 for 0.5%)."""
-    hundredth = num(Fraction(1, 100))
-    left = ("mul", gold.expr, hundredth) if gold.percent else gold.expr
-    right = ("mul", answer.expr, hundredth) if answer.percent else answer.expr
+    left, right = ("mul", num(part or 1), gold.expr), ("mul", num(other or 1), answer.expr)
     outcome = numeric.same(left, right)
-    if outcome is not False:
+    if outcome is not False or (part is not None and other is not None):
         return outcome
-    if not gold.percent:
+    if part is None:
         size = numeric.real_value(gold.expr)
         if size is None or abs(size) <= 1:
             return False

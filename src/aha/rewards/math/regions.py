@@ -44,6 +44,7 @@ __all__ = [
     "free_symbols",
     "grid",
     "half_of_reals",
+    "is_real_variable",
     "is_same",
     "less",
     "member",
@@ -80,6 +81,15 @@ def points(value: Value) -> tuple[Node, ...] | None:
         members = [item.expr for item in value.items if isinstance(item, Scalar)]
         return tuple(members) if len(members) == len(value.items) else None
     return None
+
+
+def is_real_variable(told: str, variable: str) -> bool:
+    """Whether what a set is made of, before its condition, is the condition's variable itself, and a real number.
+
+    ``{2x : x > 2}`` is no interval from 2, and ``{x in Z : x > 2}`` none at all.
+    """
+    name, _, kind = told.partition("in")
+    return name == (variable or name[:1]) and kind in ("", "ℝ", "R")
 
 
 def member(variable: str, value: Value) -> Value:

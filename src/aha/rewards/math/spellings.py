@@ -9,15 +9,32 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from fractions import Fraction
 
-SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+from aha.rewards.math.chinese import number
+
+SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12, "dozens": 12,
+          "lakh": 10**5, "lakhs": 10**5, "crore": 10**7, "crores": 10**7}  # fmt: skip
+"""Words that multiply the number before them, or are the unit in which the question counts."""
+_PARTS = (
+    "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
+    "seventeenth eighteenth nineteenth twentieth"
+)
+_SMALL = {"half": 2, "hundredth": 100, "thousandth": 1000, "millionth": 10**6, "billionth": 10**9}
+_BELOW = {word: below for below, word in enumerate(_PARTS.split(), 3)} | _SMALL
+FRACTIONS = {"halves": Fraction(1, 2)} | {
+    word + ending: Fraction(1, below) for word, below in _BELOW.items() for ending in ("", "s")
+}
+"""Words for parts of one. Quarters are not among them: they are coins too."""
+BEHIND_NUMERALS = frozenset((*SCALES, *FRACTIONS, "hundred"))
 _LONGEST = 1_000  # characters of an answer in which a power of ten in words may have two readings
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ₀₁₂₃₄₅₆₇₈₉₋₊", "0123456789-+n0123456789-+")
 _RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]{2,40}|[₀₁₂₃₄₅₆₇₈₉₋₊]{2,40}")
 _SEPARATORS = {"\u066b": ".", "\u066c": ","}  # the Arabic ones
 _Rule = tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]]
 _END = r"[\s.$}]*\Z"
-_UPRIGHT = r"\\(?:text|mathrm|rm|textrm|operatorname)"
+_UPRIGHT = r"\\(?:text|mathrm|rm|textrm|operatorname|mbox)"
+_ORDER = _UPRIGHT + r"\s?\{\s?(st|nd|rd|th)\s?\}"
 _GAP = r"(?:\\[,;:! ]|\s|~){0,4}"
 
 
@@ -34,6 +51,12 @@ def _permutations(match: re.Match[str]) -> str:
 
 def _generalized(match: re.Match[str]) -> str:
     return r"\binom" if match.group(1).strip().startswith("0") else r"\frac"
+
+
+def _parts(match: re.Match[str]) -> str:
+    above = match.group(2)
+    value = int(above) if above.isascii() else number(above)
+    return match.group() if value is None else rf"\frac{{{value}}}{{{match.group(1)}}}"
 
 
 # What a rule needs to stand in the text, the rule, and what takes its place.
@@ -66,6 +89,19 @@ _RULES: tuple[_Rule, ...] = (
     ("10", re.compile(r"(?<=[0-9])\s?[xX]\s?(?=10\s?\^)"), r"\\times "),
     # "25 per cent"
     ("cent", re.compile(r"(?<![A-Za-z])per cent(?![A-Za-z])"), "percent"),
+    # parts of a thousand, of ten thousand, of a million
+    ("mil", re.compile(r"\\(?:permil|permille|perthousand)(?![A-Za-z])"), r"\\text{ permille}"),
+    ("thousand", re.compile(r"\\(?:perthousand|textperthousand)(?![A-Za-z])"), r"\\text{ permille}"),
+    ("thousand", re.compile(r"\\textpertenthousand(?![A-Za-z])"), r"\\text{ permyriad}"),
+    ("mil", re.compile(r"(?<![A-Za-z])(?:per ?mille|permil)(?![A-Za-z])"), "permille"),
+    ("per thousand", re.compile(r"(?<![A-Za-z])(?:parts )?per thousand(?![A-Za-z])"), "permille"),
+    ("parts per", re.compile(r"(?<![A-Za-z])parts per million(?![A-Za-z])"), "ppm"),
+    ("parts per", re.compile(r"(?<![A-Za-z])parts per billion(?![A-Za-z])"), "ppb"),
+    ("basis", re.compile(r"(?<![A-Za-z])basis points?(?![A-Za-z])"), "permyriad"),
+    # "5分之3", "5分之三"
+    ("分之", re.compile(r"([0-9]{1,9})\s?分之\s?([0-9]{1,9}|[一二两三四五六七八九十百千零]{1,9})"), _parts),
+    # "3^{\text{rd}}"
+    ("^", re.compile(r"(?<=[0-9])\s?\^\s?(?:\{\s?" + _ORDER + r"\s?\}|" + _ORDER + ")"), r"\\text{ \1\2}"),
     # "+/- 3"
     ("+/-", re.compile(r"\+/-"), r"\\pm "),
     # "5!=120" is a factorial and its value

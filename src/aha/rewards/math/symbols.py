@@ -29,6 +29,7 @@ UNICODE = {
     "φ": r"\phi ", "σ": r"\sigma ", "τ": r"\tau ", "ρ": r"\rho ", "Δ": r"\Delta ", "Ω": r"\Omega ",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∨": r"\lor ", "∧": r"\land ", "∖": r"\setminus ",
     "∶": ":", "㎡": r"\text{ m}^2 ", "㎠": r"\text{ cm}^2 ", "㎥": r"\text{ m}^3 ", "㎤": r"\text{ cm}^3 ",
+    "‰": r"\text{ permille}", "‱": r"\text{ permyriad}",
     "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
 }  # fmt: skip
 
@@ -267,6 +268,7 @@ dollar dollars cent cents yuan euro euros usd rmb
 degree degrees deg radian radians rad mph kph kmh ms Hz kHz kcal cal joule joules kJ watt watts kW
 newton newtons
 eV keV MeV GeV kPa kWh MHz GHz
+permille permyriad ppm ppb
 unit units sq square cubic per pm am mol moles MB GB KB people students apples
 """
 UNIT_WORDS = frozenset(_UNIT_LIST.split())

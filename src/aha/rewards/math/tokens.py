@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from aha.rewards.math import chinese
-from aha.rewards.math.spellings import SCALES, usual, with_plain_digits, without_emoji
+from aha.rewards.math.spellings import BEHIND_NUMERALS, usual, with_plain_digits, without_emoji
 from aha.rewards.math.symbols import (
     COMMANDS,
     FUNCTIONS,
@@ -74,19 +74,7 @@ def tokenize(text: str, plain: bool = False) -> list[Token]:
     tokens = scanner.run()
     if len(tokens) > MOST_TOKENS:
         raise Unreadable(f"an answer of {len(tokens)} tokens")
-    return _with_cyclic_groups(tokens if plain else _scaled(tokens))
-
-
-def _scaled(tokens: list[Token]) -> list[Token]:
-    """``1.5 million`` as the number that it is."""
-    out: list[Token] = []
-    for token in tokens:
-        scale = SCALES.get(token.text.lower()) if token.kind == "word" else None
-        if scale and out and out[-1].value is not None:
-            out[-1] = Token("num", f"{out[-1].text} {token.text}", out[-1].value * scale)
-        else:
-            out.append(token)
-    return out
+    return _with_cyclic_groups(tokens)
 
 
 def _with_cyclic_groups(tokens: list[Token]) -> list[Token]:
@@ -417,7 +405,7 @@ class _Scanner:
             or run in UNIT_WORDS
             or (lowered in UNIT_WORDS and run in (lowered, run.upper(), run.title()))
             or _TITLE.match(run)
-            or (lowered in SCALES and self.out and self.out[-1].kind == "num")
+            or (lowered in BEHIND_NUMERALS and self.out and self.out[-1].kind == "num")
         ):
             self.out.append(Token("word", run))
         elif run.startswith("or") and run[2:3].isupper():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from aha.rewards.math import chinese
+from aha.rewards.math.spellings import FRACTIONS
+from aha.rewards.math.symbols import NUMBER_WORDS
 from aha.rewards.math.tokens import Token
 
 CURRENCIES = "dollar yuan euro pound rupee rouble won dong lira shekel baht".split()  # noqa: SIM905
@@ -23,7 +25,7 @@ class Unit:
     words: str = ""
 
 
-_LENGTH, _MASS, _TIME, _MONEY, _BYTE = {"L": 1}, {"M": 1}, {"T": 1}, {"$": 1}, {"B": 1}
+_LENGTH, _MASS, _TIME, _MONEY, _BYTE, _PART = {"L": 1}, {"M": 1}, {"T": 1}, {"$": 1}, {"B": 1}, {"part": 1}
 _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("m meter meters metre metres 米", _LENGTH, 1),
     ("cm centimeter centimeters centimetre centimetres 厘米", _LENGTH, "1/100"),
@@ -123,6 +125,10 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("KB", _BYTE, 1000),
     ("MB", _BYTE, 1000000),
     ("GB", _BYTE, 1000000000),
+    ("permille", _PART, "1/1000"),
+    ("permyriad", _PART, "1/10000"),
+    ("ppm", _PART, "1/1000000"),
+    ("ppb", _PART, "1/1000000000"),
     ("celsius °C", {"celsius": 1}, 1),
     ("fahrenheit °F", {"fahrenheit": 1}, 1),
 )
@@ -161,6 +167,7 @@ def _with_multiples(
 
 
 TABLE = _table()
+PART: Dimension = (("part", Fraction(1)),)
 DEGREE: Dimension = (("degree", Fraction(1)),)
 ANGLES = (
     DEGREE,
@@ -244,6 +251,9 @@ _MEANINGFUL = frozenset(
             "upward",
             "onwards",
         ],
+        *FRACTIONS,
+        *NUMBER_WORDS,
+        "hundred",
         *["higher", "lower", "beyond", "exceeding", "perhaps", "probably"],
         # the same in languages that models fall into
         *[
@@ -271,9 +281,10 @@ _MEANINGFUL = frozenset(
         *["или", "и", "не", "более", "менее", "больше", "меньше", "минимум"],
     ]
 )
+_VARIABLES = frozenset("eiknxyz")  # upright letters that are no unit: "5\\text{ x}"
 _MEANINGFUL_HAN = re.compile(
     r"[多余几]?(?:以上|以下|以内|以外|之间|开外)|.{0,3}(?:以上|以下|以内|以外|之间)\Z|(?:[多余几起]|有余)(?:[个人名只元米天年]|\Z)|"
-    r"不[到止足是对]|错|或|至[少多]"
+    r"不[到止足是对]|错|或|至[少多]|分之"
 )
 """What changes a number behind which it stands: 7以上 is 7 or more."""
 
@@ -312,7 +323,11 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
             if known:
                 last = (known[0], known[1], sign)
                 factor = _accumulate(dimension, factor, known[0], known[1], sign * power_next * squared)
-            elif name.lower() in _MEANINGFUL or _changes_number(name):
+            elif (
+                name.lower() in _MEANINGFUL
+                or _changes_number(name)
+                or (token.kind == "word" and name in _VARIABLES)
+            ):
                 return False
             elif name.lower() not in _GENERIC:
                 unknown.append(_stem(name.lower()))

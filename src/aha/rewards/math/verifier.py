@@ -10,9 +10,12 @@ from functools import lru_cache
 
 from aha.rewards.math import compare, numeric, tokens, workers
 from aha.rewards.math.dates import same_day
+from aha.rewards.math.domains import contradict
 from aha.rewards.math.exact import TooBig, free_symbols, has, rational_or_none
 from aha.rewards.math.extract import DEFAULT, ExtractedAnswer, Extraction, boxed, boxes, extract
 from aha.rewards.math.families import same_family
+from aha.rewards.math.lines import same_line
+from aha.rewards.math.numerals import is_roman, same_numerals
 from aha.rewards.math.parse import parse_value
 from aha.rewards.math.spellings import is_scaled
 from aha.rewards.math.tokens import Unreadable
@@ -53,8 +56,8 @@ def parse_gold(text: str) -> Gold:
         raise AhaError(f"The reference answer {text!r} is no text. Give it as a string.")
     source = _unwrapped(text)
     try:
-        value = parse_value(source)
-        ambiguous = tokens.is_ambiguous(source)
+        value = Text(words_of(source)) if is_roman(source) else parse_value(source)
+        ambiguous = tokens.is_ambiguous(source) or "dozen" in source
         other = parse_value(source, plain=True) if ambiguous else None
         if _UPRIGHT_UNIT.search(source) and not ambiguous:
             ambiguous, other = True, parse_value(_UPRIGHT_UNIT.sub(r"\\text{ \1}", source))
@@ -80,7 +83,7 @@ def verify(
     UNKNOWN (also for a reference answer that cannot be read) is never to be counted as wrong.
     """
     try:
-        known = parse_gold(gold) if isinstance(gold, str) else gold
+        known = _read_gold(gold)
     except AhaError as cause:
         return Verdict(Outcome.UNKNOWN, str(cause))
     if not isinstance(prediction, str):
@@ -99,18 +102,27 @@ def verify_many(
     verdicts: list[Verdict] = []
     for gold, prediction in pairs:
         extracted = extract(prediction, options) if isinstance(prediction, str) else None
-        key = (gold if isinstance(gold, str) else gold.text, extracted)
+        key = (
+            gold.text if isinstance(gold, Gold) else gold if isinstance(gold, str) else repr((gold,)),
+            extracted,
+        )
         if key not in known:
             known[key] = _verify_extracted(gold, extracted, pool)
         verdicts.append(known[key])
     return verdicts
 
 
+def _read_gold(gold: str | Gold) -> Gold:
+    if not isinstance(gold, str | Gold):
+        raise AhaError(f"The reference answer {_short(repr(gold))} is no text. Give it as a string.")
+    return parse_gold(gold) if isinstance(gold, str) else gold
+
+
 def _verify_extracted(
     gold: str | Gold, extracted: ExtractedAnswer | None, pool: workers.Pool | None
 ) -> Verdict:
     try:
-        parsed = parse_gold(gold) if isinstance(gold, str) else gold
+        parsed = _read_gold(gold)
     except AhaError as cause:
         return Verdict(Outcome.UNKNOWN, str(cause))
     if extracted is None or not extracted.text.strip():
@@ -168,6 +180,9 @@ def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
         verdict = _compare_letter(gold, answer)
         if verdict is not None:
             return verdict
+    numerals = same_numerals(gold.text, answer)
+    if numerals is not None:
+        return _CORRECT if numerals else Verdict(Outcome.WRONG, f"another number than {_short(gold.text)}")
     day = same_day(gold.text, answer)
     if day is not None:
         return _CORRECT if day else Verdict(Outcome.WRONG, f"another day than {_short(gold.text)}")
@@ -186,7 +201,7 @@ def _settle(gold: Gold, answer: str, value: Value) -> bool | None:
     outcome = _decide(gold, gold.value, value, answer)
     if outcome is not True and (gold.ambiguous or tokens.is_ambiguous(answer) or is_scaled(answer)):
         outcome = _other_readings(gold, answer, value, outcome)
-    return outcome
+    return False if outcome is True and contradict(gold.text, answer) else outcome
 
 
 def _decide(gold: Gold, expected: Value, value: Value, answer: str) -> bool | None:
@@ -204,6 +219,8 @@ def _decide(gold: Gold, expected: Value, value: Value, answer: str) -> bool | No
         if gold.float_like is not None and _prints_as(value, gold.float_like):
             return True
     if outcome is False and same_family(expected, value, compare.equal):
+        return True
+    if outcome is False and same_line(gold.text, expected, value, compare.equal):
         return True
     return outcome
 

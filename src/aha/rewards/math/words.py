@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
+from aha.rewards.math.spellings import FRACTIONS
 from aha.rewards.math.symbols import NUMBER_WORDS, TEXT_COMMANDS
 from aha.rewards.math.tokens import normalize
+from aha.rewards.math.values import Scalar, num
 
 _STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
+_MAY_BE_WORDS = re.compile(
+    r"[\s$]*(?:\\(?:text|mathrm|textbf|mbox|textit)\s*\{\s*)?[A-Za-z]{1,9}[\s~-]+[A-Za-z]|[\s$]*\\?[a-z{]*half"
+)
 _EDGE = " .,;:!?()[]\"'。，"
 _LETTER = re.compile(
     r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|选项?|答案是?)?"
@@ -48,6 +54,9 @@ _NOTHING = re.compile(
 )
 _PREDICATE = re.compile(r"\b(?:is|are)\b")
 _PLACES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
+_ORDINALS = {"first": 1, "second": 2} | {
+    word: below.denominator for word, below in FRACTIONS.items() if word.endswith("th") or word == "third"
+}
 _SYNONYMS = {
     "true": "yes", "false": "no", "dne": "does not exist", "no solutions": "no solution",
     "none": "no solution", "empty set": "no solution", "no real solution": "no solution",
@@ -95,10 +104,63 @@ def says_all_reals(words: str) -> bool:
     return canonical_words(words) in _ALL_REALS
 
 
-def number_in_words(words: str) -> int | None:
-    """``twenty-one`` and ``one thousand two hundred and five``; None for other words."""
+def number_in_words(words: str) -> int | Fraction | None:
+    """``minus twenty-one``, ``two thirds``, ``three and a half``, ``two point five``; None for other words."""
     parts = words.casefold().replace("-", " ").split()
-    if not parts or len(parts) > 12 or (parts[0] not in NUMBER_WORDS and parts[0] not in _PLACES):
+    if not parts or len(parts) > 12:
+        return None
+    if parts[0] in ("minus", "negative"):
+        value = _amount(parts[1:])
+        return None if value is None else -value
+    return 6 if parts == ["half", "a", "dozen"] else _amount(parts)
+
+
+def whole_in_words(text: str) -> Scalar | None:
+    """``one hundred and one`` and ``fifty percent``, which are no lists."""
+    if len(text) > 120 or not _MAY_BE_WORDS.match(text):
+        return None
+    words = words_of(text)
+    value = number_in_words(words.removesuffix(" percent"))
+    return None if value is None else Scalar(num(value), None, words.endswith(" percent"))
+
+
+def _amount(parts: list[str]) -> int | Fraction | None:
+    whole = _whole(parts)
+    if whole is not None or not parts:
+        return whole
+    if parts[-1] in ("dozen", "dozens"):
+        times = 1 if parts[:-1] == ["a"] else _whole(parts[:-1])
+        return None if times is None else 12 * times
+    if "point" in parts:
+        at = parts.index("point")
+        front, digits = _whole(parts[:at]), [NUMBER_WORDS.get(part, 10) for part in parts[at + 1 :]]
+        if front is None or not digits or max(digits) > 9:
+            return None
+        return front + Fraction(int("".join(map(str, digits))), 10 ** len(digits))
+    if "and" in parts:
+        at = len(parts) - 1 - parts[::-1].index("and")
+        front, behind = _whole(parts[:at]), _part(parts[at + 1 :])
+        return None if front is None or behind is None or behind >= 1 else front + behind
+    return _part(parts)
+
+
+def _part(parts: list[str]) -> Fraction | None:
+    """``a half``, ``one third``, ``three quarters``."""
+    below = FRACTIONS.get(parts[-1]) if parts else None
+    if parts and parts[-1] in ("quarter", "quarters"):
+        below = Fraction(1, 4)
+    if below is None:
+        return None
+    if parts in (["half"], ["a", parts[-1]], ["one", parts[-1]]):
+        return below
+    above = _whole(parts[:-1]) if parts[-1].endswith("s") else None
+    return None if above is None or above < 2 else above * below
+
+
+def _whole(parts: list[str]) -> int | None:
+    if parts[:1] == ["a"] and parts[1:2] and parts[1] in _PLACES:
+        parts = ["one", *parts[1:]]
+    if not parts or (parts[0] not in NUMBER_WORDS and parts[0] not in _PLACES) or parts[-1] == "and":
         return None
     total, section, room = 0, 0, 100  # room: what the next word must be smaller than
     for part in parts:
@@ -112,6 +174,16 @@ def number_in_words(words: str) -> int | None:
         elif part != "and" or room != 100:
             return None
     return total + section
+
+
+def ordinal_in_words(words: str) -> int | None:
+    """``third`` and ``twenty-first``; None for other words, "one third" among them."""
+    parts = words.casefold().replace("-", " ").split()
+    last = _ORDINALS.get(parts[-1]) if parts else None
+    if last is None or len(parts) == 1:
+        return last
+    tens = NUMBER_WORDS.get(parts[0], 0) if len(parts) == 2 else 0
+    return tens + last if tens >= 20 and last < 10 else None
 
 
 def letter(words: str, gold: str) -> bool:
