@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -260,3 +261,22 @@ def test_threads_that_wait_leave_the_core_to_others_unless_told_otherwise(enviro
         [sys.executable, "-c", code], env=env | environment, capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == str(spins)
+
+
+PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.parametrize("asked", [None, "0"])
+def test_large_tensors_stand_in_large_pages_unless_told_otherwise(asked):
+    if not PAGES.exists() or "[madvise]" not in PAGES.read_text():
+        pytest.skip("this system gives large pages to all or to none")
+    env = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}
+    code = (
+        "import aha, re, torch; x = torch.ones(1 << 25);"
+        "print(re.search(r'AnonHugePages: +(\\d+)', open('/proc/self/smaps_rollup').read()).group(1))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=env | ({"THP_MEM_ALLOC_ENABLE": asked} if asked else {}),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (int(out.stdout) > 100_000) == (asked is None)

@@ -12,4 +12,4 @@ from aha.api import sft as sft
 from aha.api import zero as zero
 
 __version__: str
-SPINS: str
+TORCHS_ENVIRONMENT: dict[str, str]

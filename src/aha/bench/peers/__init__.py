@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from aha import SPINS
+from aha import TORCHS_ENVIRONMENT
 from aha.types import AhaError
 
 HELP = "install the programs to measure beside, each in its own environment"
@@ -186,9 +186,12 @@ _OURS_ALONE: Sequence[str] = (
 
 def _environment(threads: int) -> dict[str, str]:
     """Ours less what leads Python to our packages or makes it one of our ranks; offline, quiet, so many threads."""
-    kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
-    if kept.get("GOMP_SPINCOUNT") == SPINS:  # a peer waits as it does by itself
-        del kept["GOMP_SPINCOUNT"]
+    ours = TORCHS_ENVIRONMENT.items()  # a peer waits and takes memory as it does by itself
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OURS_ALONE and (name, value) not in ours
+    }
     quiet = {
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
