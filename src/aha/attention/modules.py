@@ -83,10 +83,10 @@ def _feed_forward(self: Any, x: Tensor) -> Tensor:
     linears = (self.gate_proj, self.up_proj)
     if kernels.joined(linears) and kernels.takes(x, linears[0].weight) and len(linears[0].weight) % 16 == 0:
         y = kernels.swiglu_linear(x.reshape(-1, x.shape[-1]), *linears)
-        return self.down_proj(y.view(*x.shape[:-1], -1))
+        return kernels.linear(y.view(*x.shape[:-1], -1), self.down_proj)
     gate, up = (linear(x) for linear in linears)
     if kernels.takes(gate, up) and gate.shape[-1] % 16 == 0:
-        return self.down_proj(kernels.swiglu(torch.cat([gate, up], -1)))
+        return kernels.linear(kernels.swiglu(torch.cat([gate, up], -1)), self.down_proj)
     return self.down_proj(self.act_fn(gate) * up)
 
 
@@ -108,7 +108,7 @@ def _attend(
     q, k, v = _heads(self, x, cos, sin)
     q, k, v = (part.view(*before, -1, self.head_dim).transpose(1, 2) for part in (q, k, v))
     out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, **kwargs)
-    return self.o_proj(out.reshape(*before, -1)), None
+    return kernels.linear(out.reshape(*before, -1), self.o_proj), None
 
 
 def _heads(layer: Any, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:

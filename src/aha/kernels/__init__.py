@@ -9,7 +9,7 @@ from aha.kernels.build import advice, compiled
 from aha.kernels.decode import DecodeStep, Groups, Weights, WholeStep, can_decode
 from aha.kernels.dispatch import matrix_units, takes, vectors, version, without
 from aha.kernels.elementwise import rms_norm, rotate, swiglu
-from aha.kernels.fused_linear import align, join, joined, plain, swiglu_linear, turned_linears
+from aha.kernels.fused_linear import align, join, joined, linear, plain, swiglu_linear, turned_linears
 from aha.kernels.head import (
     can_draw,
     can_fuse,
@@ -23,6 +23,7 @@ from aha.kernels.head import (
     score,
     score_gradient,
 )
+from aha.kernels.products import product, weight_gradient
 
 __all__ = [
     "DecodeStep",
@@ -43,9 +44,11 @@ __all__ = [
     "draw",
     "join",
     "joined",
+    "linear",
     "matrix_units",
     "pick",
     "plain",
+    "product",
     "project",
     "project_gradient",
     "project_score",
@@ -59,5 +62,6 @@ __all__ = [
     "turned_linears",
     "vectors",
     "version",
+    "weight_gradient",
     "without",
 ]

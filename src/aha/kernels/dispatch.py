@@ -116,7 +116,7 @@ _SIGNATURES = {
     for kernel, codes in {
         "norm": "pipppiif", "norm_backward": "ppippppii",
         "swiglu": "ppipii", "swiglu_backward": "pppppiii",
-        "rotate": "piipppiiiif",
+        "rotate": "piipppiiiif", "transpose": "piiip",
         "attend": "HHHpppiS", "attend_backward": "HHHppHpppppiS",
         "decode": "piCTpGS", "step": "ppipiG", "project": "piiLip",
         "score": "piifpppp", "score_backward": "piifpppppf", "pick": "piifppp",

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from aha.kernels.dispatch import takes
 from aha.kernels.elementwise import rotated, swiglu_gradient, swiglu_of
+from aha.kernels.products import LEAST_ROWS, product, weight_gradient
 
 Linears = Sequence[torch.nn.Linear]
 _LINE = 64
@@ -85,10 +86,10 @@ def _backward(
     wants_x, *wants = ctx.needs_input_grad[-1 - (2 if biased else 1) * len(sizes) :]
     dx = gradient @ ctx.weight if wants_x else None
     gradients: list[Tensor | None] = [None] * len(wants)
-    if any(wants):
-        gradients[: len(sizes)] = (gradient.t() @ x).split(list(sizes))
-        if biased:
-            gradients[len(sizes) :] = gradient.float().sum(0).to(gradient.dtype).split(list(sizes))
+    if any(wants[: len(sizes)]):
+        gradients[: len(sizes)] = weight_gradient(gradient, x).split(list(sizes))
+    if any(wants[len(sizes) :]):
+        gradients[len(sizes) :] = gradient.float().sum(0).to(gradient.dtype).split(list(sizes))
     return dx, *(part if want else None for part, want in zip(gradients, wants, strict=True))
 
 
@@ -97,7 +98,7 @@ class _FusedSwiglu(torch.autograd.Function):
     def forward(ctx: Any, linears: Linears, x: Tensor, *params: Tensor) -> Tensor:
         ctx.weight, bias = join(linears)
         ctx.sizes, ctx.biased = [len(linear.weight) for linear in linears], bias is not None
-        both = F.linear(x, ctx.weight, bias)
+        both = product(x, ctx.weight, bias)
         ctx.save_for_backward(x, both)
         return swiglu_of(both)
 
@@ -122,7 +123,7 @@ class _Turned(torch.autograd.Function):
         ctx.sizes, ctx.biased = [len(linear.weight) for linear in linears], bias is not None
         dim = cos.shape[-1]
         ctx.heads = [size // dim for size in ctx.sizes]
-        q, k, v = F.linear(x, ctx.weight, bias).view(len(x), -1, dim).split(ctx.heads, 1)
+        q, k, v = product(x, ctx.weight, bias).view(len(x), -1, dim).split(ctx.heads, 1)
         ctx.save_for_backward(x, cos, sin)
         return rotated(q, cos, sin), rotated(k, cos, sin), v.contiguous()
 
@@ -141,3 +142,25 @@ def turned_linears(x: Tensor, linears: Linears, cos: Tensor, sin: Tensor) -> tup
     """Queries [n, H, D] and keys [n, Hkv, D] turned to their positions (tables [n, D]), and values [n, Hkv, D], of
     x [n, in]; ``linears``: their projections."""
     return _Turned.apply(linears, cos, sin, x, *_params(linears))  # type: ignore[return-value]
+
+
+class _Projected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
+        ctx.weight, ctx.sizes, ctx.biased = weight.detach(), [len(weight)], bool(bias)
+        ctx.save_for_backward(x)
+        return product(x, weight, *bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        return _backward(ctx, grads[0].contiguous(), x, ctx.sizes, ctx.biased)
+
+
+def linear(x: Tensor, layer: torch.nn.Linear) -> Tensor:
+    """``layer(x)`` of x [.., in]; a plain projection of many rows goes by ``products``."""
+    rows = x.numel() // x.shape[-1]
+    if rows < LEAST_ROWS or not plain([layer]) or not takes(x, layer.weight):
+        return layer(x)
+    y: Tensor = _Projected.apply(x.reshape(rows, -1), *_params([layer]))  # type: ignore[assignment]
+    return y.view(*x.shape[:-1], -1)

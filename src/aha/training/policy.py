@@ -100,7 +100,7 @@ class _LogprobHead(torch.autograd.Function):
                 dz = dz.to(hidden.dtype)  # as the gradients of every other layer
             grad_hidden.append(dz @ weight)
             if wants_w:
-                grad_w = _added(grad_w, dz.T @ hidden[part])
+                grad_w = _added(grad_w, kernels.weight_gradient(dz, hidden[part]))
             if grad_b is not None:
                 grad_b += dz.float().sum(0)
             del dz  # before the next is made

@@ -7,6 +7,7 @@
 #include "packed.h"
 #include "rows.h"
 #include "tile_head.h"
+#include "turning.h"
 
 #define DOOR(T, NAME)                                                                                                \
     extern "C" void norm_##NAME(const T* x, int64_t stride, const T* weight, T* y, float* factors, int64_t rows,     \
@@ -82,6 +83,10 @@ extern "C" void project_pick_bfloat16(const bf16* x, int64_t rows, int64_t width
     project_pick(x, rows, width, linear, outputs, factor, uniform, tokens, logprobs);
 }
 #endif
+
+extern "C" void transpose_bfloat16(const bf16* x, int64_t stride, int64_t rows, int64_t columns, bf16* y) {
+    transpose(x, stride, rows, columns, y);
+}
 
 // Whether products of bf16 go through matrix units, and whether they are to where there are some.
 extern "C" int has_matrix_units() { return matrix_units(); }

@@ -1,0 +1,116 @@
+"""Products of many rows with weights, and the gradients of weights, by the way that is fastest on this machine.
+
+A product of two matrices as they stand can be twice as fast as one in which a matrix is read across its rows, which is
+what a projection (x @ W.T) and the gradient of its weight (dz.T @ x) ask of the library. Where it pays, a matrix is
+written as its transpose first. Which way pays is tried once on a machine for each shape.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aha import hardware, speeds
+from aha.kernels.dispatch import call, has, takes, version
+
+LEAST_ROWS = 256
+"""Rows of a product for which another way is tried: to write a matrix anew costs the same for few and for many."""
+BLOCK = 1 << 14
+"""Outputs whose gradients are taken together: what is turned of them stays small, however large a vocabulary is."""
+TURNS = 3
+"""Each way is timed so often; the shortest counts."""
+GAIN = 1.1
+"""So many times as fast it must be to be taken instead of the library's: a busy machine is no reason to."""
+TRIALS = "products.json"
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [n, in] times a weight [out, in] -> [n, out]."""
+    if _may_turn(x, weight) and _turns("product", len(x), *weight.shape):
+        return _product_turned(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def weight_gradient(dz: Tensor, x: Tensor) -> Tensor:
+    """The gradient [out, in] of a weight, of dz [n, out] and x [n, in]: dz.T @ x."""
+    if _may_turn(dz, x) and _turns("gradient", len(x), dz.shape[1], x.shape[1]):
+        return _gradient_turned(dz, x)
+    return dz.t() @ x
+
+
+def transposed(x: Tensor, into: Tensor | None = None) -> Tensor:
+    """x [r, c] of bf16, whose rows are contiguous, as a matrix [c, r] of its own, or in ``into``."""
+    y = x.new_empty(x.shape[1], x.shape[0]) if into is None else into
+    call("transpose", x, x, x.stride(0), *x.shape, y)
+    return y
+
+
+def _may_turn(x: Tensor, other: Tensor) -> bool:
+    straight = x.stride(-1) == other.stride(-1) == 1
+    return (
+        len(x) >= LEAST_ROWS
+        and x.dtype == torch.bfloat16
+        and straight
+        and takes(x, other)
+        and has("transpose", x)
+    )
+
+
+def _product_turned(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    turned = transposed(weight.detach())
+    return x @ turned if bias is None else torch.addmm(bias, x, turned)
+
+
+def _gradient_turned(dz: Tensor, x: Tensor) -> Tensor:
+    """By turning whichever is smaller."""
+    if dz.shape[1] <= x.shape[1]:
+        return transposed(dz) @ x
+    turned, out = transposed(x), x.new_empty(dz.shape[1], x.shape[1])
+    for part, into in zip(dz.split(BLOCK, 1), out.split(BLOCK), strict=True):
+        transposed(turned @ part, into)
+    return out
+
+
+# --- which way -------------------------------------------------------------------------------------------
+
+
+def _turns(kind: str, rows: int, outputs: int, inputs: int) -> bool:
+    """Whether a matrix is turned first. Numbers of rows between two powers of two are one."""
+    return _tried(kind, 1 << (rows.bit_length() - 1), outputs, inputs, torch.get_num_threads())
+
+
+@functools.cache
+def _tried(kind: str, rows: int, outputs: int, inputs: int, threads: int) -> bool:
+    facts = hardware.facts() | {
+        "product": [kind, rows, outputs, inputs],
+        "threads": threads,
+        "kernels": version(),
+    }
+    return speeds.kept(TRIALS, facts, lambda: _faster(*_ways(kind, rows, outputs, inputs)), _flag)
+
+
+def _ways(kind: str, rows: int, outputs: int, inputs: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The product with its matrix turned, and as the library does it."""
+    x = torch.ones(rows, inputs, dtype=torch.bfloat16)
+    if kind == "product":
+        weight = torch.ones(outputs, inputs, dtype=torch.bfloat16)
+        return lambda: _product_turned(x, weight, None), lambda: F.linear(x, weight)
+    dz = torch.ones(rows, outputs, dtype=torch.bfloat16)
+    return lambda: _gradient_turned(dz, x), lambda: dz.t() @ x
+
+
+@torch.no_grad()
+def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
+    """Whether ``one`` takes clearly less time, both in turn."""
+    times = [(speeds.timed(one), speeds.timed(other)) for _ in range(TURNS + 1)][1:]
+    first, second = (min(column) for column in zip(*times, strict=True))
+    return first * GAIN < second
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
