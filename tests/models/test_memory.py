@@ -184,10 +184,11 @@ def test_in_bf16_the_decoder_with_adapters_is_as_near_the_truth_as_the_modules(t
         {"use_dora": True},
         {"lora_bias": True},
         {"target_modules": ["q_proj", "down_proj"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
         {"lora_dropout": 0.5},
         {"use_rslora": True},
     ],
-    ids=["dora", "bias", "some", "dropout", "rslora"],
+    ids=["dora", "bias", "some", "embedding", "dropout", "rslora"],
 )
 def test_other_adapters_of_peft_are_sampled_as_they_compute(tokenizer, change):
     peft = pytest.importorskip("peft")
@@ -196,11 +197,12 @@ def test_other_adapters_of_peft_are_sampled_as_they_compute(tokenizer, change):
     peft.get_peft_model(model, peft.LoraConfig(**settings))
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if "lora_B" in name:
+            if "lora_B" in name or "lora_embedding_B" in name:
                 p.normal_(std=0.1)
     policy = Policy(model.eval())
     engine = LocalEngine(model, tokenizer)
-    assert engine.fused == (not {"use_dora", "lora_bias"} & set(change))
+    others = {"use_dora", "lora_bias"} & set(change) or "embed_tokens" in change.get("target_modules", ())
+    assert engine.fused == (not others)
     for r in sampled(engine):
         assert logprobs(policy, r) == pytest.approx(r.logprobs, abs=5e-4)
 

@@ -43,8 +43,8 @@ def supports(model: Any) -> bool:
         for part, names in ((layer.self_attn, "qkvo"), (layer.mlp, ("gate", "up", "down")))
         for name in (f"{n}_proj" for n in names)
     )
-    limit = max_context(model)
-    return linear and not any((layer.window or limit) < limit for layer in attention.layers(model))
+    limit, plain = max_context(model), type(model.base_model.embed_tokens) is torch.nn.Embedding
+    return linear and plain and not any((layer.window or limit) < limit for layer in attention.layers(model))
 
 
 class _Adapters(NamedTuple):

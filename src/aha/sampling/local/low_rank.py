@@ -69,4 +69,5 @@ def _is_plain(linear: Any, name: str) -> bool:
     plain = plain and all(part.weight.dtype == linear.base_layer.weight.dtype for part in parts)
     dropout = linear.lora_dropout[name]
     stands_still = isinstance(dropout, torch.nn.Identity) or not linear.training
-    return plain and stands_still and name not in getattr(linear, "lora_variant", {})
+    variants = *getattr(linear, "lora_variant", {}), *(n for n, on in linear.use_dora.items() if on)
+    return plain and stands_still and name not in variants
