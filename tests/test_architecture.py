@@ -31,7 +31,7 @@ ALLOWED = {
     "checkpoints": BASE,
     "trials": set(),
     "modeling": BASE | {"kernels", "checkpoints", "trials"},
-    "kernels": {"files", "hardware"},
+    "kernels": {"files", "speeds", "hardware"},
     "attention": {"types", "kernels", "trials"},
     "sandbox": BASE,
     "rewards": BASE | {"chat", "sandbox"},
