@@ -12,7 +12,7 @@ import pytest
 
 from aha import modeling
 from aha.bench import peers
-from aha.benchmarks import opening, session
+from aha.benchmarks import formats, opening, session
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
 from aha.chat import R1_ZERO_TEMPLATE
@@ -123,6 +123,22 @@ def test_options_have_the_same_log_probabilities(harness, source, rows, tmp_path
             sample["acc"],
             sample["acc_norm"],
         )
+
+
+def test_its_own_table_reads_our_figures(harness, source, rows, tmp_path):
+    (asked,) = read_names(f"choice={rows}")
+    result = session.run("tiny", source, asked, Protocol(1, choice="letters"), tmp_path)
+    (document,) = formats.harness([result])
+    (tmp_path / "r.json").write_text(json.dumps(document, allow_nan=False))
+    script = (
+        "import json,sys;from lm_eval.utils import make_table;print(make_table(json.load(open(sys.argv[1]))))"
+    )
+    python = peers.folder("lm_eval") / "bin" / "python"
+    words = [str(python), "-c", script, str(tmp_path / "r.json")]
+    table = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in table.splitlines() if "|acc " in line]
+    assert f"{result.figures['acc']:.4f}" in line
+    assert "↑" in line
 
 
 def test_greedy_answers_are_the_same_words(harness, source, tmp_path):

@@ -72,7 +72,10 @@ def markdown(table: Sequence[dict[str, str]]) -> str:
     """A table in Markdown; columns in the order in which they first come."""
     columns = list(dict.fromkeys(column for row in table for column in row))
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(row.get(column, "-") for column in columns) + " |" for row in table]
+    lines += [
+        "| " + " | ".join(row.get(column, "-").replace("|", "\\|") for column in columns) + " |"
+        for row in table
+    ]
     return "\n".join(lines)
 
 

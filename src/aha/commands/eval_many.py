@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--html", type=Path, help="write a page here: figures, and samples with why they were graded so"
     )
     many.add_argument("--harness-json", type=Path, help="write the figures as lm-evaluation-harness does")
+    many.add_argument(
+        "--hub-results", type=Path, metavar="FOLDER",
+        help="write what a model's repository on the hub shows: .eval_results and a card's model-index",
+    )  # fmt: skip
 
 
 def _machines(group: argparse._ArgumentGroup) -> None:
@@ -301,8 +306,8 @@ def show(
     contaminated: Sequence[str] = (),
 ) -> None:
     """The table, the paper's figures, comparisons of models; and the files asked for."""
-    from aha.benchmarks import formats, page, spending, tables
-    from aha.files import write_json, write_text
+    from aha.benchmarks import page, spending, tables
+    from aha.files import write_text
 
     table, compared = tables.rows(results), tables.pairs(results)
     said = [f"{name}: {pair.sentence(a, b)}" for name, a, b, pair in compared]
@@ -319,11 +324,41 @@ def show(
     if args.markdown:
         write_text(args.markdown, "\n\n".join([tables.markdown(table), *said]) + "\n")
     if args.harness_json:
-        documents = formats.harness(results)
-        write_json(args.harness_json, documents[0] if len(documents) == 1 else documents)
+        _write_harness(args.harness_json, results)
+    if args.hub_results:
+        _write_hub(args.hub_results, results)
     if args.html:
         with closing(args.html.open("w", encoding="utf-8")) as out:
             page.write(out, results, said)
+
+
+def _write_harness(file: Path, results: Sequence[BenchmarkResult]) -> None:
+    """The harness has one file a model: of several the model's name is in the file's."""
+    from aha.benchmarks import formats
+    from aha.files import write_json
+
+    documents = formats.harness(results)
+    for document in documents:
+        own = f"{file.stem}-{folder_name(document['model_name'])}{file.suffix}"
+        write_json(file if len(documents) == 1 else file.with_name(own), document)
+
+
+def _write_hub(folder: Path, results: Sequence[BenchmarkResult]) -> None:
+    """A folder a model where they are several. JSON is YAML, and is read so by the hub."""
+    from aha.benchmarks import formats
+    from aha.files import write_json
+
+    models = list(dict.fromkeys(r.model for r in results))
+    for model in models:
+        own = [r for r in results if r.model == model]
+        place = folder if len(models) == 1 else folder / folder_name(model)
+        entries = formats.eval_results(own, date.today().isoformat())
+        for name, entry in entries.items():
+            write_json(place / ".eval_results" / f"{name}.yaml", entry)
+        write_json(place / "model-index.yaml", {"model-index": formats.model_index(own, folder_name(model))})
+        left = dict.fromkeys(r.benchmark for r in own if formats.dataset_of(r) is None)
+        if left:
+            print(f"{', '.join(left)}: of no set on the hub, so not in .eval_results", file=sys.stderr)
 
 
 def _say(args: argparse.Namespace, text: str) -> None:
