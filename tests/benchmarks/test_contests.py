@@ -47,6 +47,8 @@ def test_every_sample_is_a_participation():
     assert figures["rating"] == pytest.approx((1400 + LOWEST) / 2)
     assert (figures["contests"], figures["contests_without_table"]) == (1, 1)
     assert figures["percentile"] == 0.0
+    assert figures["contest_answers_ungraded"] == 0.25
+    assert "25.0% of the answers could not be graded" in contests.warning(figures)
     whole = contests.figures(problems[:2], [graded("a", True), graded("b", True)], {"7": TABLE})
     assert whole["percentile"] == pytest.approx(1 / 3)
     with pytest.raises(AhaError, match="none is in both"):

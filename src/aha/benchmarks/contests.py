@@ -103,7 +103,8 @@ def figures(
 ) -> dict[str, Any]:
     """``rating`` with an interval over contests, ``percentile`` (the share of all competitors whose rating is below
     it), ``contests``. Contests without a table count for nothing; ``contests_partly_asked``: those in which a
-    competitor has more points than the problems that are asked are worth together, so that their rating is too low.
+    competitor has more points than the problems that are asked are worth together, so that their rating is too low;
+    ``contest_answers_ungraded``: the share of answers that could not be graded, which earn nothing as in a contest.
     Raises AhaError where none has a table."""
     own: dict[str, list[tuple[float, GradedProblem]]] = defaultdict(list)
     told = {p.id: p.metadata for p in problems}
@@ -126,9 +127,14 @@ def figures(
         "rating_ci": _spread(each),
         "percentile": float((everyone < rating).mean()),
         "contests": len(shared),
+        "contest_answers_ungraded": _ungraded([record for name in shared for _, record in own[name]]),
         "contests_without_table": len(own) - len(shared),
         "contests_partly_asked": sum(_is_part(own[name], tables[name]) for name in shared),
     }
+
+
+def _ungraded(records: Sequence[GradedProblem]) -> float:
+    return float(np.mean([s.right is None for r in records for s in r.samples]))
 
 
 def _is_part(problems: Sequence[tuple[float, GradedProblem]], table: ContestTable) -> bool:
@@ -137,13 +143,20 @@ def _is_part(problems: Sequence[tuple[float, GradedProblem]], table: ContestTabl
 
 def warning(figures: Mapping[str, Any]) -> str:
     """What is to be said of a rating; "" where nothing is."""
-    part, whole = figures["contests_partly_asked"], figures["contests"]
-    if not part:
-        return ""
-    return (
-        f"in {part} of {whole} contests competitors have more points than all problems that were asked: some are "
-        "missing, and the rating is too low"
+    part, whole, ungraded = (
+        figures[name] for name in ("contests_partly_asked", "contests", "contest_answers_ungraded")
     )
+    said = []
+    if part:
+        said.append(
+            f"in {part} of {whole} contests competitors have more points than all problems that were asked: some are "
+            "missing, and the rating is too low"
+        )
+    if ungraded:
+        said.append(
+            f"{ungraded:.1%} of the answers could not be graded and earn nothing: the rating may be too low"
+        )
+    return "; ".join(said)
 
 
 def _rating(problems: Sequence[tuple[float, GradedProblem]], table: ContestTable) -> float:

@@ -185,14 +185,10 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
         "refine": lambda: Refinement(args.rounds, args.samples),
         "length": lambda: LengthPrompts(args.lengths, args.length_form, args.samples),
         "beam": lambda: BeamSearch(
-            cast("ValueFunction", value),
-            args.widths,
-            args.branch,
-            step_end,
-            args.steps,
+            cast("ValueFunction", value), args.branch, step_end, args.widths, args.steps
         ),
         "mcts": lambda: TreeSearch(
-            cast("ValueFunction", value), args.simulations, args.branch, step_end, args.explore
+            cast("ValueFunction", value), args.branch, step_end, args.simulations, args.explore
         ),
     }
     return [makers[name]() for name in dict.fromkeys(names)]

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from aha import chat
-from aha.thinking.methods import SpentPoint, ThinkingRow
-from aha.thinking.values import ValueFunction
+from aha.thinking.methods import ThinkingRow
+from aha.thinking.steps import StepSearch, graded_rows, is_over
 from aha.thinking.writing import Draft, ThinkingWriter
-from aha.types import AhaError, Finish, Problem
+from aha.types import AhaError, Problem
 
 BEAM = "beam search over steps"
 
@@ -30,14 +29,10 @@ class _Beams:
 
 
 @dataclass(frozen=True, slots=True)
-class BeamSearch:
-    """``widths``: texts in flight, one search each; ``branch``: continuations of each that is kept (so width / branch
-    are); a step ends at ``step_end``, and there are ``steps`` at most."""
+class BeamSearch(StepSearch):
+    """``widths``: texts in flight, one search each, of which width / ``branch`` are kept; ``steps`` at most."""
 
-    value: ValueFunction
     widths: tuple[int, ...] = (4, 16)
-    branch: int = 4
-    step_end: str = "\n"
     steps: int = 40
     name: ClassVar[str] = "beam"
 
@@ -55,16 +50,12 @@ class BeamSearch:
 
     def think(self, writer: ThinkingWriter, problems: Sequence[Problem]) -> list[ThinkingRow]:
         """A search of each width for each problem."""
-        by_problem = {p.id: ([], []) for p in problems}
-        for width in self.widths:
-            for beams in self._search(writer, problems, width):
-                draft = self._chosen(writer, beams)
-                (graded,) = writer.grade(beams.problem, [writer.rollout(draft)])
-                right = None if graded.right is None else float(graded.right)
-                points, texts = by_problem[beams.problem.id]
-                points.append(SpentPoint(BEAM, width, right, beams.tokens))
-                texts.append({"setting": width, "text": writer.text(draft), "right": graded.right})
-        return [ThinkingRow(p.id, tuple(by_problem[p.id][0]), tuple(by_problem[p.id][1])) for p in problems]
+        answers = (
+            (beams.problem, width, self._chosen(writer, beams), beams.tokens)
+            for width in self.widths
+            for beams in self._search(writer, problems, width)
+        )
+        return graded_rows(writer, BEAM, problems, answers)
 
     def _search(self, writer: ThinkingWriter, problems: Sequence[Problem], width: int) -> list[_Beams]:
         every = [_Beams(p, [writer.begin(p)]) for p in problems]
@@ -74,15 +65,7 @@ class BeamSearch:
                 break
             n = width if step == 0 else self.branch
             flat = [(b.problem, draft) for b in open_ones for draft in b.alive]
-            grown = iter(
-                writer.go_on(
-                    flat,
-                    f"beam {width} step {step}",
-                    within=writer.params.max_tokens,
-                    stop=(self.step_end,),
-                    n=n,
-                )
-            )
+            grown = iter(self.grow(writer, flat, f"beam {width} step {step}", n))
             for beams in open_ones:
                 self._keep(writer, beams, [d for _ in beams.alive for d in next(grown)], width)
         return every
@@ -93,7 +76,7 @@ class BeamSearch:
         beams.tokens += sum(len(d.ids) for d in grown) - each * sum(len(d.ids) for d in beams.alive)
         kept = max(1, width // self.branch)
         best = self._best(writer, beams.problem, grown, kept)
-        done = [d for d in best if writer.ended(d) or d.finish is Finish.LENGTH]
+        done = [d for d in best if is_over(writer, d)]
         beams.ended += done
         beams.alive = [d for d in best if d not in done][: max(0, kept - len(beams.ended))]
 
@@ -104,7 +87,6 @@ class BeamSearch:
 
     def _best(self, writer: ThinkingWriter, problem: Problem, drafts: Sequence[Draft], n: int) -> list[Draft]:
         unique = list(dict.fromkeys(drafts))
-        texts = [chat.THINK + writer.text(d) if d.opened_think else writer.text(d) for d in unique]
-        scores = self.value.scores(problem, texts)
+        scores = self.values(writer, problem, unique)
         order = sorted(range(len(unique)), key=lambda i: -scores[i])  # of equal ones the first
         return [unique[i] for i in order[:n]]

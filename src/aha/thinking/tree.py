@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from aha import chat
-from aha.thinking.methods import SpentPoint, ThinkingRow
-from aha.thinking.values import LOWEST, ValueFunction
+from aha.thinking.methods import ThinkingRow
+from aha.thinking.steps import SearchAnswer, StepSearch, graded_rows, is_over
+from aha.thinking.values import LOWEST
 from aha.thinking.writing import Draft, ThinkingWriter
-from aha.types import AhaError, Finish, Problem
+from aha.types import AhaError, Problem
 
 TREE = "tree search over steps"
 
@@ -93,14 +93,11 @@ class ThinkingTree:
 
 
 @dataclass(frozen=True, slots=True)
-class TreeSearch:
-    """``simulations``: how often a leaf is grown (its answer is told after each of these numbers), each time by
-    ``branch`` steps that end at ``step_end``; ``explore`` weighs what few have looked at."""
+class TreeSearch(StepSearch):
+    """``simulations``: how often a leaf is grown (its answer is told after each of these numbers); ``explore`` weighs
+    what few have looked at."""
 
-    value: ValueFunction
     simulations: tuple[int, ...] = (8, 32)
-    branch: int = 4
-    step_end: str = "\n"
     explore: float = 0.7
     name: ClassVar[str] = "mcts"
 
@@ -116,39 +113,25 @@ class TreeSearch:
     def think(self, writer: ThinkingWriter, problems: Sequence[Problem]) -> list[ThinkingRow]:
         """One search for each problem, with its answer after each number of simulations."""
         trees = [ThinkingTree(p, TreeNode(writer.begin(p)), self.explore) for p in problems]
-        by_problem: dict[str, tuple[list[SpentPoint], list[dict[str, Any]]]] = {
-            p.id: ([], []) for p in problems
-        }
+        return graded_rows(writer, TREE, problems, self._search(writer, trees))
+
+    def _search(self, writer: ThinkingWriter, trees: Sequence[ThinkingTree]) -> Iterator[SearchAnswer]:
         for number in range(1, max(self.simulations) + 1):
             self._simulate(writer, trees, number)
             if number in self.simulations:
                 for tree, draft, more in self._answers(writer, trees, number):
-                    (graded,) = writer.grade(tree.problem, [writer.rollout(draft)])
-                    right = None if graded.right is None else float(graded.right)
-                    points, texts = by_problem[tree.problem.id]
-                    points.append(SpentPoint(TREE, number, right, tree.tokens + more))
-                    texts.append({"setting": number, "text": writer.text(draft), "right": graded.right})
-        return [ThinkingRow(p.id, tuple(by_problem[p.id][0]), tuple(by_problem[p.id][1])) for p in problems]
+                    yield tree.problem, number, draft, tree.tokens + more
 
     def _simulate(self, writer: ThinkingWriter, trees: Sequence[ThinkingTree], number: int) -> None:
         """Grow one leaf of each tree that has any left, all in one call."""
         growing = [(tree, tree.leaf()) for tree in trees if not tree.root.closed]
-        grown = writer.go_on(
-            [(tree.problem, leaf.draft) for tree, leaf in growing],
-            f"tree {number}",
-            within=writer.params.max_tokens,
-            stop=(self.step_end,),
-            n=self.branch,
-        )
+        leaves = [(tree.problem, leaf.draft) for tree, leaf in growing]
+        grown = self.grow(writer, leaves, f"tree {number}", self.branch)
         for (tree, leaf), drafts in zip(growing, grown, strict=True):
             tree.tokens += sum(len(d.ids) - len(leaf.draft.ids) for d in drafts)
             unique = list(dict.fromkeys(drafts))
-            ended = [_ended(writer, draft) for draft in unique]
-            tree.grow(leaf, unique, self._values(writer, tree.problem, unique), ended)
-
-    def _values(self, writer: ThinkingWriter, problem: Problem, drafts: Sequence[Draft]) -> list[float]:
-        texts = [chat.THINK + writer.text(d) if d.opened_think else writer.text(d) for d in drafts]
-        return self.value.scores(problem, texts)
+            ended = [is_over(writer, draft) for draft in unique]
+            tree.grow(leaf, unique, self.values(writer, tree.problem, unique), ended)
 
     def _answers(
         self, writer: ThinkingWriter, trees: Sequence[ThinkingTree], number: int
@@ -156,7 +139,7 @@ class TreeSearch:
         """Each tree's text of the highest value among those that the model ended, with the tokens that it cost beside
         the search; where there is none, the best beginning is written to its end."""
         best = {id(tree): _best(writer, tree) for tree in trees}
-        open_ones = [tree for tree in trees if not _ended(writer, best[id(tree)])]
+        open_ones = [tree for tree in trees if not is_over(writer, best[id(tree)])]
         asked = [(tree.problem, best[id(tree)]) for tree in open_ones]
         written = writer.go_on(asked, f"tree {number} end", within=writer.params.max_tokens)
         ends = {id(tree): draft for tree, (draft,) in zip(open_ones, written, strict=True)}
@@ -170,7 +153,3 @@ def _best(writer: ThinkingWriter, tree: ThinkingTree) -> Draft:
     whole = [n for n in tree.nodes if writer.ended(n.draft)]
     going = [n for n in tree.nodes if not n.children and not n.closed]
     return max(whole or going or tree.nodes, key=lambda n: n.value).draft  # of equal ones the first
-
-
-def _ended(writer: ThinkingWriter, draft: Draft) -> bool:
-    return writer.ended(draft) or draft.finish is Finish.LENGTH
