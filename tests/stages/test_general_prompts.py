@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from aha import aside
 from aha.files import read_jsonl
 from aha.judges import programs
 from aha.judges.asking import Judge
 from aha.recipes import r1
 from aha.runs.pipeline import Context, ordered
+from aha.sampling.rollouts import Prompter
 from aha.stages.data.general_data import GeneralData, in_form
 from aha.stages.data.preference_data import Preferences
 from aha.stages.data.reject import controls, judged_accuracy, sound
 from aha.stages.local_judge import LocalComplete
 from aha.stages.rl import RL
+from aha.stages.rl.reward_routing import Router, check_asked
+from aha.stages.supervised.calibrated import CalibratedScorer
 from aha.tasks import get_task
-from aha.types import AhaError, Finish, Problem, Rollout, Score
+from aha.types import AhaError, Finish, Group, Problem, Rollout, Score, Scored
 
 
 def write(path, rows):
@@ -133,6 +138,76 @@ def test_the_recipe_asks_the_files_and_the_judge(files):
     assert not {"pairs", "safety_data", "helpful_rm", "safety_rm"} & brought
     with pytest.raises(AhaError, match="has a comma in its name"):
         r1.build(model="m", task="gsm8k", general="a,b.jsonl")
+
+
+def test_harmless_prompts_alone_train_no_safety_model(files, tmp_path):
+    """Nothing unsafe would be said to them: the stage that looks for it would end without a row, after all sampling."""
+    general, harmful = files
+    judge = {"judge": "http://h/v1#m"}
+    stages = {s.name: s for s in ordered(r1.build(model="m", task="gsm8k", general=general, **judge))}
+    assert not {"safety_data", "safety_rm"} & stages.keys()
+    assert (stages["r1"].helpful_model.name, stages["r1"].safety_model) == ("helpful_rm", None)
+    own = {
+        s.name: s
+        for s in ordered(r1.build(model="m", task="gsm8k", general=general, safety_model="s", **judge))
+    }
+    assert own["r1"].safety_model == "s"
+    for files_given in ({}, {"harmful": harmful}):
+        assert {"safety_data", "safety_rm"} <= {
+            s.name for s in ordered(r1.build(task="countdown", **files_given))
+        }
+    written = {s.name: s for s in ordered(r1.build(model="world", harmful=harmful))}
+    assert written["pairs"].scripted_samples == 4, "the program still knows the made world's prompts"
+    run(GeneralData(name="general", task="general", data=general), tmp_path / "general")
+    assert "`the rows' own answers`" in (tmp_path / "general" / "data.card.md").read_text()
+
+
+def test_prompts_that_are_left_out_are_named_and_none_left_stops(files, tmp_path, tokenizer, capsys):
+    general, _ = files
+    said = []
+    with aside.settings(say=said.append):
+        task = get_task(f"countdown:0.5,general={general}:0.5")
+        problems = task.load("train", 100, 0)
+        loaded = sum(p.task == "general" for p in problems)
+        assert said == [f"mixture: general has {loaded} problems, and its share of 100 would be 50: it is asked that "
+                        "much less often."]  # fmt: skip
+        prompter = Prompter(tokenizer, "r1_zero")
+        lengths = {name: max(len(prompter.encode(p)[0]) for p in problems if p.task == name) for name in
+                   ("countdown", "general")}  # fmt: skip
+        long = [replace(p, messages=({"role": "user", "content": "x " * 999},)) if p.task == "general" else p
+                for p in problems]  # fmt: skip
+        kept = prompter.drop_long(long, lengths["countdown"])
+        assert said[1:] == [f"Prompts longer than {lengths['countdown']} tokens are not asked: {loaded} of {loaded} of "
+                            "general."]  # fmt: skip
+    scored = Router(("general",), object(), None)
+    check_asked(problems, scored, "r1")
+    with pytest.raises(
+        AhaError, match="r1: a reward model is named, and no prompt that it would score is left"
+    ):
+        check_asked(kept, scored, "r1")
+    check_asked(kept, None, "r1")
+
+
+def test_a_classifier_is_calibrated_on_prompts_of_its_own_kind(tmp_path):
+    class Counts(CalibratedScorer):
+        def raw_read(self, messages, read):
+            return [float(len(messages[0]["content"])) for _ in read]
+
+    problems = [Problem(f"{i}", "general", ({"role": "user", "content": "x" * (9 if i % 5 == 0 else 1)},),
+                        metadata={"harmful": i % 5 == 0}) for i in range(40)]  # fmt: skip
+    text = "<think>a</think> <answer>b</answer>"
+    said = Rollout(np.array([1]), np.arange(3), np.zeros(3), text, Finish.STOP)
+
+    def answer(some):
+        return [Group(p, (Scored(said, {}, None),) * 4) for p in some]
+
+    both = [Counts(kind, kind, "unit") for kind in ("helpful", "safety")]
+    Router(("general",), *both).calibrate(tmp_path, problems, answer)
+    assert [m.calibration["mean"] for m in both] == [1.0, 9.0]
+    alone = Counts("helpful", "helpful", "unit")
+    Router(("general",), alone, None).calibrate(tmp_path / "alone", problems, answer)
+    assert alone.calibration["n"] == 64
+    assert alone.calibration["mean"] > 1, "it scores harmful ones too"
 
 
 def test_the_judge_is_asked_what_the_rule_does_not_find_right():

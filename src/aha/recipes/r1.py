@@ -202,9 +202,10 @@ def build(
     rewrites, answers and judges; none: programs, which know the made tasks only. ``data``, ``test_data``: rows
     of the reasoning task, if it reads any. ``general``, ``harmful``: prompts from files in place of the
     made world's. ``judge``: who judges pairs, safety and, beside the rule, right answers; none: the teacher.
-    ``reward_model``, ``safety_model``: checkpoints in place of those that would be trained here. ``prompt``: what
-    R1-Zero is asked and rows are learned with; none: what the base says that it was trained with, else the paper's
-    template, and tags.
+    ``reward_model``, ``safety_model``: checkpoints in place of those that would be trained here; where prompts come
+    from a file and no harmful ones are named, no safety model is trained, for nothing unsafe would be said.
+    ``prompt``: what R1-Zero is asked and rows are learned with; none: what the base says that it was trained with, else
+    the paper's template, and tags.
     """
     model = model or "world"
     task = task or TASKS.get(model, "countdown")
@@ -224,7 +225,7 @@ def build(
     dev1 = make(SFT, "dev1", model=model, data=(cold,), **tags)
     dev2 = make(RL, "dev2", model=dev1, **asked)
     judge, prompts = judge or teacher, prompts_of(general, harmful)
-    made_world = {} if prompts == GENERAL else {"scripted_samples": 0}  # the program knows no other prompts
+    made_world = {} if general is None else {"scripted_samples": 0}  # the program knows no other prompts
     others = make(GeneralData, "general", task=prompts, teacher=teacher)
     reject = make(
         Reject,
@@ -241,7 +242,8 @@ def build(
     judged |= {"task": prompts_of(general, harmful, SAFETY_SHARE)}
     safety = make(Preferences, "safety_data", kind="safety", **judged)
     helpful_rm = reward_model or make(RewardModel, "helpful_rm", kind="helpful", model=dev3, data=(pairs,))
-    safety_rm = safety_model or make(RewardModel, "safety_rm", kind="safety", model=dev3, data=(safety,))
+    trained = make(RewardModel, "safety_rm", kind="safety", model=dev3, data=(safety,))
+    safety_rm = safety_model or (trained if general is None or harmful else None)
     mixed = asked | {"task": f"{mixture(task, 0.5)},{mixture(prompts, 0.5)}"}
     r1 = make(RL, "r1", model=dev3, helpful_model=helpful_rm, safety_model=safety_rm, **mixed)
     checkpoints: list[Any] = [model, zero, dev1, dev2, dev3, r1]

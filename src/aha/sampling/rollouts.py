@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from aha import chat, ranks
+from aha import aside, chat, ranks
 from aha.sampling.engine import Engine, GroupGrader, Request
 from aha.sampling.sampler import SamplingParams
 from aha.types import AhaError, Group, Problem, Reward, Rollout, Score, Scored
@@ -52,8 +53,15 @@ class Prompter:
         return [Request(ids, n, first_key + i, opened) for i, (ids, opened) in enumerate(encoded)]
 
     def drop_long(self, problems: Sequence[Problem], max_prompt_tokens: int) -> list[Problem]:
-        """Problems whose prompt fits, as ``asked``. Raises AhaError if none does."""
+        """Problems whose prompt fits, as ``asked``; of each task that loses some it is said how many. Raises AhaError
+        if none fits."""
         kept = [p for p in self.asked(problems) if len(self.encode(p)[0]) <= max_prompt_tokens]
+        if kept and len(kept) < len(problems):
+            left, whole = Counter(p.task for p in kept), Counter(p.task for p in problems)
+            lost = ", ".join(
+                f"{n - left[name]:,} of {n:,} of {name}" for name, n in whole.items() if n > left[name]
+            )
+            aside.note(f"Prompts longer than {max_prompt_tokens:,} tokens are not asked: {lost}.")
         if not kept:
             raise AhaError(
                 f"Every prompt is longer than {max_prompt_tokens} tokens. Raise max_prompt_tokens, or lower "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from aha import plugins
+from aha import aside, plugins
 from aha.tasks.base import Task
 from aha.tasks.splits import check_split
 from aha.types import AhaError, Problem, Verdict
@@ -59,6 +59,11 @@ def task(parts: Mapping[str, tuple[Task, float]], name: str = "mixture") -> Task
         problems: list[Problem] = []
         for part, k in dealt.items():
             loaded = parts[part][0].load(split, k, seed) if k else []
+            if split == "train" and len(loaded) < k:
+                aside.note(
+                    f"{name}: {part} has {len(loaded):,} problems, and its share of {n:,} would be {k:,}: it is asked "
+                    "that much less often."
+                )
             problems += [replace(p, task=part, id=f"{part}/{p.id}") for p in loaded]
         random.Random(f"{name}:{split}:{seed}").shuffle(problems)
         return problems

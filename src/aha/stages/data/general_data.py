@@ -94,7 +94,9 @@ class GeneralData(
         if not rows:
             raise AhaError(f"No answer of the teacher was kept: {dict(dropped)}.")
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
-        source = DataSource(self.teacher or "a program", len(problems), self.task)
+        made_world = any(p.metadata.get("rubric") for p in problems)
+        who = self.teacher or ("a program" if made_world else "the rows' own answers")
+        source = DataSource(who, len(problems), self.task)
         write_data(
             context.folder / DATA, rows, [source], [Filter("check", len(problems), len(rows), dropped)],
             table(lines),

@@ -90,7 +90,8 @@ class Preferences(
             raise AhaError(
                 f"{self.name}: the program that judges knows the made world alone, and the rows bring no "
                 f"{'pairs' if self.kind == 'helpful' else 'labels'} of their own: name a judge (--judge "
-                "http://host:port/v1#MODEL, or a checkpoint)."
+                "http://host:port/v1#MODEL, or a checkpoint), or a reward model that is trained already "
+                f"({'--reward-model' if self.kind == 'helpful' else '--safety-model'})."
             )
 
     def run(self, context: Context) -> dict[str, Any]:

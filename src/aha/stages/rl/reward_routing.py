@@ -109,13 +109,19 @@ class Router:
             read_json(folder / CALIBRATED) if (folder / CALIBRATED).exists() else {}
         )
         missing = [(kind, m) for kind, m in waiting if f"{kind}: {m.name}" not in known]
-        groups = answer([p for p in problems if self.is_general(p)][:CALIBRATION_PROMPTS]) if missing else []
-        for kind, member in missing:
-            known[f"{kind}: {member.name}"] = member.calibrate(raw_scores(member, groups))
+        for kind in dict.fromkeys(kind for kind, _ in missing):
+            groups = answer(self._of_kind(kind, problems)[:CALIBRATION_PROMPTS])
+            for member in (m for k, m in missing if k == kind):
+                known[f"{kind}: {member.name}"] = member.calibrate(raw_scores(member, groups))
         for kind, member in waiting:
             member.calibration = known[f"{kind}: {member.name}"]
         if missing and ranks.is_main():
             write_json(folder / CALIBRATED, known)
+
+    def _of_kind(self, kind: str, problems: Sequence[Problem]) -> list[Problem]:
+        """The general problems that a kind of reward model scores; where there are none, all general ones."""
+        general = [p for p in problems if self.is_general(p)]
+        return [p for p in general if self.scorer(p) is self.scorers[kind]] or general
 
     # --- the monitor ----------------------------------------------------------------------------------------
 
@@ -185,6 +191,17 @@ def hacking(
         "rewards for fewer steps, or train the reward model on newer answers."
     )
     return [{"step": now["step"], "key": TRUE, "value": now[TRUE], "text": text}]
+
+
+def check_asked(problems: Sequence[Problem], router: Router | None, name: str) -> None:
+    """Raise AhaError where reward models or a judge are named and none of their prompts is left to be asked."""
+    if router is None or router.judge is not None:
+        return
+    if not any(map(router.is_general, problems)):
+        raise AhaError(
+            f"{name}: a reward model is named, and no prompt that it would score is left: the task asks none, or all "
+            f"are longer than {name}.max_prompt_tokens."
+        )
 
 
 def make_router(

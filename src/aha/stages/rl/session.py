@@ -61,6 +61,7 @@ class RLSession:
             context, config.general_tasks, config.helpful_model, config.safety_model, config.preference_scale,
             None if self.judge is None else (config.judge_weight, self.judge),
         )  # fmt: skip
+        preference.check_asked(self.problems, self.router, config.name)
         self.rewards: WeightedRewards = get_rewards(
             config.rewards, self.task.verify, self.task.verify_lenient
         )
