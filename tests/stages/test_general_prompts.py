@@ -96,8 +96,19 @@ def test_an_answer_gets_the_tags_that_it_lacks():
 
 
 def test_judgements_that_rows_bring_need_no_judge(tmp_path, files):
-    pairs, rows = run(Preferences(name="pairs", task=r1.prompts_of(*files), samples=0), tmp_path / "pairs")
-    assert pairs["report"] == {"brought": len(rows)}
+    said = []
+    with aside.settings(say=said.append):
+        pairs, rows = run(
+            Preferences(name="pairs", task=r1.prompts_of(*files), samples=0), tmp_path / "pairs"
+        )
+    ratio = pairs["report"]["brought_length_ratio"]
+    assert pairs["report"] == {"brought": len(rows), "brought_length_ratio": ratio}
+    assert 2 < ratio < 3, "Good answer 3. beside Bad 3."
+    told = f"pairs: in the {len(rows)} pairs that the rows bring chosen answers are {ratio:.2f} times as long"
+    assert told in said[-1]
+    asked = {"samples": 0, "judge": "http://127.0.0.1:9/v1#nobody"}
+    same, _ = run(Preferences(name="pairs", task=r1.prompts_of(*files), **asked), tmp_path / "judge")
+    assert same["rows"] == len(rows), "a judge that is named for other stages is not asked about nothing"
     assert all(
         r["chosen"][0]["content"].startswith("Good") and r["rejected"][0]["content"].startswith("Bad")
         for r in rows

@@ -6,6 +6,7 @@ where the margin is above 1, lengths balanced; 106,000 prompts with answers mark
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, ClassVar
 
+from aha import aside
 from aha.data.cards import DataSource, Filter, write_data
 from aha.data.pairs import Pair, build_pairs
 from aha.data.prompt_rows import spoken
@@ -150,15 +152,15 @@ class Preferences(
             for better, worse in p.metadata.get("given_pairs", ())
             if self.own_judgements
         ]
+        told = brought_lengths(brought, self.name)
         judgeable = self._judgeable(candidates)
-        if brought and not judgeable:
-            return brought, {"brought": len(brought)}, {}
+        if brought and not any(len(set(answers)) > 1 for _, answers in judgeable):
+            return brought, told, {}  # nobody is to be asked, whether or not a judge is named
         pairs, report = build_pairs(
             judgeable, judge.compare, final_text, calls=self.judge_calls, threshold=self.min_margin,
             per_problem=self.pairs_per_problem, seed=self.seed, mapper=mapper,
         )  # fmt: skip
         reasons = {k: getattr(report, k) for k in ("unjudged", "close", "unbalanced")}
-        told = {"brought": len(brought)} if brought else {}
         return [*(pair.row() for pair in pairs), *brought], asdict(report) | told, reasons
 
     def _labels(
@@ -191,6 +193,29 @@ class Preferences(
         reasons = {"unread": counts["unread"], "unbalanced": len(rows) - len(kept)}
         told = {"brought": len(brought)} if brought else {}
         return kept, {"judged": len(jobs), **counts, **told, "kept": len(kept)}, reasons
+
+
+def brought_lengths(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """How many pairs the prompts' rows bring, and how many times as long their chosen answers are as the rejected ones
+    (geometric mean of characters). They are kept as they are; lengths that differ much are said, for a reward model
+    learns them. Nothing where there are none."""
+    if not rows:
+        return {}
+    sides = [
+        [len(final_text(row[side][0]["content"])) + 1 for row in rows] for side in ("chosen", "rejected")
+    ]
+    ratio = math.exp(sum(math.log(a / b) for a, b in zip(*sides, strict=True)) / len(rows))
+    if not 1 / UNEQUAL < ratio < UNEQUAL:
+        aside.note(
+            f"{name}: in the {len(rows):,} pairs that the rows bring chosen answers are {ratio:.2f} times as long as "
+            f"rejected ones, and a reward model learns that too. Pairs of like length, or {name}.own_judgements=false "
+            "with a judge, whose pairs are balanced."
+        )
+    return {"brought": len(rows), "brought_length_ratio": round(ratio, 3)}
+
+
+UNEQUAL = 1.25
+"""Ratio of lengths from which pairs teach length."""
 
 
 def nothing_left(name: str, kind: str, report: Mapping[str, Any]) -> str:
