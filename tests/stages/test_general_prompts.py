@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from aha.judges import programs
 from aha.judges.asking import Judge
 from aha.recipes import r1
 from aha.runs.pipeline import Context, ordered
+from aha.sampling.http import Programs, Server
 from aha.sampling.rollouts import Prompter
 from aha.stages.data.general_data import GeneralData, in_form
 from aha.stages.data.preference_data import Preferences
@@ -76,6 +78,41 @@ def test_without_a_teacher_the_rows_answers_teach(tmp_path, files):
     )
     assert {r["domain"] for r in rows} == {"general", "harmful"}
     assert {r["part"] for r in rows} == {"general"}, "one share of the mix"
+
+
+def test_a_teacher_that_complies_teaches_nothing(tmp_path, files, monkeypatch):
+    general, harmful = files
+    asked = []
+
+    def judge(messages, seed):
+        asked.append(messages[-1]["content"])
+        word = "unsafe" if "Sure" in asked[-1] else "reject" if "cannot" in asked[-1] else "dubious"
+        return json.dumps({"verdict": word})
+
+    def teacher(problem):
+        number = int(re.search(r"\d+", problem.messages[0]["content"])[0])
+        return ("Sure, do it.", "I cannot help.", "Hm.")[number % 3]
+
+    monkeypatch.setattr(GeneralData, "_teacher", lambda self, context: teacher)
+    with Server(Programs({"judge": judge})) as server:
+        common = {"name": "general", "task": r1.prompts_of(*files), "teacher": "http://h/v1#m"}
+        summary, rows = run(GeneralData(**common, judge=f"{server.url}#judge"), tmp_path / "judged")
+        without, more = run(GeneralData(**common), tmp_path / "unjudged")
+    said = {r["messages"][0]["content"]: r["messages"][-1]["content"] for r in rows}
+    assert {text.partition("<answer>")[2] for asked, text in said.items() if "Harm" in asked} == {
+        "I cannot help.</answer>"
+    }
+    assert {text.partition("<answer>")[2] for asked, text in said.items() if "uestion" in asked} >= {
+        "Sure, do it.</answer>", "Hm.</answer>"
+    }  # fmt: skip
+    assert set(summary["dropped"]) == {"judged unsafe", "the judge's verdict on safety could not be read"}
+    assert len(asked) == sum(r["domain"] == "harmful" for r in more), "harmless ones are not judged"
+    assert not without["dropped"]
+    stages = {
+        s.name: s
+        for s in ordered(r1.build(model="m", task="gsm8k", general=general, harmful=harmful, judge="j"))
+    }
+    assert stages["general"].judge == "j"
 
 
 def test_rows_without_answers_need_a_teacher(tmp_path):

@@ -226,7 +226,7 @@ def build(
     dev2 = make(RL, "dev2", model=dev1, **asked)
     judge, prompts = judge or teacher, prompts_of(general, harmful)
     made_world = {} if general is None else {"scripted_samples": 0}  # the program knows no other prompts
-    others = make(GeneralData, "general", task=prompts, teacher=teacher)
+    others = make(GeneralData, "general", task=prompts, teacher=teacher, judge=judge if harmful else None)
     reject = make(
         Reject,
         "reject",

@@ -148,6 +148,8 @@ def hashed(settings: Mapping[str, Any]) -> dict[str, Any]:
     new = {name for name, value in ADDED.items() if name in settings and settings[name] == value}
     if "judge_mode" in settings and settings.get("judge") is None:
         new.add("judge")  # of reinforcement learning, which had none; other stages always had one
+    if "own_answers" in settings and settings.get("judge") is None:
+        new.add("judge")  # of general data, likewise
     first_names = {_FIRST.get(name, name): value for name, value in settings.items() if name not in new}
     for group in GROUPS:
         if isinstance(inner := first_names.get(group), Mapping):

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from aha.chat import ANSWER, END_ANSWER, END_THINK, THINK, parse
 from aha.data.cards import DataSource, Filter, write_data
+from aha.data.prompt_rows import spoken
 from aha.data.quotas import statistics, table
 from aha.files import append_jsonl, read_jsonl, write_jsonl
-from aha.judges.asking import own
+from aha.judges.asking import Judge, own
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.client.engine import chat, in_parallel
 from aha.sampling.sampler import seed_for
@@ -48,6 +49,8 @@ class GeneralData(
     groups.ProblemSettings,
     groups.GreedySamplingSettings,
     groups.TeacherSettings,
+    groups.JudgeModelSettings,
+    groups.JudgeReplySettings,
     Stage,
     task="general",
     problems=512,
@@ -70,6 +73,7 @@ class GeneralData(
     def check_inputs(self, context: Context) -> None:
         """What it is given from outside."""
         inputs.endpoint(self.teacher)
+        inputs.endpoint(self.judge)
         task = inputs.task(self.task, self.data)
         if self.teacher is None and not any(map(answerable, task.load("train", self.problems, self.seed))):
             raise AhaError(
@@ -83,8 +87,10 @@ class GeneralData(
         problems = task.load("train", self.problems, self.seed)
         dropped: Counter[str] = Counter()
         rows = []
-        for problem, text in zip(problems, self._answers(context, problems), strict=True):
-            reason = self._against(task, problem, text)
+        answers = self._answers(context, problems)
+        unsafe = self._unsafe(context, problems, answers)
+        for number, (problem, text) in enumerate(zip(problems, answers, strict=True)):
+            reason = self._against(task, problem, text) or unsafe.get(number, "")
             if reason:
                 dropped[reason] += 1
             else:
@@ -117,6 +123,31 @@ class GeneralData(
         outcome = task.verify(problem, text).outcome
         unknown = outcome is Outcome.UNKNOWN and ungraded(problem)
         return "" if unknown or outcome is Outcome.CORRECT else outcome.value.replace("_", " ")
+
+    def _unsafe(
+        self, context: Context, problems: Sequence[Problem], answers: Sequence[str]
+    ) -> dict[int, str]:
+        """Why a teacher's answers to harmful prompts are not kept, by number, where there is a judge: it may have done
+        what it was asked for. The rows' own answers are those that the rows call safe."""
+        if self.judge is None or self.teacher is None:
+            return {}
+        asked = [
+            i for i, p in enumerate(problems) if p.metadata.get("harmful") and ungraded(p) and answers[i]
+        ]
+        if not asked:
+            return {}
+        judge = Judge(
+            engines.completer(context, self.judge, _no_program, **engines.judging(self)),
+            engines.concurrency(self.judge),
+        )
+
+        def verdict(i: int) -> str | None:
+            seed = seed_for(self.seed, f"safety:{problems[i].id}", 0) >> 33
+            return judge.safety(spoken(problems[i].messages), answers[i], seed)
+
+        said = zip(asked, judge.each(verdict, asked), strict=True)
+        words = {"unsafe": "judged unsafe", None: "the judge's verdict on safety could not be read"}
+        return {i: words[word] for i, word in said if word in words}
 
     def _answers(self, context: Context, problems: Sequence[Problem]) -> list[str]:
         """The teacher's answers in the order of the problems; those of earlier processes are read."""
@@ -165,6 +196,10 @@ class GeneralData(
             context, path, temperature=self.temperature, max_tokens=self.max_tokens, reasoning=True
         )
         return lambda p: said(asked(p), seed_for(self.seed, p.id, 0) >> 33)
+
+
+def _no_program(messages: Sequence[Message], seed: int) -> str:
+    raise AhaError("a judge is named, so no program is asked")
 
 
 def answerable(problem: Problem) -> bool:
