@@ -19,8 +19,8 @@ from aha.cli import main
 from aha.judges import prompts
 from aha.judges.asking import Judge
 from aha.sampling.http import Programs, Server
-from aha.tasks import choice, code_rows
-from aha.types import AhaError
+from aha.tasks import choice, code_rows, ifeval
+from aha.types import AhaError, Outcome
 
 NAMES = sorted({layout.name for layout in LAYOUTS})
 
@@ -144,6 +144,72 @@ def test_a_problem_of_codeforces_is_asked_with_its_forms_and_examples():
     said = code_rows.make_problem(row, 1).messages[0]["content"]
     shown = "Examples:\nInput:\n2 3\nOutput:\n5"
     assert said.startswith(f"Find the sum.\n\nInput:\nTwo whole numbers.\n\nOutput:\nTheir sum.\n\n{shown}\n")
+
+
+def written(file, *rows):
+    """A file of these rows."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_questions_and_answers_that_lie_apart_are_joined_by_their_names(tmp_path):
+    """As BFCL keeps its possible answers, and Arena-Hard both versions of its baseline's."""
+    bfcl = next(one.row for one in LAYOUTS if one.name == "bfcl")
+    questions = written(tmp_path / "q.json", {k: v for k, v in bfcl.items() if k != "ground_truth"})
+    possible = written(tmp_path / "a.json", {"id": bfcl["id"], "ground_truth": bfcl["ground_truth"]})
+    (asked,) = read_names(f"bfcl={questions}+{possible}")
+    _, (problem,), _ = load_problems(asked, None)
+    assert problem.metadata["calls"][0][0] == "triangle_area"
+
+    said = {"index": 0, "turns": [{"content": "Hello!", "token_len": 2}]}
+    older = written(
+        tmp_path / "1.jsonl", {"question_id": "q1", "cluster": "x", "turns": [{"content": "Say hello."}]}
+    )
+    answers_of = written(tmp_path / "2.jsonl", {"question_id": "q1", "answer_id": "z", "choices": [said]})
+    newer = written(tmp_path / "3.jsonl", {"uid": "u1", "category": "hard_prompt", "prompt": "Say hello."})
+    turns = [
+        {"role": "user", "content": "Say hello."},
+        {"role": "assistant", "content": {"answer": "Hello!"}},
+    ]
+    messages = written(tmp_path / "4.jsonl", {"uid": "u1", "model": "m", "messages": turns})
+    for source in (f"{older}+{answers_of}", f"{newer}+{messages}"):
+        (asked,) = read_names(f"arena_hard={source}")
+        _, (problem,), _ = load_problems(asked, None, BenchmarkJudge("mine", Judge(judge)))
+        assert (problem.messages, problem.answer) == (({"role": "user", "content": "Say hello."},), "Hello!")
+
+
+def test_a_question_whose_answer_is_missing_is_told(tmp_path):
+    bfcl = next(one.row for one in LAYOUTS if one.name == "bfcl")
+    questions = written(tmp_path / "q.json", *({**bfcl, "id": name} for name in "abc"))
+    possible = written(tmp_path / "a.json", {"id": "a", "ground_truth": []})
+    (asked,) = read_names(f"bfcl={questions}+{possible}")
+    with pytest.raises(AhaError, match=r"line 2: no row of a\.json has its id b"):
+        load_problems(asked, None)
+    written(possible, {"name": "a"})
+    with pytest.raises(AhaError, match="its rows have none of id, question_id"):
+        load_problems(asked, None)
+    written(possible, {"id": "a"}, {"id": "a"})
+    with pytest.raises(AhaError, match="line 2: id a stands twice"):
+        load_problems(asked, None)
+
+
+def test_rules_of_earlier_turns_hold_in_a_conversation():
+    """What was asked for in the first turn is a rule of the last answer."""
+    turns = [
+        {"role": "user", "content": "From now on write without commas."},
+        {"role": "assistant", "content": "I will."},
+        {"role": "user", "content": "Name two colours, in small letters."},
+    ]
+    rules = {
+        "instruction_id_list": ["punctuation:no_comma", "change_case:english_lowercase"],
+        "kwargs": [{}, {}],
+    }
+    problem = ifeval.make_problem({"messages": turns, **rules}, 1)
+    assert [m["role"] for m in problem.messages] == ["user", "assistant", "user"]
+    assert ifeval.verify(problem, "red and blue").outcome is Outcome.CORRECT
+    assert ifeval.verify(problem, "red, blue").outcome is Outcome.WRONG
+    with pytest.raises(AhaError, match="no prompt, instruction_id_list and kwargs"):
+        ifeval.make_problem({"messages": turns[:2], **rules}, 1)
 
 
 def test_contests_of_some_days_are_asked(files):

@@ -66,8 +66,8 @@ _OURS = (
               differs="asked as a question with the options yes and no, on the split whose labels are public"),
     Benchmark("arc", "ARC-Challenge", "choice", "allenai/ai2_arc:ARC-Challenge", "test", 0, 1172),
     Benchmark("drop", "DROP (F1)", "drop", "ucinlp/drop", "validation", 1, 9536, shown=("score",)),
-    Benchmark("bfcl", "BFCL (AST)", "function_calls", "", why="its questions and answers lie apart: give a file that "
-              "has both"),
+    Benchmark("bfcl", "BFCL (AST)", "function_calls", "", why="its questions and answers lie apart: give "
+              "QUESTIONS.json+POSSIBLE_ANSWER.json, or a file that has both"),
     Benchmark("jsonschema", "JSONSchemaBench (easy)", "json_output", "epfl-dlab/JSONSchemaBench:Github_easy", "test"),
     Benchmark("ifeval", "IFEval (prompt, strict)", "ifeval", "google/IFEval", "train", 1, 541),
     Benchmark("livecodebench", "LiveCodeBench", "code", "lighteval/code_generation_lite:release_v5", "test", 8,
@@ -93,7 +93,8 @@ _JUDGED = (
               805, judged="pair", differs=_ORDERS + "verdicts in words, not probabilities of them",
               shown=("lc_win_rate", "win_rate")),
     Benchmark("arena_hard", "Arena-Hard", "judged", "", "train", 1, 500, judged="pair",
-              why="its rows and its baseline's answers lie apart: give a file that has both", differs=_ORDERS
+              why="its rows and its baseline's answers lie apart: give QUESTION.jsonl+ANSWERS.jsonl, or a file "
+              "that has both", differs=_ORDERS
               + "one judge against one baseline", shown=("weighted_win_rate",)),
 )  # fmt: skip
 _IMPORTED = (

@@ -6,6 +6,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aha.benchmarks.catalogue import Benchmark
 
 KINDS = ("recipes", "tasks", "benchmarks", "rewards", "algorithms", "models", "runs")
 HELP = "what there is: recipes, tasks, benchmarks, rewards, algorithms, models, runs"
@@ -64,10 +68,27 @@ def _tasks() -> dict[str, str]:
 def _benchmarks() -> dict[str, str]:
     from aha.benchmarks.catalogue import BENCHMARKS
 
-    return {
-        b.name: f"{b.title} ({b.hub or 'give a file'})" if b.task else f"{b.title}: not here, {b.why}"
-        for b in BENCHMARKS.values()
-    }
+    return {b.name: f"{b.title}{_paper(b)}: {_rows_of(b)}" for b in BENCHMARKS.values()}
+
+
+def _paper(benchmark: Benchmark) -> str:
+    """What R1 comes to and with how many samples, where the paper tells."""
+    from aha.benchmarks import published
+
+    figure = published.figures(benchmark.name).get("R1")
+    parts = [f"R1 {figure:g}"] if figure is not None else []
+    parts += [f"k = {benchmark.k}"] if benchmark.k else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _rows_of(benchmark: Benchmark) -> str:
+    """Where its rows are and who grades them."""
+    if not benchmark.task:
+        return f"not here, {benchmark.why}"
+    grader = "a judge" if benchmark.judged else benchmark.task
+    return (
+        f"{benchmark.hub}, {benchmark.split}, by {grader}" if benchmark.hub else f"give a file, by {grader}"
+    )
 
 
 def _rewards() -> dict[str, str]:

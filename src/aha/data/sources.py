@@ -1,7 +1,8 @@
 """Rows from where users keep them: files (``reading``) and the hub.
 
-A hub data set is ``OWNER/NAME``, with a configuration, a revision and a split where they matter:
-``OWNER/NAME:CONFIG@REVISION#SPLIT``. The configuration ``*`` is all of them, one after another.
+``FILE+FILE`` are rows whose columns lie apart, joined by what both call a row. A hub data set is ``OWNER/NAME``, with
+a configuration, a revision and a split where they matter: ``OWNER/NAME:CONFIG@REVISION#SPLIT``. The configuration
+``*`` is all of them, one after another.
 """
 
 from __future__ import annotations
@@ -33,11 +34,48 @@ def numbered_rows(source: str, split: str = "train", bad: Bad | None = None) -> 
     path = Path(source).expanduser()
     if path.is_file():
         return numbered(path, bad)
+    if (parts := joined_files(source)) is not None:
+        return _joined(parts, bad)
     if path.is_dir():
         raise AhaError(f"'{source}' is a folder: give one of its files, as {_files_in(path)}.")
     if is_file_name(source):
         raise AhaError(f"No data file '{source}'. Give a file that exists: {FORMATS}.")
     return _hub(source, split)
+
+
+_IDS = ("id", "question_id", "uid", "task_id", "key")
+"""What rows are called by, in sets that keep questions and answers in two files."""
+
+
+def joined_files(source: str) -> tuple[Path, Path] | None:
+    """The two files of ``FILE+FILE``; None of anything else."""
+    first, plus, second = source.rpartition("+")
+    parts = Path(first).expanduser(), Path(second).expanduser()
+    return parts if plus and all(part.is_file() for part in parts) else None
+
+
+def _joined(parts: tuple[Path, Path], bad: Bad | None) -> Numbered:
+    """The rows of the first file, each with the columns that the second file's row of its name has beside. Raises
+    AhaError where the files have no name in common, or the second one uses a name twice."""
+    first, second = parts
+    more = list(numbered(second, bad))
+    name = next((key for key in _IDS if more and key in more[0][1]), None)
+    if name is None:
+        raise AhaError(f"'{second}' cannot be joined: its rows have none of {', '.join(_IDS)}.")
+    by_name: dict[str, dict[str, Any]] = {}
+    for where, row in more:
+        if str(row.get(name)) in by_name:
+            raise AhaError(f"'{second}', {where}: {name} {row.get(name)} stands twice.")
+        by_name[str(row.get(name))] = row
+    for where, row in numbered(first, bad):
+        beside = by_name.get(str(row.get(name)))
+        if beside is not None:
+            yield where, {**beside, **row}
+            continue
+        why = f"no row of {second.name} has its {name} {row.get(name)}"
+        if bad is None:
+            raise AhaError(f"'{first}', {where}: {why}.")
+        bad(where, why)
 
 
 _HUB = re.compile(

@@ -12,13 +12,13 @@ from aha.rewards.instructions import broken, broken_loosely, check_known
 from aha.tasks import rows
 from aha.tasks.base import Task
 from aha.tasks.rows import RowReader, language_of
-from aha.types import AhaError, Outcome, Problem, Verdict
+from aha.types import AhaError, Message, Outcome, Problem, Verdict
 
 
 def make_problem(row: Row, number: int, name: str = "ifeval") -> Problem:
     """The problem in a row. Raises AhaError naming the row if an instruction cannot be checked."""
-    asked, kinds, told = row.get("prompt"), row.get("instruction_id_list"), row.get("kwargs")
-    if not isinstance(asked, str) or not isinstance(kinds, list) or not isinstance(told, list):
+    asked, kinds, told = _asked(row), row.get("instruction_id_list"), row.get("kwargs")
+    if not asked or not isinstance(kinds, list) or not isinstance(told, list):
         raise AhaError(
             f"Row {number} has no prompt, instruction_id_list and kwargs: its columns are {sorted(row)}."
         )
@@ -30,8 +30,8 @@ def make_problem(row: Row, number: int, name: str = "ifeval") -> Problem:
     return Problem(
         id=f"{name}-{number}",
         task=name,
-        messages=({"role": "user", "content": asked},),
-        language=language_of(asked),
+        messages=asked,
+        language=language_of(asked[-1]["content"]),
         metadata={
             "instructions": tuple(instructions),
             FORM: "free",
@@ -39,6 +39,18 @@ def make_problem(row: Row, number: int, name: str = "ifeval") -> Problem:
             "kwargs": told,
         },
     )
+
+
+def _asked(row: Row) -> tuple[Message, ...]:
+    """A prompt, or a conversation up to a question: then what earlier turns asked for may be among the rules."""
+    prompt = row.get("prompt") or row.get("messages")
+    if isinstance(prompt, str):
+        return ({"role": "user", "content": prompt},)
+    turns = prompt if isinstance(prompt, list) else []
+    whole = all(isinstance(t, Mapping) and isinstance(t.get("content"), str) for t in turns)
+    if not turns or not whole or turns[-1].get("role", "user") != "user":
+        return ()
+    return tuple({"role": str(t.get("role", "user")), "content": t["content"]} for t in turns)
 
 
 def _given(kwargs: Any) -> dict[str, Any]:

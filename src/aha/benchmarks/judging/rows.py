@@ -20,7 +20,7 @@ def make_problem(row: Row, number: int, name: str) -> Problem:
     """A question with the answer that a judge is shown beside: the reference, or the baseline's. Raises AhaError naming
     the row where it lacks one."""
     asked = _asked(row)
-    answer = next((row[k] for k in _ANSWERS if isinstance(row.get(k), str) and row[k].strip()), None)
+    answer = next((row[k] for k in _ANSWERS if isinstance(row.get(k), str) and row[k].strip()), _stored(row))
     if not asked or answer is None:
         missing = "question" if not asked else "answer to hold it against"
         raise AhaError(
@@ -37,12 +37,29 @@ def make_problem(row: Row, number: int, name: str) -> Problem:
     )
 
 
+def _stored(row: Row) -> str | None:
+    """The answer as Arena-Hard keeps a model's: in the first of ``choices``, or at the end of ``messages``."""
+    choices = row.get("choices")
+    stored = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
+    turns = stored.get("turns") or row.get("messages")
+    last = turns[-1] if isinstance(turns, list) and turns and isinstance(turns[-1], Mapping) else {}
+    if last.get("role", "assistant") != "assistant":
+        return None
+    said = last.get("content")
+    said = said.get("answer") if isinstance(said, Mapping) else said
+    return said if isinstance(said, str) and said.strip() else None
+
+
 def _asked(row: Row) -> tuple[Message, ...]:
-    turns = row.get("turns", row.get("messages"))
-    if isinstance(turns, Sequence) and not isinstance(turns, str) and turns:
-        return tuple(_turn(t) for t in turns)
     text = next((row[k] for k in _QUESTIONS if isinstance(row.get(k), str) and row[k].strip()), "")
+    turns = row.get("turns") or (None if text else row.get("messages"))
+    if isinstance(turns, Sequence) and not isinstance(turns, str) and turns:
+        return tuple(_turn(t) for t in turns if not (t is turns[-1] and _is_answer(t)))
     return ({"role": "user", "content": text},) if text else ()
+
+
+def _is_answer(turn: Any) -> bool:
+    return isinstance(turn, Mapping) and turn.get("role") == "assistant"
 
 
 def _turn(turn: Any) -> Message:
