@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aha.checkpoints import examine, report
+from aha.checkpoints import examine, report, runs
 from aha.checkpoints.changes import change_config
 from aha.checkpoints.names import EMBEDDED, resolve
 from aha.files import read_json
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "ASKED", "EMBEDDED", "Head", "change_config", "check_config", "check_files", "check_head", "load_model",
-    "load_tokenizer", "max_context", "outgrows", "own_weights", "quiet_transformers", "resolve",
+    "ASKED", "EMBEDDED", "Head", "change_config", "check_config", "check_files", "check_head", "keeps_prompt",
+    "load_model", "load_tokenizer", "max_context", "outgrows", "own_weights", "quiet_transformers", "resolve",
 ]  # fmt: skip
 
 ASKED = "aha.json"
@@ -47,7 +47,7 @@ def load_tokenizer(name: str) -> Any:
         raise _no_tokenizer(name, error) from error
     if tokenizer.eos_token_id is None:
         raise AhaError(f"The tokenizer of '{name}' has no EOS token: completions could never end.")
-    tokenizer.aha = _asked(path)
+    tokenizer.aha = _asked(path) or _asked_before(path, tokenizer)
     return tokenizer
 
 
@@ -72,6 +72,25 @@ def _asked(path: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise AhaError(f"{file} is no record of a prompt: it holds {type(record).__name__}. Remove it.")
     return record
+
+
+def keeps_prompt(name: str) -> bool:
+    """Whether a checkpoint that lies here, or the last one of a run, says what it was trained with."""
+    folder = Path(runs.model_of(name)).expanduser()
+    return (folder / ASKED).exists() or bool(runs.former_prompt(folder))
+
+
+def _asked_before(path: str, tokenizer: Any) -> dict[str, Any]:
+    """The same of a checkpoint of version 0.1.0, which kept no record: as its stage's settings have it."""
+    name = runs.former_prompt(Path(path))
+    if not name:
+        return {}
+    template = getattr(tokenizer, "chat_template", None)
+    if name == "auto":
+        name = "chat" if template else "r1_zero"
+    prompt = {"chat": "bare", "none": "bare"}.get(name, name)
+    own = None if name == "none" else template
+    return {"prompt": prompt, "instruction": "", "words": "", "own_template": own, "template": template}
 
 
 def check_config(name: str) -> None:

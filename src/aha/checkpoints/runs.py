@@ -1,4 +1,4 @@
-"""A run's folder where a model is named: the model that the run made last."""
+"""A run's folder where a model is named: the model that the run made last; what a stage says of its checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from aha.types import AhaError
 FINAL, STEPS = "final", "checkpoints"
 SCORES = "value_head.safetensors"
 """What a reward model has besides."""
+_TEMPLATE = "template"
+"""What version 0.1.0 called the setting ``prompt``."""
 
 
 def stages_of(folder: Path) -> list[Path] | None:
@@ -45,3 +47,14 @@ def last_model(name: str, folder: Path, stages: list[Path]) -> Path:
     newest = max(steps, key=lambda file: file.stat().st_mtime, default=None)
     newest_checkpoint = f" Its newest checkpoint is '{newest.parent}'." if newest is not None else ""
     raise AhaError(f"'{name}' is a run in which no stage has made a model yet.{newest_checkpoint}")
+
+
+def former_prompt(checkpoint: Path) -> str:
+    """The setting ``template`` of the stage that a checkpoint of version 0.1.0 is of: auto, r1_zero, chat or none.
+    "" for all others, which say themselves what they were trained with."""
+    stage = checkpoint.parent.parent if checkpoint.parent.name == STEPS else checkpoint.parent
+    try:
+        kept = json.loads((stage / "settings.json").read_text(encoding="utf-8"))["settings"][_TEMPLATE]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return str(kept) if checkpoint.name == FINAL or checkpoint.parent.name == STEPS else ""

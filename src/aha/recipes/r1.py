@@ -12,11 +12,10 @@ Steps of reinforcement learning are rollouts: one of the paper's is 16 of its up
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from aha import plugins
-from aha.modeling import ASKED, EMBEDDED
+from aha.modeling import EMBEDDED, keeps_prompt
 from aha.recipes import r1_zero
 from aha.runs.pipeline import Stage
 from aha.stages.data.cold_start import ColdStart
@@ -265,7 +264,7 @@ def build(
 
 def first_prompt(model: str, prompt: str | None) -> dict[str, str]:
     """What R1-Zero is asked where not the paper's template: ``prompt``, or what the base says it was trained with."""
-    kept = "auto" if (Path(model).expanduser() / ASKED).exists() else None
+    kept = "auto" if keeps_prompt(model) else None
     return {"prompt": asked} if (asked := prompt or kept) else {}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from aha.files import copy_tree, disk_errors, new_folder, read_json
 from aha.runs.pipeline import Stage, has_work, is_done, locked, ordered, reached, read_settings
+from aha.settings import former
 
 MOST_SHOWN = 3
 """Differences that are named; of the others, their number."""
@@ -63,10 +64,10 @@ def _by_stage(folder: Path, stages: Sequence[Stage]) -> dict[str, list[str]]:
     for stage in ordered(stages):
         place = folder / stage.name
         before = read_settings(place)
-        if not before or not has_work(place):
+        if not before or not has_work(place) or before.get("fingerprint") == stage.fingerprint(folder):
             continue
         settings = _mapping(before.get("settings"))
-        changed = [f"{stage.name}.{text}" for text in _changed(settings, stage)]
+        changed = _changed(settings, stage)
         changed += [f"{file} has other rows" for file in _other_rows(before, stage)]
         if changed and not stage.goes_on_from(settings, reached(place)):
             changes[stage.name] = changed
@@ -78,12 +79,24 @@ def _by_stage(folder: Path, stages: Sequence[Stage]) -> dict[str, list[str]]:
 
 
 def _changed(before: Mapping[str, Any], stage: Stage) -> list[str]:
-    """``NAME is OLD there, here NEW`` of each essential setting that differs; parts of nested ones apart."""
+    """``STAGE.NAME OLD, now NEW`` of each essential setting that differs, parts of nested ones apart; last those that
+    the version which wrote ``before`` did not have."""
     left_out = stage.machine | stage.figures
     old = _flat({key: value for key, value in before.items() if key not in left_out})
     new = _flat(stage.essential())
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return [f"{name} {_word(old.get(name))}, now {_word(new.get(name))}" for name in names]
+    later = [name for name in names if name not in old and _is_setting(name, before)]
+    known = [name for name in names if name not in later]
+    changes = [f"{stage.name}.{name} {_word(old.get(name))}, now {_word(new.get(name))}" for name in known]
+    if later:
+        changes.append(f"{stage.name} is of an earlier version of aha, without {', '.join(later)}")
+    return changes
+
+
+def _is_setting(name: str, before: Mapping[str, Any]) -> bool:
+    """Whether a name that ``before`` lacks is a setting, and no key that somebody chose (a reward's)."""
+    first, _, rest = name.partition(".")
+    return first not in before or (first in former.GROUPS and "." not in rest)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -49,6 +49,7 @@ from aha.runs.report.data import (
 from aha.runs.report.forecast import plan_and_fact
 from aha.runs.report.look import SCRIPT, STYLE, fold
 from aha.runs.report.scaling import scaling
+from aha.settings import former
 
 MOST_BYTES = 1_900_000  # of the page; beyond it, chains are shortened and then left out
 SHOWN = 6  # of a list; the rest unfolds
@@ -442,8 +443,9 @@ def _score(name: str, score: Json) -> str:
 
 
 def _settings(run: RunData) -> str:
-    """Every setting of every stage, with the machine and the versions."""
-    tables = [(name, as_dict(value)) for name, value in as_dict(run.config.get("stages")).items()]
+    """Every setting of every stage by its name of today, with the machine and the versions."""
+    stages = as_dict(run.config.get("stages")).items()
+    tables = [(name, former.stored(as_dict(value))) for name, value in stages]
     tables += [(name, as_dict(run.config.get(name))) for name in ("machine", "versions")]
     inside = "".join(_setting_table(name, values) for name, values in tables if values)
     return f"<h2>Settings</h2>{inside}" if inside else ""
