@@ -282,7 +282,7 @@ def test_prompts_recipes_and_judges(own):
     with pytest.raises(AhaError, match="must be text"):
         chat.choose(name("recipe"))
     recipe = get_recipe(name("recipe"))
-    assert (recipe.makes, recipe.build(steps=7)[0].steps) == ("mine", 7)
+    assert [(stage.name, stage.steps) for stage in recipe.build(steps=7)] == [("mine", 7)]
     with pytest.raises(AhaError, match="takes no --task"):
         recipe.build(task="logic")
     assert judge(name("judge"))([{"role": "user", "content": "q"}], 0) == "[[A>B]]"

@@ -67,6 +67,7 @@ def run(
 
     ``run`` names the folder in ``runs_dir``. Raises AhaError for what cannot be run, before anything is written.
     """
+    plugins.check_not_loading()
     from aha.recipes import Recipe
     from aha.runs.pipeline import ordered
 
@@ -89,6 +90,7 @@ _RUN = ("runs_dir", "device", "dtype", "threads", "fresh", "doctor", "plain", "t
 
 def _recipe(name: str, stage: str, options: dict[str, Any], **arguments: Any) -> Result:
     """Build a recipe's stages with the settings that are given, and run them."""
+    plugins.check_not_loading()
     from aha.recipes import get_recipe
     from aha.runs import config
     from aha.runs.pipeline import ordered
@@ -118,8 +120,9 @@ def _named(key: str, value: Any) -> Any:
     last = key.rpartition(".")[2]
     if last == "rewards":
         names = value if isinstance(value, (Mapping, list, tuple)) else [value]
-        weights = names.items() if isinstance(names, Mapping) else ((name, 1.0) for name in names)
-        return {plugins.reference_to(name): weight for name, weight in weights}
+        if isinstance(names, Mapping):
+            return dict(zip(plugins.references_to(names), names.values(), strict=True))
+        return dict.fromkeys(plugins.references_to(names), 1.0)
     if last in PARTS and value is not None and not isinstance(value, (str, Mapping)):
         return plugins.reference_to(value)
     return value

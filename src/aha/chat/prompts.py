@@ -217,8 +217,10 @@ def read_words(path: str) -> str:
     file = Path(path).expanduser()
     if (reference := own_prompt(path)) is not None:
         return _checked_words(_own_words(reference), path, jinja=False)
+    if said := plugins.of_file(path):
+        raise AhaError(f"There is no prompt '{path}'. {said}")
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         hint = nearest(path, ("auto", *NAMES), f"Known: auto, {', '.join(NAMES)}, or a file.")
         reason = "" if isinstance(error, FileNotFoundError) else f" ({error})"
@@ -238,6 +240,11 @@ def _checked_words(text: str, path: str, *, jinja: bool) -> str:
         if "{question}" in text:
             raise AhaError(f"The prompt '{path}' is Jinja and has {{question}} too: use `messages` alone.")
         return text
+    if "{{question}}" in text or "{{ question }}" in text:
+        raise AhaError(
+            f"The prompt '{path}' has {{{{question}}}} in double braces: write {{question}} in single ones. Everything "
+            "else in braces stays as it is."
+        )
     if text.count("{question}") != 1:
         raise AhaError(
             f"The prompt '{path}' has {text.count('{question}')} places for the question: write {{question}} once "

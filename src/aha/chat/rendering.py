@@ -41,7 +41,7 @@ def render(
     chosen = choose(prompt, tokenizer)
     added = chosen.instruction if instruction is None else instruction
     if chosen.jinja:
-        text = apply_template(messages, tokenizer, chosen.words, chat_options)
+        text = _own_template(messages, tokenizer, chosen, chat_options)
     elif chosen.words:
         text = chosen.words.replace("{question}", _only_question(messages, chosen.name))
     elif chosen.name == "r1_zero":
@@ -53,6 +53,23 @@ def render(
     else:
         text = apply_template(instructed(messages, added), tokenizer, chosen.own, chat_options)
     return Rendered(text, text.rstrip().endswith(THINK), chosen.name, chosen.turns)
+
+
+def _own_template(
+    messages: Sequence[Message], tokenizer: Any, prompt: Prompt, chat_options: Mapping[str, Any] | None
+) -> str:
+    """What a file's chat template makes of messages. Raises AhaError where it fails, or leaves the question out."""
+    try:
+        text = apply_template(messages, tokenizer, prompt.words, chat_options)
+    except AhaError as error:
+        said = str(error).partition("refused the messages: ")[2] or error
+        raise AhaError(f"The prompt '{prompt.name}' cannot be rendered: {said}") from error
+    asked = next((_content(m) for m in reversed(messages) if m.get("role") == "user"), "")
+    if asked.strip() and not any(word in text for word in asked.split()):
+        raise AhaError(
+            f"The prompt '{prompt.name}' leaves the question out: a template writes message['content'] of each message."
+        )
+    return text
 
 
 def _content(message: Message) -> str:

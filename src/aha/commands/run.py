@@ -256,7 +256,7 @@ def execute(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recip
         _choose_for_cpu(args, stages)
     resolved = {
         "recipe": args.recipe,
-        "makes": recipe.makes,
+        "makes": recipe.makes or stages[-1].name,
         "stages": {s.name: s.settings() for s in pipeline.ordered(stages)},
         "machine": hardware.describe_machine() | {"kernels": kernels.compiled()},
         "ranks": ranks.world()[1],

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import inspect
+import os
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from aha.types import AhaError
+
 SECONDS = 60.0
 """How long one call may take, unless the part says otherwise."""
+
+
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 class CallFailed(Exception):
@@ -28,12 +34,15 @@ class _Late(BaseException):
 
 
 def location(error: BaseException, file: str) -> str:
-    """An error in words, with the line of ``file`` (of the innermost frame where it is "") that it came from."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """An error in words, with the line of ``file`` (where it is "", of the innermost frame outside of this package)
+    that it came from."""
+    kind = "" if isinstance(error, AhaError) else f"{type(error).__name__}: "
+    said = f"{kind}{error}" if str(error) else type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or file).name}:{error.lineno}: SyntaxError: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename == file] or ([] if file else frames)
+    others = [] if file else [f for f in frames if not f.filename.startswith(_PACKAGE)]
+    own = [f for f in frames if f.filename == file] or others
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}: {said}" if own else said
 
 
@@ -130,3 +139,19 @@ def _in_thread(run: Callable[[], Any], seconds: float) -> Any:
     if not fine:
         raise result
     return result
+
+
+def number(value: Any) -> float | None:
+    """A finite or infinite number that someone else's code gave, of whatever library; None for what is no number."""
+    try:
+        return float(value.detach() if hasattr(value, "detach") else value)
+    except Exception:  # a tensor of several numbers, an integer too large, an object whose own code fails
+        return None
+
+
+def numbers(values: Any) -> list[Any]:
+    """The members of a list, array, tensor or generator that someone else's code gave. Raises CallFailed for what has
+    no order of its own (a mapping, a set), and for a text."""
+    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
+        raise CallFailed(f"gave {type(values).__name__}, no list")
+    return list(values)

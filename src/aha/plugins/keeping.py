@@ -98,8 +98,14 @@ def source_of(text: str) -> Source:
 
 def sources(references: Iterable[str]) -> dict[str, Source]:
     """The texts that parts stand in, by file or module."""
-    listed = (source_of(text) for text in references)
-    return {source.place: source for source in listed}
+    by_place: dict[str, Source] = {}
+    for source in map(source_of, references):
+        place, number = source.place, 1
+        while place in by_place and by_place[place] != source:  # passed in Python, under one name
+            number += 1
+            place = f"{Path(source.place).with_suffix('')}_{number}.py"
+        by_place[place] = source
+    return by_place
 
 
 def load(references: Iterable[str]) -> None:

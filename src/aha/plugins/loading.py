@@ -7,7 +7,6 @@ they run what the trainer runs, whatever their own disk holds.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from aha.hints import nearest
+from aha.plugins import passed
 from aha.plugins.guard import location
 from aha.plugins.names import GIVEN, PartName, is_reference, reference
 from aha.plugins.neighbours import OWN, Neighbours, digest, neighbours
@@ -34,6 +34,7 @@ _loaded: dict[tuple[str, str], ModuleType] = {}  # by path and hash of the text
 _texts: dict[str, tuple[str, bytes]] = {}  # that a worker was given, by place: (whole path, text)
 _known: dict[str, tuple[Any, str]] = {}  # objects that were passed in Python, by reference: (object, source)
 _wanted: set[str] = set()
+_loading: list[str] = []  # files that are being loaded just now
 
 
 def resolve(text: str) -> Any:
@@ -195,6 +196,7 @@ def _load(path: str, text: bytes, near: Neighbours) -> ModuleType:
     module.__file__ = path
     before = sys.modules.get(name)
     reach(Path(path).parent)
+    _loading.append(path)
     try:
         with _first(near):
             if near.name:
@@ -206,8 +208,19 @@ def _load(path: str, text: bytes, near: Neighbours) -> ModuleType:
     except (Exception, SystemExit) as error:
         _forget(name, before, near)
         said = location(error, path).replace(f"{near.package}.", ".") if near.name else location(error, path)
-        raise AhaError(f"{Path(path).name} cannot be loaded: {said}.") from error
+        raise AhaError(f"{Path(path).name} cannot be loaded: {said.rstrip('.')}.") from error
+    finally:
+        _loading.pop()
     return module
+
+
+def check_not_loading() -> None:
+    """Raise AhaError where a file that is loaded for a part of it begins a run, which would load the file again."""
+    if _loading:
+        raise AhaError(
+            f"{Path(_loading[-1]).name} begins a run while it is loaded for a part that it holds: put what begins it "
+            "under `if __name__ == '__main__':`."
+        )
 
 
 def _forget(name: str, before: ModuleType | None, near: Neighbours) -> None:
@@ -239,8 +252,22 @@ def reference_to(part: Any) -> str:
         return part
     key = _place_of(part) or _given(part)
     if not file_of(getattr(part, "__module__", None) or ""):  # those are loaded anew where their file changes
-        _known[key] = (part, _source(part))
+        _known[key] = (part, passed.source(part))
     return key
+
+
+def references_to(parts: Iterable[Any]) -> list[str]:
+    """The references of parts that are used together. Raises AhaError for two that have one."""
+    by_name: dict[str, Any] = {}
+    for part in parts:
+        key = reference_to(part)
+        if key in by_name and not (isinstance(part, str) and isinstance(by_name[key], str)):
+            raise AhaError(
+                f"Two parts are called '{passed.name(part)}' and cannot be told apart by their source and values: "
+                "write them into a file under names of their own, FILE.py:NAME."
+            )
+        by_name[key] = part
+    return list(by_name)
 
 
 def _place_of(part: Any) -> str:
@@ -263,20 +290,8 @@ def _place_of(part: Any) -> str:
 
 
 def _given(part: Any) -> str:
-    named = part if hasattr(part, "__name__") else getattr(part, "name", None) or type(part)
-    name = named if isinstance(named, str) else named.__name__
-    clean = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in name).strip("_") or "part"
-    return f"{GIVEN}:{clean}@{hashlib.sha256(_source(part).encode()).hexdigest()[:12]}"
-
-
-def _source(part: Any) -> str:
-    """The source of an object, or of its class. Raises AhaError where there is none."""
-    for candidate in (part, type(part)):
-        try:
-            return inspect.getsource(candidate)
-        except (OSError, TypeError):
-            continue
-    raise AhaError(f"The source of {part!r} cannot be read: write it into a file and name it FILE.py:NAME.")
+    clean = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in passed.name(part)).strip("_")
+    return f"{GIVEN}:{clean or 'part'}@{hashlib.sha256(passed.source(part).encode()).hexdigest()[:12]}"
 
 
 def given_source(key: str) -> str:

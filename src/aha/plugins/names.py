@@ -65,6 +65,12 @@ def is_reference(text: object) -> bool:
     return isinstance(text, str) and _REFERENCE.fullmatch(text) is not None
 
 
+def of_file(text: str) -> str:
+    """Where a name that is not known is a Python file alone: what to write; "" for all others."""
+    place = text.partition(":")[0]
+    return f"'{place}' is a Python file: name the part in it, {place}:NAME." if place.endswith(".py") else ""
+
+
 def check_reference(text: str) -> str:
     """The text, which must be a reference. Raises ValueError for what is none."""
     if not is_reference(text):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ class Recipe:
     module: str
     description: str
     run: str
-    makes: str  # the stage whose model the recipe is for
+    makes: str  # the stage whose model the recipe is for; "": its last
     options: tuple[str, ...] = ()  # what --model, --task, --data ... it takes
     function: str = "build"
 
@@ -50,6 +50,9 @@ class Recipe:
             return {}
         settings = getattr(import_module(self.module), "PAPER", {})
         return settings if all(isinstance(value, dict) for value in settings.values()) else {"rl": settings}
+
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _option(name: str) -> str:
@@ -194,7 +197,7 @@ def get_recipe(name: str) -> Recipe:
     own = name if plugins.is_reference(name) else plugins.entry("recipes", name)
     if own is not None:
         return own_recipe(own)
-    hint = nearest(name, RECIPES, cutoff=0.4)
+    hint = plugins.of_file(name) or nearest(name, RECIPES, cutoff=0.4)
     raise AhaError(f"Unknown recipe '{name}'. {hint} See them with: aha list recipes. One of your own is "
                    "FILE.py:NAME.")  # fmt: skip
 
@@ -205,25 +208,73 @@ def own_recipe(reference: str) -> Recipe:
     part = plugins.resolve(reference)
     if isinstance(part, Recipe):
         return part
-    takes = tuple(inspect.signature(part).parameters) if callable(part) else ()
-    last = own_stages(part() if callable(part) else part, reference)[-1]
-    about = (inspect.getdoc(part) or "a recipe of your own").split("\n")[0] if callable(part) else ""
-    return Recipe(reference, about, plugins.label(reference), last.name, takes)
+    if not callable(part):
+        return Recipe(reference, "", plugins.label(reference), own_stages(part, reference)[-1].name)
+    about = (inspect.getdoc(part) or "a recipe of your own").split("\n")[0]
+    return Recipe(reference, about, plugins.label(reference), "", _options_of(part))
+
+
+def _options_of(part: Callable[..., Any]) -> tuple[str, ...]:
+    """The options of the command line that a recipe's function takes: its parameters, or all where it has **options."""
+    parameters = inspect.signature(part).parameters.values()
+    collected = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    every = tuple(dict.fromkeys(option for recipe in RECIPES.values() for option in recipe.options))
+    return every if takes_all else tuple(p.name for p in parameters if p.kind not in collected)
 
 
 def own_builder(reference: str) -> Callable[..., Sequence[Stage]]:
     """The function of a recipe of one's own."""
     part = plugins.resolve(reference)
     fixed = plugins.options(reference, plugins.reference(reference).options)
-    if callable(part):
-        return lambda **options: own_stages(part(**fixed, **options), reference)
-    return lambda **options: own_stages(part, reference)
+    return lambda **options: own_stages(_built(part, fixed | options, reference), reference)
+
+
+def _built(part: Any, options: dict[str, Any], reference: str) -> Any:
+    """What a recipe's function returns. Raises AhaError, with its line, where it fails or lacks an option."""
+    if not callable(part):
+        return part
+    parameters = inspect.signature(part).parameters.values()
+    lacking = [
+        p.name for p in parameters if p.default is p.empty and p.kind in _BY_NAME and p.name not in options
+    ]
+    if lacking:
+        raise AhaError(
+            f"The recipe '{reference}' needs '{lacking[0]}': give {_option(lacking[0])}, or write it as an option, "
+            f"{reference}:{lacking[0]}=VALUE."
+        )
+    try:
+        result = part(**options)
+        return list(result) if isinstance(result, Iterator) else result
+    except Exception as error:
+        code = getattr(inspect.unwrap(part), "__code__", None)
+        said = plugins.location(error, getattr(code, "co_filename", ""))
+        if wrong := _wrong_setting(error):
+            said = f"{said.partition('ValidationError: ')[0]}{wrong}"
+        raise AhaError(f"The recipe '{reference}' cannot be built: {said.rstrip('.')}.") from error
+
+
+def _wrong_setting(error: Exception) -> str:
+    """What is wrong with a setting that a stage was made with, in words; "" for any other error."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return ""
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"{error.title} has no setting '{name}' (aha list settings shows those that it has)"
+    if first["type"] == "missing":
+        return f"{error.title} needs {name}=..."
+    return f"{error.title}'s {name} cannot be {first.get('input')!r}: {first['msg']}"
 
 
 def own_stages(result: Any, reference: str) -> list[Stage]:
     """What a recipe of one's own gives, as a list of stages. Raises AhaError for anything else."""
     from aha.runs.pipeline import Stage
 
+    if inspect.iscoroutine(result):
+        result.close()
     stages = list(result) if isinstance(result, (list, tuple)) else [result]
     if not stages or not all(isinstance(stage, Stage) for stage in stages):
         raise AhaError(f"The recipe '{reference}' gives {type(result).__name__}: it must return stages.")

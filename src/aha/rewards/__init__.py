@@ -68,9 +68,9 @@ def get_reward(name: str, verify: Verify, verify_lenient: Verify | None = None) 
     }
     base, _, options = name.partition(":")
     if base not in makers:
+        hint = plugins.of_file(name) or nearest(base, [*makers, *plugins.entry_names("rewards")])
         raise AhaError(
-            f"Unknown reward '{base}'. {nearest(base, [*makers, *plugins.entry_names('rewards')])} One of your own is "
-            "FILE.py:NAME or PACKAGE.MODULE:NAME."
+            f"Unknown reward '{base}'. {hint} One of your own is FILE.py:NAME or PACKAGE.MODULE:NAME."
         )
     try:
         return makers[base](**plugins.options(name, options))

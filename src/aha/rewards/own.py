@@ -1,8 +1,9 @@
 """Rewards from outside the package: plain functions, in whichever of three shapes they are written.
 
 ``(prompts, completions, **columns) -> [number]``: TRL's, called with one group at a time. ``(problem, text) ->
-number``: one answer. ``(problem, rollouts) -> [number]``: a group, as the package's own rewards. Any of them may be a
-coroutine, an object with ``__call__``, or what a function or class makes of options (``file.py:name:key=value``).
+number``: one answer. ``(data_source, solution_str, ground_truth, extra_info) -> number``: one answer, as verl has it.
+``(problem, rollouts) -> [number]``: a group, as the package's own rewards. Any of them may be a coroutine, an object
+with ``__call__``, or what a function or class makes of options (``file.py:name:key=value``).
 
 A function that raises, gives the wrong number of values, no finite number, or takes too long has not graded: those
 completions have no score (never 0), and the note says the file, the line and what happened.
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from aha import plugins
 from aha.plugins.guard import SECONDS
@@ -29,9 +30,15 @@ from aha.types import AhaError, Outcome, Problem, Rollout, Score, Verdict
 
 _log = logging.getLogger(__name__)
 
-Shape = Literal["columns", "answer", "group"]
+Shape = Literal["columns", "answer", "verl", "group"]
 _GIVEN = frozenset({"prompts", "completions", "completion_ids"})
 """What a function of TRL's shape asks for, beside columns of the rows."""
+_VERL = frozenset({"data_source", "solution_str", "ground_truth", "extra_info"})
+"""What a function of verl's shape may ask for."""
+_ANSWERS = frozenset(
+    {"text", "completion", "response", "answer", "solution", "output", "generation", "prediction", "pred"}
+)
+"""Names by which a function says that a parameter is a model's answer."""
 _HOOKS = frozenset({"log_extra", "log_metric"})
 _INNER = frozenset({"place", "form"})
 """What the prompt wrote into a problem's metadata: no column of its row."""
@@ -51,6 +58,7 @@ class OwnReward:
         self.name = reference
         self.function, self.shape = _made(plugins.resolve(reference), options, reference, self)
         self.parameters = _parameters(self.function)
+        _check_parameters(self.parameters, self.shape, reference)
         self.takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self.parameters.values())
         self.file, self.line = _place_of(self.function)
         self.where = f"{Path(self.file).name}:{self.line}" if self.file else named.key
@@ -65,17 +73,13 @@ class OwnReward:
         return [next(graded) if gone is None else gone for gone in lost]
 
     def _grade(self, problem: Problem, rollouts: Sequence[Rollout]) -> list[Score]:
-        if self.shape == "answer":
+        if self.shape in ("answer", "verl"):
             return self._each(problem, rollouts)
         notes: list[list[str]] = [[] for _ in rollouts]
         try:
-            values = self._group(problem, rollouts, notes)
+            values = self._listed(self._group(problem, rollouts, notes))
         except plugins.CallFailed as error:
             return [self._none(str(error))] * len(rollouts)
-        try:
-            values = list(values)
-        except TypeError:
-            return [self._none(f"{self.where}: gave {type(values).__name__}, no list")] * len(rollouts)
         if len(values) != len(rollouts):
             said = f"{self.where}: gave {len(values)} values for {len(rollouts)} completions"
             return [self._none(said)] * len(rollouts)
@@ -85,8 +89,9 @@ class OwnReward:
         """Answers one after another, or all together where the function is a coroutine; one limit for the group."""
         until = time.monotonic() + self.seconds
         texts = [full_text(rollout) for rollout in rollouts]
+        one = self._one(problem)
         if _is_async(self.function):
-            return self._together(problem, texts)
+            return self._together(one, texts)
         scores = []
         for text in texts:
             left = until - time.monotonic()
@@ -96,24 +101,30 @@ class OwnReward:
                 )
                 continue
             try:
-                scores.append(
-                    self._score(plugins.call(self.function, problem, text, seconds=left, file=self.file))
-                )
+                scores.append(self._score(plugins.call(one, text, seconds=left, file=self.file)))
             except plugins.CallFailed as error:
                 scores.append(self._none(str(error)))
         return scores
 
-    def _together(self, problem: Problem, texts: Sequence[str]) -> list[Score]:
-        async def one(text: str) -> Score:
+    def _one(self, problem: Problem) -> Callable[[str], Any]:
+        """The function of one answer to a problem."""
+        if self.shape == "answer":
+            return partial(self.function, problem)
+        asked = verl_arguments(problem)
+        kept = {k: v for k, v in asked.items() if self.takes_all or k in self.parameters}
+        return lambda text: self.function(solution_str=text, **kept)
+
+    def _together(self, one: Callable[[str], Any], texts: Sequence[str]) -> list[Score]:
+        async def graded(text: str) -> Score:
             try:
-                return self._score(await asyncio.wait_for(self.function(problem, text), self.seconds))
+                return self._score(await asyncio.wait_for(one(text), self.seconds))
             except TimeoutError:
                 return self._none(f"{self.where}: took longer than {self.seconds:g} seconds")
             except Exception as error:
                 return self._none(plugins.location(error, self.file))
 
         try:
-            return plugins.await_all([one(text) for text in texts], self.seconds + 1)
+            return plugins.await_all([graded(text) for text in texts], self.seconds + 1)
         except TimeoutError:
             return [self._none(f"{self.where}: took longer than {self.seconds:g} seconds")] * len(texts)
 
@@ -162,6 +173,15 @@ class OwnReward:
         needed = [p for p in self.parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         return [p.name for p in needed if p.default is p.empty and p.name not in known]
 
+    def _listed(self, values: Any) -> list[Any]:
+        """The values of a group, those of a generator computed as the function itself is called."""
+        try:
+            return plugins.call(plugins.numbers, values, seconds=self.seconds, file=self.file)
+        except plugins.CallFailed as error:
+            if isinstance(error.__cause__, Exception):
+                raise
+            raise plugins.CallFailed(f"{self.where}: {error}") from error
+
     # --- what came of it --------------------------------------------------------------------------------------
 
     def _score(self, value: Any, note: str = "") -> Score:
@@ -173,9 +193,11 @@ class OwnReward:
             return self._score(value[0], value[1])
         if value is None:
             return Score(None, note or f"{self.where}: gave None")
-        try:
-            number = float(cast("Any", value))
-        except (TypeError, ValueError):
+        if self.shape == "verl" and isinstance(value, Mapping) and "score" in value:
+            more = ", ".join(f"{key}={str(v)[:40]}" for key, v in value.items() if key != "score")
+            return self._score(value["score"], note or more)
+        number = plugins.number(value)
+        if number is None:
             return self._none(f"{self.where}: gave {type(value).__name__}, no number")
         return Score(number, note) if math.isfinite(number) else self._none(f"{self.where}: gave {number}")
 
@@ -204,6 +226,19 @@ def columns(problem: Problem) -> dict[str, Any]:
     values: dict[str, Any] = named | answer | noted
     row = problem.metadata.get("row")
     return values | (dict(row) if isinstance(row, Mapping) else {})
+
+
+def verl_arguments(problem: Problem) -> dict[str, Any]:
+    """What verl's reward functions are given beside the answer, from the problem and its row."""
+    row = columns(problem)
+    gold = row.get("reward_model")
+    truth = gold.get("ground_truth") if isinstance(gold, Mapping) else None
+    extra = row.get("extra_info")
+    return {
+        "data_source": row.get("data_source") or problem.task,
+        "ground_truth": problem.answer if truth is None else truth,
+        "extra_info": dict(extra) if isinstance(extra, Mapping) else {},
+    }
 
 
 def _note(notes: list[list[str]], name: str, values: Sequence[Any]) -> None:
@@ -244,12 +279,43 @@ def _shape(parameters: Mapping[str, inspect.Parameter]) -> Shape | None:
     """What a function is called with; None where it is none, and may make one."""
     if _GIVEN & parameters.keys():
         return "columns"
+    if "solution_str" in parameters:
+        return "verl"
     needed = [p for p in parameters.values() if p.kind in _POSITIONAL and p.default is p.empty]
     if len(needed) == 2:
         second = needed[1]
         return "group" if second.name == "rollouts" or "Rollout" in str(second.annotation) else "answer"
     only_all = parameters and all(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     return "columns" if only_all else None
+
+
+def _check_parameters(parameters: Mapping[str, inspect.Parameter], shape: Shape, name: str) -> None:
+    """Raise AhaError for a function that could be called with its arguments swapped, or that would fail every time."""
+    kinds = inspect.Parameter
+    if shape in ("columns", "verl"):
+        if bare := [p.name for p in parameters.values() if p.kind is kinds.POSITIONAL_ONLY]:
+            raise AhaError(f"Reward '{name}' takes '{bare[0]}' by its place alone, and such functions are called with "
+                           "keywords: remove the '/' from its parameters.")  # fmt: skip
+    else:
+        first, *_ = (p.name for p in parameters.values() if p.kind in _POSITIONAL)
+        if first in _ANSWERS:
+            raise AhaError(f"Reward '{name}' takes '{first}' first: a reward of one answer is (problem, text), the "
+                           "problem first, where problem.answer is the reference.")  # fmt: skip
+        alone = [p.name for p in parameters.values() if p.kind is kinds.KEYWORD_ONLY and p.default is p.empty]
+        if alone:
+            raise AhaError(
+                f"Reward '{name}' needs '{alone[0]}', which nobody gives: write it as an option, "
+                f"{name}:{alone[0]}=VALUE, or take TRL's parameters, (completions, {alone[0]}, **columns), for a "
+                "column of the row."
+            )
+    if shape == "verl" and (strange := [
+        p.name for p in parameters.values()
+        if p.name not in _VERL and p.default is p.empty and p.kind in (*_POSITIONAL, kinds.KEYWORD_ONLY)
+    ]):  # fmt: skip
+        raise AhaError(
+            f"Reward '{name}' needs '{strange[0]}', which verl does not give either: write it as an option, "
+            f"{name}:{strange[0]}=VALUE, or give it a default."
+        )
 
 
 def _bound(
@@ -265,9 +331,16 @@ def _bound(
 
 def _refusal(name: str, parameters: Mapping[str, Any], said: str = "") -> str:
     takes = f"({', '.join(parameters)})"
+    if "self" in parameters:
+        more = " It is a method without its object: make one in the file, x = CLASS(), and name FILE.py:x.METHOD."
+    elif any(getattr(p, "kind", None) is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()):
+        more = " Where a decorator hides what it takes, functools.wraps shows it."
+    else:
+        more = ""
     return (
         f"Reward '{name}' takes {takes}{f': {said}' if said else ''}. A reward is a function of (problem, text), of "
-        "(completions, **columns) as TRL has it, or of (problem, rollouts)."
+        "(completions, **columns) as TRL has it, of (data_source, solution_str, ground_truth, extra_info) as verl has "
+        f"it, or of (problem, rollouts).{more}"
     )
 
 

@@ -167,9 +167,8 @@ def _set_parts(stage: BaseModel, name: str, changes: Mapping[str, Any], key: str
         first = error.errors()[0]
         part = str(first["loc"][0]) if first["loc"] else ""
         about = _about(type(group), part)
-        raise AhaError(
-            f"Setting '{key}.{part}' cannot be {changes.get(part)!r}: {first['msg']}.{about}"
-        ) from error
+        value = changes.get(part, first.get("input"))
+        raise AhaError(f"Setting '{key}.{part}' cannot be {value!r}: {first['msg']}.{about}") from error
     _assign(stage, name, value, key)
 
 

@@ -114,9 +114,20 @@ class Stage(Settings):
         if isinstance(value, str) or callable(value):
             value = [value]
         if isinstance(value, (list, tuple)):
-            value = dict.fromkeys(map(plugins.reference_to, value), 1.0)
+            return dict.fromkeys(plugins.references_to(value), 1.0)
         if isinstance(value, Mapping):
-            return {plugins.reference_to(name): weight for name, weight in value.items()}
+            return dict(zip(plugins.references_to(value), value.values(), strict=True))
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder(cls, value: str) -> str:
+        """A stage's name is that of its folder, and stands before its settings (``NAME.lr``)."""
+        if not value.strip() or any(c in "/\\.=:" or not c.isprintable() for c in value):
+            raise AhaError(
+                f"A stage cannot be called {value!r}: its name is that of a folder, and stands before its settings "
+                "(NAME.lr=1e-4), so it has letters, digits, '_' and '-'."
+            )
         return value
 
     @field_validator("prompt", check_fields=False)
@@ -228,10 +239,15 @@ def _hash_of(file: Path, size: int, changed: int) -> str:
 def ordered(stages: Sequence[Stage]) -> list[Stage]:
     """The stages and all they need, inputs first."""
     by_name: dict[str, Stage] = {}
+    above: list[Stage] = []
 
     def visit(stage: Stage) -> None:
+        if any(stage is other for other in above):
+            raise AhaError(f"Stage '{stage.name}' needs its own result: its inputs lead back to it.")
+        above.append(stage)
         for needed in stage.inputs():
             visit(needed)
+        above.pop()
         if by_name.setdefault(stage.name, stage) is not stage:
             raise AhaError(f"Two stages are called '{stage.name}'.")
 

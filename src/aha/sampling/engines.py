@@ -69,7 +69,8 @@ def engine_class(name: str) -> type[Engine]:
     if own is not None:
         return _own(own)
     if entry is None:
-        raise AhaError(f"Unknown engine '{name}'. {nearest(name, ENGINES)} One of your own is FILE.py:NAME.")
+        hint = plugins.of_file(name) or nearest(name, ENGINES)
+        raise AhaError(f"Unknown engine '{name}'. {hint} One of your own is FILE.py:NAME.")
     return _part(entry.engine)
 
 

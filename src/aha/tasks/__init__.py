@@ -146,7 +146,8 @@ def get_task(name: str, data: str | None = None, test_data: str | None = None) -
             raise AhaError(f"Task '{name}' reads {_NEED_DATA[name]}: give --data FILE or a hub name.")
         return _read(name, data, test_data)
     raise AhaError(
-        f"Unknown task '{name}'. {nearest(name, TASKS)} One of your own is FILE.py:NAME or PACKAGE.MODULE:NAME."
+        f"Unknown task '{name}'. {plugins.of_file(name) or nearest(name, TASKS)} One of your own is FILE.py:NAME or "
+        "PACKAGE.MODULE:NAME."
     )
 
 

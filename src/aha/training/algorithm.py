@@ -223,8 +223,9 @@ def preset(name: str) -> dict[str, Any] | type:
         return PRESETS[name]
     reference = name if plugins.is_reference(name) else plugins.entry("algorithms", name)
     if reference is None:
+        hint = plugins.of_file(name) or nearest(name, PRESETS)
         raise AhaError(
-            f"Unknown algorithm '{name}'. {nearest(name, PRESETS)} See them with: aha list algorithms. One of your "
+            f"Unknown algorithm '{name}'. {hint} See them with: aha list algorithms. One of your "
             "own is FILE.py:NAME or PACKAGE.MODULE:NAME."
         )
     return own.own_preset(reference)

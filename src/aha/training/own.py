@@ -17,6 +17,7 @@ import numpy as np
 
 from aha import plugins
 from aha.hints import nearest
+from aha.settings import former
 from aha.training.advantages import ADVANTAGES, Advantage, Rewards
 from aha.training.policy import Loss
 from aha.types import AhaError
@@ -29,9 +30,8 @@ TRIAL = (np.array([1.0, 0.0, 0.5, 0.0]), np.array([0.0, 1.0]))
 def own_advantage(name: str) -> Advantage:
     """One's own advantage. Raises AhaError for an unknown name, and for one that does not work."""
     if not plugins.is_reference(name):
-        raise AhaError(
-            f"Unknown advantage '{name}'. {nearest(name, ADVANTAGES)} One of your own is FILE.py:NAME."
-        )
+        hint = plugins.of_file(name) or nearest(name, ADVANTAGES)
+        raise AhaError(f"Unknown advantage '{name}'. {hint} One of your own is FILE.py:NAME.")
     return _over_groups(name)
 
 
@@ -54,7 +54,7 @@ def _over_groups(name: str) -> Advantage:
     def whole(rewards: Rewards, baselines: np.ndarray | None) -> list[np.ndarray]:
         try:
             copies = [np.array(r, np.float64) for r in rewards]
-            groups = list(plugins.call(function, copies, baselines, file=_file(function)))
+            groups = _groups(plugins.call(function, copies, baselines, file=_file(function)), where)
             if len(groups) != len(rewards):
                 raise plugins.CallFailed(f"{where}: gave {len(groups)} groups for {len(rewards)}")
             checked = [_checked(a, len(r), where) for a, r in zip(groups, rewards, strict=True)]
@@ -71,11 +71,19 @@ def _over_groups(name: str) -> Advantage:
     return all_groups
 
 
-def _checked(result: Any, n: int, where: str) -> np.ndarray:
-    """Advantages [n]. Raises Failed for another shape, and for no numbers."""
+def _groups(result: Any, where: str) -> list[Any]:
+    """Groups of advantages. Raises CallFailed for what is no list."""
     try:
-        values = np.asarray(result, np.float64)
-    except (TypeError, ValueError) as error:
+        return plugins.call(plugins.numbers, result)
+    except plugins.CallFailed as error:
+        raise plugins.CallFailed(f"{where}: {error}") from error
+
+
+def _checked(result: Any, n: int, where: str) -> np.ndarray:
+    """Advantages [n]. Raises CallFailed for another shape, and for no numbers."""
+    try:
+        values = np.asarray(result.detach().cpu() if hasattr(result, "detach") else result, np.float64)
+    except Exception as error:  # other libraries' arrays raise what they like
         raise plugins.CallFailed(f"{where}: gave {type(result).__name__}, no numbers") from error
     if values.shape != (n,):
         raise plugins.CallFailed(f"{where}: gave advantages of shape {values.shape} for {n} rewards")
@@ -88,6 +96,8 @@ def own_loss(name: str) -> Callable[..., Any]:
     Raises AhaError for what is no function of them, and while training, with the line, where it fails: without a loss
     nothing can be learned.
     """
+    import torch
+
     function, where = _function(name), _where(name)
     needed = _needed(function)
 
@@ -99,15 +109,32 @@ def own_loss(name: str) -> Callable[..., Any]:
             raise AhaError(
                 f"The loss '{name}' failed: {plugins.location(error, _file(function))}."
             ) from error
-        values, stats = result if isinstance(result, tuple) else (result, {})
-        if getattr(values, "shape", None) != logprobs.shape:
+        values, stats = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+        if not isinstance(values, torch.Tensor) or values.shape != logprobs.shape:
             raise AhaError(
                 f"The loss '{name}' ({where}) gave {_shape(values)}; it must give one number for each of the "
-                f"{len(logprobs)} tokens."
+                f"{len(logprobs)} tokens, in torch, or that and statistics by name."
             )
-        return values, dict(stats)
+        return values, _statistics(stats, values.detach(), f"The loss '{name}' ({where})")
 
     return loss
+
+
+def _statistics(stats: Any, tokens: Any, loss: str) -> dict[str, Any]:
+    """Statistics by name as tensors [n], a single number being that of every token. Raises AhaError for all else."""
+    if not isinstance(stats, Mapping):
+        raise AhaError(f"{loss} gave {type(stats).__name__} as its statistics: give a dict.")
+    by_name = {}
+    for key, value in stats.items():
+        one = plugins.number(value)
+        if one is not None:
+            by_name[str(key)] = tokens.new_full(tokens.shape, one)
+        elif getattr(value, "shape", None) == tokens.shape and hasattr(value, "detach"):
+            by_name[str(key)] = value
+        else:
+            said = f"gave {_shape(value)} as the statistic '{key}'"
+            raise AhaError(f"{loss} {said}: give a number, or one for each token.")
+    return by_name
 
 
 def check(advantage: str, loss: Callable[[], Loss]) -> None:
@@ -119,7 +146,10 @@ def check(advantage: str, loss: Callable[[], Loss]) -> None:
             results = plugins.call(
                 function, *([list(TRIAL), None] if whole else [TRIAL[0]]), file=_file(function)
             )
-            for values, rewards in zip(results if whole else [results], TRIAL, strict=False):
+            listed = _groups(results, _where(advantage)) if whole else [results]
+            if whole and len(listed) != len(TRIAL):
+                raise plugins.CallFailed(f"{_where(advantage)}: gave {len(listed)} groups for {len(TRIAL)}")
+            for values, rewards in zip(listed, TRIAL, strict=False):
                 checked = _checked(values, len(rewards), _where(advantage))
                 if np.isnan(checked).all():
                     raise plugins.CallFailed(
@@ -155,8 +185,16 @@ def own_preset(name: str) -> dict[str, Any] | type:
     part = plugins.resolve(name)
     options = plugins.options(name, plugins.reference(name).options)
     if isinstance(part, Mapping):
-        own = {key: plugins.reference_to(v) if callable(v) else v for key, v in part.items()}
-        return own | options
+        from aha.training.algorithm import Algorithm
+
+        own = {str(key): plugins.reference_to(v) if callable(v) else v for key, v in part.items()} | options
+        known = Algorithm.model_fields
+        if unknown := next((key for key in own if former.today(key, known) not in known), ""):
+            raise AhaError(
+                f"The algorithm '{name}' sets '{unknown}', which is no setting of an algorithm. "
+                f"{nearest(unknown, known, 'aha list settings rl shows them, under rl.algorithm.')}"
+            )
+        return own
     if inspect.isclass(part):
         return part
     if callable(part):
@@ -197,7 +235,7 @@ def _where(name: str) -> str:
 
 def _shape(values: Any) -> str:
     shape = getattr(values, "shape", None)
-    return type(values).__name__ if shape is None else f"a tensor of shape {tuple(shape)}"
+    return type(values).__name__ if shape is None else f"{type(values).__name__} of shape {tuple(shape)}"
 
 
 def _say(seen: set[str], name: str, text: str) -> None:
