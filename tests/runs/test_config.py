@@ -60,7 +60,7 @@ def test_toml_then_words(tmp_path):
         ("rl.algorithm.clip_hi=1", "Did you mean 'clip_high'?"),
         ("rl.steps=many", "cannot be 'many'"),
         ("rl.steps=many", "It means: rollouts to take"),
-        ("rl.max_tokens_schedule=()", "and the tokens from there on; by default []."),
+        ("rl.max_tokens_schedule=()", "and the tokens from there on; by default [[20, 440]]."),
         ("rl.algorithm.kl_coef=x", "; by default 0.0"),
         ("rl.lr=-1", "greater than 0"),
         ("rl.name=x", "Unknown setting"),

@@ -21,10 +21,10 @@ from types import ModuleType
 from typing import Any
 
 from aha.hints import nearest
-from aha.plugins import passed
 from aha.plugins.guard import location
 from aha.plugins.names import GIVEN, PartName, is_reference, reference
 from aha.plugins.neighbours import OWN, Neighbours, digest, neighbours
+from aha.plugins.passed import name_of, source_with_state
 from aha.types import AhaError
 
 Parcel = tuple[tuple[str, str, bytes], ...]
@@ -252,7 +252,7 @@ def reference_to(part: Any) -> str:
         return part
     key = _place_of(part) or _given(part)
     if not file_of(getattr(part, "__module__", None) or ""):  # those are loaded anew where their file changes
-        _known[key] = (part, passed.source(part))
+        _known[key] = (part, source_with_state(part))
     return key
 
 
@@ -263,7 +263,7 @@ def references_to(parts: Iterable[Any]) -> list[str]:
         key = reference_to(part)
         if key in by_name and not (isinstance(part, str) and isinstance(by_name[key], str)):
             raise AhaError(
-                f"Two parts are called '{passed.name(part)}' and cannot be told apart by their source and values: "
+                f"Two parts are called '{name_of(part)}' and cannot be told apart by their source and values: "
                 "write them into a file under names of their own, FILE.py:NAME."
             )
         by_name[key] = part
@@ -290,8 +290,8 @@ def _place_of(part: Any) -> str:
 
 
 def _given(part: Any) -> str:
-    clean = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in passed.name(part)).strip("_")
-    return f"{GIVEN}:{clean or 'part'}@{hashlib.sha256(passed.source(part).encode()).hexdigest()[:12]}"
+    clean = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in name_of(part)).strip("_")
+    return f"{GIVEN}:{clean or 'part'}@{hashlib.sha256(source_with_state(part).encode()).hexdigest()[:12]}"
 
 
 def given_source(key: str) -> str:

@@ -20,7 +20,7 @@ _LONG = 2000
 """Characters of a value that are told."""
 
 
-def source(part: Any) -> str:
+def source_with_state(part: Any) -> str:
     """The source of a part, or of its class, and what it holds: the same for parts that do the same. Raises AhaError
     where there is no source."""
     function = _function(part)
@@ -37,7 +37,7 @@ def source(part: Any) -> str:
     return "\n".join([text.rstrip("\n"), *lines, ""]) if lines else text
 
 
-def name(part: Any) -> str:
+def name_of(part: Any) -> str:
     """What a part is called."""
     function = _function(part)
     own = getattr(function, "__name__", None) or getattr(part, "name", None)
@@ -94,7 +94,7 @@ def _is_empty(cell: types.CellType) -> bool:
 def _named(kind: str, values: Mapping[str, Any], deep: int) -> Iterator[str]:
     for key, value in values.items():
         if callable(value) and not inspect.isclass(value):
-            yield f"{kind} {key} = {name(value)}"
+            yield f"{kind} {key} = {name_of(value)}"
             yield from _state(value, deep + 1)
         elif _is_plain(value, 0):
             yield f"{kind} {key} = {value!r}"[:_LONG].replace("\n", " ")

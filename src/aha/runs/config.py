@@ -17,6 +17,9 @@ from aha.types import AhaError
 UNSET = "unset"
 """In a table of a settings file: the names of settings that have no value, which TOML cannot say otherwise."""
 
+FEW = 20
+"""So many names are shown where none is near."""
+
 TABLE = object()
 """Stands for a table within a table of a file, before the settings in it."""
 
@@ -105,7 +108,12 @@ def _place(key: str, stages: Mapping[str, BaseModel]) -> tuple[str, str]:
         path = _path(stages[only], key)
         if path.partition(".")[0] in fields or _is_heading(stages[only], path):
             return only, path
-    raise AhaError(f"Unknown setting '{key}'. {nearest(head, sorted([*stages, *fields]), cutoff=0.5)}")
+    if head in stages:
+        raise AhaError(f"'{key}' is a stage and has no value: write its settings as {key}.NAME=VALUE, in a file below "
+                       f"[{key}].")  # fmt: skip
+    words = [*stages, *(fields if not rest else ())]
+    listed = f"The stages are: {', '.join(stages)}. aha list settings shows what they have."
+    raise AhaError(f"Unknown setting '{key}'. {nearest(head, words, listed, cutoff=0.5)}")
 
 
 def _path(target: BaseModel, path: str) -> str:
@@ -141,14 +149,25 @@ def _known(target: BaseModel, path: str, key: str) -> str:
     fields = [name for name in type(target).model_fields if name != "name"]
     field = former.today(path.partition(".")[0], fields)
     if field not in fields:
-        raise AhaError(f"Unknown setting '{key}'. {nearest(field, sorted(fields), cutoff=0.5)}")
+        under = {name: heading(type(target), name) for name in fields}
+        words, inside = {*fields, *filter(None, under.values())}, path.partition(".")[2]
+        if inside and field in under.values():  # the heading is right, and what stands below it is not
+            field, words = inside, {name for name in fields if under[name] == field}
+        shown = (
+            f"Known: {', '.join(sorted(words))}."
+            if len(words) <= FEW
+            else "aha list settings shows all there are."
+        )
+        raise AhaError(f"Unknown setting '{key}'. {nearest(field, sorted(words), shown, cutoff=0.5)}")
     return field
 
 
 def _set(target: BaseModel, path: str, value: Any, key: str) -> None:
     field, rest = _known(target, path, key), path.partition(".")[2]
     current = getattr(target, field)
-    if value is TABLE and not rest:
+    if value is TABLE and (rest or not isinstance(current, dict | None)):
+        raise AhaError(f"Setting '{key}' takes one value, and a table stands there.{_about(target, field)}")
+    if value is TABLE:
         value = {}
     elif rest and isinstance(current, dict):
         value = {**current, rest: value}
@@ -166,7 +185,7 @@ def _set_parts(stage: BaseModel, name: str, changes: Mapping[str, Any], key: str
     except ValidationError as error:
         first = error.errors()[0]
         part = str(first["loc"][0]) if first["loc"] else ""
-        about = _about(type(group), part)
+        about = _about(group, part)
         value = changes.get(part, first.get("input"))
         raise AhaError(f"Setting '{key}.{part}' cannot be {value!r}: {first['msg']}.{about}") from error
     _assign(stage, name, value, key)
@@ -176,16 +195,16 @@ def _assign(target: BaseModel, field: str, value: Any, key: str) -> None:
     try:
         setattr(target, field, value)
     except ValidationError as error:
-        first, about = error.errors()[0], _about(type(target), field)
+        first, about = error.errors()[0], _about(target, field)
         raise AhaError(f"Setting '{key}' cannot be {value!r}: {first['msg']}.{about}") from error
 
 
-def _about(kind: type[BaseModel], name: str) -> str:
-    """What a setting means, and its default as it is typed: an example of its form."""
-    field = kind.model_fields.get(name)
+def _about(target: BaseModel, name: str) -> str:
+    """What a setting means, and its value without it, as it is typed: an example of its form."""
+    field = type(target).model_fields.get(name)
     if field is None or not field.description:
         return ""
-    default = field.get_default(call_default_factory=True)
+    default = getattr(target, name) or field.get_default(call_default_factory=True)
     plain = default if isinstance(default, str | int | float | list | tuple | dict) else None
     form = "" if plain is None else f"; by default {plain if isinstance(plain, str) else json.dumps(plain)}"
     return f" It means: {field.description}{form}."

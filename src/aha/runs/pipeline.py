@@ -105,7 +105,8 @@ class Stage(Settings):
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         """A function, class or object that is passed in Python stands by its name in a file."""
-        return value if value is None or isinstance(value, (str, Stage)) else plugins.reference_to(value)
+        plain = value is None or isinstance(value, (str, bool, int, float, list, tuple, Mapping, Stage))
+        return value if plain else plugins.reference_to(value)
 
     @field_validator("rewards", mode="before", check_fields=False)
     @classmethod

@@ -6,8 +6,17 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from aha.settings import former
 
@@ -80,7 +89,9 @@ class Settings(BaseModel):
     ``class SFT(Optimizer, Stage, lr=5e-5)``.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False
+    )
     heading: ClassVar[str] = ""
     """What the fields that a class declares stand under."""
 
@@ -94,6 +105,14 @@ class Settings(BaseModel):
             cls.model_fields[name].default = value
         if defaults:
             cls.model_rebuild(force=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """``true`` is a number for Python, and no setting's."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise PydanticCustomError("no_number", "Input should be a number, not true or false")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ModelWrapValidatorHandler, model_validator
 
 from aha import plugins
 from aha.hints import nearest
-from aha.settings import Settings, setting
+from aha.settings import Settings, former, setting
 from aha.training import batching, credit, own
 from aha.training.advantages import ADVANTAGES, Advantage, Rewards
 from aha.training.batching import Weighting
@@ -102,6 +102,7 @@ class Algorithm(Settings):
         name = str(value.get("preset", "grpo"))
         settings = preset(name)
         if isinstance(settings, dict):
+            _check_names(settings, cls.model_fields, name)
             base = preset(settings["preset"]) if settings.get("preset", name) != name else {}
             return handler((base if isinstance(base, dict) else {}) | settings | value | {"preset": name})
         if not issubclass(settings, Algorithm):
@@ -229,6 +230,15 @@ def preset(name: str) -> dict[str, Any] | type:
             "own is FILE.py:NAME or PACKAGE.MODULE:NAME."
         )
     return own.own_preset(reference)
+
+
+def _check_names(settings: Iterable[str], known: Collection[str], name: str) -> None:
+    """Raise AhaError for a setting that an algorithm of one's own has and that there is not."""
+    if unknown := next((key for key in settings if former.today(key, known) not in known), ""):
+        hint = nearest(unknown, known, "aha list settings rl shows them, under rl.algorithm.")
+        raise AhaError(
+            f"The algorithm '{name}' sets '{unknown}', which is no setting of an algorithm. {hint}"
+        )
 
 
 def _with_name(value: Any) -> Any:

@@ -17,7 +17,6 @@ import numpy as np
 
 from aha import plugins
 from aha.hints import nearest
-from aha.settings import former
 from aha.training.advantages import ADVANTAGES, Advantage, Rewards
 from aha.training.policy import Loss
 from aha.types import AhaError
@@ -185,16 +184,8 @@ def own_preset(name: str) -> dict[str, Any] | type:
     part = plugins.resolve(name)
     options = plugins.options(name, plugins.reference(name).options)
     if isinstance(part, Mapping):
-        from aha.training.algorithm import Algorithm
-
-        own = {str(key): plugins.reference_to(v) if callable(v) else v for key, v in part.items()} | options
-        known = Algorithm.model_fields
-        if unknown := next((key for key in own if former.today(key, known) not in known), ""):
-            raise AhaError(
-                f"The algorithm '{name}' sets '{unknown}', which is no setting of an algorithm. "
-                f"{nearest(unknown, known, 'aha list settings rl shows them, under rl.algorithm.')}"
-            )
-        return own
+        own = {str(key): plugins.reference_to(v) if callable(v) else v for key, v in part.items()}
+        return own | options
     if inspect.isclass(part):
         return part
     if callable(part):

@@ -218,6 +218,11 @@ class RLSettings(
                 task.load("validation", self.eval_problems, 0)
         self.algorithm.check()
         rewards = get_rewards(self.rewards, task.verify, task.verify_lenient)
+        if self.steps and not any(self.weighted.values()) and not self.reward_schedule:
+            raise AhaError(
+                f"Nothing is paid for: every weight of {self.name}.rewards is 0. Give one, such as "
+                f"'{self.name}.rewards={{\"accuracy\": 1}}'."
+            )
         problems = task.load("train", self.train_problems, self.seed)
         check_columns(rewards, problems[0])
         check_graded(problems, (self.helpful_model, self.safety_model, self.judge), self.name)
