@@ -1,4 +1,5 @@
-"""Ten further attacks on each of five promises: the next run, privileges, the network, other processes, the caller."""
+"""Ten further attacks on each of five promises: the next run, privileges, the network, other processes,
+the caller; and what the promises name, each tried once."""
 
 # ruff: noqa: E501
 
@@ -201,5 +202,48 @@ _CALLER = [
         wall=1,
     ),
 ]
+# What the promises name, each asked of the kernel itself.
+_BY_NAME = [
+    tried("owner", "import os\nopen('o', 'w').close()\nos.chown('o', os.getuid(), os.getgid())"),
+    tried("owner-of-secret", "import os; os.lchown('/var/tmp/canary_secret', os.getuid(), -1)"),
+    case("ring", NUMBERS + "attempt(425, 4, ctypes.create_string_buffer(120))\nattempt(427, 0, 0, 0, 0)"),
+    case(
+        "x32",
+        NUMBERS
+        + "attempt(None if arm else 0x40000000 + 39)\nattempt(None if arm else 0x40000000 + 2, b'/etc/passwd', 0)",
+    ),
+    case(
+        "add-key",
+        NUMBERS
+        + "attempt(217 if arm else 248, b'user', b'left', b'1', 1, -4)\nattempt(218 if arm else 249, b'user', b'left', 0, -4)",
+    ),
+    case(
+        "system-v",
+        NUMBERS + "attempt(186 if arm else 68, 7, 0o1600)\nattempt(190 if arm else 64, 7, 1, 0o1600)",
+    ),
+    case(
+        "write-memory-of-others",
+        NUMBERS
+        + "attempt(271 if arm else 311, os.getppid() or 1, 0, 0, 0, 0, 0)\nattempt(440, 0, 0, 0, 4, 0)",
+    ),
+    case("descriptor-of-others", NUMBERS + "attempt(438, 0, 0, 0)\nattempt(424, 0, 0, 0, 0)"),
+    case(
+        "new-namespace",
+        NUMBERS
+        + "for flag in (0x10000000, 0x20000, 0x40000000, 0x8000000): attempt(97 if arm else 272, flag)",
+    ),
+    tried(
+        "named-memory",
+        "from multiprocessing.shared_memory import SharedMemory\nSharedMemory('left', True, 64)",
+    ),
+    tried("named-semaphore", "import _multiprocessing\n_multiprocessing.SemLock(1, 1, 1, '/left', False)"),
+    *[
+        tried(
+            f"limit-{name.lower()}",
+            f"import resource as r\nhard = r.getrlimit(r.RLIMIT_{name})[1]\nassert hard == -1 or not r.setrlimit(r.RLIMIT_{name}, (hard + 1, hard + 1))",
+        )
+        for name in ("CPU", "AS", "FSIZE", "NOFILE", "CORE", "NPROC")
+    ],
+]
 
-BY_PROMISE = [*_NEXT_RUN, *_PRIVILEGES, *_NETWORKS, *_OTHERS, *_CALLER]
+BY_PROMISE = [*_NEXT_RUN, *_PRIVILEGES, *_NETWORKS, *_OTHERS, *_CALLER, *_BY_NAME]

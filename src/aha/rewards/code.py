@@ -220,7 +220,7 @@ def _wrong(test: TestCase) -> str:
         if not isinstance(test.input, str):
             return "asserts must be source text"
         try:
-            check_source(test.input)
+            check_source(test.input, test.prelude)
         except AhaError as error:
             return str(error)
     return ""

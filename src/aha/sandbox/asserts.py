@@ -54,9 +54,10 @@ def judge_asserts(
     return Judgement(tuple(_judge_source(code, source, entry_point, conditions) for source in sources))
 
 
-def check_source(source: str) -> None:
-    """Raise AhaError if a test source does not parse (for whoever loads tests)."""
-    _parse(source)
+def check_source(source: str, prelude: str = "") -> None:
+    """Raise AhaError for a test source that does not parse or cannot be judged (for whoever loads tests)."""
+    if reason := names.unjudgeable(_parse(source), prelude):
+        raise AhaError(f"{reason}, which is not possible from outside its process. Drop the row.")
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -198,6 +199,8 @@ def _test_program(source: str, entry_point: str, prelude: str) -> dict[str, Any]
 
 
 def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Conditions) -> TestResult:
+    if reason := names.unjudgeable(_parse(source), conditions.prelude):
+        return TestResult(None, f"tests: {reason}")
     tests = _test_program(source, entry_point, conditions.prelude)
     candidate = {
         "mode": "serve",

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import re
 import symtable
 from collections.abc import Iterator
+from typing import TypeGuard
 
+_MAIN = ("__name__ == '__main__'", "'__main__' == __name__")
+_RUNNERS = ("unittest", "pytest", "doctest", "TestRunner", "main()")
 _CANDIDATE_MODULES = ("solution", "candidate", "main", "submission", "answer")
 
 
@@ -82,6 +86,53 @@ def candidate_builtins(tree: ast.Module, entry_point: str) -> set[str]:
     return {node.id for node in called[:1] if isinstance(node, ast.Name) and node.id in own} - bound(tree)
 
 
+_FILES = frozenset(("open", "tmp_path", "tmpdir", "tempfile", "shutil"))
+_OS = "chdir remove unlink mkdir makedirs rename rmdir listdir getcwd exists isfile isdir getsize"
+_IN_OS = frozenset(_OS.split())
+_OF_PATHS = frozenset(("read_text", "write_text", "read_bytes", "write_bytes", "touch"))
+_LOGS = frozenset(("caplog", "assertLogs", "assertNoLogs"))
+_FIXTURES = frozenset(("monkeypatch", "mocker"))
+_CALL = re.compile(r"[A-Za-z_]\w*\(")
+_SCOPES = frozenset(("exec", "globals", "locals"))
+_SHARED_TARGETS = frozenset(("builtins.input", "sys.stdin", "sys.stdout", "sys.stderr"))
+
+
+def unjudgeable(tree: ast.Module, prelude: str = "") -> str:
+    """Why tests cannot be judged from another process than the program's; "" where they can."""
+    candidates = free(ast.unparse(tree), prelude)
+    return next(filter(None, (_hindrance(node, candidates) for node in ast.walk(tree))), "")
+
+
+def _hindrance(node: ast.AST, candidates: set[str]) -> str:
+    if isinstance(node, ast.ClassDef):
+        for base in map(ast.unparse, node.bases):
+            if base in candidates and not base.endswith(("Error", "Exception", "Warning")):
+                return f"the tests derive a class from the program's {base}"
+    if isinstance(node, ast.arg) and node.arg in _FILES | _LOGS | _FIXTURES:
+        return f"the tests reach into the program's process ({node.arg})"
+    if not isinstance(node, ast.Call):
+        return ""
+    called = ast.unparse(node.func)
+    first, _, last = called.rpartition(".")
+    if (
+        called in _FILES
+        or first.split(".")[0] in _FILES
+        or last in _OF_PATHS
+        or (first in ("os", "os.path") and last in _IN_OS)
+    ):
+        return f"the tests share files with the program ({called})"
+    if last in _LOGS or called in ("doctest.testmod", "testmod"):
+        return f"the tests look into the program's process ({called})"
+    if called in _SCOPES - candidates:
+        return f"the tests look names up by {called}"
+    target = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+    if called == "eval" and isinstance(target, str) and _CALL.search(target):
+        return "the tests call the program from a text (eval)"
+    if last == "patch" and isinstance(target, str) and target not in _SHARED_TARGETS:
+        return f"the tests replace {target} within the program"
+    return ""
+
+
 def is_check_call(statement: ast.stmt, entry_point: str) -> bool:
     """Whether a statement is ``check(entry_point)``."""
     if not entry_point or not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
@@ -94,12 +145,34 @@ def without_candidate(tree: ast.Module, entry_point: str) -> ast.Module:
     runner makes."""
     body: list[ast.stmt] = []
     for each in _without_module(tree).body:
+        if _is_main_guard(each):
+            body += each.body
+            continue
         stub = isinstance(each, ast.FunctionDef) and each.name == entry_point
         if isinstance(each, ast.ImportFrom) and each.module in _CANDIDATE_MODULES and not each.level:
             body += [_renamed(alias) for alias in each.names if alias.asname]
         elif not stub and not is_check_call(each, entry_point):
             body.append(each)
-    return ast.fix_missing_locations(ast.Module(body, tree.type_ignores))
+    module = _ClassesAsked().visit(copy.deepcopy(ast.Module(body, tree.type_ignores)))
+    return ast.fix_missing_locations(module)
+
+
+class _ClassesAsked(ast.NodeTransformer):
+    """``x.__class__`` as ``type(x)``, which asks the program of its objects."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        self.generic_visit(node)
+        if node.attr != "__class__" or not isinstance(node.ctx, ast.Load):
+            return node
+        return ast.Call(ast.Name("type", ast.Load()), [node.value], [])
+
+
+def _is_main_guard(statement: ast.stmt) -> TypeGuard[ast.If]:
+    """Whether a statement runs what stands in it where the tests are the program that is run, and no runner is."""
+    if not isinstance(statement, ast.If) or ast.unparse(statement.test) not in _MAIN:
+        return False
+    text = ast.unparse(statement)
+    return not statement.orelse and not any(runner in text for runner in _RUNNERS)
 
 
 def _without_module(tree: ast.Module) -> ast.Module:

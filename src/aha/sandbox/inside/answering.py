@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from . import channel, wire
+from . import channel, questions, wire
+from .aliases import Shown
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,10 +42,18 @@ PRINTED = -1
 """The number of the tests' function that takes what the program printed."""
 READ = -2
 """The number of the one that says what the program reads."""
+REFRESHED = -3
+"""The number of the one that takes what the program did to containers that the tests know."""
+ATTRIBUTE = -4
+"""The number of the one that gives an attribute of an object of the tests."""
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "@call": lambda function, *arguments, **named: function(*arguments, **named),
     "@error_classes": lambda kind: error_classes(kind),
     "@copy": copy.copy,
+    "@type": type,
+    "@library": questions.answer,
+    "@is_instance": questions.is_instance,
+    "@is_subclass": questions.is_subclass,
     "@await": lambda value: awaited(value),
     "@aiter": aiter,
     "@anext": lambda values, default: awaited(next_or(values, default)),
@@ -70,6 +79,7 @@ class Answering:
         self._shared: dict[str, Any] = {name: module.__dict__[name] for name in spec.get("shared", ())}
         self._side = wire.WireSide(self._shared, whole=bool(spec.get("whole")))
         self._resolved: dict[str, Any] = {}
+        self._shown = Shown(self._side)
         self._printed: Printed | None = Printed() if spec.get("printed") else None
         self._loaded = False
         if spec.get("reads"):
@@ -87,12 +97,17 @@ class Answering:
         self._shared |= {name: member for name in self._shared if (member := self._module.__dict__.get(name))}
         self._send("ready")
         while (message := self._read(self._request)) is not None:
-            try:
-                answer = "value\n" + self._answer(message)
-            except Exception as error:
-                answer = "error\n" + self._described(error)
-            self._tell_printed()
-            self._send(answer)
+            self._answer_one(message)
+
+    def _answer_one(self, message: bytes) -> None:
+        try:
+            answer = "value\n" + self._answer(message)
+        except Exception as error:
+            answer = "error\n" + self._described(error)
+        self._tell_printed()
+        if changed := self._shown.changed():
+            self.ask_back(REFRESHED, (changed,), {})
+        self._send(answer)
 
     def _read_from_tests(self) -> None:
         """What the program reads, once it is loaded, is what the tests give it."""
@@ -125,13 +140,20 @@ class Answering:
         name, arguments, named = self._received(message)
         if name == "@name":
             return self._encode(self._resolve(*arguments), self._side)
+        if name == "@state":
+            questions.set_state(*arguments)
+            return "null"
+        if name == "@become":
+            self._shown.become(*arguments)
+            return "null"
         passed = [*arguments, *named.values()]
         before = self._encode(passed, self._side) if self._side.whole else ""
         value = self._called(name)(*arguments, **named)
+        text = self._shown.text(value, passed) or self._encode(value, self._side)
         if before and (after := self._encode(passed, self._side)) != before:
             # What a call did to its arguments is a part of what it gives back.
-            return '{"changed":[' + self._encode(value, self._side) + "," + after + "]}"
-        return self._encode(value, self._side)
+            return '{"changed":[' + text + "," + after + "]}"
+        return text
 
     def _described(self, error: Exception) -> str:
         """Its name; for tests that stand on their own also its other classes, its message and itself."""
@@ -181,7 +203,8 @@ class Answering:
     def ask_back(self, number: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call a function of the tests, which waits meanwhile for an answer of ours."""
         self._send("back\n" + self._encode([number, list(arguments), named], self._side))
-        message = self._read(self._request)
+        while (message := self._read(self._request)) is not None and message[:1] not in (b"=", b"!"):
+            self._answer_one(message)  # the tests' function asks something of its own
         if message is None:
             raise RuntimeError("the tests are gone")
         if message[:1] == b"!":
@@ -253,6 +276,11 @@ class _Callback:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self.__ask(self.number, arguments, named)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.__ask(ATTRIBUTE, (self, name), {})
 
 
 wire.REMOTE.add(_Callback)

@@ -12,7 +12,9 @@ from contextlib import suppress
 from typing import Any
 
 from . import channel, wire
+from .aliases import Aliases
 from .answering import ERRORS, error_name
+from .questions import STATES, state_of
 from .remote import HELD, Remote, hold
 
 
@@ -24,7 +26,15 @@ class Asking:
         self.shared: dict[str, type] = {}  # classes that both sides define: their instances travel by value
         self._side = wire.WireSide(self.shared)
         self._remotes: dict[int, Remote] = {}
-        self._functions: list[Callable[..., Any]] = [_printed, _read]  # ``answering.PRINTED`` and ``READ``
+        self._functions: list[Callable[..., Any]] = [
+            _printed,
+            _read,
+            self._refresh,
+            _attribute,
+        ]  # as ``answering`` numbers them
+        self._states: list[str] = []  # what the tests may set of the process: ``share_state``
+        self._told: dict[str, Any] = {}
+        self._aliases = Aliases(lambda value: wire.encode(self._outgoing_within(value), self._side))
         self._errors: dict[str, type[Exception]] = {}  # the candidate's classes, by name
         self.calls = 0
         self._turn = threading.RLock()  # tests may call from several threads
@@ -32,17 +42,50 @@ class Asking:
     def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
         """The result of an operation (``@...``, see ``answering.OPERATIONS``) or of a call of a function by name."""
         with self._turn:
+            if not name.startswith(("@become", "@state")):
+                self._tell_state()
+            if name != "@become" and (pairs := self._aliases.changed()):
+                self.ask("@become", [(number, self._outgoing_within(value)) for number, value in pairs])
             text = wire.encode(
                 [name, [self._outgoing(each) for each in arguments], self._outgoing(named)], self._side
             )
             self.calls += 1
             channel.write_frame(self._reply, b"call\n" + text.encode())
             value = self._answered()
-        if isinstance(value, wire.Changed):
+        if type(value) is wire.Changed:
             for ours, theirs in zip((*arguments, *named.values()), value.arguments, strict=False):
                 _become(ours, theirs)
-            return value.value
-        return value
+            value = value.value
+        return [*arguments, *named.values()][value.place] if type(value) is wire.Same else value
+
+    def share_state(self, source: str) -> None:
+        """Let the program have what the tests set of the process that both seem to share."""
+        self._states = [state for state in STATES if state.split(".")[-1] in source]
+        self._told = {state: state_of(state) for state in self._states}
+        if "seed" in source:
+            import random
+
+            real = random.seed
+
+            def seed(*arguments: Any, **named: Any) -> None:
+                real(*arguments, **named)
+                self._tell("random.seed", arguments[0] if arguments else named.get("a"))
+
+            random.seed = seed  # type: ignore[assignment]
+
+    def _tell_state(self) -> None:
+        for state in self._states:
+            if (value := state_of(state)) != self._told[state]:
+                self._told[state] = value
+                self._tell(state, value)
+
+    def _tell(self, state: str, value: Any) -> None:
+        with suppress(Exception):
+            self.ask("@state", state, value)
+            self.calls -= 1  # the tests did not use the program by this
+
+    def _refresh(self, pairs: list[tuple[int, Any]]) -> None:
+        self._aliases.refresh(pairs)
 
     def look_up(self, path: str) -> Any:
         """The candidate's object of a name; something that raises on every use if it has none."""
@@ -96,7 +139,9 @@ class Asking:
             return b"!" + error_name(error).encode()
 
     def _received(self, body: bytes) -> Any:
-        return wire.decode(body, kept=self._remote, proxy=self._proxy, shared=self.shared)
+        return wire.decode(
+            body, kept=self._remote, proxy=self._proxy, shared=self.shared, alias=self._aliases.local
+        )
 
     def _remote(self, number: int) -> Any:
         if number < 0:  # a function of ours comes back
@@ -107,13 +152,28 @@ class Asking:
         return hold(value, self._remote(number))
 
     def _outgoing(self, value: Any) -> Any:
-        """The value, with functions in it replaced by numbers below zero under which they can be called."""
-        if isinstance(
-            value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)
-        ) and not (isinstance(value, type) and value.__name__ in self.shared):
-            if value not in self._functions:
+        """The value, with functions in it replaced by numbers below zero under which they can be called, and the
+        candidate's own containers by their numbers."""
+        if type(value) is Remote:
+            return value
+        if (number := self._aliases.number(value)) is not None:
+            return wire.RemoteObject(number)
+        return self._outgoing_within(value)
+
+    def _outgoing_within(self, value: Any) -> Any:
+        if type(value) is Remote:
+            return value
+        if type(value) is type and value in wire.CLASSES.values():
+            return value
+        if (
+            _is_of_tests(value)
+            and type(value).__name__ not in self.shared
+            and value not in self.shared.values()
+        ):
+            at = next((at for at, each in enumerate(self._functions) if each is value), len(self._functions))
+            if at == len(self._functions):
                 self._functions.append(value)
-            return wire.RemoteObject(-self._functions.index(value) - 1)
+            return wire.RemoteObject(-at - 1)
         if type(value) is list:
             return [self._outgoing(each) for each in value]
         if type(value) is tuple:
@@ -121,6 +181,14 @@ class Asking:
         if type(value) is dict:
             return {key: self._outgoing(each) for key, each in value.items()}
         return value
+
+
+def _is_of_tests(value: Any) -> bool:
+    """Whether a value is a function, a class or an object of the tests, which only they can use."""
+    kind = type(value)
+    if isinstance(value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)):
+        return True
+    return kind.__module__ in ("tests", "unittest.mock")
 
 
 class TestSpace(dict[str, Any]):
@@ -162,6 +230,15 @@ def _printed(name: str, text: str) -> None:
 def _read(how: str, *arguments: Any) -> str:
     """What the program reads: of whatever the tests put in the place of ``input`` and of standard input."""
     return str(input(*arguments) if how == "input" else getattr(sys.stdin, how)(*arguments))
+
+
+def _attribute(value: Any, name: Any) -> Any:
+    """What the program asks of an object of the tests that it was passed: of functions and classes nothing, since their
+    attributes lead to all that the tests know, and of plain values nothing, since ``str.format`` does."""
+    is_object = type(value).__module__ in ("tests", "unittest.mock") and not isinstance(value, type)
+    if not is_object or type(name) is not str or name.startswith("_"):
+        raise AttributeError(name)
+    return getattr(value, name)
 
 
 class _Missing:

@@ -36,6 +36,8 @@ def _run_unittest(kind: type[unittest.TestCase]) -> None:
     unittest.defaultTestLoader.loadTestsFromTestCase(kind).run(result)
     for _, words in [*result.failures, *result.errors]:
         raise AssertionError(words.strip().rsplit("\n", 1)[-1])
+    for test in result.unexpectedSuccesses:
+        raise AssertionError(f"{test}: a success where a failure was expected")
 
 
 def _run_class(kind: type, space: Mapping[str, Any]) -> None:

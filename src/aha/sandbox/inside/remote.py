@@ -15,7 +15,27 @@ from . import wire
 Ask = Callable[..., Any]  # (name of an operation, arguments...) -> its result
 
 
-_ASKED_FOR = ("__name__", "__qualname__", "__doc__", "__dict__", "__annotations__", "__members__")
+_ASKED_FOR = frozenset(
+    [
+        "__name__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__annotations__",
+        "__members__",
+        "__code__",
+        "__bases__",
+    ]
+    + [
+        "__mro__",
+        "__wrapped__",
+        "__defaults__",
+        "__kwdefaults__",
+        "__closure__",
+        "__dataclass_fields__",
+        "__func__",
+    ]
+)
 
 
 class Remote:

@@ -22,6 +22,7 @@ from . import channel, pytest_parts, wire
 from .answering import Answering
 from .asking import Asking, TestSpace, keep_streams
 from .collecting import run_checks
+from .questions import builtins_that_ask, let_library_ask
 from .remote import run_remotes_in_loops
 
 
@@ -166,12 +167,17 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
             sys.modules["pytest"] = pytest_parts.module()
         _run_prelude(module, spec)
         asking.shared.update({name: module.__dict__[name] for name in spec.get("shared", ())})
-        space = TestSpace(module.__dict__, spec["names"], asking)
+        let_library_ask(spec["code"])
+        asking.share_state(spec["code"])
+        space = TestSpace(builtins_that_ask(spec["code"]) | module.__dict__, spec["names"], asking)
         for name in spec["builtins"]:
             space.pop(name, None)  # a prelude may have imported all of Python's own
         exec(compiled, space)
         run_checks(space, spec["entry_point"], asking.look_up)
         kind, text = ("passed", "") if asking.calls else ("error", "the tests never use the program")
+    except SystemExit as error:  # of the tests: the program's travel as another class
+        ended = "passed" if not error.code and asking.calls else "failed"
+        kind, text = ended, f"the tests ended with {error.code!r}"
     except BaseException as error:
         kind, text = _blame(error, asking), f"{type(error).__name__}: {error}"[:500]
     channel.write_frame(reply, f"{kind}\n{text}".encode("utf-8", "replace"))

@@ -79,8 +79,29 @@ _CONTAINERS = (
         "held",
         "graph",
         "changed",
+        "alias",
     ),
 )
+CLASSES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        int,
+        float,
+        str,
+        bytes,
+        bool,
+        complex,
+        list,
+        tuple,
+        dict,
+        set,
+        frozenset,
+        bytearray,
+        type(None),
+    )
+}
+"""Python's own classes, which are the same on both sides."""
+_CLASS_NAMES = {kind: name for name, kind in CLASSES.items()}
 
 
 class CannotTravel(TypeError):
@@ -114,6 +135,13 @@ class Changed:
     def __init__(self, value: Any, arguments: list[Any]) -> None:
         self.value = value
         self.arguments = arguments
+
+
+class Same:
+    """A result that is one of the arguments of the call itself."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
 
 
 class WireSide:
@@ -218,6 +246,8 @@ def _encode(value: Any, message: _Message, depth: int) -> str:
 
 def _encode_other(value: Any, kind: type, message: _Message, depth: int) -> str:
     side = message.side
+    if kind is _type and value in _CLASS_NAMES and side:
+        return '{"class":' + _quote(_CLASS_NAMES[value]) + "}"
     if side and kind.__name__ in side.shared:
         return '{"node":' + _repr(message.number(value)) + "}"
     if kind in _STANDARD:
@@ -303,11 +333,13 @@ def _typed(pairs: list[tuple[str, Any]]) -> Any:
         return (bytes if tag == "bytes" else bytearray).fromhex(body)
     if tag == "complex":
         return complex(*body)
-    if tag in ("kept", "node"):
+    if tag in ("kept", "node", "same"):
         return Typed(tag, int(body))
+    if tag == "class" and _type(body) is _str:
+        return Typed(tag, body)
     if tag == "dict" and any(_type(pair) is not list or _len(pair) != 2 for pair in body):
         raise ValueError("not a dictionary")
-    if tag in ("held", "graph", "array", "changed") and _len(body) != 2:
+    if tag in ("held", "graph", "array", "changed", "alias") and _len(body) != 2:
         raise ValueError(f"not a value of type {tag}")
     if tag in _CONTAINERS and _type(body) is not list:
         raise ValueError("not a container")
@@ -333,15 +365,16 @@ def decode(
     kept: Callable[[int], Any] = RemoteObject,
     proxy: Callable[[Any, int], Any] | None = None,
     shared: Mapping[str, type] | None = None,
+    alias: Callable[[Any, int], Any] | None = None,
 ) -> Any:
     """The value that ``encode`` wrote.
 
     Only for text of one's own side, or in a process that has a deadline: see ``parse``. ``strict`` makes
     subclasses and iterators OpaqueValue; otherwise they become the plain value they hold, as Python's own ``==``
-    sees them. ``kept`` and ``proxy`` give what stands for objects of the other side. Raises ValueError for
-    anything that ``encode`` does not write.
+    sees them. ``kept``, ``proxy`` and ``alias`` give what stands for objects and containers of the other side.
+    Raises ValueError for anything that ``encode`` does not write.
     """
-    builder = _Builder(strict, kept, proxy, shared or {})
+    builder = _Builder(strict, kept, proxy, shared or {}, alias)
     try:
         return builder.build(parse(text))
     except (RecursionError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
@@ -357,7 +390,9 @@ class _Builder:
         kept: Callable[[int], Any],
         proxy: Callable[[Any, int], Any] | None,
         shared: Mapping[str, type],
+        alias: Callable[[Any, int], Any] | None,
     ) -> None:
+        self.alias = alias
         self.strict = strict
         self.kept = kept
         self.proxy = proxy
@@ -380,6 +415,13 @@ class _Builder:
             return {self.build(key): self.build(each) for key, each in body}
         if tag == "changed":
             return Changed(*(self.build(each) for each in body))
+        if tag == "class":
+            return CLASSES[body]
+        if tag == "same":
+            return Same(body)
+        if tag == "alias":
+            inner = self.build(body[0])
+            return self.alias(inner, body[1]) if self.alias else inner
         if tag == "held":
             inner = self.build(body[0])
             return self.proxy(inner, body[1]) if self.proxy else inner
