@@ -68,6 +68,7 @@ QUESTIONS = {
     "type": ("class A: pass\nclass B(A): pass\ndef make(): return B()", "class A: pass\nclass B(A): pass\ndef make(): return A()", "assert type(make()) is B and make().__class__.__name__ == 'B'"),
     "type of a plain value": ("def f(): return 3", "def f(): return 3.0", "assert type(f()) is int"),
     "a class as argument": ("def f(xs, t): return [x for x in xs if isinstance(x, t)]", "def f(xs, t): return xs", "kind = str\nassert f([1, 'a', 2.5], int) == [1] and f([1, 'a'], kind) == ['a']"),
+    "a subclass of int": ("class A(int): pass", "class A: pass", "assert issubclass(A, int)"),
     "Enum": ("from enum import Enum\nclass C(Enum):\n    R = 1", "class C:\n    R = 1", "from enum import Enum\nassert issubclass(C, Enum) and C(1) is C.R"),
 }  # fmt: skip
 
@@ -181,3 +182,13 @@ def f(given):
 def test_what_the_tests_know_is_not_read_through_what_they_pass(passed, sandbox):
     tests = f"import unittest.mock\nSECRET = 41\nclass K:\n    def m(self): return SECRET\nassert f({passed}) == SECRET"
     assert judge_asserts(FORGER, tests, sandbox=sandbox, wall=20).passed is False
+
+
+def test_many_containers_that_are_kept_take_no_long_time(sandbox):
+    code = "kept = []\ndef f(n):\n    kept.append([n] * 50)\n    return kept[-1]\ndef size(): return sum(map(len, kept))"
+    tests = (
+        "for n in range(200): assert f(n) == [n] * 50\nx = f(0)\nx.append(1)\nassert size() == 201 * 50 + 1"
+    )
+    assert judge_asserts(code, tests, sandbox=sandbox, wall=20).passed is True
+    deep = "x = []\ndef f(): return x\ndef g():\n    y = x\n    for _ in range(300): y.append([]); y = y[0]\n    return 1"
+    assert judge_asserts(deep, "a = f()\nassert g() == 1", sandbox=sandbox, wall=20).passed is True

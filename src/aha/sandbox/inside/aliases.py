@@ -15,8 +15,11 @@ from typing import Any
 from . import wire
 
 MUTABLE = (list, dict, set)
-_LONGEST = 20_000  # characters: longer ones travel by value alone
-_MOST = 32  # of which the latest are kept up to date
+_LONGEST = (
+    20_000  # characters of all that are kept up to date, the latest first; longer ones travel by value alone
+)
+_MOST = 8  # containers that are
+_MOST_KEPT = 5_000  # objects that the program's side keeps for the tests
 
 
 class Shown:
@@ -41,13 +44,12 @@ class Shown:
         if self._references(value) <= self._only_ours:
             return None
         text = self._encode(value, self._side)
-        if len(text) > _LONGEST or text.startswith('{"graph"'):
+        if len(text) > _LONGEST or text.startswith('{"graph"') or len(self._side.kept) > _MOST_KEPT:
             return None
         number = self._side.keep(value)
         self._texts.pop(number, None)
         self._texts[number] = text
-        if len(self._texts) > _MOST:
-            del self._texts[next(iter(self._texts))]
+        _drop_oldest(self._texts)
         return f'{{"alias":[{text},{number}]}}'
 
     def _references_through(self, value: Any) -> int:
@@ -62,7 +64,12 @@ class Shown:
         pairs = []
         for number, before in list(self._texts.items()):
             value = self._side.kept[number]
-            if (text := self._encode(value, self._side)) != before:
+            try:
+                text = self._encode(value, self._side)
+            except ValueError:  # it became too deep to travel
+                del self._texts[number]
+                continue
+            if text != before:
                 self._texts[number] = text
                 pairs.append((number, value))
         return pairs
@@ -90,7 +97,10 @@ class Aliases:
         self._numbers[id(known)] = number
         if known is not value:
             become(known, value)
+        self._texts.pop(number, None)
         self._texts[number] = self._encode(known)
+        for old in _drop_oldest(self._texts):
+            del self._numbers[id(self._values.pop(old))]
         return known
 
     def number(self, value: Any) -> int | None:
@@ -105,12 +115,21 @@ class Aliases:
     def changed(self) -> list[tuple[int, Any]]:
         """What the test made of containers since they were told."""
         pairs = []
-        for number, value in list(self._values.items())[-_MOST:]:
+        for number, value in list(self._values.items()):
             with suppress(wire.CannotTravel, ValueError):
                 if (text := self._encode(value)) != self._texts[number]:
                     self._texts[number] = text
                     pairs.append((number, value))
         return pairs
+
+
+def _drop_oldest(texts: dict[int, str]) -> list[int]:
+    """Forget the oldest beyond what is kept up to date, and say which."""
+    dropped = []
+    while len(texts) > _MOST or sum(map(len, texts.values())) > _LONGEST:
+        dropped.append(next(iter(texts)))
+        del texts[dropped[-1]]
+    return dropped
 
 
 def become(ours: Any, theirs: Any) -> None:

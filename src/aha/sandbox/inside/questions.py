@@ -24,7 +24,7 @@ _NAMES = {
 }
 LIBRARY = frozenset(f"{module}.{name}" for module, names in _NAMES.items() for name in names.split())
 _BY_NAME = "a function of the library: "
-_PLAIN = frozenset((*wire.CLASSES.values(), object))
+_PLAIN = (*wire.CLASSES.values(), object)
 
 
 def answer(path: str, *arguments: Any, **named: Any) -> Any:
@@ -123,6 +123,8 @@ def builtins_that_ask(source: str) -> dict[str, Any]:
         def function(value: Any, kind: Any) -> bool:
             if isinstance(kind, tuple):
                 return any(function(value, each) for each in kind)
+            if type(value) is Remote and kind in _PLAIN and real is issubclass:
+                return bool(value._ask("@issubclass", value, kind))
             place = _place_of(type if kind is type_ else kind) if type(value) is Remote else None
             return real(value, kind) if place is None else bool(value._ask(operation, value, *place))
 
