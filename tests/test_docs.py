@@ -144,3 +144,27 @@ def test_a_recipe_makes_a_model_of_one_of_its_stages(name):
     recipe = RECIPES[name]
     assert recipe.makes in [stage.name for stage in ordered(recipe.build())]
     assert isinstance(recipe.options, tuple)
+
+
+def test_pages_say_what_an_answer_earns():
+    weights = RECIPES["r1_zero"].build()[0].rewards
+    right, form = f"{weights['accuracy']:g}", f"{weights['format']:g}"
+    start = (ROOT / "docs/start.md").read_text(encoding="utf-8")
+    lesson = (ROOT / "docs/tutorials/r1_zero.md").read_text(encoding="utf-8")
+    assert (
+        f"{right} for a right answer and {form} for the format, so {sum(weights.values()):g} is perfect"
+        in start
+    )
+    assert f"{right} if the answer is right, and {form} if the format is kept" in lesson
+
+
+def test_workflows_and_hooks_call_what_there_is():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    called = {target for words in re.findall(r"run: make (.+)", workflow) for target in words.split()}
+    assert called
+    assert called <= targets
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    for test in re.findall(r"tests/\S+\.py", hooks):
+        assert (ROOT / test).is_file()
+    assert hooks.index("id: ruff\n") < hooks.index("id: ruff-format"), "what is mended is formatted then"
