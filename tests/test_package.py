@@ -107,6 +107,9 @@ def test_the_workflow_runs_make_on_every_python_that_is_promised():
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     ran = [step["run"].split() for job in jobs.values() for step in job["steps"] if "run" in step]
+    ran = [
+        words for words in ran if words[:3] != ["sudo", "sysctl", "-w"]
+    ]  # namespaces for the sandbox's tests
     assert all(words[0] == "make" and set(words[1:]) <= rules for words in ran)
     assert {"lint", "types", "docs", "test"} <= {target for words in ran for target in words}
     promised = re.findall(r"Python :: (3\.\d+)$", "\n".join(PROJECT["classifiers"]), re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 import sys
 
@@ -322,6 +323,21 @@ def test_a_file_alone_is_told_that_a_part_of_it_is_named(words, capsys):
 
     assert main(["zero", "--no-doctor", *words]) == 1
     assert "'own.py' is a Python file: name the part in it, own.py:NAME" in capsys.readouterr().err
+
+
+def test_json_stands_alone_whatever_a_task_prints(own, capsys):
+    from aha.cli import main
+
+    name = own(
+        "print('LOADED')\nclass T:\n    def problems(self): return [(f'q{i}', i) for i in range(200)]\n"
+        "    def verify(self, problem, text):\n        print('LOUD')\n        return True\n"
+    )("T")
+    words = ["--task", name, "--problems", "1", "--samples", "1", "--max-tokens", "4", "--threads", "1"]
+    assert main(["eval", "tiny", *words, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["n_problems"] == 1
+    assert "LOADED" in printed.err
+    assert "LOUD" in printed.err
 
 
 # --- passed in Python ------------------------------------------------------------------------------------------

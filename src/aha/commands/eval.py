@@ -4,13 +4,13 @@ pass@k, format, length, truncation, reflective words, with intervals over proble
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aha.commands import eval_many
+from aha.commands.json_alone import json_alone, show
 from aha.commands.run import add_machine_arguments, add_prompt_argument
 
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ DEFAULTS = {"samples": 16, "temperature": 1.0, "top_p": 1.0, "max_tokens": 440}
 def run(args: argparse.Namespace) -> int:
     """Sample, grade, print."""
     eval_many.check_given(args)
-    if args.tasks:
-        return eval_many.run(args)
+    with json_alone(args):
+        return eval_many.run(args) if args.tasks else _first_model(args)
+
+
+def _first_model(args: argparse.Namespace) -> int:
     args.model = args.model[0]
     for name, usual in DEFAULTS.items():
         if getattr(args, name) is None:
@@ -98,7 +101,7 @@ def _one_task(args: argparse.Namespace) -> int:
             seed=args.seed, strict=not args.any_format, progress=tick,
         )  # fmt: skip
     if args.json:
-        print(json.dumps(defined(result.figures), indent=1))
+        show(args, defined(result.figures))
     else:
         print(eval_line({"name": args.model, "split": _split(args), **result.figures}))
         low, high = result.figures["pass@1_ci"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aha import aside, ranks
+from aha.commands import json_alone
 from aha.sampling import engines
 from aha.types import AhaError
 
@@ -314,9 +315,7 @@ def show(
     said += contaminated
     said += tables.beside_paper((r.benchmark for r in results), protocol)
     if args.json:
-        print(
-            json.dumps([{"model": r.model, "benchmark": r.benchmark, **r.figures} for r in results], indent=1)
-        )
+        json_alone.show(args, [{"model": r.model, "benchmark": r.benchmark, **r.figures} for r in results])
     else:
         print("\n".join([tables.plain(table), *said]))
         print(f"Spent    {spending.sentence([r.spent for r in results])}")

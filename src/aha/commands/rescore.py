@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aha.commands.json_alone import json_alone, show
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -51,13 +52,17 @@ def run(args: argparse.Namespace) -> int:
     from aha.files import free_name
     from aha.runs.overview import run_folder
 
-    folder = run_folder(args.run, args.runs_dir)
-    output = args.output or free_name(Path(f"rescored_{folder.resolve().name}.jsonl"))
-    told = {"told": _tell} if args.progress else {}
-    rescored = rescore(
-        folder, weights(args.rewards), stage=args.stage, output=output, most_steps=args.steps, **told
-    )
-    print(json.dumps(rescored.as_json(), indent=1) if args.json else described(rescored))
+    with json_alone(args):
+        folder = run_folder(args.run, args.runs_dir)
+        output = args.output or free_name(Path(f"rescored_{folder.resolve().name}.jsonl"))
+        told = {"told": _tell} if args.progress else {}
+        rescored = rescore(
+            folder, weights(args.rewards), stage=args.stage, output=output, most_steps=args.steps, **told
+        )
+    if args.json:
+        show(args, rescored.as_json())
+    else:
+        print(described(rescored))
     return 0
 
 

@@ -4,7 +4,6 @@ majority vote and best of n, budget forcing, self-refinement, length prompts, be
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from aha import ranks
 from aha.commands.eval_many import folder_name, numbers
+from aha.commands.json_alone import json_alone, show
 from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.types import AhaError
 
@@ -92,6 +92,11 @@ def _forcing(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Think in every way, show one table, write what is asked for."""
+    with json_alone(args):
+        return _think(args)
+
+
+def _think(args: argparse.Namespace) -> int:
     from aha.benchmarks import session
     from aha.benchmarks.session import Protocol
     from aha.commands import local_ranks
@@ -202,7 +207,7 @@ def _show(args: argparse.Namespace, result: ThinkingResult, trained: list[Traine
     table = figures.rows(result.figures)
     if args.json:
         points = [asdict(p) for p in trained]
-        print(json.dumps({"thinking": [asdict(f) for f in result.figures], "training": points}, indent=1))
+        show(args, {"thinking": [asdict(f) for f in result.figures], "training": points})
     else:
         print(tables.plain(table))
     if args.markdown:
