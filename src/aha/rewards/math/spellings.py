@@ -20,7 +20,14 @@ _PARTS = (
     "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
     "seventeenth eighteenth nineteenth twentieth"
 )
-_SMALL = {"half": 2, "hundredth": 100, "thousandth": 1000, "millionth": 10**6, "billionth": 10**9}
+_SMALL = {
+    "half": 2,
+    "hundredth": 100,
+    "thousandth": 1000,
+    "millionth": 10**6,
+    "billionth": 10**9,
+    "trillionth": 10**12,
+}
 _BELOW = {word: below for below, word in enumerate(_PARTS.split(), 3)} | _SMALL
 FRACTIONS = {"halves": Fraction(1, 2)} | {
     word + ending: Fraction(1, below) for word, below in _BELOW.items() for ending in ("", "s")

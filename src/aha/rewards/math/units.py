@@ -324,7 +324,7 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
                 last = (known[0], known[1], sign)
                 factor = _accumulate(dimension, factor, known[0], known[1], sign * power_next * squared)
             elif (
-                name.lower() in _MEANINGFUL
+                (name.lower() in _MEANINGFUL and not _is_of_a_noun(name.lower(), tokens[index:]))
                 or _changes_number(name)
                 or (token.kind == "word" and name in _VARIABLES)
             ):
@@ -340,6 +340,14 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
     if not unknown:
         return None
     return Unit((), Fraction(1), " ".join(unknown)) if len(unknown) <= 6 else False
+
+
+def _is_of_a_noun(word: str, after: list[Token]) -> bool:
+    """``4 half circles``, ``6 tenth graders``: a fraction's word that tells which things are counted."""
+    is_one = word in FRACTIONS and not word.endswith("s")
+    return (
+        is_one and bool(after) and after[0].kind == "word" and after[0].text.lower() not in ("part", "parts")
+    )
 
 
 def _power(tokens: list[Token], index: int) -> tuple[int | None, int]:
