@@ -114,6 +114,11 @@ DROP_ANNOTATED = {"section_id": "h1", "query_id": "q2", "passage": "Anna and Bob
                   "question": "Who met?", "answer": {"number": "", "date": {"day": "", "month": "", "year": ""},
                   "spans": ["Anna", "Bob"], "worker_id": "", "hit_id": ""}, "validated_answers": {"number": [],
                   "date": [], "spans": [], "worker_id": [], "hit_id": []}}  # fmt: skip
+DROP_SIMPLE = {
+    "context": "Passage: Carl sold 7 pears.\nQuestion: How many pears did Carl sell?\nAnswer:",
+    "completion": "7",
+    "ref_text": "7|seven",
+}
 IFEVAL = {"key": 1000, "prompt": "Name a colour in small letters and without commas.",
           "instruction_id_list": ["change_case:english_lowercase", "punctuation:no_comma"],
           "kwargs": [{}, {"num_words": None}]}  # fmt: skip
@@ -210,6 +215,7 @@ LAYOUTS = (
     Layout("arc", ARC, letter("B"), letter("D")),
     Layout("drop", DROP, boxed("21"), boxed("14"), (({**DROP, "answers_spans": {"spans": [], "types": []}}, "answer"),)),
     Layout("drop", DROP_ANNOTATED, boxed("Bob and Anna"), boxed("May 1920")),
+    Layout("drop", DROP_SIMPLE, boxed("seven"), boxed("8")),
     Layout("ifeval", IFEVAL, "a deep blue", "a deep, Blue", (
         ({**IFEVAL, "instruction_id_list": ["new:kind", "punctuation:no_comma"]}, "new:kind"),)),
     Layout("ifeval", IFEVAL_ZH, "春天来了。", "夏天，来了。"),

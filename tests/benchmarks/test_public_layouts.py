@@ -53,7 +53,7 @@ def asking(layout):
     """Words that stand in one question alone."""
     row = layout.row
     names = ("Problem", "problem", "Question", "question", "Prompt", "prompt", "text", "instruction",
-             "question_content", "description", "json_schema")  # fmt: skip
+             "question_content", "description", "json_schema", "context")  # fmt: skip
     value = row["turns"] if "turns" in row else next(row[name] for name in names if name in row)
     while not isinstance(value, str):
         value = value[0] if isinstance(value, list) else value["content"]

@@ -30,14 +30,12 @@ Spans = tuple[str, ...]
 
 def make_problem(row: Row, number: int, name: str = "drop") -> Problem:
     """The problem in a row. Raises AhaError naming the row."""
-    passage, question = row.get("passage", row.get("context")), row.get("question")
-    golds = read_golds(row)
-    if not isinstance(passage, str) or not isinstance(question, str) or not golds:
+    asked, golds = _asked(row), read_golds(row)
+    if not asked or not golds:
         raise AhaError(
             f"Row {number} has no passage, question and answer: its columns are {sorted(row)}. Wanted: passage, "
             "question and one of answer (number, date, spans), answers_spans or ref_text."
         )
-    asked = f"{passage.strip()}\n\nQuestion: {question.strip()}"
     return Problem(
         id=f"{name}-{number}",
         task=name,
@@ -45,6 +43,16 @@ def make_problem(row: Row, number: int, name: str = "drop") -> Problem:
         answer="; ".join(golds[0]),
         metadata={"golds": golds, "content": asked},
     )
+
+
+def _asked(row: Row) -> str:
+    """Passage and question; simple-evals has both in one context. "" where one is missing."""
+    passage, question = row.get("passage", row.get("context")), row.get("question")
+    if not isinstance(passage, str):
+        return ""
+    if isinstance(question, str) and question.strip():
+        return f"{passage.strip()}\n\nQuestion: {question.strip()}"
+    return passage.strip().removesuffix("Answer:").rstrip() if "Question:" in passage else ""
 
 
 def read_golds(row: Row) -> tuple[Spans, ...]:
