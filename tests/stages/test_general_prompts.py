@@ -219,6 +219,8 @@ def test_prompts_that_are_left_out_are_named_and_none_left_stops(files, tmp_path
         loaded = sum(p.task == "general" for p in problems)
         assert said == [f"mixture: general has {loaded} problems, and its share of 100 would be 50: it is asked that "
                         "much less often."]  # fmt: skip
+        get_task(f"general={general}:1").load("train", 100, 0)
+        assert len(said) == 1, "one task alone has no share"
         prompter = Prompter(tokenizer, "r1_zero")
         lengths = {name: max(len(prompter.encode(p)[0]) for p in problems if p.task == name) for name in
                    ("countdown", "general")}  # fmt: skip

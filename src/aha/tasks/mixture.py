@@ -59,7 +59,7 @@ def task(parts: Mapping[str, tuple[Task, float]], name: str = "mixture") -> Task
         problems: list[Problem] = []
         for part, k in dealt.items():
             loaded = parts[part][0].load(split, k, seed) if k else []
-            if split == "train" and len(loaded) < k:
+            if split == "train" and len(loaded) < k and len(parts) > 1:
                 aside.note(
                     f"{name}: {part} has {len(loaded):,} problems, and its share of {n:,} would be {k:,}: it is asked "
                     "that much less often."
