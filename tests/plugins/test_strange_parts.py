@@ -325,6 +325,36 @@ def test_a_file_alone_is_told_that_a_part_of_it_is_named(words, capsys):
     assert "'own.py' is a Python file: name the part in it, own.py:NAME" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("def f(messages, **more): return 'yes'", "yes"), ("async def f(messages, seed): return 'yes'", "yes"),
+        ("class f:\n    def __call__(self, messages): return 'yes'", "yes"), ("def f(messages, seed): 1 / 0", ""),
+        ("def f(messages, seed): return {'score': 1}", ""),
+        ("def f(messages, seed, model): return 'a'", "it is called with"),
+        ("def f(): return 'a'", "it is called with"),
+        ("class f:\n    def __init__(self): 1 / 0", "my parts.py:2: Zero"),
+        ("f = 5", "a judge is a function"),
+    ],
+)  # fmt: skip
+def test_judges(own, body, said):
+    from aha.judges.asking import own as judge
+
+    name = own(body)("f")
+    if said in ("yes", ""):
+        assert judge(name)([{"role": "user", "content": "?"}], 0) == said
+        return
+    with pytest.raises(AhaError, match=said):
+        judge(name)
+
+
+def test_a_judge_that_is_not_there_is_told_before_the_run(own, capsys):
+    from aha.cli import main
+
+    assert main(["zero", "--print-config", f"rl.judge={own('def f(messages): return 1')('nix')}"]) == 1
+    assert "There is no 'nix'" in capsys.readouterr().err
+
+
 def test_json_stands_alone_whatever_a_task_prints(own, capsys):
     from aha.cli import main
 

@@ -48,13 +48,24 @@ def own(reference: str) -> Complete:
     it fails, the line is named, and its reply counts as one that cannot be read. Raises AhaError for no function."""
     function = plugins.resolve(reference)
     if inspect.isclass(function):
-        function = function(**plugins.options(reference, plugins.reference(reference).options))
+        try:
+            function = function(**plugins.options(reference, plugins.reference(reference).options))
+        except Exception as error:
+            raise AhaError(
+                f"The judge '{reference}' cannot be made: {plugins.location(error, '')}."
+            ) from error
     if not callable(function):
         raise AhaError(
             f"'{reference}' is {type(function).__name__}: a judge is a function of (messages, seed)."
         )
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
-    needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    parameters = inspect.signature(function).parameters.values()
+    collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in collected]
+    if len(needed) > 2 or not parameters:
+        raise AhaError(
+            f"The judge '{reference}' takes ({', '.join(needed)}): it is called with (messages, seed)."
+        )
     said: set[str] = set()
 
     def call(messages: Sequence[Message], seed: int) -> str:

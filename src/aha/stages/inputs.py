@@ -25,13 +25,16 @@ from aha.types import AhaError, Problem
 
 
 def names(stages: Iterable[Stage]) -> None:
-    """Raise AhaError for tasks, rewards and files that are not there, without loading rows or models."""
+    """Raise AhaError for tasks, rewards, judges and files that are not there, without loading rows or models."""
     for stage in stages:
         for file in stage.data_files():
             if is_file_name(file) and not Path(file).expanduser().exists():
                 raise AhaError(f"{stage.name}: there is no file '{file}'.")
         for task in _tasks(stage):
             get_rewards(getattr(stage, "rewards", {}), task.verify)
+        for asked in (getattr(stage, "judge", None), getattr(stage, "teacher", None)):
+            if isinstance(asked, str) and (part := engines.own_judge(asked)) is not None:
+                own(part)
 
 
 def _tasks(stage: Stage) -> list[Task]:
