@@ -93,10 +93,10 @@ def _forcing(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Think in every way, show one table, write what is asked for."""
     with json_alone(args):
-        return _think(args)
+        return _start(args)
 
 
-def _think(args: argparse.Namespace) -> int:
+def _start(args: argparse.Namespace) -> int:
     from aha.benchmarks import session
     from aha.benchmarks.session import Protocol
     from aha.commands import local_ranks

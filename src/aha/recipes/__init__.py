@@ -275,7 +275,7 @@ def own_stages(result: Any, reference: str) -> list[Stage]:
 
     if inspect.iscoroutine(result):
         result.close()
-    stages = list(result) if isinstance(result, (list, tuple)) else [result]
+    stages: list[Any] = list(result) if isinstance(result, (list, tuple)) else [result]
     if not stages or not all(isinstance(stage, Stage) for stage in stages):
         raise AhaError(f"The recipe '{reference}' gives {type(result).__name__}: it must return stages.")
     return stages

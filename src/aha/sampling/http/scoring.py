@@ -81,8 +81,8 @@ class ScoringModel(Protocol):
         """Tokens of a row."""
         ...
 
-    def score(self, rows: Sequence[Any]) -> Sequence[float]:
-        """Scores [N] of rows."""
+    def score(self, rows: Sequence[Any]) -> Any:
+        """Scores [N] of rows, as an array or a list."""
         ...
 
 

@@ -15,7 +15,8 @@ class CalibratedScorer(ABC):
     std) by the answers that ``calibrate`` was shown; on "raw" it is the model's own."""
 
     def __init__(self, name: str, kind: RewardKind, scale: Scale):
-        self.name, self.scale = name, scale
+        self.name = name
+        self.scale: Scale = scale
         self.kind: RewardKind = kind
         self.calibration: dict[str, float] | None = None
 
