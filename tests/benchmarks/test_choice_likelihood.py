@@ -178,10 +178,9 @@ def test_a_sweep_over_examples_and_prompts_is_one_table(rows, tmp_path, capsys):
     table = (tmp_path / "t.md").read_text()
     assert table.startswith("| model | benchmark | shots | acc | acc_norm |")
     assert "tiny (shots 0) and tiny (shots 1)" in table or "better than" in table
-    assert json.loads((tmp_path / "h.json").read_text())["results"]["choice"].keys() >= {
-        "acc,none",
-        "acc_norm,none",
-    }
+    figures = json.loads((tmp_path / "h.json").read_text())["results"]
+    assert list(figures) == ["choice_shots=0", "choice_shots=1"], "of a sweep each has its own"
+    assert all(one.keys() >= {"acc,none", "acc_norm,none"} for one in figures.values())
     assert main([*words, "--prompts", "r1_zero,bare", "--max-tokens", "8", "--k", "1"]) == 0
     assert (tmp_path / "t.md").read_text().count("| tiny |") == 4
     assert "| prompt | shots |" in (tmp_path / "t.md").read_text()
