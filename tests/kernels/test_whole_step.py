@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from comparing import DTYPES, near, random, tables, turned
 from conftest import VECTORS, make_model
 
-from aha import hardware, kernels
+from aha import hardware, kernels, speeds
 from aha.kernels import build, dispatch
 from aha.sampling.local import fused
 from aha.sampling.local.fused import FusedDecoder
@@ -251,7 +251,7 @@ def test_rows_for_which_one_call_is_faster_are_found_once(monkeypatch, tmp_path,
         return {"library": False, "kernel": True}.get(slow, rows >= 4)
 
     tried = []
-    monkeypatch.setattr(fused, "_faster", faster)
+    monkeypatch.setattr(speeds, "faster", faster)
     decoder.version()
     few = {"library": fused.MANY, "kernel": 0}.get(slow, 2)
     assert decoder.few == few
@@ -284,8 +284,8 @@ def test_more_rows_go_through_the_library(monkeypatch, tmp_path, tokenizer):
 def test_the_shorter_time_counts():
     import time
 
-    assert fused._faster(lambda: None, lambda: time.sleep(0.002))
-    assert not fused._faster(lambda: time.sleep(0.002), lambda: None)
+    assert speeds.faster(lambda: None, lambda: time.sleep(0.002))
+    assert not speeds.faster(lambda: time.sleep(0.002), lambda: None)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])

@@ -22,10 +22,6 @@ LEAST_ROWS = 256
 """Rows of a product for which another way is tried: to write a matrix anew costs the same for few and for many."""
 BLOCK = 1 << 14
 """Outputs whose gradients are taken together: what is turned of them stays small, however large a vocabulary is."""
-TURNS = 3
-"""Each way is timed so often; the shortest counts."""
-GAIN = 1.1
-"""So many times as fast it must be to be taken instead of the library's: a busy machine is no reason to."""
 TRIALS = "products.json"
 
 
@@ -86,12 +82,12 @@ def _turns(kind: str, rows: int, outputs: int, inputs: int) -> bool:
 
 @functools.cache
 def _tried(kind: str, rows: int, outputs: int, inputs: int, threads: int) -> bool:
+    """``threads`` are among the machine's facts: with others it is tried anew."""
     facts = hardware.facts() | {
         "product": [kind, rows, outputs, inputs],
-        "threads": threads,
         "kernels": version(),
     }
-    return speeds.kept(TRIALS, facts, lambda: _faster(*_ways(kind, rows, outputs, inputs)), _flag)
+    return speeds.kept(TRIALS, facts, lambda: speeds.faster(*_ways(kind, rows, outputs, inputs)), _flag)
 
 
 def _ways(kind: str, rows: int, outputs: int, inputs: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -102,14 +98,6 @@ def _ways(kind: str, rows: int, outputs: int, inputs: int) -> tuple[Callable[[],
         return lambda: _product_turned(x, weight, None), lambda: F.linear(x, weight)
     dz = torch.ones(rows, outputs, dtype=torch.bfloat16)
     return lambda: _gradient_turned(dz, x), lambda: dz.t() @ x
-
-
-@torch.no_grad()
-def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
-    """Whether ``one`` takes clearly less time, both in turn."""
-    times = [(speeds.timed(one), speeds.timed(other)) for _ in range(TURNS + 1)][1:]
-    first, second = (min(column) for column in zip(*times, strict=True))
-    return first * GAIN < second
 
 
 def _flag(value: Any) -> bool | None:

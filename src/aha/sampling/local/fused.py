@@ -23,10 +23,6 @@ from aha.sampling.local.kv_cache import SlotCache
 MANY = 1 << 30
 MOST_TRIED = 128
 TRIALS = "decoding.json"
-TURNS = 4
-"""Each way is timed so often; the shortest counts."""
-GAIN = 1.1
-"""So many times as fast the library must be to be taken: a busy machine is no reason to."""
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
@@ -191,7 +187,7 @@ class FusedDecoder:
             def apart(x: Tensor = x, at: Tensor = at, cache: _Room = cache) -> Tensor:
                 return self._apart(x.clone(), self.layers, at, cache)
 
-            if _faster(apart, once):
+            if speeds.faster(apart, once):
                 break
             most, rows = rows, 2 * rows
         return MANY if most == MOST_TRIED else most
@@ -238,13 +234,6 @@ class _Room:
     def view(self, layer: int, i: int, rows: int) -> Tensor:
         """Keys (0) or values (1) of a layer."""
         return self.layers[layer][i]
-
-
-def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
-    """Whether ``one`` takes clearly less time, both in turn."""
-    times = [(speeds.timed(one), speeds.timed(other)) for _ in range(TURNS)]
-    first, second = (min(column) for column in zip(*times, strict=True))
-    return first * GAIN < second
 
 
 def _count(count: Any) -> int | None:
