@@ -7,25 +7,17 @@ import copy
 import io
 import operator
 import sys
+import threading
 import types
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import channel, questions, wire
 from .aliases import Shown
-
-if TYPE_CHECKING:
-    import asyncio
-
-_NAMES = """
-ArithmeticError AssertionError AttributeError BufferError EOFError ImportError IndexError KeyError
-LookupError MemoryError ModuleNotFoundError NameError NotImplementedError OSError OverflowError
-RecursionError ReferenceError RuntimeError TypeError UnboundLocalError UnicodeError ValueError
-ZeroDivisionError
-"""
-ERRORS = frozenset(_NAMES.split())
-"""What a test may see of an error: StopIteration or SystemExit could end a test early."""
+from .callbacks import PRINTED, READ, REFRESHED, Callbacks, let_inspect_know
+from .errors import error_classes, error_name, known_error, make_error, message_of
+from .program_loop import CANCELLED, ProgramLoop
 
 _FUNCTIONS = """
 getattr setattr delattr len iter next isinstance issubclass str repr bool int float complex bytes abs round dir
@@ -35,17 +27,7 @@ _OPERATORS = """
 getitem setitem delitem index neg pos invert eq lt le add sub mul truediv floordiv mod pow matmul and_ or_ xor
 lshift rshift
 """
-_MOST_CLASSES = 20
-_LONGEST_MESSAGE = 2_000  # characters
 _LONGEST_PRINTED = 200_000  # characters
-PRINTED = -1
-"""The number of the tests' function that takes what the program printed."""
-READ = -2
-"""The number of the one that says what the program reads."""
-REFRESHED = -3
-"""The number of the one that takes what the program did to containers that the tests know."""
-ATTRIBUTE = -4
-"""The number of the one that gives an attribute of an object of the tests."""
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "@call": lambda function, *arguments, **named: function(*arguments, **named),
     "@error_classes": lambda kind: error_classes(kind),
@@ -54,15 +36,20 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "@library": questions.answer,
     "@is_instance": questions.is_instance,
     "@is_subclass": questions.is_subclass,
-    "@await": lambda value: awaited(value),
     "@aiter": aiter,
-    "@anext": lambda values, default: awaited(next_or(values, default)),
-    "@aenter": lambda manager: awaited(manager.__aenter__()),
-    "@aexit": lambda manager: awaited(manager.__aexit__(None, None, None)),
     "@deepcopy": copy.deepcopy,
     **{f"@{name}": getattr(builtins, name) for name in _FUNCTIONS.split()},
     **{f"@{name}": getattr(operator, name) for name in _OPERATORS.split()},
 }
+
+
+AWAITABLES: dict[str, Callable[..., Any]] = {
+    "@await": lambda value: value,
+    "@anext": lambda values, default: _next_or(values, default),
+    "@aenter": lambda manager: manager.__aenter__(),
+    "@aexit": lambda manager, error: manager.__aexit__(*_as_caught(error)),
+}
+"""What the tests await of the program."""
 
 
 class Answering:
@@ -79,6 +66,20 @@ class Answering:
         self._shared: dict[str, Any] = {name: module.__dict__[name] for name in spec.get("shared", ())}
         self._side = wire.WireSide(self._shared, whole=bool(spec.get("whole")))
         self._resolved: dict[str, Any] = {}
+        self._loop = ProgramLoop()
+        self._callbacks = Callbacks(self.ask_back, self._loop, self._description, self._error)
+        self._operations = OPERATIONS | {
+            "@start": lambda kind, *arguments: self._loop.start(AWAITABLES[kind](*arguments)),
+            "@wait": lambda kind, *arguments: self._loop.wait(AWAITABLES[kind](*arguments)),
+            "@cancel": self._loop.cancel,
+            "@result": self._loop.result,
+            "@turn": self._loop.turn,
+            "@end": self._loop.end,
+            "@exit": lambda manager, error: manager.__exit__(*_as_caught(error)),
+        }
+        if "iscoroutinefunction" in spec["code"]:
+            let_inspect_know()
+        self._turn = threading.RLock()  # programs may call back from several threads
         self._shown = Shown(self._side)
         self._printed: Printed | None = Printed() if spec.get("printed") else None
         self._loaded = False
@@ -96,8 +97,12 @@ class Answering:
         # A program that brings such a class itself means its own.
         self._shared |= {name: member for name in self._shared if (member := self._module.__dict__.get(name))}
         self._send("ready")
-        while (message := self._read(self._request)) is not None:
+        while (message := self._next()) is not None:
             self._answer_one(message)
+
+    def _next(self) -> bytes | None:
+        with self._turn:
+            return self._read(self._request)
 
     def _answer_one(self, message: bytes) -> None:
         try:
@@ -134,10 +139,17 @@ class Answering:
             self.ask_back(PRINTED, (name, text), {})
 
     def _send(self, text: str) -> None:
-        self._write(self._reply, f"{self._nonce}\n{text}".encode())
+        with self._turn:
+            self._write(self._reply, f"{self._nonce}\n{text}".encode())
 
     def _answer(self, message: bytes) -> str:
-        name, arguments, named = self._received(message)
+        name, arguments, named, *in_loop = self._received(message)
+        if in_loop and in_loop[0] and name != "@turn":
+            with self._loop.entered():
+                return self._done(name, arguments, named)
+        return self._done(name, arguments, named)
+
+    def _done(self, name: str, arguments: list[Any], named: dict[str, Any]) -> str:
         if name == "@name":
             return self._encode(self._resolve(*arguments), self._side)
         if name == "@state":
@@ -157,19 +169,41 @@ class Answering:
 
     def _described(self, error: Exception) -> str:
         """Its name; for tests that stand on their own also its other classes, its message and itself."""
-        if not self._side.whole:
-            return error_name(error)
-        return self._encode([error_classes(type(error)), _message(error), self._side.keep(error)])
+        return self._encode(self._description(error), self._side) if self._side.whole else error_name(error)
+
+    def _description(self, error: Any) -> list[Any]:
+        """Its classes, its message and its number, which is below zero for one of the tests; the errors in a group."""
+        number = error.__dict__.get("_of_tests")
+        number = self._side.keep(error) if type(number) is not int else number
+        inner = (
+            [self._description(each) for each in error.exceptions]
+            if isinstance(error, ExceptionGroup)
+            else []
+        )
+        return [error_classes(type(error)), message_of(error), number, inner]
+
+    def _error(self, names: list[str], message: str, number: int) -> Exception:
+        """An error of the tests: of the program's class of that name, if it has one, or of Python's."""
+        kinds = (self._error_class(name) for name in names)
+        error = make_error(next(filter(None, kinds), RuntimeError), message)
+        error._of_tests = number  # type: ignore[attr-defined]
+        return error
+
+    def _error_class(self, name: str) -> type[Exception] | None:
+        own = self._module.__dict__.get(name)
+        if isinstance(own, type) and issubclass(own, Exception):
+            return own
+        return StopAsyncIteration if name == "StopAsyncIteration" else known_error(name)
 
     def _received(self, message: bytes) -> Any:
         return self._decode(message, kept=self._object, shared=self._shared)
 
     def _object(self, number: int) -> Any:
         """One's own object by its number; below zero a function of the other side."""
-        return self._side.kept[number] if number >= 0 else _Callback(self, number)
+        return self._side.kept[number] if number >= 0 else self._callbacks.get(number)
 
     def _called(self, name: str) -> Callable[..., Any]:
-        return OPERATIONS[name] if name in OPERATIONS else self._resolve(name)
+        return self._operations[name] if name in self._operations else self._resolve(name)
 
     def _resolve(self, path: str) -> Any:
         """``f``, ``Class.method`` (each time on a new instance), ``Class().method`` (on one instance for all), or
@@ -202,13 +236,17 @@ class Answering:
 
     def ask_back(self, number: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call a function of the tests, which waits meanwhile for an answer of ours."""
-        self._send("back\n" + self._encode([number, list(arguments), named], self._side))
-        while (message := self._read(self._request)) is not None and message[:1] not in (b"=", b"!"):
-            self._answer_one(message)  # the tests' function asks something of its own
+        with self._turn:
+            self._send("back\n" + self._encode([number, list(arguments), named], self._side))
+            while (message := self._read(self._request)) is not None and message[:1] not in (b"=", b"!"):
+                self._answer_one(message)  # the tests' function asks something of its own
+            return self._answer_to(message)
+
+    def _answer_to(self, message: bytes | None) -> Any:
         if message is None:
             raise RuntimeError("the tests are gone")
         if message[:1] == b"!":
-            raise getattr(builtins, message[1:].decode())("in the tests")
+            raise self._received(message[1:])
         return self._received(message[1:])
 
 
@@ -243,23 +281,7 @@ class Printed:
         ]
 
 
-_loops: list[asyncio.AbstractEventLoop] = []
-
-
-def awaited(value: Any) -> Any:
-    """What an awaitable gives, by one event loop for all that the tests await."""
-    import asyncio
-
-    async def whole() -> Any:
-        return await value
-
-    if not _loops:
-        _loops.append(asyncio.new_event_loop())
-        asyncio.set_event_loop(_loops[0])
-    return _loops[0].run_until_complete(whole())
-
-
-async def next_or(values: Any, default: Any) -> Any:
+async def _next_or(values: Any, default: Any) -> Any:
     """The next of an asynchronous iterator, or ``default`` at its end."""
     try:
         return await values.__anext__()
@@ -267,45 +289,10 @@ async def next_or(values: Any, default: Any) -> Any:
         return default
 
 
-class _Callback:
-    """A function that the tests passed as an argument."""
+def _as_caught(error: Any) -> tuple[Any, Any, Any]:
+    """An error as a context manager is told it."""
+    if error == CANCELLED:
+        import asyncio
 
-    def __init__(self, answering: Answering, number: int) -> None:
-        self.number = number
-        self.__ask = answering.ask_back
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self.__ask(self.number, arguments, named)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self.__ask(ATTRIBUTE, (self, name), {})
-
-
-wire.REMOTE.add(_Callback)
-
-
-def error_classes(kind: Any) -> list[str]:
-    """The names of an exception's classes, up to the first of Python's that may be named; none for other things."""
-    names: list[str] = []
-    for each in kind.__mro__ if isinstance(kind, type) and issubclass(kind, Exception) else ():
-        if each is Exception:
-            break
-        names.append(str(each.__name__))
-        if names[-1] in ERRORS and each.__module__ == "builtins":
-            break
-    return names[:_MOST_CLASSES]
-
-
-def _message(error: Exception) -> str:
-    try:
-        text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
-    except Exception:
-        text = ""
-    return str(text)[:_LONGEST_MESSAGE]
-
-
-def error_name(error: BaseException) -> str:
-    """The first class of an error that may be named."""
-    return next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS), "RuntimeError")
+        error = asyncio.CancelledError()
+    return (None, None, None) if error is None else (type(error), error, error.__traceback__)

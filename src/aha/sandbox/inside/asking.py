@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import sys
 import threading
@@ -13,30 +12,36 @@ from typing import Any
 
 from . import channel, wire
 from .aliases import Aliases
-from .answering import ERRORS, error_name
+from .errors import known_error, make_error
+from .own_objects import attribute, await_here, describe, is_of_tests, special
 from .questions import STATES, state_of
 from .remote import HELD, Remote, hold
+from .tests_loop import TestsLoop
 
 
 class Asking:
     """Asks the candidate; remembers whether that was ever done."""
 
-    def __init__(self, request: int, reply: int) -> None:
+    def __init__(self, request: int, reply: int, source: str = "") -> None:
         self._request, self._reply = request, reply
         self.shared: dict[str, type] = {}  # classes that both sides define: their instances travel by value
-        self._side = wire.WireSide(self.shared)
+        self._side = wire.WireSide(self.shared, keeps=False)
         self._remotes: dict[int, Remote] = {}
         self._functions: list[Callable[..., Any]] = [
             _printed,
             _read,
             self._refresh,
-            _attribute,
-        ]  # as ``answering`` numbers them
+            attribute,
+            special(self._error),
+            describe,
+            await_here,
+        ]  # as ``callbacks`` numbers them
         self._states: list[str] = []  # what the tests may set of the process: ``share_state``
         self._told: dict[str, Any] = {}
         self._aliases = Aliases(lambda value: wire.encode(self._outgoing_within(value), self._side))
         self._errors: dict[str, type[Exception]] = {}  # the candidate's classes, by name
         self.calls = 0
+        self.loop = TestsLoop(self.ask, "CancelledError" in source)
         self._turn = threading.RLock()  # tests may call from several threads
 
     def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
@@ -46,10 +51,11 @@ class Asking:
                 self._tell_state()
             if name != "@become" and (pairs := self._aliases.changed()):
                 self.ask("@become", [(number, self._outgoing_within(value)) for number, value in pairs])
-            text = wire.encode(
-                [name, [self._outgoing(each) for each in arguments], self._outgoing(named)], self._side
-            )
-            self.calls += 1
+            in_loop = asyncio_loop() is not None
+            sent = [self._outgoing(each) for each in arguments]
+            text = wire.encode([name, sent, self._outgoing(named), in_loop], self._side)
+            self.calls += name not in ("@turn", "@end", "@become")
+            self.loop.busy |= in_loop
             channel.write_frame(self._reply, b"call\n" + text.encode())
             value = self._answered()
         if type(value) is wire.Changed:
@@ -106,22 +112,27 @@ class Asking:
             return self._received(body)
         raise RuntimeError("the candidate is gone")
 
-    def _error(self, names: list[str], message: str, number: int) -> Exception:
-        """The candidate's exception: of a class of its own, which the tests may name later, or of Python's."""
+    def _error(self, names: list[str], message: str, number: int, inner: Any = ()) -> Exception:
+        """The candidate's exception: of a class of its own, which the tests may name later, or of Python's. One of the
+        tests' own comes back as it was."""
+        if number < 0 and isinstance(own := self._functions[-number - 1], Exception):
+            return own
         kind = self._error_class(names)
-        error = kind(message or "in the candidate")
-        if kind.__name__ in self._errors:
-            error._remote = self._remote(number)  # type: ignore[attr-defined]
+        if inner and issubclass(kind, ExceptionGroup):
+            return kind(message, [self._error(*each) for each in inner])
+        remote = self._remote(number)
+        error = make_error(kind, message or "in the candidate", lambda _, name: _field(remote, name))
+        error._remote = remote  # type: ignore[attr-defined]
         return error
 
     def _error_class(self, names: list[str]) -> type[Exception]:
         """The class of exceptions with these names, itself first, each below the next."""
         kind: type[Exception] | None = None
         for name in reversed(names):
-            if name in ERRORS:
-                kind = getattr(builtins, name)
+            if known := known_error(name):
+                kind = known
             else:
-                created: Any = type(name, (kind or Exception,), {"__getattr__": _asked})
+                created: Any = type(name.rpartition(".")[2], (kind or Exception,), {"__getattr__": _asked})
                 kind = self._errors.setdefault(name, created)
         return kind or RuntimeError
 
@@ -136,7 +147,7 @@ class Asking:
             value = self._functions[-number - 1](*arguments, **named)
             return b"=" + wire.encode(self._outgoing(value), self._side).encode()
         except Exception as error:
-            return b"!" + error_name(error).encode()
+            return b"!" + wire.encode(self._outgoing(error), self._side).encode()
 
     def _received(self, body: bytes) -> Any:
         return wire.decode(
@@ -165,15 +176,12 @@ class Asking:
             return value
         if type(value) is type and value in wire.CLASSES.values():
             return value
-        if (
-            _is_of_tests(value)
-            and type(value).__name__ not in self.shared
-            and value not in self.shared.values()
-        ):
-            at = next((at for at, each in enumerate(self._functions) if each is value), len(self._functions))
-            if at == len(self._functions):
-                self._functions.append(value)
-            return wire.RemoteObject(-at - 1)
+        if isinstance(value, Exception):
+            own = value.__dict__.get("_remote")
+            return own if isinstance(own, Remote) else wire.RemoteObject(self._number_of(value))
+        shared = self.shared.values()
+        if is_of_tests(value) and type(value) not in shared and not any(value is each for each in shared):
+            return wire.RemoteObject(self._number_of(value))
         if type(value) is list:
             return [self._outgoing(each) for each in value]
         if type(value) is tuple:
@@ -182,13 +190,18 @@ class Asking:
             return {key: self._outgoing(each) for key, each in value.items()}
         return value
 
+    def _number_of(self, value: Any) -> int:
+        """The number of something of the tests, below zero."""
+        at = next((at for at, each in enumerate(self._functions) if each is value), len(self._functions))
+        if at == len(self._functions):
+            self._functions.append(value)
+        return -at - 1
 
-def _is_of_tests(value: Any) -> bool:
-    """Whether a value is a function, a class or an object of the tests, which only they can use."""
-    kind = type(value)
-    if isinstance(value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)):
-        return True
-    return kind.__module__ in ("tests", "unittest.mock")
+
+def asyncio_loop() -> Any:
+    """The event loop that runs in this thread, if one does."""
+    events = sys.modules.get("asyncio.events")
+    return events and events._get_running_loop()
 
 
 class TestSpace(dict[str, Any]):
@@ -232,15 +245,6 @@ def _read(how: str, *arguments: Any) -> str:
     return str(input(*arguments) if how == "input" else getattr(sys.stdin, how)(*arguments))
 
 
-def _attribute(value: Any, name: Any) -> Any:
-    """What the program asks of an object of the tests that it was passed: of functions and classes nothing, since their
-    attributes lead to all that the tests know, and of plain values nothing, since ``str.format`` does."""
-    is_object = type(value).__module__ in ("tests", "unittest.mock") and not isinstance(value, type)
-    if not is_object or type(name) is not str or name.startswith("_"):
-        raise AttributeError(name)
-    return getattr(value, name)
-
-
 class _Missing:
     """A name that the candidate does not have."""
 
@@ -256,9 +260,13 @@ class _Missing:
 
 def _asked(error: Any, name: str) -> Any:
     """What an exception of the candidate knows besides its message."""
+    return _field(error.__dict__.get("_remote"), name)
+
+
+def _field(remote: Any, name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
-    return getattr(error._remote, name)
+    return getattr(remote, name)
 
 
 def _become(ours: Any, theirs: Any) -> None:

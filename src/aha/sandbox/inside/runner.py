@@ -23,7 +23,8 @@ from .answering import Answering
 from .asking import Asking, TestSpace, keep_streams
 from .collecting import run_checks
 from .questions import builtins_that_ask, let_library_ask
-from .remote import run_remotes_in_loops
+from .remote import between_loops, find_plain_raises, run_remotes_in_loops
+from .tests_loop import join_loops
 
 
 def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
@@ -157,12 +158,15 @@ def _run_prelude(module: types.ModuleType, spec: dict[str, Any]) -> None:
 
 def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
     """Run a test program; each call to the candidate goes out through the channel and comes back as data."""
-    asking = Asking(request, reply)
+    asking = Asking(request, reply, spec["code"])
     try:
         module, compiled = _module("tests", spec["code"], "tests.py")
         keep_streams()
-        if "asyncio" in spec["code"]:
+        find_plain_raises(spec["code"])
+        if "asyn" in spec["code"]:
             run_remotes_in_loops()
+            join_loops(asking.loop)
+            between_loops.append(asking.loop)
         if "pytest" in spec["code"] and importlib.util.find_spec("pytest") is None:
             sys.modules["pytest"] = pytest_parts.module()
         _run_prelude(module, spec)

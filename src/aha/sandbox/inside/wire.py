@@ -148,10 +148,14 @@ class WireSide:
     """What one side of a conversation knows of the other: objects kept by number, and classes that both have.
 
     ``shared`` names classes whose instances travel by value, attribute by attribute. With ``whole`` an instance
-    of a subclass, and an iterator, stay here too, so that all that they can do can be asked for.
+    of a subclass, and an iterator, stay here too, so that all that they can do can be asked for. Without ``keeps``
+    nothing is kept: what cannot travel is refused.
     """
 
-    def __init__(self, shared: Mapping[str, type] | None = None, *, whole: bool = False) -> None:
+    def __init__(
+        self, shared: Mapping[str, type] | None = None, *, whole: bool = False, keeps: bool = True
+    ) -> None:
+        self.keeps = keeps
         self.kept: list[Any] = []
         self.shared: Mapping[str, type] = shared if shared is not None else {}
         self.whole = whole
@@ -261,7 +265,7 @@ def _encode_other(value: Any, kind: type, message: _Message, depth: int) -> str:
             if side and side.whole:
                 return '{"held":[' + text + "," + _repr(side.keep(value)) + "]}"
             return '{"sub":' + text + "}"
-    if side is None:
+    if side is None or not side.keeps:
         raise CannotTravel("a value of type " + kind.__name__ + " cannot leave the sandbox")
     return '{"kept":' + _repr(side.keep(value)) + "}"
 
