@@ -44,7 +44,7 @@ def wanted(requirement):
 
 def test_the_version_is_one_in_every_place():
     cited = re.search(r"(?m)^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    newest = re.search(r"(?m)^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    newest = re.search(r"(?m)^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     assert cited is not None
     assert newest is not None
     assert PROJECT["version"] == cited[1] == newest[1] == aha.__version__

@@ -73,10 +73,10 @@ class Callbacks:
             if error:
                 self._made[number] = self._error_of(error[0], error[1], number)
                 return self._made[number]
-            made: Callback = self._class(tuple(specials))(number, self._ask, self._described)
+            callback: Callback = self._class(tuple(specials))(number, self._ask, self._described)
             if function:
-                _dress(made, *function)
-            self._made[number] = made
+                _dress(callback, *function)
+            self._made[number] = callback
         return self._made[number]
 
     def _class(self, specials: tuple[str, ...]) -> type[Callback]:
@@ -107,9 +107,9 @@ def _forwarding(name: str) -> Callable[..., Any]:
     return lambda self, *arguments: self._special(name, arguments)
 
 
-def _dress(made: Callback, name: str, is_coroutine_function: bool, parameters: Any) -> None:
+def _dress(callback: Callback, name: str, is_coroutine_function: bool, parameters: Any) -> None:
     """What decorators look at: a name, a signature, and whether it is a coroutine function."""
-    own = made.__dict__
+    own = callback.__dict__
     if name:
         own |= {"__name__": name, "__qualname__": name}
     if parameters is not None:

@@ -63,10 +63,10 @@ class ProgramLoop:
         loop = self.loop()
         if asyncio.isfuture(awaitable):
             return self._followed(awaitable)
-        begun = _Begun(awaitable if asyncio.iscoroutine(awaitable) else _whole(awaitable))
-        task = loop.create_task(begun)  # type: ignore[arg-type]
+        coroutine = _Begun(awaitable if asyncio.iscoroutine(awaitable) else _whole(awaitable))
+        task = loop.create_task(coroutine)  # type: ignore[arg-type]
         with _current(loop, task):
-            over, result = begun.begin()
+            over, result = coroutine.begin()
         return result if over else self._followed(task)
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
