@@ -126,6 +126,32 @@ IFEVAL_ZH = {"key": "0_1", "prompt": "写一句关于春天的话，不要用逗
              "instruction_id_list": ["zh:punctuation:no_comma", "zh:keywords:existence"],
              "kwargs": [{}, {"keywords": ["春"]}]}  # fmt: skip
 
+
+def multi_if(*turns: tuple[str, str, Mapping[str, Any]], language: str = "English") -> Row:
+    """A row of Multi-IF: (question, instruction, what it is told) of each turn, instructions add up, cells are JSON."""
+    row: dict[str, Any] = {"turns": None, "responses": None, "key": "1000:1:en", "turn_index": 0, "language": language}
+    for number in (1, 2, 3):
+        cells = [""] * 3
+        if number <= len(turns):
+            asked = {"role": "user", "content": turns[number - 1][0]}
+            told = [json.dumps(kwargs) for _, _, kwargs in turns[:number]]
+            cells = [json.dumps(asked), json.dumps([kind for _, kind, _ in turns[:number]]), json.dumps(told)]
+        names = ("prompt", "instruction_id_list", "kwargs")
+        row |= {f"turn_{number}_{name}": cell for name, cell in zip(names, cells, strict=True)}
+    return row
+
+
+MULTI_IF = multi_if(
+    ("Describe the sea in small letters.", "change_case:english_lowercase", {}),
+    ("Now without any comma.", "punctuation:no_comma", {}),
+    ("It must hold the word salt.", "keywords:existence", {"keywords": ["salt"]}),
+)
+MULTI_IF_SHORT = multi_if(
+    ("Nenne eine Farbe, klein geschrieben.", "change_case:english_lowercase", {}),
+    ("Nun ohne Komma.", "punctuation:no_comma", {}),
+    language="German",
+)
+
 # --- programs --------------------------------------------------------------------------------------------------
 
 HUMANEVAL = {"task_id": "HumanEval/900", "prompt": 'def plus(a: int, b: int) -> int:\n    """ The sum. """\n',
@@ -219,6 +245,10 @@ LAYOUTS = (
     Layout("ifeval", IFEVAL, "a deep blue", "a deep, Blue", (
         ({**IFEVAL, "instruction_id_list": ["new:kind", "punctuation:no_comma"]}, "new:kind"),)),
     Layout("ifeval", IFEVAL_ZH, "春天来了。", "夏天，来了。"),
+    Layout("multiif", MULTI_IF, "water and salt", "Water, wind", (
+        ({**MULTI_IF, "turn_2_prompt": "{"}, "is no JSON"),
+        ({**MULTI_IF, "turn_3_kwargs": "[]"}, "3 instructions, but 0 kwargs"))),
+    Layout("multiif", MULTI_IF_SHORT, "dunkles blau", "Dunkles, blau"),
     Layout("livecodebench", LIVE, SUM, SUM.replace("+", "*"), (
         ({**LIVE, "private_test_cases": "!!!"}, "tests cannot be read"),)),
     Layout("livecodebench", LIVE_CALL, python("class Solution:\n    def total(self, nums, k):\n        return sum(nums) + k"),

@@ -39,7 +39,7 @@ def answers(side):
     """A model that knows what every question is answered by."""
 
     def program(messages, seed):
-        asked = messages[-1]["content"]
+        asked = "\n".join(message["content"] for message in messages)
         for layout in LAYOUTS:
             if asking(layout) in asked:
                 said = getattr(layout, side)
@@ -52,6 +52,8 @@ def answers(side):
 def asking(layout):
     """Words that stand in one question alone."""
     row = layout.row
+    if "turn_1_prompt" in row:
+        return json.loads(row["turn_1_prompt"])["content"]
     names = ("Problem", "problem", "Question", "question", "Prompt", "prompt", "text", "instruction",
              "question_content", "description", "json_schema", "context")  # fmt: skip
     value = row["turns"] if "turns" in row else next(row[name] for name in names if name in row)

@@ -70,6 +70,8 @@ _OURS = (
               "QUESTIONS.json+POSSIBLE_ANSWER.json, or a file that has both"),
     Benchmark("jsonschema", "JSONSchemaBench (easy)", "json_output", "epfl-dlab/JSONSchemaBench:Github_easy", "test"),
     Benchmark("ifeval", "IFEval (prompt, strict)", "ifeval", "google/IFEval", "train", 1, 541),
+    Benchmark("multiif", "Multi-IF (three turns)", "ifeval", "facebook/Multi-IF", "train", 0, 4501,
+              differs="sentences, words and languages as IFEval's are counted here, without langdetect and pythainlp"),
     Benchmark("livecodebench", "LiveCodeBench", "code", "lighteval/code_generation_lite:release_v5", "test", 8,
               dates="2024-08-01:2025-01-31"),
     Benchmark("codeforces", "Codeforces (percentile)", "code", "", "test", 16, why="its rows need tests: give "

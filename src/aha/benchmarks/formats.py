@@ -78,7 +78,8 @@ def _harness_figures(name: str, result: BenchmarkResult) -> dict[str, Any]:
         entry |= (
             {theirs: figures[ours], f"{metric}_stderr,{kind}": error} if figures[ours] is not None else {}
         )
-    kept = [k for k in figures if k.startswith(("pass@", "cons@")) and not k.endswith("_ci")]
+    kept = [k for k in figures if k.startswith(("pass@", "cons@", "turn_")) and not k.endswith("_ci")]
+    kept += ["turns_mean"] if "turns_mean" in figures else []
     more = {f"{k},none": figures[k] for k in (*kept, "mean_tokens", "truncated") if figures[k] is not None}
     return entry | more
 

@@ -45,6 +45,8 @@ def _table(out: TextIO, table: Sequence[dict[str, str]]) -> None:
 
 def _samples(out: TextIO, result: BenchmarkResult) -> None:
     out.write(f"<h2>{html.escape(result.model)} on {html.escape(result.benchmark)}</h2>")
+    if by_turn := tables.turns(result.figures):
+        _table(out, by_turn)
     with result.file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             if number == SHOWN:

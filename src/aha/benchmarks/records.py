@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,26 @@ from aha.types import AhaError, Finish, Group, Outcome, Scored
 
 
 @dataclass(frozen=True, slots=True)
+class GradedTurn:
+    """One turn of a conversation. ``right`` and ``lenient`` are None where nothing was demanded or it could not be
+    graded; ``followed`` and ``followed_loosely``: of each thing that was demanded whether it is kept, of which the first
+    ``carried`` were demanded the turn before."""
+
+    right: bool | None
+    lenient: bool | None
+    tokens: int
+    followed: tuple[bool, ...] = ()
+    followed_loosely: tuple[bool, ...] = ()
+    carried: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GradedAnswer:
     """One graded answer. ``right`` and ``lenient`` are None where it could not be graded. ``ballot``: its answer in a
     vote, "" without one. ``after``: tokens that were written after the right answer first stood in the text; None where
     it never did or nobody can tell. ``score``: what the grader says that it is worth, 0..1, where it tells parts.
-    ``chars`` of it that a judge was shown; ``margins`` over another model's answer, where one compared them."""
+    ``chars`` of it that a judge was shown; ``margins`` over another model's answer, where one compared them. ``turns`` of
+    a conversation that was asked turn by turn."""
 
     right: bool | None
     lenient: bool | None
@@ -37,6 +52,7 @@ class GradedAnswer:
     score: float | None = None
     chars: int = 0
     margins: tuple[float, ...] = ()
+    turns: tuple[GradedTurn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,7 @@ def record(group: Group, task: Task, strict: bool) -> tuple[GradedProblem, dict[
         "answer": answer if isinstance(answer, str) else None,
         "reference_chars": graded.reference_chars,
         "difficulty": graded.difficulty,
-        "samples": [_plain(sample) | said for sample, said in samples],
+        "samples": [plain(sample) | said for sample, said in samples],
     }
     return graded, row
 
@@ -109,8 +125,9 @@ def _ballot(vote: str | None) -> str:
 _FIELDS = tuple(GradedAnswer.__dataclass_fields__)
 
 
-def _plain(sample: GradedAnswer) -> dict[str, Any]:
-    return {name: getattr(sample, name) for name in _FIELDS}
+def plain(sample: GradedAnswer) -> dict[str, Any]:
+    """An answer as it is written."""
+    return asdict(sample)
 
 
 def read(file: Path) -> Iterator[GradedProblem]:
@@ -145,7 +162,13 @@ def _read(row: Mapping[str, Any]) -> GradedProblem:
 
 def _read_sample(sample: Mapping[str, Any]) -> GradedAnswer:
     fields: dict[str, Any] = {name: sample[name] for name in _FIELDS if name in sample}
-    return GradedAnswer(**{**fields, "margins": tuple(sample.get("margins", ()))})
+    turns = tuple(_read_turn(turn) for turn in sample.get("turns", ()))
+    return GradedAnswer(**{**fields, "margins": tuple(sample.get("margins", ())), "turns": turns})
+
+
+def _read_turn(turn: Mapping[str, Any]) -> GradedTurn:
+    marks = {name: tuple(turn[name]) for name in ("followed", "followed_loosely")}
+    return GradedTurn(**{**turn, **marks})
 
 
 def by_problem(records: Sequence[GradedProblem]) -> dict[str, GradedProblem]:

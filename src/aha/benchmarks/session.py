@@ -28,6 +28,9 @@ from aha.benchmarks.opening import BenchmarkJudge, price_of, spent
 from aha.benchmarks.records import GradedProblem
 from aha.benchmarks.shots import SolvedQuestion
 from aha.benchmarks.spending import estimate, spending
+from aha.benchmarks.turns import asking
+from aha.benchmarks.turns import figures as turn_figures
+from aha.benchmarks.turns.asking import TurnSampling
 from aha.checkpoints import runs
 from aha.files import write_json
 from aha.rewards.accuracy import accuracy
@@ -36,11 +39,13 @@ from aha.sampling.client.metering import Usage
 from aha.sampling.rollouts import WeightedRewards, stream_groups
 from aha.sampling.sampler import SamplingParams
 from aha.stages.engines import AnswerSource
-from aha.tasks import get_task
+from aha.tasks import get_task, turns
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row
 from aha.types import AhaError, Problem
 
+LATER = ("dates", "own_turns")
+"""Settings that came later: results of before, where nobody could set them, keep their names."""
 MADE = 256
 """Problems asked of a task that makes its own, unless a number is given."""
 
@@ -49,7 +54,8 @@ MADE = 256
 class Protocol:
     """How answers are sampled and counted; what stands in the fingerprint of a result. ``shots``: examples before each
     question, of the rows ``shots_from``; ``choice``: whether options are answered in text, or scored; ``dates``: of
-    the contests that are asked (``benchmarks.dates``), "" for all."""
+    the contests that are asked (``benchmarks.dates``), "" for all. ``own_turns``: conversations are asked turn by turn,
+    without the answers that are stored in them."""
 
     k: int = 4
     temperature: float = 1.0
@@ -63,6 +69,7 @@ class Protocol:
     shots_from: str = ""
     choice: ChoiceForm = "text"
     dates: str = ""
+    own_turns: bool = False
 
     def params(self, max_tokens: int) -> SamplingParams:
         """Of the sampler, with the longest completion that there is room for."""
@@ -128,12 +135,13 @@ def run(
     judge = judge if asked.benchmark.judged else None
     task, problems, read = load_problems(asked, protocol.problems, judge, protocol.dates)
     read |= {"judge": f"{judge.name} {judge.code[:16]}".strip()} if judge is not None else {}
+    problems = [turns.split(p) for p in problems] if protocol.own_turns else problems
     examples = read_shots(asked, protocol, read)
     what = named(model, asked, protocol, read)
     file = folder / f"{asked.name}-{what['id']}.jsonl"
     done = keeping.read(file)
     before, bill = sum(_tokens(r) for r in done.values()), _bill(source)
-    left = sum(p.id not in done for p in problems)
+    left = sum(turns.count(p) for p in problems if p.id not in done)
     if say is not None and left and protocol.choice == "text":
         say(estimate(folder, left * protocol.k, protocol.max_tokens, price_of(source), asked.name).sentence())
     if protocol.choice == "text":
@@ -145,7 +153,7 @@ def run(
     if left:
         read["too_long"] = left
     graded = tuple(done[p.id] for p in fitting)
-    figures = statistics.summary(graded) | _of_judges(asked, graded)
+    figures = statistics.summary(graded) | turn_figures.figures(graded) | _of_judges(asked, graded)
     if protocol.choice != "text":
         figures |= {"acc": figures["pass@1"], "acc_norm": figures["lenient"]}
     tokens = sum(_tokens(r) for r in done.values()) - before
@@ -176,7 +184,7 @@ def named(model: str, asked: BenchmarkRows, protocol: Protocol, read: dict[str, 
     """What a result is the result of, and a short hash of it."""
     what = {"model": model, "weights": _weights(model), "benchmark": asked.name, "data": read["sha256"]}
     what |= {name: read[name] for name in ("examples", "judge") if name in read}
-    what |= {name: value for name, value in asdict(protocol).items() if name != "dates" or value}
+    what |= {name: value for name, value in asdict(protocol).items() if name not in LATER or value}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return {"id": digest[:10], **what}
 
@@ -215,6 +223,8 @@ def _score(
     progress: Callable[[int], None] | None,
 ) -> Sequence[Problem]:
     """Score the options of the problems that are missing."""
+    if several := next((p.id for p in problems if turns.later(p)), None):
+        raise AhaError(f"--choice {protocol.choice}: {several} asks several turns, which are answered in text.")
     waiting = [p for p in problems if p.id not in done]
     waiting = [waiting[i] for i in ranks.share(len(waiting))]
     shown = [shots.examples_for(p, examples, protocol.shots) for p in waiting]
@@ -266,6 +276,10 @@ def _sample(
     """Ask the waiting problems, each by the key that it has among all, and write each as it is graded."""
     rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
     params = protocol.params(max_tokens)
+    if any(map(turns.later, problems)):
+        how = TurnSampling(source, task, rewards, params, protocol.k, protocol.seed, protocol.strict, threads, progress)
+        asking.sample(how, problems, waiting, file, done)
+        return
     every = source.prompter.requests(problems, protocol.k)
     missing = {p.id for p in waiting}
     requests = [r for p, r in zip(problems, every, strict=True) if p.id in missing]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -47,6 +47,7 @@ def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
         first: f"{strict} [{bounds[0]:.1%}, {bounds[1]:.1%}]" if bounds else strict,
         second: share(figures["lenient"]),
         **several,
+        **{name.replace("_", " "): share(figures[name]) for name in _turns(figures)},
         **{name: _number(name, figures.get(name)) for name in _shown(result)},
         "tokens": f"{figures['mean_tokens']:.0f}",
         "truncated": share(figures["truncated"]),
@@ -57,6 +58,24 @@ def _row(result: BenchmarkResult, over: Sequence[str] = ()) -> dict[str, str]:
 def _shown(result: BenchmarkResult) -> Sequence[str]:
     benchmark = BENCHMARKS.get(result.benchmark)
     return benchmark.shown if benchmark is not None else ()
+
+
+def _turns(figures: Mapping[str, Any]) -> list[str]:
+    """Names of the figures of single turns, and of their mean."""
+    return [name for name in figures if name.startswith("turn_")] + ["turns_mean"] * ("turns" in figures)
+
+
+def turns(figures: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row of each turn of a conversation, as words; empty where there was a single one."""
+    named = {"pass@1": "strict", "lenient": "loose", "instructions": "instructions, strict",
+             "instructions_lenient": "instructions, loose", "average": "mean", "consistency": "still right",
+             "forgotten": "forgotten"}  # fmt: skip
+    return [
+        {"turn": str(one["turn"]), "problems": str(one["problems"])}
+        | {title: share(one.get(name)) for name, title in named.items()}
+        | {"tokens": "-" if one["mean_tokens"] is None else f"{one['mean_tokens']:.0f}"}
+        for one in figures.get("turns", ())
+    ]
 
 
 def _number(name: str, value: float | None) -> str:

@@ -75,6 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dates", default="", metavar="FROM:TO",
         help="only problems of contests of these days (preset: the paper's, where it names some)",
     )  # fmt: skip
+    many.add_argument(
+        "--own-turns", action="store_true",
+        help="ask conversations turn by turn: the model's own answers in place of those stored in the rows",
+    )  # fmt: skip
     _machines(parser.add_argument_group("engines (--tasks)"))
     many.add_argument("--markdown", type=Path, help="write the table here")
     many.add_argument(
@@ -218,6 +222,7 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
         args.problems,
         choice=args.choice,
         dates=args.dates,
+        own_turns=args.own_turns,
     )
 
 
@@ -311,17 +316,20 @@ def show(
     from aha.files import write_text
 
     table, compared = tables.rows(results), tables.pairs(results)
+    by_turn = {f"{r.model} on {r.benchmark}": tables.turns(r.figures) for r in results if "turns" in r.figures}
     said = [f"{name}: {pair.sentence(a, b)}" for name, a, b, pair in compared]
     said += contaminated
     said += tables.beside_paper((r.benchmark for r in results), protocol)
     if args.json:
         json_alone.show(args, [{"model": r.model, "benchmark": r.benchmark, **r.figures} for r in results])
     else:
-        print("\n".join([tables.plain(table), *said]))
+        each = [f"{name}, turn by turn:\n{tables.plain(rows)}" for name, rows in by_turn.items()]
+        print("\n".join([tables.plain(table), *each, *said]))
         print(f"Spent    {spending.sentence([r.spent for r in results])}")
         print(f"Samples  {args.results}")
     if args.markdown:
-        write_text(args.markdown, "\n\n".join([tables.markdown(table), *said]) + "\n")
+        each = [f"{name}, turn by turn:\n\n{tables.markdown(rows)}" for name, rows in by_turn.items()]
+        write_text(args.markdown, "\n\n".join([tables.markdown(table), *each, *said]) + "\n")
     if args.harness_json:
         _write_harness(args.harness_json, results)
     if args.hub_results:

@@ -70,6 +70,12 @@ class Prompter:
         return kept
 
 
+def share_of(engine: Engine, n: int) -> range:
+    """Which of ``n`` questions this rank asks."""
+    rank, size = ranks.world()[0], samplers(engine)
+    return range(rank if rank < size else n, n, size)
+
+
 def samplers(engine: Engine) -> int:
     """How many ranks sample: all, each with its own engine, or the first alone with one for all."""
     return 1 if getattr(engine, "for_all", False) else ranks.world()[1]
@@ -121,10 +127,14 @@ def stream_groups(
     the first does all of it where its engine is ``for_all``; ``gather_groups`` brings them together. A request's key is
     its problem's index among all, so what is drawn does not depend on the number of ranks.
     """
-    rank, size = ranks.world()[0], samplers(engine)
-    mine = range(rank if rank < size else len(problems), len(problems), size)
+    mine = share_of(engine, len(problems))
     if not mine:
         return
+    if several := next((p.id for p in problems if p.metadata.get("turns")), None):
+        raise AhaError(
+            f"{several} asks several turns, one after another: `aha eval MODEL --tasks NAME=FILE` does. Here give "
+            "rows of one question, or of a conversation up to one."
+        )
     requests = prompter.requests(problems, n) if requests is None else requests
     left: dict[int, tuple[Rollout, ...]] = {}
     more: dict[str, Any] = {} if leftovers is None else {"leftovers": left}

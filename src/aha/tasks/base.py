@@ -16,7 +16,8 @@ class Task:
     ``verify(problem, text)`` grades what a model wrote, and ``verify_lenient`` does so without demanding
     that the answer stands where the format wants it. ``facet`` names the kind of a problem (its level, its
     size), so that evaluations can tell kinds apart. ``margins`` over another model's answer, one for each time that a
-    judge compared; none where it could not."""
+    judge compared; none where it could not. ``followed``: of each thing that is demanded whether an answer keeps it,
+    strictly and loosely, where a verdict has parts."""
 
     name: str
     load: Callable[[str, int, int], list[Problem]]
@@ -25,3 +26,4 @@ class Task:
     vote: Callable[[Problem, str], str | None]
     facet: Callable[[Problem], str] | None = None
     margins: Callable[[Problem, str], tuple[float, ...]] | None = None
+    followed: Callable[[Problem, str], tuple[tuple[bool, ...], tuple[bool, ...]]] | None = None

@@ -1,7 +1,9 @@
-"""Instruction following by rules, from rows: IFEval (prompt, instruction_id_list, kwargs), also Chinese prompts."""
+"""Instruction following by rules, from rows: IFEval (prompt, instruction_id_list, kwargs), also Chinese prompts, and
+Multi-IF, whose rows ask several turns (``turns``)."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,19 +33,20 @@ def make_problem(row: Row, number: int, name: str = "ifeval") -> Problem:
         id=f"{name}-{number}",
         task=name,
         messages=asked,
-        language=language_of(asked[-1]["content"]),
+        language=language_of(asked[-1]["content"], str(row.get("language") or "")),
         metadata={
             "instructions": tuple(instructions),
             FORM: "free",
             "instruction_id_list": kinds,
             "kwargs": told,
+            **({"language_name": str(row["language"])} if row.get("language") else {}),
         },
     )
 
 
 def _asked(row: Row) -> tuple[Message, ...]:
     """A prompt, or a conversation up to a question: then what earlier turns asked for may be among the rules."""
-    prompt = row.get("prompt") or row.get("messages")
+    prompt = row.get("prompt") or row.get("messages") or row.get("question")
     if isinstance(prompt, str):
         return ({"role": "user", "content": prompt},)
     turns = prompt if isinstance(prompt, list) else []
@@ -54,7 +57,12 @@ def _asked(row: Row) -> tuple[Message, ...]:
 
 
 def _given(kwargs: Any) -> dict[str, Any]:
-    """What an instruction is told; Parquet files have a null for everything else."""
+    """What an instruction is told; Parquet files have a null for everything else, Multi-IF keeps it as JSON."""
+    if isinstance(kwargs, str):
+        try:
+            kwargs = json.loads(kwargs)
+        except (ValueError, RecursionError) as error:
+            raise AhaError(f"what an instruction is told is no JSON ({error}): {kwargs[:40]!r}") from error
     return {k: v for k, v in kwargs.items() if v is not None} if isinstance(kwargs, Mapping) else {}
 
 
@@ -69,16 +77,31 @@ def verify_loosely(problem: Problem, text: str) -> Verdict:
 
 
 def _judged(problem: Problem, text: str, rule: Callable[..., list[str]]) -> Verdict:
-    parsed = chat.parse(text)
-    said = (
-        parsed.answer if parsed.answer is not None else (text if parsed.think is None else parsed.body or "")
-    )
-    if not said.strip():
+    said = _said(text)
+    if not said:
         return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
-    not_followed = rule(said.strip(), list(problem.metadata["instructions"]), problem.language)
+    not_followed = rule(said, list(problem.metadata["instructions"]), problem.language)
     if not_followed:
         return Verdict(Outcome.WRONG, f"does not follow {', '.join(not_followed)}")
     return Verdict(Outcome.CORRECT)
+
+
+def _said(text: str) -> str:
+    """What is said after the thinking."""
+    parsed = chat.parse(text)
+    body = text if parsed.think is None else parsed.body
+    return (parsed.answer if parsed.answer is not None else body).strip()
+
+
+def followed(problem: Problem, text: str) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """Of each instruction whether it is followed, by the strict and by the loose rule."""
+    said = _said(text)
+    instructions = list(problem.metadata["instructions"])
+    strict, loose = (
+        tuple(bool(said) and not rule(said, [one], problem.language) for one in instructions)
+        for rule in (broken, broken_loosely)
+    )
+    return strict, loose
 
 
 READER = RowReader(make_problem)
@@ -90,8 +113,14 @@ def task(source: str | None, name: str = "ifeval", test_source: str | None = Non
     def load_split(split: str, n: int, seed: int) -> list[Problem]:
         return rows.load(READER, name, split, n, seed, source, test_source)
 
-    return Task(name, load_split, verify, verify_loosely, lambda problem, text: None, _facet)
+    def vote(problem: Problem, text: str) -> None:
+        return None
+
+    return Task(name, load_split, verify, verify_loosely, vote, _facet, followed=followed)
 
 
 def _facet(problem: Problem) -> str:
+    """The language where rows say one (Multi-IF), else the group of the first instruction."""
+    if problem.metadata.get("language_name"):
+        return str(problem.metadata["language_name"])
     return str(problem.metadata["instructions"][0][0]).partition(":")[0]

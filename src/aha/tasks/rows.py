@@ -20,6 +20,7 @@ from aha.aside import Aside
 from aha.data.layouts import DOMAINS, LEVELS, SOLVED, find
 from aha.data.sources import Row, is_file_name, numbered_rows
 from aha.rewards.language import language_mix, normalise_language
+from aha.tasks import turns
 from aha.tasks.base import SPLITS
 from aha.tasks.splits import PARTS, part_of
 from aha.types import AhaError, FaultyRow, Problem, TestCase
@@ -108,8 +109,7 @@ def _read(source: str, reader: RowReader, name: str, hub_split: str) -> MatchedR
             matched.columns[column] = matched.columns.get(column, 0) + 1
         watched = Watched(row)
         try:
-            problem = reader.make(watched, number, name)
-            wrong = reader.prove(problem, watched) if reader.prove is not None else ""
+            problem, wrong = _made(watched, reader, number, name)
             matched.used |= watched.used_by(problem)
             problem = _with_columns(_with_level(problem, watched, matched.used), watched, matched.used)
         except FaultyRow as error:
@@ -124,6 +124,19 @@ def _read(source: str, reader: RowReader, name: str, hub_split: str) -> MatchedR
             matched.problems.append(problem)
     matched.rows = len(matched.problems) + len(matched.aside)
     return matched
+
+
+def _made(row: Row, reader: RowReader, number: int, name: str) -> tuple[Problem, str]:
+    """(a row's problem, what is wrong with it); of a row of several turns, with those behind the first."""
+    several = turns.rows_of(row) if turns.rows_of(dict(row)) else []  # looking for turns is no use of a column
+    problems, wrong = [], ""
+    for one in several or [row]:
+        if turns.is_ungraded(one):
+            problems.append(turns.unruled(one, number, name))
+            continue
+        problems.append(reader.make(one, number, name))
+        wrong = wrong or (reader.prove(problems[-1], one) if reader.prove is not None else "")
+    return turns.joined(problems), wrong
 
 
 def _with_level(problem: Problem, row: Row, used: set[str]) -> Problem:
@@ -274,7 +287,12 @@ def as_row(problem: Problem) -> dict[str, Any]:
     Without its tests where they are larger than ``LARGEST``.
     """
     meta = problem.metadata
+    if turns.later(problem):
+        first = replace(problem, metadata={**meta, turns.TURNS: ()})
+        return {"task": problem.task, turns.TURNS: [as_row(one) for one in (first, *turns.later(problem))]}
     row: dict[str, Any] = {"task": problem.task, "language": problem.language}
+    if turns.without_rules(problem):
+        return row | {"prompt": problem.messages[-1]["content"], turns.UNGRADED: True}
     row |= {key: meta[key] for key in ("level", "domain", "instruction_id_list", "kwargs") if meta.get(key)}
     if meta.get("options"):
         return row | {"question": meta["content"], "choices": list(meta["options"]), "answer": problem.answer}

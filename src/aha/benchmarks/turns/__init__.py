@@ -1,0 +1,2 @@
+"""Benchmarks whose questions have several turns: asked one after another (``asking``, what was said kept in ``saying``),
+graded turn by turn (``grading``), counted (``figures``)."""

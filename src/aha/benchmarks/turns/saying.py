@@ -1,0 +1,90 @@
+"""What a model has said in conversations that are not through, kept in a file: a turn is never asked twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from aha import ranks
+from aha.benchmarks import keeping
+from aha.files import well_formed
+from aha.types import AhaError, Finish, Rollout
+
+UNKNOWN_TOKEN = -1
+"""Stands for each token of an answer that is read back: how many they were is known."""
+Conversation = tuple[str, int]
+"""(problem, number of the sample)."""
+
+
+class SaidTurns:
+    """The answers of conversations by turn. ``add`` writes each as it comes."""
+
+    def __init__(self, out: TextIO, said: dict[Conversation, list[Rollout]]):
+        self._out, self._said = out, said
+
+    def of(self, conversation: Conversation) -> list[Rollout]:
+        """What was said in it so far."""
+        return self._said.setdefault(conversation, [])
+
+    def add(self, conversation: Conversation, rollout: Rollout) -> None:
+        """The answer to its next turn."""
+        turn = len(self.of(conversation))
+        row = {"problem": json.dumps([*conversation, turn]), "text": rollout.text, "finish": rollout.finish.value,
+               "tokens": len(rollout.completion_ids), "opened_think": rollout.opened_think}  # fmt: skip
+        self._out.write(well_formed(json.dumps(row, ensure_ascii=False)) + "\n")
+        self._out.flush()
+        self.of(conversation).append(rollout)
+
+
+@contextmanager
+def kept(file: Path) -> Iterator[SaidTurns]:
+    """What was said before and is said now, of the graded problems' ``file``; nothing is left of it when all ranks are
+    through."""
+    beside = file.with_name(f"{file.stem}.turns.jsonl")
+    keeping.take_over(beside, lambda: {row["problem"] for row in _rows(beside)})
+    said = _read(beside)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with keeping.part_of(beside).open("a", encoding="utf-8") as out:
+        yield SaidTurns(out, said)
+    if ranks.world()[1] > 1:
+        ranks.barrier()
+    keeping.part_of(beside).unlink(missing_ok=True)
+    if ranks.is_main():
+        beside.unlink(missing_ok=True)
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _read(file: Path) -> dict[Conversation, list[Rollout]]:
+    """Raises AhaError for a file that something else wrote."""
+    if not file.exists():
+        return {}
+    turns: dict[Conversation, dict[int, Rollout]] = {}
+    try:
+        for row in _rows(file):
+            problem, sample, turn = json.loads(row["problem"])
+            turns.setdefault((str(problem), int(sample)), {})[int(turn)] = _rollout(row)
+    except (ValueError, KeyError, TypeError) as error:
+        raise AhaError(f"{file} cannot be read ({error}). Remove it: its turns are asked again.") from error
+    return {name: [said[i] for i in range(len(said)) if i in said] for name, said in turns.items()}
+
+
+def _rollout(row: dict[str, Any]) -> Rollout:
+    ids = np.full(int(row["tokens"]), UNKNOWN_TOKEN, np.int64)
+    return Rollout(
+        np.zeros(0, np.int64),
+        ids,
+        np.full(len(ids), np.nan, np.float32),
+        str(row["text"]),
+        Finish(row["finish"]),
+        opened_think=bool(row["opened_think"]),
+    )
