@@ -72,10 +72,8 @@ class TestCase:
     expected: Any = None  # stdout text | the result (JSON) | None
     entry_point: str = ""
     prelude: str = ""  # Python that runs before the program: the data set's imports and helpers
-    compare: str = "strict"  # results of functions: strict | loose | wrapped (see sandbox.Compare)
-    tolerance: float = (
-        0.0  # numbers with a decimal point in the expected output, absolutely or relative to them
-    )
+    compare: str = "strict"  # results of functions: see sandbox.ResultComparison
+    tolerance: float = 0.0  # of numbers with a decimal point in the expected output, and of near results
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,13 @@ IFEVAL_ZH = {"key": "0_1", "prompt": "写一句关于春天的话，不要用逗
 
 def multi_if(*turns: tuple[str, str, Mapping[str, Any]], language: str = "English") -> Row:
     """A row of Multi-IF: (question, instruction, what it is told) of each turn, instructions add up, cells are JSON."""
-    row: dict[str, Any] = {"turns": None, "responses": None, "key": "1000:1:en", "turn_index": 0, "language": language}
+    row: dict[str, Any] = {
+        "turns": None,
+        "responses": None,
+        "key": "1000:1:en",
+        "turn_index": 0,
+        "language": language,
+    }
     for number in (1, 2, 3):
         cells = [""] * 3
         if number <= len(turns):
@@ -157,6 +163,12 @@ MULTI_IF_SHORT = multi_if(
 HUMANEVAL = {"task_id": "HumanEval/900", "prompt": 'def plus(a: int, b: int) -> int:\n    """ The sum. """\n',
              "canonical_solution": "    return a + b\n", "entry_point": "plus",
              "test": "\n\nMETADATA = {}\n\n\ndef check(candidate):\n    assert candidate(2, 3) == 5\n"}  # fmt: skip
+EVALPLUS = {
+    "task_id": "HumanEval/901", "prompt": 'def halved(x: float) -> float:\n    """ Half of x. """\n', "entry_point": "halved",
+    "canonical_solution": "    return x / 2\n", "base_input": [[1.0], [3.0]], "plus_input": [[-1.5], [0.1]], "atol": 0,
+    "contract": '\n    assert type(x) == float, "invalid inputs" # $_CONTRACT_$\n',
+}  # fmt: skip
+"""As EvalPlus' own HumanEvalPlus.jsonl: inputs and a solution, no tests."""
 HUMANEVAL_PLUS = {
     **HUMANEVAL,
     "test": (
@@ -259,6 +271,8 @@ LAYOUTS = (
            ((without(HUMANEVAL, "test", "entry_point"), "tests cannot be read"),)),
     Layout("humaneval_plus", HUMANEVAL_PLUS, python("def plus(a, b):\n    return a + b"),
            python("def plus(a, b):\n    return 5")),
+    Layout("humaneval_plus", EVALPLUS, python("def halved(x):\n    return x * 0.5"), python("def halved(x):\n    return x // 2"), (
+        ({**EVALPLUS, "canonical_solution": "    return x / 0\n"}, "its own solution gives no results for them"),)),
     Layout("mbpp", MBPP, python("def double(x):\n    return x + x"), python("def double(x):\n    return x")),
     Layout("mbpp_plus", MBPP_PLUS, python("def triple(x):\n    return x * 3"), python("def triple(x):\n    return x")),
     Layout("simpleqa", SIMPLEQA, "It is Paris.", "It is Rome.", (({**SIMPLEQA, "answer": None}, "no answer"),),

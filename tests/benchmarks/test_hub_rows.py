@@ -3,14 +3,17 @@ the library ``datasets``, whose calls are noted."""
 
 from __future__ import annotations
 
+import json
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from aha.benchmarks import session, shots
+from aha.benchmarks import formats, revisions, session, shots
 from aha.benchmarks.catalogue import BENCHMARKS, read_names
+from aha.cli import main
 from aha.data.sources import hub_set, is_file_name, read_rows
+from aha.sampling.http import Programs, Server
 from aha.types import AhaError
 
 QUESTIONS = [{"problem": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(40)]
@@ -109,3 +112,75 @@ def test_parts_of_a_hub_name():
 def test_a_split_that_is_not_there_is_told(hub):
     with pytest.raises(AhaError, match=r"split nope.*Should be one of"):
         read_rows("cais/mmlu:all#nope")
+
+
+COMMIT = "e53f048856ff4f594e959d75785d2c2d37b678ee"
+
+
+class Table(list):
+    """Rows as ``datasets`` gives them: from a file in a folder that is named by the commit."""
+
+    cache_files = ({"filename": f"/c/cais___mmlu/all/0.0.0/{COMMIT}/mmlu-dev.arrow"},)
+
+
+def test_a_benchmark_is_asked_at_one_revision(hub):
+    (asked,) = read_names("mmlu@0123abc")
+    assert asked.source == "cais/mmlu:all@0123abc"
+    assert len(session.load_problems(asked, None)[1]) == 26
+    assert hub == [("cais/mmlu", "all", "test", "0123abc")]
+    (asked,) = read_names("mmlu@0123abc=cais/mmlu:all#dev")
+    assert asked.source == "cais/mmlu:all@0123abc#dev"
+    for wrong in ("mmlu@", "bfcl@0123", "mmlu@1=rows.jsonl", "mmlu@1=cais/mmlu:all@2"):
+        with pytest.raises(AhaError, match="revision"):
+            read_names(wrong)
+
+
+def test_the_commit_that_was_read_stands_with_the_result(hub, monkeypatch):
+    monkeypatch.setitem(SETS, ("cais/mmlu", "all"), {"test": Table(CHOICES[4:])})
+    (asked,) = read_names("mmlu")
+    read = session.load_problems(asked, None)[2]
+    assert (read["commit"], read["rows"], len(read["sha256"])) == (COMMIT, 26, 64)
+    protocol = session.Protocol(1)
+    result = session.BenchmarkResult(
+        "m", "mmlu", protocol, {"pass@1": 0.5, "problems": 26, "samples": 1}, (), None, read
+    )
+    (entry,) = formats.eval_results([result], "2026-12-01")["mmlu"]
+    assert entry["dataset"]["revision"] == COMMIT
+
+
+def test_other_rows_than_those_of_an_earlier_result_are_told(tmp_path, caplog):
+    rows = [json.dumps({"question": f"{i} + 1?", "answer": str(i + 1)}) for i in range(3)]
+    file = tmp_path / "rows.jsonl"
+    with Server(Programs({"m": lambda messages, seed: "It is \\boxed{1}."})) as server:
+        for name, content in (
+            ("a", rows),
+            ("b", rows),
+            ("c", [rows[0], rows[1], rows[2].replace("2 +", "3 +")]),
+        ):
+            file.write_text("\n".join(content))
+            words = [
+                "eval",
+                f"{server.url}#m",
+                "--tasks",
+                f"math={file}",
+                "--k",
+                "1",
+                "--prompt",
+                "boxed",
+                "--json",
+            ]
+            caplog.clear()
+            assert main([*words, "--results", str(tmp_path / "evals"), "--seed", str("abc".index(name))]) == 0
+            assert ("different rows" in caplog.text) is (name == "c")
+
+
+def test_models_that_were_asked_different_rows_are_told():
+    def result(model, sha):
+        read = {"source": "rows.jsonl", "rows": 3, "sha256": sha * 64}
+        return session.BenchmarkResult(model, "math", session.Protocol(1), {}, (), None, read)
+
+    assert revisions.differing([result("x", "a"), result("y", "a")]) == []
+    (said,) = revisions.differing([result("x", "a"), result("y", "b")])
+    assert said == (
+        "math was not read alike: rows.jsonl, 3 rows, sha256 aaaaaaaaaaaa; rows.jsonl, 3 rows, sha256 bbbbbbbbbbbb."
+    )

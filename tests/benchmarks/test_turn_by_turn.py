@@ -30,7 +30,9 @@ ROOT = Path(__file__).parents[2]
 SMALL, NO_COMMA = "change_case:english_lowercase", "punctuation:no_comma"
 SALT = ("It must hold the word salt.", "keywords:existence", {"keywords": ["salt"]})
 ROWS = [
-    multi_if((f"Describe {what} in small letters.", SMALL, {}), ("Now without any comma.", NO_COMMA, {}), SALT)
+    multi_if(
+        (f"Describe {what} in small letters.", SMALL, {}), ("Now without any comma.", NO_COMMA, {}), SALT
+    )
     for what in ("the sea", "a dog", "tea", "the moon", "bread")
 ] + [multi_if(("Name a colour.", SMALL, {}), ("No comma.", NO_COMMA, {}), language="French")]
 SAMPLED = Protocol(2, max_tokens=12)
@@ -72,7 +74,9 @@ def test_a_models_own_answers_stand_between_the_questions_without_their_thinking
         result = session.run("m", source, asked, replace(GREEDY, problems=None), tmp_path)
     (third,) = [s for s in seen if len(s) == 5 and "the sea" in s[0][1]]
     assert third[1::2] == [("assistant", "said 1"), ("assistant", "said 2")]
-    assert [len(s) for s in seen] == sorted(len(s) for s in seen)  # all first turns, then all second ones, ...
+    assert [len(s) for s in seen] == sorted(
+        len(s) for s in seen
+    )  # all first turns, then all second ones, ...
     assert len(seen) == 17
     assert [one["pass@1"] for one in result.figures["turns"]] == [1.0, 1.0, 0.0]
     assert (result.figures["pass@1"], result.figures["ungradable"]) == (pytest.approx(1 / 6), 0.0)
@@ -126,7 +130,9 @@ def test_what_was_said_before_a_kill_is_not_asked_again(source, asked, whole, tm
         out.write('{"problem": "[\\"half')  # as a kill leaves it
     asked_after = []
     monkeypatch.setattr(
-        source.engine, "generate", lambda requests, *a, **k: (asked_after.extend(requests), generate(requests, *a, **k))[1]
+        source.engine,
+        "generate",
+        lambda requests, *a, **k: (asked_after.extend(requests), generate(requests, *a, **k))[1],
     )
     continued = session.run("tiny", source, asked, SAMPLED, tmp_path)
     assert len(asked_after) == 34 - 20
@@ -182,7 +188,17 @@ def test_stored_answers_are_replaced_by_the_models_own_where_that_is_asked(tmp_p
         return "It is \\boxed{4}."
 
     with Server(Programs({"m": model})) as server:
-        words = ["eval", f"{server.url}#m", "--tasks", f"math={file}", "--k", "1", "--prompt", "boxed", "--json"]
+        words = [
+            "eval",
+            f"{server.url}#m",
+            "--tasks",
+            f"math={file}",
+            "--k",
+            "1",
+            "--prompt",
+            "boxed",
+            "--json",
+        ]
         assert main([*words, "--results", str(tmp_path / "stored")]) == 0
         assert main([*words, "--results", str(tmp_path / "own"), "--own-turns"]) == 0
     assert [len(one) for one in seen] == [3, 1, 3]
@@ -220,13 +236,17 @@ def test_ranks_say_the_same_also_when_they_were_killed(asked, tmp_path):
     command = [sys.executable, "-m", "aha", *words]
 
     def figures_of(folder, *more):
-        out = subprocess.run([*command, str(folder), *more], capture_output=True, text=True, check=True, cwd=ROOT)
+        out = subprocess.run(
+            [*command, str(folder), *more], capture_output=True, text=True, check=True, cwd=ROOT
+        )
         return json.loads(out.stdout)
 
     one = figures_of(tmp_path / "one")
     assert figures_of(tmp_path / "two", "--ranks", "2") == one
     killed = subprocess.Popen(
-        [*command, str(tmp_path / "killed"), "--ranks", "2"], stdout=subprocess.DEVNULL, start_new_session=True
+        [*command, str(tmp_path / "killed"), "--ranks", "2"],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
     part, until = tmp_path / "killed" / "tiny", time.monotonic() + 120
     while time.monotonic() < until and not any(f.read_bytes() for f in part.glob("*.turns.rank*.jsonl")):

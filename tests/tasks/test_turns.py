@@ -31,7 +31,10 @@ def test_columns_of_numbered_turns_are_turns_with_the_rules_of_each(tmp_path):
     (problem,) = problems_of(tmp_path, "ifeval", row)
     assert asked(problem) == ["Write small.", "Two paragraphs."]
     (second,) = turns.later(problem)
-    assert second.metadata["instructions"][1] == ("length_constraints:number_paragraphs", {"num_paragraphs": 2})
+    assert second.metadata["instructions"][1] == (
+        "length_constraints:number_paragraphs",
+        {"num_paragraphs": 2},
+    )
     now = turns.at_turn(problem, ["first"])
     assert [(m["role"], m["content"]) for m in now.messages] == [
         ("user", "Write small."), ("assistant", "first"), ("user", "Two paragraphs.")
@@ -47,8 +50,8 @@ def test_a_list_of_questions_has_an_answer_for_each_or_for_the_last(tmp_path):
         {"turns": ["Think of 2.", {"content": "Double it."}], "answer": "4"},
         {"prompt": ["2 + 3?", "Explain.", "6 + 1?"], "reference": ["5", None, "7"]},
     )  # fmt: skip
-    found = {tuple(asked(p)): [t.answer for t in (p, *turns.later(p))] for p in (each, last, none)}
-    assert found == {
+    by_turns = {tuple(asked(p)): [t.answer for t in (p, *turns.later(p))] for p in (each, last, none)}
+    assert by_turns == {
         ("2 + 2?", "And one more?"): ["4", "5"],
         ("Think of 2.", "Double it."): [None, "4"],
         ("2 + 3?", "Explain.", "6 + 1?"): ["5", None, "7"],

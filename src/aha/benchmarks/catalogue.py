@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aha.data.sources import on_hub, with_split
+from aha.data.sources import on_hub, with_revision, with_split
 from aha.hints import nearest
 from aha.tasks.rows import WHOLE
 from aha.types import AhaError
@@ -140,7 +140,7 @@ class BenchmarkRows:
 
 
 def read_names(text: str, folder: Path | None = None) -> list[BenchmarkRows]:
-    """The benchmarks of ``NAME[=FILE],NAME[=FILE],...``; any task of ``aha list tasks`` is one too.
+    """The benchmarks of ``NAME[@REVISION][=FILE],...``; any task of ``aha list tasks`` is one too.
 
     Raises AhaError for an unknown name, one given twice, and one whose rows cannot be graded or found.
     """
@@ -155,6 +155,9 @@ def read_names(text: str, folder: Path | None = None) -> list[BenchmarkRows]:
 
 def _asked(part: str, folder: Path | None) -> BenchmarkRows:
     name, _, file = part.partition("=")
+    name, at, revision = name.partition("@")
+    if at:
+        return _at(name, revision, file)
     benchmark = BENCHMARKS.get(name) or _of_task(name)
     if benchmark.why and not ((benchmark.task or benchmark.imported) and (file or _in(folder, name))):
         raise AhaError(f"{benchmark.title} cannot be evaluated here: {benchmark.why}.")
@@ -162,6 +165,15 @@ def _asked(part: str, folder: Path | None) -> BenchmarkRows:
     if file:
         return BenchmarkRows(benchmark, file, benchmark.split if on_hub(file) else WHOLE)
     return BenchmarkRows(benchmark, benchmark.hub or None, benchmark.split)
+
+
+def _at(name: str, revision: str, file: str) -> BenchmarkRows:
+    """A benchmark's set on the hub at one revision."""
+    benchmark = BENCHMARKS.get(name) or _of_task(name)
+    source = file or benchmark.hub
+    if not revision or not source or not on_hub(source):
+        raise AhaError(f"{name}@{revision}: a revision is of a set on the hub, and {source or name} is none.")
+    return BenchmarkRows(benchmark, with_revision(source, revision), benchmark.split)
 
 
 def _in(folder: Path | None, name: str) -> str:

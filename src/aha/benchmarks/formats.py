@@ -115,7 +115,8 @@ def _index_entry(result: BenchmarkResult) -> dict[str, Any]:
     ]
     asked = dataset_of(result) or HubSet(result.benchmark)
     split = result.data.get("split", "")
-    told = {"config": asked.config, "split": asked.split or split, "revision": asked.revision}
+    revision = result.data.get("commit") or asked.revision
+    told = {"config": asked.config, "split": asked.split or split, "revision": revision}
     dataset = {"name": _title(result), "type": asked.name, **{k: v for k, v in told.items() if v}}
     return {"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}
 
@@ -130,9 +131,8 @@ def eval_results(results: Sequence[BenchmarkResult], day: str) -> dict[str, list
         if asked is None or value is None:
             continue
         config = asked.config if asked.config not in (None, "*") else "default"
-        dataset = {"id": asked.name, "task_id": config} | (
-            {"revision": asked.revision} if asked.revision else {}
-        )
+        revision = result.data.get("commit") or asked.revision
+        dataset = {"id": asked.name, "task_id": config} | ({"revision": revision} if revision else {})
         entry = {"dataset": dataset, "value": round(100 * value, 2), "date": day, "notes": _notes(result)}
         entries[_name(result, over)] = [entry]
     return entries

@@ -22,16 +22,16 @@ from aha.types import AhaError, Finish, Group, Outcome, Scored
 
 @dataclass(frozen=True, slots=True)
 class GradedTurn:
-    """One turn of a conversation. ``right`` and ``lenient`` are None where nothing was demanded or it could not be
-    graded; ``followed`` and ``followed_loosely``: of each thing that was demanded whether it is kept, of which the first
-    ``carried`` were demanded the turn before."""
+    """One turn of a conversation. ``right`` and ``lenient`` are None where nothing was demanded or it was not graded;
+    ``followed`` and ``followed_loosely``: of each thing that was demanded whether it is kept, of which the first
+    ``repeated`` were demanded the turn before."""
 
     right: bool | None
     lenient: bool | None
     tokens: int
     followed: tuple[bool, ...] = ()
     followed_loosely: tuple[bool, ...] = ()
-    carried: int = 0
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class GradedAnswer:
     """One graded answer. ``right`` and ``lenient`` are None where it could not be graded. ``ballot``: its answer in a
     vote, "" without one. ``after``: tokens that were written after the right answer first stood in the text; None where
     it never did or nobody can tell. ``score``: what the grader says that it is worth, 0..1, where it tells parts.
-    ``chars`` of it that a judge was shown; ``margins`` over another model's answer, where one compared them. ``turns`` of
-    a conversation that was asked turn by turn."""
+    ``chars`` of it that a judge was shown; ``margins`` over another model's answer, where one compared them. ``turns``
+    of a conversation that was asked turn by turn."""
 
     right: bool | None
     lenient: bool | None

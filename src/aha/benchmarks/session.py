@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from aha import ranks
-from aha.benchmarks import keeping, likelihood, records, shots, statistics
+from aha.benchmarks import keeping, likelihood, records, revisions, shots, statistics
 from aha.benchmarks.catalogue import BenchmarkRows
 from aha.benchmarks.dates import of_dates, read_dates
 from aha.benchmarks.judging import figures as judge_figures
@@ -32,6 +33,7 @@ from aha.benchmarks.turns import asking
 from aha.benchmarks.turns import figures as turn_figures
 from aha.benchmarks.turns.asking import TurnSampling
 from aha.checkpoints import runs
+from aha.data.sources import commit_of
 from aha.files import write_json
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import strict_format
@@ -43,6 +45,8 @@ from aha.tasks import get_task, turns
 from aha.tasks.base import Task
 from aha.tasks.rows import as_row
 from aha.types import AhaError, Problem
+
+_log = logging.getLogger(__name__)
 
 LATER = ("dates", "own_turns")
 """Settings that came later: results of before, where nobody could set them, keep their names."""
@@ -94,8 +98,8 @@ class BenchmarkResult:
 def load_problems(
     asked: BenchmarkRows, count: int | None, judge: BenchmarkJudge | None = None, dates: str = ""
 ) -> tuple[Task, list[Problem], dict[str, Any]]:
-    """A benchmark's task, its problems, and what was read: source, split, rows and a hash of their content. Raises
-    AhaError for one that a judge grades, without one."""
+    """A benchmark's task, its problems, and what was read: source, split, rows, a hash of their content, and of a set
+    on the hub the commit, where that is known. Raises AhaError for one that a judge grades, without one."""
     source, split = asked.rows
     task = _judged(asked, judge) if asked.benchmark.judged else get_task(asked.benchmark.task, source, None)
     most = count if count and not dates else MADE if source is None else 1 << 62
@@ -106,6 +110,8 @@ def load_problems(
     for problem in problems:
         digest.update(json.dumps(as_row(problem), sort_keys=True, default=str).encode())
     read = {"source": asked.source or asked.name, "split": asked.split, "rows": len(problems)}
+    if commit := commit_of(source) if source is not None else "":
+        read["commit"] = commit
     return task, problems, read | {"sha256": digest.hexdigest()}
 
 
@@ -138,6 +144,9 @@ def run(
     problems = [turns.split(p) for p in problems] if protocol.own_turns else problems
     examples = read_shots(asked, protocol, read)
     what = named(model, asked, protocol, read)
+    if ranks.is_main():
+        for other in revisions.others(folder.parent, what, read):
+            _log.warning(other)
     file = folder / f"{asked.name}-{what['id']}.jsonl"
     done = keeping.read(file)
     before, bill = sum(_tokens(r) for r in done.values()), _bill(source)
@@ -224,7 +233,9 @@ def _score(
 ) -> Sequence[Problem]:
     """Score the options of the problems that are missing."""
     if several := next((p.id for p in problems if turns.later(p)), None):
-        raise AhaError(f"--choice {protocol.choice}: {several} asks several turns, which are answered in text.")
+        raise AhaError(
+            f"--choice {protocol.choice}: {several} asks several turns, which are answered in text."
+        )
     waiting = [p for p in problems if p.id not in done]
     waiting = [waiting[i] for i in ranks.share(len(waiting))]
     shown = [shots.examples_for(p, examples, protocol.shots) for p in waiting]
@@ -277,7 +288,9 @@ def _sample(
     rewards: WeightedRewards = {"accuracy": (1.0, accuracy(task.verify)), "format": (0.0, strict_format())}
     params = protocol.params(max_tokens)
     if any(map(turns.later, problems)):
-        how = TurnSampling(source, task, rewards, params, protocol.k, protocol.seed, protocol.strict, threads, progress)
+        how = TurnSampling(
+            source, task, rewards, params, protocol.k, protocol.seed, protocol.strict, threads, progress
+        )
         asking.sample(how, problems, waiting, file, done)
         return
     every = source.prompter.requests(problems, protocol.k)

@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What an evaluation of several benchmarks takes beside the model."""
     many = parser.add_argument_group("several models or benchmarks (--tasks)")
     many.add_argument(
-        "--tasks", metavar="NAME[=FILE],...",
-        help="benchmarks (aha list benchmarks) or tasks; =FILE names the rows where there is no hub",
+        "--tasks", metavar="NAME[@REVISION][=FILE],...",
+        help="benchmarks (aha list benchmarks) or tasks; =FILE names the rows where there is no hub, @REVISION the "
+        "revision of a set on it",
     )  # fmt: skip
     many.add_argument(
         "--data-dir", type=Path, help="a folder of NAME.jsonl, NAME.parquet, ...: rows of benchmarks"
@@ -312,12 +313,15 @@ def show(
     contaminated: Sequence[str] = (),
 ) -> None:
     """The table, the paper's figures, comparisons of models; and the files asked for."""
-    from aha.benchmarks import page, spending, tables
+    from aha.benchmarks import page, revisions, spending, tables
     from aha.files import write_text
 
     table, compared = tables.rows(results), tables.pairs(results)
-    by_turn = {f"{r.model} on {r.benchmark}": tables.turns(r.figures) for r in results if "turns" in r.figures}
+    by_turn = {
+        f"{r.model} on {r.benchmark}": tables.turns(r.figures) for r in results if "turns" in r.figures
+    }
     said = [f"{name}: {pair.sentence(a, b)}" for name, a, b, pair in compared]
+    said += revisions.differing(results)
     said += contaminated
     said += tables.beside_paper((r.benchmark for r in results), protocol)
     if args.json:

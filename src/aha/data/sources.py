@@ -144,8 +144,35 @@ def _hub(source: str, split: str) -> Numbered:
             f"Cannot load the data set '{asked.name}', split {split}, from the hub: {str(error)[:300]}. Without a "
             "network, give a local file with --data FILE."
         ) from error
+    if commit := next(filter(None, map(_commit_of, (rows for _, rows in parts))), ""):
+        _commits[source] = commit
     rows = _with_subject(parts) if asked.config == "*" else (dict(row) for row in parts[0][1])
     return ((f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+_commits: dict[str, str] = {}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def commit_of(source: str) -> str:
+    """The commit at which a source on the hub was read last in this process; "" where that is not known."""
+    return _commits.get(source, "")
+
+
+def _commit_of(rows: Any) -> str:
+    """The commit of a table: ``datasets`` keeps it in a folder that has the commit's name; "" of one in memory."""
+    files = getattr(rows, "cache_files", None) or ()
+    parts = (part for file in files for part in Path(str(file.get("filename", ""))).parts)
+    return next((part for part in parts if _COMMIT.fullmatch(part)), "")
+
+
+def with_revision(source: str, revision: str) -> str:
+    """A source on the hub at one of its revisions. Raises AhaError for one that names another."""
+    asked = hub_set(source)
+    if asked.revision not in (None, revision):
+        raise AhaError(f"'{source}' names the revision {asked.revision}, and {revision} is asked for.")
+    config, split = asked.config, asked.split
+    return f"{asked.name}{f':{config}' if config else ''}@{revision}{f'#{split}' if split else ''}"
 
 
 def _configs(datasets: Any, asked: HubSet) -> list[str | None]:

@@ -102,7 +102,8 @@ class CodeReward:
         pairs = [(test.input, test.expected) for test in tests]
         if first.kind == "stdio":
             return judge_stdio(code, pairs, tolerance=first.tolerance, **limits)
-        return judge_function(code, first.entry_point, pairs, compare=first.compare, **limits)
+        limits |= {"compare": first.compare, "tolerance": first.tolerance}
+        return judge_function(code, first.entry_point, pairs, **limits)
 
 
 def check_tests(problem: Problem) -> tuple[TestCase, ...]:

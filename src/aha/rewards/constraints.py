@@ -14,22 +14,15 @@ from typing import Any
 from aha.chat import parse
 from aha.rewards.accuracy import full_text, per_rollout
 from aha.rewards.instructions import broken, check_known
+from aha.rewards.json_schema import check_schema, violation
+from aha.rewards.json_schema.automaton import TooMuchError
+from aha.rewards.json_schema.checking import TYPES
 from aha.types import AhaError, Problem, Reward, Rollout, Score
 
 LONGEST = 100_000
 """Characters of an answer that are read."""
-DEPTH = 32
-"""Levels to which a value is held against its schema."""
 _FENCE = re.compile(r"\A\s*```(?:json|JSON)?[ \t]*\n|\n[ \t]*```\s*\Z")
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_KINDS: Mapping[str, type | tuple[type, ...]] = {
-    "object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool,
-    "null": type(None),
-}  # fmt: skip
-_CHECKED = frozenset(["type", "properties", "required", "items", "enum", "const", "additionalProperties", "minItems",
-                      "maxItems", "minimum", "maximum", "anyOf"])  # fmt: skip
-_SAID = frozenset(["title", "description", "$schema", "default", "examples", "strict", "name"])
-"""Keywords that demand nothing."""
 
 
 # --- what a row states ----------------------------------------------------------------------------------------
@@ -51,7 +44,7 @@ def constraints_of(row: Mapping[str, Any]) -> dict[str, Any]:
         asked |= {"instructions": tuple(pairs), "instruction_id_list": kinds, "kwargs": told}
     schema = _schema(row.get("response_format"))
     if schema is not None:
-        _check_schema(schema)
+        check_schema(schema, "its JSON schema")
         asked["json_schema"] = schema
     if tools := [_function(tool) for tool in _listed(row.get("tools"))]:
         asked["tools"] = tuple(tools)
@@ -76,8 +69,28 @@ def _function(tool: Any) -> dict[str, Any]:
     inner = tool.get("function", tool) if isinstance(tool, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise AhaError(f"one of its tools has no name: {str(tool)[:60]}")
-    parameters = inner.get("parameters")
-    return {"name": inner["name"], "parameters": dict(parameters) if isinstance(parameters, Mapping) else {}}
+    parameters = _renamed(inner.get("parameters"))
+    parameters = parameters if isinstance(parameters, Mapping) else {}
+    check_schema(parameters, f"the parameters of its tool {inner['name'][:40]!r}")
+    return {"name": inner["name"], "parameters": parameters}
+
+
+_TYPES = {"dict": "object", "list": "array", "tuple": "array", "str": "string", "float": "number", "double": "number",
+          "int": "integer", "long": "integer", "bool": "boolean"}  # fmt: skip
+"""Types as sets of tools name them that were written for Python or Java."""
+
+
+def _renamed(schema: Any) -> Any:
+    """A schema whose types have the standard's names; one that has none ("any") demands nothing."""
+    if isinstance(schema, list):
+        return [_renamed(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    told = {name: _renamed(one) for name, one in schema.items()}
+    kind = told.get("type")
+    if isinstance(kind, str) and (kind := _TYPES.get(kind.lower(), kind.lower())) not in TYPES:
+        return {name: one for name, one in told.items() if name != "type"}
+    return told | ({"type": kind} if isinstance(kind, str) else {})
 
 
 def _schema(value: Any) -> dict[str, Any] | None:
@@ -87,19 +100,6 @@ def _schema(value: Any) -> dict[str, Any] | None:
     inner = value.get("json_schema", {})
     schema = inner.get("schema", {}) if isinstance(inner, Mapping) else {}
     return dict(schema) if isinstance(schema, Mapping) else {}
-
-
-def _check_schema(schema: Mapping[str, Any]) -> None:
-    """Raise AhaError for a keyword that would go unchecked."""
-    if unknown := sorted(schema.keys() - _CHECKED - _SAID):
-        raise AhaError(f"its JSON schema uses '{unknown[0]}', which is not checked here")
-    for inner in _inside(schema):
-        _check_schema(inner)
-
-
-def _inside(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    schemas = [*(schema.get("properties") or {}).values(), schema.get("items"), *(schema.get("anyOf") or ())]
-    return [inner for inner in schemas if isinstance(inner, Mapping)]
 
 
 # --- whether an answer keeps it ---------------------------------------------------------------------------------
@@ -128,11 +128,15 @@ def demanded(problem: Problem) -> int:
 def against_schema(text: str, schema: Mapping[str, Any]) -> list[str]:
     """Why a text is no JSON value of that schema: nothing, or the first reason."""
     try:
-        value = json.loads(_FENCE.sub("", text))
+        value = json.loads(_FENCE.sub("", text), parse_constant=_no_number)
     except (ValueError, RecursionError):
         return ["JSON"]
-    wrong = mismatch(value, schema)
+    wrong = violation(value, schema)
     return [f"the JSON schema ({wrong})"] if wrong else []
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def against_tools(text: str, tools: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -157,67 +161,7 @@ def _bad_call(said: str, known: Mapping[str, Mapping[str, Any]]) -> str:
     if call["name"] not in known:
         return f"there is no tool {call['name'][:40]!r}"
     arguments = call.get("arguments", {})
-    return (
-        mismatch(arguments, {"type": "object", **known[call["name"]]})
-        if isinstance(arguments, dict)
-        else "no arguments"
-    )
-
-
-def mismatch(value: Any, schema: Mapping[str, Any], place: str = "value", depth: int = 0) -> str:
-    """Where and how a JSON value departs from a schema; "" where it does not. Below ``DEPTH`` nothing is asked."""
-    if depth > DEPTH:
-        return ""
-    if "enum" in schema and value not in schema["enum"]:
-        return f"{place} is none of the values allowed"
-    if "const" in schema and value != schema["const"]:
-        return f"{place} is not what it must be"
-    if not _of_type(value, schema.get("type")):
-        return f"{place} is no {schema['type']}"
-    options = schema.get("anyOf")
-    if options and all(mismatch(value, option, place, depth + 1) for option in options):
-        return f"{place} fits none of its alternatives"
-    if isinstance(value, dict):
-        return _object(value, schema, place, depth)
-    if isinstance(value, list):
-        return _array(value, schema, place, depth)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        low, high = schema.get("minimum"), schema.get("maximum")
-        if (low is not None and value < low) or (high is not None and value > high):
-            return f"{place} is out of range"
-    return ""
-
-
-def _of_type(value: Any, kind: Any) -> bool:
-    kinds = kind if isinstance(kind, list) else [kind]
-    if kind is None:
-        return True
-    if isinstance(value, bool):
-        return "boolean" in kinds
-    whole = isinstance(value, float) and value.is_integer() and "integer" in kinds
-    return whole or any(isinstance(value, _KINDS.get(str(k), object)) for k in kinds)
-
-
-def _object(value: dict[str, Any], schema: Mapping[str, Any], place: str, depth: int) -> str:
-    known = schema.get("properties") or {}
-    if missing := next((key for key in schema.get("required") or () if key not in value), None):
-        return f"{place} lacks {missing!r}"
-    if schema.get("additionalProperties") is False and (
-        extra := next((k for k in value if k not in known), None)
-    ):
-        return f"{place} has {extra[:40]!r} besides"
-    mismatches = (mismatch(value[k], known[k], f"{place}.{k}", depth + 1) for k in value if k in known)
-    return next((reason for reason in mismatches if reason), "")
-
-
-def _array(value: list[Any], schema: Mapping[str, Any], place: str, depth: int) -> str:
-    if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
-        return f"{place} has {len(value)} items"
-    items = schema.get("items")
-    mismatches = (
-        (mismatch(v, items, f"{place}[{i}]", depth + 1) for i, v in enumerate(value)) if items else iter(())
-    )
-    return next((reason for reason in mismatches if reason), "")
+    return violation(arguments, known[call["name"]]) if isinstance(arguments, dict) else "no arguments"
 
 
 def constraints() -> Reward:
@@ -229,7 +173,10 @@ def constraints() -> Reward:
             return Score(0.0, "no constraint")
         parsed = parse(full_text(rollout))
         said = parsed.answer if parsed.answer is not None else parsed.body
-        not_met = unmet(problem, said) if said.strip() else ["nothing after the thinking"] * whole
+        try:
+            not_met = unmet(problem, said) if said.strip() else ["nothing after the thinking"] * whole
+        except TooMuchError as error:
+            return Score(None, str(error))
         lost = not_met or []
         return Score(1 - min(whole, len(lost)) / whole, f"does not keep {', '.join(lost)}" if lost else "")
 

@@ -9,7 +9,7 @@ b'42\\n'
 from .asserts import check_source, judge_asserts
 from .compare import same_output, same_value
 from .execution import Execution, Isolation, Limits, Status
-from .judge import Judgement, ResultComparison, TestResult, judge_function, judge_stdio
+from .judge import Judgement, ResultComparison, TestResult, judge_function, judge_stdio, results_of
 from .names import imported as imported_modules
 from .packages import modules as sandbox_modules
 from .pool import Sandbox, default_sandbox, run
@@ -29,6 +29,7 @@ __all__ = [
     "judge_asserts",
     "judge_function",
     "judge_stdio",
+    "results_of",
     "run",
     "same_output",
     "same_value",

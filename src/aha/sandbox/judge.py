@@ -20,7 +20,7 @@ from .execution import Limits, Status
 from .inside import wire
 from .pool import Losses, Sandbox, default_sandbox
 from .process import MAX_MESSAGE, Gone, Process, plain
-from .reply import Expected
+from .reply import Expected, ReferenceResult
 
 
 class ResultComparison(StrEnum):
@@ -29,6 +29,10 @@ class ResultComparison(StrEnum):
     STRICT = "strict"  # by type and value at every depth: see ``same_value``
     LOOSE = "loose"  # as Python's ``==``, with a tuple as good as a list
     WRAPPED = "wrapped"  # loose; or it is the first member of the expected list, as APPS writes results
+    NEAR = "near"  # as Python's ``==``, or near to it; here and below the expected result is one of ``results_of``
+    MEMBERS = "members"  # the same members, in any order and as often as may be
+    SOMETHING = "something"  # the same truth, or None where the expected one is false
+    ROOT = "root"  # a number at which the polynomial of the first argument's coefficients is near to 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +133,48 @@ def judge_function(
     stop_early: bool = False,
     prelude: str = "",
     compare: ResultComparison | str = ResultComparison.STRICT,
+    tolerance: float = 0.0,
 ) -> Judgement:
-    """Judge a function by (arguments, expected result) pairs, compared as ``compare`` says.
+    """Judge a function by (arguments, expected result) pairs, compared as ``compare`` says, ``tolerance`` being how
+    near is near.
 
     ``entry_point`` is a function's name, ``Class.method`` for a method of a new instance each time, or
     ``Class().method`` for one of the same instance. Arguments and results are plain Python values (what JSON has,
     and tuples, sets, bytes). The calls share one process as long as it lives; each has ``wall`` seconds.
     ``prelude`` runs before the program, in its namespace. Raises AhaError for an argument that cannot travel.
     """
-    calls = [_compared_call(entry_point, *test, ResultComparison(compare)) for test in tests]
+    calls = [_compared_call(entry_point, *test, ResultComparison(compare), tolerance) for test in tests]
     conditions = Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, stop_early)
     return judge_calls(code, calls, conditions)
+
+
+def results_of(
+    code: str,
+    entry_point: str,
+    inputs: Sequence[Sequence[Any]],
+    *,
+    sandbox: Sandbox | None = None,
+    wall: float = 4,
+    memory_mb: int = 1024,
+    prelude: str = "",
+) -> list[str]:
+    """What a function gives for each list of arguments, as text that ``NEAR`` and those below it compare with. Raises
+    AhaError for a program that fails at one of them, and where no sandbox can be had."""
+    replies: list[str] = []
+
+    def keep(reply: bytes) -> bool:
+        wire.parse(reply)
+        replies.append(reply.decode())
+        return True
+
+    calls = [Call(entry_point, list(arguments), {}, keep) for arguments in inputs]
+    judgement = judge_calls(
+        code, calls, Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, True)
+    )
+    for number, result in enumerate(judgement.results, 1):
+        if not result.passed:
+            raise AhaError(f"input {number}: {result.note}")
+    return replies
 
 
 def judge_calls(code: str, calls: Sequence[Call], conditions: Conditions) -> Judgement:
@@ -262,9 +297,14 @@ def _judge_answer(call: Call, kind: bytes, body: bytes) -> TestResult:
     return TestResult(right, "" if right else "another result")
 
 
-def _compared_call(name: str, arguments: Sequence[Any], expected: Any, compare: ResultComparison) -> Call:
+def _compared_call(
+    name: str, arguments: Sequence[Any], expected: Any, compare: ResultComparison, tolerance: float = 0.0
+) -> Call:
     listed = list(arguments)
     try:
+        if (rule := _OF_RESULTS.get(compare)) is not None:
+            kept = ReferenceResult(str(expected), tolerance)
+            return Call(name, listed, {}, rule(kept, listed), kept.longest)
         if compare is ResultComparison.STRICT:
             expectation = Expected(expected, strict=True)
             return Call(name, listed, {}, expectation.equals, expectation.longest)
@@ -278,6 +318,14 @@ def _compared_call(name: str, arguments: Sequence[Any], expected: Any, compare: 
         return any(each.equals(reply) for each in wanted_one)
 
     return Call(name, listed, {}, accepts, max(each.longest for each in wanted_one))
+
+
+_OF_RESULTS: dict[ResultComparison, Callable[[ReferenceResult, list[Any]], Callable[[bytes], bool]]] = {
+    ResultComparison.NEAR: lambda kept, _: kept.near,
+    ResultComparison.MEMBERS: lambda kept, _: kept.members,
+    ResultComparison.SOMETHING: lambda kept, _: kept.something,
+    ResultComparison.ROOT: lambda kept, arguments: lambda reply: kept.root(arguments[0], reply),
+}
 
 
 def _message(call: Call) -> bytes:

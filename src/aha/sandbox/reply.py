@@ -52,6 +52,72 @@ class Expected:
             raise ValueError(f"not a value: {error}") from None
 
 
+class ReferenceResult:
+    """What another program gave, as its reply's text, and how near a reply must come to it: EvalPlus' rules.
+
+    ``tolerance`` is absolute, beside 1e-7 of the expected number; results that are floating-point numbers alone have
+    1e-6 where it is 0. Raises ValueError for a text that is no value.
+    """
+
+    def __init__(self, text: str, tolerance: float) -> None:
+        self._tree = wire.parse(text.encode())
+        floats = self._tree if isinstance(self._tree, list) else [self._tree]
+        alone = bool(floats) and all(isinstance(one, float) for one in _items_of_tuple(self._tree, floats))
+        self._tolerance = tolerance or (1e-6 if alone else 0.0)
+        self._room = 2 * _count(self._tree)
+        self.longest = 24 * len(text) + 4096
+        self._openings = 3 * _count(self._tree) + _openings(text.encode())
+
+    def _actual(self, reply: bytes) -> Any:
+        if len(reply) > self.longest or _openings(reply) > self._openings:
+            raise _Differs
+        return wire.parse(reply)
+
+    def _comparison(self) -> _Comparison:
+        return _Comparison(False, False, self._room, self._tolerance)
+
+    def near(self, reply: bytes) -> bool:
+        """Whether a reply is this value as Python's ``==`` has it, or near to it. Raises ValueError for no value."""
+        try:
+            return self._comparison().same(self._tree, self._actual(reply))
+        except _Differs:
+            return False
+        except (RecursionError, TypeError, ArithmeticError) as error:
+            raise ValueError(f"not a value: {error}") from None
+
+    def members(self, reply: bytes) -> bool:
+        """Whether a reply has the same members. Raises ValueError for one that is no value."""
+        try:
+            return self._comparison().same_members(self._tree, self._actual(reply))
+        except _Differs:
+            return False
+        except (RecursionError, TypeError, ArithmeticError) as error:
+            raise ValueError(f"not a value: {error}") from None
+
+    def something(self, reply: bytes) -> bool:
+        """Whether a reply is true where this is true or something, and false or None where it is not."""
+        wanted = self._tree if isinstance(self._tree, bool) else self._tree is not None
+        for constant in (True, False):
+            if is_constant(constant, reply):
+                return wanted is constant
+        return wanted is not is_constant(None, reply)
+
+    def root(self, coefficients: Any, reply: bytes) -> bool:
+        """Whether a reply is a number at which the polynomial (the constant first) is near to 0."""
+        try:
+            at = _unwrapped(self._actual(reply))
+            if isinstance(at, bool) or not isinstance(at, (int, float)):
+                return False
+            value = sum(c * float(at) ** i for i, c in enumerate(coefficients))
+            return abs(value) <= self._tolerance
+        except (_Differs, ArithmeticError, TypeError):
+            return False
+
+
+def _items_of_tuple(tree: Any, otherwise: list[Any]) -> list[Any]:
+    return tree.body if isinstance(tree, wire.Typed) and tree.tag == "tuple" else otherwise
+
+
 def is_constant(constant: Any, reply: bytes) -> bool:
     """Whether a reply is None, True or False itself."""
     return len(reply) < _LONGEST_EMPTY and wire.parse(reply) is constant
@@ -72,9 +138,11 @@ def is_true(reply: bytes) -> bool:
 
 
 class _Comparison:
-    """One comparison; ``room`` is how many values of the reply may still be put in order."""
+    """One comparison; ``room`` is how many values of the reply may still be put in order; ``tolerance`` of numbers that
+    stand in lists, tuples and dictionaries, and alone."""
 
-    def __init__(self, strict: bool, alike: bool, room: int) -> None:
+    def __init__(self, strict: bool, alike: bool, room: int, tolerance: float = 0.0) -> None:
+        self._tolerance = tolerance
         self._strict = strict
         self._alike = alike  # tuples and lists
         self._room = room
@@ -96,7 +164,20 @@ class _Comparison:
                 [text for text, _ in self._ordered(expected.body)]
                 == [text for text, _ in self._ordered(actual.body)]
             )
+        if self._tolerance and kind == "number" and _is_near(expected, actual, self._tolerance):
+            return True
         return bool(expected == actual or (self._strict and expected != expected and actual != actual))
+
+    def same_members(self, expected: Any, actual: Any) -> bool:
+        """Of two lists, tuples or sets, whether they hold the same."""
+        sides = []
+        for tree in (expected, _unwrapped(actual)):
+            if isinstance(tree, wire.Typed) and tree.tag not in ("tuple", "set", "frozenset", "view"):
+                return False
+            if not isinstance(tree, (list, wire.Typed)):
+                return False
+            sides.append({self._text(member) for member in _items(tree)})
+        return sides[0] == sides[1]
 
     def _same_dict(self, expected: list[Any], actual: list[Any]) -> bool:
         if len(expected) != len(actual):
@@ -155,6 +236,16 @@ class _Comparison:
         if key != key:
             raise _Differs
         return hex(key) if isinstance(key, int) else repr(key)
+
+
+def _is_near(expected: Any, actual: Any, tolerance: float) -> bool:
+    """As numpy's allclose with a relative tolerance of 1e-7; not a number is near to itself, as EvalPlus has it."""
+    if any(isinstance(one, (bool, complex)) for one in (expected, actual)):
+        return False
+    if expected != expected or actual != actual:
+        return expected != expected and actual != actual
+    one, other = float(expected), float(actual)
+    return abs(one - other) <= tolerance + 1e-7 * abs(one) if abs(one) != float("inf") else one == other
 
 
 def _items(value: Any) -> list[Any]:

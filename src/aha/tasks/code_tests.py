@@ -16,6 +16,7 @@ from typing import Any
 
 from aha.data.sources import Row
 from aha.rewards.code import missing_modules
+from aha.tasks.evalplus import is_evalplus, tests_of
 from aha.types import TestCase
 
 IMPORTS = """
@@ -81,6 +82,8 @@ def _by_layout(row: Row) -> tuple[list[TestCase], str]:
         return _humaneval(row) if row.get("entry_point") else _test_program(row)
     if row.get("test_list") is not None:
         return _mbpp(row)
+    if is_evalplus(row):
+        return _evalplus(row)
     if row.get("public_test_cases") is not None or row.get("private_test_cases") is not None:
         return _live(row)
     if any(row.get(name) is not None for name in _CONTESTS):
@@ -104,6 +107,12 @@ def _humaneval(row: Row) -> tuple[list[TestCase], str]:
     return [TestCase("asserts", row["test"], None, name, prelude=_prelude(row, name))], shown
 
 
+def _evalplus(row: Row) -> tuple[list[TestCase], str]:
+    name = str(row.get("entry_point") or "").strip()
+    continued = f"def {name}(" in str(row.get("prompt") or "")
+    return tests_of(row, _prelude(row, name) if continued else ""), _FUNCTION.format(name=name)
+
+
 def _prelude(row: Row, name: str) -> str:
     """What stands in the prompt before the function to complete; the whole prompt where it only prepares."""
     prompt = str(row.get("prompt") or "")
@@ -117,7 +126,11 @@ def _prelude(row: Row, name: str) -> str:
 def only_prepares(row: Row) -> bool:
     """Whether a row's prompt is a program of imports and helpers, which asks for nothing (LeetCodeDataset)."""
     prompt, name = row.get("prompt"), str(row.get("entry_point") or "").strip()
-    return isinstance(prompt, str) and bool(name) and f"def {name}(" not in prompt and _parses(prompt)
+    if not isinstance(prompt, str) or not name or f"def {name}(" in prompt or not _parses(prompt):
+        return False
+    return not all(
+        isinstance(part, ast.Expr) for part in ast.parse(prompt).body
+    )  # MBPP+ asks in a text in quotes
 
 
 def _parses(source: str) -> bool:

@@ -14,6 +14,7 @@ from aha import chat
 from aha.chat.prompts import FORM
 from aha.data.sources import Row
 from aha.rewards.json_schema import check_schema, equal, violation
+from aha.rewards.json_schema.automaton import TooMuchError
 from aha.tasks import rows
 from aha.tasks.base import Task
 from aha.tasks.rows import RowReader
@@ -49,19 +50,29 @@ def read_value(text: str) -> tuple[Any, str]:
     if len(said) > MAX_CHARS:
         return None, f"longer than {MAX_CHARS:,} characters"
     try:
-        return json.loads(said), ""
+        return json.loads(said, parse_constant=_no_number), ""
     except (ValueError, RecursionError) as error:
         return None, f"no JSON ({str(error)[:60]}): {said[:40]!r}"
 
 
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
 def verify(problem: Problem, text: str) -> Verdict:
-    """Right where what is said after the thinking is JSON alone, keeps the schema and has the wanted content."""
+    """Right where what is said after the thinking is JSON alone, keeps the schema and has the wanted content; not
+    graded where a pattern and a text are too large together."""
     parsed = chat.parse(text)
     said = parsed.answer if parsed.answer is not None else text if parsed.think is None else parsed.body or ""
     if not said.strip():
         return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
     value, wrong = read_value(said)
-    wrong = wrong or violation(value, problem.metadata["schema"]) or _other(value, problem.metadata["wanted"])
+    try:
+        wrong = (
+            wrong or violation(value, problem.metadata["schema"]) or _other(value, problem.metadata["wanted"])
+        )
+    except TooMuchError as error:
+        return Verdict(Outcome.UNKNOWN, str(error))
     return Verdict(Outcome.WRONG if wrong else Outcome.CORRECT, wrong)
 
 

@@ -128,7 +128,9 @@ def _read(source: str, reader: RowReader, name: str, hub_split: str) -> MatchedR
 
 def _made(row: Row, reader: RowReader, number: int, name: str) -> tuple[Problem, str]:
     """(a row's problem, what is wrong with it); of a row of several turns, with those behind the first."""
-    several = turns.rows_of(row) if turns.rows_of(dict(row)) else []  # looking for turns is no use of a column
+    several = (
+        turns.rows_of(row) if turns.rows_of(dict(row)) else []
+    )  # looking for turns is no use of a column
     problems, wrong = [], ""
     for one in several or [row]:
         if turns.is_ungraded(one):

@@ -51,15 +51,15 @@ def is_ungraded(row: Row) -> bool:
 def _numbered(row: Row) -> list[Row]:
     """Multi-IF's columns; turns that a conversation does not have are empty."""
     shared = {name: row[name] for name in ("language", "key") if row.get(name)}
-    found: list[Row] = []
+    turns: list[Row] = []
     for number in range(1, _MOST + 1):
         said = _question(_unpacked(row.get(f"turn_{number}_prompt")))
         if not said:
             break
         rules = {name: _unpacked(row.get(f"turn_{number}_{name}")) for name in _RULES}
         demanded = rules if rules["instruction_id_list"] else {UNGRADED: True}
-        found.append({**shared, "prompt": said, **demanded})
-    return found
+        turns.append({**shared, "prompt": said, **demanded})
+    return turns
 
 
 def _unpacked(cell: Any) -> Any:
@@ -92,7 +92,7 @@ def _questions(asked: Sequence[Any]) -> list[str] | None:
 
 
 def _listed(row: Row, name: str, questions: Sequence[str]) -> list[Row]:
-    """A row of each question. What is a list of as many answers is each turn's own; other columns are the last one's."""
+    """A row of each question. A list of as many answers has each turn's own; other columns are the last turn's."""
     n = len(questions)
     own = [c for c in (*_ANSWERS, *_RULES) if _of_each(row.get(c), n, nested=c in _RULES)]
     rest = {key: value for key, value in row.items() if key != name and key not in own}
@@ -108,7 +108,11 @@ def _listed(row: Row, name: str, questions: Sequence[str]) -> list[Row]:
 
 
 def _of_each(value: Any, n: int, *, nested: bool) -> bool:
-    return isinstance(value, list) and len(value) == n and (not nested or all(isinstance(v, list) for v in value))
+    return (
+        isinstance(value, list)
+        and len(value) == n
+        and (not nested or all(isinstance(v, list) for v in value))
+    )
 
 
 # --- problems ----------------------------------------------------------------------------------------------
@@ -164,6 +168,7 @@ def split(problem: Problem) -> Problem:
     parts = [tuple(m for m in part if m.get("role") != "assistant") for part in parts]
     *before, asked = parts
     plain = [
-        replace(problem, messages=part, answer=None, metadata={UNGRADED: True, "form": "free"}) for part in before
+        replace(problem, messages=part, answer=None, metadata={UNGRADED: True, "form": "free"})
+        for part in before
     ]
     return joined([*plain, replace(problem, messages=asked)])

@@ -1,7 +1,7 @@
 """Conversations turn by turn: every first question, then every second one behind the model's own answer, and so on.
 
 An answer goes into the conversation without its thinking, as R1's chat template has it. A turn of all conversations is
-one batch of whatever engine there is. What is drawn depends on the seed, the turn, and the conversation's place among all.
+one batch of whatever engine there is. What is drawn depends on the seed, the turn and the conversation's place.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def sample(
     file: Path,
     done: dict[str, GradedProblem],
 ) -> None:
-    """Ask the waiting problems turn by turn, each by the keys that it has among all, and write each when its last turn is
+    """Ask the waiting problems turn by turn, each by the keys that it has among all; write each when its last turn is
     graded."""
     place = {problem.id: index for index, problem in enumerate(problems)}
     mine = [waiting[i] for i in share_of(how.source.engine, len(waiting))]
@@ -66,7 +66,9 @@ def sample(
                 keep(*grading.record(problem, groups, how.task, how.strict))
 
 
-def _ask(how: TurnSampling, problems: Sequence[Problem], place: dict[str, int], turn: int, said: SaidTurns) -> None:
+def _ask(
+    how: TurnSampling, problems: Sequence[Problem], place: dict[str, int], turn: int, said: SaidTurns
+) -> None:
     """One turn of all conversations that have not answered it. One that has no room left is broken off."""
     requests: list[Request] = []
     conversations: list[Conversation] = []
@@ -85,14 +87,19 @@ def _ask(how: TurnSampling, problems: Sequence[Problem], place: dict[str, int], 
 
 
 def _sample_turn(
-    how: TurnSampling, requests: Sequence[Request], conversations: Sequence[Conversation], turn: int, said: SaidTurns
+    how: TurnSampling,
+    requests: Sequence[Request],
+    conversations: Sequence[Conversation],
+    turn: int,
+    said: SaidTurns,
 ) -> None:
     fits = [_fits(how, request) for request in requests]
     for name in (n for n, fit in zip(conversations, fits, strict=True) if not fit):
         said.add(name, _nothing())
     if not all(fits):
-        _log.warning("%d of %d conversations have no room left for turn %d in the model's context of %d tokens: they are "
-                     "not graded from there on.", fits.count(False), len(fits), turn + 1, how.source.context)  # fmt: skip
+        lost = fits.count(False), len(fits), turn + 1, how.source.context
+        _log.warning("%d of %d conversations have no room left for turn %d in the model's context of %d tokens: "
+                     "they are not graded from there on.", *lost)  # fmt: skip
     asked = [(r, n) for r, n, fit in zip(requests, conversations, fits, strict=True) if fit]
     if not asked:
         return

@@ -25,7 +25,9 @@ def figures(records: Sequence[GradedProblem]) -> dict[str, Any]:
     if not whole:
         return {}
     kinds = sorted({record.kind for record in records})
-    own = {kind: _averages([r for r in records if r.kind == kind]) for kind in kinds} if len(kinds) > 1 else {}
+    own = (
+        {kind: _averages([r for r in records if r.kind == kind]) for kind in kinds} if len(kinds) > 1 else {}
+    )
     plain = {kind: {name: v for name, v in of.items() if name != "turns"} for kind, of in own.items()}
     return {**whole, "turns_by": plain}
 
@@ -68,7 +70,9 @@ def _of_turn(records: Sequence[GradedProblem], number: int) -> dict[str, Any]:
 
 def _rates(reached: Sequence[Sequence[Sequence[GradedTurn]]], number: int, marks: Marks) -> np.ndarray:
     """The share of right answers to a turn of each problem [P]; those that could not be graded are left out."""
-    graded = [[m for of in conversations if (m := marks(of[number])) is not None] for conversations in reached]
+    graded = [
+        [m for of in conversations if (m := marks(of[number])) is not None] for conversations in reached
+    ]
     return np.array([sum(one) / len(one) for one in graded if one])
 
 
@@ -81,7 +85,7 @@ def _since(reached: Sequence[Sequence[Sequence[GradedTurn]]], number: int) -> di
     kept = [
         keeps
         for before, now in pairs
-        for was, keeps in zip(before.followed, now.followed[: now.carried], strict=False)
+        for was, keeps in zip(before.followed, now.followed[: now.repeated], strict=False)
         if was
     ]
     return {"consistency": mean(still), "forgotten": 1 - mean(kept)}

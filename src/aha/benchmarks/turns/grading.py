@@ -34,7 +34,9 @@ def record(
         [_turn(group, before, task, strict) for before, group in zip([None, *groups], groups, strict=False)]
         for groups in conversations
     ]
-    samples = tuple(_whole(groups, [turn for turn, _ in of]) for groups, of in zip(conversations, graded, strict=True))
+    samples = tuple(
+        _whole(groups, [turn for turn, _ in of]) for groups, of in zip(conversations, graded, strict=True)
+    )
     kind = task.facet(problem) if task.facet is not None and not turns.without_rules(problem) else ""
     asked = [str(turn.messages[-1].get("content", "")) for turn in (problem, *turns.later(problem))]
     answers = [turn.answer for turn in (problem, *turns.later(problem)) if isinstance(turn.answer, str)]
@@ -64,11 +66,11 @@ def _turn(group: Group, before: Group | None, task: Task, strict: bool) -> tuple
     one, _ = records.record(group, task, strict)
     marks = task.followed(group.problem, full_text(rollout)) if task.followed is not None else ((), ())
     (answer,) = one.samples
-    carried = 0 if before is None else _carried(before.problem, group.problem)
-    return GradedTurn(answer.right, answer.lenient, tokens, *marks, min(carried, len(marks[0]))), told
+    repeated = 0 if before is None else _repeated(before.problem, group.problem)
+    return GradedTurn(answer.right, answer.lenient, tokens, *marks, min(repeated, len(marks[0]))), told
 
 
-def _carried(before: Problem, now: Problem) -> int:
+def _repeated(before: Problem, now: Problem) -> int:
     """How many of a turn's instructions, from the first on, are those of the turn before."""
     lists = [problem.metadata.get("instructions", ()) for problem in (before, now)]
     same = [a == b for a, b in zip(*lists, strict=False)]
@@ -102,7 +104,9 @@ def _said(asked: Sequence[str], graded: Sequence[tuple[GradedTurn, Told]]) -> To
     told = [words for _, words in graded]
     wrong = [f"turn {i}: {one['why']}" for i, (mark, one) in enumerate(graded, 1) if mark.right is False]
     return {
-        "text": "\n\n".join(f"User: {q}\n\nAssistant: {one['text']}" for q, one in zip(asked, told, strict=True)),
+        "text": "\n\n".join(
+            f"User: {q}\n\nAssistant: {one['text']}" for q, one in zip(asked, told, strict=True)
+        ),
         "finish": told[-1]["finish"],
         "why": "; ".join(wrong),
         "said": told,

@@ -1,0 +1,124 @@
+"""EvalPlus' own rows (HumanEvalPlus.jsonl, MbppPlus.jsonl): inputs without results, which the row's own solution gives
+in the sandbox; an answer's results are held against them as EvalPlus does it (Liu et al., arXiv 2305.01210)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aha.data.sources import Row
+from aha.sandbox import results_of
+from aha.types import AhaError, TestCase
+
+WALL = 20.0
+"""Seconds that a row's own solution has for an input: some of them are there to be slow."""
+_MEMBERS = frozenset(["similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
+                      "intersection_array", "find_dissimilar", "Diff"])  # fmt: skip
+_SOMETHING = frozenset(["check_str", "text_match_three", "text_starta_endb"])
+"""Functions of MBPP whose results EvalPlus compares as sets, and by whether they are something at all."""
+_COMPARISONS = {
+    **dict.fromkeys(_MEMBERS, "members"),
+    **dict.fromkeys(_SOMETHING, "something"),
+    "find_zero": "root",
+}
+
+
+def is_evalplus(row: Row) -> bool:
+    """Whether a row has inputs and a solution in place of tests."""
+    return isinstance(row.get("base_input"), list) and isinstance(row.get("canonical_solution"), str)
+
+
+def tests_of(row: Row, prelude: str) -> list[TestCase]:
+    """The row's inputs with the results of its own solution. Raises ValueError where that gives none."""
+    name = str(row.get("entry_point") or "").strip()
+    if not name:
+        raise ValueError("base_input without entry_point")
+    inputs = [*row["base_input"], *(row.get("plus_input") or ())]
+    if not inputs or not all(isinstance(one, list) for one in inputs):
+        raise ValueError("base_input and plus_input must be lists of arguments")
+    calls = [_retyped(one, like) for like in [_example(row, name)] for one in inputs]
+    try:
+        results = results_of(_program(row, name), name, calls, wall=WALL, prelude=prelude)
+    except AhaError as error:
+        raise ValueError(f"its own solution gives no results for them: {error}") from error
+    rule, atol = _COMPARISONS.get(name, "near"), float(row.get("atol") or 0)
+    return [
+        TestCase("function", list(call), result, name, prelude, rule, atol)
+        for call, result in zip(calls, results, strict=True)
+    ]
+
+
+def _program(row: Row, name: str) -> str:
+    """The row's own solution as a whole program: HumanEval's goes on with the prompt."""
+    prompt, solution = str(row.get("prompt") or ""), str(row["canonical_solution"])
+    return prompt + solution if f"def {name}(" in prompt and f"def {name}(" not in solution else solution
+
+
+# --- what JSON made of the arguments ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Arguments as a row's asserts write them."""
+
+    arguments: list[Any]
+
+
+def _example(row: Row, name: str) -> _Call | None:
+    """The arguments of the first assert that calls the function: JSON has no tuples and no sets, which MBPP's have."""
+    for text in (row.get("assertion"), row.get("prompt")):
+        for tree in _trees(text):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+                    try:
+                        return _Call([ast.literal_eval(argument) for argument in node.args])
+                    except (ValueError, TypeError, SyntaxError):
+                        continue
+    return None
+
+
+def _trees(text: Any) -> Iterator[ast.Module]:
+    """The asserts of a program, also of one that stands in a text between three quotes."""
+    lines = text.split("\n") if isinstance(text, str) else []
+    for line in lines:
+        if line.lstrip().startswith("assert "):
+            try:
+                yield ast.parse(line.strip())
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue
+
+
+def _retyped(arguments: Sequence[Any], like: _Call | None) -> list[Any]:
+    """Arguments with the types of the example's; as they are where there is none, or it has another number of them."""
+    if like is None or len(like.arguments) != len(arguments):
+        return list(arguments)
+    return [_as(value, of) for value, of in zip(arguments, like.arguments, strict=True)]
+
+
+def _as(value: Any, like: Any) -> Any:
+    """A value of JSON as what it was before, by one like it."""
+    if isinstance(value, list) and isinstance(like, (list, tuple, set, frozenset)):
+        return _sequence(value, like)
+    if isinstance(value, Mapping) and isinstance(like, dict) and like:
+        key, of = next(iter(like.items()))
+        return {_key(name, key): _as(one, of) for name, one in value.items()}
+    if isinstance(value, str) and isinstance(like, complex):
+        return complex(value.replace(" ", ""))
+    return value
+
+
+def _sequence(value: list[Any], like: Any) -> Any:
+    shapes = list(like)
+    each = len(shapes) == len(value) and isinstance(like, tuple)
+    members = [_as(v, shapes[i if each else 0]) for i, v in enumerate(value)] if shapes else value
+    return members if isinstance(like, list) else type(like)(members)
+
+
+def _key(name: Any, like: Any) -> Any:
+    return (
+        int(name)
+        if isinstance(like, int) and isinstance(name, str) and name.lstrip("-").isdecimal()
+        else name
+    )

@@ -1,0 +1,115 @@
+"""Rows as EvalPlus publishes them (HumanEvalPlus.jsonl, MbppPlus.jsonl). Those of HumanEval are made, in its layout; of
+MBPP the seventh is EvalPlus' own, with a few of its inputs."""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+import pytest
+
+from aha.sandbox import judge_function, results_of
+from aha.tasks import code_rows
+from aha.types import AhaError, Outcome
+
+NEAR = {
+    "task_id": "HumanEval/900", "prompt": 'def mean(xs: list) -> float:\n    """ The mean. """\n', "entry_point": "mean",
+    "canonical_solution": "    return sum(xs) / len(xs)\n", "contract": "", "atol": 0,
+    "base_input": [[[1, 2]], [[1.0, 2.5]]], "plus_input": [[[0.1, 0.2, 0.3]], [[1e9, 1]]],
+}  # fmt: skip
+FIND_CHAR_LONG = {
+    "task_id": "Mbpp/7", "entry_point": "find_char_long", "atol": 0,
+    "prompt": '"""\nWrite a function to find all words which are at least 4 characters long in a string.\nassert '
+              "set(find_char_long('Please move back to stream')) == set(['Please', 'move', 'back', 'stream'])\n\"\"\"\n",
+    "canonical_solution": '\nimport re\ndef find_char_long(text):\n  return (re.findall(r"\\b\\w{4,}\\b", text))\n',
+    "base_input": [["Please move back to stream"], ["Jing Eco and Tech"], ["Jhingai wulu road Zone 3"]],
+    "plus_input": [[""], ["stralong.t"], ["arerwordsThis"], ["4"], ["ThicharatacterThis is a very long strigng"]],
+    "contract": '\n  assert isinstance(text, str), "invalid inputs" # $_CONTRACT_$\n',
+    "assertion": "\nassert set(find_char_long('Jing Eco and Tech')) == set(['Jing', 'Tech'])\n",
+}  # fmt: skip
+SHARED = {
+    "task_id": "Mbpp/900", "prompt": '"""\nWrite a function that pairs a tuple with its length.\n"""\n', "atol": 0,
+    "entry_point": "sized", "canonical_solution": "\ndef sized(t):\n    return {t: len(t)}\n",
+    "base_input": [[[1, 2]]], "plus_input": [[[]], [[3]]], "contract": "",
+    "assertion": "\nassert sized((1, 2)) == {(1, 2): 2}\n",
+}  # fmt: skip
+ROOT = {
+    "task_id": "HumanEval/32", "entry_point": "find_zero", "atol": 0.0001, "contract": "",
+    "prompt": 'import math\n\n\ndef poly(xs, x):\n    return sum(c * x**i for i, c in enumerate(xs))\n\n\n'
+              'def find_zero(xs: list):\n    """ A zero of the polynomial. """\n',
+    "canonical_solution": "    return -xs[0] / xs[1] if len(xs) == 2 else 2.0\n",
+    "base_input": [[[1, 2]], [[-4, 0, 1]]], "plus_input": [],
+}  # fmt: skip
+
+
+def outcome(row, program):
+    problem = code_rows.make_problem(row, 1)
+    assert code_rows.prove(problem, row) == ""
+    verdict = code_rows.READER.make(row, 1, "code") and code_rows.task(None).verify(
+        problem, f"```python\n{program}\n```"
+    )
+    return verdict.outcome
+
+
+@pytest.mark.parametrize(
+    ("row", "right", "wrong"),
+    [
+        (NEAR, "def mean(xs):\n    return sum(x / len(xs) for x in xs)", "def mean(xs):\n    return sum(xs) // len(xs)"),
+        (FIND_CHAR_LONG, "def find_char_long(s):\n    import re\n    return tuple(set(re.findall(r'\\w{4,}', s)))",
+         "def find_char_long(s):\n    return [w for w in s.split() if len(w) > 3]"),
+        (SHARED, "def sized(t):\n    return dict([(t, len(t))])", "def sized(t):\n    return {tuple(t): 2}"),
+        (ROOT, "def find_zero(xs):\n    return -0.5 if len(xs) == 2 else -2.00000001", "def find_zero(xs):\n    return -0.5"),
+    ],
+)  # fmt: skip
+def test_results_are_held_against_the_rows_own_solution(row, right, wrong):
+    assert outcome(row, right) is Outcome.CORRECT
+    assert outcome(row, wrong) is Outcome.WRONG
+
+
+def test_the_question_is_asked_and_inputs_come_back_as_they_were():
+    problem = code_rows.make_problem(FIND_CHAR_LONG, 1)
+    assert "find all words" in problem.messages[0]["content"]
+    assert len(problem.answer) == 8
+    shared = code_rows.make_problem(SHARED, 1)
+    assert [test.input for test in shared.answer] == [[(1, 2)], [()], [(3,)]]
+    assert {test.compare for test in problem.answer} == {"members"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"canonical_solution": "    return xs[9]\n"}, "input 1: raised IndexError"),
+        ({"entry_point": ""}, "base_input without entry_point"),
+        ({"base_input": [1]}, "lists of arguments"),
+        ({"base_input": [], "plus_input": []}, "lists of arguments"),
+    ],
+)
+def test_a_row_without_results_is_refused(change, words):
+    with pytest.raises(AhaError, match=words):
+        code_rows.make_problem({**NEAR, **change}, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "tolerance", "expected", "results"),
+    [
+        ("near", 0.0, "1.5", {"1.5": True, "1.5000001": True, "1.51": False, "'1.5'": False, "True": False, "None": False}),
+        ("near", 0.0, "3", {"3": True, "3.0": True, "3.0000001": False, "4": False}),
+        ("near", 0.01, '{"tuple":[1.0,2]}', {"(1.0, 2)": True, "(1.005, 2)": True, "[1.0, 2]": False, "(1.1, 2)": False}),
+        ("near", 0.0, '{"float":"inf"}', {"float('inf')": True, "1e300": False, "-float('inf')": False}),
+        ("near", 0.0, '{"float":"nan"}', {"float('nan')": True, "0.0": False}),
+        ("near", 0.0, "[1,[2.5]]", {"[1, [2.5]]": True, "[1, [2.6]]": False}),
+        ("members", 0.0, '["a","b"]', {"['b', 'a', 'a']": True, "{'a', 'b'}": True, "['a']": False, "'ab'": False}),
+        ("something", 0.0, "true", {"True": True, "'yes'": True, "None": False, "False": False}),
+        ("something", 0.0, "false", {"False": True, "None": True, "3": False}),
+    ],
+)  # fmt: skip
+def test_when_a_result_is_the_expected_one(rule, tolerance, expected, results):
+    for value, passes in results.items():
+        code = f"def f():\n    return {value}\n"
+        judgement = judge_function(code, "f", [([], expected)], compare=rule, tolerance=tolerance)
+        assert judgement.passed is passes, value
+
+
+def test_results_of_a_program_are_had_one_after_another():
+    code = "def f(x):\n    return (x, [x])\n"
+    assert results_of(code, "f", [[1], ["a"]]) == ['{"tuple":[1,[1]]}', '{"tuple":["a",["a"]]}']
+    with pytest.raises(AhaError, match="input 2: raised ZeroDivisionError"):
+        results_of("def f(x):\n    return 1 / x\n", "f", [[1], [0]])
