@@ -25,6 +25,7 @@ from aha.sandbox import (
     judge_asserts,
     judge_function,
     judge_stdio,
+    results_of,
     sandbox_modules,
 )
 from aha.types import AhaError, Finish, Problem, Rollout, Score, TestCase
@@ -104,6 +105,14 @@ class CodeReward:
             return judge_stdio(code, pairs, tolerance=first.tolerance, **limits)
         limits |= {"compare": first.compare, "tolerance": first.tolerance}
         return judge_function(code, first.entry_point, pairs, **limits)
+
+
+def reference_results(
+    program: str, entry_point: str, inputs: Sequence[Sequence[Any]], prelude: str, wall: float
+) -> list[str]:
+    """What a set's own solution gives for each list of arguments, as tests whose ``compare`` is ``near`` or one of its
+    kin expect it. Raises AhaError where it fails, and where no sandbox can be had."""
+    return results_of(program, entry_point, inputs, wall=wall, prelude=prelude)
 
 
 def check_tests(problem: Problem) -> tuple[TestCase, ...]:

@@ -96,11 +96,11 @@ class ReferenceResult:
 
     def something(self, reply: bytes) -> bool:
         """Whether a reply is true where this is true or something, and false or None where it is not."""
-        wanted = self._tree if isinstance(self._tree, bool) else self._tree is not None
+        truth = self._tree if isinstance(self._tree, bool) else self._tree is not None
         for constant in (True, False):
             if is_constant(constant, reply):
-                return wanted is constant
-        return wanted is not is_constant(None, reply)
+                return truth is constant
+        return truth is not is_constant(None, reply)
 
     def root(self, coefficients: Any, reply: bytes) -> bool:
         """Whether a reply is a number at which the polynomial (the constant first) is near to 0."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aha.data.sources import Row
-from aha.sandbox import results_of
+from aha.rewards.code import reference_results
 from aha.types import AhaError, TestCase
 
 WALL = 20.0
@@ -40,7 +40,7 @@ def tests_of(row: Row, prelude: str) -> list[TestCase]:
         raise ValueError("base_input and plus_input must be lists of arguments")
     calls = [_retyped(one, like) for like in [_example(row, name)] for one in inputs]
     try:
-        results = results_of(_program(row, name), name, calls, wall=WALL, prelude=prelude)
+        results = reference_results(_program(row, name), name, calls, prelude, WALL)
     except AhaError as error:
         raise ValueError(f"its own solution gives no results for them: {error}") from error
     rule, atol = _COMPARISONS.get(name, "near"), float(row.get("atol") or 0)
@@ -60,20 +60,20 @@ def _program(row: Row, name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _AssertedCall:
     """Arguments as a row's asserts write them."""
 
     arguments: list[Any]
 
 
-def _example(row: Row, name: str) -> _Call | None:
+def _example(row: Row, name: str) -> _AssertedCall | None:
     """The arguments of the first assert that calls the function: JSON has no tuples and no sets, which MBPP's have."""
     for text in (row.get("assertion"), row.get("prompt")):
         for tree in _trees(text):
             for node in ast.walk(tree):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
                     try:
-                        return _Call([ast.literal_eval(argument) for argument in node.args])
+                        return _AssertedCall([ast.literal_eval(argument) for argument in node.args])
                     except (ValueError, TypeError, SyntaxError):
                         continue
     return None
@@ -90,7 +90,7 @@ def _trees(text: Any) -> Iterator[ast.Module]:
                 continue
 
 
-def _retyped(arguments: Sequence[Any], like: _Call | None) -> list[Any]:
+def _retyped(arguments: Sequence[Any], like: _AssertedCall | None) -> list[Any]:
     """Arguments with the types of the example's; as they are where there is none, or it has another number of them."""
     if like is None or len(like.arguments) != len(arguments):
         return list(arguments)
