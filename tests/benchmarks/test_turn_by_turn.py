@@ -24,6 +24,7 @@ from aha.benchmarks.turns import figures
 from aha.cli import main
 from aha.sampling.http import Programs, Server
 from aha.sampling.http.model import ModelBackend
+from aha.tasks import turns
 from aha.types import AhaError
 
 ROOT = Path(__file__).parents[2]
@@ -204,8 +205,8 @@ def test_stored_answers_are_replaced_by_the_models_own_where_that_is_asked(tmp_p
     assert [len(one) for one in seen] == [3, 1, 3]
     assert [one[1] for one in seen if len(one) == 3] == ["stored", "It is \\boxed{4}."]
     (result,) = (tmp_path / "own").glob("*/math-*.json")
-    turns = json.loads(result.read_text())["figures"]["turns"]
-    assert [one["pass@1"] for one in turns] == [None, 1.0]
+    by_turn = json.loads(result.read_text())["figures"]["turns"]
+    assert [one["pass@1"] for one in by_turn] == [None, 1.0]
 
 
 def test_options_are_not_scored_over_several_turns(source, tmp_path):
@@ -218,15 +219,31 @@ def test_options_are_not_scored_over_several_turns(source, tmp_path):
 
 
 def test_a_turn_that_could_not_be_graded_is_left_out_of_its_figure():
-    turns = [(True, None), (True, False), (False, True)]
+    marks = [(True, None), (True, False), (False, True)]
     records = [
         GradedProblem(str(i), "", (GradedAnswer(None, None, True, "", 2, False, turns=tuple(
-            GradedTurn(right, right, 1) for right in of)),)) for i, of in enumerate(turns)
+            GradedTurn(right, right, 1) for right in of)),)) for i, of in enumerate(marks)
     ]  # fmt: skip
     first, second = figures.figures(records)["turns"]
     assert first["pass@1"] == pytest.approx(2 / 3)
     assert (second["pass@1"], second["consistency"]) == (0.5, 0.0)
     assert second["average"] == 0.5
+
+
+@pytest.mark.real
+def test_a_chat_model_says_the_same_behind_an_endpoint_and_hears_its_own_answers(asked, tmp_path):
+    source = opening.open_model("smollm2", tmp_path, "bare", "cpu", "float32", 1)
+    greedy = Protocol(1, temperature=0.0, max_tokens=16, problems=2)
+    local = session.run("smollm2", source, asked, greedy, tmp_path / "local")
+    with Server(ModelBackend(source.engine, source.tokenizer, "smollm2")) as server:
+        behind = opening.open_model(f"{server.url}#smollm2", tmp_path, "bare", "cpu", "float32", 1)
+        remote = session.run("served", behind, asked, greedy, tmp_path / "remote")
+    assert sampled(remote) == sampled(local)
+    assert remote.figures["turns"] == local.figures["turns"]
+    (first, *_), *_ = sampled(local).values()
+    problem = session.load_problems(asked, 2)[1][0]
+    heard = source.prompter.render(turns.at_turn(problem, first[:1])).text
+    assert f"<|im_start|>assistant\n{first[0].strip()}<|im_end|>" in heard
 
 
 @pytest.mark.slow
