@@ -165,6 +165,17 @@ def test_files_that_are_no_toml_are_told(content, said, tmp_path):
         config.read_overrides([], [tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("smollm2", "--model smollm2"), ("my.toml", "--config my.toml"), ("rows.jsonl", "--data rows.jsonl"),
+     ("m.gguf", "--model m.gguf"), (".", "--model .")],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["doctor", "zero"])
+def test_a_word_that_is_no_setting_is_told_which_option_it_may_be_of(command, word, said, capsys):
+    assert main([command, word]) != 0
+    assert said in capsys.readouterr().err
+
+
 def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_bytes(b"\xef\xbb\xbf[rl]\nlr = 0.5\n")

@@ -32,9 +32,24 @@ def read_overrides(words: Sequence[str], files: Sequence[Path] = ()) -> dict[str
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise AhaError(f"'{word}' is not a setting. Write stage.field=value, for example rl.lr=1e-4.")
+            raise AhaError(f"'{word}' is not a setting: stage.field=value, for example rl.lr=1e-4. {_meant(word)}")
         flat[key.strip()] = _value(value.strip())
     return flat
+
+
+OPTIONS = {".toml": "--config", ".gguf": "--model"} | dict.fromkeys(
+    (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".gz", ".zst"), "--data"
+)
+"""Of a command, for files by the end of their names."""
+
+
+def _meant(word: str) -> str:
+    """What a word that is no setting may have been meant to be."""
+    path = Path(word)
+    option = OPTIONS.get(path.suffix.lower()) or ("--model" if path.is_dir() else None)
+    if option:
+        return f"Did you mean {option} {word}?"
+    return f"A model is named by --model {word}, a task by --task {word}."
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
