@@ -306,3 +306,20 @@ def test_operators_are_classified_by_stretch_then_by_name():
     assert classify(event("aten::copy_", event("aha: optimizer"))) == "optimizer"
     assert classify(event("aten::copy_")) == "copies"
     assert classify(event("aten::silu")) == "other operators"
+
+
+def test_a_type_that_the_cpu_only_emulates_is_measured_on_less(monkeypatch):
+    sides, product = [], torch.mm
+
+    def noted(a, b, out):
+        sides.append(len(a))
+        return product(a, b, out=out)
+
+    monkeypatch.setattr(torch, "mm", noted)
+    monkeypatch.setattr(roofline, "SMALLEST_PRODUCT", 32)
+    assert roofline.matmul_peak(torch.device("cpu"), torch.float32, 128, 1) > 0
+    assert max(sides) == 128 and min(sides) == 32
+    sides.clear()
+    monkeypatch.setattr(roofline, "LONG_S", 0.0)
+    assert roofline.matmul_peak(torch.device("cpu"), torch.float32, 128, 1) > 0
+    assert set(sides) == {32}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MATMUL_SIZE = {"cpu": 2048, "mps": 4096, "cuda": 8192}
 READ_BYTES = {"cpu": 256 << 20, "mps": 512 << 20, "cuda": 2 << 30}
 _SMALLEST_READ = 1 << 20
+SMALLEST_PRODUCT = 256
+LONG_S = 1.0
+"""Of one product or reading, in seconds: what takes longer is measured on less, or no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,18 @@ def measure(device: torch.device, size: int = 0, read_bytes: int = 0, repeats: i
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int, repeats: int) -> float:
-    """Floating-point operations a second of a square product [size, size]."""
+    """Floating-point operations a second of a square product [size, size], or of the largest smaller one that does
+    not take long: CPUs that only emulate a type reach a thousandth of what others do."""
     import torch
 
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    out = torch.empty(size, size, device=device, dtype=dtype)
-    return 2 * size**3 / best_seconds(lambda: torch.mm(a, b, out=out), device, repeats)
+    side = min(size, SMALLEST_PRODUCT)
+    while True:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        work = functools.partial(torch.mm, a, b, out=torch.empty(side, side, device=device, dtype=dtype))
+        once = best_seconds(work, device, 1)
+        if side == size or once > LONG_S / 8:  # twice the side is eight times the work
+            return 2 * side**3 / min(once, best_seconds(work, device, repeats))
+        side = min(size, 2 * side)
 
 
 def read_peak(device: torch.device, size: int, repeats: int) -> float:
@@ -98,7 +107,12 @@ def read_peak(device: torch.device, size: int, repeats: int) -> float:
     ]
     # A small buffer is read many times in one measurement, so that the call's own cost does not count.
     loops = max(1, (32 << 20) // x.nbytes)
-    return max(loops * done / best_seconds(_repeat(work, loops), device, repeats) for work, done in works)
+    rates = [0.0]
+    for work, done in works:
+        once = done / best_seconds(work, device, 1)
+        slow = once * 4 < max(rates) or done / once > LONG_S  # it will not be the best of them
+        rates.append(once if slow else loops * done / best_seconds(_repeat(work, loops), device, repeats))
+    return max(rates)
 
 
 def _repeat(work: Callable[[], Any], times: int) -> Callable[[], None]:
