@@ -53,10 +53,20 @@ def test_the_faster_type_is_taken_whatever_the_flags_say(cache, monkeypatch, flo
     assert hardware.pick_dtype("auto") == getattr(torch, best)
 
 
-def test_other_devices_and_named_types_are_not_measured(cache, monkeypatch):
+def test_other_devices_and_float32_by_name_are_not_measured(cache, monkeypatch):
     monkeypatch.setattr(speeds, "measure", lambda: pytest.fail("measured"))
     assert hardware.pick_dtype("auto", torch.device("cuda")) == torch.bfloat16
     assert hardware.pick_dtype("float32", CPU) == torch.float32
+
+
+def test_a_named_type_that_the_cpu_only_emulates_is_told_once(cache, monkeypatch, caplog):
+    monkeypatch.setattr(speeds, "measure", lambda: products((32, 150), (2, 0.3)))
+    hardware._tell_if_slow.cache_clear()
+    for _ in range(2):
+        assert hardware.pick_dtype("bfloat16", CPU) == torch.bfloat16
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "float32 is 89.4 times as fast" in said and "--dtype auto" in said
+    hardware._tell_if_slow.cache_clear()
 
 
 def test_it_is_measured_once_for_a_machine(cache, monkeypatch):

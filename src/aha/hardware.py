@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import logging
 import os
 import platform
 import sys
@@ -18,6 +19,8 @@ from aha.types import AhaError
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(__name__)
 
 FAST_TYPES = frozenset({"amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16"})
 """Flags of a CPU that its speed depends on most."""
@@ -63,10 +66,26 @@ def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.
     if name != "auto":
         if name not in names:
             raise AhaError(f"Unknown dtype '{name}'. Use auto, {', '.join(names)}.")
+        if name == "bfloat16" and device is not None and device.type == "cpu" and ranks.is_main():
+            _tell_if_slow(name)  # float32 is named for what it computes, and by those who know its price
         return names[name]
     if device is not None and device.type != "cpu":
         return torch.bfloat16
     return names[products().best]
+
+
+SLOW = 2.0
+"""So many times as fast as the type that was asked for another must be, for this to be said."""
+
+
+@functools.cache
+def _tell_if_slow(name: str) -> None:
+    """Once: that a type which was asked for is one that this CPU is slow in, or only emulates."""
+    found = speeds.products(facts())
+    times = found.score(found.best) / found.score(name)
+    if times >= SLOW:
+        _log.warning("%s was asked for, and %s is %.3g times as fast on this CPU: %s. --dtype auto takes the faster.",
+                     name, found.best, times, found.words())  # fmt: skip
 
 
 def products() -> speeds.Products:
