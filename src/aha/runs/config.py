@@ -32,7 +32,9 @@ def read_overrides(words: Sequence[str], files: Sequence[Path] = ()) -> dict[str
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise AhaError(f"'{word}' is not a setting: stage.field=value, for example rl.lr=1e-4. {_meant(word)}")
+            raise AhaError(
+                f"'{word}' is not a setting: stage.field=value, for example rl.lr=1e-4. {_meant(word)}"
+            )
         flat[key.strip()] = _value(value.strip())
     return flat
 
