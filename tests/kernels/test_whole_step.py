@@ -151,6 +151,8 @@ def test_a_token_through_all_layers(units, lanes, dtype, rows, biased, normed):
 @pytest.mark.parametrize("heads", [(6, 2, 32), (4, 4, 64), (14, 2, 128)], ids=str)
 def test_a_prompt_that_rows_share_is_read_once(lanes, dtype, heads):
     """Rows of a family see their own first row's prompt: copies that are spoilt are not looked at."""
+    if dtype == torch.bfloat16 and "avx512_bf16" not in hardware.cpu_flags():
+        pytest.skip("this CPU widens bf16 as it reads it: each row reads its own copy")
     (h, kv, dim), room = heads, 160
     families = np.array([3, 1, 3, 3, 7, 1, 3, 9])
     prompts = np.array([97, 33, 97, 97, 50, 33, 97, 10])

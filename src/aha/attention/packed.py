@@ -7,7 +7,8 @@ caps on the scores, sinks, values of another size than keys) costs only the fami
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,16 @@ from aha.attention.layout import Bucket, Plan, make_plan
 _KEEP_PROBABILITIES_UP_TO = 1024
 WAYS: set[str] = set()
 """How packed attention was computed in this process: kernels, varlen, rectangles."""
+
+
+@contextlib.contextmanager
+def unnoted() -> Iterator[None]:
+    """For a computation that is no part of the work: the ways that it goes are not added to ``WAYS``."""
+    before = set(WAYS)
+    try:
+        yield
+    finally:
+        WAYS.intersection_update(before)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
