@@ -81,11 +81,11 @@ SLOW = 2.0
 @functools.cache
 def _tell_if_slow(name: str) -> None:
     """Once: that a type which was asked for is one that this CPU is slow in, or only emulates."""
-    found = speeds.products(facts())
-    times = found.score(found.best) / found.score(name)
+    speed = speeds.products(facts())
+    times = speed.score(speed.best) / speed.score(name)
     if times >= SLOW:
         _log.warning("%s was asked for, and %s is %.3g times as fast on this CPU: %s. --dtype auto takes the faster.",
-                     name, found.best, times, found.words())  # fmt: skip
+                     name, speed.best, times, speed.words())  # fmt: skip
 
 
 def products() -> speeds.Products:

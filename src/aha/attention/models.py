@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from aha.attention.interface import IMPLEMENTATION, attend, mask
 from aha.attention.kernel_trial import try_kernels
 from aha.attention.layer_trial import TrialFailed, TrialLayer, try_layers
+from aha.attention.packed import unnoted
 from aha.types import AhaError
 
 _known: WeakKeyDictionary[Any, tuple[TrialLayer, ...]] = WeakKeyDictionary()
@@ -32,11 +33,12 @@ def install(model: Any) -> None:
         if model.config._attn_implementation != IMPLEMENTATION:
             raise _refusal(model, "its attention cannot be replaced")
     if model not in _known:
-        try:
-            _known[model] = try_layers(model)
-        except TrialFailed as failed:
-            raise _refusal(model, str(failed)) from failed
-        try_kernels(model)
+        with unnoted():  # trials compute in finer types, for which there are no kernels
+            try:
+                _known[model] = try_layers(model)
+            except TrialFailed as failed:
+                raise _refusal(model, str(failed)) from failed
+            try_kernels(model)
 
 
 def layers(model: Any) -> tuple[TrialLayer, ...]:
