@@ -90,6 +90,36 @@ def test_conversations_are_described(tmp_path, capsys):
     assert described["prompts"][0].startswith("system: Be brief.\nuser: What is it?")
 
 
+def test_labels_of_conversations_are_counted(tmp_path, capsys):
+    path = put(tmp_path, [{"messages": [ASKED, SAID], "label": i > 0} for i in range(3)])
+    assert check(capsys, path)["labels"] == 3
+
+
+def test_what_general_prompts_bring_is_counted(tmp_path, capsys):
+    rows = [
+        {"prompt": "p", "response_0": "a", "response_1": "b", "is_response_0_safe": True, "is_response_1_safe": False,
+         "better_response_id": 1, "safer_response_id": 0},
+        {"vanilla": "v", "adversarial": "", "completion": "c", "data_type": "vanilla_harmful"},
+        {"conversation": [{"role": "system", "content": "s"}, ASKED, SAID, ASKED]},
+        {"chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
+         "rejected": "\n\nHuman: a\n\nAssistant: x\n\nHuman: y\n\nAssistant: z"},
+    ]  # fmt: skip
+    described = check(capsys, path := put(tmp_path, rows), "--task", "general")
+    assert described["brings"] == {
+        "references": 3, "pairs": 1, "answers called safe or unsafe": 2, "called harmful": 1, "called benign": 0,
+        "several turns": 2, "system message": 1,
+    }  # fmt: skip
+    assert main(["data", "check", path, "--task", "general"]) == 0
+    assert "several turns: 2, system message: 1" in capsys.readouterr().out
+
+
+def test_few_prompts_are_shown_once_each_and_whole_conversations_are_compared(tmp_path, capsys):
+    begun = [[{"role": "user", "content": hello}, SAID, ASKED] for hello in ("Hi", "Ho")]
+    described = check(capsys, put(tmp_path, [{"messages": turns} for turns in begun]), "--task", "general")
+    assert [text[:8] for text in described["prompts"]] == ["user: Hi", "user: Ho"]
+    assert described["answers"]["repeated_questions"] == 0, "their last turns alone are the same"
+
+
 def test_prompts_are_shown_as_a_model_is_asked(tmp_path, capsys, checkpoint):
     described = check(capsys, put(tmp_path, MATH), "--model", str(checkpoint))
     assert "Add 0." in described["prompts"][0]

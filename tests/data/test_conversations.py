@@ -144,6 +144,11 @@ def test_labels_of_single_answers():
     assert read({"prompt": "q", "completion": "a", "label": True}).label == 1.0
     assert read({"instruction": "q", "input": "", "output": "a", "kto_tag": False}).label == 0.0
     assert read({"prompt": "q", "completion": "a"}).label is None
+    assert read({"messages": [ASKED, SAID], "label": False}).label == 0.0, "LLaMA-Factory's kto_en_demo"
+    assert read({"messages": [ASKED, SAID], "label": "geography"}).label is None, (
+        "a kind, no word on the answer"
+    )
+    assert read({"prompt": "q", "completion": "a", "label": "False"}).label == 0.0, "a CSV's"
 
 
 @pytest.mark.parametrize(
@@ -153,8 +158,9 @@ def test_labels_of_single_answers():
         ({"messages": [ASKED, {"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "names no function"),
         ({"messages": [ASKED, SAID], "tools": "look"}, "its tools are no JSON"),
         ({"conversations": [TURNS[0], {"from": "function_call", "value": "look(3)"}]}, "no JSON"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content is list"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "part of type image_url"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "role is 'wizard'"),
+        ({"prompt": "q", "completion": "a", "label": "fine"}, "its label is 'fine', not true or false"),
         ({"nothing": 1}, "fits no schema"),
     ],
 )

@@ -71,9 +71,11 @@ def test_a_layout_is_read(name):
         ({"messages": [{"role": "user", "content": " "}]}, "one of its turns is empty"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "no user turn"),
         ({"messages": [*user("a"), {"role": "tool", "content": "3"}, *user("b")]}, "turns of a tool"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content is list"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "part of type image_url"),
         ({"chosen": "words", "rejected": "other words"}, "a text without turns"),
         ({"vanilla": "", "adversarial": None, "data_type": "vanilla_benign"}, "both wordings are empty"),
+        ({"prompt": " "}, "its prompt is empty: the column prompt holds nothing"),
+        ({"messages": None}, "its prompt is empty: the column messages holds null"),
         ({"number": 3}, r"columns are \['number'\]"),
     ],
 )  # fmt: skip

@@ -64,7 +64,7 @@ def test_it_makes_its_own_pairs_and_learns_with_its_own_reward_model(tmp_path, s
         run = tmp_path / "run"
         for _ in range(2):
             last = stages(str(smollm2), tmp_path, f"{server.url}#judge")
-            context = Context(run, dtype="bfloat16", plain=True, threads=1)
+            context = Context(run, plain=True, threads=1)
             summaries = pipeline.run(last, run, context, config={}, say=said.append)
     assert sum("finished before, not run again" in line for line in said) == len(STAGES), "the second time"
     assert list(summaries) == list(STAGES)

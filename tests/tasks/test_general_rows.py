@@ -86,7 +86,7 @@ def test_what_no_rule_grades_is_unknown_and_never_wrong(tmp_path):
 def test_a_set_of_bad_rows_is_refused_with_the_reason(tmp_path):
     rows = [{"prompt": "a"}, *({"conversation": [{"role": "assistant", "content": "b"}]} for _ in range(3))]
     with pytest.raises(
-        AhaError, match=r"3 of 4 rows cannot be used \(3 a row of lmsys-chat cannot be asked\)"
+        AhaError, match=r"3 of 4 rows cannot be used \(3 no user turn is left to be answered\)"
     ):
         get_task("general", write(tmp_path / "rows.jsonl", rows)).load("train", 1, 0)
 

@@ -68,6 +68,7 @@ def _check(args: argparse.Namespace, file: str) -> dict[str, Any]:
         "levels": _few(p.metadata.get("level") for p in problems),
         "domains": _few(p.metadata.get("domain") for p in problems),
         "answers": _answers(problems),
+        "brings": _brings(problems),
         "prompts": _prompts(problems, args.model),
     }
 
@@ -154,7 +155,8 @@ def _answers(problems: Sequence[Problem]) -> dict[str, Any]:
     """How many have several reference answers, and questions that stand in several rows with different ones."""
     by_question: dict[str, set[str]] = {}
     for p in problems:
-        by_question.setdefault(p.messages[-1]["content"], set()).add(str(p.answer))
+        said = "\n".join(str(m["content"]) for m in p.messages)
+        by_question.setdefault(said, set()).add(str(p.answer))
     return {
         "several": sum(bool(p.metadata.get("answers")) for p in problems),
         "repeated_questions": len(problems) - len(by_question),
@@ -162,8 +164,31 @@ def _answers(problems: Sequence[Problem]) -> dict[str, Any]:
     }
 
 
+def _brings(problems: Sequence[Problem]) -> dict[str, int]:
+    """What prompts that no rule grades have beside them; {} for problems with a verifier."""
+    if not any("given_pairs" in p.metadata for p in problems):
+        return {}
+    said = [p.metadata.get("prompt_label") for p in problems]
+    turns = [[m["role"] for m in p.messages] for p in problems]
+    return {
+        "references": sum(p.answer is not None for p in problems),
+        "pairs": sum(len(p.metadata["given_pairs"]) for p in problems),
+        "answers called safe or unsafe": sum(len(p.metadata["given_labels"]) for p in problems),
+        "called harmful": said.count("harmful"),
+        "called benign": said.count("benign"),
+        "several turns": sum(roles.count("user") > 1 for roles in turns),
+        "system message": sum("system" in roles for roles in turns),
+    }
+
+
+def _chosen(every: Sequence[Any]) -> list[Any]:
+    """Some from its beginning, middle and end."""
+    n = min(SHOWN, len(every))
+    return [every[i * len(every) // n] for i in range(n)]
+
+
 def _prompts(problems: Sequence[Problem], model: str | None) -> list[str]:
-    chosen = [problems[i * len(problems) // SHOWN] for i in range(min(SHOWN, len(problems)))]
+    chosen = _chosen(problems)
     if model is None:
         return ["\n".join(f"{m['role']}: {m['content']}" for m in p.messages) for p in chosen]
     from aha.modeling import load_tokenizer
@@ -206,6 +231,7 @@ def _conversations(args: argparse.Namespace, file: str) -> dict[str, Any]:
         "domains": _few(r.domain for r in records),
         "completions": sum(r.prompt != r.messages for r in records),
         "pairs": sum(bool(r.rejected) for r in records),
+        "labels": sum(r.label is not None for r in records),
         "with_system": sum(r.messages[0]["role"] == "system" for r in records),
         "with_tools": sum(bool(r.tools) for r in records),
         "prompts": _spoken(records, args.model),
@@ -219,7 +245,7 @@ def _aside(where: str, why: str) -> Aside:
 
 
 def _spoken(records: Sequence[Any], model: str | None) -> list[str]:
-    chosen = [records[i * len(records) // SHOWN] for i in range(min(SHOWN, len(records)))]
+    chosen = _chosen(records)
     if model is None:
         return ["\n".join(f"{m['role']}: {m['content']}" for m in r.messages) for r in chosen]
     from aha import chat
@@ -243,10 +269,10 @@ def _print(file: str, report: Mapping[str, Any]) -> None:
         print(f"  {gone['rows']} set aside: " + ", ".join(f"{n} {why}" for why, n in gone["reasons"].items()))
         for row in gone["examples"]:
             print(f"    {row['where']}: {row['reason'][:200]}")
-    for name in ("languages", "levels", "domains", "answers"):
+    for name in ("languages", "levels", "domains", "answers", "brings"):
         if report.get(name):
             print(f"  {name:17} " + ", ".join(f"{key}: {n}" for key, n in report[name].items()))
-    for name in ("completions", "pairs", "with_system", "with_tools"):
+    for name in ("completions", "pairs", "labels", "with_system", "with_tools"):
         if report.get(name):
             print(f"  {name:17} {report[name]}")
     for i, text in enumerate(report["prompts"], 1):

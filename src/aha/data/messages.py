@@ -65,6 +65,9 @@ def _content(value: Any) -> str:
         return "".join(str(p.get("text", "")) for p in value)
     if value is None:
         return ""
+    if isinstance(value, Sequence) and (others := [p.get("type") for p in value if isinstance(p, Mapping)]):
+        named = next((str(kind) for kind in others if kind != "text"), "another type")
+        raise ValueError(f"content holds a part of type {named}: text alone is read")
     raise ValueError(f"content is {_kind(value)}, not text")
 
 

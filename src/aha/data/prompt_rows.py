@@ -22,6 +22,7 @@ TEXTS = (
     "text", "input",
 )  # fmt: skip
 """Columns that hold a prompt alone: TRL, AdvBench, JailbreakBench, HarmBench, do-not-answer and their like."""
+TURNS = ("conversation", "conversations", "messages")
 HARMFUL = {"harmful": True, "unsafe": True, "benign": False, "unharmful": False, "safe": False}
 
 
@@ -52,16 +53,27 @@ def read_prompt(row: Row) -> PromptRow:
     """The prompt of a row. Raises AhaError saying what the row lacks, or what of it cannot be asked."""
     layout = next((known for known in LAYOUTS if known.fits(row)), None)
     if layout is None:
-        known = ", ".join(known.name for known in LAYOUTS)
-        raise AhaError(f"it has no prompt: its columns are {sorted(row)}. Known layouts: {known}")
+        raise AhaError(_no_prompt(row))
     try:
         prompt = layout.read(row)
         said = next((row[name] for name in SYSTEMS if row.get(name)), None)
         messages = _offered(_checked(with_system(prompt.messages, said)), read_tools(row.get("tools")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise AhaError(f"a row of {layout.name} cannot be asked: {error}") from error
+    except KeyError as error:
+        raise AhaError(f"it lacks the column {error.args[0]} (layout {layout.name})") from error
+    except (ValueError, TypeError) as error:
+        raise AhaError(f"{error} (layout {layout.name})") from error
     harmful = said_harmful(row) if prompt.harmful is None else prompt.harmful
     return replace(prompt, messages=messages, layout=layout.name, harmful=harmful)
+
+
+def _no_prompt(row: Row) -> str:
+    """Why no layout fits: a column for a prompt without one in it, or none that is known."""
+    if silent := next((c for c in (*TEXTS, "instruction", *TURNS) if c in row and not row[c]), None):
+        return (
+            f"its prompt is empty: the column {silent} holds {'null' if row[silent] is None else 'nothing'}"
+        )
+    known = ", ".join(known.name for known in LAYOUTS)
+    return f"it has no prompt: its columns are {sorted(row)}. Known layouts: {known}"
 
 
 def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:

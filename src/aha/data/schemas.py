@@ -75,8 +75,25 @@ def _conversation(row: Row, messages: tuple[Message, ...], **others: Any) -> Rec
     return Record(with_system(messages, said), tools=read_tools(row.get("tools")), **others)
 
 
+LABEL_WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
+"""A label as text, as CSV files have it."""
+
+
+def _label(row: Row, strict: bool = False) -> float | None:
+    """How good the row says that its last answer is (TRL's ``label``, LLaMA-Factory's ``kto_tag``), if it does. Another
+    value is another column's matter; if ``strict``, ValueError."""
+    value = row.get("label", row.get("kto_tag"))
+    if isinstance(value, str):
+        value = LABEL_WORDS.get(value.strip().lower(), value)
+    if isinstance(value, (bool, int, float)):
+        return float(value)
+    if value is not None and strict:
+        raise ValueError(f"its label is {str(value)[:40]!r}, not true or false")
+    return None
+
+
 def _from_messages(key: str) -> Callable[[Row], Record]:
-    return lambda row: _conversation(row, read_messages(row[key]))
+    return lambda row: _conversation(row, read_messages(row[key]), label=_label(row))
 
 
 def _from_preference(row: Row) -> Record:
@@ -117,10 +134,7 @@ def _from_open_r1(row: Row) -> Record:
 def _from_completion(row: Row) -> Record:
     said = row["completion"]
     last = ({"role": "assistant", "content": said},) if isinstance(said, str) else read_messages(said)
-    label = row.get("label", row.get("kto_tag"))
-    return _conversation(
-        row, (*read_messages(row["prompt"]), *last), label=None if label is None else float(label)
-    )
+    return _conversation(row, (*read_messages(row["prompt"]), *last), label=_label(row, strict=True))
 
 
 def _from_traces(row: Row) -> Record:
@@ -145,9 +159,8 @@ def _from_alpaca(row: Row) -> Record:
     if row.get("chosen") is not None or row.get("rejected") is not None:
         chosen, rejected = pair(messages, row.get("chosen"), row.get("rejected"))
         return _conversation(row, chosen, rejected=rejected)
-    label = row.get("label", row.get("kto_tag"))
     last = {"role": "assistant", "content": str(row["output"])}
-    return _conversation(row, (*messages, last), label=None if label is None else float(label))
+    return _conversation(row, (*messages, last), label=_label(row))
 
 
 def _from_turns(row: Row) -> Record:
@@ -156,8 +169,7 @@ def _from_turns(row: Row) -> Record:
     if isinstance(row.get("chosen"), (Mapping, list)) and row.get("rejected"):
         chosen, rejected = pair([dict(m) for m in messages], row["chosen"], row["rejected"])
         return _conversation(row, chosen, rejected=rejected)
-    label = row.get("label", row.get("kto_tag"))
-    return _conversation(row, messages, label=float(label) if isinstance(label, (bool, int, float)) else None)
+    return _conversation(row, messages, label=_label(row))
 
 
 def _from_rollout(row: Row) -> Record:
@@ -200,7 +212,7 @@ SCHEMAS: tuple[Schema, ...] = (
            and r["reward_model"].get("ground_truth") is not None, _from_verl),
     Schema("open-r1", "messages -> messages; answer -> answer",
            lambda r: _is_list(r, "messages") and _has_text(r, "problem"), _from_open_r1),
-    Schema("messages", "messages -> messages; system, tools",
+    Schema("messages", "messages -> messages; system, tools, label",
            lambda r: _is_list(r, "messages"), _from_messages("messages")),
     Schema("trl-prompt-completion", "prompt + completion -> messages; label",
            lambda r: r.get("prompt") is not None and r.get("completion") is not None, _from_completion),
