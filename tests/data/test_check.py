@@ -63,6 +63,11 @@ def test_a_file_is_described(tmp_path, capsys):
         ),
         ({"messages": [ASKED, SAID]}, "conversations"),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "conversations"),
+        ({"prompt": "q", "chosen": "a", "rejected": None}, "conversations"),
+        ({"messages": [ASKED, SAID], "label": True}, "conversations"),
+        ({"prompt": "q", "completion": "a", "label": False}, "conversations"),
+        ({"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 0}, "conversations"),
+        ({"question": "q", "label": 3}, "math"),
         (
             {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
             "conversations",

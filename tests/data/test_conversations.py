@@ -151,6 +151,21 @@ def test_labels_of_single_answers():
     assert read({"prompt": "q", "completion": "a", "label": "False"}).label == 0.0, "a CSV's"
 
 
+JUDGED = {
+    "prompt": "q",
+    "response_0": "a",
+    "response_1": "b",
+    "is_response_0_safe": True,
+    "is_response_1_safe": False,
+}
+
+
+def test_judged_answers_of_safety_sets():
+    record = read(JUDGED | {"better_response_id": 1, "safer_response_id": 0})
+    assert (record.messages[-1]["content"], record.rejected[0]["content"]) == ("b", "a")
+    assert read({"prompt": "q", "response": "a", "is_safe": False, "category": {}}).label == 0.0
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -161,6 +176,7 @@ def test_labels_of_single_answers():
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "part of type image_url"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "role is 'wizard'"),
         ({"prompt": "q", "completion": "a", "label": "fine"}, "its label is 'fine', not true or false"),
+        (JUDGED, "does not say which response is better"),
         ({"nothing": 1}, "fits no schema"),
     ],
 )

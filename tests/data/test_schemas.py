@@ -90,7 +90,9 @@ def test_content_in_parts_and_what_is_no_text():
     parts = [{"type": "text", "text": "q"}]
     record, _ = schemas.read_record({"messages": [{"role": "user", "content": parts}]}, 1)
     assert record.messages == (USER,)
-    with pytest.raises(AhaError, match=r"Row 4 \(messages\) cannot be read: content is list"):
+    with pytest.raises(
+        AhaError, match=r"Row 4 \(messages\) cannot be read: content holds a part of type image_url"
+    ):
         schemas.read_record({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 4)
     with pytest.raises(AhaError, match="role is 'wizard'"):
         schemas.read_record({"messages": [{"role": "wizard", "content": "x"}]}, 1)

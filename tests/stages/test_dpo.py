@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from aha import modeling
+from aha import aside, modeling
 from aha.chat import choose
 from aha.cli import main
 from aha.data.schemas import read_record
@@ -147,6 +147,20 @@ def test_rows_without_a_pair_are_set_aside_and_labels_need_kto(tmp_path, labels,
     with pytest.raises(AhaError, match="neither a label nor a chosen") as told:
         read_preferences([str(path)], False)
     assert f"aha data check {path}. " in str(told.value), "a command that can be given"
+
+
+@pytest.mark.parametrize("kind", ["pairs", "helpful", "safety"])
+def test_rows_without_a_preference_are_told_by_their_line(tmp_path, kind):
+    """Also behind a row that could not be read."""
+    good = label(1, True) if kind == "safety" else pair(1)
+    write_jsonl(path := tmp_path / "rows.jsonl", [{"nothing": 1}, good, good, {"messages": [*ASK, *YES]}])
+    with aside.settings(share=0.9, folder=tmp_path, say=lambda text: None):
+        if kind == "pairs":
+            read_preferences([str(path)], True)
+        else:
+            reward_model.judged(kind, [str(path)])
+    told = [read_jsonl(file) for file in sorted((tmp_path / "set_aside").iterdir())]
+    assert [[row["where"] for row in rows] for rows in told] == [["line 1"], ["line 4"]]
 
 
 def test_held_out_are_questions_and_not_rows(tokenizer):

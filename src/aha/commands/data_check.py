@@ -115,11 +115,24 @@ def _is_spoken(row: Mapping[str, Any]) -> bool:
     schema = detect(row)
     if schema is None:
         return False
+    if schema.name == "rollouts" or _is_judged(row):
+        return True
     try:
         map_row(row)
     except AhaError:
         return True
-    return schema.name in ("trl-preference", "ultrafeedback", "rollouts")
+    return False
+
+
+def _is_judged(row: Mapping[str, Any]) -> bool:
+    """Whether a row says how good its completions are: a pair, or one with a label (which is no answer then)."""
+    from aha.data.schemas import read_record
+
+    try:
+        record = read_record(row, 0)[0]
+    except AhaError:
+        return {"chosen", "rejected"} <= row.keys() or {"instruction", "completions"} <= row.keys()
+    return bool(record.rejected) or (record.label is not None and record.prompt != record.messages)
 
 
 def _listed(set_aside: Sequence[Aside]) -> dict[str, Any]:

@@ -68,12 +68,18 @@ def read_prompt(row: Row) -> PromptRow:
 
 def _no_prompt(row: Row) -> str:
     """Why no layout fits: a column for a prompt without one in it, or none that is known."""
-    if silent := next((c for c in (*TEXTS, "instruction", *TURNS) if c in row and not row[c]), None):
+    if (
+        silent := next((c for c in (*TEXTS, "instruction", *TURNS) if c in row and _silent(row[c])), None)
+    ) is not None:
         return (
             f"its prompt is empty: the column {silent} holds {'null' if row[silent] is None else 'nothing'}"
         )
     known = ", ".join(known.name for known in LAYOUTS)
     return f"it has no prompt: its columns are {sorted(row)}. Known layouts: {known}"
+
+
+def _silent(value: Any) -> bool:
+    return not value or (isinstance(value, str) and not value.strip())
 
 
 def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -27,7 +27,8 @@ DOMAINS = ("domain", "data_source", "source", "subject", "category", "ability", 
 class Record:
     """A row in one form. ``messages``: role and content, and ``reasoning`` where it came apart; the last one is
     the assistant's where there is a completion. ``rejected``: the completion not preferred, if any. ``tools``:
-    what the assistant may call; ``label``: how good the completion is said to be, 0 to 1."""
+    what the assistant may call; ``label``: how good the completion is said to be, 0 to 1; ``where``: its place in its
+    source (``line 3``), "" where it was not read from one."""
 
     messages: tuple[Message, ...]
     answer: str | None = None
@@ -36,6 +37,7 @@ class Record:
     rest: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Any, ...] = ()
     label: float | None = None
+    where: str = ""
 
     @property
     def rounds(self) -> int:
@@ -110,6 +112,22 @@ def _from_scored(row: Row) -> Record:
     best = next(said for score, said in known if score == known[-1][0])
     chosen, rejected = pair(row["instruction"], best, known[0][1])
     return _conversation(row, chosen, rejected=rejected)
+
+
+def _from_two_judged(row: Row) -> Record:
+    """PKU-SafeRLHF: two answers, and which is the better one."""
+    better = row.get("better_response_id")
+    if better not in (0, 1):
+        raise ValueError("it does not say which response is better")
+    sides = [str(row[f"response_{i}"]) for i in (better, 1 - better)]
+    chosen, rejected = pair(row["prompt"], *sides)
+    return _conversation(row, chosen, rejected=rejected)
+
+
+def _from_safe(row: Row) -> Record:
+    """BeaverTails: an answer, and whether it is safe."""
+    said = {"role": "assistant", "content": str(row["response"])}
+    return _conversation(row, (*read_messages(row["prompt"]), said), label=float(bool(row["is_safe"])))
 
 
 def _from_question(row: Row) -> Record:
@@ -205,6 +223,10 @@ SCHEMAS: tuple[Schema, ...] = (
            lambda r: _has_text(r, "instruction") and _is_list(r, "completions"), _from_scored),
     Schema("trl-preference", "prompt + chosen -> messages; rejected -> rejected",
            lambda r: "chosen" in r and "rejected" in r, _from_preference),
+    Schema("pku-saferlhf", "prompt + the better of response_0, response_1 -> messages; the other -> rejected",
+           lambda r: {"prompt", "response_0", "response_1"} <= r.keys(), _from_two_judged),
+    Schema("beavertails", "prompt + response -> messages; is_safe -> label",
+           lambda r: {"prompt", "response", "is_safe"} <= r.keys(), _from_safe),
     Schema("rollouts", "question + text -> messages; answer -> answer",
            lambda r: _has_text(r, "question", "text") and "scores" in r, _from_rollout),
     Schema("verl", "prompt -> messages; reward_model.ground_truth -> answer; data_source -> domain",
@@ -275,7 +297,7 @@ def read_source(source: str, split: str = "train") -> tuple[list[Record], dict[s
         except AhaError as error:
             bad.append(Aside(where, reason_of(error)))
             continue
-        records.append(record)
+        records.append(replace(record, where=where))
         counts[schema.name] = counts.get(schema.name, 0) + 1
     aside.report(source, len(records) + len(bad), bad)
     return records, counts

@@ -68,7 +68,7 @@ def read_preferences(sources: Sequence[str], paired: bool) -> tuple[list[Record]
     counts: dict[str, int] = {}
     for number, source in enumerate(sources):
         every = read_source(source)[0]
-        bad = [Aside(f"row {i}", why) for i, r in enumerate(every, 1) if (why := unfit(r, paired))]
+        bad = [Aside(r.where, why) for r in every if (why := unfit(r, paired))]
         _say_other_loss(source, every, bad, paired)
         aside.report(f"{source} (preferences)", len(every), bad)
         kept = [record for record in every if not unfit(record, paired)]

@@ -283,7 +283,7 @@ def judged(kind: RewardKind, sources: Sequence[str]) -> list[Record]:
     kept: list[Record] = []
     for source in sources:
         records = read_source(source)[0]
-        bad = [Aside(f"row {i}", why) for i, r in enumerate(records, 1) if (why := _unfit(kind, r))]
+        bad = [Aside(r.where, why) for r in records if (why := _unfit(kind, r))]
         aside.report(f"{source} ({kind})", len(records), bad)
         kept += [record for record in records if not _unfit(kind, record)]
     return kept
