@@ -186,6 +186,6 @@ def check_ratios(ratios: str, others: Sequence[OtherRows], tasks: Collection[str
     if unknown := sorted(set(shares) - known - set(tasks) - {REASONING}):
         raise AhaError(
             f"domain_ratios gives a share to {', '.join(unknown)}, and no row is of it. Domains of the other rows: "
-            f"{', '.join(sorted(known)) or 'none'}. A row's column domain says which it is; a stage that brings rows of a larger "
-            "file (general.problems) may have drawn none of it."
+            f"{', '.join(sorted(known)) or 'none'}. A row's column domain says which it is; where a stage "
+            "draws its rows from a larger file (general.problems), it may have drawn none of it."
         )
