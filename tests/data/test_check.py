@@ -119,8 +119,10 @@ def test_what_general_prompts_bring_is_counted(tmp_path, capsys):
 
 
 def test_few_prompts_are_shown_once_each_and_whole_conversations_are_compared(tmp_path, capsys):
-    begun = [[{"role": "user", "content": hello}, SAID, ASKED] for hello in ("Hi", "Ho")]
-    described = check(capsys, put(tmp_path, [{"messages": turns} for turns in begun]), "--task", "general")
+    conversations = [[{"role": "user", "content": hello}, SAID, ASKED] for hello in ("Hi", "Ho")]
+    described = check(
+        capsys, put(tmp_path, [{"messages": turns} for turns in conversations]), "--task", "general"
+    )
     assert [text[:8] for text in described["prompts"]] == ["user: Hi", "user: Ho"]
     assert described["answers"]["repeated_questions"] == 0, "their last turns alone are the same"
 

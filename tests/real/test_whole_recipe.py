@@ -126,8 +126,8 @@ def told(run, names):
 
 def _verdict(text):
     """The word of a verdict, or its beginning where it has none."""
-    found = re.search(r'"(?:verdict|analysis|correct|winner|score)"\s*:\s*("?[\w.>=<]+"?)', text)
-    return found[1] if found else text[:30]
+    word = re.search(r'"(?:verdict|analysis|correct|winner|score)"\s*:\s*("?[\w.>=<]+"?)', text)
+    return word[1] if word else text[:30]
 
 
 def test_every_stage_runs_and_survives_kills(tmp_path, smollm2, judge, capsys):
