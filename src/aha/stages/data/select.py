@@ -12,6 +12,7 @@ from aha.data.decontaminate import decontaminate
 from aha.data.dedup import deduplicate
 from aha.data.readable import ReadabilityLimits, check
 from aha.rewards.places import place_of, violation
+from aha.stages.data.mixing import GENERAL, domain_of_prompt
 from aha.stages.data.samples import RolloutRow, SampledProblem, other_languages
 from aha.tasks import deal_rows, get_task
 from aha.tasks.general_rows import ungraded
@@ -136,14 +137,15 @@ def pass_rate(answers: Sequence[Mapping[str, Any]]) -> float | None:
 def conversation(problem: Problem, row: Mapping[str, Any]) -> RolloutRow:
     """A training row: the problem's messages and the answer, with what later stages want to know of it."""
     said = {"role": "assistant", "content": str(row["text"]).strip()}
-    return {
+    kept: RolloutRow = {
         "messages": [*(dict(m) for m in problem.messages), said],
-        "domain": problem.task,
+        "domain": domain_of_prompt(problem) if ungraded(problem) else problem.task,
         "problem_id": problem.id,
         "language": problem.language,
         "answer": problem.answer if isinstance(problem.answer, str) else None,
         "tokens": int(row.get("tokens", 0)),
     }
+    return kept | {"part": GENERAL} if ungraded(problem) else kept
 
 
 def row_text(row: Mapping[str, Any]) -> str:
