@@ -226,6 +226,46 @@ LENT = {
         "class Bad(Exception): pass\ndef call(f):\n    try: return f()\n    except Bad as e: return 'no'",
         "def f():\n    raise Bad('x')\nassert call(f) == 'bad x'",
     ),
+    "blocking queue": (
+        "import threading\nclass BQ:\n    def __init__(self, n): self.n, self.q, self.c = n, [], threading.Condition()\n    def put(self, x):\n        with self.c:\n            while len(self.q) >= self.n: self.c.wait()\n            self.q.append(x); self.c.notify_all()\n    def get(self):\n        with self.c:\n            while not self.q: self.c.wait()\n            x = self.q.pop(0); self.c.notify_all(); return x",
+        "class BQ:\n    def __init__(self, n): self.q = []\n    def put(self, x): self.q.append(x)\n    def get(self): return self.q.pop() if self.q else None",
+        "import threading\nq = BQ(1)\nout = []\ndef consume():\n    for _ in range(4): out.append(q.get())\nt = threading.Thread(target=consume)\nt.start()\nfor i in range(4): q.put(i)\nt.join()\nassert out == [0,1,2,3]",
+    ),
+    "rlock owner": (
+        "import threading\nclass C:\n    def __init__(self): self.l = threading.RLock(); self.n = 0\n    def __enter__(self): self.l.acquire(); return self\n    def __exit__(self, *a): self.l.release()\n    def inc(self):\n        v = self.n; import time; time.sleep(0.001); self.n = v + 1",
+        "class C:\n    def __init__(self): self.n = 0\n    def __enter__(self): return self\n    def __exit__(self, *a): pass\n    def inc(self):\n        v = self.n; import time; time.sleep(0.01); self.n = v + 1",
+        "import threading\nc = C()\ndef work():\n    for _ in range(5):\n        with c: c.inc()\nts = [threading.Thread(target=work) for _ in range(4)]\nfor t in ts: t.start()\nfor t in ts: t.join()\nassert c.n == 20",
+    ),
+    "pool": (
+        "import time\ndef slow(x):\n    time.sleep(0.5); return x * 2",
+        "import time, threading\nL = threading.Lock()\ndef slow(x):\n    with L: time.sleep(0.5); return x * 2",
+        "import time\nfrom concurrent.futures import ThreadPoolExecutor\nt = time.time()\nwith ThreadPoolExecutor(5) as p: r = list(p.map(slow, range(5)))\nassert r == [0,2,4,6,8]\nassert time.time() - t < 2",
+    ),
+    "program's pool calls back": (
+        "from concurrent.futures import ThreadPoolExecutor\ndef pmap(f, xs):\n    with ThreadPoolExecutor(4) as p: return list(p.map(f, xs))",
+        "def pmap(f, xs): return [f(x) + 1 for x in xs]",
+        "assert pmap(lambda x: x * x, range(8)) == [0,1,4,9,16,25,36,49]",
+    ),
+    "event of the program": (
+        "import threading\nclass W:\n    def __init__(self): self.e = threading.Event()\n    def wait(self): return self.e.wait(2)\n    def go(self): self.e.set()",
+        "class W:\n    def wait(self): return False\n    def go(self): pass",
+        "import threading\nw = W()\nr = []\nt = threading.Thread(target=lambda: r.append(w.wait()))\nt.start()\nw.go()\nt.join()\nassert r == [True]",
+    ),
+    "datetime": (
+        "import datetime, uuid, pathlib, re\ndef d(y): return datetime.datetime(y, 1, 2, 3, 4)\ndef t(): return datetime.time(4, 5)\ndef u(): return uuid.UUID(int=5)\ndef p(x): return pathlib.PurePosixPath(x).parent\ndef add(x): return x + datetime.timedelta(days=1)\ndef parse(s): return datetime.datetime.fromisoformat(s)",
+        "def d(y): return y",
+        "import datetime, uuid, pathlib\nassert d(2020) == datetime.datetime(2020,1,2,3,4)\nassert t() == datetime.time(4,5)\nassert u() == uuid.UUID(int=5)\nassert p('/a/b') == pathlib.PurePosixPath('/a')\nassert add(datetime.datetime(2020,1,1)) == datetime.datetime(2020,1,2)\nassert parse('2020-01-01T00:00:00+00:00') == datetime.datetime(2020,1,1,tzinfo=datetime.timezone.utc)",
+    ),
+    "counter argument": (
+        "def top(c): return c.most_common(1)[0][0]\ndef dd(d):\n    d['x'] += 1\n    return d['x']\ndef o(x):\n    x.move_to_end('a'); return list(x)",
+        "def top(c): return 0\ndef dd(d): return 0",
+        "from collections import Counter, defaultdict, OrderedDict\nassert top(Counter('aab')) == 'a'\nassert dd(defaultdict(int)) == 1\nassert o(OrderedDict(a=1, b=2)) == ['b', 'a']",
+    ),
+    "re argument": (
+        "def find(p, s): return p.findall(s)",
+        "def find(p, s): return []",
+        "import re\nassert find(re.compile('a+'), 'baab') == ['aa']",
+    ),
     "namedtuple": (
         "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef mk(a): return P(a, a + 1)",
         "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef mk(a): return P(a, a)",
@@ -261,13 +301,13 @@ LENT = {
         "def srt(xs): return xs\ndef mx(xs): return xs[0]",
         "class O:\n    def __init__(self, v): self.v = v\n    def __lt__(self, o): return self.v < o.v\n    def __add__(self, o): return O(self.v + o.v)\n    def __eq__(self, o): return self.v == o.v\n    def __hash__(self): return hash(self.v)\nxs = [O(3), O(1), O(2)]\nassert [o.v for o in srt(xs)] == [1,2,3]\nassert mx(xs) is xs[0]\nassert tot(xs).v == 6\nassert uniq([O(1), O(1), O(2)]) == 2",
     ),
-    "program's pool calls back": (
-        "from concurrent.futures import ThreadPoolExecutor\ndef pmap(f, xs):\n    with ThreadPoolExecutor(4) as p: return list(p.map(f, xs))",
-        "def pmap(f, xs): return [f(x) + 1 for x in xs]",
-        "assert pmap(lambda x: x * x, range(8)) == [0,1,4,9,16,25,36,49]",
+    "warns": (
+        "import warnings\ndef f():\n    warnings.warn('old', DeprecationWarning)\n    return 1",
+        "def f(): return 1",
+        "import warnings\nwith warnings.catch_warnings(record=True) as w:\n    warnings.simplefilter('always')\n    r = f()\nassert r == 1\nassert len(w) == 1 and w[0].category is DeprecationWarning and 'old' in str(w[0].message)\nimport pytest\nwith pytest.warns(DeprecationWarning, match='old'):\n    f()",
     ),
 }  # fmt: skip
-"""What tests lend a program, and what it raises."""
+"""What tests lend a program, what it raises and warns of, threads, and values of the library."""
 
 
 FORGED = {

@@ -195,6 +195,7 @@ def _test_program(source: str, entry_point: str, prelude: str) -> dict[str, Any]
         "entry_point": entry_point,
         "printed": any(word in source for word in _READS_OUTPUT),
         "reads": "stdin" in source or "builtins.input" in source,
+        "warns": "warn" in source.lower(),
     }
 
 
@@ -209,6 +210,7 @@ def _in_two_sandboxes(code: str, source: str, entry_point: str, conditions: Cond
         "shared": tests["shared"],
         "printed": tests["printed"],
         "reads": tests["reads"],
+        "warns": tests["warns"],
         "nonce": new_nonce(),
         "whole": True,
     }

@@ -9,15 +9,17 @@ import operator
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from . import channel, questions, wire
 from .aliases import Shown
-from .callbacks import PRINTED, READ, REFRESHED, Callbacks, let_inspect_know
+from .callbacks import PRINTED, READ, REFRESHED, WARNED, Callbacks, let_inspect_know
 from .errors import error_classes, error_name, known_error, make_error, message_of
-from .program_loop import CANCELLED, ProgramLoop
+from .program_loop import CANCELLED, PENDING, ProgramLoop
+from .program_threads import ProgramThreads
 
 _FUNCTIONS = """
 getattr setattr delattr len iter next isinstance issubclass str repr bool int float complex bytes abs round dir
@@ -68,6 +70,7 @@ class Answering:
         self._resolved: dict[str, Any] = {}
         self._loop = ProgramLoop()
         self._callbacks = Callbacks(self.ask_back, self._loop, self._description, self._error)
+        self._threads = ProgramThreads(lambda number: self._encode((PENDING, number)))
         self._operations = OPERATIONS | {
             "@start": lambda kind, *arguments: self._loop.start(AWAITABLES[kind](*arguments)),
             "@wait": lambda kind, *arguments: self._loop.wait(AWAITABLES[kind](*arguments)),
@@ -85,6 +88,8 @@ class Answering:
         self._loaded = False
         if spec.get("reads"):
             self._read_from_tests()
+        if spec.get("warns"):
+            self._warn_the_tests()
         # Bound here, against programs that replace them.
         self._read, self._write = channel.read_frame, channel.write_frame
         self._encode, self._decode = wire.encode, wire.decode
@@ -133,6 +138,16 @@ class Answering:
 
         builtins.input, sys.stdin = reading, Stdin()  # type: ignore[assignment]
 
+    def _warn_the_tests(self) -> None:
+        """Warnings of the program, once it is loaded, are given to the tests, whose filters rule them."""
+
+        def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
+            if self._loaded:
+                self.ask_back(WARNED, (str(message), error_classes(category)), {})
+
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+
     def _tell_printed(self) -> None:
         """What was printed stands in the tests' own streams before they go on."""
         for name, text in self._printed.take() if self._printed is not None else ():
@@ -143,8 +158,12 @@ class Answering:
             self._write(self._reply, f"{self._nonce}\n{text}".encode())
 
     def _answer(self, message: bytes) -> str:
-        name, arguments, named, *in_loop = self._received(message)
-        if in_loop and in_loop[0] and name != "@turn":
+        name, arguments, named, *where = self._received(message)
+        if name == "@poll":
+            return self._threads.result(*arguments)
+        if where and type(where[0]) is int:
+            return self._threads.begin(where[0], lambda: self._done(name, arguments, named))
+        if where and where[0] and name != "@turn":
             with self._loop.entered():
                 return self._done(name, arguments, named)
         return self._done(name, arguments, named)

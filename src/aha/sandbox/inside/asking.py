@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import time
 import types
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -16,7 +18,10 @@ from .errors import known_error, make_error
 from .own_objects import attribute, await_here, describe, is_of_tests, special
 from .questions import STATES, state_of
 from .remote import HELD, Remote, hold
-from .tests_loop import TestsLoop
+from .tests_loop import TestsLoop, is_pending
+
+_OF_ONE_THREAD = ("@turn", "@end", "@become", "@state", "@poll", "@cancel", "@result", "@name")
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # seconds between two questions whether a call is over
 
 
 class Asking:
@@ -35,6 +40,7 @@ class Asking:
             special(self._error),
             describe,
             await_here,
+            self._warned,
         ]  # as ``callbacks`` numbers them
         self._states: list[str] = []  # what the tests may set of the process: ``share_state``
         self._told: dict[str, Any] = {}
@@ -46,6 +52,20 @@ class Asking:
 
     def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
         """The result of an operation (``@...``, see ``answering.OPERATIONS``) or of a call of a function by name."""
+        alone = threading.active_count() == 1 or name in _OF_ONE_THREAD or asyncio_loop() is not None
+        value = self._exchange(name, arguments, named, alone)
+        pause = _SHORTEST_PAUSE
+        while not alone and is_pending(value):  # others of our threads may ask meanwhile
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            value = self._exchange("@poll", (value[1],), {}, True)
+        if type(value) is wire.Changed:
+            for ours, theirs in zip((*arguments, *named.values()), value.arguments, strict=False):
+                _become(ours, theirs)
+            value = value.value
+        return [*arguments, *named.values()][value.place] if type(value) is wire.Same else value
+
+    def _exchange(self, name: str, arguments: tuple[Any, ...], named: dict[str, Any], alone: bool) -> Any:
         with self._turn:
             if not name.startswith(("@become", "@state")):
                 self._tell_state()
@@ -53,16 +73,12 @@ class Asking:
                 self.ask("@become", [(number, self._outgoing_within(value)) for number, value in pairs])
             in_loop = asyncio_loop() is not None
             sent = [self._outgoing(each) for each in arguments]
-            text = wire.encode([name, sent, self._outgoing(named), in_loop], self._side)
-            self.calls += name not in ("@turn", "@end", "@become")
+            where = in_loop if alone else threading.get_ident()
+            text = wire.encode([name, sent, self._outgoing(named), where], self._side)
+            self.calls += name not in ("@turn", "@end", "@become", "@poll")
             self.loop.busy |= in_loop
             channel.write_frame(self._reply, b"call\n" + text.encode())
-            value = self._answered()
-        if type(value) is wire.Changed:
-            for ours, theirs in zip((*arguments, *named.values()), value.arguments, strict=False):
-                _become(ours, theirs)
-            value = value.value
-        return [*arguments, *named.values()][value.place] if type(value) is wire.Same else value
+            return self._answered()
 
     def share_state(self, source: str) -> None:
         """Let the program have what the tests set of the process that both seem to share."""
@@ -99,6 +115,11 @@ class Asking:
             return self.ask("@name", path)
         except Exception as error:
             return _Missing(path, error)
+
+    def _warned(self, message: str, names: list[str]) -> None:
+        """A warning of the candidate, as if it had been given here."""
+        kind = self._error_class(names)
+        warnings.warn(message, kind if issubclass(kind, Warning) else UserWarning, stacklevel=2)
 
     def _answered(self) -> Any:
         """The answer; while there is none yet, what the candidate calls is called."""
@@ -271,7 +292,8 @@ def _field(remote: Any, name: str) -> Any:
 
 def _become(ours: Any, theirs: Any) -> None:
     """Make an argument what the call made of it, in place, as the test will look at it again."""
-    if type(ours) is not type(theirs) or type(ours) in HELD:
+    alike = type(ours) is type(theirs) or (isinstance(ours, dict) and isinstance(theirs, dict))
+    if not alike or type(ours) in HELD:
         return
     if isinstance(ours, list):
         for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):

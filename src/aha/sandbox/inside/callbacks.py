@@ -20,6 +20,7 @@ ATTRIBUTE = -4  # gives an attribute of an object of the tests
 SPECIAL = -5  # calls a special method of one
 DESCRIBED = -6  # says what one is, see ``own_objects.describe``
 AWAITED = -7  # awaits one to its end
+WARNED = -8  # takes a warning of the program
 
 _NAMES = """
 call len iter next contains getitem setitem delitem enter exit await aenter aexit aiter anext bool str repr format

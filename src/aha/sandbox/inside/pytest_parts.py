@@ -11,6 +11,7 @@ import math
 import re
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple, NoReturn
@@ -66,6 +67,29 @@ def raises(expected: Any, *call: Any, match: str | None = None, **named: Any) ->
     with caught as info:
         call[0](*call[1:], **named)
     return info
+
+
+class warns(warnings.catch_warnings):
+    """The block that follows must give a warning of a class; gives the list of all."""
+
+    def __init__(self, expected: Any = Warning, *, match: str | None = None) -> None:
+        super().__init__(record=True)
+        self._expected, self._pattern = expected, match
+        self._given: Any = []
+
+    def __enter__(self) -> Any:
+        self._given = super().__enter__()
+        warnings.simplefilter("always")
+        return self._given
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if error[0] is None and not any(map(self._is_expected, self._given)):
+            raise Failed(f"DID NOT WARN. No warnings of type {self._expected}")
+
+    def _is_expected(self, warning: Any) -> bool:
+        matches = self._pattern is None or re.search(self._pattern, str(warning.message)) is not None
+        return issubclass(warning.category, self._expected) and matches
 
 
 class approx:
@@ -201,6 +225,6 @@ def module() -> types.ModuleType:
     built = types.ModuleType("pytest")
     built.__dict__.update(
         raises=raises, approx=approx, fixture=fixture, mark=_Marks(), param=ParameterSet, fail=fail, skip=skip,
-        ExceptionInfo=ExceptionInfo, CaptureFixture=CaptureFixture,
+        warns=warns, ExceptionInfo=ExceptionInfo, CaptureFixture=CaptureFixture,
     )  # fmt: skip
     return built

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
+import gc
 import importlib.util
 import io
 import linecache
 import os
+import re
 import sys
 import threading
 import traceback
@@ -34,7 +37,7 @@ def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
     """
     _prepare(spec)
     if spec["mode"] == "script":
-        _end(_run_script(spec))
+        _end(_run_script(spec), leaves_open=_WRITERS.search(spec["code"]) is not None)
     elif spec["mode"] == "serve":
         os._exit(_serve(spec, request, reply))
     else:
@@ -42,11 +45,9 @@ def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
 
 
 def _prepare(spec: dict[str, Any]) -> None:
-    stdin = io.BufferedReader(io.FileIO(0, "rb", closefd=False))
-    stdout, stderr = (io.BufferedWriter(io.FileIO(each, "wb", closefd=False)) for each in (1, 2))
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(stdin, "utf-8", "surrogateescape")
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(stdout, "utf-8", "surrogateescape")
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(stderr, "utf-8", "backslashreplace", line_buffering=True)
+    sys.stdin = sys.__stdin__ = _stream(0, "<stdin>", "r", "surrogateescape")
+    sys.stdout = sys.__stdout__ = _stream(1, "<stdout>", "w", "surrogateescape")
+    sys.stderr = sys.__stderr__ = _stream(2, "<stderr>", "w", "backslashreplace", line_buffering=True)
     sys.argv = ["main.py"]
     sys.path.append("")
     sys.path.extend(spec.get("import_paths", ()))
@@ -58,6 +59,18 @@ def _prepare(spec: dict[str, Any]) -> None:
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")  # type: ignore[assignment]
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")  # type: ignore[assignment]
+
+
+def _stream(
+    number: int, name: str, mode: str, errors: str, *, line_buffering: bool = False
+) -> io.TextIOWrapper:
+    """A standard stream with the attributes that Python's own has; templates of fast input look at its mode."""
+    raw = io.FileIO(number, mode + "b", closefd=False)
+    raw.name = name  # type: ignore[misc]
+    buffered = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
+    stream = io.TextIOWrapper(buffered, "utf-8", errors, line_buffering=line_buffering)
+    stream.mode = mode  # type: ignore[misc]
+    return stream
 
 
 def _open_streams_by_name() -> None:
@@ -122,7 +135,10 @@ def _report(error: BaseException) -> int:
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _end(code: int) -> NoReturn:
+_WRITERS = re.compile(r"__std(out|err)__|open\(|TextIOWrapper|BufferedWriter|detach")
+
+
+def _end(code: int, leaves_open: bool) -> NoReturn:
     """Leave as the interpreter does (threads, exit hooks, buffers), without tearing every module down."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
@@ -134,7 +150,18 @@ def _end(code: int) -> NoReturn:
             stream.flush()
         except BaseException:
             code = code or 120
+    if leaves_open:
+        _flush_what_is_open()
     os._exit(code)
+
+
+def _flush_what_is_open() -> None:
+    """What the end of the interpreter does for writers that a program never closed."""
+    for kind in (io.TextIOWrapper, io.BufferedWriter):
+        for each in gc.get_objects():
+            with contextlib.suppress(Exception):
+                if type(each) is kind and not each.closed and each.writable():
+                    each.flush()
 
 
 def _serve(spec: dict[str, Any], request: int, reply: int) -> int:

@@ -38,7 +38,7 @@ class TestsLoop:
         import asyncio
 
         value = self._ask("@start", operation, *arguments)
-        if not (type(value) is tuple and len(value) == 2 and value[0] == PENDING and type(value[1]) is int):
+        if not is_pending(value):
             return value
         number, asked_to_stop = value[1], False
         self._waiting[number] = future = asyncio.get_running_loop().create_future()
@@ -95,6 +95,11 @@ class TestsLoop:
         self._waiting, self._tasks, self._settled, self.busy = {}, {}, [], False
         with suppress(Exception):
             self._ask("@end")
+
+
+def is_pending(value: Any) -> bool:
+    """Whether an answer says that there is none yet."""
+    return type(value) is tuple and len(value) == 2 and value[0] == PENDING and type(value[1]) is int
 
 
 async def _whole(awaitable: Any) -> Any:
