@@ -317,6 +317,25 @@ BENIGN = [
     {"description": name, "code": textwrap.dedent(code), "stdin": stdin, "expected_stdout": expected}
     for name, code, stdin, expected in [
         ("input", "a, b = map(int, input().split()); print(a * b)", "6 7\n", "42"),
+        (
+            "the streams' own attributes, as templates of fast input look at them",
+            "import sys\nprint(sys.stdin.mode, sys.stdout.mode, sys.stdin.name, sys.stdout.buffer.name)",
+            "",
+            "r w <stdin> <stdout>",
+        ),
+        ("a stream by name that is never closed", "f = open('/dev/stdout', 'w')\nf.write('42')", "", "42"),
+        (
+            "the first stream after another took its place",
+            "import io, sys\nsys.stdout = io.StringIO()\nprint(42)\nsys.__stdout__.write(sys.stdout.getvalue())",
+            "",
+            "42",
+        ),
+        (
+            "a stream that is wrapped again",
+            "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach())\nprint(42)",
+            "",
+            "42",
+        ),
         ("open zero", "print(sum(map(int, open(0).read().split())))", "1 2 3", "6"),
         (
             "recursion",

@@ -40,9 +40,10 @@ def load_any(name: str) -> list[dict]:
 
         return [*ATTACKS, *BENIGN]
     if name == "library":
+        from attacks_by_channel import BY_CHANNEL
         from attacks_by_library import BY_LIBRARY
 
-        return BY_LIBRARY
+        return [*BY_LIBRARY, *BY_CHANNEL]
     return load(name)
 
 

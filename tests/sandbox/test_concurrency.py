@@ -197,6 +197,11 @@ TOGETHER = {
         "import asyncio\nclass C:\n    async def wait(self): return 1\n    async def put(self, v): pass",
         "import unittest, asyncio\nclass T(unittest.IsolatedAsyncioTestCase):\n    async def asyncSetUp(self): self.c = C()\n    async def test_a(self):\n        t = asyncio.create_task(self.c.wait())\n        await asyncio.sleep(0)\n        await self.c.put(3)\n        self.assertEqual(await t, 3)",
     ),
+    "program's own loop over tests' coroutines": (
+        "import asyncio\ndef run_all(fs):\n    async def main():\n        return [await f() for f in fs]\n    return asyncio.run(main())\ndef twice(x): return 2 * x",
+        "import asyncio\ndef run_all(fs):\n    return [0, 0]\ndef twice(x): return 2 * x",
+        "import asyncio\nasync def one():\n    await asyncio.sleep(0.01)\n    return twice(1)\nasync def two():\n    a = twice(1)\n    await asyncio.sleep(0.01)\n    return a + 1\nassert run_all([one, two]) == [2, 3]",
+    ),
 }  # fmt: skip
 """What waits for each other: tasks of one loop, and of both."""
 

@@ -23,6 +23,7 @@ from aha.types import AhaError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from attacks import ATTACKS, BENIGN
+from attacks_by_channel import BY_CHANNEL
 from attacks_by_library import BY_LIBRARY
 from harness import World, benign, held_all, load
 
@@ -65,8 +66,8 @@ def test_own_attacks_are_held(sandbox, world):
 
 
 @pytest.mark.slow
-def test_attacks_by_the_library_are_held(sandbox, world):
-    assert not held_all(BY_LIBRARY, sandbox, world)
+def test_attacks_by_the_library_and_by_every_channel_are_held(sandbox, world):
+    assert not held_all([*BY_LIBRARY, *BY_CHANNEL], sandbox, world)
 
 
 WRITTEN = (

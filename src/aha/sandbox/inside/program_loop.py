@@ -90,9 +90,13 @@ class ProgramLoop:
 
         Gives finished tasks (number, whether cancelled), what is asked of the tests, and whether more is to come.
         """
+        from asyncio import events
+
         loop = self.loop()
         for each in settled:
             self._settle(*each)
+        if events._get_running_loop() is not None:  # of the program's own, which waits for the tests
+            return [], [], False
         at_once = seconds == 0 or self._finished or self._asked
         if not (at_once or self._has_work()) or (seconds == 0 and not self._has_work()):
             return self._news()
@@ -137,10 +141,11 @@ class ProgramLoop:
         """The tests' loop is closed: what still runs is cancelled, as ``asyncio.run`` does."""
         import asyncio
 
-        loop, self._loop = self._loop, None
-        self._tasks, self._waiting, self._finished, self._asked = {}, {}, [], []
+        loop = self._loop
         if loop is None or loop.is_running():
             return
+        self._loop = None
+        self._tasks, self._waiting, self._finished, self._asked = {}, {}, [], []
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
