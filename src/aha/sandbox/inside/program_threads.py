@@ -11,7 +11,7 @@ from typing import Any
 _PATIENCE = 0.003  # seconds in which most calls are over
 
 
-class _Call:
+class _ThreadedCall:
     """A call in another thread, and what became of it."""
 
     def __init__(self, work: Callable[[], str]) -> None:
@@ -41,8 +41,8 @@ class ProgramThreads:
 
     def __init__(self, pending: Callable[[int], str]) -> None:
         self._pending = pending  # the text of an answer that says so
-        self._queues: dict[int, queue.SimpleQueue[_Call]] = {}
-        self._calls: dict[int, _Call] = {}
+        self._queues: dict[int, queue.SimpleQueue[_ThreadedCall]] = {}
+        self._calls: dict[int, _ThreadedCall] = {}
         self._count = 0
 
     def begin(self, thread: int, work: Callable[[], str]) -> str:
@@ -51,7 +51,7 @@ class ProgramThreads:
             self._queues[thread] = queue.SimpleQueue()
             threading.Thread(target=_serve, args=(self._queues[thread],), daemon=True).start()
         self._count += 1
-        self._calls[self._count] = call = _Call(work)
+        self._calls[self._count] = call = _ThreadedCall(work)
         self._queues[thread].put(call)
         return self.result(self._count)
 
@@ -64,6 +64,6 @@ class ProgramThreads:
         return call.result()
 
 
-def _serve(calls: queue.SimpleQueue[_Call]) -> None:
+def _serve(calls: queue.SimpleQueue[_ThreadedCall]) -> None:
     while True:
         calls.get().run()
