@@ -135,12 +135,12 @@ def smollm2():
 @pytest.fixture(scope="session")
 def smollm2_server(smollm2):
     """SmolLM2-135M-Instruct, served as ``smollm2``."""
-    from aha import modeling
+    from aha import hardware, modeling
     from aha.sampling.http import Server
     from aha.sampling.http.model import ModelBackend
     from aha.sampling.local.engine import LocalEngine
 
-    model = modeling.load_model(str(smollm2), dtype=torch.bfloat16)
+    model = modeling.load_model(str(smollm2), dtype=hardware.pick_dtype())
     tokenizer = modeling.load_tokenizer(str(smollm2))
     with Server(ModelBackend(LocalEngine(model, tokenizer), tokenizer, "smollm2")) as server:
         yield server

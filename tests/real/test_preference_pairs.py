@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from aha import hardware
 from aha.data.sources import read_rows
 from aha.files import read_json, read_jsonl, write_jsonl
 from aha.modeling import load_model, load_tokenizer
@@ -24,7 +25,7 @@ CLOCKS = ("tokens_per_second", "step_time")
 TRAINED, HELD_OUT = 48, 48
 SETTINGS = (
     "dpo.epochs=1", "dpo.batch_size=8", "dpo.lr=2e-5", "dpo.warmup_steps=1", "dpo.max_length=320", "dpo.save_every=2",
-    "dpo.max_tokens_per_batch=1024", "dpo.validation_share=0.17", "--dtype", "bfloat16", "--threads", "1", "--plain",
+    "dpo.max_tokens_per_batch=1024", "dpo.validation_share=0.17", "--threads", "1", "--plain",
     "--no-doctor", "--run", "dpo",
 )  # fmt: skip
 
@@ -65,7 +66,7 @@ def figures(runs):
 
 def preferred(source, pairs):
     """For each pair, whether a token of the chosen completion is the likelier one on the mean."""
-    tokenizer, model = load_tokenizer(str(source)), load_model(str(source), dtype=torch.bfloat16)
+    tokenizer, model = load_tokenizer(str(source)), load_model(str(source), dtype=hardware.pick_dtype())
 
     def likelihood(prompt, answer):
         asked = [{"role": "user", "content": prompt}]

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from test_classifier_head import head_trained_on_summaries
 
+from aha import hardware
 from aha.files import read_json, read_jsonl, write_jsonl
 from aha.recipes import r1
 from aha.runs.pipeline import ordered
@@ -41,8 +42,12 @@ def judge():
     )
     try:
         assert server.stdout is not None
-        told = next(line for line in server.stdout if "Serving" in line)
-        yield re.search(r"http://\S+", told)[0] + "#qwen"
+        lines: list[str] = []
+        while not (lines and "Serving" in lines[-1]):
+            lines.append(next(server.stdout))
+        faster = hardware.products().best
+        assert any(line.startswith(f"Type     {faster} ") for line in lines), "the faster type here, unasked"
+        yield re.search(r"http://\S+", lines[-1])[0] + "#qwen"
     finally:
         server.kill()
 

@@ -208,6 +208,7 @@ def worker(head, port=0):
     for line in process.stdout:
         lines.append(line)
         if line.startswith("Serving"):
+            assert "Type     float32 on cpu\n" in lines
             return process, line.split(" at ")[1].split()[0]
     raise AssertionError(lines)
 

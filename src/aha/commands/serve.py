@@ -168,7 +168,19 @@ def _reward_model(args: argparse.Namespace) -> Any:
                 f"{option} is about answers that a model writes, and {args.model} is a reward model."
             )
     print("Scores   at /classify: a reward model", flush=True)
-    return scoring_backend(args.model, args.name or args.model, args.device, args.dtype, args.threads)
+    device, dtype = _computing(args)
+    return scoring_backend(args.model, args.name or args.model, str(device), dtype, args.threads)
+
+
+def _computing(args: argparse.Namespace) -> tuple[Any, str]:
+    """Set threads; the device and the compute type, which are said."""
+    from aha import hardware
+
+    hardware.set_threads(args.threads)
+    device = hardware.pick_device(args.device)
+    dtype = str(hardware.pick_dtype(args.dtype, device)).removeprefix("torch.")
+    print(f"Type     {dtype} on {device}", flush=True)
+    return device, dtype
 
 
 def _backend(args: argparse.Namespace):
@@ -176,9 +188,8 @@ def _backend(args: argparse.Namespace):
     from aha.sampling.http.model import ModelBackend
     from aha.sampling.local.engine import LocalEngine
 
-    hardware.set_threads(args.threads)
-    device = hardware.pick_device(args.device)
-    model = modeling.load_model(args.model, device, hardware.pick_dtype(args.dtype, device))
+    device, dtype = _computing(args)
+    model = modeling.load_model(args.model, device, hardware.pick_dtype(dtype))
     tokenizer = modeling.load_tokenizer(args.model)
     name = args.name or args.model
     prompt = chat.choose(args.prompt, tokenizer)
