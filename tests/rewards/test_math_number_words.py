@@ -46,7 +46,8 @@ CHANGED = [
     ('6', '6\\text{ tenths}', False),
     ('6', '6\\text{ hundredth parts}', False),
     ('7', '7 (pears)', True),
-    ('3', '3\\text{ quarters}', True),
+    ('\\frac34', '3\\text{ quarters}', True),
+    ('3', '3\\text{ quarters}', False),
     ('2', '2\\text{ roots}', True),
 ]  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
+from aha.rewards.math.exact import rational_or_none
 from aha.rewards.math.tokens import Token
-from aha.rewards.math.values import Based
+from aha.rewards.math.values import Based, Node, Scalar
 from aha.rewards.math.words import number_in_words
 
 _NAMED = {
@@ -22,7 +24,9 @@ def based(tokens: list[Token]) -> Based | None:
     """The numeral with a base that the tokens spell, or None."""
     if len(tokens) > _MOST_TOKENS:
         return None
-    at = next((i for i, t in enumerate(tokens) if t.text == "_" or t.text.lower() in ("base", "in")), 0)
+    at = next((i for i, t in enumerate(tokens) if _begins_base(t)), 0)
+    if at > 1 and tokens[at].text == "进制" and tokens[at - 1].kind == "num":
+        at -= 1
     if not at:
         return _prefixed("".join(t.text for t in tokens))
     digits = _DIGITS.match("".join(t.text for t in tokens[:at] if t.text not in _SILENT))
@@ -33,6 +37,12 @@ def based(tokens: list[Token]) -> Based | None:
         return None
     plain = digits[2].replace(".", "").isdecimal()
     return Based(digits[1] + digits[2], base) if plain or _in_base(digits[2], base) else None
+
+
+def _begins_base(token: Token) -> bool:
+    word = token.text.lower()
+    named = token.kind == "word" and ((word in _NAMED and word.isascii()) or word.endswith("进制"))
+    return token.text == "_" or word in ("base", "in") or named
 
 
 def same_digits(one: str, other: str) -> bool:
@@ -60,7 +70,9 @@ def _base(words: list[str]) -> int | None:
     rest = words[1:] if by_index or words[0] == "in" else words
     if rest[:1] == ["base"]:
         rest = rest[1:]
-    elif not by_index and not (len(rest) == 1 and rest[0] in _NAMED):
+    elif not by_index and not (
+        (rest and rest[-1].endswith("进制")) or (len(rest) == 1 and rest[0] in _NAMED)
+    ):
         return None
     name = "".join(rest).removesuffix("进制")
     if name.removeprefix("-").isdecimal():
@@ -76,3 +88,25 @@ def _in_base(digits: str, base: int) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_spelled(gold: Scalar, answer: Based) -> bool:
+    """Whether a number in base ten has the digits of a numeral, whatever that numeral's base is."""
+    if "." in answer.digits:
+        is_plain = answer.digits.replace(".", "").removeprefix("-").isdecimal()
+        return is_plain and rational_or_none(gold.expr) == Fraction(answer.digits)
+    value = _whole(gold.expr)
+    if value is None:
+        return False
+    return _has_digits(value, answer.digits)
+
+
+def _has_digits(value: int, digits: str) -> bool:
+    """Whether a number is printed with these digits. Huge ones are never printed."""
+    digits = digits.lstrip("0") or "0"
+    return value.bit_length() <= 4 * len(digits) and str(value) == digits
+
+
+def _whole(expr: Node) -> int | None:
+    value = rational_or_none(expr)
+    return int(value) if value is not None and value.denominator == 1 else None

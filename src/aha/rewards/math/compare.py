@@ -6,10 +6,9 @@ Every function returns True, False or None: None means that our own means do not
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from aha.rewards.math import names, numeric, regions
-from aha.rewards.math.bases import same_digits
+from aha.rewards.math.bases import is_spelled, same_digits
 from aha.rewards.math.cases import same_cases
 from aha.rewards.math.equations import (
     difference,
@@ -20,7 +19,7 @@ from aha.rewards.math.equations import (
     same_relation,
     same_zeros,
 )
-from aha.rewards.math.exact import free_symbols, has, rational_or_none
+from aha.rewards.math.exact import free_symbols, has
 from aha.rewards.math.matrices import same_matrix, same_vector
 from aha.rewards.math.quantities import compound, same_quantity
 from aha.rewards.math.ratios import all_of, could_be_ratio, same_ratio
@@ -34,7 +33,6 @@ from aha.rewards.math.values import (
     Equation,
     Matrix,
     Named,
-    Node,
     Opaque,
     Piecewise,
     Ratio,
@@ -84,7 +82,7 @@ def _scalar(gold: Scalar, answer: Value) -> bool | None:
     if isinstance(answer, Ratio) and len(answer.parts) == 2 and could_be_ratio(answer):
         return numeric.same(gold.expr, ("div", answer.parts[0], answer.parts[1]))
     if isinstance(answer, Based):
-        return _is_spelled(gold, answer)
+        return answer.base == 10 and is_spelled(gold, answer)
     if isinstance(answer, Matrix) and len(answer.rows) == 1 and len(answer.rows[0]) == 1:
         return numeric.same(gold.expr, answer.rows[0][0])
     if isinstance(answer, Text) and gold.expr[0] == "sym":
@@ -144,27 +142,6 @@ def _is_vector(gold: Scalar, answer: Collection) -> bool:
     return answer.kind == "tuple" and gold.unit is None and same_vector(answer, gold, equal) is True
 
 
-def _is_spelled(gold: Scalar, answer: Based) -> bool | None:
-    if "." in answer.digits:
-        is_plain = answer.digits.replace(".", "").removeprefix("-").isdecimal()
-        return is_plain and rational_or_none(gold.expr) == Fraction(answer.digits)
-    value = _whole(gold.expr)
-    if value is None:
-        return False
-    return _has_digits(value, answer.digits)
-
-
-def _has_digits(value: int, digits: str) -> bool:
-    """Whether a number is printed with these digits. Huge ones are never printed."""
-    digits = digits.lstrip("0") or "0"
-    return value.bit_length() <= 4 * len(digits) and str(value) == digits
-
-
-def _whole(expr: Node) -> int | None:
-    value = rational_or_none(expr)
-    return int(value) if value is not None and value.denominator == 1 else None
-
-
 # groups
 
 
@@ -181,8 +158,8 @@ def _group(gold: Collection, answer: Value) -> bool | None:
     if isinstance(answer, Text) and gold.kind == "tuple":
         answer = regions.named_in_words(answer.words) or answer
     if isinstance(answer, Region):
-        own = regions.of(gold)
-        if own is not None:
+        own = regions.of(gold) or (regions.union([gold]) if gold.kind == "set" and gold.items else None)
+        if isinstance(own, Region):
             return regions.is_same(own, answer)
         return False
     if isinstance(answer, Matrix) or (gold.kind == "tuple" and isinstance(answer, Scalar)):
@@ -231,6 +208,8 @@ def _single(gold: Collection, answer: Value) -> bool | None:
         return equal(whole, answer)
     if gold.kind == "list" and gold.items and not gold.brackets:
         return all_of(equal(item, answer) for item in gold.items)  # "1/2 or 0.5"
+    if not gold.items and isinstance(answer, Scalar):
+        return answer.expr == ("sym", "phi")  # set in place of an empty set
     if not gold.items and isinstance(answer, Text):
         return answer.words in EMPTY or canonical_words(answer.words) == canonical_words("no solution")
     return None if isinstance(answer, Opaque) else False
@@ -413,7 +392,7 @@ def _based(gold: Based, answer: Value) -> bool | None:
     if isinstance(answer, Based):
         return gold.base == answer.base and same_digits(gold.digits, answer.digits)
     if isinstance(answer, Scalar):
-        return _is_spelled(answer, gold)
+        return is_spelled(answer, gold)
     return False
 
 
@@ -424,6 +403,10 @@ def _text(gold: Text, answer: Value) -> bool | None:
         return canonical_words(gold.words) == canonical_words(answer.words)
     if isinstance(answer, Collection) and not answer.items:
         return canonical_words(gold.words) == canonical_words("no solution")
+    if isinstance(answer, Scalar) and answer.expr == ("inf",):
+        return canonical_words(gold.words) == canonical_words("infinite")
+    if isinstance(answer, Scalar) and gold.words in ("true", "false"):
+        return answer.expr == ("sym", gold.words[0].upper())
     if says_all_reals(gold.words):
         return same_region(regions.REALS, answer)
     return False

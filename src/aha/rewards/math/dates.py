@@ -18,6 +18,8 @@ _FORMS = tuple(
         rf"{_MONTH},? {_DAY}(?:,? {_YEAR})?\Z",
         rf"(?:the )?{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?\Z",
         rf"{_YEAR}[-/.](?P<month>[0-9]{{1,2}})[-/.]{_DAY}\Z",
+        rf"(?P<month>[0-9]{{1,2}})/(?P<day>[0-9]{{1,2}})/{_YEAR}\Z",
+        rf"(?P<day>[0-9]{{1,2}})\.(?P<month>[0-9]{{1,2}})\.{_YEAR}\Z",
         rf"(?:{_YEAR} ?年 ?)?(?P<month>[0-9]{{1,2}}) ?月 ?{_DAY} ?[日号]\Z",
     )
 )
@@ -42,9 +44,12 @@ def day_of(text: str) -> Day | None:
         return None
     named, year = match["month"], match["year"]
     month = int(named) if named.isdigit() else _MONTHS.get(named, 0)
-    if not 1 <= month <= 12 or not 1 <= int(match["day"]) <= 31:
+    day = int(match["day"])
+    if month > 12 and "/" in words:
+        month, day = day, month
+    if not 1 <= month <= 12 or not 1 <= day <= 31:
         return None
-    return Day(int(year) if year else None, month, int(match["day"]))
+    return Day(int(year) if year else None, month, day)
 
 
 def same_day(gold: str, answer: str) -> bool | None:

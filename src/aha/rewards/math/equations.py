@@ -27,7 +27,7 @@ def same_region(gold: Region, answer: Value) -> bool | None:
     """An interval, a union or an inequality, and every other way to write the same set of reals."""
     if isinstance(answer, Named):
         answer = answer.value
-    other = regions.of(answer)
+    other = regions.of(answer) or regions.listed(answer)
     if isinstance(answer, Text) and says_all_reals(answer.words):
         other = regions.REALS
     if isinstance(answer, Text) and other is None:

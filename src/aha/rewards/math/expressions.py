@@ -384,4 +384,6 @@ class _Parser(Functions):
         self.expect("}")
         if not letters:
             raise Unknown(f"{name} over nothing")
+        if name == "vec" and len(letters) == 2 and all(map(str.isupper, letters)) and letters[0] > letters[1]:
+            return ("neg", ("sym", f"vec {letters[1]}{letters[0]}"))  # from B to A
         return ("sym", f"{name} {''.join(letters)}{self.subscript()}")

@@ -61,6 +61,8 @@ def _matrix(
 ) -> Value | None:
     before = [t for t in before if t.text not in ("(", "[", "*")]
     after = [t for t in after if t.text not in (")", "]")]
+    is_turned = "".join(t.text for t in after if t.text not in "{}") in ("^T", "^⊤", "^\\top", "^\\intercal")
+    after = [] if is_turned else after
     if after or kind in ("vmatrix", "Vmatrix") or (before and before[-1].text == "|"):
         return None if any(t.text == "=" for t in after) else Opaque(spelling(tokens))
     try:
@@ -70,6 +72,8 @@ def _matrix(
             rows = tuple(tuple(("mul", scale, cell) for cell in row) for row in rows)
     except Unknown:
         return Opaque(spelling(tokens))
+    if is_turned and len({len(row) for row in rows}) == 1:
+        rows = tuple(zip(*rows, strict=True))
     return Matrix(rows)
 
 

@@ -10,6 +10,7 @@ from aha.rewards.math.quantities import compound
 from aha.rewards.math.slices import trimmed
 from aha.rewards.math.tokens import Token
 from aha.rewards.math.values import Scalar, num
+from aha.rewards.math.words import number_in_words
 
 _CURRENCIES = units.CURRENCIES
 _CHANGING = "even odd prime composite negative squared cubed doubled tripled halved factorial kilo mega"
@@ -39,8 +40,8 @@ def measured(tokens: list[Token]) -> Scalar:
     if arc is not None:
         return arc
     tokens, scale = _without_scale(tokens)
-    while len(tokens) > 1 and tokens[-1].text == "'" and tokens[0].kind == "num" and tokens[-2].kind != "id":
-        tokens = tokens[:-1]  # minutes of arc, or feet
+    tokens, prime = _without_primes(tokens)
+    unit = unit or prime
     percent = bool(tokens) and tokens[-1].text == "%"
     tokens = tokens[:-1] if percent else tokens
     if not tokens:
@@ -49,6 +50,17 @@ def measured(tokens: list[Token]) -> Scalar:
     if in_degrees and unit is None:
         unit = scale or units.Unit(units.DEGREE)
     return Scalar(expr, unit, percent)
+
+
+def counted_in_words(tokens: list[Token]) -> Scalar | None:
+    """``five dollars``: a number in words with its unit."""
+    if len(tokens) < 2 or any(t.kind != "word" for t in tokens):
+        return None
+    number = number_in_words(" ".join(t.text for t in tokens[:-1]))
+    named = units.from_words(tokens[-1:]) if number is not None else False
+    if number is None or named is False:
+        return None
+    return Scalar(num(number), named if isinstance(named, units.Unit) else None)
 
 
 def _without_unit_fraction(tokens: list[Token]) -> list[Token]:
@@ -141,6 +153,17 @@ def _arc_kind(token: Token) -> str:
     if token.kind == "num":
         return "n"
     return {"circ": "d", "degree": "d", "'": "'", '"': '"'}.get(token.text, "?")
+
+
+def _without_primes(tokens: list[Token]) -> tuple[list[Token], units.Unit | None]:
+    """``5'``, ``5''`` and ``5"`` without the signs, which are minutes of arc or feet, and seconds or inches."""
+    end = len(tokens)
+    while end > 1 and tokens[end - 1].text in ("'", '"') and tokens[0].kind == "num":
+        end -= 1
+    if end == len(tokens) or tokens[end - 1].kind == "id":
+        return tokens, None
+    signs = len(tokens) - end + (tokens[-1].text == '"')
+    return tokens[:end], units.Unit(units.PRIME, Fraction(signs)) if signs <= 2 else None
 
 
 def _without_scale(tokens: list[Token]) -> tuple[list[Token], units.Unit | None]:

@@ -6,7 +6,6 @@ in the length times the depth, and the depth is bounded.
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 from aha.rewards.math import regions
@@ -14,9 +13,10 @@ from aha.rewards.math.bases import based
 from aha.rewards.math.clock import clock
 from aha.rewards.math.domains import with_bound_variable, with_comma, without_domains
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
+from aha.rewards.math.labels import is_label, letters_of, named_point
 from aha.rewards.math.layouts import layout
 from aha.rewards.math.lines import combination
-from aha.rewards.math.measures import measured, without_meridiem
+from aha.rewards.math.measures import counted_in_words, measured, without_meridiem
 from aha.rewards.math.permuted import permuted
 from aha.rewards.math.residues import residue
 from aha.rewards.math.scales import scaled
@@ -40,7 +40,6 @@ from aha.rewards.math.values import (
 from aha.rewards.math.words import number_in_words, whole_in_words, words_of
 
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
-_IN_LABELS = frozenset(("=", "<", ">", "<=", ">=", "!=", ",", "|"))
 _SEPARATORS = frozenset((",", ";", "or", "and", "newline"))
 
 
@@ -53,7 +52,7 @@ def parse_value(text: str, plain: bool = False) -> Value:
     number = whole_in_words(text)
     if number is not None:
         return number
-    tokens = scaled(tokenize(text, plain), plain)
+    tokens = scaled(tokenize(text, plain))
     return _LatexReader(text).value(tokens, 0)
 
 
@@ -106,6 +105,7 @@ class _LatexReader:
             self.bracketed,
             self.combined,
             self.attached,
+            self.pointed,
             self.juxtaposed,
             self.set_in_rows,
             self.related,
@@ -139,7 +139,7 @@ class _LatexReader:
             return self.tuple(rows, "[]", depth)  # [1, 2; 3, 4]
         if first == "{" and len(pieces) > 1:
             return Collection("list", tuple(self.value(p, depth + 1) for p in filled(pieces)), "{}")
-        signs = [i for i, t in enumerate(tokens) if t.text in ("pm", "mp")]
+        signs = [i for i, t in enumerate(tokens) if t.kind == "op" and t.text in ("pm", "mp")]
         if len(pieces) > 1 and 0 < len(signs) <= len({tokens[i].text for i in signs}):
             return self.both_signs(tokens, depth, signs)  # (±3, 0) are two points
         if len(pieces) > 1:
@@ -158,6 +158,10 @@ class _LatexReader:
         if tokens[0].kind != "id" or match.get(1) != len(tokens) - 1 or ends not in (("(", "]"), ("[", ")")):
             return None
         return regions.member(tokens[0].text, self.value(tokens[1:], depth + 1))
+
+    def pointed(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
+        name = named_point(tokens, match)
+        return Named(name, self.value(tokens[1:], depth + 1)) if name else None
 
     def juxtaposed(self, tokens: list[Token], match: dict[int, int], depth: int) -> Value | None:
         """``(1,2)(3,4)``: tuples one behind the other, as some references list them."""
@@ -199,6 +203,10 @@ class _LatexReader:
                 told = spelling([t for t in inside[:at] if t.text not in "{}"])
                 if isinstance(condition, Region) and regions.is_real_variable(told, condition.variable):
                     return Region(condition.parts)
+                if isinstance(condition, Region) and regions.is_whole_variable(told, condition.variable):
+                    whole = regions.integers(condition)
+                    if whole is not None:
+                        return Collection("set", tuple(map(Scalar, whole)), "{}")
                 members = without_domains([self.value(inside[:at], depth + 1), condition])
                 if len(members) == 1 and isinstance(members[0], Collection):
                     return members[0]  # the points of a line
@@ -265,7 +273,7 @@ class _LatexReader:
             return Named(names[0], Equation(values), names[1])
         last = values[-1]
         if len(values) == 1 and isinstance(last, Matrix):
-            name = _letters_of(first) or spelling([t for t in pieces[0] if t.text not in "{}"])
+            name = letters_of(first) or spelling([t for t in pieces[0] if t.text not in "{}"])
             return Named(name, last)  # A^2 = ..., or a column of letters
         if len(values) == 1 and isinstance(last, Scalar) and last.expr[0] == "sym":
             constant = isinstance(first, Scalar) and not regions.free_symbols(first.expr)
@@ -290,7 +298,7 @@ class _LatexReader:
                 return name, ""
             if len(rest) == 3 and rest[0].text == "(" and rest[1].kind == "id" and not rest[1].text.isupper():
                 return name, rest[1].text
-            if _is_label(name, rest):
+            if is_label(name, rest):
                 return name + spelling([t for t in rest if t.text not in "{}"]), ""
             if all(t.kind == "id" and t.text.isupper() for t in tokens):
                 return spelling(tokens), ""  # AB, ABC: names of segments and areas
@@ -369,13 +377,16 @@ class _LatexReader:
         tokens = _without_lead(tokens)
         if tokens and tokens != whole:
             return self.value(tokens, depth + 1)
-        pm = [i for i, t in enumerate(whole) if t.text in ("pm", "mp")]
+        pm = [i for i, t in enumerate(whole) if t.kind == "op" and t.text in ("pm", "mp")]
         if 0 < len(pm) <= 2:
             return self.both_signs(whole, depth, pm)
         if _is_word(whole):
             number = number_in_words(words_of(self.text) if depth == 0 else spelling(whole, " "))
             if number is not None:
                 return Scalar(num(number))
+            counted = counted_in_words(whole)
+            if counted is not None:
+                return counted
             between = " " if whole[0].kind == "word" else ""
             return Text(words_of(self.text) if depth == 0 else spelling(whole, between).casefold())
         try:
@@ -425,19 +436,6 @@ def _as_to(tokens: list[Token]) -> list[Token]:
     return tokens
 
 
-def _is_label(name: str, rest: list[Token]) -> bool:
-    """Whether brackets or a power behind a letter belong to its name: f(2), u(x,t), P(X=3), A^{-1}."""
-    if rest[0].text in "([" and matches(rest).get(0) == len(rest) - 1 and len(rest) > 2:
-        inside = rest[1:-1]
-        if inside[0].kind == "num" and len(inside) == 1:
-            return True
-        return name in ("P", "E") or any(t.text in _IN_LABELS for t in inside)
-    spelled = spelling([t for t in rest if t.text not in "{}"])
-    if re.match(r"\^-1\([a-z]\)\Z", spelled) and len(name) == 1:
-        return True
-    return name.isupper() and spelled in ("^-1", "^T", "^n", "^k", "^-1")
-
-
 def _without_lead(tokens: list[Token]) -> list[Token]:
     """Drops "the answer is" and its like from the front, never words that change the meaning."""
     index = 0
@@ -481,11 +479,3 @@ def _spread_name(items: list[Value]) -> list[Value]:
     if len(named) == len(items) and all(item.name == first.name for item in named):
         return [Named(first.name, Collection("list", tuple(item.value for item in named)), first.parameter)]
     return items
-
-
-def _letters_of(value: Value) -> str:
-    """A row or a column of letters as the name "(x,y)"; "" for anything else."""
-    cells = [cell for row in value.rows for cell in row] if isinstance(value, Matrix) else []
-    single = isinstance(value, Matrix) and 1 in (len(value.rows), len(value.rows[0]))
-    letters = [str(cell[1]) for cell in cells if cell[0] == "sym"]
-    return f"({','.join(letters)})" if single and len(letters) == len(cells) > 1 else ""

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from aha.rewards.math import numeric, units
 from aha.rewards.math.exact import free_symbols, has
 from aha.rewards.math.values import STATED, Node, Scalar, Value, num
+
+_FOOT, _ARC_MINUTE, _COULOMB, _FARAD = (units.unit_of(name) for name in ("foot", "arcmin", "C", "F"))
+_POUND, _PENNY = units.unit_of("pound"), units.unit_of("pence")
+_CELSIUS, _FAHRENHEIT, _KELVIN = (units.unit_of(name) for name in ("celsius", "fahrenheit", "kelvin"))
+_KELVINS: dict[units.Dimension, Callable[[Node], Node]] = {
+    _KELVIN.dimension: lambda x: x,
+    _CELSIUS.dimension: lambda x: ("add", x, num(Fraction(27315, 100))),
+    _FAHRENHEIT.dimension: lambda x: ("mul", num(Fraction(5, 9)), ("add", x, num(Fraction(45967, 100)))),
+}
+"""Scales of temperature whose zeros differ, as kelvins."""
 
 
 def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
@@ -15,6 +25,10 @@ def same_quantity(gold: Scalar, answer: Scalar) -> bool | None:
     if has(answer.expr, STATED) and not has(gold.expr, STATED):
         return False  # restates the problem
     a, b = gold.unit, answer.unit
+    if a is not None and b is not None:
+        a, b = _resolved(a, b), _resolved(b, a)
+        if {a.dimension, b.dimension} <= _KELVINS.keys() and a.dimension != b.dimension:
+            return numeric.same(_KELVINS[a.dimension](gold.expr), _KELVINS[b.dimension](answer.expr))
     parts = _part_of_one(gold), _part_of_one(answer)
     if parts[0] != parts[1]:
         contradicted = any(
@@ -56,6 +70,24 @@ def compound(parts: Sequence[Value]) -> Scalar | None:
     return Scalar(("add", *terms), units.Unit(dimension))
 
 
+def _resolved(unit: units.Unit, beside: units.Unit) -> units.Unit:
+    """What a sign with two meanings means beside a unit: ``5'`` beside feet or degrees, C beside degrees Celsius."""
+    if unit.dimension == units.PRIME:
+        inches = unit.factor == 2
+        if beside.dimension == _FOOT.dimension:
+            return units.Unit(beside.dimension, _FOOT.factor / (12 if inches else 1))
+        if beside.dimension == units.DEGREE:
+            return units.Unit(units.DEGREE, _ARC_MINUTE.factor / (60 if inches else 1))
+    if unit == _POUND and beside.dimension == _PENNY.dimension:
+        return units.Unit(beside.dimension)  # £
+    for letter, scale in ((_COULOMB, _CELSIUS), (_FARAD, _FAHRENHEIT)):
+        if (unit == letter and beside.dimension in _KELVINS) or (
+            unit == letter and beside.dimension == units.DEGREE
+        ):
+            return scale
+    return unit
+
+
 def _are_angles(a: units.Unit, b: units.Unit) -> bool:
     """A bare degree sign may be that of any scale."""
     return a.dimension in units.ANGLES and b.dimension in units.ANGLES
@@ -94,8 +126,8 @@ def _parts_of_one(gold: Scalar, answer: Scalar, part: Fraction | None, other: Fr
     outcome = numeric.same(left, right)
     if outcome is not False or (part is not None and other is not None):
         return outcome
-    if part is None:
+    if part is None or gold.percent:
         size = numeric.real_value(gold.expr)
-        if size is None or abs(size) <= 1:
+        if size is None or abs(size) < 1 or (abs(size) == 1 and part is None):
             return False
     return numeric.same(gold.expr, answer.expr)

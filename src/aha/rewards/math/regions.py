@@ -29,12 +29,18 @@ _POSITIVE = Region((Interval(num(0), INFINITY, False, False),))
 _NEGATIVE = Region((Interval(MINUS_INFINITY, num(0), False, False),))
 _NOT_NEGATIVE = Region((Interval(num(0), INFINITY, True, False),))
 _NOT_POSITIVE = Region((Interval(MINUS_INFINITY, num(0), False, True),))
+_NOT_ZERO = Region((*_NEGATIVE.parts, *_POSITIVE.parts))
 _HALVES = (
     {f"{at}{sign}": half for at in "^_" for sign, half in (("+", _POSITIVE), ("-", _NEGATIVE))}
     | {f"{at}>0": _POSITIVE for at in "^_"}
     | {f"{at}<0": _NEGATIVE for at in "^_"}
     | {f"{at}>=0": _NOT_NEGATIVE for at in "^_"}
     | {f"{at}<=0": _NOT_POSITIVE for at in "^_"}
+    | {
+        "^": _NOT_ZERO,  # of "^*", whose star is cut off
+        "^*": _NOT_ZERO,
+        "^×": _NOT_ZERO,
+    }
     | {"^+_0": _NOT_NEGATIVE, "_0^+": _NOT_NEGATIVE}
 )
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
@@ -44,9 +50,12 @@ __all__ = [
     "free_symbols",
     "grid",
     "half_of_reals",
+    "integers",
     "is_real_variable",
     "is_same",
+    "is_whole_variable",
     "less",
+    "listed",
     "member",
     "named_in_words",
     "of",
@@ -92,6 +101,12 @@ def is_real_variable(told: str, variable: str) -> bool:
     return name == (variable or name[:1]) and kind in ("", "ℝ", "R")
 
 
+def is_whole_variable(told: str, variable: str) -> bool:
+    """Whether a set is made of whole numbers of any sign, before its condition: ``x in Z``."""
+    name, _, kind = told.partition("in")
+    return bool(variable) and name == variable and kind in ("ℤ", "Z")
+
+
 def member(variable: str, value: Value) -> Value:
     """``x in ...``"""
     region = of(value)
@@ -100,6 +115,28 @@ def member(variable: str, value: Value) -> Value:
     if isinstance(value, Collection) and value.kind == "set":
         return Named(variable, Collection("list", value.items) if len(value.items) > 1 else value)
     return Named(variable, value)
+
+
+def listed(value: Value) -> Region | None:
+    """``[0, 1], [2, 3]`` as a union, where all the members of a list are intervals."""
+    if not isinstance(value, Collection) or value.kind != "list" or len(value.items) < 2:
+        return None
+    united = union(list(value.items)) if all(of(item) for item in value.items) else None
+    return united if isinstance(united, Region) else None
+
+
+def integers(region: Region) -> list[Node] | None:
+    """The whole numbers in a set of reals; None where they are more than a hundred."""
+    found: list[Node] = []
+    for part in normal(region).parts:
+        low, high = real_value(part.low), real_value(part.high)
+        if low is None or high is None or not abs(high - low) <= 100:
+            return None
+        for number in range(int(low) - 1, int(high) + 2):
+            above = number > low or (part.closed_low and number == low)
+            if above and (number < high or (part.closed_high and number == high)):
+                found.append(num(number))
+    return found
 
 
 def union(values: list[Value]) -> Value | None:
@@ -132,13 +169,28 @@ def less(whole: Value, value: Value) -> Region | None:
 
 
 def without(value: Value, variable: str = "") -> Region | None:
-    """The reals without some points."""
-    members = points(value)
+    """The reals without some points, or without an interval or a union."""
+    region, members = of(value), points(value)
+    if region is not None:
+        return _complement(region, variable)
     if members is None and isinstance(value, Scalar):
         members = (value.expr,)
     if members is None:
         return None
     return _reals_without(members, variable)
+
+
+def _complement(region: Region, variable: str) -> Region:
+    """Everything that is not in a set of reals whose ends can be ordered."""
+    gaps: list[Interval] = []
+    low, closed = MINUS_INFINITY, False
+    for part in normal(region).parts:
+        if part.low != MINUS_INFINITY:
+            gaps.append(Interval(low, part.low, closed, not part.closed_low))
+        low, closed = part.high, not part.closed_high
+    if low != INFINITY:
+        gaps.append(Interval(low, INFINITY, closed, False))
+    return Region(tuple(gaps), variable)
 
 
 def _reals_without(members: tuple[Node, ...], variable: str = "") -> Region | None:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from aha.rewards.math.spellings import FRACTIONS, SCALES
+from aha.rewards.math.multiples import FRACTIONS, SCALES
 from aha.rewards.math.tokens import Token
 
 _ONLY_IN_ONES = 1  # "1 third", but "3 third graders"
 
 
-def scaled(tokens: list[Token], plain: bool = False) -> list[Token]:
-    """``1.5 million`` and ``3 tenths`` as the numbers that they are.
-
-    A power of ten could also be the unit of the question: ``plain`` leaves it as a word.
-    """
+def scaled(tokens: list[Token]) -> list[Token]:
+    """``1.5 million`` and ``3 tenths`` as the numbers that they are."""
     if not any(token.kind == "word" for token in tokens):
         return tokens
     out: list[Token] = []
-    for token in tokens:
+    for token, behind in zip(tokens, [*tokens[1:], None], strict=True):
         before = out[-1].value if out else None
-        factor = (
-            None if before is None or token.kind != "word" else _factor(token.text.lower(), before, plain)
+        word = token.text.lower() if token.kind == "word" else ""
+        is_adjective = (
+            word == "gross" and behind is not None and behind.kind == "word" and behind.text != "of"
         )
+        factor = None if before is None or is_adjective else _factor(word, before)
         if factor is None or before is None:
             out.append(token)
         else:
@@ -30,10 +29,8 @@ def scaled(tokens: list[Token], plain: bool = False) -> list[Token]:
     return out
 
 
-def _factor(word: str, before: Fraction, plain: bool) -> Fraction | int | None:
+def _factor(word: str, before: Fraction) -> Fraction | int | None:
     """What a word multiplies the number before it by, or None."""
     if word in FRACTIONS:
         return FRACTIONS[word] if word.endswith(("s", "ves")) or before == _ONLY_IN_ONES else None
-    if word == "hundred":
-        return 100
-    return None if plain else SCALES.get(word)
+    return SCALES.get(word)

@@ -9,32 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from fractions import Fraction
 
 from aha.rewards.math.chinese import number
+from aha.rewards.math.multiples import JOINED
 
-SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12, "dozens": 12,
-          "lakh": 10**5, "lakhs": 10**5, "crore": 10**7, "crores": 10**7}  # fmt: skip
-"""Words that multiply the number before them, or are the unit in which the question counts."""
-_PARTS = (
-    "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
-    "seventeenth eighteenth nineteenth twentieth"
-)
-_SMALL = {
-    "half": 2,
-    "hundredth": 100,
-    "thousandth": 1000,
-    "millionth": 10**6,
-    "billionth": 10**9,
-    "trillionth": 10**12,
-}
-_BELOW = {word: below for below, word in enumerate(_PARTS.split(), 3)} | _SMALL
-FRACTIONS = {"halves": Fraction(1, 2)} | {
-    word + ending: Fraction(1, below) for word, below in _BELOW.items() for ending in ("", "s")
-}
-"""Words for parts of one. Quarters are not among them: they are coins too."""
-BEHIND_NUMERALS = frozenset((*SCALES, *FRACTIONS, "hundred"))
-_LONGEST = 1_000  # characters of an answer in which a power of ten in words may have two readings
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ₀₁₂₃₄₅₆₇₈₉₋₊", "0123456789-+n0123456789-+")
 _RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]{2,40}|[₀₁₂₃₄₅₆₇₈₉₋₊]{2,40}")
 _SEPARATORS = {"\u066b": ".", "\u066c": ","}  # the Arabic ones
@@ -47,6 +25,20 @@ _GAP = r"(?:\\[,;:! ]|\s|~){0,4}"
 
 def _many(match: re.Match[str]) -> str:
     return re.sub(r"[^0-9]", "{,}", match.group())
+
+
+def _joined(match: re.Match[str]) -> str:
+    words = (
+        match.group().replace("a dozen", "dozen").replace("baker's", "bakers").replace("-", " ").split(" ")
+    )
+    return "".join(words) if len(words) < 3 else " ".join(words[:-2]) + " " + "".join(words[-2:])
+
+
+def _thousands(match: re.Match[str]) -> str:
+    if match.string.count("$") > 1:
+        return match.group()  # "$2B$" is a formula
+    words = {"k": "thousand", "K": "thousand", "M": "million", "bn": "billion", "B": "billion"}
+    return f"{match[1]}\\text{{ {words[match[2]]}}}"
 
 
 def _permutations(match: re.Match[str]) -> str:
@@ -96,6 +88,33 @@ _RULES: tuple[_Rule, ...] = (
     ("10", re.compile(r"(?<=[0-9])\s?[xX]\s?(?=10\s?\^)"), r"\\times "),
     # "25 per cent"
     ("cent", re.compile(r"(?<![A-Za-z])per cent(?![A-Za-z])"), "percent"),
+    ("cient", re.compile(r"(?<![A-Za-z])por ciento(?![A-Za-z])"), "percent"),
+    ("cen", re.compile(r"(?<![A-Za-z])(?:pour cent|por cento|per cento)(?![A-Za-z])"), "percent"),
+    ("per hundred", re.compile(r"(?<![A-Za-z])per hundred(?![A-Za-z])"), "percent"),
+    # "baker's dozen", "ten-thousandths", "thirty-seconds"
+    ("dozen", re.compile(r"(?<![A-Za-z])(half|bakers|baker's)(?: a)? dozen(?![A-Za-z])"), _joined),
+    ("-", re.compile(r"(?<![A-Za-z])(" + JOINED.replace("[- ]", "-") + r")(?![A-Za-z])"), _joined),
+    ("thousandth", re.compile(r"(?<=[0-9])(\s?(?:\\text\{)?\s?(?:ten|hundred) thousandths)(?![A-Za-z])"), _joined),
+    # currencies by their codes, and "$5k"
+    ("US", re.compile(r"(?<![A-Za-z])(?:USD|US(?=\s?\\?\$))\s?(?:\\?\$)?\s?(?=[0-9])"), r"\\$"),
+    ("Rs", re.compile(r"(?<![A-Za-z])Rs\.?\s?\}?\s?(?=[0-9])|\\text\{\s?Rs\.?\s?\}\s?(?=[0-9])"), r"\\rupee "),
+    ("INR", re.compile(r"(?<![A-Za-z])INR\s?(?=[0-9])"), r"\\rupee "),
+    ("\\rupee", re.compile(r"(?<=\\rupee )\s?[0-9]{1,2}(?:,[0-9]{2}){1,4},[0-9]{3}(?![0-9,])"), lambda match: match.group().replace(",", "")),
+    ("EUR", re.compile(r"(?<![A-Za-z])EUR(?![A-Za-z])"), r"\\euro "),
+    ("$", re.compile(r"(?<=[$])\s?([0-9]{1,9}(?:[.,][0-9]{1,9}){0,3})\s?(k|K|M|bn|B)(?![A-Za-z])"), _thousands),
+    # "2h30m"
+    ("h", re.compile(r"(?<![\w.])([0-9]{1,3})\s?h\s?([0-9]{1,2})\s?m(?:in)?(?![A-Za-z])"), r"\1\\text{ h }\2\\text{ min}"),
+    # "1.234.567"
+    (".", re.compile(r"(?<![\w.,])[0-9]{1,3}(?:\.[0-9]{3}){2,9}(?![\w.])"), _many),
+    # "10C3"
+    ("C", re.compile(r"(?<![\w.])([0-9]{1,3})C([0-9]{1,3})(?!\w)"), r"\\binom{\1}{\2}"),
+    ("P", re.compile(r"(?<![\w.])([0-9]{1,3})P([0-9]{1,3})(?!\w)"), _permutations),
+    # "\sim 5"
+    ("\\sim", re.compile(r"\A\s*\\sim\s?(?=[0-9])"), r"\\approx "),
+    # "# 5", "No. 5"
+    ("", re.compile(r"\A\s*(?:\\?\#|No\.|Nr\.|№)\s?(?=[0-9])"), ""),
+    # "+ constant"
+    ("const", re.compile(r"\+\s?(?:\\(?:text|mathrm)\{\s?)?const(?:ant)?\.?\s?\}?(?=" + _END + ")"), "+C"),
     # parts of a thousand, of ten thousand, of a million
     ("mil", re.compile(r"\\(?:permil|permille|perthousand)(?![A-Za-z])"), r"\\text{ permille}"),
     ("thousand", re.compile(r"\\(?:perthousand|textperthousand)(?![A-Za-z])"), r"\\text{ permille}"),
@@ -161,8 +180,3 @@ def without_emoji(text: str) -> str:
     while start < end and unicodedata.category(text[start]) in ("So", "Zs"):
         start += 1
     return text[start:end]
-
-
-def is_scaled(text: str) -> bool:
-    """Whether a power of ten in words stands in it, which could also be the unit of the question."""
-    return len(text) <= _LONGEST and any(word in text.lower() for word in SCALES)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from typing import Any
 
 from aha.rewards.math.exact import has
 from aha.rewards.math.expressions import Unknown
 from aha.rewards.math.parse import parse_value
-from aha.rewards.math.tokens import Unreadable
+from aha.rewards.math.tokens import Unreadable, tokenize
 from aha.rewards.math.values import STATED, Named, Node, Scalar, Value
 
-_NUMERAL = re.compile(r"[0-9]+")
+_GROUPING = frozenset("(){}[]*,")
 _HAS_MATH_VERIFY = importlib.util.find_spec("math_verify") is not None
 MISSING = "the answer needs a LaTeX grammar that is not installed (pip install math-verify)"
 
@@ -39,11 +38,22 @@ def compare(gold: str, answer: str) -> tuple[str, str]:
     if not _HAS_MATH_VERIFY:
         return "unknown", MISSING
     theirs = by_math_verify(gold, answer)
-    if theirs and sorted(_NUMERAL.findall(gold)) != sorted(_NUMERAL.findall(answer)):
-        theirs = None  # it reads past what it does not know, so that only equal numerals count
+    if theirs and not _are_made_alike(gold, answer):
+        theirs = None  # it reads past what it does not know
     if theirs is None:
         return "unknown", "the answer is in no known grammar"
     return ("correct" if theirs else "wrong"), "decided by math-verify"
+
+
+def _are_made_alike(gold: str, answer: str) -> bool:
+    """Whether two answers are made of the same numerals, letters and signs, in whatever order and brackets."""
+    try:
+        one, other = (
+            sorted(t.text for t in tokenize(each) if t.text not in _GROUPING) for each in (gold, answer)
+        )
+    except Unreadable:
+        return False
+    return one == other
 
 
 def _by_our_grammar(gold: str, answer: str) -> bool | None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The vocabulary: which LaTeX commands, words and typographic signs mean what."""
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ UNICODE = {
     "φ": r"\phi ", "σ": r"\sigma ", "τ": r"\tau ", "ρ": r"\rho ", "Δ": r"\Delta ", "Ω": r"\Omega ",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∨": r"\lor ", "∧": r"\land ", "∖": r"\setminus ",
     "∶": ":", "㎡": r"\text{ m}^2 ", "㎠": r"\text{ cm}^2 ", "㎥": r"\text{ m}^3 ", "㎤": r"\text{ cm}^3 ",
-    "‰": r"\text{ permille}", "‱": r"\text{ permyriad}",
+    "\ufe0f": "", "\u20e3": "", "٪": "%", "Ø": r"\emptyset ", "Å": r"\text{ angstrom}", "‰": r"\text{ permille}", "‱": r"\text{ permyriad}",
     "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
 }  # fmt: skip
 
@@ -194,7 +195,7 @@ COMMANDS = {
     "mod": "mod", "sim": "sim", "colonequals": "=", "land&": "and",
 }  # fmt: skip
 
-FUNCTIONS = {name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "log", "lg", "exp", "max", "min", "gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn"]} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",  # noqa: E501
+FUNCTIONS = {name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "log", "lg", "exp", "max", "min", "gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn"]} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",
               "cosec": "csc", "cis": "cis", "sqrt": "sqrt", "abs": "abs", "floor": "floor", "ceil": "ceil"}  # fmt: skip
 UNEVALUATED = frozenset(("gcd", "lcm", "det", "deg", "dim", "ker", "arg", "Re", "Im", "sgn", "max", "min"))
 
@@ -248,7 +249,7 @@ GREEK = frozenset(
     ]
 )
 
-WORDS = {"infty": "inf", "infinity": "inf", "inf": "inf", "percent": "%", "pct": "%", "percentage": "%",
+WORDS = {"infty": "inf", "infinity": "inf", "inf": "inf", "percent": "%", "percents": "%", "percentages": "%", "pct": "%", "prozent": "%", "procent": "%", "persen": "%", "percentage": "%",
          "plus": "+", "minus": "-", "leq": "<=", "geq": ">=", "cup": "cup", "mod": "mod"}  # fmt: skip
 
 PROSE = frozenset(
@@ -269,13 +270,13 @@ degree degrees deg radian radians rad mph kph kmh ms Hz kHz kcal cal joule joule
 newton newtons
 eV keV MeV GeV kPa kWh MHz GHz
 permille permyriad ppm ppb
-unit units sq square cubic per pm am mol moles MB GB KB people students apples
+arcsec arcmin unit units sq square cubic per pm am mol moles MB GB KB people students apples
 """
 UNIT_WORDS = frozenset(_UNIT_LIST.split())
 
 _LEADING_LIST = """
 the a an answer final is are equals equal to approximately about roughly around approx exactly value so thus
-therefore hence total result number of we get have it answers x
+therefore hence total result number of we get have it answers x year page
 答案 答案是 答案为 为 是 等于 约 约为 大约 共 一共 总共 共有 一共有 还剩 剩 剩下 需要 有 所以 因此 故
 """
 LEADING = frozenset(_LEADING_LIST.split())

@@ -13,7 +13,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from aha.rewards.math import chinese
-from aha.rewards.math.spellings import BEHIND_NUMERALS, usual, with_plain_digits, without_emoji
+from aha.rewards.math.foreign import in_english
+from aha.rewards.math.multiples import BEHIND_NUMERALS
+from aha.rewards.math.spellings import usual, with_plain_digits, without_emoji
 from aha.rewards.math.symbols import (
     COMMANDS,
     FUNCTIONS,
@@ -100,6 +102,7 @@ def normalize(text: str) -> str:
     if not text.isascii():
         text = with_plain_digits(_CIRCLED.sub(",", text))
         text = unicodedata.normalize("NFKC", "".join(UNICODE.get(c, c) for c in text))
+        text = chinese.with_plain_numerals(in_english(text))
         text = without_emoji("".join(UNICODE.get(c, c) for c in text))
     if "\\\\" in text and _is_escaped_twice(text):
         text = text.replace("\\\\", "\\")
@@ -390,7 +393,7 @@ class _Scanner:
             self.op(WORDS[lowered])
         elif lowered == "to":
             self.out.append(Token("word", run))
-        elif self._words and run in UNIT_WORDS:
+        elif run in UNIT_WORDS and (self._words or (run in FUNCTIONS and self._ends_quantity())):
             self.out.append(Token("word", run))  # "min" is minutes here
         elif run == "mg" and (self.plain or not self.out or self.out[-1].kind != "num"):
             self.out.extend(Token("id", letter) for letter in run)  # a weight, not milligrams
@@ -413,6 +416,11 @@ class _Scanner:
             self._letters(run[2:])
         else:
             self._function_prefix(run)
+
+    def _ends_quantity(self) -> bool:
+        """Whether a numeral stands before, and nothing that a function could take behind: "30 min"."""
+        rest = next((piece for piece in self.pieces[self.at : self.at + 2] if not piece.isspace()), "")
+        return bool(self.out) and self.out[-1].kind == "num" and (not rest or rest in "}.,$")
 
     def _function_prefix(self, run: str) -> None:
         for name in ("sqrt", "pi"):  # "2sqrt", "pix"

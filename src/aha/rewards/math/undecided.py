@@ -99,6 +99,8 @@ def contradicts(text: str, answer: str) -> bool:
         gold, other = ([t.text for t in tokenize(each) if t.text not in _BRACKETS] for each in (text, answer))
     except Unreadable:
         return False
+    if "dots" in other and "dots" not in gold:
+        return True
     signs, others = ([t for t in each if t in _SIGNS] for each in (gold, other))
     if signs != others:
         return [t for t in gold if t not in _SIGNS] == [t for t in other if t not in _SIGNS]

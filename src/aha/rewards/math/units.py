@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Units of measure: what contradicts what, and by which factor two of them differ."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from aha.rewards.math import chinese
-from aha.rewards.math.spellings import FRACTIONS
+from aha.rewards.math.multiples import FRACTIONS, OTHER_NUMBERS, SCALES
 from aha.rewards.math.symbols import NUMBER_WORDS
 from aha.rewards.math.tokens import Token
 
@@ -31,14 +32,15 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("cm centimeter centimeters centimetre centimetres 厘米", _LENGTH, "1/100"),
     ("mm millimeter millimeters millimetre 毫米", _LENGTH, "1/1000"),
     ("dm decimeter decimeters 分米", _LENGTH, "1/10"),
-    ("km kilometer kilometers kilometre kilometres 千米 公里", _LENGTH, 1000),
+    ("km kms kilometer kilometers kilometre kilometres 千米 公里", _LENGTH, 1000),
     ("nm", _LENGTH, "1/1000000000"),
     ("in inch inches", _LENGTH, "254/10000"),
     ("ft foot feet", _LENGTH, "3048/10000"),
     ("yd yard yards", _LENGTH, "9144/10000"),
     ("mi mile miles", _LENGTH, "1609344/1000"),
     ("g gram grams 克", _MASS, 1),
-    ("kg kilogram kilograms 千克 公斤", _MASS, 1000),
+    ("kg kgs kilos kilogram kilograms 千克 公斤", _MASS, 1000),
+    ("斤 市斤", _MASS, 500),
     ("mg milligram milligrams 毫克", _MASS, "1/1000"),
     ("t ton tons tonne tonnes 吨", _MASS, 1000000),
     ("lb lbs pound pounds", _MASS, "45359237/100000"),
@@ -66,7 +68,7 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("degree degrees deg 度", {"degree": 1}, 1),
     ("radian radians rad 弧度", {"radian": 1}, 1),
     ("L l liter liters litre litres 升", {"L": 3}, "1/1000"),
-    ("mL ml 毫升", {"L": 3}, "1/1000000"),
+    ("mL ml cc 毫升", {"L": 3}, "1/1000000"),
     ("gallon gallons", {"gallon": 1}, 1),
     ("quart quarts", {"gallon": 1}, "1/4"),
     ("pint pints", {"gallon": 1}, "1/8"),
@@ -85,12 +87,12 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("keV", {"eV": 1}, 1000),
     ("MeV", {"eV": 1}, 10**6),
     ("GeV", {"eV": 1}, 10**9),
-    ("V volt volts", {"V": 1}, 1),
-    ("kV", {"V": 1}, 1000),
-    ("mV", {"V": 1}, "1/1000"),
+    ("V volt volts", {"M": 1, "L": 2, "T": -3, "A": -1}, 1000),
+    ("kV", {"M": 1, "L": 2, "T": -3, "A": -1}, 10**6),
+    ("mV", {"M": 1, "L": 2, "T": -3, "A": -1}, 1),
     ("A amp amps ampere amperes", {"A": 1}, 1),
     ("mA", {"A": 1}, "1/1000"),
-    ("ohm ohms", {"ohm": 1}, 1),
+    ("ohm ohms", {"M": 1, "L": 2, "T": -3, "A": -2}, 1000),
     ("Pa pascal pascals", {"M": 1, "L": -1, "T": -2}, 1000),
     ("kPa", {"M": 1, "L": -1, "T": -2}, 10**6),
     ("K kelvin kelvins", {"K": 1}, 1),
@@ -114,11 +116,11 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("cup cups", {"spoon": 1}, 48),
     ("rev revolution revolutions", {"turn": 1}, 1),
     ("rpm", {"turn": 1, "T": -1}, "1/60"),
-    ("coulomb coulombs", {"A": 1, "T": 1}, 1),
-    ("farad farads", {"F": 1}, 1),
+    ("C coulomb coulombs", {"A": 1, "T": 1}, 1),
+    ("F farad farads", {"F": 1}, 1),
     ("microF", {"F": 1}, "1/1000000"),
-    ("henry", {"H": 1}, 1),
-    ("tesla", {"tesla": 1}, 1),
+    ("H henry henries", {"H": 1}, 1),
+    ("T tesla teslas", {"tesla": 1}, 1),
     ("Wb weber webers", {"tesla": 1, "L": 2}, 1),
     ("dB decibel decibels", {"dB": 1}, 1),
     ("分钱", {"yuan": 1}, "1/100"),
@@ -126,9 +128,30 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("MB", _BYTE, 1000000),
     ("GB", _BYTE, 1000000000),
     ("permille", _PART, "1/1000"),
-    ("permyriad", _PART, "1/10000"),
+    ("permyriad bps", _PART, "1/10000"),
     ("ppm", _PART, "1/1000000"),
     ("ppb", _PART, "1/1000000000"),
+    ("erg ergs", {"M": 1, "L": 2, "T": -2}, "1/10000"),
+    ("dyn dyne dynes", {"M": 1, "L": 1, "T": -2}, "1/100"),
+    ("angstrom angstroms Angstrom Angstroms", _LENGTH, "1/10000000000"),
+    ("AU au", _LENGTH, 149597870700),
+    ("pc parsec parsecs", {"pc": 1}, 1),
+    ("ly lightyear lightyears", {"ly": 1}, 1),
+    ("solarmass", {"sun mass": 1}, 1),
+    ("solarradius", {"sun radius": 1}, 1),
+    ("solarluminosity", {"sun light": 1}, 1),
+    ("kph kmh kmph", {"L": 1, "T": -1}, "1000/3600"),
+    ("torr mmHg", {"torr": 1}, 1),
+    ("gauss", {"tesla": 1}, "1/10000"),
+    ("molar M", {"mol": 1, "L": -3}, 1000),
+    ("mM", {"mol": 1, "L": -3}, 1),
+    ("arcmin arcminute arcminutes", {"degree": 1}, "1/60"),
+    ("arcsec arcsecond arcseconds", {"degree": 1}, "1/3600"),
+    ("pence", {"sterling": 1}, "1/100"),
+    ("块 块钱", {"yuan": 1}, 1),
+    ("毛 毛钱", {"yuan": 1}, "1/10"),
+    ("feet_or_minutes", {"prime": 1}, 1),
+    ("inches_or_seconds", {"prime": 1}, 2),
     ("celsius °C", {"celsius": 1}, 1),
     ("fahrenheit °F", {"fahrenheit": 1}, 1),
 )
@@ -141,6 +164,7 @@ def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
 
 
 _MULTIPLES = {
+    "p": "1/1000000000000",
     "n": "1/1000000000",
     "micro": "1/1000000",
     "m": "1/1000",
@@ -150,8 +174,8 @@ _MULTIPLES = {
     "G": 10**9,
 }
 _OF = {
-    "n": "m s g A V W J mol", "micro": "m s g A V W J L l mol", "m": "s g W J N Wb mol Pa ohm bar rad",
-    "c": "L l", "k": "V A W J N Pa Hz ohm mol bar rad cal", "M": "Pa J N V W Hz ohm eV", "G": "Pa J W Hz",
+    "p": "m s F", "n": "m s g A V W J mol F T C", "micro": "m s g A V W J L l mol F T C H N", "m": "s g W J N Wb mol Pa ohm bar rad T C H molar",
+    "c": "L l", "k": "V A W J N Pa Hz ohm mol bar rad cal pc", "M": "Pa J N V W Hz ohm eV pc", "G": "Pa J W Hz pc",
 }  # fmt: skip
 """Which multiples of which units are added to those that have an entry of their own."""
 
@@ -175,6 +199,8 @@ ANGLES = (
     (("fahrenheit", Fraction(1)),),
 )  # a bare degree sign may be any
 RADIAN: Dimension = (("radian", Fraction(1)),)
+PRIME: Dimension = (("prime", Fraction(1)),)
+"""``5'``: feet, or minutes of arc; with the factor 2 inches, or seconds of arc."""
 # Letters that are units when the gold answer is a plain number ("5m"), and variables otherwise.
 SINGLE_LETTERS = frozenset("msghLJNVWA") & TABLE.keys()
 _GENERIC = frozenset(
@@ -253,7 +279,8 @@ _MEANINGFUL = frozenset(
         ],
         *FRACTIONS,
         *NUMBER_WORDS,
-        "hundred",
+        *SCALES,
+        *OTHER_NUMBERS,
         *["higher", "lower", "beyond", "exceeding", "perhaps", "probably"],
         # the same in languages that models fall into
         *[
@@ -281,12 +308,20 @@ _MEANINGFUL = frozenset(
         *["или", "и", "не", "более", "менее", "больше", "меньше", "минимум"],
     ]
 )
+_RAISED = {"squared": 2, "cubed": 3, "平方": 2, "立方": 3}  # behind a unit: "cm squared"
 _VARIABLES = frozenset("eiknxyz")  # upright letters that are no unit: "5\\text{ x}"
 _MEANINGFUL_HAN = re.compile(
-    r"[多余几]?(?:以上|以下|以内|以外|之间|开外)|.{0,3}(?:以上|以下|以内|以外|之间)\Z|(?:[多余几起]|有余)(?:[个人名只元米天年]|\Z)|"
-    r"不[到止足是对]|错|或|至[少多]|分之"
+    r"[到和与至比点又或及超弱强強京]|之一|倍?[多余几]倍?\Z|[多余几]?(?:以上|以下|以内|以外|之间|开外)|.{0,3}(?:以上|以下|以内|以外|之间)\Z|(?:[多余几起]|有余)(?:[个人名只元米天年]|\Z)|"
+    r"不[到止足是对]|错|或|至[少多]|分之|的|[打割]|[折厘毫]\Z|[折厘毫](?![米升克])|成(?![员人])|半(?!径|圆|球)|[^半]{1,3}半\Z|"
+    r"(?:平方|立方|次方)\Z|[乘除加减]|开方|百(?!分)|千(?![米克瓦卡焦帕赫])|[万亿兆]"
 )
 """What changes a number behind which it stands: 7以上 is 7 or more."""
+
+
+def unit_of(name: str) -> Unit:
+    """The unit with a name of the table."""
+    base, factor = TABLE[name]
+    return Unit(tuple(sorted((dimension, Fraction(power)) for dimension, power in base.items())), factor)
 
 
 def from_words(tokens: list[Token]) -> Unit | bool | None:
@@ -307,10 +342,14 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
             continue
         if name in ("per", "每"):
             sign = -1
+        elif name == "times" and index == len(tokens):
+            unknown.append(name)  # how often, or how many times as much
         elif name in ("square", "sq", "平方"):
             power_next = 2
         elif name in ("cubic", "立方"):
             power_next = 3
+        elif name in _RAISED and last is not None:
+            factor = _accumulate(dimension, factor, last[0], last[1], last[2] * (_RAISED[name] - 1))
         elif token.kind == "op" and name == "^":
             power, index = _power(tokens, index)
             if power is None:
@@ -327,13 +366,15 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
                 (name.lower() in _MEANINGFUL and not _is_of_a_noun(name.lower(), tokens[index:]))
                 or _changes_number(name)
                 or (token.kind == "word" and name in _VARIABLES)
-            ):
+            ) and not (sign < 0 and dimension and name.lower() in SCALES):  # "dollars per dozen"
                 return False
             elif name.lower() not in _GENERIC:
                 unknown.append(_stem(name.lower()))
             power_next = 1
         else:
             return False
+    if power_next > 1:
+        return False  # "5 square", without a unit
     if dimension:
         kept = tuple(sorted((base, power) for base, power in dimension.items() if power))
         return Unit(kept, factor)
@@ -386,7 +427,17 @@ def _changes_number(name: str) -> bool:
     return chinese.is_han(name) and _MEANINGFUL_HAN.match(name) is not None
 
 
+_IRREGULAR = {
+    "children": "child", "men": "man", "women": "woman", "persons": "person", "people": "person", "knives": "knife",
+    "halves": "half", "loaves": "loaf", "leaves": "leaf", "wolves": "wolf", "shelves": "shelf", "dice": "die",
+    "mice": "mouse", "geese": "goose", "teeth": "tooth", "vertices": "vertex", "matrices": "matrix", "radii": "radius",
+}  # fmt: skip
+
+
 def _stem(word: str) -> str:
+    word = _IRREGULAR.get(word, word)
+    if word.endswith(("xes", "ches", "shes", "sses")):
+        return word[:-2]
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

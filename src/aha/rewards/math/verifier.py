@@ -14,23 +14,26 @@ from aha.rewards.math.domains import contradict
 from aha.rewards.math.exact import TooBig, free_symbols, has, rational_or_none
 from aha.rewards.math.extract import DEFAULT, ExtractedAnswer, Extraction, boxed, boxes, extract
 from aha.rewards.math.families import same_family
+from aha.rewards.math.formulas import same_formula
 from aha.rewards.math.lines import same_line
 from aha.rewards.math.numerals import is_roman, same_numerals
+from aha.rewards.math.options import choice, chosen, same_options
 from aha.rewards.math.parse import parse_value
-from aha.rewards.math.spellings import is_scaled
+from aha.rewards.math.periods import same_but_for_constant, same_but_for_periods
 from aha.rewards.math.tokens import Unreadable
 from aha.rewards.math.undecided import contradicts, could_be
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
+from aha.rewards.math.upright import with_upright_unit
 from aha.rewards.math.values import STATED, Collection, Equation, Named, Node, Opaque, Scalar, Text, Value
-from aha.rewards.math.words import letter, words_of
+from aha.rewards.math.words import words_of
 from aha.types import AhaError, Outcome, Verdict
 
 _CORRECT = Verdict(Outcome.CORRECT)
 _NO_ANSWER = Verdict(Outcome.NO_ANSWER, "no closed \\boxed{} after the thinking")
 LONGEST_FOR_POOL = 1_000  # characters; the complexity gate in front of the workers
 _UPRIGHT_UNIT = re.compile(r"\\(?:mathrm|text|rm)\{([msghLJNVW])\}\s*\Z")  # read as a letter like any other
-_OPTIONS = re.compile(r"[A-H]{2,8}")
-_OPTION = re.compile(r"(?:\([A-Z]\)|[A-H][.)、]\s)\s*\S")
+_ANGLE = re.compile(r"\\pi|π|circ|°")
+_NATURAL = re.compile(r"N|ℕ|>|\\g(?:e|t)")
 _GROUPED = re.compile(r"(?<=[0-9])[. ](?=[0-9]{3}(?:[. ][0-9]{3}){0,9}\Z)")  # 1.234,5
 
 
@@ -45,6 +48,11 @@ class Gold:
     ambiguous: bool = False  # its spelling has two readings
     float_like: float | None = None  # a decimal that is plainly the print of a binary float
 
+    @property
+    def has_unit(self) -> bool:
+        """Whether it is a number with a unit."""
+        return any(isinstance(value, Scalar) and value.unit for value in (self.value, self.other))
+
 
 @lru_cache(maxsize=65_536)
 def parse_gold(text: str) -> Gold:
@@ -57,9 +65,12 @@ def parse_gold(text: str) -> Gold:
     source = _unwrapped(text)
     try:
         value = Text(words_of(source)) if is_roman(source) else parse_value(source)
-        ambiguous = tokens.is_ambiguous(source) or "dozen" in source
+        ambiguous = tokens.is_ambiguous(source)
         other = parse_value(source, plain=True) if ambiguous else None
-        if _UPRIGHT_UNIT.search(source) and not ambiguous:
+        measured = with_upright_unit(source)
+        if measured is not None:
+            ambiguous, other = True, parse_value(measured)
+        elif _UPRIGHT_UNIT.search(source) and not ambiguous:
             ambiguous, other = True, parse_value(_UPRIGHT_UNIT.sub(r"\\text{ \1}", source))
     except Exception as cause:  # Unreadable and Unknown; anything else would be a fault of our own
         raise AhaError(
@@ -71,7 +82,7 @@ def parse_gold(text: str) -> Gold:
             "Put the value itself, or the value in \\boxed{}."
         )
     other = None if other == value else other
-    return Gold(source, value, other, _choice(source), ambiguous, _float_like(source, value))
+    return Gold(source, value, other, choice(source), ambiguous, _float_like(source, value))
 
 
 def verify(
@@ -177,17 +188,17 @@ def _accepts(reference: str, answer: str) -> bool:
 
 def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
     if gold.letter:
-        verdict = _compare_letter(gold, answer)
-        if verdict is not None:
-            return verdict
+        is_chosen = chosen(gold.letter, answer)
+        if is_chosen is not None:
+            return _CORRECT if is_chosen else Verdict(Outcome.WRONG, f"another option than {gold.letter}")
     numerals = same_numerals(gold.text, answer)
     if numerals is not None:
         return _CORRECT if numerals else Verdict(Outcome.WRONG, f"another number than {_short(gold.text)}")
     day = same_day(gold.text, answer)
     if day is not None:
         return _CORRECT if day else Verdict(Outcome.WRONG, f"another day than {_short(gold.text)}")
-    value = parse_value(answer)
-    if _same_options(gold.text, value):
+    value = _with_unit(gold, answer) or parse_value(answer)
+    if same_options(gold.text, value) or same_options(answer, gold.value) or same_formula(gold.text, answer):
         return _CORRECT
     outcome = _settle(gold, answer, value)
     if outcome is True:
@@ -197,11 +208,32 @@ def _compare(gold: Gold, answer: str, pool: workers.Pool | None) -> Verdict:
     return _ask(gold, answer, value, pool)
 
 
+def _with_unit(gold: Gold, answer: str) -> Value | None:
+    """``0 K`` as a temperature, where the reference has a unit: it is no product that vanishes."""
+    measured = with_upright_unit(answer) if gold.has_unit else None
+    return None if measured is None else parse_value(measured)
+
+
 def _settle(gold: Gold, answer: str, value: Value) -> bool | None:
     outcome = _decide(gold, gold.value, value, answer)
-    if outcome is not True and (gold.ambiguous or tokens.is_ambiguous(answer) or is_scaled(answer)):
+    if outcome is not True and (
+        gold.ambiguous or tokens.is_ambiguous(answer) or with_upright_unit(answer) is not None
+    ):
         outcome = _other_readings(gold, answer, value, outcome)
-    return False if outcome is True and contradict(gold.text, answer) else outcome
+    refused = outcome is True and (_is_decimal(gold, value, answer) or contradict(gold.text, answer))
+    return False if refused else outcome
+
+
+def _is_decimal(gold: Gold, value: Value, answer: str) -> bool:
+    """``5,5`` may be 5.5, and is not 5 twice."""
+    if (
+        not isinstance(gold.value, Scalar)
+        or not isinstance(value, Collection)
+        or _decimal_comma(answer) is None
+    ):
+        return False
+    exact = rational_or_none(gold.value.expr)
+    return exact is not None and exact.denominator == 1 and " " not in answer.strip()
 
 
 def _decide(gold: Gold, expected: Value, value: Value, answer: str) -> bool | None:
@@ -222,7 +254,16 @@ def _decide(gold: Gold, expected: Value, value: Value, answer: str) -> bool | No
         return True
     if outcome is False and same_line(gold.text, expected, value, compare.equal):
         return True
+    if outcome is False and "C" in gold.text and same_but_for_constant(expected, value):
+        return True
+    if outcome is False and _of_angles(gold.text, answer) and same_but_for_periods(expected, value):
+        return True
     return outcome
+
+
+def _of_angles(gold: str, answer: str) -> bool:
+    """Whether both are angles with a letter that may be any whole number, not a natural one."""
+    return all(_ANGLE.search(text) and not _NATURAL.search(text) for text in (gold, answer))
 
 
 def _other_readings(gold: Gold, answer: str, value: Value, outcome: bool | None) -> bool | None:
@@ -232,10 +273,14 @@ def _other_readings(gold: Gold, answer: str, value: Value, outcome: bool | None)
         plain = parse_value(answer, plain=True)
     except Unreadable:
         plain = value
-    for reference in (gold.value, expected):
-        for candidate in (value, plain):
-            if compare.equal(reference, candidate) is True:
-                return True
+    measured = with_upright_unit(answer)
+    candidates = (
+        (value, plain)
+        if measured is None
+        else (parse_value(measured), *(() if gold.has_unit else (value, plain)))
+    )
+    if any(compare.equal(a, b) is True for a in (gold.value, expected) for b in candidates):
+        return True
     if _decimal_comma(gold.text) is not None or _decimal_comma(answer) is not None:
         return _with_decimal_comma(gold, answer) or outcome
     return outcome
@@ -259,7 +304,16 @@ def _with_decimal_comma(gold: Gold, answer: str) -> bool:
 def _decimal_comma(text: str) -> str | None:
     whole, comma, decimals = text.strip().partition(",")
     whole = _GROUPED.sub("", whole)
-    if comma and whole.lstrip("-").isdigit() and decimals[:1].isdigit() and "," not in decimals:
+    is_thousand = (
+        len(decimals) == 3 and decimals.isdigit() and whole.lstrip("-") not in ("", "0") and len(whole) < 4
+    )
+    if (
+        comma
+        and whole.lstrip("-").isdigit()
+        and decimals[:1].isdigit()
+        and "," not in decimals
+        and not is_thousand
+    ):
         return f"{whole}.{decimals}"
     return None
 
@@ -310,36 +364,6 @@ def _prints_as(value: Value, printed: float) -> bool:
         value = value.value
     real = numeric.real_value(value.expr) if isinstance(value, Scalar) else None
     return real is not None and float(real) == printed
-
-
-def _compare_letter(gold: Gold, answer: str) -> Verdict | None:
-    plain = words_of(answer) if len(answer) <= 300 else ""
-    spelled = answer.strip().strip("$.").strip()
-    if spelled == gold.letter:
-        return _CORRECT
-    if spelled != spelled.lower() or "(" in answer or "text" in answer:
-        marked = " ".join(_visible(answer).split())
-        if letter(marked, gold.letter):
-            return _CORRECT
-    if len(plain) == 1 and plain.isalpha() and plain != gold.letter.lower():
-        return Verdict(Outcome.WRONG, f"option {plain}, not {gold.letter}")
-    return None
-
-
-def _same_options(gold: str, value: Value) -> bool:
-    """``ACD`` and ``A, C, D``: several options that are chosen together, in the order of the alphabet."""
-    if not _OPTIONS.fullmatch(gold) or list(gold) != sorted(set(gold)) or not isinstance(value, Collection):
-        return False
-    return value.items == tuple(Scalar(("sym", letter)) for letter in gold) and not value.joined_by_or
-
-
-def _visible(text: str) -> str:
-    """Text without its markup, with its case and brackets."""
-    for command in ("\\textbf", "\\mathbf", "\\mathrm", "\\text", "\\mbox", "\\left", "\\right"):
-        text = text.replace(command, " ")
-    for sign in ("{", "}", "$", "~", "\\ ", "\\,", "\\"):
-        text = text.replace(sign, " ")
-    return text.strip()
 
 
 def _ask(gold: Gold, answer: str, value: Value, pool: workers.Pool | None) -> Verdict:
@@ -431,13 +455,6 @@ def _inner_box(text: str) -> str:
             break
         text = contents[0][2]
     return text
-
-
-def _choice(text: str) -> str:
-    visible = _visible(text).strip("()., ")
-    if _OPTION.match(_visible(text)):
-        visible = visible[0]  # "(A) 0", "B. 12"
-    return visible if len(visible) == 1 and "A" <= visible <= "Z" else ""
 
 
 def _float_like(text: str, value: Value) -> float | None:

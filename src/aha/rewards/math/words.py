@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Answers in words: one spelling, synonyms, and the letter of a chosen option."""
 
 from __future__ import annotations
@@ -5,14 +6,15 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from aha.rewards.math.spellings import FRACTIONS
+from aha.rewards.math.multiples import FRACTIONS, SCALES
 from aha.rewards.math.symbols import NUMBER_WORDS, TEXT_COMMANDS
 from aha.rewards.math.tokens import normalize
 from aha.rewards.math.values import Scalar, num
 
 _STRIPPED = re.compile(r"\\(?:[A-Za-z]+|.)|[\s{}$~]+", re.DOTALL)
 _MAY_BE_WORDS = re.compile(
-    r"[\s$]*(?:\\(?:text|mathrm|textbf|mbox|textit)\s*\{\s*)?[A-Za-z]{1,9}[\s~-]+[A-Za-z]|[\s$]*\\?[a-z{]*half"
+    r"[\s$]*(?:\\(?:text|mathrm|textbf|mbox|textit)\s*\{\s*)?[A-Za-z]{1,9}[\s~-]+[A-Za-z]|[\s$]*\\?[a-z{]*half|"
+    r"[\s$]*[0-9]{1,9}[\s~$]*(?:\\text\s*\{)?[\s~$]*and\s+[a-z]{1,9}[\s-]"
 )
 _EDGE = " .,;:!?()[]\"'。，"
 _LETTER = re.compile(
@@ -53,6 +55,12 @@ _NOTHING = re.compile(
     r"integer|function|pair|triple|polynomial|set|sequence|triangle|prime|[a-z])s?(?: exists?| of [a-z])?\Z"
 )
 _PREDICATE = re.compile(r"\b(?:is|are)\b")
+_SPELLED = (
+    "cero null", "uno eins", "dos deux zwei", "tres trois drei", "cuatro quatre vier quattro quatro", "cinco cinq cinque",
+    "seis sechs", "siete sept sieben sette sete", "ocho huit acht otto oito", "nueve neuf neun nove", "diez dix zehn dieci dez",
+)  # fmt: skip
+_OF_ROMANCE_AND_GERMAN = {word: value for value, words in enumerate(_SPELLED) for word in words.split()}
+"""Numbers up to ten where English has no word of that spelling."""
 _PLACES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
 _ORDINALS = {"first": 1, "second": 2} | {
     word: below.denominator for word, below in FRACTIONS.items() if word.endswith("th") or word == "third"
@@ -65,6 +73,11 @@ _SYNONYMS = {
     "对": "yes",    "错": "no", "星期一": "周一", "星期二": "周二", "星期三": "周三",
     "星期四": "周四", "星期五": "周五",
     "星期六": "周六", "星期日": "周日", "星期天": "周日", "infinitely many solutions": "infinitely many",
+    "infinite": "infinitely many", "infinite solutions": "infinitely many", "infinite number of solutions": "infinitely many",
+    "monday": "周一", "mon": "周一", "tuesday": "周二", "tue": "周二", "tues": "周二", "wednesday": "周三", "wed": "周三",
+    "thursday": "周四", "thu": "周四", "thur": "周四", "thurs": "周四", "friday": "周五", "fri": "周五", "saturday": "周六",
+    "sunday": "周日", "jan": "january", "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july",
+    "aug": "august", "sep": "september", "sept": "september", "oct": "october", "nov": "november", "dec": "december",
 }  # fmt: skip
 
 
@@ -90,7 +103,7 @@ def words_of(text: str) -> str:
 def canonical_words(words: str) -> str:
     """Words without articles, spaces and spelling variants."""
     words = words.strip(" .,;:!?()")
-    for article in ("the ", "a ", "an ", "it is ", "there is ", "there are "):
+    for article in ("the ", "a ", "an ", "it is ", "there is ", "there are ", "on "):
         words = words.removeprefix(article)
     words = _SYNONYMS.get(words, words)
     if _NOTHING.match(words):
@@ -112,7 +125,9 @@ def number_in_words(words: str) -> int | Fraction | None:
     if parts[0] in ("minus", "negative"):
         value = _amount(parts[1:])
         return None if value is None else -value
-    return 6 if parts == ["half", "a", "dozen"] else _amount(parts)
+    if parts in (["half", "a", "dozen"], ["halfdozen"]):
+        return 6
+    return _OF_ROMANCE_AND_GERMAN[parts[0]] if parts[0] in _OF_ROMANCE_AND_GERMAN else _amount(parts)
 
 
 def whole_in_words(text: str) -> Scalar | None:
@@ -128,9 +143,9 @@ def _amount(parts: list[str]) -> int | Fraction | None:
     whole = _whole(parts)
     if whole is not None or not parts:
         return whole
-    if parts[-1] in ("dozen", "dozens"):
-        times = 1 if parts[:-1] == ["a"] else _whole(parts[:-1])
-        return None if times is None else 12 * times
+    if parts[-1] in SCALES and len(parts) > 1:
+        times = 1 if parts[:-1] == ["a"] else _amount(parts[:-1])
+        return None if times is None else SCALES[parts[-1]] * times
     if "point" in parts:
         at = parts.index("point")
         front, digits = _whole(parts[:at]), [NUMBER_WORDS.get(part, 10) for part in parts[at + 1 :]]
@@ -139,7 +154,9 @@ def _amount(parts: list[str]) -> int | Fraction | None:
         return front + Fraction(int("".join(map(str, digits))), 10 ** len(digits))
     if "and" in parts:
         at = len(parts) - 1 - parts[::-1].index("and")
-        front, behind = _whole(parts[:at]), _part(parts[at + 1 :])
+        in_digits = at == 1 and parts[0].isdecimal() and len(parts[0]) < 10
+        front = int(parts[0]) if in_digits else _whole(parts[:at])
+        behind = _part(parts[at + 1 :])
         return None if front is None or behind is None or behind >= 1 else front + behind
     return _part(parts)
 
@@ -147,8 +164,6 @@ def _amount(parts: list[str]) -> int | Fraction | None:
 def _part(parts: list[str]) -> Fraction | None:
     """``a half``, ``one third``, ``three quarters``."""
     below = FRACTIONS.get(parts[-1]) if parts else None
-    if parts and parts[-1] in ("quarter", "quarters"):
-        below = Fraction(1, 4)
     if below is None:
         return None
     if parts in (["half"], ["a", parts[-1]], ["one", parts[-1]]):
@@ -169,9 +184,11 @@ def _whole(parts: list[str]) -> int | None:
             section, room = section + value, 10 if value >= 20 else 0
         elif part == "hundred" and section < 100:
             section, room = (section or 1) * 100, 100
+        elif part == "score" and section < 10:
+            section, room = (section or 1) * 20, 20
         elif part in _PLACES and part != "hundred":
             total, section, room = total + (section or 1) * _PLACES[part], 0, 100
-        elif part != "and" or room != 100:
+        elif part != "and" or room not in (20, 100):
             return None
     return total + section
 

@@ -18,7 +18,9 @@ import time
 if __name__ == "__main__":
     # Run by path, Python puts this file's folder first: its module names would hide those of the library.
     sys.path[:] = [entry for entry in sys.path if entry != os.path.dirname(os.path.abspath(__file__))]
-    sys.path.append(sys.argv[1])
+    # Behind the standard library, but before what is installed: that could be another version of aha.
+    at = next((i for i, entry in enumerate(sys.path) if entry.endswith("site-packages")), len(sys.path))
+    sys.path.insert(at, sys.argv[1])
 
 
 def main(memory_mb: int, seconds: float) -> None:
