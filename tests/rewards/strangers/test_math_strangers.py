@@ -1,7 +1,7 @@
 """What a stranger would try: 1,500 references and answers of many kinds, each judged by its mathematics.
 
-``triples.tsv`` holds a reference, what stands in the box, and "right" or "wrong"; a line that begins with # is the kind of
-those below it. No worker is asked: an answer that our own reader cannot decide is not a right one.
+``triples.tsv`` holds a reference, what stands in the box, and "right" or "wrong"; a line that begins with # is the kind
+of those below it. No worker is asked: an answer that our own reader cannot decide is not a right one.
 """
 
 from __future__ import annotations
