@@ -24,15 +24,15 @@ class NoWorkers:
 
 def kinds() -> dict[str, list[tuple[str, str, bool]]]:
     """The triples of each kind."""
-    found: dict[str, list[tuple[str, str, bool]]] = {}
+    triples: dict[str, list[tuple[str, str, bool]]] = {}
     kind = ""
     for line in TABLE.read_text(encoding="utf-8").split("\n"):
         if line.startswith("#"):
             kind = line.removeprefix("#").strip()
         elif line:
             gold, answer, right = line.split("\t")
-            found.setdefault(kind, []).append((gold, answer, {"right": True, "wrong": False}[right]))
-    return found
+            triples.setdefault(kind, []).append((gold, answer, {"right": True, "wrong": False}[right]))
+    return triples
 
 
 KINDS = kinds()

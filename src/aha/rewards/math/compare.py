@@ -178,7 +178,14 @@ def _group(gold: Collection, answer: Value) -> bool | None:
     if are_letters(gold) and are_letters(answer) and gold.joined_by_or != answer.joined_by_or:
         return False  # "p and q" is not "p or q", nor are options A and C "A or C"
     distinct = "set" in (gold.kind, answer.kind)
+    if distinct and (_holds_sets(gold) != _holds_sets(answer) or names.loses_order(gold, answer)):
+        return False
     return without_order(_flat(gold), _flat(answer), distinct, equal)
+
+
+def _holds_sets(group: Collection) -> bool:
+    """``{{1}, {2}}`` is not ``{1, 2}``."""
+    return any(isinstance(item, Collection) and item.kind == "set" for item in group.items)
 
 
 def _opened(answer: Value, gold: Collection) -> Value:

@@ -31,6 +31,13 @@ def pairs(gold: Collection, answer: Value) -> list[Pair] | None:
     return list(zip(values, answer.items, strict=True))
 
 
+def loses_order(gold: Collection, answer: Collection) -> bool:
+    """Whether an answer is a set of bare values, where the gold's have names of their own: x = 1, y = 2."""
+    names = _distinct(gold)
+    bare = answer.kind == "set" and not any(isinstance(item, Named) for item in answer.items)
+    return names is not None and bare and len({name.partition("_")[0] for name in names}) > 1
+
+
 def contradicts(gold: Collection, answer: Value) -> bool:
     """Whether all the answer's values have one of the gold's names: ``y = 1, y = 2`` for ``x = 1, y = 2``."""
     names = _distinct(gold)

@@ -127,7 +127,7 @@ def listed(value: Value) -> Region | None:
 
 def integers(region: Region) -> list[Node] | None:
     """The whole numbers in a set of reals; None where they are more than a hundred."""
-    found: list[Node] = []
+    numbers: list[Node] = []
     for part in normal(region).parts:
         low, high = real_value(part.low), real_value(part.high)
         if low is None or high is None or not abs(high - low) <= 100:
@@ -135,8 +135,8 @@ def integers(region: Region) -> list[Node] | None:
         for number in range(int(low) - 1, int(high) + 2):
             above = number > low or (part.closed_low and number == low)
             if above and (number < high or (part.closed_high and number == high)):
-                found.append(num(number))
-    return found
+                numbers.append(num(number))
+    return numbers
 
 
 def union(values: list[Value]) -> Value | None:

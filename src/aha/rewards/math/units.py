@@ -48,7 +48,7 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("s sec secs second seconds 秒 秒钟", _TIME, 1),
     ("min mins minute minutes 分钟", _TIME, 60),
     ("h hr hrs hour hours 小时 时", _TIME, 3600),
-    ("day days 天", _TIME, 86400),
+    ("day days 天 日", _TIME, 86400),
     ("week weeks 周 星期", _TIME, 604800),
     ("month months 个月 月", {"month": 1}, 1),
     ("year years 年", {"month": 1}, 12),
@@ -152,8 +152,8 @@ _UNITS: tuple[tuple[str, dict[str, int], str | int], ...] = (
     ("毛 毛钱", {"yuan": 1}, "1/10"),
     ("feet_or_minutes", {"prime": 1}, 1),
     ("inches_or_seconds", {"prime": 1}, 2),
-    ("celsius °C", {"celsius": 1}, 1),
-    ("fahrenheit °F", {"fahrenheit": 1}, 1),
+    ("celsius °C 摄氏度", {"celsius": 1}, 1),
+    ("fahrenheit °F 华氏度", {"fahrenheit": 1}, 1),
 )
 """Names of a unit, what it measures, and how much of the base it is."""
 
@@ -369,7 +369,8 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
             ) and not (sign < 0 and dimension and name.lower() in SCALES):  # "dollars per dozen"
                 return False
             elif name.lower() not in _GENERIC:
-                unknown.append(_stem(name.lower()))
+                counted = name.removeprefix("个") or name  # 5个人 and 5人
+                unknown.append(_stem(counted.lower()))
             power_next = 1
         else:
             return False
@@ -386,6 +387,7 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
 def _is_of_a_noun(word: str, after: list[Token]) -> bool:
     """``4 half circles``, ``6 tenth graders``: a fraction's word that tells which things are counted."""
     is_one = word in FRACTIONS and not word.endswith("s")
+    is_one = is_one or word in ("double", "triple", "quadruple")
     return (
         is_one and bool(after) and after[0].kind == "word" and after[0].text.lower() not in ("part", "parts")
     )
