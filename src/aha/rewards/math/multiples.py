@@ -94,7 +94,6 @@ OTHER_NUMBERS = frozenset(
         "inverse",
         "inverted",
         "cube",
-        "root",
         "logarithm",
         "factorial",
         "factorials",
