@@ -84,6 +84,15 @@ def test_what_cannot_be_asked_is_named(row, why):
         read_prompt(row)
 
 
+@pytest.mark.parametrize("label", [False, 0, "false"])
+def test_an_answer_that_its_row_calls_bad_is_no_reference(label):
+    said = [*user("q"), {"role": "assistant", "content": "a"}]
+    for row in ({"messages": said}, {"prompt": "q", "completion": "a"}, {"instruction": "q", "output": "a"}):
+        assert read_prompt(row | {"label": label}).reference is None
+        assert read_prompt(row | {"label": True}).reference == "a"
+        assert read_prompt(row | {"label": "safe"}).reference == "a", "a word on the prompt"
+
+
 def test_tools_stand_in_the_system_message():
     tool = {"type": "function", "function": {"name": "weather", "parameters": {}}}
     prompt = read_prompt({"messages": [SYSTEM, *user("Oslo?")], "tools": [tool]})

@@ -131,6 +131,23 @@ def read_tools(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
+LABEL_WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
+"""A label as text, as CSV files have it."""
+
+
+def read_label(row: Mapping[str, Any], strict: bool = False) -> float | None:
+    """How good the row says that its last answer is (TRL's ``label``, LLaMA-Factory's ``kto_tag``), if it does. Another
+    value is another column's matter; if ``strict``, ValueError."""
+    value = row.get("label", row.get("kto_tag"))
+    if isinstance(value, str):
+        value = LABEL_WORDS.get(value.strip().lower(), value)
+    if isinstance(value, (bool, int, float)):
+        return float(value)
+    if value is not None and strict:
+        raise ValueError(f"its label is {str(value)[:40]!r}, not true or false")
+    return None
+
+
 def transcript(text: str) -> tuple[Message, ...]:
     """The messages of a text that is one: ``\\n\\nHuman: ... \\n\\nAssistant: ...`` (HH-RLHF); else none."""
     if "Human:" not in text[:200] or "Assistant:" not in text:

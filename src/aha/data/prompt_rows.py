@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aha.data.messages import Message, read_messages, read_tools, with_system
+from aha.data.messages import Message, read_label, read_messages, read_tools, with_system
 from aha.data.sources import Row
 from aha.types import AhaError
 
@@ -63,7 +63,9 @@ def read_prompt(row: Row) -> PromptRow:
     except (ValueError, TypeError) as error:
         raise AhaError(f"{error} (layout {layout.name})") from error
     harmful = said_harmful(row) if prompt.harmful is None else prompt.harmful
-    return replace(prompt, messages=messages, layout=layout.name, harmful=harmful)
+    label = read_label(row)
+    good = None if label is not None and label <= 0.5 else prompt.reference
+    return replace(prompt, messages=messages, layout=layout.name, harmful=harmful, reference=good)
 
 
 def _no_prompt(row: Row) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from aha import aside
 from aha.aside import Aside
 from aha.data.layouts import map_row
-from aha.data.messages import Message, pair, read_messages, read_tools, with_system
+from aha.data.messages import Message, pair, read_label, read_messages, read_tools, with_system
 from aha.data.sources import Row, numbered_rows
 from aha.types import AhaError
 
@@ -77,25 +77,8 @@ def _conversation(row: Row, messages: tuple[Message, ...], **others: Any) -> Rec
     return Record(with_system(messages, said), tools=read_tools(row.get("tools")), **others)
 
 
-LABEL_WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
-"""A label as text, as CSV files have it."""
-
-
-def _label(row: Row, strict: bool = False) -> float | None:
-    """How good the row says that its last answer is (TRL's ``label``, LLaMA-Factory's ``kto_tag``), if it does. Another
-    value is another column's matter; if ``strict``, ValueError."""
-    value = row.get("label", row.get("kto_tag"))
-    if isinstance(value, str):
-        value = LABEL_WORDS.get(value.strip().lower(), value)
-    if isinstance(value, (bool, int, float)):
-        return float(value)
-    if value is not None and strict:
-        raise ValueError(f"its label is {str(value)[:40]!r}, not true or false")
-    return None
-
-
 def _from_messages(key: str) -> Callable[[Row], Record]:
-    return lambda row: _conversation(row, read_messages(row[key]), label=_label(row))
+    return lambda row: _conversation(row, read_messages(row[key]), label=read_label(row))
 
 
 def _from_preference(row: Row) -> Record:
@@ -152,7 +135,7 @@ def _from_open_r1(row: Row) -> Record:
 def _from_completion(row: Row) -> Record:
     said = row["completion"]
     last = ({"role": "assistant", "content": said},) if isinstance(said, str) else read_messages(said)
-    return _conversation(row, (*read_messages(row["prompt"]), *last), label=_label(row, strict=True))
+    return _conversation(row, (*read_messages(row["prompt"]), *last), label=read_label(row, strict=True))
 
 
 def _from_traces(row: Row) -> Record:
@@ -178,7 +161,7 @@ def _from_alpaca(row: Row) -> Record:
         chosen, rejected = pair(messages, row.get("chosen"), row.get("rejected"))
         return _conversation(row, chosen, rejected=rejected)
     last = {"role": "assistant", "content": str(row["output"])}
-    return _conversation(row, (*messages, last), label=_label(row))
+    return _conversation(row, (*messages, last), label=read_label(row))
 
 
 def _from_turns(row: Row) -> Record:
@@ -187,7 +170,7 @@ def _from_turns(row: Row) -> Record:
     if isinstance(row.get("chosen"), (Mapping, list)) and row.get("rejected"):
         chosen, rejected = pair([dict(m) for m in messages], row["chosen"], row["rejected"])
         return _conversation(row, chosen, rejected=rejected)
-    return _conversation(row, messages, label=_label(row))
+    return _conversation(row, messages, label=read_label(row))
 
 
 def _from_rollout(row: Row) -> Record:
