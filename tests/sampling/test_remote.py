@@ -223,7 +223,7 @@ def test_jitter_spreads_the_waits():
             assert slept == [expected]
 
 
-def test_silence_and_dripping_end_at_the_timeout():
+def test_silence_and_dripping_end_at_the_timeout(caplog):
     def silent(handler, body):
         time.sleep(1.5)
 
@@ -246,6 +246,10 @@ def test_silence_and_dripping_end_at_the_timeout():
             with pytest.raises(AhaError, match=r"2 attempts; the last: no answer within 0\.4 s"):
                 complete(client(server, timeout=0.4, attempts=2), ASK)
             assert time.monotonic() - started < 60
+    told = [record.getMessage() for record in caplog.records]
+    assert ["asked again from the beginning, 1 times at most" in text for text in told] == [True] * 2, (
+        "one for each"
+    )
 
 
 @pytest.mark.parametrize(

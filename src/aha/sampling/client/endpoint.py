@@ -11,6 +11,7 @@ import email.utils
 import http.client
 import ipaddress
 import json
+import logging
 import os
 import random
 import re
@@ -38,6 +39,11 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 REFUSED_TRIES = 3
 """Attempts at an address where nothing listens: it may just be starting. One that has answered before may be starting
 again, and is waited for as for any other trouble."""
+TOO_SLOW = (
+    "%s: %s. It is asked again from the beginning, %d times at most; others that take as long are not told. Fewer "
+    "requests at a time (concurrency), shorter answers (max_tokens), a faster server or a longer timeout help."
+)
+_log = logging.getLogger(__name__)
 _TOO_LONG = re.compile(r"context.?(length|window)|maximum (model |context )?length|too long", re.IGNORECASE)
 MAX_RESPONSE = 64 << 20
 CHARS_PER_TOKEN = 3.0
@@ -90,11 +96,12 @@ class TooLongError(AhaError):
 
 
 class _TryAgainError(Exception):
-    """An attempt that failed in a way that may pass; ``after`` is how long the endpoint asks to wait."""
+    """An attempt that failed in a way that may pass; ``after`` is how long the endpoint asks to wait, ``slow``: the whole
+    timeout went by."""
 
-    def __init__(self, cause: str, after: float | None = None, refused: bool = False):
+    def __init__(self, cause: str, after: float | None = None, refused: bool = False, slow: bool = False):
         super().__init__(cause)
-        self.after, self.refused = after, refused
+        self.after, self.refused, self.slow = after, refused, slow
 
 
 class Client:
@@ -120,7 +127,7 @@ class Client:
         self._requests = RateLimit(endpoint.requests_per_minute, clock=clock, sleep=sleep)
         self._tokens = RateLimit(endpoint.tokens_per_minute, clock=clock, sleep=sleep)
         self._flying: dict[str, Future[Any]] = {}
-        self._answered = False
+        self._answered = self._told_slow = False
         self._lock = threading.Lock()
         # a proxy could not reach this machine's own
         self._opener = opener(proxies=not _is_loopback(endpoint.base_url))
@@ -199,6 +206,9 @@ class Client:
         if attempt >= limit:
             raise AhaError(self._gave_up(path, attempt, error)) from error
         self.bill.count(retries=1)
+        if error.slow and not self._told_slow:
+            self._told_slow = True
+            _log.warning(TOO_SLOW, self.endpoint.url(path), error, limit - attempt)
         grown = min(self.endpoint.backoff * 2.0 ** (attempt - 1), self.endpoint.max_backoff)
         wait = grown * (0.5 + 0.5 * self._jitter())
         if error.after is not None:
@@ -240,7 +250,7 @@ class Client:
         except urllib.error.URLError as error:
             raise self._unreachable(url, error.reason) from None
         except TimeoutError:
-            raise _TryAgainError(f"no answer within {self.endpoint.timeout:g} s") from None
+            raise self._slow() from None
         except (http.client.HTTPException, OSError) as error:
             raise _TryAgainError(f"the connection was cut ({type(error).__name__}: {error})") from None
         answer = self._value(url, raw, headers)
@@ -278,9 +288,12 @@ class Client:
             raise _TryAgainError(f"the answer is an error: {_message(raw)}")
         return answer
 
+    def _slow(self) -> _TryAgainError:
+        return _TryAgainError(f"no answer within {self.endpoint.timeout:g} s", slow=True)
+
     def _unreachable(self, url: str, reason: Any) -> Exception:
         if isinstance(reason, TimeoutError):
-            return _TryAgainError(f"no answer within {self.endpoint.timeout:g} s")
+            return self._slow()
         if isinstance(reason, ConnectionRefusedError):
             return _TryAgainError("the connection was refused", refused=True)
         if isinstance(reason, socket.gaierror):
