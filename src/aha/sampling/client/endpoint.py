@@ -96,8 +96,8 @@ class TooLongError(AhaError):
 
 
 class _TryAgainError(Exception):
-    """An attempt that failed in a way that may pass; ``after`` is how long the endpoint asks to wait, ``slow``: the whole
-    timeout went by."""
+    """An attempt that failed in a way that may pass; ``after`` is how long the endpoint asks to wait; ``slow``: all
+    of the timeout went by."""
 
     def __init__(self, cause: str, after: float | None = None, refused: bool = False, slow: bool = False):
         super().__init__(cause)
