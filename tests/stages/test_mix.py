@@ -100,6 +100,16 @@ def test_a_teacher_is_not_asked_who_the_student_is_and_is_given_one_system_messa
     assert again.fingerprint() != stage.fingerprint()
 
 
+def test_a_teacher_that_is_cut_is_told_with_the_way_out(prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(GeneralData, "_teacher", lambda self, context: lambda problem: "<think>and so on")
+    stage = GeneralData(name="general", task="general", data=prompts, teacher="http://h/v1#m", max_tokens=40,
+                        own_answers=(), verified_only=False)  # fmt: skip
+    with pytest.raises(
+        AhaError, match=r"'bad format': \d+}. One that is cut at max_tokens=40 leaves .*: raise it"
+    ):
+        run(stage, tmp_path / "a")
+
+
 def mixed_rows(prompts, tmp_path, reasoning=40):
     _, written = run(GeneralData(name="general", task="general", data=prompts), tmp_path / "made")
     return [*written, *({"domain": d, "i": i} for d in ("gsm8k", "code") for i in range(reasoning))]

@@ -22,7 +22,7 @@ from aha.sampling.client.engine import chat, in_parallel
 from aha.sampling.sampler import seed_for
 from aha.settings import setting
 from aha.stages import engines, groups, inputs
-from aha.stages.data.mixing import GENERAL, SELF_COGNITION, domain_of_prompt, plain, rounds
+from aha.stages.data.mixing import SELF_COGNITION, domain_of_prompt, plain, rounds
 from aha.stages.data.select import conversation
 from aha.tasks import get_task, row_sources
 from aha.tasks.base import Task
@@ -94,11 +94,9 @@ class GeneralData(
             if reason:
                 dropped[reason] += 1
             else:
-                row = conversation(problem, {"text": text, "tokens": len(text.split())})
-                own = {"domain": domain_of_prompt(problem), "part": GENERAL}  # one share of the mix
-                rows.append(row | own if ungraded(problem) else row)
+                rows.append(conversation(problem, {"text": text, "tokens": len(text.split())}))
         if not rows:
-            raise AhaError(f"No answer of the teacher was kept: {dict(dropped)}.")
+            raise AhaError(f"No answer of the teacher was kept: {dict(dropped)}.{self._way_out(dropped)}")
         lines = statistics(rows, lambda r: r["domain"], lambda r: r["tokens"], rounds)
         made_world = any(p.metadata.get("rubric") for p in problems)
         who = self.teacher or ("a program" if made_world else "the rows' own answers")
@@ -111,6 +109,15 @@ class GeneralData(
         return {
             "rows": len(rows), "asked": len(problems), "dropped": dict(dropped), "task": self.task, "domains": domains
         }  # fmt: skip
+
+    def _way_out(self, dropped: Counter[str]) -> str:
+        """What helps where most answers are in a bad form, "" where they are not: one that was cut leaves it open."""
+        if 2 * dropped["bad format"] <= sum(dropped.values()):
+            return ""
+        return (
+            f" One that is cut at max_tokens={self.max_tokens} leaves its tags open: raise it, or take a teacher that "
+            "writes them."
+        )
 
     def _against(self, task: Task, problem: Problem, text: str) -> str:
         """Why an answer is not kept; "" for one that is. Prompts that no rule grades are kept by their form."""
