@@ -153,6 +153,15 @@ def read_json(path: Path) -> Any:
         raise AhaError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a file that may be damaged, not there, or something else: {} then."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def newest(paths: Iterable[Path]) -> float:
     """When the last of them was written, in seconds since 1970; 0 for none. What is gone by then is passed over: a run
     that goes on takes files away."""

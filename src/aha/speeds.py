@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aha.files import cache_folder
+from aha.files import cache_folder, json_object
 
 T = TypeVar("T")
 TYPES = ("float32", "bfloat16")
@@ -181,16 +181,16 @@ def kept(file: str, facts: Mapping[str, Any], measure: Callable[[], T], read: Ca
     """What ``measure`` found for these ``facts``, as plain data, when it was first asked on this machine: so what is
     chosen by it stays. ``read`` tells what a file had from what makes no sense (None), which is measured over."""
     path, key = cache_folder() / file, json.dumps(facts, sort_keys=True)
-    value = read(_read(path).get(key))
+    value = read(json_object(path).get(key))
     if value is None:
         with _alone(
             path
         ):  # ranks that begin together have one figure, of a machine that they do not share meanwhile
-            value = read(_read(path).get(key))
+            value = read(json_object(path).get(key))
             if value is None:
                 value = measure()
                 with contextlib.suppress(OSError):  # it is measured again, then
-                    _write(path, _read(path) | {key: value})
+                    _write(path, json_object(path) | {key: value})
     return value
 
 
@@ -207,14 +207,6 @@ def _alone(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

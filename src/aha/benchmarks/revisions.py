@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from aha.files import json_object
 
 if TYPE_CHECKING:
     from aha.benchmarks.session import BenchmarkResult
@@ -19,7 +20,7 @@ def others(root: Path, what: Mapping[str, Any], read: Mapping[str, Any]) -> Iter
     asked in the same share."""
     told = {read["sha256"]}
     for file in sorted(root.glob(f"*/{what['benchmark']}-*.json")):
-        former = _record(file)
+        former = json_object(file)
         data = former.get("data")
         if not isinstance(data, Mapping) or former.get("benchmark") != what["benchmark"]:
             continue
@@ -31,15 +32,6 @@ def others(root: Path, what: Mapping[str, Any], read: Mapping[str, Any]) -> Iter
             f"{what['benchmark']} is read as {described(read)}; {file} is of {described(data)}. Their figures are of "
             "different rows."
         )
-
-
-def _record(file: Path) -> Mapping[str, Any]:
-    """A result's file; empty where it is something else."""
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, Mapping) else {}
 
 
 def described(read: Mapping[str, Any]) -> str:

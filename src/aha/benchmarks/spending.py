@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aha.files import json_object
 from aha.runs.charts import duration, show
 from aha.sampling.client.metering import Usage
 
@@ -56,12 +56,8 @@ def estimate(
 
 def _read(file: Path) -> Mapping[str, Any]:
     """An earlier result's lengths and speed; empty where the file is something else."""
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    figures = record.get("figures") if isinstance(record, Mapping) else None
-    spent = record.get("spent") if isinstance(record, Mapping) else None
+    record = json_object(file)
+    figures, spent = record.get("figures"), record.get("spent")
     if not isinstance(figures, Mapping) or record.get("choice", "text") != "text":
         return {}
     length = figures.get("mean_tokens")

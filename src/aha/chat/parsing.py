@@ -44,6 +44,11 @@ class Parsed:
     well_formed: bool
     problem: str
 
+    @property
+    def said(self) -> str:
+        """The answer in its tags, else all that follows the thinking."""
+        return self.body if self.answer is None else self.answer
+
 
 def parse(text: str, *, opened_think: bool = False, require_answer: bool = True) -> Parsed:
     """Take a completion apart and say whether it keeps the format.

@@ -8,6 +8,7 @@ bounded by what is expected.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -78,17 +79,15 @@ class ReferenceResult:
 
     def near(self, reply: bytes) -> bool:
         """Whether a reply is this value as Python's ``==`` has it, or near to it. Raises ValueError for no value."""
-        try:
-            return self._comparison().same(self._tree, self._actual(reply))
-        except _Differs:
-            return False
-        except (RecursionError, TypeError, ArithmeticError) as error:
-            raise ValueError(f"not a value: {error}") from None
+        return self._is(self._comparison().same, reply)
 
     def members(self, reply: bytes) -> bool:
         """Whether a reply has the same members. Raises ValueError for one that is no value."""
+        return self._is(self._comparison().same_members, reply)
+
+    def _is(self, alike: Callable[[Any, Any], bool], reply: bytes) -> bool:
         try:
-            return self._comparison().same_members(self._tree, self._actual(reply))
+            return alike(self._tree, self._actual(reply))
         except _Differs:
             return False
         except (RecursionError, TypeError, ArithmeticError) as error:

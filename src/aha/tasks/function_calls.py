@@ -209,9 +209,8 @@ def _plain(text: str) -> str:
 
 def verify(problem: Problem, text: str) -> Verdict:
     """Right where what is said after the thinking are the wanted calls and nothing else."""
-    parsed = chat.parse(text)
-    said = parsed.answer if parsed.answer is not None else text if parsed.think is None else parsed.body or ""
-    if not said.strip():
+    said = chat.parse(text).said
+    if not said:
         return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
     calls = read_calls(said)
     if calls is None:

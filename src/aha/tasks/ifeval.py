@@ -77,7 +77,7 @@ def verify_loosely(problem: Problem, text: str) -> Verdict:
 
 
 def _judged(problem: Problem, text: str, rule: Callable[..., list[str]]) -> Verdict:
-    said = _said(text)
+    said = chat.parse(text).said
     if not said:
         return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
     not_followed = rule(said, list(problem.metadata["instructions"]), problem.language)
@@ -86,16 +86,9 @@ def _judged(problem: Problem, text: str, rule: Callable[..., list[str]]) -> Verd
     return Verdict(Outcome.CORRECT)
 
 
-def _said(text: str) -> str:
-    """What is said after the thinking."""
-    parsed = chat.parse(text)
-    body = text if parsed.think is None else parsed.body
-    return (parsed.answer if parsed.answer is not None else body).strip()
-
-
 def followed(problem: Problem, text: str) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     """Of each instruction whether it is followed, by the strict and by the loose rule."""
-    said = _said(text)
+    said = chat.parse(text).said
     instructions = list(problem.metadata["instructions"])
     strict, loose = (
         tuple(bool(said) and not rule(said, [one], problem.language) for one in instructions)

@@ -62,9 +62,8 @@ def _no_number(name: str) -> Any:
 def verify(problem: Problem, text: str) -> Verdict:
     """Right where what is said after the thinking is JSON alone, keeps the schema and has the wanted content; not
     graded where a pattern and a text are too large together."""
-    parsed = chat.parse(text)
-    said = parsed.answer if parsed.answer is not None else text if parsed.think is None else parsed.body or ""
-    if not said.strip():
+    said = chat.parse(text).said
+    if not said:
         return Verdict(Outcome.NO_ANSWER, "nothing is said after the thinking")
     value, wrong = read_value(said)
     try:
