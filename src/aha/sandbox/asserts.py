@@ -233,6 +233,8 @@ def _ask_and_answer(candidate: dict[str, Any], tests: dict[str, Any], conditions
         if first is None or not first.startswith(b"call\n"):
             return TestResult(None, f"tests: {plain(first or asking.stop().note)}")
         with sandbox.process(candidate, limits) as answering:
+            answering.ends_with = (asking,)
+            asking.ends_with = (answering,)
             deadline = load(answering, candidate["nonce"], clock)
             if isinstance(deadline, TestResult):
                 return deadline

@@ -270,6 +270,8 @@ class _Slots:
     def __init__(self, size: int) -> None:
         self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
         self._all: set[Slot] = set()
+        self._closing: list[threading.Thread] = []
+        self._lock = threading.Lock()
         self._size = size
         for _ in range(size):
             self._free.put(None)
@@ -285,12 +287,27 @@ class _Slots:
             yield slot
         except BaseException:
             # Whatever went wrong may have left words on the line: the zygote is not trusted with another run.
-            slot = self._end(slot)
+            slot = self._end_aside(slot)
             raise
         finally:
             if slot is not None and not slot.healthy:
-                slot = self._end(slot)
+                slot = self._end_aside(slot)
             self._free.put(slot)
+
+    def _end_aside(self, slot: Slot | None) -> None:
+        """End a slot beside its borrower, who has waited long enough: until its processes are gone and its files
+        removed can be seconds."""
+        if slot is None:
+            return
+        thread = threading.Thread(target=self._end, args=(slot,))
+        with self._lock:
+            self._closing = [each for each in self._closing if each.is_alive()]
+            try:
+                thread.start()
+            except RuntimeError:  # this process has no room for a thread, or is about to end
+                self._end(slot)
+            else:
+                self._closing.append(thread)
 
     def _end(self, slot: Slot | None) -> None:
         if slot is not None:
@@ -301,6 +318,10 @@ class _Slots:
         """End every slot, each when it comes back."""
         for _ in range(self._size):
             self._end(self._free.get())
+        with self._lock:
+            closing, self._closing = self._closing, []
+        for thread in closing:
+            thread.join()
         for _ in range(self._size):
             self._free.put(None)
 

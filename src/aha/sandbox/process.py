@@ -18,7 +18,7 @@ from .execution import Execution, Isolation, Limits, Status
 
 MAX_MESSAGE = 16_000_000  # bytes of one message from a run
 _ENTRY = 60.0  # seconds from the job to the first line of the program
-_GRACE = 1.0  # seconds between the kill and giving up on the zygote
+_GRACE = 1.0  # seconds between the kill and giving up on the zygote, in which the caller waits
 _CHUNK = 1 << 16
 
 
@@ -66,10 +66,12 @@ class Process:
         self.started = time.monotonic()
         self.timed_out = False
         self.too_long = False
+        self.ends_with: tuple[Process, ...] = ()  # killed with this one: no end is waited for after another's
         self.abandoned = False  # the zygote did not answer: its slot must be closed
         self._control = control
         self._pipes = pipes
         self._pidfd = -1
+        self._killed = 0.0
         self._end: dict[str, Any] | None = None
         self._ended = self.started
         self._result: Execution | None = None
@@ -90,7 +92,7 @@ class Process:
         What the machine needs to set the wall up, however loaded it is, is not the program's time.
         """
         if not self._pump(self._has_started, self.started + _ENTRY):
-            self._kill()
+            self.kill()
             self.release()
             self.abandoned = True
             raise Gone("a run was not entered in time: this machine is overloaded")
@@ -145,8 +147,8 @@ class Process:
 
     def _stop(self) -> Execution:
         if self._end is None:
-            self._kill()
-            if not self._pump(lambda: False, time.monotonic() + _GRACE):
+            self.kill()
+            if not self._pump(lambda: False, self._killed + _GRACE):
                 # It has been killed, so the verdict stands; only the zygote cannot be used again.
                 self.abandoned = True
                 self._end = {"status": signal.SIGKILL, "peak_kb": 0, "note": ""}
@@ -181,7 +183,12 @@ class Process:
     def _message_length(buffer: bytearray) -> int:
         return struct.unpack_from(">I", buffer)[0]
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Kill what runs, and what ends with it, without waiting for the end."""
+        if not self._killed:
+            self._killed = time.monotonic()
+            for other in self.ends_with:
+                other.kill()
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -227,16 +234,14 @@ class Process:
             self._lose("the zygote has ended")
         if descriptors:
             self._pidfd = descriptors[0]
-            if self._flooded:
-                self._kill()
+            if self._killed:
+                self.kill()  # before it could be
             return
         message = json.loads(text)
         if "broken" in message:
             self._lose(message["broken"])
         self._end = message
         self._ended = time.monotonic()
-        if not message.get("clean", True):
-            self.abandoned = True  # the next run must not find what this one left
 
     def _lose(self, reason: str) -> NoReturn:
         self.abandoned = True
@@ -267,7 +272,7 @@ class Process:
         if len(data) > room:
             self._flooded = f"wrote more than {self._caps[descriptor]} bytes"
             self._open.discard(descriptor)
-            self._kill()
+            self.kill()
         return True
 
     def _execution(self) -> Execution:

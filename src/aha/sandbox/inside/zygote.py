@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from . import kernel, landlock, namespaces, policy, runner, tree
 from .syscalls import MACHINE
+from .workplaces import Workplaces
 
 _WARM = """
 abc array asyncio.base_events ast bisect calendar cmath collections.abc contextlib copy ctypes
@@ -49,6 +50,7 @@ class Setup:
         self.packages: list[tuple[str, str]] = [(name, path) for name, path in message["packages"]]
         self.shelf: str | None = message["shelf"]
         self.landlock = landlock.version()
+        self.workplaces: Workplaces | None = None  # where there is no tmpfs for each run
         self.address_space = 0  # bytes this process has before any model code; known once it has imported all
         self.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.tasks = _tasks_of(os.getuid() if self.user is None else self.user)
@@ -86,7 +88,7 @@ def _enter(setup: Setup, control: socket.socket) -> None:
         os.listdir(setup.mirror or os.path.dirname(os.__file__))  # model code must be able to import
         if setup.mirror:
             _use_mirror(setup.mirror)
-        os.chdir(setup.base)
+        setup.workplaces = Workplaces(setup.base)
         _use_packages(setup.shelf, setup.packages)
         return
     namespaces.enter(setup.base, setup.readable, setup.user, setup.packages)
@@ -102,6 +104,8 @@ def _enter(setup: Setup, control: socket.socket) -> None:
 
 def _serve(setup: Setup, control: socket.socket) -> NoReturn:
     while True:
+        if setup.workplaces:
+            setup.workplaces.wait(control.fileno())
         message, descriptors, _, _ = socket.recv_fds(control, 65536, 16, socket.MSG_CMSG_CLOEXEC)
         if not message:
             os._exit(0)
@@ -122,8 +126,10 @@ def _serve(setup: Setup, control: socket.socket) -> NoReturn:
         note = _watched(setup, control, child, pidfd, listener_end, job)
         _, status, usage = os.wait4(child, 0)
         os.close(pidfd)
-        end = {"status": status, "peak_kb": usage.ru_maxrss, "note": note, "clean": _clean(setup)}
+        end = {"status": status, "peak_kb": usage.ru_maxrss, "note": note}
         control.send(json.dumps(end).encode())
+        if setup.workplaces:
+            setup.workplaces.renew()  # if it cannot be, this zygote ends, and the next run has another
 
 
 def _watched(
@@ -143,16 +149,6 @@ def _watched(
         return f"it could not be watched: {type(error).__name__}: {error}"
 
 
-def _clean(setup: Setup) -> bool:
-    """Empty the work directory; False if it could not be, and the slot must be given up."""
-    if setup.tier == "landlock":
-        try:
-            tree.clear(setup.base)
-        except OSError:
-            return False
-    return True
-
-
 def _watch(
     setup: Setup,
     control: socket.socket,
@@ -162,7 +158,8 @@ def _watch(
     job: dict[str, Any],
 ) -> str:
     """Wait for the end of a run; refuse files beyond the quota; end with the slot. Gives a note."""
-    quota = _Quota(setup.base, job["disk_mb"], job["files"]) if setup.tier == "landlock" else None
+    places = setup.workplaces
+    quota = _Quota(places.current, job["disk_mb"], job["files"]) if places else None
     poll = select.poll()
     for descriptor in (control.fileno(), pidfd, listener_end.fileno()):
         poll.register(descriptor, select.POLLIN)
@@ -172,7 +169,6 @@ def _watch(
         if control.fileno() in ready:  # the slot sends nothing during a run: it has closed
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.waitpid(child, 0)
-            _clean(setup)
             os._exit(0)
         if pidfd in ready:
             return quota.note if quota else ""
@@ -270,7 +266,9 @@ class _Child:
         kept = {self.spec, self.status, self.request, self.reply, self.reporter.fileno()}
         _close_all_but({0, 1, 2} | kept)
         setup, job = self.setup, self.job
-        if setup.tier == "namespaces":
+        if setup.workplaces:
+            os.chdir(setup.workplaces.current)
+        else:
             namespaces.fresh_work(job["disk_mb"], job["files"])
             kernel.set_capabilities(0)
         _limit(job, setup)
@@ -297,7 +295,7 @@ class _Child:
 
 
 def _grants(setup: Setup) -> list[tuple[str, int]]:
-    work = namespaces.WORK if setup.tier == "namespaces" else setup.base
+    work = setup.workplaces.current if setup.workplaces else namespaces.WORK
     paths = [*setup.readable, *filter(None, (setup.mirror, setup.shelf))]
     if setup.tier == "namespaces":
         paths += [namespaces.PACKAGES]
@@ -315,7 +313,9 @@ def _limit(job: dict[str, Any], setup: Setup) -> None:
         resource.RLIMIT_CPU: job["cpu"],
         resource.RLIMIT_FSIZE: job["file_mb"] << 20,
         resource.RLIMIT_NOFILE: job["open_files"],
-        resource.RLIMIT_NPROC: job["threads"] + setup.tasks,
+        resource.RLIMIT_NPROC: job["threads"]
+        + setup.tasks
+        + (setup.workplaces.removing if setup.workplaces else 0),
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
