@@ -23,7 +23,7 @@ from aha.kernels.head import (
     score,
     score_gradient,
 )
-from aha.kernels.products import product, weight_gradient
+from aha.kernels.products import by_kernel, product, weight_gradient
 
 __all__ = [
     "DecodeStep",
@@ -34,6 +34,7 @@ __all__ = [
     "advice",
     "align",
     "attend",
+    "by_kernel",
     "can_attend",
     "can_decode",
     "can_draw",

@@ -158,9 +158,9 @@ class _Projected(torch.autograd.Function):
 
 
 def linear(x: Tensor, layer: torch.nn.Linear) -> Tensor:
-    """``layer(x)`` of x [.., in]; a plain projection of many rows goes by ``products``."""
-    rows = x.numel() // x.shape[-1]
-    if rows < LEAST_ROWS or not plain([layer]) or not takes(x, layer.weight):
+    """``layer(x)`` of x [.., in]; a plain projection goes by ``products``, but few rows of bf16."""
+    rows, few = x.numel() // x.shape[-1], LEAST_ROWS if x.dtype == torch.bfloat16 else 1
+    if rows < few or not plain([layer]) or not takes(x, layer.weight):
         return layer(x)
     y: Tensor = _Projected.apply(x.reshape(rows, -1), *_params([layer]))  # type: ignore[assignment]
     return y.view(*x.shape[:-1], -1)

@@ -6,29 +6,25 @@ import torch
 from torch import Tensor
 
 from aha.kernels.dispatch import Linear, call, has, matrix_units, takes
+from aha.kernels.products import by_kernel, can_meet, meet
 
-_LEAST = 32
-"""Outputs, and numbers that the width is a multiple of."""
 _FEW = 8
 """Rows for which logits that exist cost less: their softmax is taken along a row, not across rows."""
 
 
 def can_project(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether there is a kernel for these: bf16, where the CPU multiplies it, and nobody asks for gradients."""
+    """Whether a kernel makes the logits of these: of bf16, where the CPU multiplies it, and of few rows of float32
+    where it is faster; and nobody asks for gradients."""
     asked = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    known = weight.dtype == torch.bfloat16 and takes(hidden, weight) and has("project", weight)
-    fits = len(weight) >= _LEAST and weight.shape[1] % _LEAST == 0 and weight.is_contiguous()
-    return known and fits and not asked
+    if asked:
+        return False
+    return can_meet(hidden, weight) if weight.dtype == torch.bfloat16 else by_kernel(hidden, weight)
 
 
 def project(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """hidden [.., width] times a weight [V, width] -> [.., V]: products of bf16 and all sums in float32, which is what
     float32 products of the same numbers give."""
-    hidden = hidden.contiguous()
-    z = hidden.new_empty(*hidden.shape[:-1], len(weight), dtype=torch.float32)
-    rows = z.numel() // len(weight)
-    call("project", weight, hidden, rows, weight.shape[1], Linear.of(weight, bias), len(weight), z)
-    return z
+    return meet(hidden, weight, bias)
 
 
 def can_score(logits: Tensor) -> bool:
@@ -78,7 +74,8 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
 
 def can_fuse(hidden: Tensor, weight: Tensor) -> bool:
     """Whether what is read off the logits of these can be had without them."""
-    return can_project(hidden, weight) and has("project_pick", weight) and matrix_units()
+    known = weight.dtype == torch.bfloat16 and can_project(hidden, weight)
+    return known and has("project_pick", weight) and matrix_units()
 
 
 def can_draw(hidden: Tensor, weight: Tensor) -> bool:

@@ -58,6 +58,19 @@ void dots_of_four(const A* queries, int64_t apart, const B* const* keys, int64_t
     }
 }
 
+// Scores of any number of heads, as many at a time as there are registers for their sums.
+template <class A, class B>
+void dots_with_four(const A* queries, int64_t heads, int64_t apart, const B* const* keys, int64_t width, float* scores,
+                    int64_t ld, bool add = false) {
+    for (; heads > 0; heads -= MET, queries += MET * apart, scores += MET * ld)
+        switch (std::min<int64_t>(MET, heads)) {
+            case 1: dots_of_four<1>(queries, apart, keys, width, scores, ld, add); break;
+            case 2: dots_of_four<2>(queries, apart, keys, width, scores, ld, add); break;
+            case 3: dots_of_four<3>(queries, apart, keys, width, scores, ld, add); break;
+            default: dots_of_four<MET>(queries, apart, keys, width, scores, ld, add);
+        }
+}
+
 // found [group, dim] = p [group, count] values; the rows of p are ``ld`` units apart.
 inline void mix(const float* p, int64_t group, int64_t ld, const float* values, int64_t count, int64_t dim,
                 float* found) {
@@ -119,16 +132,7 @@ void dots(const A* queries, int64_t group, const B* keys, int64_t count, int64_t
         fetch(after + j * width, 4 * width * sizeof(B));
         const B* four[4];
         for (int64_t n = 0; n < 4; n++) four[n] = keys + std::min(j + n, count - 1) * width;
-        for (int64_t h = 0; h < group; h += 4) {
-            const A* from = queries + h * width;
-            float* to = scores + h * ld + j;
-            switch (group - h) {
-                case 1: dots_of_four<1>(from, width, four, width, to, ld); break;
-                case 2: dots_of_four<2>(from, width, four, width, to, ld); break;
-                case 3: dots_of_four<3>(from, width, four, width, to, ld); break;
-                default: dots_of_four<4>(from, width, four, width, to, ld);
-            }
-        }
+        dots_with_four(queries, group, width, four, width, scores + j, ld);
     }
 }
 

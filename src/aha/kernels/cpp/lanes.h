@@ -7,11 +7,11 @@
 #endif
 
 #if defined(__AVX512F__)
-constexpr int W = 16, ROWS = 6;  // lanes of a vector; rows of a tile of products
+constexpr int W = 16, ROWS = 6, MET = 4;  // lanes of a vector; rows of a tile of products; rows that meet four others
 #elif defined(__AVX__)
-constexpr int W = 8, ROWS = 4;
+constexpr int W = 8, ROWS = 6, MET = 3;  // as many sums as there are registers for: 12 of 16
 #else
-constexpr int W = 4, ROWS = 4;
+constexpr int W = 4, ROWS = 4, MET = 3;
 #endif
 constexpr int TILE = 2 * W;  // columns of a tile
 constexpr int MAX_DIM = 512;  // of a head; door.py says the same

@@ -8,8 +8,12 @@
 #include "decode.h"
 
 constexpr int64_t DEEP = 128;  // units of weight that are turned over at a time: 16 KB
+#if defined(__AVX512F__)
 constexpr int64_t WIDE = 640;  // units of a row that are met at a time, at most
 constexpr int64_t NEAR = 20 << 10;  // bytes of input that stay in the nearest cache beside a few rows of a weight
+#else
+constexpr int64_t WIDE = 1024, NEAR = 40 << 10;  // measured: shorter vectors leave time to read from the next cache
+#endif
 constexpr int64_t MOST_ROWS = 128;  // of input, whose sums are kept at a time: 16 KB
 
 // Whether input of so many rows meets a weight as it stands: turning it over pays from some rows on, and never where
@@ -30,19 +34,12 @@ template <class Unit>
 void meet_four(const Unit* x, int64_t rows, const Unit* weight, int64_t ld, int64_t n, float* c, bool add,
                const Unit* next) {
     const Unit* four[4];
-    for (int64_t i = 0; i < 4; i++) {
-        four[i] = weight + i * ld;
-        fetch(next + i * ld, n * sizeof(Unit));
-    }
-    for (int64_t r = 0; r < rows; r += 4) {
-        const Unit* from = x + r * ld;
-        float* to = c + r * TILE;
-        switch (rows - r) {
-            case 1: dots_of_four<1>(from, ld, four, n, to, TILE, add); break;
-            case 2: dots_of_four<2>(from, ld, four, n, to, TILE, add); break;
-            case 3: dots_of_four<3>(from, ld, four, n, to, TILE, add); break;
-            default: dots_of_four<4>(from, ld, four, n, to, TILE, add);
-        }
+    for (int64_t i = 0; i < 4; i++) four[i] = weight + i * ld;
+    int64_t share = 4 * ((4 * MET + rows - 1) / rows), fetched = 0;  // of four rows' quarters: not all at once
+    for (int64_t r = 0; r < rows; r += MET) {
+        for (int64_t end = std::min<int64_t>(16, fetched + share); fetched < end; fetched++)
+            fetch(next + fetched / 4 * ld + fetched % 4 * n / 4, n * sizeof(Unit) / 4);
+        dots_with_four(x + r * ld, std::min<int64_t>(MET, rows - r), ld, four, n, c + r * TILE, TILE, add);
     }
 }
 
@@ -51,7 +48,7 @@ void meet_four(const Unit* x, int64_t rows, const Unit* weight, int64_t ld, int6
 template <class Unit>
 void meet(const Unit* x, int64_t rows, const Unit* weight, int64_t count, float* c) {
     int64_t pieces = (count + WIDE - 1) / WIDE, wide = (count / pieces + W - 1) / W * W;
-    int64_t near = std::max<int64_t>(4, NEAR / (wide * (int64_t)sizeof(Unit)) / 4 * 4);
+    int64_t near = std::max<int64_t>(MET, NEAR / (wide * (int64_t)sizeof(Unit)) / MET * MET);
     for (int64_t first = 0; first < rows; first += near)
         for (int64_t k = 0; k < count; k += wide)
             for (int64_t n = 0; n < TILE; n += 4) {

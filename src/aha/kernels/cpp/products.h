@@ -71,7 +71,7 @@ inline void column(int64_t rows, int64_t units, const A* a, int64_t am, int64_t 
             case 1: tile<1>(units, from, am, ak, b, bk, to, cm, add); break;
             case 2: tile<2>(units, from, am, ak, b, bk, to, cm, add); break;
             case 3: tile<3>(units, from, am, ak, b, bk, to, cm, add); break;
-#if defined(__AVX512F__)
+#if defined(__AVX__)
             case 4: tile<4>(units, from, am, ak, b, bk, to, cm, add); break;
             case 5: tile<5>(units, from, am, ak, b, bk, to, cm, add); break;
 #endif
@@ -148,6 +148,25 @@ inline void turn_square(__m512i (&a)[16]) {
     }
     for (int n = 0; n < 16; n++) a[n] = b[n];
 }
+#elif defined(__AVX__)
+// Eight vectors of eight become their own columns.
+inline void turn_square(__m256 (&a)[8]) {
+    __m256 b[8];
+    for (int n = 0; n < 8; n += 2) {
+        b[n] = _mm256_unpacklo_ps(a[n], a[n + 1]);
+        b[n + 1] = _mm256_unpackhi_ps(a[n], a[n + 1]);
+    }
+    for (int n = 0; n < 8; n += 4)
+        for (int odd = 0; odd < 2; odd++) {
+            a[n + 2 * odd] = _mm256_shuffle_ps(b[n + odd], b[n + 2 + odd], 0x44);
+            a[n + 2 * odd + 1] = _mm256_shuffle_ps(b[n + odd], b[n + 2 + odd], 0xee);
+        }
+    for (int c = 0; c < 4; c++) {  // a[4 g + c] has columns c and 4 + c of rows 4 g to 4 g + 3
+        b[c] = _mm256_permute2f128_ps(a[c], a[4 + c], 0x20);
+        b[4 + c] = _mm256_permute2f128_ps(a[c], a[4 + c], 0x31);
+    }
+    for (int n = 0; n < 8; n++) a[n] = b[n];
+}
 #endif
 
 // TILE rows, ``ld`` apart, as the right side of products: [count, TILE].
@@ -161,6 +180,14 @@ void turn_over(const Unit* rows, int64_t ld, int64_t count, Unit* to) {
             for (int n = 0; n < 16; n++) a[n] = _mm512_loadu_si512(rows + (r + n) * ld + i);
             turn_square(a);
             for (int n = 0; n < 16; n++) _mm512_storeu_si512(to + (i + n) * TILE + r, a[n]);
+        }
+#elif defined(__AVX__)
+    for (; i + 8 <= count; i += 8)
+        for (int64_t r = 0; r < TILE; r += 8) {
+            __m256 a[8];
+            for (int n = 0; n < 8; n++) a[n] = _mm256_loadu_ps((const float*)(rows + (r + n) * ld + i));
+            turn_square(a);
+            for (int n = 0; n < 8; n++) _mm256_storeu_ps((float*)(to + (i + n) * TILE + r), a[n]);
         }
 #endif
     for (; i < count; i++)

@@ -246,7 +246,7 @@ Product = tuple[Tensor, Tensor | None]
 
 
 def _linear(x: Tensor, product: Product, beside: tuple[low_rank.LowRank, ...]) -> Tensor:
-    y = F.linear(x, *product)
+    y = kernels.product(x, *product)
     for adapter in beside:
         adapter.add_to(y, x)
     return y
@@ -254,8 +254,11 @@ def _linear(x: Tensor, product: Product, beside: tuple[low_rank.LowRank, ...]) -
 
 def _add_linear(x: Tensor, h: Tensor, product: Product, beside: tuple[low_rank.LowRank, ...]) -> Tensor:
     weight, bias = product
-    out = torch.addmm(x, h, weight.t())
-    out = out if bias is None else out.add_(bias)
+    if kernels.by_kernel(h, weight):
+        out = kernels.product(h, weight, bias).add_(x)
+    else:
+        out = torch.addmm(x, h, weight.t())
+        out = out if bias is None else out.add_(bias)
     for adapter in beside:
         adapter.add_to(out, h)
     return out
