@@ -74,6 +74,56 @@ def test_a_projection_has_the_gradients_of_its_layer(turned, bias, frozen):
     assert turned == ["product"] + ["gradient"] * (not frozen)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 4, 8, 11, 12, 13, 31, 64, 129, 255])
+@pytest.mark.parametrize(("outputs", "inputs"), [(32, 32), (100, 96), (960, 576), (896, 4864), (1543, 1056)])
+def test_few_rows_of_float32_by_the_kernel_are_the_product(rows, outputs, inputs):
+    x, weight, bias = (random(*shape, seed=i).detach()
+                       for i, shape in enumerate([(rows, inputs), (outputs, inputs), (outputs,)]))  # fmt: skip
+    truth = x.double() @ weight.double().t() + bias.double()
+    ours, plain = products.meet(x, weight, bias), torch.nn.functional.linear(x, weight, bias)
+    error = (ours - truth).abs().max()
+    assert error <= 4 * (plain - truth).abs().max() + 1e-6
+    assert torch.equal(products.meet(x[None], weight, None)[0], products.meet(x, weight, None))
+
+
+def test_the_kernel_is_taken_where_the_trial_finds_it_faster(monkeypatch):
+    x, weight = random(8, 256).detach(), random(512, 256, seed=1).detach()
+    tried: list[tuple] = []
+    monkeypatch.setattr(products, "_tried", lambda *facts: tried.append(facts) or True)
+    calls = []
+    monkeypatch.setattr(products, "call", lambda name, *rest: calls.append(name))
+    products.product(x, weight)
+    kernels.linear(x, torch.nn.Linear(256, 512))
+    assert calls == ["project"] * 2
+    assert {facts[:4] for facts in tried} == {("few", 8, 512, 256)}
+    for other in (x[:0], x.double(), x.to(BF16), random(300, 256).detach(), x[:, :250]):
+        fitting = weight[:, : other.shape[1]].to(other.dtype)
+        assert not products.by_kernel(other, fitting)
+    assert not products.by_kernel(x, weight[:16])
+    assert not products.by_kernel(x, random(256, 512).detach().t())
+    with kernels.without():
+        assert not products.by_kernel(x, weight)
+
+
+def test_no_gradient_is_lost_where_the_kernel_makes_logits(monkeypatch):
+    monkeypatch.setattr(products, "_tried", lambda *facts: True)
+    x, weight = random(8, 256), random(512, 256, seed=1)
+    assert not kernels.can_project(x, weight)
+    with torch.no_grad():
+        assert kernels.can_project(x, weight)
+    ours, layer = random(8, 256), torch.nn.Linear(256, 512, bias=False)
+    layer.weight.data = weight.detach().clone()
+    kernels.linear(ours, layer).square().sum().backward()
+    (x @ weight.t()).square().sum().backward()
+    near(ours.grad, x.grad.double(), torch.float32)
+    near(layer.weight.grad, weight.grad.double(), torch.float32)
+
+
+def test_a_trial_of_few_rows_needs_no_second_head():
+    for work in products._ways("few", 1, 1 << 18, 1024):
+        assert work().shape[1] * 1024 <= products.MOST_WEIGHT
+
+
 def test_other_types_few_rows_and_columns_of_others_go_by_the_library(monkeypatch):
     monkeypatch.setattr(products, "_tried", lambda *sizes: pytest.fail("nothing to try"))
     for x in (random(300, 64), random(200, 64, dtype=BF16), random(64, 300, dtype=BF16).t()):

@@ -38,15 +38,18 @@ inline const Pair* cached(const bf16* x, const Pair*) { return (const Pair*)x; }
 // Scores of G heads, ``ld`` apart, with four keys, or added to them; ``width``: units of each, queries are ``apart``.
 template <int G, class A, class B>
 void dots_of_four(const A* queries, int64_t apart, const B* const* keys, int64_t width, float* scores, int64_t ld,
-                  bool add = false) {
+                  bool add, Ahead<B> ahead) {
     Lanes total[G][4];
+    ahead.fetch(0);
     for (int h = 0; h < G; h++)
         for (int j = 0; j < 4; j++) total[h][j] = added(Lanes{}, operand(queries + h * apart), operand(keys[j]));
-    for (int64_t i = W; i < width; i += W)
+    for (int64_t i = W; i < width; i += W) {
+        ahead.fetch(i);
         for (int j = 0; j < 4; j++) {
             auto key = operand(keys[j] + i);
             for (int h = 0; h < G; h++) total[h][j] = added(total[h][j], operand(queries + h * apart + i), key);
         }
+    }
 #pragma GCC unroll 4
     for (int h = 0; h < G; h++) {
         Four four = sums(total[h][0], total[h][1], total[h][2], total[h][3]), before;
@@ -61,14 +64,19 @@ void dots_of_four(const A* queries, int64_t apart, const B* const* keys, int64_t
 // Scores of any number of heads, as many at a time as there are registers for their sums.
 template <class A, class B>
 void dots_with_four(const A* queries, int64_t heads, int64_t apart, const B* const* keys, int64_t width, float* scores,
-                    int64_t ld, bool add = false) {
-    for (; heads > 0; heads -= MET, queries += MET * apart, scores += MET * ld)
-        switch (std::min<int64_t>(MET, heads)) {
-            case 1: dots_of_four<1>(queries, apart, keys, width, scores, ld, add); break;
-            case 2: dots_of_four<2>(queries, apart, keys, width, scores, ld, add); break;
-            case 3: dots_of_four<3>(queries, apart, keys, width, scores, ld, add); break;
-            default: dots_of_four<MET>(queries, apart, keys, width, scores, ld, add);
+                    int64_t ld, bool add = false, Ahead<B> ahead = {}) {
+    int64_t parts = (heads + MET - 1) / MET;
+    for (int64_t i = 0; i < parts; i++) {
+        const A* from = queries + i * MET * apart;
+        float* to = scores + i * MET * ld;
+        Ahead<B> next = ahead.part(i, parts);
+        switch (std::min<int64_t>(MET, heads - i * MET)) {
+            case 1: dots_of_four<1>(from, apart, keys, width, to, ld, add, next); break;
+            case 2: dots_of_four<2>(from, apart, keys, width, to, ld, add, next); break;
+            case 3: dots_of_four<3>(from, apart, keys, width, to, ld, add, next); break;
+            default: dots_of_four<MET>(from, apart, keys, width, to, ld, add, next);
         }
+    }
 }
 
 // found [group, dim] = p [group, count] values; the rows of p are ``ld`` units apart.

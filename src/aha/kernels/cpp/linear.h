@@ -35,12 +35,7 @@ void meet_four(const Unit* x, int64_t rows, const Unit* weight, int64_t ld, int6
                const Unit* next) {
     const Unit* four[4];
     for (int64_t i = 0; i < 4; i++) four[i] = weight + i * ld;
-    int64_t share = 4 * ((4 * MET + rows - 1) / rows), fetched = 0;  // of four rows' quarters: not all at once
-    for (int64_t r = 0; r < rows; r += MET) {
-        for (int64_t end = std::min<int64_t>(16, fetched + share); fetched < end; fetched++)
-            fetch(next + fetched / 4 * ld + fetched % 4 * n / 4, n * sizeof(Unit) / 4);
-        dots_with_four(x + r * ld, std::min<int64_t>(MET, rows - r), ld, four, n, c + r * TILE, TILE, add);
-    }
+    dots_with_four(x, rows, ld, four, n, c, TILE, add, Ahead<Unit>{next, ld, 4});
 }
 
 // c [rows, TILE]: sums along x and along the weight, a piece of their width after the other, so that the nearest cache
@@ -72,8 +67,7 @@ void panel(const T* x, int64_t rows, const T* weight, int64_t width, bool as_it_
         int64_t n = std::min(DEEP, count - k);
         turn_over(b + k, count, n, (Unit*)place);
         const Unit* next = k + n < count ? b + k + n : b + TILE * count;  // meanwhile the next ones come nearer
-        for (int64_t r = 0; r < TILE; r++) fetch(next + r * count, std::min(DEEP, count) * sizeof(Unit));
-        column(rows, n, a + k, count, 1, (const Unit*)place, TILE, c, TILE, k > 0);
+        column(rows, n, a + k, count, 1, (const Unit*)place, TILE, c, TILE, k > 0, Ahead<Unit>{next, count, TILE});
     }
 }
 

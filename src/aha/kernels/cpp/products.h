@@ -35,16 +35,31 @@ inline __m512bh operand(const Pair* p) { return (__m512bh)_mm512_loadu_si512(p);
 inline Lanes added(Lanes sum, __m512bh a, __m512bh b) { return (Lanes)_mm512_dpbf16_ps((__m512)sum, a, b); }
 #endif
 
+// Rows that are read next, ``ld`` apart: so many of them come nearer while others are worked on. A few at a time: what
+// asks for many lines at once waits for them.
+template <class Unit>
+struct Ahead {
+    static constexpr int64_t LINE = 64 / sizeof(Unit);
+    const Unit* rows;
+    int64_t ld, count;
+    void fetch(int64_t at) const {
+        if (at % LINE == 0)
+            for (int64_t i = 0; i < count; i++) __builtin_prefetch(rows + i * ld + at, 0, 2);
+    }
+    Ahead part(int64_t i, int64_t of) const {
+        int64_t first = count * i / of;
+        return {rows + first * ld, ld, count * (i + 1) / of - first};
+    }
+};
+
 // One tile of c[m][n] = a b, or added to it: a(m, k) at a[m * am + k * ak], b and c by rows.
 template <int M, class A, class B>
 inline void tile(int64_t units, const A* a, int64_t am, int64_t ak, const B* b, int64_t bk, float* c, int64_t cm,
-                 bool add) {
+                 bool add, Ahead<B> ahead) {
     Lanes left[M], right[M];
-    for (int m = 0; m < M; m++) {
-        left[m] = add ? load(c + m * cm) : Lanes{};
-        right[m] = add ? load(c + m * cm + W) : Lanes{};
-    }
+    for (int m = 0; m < M; m++) left[m] = right[m] = Lanes{};
     for (int64_t k = 0; k < units; k++) {
+        ahead.fetch(k);
         auto b0 = operand(b + k * bk), b1 = operand(b + k * bk + W);
         for (int m = 0; m < M; m++) {
             auto x = spread(a[m * am + k * ak]);
@@ -52,30 +67,32 @@ inline void tile(int64_t units, const A* a, int64_t am, int64_t ak, const B* b, 
             right[m] = added(right[m], x, b1);
         }
     }
-    for (int m = 0; m < M; m++) {
-        store(c + m * cm, left[m]);
-        store(c + m * cm + W, right[m]);
+    for (int m = 0; m < M; m++) {  // what is added is a sum of its own, so that long sums round no more than short ones
+        float* to = c + m * cm;
+        store(to, add ? load(to) + left[m] : left[m]);
+        store(to + W, add ? load(to + W) + right[m] : right[m]);
     }
 }
 
 // One column of tiles of c = a b, or added to it; they are about equally tall.
 template <class A, class B>
 inline void column(int64_t rows, int64_t units, const A* a, int64_t am, int64_t ak, const B* b, int64_t bk, float* c,
-                   int64_t cm, bool add) {
+                   int64_t cm, bool add, Ahead<B> ahead = {}) {
     int64_t tiles = (rows + ROWS - 1) / ROWS;
     for (int64_t t = 0; t < tiles; t++) {
         int64_t first = rows * t / tiles;
         const A* from = a + first * am;
         float* to = c + first * cm;
+        Ahead<B> next = ahead.part(t, tiles);
         switch (rows * (t + 1) / tiles - first) {
-            case 1: tile<1>(units, from, am, ak, b, bk, to, cm, add); break;
-            case 2: tile<2>(units, from, am, ak, b, bk, to, cm, add); break;
-            case 3: tile<3>(units, from, am, ak, b, bk, to, cm, add); break;
+            case 1: tile<1>(units, from, am, ak, b, bk, to, cm, add, next); break;
+            case 2: tile<2>(units, from, am, ak, b, bk, to, cm, add, next); break;
+            case 3: tile<3>(units, from, am, ak, b, bk, to, cm, add, next); break;
 #if defined(__AVX__)
-            case 4: tile<4>(units, from, am, ak, b, bk, to, cm, add); break;
-            case 5: tile<5>(units, from, am, ak, b, bk, to, cm, add); break;
+            case 4: tile<4>(units, from, am, ak, b, bk, to, cm, add, next); break;
+            case 5: tile<5>(units, from, am, ak, b, bk, to, cm, add, next); break;
 #endif
-            default: tile<ROWS>(units, from, am, ak, b, bk, to, cm, add);
+            default: tile<ROWS>(units, from, am, ak, b, bk, to, cm, add, next);
         }
     }
 }
