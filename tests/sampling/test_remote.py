@@ -2,104 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scripted import ASK, KEY, Scripted, client, cut, good
 
 from aha.sampling.client import engine as remote
-from aha.sampling.client.endpoint import Client, Endpoint
+from aha.sampling.client.endpoint import Endpoint
 from aha.sampling.client.engine import ChatPrompter, ChatRequest, RemoteEngine, chat, complete, complete_many
 from aha.sampling.client.metering import AnswerCache, Bill, RateLimit, request_key
 from aha.types import AhaError, Finish, Problem
-
-KEY = "AHA_TEST_KEY"
-ASK = [{"role": "user", "content": "hi"}]
-
-
-def good(text="hello", **message):
-    return {
-        "choices": [{"message": {"role": "assistant", "content": text, **message}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 4},
-    }
-
-
-class Scripted:
-    """A server that answers each request by the next step of a script; the last step repeats."""
-
-    def __init__(self, *steps: Callable | dict | tuple):
-        self.steps, self.requests, self.times, self.lock = list(steps), [], [], threading.Lock()
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def do_GET(self):
-                self.reply(200, {"data": [{"id": "served-model"}]})
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with owner.lock:
-                    number = len(owner.requests)
-                    owner.requests.append((self.path, body, dict(self.headers)))
-                    owner.times.append(time.monotonic())
-                step = owner.steps[min(number, len(owner.steps) - 1)]
-                if callable(step):
-                    step = step(self, body)
-                if isinstance(step, dict):
-                    step = (200, step)
-                if step is not None:
-                    self.reply(*step)
-
-            def reply(self, status, value, headers=()):
-                data = value if isinstance(value, bytes) else json.dumps(value).encode()
-                self.send_response(status)
-                for name, text in headers:
-                    self.send_header(name, text)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-
-    def __enter__(self):
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.http.shutdown()
-        self.http.server_close()
-
-
-def cut(handler, body):
-    """Half of a body, and the line goes dead."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"choices": [')
-    handler.close_connection = True
-
-
-def client(server, cache=None, sleeps=None, **changes):
-    settings = {
-        "attempts": 4,
-        "timeout": 20.0,
-        "backoff": 0.5,
-        "concurrency": 4,
-        "api_key_env": KEY,
-    } | changes
-    slept = sleeps if sleeps is not None else []
-    return Client(Endpoint(server.url, "m", **settings), cache, sleep=slept.append, jitter=lambda: 1.0)
 
 
 def test_a_plain_answer_and_what_was_sent(monkeypatch):
@@ -183,73 +97,6 @@ def test_an_answer_that_says_nothing_is_never_kept(tmp_path):
 def test_contents_in_parts_are_read(content, text, thought):
     (reply,) = remote.read_replies({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]})
     assert (reply.content, reply.reasoning) == (text, thought)
-
-
-def test_retry_after_is_kept_to():
-    sleeps = []
-    busy = (429, {"error": {"message": "slow"}}, [("Retry-After", "7")])
-    with Scripted(busy, good()) as server:
-        assert complete(client(server, sleeps=sleeps), ASK) == "hello"
-    assert sleeps == [pytest.approx(7 + 0.05)]
-
-
-def test_retry_after_as_a_date():
-    import email.utils
-
-    sleeps = []
-    date = email.utils.formatdate(time.time() + 30, usegmt=True)
-    with Scripted((503, {}, [("Retry-After", date)]), good()) as server:
-        complete(client(server, sleeps=sleeps), ASK)
-    assert 20 < sleeps[0] < 31
-
-
-def test_a_very_long_retry_after_is_said_and_not_slept():
-    with (
-        Scripted((429, {}, [("Retry-After", "86400")])) as server,
-        pytest.raises(AhaError, match="asks to wait 86400"),
-    ):
-        complete(client(server), ASK)
-
-
-def test_jitter_spreads_the_waits():
-    with Scripted((500, {}), good()) as server:
-        for drawn, expected in ((0.0, 0.25), (1.0, 0.5)):
-            slept = []
-            server.requests.clear()
-            c = Client(
-                Endpoint(server.url, "m", attempts=2), None, sleep=slept.append, jitter=lambda d=drawn: d
-            )
-            complete(c, ASK)
-            assert slept == [expected]
-
-
-def test_silence_and_dripping_end_at_the_timeout(caplog):
-    def silent(handler, body):
-        time.sleep(1.5)
-
-    def drip(handler, body):
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
-        for _ in range(30):
-            try:
-                handler.wfile.write(b" ")
-                handler.wfile.flush()
-            except OSError:
-                break
-            time.sleep(0.1)
-        handler.close_connection = True
-
-    for slow in (silent, drip):
-        with Scripted(slow) as server:
-            started = time.monotonic()
-            with pytest.raises(AhaError, match=r"2 attempts; the last: no answer within 0\.4 s"):
-                complete(client(server, timeout=0.4, attempts=2), ASK)
-            assert time.monotonic() - started < 60
-    told = [record.getMessage() for record in caplog.records]
-    assert ["asked again from the beginning, 1 times at most" in text for text in told] == [True] * 2, (
-        "one for each"
-    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from aha import ranks
 from aha.benchmarks import records
 from aha.benchmarks.records import GradedProblem
-from aha.files import well_formed
+from aha.files import disk_errors, well_formed
 
 Keep = Callable[[GradedProblem, dict[str, Any]], None]
 
@@ -56,6 +56,14 @@ def take_over(file: Path, problems: Callable[[], set[str]]) -> None:
     """On the first rank, while the others wait: every rank's whole lines go into the file, each problem once.
     ``problems``: those that are in it."""
     ranks.broadcast_object(lambda: _take_over(file, problems))
+
+
+def leave_out(file: Path, problems: set[str]) -> None:
+    """Take some problems' lines away; the file is whole at every moment."""
+    beside = file.with_name(f"{file.name}.tmp")
+    with disk_errors(beside), file.open(encoding="utf-8") as lines, beside.open("w", encoding="utf-8") as out:
+        out.writelines(line for line in lines if json.loads(line)["problem"] not in problems)
+    os.replace(beside, file)
 
 
 def part_of(file: Path) -> Path:

@@ -15,10 +15,11 @@ from aha.benchmarks.records import GradedAnswer, GradedProblem
 from aha.benchmarks.shots import SolvedQuestion
 from aha.sampling.client.endpoint import Client
 from aha.sampling.client.engine import RemoteEngine, in_parallel
+from aha.sampling.client.refusals import RefusedRequestError
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.scoring import Continuations, ContinuationScore, score_continuations
 from aha.stages.engines import AnswerSource
-from aha.types import AhaError, Problem
+from aha.types import AhaError, Finish, Problem
 
 LETTERS = "ABCDEFGHIJ"
 ChoiceForm = Literal["text", "letters", "cloze"]
@@ -93,8 +94,9 @@ Scores = tuple[ContinuationScore, ...]
 
 def _scored(
     source: AnswerSource, befores: Sequence[str], texts: Sequence[Sequence[str]]
-) -> Iterator[tuple[int, Scores]]:
-    """(number of the case, the scores of its texts), in order behind a checkpoint, as they come behind an endpoint."""
+) -> Iterator[tuple[int, Scores | Finish]]:
+    """(number of the case, the scores of its texts), in order behind a checkpoint, as they come behind an endpoint,
+    which may take some not at all."""
     if isinstance(source.engine, LocalEngine):
         cases = [encode(source.tokenizer, before, own) for before, own in zip(befores, texts, strict=True)]
         yield from enumerate(score_continuations(source.engine, cases))
@@ -104,10 +106,13 @@ def _scored(
         yield from in_parallel(jobs, client.endpoint.concurrency)
 
 
-def _asked(client: Client, before: str, texts: Sequence[str]) -> Scores:
+def _asked(client: Client, before: str, texts: Sequence[str]) -> Scores | Finish:
     """Scores by an endpoint that gives a prompt back with its log probabilities (``echo`` of ``/completions``). Raises
-    AhaError for one that does not."""
-    return tuple(_echoed(client, before, f"{before} {text}") for text in texts)
+    AhaError for one that does not. Of prompts that it does not take, how it ended."""
+    try:
+        return tuple(_echoed(client, before, f"{before} {text}") for text in texts)
+    except RefusedRequestError as error:
+        return error.finish
 
 
 def _echoed(client: Client, before: str, whole: str) -> ContinuationScore:
@@ -132,18 +137,27 @@ def _echoed(client: Client, before: str, whole: str) -> ContinuationScore:
 
 
 def _record(
-    problem: Problem, before: str, texts: Sequence[str], scores: Sequence[ContinuationScore]
+    problem: Problem, before: str, texts: Sequence[str], scores: Scores | Finish
 ) -> tuple[GradedProblem, dict[str, Any]]:
+    if isinstance(scores, Finish):
+        nothing = GradedAnswer(None, None, True, "", 0, False, unanswered=scores.value)
+        return _written(problem, before, nothing, {"text": "", "finish": scores.value, "why": ""}, ())
     right = _right(problem)
     best = _highest([s.logprob for s in scores])
     normed = _highest([s.logprob / max(1, len(text)) for s, text in zip(scores, texts, strict=True)])
     tokens = sum(s.tokens for s in scores)
     answer = GradedAnswer(best == right, normed == right, True, LETTERS[best], tokens, False)
-    kind = str(problem.metadata.get("domain") or "")
     why = (
         f"{LETTERS[best]} by log likelihood, {LETTERS[normed]} for each character; right is {problem.answer}"
     )
-    said = {"text": LETTERS[best], "finish": "stop", "why": why}
+    return _written(problem, before, answer, {"text": LETTERS[best], "finish": "stop", "why": why}, scores)
+
+
+def _written(
+    problem: Problem, before: str, answer: GradedAnswer, said: dict[str, str], scores: Scores
+) -> tuple[GradedProblem, dict[str, Any]]:
+    """A problem's record, and the row that is kept of it."""
+    kind = str(problem.metadata.get("domain") or "")
     row = {
         "problem": problem.id,
         "kind": kind,

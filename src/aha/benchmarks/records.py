@@ -15,7 +15,7 @@ from typing import Any
 
 from aha.benchmarks.overthinking import tokens_after_answer
 from aha.judges.asking import final_text
-from aha.rewards.accuracy import full_text
+from aha.rewards.accuracy import full_text, given_up
 from aha.tasks.base import Task
 from aha.types import AhaError, Finish, Group, Outcome, Scored
 
@@ -40,7 +40,8 @@ class GradedAnswer:
     vote, "" without one. ``after``: tokens that were written after the right answer first stood in the text; None where
     it never did or nobody can tell. ``score``: what the grader says that it is worth, 0..1, where it tells parts.
     ``chars`` of it that a judge was shown; ``margins`` over another model's answer, where one compared them. ``turns``
-    of a conversation that was asked turn by turn."""
+    of a conversation that was asked turn by turn. ``unanswered``: how the completion ended, where it is no
+    answer."""
 
     right: bool | None
     lenient: bool | None
@@ -53,6 +54,7 @@ class GradedAnswer:
     chars: int = 0
     margins: tuple[float, ...] = ()
     turns: tuple[GradedTurn, ...] = ()
+    unanswered: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +99,22 @@ def _sample(group: Group, member: Scored, task: Task, strict: bool) -> tuple[Gra
     rollout, score, form = member.rollout, member.scores["accuracy"], member.scores["format"].value == 1
     text = full_text(rollout)
     right = None if score.value is None else score.value > 0.5 and (form or not strict)
-    loosely = task.verify_lenient(group.problem, text).outcome
+    unanswered = "" if given_up(rollout) is None else rollout.finish.value
+    loosely = Outcome.UNKNOWN if unanswered else task.verify_lenient(group.problem, text).outcome
     lenient = None if loosely is Outcome.UNKNOWN else loosely is Outcome.CORRECT
     tokens = len(rollout.completion_ids)
     sample = GradedAnswer(
         right,
         lenient,
         form,
-        _ballot(task.vote(group.problem, text)),
+        "" if unanswered else _ballot(task.vote(group.problem, text)),
         tokens,
         rollout.finish is Finish.LENGTH,
         tokens_after_answer(group.problem, rollout.text, tokens, task) if right or lenient else None,
         score.value,
         len(final_text(text)),
-        task.margins(group.problem, text) if task.margins is not None else (),
+        task.margins(group.problem, text) if task.margins is not None and not unanswered else (),
+        unanswered=unanswered,
     )
     return sample, {"text": rollout.text, "finish": rollout.finish.value, "why": score.note}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from aha import ranks
-from aha.benchmarks import keeping, likelihood, records, revisions, shots, statistics
+from aha.benchmarks import likelihood, records, revisions, shots, statistics, unanswered
 from aha.benchmarks.catalogue import BenchmarkRows
 from aha.benchmarks.dates import of_dates, read_dates
 from aha.benchmarks.judging import figures as judge_figures
@@ -148,7 +148,7 @@ def run(
         for other in revisions.others(folder.parent, what, read):
             _log.warning(other)
     file = folder / f"{asked.name}-{what['id']}.jsonl"
-    done = keeping.read(file)
+    done = unanswered.graded_before(source, file)
     before, bill = sum(_tokens(r) for r in done.values()), _bill(source)
     left = sum(turns.count(p) for p in problems if p.id not in done)
     if say is not None and left and protocol.choice == "text":
@@ -158,10 +158,8 @@ def run(
         fitting = _answer(source, task, problems, examples, protocol, file, done, progress, threads)
     else:
         fitting = _score(source, problems, examples, protocol, file, done, progress)
-    left = len(problems) - len(fitting)
-    if left:
-        read["too_long"] = left
     graded = tuple(done[p.id] for p in fitting)
+    _tell_unanswered(source, asked.name, graded, read, len(problems) - len(fitting))
     figures = statistics.summary(graded) | turn_figures.figures(graded) | _of_judges(asked, graded)
     if protocol.choice != "text":
         figures |= {"acc": figures["pass@1"], "acc_norm": figures["lenient"]}
@@ -170,6 +168,19 @@ def run(
     if ranks.is_main():
         write_json(file.with_suffix(".json"), {**what, "figures": figures, "data": read, "spent": cost})
     return BenchmarkResult(model, asked.name, protocol, figures, graded, file, read, cost, tuple(fitting))
+
+
+def _tell_unanswered(
+    source: AnswerSource, name: str, graded: Sequence[GradedProblem], read: dict[str, Any], left: int
+) -> None:
+    """How many problems were not answered, among what was ``read``; ``left`` have a prompt that was not even sent."""
+    unanswered.check(source, name, graded)
+    every = {reason: len(problems) for reason, problems in unanswered.counts(graded).items()}
+    every["too_long"] = every.get("too_long", 0) + left
+    read |= {reason: number for reason, number in every.items() if number}
+    if ranks.is_main():
+        for sentence in unanswered.sentences(name, graded):
+            _log.warning(sentence)
 
 
 def _tokens(record: GradedProblem) -> int:

@@ -16,6 +16,7 @@ from aha.judges import prompts, verdicts
 from aha.judges.injection import neutral
 from aha.sampling.client import engine as remote
 from aha.sampling.client.endpoint import Client
+from aha.sampling.client.refusals import RefusedRequestError
 from aha.tasks.rubric import refuses
 from aha.types import AhaError, Message
 
@@ -125,13 +126,19 @@ class Judge:
                 self.counts["rule/agreed" if verdict == (rule > 0.5) else "rule/differed"] += 1
 
     def _say(self, kind: str, messages: Sequence[Message], seed: int) -> str:
-        """The reply; "" where the budget is spent."""
+        """The reply; "" where the budget is spent, and where the judge's endpoint does not take this question."""
         try:
             return self.complete(messages, seed)
         except BudgetSpentError:
             with self._lock:
                 self.counts[f"{kind}/over_budget"] += 1
-            return ""
+        except RefusedRequestError as error:
+            with self._lock:
+                self.counts[f"{kind}/not_taken"] += 1
+                first = self.counts[f"{kind}/not_taken"] == 1
+            if first:
+                _log.warning("The judge was not asked: %s Such verdicts are counted as unread.", error)
+        return ""
 
     def _shown(self, kind: str, *texts: str) -> list[str]:
         """What the judge may read of answers; attempts to speak to it are counted."""
@@ -215,7 +222,13 @@ class Teacher:
 
         That the rewritten answer is right is for the task's verifier to say: ask it again.
         """
-        reply = self.complete(prompts.teacher(question, draft, language, self.form), seed)
+        try:
+            reply = self.complete(prompts.teacher(question, draft, language, self.form), seed)
+        except RefusedRequestError as error:
+            self.counts["not_taken"] += 1
+            if self.counts["not_taken"] == 1:
+                _log.warning("The teacher was not asked: %s Such replies are counted as unread.", error)
+            reply = ""
         sections = verdicts.read_sections(reply)
         right = sections is not None and not any(tag in sections[0] for tag in TAGS)
         self.counts["asked"] += 1

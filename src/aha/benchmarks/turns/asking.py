@@ -20,7 +20,7 @@ from aha.benchmarks import keeping
 from aha.benchmarks.records import GradedProblem
 from aha.benchmarks.turns import grading, saying
 from aha.benchmarks.turns.saying import Conversation, SaidTurns
-from aha.rewards.accuracy import full_text
+from aha.rewards.accuracy import full_text, given_up
 from aha.sampling.engine import Request
 from aha.sampling.rollouts import WeightedRewards, score_group, share_of
 from aha.sampling.sampler import SamplingParams, seed_for
@@ -77,7 +77,7 @@ def _ask(
             name = (problem.id, number)
             if len(said.of(name)) > turn:
                 continue
-            if turn and said.of(name)[-1].finish is Finish.ABORT:
+            if turn and given_up(said.of(name)[-1]) is not None:
                 said.add(name, _nothing())
                 continue
             now = turns.at_turn(problem, [answer_of(r) for r in said.of(name)])

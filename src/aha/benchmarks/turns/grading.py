@@ -7,7 +7,7 @@ from typing import Any
 
 from aha.benchmarks import records
 from aha.benchmarks.records import GradedAnswer, GradedProblem, GradedTurn
-from aha.rewards.accuracy import full_text
+from aha.rewards.accuracy import full_text, given_up
 from aha.sampling.rollouts import WeightedRewards
 from aha.tasks import turns
 from aha.tasks.base import Task
@@ -61,7 +61,7 @@ def _turn(group: Group, before: Group | None, task: Task, strict: bool) -> tuple
     rollout, score = member.rollout, member.scores["accuracy"]
     told = {"text": rollout.text, "finish": rollout.finish.value, "why": score.note}
     tokens = len(rollout.completion_ids)
-    if turns.without_rules(group.problem) or rollout.finish is Finish.ABORT:
+    if turns.without_rules(group.problem) or given_up(rollout) is not None:
         return GradedTurn(None, None, tokens), told
     one, _ = records.record(group, task, strict)
     marks = task.followed(group.problem, full_text(rollout)) if task.followed is not None else ((), ())
@@ -90,6 +90,7 @@ def _whole(groups: Sequence[Group], marks: Sequence[GradedTurn]) -> GradedAnswer
         sum(mark.tokens for mark in marks),
         any(rollout.finish is Finish.LENGTH for rollout in rollouts),
         turns=tuple(marks),
+        unanswered=next((r.finish.value for r in rollouts if given_up(r) is not None), ""),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from aha import ranks
 from aha.benchmarks import keeping
 from aha.files import well_formed
+from aha.rewards.accuracy import given_up
 from aha.types import AhaError, Finish, Rollout
 
 UNKNOWN_TOKEN = -1
@@ -75,7 +76,17 @@ def _read(file: Path) -> dict[Conversation, list[Rollout]]:
             turns.setdefault((str(problem), int(sample)), {})[int(turn)] = _rollout(row)
     except (ValueError, KeyError, TypeError) as error:
         raise AhaError(f"{file} cannot be read ({error}). Remove it: its turns are asked again.") from error
-    return {name: [said[i] for i in range(len(said)) if i in said] for name, said in turns.items()}
+    return {name: _answered(said) for name, said in turns.items()}
+
+
+def _answered(said: dict[int, Rollout]) -> list[Rollout]:
+    """The turns from the first on that were answered: one that was refused is asked again."""
+    answers: list[Rollout] = []
+    for turn in range(len(said)):
+        if turn not in said or given_up(said[turn]) is not None:
+            break
+        answers.append(said[turn])
+    return answers
 
 
 def _rollout(row: dict[str, Any]) -> Rollout:

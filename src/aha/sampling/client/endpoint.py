@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import random
-import re
 import socket
 import ssl
 import threading
@@ -30,6 +29,7 @@ from typing import Any
 
 from aha import ranks
 from aha.files import loaded_json, well_formed
+from aha.sampling.client import refusals
 from aha.sampling.client.metering import AnswerCache, Bill, RateLimit, request_key
 from aha.sampling.client.replies import read_replies, tokens_used
 from aha.sampling.client.transport import decoded, opener
@@ -44,7 +44,6 @@ TOO_SLOW = (
     "requests at a time (concurrency), shorter answers (max_tokens), a faster server or a longer timeout help."
 )
 _log = logging.getLogger(__name__)
-_TOO_LONG = re.compile(r"context.?(length|window)|maximum (model |context )?length|too long", re.IGNORECASE)
 MAX_RESPONSE = 64 << 20
 CHARS_PER_TOKEN = 3.0
 """For estimates before an answer says how many tokens there were."""
@@ -89,10 +88,6 @@ class Endpoint:
 
 AT_THE_ROOT = frozenset({"/classify"})
 """Paths that stand beside ``/v1`` and not below it, as vLLM has them."""
-
-
-class TooLongError(AhaError):
-    """A request that does not fit the model's context."""
 
 
 class _TryAgainError(Exception):
@@ -285,7 +280,9 @@ class Client:
         if not isinstance(answer, dict):
             raise _TryAgainError(f"the answer is no JSON object: {raw[:80]!r}")
         if answer.get("error"):  # some gateways answer 200 and say the error in the body
-            raise _TryAgainError(f"the answer is an error: {_message(raw)}")
+            if refused := refusals.of_one_request(200, raw, url):
+                raise refused
+            raise _TryAgainError(f"the answer is an error: {refusals.message_of(raw)}")
         return answer
 
     def _slow(self) -> _TryAgainError:
@@ -308,7 +305,9 @@ class Client:
             raw = error.read(MAX_RESPONSE)
         except (http.client.HTTPException, OSError):
             raw = b""
-        url, said, code = self.endpoint.url(path), _message(raw), error.code
+        url, said, code = self.endpoint.url(path), refusals.message_of(raw), error.code
+        if refused := refusals.of_one_request(code, raw, url):
+            return refused
         if code in (401, 403):
             name = self.endpoint.api_key_env
             state = "is not set" if not os.environ.get(name) else "holds a key that is not accepted there"
@@ -329,8 +328,7 @@ class Client:
         if 300 <= code < 400:
             place = error.headers.get("Location") or "no address that it names"
             return AhaError(f"{url} redirects to {place} ({code}). Give the address where the API is.")
-        kind = TooLongError if code in (400, 413, 422) and _TOO_LONG.search(said) else AhaError
-        return kind(f"{url} refused the request ({code}: {said}). Correct the request or its options.")
+        return AhaError(f"{url} refused the request ({code}: {said}). Correct the request or its options.")
 
     def _models(self) -> str:
         try:
@@ -378,23 +376,6 @@ def _read(response: Any) -> bytes:
     if expected.isdecimal() and size < int(expected):
         raise _TryAgainError(f"the connection was cut after {size} of {expected} bytes")
     return b"".join(chunks)
-
-
-def _message(raw: bytes) -> str:
-    """What an error's body says, in at most 300 characters."""
-    text = raw.decode("utf-8", "replace")
-    try:
-        detail = json.loads(text)
-        detail = detail[0] if isinstance(detail, list) and detail else detail
-        detail = detail.get("error", detail) if isinstance(detail, dict) else detail
-        if isinstance(detail, dict):
-            text = " ".join(str(detail[k]) for k in ("message", "code") if detail.get(k)) or str(detail)
-        else:
-            text = str(detail)
-    except (ValueError, RecursionError):
-        pass
-    shown = "".join(c if c.isprintable() else " " for c in text)  # it goes to a terminal
-    return " ".join(shown.split())[:300] or "no reason given"
 
 
 def _retry_after(headers: Any) -> float | None:

@@ -6,6 +6,7 @@ think tags, so that everything after this sees one kind of text.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -13,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aha.sampling.client import fitting
 from aha.sampling.client.endpoint import Client
+from aha.sampling.client.refusals import FilteredError, RefusedRequestError
 from aha.sampling.client.replies import EndpointReply, read_replies
 from aha.sampling.engine import Engine, Partials
-from aha.types import AhaError, Message, Problem, Rollout
+from aha.types import AhaError, Finish, Message, Problem, Rollout
 
 if TYPE_CHECKING:
     from aha.chat import Rendered
     from aha.sampling.sampler import SamplingParams
+
+_log = logging.getLogger(__name__)
 
 UNKNOWN_TOKEN = -1
 """Stands for each token of a completion whose ids the endpoint did not say: its length is known, its tokens
@@ -49,9 +54,10 @@ def message_with_reasoning(text: str) -> dict[str, str]:
 
 
 def chat(client: Client, messages: Sequence[Message], **options: Any) -> EndpointReply:
-    """The endpoint's answer to a conversation; ``options`` go into the request (temperature, seed, ...)."""
+    """The endpoint's answer to a conversation; ``options`` go into the request (temperature, seed, ...). Raises
+    RefusedRequestError where it takes this conversation not at all."""
     body = {"messages": [dict(message) for message in messages], **options}
-    return read_replies(client.post("/chat/completions", body))[0]
+    return read_replies(fitting.post(client, "/chat/completions", body).answer)[0]
 
 
 def complete(client: Client, messages: Sequence[Message], **options: Any) -> str:
@@ -113,21 +119,29 @@ class RemoteEngine(Engine):
         progress: Callable[[int], None] | None = None,
         leftovers: Partials | None = None,
     ) -> Iterator[tuple[int, tuple[Rollout, ...]]]:
-        """Yield (index of the request, its rollouts) as requests finish. Raises AhaError if one cannot be
-        answered; what was answered before is in the client's cache."""
+        """Yield (index of the request, its rollouts) as requests finish. A request that is refused for what it holds
+        ends in Finish.ABORT where it is too long, in Finish.ERROR where its content is not taken, and a warning says
+        how many those are. Raises AhaError for any other that cannot be answered; what was answered before is in the
+        client's cache."""
         owners = [(i, s) for i, request in enumerate(requests) for s in range(request.n)]
         jobs = [lambda request=requests[i], s=s: self._one(request, s, params, seed) for i, s in owners]
         done: dict[int, dict[int, Rollout]] = {}
-        for index, rollout in in_parallel(jobs, self.client.endpoint.concurrency):
+        told = Refusals(len(requests), params.max_tokens)
+        for index, (rollout, limit, refusal) in in_parallel(jobs, self.client.endpoint.concurrency):
             i, s = owners[index]
+            told.note(i, limit, refusal)
             done.setdefault(i, {})[s] = rollout
             if progress is not None:
                 progress(len(rollout.completion_ids))
             if len(done[i]) == requests[i].n:
                 samples = done.pop(i)
                 yield i, tuple(samples[s] for s in range(requests[i].n))
+        told.warn()
 
-    def _one(self, request: Any, sample: int, params: SamplingParams, seed: int) -> Rollout:
+    def _one(
+        self, request: Any, sample: int, params: SamplingParams, seed: int
+    ) -> tuple[Rollout, int, RefusedRequestError | None]:
+        """A request's sample, the most tokens that it had, and why there is none."""
         body: dict[str, Any] = {
             "max_tokens": params.max_tokens,
             "temperature": params.temperature,
@@ -147,16 +161,23 @@ class RemoteEngine(Engine):
         if isinstance(request, ChatRequest):
             if self.token_ids:
                 body["logprobs"] = True
-            answer = self.client.post(
-                "/chat/completions", {"messages": [dict(m) for m in request.messages], **body}
-            )
+            path, body = "/chat/completions", {"messages": [dict(m) for m in request.messages], **body}
             prompt: Sequence[int] = ()
         else:
             prompt = [int(i) for i in request.prompt_ids]
             body["logprobs"] = 0 if self.token_ids else None
             body = {k: v for k, v in body.items() if v is not None}
-            answer = self.client.post("/completions", {"prompt": list(prompt), **body})
-        return self._rollout(read_replies(answer)[0], prompt, request.opened_think)
+            path, body = "/completions", {"prompt": list(prompt), **body}
+        try:
+            fitted = fitting.post(self.client, path, body)
+        except RefusedRequestError as error:
+            return self._nothing(prompt, error, request.opened_think), params.max_tokens, error
+        rollout = self._rollout(read_replies(fitted.answer)[0], prompt, request.opened_think)
+        return rollout, fitted.max_tokens or params.max_tokens, None
+
+    def _nothing(self, prompt: Sequence[int], error: RefusedRequestError, opened_think: bool) -> Rollout:
+        ids, none = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return Rollout(np.array(prompt, np.int64), ids, none, "", error.finish, self.version, opened_think)
 
     def _rollout(self, reply: EndpointReply, prompt: Sequence[int], opened_think: bool) -> Rollout:
         ids = np.array(reply.token_ids or [UNKNOWN_TOKEN] * reply.completion_tokens, np.int64)
@@ -172,6 +193,36 @@ class RemoteEngine(Engine):
             self.version,
             opened_think,
         )
+
+
+class Refusals:
+    """What was refused of so many ``requests`` for answers of ``max_tokens``, to be told once."""
+
+    def __init__(self, requests: int, max_tokens: int):
+        self.requests, self.max_tokens = requests, max_tokens
+        self.shorter: dict[int, int] = {}  # request -> the fewest tokens that an answer to it had room for
+        self.refused: dict[Finish, dict[int, RefusedRequestError]] = {}  # request -> the first, by kind
+
+    def note(self, request: int, limit: int, refusal: RefusedRequestError | None) -> None:
+        """One sample of a request."""
+        if refusal is not None:
+            self.refused.setdefault(refusal.finish, {}).setdefault(request, refusal)
+        elif limit < self.max_tokens:
+            self.shorter[request] = min(limit, self.shorter.get(request, limit))
+
+    def warn(self) -> None:
+        """How many requests were not answered, or with less room, and why."""
+        if self.shorter:
+            _log.warning(
+                "%d of %d requests have no room for max_tokens=%d in the endpoint's context: their answers had less, "
+                "the shortest %d tokens.", len(self.shorter), self.requests, self.max_tokens,
+                min(self.shorter.values()),
+            )  # fmt: skip
+        for finish, own in self.refused.items():
+            filtered = finish is FilteredError.finish
+            why = "their content is not taken" if filtered else "they are too long for the endpoint's context"
+            _log.warning("%d of %d requests were not answered, since %s. The first: %s",
+                         len(own), self.requests, why, own[min(own)])  # fmt: skip
 
 
 def _seed(seed: int, key: int, sample: int) -> int:

@@ -12,6 +12,7 @@ from aha.types import AhaError, Finish
 BROKEN_OFF = frozenset({"error", "insufficient_system_resource", "network_error", "malformed_function_call"})
 """Reasons to finish that are none: the endpoint could not go on."""
 TOO_LONG = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "max_new_tokens"})
+FILTERED = "content_filter"
 MOST_TOKENS = 1 << 24
 THINK, END_THINK = "<think>", "</think>"
 
@@ -94,7 +95,10 @@ def _said(message: Mapping[str, Any], choice: Mapping[str, Any]) -> tuple[str, s
     content = content or (refusal if isinstance(refusal, str) else "")
     reasoning = _thought(message.get("reasoning")) or _thought(message.get("reasoning_content")) or thought
     calls = message.get("tool_calls")
-    if not (isinstance(raw, str) or content or reasoning or (isinstance(calls, list) and calls)):
+    filtered = (
+        _lower(choice.get("finish_reason")) == FILTERED
+    )  # nothing is left of it, and asking again gives no more
+    if not (isinstance(raw, str) or content or reasoning or filtered or (isinstance(calls, list) and calls)):
         raise AhaError(
             f"a choice has neither content nor reasoning (finish_reason {choice.get('finish_reason')!r})"
         )
@@ -139,7 +143,7 @@ def _finish(reason: Any) -> Finish:
     word = _lower(reason)
     if word in TOO_LONG:
         return Finish.LENGTH
-    if word == "content_filter":
+    if word == FILTERED:
         return Finish.ERROR
     return Finish.ABORT if word == "abort" else Finish.STOP
 

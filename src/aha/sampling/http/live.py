@@ -21,6 +21,7 @@ from torch import Tensor
 from aha import attention
 from aha.modeling import max_context
 from aha.sampling.engine import Request
+from aha.sampling.http.refusing import TOO_LONG, RequestRefusedError
 from aha.sampling.local.engine import LocalEngine
 from aha.sampling.local.scheduler import Scheduler, _Pending
 from aha.sampling.local.scoring import Top, likeliest, score_prompts
@@ -155,9 +156,11 @@ class LiveEngine:
         if not size:
             raise AhaError("The prompt is empty: there is nothing to continue.")
         if size + params.max_tokens > limit:
-            raise AhaError(
+            raise RequestRefusedError(
                 f"The prompt has {size} tokens; with max_tokens={params.max_tokens} it exceeds the model's context of "
-                f"{limit} tokens. Shorten the prompt, or lower max_tokens."
+                f"{limit} tokens. Shorten the prompt, or lower max_tokens.",
+                "max_tokens" if size < limit else "messages",
+                code=TOO_LONG,
             )
         self._inbox.put(job)
 

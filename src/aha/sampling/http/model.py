@@ -15,7 +15,7 @@ from aha.modeling import Head, max_context
 from aha.sampling.engine import Request
 from aha.sampling.http.asked import CompletionRequest
 from aha.sampling.http.live import LiveEngine, LiveRequest, Shaper
-from aha.sampling.http.refusing import RequestRefusedError
+from aha.sampling.http.refusing import TOO_LONG, RequestRefusedError
 from aha.sampling.http.shaping import LogitAdjustment, Schemas
 from aha.sampling.http.text import TextStream
 from aha.sampling.http.tokens import Tokens
@@ -180,7 +180,7 @@ class ModelBackend:
 
 
 def _too_long(message: str, field: str) -> RequestRefusedError:
-    return RequestRefusedError(message, field, code="context_length_exceeded")
+    return RequestRefusedError(message, field, code=TOO_LONG)
 
 
 @dataclass(slots=True)

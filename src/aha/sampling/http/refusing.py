@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from aha.types import AhaError
 
+TOO_LONG = "context_length_exceeded"
+"""The code of a request that does not fit the model's context, as OpenAI has it."""
+
 
 class RequestRefusedError(AhaError):
     """A request that is not served: HTTP status, and the field that is the reason, if one is."""

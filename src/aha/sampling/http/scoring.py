@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from aha.sampling.http.conversation import read_messages
-from aha.sampling.http.refusing import RequestRefusedError
+from aha.sampling.http.refusing import TOO_LONG, RequestRefusedError
 from aha.types import AhaError, Message
 
 SCORE_ROUTES = ("/classify", "/v1/classify")
-TOO_LONG = "context_length_exceeded"
 """OpenAI's code for what does not fit the model."""
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "add_generation_prompt": (None, False), "add_special_tokens": (None, False),

@@ -6,6 +6,7 @@ answer starts with a short thinking, since the format reward of later stages ask
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from aha.files import append_jsonl, read_jsonl, write_jsonl
 from aha.judges.asking import Judge, own
 from aha.runs.pipeline import DATA, Context, Stage
 from aha.sampling.client.engine import chat, in_parallel
+from aha.sampling.client.refusals import RefusedRequestError
 from aha.sampling.sampler import seed_for
 from aha.settings import setting
 from aha.stages import engines, groups, inputs
@@ -29,6 +31,8 @@ from aha.tasks.base import Task
 from aha.tasks.general_answers import write
 from aha.tasks.general_rows import ungraded
 from aha.types import AhaError, Message, Outcome, Problem
+
+_log = logging.getLogger(__name__)
 
 THOUGHTS = {
     "en": {
@@ -122,7 +126,9 @@ class GeneralData(
     def _against(self, task: Task, problem: Problem, text: str) -> str:
         """Why an answer is not kept; "" for one that is. Prompts that no rule grades are kept by their form."""
         if not text:
-            return "no answer of its own, and no teacher"
+            return (
+                "no answer of its own, and no teacher" if self.teacher is None else "no answer of the teacher"
+            )
         if not parse(text).well_formed:
             return "bad format"
         if not self.verified_only:
@@ -194,7 +200,11 @@ class GeneralData(
 
         def ask(problem: Problem) -> str:
             seed = seed_for(self.seed, problem.id, 0) >> 33
-            return chat(client, asked(problem), seed=seed, **options).text
+            try:
+                return chat(client, asked(problem), seed=seed, **options).text
+            except RefusedRequestError as error:
+                _log.warning("The teacher was not asked %s: %s", problem.id, error)
+                return ""
 
         return ask
 

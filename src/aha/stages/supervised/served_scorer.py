@@ -13,8 +13,9 @@ from typing import Any
 from aha import ranks
 from aha.files import read_json, write_json
 from aha.runs.pipeline import Context
-from aha.sampling.client.endpoint import Client, Endpoint, TooLongError
+from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import in_parallel
+from aha.sampling.client.refusals import RefusedRequestError
 from aha.stages.supervised.calibrated import CalibratedScorer
 from aha.stages.supervised.reward_model import RewardKind, Scale, ScoreScale, own_scale
 from aha.types import AhaError
@@ -77,7 +78,7 @@ class ServedScorer(CalibratedScorer):
         whole = [*map(dict, messages), {"role": "assistant", "content": read}]
         try:
             answer = self.client.post(CLASSIFY, {"messages": whole, "use_activation": False})
-        except TooLongError:
+        except RefusedRequestError:
             return None
         if answer.get("weights", self.weights) != self.weights:
             raise self._other("before")
