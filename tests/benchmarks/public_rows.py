@@ -216,6 +216,8 @@ FRAMES = {"Unnamed: 0": 0, "Prompt": "How old was Ann when Bob was born?", "Answ
           "reasoning_types": "Numerical reasoning", "wiki_links": "['x']"}  # fmt: skip
 ALPACA = {"dataset": "helpful_base", "instruction": "Name three colours.", "output": "Red, green and blue.",
           "generator": "gpt4_1106_preview"}  # fmt: skip
+MTBENCH = {"question_id": 111, "category": "math", "turns": ["What is the half of 48?", "And twice that?"],
+           "reference": ["24", "48"]}  # fmt: skip
 ARENA = {"question_id": "q1", "category": "arena-hard-v0.1", "cluster": "Sums", "turns": [{"content": "Say hello."}],
          "answer": "Hello!"}  # fmt: skip
 
@@ -283,6 +285,8 @@ LAYOUTS = (
            judge={"Red, green, blue, of course.": "better", "No.": "worse"}),
     Layout("arena_hard", ARENA, "Hello there!", "No!", ((without(ARENA, "answer"), "no answer"),),
            judge={"Hello there!": "better", "No!": "worse"}),
+    Layout("mtbench", MTBENCH, "It is as you say.", "Nothing.", ((without(MTBENCH, "turns"), "no questions"),),
+           judge={"It is as you say.": "good", "Nothing.": "bad"}),
     Layout("bfcl", BFCL, "[triangle_area(base=10, height=5)]", "[triangle_area(base=10, height=6)]",
            ((without(BFCL, "ground_truth"), "no question, function and ground_truth"),)),
     Layout("jsonschema", SCHEMA, '{"age": 3}', '{"age": "3"}', ((without(SCHEMA, "json_schema"), "schema"),)),

@@ -13,7 +13,10 @@ from aha.types import AhaError
 
 def test_every_benchmark_is_read_by_a_task_or_says_why_not():
     for benchmark in BENCHMARKS.values():
-        graded = benchmark.judged in ("reference", "correctness", "pair") or benchmark.task in TASKS
+        graded = (
+            benchmark.judged in ("reference", "correctness", "pair", "conversation")
+            or benchmark.task in TASKS
+        )
         assert not benchmark.imported or benchmark.imported in imported.READERS
         assert graded if benchmark.task else benchmark.why, benchmark.name
         assert benchmark.hub or benchmark.why, benchmark.name

@@ -72,7 +72,7 @@ def judge(messages, seed):
         )
     good = parts["response"] in right
     return json.dumps({"analysis": "known", "verdict": "correct" if good else "incorrect",
-                       "correctness": "correct" if good else "incorrect"})  # fmt: skip
+                       "correctness": "correct" if good else "incorrect", "score": 9 if good else 2})  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aha.tasks import TASKS, get_task, rows, turns
+from aha.tasks import TASKS, get_task, math_word, rows, turns
 from aha.types import AhaError
 
 
@@ -110,3 +110,15 @@ def test_stages_that_ask_one_question_say_so(tmp_path):
     with pytest.raises(AhaError, match="asks several turns"):
         next(stream_groups(None, None, [problem], 1, None, {}, seed=0))
     assert "ifeval" in TASKS
+
+
+def test_a_rows_turns_are_read_once_and_columns_that_were_only_looked_at_are_not_used(tmp_path, monkeypatch):
+    reads, rows_of = [], turns.rows_of
+    monkeypatch.setattr(turns, "rows_of", lambda row: reads.append(1) or rows_of(row))
+    single = {"question": "What is 2 + 2?", "answer": "4", "turns": 3}
+    several = {"turns": ["What is 2 + 2?", "And 3 + 3?"], "answer": ["4", "6"]}
+    for number, (row, unused) in enumerate([(single, ["turns"]), (several, [])]):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(json.dumps(row) + "\n")
+        assert rows.read(str(file), math_word.READER, "math").unused == unused
+    assert len(reads) == 2

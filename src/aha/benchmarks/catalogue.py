@@ -82,6 +82,8 @@ _OURS = (
     Benchmark("mbpp", "MBPP", "code", "google-research-datasets/mbpp:full", "test", 0, 500),
     Benchmark("mbpp_plus", "MBPP+", "code", "evalplus/mbppplus", "test", 0, 378),
 )  # fmt: skip
+SCORES = ("first_turn", "second_turn", "mean_score")
+"""Figures that are scores from 1 to 10."""
 _ATTEMPTS = ("correct", "incorrect", "not_attempted", "f_score")
 _ORDERS = "your judge and our words, in both orders; "
 _JUDGED = (
@@ -98,6 +100,9 @@ _JUDGED = (
               why="its rows and its baseline's answers lie apart: give QUESTION.jsonl+ANSWERS.jsonl, or a file "
               "that has both", differs=_ORDERS
               + "one judge against one baseline", shown=("weighted_win_rate",)),
+    Benchmark("mtbench", "MT-Bench", "judged", "HuggingFaceH4/mt_bench_prompts", "train", 1, 80, judged="conversation",
+              differs="your judge and our words for its grading; one temperature for all categories; references are "
+              "the set's own unless FastChat's are joined", shown=SCORES),
 )  # fmt: skip
 _IMPORTED = (
     Benchmark("swe_verified", "SWE-bench Verified", "", "", "test", 1, 500, imported="swe_bench", why="it runs "

@@ -24,7 +24,7 @@ from aha.types import AhaError, Finish, Group, Outcome, Scored
 class GradedTurn:
     """One turn of a conversation. ``right`` and ``lenient`` are None where nothing was demanded or it was not graded;
     ``followed`` and ``followed_loosely``: of each thing that was demanded whether it is kept, of which the first
-    ``repeated`` were demanded the turn before."""
+    ``repeated`` were demanded the turn before. ``score``: what the grader says that it is worth, 0..1."""
 
     right: bool | None
     lenient: bool | None
@@ -32,6 +32,7 @@ class GradedTurn:
     followed: tuple[bool, ...] = ()
     followed_loosely: tuple[bool, ...] = ()
     repeated: int = 0
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ from aha.types import AhaError, Problem
 
 _log = logging.getLogger(__name__)
 
+Progress = Callable[[int, int, int], None]
+"""(tokens sampled since it was last told, problems graded, all problems)."""
 LATER = ("dates", "own_turns")
 """Settings that came later: results of before, where nobody could set them, keep their names."""
 MADE = 256
@@ -131,12 +133,12 @@ def run(
     asked: BenchmarkRows,
     protocol: Protocol,
     folder: Path,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     judge: BenchmarkJudge | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BenchmarkResult:
     """Evaluate; what is in the model's file of this benchmark, protocol and content is not asked again. ``say`` is told
-    what it may cost."""
+    what it may cost; ``progress`` is told every few seconds, also where nothing was sampled since."""
     started = time.perf_counter()
     judge = judge if asked.benchmark.judged else None
     task, problems, read = load_problems(asked, protocol.problems, judge, protocol.dates)
@@ -153,14 +155,15 @@ def run(
     left = sum(turns.count(p) for p in problems if p.id not in done)
     if say is not None and left and protocol.choice == "text":
         say(estimate(folder, left * protocol.k, protocol.max_tokens, price_of(source), asked.name).sentence())
+    tick = None if progress is None else lambda tokens: progress(tokens, len(done), len(problems))
     if protocol.choice == "text":
         threads = judge.threads if judge is not None else 0
-        fitting = _answer(source, task, problems, examples, protocol, file, done, progress, threads)
+        fitting = _answer(source, task, problems, examples, protocol, file, done, tick, threads)
     else:
-        fitting = _score(source, problems, examples, protocol, file, done, progress)
+        fitting = _score(source, problems, examples, protocol, file, done, tick)
     graded = tuple(done[p.id] for p in fitting)
     _tell_unanswered(source, asked.name, graded, read, len(problems) - len(fitting))
-    figures = statistics.summary(graded) | turn_figures.figures(graded) | _of_judges(asked, graded)
+    figures = statistics.summary(graded) | _of_turns(asked, graded) | _of_judges(asked, graded)
     if protocol.choice != "text":
         figures |= {"acc": figures["pass@1"], "acc_norm": figures["lenient"]}
     tokens = sum(_tokens(r) for r in done.values()) - before
@@ -192,11 +195,16 @@ def _bill(source: AnswerSource) -> Usage | None:
     return None if bill is None else replace(bill)
 
 
+def _of_turns(asked: BenchmarkRows, kept: Sequence[GradedProblem]) -> dict[str, Any]:
+    """What is counted of conversations, where turns are right or wrong, and not scored."""
+    return {} if asked.benchmark.judged == "conversation" else turn_figures.figures(kept)
+
+
 def _of_judges(asked: BenchmarkRows, kept: Sequence[GradedProblem]) -> dict[str, Any]:
     """What judged benchmarks have beside the usual figures."""
-    own = {"reference": judge_figures.attempts, "pair": judge_figures.against_baseline}.get(
-        asked.benchmark.judged
-    )
+    every = {"reference": judge_figures.attempts, "pair": judge_figures.against_baseline,
+             "conversation": judge_figures.scores}  # fmt: skip
+    own = every.get(asked.benchmark.judged)
     return own(kept) if own is not None else {}
 
 
@@ -307,7 +315,7 @@ def _sample(
     every = source.prompter.requests(problems, protocol.k)
     missing = {p.id for p in waiting}
     requests = [r for p, r in zip(problems, every, strict=True) if p.id in missing]
-    with kept(file, done) as keep, _beside(rewards, threads) as grader:
+    with kept(file, done) as keep, _beside(rewards, threads, progress) as grader:
         stream = stream_groups(
             source.engine, source.prompter, waiting, protocol.k, params, rewards,
             seed=protocol.seed, progress=progress, requests=requests, grader=grader,
@@ -317,9 +325,12 @@ def _sample(
 
 
 @contextmanager
-def _beside(rewards: WeightedRewards, threads: int) -> Iterator[ThreadedGrader | None]:
+def _beside(
+    rewards: WeightedRewards, threads: int, progress: Callable[[int], None] | None
+) -> Iterator[ThreadedGrader | None]:
     """What grades in threads, while sampling goes on; None for no threads."""
-    grader = ThreadedGrader(rewards, threads) if threads else None
+    idle = None if progress is None else lambda: progress(0)
+    grader = ThreadedGrader(rewards, threads, idle) if threads else None
     try:
         yield grader
     finally:

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from aha.benchmarks import published
-from aha.benchmarks.catalogue import BENCHMARKS
+from aha.benchmarks.catalogue import BENCHMARKS, SCORES
 from aha.benchmarks.session import BenchmarkResult, Protocol
 from aha.benchmarks.statistics import Paired, paired
 
@@ -79,6 +79,8 @@ def turns(figures: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _number(name: str, value: float | None) -> str:
+    if value is not None and name in SCORES:
+        return f"{value:.2f}"
     return f"{value:.0f}" if name == "rating" and value is not None else share(value)
 
 

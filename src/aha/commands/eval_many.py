@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from aha.benchmarks.catalogue import BenchmarkRows
     from aha.benchmarks.contests import ContestTable
     from aha.benchmarks.opening import BenchmarkJudge, EvaluationEngine
-    from aha.benchmarks.session import BenchmarkResult, Protocol
+    from aha.benchmarks.session import BenchmarkResult, Progress, Protocol
+    from aha.runs.console import Console
     from aha.stages.engines import AnswerSource
 
 
@@ -289,13 +291,29 @@ def _one(
 
     how = f"{used.k} samples, at most {used.max_tokens} tokens each"
     _say(args, f"{model} on {one.name}: {how if used.choice == 'text' else 'options by log likelihood'}")
-    quiet = args.json or not ranks.is_main()
-    shown = nullcontext() if quiet else Console(f"evaluating {model} on {one.name}", 1, unit="")
+    title, out = f"evaluating {model} on {one.name}", sys.stderr if args.json else sys.stdout
+    plain = True if args.json else None
+    shown = Console(title, 1, unit="", stream=out, plain=plain) if ranks.is_main() else nullcontext()
     with shown as console:
-        tick = console.counter(0, "sampling") if console else None
+        tick = _ticking(console) if console else None
         return session.run(
             model, source, one, used, folder, tick, judge, (lambda text: _say(args, f"Estimate {text}"))
         )
+
+
+def _ticking(console: Console) -> Progress:
+    """Shows what was sampled and graded, and since when."""
+    from aha.runs.charts import duration
+
+    sampled, started = 0, time.monotonic()
+
+    def tick(tokens: int, graded: int, problems: int) -> None:
+        nonlocal sampled
+        sampled += tokens
+        took = duration(time.monotonic() - started)
+        console.tick(0, 0, f"{sampled:,} tokens, {graded:,} of {problems:,} problems, {took}")
+
+    return tick
 
 
 def folder_name(model: str) -> str:

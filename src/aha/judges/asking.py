@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from aha import plugins
@@ -174,6 +175,15 @@ class Judge:
         said = self._say("grade", prompts.grade(question, shown, rubric, reference), seed)
         score = verdicts.read_number(said, "score", 1, 10)
         self._count("grade", score is not None, said)
+        return score
+
+    def grade_turn(self, conversation: Sequence[prompts.Exchange], seed: int = 0) -> float | None:
+        """The score of a conversation's last response, 1 to 10; None if the verdict could not be read."""
+        shown = self._shown("turn", *(one.response for one in conversation))
+        asked = [replace(one, response=text) for one, text in zip(conversation, shown, strict=True)]
+        said = self._say("turn", prompts.turn(asked), seed)
+        score = verdicts.read_number(said, "score", 1, 10)
+        self._count("turn", score is not None, said)
         return score
 
     def correct(self, question: str, reference: str, response: str, seed: int = 0) -> bool | None:

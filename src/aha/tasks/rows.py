@@ -37,10 +37,11 @@ Prove = Callable[[Problem, Row], str]
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """How a task reads rows."""
+    """How a task reads rows. ``own_turns``: ``make`` reads rows of several turns itself."""
 
     make: Make
     prove: Prove | None = None  # None: a row has no reference that could be proven
+    own_turns: bool = False
 
 
 @dataclass(slots=True)
@@ -126,11 +127,11 @@ def _read(source: str, reader: RowReader, name: str, hub_split: str) -> MatchedR
     return matched
 
 
-def _made(row: Row, reader: RowReader, number: int, name: str) -> tuple[Problem, str]:
+def _made(row: Watched, reader: RowReader, number: int, name: str) -> tuple[Problem, str]:
     """(a row's problem, what is wrong with it); of a row of several turns, with those behind the first."""
-    several = (
-        turns.rows_of(row) if turns.rows_of(dict(row)) else []
-    )  # looking for turns is no use of a column
+    looked = Watched(row)  # looking for turns is no use of a column, unless there are some
+    several = [] if reader.own_turns else turns.rows_of(looked)
+    row.seen |= looked.seen if several else set()
     problems, wrong = [], ""
     for one in several or [row]:
         if turns.is_ungraded(one):

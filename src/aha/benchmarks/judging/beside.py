@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from aha.sampling.client.engine import IDLE_SECONDS
 from aha.sampling.rollouts import WeightedRewards, score_group
 from aha.types import Group, Problem, Rollout
 
 
 class ThreadedGrader:
-    """A ``GroupGrader`` over threads. What a grader raises is raised where its group is taken."""
+    """A ``GroupGrader`` over threads. What a grader raises is raised where its group is taken. ``idle`` is called now
+    and then while nothing is graded."""
 
-    def __init__(self, rewards: WeightedRewards, threads: int):
-        self.rewards = rewards
+    def __init__(self, rewards: WeightedRewards, threads: int, idle: Callable[[], object] | None = None):
+        self.rewards, self._idle = rewards, idle
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="judging")
         self._waiting: dict[Future[Group], int] = {}
 
@@ -24,6 +26,10 @@ class ThreadedGrader:
     def finished(self, *, wait: bool) -> list[tuple[int, Group]]:
         """Those graded since; with ``wait`` of one at least, if any is left."""
         done = _done(self._waiting, block=wait)
+        while wait and self._waiting and not done:
+            if self._idle is not None:
+                self._idle()
+            done = _done(self._waiting, block=True)
         return [(self._waiting.pop(future), future.result()) for future in done]
 
     def clear(self) -> None:
@@ -40,5 +46,5 @@ class ThreadedGrader:
 def _done(waiting: dict[Future[Group], int], *, block: bool) -> list[Future[Group]]:
     if not waiting:
         return []
-    done, _ = wait(waiting, timeout=None if block else 0, return_when=FIRST_COMPLETED)
+    done, _ = wait(waiting, timeout=IDLE_SECONDS if block else 0, return_when=FIRST_COMPLETED)
     return sorted(done, key=lambda future: waiting[future])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aha.benchmarks.judging.conversations import HIGHEST
 from aha.benchmarks.judging.length_controlled import length_controlled
 from aha.benchmarks.judging.tasks import preference
 from aha.benchmarks.records import GradedAnswer, GradedProblem
@@ -62,6 +63,54 @@ def against_baseline(records: Sequence[GradedProblem]) -> dict[str, Any]:
         "first_place": _first_place([s for _, s in compared]),
         "unread": 1 - len(compared) / max(1, len(records)),
     }
+
+
+def scores(records: Sequence[GradedProblem]) -> dict[str, Any]:
+    """MT-bench's: the mean scores, 1 to 10, of first turns, of second ones and of all, with an interval over
+    conversations, and of each category; a verdict that could not be read leaves the figures. Of several samples of a
+    conversation their mean counts."""
+    every = [_turn_scores(record) for record in records]
+    graded = [turns for turns in every if any(turns)]
+    means = np.array([_mean([_mean(turn) for turn in turns if turn]) for turns in graded])
+    kinds = sorted({record.kind for record in records})
+    own = {
+        kind: _overall([t for r, t in zip(records, every, strict=True) if r.kind == kind]) for kind in kinds
+    }
+    asked = sum(len(sample.turns) or 1 for record in records for sample in record.samples)
+    read = sum(len(turn) for turns in every for turn in turns)
+    return {
+        "first_turn": _of_turn(every, 0),
+        "second_turn": _of_turn(every, 1),
+        "mean_score": _overall(every),
+        "mean_score_ci": [float(x) for x in _resampled(means)] if len(means) else None,
+        "score_by": own if len(kinds) > 1 else {},
+        "unread": 1 - read / max(1, asked),
+    }
+
+
+def _turn_scores(record: GradedProblem) -> list[list[float]]:
+    """Of each turn its samples' scores, 1 to 10."""
+    n = max((len(sample.turns) or 1 for sample in record.samples), default=0)
+    each = [[t.score for t in s.turns] or [s.score] for s in record.samples]
+    return [[HIGHEST * s for of in each for s in of[at : at + 1] if s is not None] for at in range(n)]
+
+
+def _of_turn(every: Sequence[Sequence[Sequence[float]]], number: int) -> float | None:
+    """The mean score of one turn over conversations; None where nothing is there for it."""
+    means = [_mean(turns[number]) for turns in every if len(turns) > number and turns[number]]
+    return _mean(means) if means else None
+
+
+def _overall(every: Sequence[Sequence[Sequence[float]]]) -> float | None:
+    """The mean over all turns of all conversations."""
+    means = [_mean(turn) for turns in every for turn in turns if turn]
+    return _mean(means) if means else None
+
+
+def _resampled(means: np.ndarray, rounds: int = 1000) -> np.ndarray:
+    """A 95% interval of a mean over conversations."""
+    drawn = means[np.random.default_rng(0).integers(0, len(means), (rounds, len(means)))].mean(axis=1)
+    return np.quantile(drawn, [0.025, 0.975])
 
 
 def _worth(sample: GradedAnswer) -> float:

@@ -3,6 +3,7 @@
 ``reference``: SimpleQA's three grades (Wei et al., arXiv 2411.04368), an answer that states nothing is not attempted.
 ``correctness``: whether the reference's result is reached (FRAMES, Krishna et al., arXiv 2409.12941). ``pair``: the
 answer against another model's, in both orders, because judges favour a place (Zheng et al., arXiv 2306.05685).
+``conversation``: every turn's score (``conversations``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from aha.benchmarks.judging import rows
+from aha.benchmarks.judging import conversations, rows
 from aha.judges.asking import Judge, final_text
 from aha.judges.verdicts import SCALE
 from aha.tasks import rows as task_rows
@@ -19,7 +20,7 @@ from aha.tasks.base import Task
 from aha.tasks.rows import RowReader
 from aha.types import Outcome, Problem, Verdict
 
-JudgedKind = Literal["reference", "correctness", "pair"]
+JudgedKind = Literal["reference", "correctness", "pair", "conversation"]
 Grade = Callable[[Problem, str], Verdict]
 Margins = tuple[float, ...]
 Compare = Callable[[Problem, str], Margins]
@@ -31,14 +32,23 @@ LOST = -SCALE[">>"]
 def task(kind: JudgedKind, judge: Judge, source: str | None, name: str) -> Task:
     """A benchmark whose answers ``judge`` grades."""
     compare = _remembered(_pair(judge)) if kind == "pair" else None
-    asked = {"reference": _reference, "correctness": _correct}
+    asked = {"reference": _reference, "correctness": _correct, "conversation": conversations.grader}
     grade = _by_margins(compare) if compare is not None else _remembered(asked[kind](judge))
 
+    several = kind == "conversation"
+    reader = RowReader(conversations.make_problem if several else rows.make_problem, own_turns=several)
+
     def load(split: str, n: int, seed: int) -> list[Problem]:
-        return task_rows.load(RowReader(rows.make_problem), name, split, n, seed, source, None)
+        problems = task_rows.load(reader, name, split, n, seed, source, None)
+        if several:
+            conversations.tell_missing(name, problems)
+        return problems
 
     def vote(problem: Problem, text: str) -> str | None:
-        if kind == "pair" or grade(problem, text).outcome in (Outcome.NO_ANSWER, Outcome.UNKNOWN):
+        if kind in ("pair", "conversation") or grade(problem, text).outcome in (
+            Outcome.NO_ANSWER,
+            Outcome.UNKNOWN,
+        ):
             return None
         return " ".join(final_text(text).casefold().split())
 

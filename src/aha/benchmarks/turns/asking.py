@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from aha.benchmarks.records import GradedProblem
 from aha.benchmarks.turns import grading, saying
 from aha.benchmarks.turns.saying import Conversation, SaidTurns
 from aha.rewards.accuracy import full_text, given_up
+from aha.sampling.client.engine import in_parallel
 from aha.sampling.engine import Request
 from aha.sampling.rollouts import WeightedRewards, score_group, share_of
 from aha.sampling.sampler import SamplingParams, seed_for
@@ -135,9 +134,14 @@ def _graded(
     def grade(problem: Problem) -> list[list[Group]]:
         return [_conversation(how, problem, said.of((problem.id, number))) for number in range(how.k)]
 
-    with ThreadPoolExecutor(how.threads, "judging") if how.threads else nullcontext() as pool:
-        graded = pool.map(grade, problems) if pool is not None else map(grade, problems)
-        yield from zip(problems, graded, strict=True)
+    if not how.threads:
+        yield from ((problem, grade(problem)) for problem in problems)
+        return
+    jobs = [lambda problem=problem: grade(problem) for problem in problems]
+    progress = how.progress
+    idle = None if progress is None else lambda: progress(0)
+    for at, groups in in_parallel(jobs, how.threads, idle):
+        yield problems[at], groups
 
 
 def _conversation(how: TurnSampling, problem: Problem, rollouts: Sequence[Rollout]) -> list[Group]:

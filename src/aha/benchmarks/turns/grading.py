@@ -67,7 +67,8 @@ def _turn(group: Group, before: Group | None, task: Task, strict: bool) -> tuple
     marks = task.followed(group.problem, full_text(rollout)) if task.followed is not None else ((), ())
     (answer,) = one.samples
     repeated = 0 if before is None else _repeated(before.problem, group.problem)
-    return GradedTurn(answer.right, answer.lenient, tokens, *marks, min(repeated, len(marks[0]))), told
+    repeated = min(repeated, len(marks[0]))
+    return GradedTurn(answer.right, answer.lenient, tokens, *marks, repeated, answer.score), told
 
 
 def _repeated(before: Problem, now: Problem) -> int:

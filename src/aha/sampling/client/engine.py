@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+IDLE_SECONDS = 10.0
 UNKNOWN_TOKEN = -1
 """Stands for each token of a completion whose ids the endpoint did not say: its length is known, its tokens
 are not, and training on it fails at once."""
@@ -76,9 +77,11 @@ def complete_many(client: Client, conversations: Sequence[Sequence[Message]], **
     return texts
 
 
-def in_parallel(jobs: Sequence[Callable[[], Any]], threads: int) -> Iterator[tuple[int, Any]]:
+def in_parallel(
+    jobs: Sequence[Callable[[], Any]], threads: int, idle: Callable[[], object] | None = None
+) -> Iterator[tuple[int, Any]]:
     """(index, result) of each job as it is done. A job that raises stops those not yet begun, and its error
-    is raised; so does leaving the loop early."""
+    is raised; so does leaving the loop early. ``idle`` is called every ``IDLE_SECONDS`` in which none was done."""
     pool = ThreadPoolExecutor(max_workers=threads)
     pending: dict[Any, int] = {}
     queue = iter(enumerate(jobs))
@@ -88,7 +91,9 @@ def in_parallel(jobs: Sequence[Callable[[], Any]], threads: int) -> Iterator[tup
                 pending[pool.submit(item[1])] = item[0]
             if not pending:
                 return
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            done, _ = wait(pending, IDLE_SECONDS if idle is not None else None, return_when=FIRST_COMPLETED)
+            if not done and idle is not None:
+                idle()
             for future in done:
                 yield pending.pop(future), future.result()
     finally:
@@ -127,7 +132,8 @@ class RemoteEngine(Engine):
         jobs = [lambda request=requests[i], s=s: self._one(request, s, params, seed) for i, s in owners]
         done: dict[int, dict[int, Rollout]] = {}
         told = Refusals(len(requests), params.max_tokens)
-        for index, (rollout, limit, refusal) in in_parallel(jobs, self.client.endpoint.concurrency):
+        idle = None if progress is None else lambda: progress(0)  # whoever shows it says that it goes on
+        for index, (rollout, limit, refusal) in in_parallel(jobs, self.client.endpoint.concurrency, idle):
             i, s = owners[index]
             told.note(i, limit, refusal)
             done.setdefault(i, {})[s] = rollout
