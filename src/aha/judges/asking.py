@@ -177,7 +177,7 @@ class Judge:
         self._count("grade", score is not None, said)
         return score
 
-    def grade_turn(self, conversation: Sequence[prompts.Exchange], seed: int = 0) -> float | None:
+    def grade_turn(self, conversation: Sequence[prompts.JudgedTurn], seed: int = 0) -> float | None:
         """The score of a conversation's last response, 1 to 10; None if the verdict could not be read."""
         shown = self._shown("turn", *(one.response for one in conversation))
         asked = [replace(one, response=text) for one, text in zip(conversation, shown, strict=True)]

@@ -203,7 +203,7 @@ def grade(
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class JudgedTurn:
     """A turn of a conversation: what was asked and said, and a reference answer, "" for none."""
 
     request: str
@@ -211,7 +211,7 @@ class Exchange:
     reference: str = ""
 
 
-def turn(conversation: Sequence[Exchange]) -> tuple[Message, ...]:
+def turn(conversation: Sequence[JudgedTurn]) -> tuple[Message, ...]:
     """How good is the last response of a conversation?"""
     *before, last = conversation
     quoted = [quote(f"earlier_{name}", text) for one in before for name, text in _parts_of(one) if text]
@@ -219,7 +219,7 @@ def turn(conversation: Sequence[Exchange]) -> tuple[Message, ...]:
     return ({"role": "system", "content": TURN}, {"role": "user", "content": "\n\n".join(body)})
 
 
-def _parts_of(one: Exchange) -> list[tuple[str, str]]:
+def _parts_of(one: JudgedTurn) -> list[tuple[str, str]]:
     return [("request", one.request), ("reference", one.reference), ("response", one.response)]
 
 

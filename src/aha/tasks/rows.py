@@ -67,6 +67,7 @@ class Watched(dict[str, Any]):
     def __init__(self, row: Row):
         super().__init__(row)
         self.seen: set[str] = set()
+        self.of_turns: set[str] = set()  # those that its turns were read from
 
     def __getitem__(self, column: str) -> Any:
         self.seen.add(column)
@@ -79,7 +80,8 @@ class Watched(dict[str, Any]):
     def used_by(self, problem: Problem) -> set[str]:
         """The columns that went into a problem: those it names itself, else all that were looked at."""
         named = problem.metadata.get("columns")
-        return {path.split(" ")[0].split(".")[0] for path in named} if named else self.seen & self.keys()
+        own = {path.split(" ")[0].split(".")[0] for path in named} if named else self.seen & self.keys()
+        return own | (self.of_turns & self.keys())
 
 
 def read(source: str, reader: RowReader, name: str, hub_split: str = "train") -> MatchedRow:
@@ -131,7 +133,7 @@ def _made(row: Watched, reader: RowReader, number: int, name: str) -> tuple[Prob
     """(a row's problem, what is wrong with it); of a row of several turns, with those behind the first."""
     looked = Watched(row)  # looking for turns is no use of a column, unless there are some
     several = [] if reader.own_turns else turns.rows_of(looked)
-    row.seen |= looked.seen if several else set()
+    row.of_turns = looked.seen if several else set()
     problems, wrong = [], ""
     for one in several or [row]:
         if turns.is_ungraded(one):

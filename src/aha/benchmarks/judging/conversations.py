@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aha.chat.prompts import FORM
 from aha.data.sources import Row
 from aha.judges.asking import Judge, final_text
-from aha.judges.prompts import Exchange
+from aha.judges.prompts import JudgedTurn
 from aha.tasks import turns
 from aha.types import AhaError, Outcome, Problem, Verdict
 
@@ -80,13 +80,13 @@ def tell_missing(name: str, problems: Sequence[Problem]) -> None:
         )  # fmt: skip
 
 
-def exchanges(problem: Problem, said: str) -> list[Exchange]:
+def exchanges(problem: Problem, said: str) -> list[JudgedTurn]:
     """What was asked and said in a conversation up to the answer ``said``."""
     texts = [str(m["content"]) for m in problem.messages if m.get("role") in ("user", "assistant")]
     questions, answers = texts[::2], [*texts[1::2], said]
     known = problem.metadata.get(REFERENCES, ())
     known = [*known, *[""] * len(questions)][: len(questions)]
-    return [Exchange(*one) for one in zip(questions, answers, known, strict=True)]
+    return [JudgedTurn(*one) for one in zip(questions, answers, known, strict=True)]
 
 
 def grader(judge: Judge) -> Callable[[Problem, str], Verdict]:

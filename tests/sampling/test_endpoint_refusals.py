@@ -18,7 +18,7 @@ from aha.sampling.client.refusals import ContextLimit, FilteredError, TooLongErr
 from aha.sampling.client.replies import read_replies
 from aha.types import AhaError, Finish
 
-SAID = json.loads((Path(__file__).parent / "refusals.json").read_text(encoding="utf-8"))
+SAID = json.loads((Path(__file__).parent / "endpoint_refusals.json").read_text(encoding="utf-8"))
 """What endpoints publish, or wrote in reports of their users: of each status and body, and what is to be read of it."""
 TOO_LONG, FILTERED, OTHERS = SAID["too_long"], SAID["filtered"], SAID["others"]
 
