@@ -315,6 +315,91 @@ LENT = {
 """What tests lend a program, what it raises and warns of, threads, and values of the library."""
 
 
+THREADS = {
+    "event": (
+        'import threading\ndef start(ev, log):\n    def work():\n        ev.wait(); log.append(1)\n    t = threading.Thread(target=work); t.start(); return t',
+        'import threading\ndef start(ev, log):\n    log.append(1)\n    t = threading.Thread(target=ev.wait); t.start(); return t',
+        'import threading\nev = threading.Event(); log = []\nt = start(ev, log)\nassert log == []\nassert t.is_alive()\nev.set(); t.join()\nassert not t.is_alive()',
+    ),
+    "event, callback": (
+        'import threading\ndef start(ev, f):\n    def work():\n        ev.wait(); f(5)\n    threading.Thread(target=work, daemon=True).start()',
+        'import threading\ndef start(ev, f):\n    f(5)',
+        'import threading\nev = threading.Event(); done = threading.Event(); got = []\ndef f(x):\n    got.append(x); done.set()\nstart(ev, f)\nassert got == []\nev.set()\nassert done.wait(3)\nassert got == [5]',
+    ),
+    "two events": (
+        'import threading\ndef start(ev, done):\n    def work():\n        ev.wait(); done.set()\n    threading.Thread(target=work, daemon=True).start()',
+        'import threading\ndef start(ev, done):\n    threading.Thread(target=ev.wait, daemon=True).start()',
+        'import threading\nev = threading.Event(); done = threading.Event()\nstart(ev, done)\nassert not done.wait(0.1)\nev.set()\nassert done.wait(2)',
+    ),
+    "lock": (
+        'import threading\nclass C:\n    def __init__(self, lock): self.l = lock; self.n = 0\n    def work(self):\n        for _ in range(5):\n            with self.l: self.n += 1\n    def run(self):\n        ts = [threading.Thread(target=self.work) for _ in range(3)]\n        for t in ts: t.start()\n        return ts',
+        'import threading\nclass C:\n    def __init__(self, lock): self.l = lock; self.n = 0\n    def work(self):\n        for _ in range(5): self.n += 1\n    def run(self):\n        ts = [threading.Thread(target=self.work) for _ in range(3)]\n        for t in ts: t.start()\n        return ts',
+        'import threading\nimport time\nlock = threading.Lock()\nc = C(lock)\nwith lock:\n    ts = c.run()\n    time.sleep(0.1)\n    assert c.n == 0\nfor t in ts: t.join()\nassert c.n == 15',
+    ),
+    "queue": (
+        'import threading\ndef worker(q, out):\n    def work():\n        while (x := q.get()) is not None: out.put(x * 2)\n    t = threading.Thread(target=work, daemon=True); t.start(); return t',
+        'import threading\ndef worker(q, out):\n    def work():\n        while (x := q.get()) is not None: out.put(x * 3)\n    t = threading.Thread(target=work, daemon=True); t.start(); return t',
+        'import queue\nq, out = queue.Queue(), queue.Queue()\nt = worker(q, out)\nfor i in range(5): q.put(i)\nassert [out.get(timeout=3) for _ in range(5)] == [0, 2, 4, 6, 8]\nq.put(None)\nt.join()',
+    ),
+    "queue join": (
+        'import threading\ndef worker(q, f):\n    def work():\n        while True:\n            x = q.get(); f(x); q.task_done()\n    threading.Thread(target=work, daemon=True).start()',
+        'import threading\ndef worker(q, f):\n    def work():\n        while True:\n            x = q.get(); f(-x); q.task_done()\n    threading.Thread(target=work, daemon=True).start()',
+        'import queue\nq = queue.Queue()\ngot = []\nworker(q, got.append)\nfor i in range(1, 4): q.put(i)\nq.join()\nassert got == [1, 2, 3]',
+    ),
+    "condition": (
+        'import threading\ndef waiter(c, box, f):\n    def work():\n        with c:\n            while not box: c.wait()\n            f(box[0])\n    t = threading.Thread(target=work); t.start(); return t',
+        'import threading\ndef waiter(c, box, f):\n    t = threading.Thread(target=lambda: f(0)); t.start(); return t',
+        'import threading\nimport time\nc = threading.Condition(); box = []; got = []\nclass Box(list): pass\nb = Box()\nt = waiter(c, b, got.append)\ntime.sleep(0.05)\nassert got == []\nwith c:\n    b.append(7); c.notify_all()\nt.join()\nassert got == [7]',
+    ),
+    "wait_for": (
+        "import threading\ndef waiter(c, ready, f):\n    def work():\n        with c:\n            c.wait_for(ready)\n        f('woken')\n    t = threading.Thread(target=work); t.start(); return t",
+        "import threading\ndef waiter(c, ready, f):\n    t = threading.Thread(target=lambda: f('woken')); t.start(); return t",
+        "import threading\nimport time\nc = threading.Condition(); state = {'on': False}; got = []\nt = waiter(c, lambda: state['on'], got.append)\ntime.sleep(0.05)\nassert got == []\nwith c:\n    state['on'] = True; c.notify()\nt.join()\nassert got == ['woken']",
+    ),
+    "barrier": (
+        "import threading\ndef run(b, log, n):\n    def work(i):\n        log(('in', i)); b.wait(); log(('out', i))\n    ts = [threading.Thread(target=work, args=(i,)) for i in range(n)]\n    for t in ts: t.start()\n    for t in ts: t.join()",
+        "import threading\ndef run(b, log, n):\n    for i in range(n): log(('in', i)); log(('out', i))",
+        "import threading\nlog = []\nrun(threading.Barrier(3), log.append, 3)\nassert [k for k, _ in log] == ['in'] * 3 + ['out'] * 3",
+    ),
+    "barrier with the tests": (
+        'import threading\ndef run(b, f):\n    def work():\n        b.wait(); f(1)\n    t = threading.Thread(target=work); t.start(); return t',
+        'import threading\ndef run(b, f):\n    f(1)\n    t = threading.Thread(target=b.wait); t.start(); return t',
+        'import threading\nb = threading.Barrier(2); got = []\nt = run(b, got.append)\nassert got == []\nb.wait()\nt.join()\nassert got == [1]',
+    ),
+    "semaphore": (
+        'import threading\nnow = most = 0\nL = threading.Lock()\nimport time\ndef run(s, n):\n    def work():\n        global now, most\n        with s:\n            with L: now += 1; most = max(now, most)\n            time.sleep(0.02)\n            with L: now -= 1\n    ts = [threading.Thread(target=work) for _ in range(n)]\n    for t in ts: t.start()\n    for t in ts: t.join()\n    return most',
+        'import threading\nnow = most = 0\nL = threading.Lock()\nimport time\ndef run(s, n):\n    def work():\n        global now, most\n        with L: now += 1; most = max(now, most)\n        time.sleep(0.2)\n        with L: now -= 1\n    ts = [threading.Thread(target=work) for _ in range(n)]\n    for t in ts: t.start()\n    for t in ts: t.join()\n    return most',
+        'import threading\nassert run(threading.Semaphore(2), 6) == 2',
+    ),
+    "rlock": (
+        'import threading\ndef run(l, f):\n    def work(i):\n        with l:\n            with l: f(i)\n    ts = [threading.Thread(target=work, args=(i,)) for i in range(3)]\n    for t in ts: t.start()\n    return ts',
+        'import threading\ndef run(l, f):\n    for i in range(3): f(i)\n    return []',
+        'import threading\nimport time\nl = threading.RLock(); got = []\nwith l:\n    ts = run(l, got.append)\n    time.sleep(0.1)\n    assert got == []\nfor t in ts: t.join()\nassert sorted(got) == [0, 1, 2]',
+    ),
+    "timer": (
+        'import threading\ndef later(f, s): \n    t = threading.Timer(s, f, [3]); t.start(); return t',
+        'import threading\ndef later(f, s): f(3)',
+        'import time\ngot = []\nlater(got.append, 0.1)\nassert got == []\ntime.sleep(0.6)\nassert got == [3]',
+    ),
+    "event timeout": (
+        'import threading\ndef run(ev):\n    r = []\n    t = threading.Thread(target=lambda: r.append(ev.wait(0.05))); t.start(); t.join()\n    return r',
+        'import threading\ndef run(ev): return [True]',
+        'import threading\nassert run(threading.Event()) == [False]',
+    ),
+    "executor": (
+        'from concurrent.futures import ThreadPoolExecutor\ndef run(ev, n):\n    p = ThreadPoolExecutor(n)\n    return [p.submit(ev.wait, 5) for _ in range(n)]',
+        'from concurrent.futures import ThreadPoolExecutor\ndef run(ev, n):\n    p = ThreadPoolExecutor(n)\n    return [p.submit(bool, 1) for _ in range(n)]',
+        'import threading\nev = threading.Event()\nfs = run(ev, 3)\nassert not any(f.done() for f in fs)\nev.set()\nassert all(f.result() for f in fs)',
+    ),
+    "simple queue": (
+        'import threading\ndef echo(q, r):\n    threading.Thread(target=lambda: r.put(q.get()), daemon=True).start()',
+        'import threading\ndef echo(q, r):\n    r.put(0)',
+        "import queue\nq, r = queue.SimpleQueue(), queue.SimpleQueue()\necho(q, r)\nq.put('x')\nassert r.get(timeout=3) == 'x'",
+    ),
+}  # fmt: skip
+"""Threads of the program that wait for what the tests lent them, and tests that wait for these threads."""
+
+
 FORGED = {
     "its own cancellation ends a task of the tests": (
         "import asyncio\nasync def f(): raise asyncio.CancelledError",
@@ -377,9 +462,9 @@ def sandbox():
         yield one
 
 
-@pytest.mark.parametrize("name", TOGETHER | LENT)
+@pytest.mark.parametrize("name", TOGETHER | LENT | THREADS)
 def test_a_right_program_passes_and_a_wrong_one_fails(name, sandbox):
-    right, wrong, tests = (TOGETHER | LENT)[name]
+    right, wrong, tests = (TOGETHER | LENT | THREADS)[name]
     assert judge_asserts(right, tests, sandbox=sandbox, wall=20).passed is True
     assert judge_asserts(wrong, tests, sandbox=sandbox, wall=20).passed is False
 

@@ -153,3 +153,22 @@ def test_humaneval_references_pass_and_mutants_fail(sandbox):
         mutants.append(judge_asserts(mutant, tests, row["entry_point"], sandbox=sandbox, wall=60).passed)
     assert passed == [True] * 164
     assert mutants == [False] * 164
+
+
+def test_functions_that_are_awaited(sandbox):
+    """Coroutine functions and asynchronous generators, as a caller has them who awaits."""
+    tests = [((2,), [0, 1]), ((0,), [])]
+    right = (
+        "async def f(n): return list(range(n))",
+        "import asyncio\nasync def f(n):\n    await asyncio.sleep(0)\n    return list(range(n))",
+        "async def f(n):\n    for i in range(n): yield i",
+        "import asyncio\ndef f(n): return asyncio.sleep(0, list(range(n)))",
+    )
+    for program in right:
+        assert judge_function(program, "f", tests, sandbox=sandbox, wall=20).passed is True, program
+        wrong = program.replace("range(n)", "range(n + 1)")
+        assert judge_function(wrong, "f", tests, sandbox=sandbox, wall=20).passed is False, program
+    class_ = "class S:\n    async def f(self, n): return list(range(n))"
+    assert judge_function(class_, "S.f", tests, sandbox=sandbox, wall=20).passed is True
+    forever = "import asyncio\nasync def f(n): await asyncio.Event().wait()"
+    assert judge_function(forever, "f", tests[:1], sandbox=sandbox, wall=1).passed is False

@@ -77,7 +77,7 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """Where and within which limits calls are judged. ``prelude`` runs before the program; ``together``: all calls
-    have ``wall`` seconds, not each."""
+    have ``wall`` seconds, not each; ``awaits``: results that can be awaited are."""
 
     sandbox: Sandbox
     wall: float = 4
@@ -85,6 +85,7 @@ class Conditions:
     prelude: str = ""
     stop_early: bool = False
     together: bool = False
+    awaits: bool = False
 
 
 def judge_stdio(
@@ -138,13 +139,14 @@ def judge_function(
     """Judge a function by (arguments, expected result) pairs, compared as ``compare`` says, ``tolerance`` being how
     near is near.
 
+    Coroutine functions are awaited, and asynchronous generators collected in lists.
     ``entry_point`` is a function's name, ``Class.method`` for a method of a new instance each time, or
     ``Class().method`` for one of the same instance. Arguments and results are plain Python values (what JSON has,
     and tuples, sets, bytes). The calls share one process as long as it lives; each has ``wall`` seconds.
     ``prelude`` runs before the program, in its namespace. Raises AhaError for an argument that cannot travel.
     """
     calls = [_compared_call(entry_point, *test, ResultComparison(compare), tolerance) for test in tests]
-    conditions = Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, stop_early)
+    conditions = Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, stop_early, awaits=True)
     return judge_calls(code, calls, conditions)
 
 
@@ -168,9 +170,8 @@ def results_of(
         return True
 
     calls = [Call(entry_point, list(arguments), {}, keep) for arguments in inputs]
-    judgement = judge_calls(
-        code, calls, Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, True)
-    )
+    conditions = Conditions(sandbox or default_sandbox(), wall, memory_mb, prelude, True, awaits=True)
+    judgement = judge_calls(code, calls, conditions)
     for number, result in enumerate(judgement.results, 1):
         if not result.passed:
             raise AhaError(f"input {number}: {result.note}")
@@ -254,6 +255,7 @@ def _one_process(
     """Add the results of as many calls as one process lives for: at least one. Raises Gone."""
     nonce = new_nonce()
     spec = {"mode": "serve", "code": code, "prelude": conditions.prelude, "nonce": nonce}
+    spec |= {"awaits": conditions.awaits}
     limits = Limits(wall=clock.wall * (len(calls) + 1), memory_mb=conditions.memory_mb)
     with conditions.sandbox.process(spec, limits) as process:
         deadline = load(process, nonce, clock)

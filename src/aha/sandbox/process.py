@@ -110,8 +110,9 @@ class Process:
         return self.next_message(deadline, longest)
 
     def send(self, message: bytes) -> None:
-        """Queue a message; it is written while waiting for the next one."""
+        """Send a message; what the run does not take at once is written while waiting for the next one."""
         self._unsent = memoryview(bytes(self._unsent) + struct.pack(">I", len(message)) + message)
+        self._write()
 
     def next_message(self, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
         """The next message from the run; None if there is none by the deadline (monotonic seconds).

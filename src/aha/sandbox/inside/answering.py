@@ -8,6 +8,7 @@ import io
 import operator
 import sys
 import threading
+import time
 import types
 import warnings
 from collections.abc import Callable
@@ -16,10 +17,10 @@ from typing import Any
 
 from . import channel, questions, wire
 from .aliases import Shown
-from .callbacks import PRINTED, READ, REFRESHED, WARNED, Callbacks, let_inspect_know
+from .callbacks import LATER, PRINTED, READ, REFRESHED, WARNED, Callbacks, let_inspect_know
 from .errors import error_classes, error_name, known_error, make_error, message_of
-from .program_loop import CANCELLED, PENDING, ProgramLoop
-from .program_threads import ProgramThreads
+from .program_loop import CANCELLED, PENDING, ProgramLoop, is_pending
+from .program_threads import ThreadsOfOthers
 
 _FUNCTIONS = """
 getattr setattr delattr len iter next isinstance issubclass str repr bool int float complex bytes abs round dir
@@ -30,6 +31,7 @@ getitem setitem delitem index neg pos invert eq lt le add sub mul truediv floord
 lshift rshift
 """
 _LONGEST_PRINTED = 200_000  # characters
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # seconds between two questions whether a call is over
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "@call": lambda function, *arguments, **named: function(*arguments, **named),
     "@error_classes": lambda kind: error_classes(kind),
@@ -70,7 +72,7 @@ class Answering:
         self._resolved: dict[str, Any] = {}
         self._loop = ProgramLoop()
         self._callbacks = Callbacks(self.ask_back, self._loop, self._description, self._error)
-        self._threads = ProgramThreads(lambda number: self._encode((PENDING, number)))
+        self._threads = ThreadsOfOthers(lambda number: self._encode((PENDING, number)))
         self._operations = OPERATIONS | {
             "@start": lambda kind, *arguments: self._loop.start(AWAITABLES[kind](*arguments)),
             "@wait": lambda kind, *arguments: self._loop.wait(AWAITABLES[kind](*arguments)),
@@ -78,14 +80,20 @@ class Answering:
             "@result": self._loop.result,
             "@turn": self._loop.turn,
             "@end": self._loop.end,
+            "@rest": self._go_on,
             "@exit": lambda manager, error: manager.__exit__(*_as_caught(error)),
         }
         if "iscoroutinefunction" in spec["code"]:
             let_inspect_know()
         self._turn = threading.RLock()  # programs may call back from several threads
+        self._asked = threading.Condition(self._turn)
+        self._is_asked = True  # the tests wait for an answer, and so can be called back
+        self._called_back = 0  # how many of their functions are at work for us, each within the one before
+        self._sleep = time.sleep
         self._shown = Shown(self._side)
         self._printed: Printed | None = Printed() if spec.get("printed") else None
         self._loaded = False
+        self._awaits = bool(spec.get("awaits"))
         if spec.get("reads"):
             self._read_from_tests()
         if spec.get("warns"):
@@ -107,9 +115,26 @@ class Answering:
 
     def _next(self) -> bytes | None:
         with self._turn:
-            return self._read(self._request)
+            message = self._read(self._request)
+            self._is_asked = True
+            self._asked.notify_all()
+            return message
+
+    def _go_on(self, seconds: float) -> bool:
+        """Let this program's threads go on, which may call back meanwhile; False if there are none."""
+        if threading.active_count() == 1:
+            return False
+        holds = self._turn._is_owned()  # type: ignore[attr-defined]
+        state = self._turn._release_save() if holds else None  # type: ignore[attr-defined]
+        try:
+            self._sleep(min(seconds, 1.0))
+        finally:
+            if holds:
+                self._turn._acquire_restore(state)  # type: ignore[attr-defined]
+        return True
 
     def _answer_one(self, message: bytes) -> None:
+        within = self._called_back
         try:
             answer = "value\n" + self._answer(message)
         except Exception as error:
@@ -117,7 +142,11 @@ class Answering:
         self._tell_printed()
         if changed := self._shown.changed():
             self.ask_back(REFRESHED, (changed,), {})
-        self._send(answer)
+        with self._turn:
+            while self._called_back > within:  # by another thread: they wait for its end first
+                self._asked.wait()
+            self._is_asked = False
+            self._send(answer)
 
     def _read_from_tests(self) -> None:
         """What the program reads, once it is loaded, is what the tests give it."""
@@ -180,6 +209,8 @@ class Answering:
         passed = [*arguments, *named.values()]
         before = self._encode(passed, self._side) if self._side.whole else ""
         value = self._called(name)(*arguments, **named)
+        if self._awaits:
+            value = self._loop.awaited(value)
         text = self._shown.text(value, passed) or self._encode(value, self._side)
         if before and (after := self._encode(passed, self._side)) != before:
             # What a call did to its arguments is a part of what it gives back.
@@ -254,11 +285,34 @@ class Answering:
         return name in namespace and (name not in self._given or namespace[name] is not self._given[name])
 
     def ask_back(self, number: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Call a function of the tests, which waits meanwhile for an answer of ours."""
+        """Call a function of the tests, which wait meanwhile for an answer of ours. What a thread waits for does not
+        keep them."""
+        is_first = threading.current_thread() is threading.main_thread()
+        thread = 0 if is_first else threading.get_ident()
+        value = self._asked_back([number, list(arguments), named, thread])
+        pause = _SHORTEST_PAUSE
+        while thread and is_pending(value):
+            self._sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            value = self._asked_back([LATER, [value[1]], {}, 0])
+        return value
+
+    def _asked_back(self, call: list[Any]) -> Any:
         with self._turn:
-            self._send("back\n" + self._encode([number, list(arguments), named], self._side))
-            while (message := self._read(self._request)) is not None and message[:1] not in (b"=", b"!"):
+            while not self._is_asked:
+                self._asked.wait()
+            text = self._encode(call, self._side)
+            self._called_back += 1
+            self._send("back\n" + text)
+            while (message := self._read(self._request)) is not None and message[:1] not in (
+                b"=",
+                b"!",
+                b"+",
+            ):
                 self._answer_one(message)  # the tests' function asks something of its own
+            self._is_asked = True
+            self._called_back -= 1
+            self._asked.notify_all()
             return self._answer_to(message)
 
     def _answer_to(self, message: bytes | None) -> Any:
@@ -266,6 +320,11 @@ class Answering:
             raise RuntimeError("the tests are gone")
         if message[:1] == b"!":
             raise self._received(message[1:])
+        if message[:1] == b"+":  # with descriptions of what is new in it
+            described, _, message = message.partition(b"\n")
+            for number, *description in self._decode(described[1:]):
+                self._callbacks.learn(number, *description)
+            return self._received(message)
         return self._received(message[1:])
 
 

@@ -14,13 +14,17 @@ from typing import Any
 
 from . import channel, wire
 from .aliases import Aliases
+from .callbacks import LATER
 from .errors import known_error, make_error
-from .own_objects import attribute, await_here, describe, is_of_tests, special
+from .own_objects import attribute, await_here, describe, is_of_tests, may_block, special
+from .program_loop import PENDING, is_pending
+from .program_threads import ThreadsOfOthers
 from .questions import STATES, state_of
 from .remote import HELD, Remote, hold
-from .tests_loop import TestsLoop, is_pending
+from .tests_loop import TestsLoop
+from .waits import Waits
 
-_OF_ONE_THREAD = ("@turn", "@end", "@become", "@state", "@poll", "@cancel", "@result", "@name")
+_OF_ONE_THREAD = ("@turn", "@end", "@become", "@state", "@poll", "@cancel", "@result", "@name", "@rest")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # seconds between two questions whether a call is over
 
 
@@ -41,7 +45,9 @@ class Asking:
             describe,
             await_here,
             self._warned,
+            lambda *_: None,  # stands at the place of LATER
         ]  # as ``callbacks`` numbers them
+        self._numbers = {id(each): at for at, each in enumerate(self._functions)}
         self._states: list[str] = []  # what the tests may set of the process: ``share_state``
         self._told: dict[str, Any] = {}
         self._aliases = Aliases(lambda value: wire.encode(self._outgoing_within(value), self._side))
@@ -49,10 +55,14 @@ class Asking:
         self.calls = 0
         self.loop = TestsLoop(self.ask, "CancelledError" in source)
         self._turn = threading.RLock()  # tests may call from several threads
+        self._threads = ThreadsOfOthers(lambda number: self._encoded((PENDING, number)))
+        self._sleep = time.sleep
+        self.waits = Waits(self.rest)
 
     def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
         """The result of an operation (``@...``, see ``answering.OPERATIONS``) or of a call of a function by name."""
-        alone = threading.active_count() == 1 or name in _OF_ONE_THREAD or asyncio_loop() is not None
+        own_threads = threading.active_count() - self._threads.count
+        alone = own_threads == 1 or name in _OF_ONE_THREAD or asyncio_loop() is not None
         value = self._exchange(name, arguments, named, alone)
         pause = _SHORTEST_PAUSE
         while not alone and is_pending(value):  # others of our threads may ask meanwhile
@@ -75,10 +85,22 @@ class Asking:
             sent = [self._outgoing(each) for each in arguments]
             where = in_loop if alone else threading.get_ident()
             text = wire.encode([name, sent, self._outgoing(named), where], self._side)
-            self.calls += name not in ("@turn", "@end", "@become", "@poll")
+            self.calls += name not in ("@turn", "@end", "@become", "@poll", "@rest")
             self.loop.busy |= in_loop
             channel.write_frame(self._reply, b"call\n" + text.encode())
             return self._answered()
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass in which the program's threads go on and can call back."""
+        if not self.calls or asyncio_loop() is not None:
+            self._sleep(seconds)
+            return
+        shared = threading.active_count() - self._threads.count > 1  # others want to ask meanwhile
+        part = min(seconds, _SHORTEST_PAUSE) if shared else seconds
+        if not self.ask("@rest", part):
+            self._sleep(seconds)
+        elif seconds > part:
+            self._sleep(seconds - part)
 
     def share_state(self, source: str) -> None:
         """Let the program have what the tests set of the process that both seem to share."""
@@ -164,11 +186,29 @@ class Asking:
 
     def _called_back(self, body: bytes) -> bytes:
         try:
-            number, arguments, named = self._received(body)
-            value = self._functions[-number - 1](*arguments, **named)
-            return b"=" + wire.encode(self._outgoing(value), self._side).encode()
+            number, arguments, named, thread = self._received(body)
+            if number == LATER:
+                return b"=" + self._threads.result(*arguments).encode()
+            function = self._functions[-number - 1]
+            if type(thread) is int and thread and may_block(function, arguments):
+                return b"=" + self._begun(thread, lambda: function(*arguments, **named)).encode()
+            return self._described(function(*arguments, **named))
         except Exception as error:
-            return b"!" + wire.encode(self._outgoing(error), self._side).encode()
+            return b"!" + self._encoded(error).encode()
+
+    def _begun(self, thread: int, work: Callable[[], Any]) -> str:
+        """A call that may wait for others, in what stands for a thread of the program."""
+        return self._threads.begin(thread, lambda: self._encoded(work()))
+
+    def _described(self, value: Any) -> bytes:
+        """The text of a result, with descriptions of the objects in it that the program does not know: most are used."""
+        known = len(self._functions)
+        text = self._encoded(value)
+        new = [[-at - 1, *describe(self._functions[at])] for at in range(known, len(self._functions))]
+        return ("=" + text if not new else f"+{wire.encode(new)}\n{text}").encode()
+
+    def _encoded(self, value: Any) -> str:
+        return wire.encode(self._outgoing(value), self._side)
 
     def _received(self, body: bytes) -> Any:
         return wire.decode(
@@ -213,9 +253,9 @@ class Asking:
 
     def _number_of(self, value: Any) -> int:
         """The number of something of the tests, below zero."""
-        at = next((at for at, each in enumerate(self._functions) if each is value), len(self._functions))
+        at = self._numbers.setdefault(id(value), len(self._functions))
         if at == len(self._functions):
-            self._functions.append(value)
+            self._functions.append(value)  # which keeps the identity
         return -at - 1
 
 

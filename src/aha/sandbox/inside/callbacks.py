@@ -21,6 +21,7 @@ SPECIAL = -5  # calls a special method of one
 DESCRIBED = -6  # says what one is, see ``own_objects.describe``
 AWAITED = -7  # awaits one to its end
 WARNED = -8  # takes a warning of the program
+LATER = -9  # says what became of a call that was not over
 
 _NAMES = """
 call len iter next contains getitem setitem delitem enter exit await aenter aexit aiter anext bool str repr format
@@ -70,15 +71,18 @@ class Callbacks:
         """What stands for the tests' object of a number below zero: for an exception one of its kind."""
         if number not in self._made:
             plain = Callback(number, self._ask, self._described)
-            specials, function, error = self._ask(DESCRIBED, (plain,), {})
-            if error:
-                self._made[number] = self._error_of(error[0], error[1], number)
-                return self._made[number]
-            callback: Callback = self._class(tuple(specials))(number, self._ask, self._described)
-            if function:
-                _dress(callback, *function)
-            self._made[number] = callback
+            self.learn(number, *self._ask(DESCRIBED, (plain,), {}))
         return self._made[number]
+
+    def learn(self, number: int, specials: list[str], function: Any, error: Any) -> None:
+        """Make what stands for an object of the tests, by its description (see ``own_objects.describe``)."""
+        if error:
+            self._made[number] = self._error_of(error[0], error[1], number)
+            return
+        callback: Callback = self._class(tuple(specials))(number, self._ask, self._described)
+        if function:
+            _dress(callback, *function)
+        self._made[number] = callback
 
     def _class(self, specials: tuple[str, ...]) -> type[Callback]:
         if specials not in self._classes:

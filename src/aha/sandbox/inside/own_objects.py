@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .callbacks import SPECIALS
@@ -25,15 +25,16 @@ _SHARED_OBJECTS = frozenset(
     for module, names in {
         "asyncio.locks": "Event Lock Condition Semaphore BoundedSemaphore Barrier",
         "asyncio.queues": "Queue PriorityQueue LifoQueue",
-        "threading": "Event Condition Semaphore BoundedSemaphore Barrier",
+        "threading": "Event Condition Semaphore BoundedSemaphore Barrier _RLock",
         "_thread": "lock RLock",
-        "queue": "Queue PriorityQueue LifoQueue",
+        "queue": "Queue PriorityQueue LifoQueue _PySimpleQueue",
         "_queue": "SimpleQueue",
         "_io": "StringIO BytesIO",
     }.items()
     for name in names.split()
 )
 """Objects of Python's library that tests and programs use together."""
+_OF_THREADS = ("threading", "_thread", "queue", "_queue")
 
 
 def is_of_tests(value: Any) -> bool:
@@ -44,6 +45,13 @@ def is_of_tests(value: Any) -> bool:
     if isinstance(value, _GENERATORS) or callable(value) or hasattr(kind, "__await__"):
         return True
     return kind.__module__ in (*_OF_TESTS, "itertools") or _path(kind) in _SHARED_OBJECTS
+
+
+def may_block(function: Any, arguments: Sequence[Any]) -> bool:
+    """Whether a call that the program asks for is one of an object that threads wait for."""
+    owner = getattr(function, "__self__", None)
+    owner = arguments[0] if owner is None and arguments else owner
+    return type(owner).__module__ in _OF_THREADS and _path(type(owner)) in _SHARED_OBJECTS
 
 
 def _path(kind: type) -> str:

@@ -18,9 +18,16 @@ PENDING = "a task of the program"
 """Begins the tuple that stands for a result which is not there yet."""
 CANCELLED = "the tests' task is cancelled"
 """Stands for the exception of that in what a context manager is told."""
+_SIMPLE = (type(None), bool, int, float, str, bytes)
+"""Results that are told at once; others are asked for, since a container may be one that both sides have."""
 Settled = tuple[
     int, str, Any
 ]  # the number of an awaitable of the tests; "value", "error" or "cancelled"; what of it
+
+
+def is_pending(value: Any) -> bool:
+    """Whether an answer says that there is none yet."""
+    return type(value) is tuple and len(value) == 2 and value[0] == PENDING and type(value[1]) is int
 
 
 class ProgramLoop:
@@ -29,7 +36,7 @@ class ProgramLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[int, asyncio.Future[Any]] = {}
-        self._finished: list[tuple[int, bool]] = []
+        self._finished: list[tuple[Any, ...]] = []
         self._asked: list[tuple[int, Any]] = []  # an awaitable of the tests; None: it is to be cancelled
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._numbers = 0
@@ -77,18 +84,27 @@ class ProgramLoop:
         finally:
             self._blocks = False
 
+    def awaited(self, value: Any) -> Any:
+        """A result as a caller has it who awaits coroutines, and collects asynchronous generators in lists."""
+        import inspect
+
+        if inspect.isasyncgen(value):
+            value = _collected(value)
+        return self.wait(value) if inspect.isawaitable(value) else value
+
     def cancel(self, number: int) -> None:
         """Cancel a task that the tests await."""
         self._tasks[number].cancel()
 
     def result(self, number: int) -> Any:
-        """What a finished task gave; raises what it raised."""
+        """What a finished task gave, unless it was told already; raises what it raised."""
         return self._tasks.pop(number).result()
 
     def turn(self, seconds: float | None, settled: list[Settled]) -> tuple[list[Any], list[Any], bool]:
         """Go on for a while, at most until something ended that the tests wait for, or the program waits for them.
 
-        Gives finished tasks (number, whether cancelled), what is asked of the tests, and whether more is to come.
+        Gives finished tasks (number, whether cancelled, and a simple result in a list), what is asked of the
+        tests, and whether more is to come.
         """
         from asyncio import events
 
@@ -182,12 +198,19 @@ class ProgramLoop:
         return PENDING, number
 
     def _finish(self, number: int, future: Any) -> None:
-        self._finished.append((number, future.cancelled()))
+        ended: tuple[Any, ...] = (number, future.cancelled())
+        if not future.cancelled() and future.exception() is None and type(future.result()) in _SIMPLE:
+            ended = (*ended, [self._tasks.pop(number).result()])
+        self._finished.append(ended)
         self.loop().stop()
 
 
 async def _whole(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
+
+
+async def _collected(values: Any) -> list[Any]:
+    return [each async for each in values]
 
 
 @contextlib.contextmanager

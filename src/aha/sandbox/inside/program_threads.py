@@ -1,4 +1,4 @@
-"""On the program's side: a thread for each thread of the tests, so that calls of several can wait for each other."""
+"""A thread for each thread of the other side, so that calls of several can wait for each other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _ThreadedCall:
         return self._text
 
 
-class ProgramThreads:
+class ThreadsOfOthers:
     """Runs calls in threads; one that is not over soon is asked for later by its number."""
 
     def __init__(self, pending: Callable[[int], str]) -> None:
@@ -45,8 +45,13 @@ class ProgramThreads:
         self._calls: dict[int, _ThreadedCall] = {}
         self._count = 0
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._queues)
+
     def begin(self, thread: int, work: Callable[[], str]) -> str:
-        """Run a call in what stands for a thread of the tests."""
+        """Run a call in what stands for a thread of the other side."""
         if thread not in self._queues:
             self._queues[thread] = queue.SimpleQueue()
             threading.Thread(target=_serve, args=(self._queues[thread],), daemon=True).start()

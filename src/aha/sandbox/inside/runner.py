@@ -28,6 +28,7 @@ from .collecting import run_checks
 from .questions import builtins_that_ask, let_library_ask
 from .remote import between_loops, find_plain_raises, run_remotes_in_loops
 from .tests_loop import join_loops
+from .waits import let_program_go_on
 
 
 def run(spec: dict[str, Any], request: int, reply: int) -> NoReturn:
@@ -194,6 +195,8 @@ def _run_tests(spec: dict[str, Any], request: int, reply: int) -> int:
             run_remotes_in_loops()
             join_loops(asking.loop)
             between_loops.append(asking.loop)
+        if any(word in spec["code"] for word in ("thread", "queue", "sleep")):
+            let_program_go_on(asking.waits)
         if "pytest" in spec["code"] and importlib.util.find_spec("pytest") is None:
             sys.modules["pytest"] = pytest_parts.module()
         _run_prelude(module, spec)

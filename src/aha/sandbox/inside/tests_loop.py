@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from .program_loop import PENDING
+from .program_loop import is_pending
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +28,7 @@ class TestsLoop:
     def __init__(self, ask: Ask, cancellations: bool) -> None:
         self._ask = ask
         self._cancellations = cancellations
-        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[bool, Any]]] = {}
         self._tasks: dict[int, asyncio.Task[Any]] = {}
         self._settled: list[tuple[int, str, Any]] = []
         self.busy = False  # the program's loop may have something to do
@@ -51,11 +51,12 @@ class TestsLoop:
                 asked_to_stop = True
                 self._ask("@cancel", number)
         del self._waiting[number]
-        if future.result() and (asked_to_stop or self._cancellations):
+        cancelled, results = future.result()
+        if cancelled and (asked_to_stop or self._cancellations):
             raise asyncio.CancelledError
-        if future.result():
+        if cancelled:
             raise RuntimeError("what was awaited has been cancelled")
-        return self._ask("@result", number)
+        return results[0] if results else self._ask("@result", number)
 
     def turn(self, seconds: float | None) -> None:
         """Let the program's loop go on for so long (None: until it has news), and take its news over."""
@@ -63,9 +64,9 @@ class TestsLoop:
             seconds = _SLICE if seconds is None else min(seconds, _SLICE)
         settled, self._settled = self._settled, []
         finished, asked, self.busy = self._ask("@turn", seconds, settled)
-        for number, cancelled in finished:
+        for number, cancelled, *results in finished:
             if (future := self._waiting.get(number)) is not None and not future.done():
-                future.set_result(bool(cancelled))
+                future.set_result((bool(cancelled), results[0] if results else []))
         for number, awaitable in asked:
             self._begin(number, awaitable)
 
@@ -95,11 +96,6 @@ class TestsLoop:
         self._waiting, self._tasks, self._settled, self.busy = {}, {}, [], False
         with suppress(Exception):
             self._ask("@end")
-
-
-def is_pending(value: Any) -> bool:
-    """Whether an answer says that there is none yet."""
-    return type(value) is tuple and len(value) == 2 and value[0] == PENDING and type(value[1]) is int
 
 
 async def _whole(awaitable: Any) -> Any:
