@@ -201,7 +201,7 @@ class Asking:
         return self._threads.begin(thread, lambda: self._encoded(work()))
 
     def _described(self, value: Any) -> bytes:
-        """The text of a result, with descriptions of the objects in it that the program does not know: most are used."""
+        """The text of a result, with descriptions of the objects that the program does not know: most are used."""
         known = len(self._functions)
         text = self._encoded(value)
         new = [[-at - 1, *describe(self._functions[at])] for at in range(known, len(self._functions))]
