@@ -43,7 +43,7 @@ from aha.rewards.math.values import (
     Text,
     Value,
 )
-from aha.rewards.math.words import EMPTY, canonical_words, letter, says_all_reals
+from aha.rewards.math.words import EMPTY, canonical_words, is_same_kind, letter, says_all_reals
 
 _BRACED_LETTER = re.compile(r"\{([A-Za-z0-9])\}")
 
@@ -407,7 +407,8 @@ def _text(gold: Text, answer: Value) -> bool | None:
     if isinstance(answer, Named):
         answer = answer.value
     if isinstance(answer, Text):
-        return canonical_words(gold.words) == canonical_words(answer.words)
+        same = canonical_words(gold.words) == canonical_words(answer.words)
+        return same or is_same_kind(gold.words, answer.words)
     if isinstance(answer, Collection) and not answer.items:
         return canonical_words(gold.words) == canonical_words("no solution")
     if isinstance(answer, Scalar) and answer.expr == ("inf",):

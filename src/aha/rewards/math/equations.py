@@ -32,6 +32,9 @@ def same_region(gold: Region, answer: Value) -> bool | None:
         other = regions.REALS
     if isinstance(answer, Text) and other is None:
         other = regions.named_in_words(answer.words)
+    if other is None and isinstance(answer, Collection) and answer.kind == "set" and answer.items:
+        listed = regions.union([answer])  # {1, 2, 3} for a union of sets
+        other = listed if isinstance(listed, Region) else None
     if other is None:
         if isinstance(answer, Collection) and answer.kind == "set" and not answer.items:
             return not regions.normal(gold).parts

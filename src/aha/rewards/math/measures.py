@@ -15,6 +15,8 @@ from aha.rewards.math.words import number_in_words
 _CURRENCIES = units.CURRENCIES
 _CHANGING = "even odd prime composite negative squared cubed doubled tripled halved factorial kilo mega"
 _PREDICATES = [[word] for word in _CHANGING.split()]
+_FOR_EACH = ("a", "an", "each", "every")
+_RATES = frozenset(("/", "per", "每", *_FOR_EACH))
 _DEGREE_WORDS = frozenset(("degree", "degrees", "deg", "度"))
 
 
@@ -27,14 +29,17 @@ def measured(tokens: list[Token]) -> Scalar:
         return whole
     tokens = _without_unit_fraction(tokens)
     end = _unit_start(tokens)
+    if 1 < end < len(tokens) and tokens[end - 1].text == "/" and tokens[end].kind == "word":
+        end -= 1  # 12/hour
     if end < len(tokens):
         if [t.text.lower() for t in tokens[end:] if t.text not in ("is", "are")] in _PREDICATES:
             raise Unknown("what is told of a number is no unit")
-        named = units.from_words(tokens[end:])
+        named = units.from_words(_as_rate(tokens[end:]) if unit else tokens[end:])
         if named is False:
             raise Unknown("words that are no unit")
         if isinstance(named, units.Unit):
-            unit = named
+            is_rate = unit is not None and tokens[end].text.lower() in _RATES
+            unit = units.product(unit, named) if is_rate and unit is not None else named
         tokens = trimmed(tokens[:end])
     arc = _arc(tokens)
     if arc is not None:
@@ -76,6 +81,12 @@ def _without_unit_fraction(tokens: list[Token]) -> list[Token]:
     below = [t for t in rest[opened[1] :] if t.text not in "{}"]
     words = [Token("word", t.text) if t.kind == "id" else t for t in (*inside, Token("op", "/"), *below)]
     return [*tokens[:at], *words] if inside and below and words[0].kind == "word" else tokens
+
+
+def _as_rate(tokens: list[Token]) -> list[Token]:
+    """``$12 an hour`` as ``$12 per hour``."""
+    is_rate = len(tokens) > 1 and tokens[0].text.lower() in _FOR_EACH
+    return [Token("word", "per"), *tokens[1:]] if is_rate else tokens
 
 
 def _without_currency(tokens: list[Token]) -> tuple[list[Token], units.Unit | None]:

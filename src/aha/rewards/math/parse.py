@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from aha.rewards.math import regions
 from aha.rewards.math.bases import based
-from aha.rewards.math.clock import clock
+from aha.rewards.math.clock import clock, spoken
 from aha.rewards.math.domains import with_bound_variable, with_comma, without_domains
 from aha.rewards.math.expressions import DEEPEST, Unknown, parse_expression
 from aha.rewards.math.labels import is_label, letters_of, named_point
@@ -52,6 +52,9 @@ def parse_value(text: str, plain: bool = False) -> Value:
     number = whole_in_words(text)
     if number is not None:
         return number
+    time = spoken(text)
+    if time is not None:
+        return time
     tokens = scaled(tokenize(text, plain))
     return _LatexReader(text).value(tokens, 0)
 

@@ -126,6 +126,8 @@ def _parts_of_one(gold: Scalar, answer: Scalar, part: Fraction | None, other: Fr
     outcome = numeric.same(left, right)
     if outcome is not False or (part is not None and other is not None):
         return outcome
+    if part is None and not answer.percent:
+        return False  # 5 ppm, where the reference is 5: which of the two was asked cannot be known
     if part is None or gold.percent:
         size = numeric.real_value(gold.expr)
         if size is None or abs(size) < 1 or (abs(size) == 1 and part is None):

@@ -36,8 +36,8 @@ def _is_written_alike(value: Ratio) -> bool:
 
 def could_be_ratio(value: Ratio) -> bool:
     """Whether what may be a time of day could also be a ratio, as one gives it: in lowest terms."""
-    if not value.clock:
-        return True
+    if not value.clock or value.spoken:
+        return not value.spoken
     parts = [part[1] for part in value.parts]
     return (
         not value.meridiem

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from aha.rewards.math import chinese
+from aha.rewards.math.digits import indian_groups, period
 from aha.rewards.math.foreign import in_english
 from aha.rewards.math.multiples import BEHIND_NUMERALS
 from aha.rewards.math.spellings import usual, with_plain_digits, without_emoji
@@ -190,6 +191,10 @@ class _Scanner:
         """Joins "12,345", "12{,}345", "12\\,345" and "12 345". Inside brackets a bare comma separates."""
         if len(digits) > 3 or digits[0] == "0":
             return digits
+        lakhs = indian_groups(digits, self.pieces, self.at, *self._separator())
+        if lakhs is not None:
+            self.at += lakhs[1]
+            return lakhs[0]
         kind = None
         while True:
             width, separator = self._separator()
@@ -230,10 +235,10 @@ class _Scanner:
                 self.at += 2
         repeated = self._repeated()
         if not repeated and (self.peek() in _DOTS or self._three_dots()):
-            period = _period(fixed)
-            if period:
+            block = period(fixed)
+            if block:
                 self.at += 1 if self.peek() in _DOTS else 3
-                fixed, repeated = fixed[: -len(period)], period
+                fixed, repeated = fixed[: -len(block)], block
         if len(fixed) + len(repeated) > LONGEST_NUMERAL:
             raise Unreadable("a numeral that is too long")
         value = whole + Fraction(int(fixed or "0"), 10 ** len(fixed))
@@ -483,13 +488,3 @@ class _Scanner:
         self.out.append(Token("num", number.text + word[:count], number.value * factor))
         if word[count:]:
             self.out.append(Token("word", word[count:]))
-
-
-def _period(digits: str) -> str:
-    """The block that the written digits visibly repeat: "333" -> "3", "142857142857" -> "142857"."""
-    for length in range(1, 13):
-        block = digits[-length:]
-        times = 3 if length == 1 else 2
-        if len(digits) >= length * times and digits.endswith(block * times):
-            return block
-    return ""

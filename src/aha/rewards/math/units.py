@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from aha.rewards.math import chinese
+from aha.rewards.math.elsewhere import is_number_elsewhere
 from aha.rewards.math.multiples import FRACTIONS, OTHER_NUMBERS, SCALES
 from aha.rewards.math.symbols import NUMBER_WORDS
 from aha.rewards.math.tokens import Token
@@ -324,6 +325,15 @@ def unit_of(name: str) -> Unit:
     return Unit(tuple(sorted((dimension, Fraction(power)) for dimension, power in base.items())), factor)
 
 
+def product(one: Unit, other: Unit) -> Unit:
+    """The unit of a product: dollars times "per hour". Of what has no dimension the words stay."""
+    powers: dict[str, Fraction] = {}
+    for name, power in (*one.dimension, *other.dimension):
+        powers[name] = powers.get(name, Fraction(0)) + power
+    dimension = tuple(sorted((name, power) for name, power in powers.items() if power))
+    return Unit(dimension, one.factor * other.factor, other.words)
+
+
 def from_words(tokens: list[Token]) -> Unit | bool | None:
     """The unit a run of tokens spells: a Unit, None for words without dimension of interest ("units"),
     or False when it is no unit at all."""
@@ -365,6 +375,7 @@ def from_words(tokens: list[Token]) -> Unit | bool | None:
             elif (
                 (name.lower() in _MEANINGFUL and not _is_of_a_noun(name.lower(), tokens[index:]))
                 or _changes_number(name)
+                or is_number_elsewhere(name.lower())
                 or (token.kind == "word" and name in _VARIABLES)
             ) and not (sign < 0 and dimension and name.lower() in SCALES):  # "dollars per dozen"
                 return False

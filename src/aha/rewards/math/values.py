@@ -106,6 +106,7 @@ class Ratio:
     parts: tuple[Node, ...]
     meridiem: str = ""  # "am" or "pm"
     clock: bool = False
+    spoken: bool = False  # a time in words, which is no ratio
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from aha.rewards.math.extract import DEFAULT, ExtractedAnswer, Extraction, boxed
 from aha.rewards.math.families import same_family
 from aha.rewards.math.formulas import same_formula
 from aha.rewards.math.lines import same_line
+from aha.rewards.math.near import exact_before
 from aha.rewards.math.numerals import is_roman, same_numerals
 from aha.rewards.math.options import choice, chosen, same_options
 from aha.rewards.math.parse import parse_value
@@ -25,7 +26,7 @@ from aha.rewards.math.undecided import contradicts, could_be
 from aha.rewards.math.units import SINGLE_LETTERS, TABLE, Unit
 from aha.rewards.math.upright import with_upright_unit
 from aha.rewards.math.values import STATED, Collection, Equation, Named, Node, Opaque, Scalar, Text, Value
-from aha.rewards.math.words import words_of
+from aha.rewards.math.words import is_same_kind, words_of
 from aha.types import AhaError, Outcome, Verdict
 
 _CORRECT = Verdict(Outcome.CORRECT)
@@ -220,8 +221,18 @@ def _settle(gold: Gold, answer: str, value: Value) -> bool | None:
         gold.ambiguous or tokens.is_ambiguous(answer) or with_upright_unit(answer) is not None
     ):
         outcome = _other_readings(gold, answer, value, outcome)
-    refused = outcome is True and (_is_decimal(gold, value, answer) or contradict(gold.text, answer))
+    refused = outcome is True and (
+        _is_decimal(gold, value, answer) or contradict(gold.text, answer) or _is_only_near(gold, answer)
+    )
     return False if refused else outcome
+
+
+def _is_only_near(gold: Gold, answer: str) -> bool:
+    before = exact_before(gold.text, gold.value, answer)
+    try:
+        return before is not None and (not before or _settle(gold, before, parse_value(before)) is not True)
+    except Unreadable:
+        return True
 
 
 def _is_decimal(gold: Gold, value: Value, answer: str) -> bool:
@@ -242,8 +253,10 @@ def _decide(gold: Gold, expected: Value, value: Value, answer: str) -> bool | No
         return True
     if isinstance(expected, Text) and words_of(answer) == words_of(gold.text):
         return True
-    if isinstance(value, Text) and _is_letters(gold.text) and words_of(answer) == words_of(gold.text):
-        return True
+    if isinstance(value, Text) and _is_letters(gold.text):
+        one, other = words_of(answer), words_of(gold.text)
+        if one == other or is_same_kind(one, other):
+            return True
     if isinstance(value, Scalar | Named) and isinstance(expected, Scalar | Named):
         bare = _with_italic_unit(expected, value)
         if bare is not None and compare.equal(expected, bare) is True:

@@ -54,6 +54,23 @@ _NOTHING = re.compile(
     r"no (?:such |real |integer |integral |positive |rational |valid |possible |other )*(?:solution|root|value|number|"
     r"integer|function|pair|triple|polynomial|set|sequence|triangle|prime|[a-z])s?(?: exists?| of [a-z])?\Z"
 )
+_OF_A_KIND = re.compile(
+    r"(?:(?:it is |it's )?(?:an? |the )?([a-z]+) ([a-z]+)|(?:the |this |an? |all )?([a-z]+) (?:is|are) (?:an? )?([a-z]+))\Z"
+)
+_KINDS = {
+    "isosceles scalene equilateral equiangular": "triangle",
+    "acute obtuse right": "triangle angle",
+    "even odd": "number integer function",
+    "prime composite": "number integer",
+    "rational irrational": "number",
+    "positive negative": "number integer",
+    "parallel perpendicular": "line",
+    "increasing decreasing": "function sequence",
+    "convergent divergent": "series sequence",
+    "linear quadratic exponential": "function equation",
+}
+_KINDS = {kind: nouns for kinds, nouns in _KINDS.items() for kind in kinds.split()}
+"""Kinds, and of what they are told; another noun, and a second kind, says another thing."""
 _PREDICATE = re.compile(r"\b(?:is|are)\b")
 _SPELLED = (
     "cero null", "uno eins", "dos deux zwei", "tres trois drei", "cuatro quatre vier quattro quatro", "cinco cinq cinque",
@@ -110,6 +127,20 @@ def canonical_words(words: str) -> str:
         words = "no solution"
     words = _PREDICATE.sub(" ", words).removesuffix(" wins")
     return "".join(c for c in words if c.isalnum() or c in "+-<>=*/^")
+
+
+def is_same_kind(one: str, other: str) -> bool:
+    """``isosceles`` and ``an isosceles triangle``: one says of what the other tells the kind."""
+    return any(_kind(named) == bare.strip(_EDGE) for named, bare in ((one, other), (other, one)))
+
+
+def _kind(words: str) -> str | None:
+    """The adjective of ``an isosceles triangle`` or ``the triangle is isosceles``."""
+    match = _OF_A_KIND.match(words.strip(_EDGE))
+    if match is None:
+        return None
+    kind, noun = (match[1], match[2]) if match[1] else (match[4], match[3])
+    return kind if noun.removesuffix("s") in _KINDS.get(kind, "").split() else None
 
 
 def says_all_reals(words: str) -> bool:
