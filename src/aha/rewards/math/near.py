@@ -7,7 +7,7 @@ import re
 from aha.rewards.math.exact import free_symbols
 from aha.rewards.math.values import Equation, Named, Scalar, Value
 
-_NEAR = re.compile(r"\\(?:approx|simeq|cong|doteq|sim)(?![A-Za-z])|[≈≃≅≒]")
+_NEAR = re.compile(r"\\(?:approx|simeq|doteq)(?![A-Za-z])|[≈≃≒]")
 
 
 def exact_before(reference: str, gold: Value, answer: str) -> str | None:

@@ -37,7 +37,7 @@ from aha.rewards.math.values import (
     Value,
     num,
 )
-from aha.rewards.math.words import number_in_words, whole_in_words, words_of
+from aha.rewards.math.words import begins_with_number, number_in_words, whole_in_words, words_of
 
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
 _SEPARATORS = frozenset((",", ";", "or", "and", "newline"))
@@ -55,7 +55,8 @@ def parse_value(text: str, plain: bool = False) -> Value:
     time = spoken(text)
     if time is not None:
         return time
-    tokens = scaled(tokenize(text, plain))
+    spelled = f"\\text{{{text.replace('-', ' ')}}}" if begins_with_number(text) else text
+    tokens = scaled(tokenize(spelled, plain))
     return _LatexReader(text).value(tokens, 0)
 
 

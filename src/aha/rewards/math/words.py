@@ -16,6 +16,7 @@ _MAY_BE_WORDS = re.compile(
     r"[\s$]*(?:\\(?:text|mathrm|textbf|mbox|textit)\s*\{\s*)?[A-Za-z]{1,9}[\s~-]+[A-Za-z]|[\s$]*\\?[a-z{]*half|"
     r"[\s$]*[0-9]{1,9}[\s~$]*(?:\\text\s*\{)?[\s~$]*and\s+[a-z]{1,9}[\s-]"
 )
+_COUNTED = re.compile(r"\s*([A-Za-z]{3,9})(?:[ -][A-Za-z]{1,20}){1,6}\s*\.?\s*\Z")
 _EDGE = " .,;:!?()[]\"'。，"
 _LETTER = re.compile(
     r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|选项?|答案是?)?"
@@ -168,6 +169,12 @@ def whole_in_words(text: str) -> Scalar | None:
     words = words_of(text)
     value = number_in_words(words.removesuffix(" percent"))
     return None if value is None else Scalar(num(value), None, words.endswith(" percent"))
+
+
+def begins_with_number(text: str) -> bool:
+    """Whether it is plain words of which the first is a number: ``five minutes`` is no product of letters."""
+    match = _COUNTED.match(text)
+    return match is not None and match[1].casefold() in NUMBER_WORDS
 
 
 def _amount(parts: list[str]) -> int | Fraction | None:
