@@ -44,7 +44,7 @@ test-real: setup  ## the tests on pretrained models alone: SmolLM2, Qwen2.5-Code
 	$(BIN)/python -m pytest -m "real or not real" tests/real
 
 test-peers: setup  ## the tests beside TRL, vLLM and others, each in an environment of its own in .peers (gigabytes)
-	for name in trl vllm reasoning-gym verifiers; do \
+	for name in trl vllm lm-eval reasoning-gym verifiers; do \
 	  test -x $(PEERS)/$$name/bin/python || $(BIN)/aha bench peers install $$name || exit 1; done
 	AHA_PEERS=$(PEERS) $(BIN)/python -m pytest -m peers
 

@@ -1,5 +1,5 @@
 """Beside lm-evaluation-harness in an environment of its own: the same prompts, the same log probabilities, the same
-greedy answers. `python3 -m venv .peers/lm_eval; .peers/lm_eval/bin/pip install lm_eval[hf]` makes it."""
+greedy answers. `aha bench peers install lm-eval` makes it."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ metric_list: [{metric: exact_match}]
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory):
     """(task, its YAML, rows) -> the samples of each of its problems, by the words that were asked."""
-    python = peers.folder("lm_eval") / "bin" / "python"
+    python = peers.folder("lm-eval") / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"lm_eval is not installed: {python}")
+        pytest.skip(f"lm-eval is not installed: {python}")
     folder = tmp_path_factory.mktemp("harness")
 
     def run(name, yaml, *more):
@@ -133,7 +133,7 @@ def test_its_own_table_reads_our_figures(harness, source, rows, tmp_path):
     script = (
         "import json,sys;from lm_eval.utils import make_table;print(make_table(json.load(open(sys.argv[1]))))"
     )
-    python = peers.folder("lm_eval") / "bin" / "python"
+    python = peers.folder("lm-eval") / "bin" / "python"
     words = [str(python), "-c", script, str(tmp_path / "r.json")]
     table = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     (line,) = [line for line in table.splitlines() if "|acc " in line]

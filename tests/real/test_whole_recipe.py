@@ -131,7 +131,7 @@ def told(run, names):
 
 def _verdict(text):
     """The word of a verdict, or its beginning where it has none."""
-    word = re.search(r'"(?:verdict|analysis|correct|winner|score)"\s*:\s*("?[\w.>=<]+"?)', text)
+    word = re.search(r'"(?:verdict|correctness|correct|winner|score)"\s*:\s*("?[\w.>=<]+"?)', text)
     return word[1] if word else text[:30]
 
 

@@ -25,7 +25,13 @@ from aha.types import AhaError
 
 HELP = "install the programs to measure beside, each in its own environment"
 HERE = Path(__file__).parent
-PEERS = {"trl": "trl", "vllm": "vllm", "reasoning-gym": "reasoning_gym", "verifiers": "verifiers"}
+PEERS = {
+    "trl": "trl",
+    "vllm": "vllm",
+    "lm-eval": "lm_eval",
+    "reasoning-gym": "reasoning_gym",
+    "verifiers": "verifiers",
+}
 """Name of each peer -> the module that proves it is there."""
 LIBRARIES = ("reasoning-gym", "verifiers")
 """Those that need no torch and have no driver: our own process reads their tasks, see tasks/adapters.py."""
