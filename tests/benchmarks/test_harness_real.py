@@ -105,7 +105,8 @@ def asked_of(source, asked):
     _, problems, _ = session.load_problems(asked, PROBLEMS)
     requests = source.prompter.requests(problems, 1)
     texts = [source.prompter.tokenizer.decode(list(r.prompt_ids)) for r in requests]
-    return [{"id": i, "prompt": text, "answer": ""} for i, text in enumerate(texts)]
+    questions = [p.messages[-1]["content"] for p in problems]
+    return [{"id": q, "prompt": text, "answer": ""} for q, text in zip(questions, texts, strict=True)]
 
 
 def rows_of(result):
@@ -123,12 +124,12 @@ def test_greedy_words_are_the_same_here_and_behind_an_address(
     protocol = Protocol(1, temperature=0.0, max_tokens=TOKENS, prompt=prompt, problems=PROBLEMS)
     source = opening.open_model(checkpoint, tmp_path, prompt, "cpu", "float32", 0)
     theirs = harness(checkpoint, WORDS, asked_of(source, asked), tmp_path)
-    expected = [s["resps"][0][0].strip() for s in theirs]
+    expected = {s["doc"]["id"]: s["resps"][0][0].strip() for s in theirs}
     far = opening.open_model(served, tmp_path, prompt, "cpu", "float32", 0)
     for place, one in (("here", source), ("served", far)):
         rows = rows_of(session.run(name, one, asked, protocol, tmp_path / place))
-        words = [row["samples"][0]["text"].strip() for row in rows]
-        same = sum(a == b for a, b in zip(words, expected, strict=True))
+        words = {row["question"]: row["samples"][0]["text"].strip() for row in rows}
+        same = sum(text == expected[question] for question, text in words.items())
         right = sum(row["samples"][0]["right"] for row in rows)
         with capsys.disabled():
             print(json.dumps([name, task, place, len(rows), {"same": same, "right": right}]))

@@ -35,6 +35,8 @@ PEERS = {
 """Name of each peer -> the module that proves it is there."""
 LIBRARIES = ("reasoning-gym", "verifiers")
 """Those that need no torch and have no driver: our own process reads their tasks, see tasks/adapters.py."""
+PROGRAMS = ("lm-eval",)
+"""Those that are run as they are, without a driver."""
 ANSWER_SECONDS = 1800.0
 
 
