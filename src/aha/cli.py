@@ -18,6 +18,9 @@ from aha import __version__, ranks
 from aha.hints import nearest
 from aha.types import AhaError, Terminated
 
+INTERRUPTED = 130
+GRACE_SECONDS = 10.0
+"""How long answers that are on their way are waited for after SIGTERM: whoever sends it soon kills."""
 COMMANDS: dict[str, str] = {
     "zero": "R1-Zero from a base model: watch it learn to think (start here)",
     "r1": "the whole R1 recipe: every stage of the paper, resumable; --dry-run shows the plan",
@@ -139,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if ranks.number() == 0:
             text = str(interrupt) or "Interrupted. Give the same command again to continue."
             print(f"\n{text}", file=sys.stderr)
-        return int(getattr(interrupt, "code", 130))
+        return int(getattr(interrupt, "code", INTERRUPTED))
     except BrokenPipeError:
         sys.stderr.close()
         return 0
@@ -156,7 +159,34 @@ def command() -> NoReturn:
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    ranks.end(main())
+    code = main()
+    if code in (INTERRUPTED, Terminated.code) and ranks.launched() == 1:
+        _leave(code)
+    ranks.end(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End after Ctrl-C or SIGTERM. Answers that threads wait for may have been paid and are kept as they come: that is
+    told where it lasts, a second Ctrl-C ends it, and after SIGTERM a few seconds do."""
+
+    def hurry() -> None:
+        if code != INTERRUPTED:
+            os._exit(code)
+        print(
+            "What is on its way is waited for, and kept. Ctrl-C again ends at once.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    timer = threading.Timer(1.0 if code == INTERRUPTED else GRACE_SECONDS, hurry)
+    timer.daemon = True
+    timer.start()
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # executors' idle threads are told, all are waited for
+    except KeyboardInterrupt:
+        os._exit(code)
+    timer.cancel()
+    sys.exit(code)
 
 
 @contextlib.contextmanager

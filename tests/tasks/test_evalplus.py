@@ -96,7 +96,22 @@ def test_a_row_without_results_is_refused(change, words):
         ("near", 0.0, '{"float":"inf"}', {"float('inf')": True, "1e300": False, "-float('inf')": False}),
         ("near", 0.0, '{"float":"nan"}', {"float('nan')": True, "0.0": False}),
         ("near", 0.0, "[1,[2.5]]", {"[1, [2.5]]": True, "[1, [2.6]]": False}),
-        ("members", 0.0, '["a","b"]', {"['b', 'a', 'a']": True, "{'a', 'b'}": True, "['a']": False, "'ab'": False}),
+        ("near", 0.0, "1000000000.0", {"1e9 + 50": True, "10**9": True, "10**9 + 50": False}),
+        ("near", 0.01, "1.5", {"1.505": True, "__import__('decimal').Decimal('1.505')": False,
+                               "__import__('fractions').Fraction(3, 2)": True}),
+        ("near", 0.01, "[1.0,[2.0]]", {"[1.0, [2.0]]": True, "[1.0, [2.001]]": False}),
+        ("near", 0.01, "[[1.0],[2.0]]", {"[(1.0,), [2.001]]": True, "[[1.0, 2.001]]": False, "[1.0, 2.0]": False}),
+        ("near", 0.01, '{"dict":[["a",1.0]]}', {"{'a': 1}": True, "{'a': 1.001}": False}),
+        ("near", 0.01, '["a",1.0]', {"['a', 1]": True, "['a', 1.001]": False}),
+        ("near", 0.01, '{"complex":[1.5,1.0]}', {"1.5+1j": True, "1.501+1j": True, "1.6+1j": False, "1.5": False}),
+        ("near", 0.0, '{"range":[0,3,1]}', {"range(3)": True, "range(0, 3)": True, "[0, 1, 2]": False}),
+        ("members", 0.0, '["a","b"]', {"['b', 'a', 'a']": True, "{'a', 'b'}": True, "['a']": False, "'ab'": True,
+                                       "{'a': 1, 'b': 2}": True, "None": False, "3": False}),
+        ("members", 0.0, '"ab"', {"'ba'": True, "['a', 'b']": True, "'abc'": False}),
+        ("members", 0.0, "[0,1,2]", {"range(3)": True, "range(10**12)": False}),
+        ("members", 0.0, "[1.0,2.0]", {"[2, 1]": True, "[1.0, 2.0000001]": True, "[2.0000001, 1.0]": False}),
+        ("members", 0.0, "[]", {"{}": True, "''": True, "[0]": False}),
+        ("either", 0.0, ["5", "7"], {"5": True, "7": True, "6": False}),
         ("something", 0.0, "true", {"True": True, "'yes'": True, "None": False, "False": False}),
         ("something", 0.0, "false", {"False": True, "None": True, "3": False}),
     ],
@@ -113,3 +128,25 @@ def test_results_of_a_program_are_had_one_after_another():
     assert results_of(code, "f", [[1], ["a"]]) == ['{"tuple":[1,[1]]}', '{"tuple":["a",["a"]]}']
     with pytest.raises(AhaError, match="input 2: raised ZeroDivisionError"):
         results_of("def f(x):\n    return 1 / x\n", "f", [[1], [0]])
+
+
+@pytest.mark.parametrize(
+    ("row", "programs"),
+    [
+        ({"task_id": "Mbpp/581", "entry_point": "surface_Area", "base_input": [[3, 4], [4, 5], [1, 2]], "plus_input": [],
+          "prompt": '"""\nThe surface of a square pyramid.\n"""\n', "contract": "", "atol": 0,
+          "canonical_solution": "\ndef surface_Area(b, s):\n    return 2 * b * s + pow(b, 2)\n"},
+         {"def surface_Area(b, h):\n    return round(b * b + 2 * b * ((b / 2) ** 2 + h * h) ** 0.5)": True,
+          "def surface_Area(b, h):\n    return b * b": False}),
+        ({"task_id": "Mbpp/558", "entry_point": "digit_distance_nums", "base_input": [[1, 2], [123, 256], [5, 123]],
+          "prompt": '"""\nThe distance of the digits.\n"""\n', "contract": "", "atol": 0, "plus_input": [],
+          "canonical_solution": "\ndef digit_distance_nums(a, b):\n    return sum(map(int, str(abs(a - b))))\n"},
+         {"def digit_distance_nums(a, b):\n    a, b = str(a).zfill(9), str(b).zfill(9)\n"
+          "    return sum(abs(int(x) - int(y)) for x, y in zip(a, b))": True,
+          "def digit_distance_nums(a, b):\n    return abs(a - b)": False}),
+    ],
+)  # fmt: skip
+def test_questions_that_can_be_read_in_two_ways_take_both(row, programs):
+    """Those of the package evalplus 0.3.1, which has a second oracle for them."""
+    for program, right in programs.items():
+        assert outcome(row, program) is (Outcome.CORRECT if right else Outcome.WRONG)

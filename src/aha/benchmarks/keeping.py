@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -86,15 +87,23 @@ def _take_over(file: Path, problems: Callable[[], set[str]]) -> None:
         part.unlink()
 
 
+def put(out: RawIOBase, file: Path, row: dict[str, Any]) -> None:
+    """Write a row of ``file`` at once: nothing is held back that would fail again as it is closed."""
+    left = memoryview((well_formed(json.dumps(row, ensure_ascii=False)) + "\n").encode())
+    with disk_errors(file):
+        while left:
+            left = left[out.write(left) or 0 :]
+
+
 @contextmanager
 def kept(file: Path, done: dict[str, GradedProblem]) -> Iterator[Keep]:
     """Write each of this rank's graded problems as it comes; afterwards every rank has all of them in ``done``."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with part_of(file).open("a", encoding="utf-8") as out:
+    with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with part_of(file).open("ab", buffering=0) as out:
 
         def keep(record: GradedProblem, row: dict[str, Any]) -> None:
-            out.write(well_formed(json.dumps(row, ensure_ascii=False)) + "\n")
-            out.flush()
+            put(out, file, row)
             done[record.problem] = record
 
         yield keep

@@ -32,6 +32,7 @@ class ResultComparison(StrEnum):
     NEAR = "near"  # as Python's ``==``, or near to it; here and below the expected result is one of ``results_of``
     MEMBERS = "members"  # the same members, in any order and as often as may be
     SOMETHING = "something"  # the same truth, or None where the expected one is false
+    EITHER = "either"  # near to one of several results
     ROOT = "root"  # a number at which the polynomial of the first argument's coefficients is near to 0
 
 
@@ -304,6 +305,10 @@ def _compared_call(
 ) -> Call:
     listed = list(arguments)
     try:
+        if compare is ResultComparison.EITHER:
+            several = [ReferenceResult(str(one), tolerance) for one in expected]
+            longest = max(one.longest for one in several)
+            return Call(name, listed, {}, lambda reply: any(one.near(reply) for one in several), longest)
         if (rule := _OF_RESULTS.get(compare)) is not None:
             kept = ReferenceResult(str(expected), tolerance)
             return Call(name, listed, {}, rule(kept, listed), kept.longest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -56,8 +57,9 @@ class Expected:
 class ReferenceResult:
     """What another program gave, as its reply's text, and how near a reply must come to it: EvalPlus' rules.
 
-    ``tolerance`` is absolute, beside 1e-7 of the expected number; results that are floating-point numbers alone have
-    1e-6 where it is 0. Raises ValueError for a text that is no value.
+    A result is the expected one where Python's ``==`` says so, or where it is of the same type and near: a number, or a
+    list or tuple of numbers of one shape. ``tolerance`` is absolute, beside 1e-7 of the expected number; results that
+    are floating-point numbers alone have 1e-6 where it is 0. Raises ValueError for a text that is no value.
     """
 
     def __init__(self, text: str, tolerance: float) -> None:
@@ -65,7 +67,10 @@ class ReferenceResult:
         floats = self._tree if isinstance(self._tree, list) else [self._tree]
         alone = bool(floats) and all(isinstance(one, float) for one in _items_of_tuple(self._tree, floats))
         self._tolerance = tolerance or (1e-6 if alone else 0.0)
-        self._room = 2 * _count(self._tree)
+        letters = (
+            len(self._tree) if isinstance(self._tree, str) else 0
+        )  # a text is as good as its letters as members
+        self._room = 2 * (_count(self._tree) + letters)
         self.longest = 24 * len(text) + 4096
         self._openings = 3 * _count(self._tree) + _openings(text.encode())
 
@@ -75,15 +80,26 @@ class ReferenceResult:
         return wire.parse(reply)
 
     def _comparison(self) -> _Comparison:
-        return _Comparison(False, False, self._room, self._tolerance)
+        return _Comparison(False, False, self._room)
 
     def near(self, reply: bytes) -> bool:
         """Whether a reply is this value as Python's ``==`` has it, or near to it. Raises ValueError for no value."""
-        return self._is(self._comparison().same, reply)
+        return self._is(self._comparison().same, reply) or self._is(self._near, reply)
 
     def members(self, reply: bytes) -> bool:
-        """Whether a reply has the same members. Raises ValueError for one that is no value."""
-        return self._is(self._comparison().same_members, reply)
+        """Whether a reply has the same members, or is near. Raises ValueError for one that is no value."""
+        return self._is(self._comparison().same_members, reply) or self._is(self._near, reply)
+
+    def _near(self, expected: Any, actual: Any) -> bool:
+        """Whether all numbers are near, where both are of one type and shape."""
+        if not self._tolerance or _type_of(expected) != _type_of(actual):
+            return False
+        mine, theirs = _numbers(expected), _numbers(actual)
+        if mine is None or theirs is None or mine.shape != theirs.shape:
+            return False
+        return all(
+            _is_near(*pair, self._tolerance) for pair in zip(mine.numbers, theirs.numbers, strict=True)
+        )
 
     def _is(self, alike: Callable[[Any, Any], bool], reply: bytes) -> bool:
         try:
@@ -113,6 +129,32 @@ class ReferenceResult:
             return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The numbers of a tree, in order, and how many stand in each list at each depth."""
+
+    shape: tuple[int, ...]
+    numbers: list[Any]
+
+
+def _numbers(tree: Any) -> _Numbers | None:
+    """A tree as numbers; None where it holds anything else, or lists of several lengths at one depth."""
+    if isinstance(tree, (bool, int, float, complex)):
+        return _Numbers((), [tree])
+    if _type_of(tree) not in ("list", "tuple"):
+        return None
+    below = [_numbers(one) for one in _items(tree)]
+    known = [one for one in below if one is not None]
+    if len(known) < len(below) or len({one.shape for one in known}) > 1:
+        return None
+    inner = known[0].shape if known else ()
+    return _Numbers((len(known), *inner), [number for one in known for number in one.numbers])
+
+
+def _type_of(tree: Any) -> str:
+    return tree.tag if isinstance(tree, wire.Typed) else type(tree).__name__
+
+
 def _items_of_tuple(tree: Any, otherwise: list[Any]) -> list[Any]:
     return tree.body if isinstance(tree, wire.Typed) and tree.tag == "tuple" else otherwise
 
@@ -137,11 +179,9 @@ def is_true(reply: bytes) -> bool:
 
 
 class _Comparison:
-    """One comparison; ``room`` is how many values of the reply may still be put in order; ``tolerance`` of numbers that
-    stand in lists, tuples and dictionaries, and alone."""
+    """One comparison; ``room`` is how many values of the reply may still be put in order."""
 
-    def __init__(self, strict: bool, alike: bool, room: int, tolerance: float = 0.0) -> None:
-        self._tolerance = tolerance
+    def __init__(self, strict: bool, alike: bool, room: int) -> None:
         self._strict = strict
         self._alike = alike  # tuples and lists
         self._room = room
@@ -149,7 +189,7 @@ class _Comparison:
     def same(self, expected: Any, actual: Any) -> bool:
         """Step by step through both; the first difference ends it."""
         if not self._strict:
-            actual = _unwrapped(actual)
+            expected, actual = _unwrapped(expected), _unwrapped(actual)
         kind = self._kind(expected)
         if kind != self._kind(actual):
             return False
@@ -163,20 +203,17 @@ class _Comparison:
                 [text for text, _ in self._ordered(expected.body)]
                 == [text for text, _ in self._ordered(actual.body)]
             )
-        if self._tolerance and kind == "number" and _is_near(expected, actual, self._tolerance):
-            return True
+        if kind == "range":
+            return range(*expected.body) == range(*actual.body)
         return bool(expected == actual or (self._strict and expected != expected and actual != actual))
 
     def same_members(self, expected: Any, actual: Any) -> bool:
-        """Of two lists, tuples or sets, whether they hold the same."""
-        sides = []
-        for tree in (expected, _unwrapped(actual)):
-            if isinstance(tree, wire.Typed) and tree.tag not in ("tuple", "set", "frozenset", "view"):
-                return False
-            if not isinstance(tree, (list, wire.Typed)):
-                return False
-            sides.append({self._text(member) for member in _items(tree)})
-        return sides[0] == sides[1]
+        """Whether Python's ``set`` of both is the same."""
+        sides = [_members(_unwrapped(tree)) for tree in (expected, actual)]
+        if None in sides:
+            return False
+        mine, theirs = ({self._text(member) for member in side or ()} for side in sides)
+        return mine == theirs
 
     def _same_dict(self, expected: list[Any], actual: list[Any]) -> bool:
         if len(expected) != len(actual):
@@ -238,13 +275,27 @@ class _Comparison:
 
 
 def _is_near(expected: Any, actual: Any, tolerance: float) -> bool:
-    """As numpy's allclose with a relative tolerance of 1e-7; not a number is near to itself, as EvalPlus has it."""
-    if any(isinstance(one, (bool, complex)) for one in (expected, actual)):
-        return False
+    """As numpy's allclose with a relative tolerance of 1e-7, but that not a number is near to itself: EvalPlus takes no
+    answer at all where its own solution gives one."""
+    if isinstance(expected, complex) or isinstance(actual, complex):
+        return abs(expected - actual) <= tolerance + 1e-7 * abs(expected)
     if expected != expected or actual != actual:
         return expected != expected and actual != actual
     one, other = float(expected), float(actual)
     return abs(one - other) <= tolerance + 1e-7 * abs(one) if abs(one) != float("inf") else one == other
+
+
+def _members(tree: Any) -> list[Any] | str | range | None:
+    """What a loop over a value gives; None where there is none."""
+    if isinstance(tree, (list, str)):
+        return tree
+    if not isinstance(tree, wire.Typed):
+        return None
+    if tree.tag == "dict":
+        return [key for key, _ in tree.body]
+    if tree.tag == "range":
+        return range(*tree.body)
+    return tree.body if tree.tag in ("tuple", "set", "frozenset", "view") else None
 
 
 def _items(value: Any) -> list[Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from aha import ranks
 from aha.benchmarks import keeping
-from aha.files import well_formed
+from aha.files import disk_errors
 from aha.rewards.accuracy import given_up
 from aha.types import AhaError, Finish, Rollout
 
@@ -25,8 +26,8 @@ Conversation = tuple[str, int]
 class SaidTurns:
     """The answers of conversations by turn. ``add`` writes each as it comes."""
 
-    def __init__(self, out: TextIO, said: dict[Conversation, list[Rollout]]):
-        self._out, self._said = out, said
+    def __init__(self, out: RawIOBase, file: Path, said: dict[Conversation, list[Rollout]]):
+        self._out, self._file, self._said = out, file, said
 
     def of(self, conversation: Conversation) -> list[Rollout]:
         """What was said in it so far."""
@@ -37,8 +38,7 @@ class SaidTurns:
         turn = len(self.of(conversation))
         row = {"problem": json.dumps([*conversation, turn]), "text": rollout.text, "finish": rollout.finish.value,
                "tokens": len(rollout.completion_ids), "opened_think": rollout.opened_think}  # fmt: skip
-        self._out.write(well_formed(json.dumps(row, ensure_ascii=False)) + "\n")
-        self._out.flush()
+        keeping.put(self._out, self._file, row)
         self.of(conversation).append(rollout)
 
 
@@ -49,9 +49,10 @@ def kept(file: Path) -> Iterator[SaidTurns]:
     beside = file.with_name(f"{file.stem}.turns.jsonl")
     keeping.take_over(beside, lambda: {row["problem"] for row in _rows(beside)})
     said = _read(beside)
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    with keeping.part_of(beside).open("a", encoding="utf-8") as out:
-        yield SaidTurns(out, said)
+    with disk_errors(beside):
+        beside.parent.mkdir(parents=True, exist_ok=True)
+    with keeping.part_of(beside).open("ab", buffering=0) as out:
+        yield SaidTurns(out, beside, said)
     if ranks.world()[1] > 1:
         ranks.barrier()
     keeping.part_of(beside).unlink(missing_ok=True)
