@@ -72,7 +72,7 @@ class ReferenceResult:
         )  # a text is as good as its letters as members
         self._room = 2 * (_count(self._tree) + letters)
         self.longest = 24 * len(text) + 4096
-        self._openings = 3 * _count(self._tree) + _openings(text.encode())
+        self._openings = 3 * (_count(self._tree) + letters) + _openings(text.encode())
 
     def _actual(self, reply: bytes) -> Any:
         if len(reply) > self.longest or _openings(reply) > self._openings:
