@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from aha.benchmarks import imported, published, tables
-from aha.benchmarks.catalogue import BENCHMARKS, read_names
+from aha.benchmarks.catalogue import BENCHMARKS, REVISIONS, read_names
 from aha.benchmarks.session import Protocol
 from aha.tasks import TASKS
 from aha.types import AhaError
@@ -38,7 +40,23 @@ def test_names_with_files_folders_and_tasks(tmp_path):
     ]  # fmt: skip
     assert asked[0].source == str(tmp_path / "aime24.jsonl")
     assert asked[2].source is None
-    assert asked[3].source == "openai/gsm8k:main"
+    assert asked[3].source == f"openai/gsm8k:main@{REVISIONS['openai/gsm8k']}"
+
+
+def test_a_set_on_the_hub_is_read_at_its_revision_unless_another_is_named():
+    hubs = {b.hub.partition(":")[0] for b in BENCHMARKS.values() if b.hub}
+    assert REVISIONS.keys() <= hubs
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in REVISIONS.values())
+    assert len(set(REVISIONS.values())) == len(REVISIONS)
+    pins = {name: read_names(name)[0].source for name in ("mmlu", "math500", "drop")}
+    assert pins == {
+        "mmlu": f"cais/mmlu:all@{REVISIONS['cais/mmlu']}",
+        "math500": f"HuggingFaceH4/MATH-500@{REVISIONS['HuggingFaceH4/MATH-500']}",
+        "drop": "ucinlp/drop",
+    }
+    assert read_names("mmlu@main")[0].source == "cais/mmlu:all@main"
+    assert read_names("mmlu=cais/mmlu:all")[0].source == "cais/mmlu:all"
+    assert read_names("mmlu")[0].examples == f"cais/mmlu:all@{REVISIONS['cais/mmlu']}#dev"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from aha.benchmarks import formats, revisions, session, shots
-from aha.benchmarks.catalogue import BENCHMARKS, read_names
+from aha.benchmarks.catalogue import BENCHMARKS, pinned, read_names
 from aha.cli import main
 from aha.data.sources import hub_set, is_file_name, read_rows
 from aha.sampling.http import Programs, Server
@@ -60,7 +60,7 @@ def test_a_published_split_is_asked_whole(hub, name, rows):
     _, problems, read = session.load_problems(asked, None)
     assert len(problems) == rows
     assert {split for _, _, split, _ in hub} == {BENCHMARKS[name].split}
-    assert (read["source"], read["split"]) == (BENCHMARKS[name].hub, BENCHMARKS[name].split)
+    assert (read["source"], read["split"]) == (pinned(BENCHMARKS[name].hub), BENCHMARKS[name].split)
 
 
 def test_subjects_of_many_configurations_are_kinds_and_faulty_questions_are_left_out(hub, capsys):

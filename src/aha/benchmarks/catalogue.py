@@ -113,6 +113,24 @@ _IMPORTED = (
               "benchmark writes: --tasks aider=FOLDER"),
 )  # fmt: skip
 
+REVISIONS: Mapping[str, str] = {
+    "HuggingFaceH4/aime_2024": "2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
+    "HuggingFaceH4/MATH-500": "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
+    "Idavidrein/gpqa": "633f5ee89ab8ad4522a9f850766b73f62147ffdd",
+    "TIGER-Lab/MMLU-Pro": "b189ec765aa7ed75c8acfea42df31fdae71f97be",
+    "allenai/ai2_arc": "210d026faf9955653af8916fad021475a3f00453",
+    "cais/mmlu": "c30699e8356da336a370243923dbaf21066bb9fe",
+    "evalplus/humanevalplus": "d32357cf319e50e9c8d8dab5ea876c72b0fd321b",
+    "evalplus/mbppplus": "b2d74c91837c3f2a20c1299ae98133cbe7cfa077",
+    "google-research-datasets/mbpp": "4bb6404fdc6cacfda99d4ac4205087b89d32030c",
+    "google/IFEval": "966cd89545d6b6acfd7638bc708b98261ca58e84",
+    "google/frames-benchmark": "58d9fb6330f3ab1316d1eca12e5e8ef23dcc22ef",
+    "math-ai/aime25": "563bb8404243c5f09de6ec262f2db674fe5bce9b",
+    "openai/gsm8k": "740312add88f781978c0658806c59bc2815b9866",
+    "openai/openai_humaneval": "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
+}
+"""The commit at which a benchmark's set on the hub is read unless another is named: that which the code of several
+publications pins (seen in November 2026). Of the other sets the newest is read, and its commit recorded."""
 BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in (*_OURS, *_JUDGED, *_IMPORTED)}
 
 
@@ -169,7 +187,13 @@ def _asked(part: str, folder: Path | None) -> BenchmarkRows:
     file = file or _in(folder, name)
     if file:
         return BenchmarkRows(benchmark, file, benchmark.split if on_hub(file) else WHOLE)
-    return BenchmarkRows(benchmark, benchmark.hub or None, benchmark.split)
+    return BenchmarkRows(benchmark, pinned(benchmark.hub) or None, benchmark.split)
+
+
+def pinned(hub: str) -> str:
+    """A benchmark's set at its revision of ``REVISIONS``, where it has one."""
+    revision = REVISIONS.get(hub.partition(":")[0])
+    return with_revision(hub, revision) if revision else hub
 
 
 def _at(name: str, revision: str, file: str) -> BenchmarkRows:

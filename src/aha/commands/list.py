@@ -85,9 +85,15 @@ def _rows_of(benchmark: Benchmark) -> str:
     """Where its rows are and who grades them."""
     if not benchmark.task:
         return f"not here, {benchmark.why}"
+    from aha.benchmarks.catalogue import REVISIONS
+
     grader = "a judge" if benchmark.judged else benchmark.task
+    revision = REVISIONS.get(benchmark.hub.partition(":")[0], "")[:12]
+    at = f" at {revision}" if revision else ""
     return (
-        f"{benchmark.hub}, {benchmark.split}, by {grader}" if benchmark.hub else f"give a file, by {grader}"
+        f"{benchmark.hub}{at}, {benchmark.split}, by {grader}"
+        if benchmark.hub
+        else f"give a file, by {grader}"
     )
 
 

@@ -140,8 +140,9 @@ def _hub(source: str, split: str) -> Numbered:
     try:
         parts = [(config, _split(datasets, asked, config, split)) for config in _configs(datasets, asked)]
     except Exception as error:  # datasets raises many kinds: all mean that the data cannot be had
+        at = f", revision {asked.revision} (NAME@main is the newest)" if asked.revision else ""
         raise AhaError(
-            f"Cannot load the data set '{asked.name}', split {split}, from the hub: {str(error)[:300]}. Without a "
+            f"Cannot load the data set '{asked.name}', split {split}{at}, from the hub: {str(error)[:300]}. Without a "
             "network, give a local file with --data FILE."
         ) from error
     if commit := next(filter(None, map(_commit_of, (rows for _, rows in parts))), ""):
