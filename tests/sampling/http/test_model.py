@@ -14,6 +14,7 @@ import torch
 
 from aha.sampling.client.endpoint import Client, Endpoint
 from aha.sampling.client.engine import RemoteEngine, chat
+from aha.sampling.client.refusals import TooLongError
 from aha.sampling.engine import Request
 from aha.sampling.http import Server
 from aha.sampling.http.live import LiveEngine, LiveRequest
@@ -58,7 +59,6 @@ def test_a_conversation_is_rendered_and_answered(served):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_tokens": 100_000}, "context"),
         ({"top_p": 7}, "out of range"),
         ({"temperature": "hot"}, "no number"),
     ],
@@ -66,6 +66,14 @@ def test_a_conversation_is_rendered_and_answered(served):
 def test_what_the_model_cannot_do_is_said(served, options, words):
     with pytest.raises(AhaError, match=words):
         chat(served, [{"role": "user", "content": "hi"}], **options)
+
+
+def test_more_tokens_than_the_context_has_room_for_are_refused(served):
+    """``chat`` asks again for as many as there is room for; what is sent as it stands is told."""
+    asked = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 100_000}
+    with pytest.raises(TooLongError, match="context") as refused:
+        served.post("/chat/completions", asked)
+    assert 0 < refused.value.limit.room < refused.value.limit.context < 100_000
 
 
 # --- what a request may ask for ---------------------------------------------------------------------------
