@@ -24,7 +24,7 @@ ROWS = Path(__file__).parents[3] / "shared/data"
 PROBLEMS, TOKENS = 16, 96
 ANSWERED = {
     "gsm8k": ("math/gsm8k_test.jsonl.gz", "boxed"),
-    "math": ("math/amc23.jsonl", "boxed"),
+    "math": ("math/math_train.jsonl.gz", "boxed"),
     "aime24": ("math/aime24.jsonl", "boxed"),
     "cmath": ("math/cmath.jsonl", "boxed"),
     "ifeval": ("general/ifeval.jsonl", "bare"),
