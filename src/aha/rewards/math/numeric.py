@@ -279,6 +279,8 @@ def _point(context: Any, names: list[str], place: _Place) -> dict[str, Any]:
 
 
 def _is_real(context: Any, value: Any) -> bool:
+    if isinstance(value, context.mpf):
+        return not context.isnan(value)
     imaginary = context.im(value)
     return abs(imaginary) <= abs(value) * context.mpf(10) ** (20 - context.dps)
 
@@ -298,6 +300,7 @@ class _Evaluation:
         self.values = values
         self.largest = -(10**9)
         self.smallest = 10**9
+        self.step_width = context.mpf(10) ** (20 - context.dps)  # nearer to a step is on it
 
     def at(self, node: Node) -> Any:
         op = node[0]
@@ -412,7 +415,7 @@ class _Evaluation:
             raise NotNumeric
         value = self.context.re(value)
         nearest = self.context.nint(value)
-        if abs(value - nearest) < self.context.mpf(10) ** (20 - self.context.dps):
+        if abs(value - nearest) < self.step_width:
             return nearest
         return getattr(self.context, name)(value)
 
