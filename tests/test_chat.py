@@ -318,4 +318,6 @@ class TestProperties:
         start = time.thread_time()
         parse(hostile + GOOD)
         parse(GOOD + hostile, opened_think=True)
-        assert time.thread_time() - start < 3.0  # 0.3 s on an idle core; what grows with the square takes minutes
+        assert (
+            time.thread_time() - start < 3.0
+        )  # 0.3 s on an idle core; what grows with the square takes minutes

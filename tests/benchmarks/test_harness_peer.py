@@ -4,14 +4,13 @@ greedy answers. `aha bench peers install lm-eval` makes it."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
+import lm_eval_harness
 import pytest
 
 from aha import modeling
-from aha.bench import peers
 from aha.benchmarks import formats, opening, session
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
@@ -49,42 +48,13 @@ metric_list: [{metric: exact_match}]
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory):
-    """(task, its YAML, rows) -> the samples of each of its problems, by the words that were asked."""
-    python = peers.folder("lm-eval") / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"lm-eval is not installed: {python}")
+    """(task, its YAML, more options) -> the samples of each of its problems, by the words that were asked."""
+    lm_eval_harness.python()
     folder = tmp_path_factory.mktemp("harness")
 
     def run(name, yaml, *more):
-        (folder / f"{name}.yaml").write_text(yaml)
-        words = [
-            python,
-            "-m",
-            "lm_eval",
-            "run",
-            "--model",
-            "hf",
-            "--model_args",
-            f"pretrained={MODEL},dtype=float32",
-        ]
-        words += [
-            "--tasks",
-            name,
-            "--include_path",
-            folder,
-            "--device",
-            "cpu",
-            "--batch_size",
-            "8",
-            "--log_samples",
-        ]
-        out = folder / "-".join(("out", name, *more))
-        words += ["--output_path", out, *more]
-        offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
-        subprocess.run(list(map(str, words)), check=True, env=os.environ | offline, cwd=folder)
-        (file,) = out.glob(f"*/samples_{name}_*.jsonl")
-        samples = [json.loads(line) for line in file.read_text().splitlines()]
-        return {s["arguments"]["gen_args_0"]["arg_0"]: s for s in samples}
+        of_rows = lm_eval_harness.samples(MODEL, name, yaml, folder, *more)
+        return {s["arguments"]["gen_args_0"]["arg_0"]: s for s in of_rows}
 
     return run
 
@@ -133,8 +103,7 @@ def test_its_own_table_reads_our_figures(harness, source, rows, tmp_path):
     script = (
         "import json,sys;from lm_eval.utils import make_table;print(make_table(json.load(open(sys.argv[1]))))"
     )
-    python = peers.folder("lm-eval") / "bin" / "python"
-    words = [str(python), "-c", script, str(tmp_path / "r.json")]
+    words = [str(lm_eval_harness.python()), "-c", script, str(tmp_path / "r.json")]
     table = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     (line,) = [line for line in table.splitlines() if "|acc " in line]
     assert f"{result.figures['acc']:.4f}" in line

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lm_eval_harness
 import pytest
 
-from aha.bench import peers
 from aha.benchmarks import opening, session
 from aha.benchmarks.catalogue import read_names
 from aha.benchmarks.session import Protocol
 from aha.checkpoints import public
-from aha.files import read_jsonl, write_jsonl
+from aha.files import write_jsonl
 
 pytestmark = [pytest.mark.peers, pytest.mark.real, pytest.mark.timeout(3600)]
 ROWS = Path(__file__).parents[3] / "shared/data"
@@ -81,23 +81,10 @@ def served(name):
 
 def harness(checkpoint, yaml, rows, folder):
     """The harness' sample of each row."""
-    python = peers.folder("lm-eval") / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"lm-eval is not installed: {python}")
     write_jsonl(folder / "asked.jsonl", rows)
-    (folder / "aha_words.yaml").write_text(
-        yaml.replace("ROWS", str(folder / "asked.jsonl")).replace("TOKENS", str(TOKENS))
-    )
-    words = [
-        python, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={checkpoint},dtype=float32",
-        "--tasks", "aha_words", "--include_path", folder, "--device", "cpu", "--batch_size", "16", "--log_samples",
-        "--output_path", folder / "out",
-    ]  # fmt: skip
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
-    subprocess.run(list(map(str, words)), check=True, env=os.environ | offline, cwd=folder)
-    (file,) = (folder / "out").glob("*/samples_aha_words_*.jsonl")
-    samples = {s["doc"]["id"]: s for s in read_jsonl(file)}
-    return [samples[row["id"]] for row in rows]
+    task = yaml.replace("ROWS", str(folder / "asked.jsonl")).replace("TOKENS", str(TOKENS))
+    of_rows = {s["doc"]["id"]: s for s in lm_eval_harness.samples(checkpoint, "aha_words", task, folder)}
+    return [of_rows[row["id"]] for row in rows]
 
 
 def asked_of(source, asked):

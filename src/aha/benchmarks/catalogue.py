@@ -190,9 +190,14 @@ def _asked(part: str, folder: Path | None) -> BenchmarkRows:
     return BenchmarkRows(benchmark, pinned(benchmark.hub) or None, benchmark.split)
 
 
+def revision_of(hub: str) -> str:
+    """The commit of ``REVISIONS`` at which a set is read; "" where it has none."""
+    return REVISIONS.get(hub.partition(":")[0], "")
+
+
 def pinned(hub: str) -> str:
-    """A benchmark's set at its revision of ``REVISIONS``, where it has one."""
-    revision = REVISIONS.get(hub.partition(":")[0])
+    """A benchmark's set at its revision, where it has one."""
+    revision = revision_of(hub)
     return with_revision(hub, revision) if revision else hub
 
 

@@ -85,11 +85,11 @@ def _rows_of(benchmark: Benchmark) -> str:
     """Where its rows are and who grades them."""
     if not benchmark.task:
         return f"not here, {benchmark.why}"
-    from aha.benchmarks.catalogue import REVISIONS
+    from aha.benchmarks.catalogue import revision_of
 
     grader = "a judge" if benchmark.judged else benchmark.task
-    revision = REVISIONS.get(benchmark.hub.partition(":")[0], "")[:12]
-    at = f" at {revision}" if revision else ""
+    revision = revision_of(benchmark.hub)
+    at = f" at {revision[:12]}" if revision else ""
     return (
         f"{benchmark.hub}{at}, {benchmark.split}, by {grader}"
         if benchmark.hub

@@ -255,7 +255,7 @@ def _linear(x: Tensor, product: Product, beside: tuple[low_rank.LowRank, ...]) -
 def _add_linear(x: Tensor, h: Tensor, product: Product, beside: tuple[low_rank.LowRank, ...]) -> Tensor:
     weight, bias = product
     if kernels.by_kernel(h, weight):
-        out = kernels.product(h, weight, bias).add_(x)
+        out = kernels.project(h, weight, bias).add_(x)
     else:
         out = torch.addmm(x, h, weight.t())
         out = out if bias is None else out.add_(bias)
