@@ -12,6 +12,7 @@ import contextlib
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -110,10 +111,10 @@ def run(args: argparse.Namespace) -> int:
             if args.against:
                 peer, version = stack.enter_context(trl_side(job, seed))
                 sides[args.against] = peer
-            curves += learn(job, seed, sides, quiet=args.json)
-    comparison = result(job, curves, version)
-    if args.plot:
-        args.plot.write_text(page(curves, args.target, comparison), encoding="utf-8")
+            curves += learn(job, seed, sides)
+        comparison = result(job, curves, version)
+        if args.plot:  # after each seed: what was measured is kept, whatever ends the next one
+            args.plot.write_text(page(curves, args.target, comparison), encoding="utf-8")
     if args.json:
         from aha import hardware, kernels
 
@@ -219,8 +220,8 @@ class LearnJob:
         return rewards
 
 
-def learn(job: LearnJob, seed: int, sides: dict[str, Learner], quiet: bool) -> list[Curve]:
-    """All steps of each side, one of each in turn; a curve of each."""
+def learn(job: LearnJob, seed: int, sides: dict[str, Learner]) -> list[Curve]:
+    """All steps of each side, one of each in turn; a curve of each. How far it is goes to stderr."""
     curves = {name: Curve(name, seed) for name in sides}
     spent = dict.fromkeys(sides, 0.0)
     for step in range(job.args.steps + 1):
@@ -231,11 +232,12 @@ def learn(job: LearnJob, seed: int, sides: dict[str, Learner], quiet: bool) -> l
                 curves[name].tokens += tokens
             if step % job.args.eval_every == 0 or step == job.args.steps:
                 curves[name].add(step, spent[name], job.measure(sides[name].model()))
-                if not quiet:
-                    print(
-                        f"seed {seed} step {step} {name} {spent[name]:.1f} s {curves[name].accuracy[-1]:.1%}",
-                        flush=True,
-                    )
+                accuracy = curves[name].accuracy[-1]
+                print(
+                    f"seed {seed} step {step} {name} {spent[name]:.1f} s {accuracy:.1%}",
+                    file=sys.stderr,
+                    flush=True,
+                )
     return list(curves.values())
 
 
