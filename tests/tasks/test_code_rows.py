@@ -244,6 +244,79 @@ ROWS = {
         },
         "def twice(x): return 2",
     ),
+    "calls-as-text": (  # verl's prime_code: arguments a line each, and the result as JSON too
+        {
+            "prompt": [{"role": "user", "content": "Add to each."}],
+            "reward_model": {
+                "ground_truth": json.dumps({"fn_name": "each", "inputs": ["[1, 2]\n3", "[]\n1"], "outputs": ["[4, 5]", "[]"]})
+            },
+            "solution": "def each(xs, k): return [x + k for x in xs]",
+        },
+        "def each(xs, k): return xs",
+    ),
+    "texts-as-text": (
+        {
+            "question": "Reverse it.",
+            "input_output": json.dumps({"fn_name": "back", "inputs": ['"ab"', '"7"'], "outputs": ['"ba"', '"7"']}),
+            "solutions": json.dumps(["def back(s): return s[::-1]"]),
+        },
+        "def back(s): return s",
+    ),
+    "texts-in-lists": (  # APPS: arguments in a list, a text as it is
+        {
+            "question": "Reverse it.",
+            "input_output": json.dumps({"fn_name": "back", "inputs": [["12"], ["7"]], "outputs": ["21", ["7"]]}),
+            "solutions": json.dumps(["def back(s): return s[::-1]"]),
+        },
+        "def back(s): return int(s[::-1])",
+    ),
+    "name-in-the-tests-metadata": (  # DeepCoder
+        {
+            "problem": "Double it.",
+            "tests": json.dumps([{"input": x, "output": y, "testtype": "functional", "metadata": {"func_name": "twice"}} for x, y in (("1", "2"), ("4", "8"))]),
+            "solution": TWICE_CLASS,
+        },
+        "def twice(x): return 2",
+    ),
+    "name-in-the-rows-metadata": (
+        {
+            "problem": "Double it.",
+            "metadata": json.dumps({"func_name": "twice"}),
+            "tests": [{"input": "1", "output": "2", "testtype": "functional"}, {"input": "4", "output": "8", "testtype": "functional"}],
+            "solution": TWICE,
+        },
+        "def twice(x): return 2",
+    ),
+    "a-name-beside-standard-input": (
+        {
+            "problem": "Double it.",
+            "fn_name": "main",
+            "tests": [{"input": "1", "output": "2", "testtype": "stdin"}, {"input": "4", "output": "8", "testtype": "stdin"}],
+            "solution": TWICE_STDIN,
+        },
+        "print(2)",
+    ),
+    "bigcodebench": (
+        {
+            "instruct_prompt": "Double it.",
+            "complete_prompt": "import math\ndef twice(x):\n    \"\"\"Double it.\"\"\"\n",
+            "code_prompt": "import math\ndef twice(x):\n",
+            "canonical_solution": "    return math.prod([2, x])",
+            "entry_point": "twice",
+            "test": "import unittest\nclass TestCases(unittest.TestCase):\n    def test_a(self): self.assertEqual(twice(1), 2)\n    def test_b(self): self.assertEqual(twice(4), 8)",
+        },
+        "def twice(x): return 2",
+    ),
+    "what-leetcode-has": (
+        {
+            "query": "Sort it.",
+            "prompt": "from typing import *\n",
+            "entry_point": "Solution().ordered",
+            "test": "def check(candidate):\n    assert candidate(xs = [3, 1]) == [1, 3]\n    assert candidate(xs = []) == []",
+            "completion": "class Solution:\n    def ordered(self, xs: List[int]) -> List[int]:\n        from sortedcontainers import SortedList\n        return list(SortedList(xs))",
+        },
+        "class Solution:\n    def ordered(self, xs: List[int]) -> List[int]: return xs",
+    ),
 }  # fmt: skip
 
 
@@ -327,6 +400,22 @@ def test_tests_that_need_what_is_not_there_are_refused(monkeypatch):
     monkeypatch.setenv("AHA_SANDBOX_PACKAGES", "no-such-package-anywhere")
     with pytest.raises(AhaError, match="no-such-package-anywhere"):
         code_rows.make_problem(ROWS["mbpp-plus"][0], 1)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import of_elsewhere\ndef f(x): return of_elsewhere.f(x)",
+        "def f(x):\n    from of_elsewhere.below import f as one\n    return one(x)",
+    ],
+)
+def test_a_package_that_the_rows_own_solution_needs_is_named(program, reward):
+    row = {"question": "q", "test_list": ["assert f(1) == 1"], "code": program}
+    said = code_proofs.prove(code_rows.make_problem(row, 1), row, reward)
+    assert "must import of_elsewhere" in said
+    assert "AHA_SANDBOX_PACKAGES" in said
+    row["solutions"] = ["def f(x): return x"]
+    assert code_proofs.prove(code_rows.make_problem(row, 1), row, reward) == ""
 
 
 class _Evil:

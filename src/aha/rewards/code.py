@@ -7,7 +7,7 @@ program itself does (time, memory, a crash) is its own failure.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from enum import StrEnum
@@ -135,8 +135,23 @@ def check_tests(problem: Problem) -> tuple[TestCase, ...]:
 def missing_modules(tests: Sequence[TestCase]) -> list[str]:
     """The modules that tests import, and programs in the sandbox cannot. Raises SyntaxError for other than Python."""
     sources = {test.prelude + "\n" + (test.input if test.kind == "asserts" else "") for test in tests}
+    return sorted(_missing(sources) - {"pytest"})  # of which the sandbox has the usual parts
+
+
+def missing_imports(program: str) -> list[str]:
+    """The modules that a program imports and the sandbox does not have. Raises SyntaxError for other than Python."""
+    return sorted(_missing([program]))
+
+
+def not_importable(modules: Sequence[str]) -> str:
+    """What there is to say of modules that the sandbox does not have."""
+    names = ", ".join(modules)
+    return f"import {names}, which programs in the sandbox cannot: name the package in AHA_SANDBOX_PACKAGES"
+
+
+def _missing(sources: Iterable[str]) -> set[str]:
     imports = {name for source in sources for name in imported_modules(source)}
-    return sorted(imports - sandbox_modules() - {"pytest"})  # of which the sandbox has the usual parts
+    return imports - sandbox_modules()
 
 
 def extract_code(rollout: Rollout) -> str | None:

@@ -57,7 +57,7 @@ def judge_asserts(
 def check_source(source: str, prelude: str = "") -> None:
     """Raise AhaError for a test source that does not parse or cannot be judged (for whoever loads tests)."""
     if reason := names.unjudgeable(_parse(source), prelude):
-        raise AhaError(f"{reason}, which is not possible from outside its process. Drop the row.")
+        raise AhaError(f"{reason}, which is not possible from outside its process")
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -1,7 +1,8 @@
 """Installed packages that programs in the sandbox may import: found by name, shown read-only.
 
-The setting is a list of distributions, with what they need. numpy, where it is installed, is there by default and
-beside others; an empty list leaves Python's own library alone.
+The setting is a list of distributions, with what they need. numpy, and sortedcontainers, which LeetCode's programs
+count on, are there by default and beside others, where they are installed; an empty list leaves Python's own library
+alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from aha.types import AhaError
 
 VARIABLE = "AHA_SANDBOX_PACKAGES"
 """The environment variable that names packages for every sandbox that is not told otherwise."""
-_DEFAULT = ("numpy",)
+_DEFAULT = ("numpy", "sortedcontainers")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aha.data.sources import Row
-from aha.rewards.code import CodeReward
-from aha.types import AhaError, Problem, TestCase
+from aha.rewards.code import CodeReward, missing_imports, not_importable
+from aha.types import AhaError, Problem, Score, TestCase
 
 _COLUMNS = (
     "canonical_solution",
@@ -21,6 +21,7 @@ _COLUMNS = (
     "gold_solution",
     "gold_standard_solution",
 )
+_BEGUN = ("prompt", "code_prompt", "complete_prompt")  # what a solution may continue
 _MOST_TESTS = 20  # of a row; some have hundreds
 _MOST_REFERENCES = 4  # people's programs, of which a few are wrong
 _PYTHON_3 = 3  # in CodeContests
@@ -46,7 +47,15 @@ def prove(problem: Problem, row: Row, reward: CodeReward) -> str:
                 return ""
     except AhaError:
         return ""
-    return f"its own solution does not pass its tests: {scores[0].note}" if scores else ""
+    return _failure(references, scores) if scores else ""
+
+
+def _failure(references: Sequence[str], scores: Sequence[Score]) -> str:
+    """Why no reference passes: a package that one needs and the sandbox does not have, else how the first one fails."""
+    for program in references:
+        if missing := missing_imports(program):
+            return f"its own solution must {not_importable(missing)}"
+    return f"its own solution does not pass its tests: {scores[0].note}"
 
 
 def _references(row: Row) -> Iterator[str]:
@@ -82,8 +91,9 @@ def _unfenced(text: str) -> str:
 
 
 def _completed(row: Row, text: str) -> Iterator[str]:
-    """A solution as a whole program: HumanEval's continue their prompt."""
-    prompt, entry = row.get("prompt"), row.get("entry_point")
+    """A solution as a whole program: those of HumanEval and BigCodeBench continue a prompt."""
+    prompt = next((row[column] for column in _BEGUN if isinstance(row.get(column), str)), None)
+    entry = row.get("entry_point")
     continues = isinstance(prompt, str) and isinstance(entry, str) and f"def {entry}(" in prompt
     if continues and f"def {entry}(" not in text:
         text = str(prompt) + text

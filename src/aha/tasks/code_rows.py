@@ -23,7 +23,7 @@ from aha.types import AhaError, Problem
 
 _QUESTIONS = (
     *("question", "problem", "problem_description", "prompt", "text", "question_content", "description"),
-    *("query", "instruction", "question_title"),
+    *("query", "instruction", "question_title", "instruct_prompt", "complete_prompt"),
 )
 
 

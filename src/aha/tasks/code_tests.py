@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from aha.data.sources import Row
-from aha.rewards.code import missing_modules
+from aha.rewards.code import missing_modules, not_importable
 from aha.tasks.evalplus import is_evalplus, tests_of
 from aha.types import TestCase
 
@@ -65,10 +65,7 @@ def read_tests(row: Row) -> tuple[list[TestCase], str]:
     if not tests:
         raise ValueError("no tests")
     if missing := missing_modules(tests):
-        raise ValueError(
-            f"they import {', '.join(missing)}, which programs in the sandbox cannot: name the package in "
-            "AHA_SANDBOX_PACKAGES"
-        )
+        raise ValueError(f"they {not_importable(missing)}")
     return tests, shown
 
 
@@ -199,7 +196,7 @@ def _builtin_entry(row: Row, source: str) -> str:
 
 def _listed(value: Any, row: Row) -> tuple[list[TestCase], str]:
     """``{"inputs": [...], "outputs": [...], "fn_name"?}``, a list of ``{"input", "output"}``, or asserts."""
-    name = str(row.get("fn_name") or row.get("entry_point") or "")
+    name = str(row.get("fn_name") or row.get("entry_point") or _facts(row).get("func_name") or "")
     if isinstance(value, Mapping) and isinstance(value.get("test_cases"), Sequence):
         language = str(value.get("language") or "python").lower()
         if not language.startswith("py"):
@@ -218,10 +215,10 @@ def _listed(value: Any, row: Row) -> tuple[list[TestCase], str]:
         ], "Your code must pass:\n" + value[0]
     tests: list[TestCase] = []
     for each in value:
-        own = str(each.get("fn_name") or name)
-        functional = "function" in str(each.get("type") or each.get("testtype") or "")
+        own = str(each.get("fn_name") or _facts(each).get("func_name") or name)
+        kind = str(each.get("type") or each.get("testtype") or "")
         argument, result = each["input"], each["output"]
-        if functional or own:
+        if "function" in kind or (own and "stdin" not in kind):
             tests.append(_call(own or _method_of(row), _arguments(argument), _result(result), row, "loose"))
         else:
             tests.append(_stdio(argument, result, 0.0))
@@ -235,7 +232,13 @@ def _columns(value: Mapping[str, Any], name: str, row: Row) -> tuple[list[TestCa
         raise ValueError(f"{len(inputs)} inputs, but {len(outputs)} outputs")
     if name:
         tests = [
-            _call(name, _numbered_keys(_arguments(argument)), _numbered(result), row, "wrapped")
+            _call(
+                name,
+                _numbered_keys(_arguments(argument)),
+                _numbered(_beside(argument, result)),
+                row,
+                "wrapped",
+            )
             for argument, result in zip(inputs, outputs, strict=True)
         ]
     else:
@@ -283,6 +286,20 @@ def _result(cell: Any) -> Any:
         return cell
 
 
+def _beside(argument: Any, result: Any) -> Any:
+    """A result whose arguments are text is text of JSON as well: so PRIME's and verl's harness reads both."""
+    return _result(result) if isinstance(argument, str) else result
+
+
+def _facts(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a row or one of its tests says of itself in ``metadata``, itself or as JSON."""
+    metadata = row.get("metadata")
+    facts = (
+        json.loads(metadata) if isinstance(metadata, str) and metadata.lstrip().startswith("{") else metadata
+    )
+    return facts if isinstance(facts, Mapping) else {}
+
+
 def _numbered_keys(values: list[Any]) -> list[Any]:
     return [_numbered(value) for value in values]
 
@@ -328,11 +345,9 @@ def _live(row: Row) -> tuple[list[TestCase], str]:
     listed = [test for name in _LIVE for test in _unpacked(row.get(name))]
     if not listed:
         raise ValueError("no tests")
-    metadata = row.get("metadata")
-    facts = json.loads(metadata) if isinstance(metadata, str) and metadata else metadata or {}
     if not any(test.get("testtype") == "functional" for test in listed):
         return [_stdio(test["input"], test["output"], _EXACT) for test in listed], _STDIO
-    name = str(facts.get("func_name") or row.get("fn_name") or _method_of(row))
+    name = str(_facts(row).get("func_name") or row.get("fn_name") or _method_of(row))
     calls = [_call(name, _arguments(test["input"]), _result(test["output"]), row, "loose") for test in listed]
     starter = str(row.get("starter_code") or "")
     if "class Solution" not in starter and starter.strip():
