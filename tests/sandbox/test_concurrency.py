@@ -233,7 +233,7 @@ LENT = {
     ),
     "blocking queue": (
         "import threading\nclass BQ:\n    def __init__(self, n): self.n, self.q, self.c = n, [], threading.Condition()\n    def put(self, x):\n        with self.c:\n            while len(self.q) >= self.n: self.c.wait()\n            self.q.append(x); self.c.notify_all()\n    def get(self):\n        with self.c:\n            while not self.q: self.c.wait()\n            x = self.q.pop(0); self.c.notify_all(); return x",
-        "class BQ:\n    def __init__(self, n): self.q = []\n    def put(self, x): self.q.append(x)\n    def get(self): return self.q.pop() if self.q else None",
+        "class BQ:\n    def __init__(self, n): self.q = []\n    def put(self, x): self.q.append(x)\n    def get(self): return self.q.pop(0) if len(self.q) > 4 else None",
         "import threading\nq = BQ(1)\nout = []\ndef consume():\n    for _ in range(4): out.append(q.get())\nt = threading.Thread(target=consume)\nt.start()\nfor i in range(4): q.put(i)\nt.join()\nassert out == [0,1,2,3]",
     ),
     "rlock owner": (

@@ -228,10 +228,12 @@ def _ask_and_answer(candidate: dict[str, Any], tests: dict[str, Any], conditions
     limits = Limits(wall=2 * conditions.wall, memory_mb=conditions.memory_mb)
     with sandbox.process(tests, limits, tests=True) as asking:
         asking.enter()
+        asking.allowed = conditions.wall
         # Up to their first call the tests know nothing of the candidate: that is not its time.
         first = asking.next_message(time.monotonic() + _PREPARATION)
         if first is None or not first.startswith(b"call\n"):
             return TestResult(None, f"tests: {plain(first or asking.stop().note)}")
+        asking.forget_waiting()
         with sandbox.process(candidate, limits) as answering:
             answering.ends_with = (asking,)
             asking.ends_with = (answering,)

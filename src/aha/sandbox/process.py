@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .execution import Execution, Isolation, Limits, Status
+from .waiting import ProcessorQueue
 
 MAX_MESSAGE = 16_000_000  # bytes of one message from a run
 _ENTRY = 60.0  # seconds from the job to the first line of the program
+_PATIENCE = 10  # times its limit that a run may have waited for a processor
 _GRACE = 1.0  # seconds between the kill and giving up on the zygote, in which the caller waits
 _CHUNK = 1 << 16
 
@@ -64,6 +66,7 @@ class Process:
         self.limits = limits
         self.isolation = isolation
         self.started = time.monotonic()
+        self.allowed = limits.wall  # what a run that is too late is said to have had
         self.timed_out = False
         self.too_long = False
         self.ends_with: tuple[Process, ...] = ()  # killed with this one: no end is waited for after another's
@@ -71,6 +74,8 @@ class Process:
         self._control = control
         self._pipes = pipes
         self._pidfd = -1
+        self._queue: ProcessorQueue | None = None
+        self._waited_before = 0.0
         self._killed = 0.0
         self._end: dict[str, Any] | None = None
         self._ended = self.started
@@ -96,12 +101,23 @@ class Process:
             self.release()
             self.abandoned = True
             raise Gone("a run was not entered in time: this machine is overloaded")
+        self.forget_waiting()
         self.started = time.monotonic()
+
+    def forget_waiting(self) -> None:
+        """Count from now what the run waits for a processor."""
+        self._waited_before = self._queue.seconds() if self._queue else 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the program began in which it was ready, and others had the processors."""
+        seconds = self._queue.seconds() - self._waited_before if self._queue else 0.0
+        return min(max(0.0, seconds), _PATIENCE * self.limits.wall)
 
     def wait(self) -> Execution:
         """Let the run end by itself or by its deadline. Raises Gone if the zygote failed instead."""
         self.enter()
-        self.timed_out = not self._pump(lambda: False, self.started + self.limits.wall)
+        self.timed_out = not self._pump(lambda: False, self.started + self.limits.wall, patient=True)
         return self.stop()
 
     def ask(self, message: bytes, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
@@ -115,12 +131,13 @@ class Process:
         self._write()
 
     def next_message(self, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
-        """The next message from the run; None if there is none by the deadline (monotonic seconds).
+        """The next message from the run; None if there is none by the deadline (monotonic seconds, to which comes
+        what this run and those that end with it have ``waited``).
 
         One that says that it is longer than ``longest`` is not waited for: ``too_long`` is then true.
         """
         self.too_long = False
-        if not self._pump(lambda: self._has_message(longest), deadline):
+        if not self._pump(lambda: self._has_message(longest), deadline, patient=True):
             self.timed_out = True
             return None
         if self._flooded or not self._has_message(longest):
@@ -194,12 +211,15 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def _pump(self, done: Callable[[], bool], deadline: float) -> bool:
-        """Move bytes until ``done`` or the end of the run; False if the deadline came first."""
+    def _pump(self, done: Callable[[], bool], deadline: float, *, patient: bool = False) -> bool:
+        """Move bytes until ``done`` or the end of the run; False if the deadline came first. ``patient``: what was
+        waited for a processor comes to it."""
         poll = select.poll()
         watched: dict[int, int] = {}
         while not done() and self._end is None:
             left = deadline - time.monotonic()
+            if left <= 0 and patient:
+                left += sum(each.waited for each in (self, *self.ends_with))
             if left <= 0:
                 return False
             self._watch(poll, watched)
@@ -235,6 +255,7 @@ class Process:
             self._lose("the zygote has ended")
         if descriptors:
             self._pidfd = descriptors[0]
+            self._queue = ProcessorQueue(self._pidfd)
             if self._killed:
                 self.kill()  # before it could be
             return
@@ -303,7 +324,8 @@ class Process:
         if note:
             return Status.FAILED, note
         if self.timed_out or code == -signal.SIGXCPU:
-            return Status.TIMEOUT, f"still running after {self.limits.wall:g} s"
+            waited = f", and {self.waited:.0f} s without a processor" if self.waited >= 1 else ""
+            return Status.TIMEOUT, f"still running after {self.allowed:g} s{waited}"
         if code == 0:
             return Status.OK, ""
         # Between FAILED and MEMORY the program could lie; it is its own fault either way.
