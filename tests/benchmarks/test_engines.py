@@ -255,7 +255,7 @@ def test_the_command_says_what_a_training_set_has(tmp_path, capsys):
         (["--tasks", "countdown", "--price", "1"], "give two numbers"),
         (["--tasks", "countdown", "--max-cost", "1"], "needs --price"),
         (["--tasks", "countdown", "--engine", "vlm"], "vllm"),
-        (["--engine", "vllm"], "are for --tasks"),
+        (["--engine", "vllm"], "--engine is for --tasks"),
         (["--tasks", "countdown", "--contamination", "nowhere.jsonl"], "No data file 'nowhere.jsonl'"),
     ],
 )

@@ -122,8 +122,25 @@ def test_the_command_prints_one_table_of_models_and_benchmarks(tmp_path, capsys)
     ("words", "said"),
     [
         (["eval", "tiny", "world"], "Several models"),
-        (["eval", "tiny", "--tasks", "countdown", "--k", "0", "--samples", "-1"], "give 1 or more samples"),
+        (["eval", "tiny", "--tasks", "countdown", "--k", "0"], "give 1 or more samples"),
+        (["eval", "tiny", "--tasks", "countdown", "--samples", "0"], "give 1 or more samples"),
+        (["eval", "tiny", "--samples", "0"], "give 1 or more samples"),
+        (["eval", "tiny", "--k", "0"], "give 1 or more samples"),
+        (["eval", "tiny", "--k", "4", "--samples", "8"], "give one of them"),
         (["eval", "tiny", "--tasks", "countdown", "--output", "x.jsonl"], "--output is for one task"),
+        (["eval", "tiny", "--tasks", "gsm8k", "--data", "x.jsonl"], "the rows are named as NAME=FILE"),
+        (
+            ["eval", "tiny", "--tasks", "gsm8k", "--test-data", "x", "--split", "all"],
+            "--test-data, --split are for",
+        ),
+        (["eval", "tiny", "--tasks", "gsm8k", "--task", "math"], "name it there"),
+        (
+            ["eval", "tiny", "--task", "gsm8k", "--shots", "4", "--judge", "x.py:f"],
+            "--shots, --judge are for --tasks",
+        ),
+        (["eval", "tiny", "--markdown", "t.md"], "--markdown is for --tasks"),
+        (["eval", "tiny", "--preset", "r1"], "--preset is for --tasks"),
+        (["eval", "tiny", "--tasks", "gsm8k@"], "names no revision"),
     ],
 )
 def test_what_cannot_be_asked_says_so(words, said, capsys):

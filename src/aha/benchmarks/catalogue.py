@@ -205,7 +205,9 @@ def _at(name: str, revision: str, file: str) -> BenchmarkRows:
     """A benchmark's set on the hub at one revision."""
     benchmark = BENCHMARKS.get(name) or _of_task(name)
     source = file or benchmark.hub
-    if not revision or not source or not on_hub(source):
+    if not revision:
+        raise AhaError(f"{name}@ names no revision: give a commit, a branch or a tag, as in {name}@main.")
+    if not source or not on_hub(source):
         raise AhaError(f"{name}@{revision}: a revision is of a set on the hub, and {source or name} is none.")
     return BenchmarkRows(benchmark, with_revision(source, revision), benchmark.split)
 

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _first_model(args: argparse.Namespace) -> int:
     args.model = args.model[0]
+    args.samples = eval_many.samples(args)
     for name, usual in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, usual)

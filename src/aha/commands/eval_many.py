@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, help="a folder of NAME.jsonl, NAME.parquet, ...: rows of benchmarks"
     )
     many.add_argument(
-        "--k", type=int, help="samples of each problem (--samples; default 4; preset: the paper's)"
+        "--k",
+        type=int,
+        help="samples of each problem (--samples; default 4, of one task 16; preset: the paper's)",
     )
     many.add_argument(
         "--preset", choices=("r1",), help="r1: the paper's temperature, top-p, length and k of each benchmark"
@@ -82,7 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--own-turns", action="store_true",
         help="ask conversations turn by turn: the model's own answers in place of those stored in the rows",
     )  # fmt: skip
-    _machines(parser.add_argument_group("engines (--tasks)"))
+    machines = parser.add_argument_group("engines (--tasks)")
+    _machines(machines)
     many.add_argument("--markdown", type=Path, help="write the table here")
     many.add_argument(
         "--html", type=Path, help="write a page here: figures, and samples with why they were graded so"
@@ -92,6 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hub-results", type=Path, metavar="FOLDER",
         help="write what a model's repository on the hub shows: .eval_results and a card's model-index",
     )  # fmt: skip
+    both = ("tasks", "k")
+    of_many = [o for o in (*many._group_actions, *machines._group_actions) if o.dest not in both]
+    parser.set_defaults(of_many=of_many, of_one_task=[o for o in parser._actions if o.dest in _WITH_TASKS])
 
 
 def _machines(group: argparse._ArgumentGroup) -> None:
@@ -202,6 +208,15 @@ def _contaminated(args: argparse.Namespace, results: Sequence[BenchmarkResult]) 
     return said
 
 
+def samples(args: argparse.Namespace) -> int | None:
+    """Of each problem, as --k or --samples says. Raises AhaError where the two differ."""
+    if None not in (args.k, args.samples) and args.k != args.samples:
+        raise AhaError(
+            f"--k {args.k} and --samples {args.samples} both say how many samples: give one of them."
+        )
+    return args.samples if args.k is None else args.k
+
+
 def protocol_of(args: argparse.Namespace) -> Protocol:
     """How answers are sampled: what is given, else the preset's, else the defaults."""
     from aha.benchmarks import published
@@ -213,9 +228,9 @@ def protocol_of(args: argparse.Namespace) -> Protocol:
         usual if value is None else value
         for value, usual in zip((args.temperature, args.top_p, args.max_tokens), default, strict=True)
     )
-    k = args.k or args.samples or (0 if paper else 4)
+    k = samples(args)
     return Protocol(
-        k or 1,
+        k if k is not None else 1 if paper else 4,
         temperature,
         top_p,
         int(max_tokens),
@@ -238,7 +253,7 @@ def _results(
     hardware.set_threads(args.threads)
     asked = list(asked)
     stored, asked = [a for a in asked if a.benchmark.imported], [a for a in asked if not a.benchmark.imported]
-    paper = args.preset == "r1" and not (args.k or args.samples)
+    paper = args.preset == "r1" and samples(args) is None
     judge = _judge(args)
     for model in dict.fromkeys(args.model):
         folder = args.results / folder_name(model)
@@ -399,7 +414,23 @@ def check_given(args: argparse.Namespace) -> None:
     """Raise AhaError for options of one kind of evaluation that were given with the other."""
     if len(args.model) > 1 and not args.tasks:
         raise AhaError("Several models are compared on benchmarks: give --tasks NAME,NAME.")
-    if not args.tasks and (args.ranks or args.engine != "local" or args.contamination or args.price):
-        raise AhaError("--ranks, --engine, --contamination and --price are for --tasks NAME,NAME.")
-    if args.tasks and args.output:
-        raise AhaError("--output is for one task; with --tasks every sample is kept in --results.")
+    options = args.of_one_task if args.tasks else args.of_many
+    others = [o for o in options if getattr(args, o.dest) != o.default]
+    if not others:
+        return
+    names = ", ".join(o.option_strings[0] for o in others)
+    which = f"{names} {'is' if len(others) == 1 else 'are'} for"
+    if not args.tasks:
+        raise AhaError(f"{which} --tasks NAME,NAME.")
+    ways = " ".join(dict.fromkeys(_WITH_TASKS[o.dest] for o in others))
+    raise AhaError(f"{which} one task (--task). With --tasks {ways}.")
+
+
+_WITH_TASKS = {
+    "task": "name it there",
+    "data": "the rows are named as NAME=FILE (or a folder of them as --data-dir)",
+    "test_data": "the rows are named as NAME=FILE (or a folder of them as --data-dir)",
+    "split": "the rows of a file are all asked",
+    "output": "every sample is kept in --results",
+}
+"""What takes the place of an option of one task."""

@@ -127,6 +127,10 @@ def _files_in(folder: Path) -> str:
     return ", ".join(files[:3]) or FORMATS
 
 
+FILE_INSTEAD = "--data FILE, or --tasks NAME=FILE"
+"""How rows of the hub are had from a file."""
+
+
 def _hub(source: str, split: str) -> Numbered:
     asked = hub_set(source)
     split = asked.split or split
@@ -135,7 +139,7 @@ def _hub(source: str, split: str) -> Numbered:
     except ImportError as error:
         raise AhaError(
             f"'{asked.name}' is no file here, and reading it from the hub needs datasets: pip install datasets. "
-            "Or give a local file with --data FILE."
+            f"Or give a local file: {FILE_INSTEAD}."
         ) from error
     try:
         parts = [(config, _split(datasets, asked, config, split)) for config in _configs(datasets, asked)]
@@ -143,7 +147,7 @@ def _hub(source: str, split: str) -> Numbered:
         at = f", revision {asked.revision} (NAME@main is the newest)" if asked.revision else ""
         raise AhaError(
             f"Cannot load the data set '{asked.name}', split {split}{at}, from the hub: {str(error)[:300]}. Without a "
-            "network, give a local file with --data FILE."
+            f"network, give a local file: {FILE_INSTEAD}."
         ) from error
     if commit := next(filter(None, map(_commit_of, (rows for _, rows in parts))), ""):
         _commits[source] = commit
