@@ -1,9 +1,10 @@
-"""Time in which other programs have the processors is not the program's; what it computes or sleeps is."""
+"""Programs that share a processor with others that never rest: told when they are late, and never waited for."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from aha.sandbox import Sandbox, judge_asserts, judge_function, judge_stdio
+from aha.sandbox import Sandbox, judge_asserts, judge_stdio
 from aha.sandbox.execution import Status
 from aha.sandbox.waiting import ProcessorQueue
 from aha.types import AhaError
@@ -21,8 +22,8 @@ BUSY = (
     "import time\ndef busy(seconds):\n    start = time.process_time()\n"
     "    while time.process_time() - start < seconds: pass\n    return 7\n"
 )
-ON_ITS_OWN = "assert busy(0.6) == 7"
-IN_TWO = "for _ in range(2):\n    x = busy(0.3)\n    assert x == 7 and x > 6"
+ON_ITS_OWN = "assert busy(20) == 7"
+IN_TWO = "for _ in range(2):\n    x = busy(20)\n    assert x == 7 and x > 6"
 
 
 @pytest.fixture(scope="module")
@@ -72,37 +73,33 @@ needs_a_count = pytest.mark.skipif(not counted(), reason="this kernel does not c
 
 
 @needs_a_count
-def test_a_program_without_a_processor_is_not_late(crowded):
-    execution = crowded.run(BUSY + "print(busy(0.6))", wall=1)
-    assert execution.status is Status.OK, execution
-    assert execution.seconds > 1, "the machine was not crowded"
+def test_a_program_that_is_too_late_says_how_long_it_had_no_processor(crowded):
+    execution = crowded.run(BUSY + "print(busy(30))", wall=1.5)
+    assert execution.status is Status.TIMEOUT
+    assert re.search(r"still running after 1\.5 s, and \d s without a processor", execution.note)
 
 
-@pytest.mark.slow
-@needs_a_count
 @pytest.mark.parametrize("tests", [ON_ITS_OWN, IN_TWO], ids=["rewritten", "in-two-sandboxes"])
-def test_asserts_wait_for_a_processor(crowded, tests):
-    assert judge_asserts(BUSY, tests, sandbox=crowded, wall=1.5).passed is True
-    late = judge_asserts(BUSY, tests.replace("0.6", "6").replace("0.3", "3"), sandbox=crowded, wall=1.5)
+def test_a_late_result_names_its_own_limit(crowded, tests):
+    late = judge_asserts(BUSY, tests, sandbox=crowded, wall=1.5)
     assert late.passed is False
     assert "still running after 1.5 s" in late.results[0].note
 
 
-@pytest.mark.slow
-@needs_a_count
-def test_calls_wait_for_a_processor(crowded):
-    calls = [([0.4], 7)] * 3
-    assert judge_function(BUSY, "busy", calls, sandbox=crowded, wall=1).passed is True
-    late = judge_function(BUSY, "busy", [([0.1], 7), ([4], 7)], sandbox=crowded, wall=1)
-    assert [result.passed for result in late.results] == [True, False]
-    assert "still running after 1 s" in late.results[1].note
-
-
-def test_what_a_program_sleeps_is_its_own(crowded):
+def test_nobody_waits_longer_for_a_program_that_crowds_itself_out(crowded):
+    crowd = (
+        "import threading\ndef spin():\n    while True: pass\n"
+        "for _ in range(8): threading.Thread(target=spin, daemon=True).start()\nspin()"
+    )
     start = time.monotonic()
-    judged = judge_stdio("import time; time.sleep(30); print(1)", [("", "1")], sandbox=crowded, wall=1)
-    assert judged.passed is False
-    assert time.monotonic() - start < 20
+    assert judge_stdio(crowd, [("", "1")], sandbox=crowded, wall=1).passed is False
+    assert time.monotonic() - start < 1 + 2 + 5  # the five for the way in, beside programs that never rest
+
+
+def test_what_a_program_sleeps_is_no_waiting(crowded):
+    execution = crowded.run("import time; time.sleep(30)", wall=1)
+    assert execution.status is Status.TIMEOUT
+    assert "without a processor" not in execution.note
 
 
 def test_no_count_is_no_waiting():

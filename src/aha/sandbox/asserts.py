@@ -233,7 +233,6 @@ def _ask_and_answer(candidate: dict[str, Any], tests: dict[str, Any], conditions
         first = asking.next_message(time.monotonic() + _PREPARATION)
         if first is None or not first.startswith(b"call\n"):
             return TestResult(None, f"tests: {plain(first or asking.stop().note)}")
-        asking.forget_waiting()
         with sandbox.process(candidate, limits) as answering:
             answering.ends_with = (asking,)
             asking.ends_with = (answering,)

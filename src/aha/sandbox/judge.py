@@ -195,7 +195,6 @@ def judge_calls(code: str, calls: Sequence[Call], conditions: Conditions) -> Jud
         except Gone as error:
             losses.add(error)
             if losses.may_try_again:
-                clock = Clock(conditions.wall, conditions.together)
                 continue
             verdict = False if losses.by_the_program() else None
             results += [TestResult(verdict, losses.note)] * (len(calls) - len(results))
@@ -212,11 +211,10 @@ class Clock:
         self._together = together
         self._end: float | None = None
 
-    def deadline(self, process: Process) -> float:
-        """When a step of a process that begins now must be done: monotonic seconds, to which comes all that the process
-        waits for a processor."""
+    def deadline(self) -> float:
+        """Monotonic seconds: when a step that begins now must be done."""
         if self._end is None or not self._together:
-            self._end = time.monotonic() + self.wall - process.waited
+            self._end = time.monotonic() + self.wall
         return self._end
 
 
@@ -225,7 +223,7 @@ def load(process: Process, nonce: str, clock: Clock) -> TestResult | float:
     which loading is a part of."""
     process.enter()
     process.allowed = clock.wall
-    deadline = clock.deadline(process)
+    deadline = clock.deadline()
     hello = process.next_message(deadline)
     if hello == f"{nonce}\nready".encode():
         return deadline
@@ -268,7 +266,7 @@ def _one_process(
             return
         for index, (call, message) in enumerate(zip(calls, messages, strict=True)):
             if index:
-                deadline = clock.deadline(process)
+                deadline = clock.deadline()
             reply = process.ask(message, deadline, call.longest + len(nonce) + 16)
             answer = answer_of(reply, nonce)
             if answer is None:

@@ -19,7 +19,6 @@ from .waiting import ProcessorQueue
 
 MAX_MESSAGE = 16_000_000  # bytes of one message from a run
 _ENTRY = 60.0  # seconds from the job to the first line of the program
-_PATIENCE = 10  # times its limit that a run may have waited for a processor
 _GRACE = 1.0  # seconds between the kill and giving up on the zygote, in which the caller waits
 _CHUNK = 1 << 16
 
@@ -101,23 +100,19 @@ class Process:
             self.release()
             self.abandoned = True
             raise Gone("a run was not entered in time: this machine is overloaded")
-        self.forget_waiting()
-        self.started = time.monotonic()
-
-    def forget_waiting(self) -> None:
-        """Count from now what the run waits for a processor."""
         self._waited_before = self._queue.seconds() if self._queue else 0.0
+        self.started = time.monotonic()
 
     @property
     def waited(self) -> float:
-        """Seconds since the program began in which it was ready, and others had the processors."""
-        seconds = self._queue.seconds() - self._waited_before if self._queue else 0.0
-        return min(max(0.0, seconds), _PATIENCE * self.limits.wall)
+        """Seconds since the program began in which it was ready, and others had the processors, its own processes too.
+        It is told and not taken off: a program could make its caller wait so."""
+        return max(0.0, self._queue.seconds() - self._waited_before) if self._queue else 0.0
 
     def wait(self) -> Execution:
         """Let the run end by itself or by its deadline. Raises Gone if the zygote failed instead."""
         self.enter()
-        self.timed_out = not self._pump(lambda: False, self.started + self.limits.wall, patient=True)
+        self.timed_out = not self._pump(lambda: False, self.started + self.limits.wall)
         return self.stop()
 
     def ask(self, message: bytes, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
@@ -131,13 +126,12 @@ class Process:
         self._write()
 
     def next_message(self, deadline: float, longest: int = MAX_MESSAGE) -> bytes | None:
-        """The next message from the run; None if there is none by the deadline (monotonic seconds, to which comes
-        what this run and those that end with it have ``waited``).
+        """The next message from the run; None if there is none by the deadline (monotonic seconds).
 
         One that says that it is longer than ``longest`` is not waited for: ``too_long`` is then true.
         """
         self.too_long = False
-        if not self._pump(lambda: self._has_message(longest), deadline, patient=True):
+        if not self._pump(lambda: self._has_message(longest), deadline):
             self.timed_out = True
             return None
         if self._flooded or not self._has_message(longest):
@@ -211,16 +205,14 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def _pump(self, done: Callable[[], bool], deadline: float, *, patient: bool = False) -> bool:
-        """Move bytes until ``done`` or the end of the run; False if the deadline came first. ``patient``: what was
-        waited for a processor comes to it."""
+    def _pump(self, done: Callable[[], bool], deadline: float) -> bool:
+        """Move bytes until ``done`` or the end of the run; False if the deadline came first."""
         poll = select.poll()
         watched: dict[int, int] = {}
         while not done() and self._end is None:
             left = deadline - time.monotonic()
-            if left <= 0 and patient:
-                left += sum(each.waited for each in (self, *self.ends_with))
             if left <= 0:
+                _ = self.waited  # read while the process is there to be asked
                 return False
             self._watch(poll, watched)
             for descriptor, _ in poll.poll(left * 1000 + 1):

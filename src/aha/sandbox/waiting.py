@@ -1,4 +1,4 @@
-"""How long a run was ready to go on and had no processor: the machine's time, not the program's."""
+"""How long a run was ready to go on and had no processor."""
 
 from __future__ import annotations
 
