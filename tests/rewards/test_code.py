@@ -156,6 +156,9 @@ def test_extraction_is_linear():
         TestCase("stdio", 1, "y"),
         TestCase("function", [1], 2),
         TestCase("function", 1, 2, "f"),
+        TestCase("function", [object()], 2, "f"),
+        TestCase("function", [1], object(), "f"),
+        TestCase("function", [1], "no reply", "f", compare="near"),
         TestCase("asserts", "assert ("),
     ],
 )

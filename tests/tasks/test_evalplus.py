@@ -40,6 +40,25 @@ ROOT = {
 }  # fmt: skip
 
 
+def mbpp(name, solution, inputs, assertion, **more):
+    """A row whose solution gives what its inputs give."""
+    return {"task_id": "Mbpp/901", "prompt": '"""\nDo it.\n"""\n', "atol": 0, "entry_point": name, "contract": "",
+            "canonical_solution": solution, "base_input": inputs, "plus_input": [], "assertion": assertion, **more}  # fmt: skip
+
+
+COUNTED = mbpp("counted", "from collections import Counter\ndef counted(xs): return Counter(xs)\n",
+               [[[1, 1, 2]], [[]]], "assert counted([1]) == {1: 1}")  # fmt: skip
+GROUPED = mbpp("grouped", "from collections import OrderedDict, defaultdict\ndef grouped(xs):\n    d = defaultdict(list)\n"
+               "    for x in xs: d[x % 2].append(OrderedDict([(x, {x})]))\n    return d\n",
+               [[[1, 2, 3]], [[]]], "assert grouped([2]) == {0: [{2: {2}}]}")  # fmt: skip
+MIXED = mbpp("first", "def first(t): return next((i for i, x in enumerate(t) if isinstance(x, tuple)), -1)\n",
+             [[[1, 5, [4, 6], 10]], [[2, [5, [7]]]], [[3, 4]]], "assert first((1, 5, 7, (4, 6), 10)) == 3")  # fmt: skip
+POLAR = mbpp("polar", "import cmath\ndef polar(z): return cmath.polar(z)\n",
+             [[1], ["(1+2j)"], ["-1e-3j"]], "assert polar(1) == (1.0, 0.0)", atol=1e-4)  # fmt: skip
+BOTH = mbpp("Diff", "def Diff(a, b): return list(set(a) ^ set(b))\n", [[[1, 10, 9], [9, 2]], [[], [40]]],
+            "assert set(Diff([1], [2])) == {1, 2}", test_list=["assert Diff([9, 1, 10], [9]) == [1, 10]"])  # fmt: skip
+
+
 def outcome(row, program):
     problem = code_rows.make_problem(row, 1)
     assert code_rows.prove(problem, row) == ""
@@ -56,6 +75,15 @@ def outcome(row, program):
         (FIND_CHAR_LONG, "def find_char_long(s):\n    import re\n    return tuple(set(re.findall(r'\\w{4,}', s)))",
          "def find_char_long(s):\n    return [w for w in s.split() if len(w) > 3]"),
         (SHARED, "def sized(t):\n    return dict([(t, len(t))])", "def sized(t):\n    return {tuple(t): 2}"),
+        (COUNTED, "def counted(xs):\n    return {x: xs.count(x) for x in xs}",
+         "def counted(xs):\n    return {x: 1 for x in xs}"),
+        (GROUPED, "def grouped(xs):\n    return {k: [{x: {x}} for x in xs if x % 2 == k] for k in {x % 2 for x in xs}}",
+         "def grouped(xs):\n    return {k: [{x: [x]} for x in xs if x % 2 == k] for k in {x % 2 for x in xs}}"),
+        (MIXED, "def first(t):\n    kinds = [type(x) for x in t]\n    return kinds.index(tuple) if tuple in kinds else -1",
+         "def first(t):\n    kinds = [type(x) for x in t]\n    return kinds.index(list) if list in kinds else -1"),
+        (POLAR, "def polar(z):\n    import math\n    return abs(z), math.atan2(complex(z).imag, complex(z).real)",
+         "def polar(z):\n    return abs(z), 0.0"),
+        (BOTH, "def Diff(a, b):\n    return sorted({*a} ^ {*b}, reverse=True)", "def Diff(a, b):\n    return [*{*a} - {*b}]"),
         (ROOT, "def find_zero(xs):\n    return -0.5 if len(xs) == 2 else -2.00000001", "def find_zero(xs):\n    return -0.5"),
     ],
 )  # fmt: skip
@@ -70,6 +98,12 @@ def test_the_question_is_asked_and_inputs_come_back_as_they_were():
     assert len(problem.answer) == 8
     shared = code_rows.make_problem(SHARED, 1)
     assert [test.input for test in shared.answer] == [[(1, 2)], [()], [(3,)]]
+    assert [test.input for test in code_rows.make_problem(MIXED, 1).answer] == [
+        [(1, 5, (4, 6), 10)],
+        [(2, (5, (7,)))],
+        [(3, 4)],
+    ]
+    assert [test.input for test in code_rows.make_problem(POLAR, 1).answer] == [[1], [1 + 2j], [-0.001j]]
     assert {test.compare for test in problem.answer} == {"members"}
 
 

@@ -19,6 +19,7 @@ from aha.sandbox import (
     ResultComparison,
     Sandbox,
     TestResult,
+    check_call,
     check_source,
     default_sandbox,
     imported_modules,
@@ -241,11 +242,13 @@ def _wrong(test: TestCase) -> str:
         return f"compare {test.compare!r} is none of {', '.join(ResultComparison)}"
     if test.kind == "function" and not (test.entry_point and isinstance(test.input, (list, tuple))):
         return "a function test needs an entry point and a list of arguments"
-    if test.kind == "asserts":
-        if not isinstance(test.input, str):
-            return "asserts must be source text"
-        try:
+    if test.kind == "asserts" and not isinstance(test.input, str):
+        return "asserts must be source text"
+    try:
+        if test.kind == "asserts":
             check_source(test.input, test.prelude)
-        except AhaError as error:
-            return str(error)
+        elif test.kind == "function":
+            check_call(test.entry_point, test.input, test.expected, test.compare, test.tolerance)
+    except AhaError as error:
+        return str(error)
     return ""

@@ -9,7 +9,15 @@ b'42\\n'
 from .asserts import check_source, judge_asserts
 from .compare import same_output, same_value
 from .execution import Execution, Isolation, Limits, Status
-from .judge import Judgement, ResultComparison, TestResult, judge_function, judge_stdio, results_of
+from .judge import (
+    Judgement,
+    ResultComparison,
+    TestResult,
+    check_call,
+    judge_function,
+    judge_stdio,
+    results_of,
+)
 from .names import imported as imported_modules
 from .packages import modules as sandbox_modules
 from .pool import Sandbox, default_sandbox, run
@@ -23,6 +31,7 @@ __all__ = [
     "Sandbox",
     "Status",
     "TestResult",
+    "check_call",
     "check_source",
     "default_sandbox",
     "imported_modules",

@@ -151,6 +151,17 @@ def judge_function(
     return judge_calls(code, calls, conditions)
 
 
+def check_call(
+    entry_point: str,
+    arguments: Sequence[Any],
+    expected: Any,
+    compare: ResultComparison | str,
+    tolerance: float = 0.0,
+) -> None:
+    """Raise AhaError for a test whose arguments cannot travel, or whose expected result cannot be compared."""
+    _message(_compared_call(entry_point, arguments, expected, ResultComparison(compare), tolerance))
+
+
 def results_of(
     code: str,
     entry_point: str,

@@ -316,6 +316,8 @@ def _openings(text: bytes) -> int:
 
 
 def _count(tree: Any) -> int:
-    """Values in a tree of one's own."""
-    below = _items(tree) if isinstance(tree, (list, wire.Typed)) else []
-    return 1 + sum(map(_count, below))
+    """Values in a tree of one's own: what a typed value holds is a list of values, or another value."""
+    below = tree.body if isinstance(tree, wire.Typed) else tree
+    if isinstance(below, wire.Typed):
+        return 1 + _count(below)
+    return 1 + (sum(map(_count, below)) if isinstance(below, list) else 0)

@@ -77,10 +77,10 @@ def _by_layout(row: Row) -> tuple[list[TestCase], str]:
         )
     if isinstance(row.get("test"), str) and row["test"].strip():
         return _humaneval(row) if row.get("entry_point") else _test_program(row)
-    if row.get("test_list") is not None:
-        return _mbpp(row)
     if is_evalplus(row):
         return _evalplus(row)
+    if row.get("test_list") is not None:
+        return _mbpp(row)
     if row.get("public_test_cases") is not None or row.get("private_test_cases") is not None:
         return _live(row)
     if any(row.get(name) is not None for name in _CONTESTS):

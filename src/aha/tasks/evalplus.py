@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from aha.types import AhaError, TestCase
 
 WALL = 20.0
 """Seconds that a row's own solution has for an input: some of them are there to be slow."""
+_SEQUENCES = (list, tuple, set, frozenset)
+_COMPLEX = re.compile(r"\(?[-+0-9.eEinfa ]*j\)?")
 _MEMBERS = frozenset(["similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
                       "intersection_array", "find_dissimilar", "Diff"])  # fmt: skip
 _SOMETHING = frozenset(["check_str", "text_match_three", "text_starta_endb"])
@@ -121,26 +124,49 @@ def _retyped(arguments: Sequence[Any], like: _AssertedCall | None) -> list[Any]:
     """Arguments with the types of the example's; as they are where there is none, or it has another number of them."""
     if like is None or len(like.arguments) != len(arguments):
         return list(arguments)
-    return [_as(value, of) for value, of in zip(arguments, like.arguments, strict=True)]
+    return [_as(_complex(value, of), of) for value, of in zip(arguments, like.arguments, strict=True)]
 
 
-def _as(value: Any, like: Any) -> Any:
-    """A value of JSON as what it was before, by one like it."""
-    if isinstance(value, list) and isinstance(like, (list, tuple, set, frozenset)):
-        return _sequence(value, like)
-    if isinstance(value, Mapping) and isinstance(like, dict) and like:
-        key, of = next(iter(like.items()))
-        return {_key(name, key): _as(one, of) for name, one in value.items()}
-    if isinstance(value, str) and isinstance(like, complex):
+def _complex(value: Any, like: Any) -> Any:
+    """A text in the place of a number: a complex one, of which JSON has none."""
+    is_number = isinstance(like, (int, float, complex)) and not isinstance(like, bool)
+    if is_number and isinstance(value, str) and _COMPLEX.fullmatch(value):
         return complex(value.replace(" ", ""))
     return value
 
 
-def _sequence(value: list[Any], like: Any) -> Any:
+def _as(value: Any, like: Any, within: Any = None) -> Any:
+    """A value of JSON as what it was before, by one like it; ``within``: the sequence that the example stands in."""
+    if isinstance(value, list) and isinstance(like, _SEQUENCES):
+        return _sequence(value, like, within)
+    if isinstance(value, Mapping) and isinstance(like, dict) and like:
+        key, of = next(iter(like.items()))
+        return {_key(name, key): _as(one, of) for name, one in value.items()}
+    return _complex(value, like) if isinstance(like, complex) else value
+
+
+def _sequence(value: list[Any], like: Any, within: Any) -> Any:
     shapes = list(like)
     each = len(shapes) == len(value) and isinstance(like, tuple)
-    members = [_as(v, shapes[i if each else 0]) for i, v in enumerate(value)] if shapes else value
+    deeper = (
+        None if within is None else like
+    )  # what is nested deeper than the example is nested as the example is
+    members = [
+        _as(one, _like(one, shapes, i if each else 0, deeper), like) if shapes else one
+        for i, one in enumerate(value)
+    ]
     return members if isinstance(like, list) else type(like)(members)
+
+
+def _like(value: Any, shapes: Sequence[Any], index: int, deeper: Any) -> Any:
+    """Which of an example's members a value is like: the one in its place, but for a list or a dictionary in the place
+    of something else the first that is one."""
+    kinds = _SEQUENCES if isinstance(value, list) else (dict,)
+    if not isinstance(value, (list, dict)) or isinstance(shapes[index], kinds):
+        return shapes[index]
+    return next(
+        (shape for shape in shapes if isinstance(shape, kinds)), deeper if isinstance(value, list) else None
+    )
 
 
 def _key(name: Any, like: Any) -> Any:
