@@ -386,6 +386,41 @@ def test_a_row_that_a_program_without_a_thought_passes_is_refused(reward):
         assert "does nothing passes" in code_proofs.prove(problem, row, reward)
 
 
+FUNCTIONS = {
+    "lambda": "twice = lambda x: 2 * x",
+    "typed-lambda": "from collections.abc import Callable\ntwice: Callable = lambda x: 2 * x",
+    "partial": "from functools import partial\nfrom operator import mul\ntwice = partial(mul, 2)",
+    "another's-name": "double = lambda x: 2 * x\ntwice = double",
+    "the-library's": "twice = (2).__mul__",
+    "object": "class Times:\n    def __init__(self, n): self.n = n\n    def __call__(self, x): return self.n * x\ntwice = Times(2)",
+    "several": "once, twice = lambda x: x, (2).__mul__",
+    "in-a-class": "class Solution:\n    twice = lambda self, x: 2 * x",
+    "static-in-a-class": "class Solution:\n    twice = staticmethod((2).__mul__)",
+    "coroutine": "async def twice(x): return 2 * x",
+    "wrapped": "import functools\ndef same(f):\n    @functools.wraps(f)\n    def g(*a): return f(*a)\n    return g\n@same\ndef twice(x): return 2 * x",
+}
+
+
+@pytest.mark.parametrize("layout", ["calls", "asserts"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_reference_may_be_any_function(name, layout, reward):
+    """What does nothing is told from it, whatever way the reference's function has its name."""
+    if layout == "asserts" and ("class" in name or name == "coroutine"):
+        pytest.skip("called otherwise")
+    right = {"fn_name": "twice", "inputs": [[1], [4]], "outputs": [[2], [8]]}
+    row = {
+        "question": "Double it.",
+        "input_output": json.dumps(right),
+        "solutions": json.dumps([FUNCTIONS[name]]),
+    }
+    vacuous = row | {"input_output": json.dumps(right | {"outputs": [[None], [None]]})}
+    if layout == "asserts":
+        row = {"text": "Double it.", "test_list": ["assert twice(1) == 2"], "code": FUNCTIONS[name]}
+        vacuous = row | {"test_list": ["assert twice(1) != 5"]}
+    assert code_proofs.prove(code_rows.make_problem(row, 1), row, reward) == ""
+    assert "does nothing" in code_proofs.prove(code_rows.make_problem(vacuous, 1), vacuous, reward)
+
+
 def test_tests_that_need_what_is_not_there_are_refused(monkeypatch):
     row = {
         "question": "q",

@@ -112,11 +112,35 @@ def _idle(tests: Sequence[TestCase], references: Sequence[str]) -> str:
     """A program with the reference's functions, none of which does anything; an empty one where there is none."""
     if tests[0].kind == "stdio" or not references:
         return "pass"
-    return ast.unparse(ast.fix_missing_locations(_Idle().visit(ast.parse(references[0]))))
+    tree = _Idle(_called(tests)).visit(ast.parse(references[0]))
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _called(tests: Sequence[TestCase]) -> set[str]:
+    """The names that tests call."""
+    names = {part.removesuffix("()") for test in tests for part in test.entry_point.split(".")}
+    for test in tests:
+        tree = _tree(test.input) if test.kind == "asserts" and isinstance(test.input, str) else None
+        for node in ast.walk(tree) if tree else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
+                names.add(node.func.id if isinstance(node.func, ast.Name) else node.func.attr)
+    return names
 
 
 class _Idle(ast.NodeTransformer):
-    """Empties functions, but for the making of objects, without which tests would fail for another reason."""
+    """Empties functions, but for the making of objects, without which tests would fail for another reason; what is
+    called, and is a value or an import under that name, becomes a function that does nothing."""
+
+    def __init__(self, called: set[str]) -> None:
+        self._called = called
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        """Empty a program."""
+        return self._with_functions(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """Empty a class's methods."""
+        return self._with_functions(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Empty a function."""
@@ -124,3 +148,29 @@ class _Idle(ast.NodeTransformer):
             node.body = [ast.Pass()]
             node.decorator_list = []
         return node
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AsyncFunctionDef:
+        """Empty a coroutine function."""
+        node.body = [ast.Pass()]
+        node.decorator_list = []
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+        """Empty a function without a name."""
+        node.body = ast.Constant(None)
+        return node
+
+    def _with_functions(self, node: ast.Module | ast.ClassDef) -> ast.AST:
+        names = sorted(self._called & {name for part in node.body for name in _bound_by(part)})
+        self.generic_visit(node)
+        node.body += [ast.parse(f"def {name}(*_, **__): pass").body[0] for name in names]
+        return node
+
+
+def _bound_by(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement gives to values and to what it imports."""
+    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
+            yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
+    elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+        yield from (alias.asname or alias.name for alias in statement.names)
