@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Container, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -97,10 +99,45 @@ def room(path: Path) -> str:
     return "doctor/full" if parts[:2] == ("doctor", "full") else parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> list[str]:
+class Contents(NamedTuple):
+    """What the rules ask of a file. It is parsed once for all of them, which takes longer than they do."""
+
+    imported: list[str]
+    edges: set[str]
+    evaluated: list[int]  # lines
+    classes: list[str]
+    unclear: list[str]  # names that say nothing, with their lines
+    settings: list[str]
+
+
+@functools.cache
+def contents(path: Path) -> Contents:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    name = module_of(path) if SOURCE in path.parents else ""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    called = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    return Contents(
+        imported=imported(tree),
+        edges=set(edges(tree, package, MODULES)) - {name},
+        evaluated=[n.lineno for n in called if n.func.id in ("eval", "exec")],
+        classes=[n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef)],
+        unclear=[f"{name}, line {line}" for name, line in bound_names(tree) if name in SAYS_NOTHING],
+        settings=declared(tree),
+    )
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(("aha", *parts)).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imported(tree: ast.Module) -> list[str]:
     """Names of our modules that a file imports, wherever in it the import stands."""
     modules = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -113,15 +150,20 @@ def imported(path: Path) -> list[str]:
 )
 def test_imports_point_downward(path):
     here = room(path)
-    for name in imported(path):
+    for name in contents(path).imported:
         there = name.split(".")[1] if "." in name else "__init__"
         there = "doctor/full" if name.startswith("aha.doctor.full") else there
         assert there == here or there in ALLOWED[here] | {"__version__"}, f"{path.name} imports {name}"
 
 
+def asks_for_types(test: ast.expr) -> bool:
+    names = (getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(test))
+    return "TYPE_CHECKING" in names
+
+
 def only_types(tree: ast.Module) -> set[ast.AST]:
     """What stands under ``if TYPE_CHECKING``: it never runs."""
-    guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)]
+    guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and asks_for_types(n.test)]
     return {inner for guard in guards for inner in ast.walk(guard)}
 
 
@@ -151,15 +193,7 @@ def test_the_test_of_circles_sees_relative_and_local_imports():
 
 
 def test_no_cycles_between_modules():
-    names = {
-        ".".join(("aha", *p.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): p
-        for p in FILES
-    }
-    graph = {name: set() for name in names}
-    for name, path in names.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        graph[name] = set(edges(tree, package, names)) - {name}
+    graph = {name: contents(path).edges for name, path in MODULES.items()}
     state: dict[str, int] = {}
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -168,11 +202,11 @@ def test_no_cycles_between_modules():
             return
         state[name] = 1
         for target in graph.get(name, ()):
-            if target in names and target != name:
+            if target in MODULES and target != name:
                 visit(target, (*trail, name))
         state[name] = 2
 
-    for name in names:
+    for name in MODULES:
         visit(name, ())
 
 
@@ -208,9 +242,7 @@ def test_nothing_of_ours_evaluates_text():
     for path in FILES:
         if "inside" in path.parts:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
+        assert contents(path).evaluated == [], path
 
 
 def test_readme_names_the_two_commands():
@@ -223,9 +255,8 @@ def test_a_class_name_has_one_meaning():
     """Two classes of one name are two meanings of a word."""
     places: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef):
-                places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+        for name in contents(path).classes:
+            places.setdefault(name, []).append(str(path.relative_to(SOURCE)))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
@@ -256,8 +287,7 @@ def test_the_test_of_names_sees_every_binding():
 
 @pytest.mark.parametrize("path", [*FILES, *BESIDE], ids=lambda p: str(p.relative_to(ROOT)))
 def test_variables_are_named_for_what_they_hold(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert [f"{name}, line {line}" for name, line in bound_names(tree) if name in SAYS_NOTHING] == []
+    assert contents(path).unclear == []
 
 
 STAGES_SETTINGS = 133
@@ -278,8 +308,7 @@ def declared(tree: ast.Module) -> list[str]:
 
 
 def test_stages_declare_few_settings():
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in FILES if room(path) == "stages"]
-    names = [name for tree in trees for name in declared(tree)]
+    names = [name for path in FILES if room(path) == "stages" for name in contents(path).settings]
     assert "SeedSettings.seed" in names
     assert len(names) <= STAGES_SETTINGS, names
     assert len(names) == STAGES_SETTINGS, "fewer: lower STAGES_SETTINGS"

@@ -154,7 +154,7 @@ def test_rows_are_those_that_the_cache_has_room_for():
 
 @pytest.mark.parametrize(
     ("gpu", "count"),
-    [("rtx-4090", 1), pytest.param("rtx-4090", 8, marks=pytest.mark.slow), ("h100", 1), ("a100-40", 8)],
+    [("rtx-4090", 1), ("rtx-4090", 8), ("h100", 1), ("a100-40", 8)],
 )
 def test_settings_that_are_suggested_do_fit(gpu, count):
     work = Workload("rl", 10, 512, 8, 256, 65_536, 131_072, 2, reference=True, max_num_seqs=512, name="rl")
@@ -171,6 +171,18 @@ def test_settings_that_are_suggested_do_fit(gpu, count):
                 assert not advice.judge(QWEN, replace(work, **fewer), machine).fits, "and all of it is needed"
     assert advised
     assert not advice.judge(QWEN, work, machine).fits
+
+
+def test_a_pass_is_laid_out_once_whatever_samples_beside_it(monkeypatch):
+    """Advice tries thousands of combinations of a few passes."""
+    laid_out, real = [], passes.layout
+    monkeypatch.setattr(passes, "layout", lambda work: laid_out.append(1) or real(work))
+    work = Workload("rl", 10, 500, 8, 250, 65_500, 131_000, 2, reference=True, max_num_seqs=512, name="rl")
+    assert advice.suggestions(QWEN, work, machines.machine("rtx-4090", 1))
+    assert 1 <= len(laid_out) <= 200
+    few, many = (passes.added(QWEN, replace(work, max_num_seqs=n)) for n in (16, 512))
+    few.clear()
+    assert many == passes.added(QWEN, work) != {}
 
 
 def test_ranks_that_share_a_pass_are_suggested_where_one_sequence_is_too_long():

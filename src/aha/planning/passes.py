@@ -8,8 +8,9 @@ modules. b is the size of a number in the compute type.
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aha.planning import limits
 from aha.planning.shapes import Shape
@@ -52,13 +53,18 @@ def layout(work: Workload) -> PassLayout:
     members = min(work.group, max(1, (work.batch_tokens - work.prompt) // work.completion))
     block = work.prompt + members * work.completion
     tokens = max(block, min(work.batch_tokens, work.tokens // work.mini_batches))
-    blocks = tokens / block
-    pieces = in_pieces(work.completion, work.prompt, blocks * members)
-    pieces += in_pieces(work.prompt, 0, blocks)
-    keep, ranks = limits.KEEP_PROBABILITIES_UP_TO, work.context
+    return _laid_out(work.prompt, work.completion, members, tokens, work.context)
+
+
+@functools.lru_cache(maxsize=1024)
+def _laid_out(prompt: int, completion: int, members: int, tokens: int, ranks: int) -> PassLayout:
+    blocks = tokens / (prompt + members * completion)
+    pieces = in_pieces(completion, prompt, blocks * members)
+    pieces += in_pieces(prompt, 0, blocks)
+    keep = limits.KEEP_PROBABILITIES_UP_TO
     return PassLayout(
         tokens=-(-tokens // ranks),
-        trained=round(blocks * members * work.completion / ranks),
+        trained=round(blocks * members * completion / ranks),
         scores=sum(q * k * rows for q, k, rows in pieces) / ranks,
         kept=sum(q * k * rows for q, k, rows in pieces if k <= keep) / ranks,
         buckets=tuple(in_buckets(pieces)),
@@ -94,7 +100,13 @@ def in_buckets(pieces: list[tuple[int, int, float]]) -> list[Rectangles]:
 
 
 def added(shape: Shape, work: Workload) -> dict[str, float]:
-    """What a forward and backward pass adds at its peak."""
+    """What a forward and backward pass adds at its peak. Advice asks for one pass many times, beside samplers of many
+    sizes, which change nothing of it."""
+    return dict(_added(shape, replace(work, max_num_seqs=0, colocated=None, least_pass=0, name="")))
+
+
+@functools.lru_cache(maxsize=1024)
+def _added(shape: Shape, work: Workload) -> dict[str, float]:
     b, batch = work.number_bytes, layout(work)
     t, width = batch.tokens, shape.hidden
     whole = t * saved_per_token(shape, b, work.lora) + shape.heads * batch.kept * b
