@@ -237,3 +237,62 @@ def test_numpy_and_the_streams_by_name(in_each_tier):
     ):
         execution = in_each_tier.run(program, b"6 7\n", wall=30)
         assert execution.stdout == b"6 7\n", (program, execution.stderr)
+
+
+KEYED = """class P:
+    def __init__(self, v): self.v = v
+    def __hash__(self): return hash(self.v)
+    def __eq__(self, other): return self.v == other.v
+"""
+TABLE = {
+    "in-a-set": (KEYED, "assert len({P(1), P(1), P(2)}) == 2 and P(1) in {P(1)}", ("self.v == other.v", "self is other")),
+    "as-a-key": (KEYED, "d = {P(1): 'a'}\nassert d[P(1)] == 'a' and P(2) not in d", ("self.v == other.v", "self is other")),
+    "its-hash": (KEYED, "assert hash(P(1)) == hash(P(1)) != hash(P(2))", ("hash(self.v)", "5")),
+    "of-a-dataclass": (
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass P:\n    v: int",
+        "assert len({P(1), P(1), P(2)}) == 2",
+        ("(frozen=True)", "(eq=False)"),
+    ),
+    "itself": (
+        "class P: pass\np = P()\ndef f(): return p",
+        "assert len({f(), f(), P()}) == 2",
+        ("return p", "return P()"),
+    ),
+    "no-key": (
+        "class P:\n    def __eq__(self, other): return True",
+        "try: {P()}\nexcept TypeError: z = 1\nassert z",
+        ("__eq__", "same"),
+    ),
+    "counter": (
+        "from collections import Counter\ndef f(x): return Counter(x)",
+        "from collections import Counter\nc = f('aab')\nassert c['z'] == 0 and c['a'] == 2 and isinstance(c, Counter)\nassert c + f('b') == Counter(a=2, b=2)",
+        ("Counter(x)", "{y: x.count(y) for y in x}"),
+    ),
+    "counter-within": (
+        "from collections import Counter\ndef f(x): return [Counter(x)], len(x)",
+        "(c,), n = f('aab')\nassert c['z'] == 0 and c.most_common(1) == [('a', 2)] and n == 3",
+        ("Counter(x)", "dict(Counter(x))"),
+    ),
+    "defaultdict": (
+        "from collections import defaultdict\ndef f(x):\n    d = defaultdict(list)\n    d[x].append(1)\n    return d",
+        "d = f(3)\nassert d[4] == [] and d == {3: [1], 4: []}",
+        ("return d", "return dict(d)"),
+    ),
+    "its-own-default": (
+        "from collections import defaultdict\ndef f(): return defaultdict(lambda: 7)",
+        "d = f()\nassert d['x'] == 7 and len(d) == 1",
+        ("lambda: 7", "lambda: 8"),
+    ),
+    "ordered": (
+        "from collections import OrderedDict\ndef f(x): return OrderedDict(x)",
+        "d = f([(1, 2), (3, 4)])\nd.move_to_end(1)\nassert list(d) == [3, 1] and f([(1, 2), (3, 4)]) != f([(3, 4), (1, 2)])",
+        ("OrderedDict(x)", "dict(x)"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_keys_and_counters_are_what_they_are_in_one_process(sandbox, name):
+    code, tests, (right, wrong) = TABLE[name]
+    assert judge_asserts(code, tests, sandbox=sandbox, wall=30).passed is True
+    assert judge_asserts(code.replace(right, wrong), tests, sandbox=sandbox, wall=30).passed is False

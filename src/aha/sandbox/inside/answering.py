@@ -23,7 +23,7 @@ from .program_loop import CANCELLED, PENDING, ProgramLoop, is_pending
 from .program_threads import ThreadsOfOthers
 
 _FUNCTIONS = """
-getattr setattr delattr len iter next isinstance issubclass str repr bool int float complex bytes abs round dir
+getattr setattr delattr len iter next isinstance issubclass str repr bool int float complex bytes abs round dir hash
 reversed format
 """
 _OPERATORS = """

@@ -44,7 +44,6 @@ class Remote:
     """An object of the candidate. ``number`` is the candidate's number for it."""
 
     __slots__ = ("_ask", "number")
-    __hash__ = object.__hash__
 
     def __init__(self, ask: Ask, number: int) -> None:
         object.__setattr__(self, "_ask", ask)
@@ -68,6 +67,11 @@ class Remote:
         if isinstance(other, Remote):
             return other.number == self.number or bool(self._ask("@eq", self, other))
         return NotImplemented
+
+    def __hash__(self) -> int:
+        """As the program's own sets and keys have it, where its objects that are equal are one."""
+        number = self._ask("@hash", self)
+        return hash(number) if type(number) is int else object.__hash__(self)
 
     def __lt__(self, other: Any) -> Any:
         return self._with_its_like("@lt", other)
