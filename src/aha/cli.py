@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from aha import __version__, ranks
+from aha import __version__, options, ranks
 from aha.hints import nearest
 from aha.types import AhaError, Terminated
 
@@ -126,11 +126,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     args = parse(top, argv)
     args.words = argv
+    args.options = options.of_command(top, args)
     if args.command is None:
         top.print_help()
         return 0
     debug = args.debug or bool(os.environ.get("AHA_DEBUG"))
     try:
+        options.refuse_empty(argv)
+        options.check_numbers(args)
         with _ending_on_sigterm():
             return int(import_module(f"aha.commands.{args.command.replace('-', '_')}").run(args) or 0)
     except AhaError as error:

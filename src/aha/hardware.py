@@ -54,7 +54,13 @@ def pick_device(name: str = "auto") -> torch.device:
             f"Device '{name}' was asked for but torch {torch.__version__} sees none here. "
             "Use --device cpu, or install the torch build for your accelerator."
         )
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise AhaError(f"Unknown device '{name}'. Use auto, cpu, cuda, cuda:N or mps.") from None
+    if device.type == "cuda" and (device.index or 0) >= (here := torch.cuda.device_count()):
+        raise AhaError(f"Device '{name}' was asked for, and there are {here} GPUs here: cuda:0 is the first.")
+    return device
 
 
 def pick_dtype(name: str = "auto", device: torch.device | None = None) -> torch.dtype:
@@ -118,6 +124,8 @@ def set_threads(n: int = 0) -> int:
     cores). Returns the number set."""
     import torch
 
+    if n < 0:
+        raise AhaError(f"--threads {n}: give the number of CPU threads, or 0 for all cores.")
     n = n or asked_threads()
     if not n:
         n = max(1, cores() // (1 if ranks.alone_here() else ranks_here()))

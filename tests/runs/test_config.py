@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from aha.recipes import get_recipe
-from aha.runs import config
+from aha.runs import config, strength
+from aha.runs.pipeline import ordered
+from aha.settings import former
 from aha.types import AhaError
 
 
@@ -98,3 +102,98 @@ def test_settings_of_the_machine_are_no_part_of_a_fingerprint():
         "rl.save_every=1",
     )
     assert stages(*words).fingerprint() == stages().fingerprint()
+
+
+# --- several sources -------------------------------------------------------------------------------------------------
+
+LISTED = """
+[rl]
+model = "tiny"
+seed = 0
+steps = 34
+lr = 1e-3
+max_tokens = 320
+max_tokens_schedule = [[20, 440]]
+[rl.rewards]
+accuracy = 1.0
+format = 0.2
+[rl.algorithm]
+preset = "grpo_no_kl"
+aggregation = "token_mean"
+clip_low = 0.1
+"""
+
+
+def several(words=(), texts=(), **options):
+    built, notes = get_recipe("r1_zero").build(**options), []
+    files = [dict(config._flatten(tomllib.loads(text))) for text in texts]
+    with former.plain_notes():
+        config.apply(
+            built, strength.merged(built, files, config.read_overrides(words), options, notes.append)
+        )
+    return built[0], notes
+
+
+@pytest.mark.parametrize(
+    ("words", "texts", "options", "wanted"),
+    [
+        ([], [LISTED], {"seed": 1}, {"seed": 1, "lr": 1e-3}),
+        ([], [LISTED], {"seed": 0, "steps": 3}, {"seed": 0, "steps": 3}),
+        ([], [LISTED.replace("seed = 0", "seed = 7")], {"seed": 0}, {"seed": 0}),
+        ([], [LISTED], {"model": "world"}, {"model": "world"}),
+        ([], [LISTED, "[rl]\nseed = 5"], {"seed": 1}, {"seed": 1}),
+        (["rl.seed=3"], [LISTED], {}, {"seed": 3}),
+        (["rl.lr=0.5"], [LISTED, "lr = 0.25"], {}, {"lr": 0.5}),
+        (["rl.optimizer.lr=0.5"], ["lr = 0.25"], {}, {"lr": 0.5}),
+        (["rl.lr_final=0.5"], ["min_lr_ratio = 0.25"], {}, {"min_lr_ratio": 0.5}),
+        ([], ["rl.lr = 0.5", "[rl.optimizer]\nlr = 0.25"], {}, {"lr": 0.25}),
+        (['rl.rewards={"accuracy": 2}'], [LISTED], {}, {"rewards": {"accuracy": 2.0}}),
+        (["rl.rewards.format=2"], [LISTED], {}, {"rewards": {"accuracy": 1.0, "format": 2.0}}),
+        ([], [LISTED, "[rl.rewards]\naccuracy = 3"], {}, {"rewards": {"accuracy": 3.0}}),
+        (["rl.max_tokens=200"], [LISTED], {}, {"max_tokens": 200, "max_tokens_schedule": ()}),
+        (["rl.seed=1"], [], {"seed": 1}, {"seed": 1}),
+    ],
+)
+def test_the_stronger_of_several_sources_counts(words, texts, options, wanted):
+    rl, notes = several(words, texts, **options)
+    assert {name: getattr(rl, name) for name in wanted} == wanted
+    assert not notes
+
+
+def test_a_preset_is_more_than_a_name_over_a_file_that_lists_another():
+    rl, notes = several(["rl.algorithm.preset=gspo"], [LISTED])
+    assert (rl.algorithm.ratio, rl.algorithm.clip_low, rl.algorithm.aggregation) == (
+        "sequence",
+        3e-4,
+        "sequence_mean",
+    )
+    assert "what a settings file has of rl.algorithm for 'grpo_no_kl' is left out" in notes[0]
+    rl, notes = several(["rl.algorithm=gspo"], [LISTED])
+    assert (rl.algorithm.ratio, rl.algorithm.clip_low) == ("sequence", 3e-4)
+    rl, notes = several(["rl.algorithm.preset=gspo"], ["[rl.algorithm]\nclip_low = 0.1"])
+    assert (rl.algorithm.ratio, rl.algorithm.clip_low, notes) == ("sequence", 0.1, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "texts", "options", "said"),
+    [
+        (["rl.seed=2"], [], {"seed": 1}, "--seed 1 and rl.seed=2 say two things of one setting"),
+        (["steps=2"], [LISTED], {"steps": 1}, "--steps 1 and steps=2 say two things"),
+        (["rl.model=world"], [], {"model": "tiny"}, "--model tiny and rl.model=world say two things"),
+        (["rl.lr_final=0.1", "rl.min_lr_ratio=0.2"], [], {}, "are one setting, rl.min_lr_ratio: give one"),
+        ([], ["[rl]\nlr_final = 0.1\nmin_lr_ratio = 0.2"], {}, "are one setting, rl.min_lr_ratio: give one"),
+        (["rl.lr=0.1", "lr=0.2"], [], {}, "rl.lr=0.1 and lr=0.2 are one setting"),
+    ],
+)
+def test_sources_that_contradict_each_other_are_refused(words, texts, options, said):
+    with pytest.raises(AhaError) as error:
+        several(words, texts, **options)
+    assert said in str(error.value)
+
+
+def test_a_word_for_one_stage_of_several_is_no_contradiction():
+    options = {"seed": 1}
+    built = ordered(get_recipe("distill").build(**options))
+    config.apply(built, strength.merged(built, [], {"distilled.seed": 2}, options, print))
+    assert {stage.seed for stage in built if stage.name != "distilled"} == {1}
+    assert next(stage for stage in built if stage.name == "distilled").seed == 2

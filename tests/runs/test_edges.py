@@ -44,6 +44,133 @@ def test_numbers_that_cannot_be_are_told(words, said, capsys):
     assert said in error_of(capsys)
 
 
+IDLE = "would have no effect"
+OUT_OF_BOUNDS = [
+    ("zero --threads -2", "--threads -2: give a whole number from 0"),
+    ("zero --set-aside 5", "--set-aside 5.0: give a number from 0 to 1"),
+    ("zero --set-aside nan", "--set-aside nan: give a number from 0 to 1"),
+    ("zero --steps -1", "--steps -1: give a whole number from 0"),
+    ("run iterative_dpo --rounds 0", "--rounds 0: give a whole number from 1"),
+    ("chat tiny --temperature nan", "--temperature nan: give a number from 0 to 10"),
+    ("chat tiny --top-p 0", "--top-p 0.0: give a number above 0 to 1"),
+    ("serve tiny --threads -1", "--threads -1: give a whole number from 0"),
+    ("plan --base tiny --gpu-memory 1e400", "--gpu-memory inf: give a number above 0"),
+    ("plan --base tiny --gpu-memory nan", "--gpu-memory nan: give a number above 0"),
+    ("sandbox x.py --wall -1", "--wall -1.0: give a number above 0"),
+    ("sandbox x.py --wall 1e400", "--wall inf: give a number above 0"),
+    ("sandbox x.py --memory-mb 0", "--memory-mb 0: give a whole number from 1"),
+    ("data dedup x.jsonl --output o --threshold nan", "--threshold nan: give a number above 0 to 1"),
+    ("data dedup x.jsonl --output o --workers -1", "--workers -1: give a whole number from 0"),
+    ("data decontaminate x.jsonl --against y.jsonl --output o --n 0", "--n 0: give a whole number from 2"),
+    ("data decontaminate x.jsonl --against y.jsonl --output o --wording -1", "--wording -1: give"),
+    ("data convert x.jsonl --to messages --output o --quotas a:1 --total 0", "--total 0: give"),
+    ("data difficulty x.jsonl --output o --low nan", "--low nan: give a number from 0 to 1"),
+    ("bench rollout --rows 0", "--rows 0: give a whole number from 1"),
+    ("bench rollout --tokens -4", "--tokens -4: give a whole number from 1"),
+    ("bench rollout --prompts -1", "--prompts -1: give a whole number from 0"),
+    ("bench train --runs 0", "--runs 0: give a whole number from 1"),
+    ("bench train --length-mean 0", "--length-mean 0: give a whole number from 1"),
+    ("bench step --group 1", "--group 1: give a whole number from 2"),
+    ("bench step --peer-micro-batch -1", "--peer-micro-batch -1: give"),
+    ("bench load --runs 0", "--runs 0: give a whole number from 1"),
+    ("bench grade --rounds 0", "--rounds 0: give a whole number from 1"),
+    ("bench grade --limit -1", "--limit -1: give a whole number from 0"),
+    ("bench sandbox --workers -1", "--workers -1: give a whole number from 0"),
+    ("bench gpu --seconds 0", "--seconds 0: give a whole number from 1"),
+    ("bench learn --lr nan", "--lr nan: give a number from 0"),
+    ("bench learn --target 5", "--target 5.0: give a number from 0 to 1"),
+    ("bench learn --eval-every 0", "--eval-every 0: give a whole number from 1"),
+]
+WITHOUT_EFFECT = [
+    ("export r o --public", f"--public {IDLE}"),
+    ("list tasks rl", f"'rl' {IDLE}: write aha list settings rl"),
+    ("list tasks --runs-dir elsewhere", f"--runs-dir {IDLE}"),
+    ("list runs --runs-dir elsewhere", "there is no such folder"),
+    ("sandbox --stdin in.txt", f"--stdin {IDLE}: no program is named"),
+    ("sandbox --wall 2 --memory-mb 64", f"--wall, --memory-mb {IDLE}: no program is named"),
+    ("plan --table --base tiny", f"--base {IDLE}: --table is of well-known models"),
+    ("plan --table --check", f"--check {IDLE}: --table is of well-known models"),
+    ("plan --table --json", f"--json {IDLE}"),
+    ("plan --check --gpus 8", f"--gpus {IDLE}: --check measures"),
+    ("plan --check rl.lr=1", f"rl.lr=1 {IDLE}: --check measures"),
+    ("plan --write-prices p.toml --recipe r1", f"--recipe {IDLE}: --write-prices"),
+    ("plan --base tiny --device cpu", f"--device {IDLE}: it is for --check"),
+    ("plan --base tiny --recipe sft --group-size 8", f"--group-size {IDLE}: no stage of the recipe 'sft'"),
+    ("chat tiny --think-budget 480", f"--think-budget 480 {IDLE}"),
+    ("zero --print-config --dry-run", "both stop before the run"),
+    ("init r1_zero --dry-run", "both stop before the run"),
+    ("dpo tiny --data x.jsonl --loss kto dpo.loss=ipo", "--loss kto and dpo.loss=ipo both say which loss"),
+    ("dpo tiny --data x.jsonl --loss kto loss=ipo", "--loss kto and loss=ipo both say which loss"),
+    ("data stats x.jsonl --split test", f"--split {IDLE}: rows of files are all read"),
+    ("data stats openai/gsm8k:main#test --split test", f"--split {IDLE}"),
+    (
+        "data decontaminate x.jsonl --against y.jsonl --against-split dev --output o",
+        f"--against-split {IDLE}",
+    ),
+    ("data dedup x.jsonl --exact --threshold 0.5 --output o", f"--threshold {IDLE}: --exact drops"),
+    ("data dedup x.jsonl --exact --prose --output o", f"--prose {IDLE}: --exact drops"),
+    ("data dedup x.jsonl --columns , --output o", "--columns ',' names no column"),
+    (
+        "data convert x.jsonl --to messages --seed 3 --output o",
+        f"--seed {IDLE}: it is of the rows that --quotas",
+    ),
+    (
+        "data convert x.jsonl --to messages --total 3 --output o",
+        f"--total {IDLE}: it is of the rows that --quotas",
+    ),
+    ("data convert x.jsonl --to nothing --output o", "No schema 'nothing'"),
+    ("data convert x.jsonl --to messages --quotas math --output o", "'math' is no quota"),
+    ("data difficulty x.jsonl --low 0.9 --high 0.1 --output o", "--low 0.9 is above --high 0.1"),
+    ("data dedup x.jsonl --output .", ". is a folder"),
+    ("grade x.jsonl --output .", ". is a folder"),
+    ("bench rollout --peer-eager", f"--peer-eager {IDLE}"),
+    ("bench rollout --peer-eager --against transformers", f"--peer-eager {IDLE}: it is of vllm"),
+    ("bench step --peer-precision bf16", f"--peer-precision {IDLE}: it is of a peer"),
+    ("bench train --peer-order arrival", f"--peer-order {IDLE}: it is of a peer"),
+    ("bench learn --peer-micro-batch 4", f"--peer-micro-batch {IDLE}: it is of a peer"),
+    ("bench learn --seeds 0,x", "--seeds 0,x: give different whole numbers"),
+    ("bench learn --seeds 1,1", "--seeds 1,1: give different whole numbers"),
+    ("bench learn --plot .", ". is a folder"),
+    ("bench step --profile .", ". is a folder"),
+    ("bench grade --corrections c.jsonl", f"--corrections {IDLE}: it is of answers that have labels"),
+    ("bench peers list nobody", "There is no peer 'nobody'"),
+]
+EMPTY = [
+    ("zero --data", "--data has an empty text"),
+    ("zero --run", "--run has an empty text"),
+    ("sft x.jsonl --model=", "--model has an empty text"),
+    ("eval tiny --output", "--output has an empty text"),
+    ("think tiny --value", "--value has an empty text"),
+    ("doctor --config", "--config has an empty text"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), [*OUT_OF_BOUNDS, *WITHOUT_EFFECT])
+def test_an_option_is_honoured_or_refused_before_anything_is_done(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 1
+    assert said in error_of(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("words", "said"), EMPTY)
+def test_an_empty_text_is_not_taken_for_the_default(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words.split(), *([] if words.endswith("=") else [""])]) == 1
+    assert said in error_of(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_check_of_the_sandbox_prints_json_where_it_is_asked_for(capsys):
+    assert main(["sandbox", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["isolation"]
+
+
+def test_peers_that_are_named_are_listed_alone(capsys):
+    assert main(["bench", "peers", "list", "trl"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["trl"]
+
+
 @pytest.mark.parametrize(
     ("words", "nearest"),
     [

@@ -282,6 +282,20 @@ def test_trees_that_cannot_grow_are_refused(wrong):
         (("--n", "0"), "give 1 or more answers"),
         (("--methods", ","), "names no way of thinking"),
         (("--task", "countdown,logic"), "name one task"),
+        (("--methods", "votes", "--budgets", "32"), "--budgets would have no effect: it is of forcing"),
+        (
+            ("--methods", "votes", "--samples", "2"),
+            "--samples would have no effect: it is of forcing or refine or length",
+        ),
+        (("--rounds", "3"), "--rounds would have no effect: it is of refine"),
+        (("--methods", "refine", "--n", "3"), "--n would have no effect: it is of votes"),
+        (
+            ("--methods", "refine", "--value", "x.py:f"),
+            "--value would have no effect: it is of votes or beam or mcts",
+        ),
+        (("--methods", "forcing", "--ending", "So:", "--explore", "2"), "--explore would have no effect"),
+        (("--budgets", "32,440"), "--budgets 440 would have no effect: thinking ends at --max-tokens 440"),
+        (("--value", "nowhere"), "--value 'nowhere' is no folder"),
     ],
 )
 def test_slips_are_told_before_a_model_is_asked(words, said, tmp_path, capsys):

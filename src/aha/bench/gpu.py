@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aha.options import whole
 from aha.types import AhaError
 
 HELP = "everything that only a GPU can show, in twelve minutes"
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where results go, which parts, and how long."""
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"), help="the verdicts (%(default)s)")
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="this part; repeatable")
-    parser.add_argument("--seconds", type=int, default=SECONDS, help="for all parts (%(default)s)")
+    parser.add_argument("--seconds", type=whole(1), default=SECONDS, help="for all parts (%(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="list the parts and run none")
     parser.add_argument("--json", action="store_true", help="print what is written to --out, too")
 

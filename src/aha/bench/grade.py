@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aha import options
+from aha.options import whole
 from aha.types import AhaError
 
 HELP = "the math verifier: grades a second, slowest grades, agreement with labels"
@@ -34,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", choices=["math-verify"], help="time this grader on the same pairs, in turn"
     )
-    parser.add_argument("--limit", type=int, default=0, help="at most so many pairs of each file")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of")
+    parser.add_argument("--limit", type=whole(), default=0, help="at most so many pairs of each file")
+    parser.add_argument("--rounds", type=whole(1), default=3, help="rounds to take the median of")
     parser.add_argument(
         "--disagreements", action="store_true", help="list where a grader and the label differ"
     )
@@ -49,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the benchmark. Raises AhaError for unusable data or a grader that is not installed."""
+    if not args.data:
+        why = "it is of answers that have labels. Name files of them."
+        options.refuse(args, ("corrections",), why)
     sets = {path.name: read_pairs(path) for path in args.data} or {"made up": made_up()}
     graders: dict[str, Callable[[LabelledAnswer], bool | None]] = {"aha": _aha()}
     if args.against:

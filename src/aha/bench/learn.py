@@ -20,7 +20,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from aha import options
 from aha.bench import interleave, models
+from aha.files import check_writable
+from aha.options import number, whole
 from aha.types import AhaError
 
 HELP = "held-out accuracy over steps and seconds of learning"
@@ -35,26 +38,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="countdown", help="what is asked (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--dtype", default="auto", help="auto, bfloat16, float32")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: every core)")
-    parser.add_argument("--steps", type=int, default=34, help="rollouts, each with its updates (%(default)s)")
+    parser.add_argument("--threads", type=whole(), default=0, help="CPU threads (default: every core)")
+    parser.add_argument(
+        "--steps", type=whole(1), default=34, help="rollouts, each with its updates (%(default)s)"
+    )
     parser.add_argument("--seeds", default="0,1,2", help="one run of each side for each (%(default)s)")
     parser.add_argument(
-        "--prompts", type=int, default=0, help="questions of one step (default: the recipe's)"
-    )
-    parser.add_argument("--group", type=int, default=0, help="completions of each (default: the recipe's)")
-    parser.add_argument(
-        "--max-tokens", type=int, default=0, help="longest completion (default: the recipe's)"
+        "--prompts", type=whole(), default=0, help="questions of one step (default: the recipe's)"
     )
     parser.add_argument(
-        "--lr", type=float, default=0.0, help="constant learning rate (default: the recipe's)"
+        "--group", type=whole(), default=0, help="completions of each (default: the recipe's)"
     )
-    parser.add_argument("--eval-every", type=int, default=3, help="steps between measurements (%(default)s)")
-    parser.add_argument("--eval-problems", type=int, default=128, help="held-out questions (%(default)s)")
-    parser.add_argument("--eval-samples", type=int, default=2, help="samples of each (%(default)s)")
-    parser.add_argument("--target", type=float, default=0.8, help="accuracy whose time is told (%(default)s)")
+    parser.add_argument(
+        "--max-tokens", type=whole(), default=0, help="longest completion (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--lr", type=number(), default=0.0, help="constant learning rate (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--eval-every", type=whole(1), default=3, help="steps between measurements (%(default)s)"
+    )
+    parser.add_argument(
+        "--eval-problems", type=whole(1), default=128, help="held-out questions (%(default)s)"
+    )
+    parser.add_argument("--eval-samples", type=whole(1), default=2, help="samples of each (%(default)s)")
+    parser.add_argument(
+        "--target", type=number(0, 1), default=0.8, help="accuracy whose time is told (%(default)s)"
+    )
     parser.add_argument("--against", choices=("trl",), help="the peer, one step each in turn")
     parser.add_argument(
-        "--peer-micro-batch", type=int, default=16, help="trl's sequences of one pass (%(default)s)"
+        "--peer-micro-batch", type=whole(1), default=16, help="trl's sequences of one pass (%(default)s)"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write both curves as a page")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -102,6 +115,10 @@ class Learner(Protocol):
 
 def run(args: argparse.Namespace) -> int:
     """Learn on both sides, a step each in turn, and say how accuracy went."""
+    if not args.against:
+        options.refuse(args, ("peer_micro_batch",), "it is of a peer. Name one with --against.")
+    if args.plot:
+        check_writable(args.plot)  # before hours of learning
     job = LearnJob(args)
     curves: list[Curve] = []
     version = None
@@ -129,6 +146,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def seeds_of(text: str) -> list[int]:
+    """``0,1,2`` as numbers. Raises AhaError for anything else, and for a seed that stands twice."""
+    seeds = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(set(seeds)) != len(text.split(",")):
+        raise AhaError(f"--seeds {text}: give different whole numbers with commas between, as in 0,1,2.")
+    return seeds
+
+
 class LearnJob:
     """What both sides are given: the recipe's settings for this base, with the changes asked for."""
 
@@ -146,13 +171,15 @@ class LearnJob:
             "max_tokens": args.max_tokens,
             "lr": args.lr,
         }
+        if args.group == 1:
+            raise AhaError("--group 1: an advantage compares completions of one question. Give 2 or more.")
         self.stage: Any = stage.model_copy(update={name: value for name, value in changes.items() if value})
         if self.stage.prompts_per_step % self.stage.mini_batches:
             raise AhaError(
                 f"--prompts must be a multiple of the {self.stage.mini_batches} mini-batches of a step."
             )
         self.args = args
-        self.seeds = [int(seed) for seed in args.seeds.split(",")]
+        self.seeds = seeds_of(args.seeds)
         self.threads = hardware.set_threads(args.threads)
         self.device = hardware.pick_device(args.device)
         self.dtype = hardware.pick_dtype(args.dtype, self.device)

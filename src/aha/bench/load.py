@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aha.bench import interleave, models
+from aha.options import whole
 from aha.types import AhaError
 
 HELP = "time and memory of loading, of the first token, of saving"
@@ -26,7 +27,9 @@ SIDES = (interleave.OURS, "transformers")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The checkpoint and how often."""
     models.add_arguments(parser)
-    parser.add_argument("--runs", type=int, default=3, help="measured processes of each side (%(default)s)")
+    parser.add_argument(
+        "--runs", type=whole(1), default=3, help="measured processes of each side (%(default)s)"
+    )
     parser.add_argument("--against", choices=SIDES[1:], help="the peer, in turn in the same run")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 

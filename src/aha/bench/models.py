@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aha.hints import nearest
+from aha.options import whole
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--shape", choices=tuple(SHAPES), help="random weights of this shape instead")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--dtype", default="auto", help="auto, bfloat16, float32")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: every core)")
+    parser.add_argument("--threads", type=whole(), default=0, help="CPU threads (default: every core)")
 
 
 def load(args: argparse.Namespace) -> BenchModel:

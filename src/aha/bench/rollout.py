@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aha import options
 from aha.bench import interleave, models, roofline
+from aha.options import whole
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -24,13 +26,17 @@ _GROUP = 16
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, rows, and the peer."""
     models.add_arguments(parser)
-    parser.add_argument("--rows", type=int, default=256, help="completions sampled at once (%(default)s)")
     parser.add_argument(
-        "--tokens", type=int, default=128, help="tokens of each, none ends early (%(default)s)"
+        "--rows", type=whole(1), default=256, help="completions sampled at once (%(default)s)"
     )
-    parser.add_argument("--prompt-tokens", type=int, default=32, help="tokens of a prompt (%(default)s)")
-    parser.add_argument("--prompts", type=int, default=0, help="different prompts (default: one for 16 rows)")
-    parser.add_argument("--runs", type=int, default=3, help="measured runs of each side (%(default)s)")
+    parser.add_argument(
+        "--tokens", type=whole(1), default=128, help="tokens of each, none ends early (%(default)s)"
+    )
+    parser.add_argument("--prompt-tokens", type=whole(1), default=32, help="tokens of a prompt (%(default)s)")
+    parser.add_argument(
+        "--prompts", type=whole(), default=0, help="different prompts (default: one for 16 rows)"
+    )
+    parser.add_argument("--runs", type=whole(1), default=3, help="measured runs of each side (%(default)s)")
     parser.add_argument("--against", choices=PEERS, help="the peer, in turn in the same run")
     parser.add_argument("--peer-eager", action="store_true", help="vllm without compilation")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -38,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure in turn, print medians, their ratio and the limit."""
+    if args.against != "vllm":
+        options.refuse(args, ("peer_eager",), "it is of vllm. Give --against vllm.")
     prompts_count = args.prompts or max(1, args.rows // _GROUP)
     if args.rows % prompts_count:
         raise AhaError(f"--rows {args.rows} cannot be shared out evenly to --prompts {prompts_count}.")

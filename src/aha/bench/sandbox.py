@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from aha.options import whole
+
 HELP = "measure the code sandbox beside bubblewrap and a bare subprocess"
 
 _PROGRAM = "print(int(input()) * 7)"
@@ -12,8 +14,8 @@ _ANSWER = b"42\n"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--runs", type=int, default=400, help="runs of each kind (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="parallel runs (default: the processors)")
+    parser.add_argument("--runs", type=whole(1), default=400, help="runs of each kind (default: %(default)s)")
+    parser.add_argument("--workers", type=whole(), default=0, help="parallel runs (default: the processors)")
     parser.add_argument("--isolation", choices=("namespaces", "landlock"), help="measure only this isolation")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -15,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aha import hardware, ranks
+from aha import hardware, options, ranks
 from aha.bench import interleave, models, profiling, roofline
+from aha.files import check_writable
+from aha.options import whole
 from aha.types import AhaError
 
 HELP = "a whole GRPO step, end to end"
@@ -26,14 +28,16 @@ UNIT = "tokens_per_second"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, size of the step, and the peer."""
     models.add_arguments(parser)
-    parser.add_argument("--prompts", type=int, default=8, help="questions of one step (%(default)s)")
-    parser.add_argument("--group", type=int, default=16, help="completions of each (%(default)s)")
+    parser.add_argument("--prompts", type=whole(1), default=8, help="questions of one step (%(default)s)")
+    parser.add_argument("--group", type=whole(2), default=16, help="completions of each (%(default)s)")
     parser.add_argument(
-        "--tokens", type=int, default=128, help="tokens of each, none ends early (%(default)s)"
+        "--tokens", type=whole(1), default=128, help="tokens of each, none ends early (%(default)s)"
     )
-    parser.add_argument("--prompt-tokens", type=int, default=32, help="tokens of a prompt (%(default)s)")
-    parser.add_argument("--packed-length", type=int, default=4096, help="tokens of one pass (%(default)s)")
-    parser.add_argument("--runs", type=int, default=3, help="measured steps of each side (%(default)s)")
+    parser.add_argument("--prompt-tokens", type=whole(1), default=32, help="tokens of a prompt (%(default)s)")
+    parser.add_argument(
+        "--packed-length", type=whole(1), default=4096, help="tokens of one pass (%(default)s)"
+    )
+    parser.add_argument("--runs", type=whole(1), default=3, help="measured steps of each side (%(default)s)")
     parser.add_argument("--against", choices=("trl",), help="the peer, in turn in the same run")
     parser.add_argument(
         "--peer-precision",
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="autocast",
         help="trl's weights: float32 with bf16 autocast (its default), or bf16 without float32 masters",
     )
-    parser.add_argument("--peer-micro-batch", type=int, default=0, help="trl's sequences of one pass")
+    parser.add_argument("--peer-micro-batch", type=whole(), default=0, help="trl's sequences of one pass")
     parser.add_argument("--ranks", metavar="N", help="take our steps on N processes, as aha run --ranks does")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="write a trace for Perfetto of our step")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -49,8 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure in turn, print medians, their ratio and the limit; profile if asked."""
-    if args.group < 2:
-        raise AhaError("--group must be at least 2: an advantage compares completions of one prompt.")
+    if not args.against:
+        options.refuse(
+            args, ("peer_precision", "peer_micro_batch"), "it is of a peer. Name one with --against."
+        )
+    if args.profile:
+        check_writable(args.profile)
     with ranks.joined(args.device):
         return _lead(args) if ranks.is_main() else _follow(args)
 

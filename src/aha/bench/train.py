@@ -10,7 +10,9 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from aha import options
 from aha.bench import interleave, models, roofline
+from aha.options import whole
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -25,21 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model and shape of the work."""
     models.add_arguments(parser)
     parser.add_argument(
-        "--tokens", type=int, default=16_384, help="tokens of one optimizer step (%(default)s)"
+        "--tokens", type=whole(1), default=16_384, help="tokens of one optimizer step (%(default)s)"
     )
     parser.add_argument(
-        "--length-mean", type=int, default=160, help="mean length of a sequence (%(default)s)"
+        "--length-mean", type=whole(1), default=160, help="mean length of a sequence (%(default)s)"
     )
     parser.add_argument(
         "--lengths", choices=("lognormal", "equal"), default="lognormal", help="distribution (%(default)s)"
     )
     parser.add_argument(
         "--packed-length",
-        type=int,
+        type=whole(1),
         default=4096,
         help="tokens of one forward and backward pass (%(default)s)",
     )
-    parser.add_argument("--runs", type=int, default=3, help="measured steps of each side (%(default)s)")
+    parser.add_argument("--runs", type=whole(1), default=3, help="measured steps of each side (%(default)s)")
     parser.add_argument("--against", choices=("transformers",), help="the peer, in turn in the same run")
     parser.add_argument(
         "--peer-precision",
@@ -61,7 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    """``1,2,4`` as whole numbers from 1, for argparse."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"'{text[:40]}': give whole numbers from 1 with commas between")
+    return [int(part) for part in parts]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from aha.training.policy import Policy
     from aha.training.trainer import OptimizerConfig
 
+    if not args.against:
+        options.refuse(args, ("peer_precision", "peer_order"), "it is of a peer. Name one with --against.")
     subject = models.load(args)
     vocabulary = subject.model.config.vocab_size
     sequences = make_sequences(args.tokens, args.length_mean, args.lengths, args.packed_length, vocabulary)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aha.commands.run import add_machine_arguments, add_prompt_argument
 from aha.hints import nearest
+from aha.options import number
 from aha.runs.charts import clean
 from aha.types import AhaError, Message, Terminated
 
@@ -43,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="tiny, a checkpoint folder, or a hub name")
     parser.add_argument("--ask", metavar="TEXT", help="answer this once and leave")
     parser.add_argument("--system", help="a system message in front of the conversation")
-    parser.add_argument("--temperature", type=float, default=0.6, help="default 0.6, as the paper recommends")
-    parser.add_argument("--top-p", type=float, default=0.95, help="default 0.95")
+    parser.add_argument(
+        "--temperature", type=number(0, 10), default=0.6, help="default 0.6, as the paper recommends"
+    )
+    parser.add_argument("--top-p", type=number(0, 1, above=True), default=0.95, help="default 0.95")
     parser.add_argument("--max-tokens", type=int, default=480, help="longest answer in tokens")
     parser.add_argument(
         "--think-budget", type=int, metavar="TOKENS", help="thinking is ended after so many tokens"
@@ -66,6 +69,11 @@ def run(args: argparse.Namespace) -> int:
     for option, value in (("--max-tokens", args.max_tokens), ("--think-budget", args.think_budget)):
         if value is not None and value < 1:
             raise AhaError(f"{option} {value}: give 1 or more tokens.")
+    if args.think_budget is not None and args.think_budget >= args.max_tokens:
+        raise AhaError(
+            f"--think-budget {args.think_budget} would have no effect: an answer, and its thinking, ends at "
+            f"--max-tokens {args.max_tokens}. Lower the one or raise the other."
+        )
     hardware.set_threads(args.threads)
     talk = opened(args.model, args)
     if args.ask is not None:
@@ -203,6 +211,10 @@ class Talk:
         value = _number(text, int) if text else 0
         if value is None or value < 0:
             raise AhaError(f"/budget takes a number of tokens, not '{text}'.")
+        if value >= self.args.max_tokens:
+            raise AhaError(
+                f"/budget {value}: an answer ends at --max-tokens {self.args.max_tokens}. Take fewer."
+            )
         self.args.think_budget = value or None
 
     def _do_fold(self, _: str) -> None:

@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aha import options
 from aha.commands import data_check
+from aha.options import whole
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -52,33 +54,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer", help="count a model's tokens (default: words, a Chinese character is one)"
     )
     dedup = job("dedup", "drop rows that repeat others")
-    dedup.add_argument("--threshold", type=float, default=0.8, help="Jaccard similarity of a near copy (0.8)")
+    dedup.add_argument(
+        "--threshold",
+        type=options.number(0, 1, above=True),
+        default=0.8,
+        help="Jaccard similarity of a near copy (0.8)",
+    )
     dedup.add_argument("--exact", action="store_true", help="drop equal texts only")
     dedup.add_argument("--columns", help="compare these columns only, with commas between")
     dedup.add_argument("--prose", action="store_true", help="near copies may differ in numbers and signs")
     dedup.add_argument(
-        "--workers", type=int, default=0, help="processes that read (default: the cores, up to 4)"
+        "--workers", type=whole(), default=0, help="processes that read (default: the cores, up to 4)"
     )
     decontaminate = job("decontaminate", "drop rows that share a run of words with evaluation sets")
     decontaminate.add_argument("--against", nargs="+", required=True, metavar="FILE", help="evaluation sets")
     decontaminate.add_argument("--against-split", default="test", help="of hub data sets (default test)")
-    decontaminate.add_argument("--n", type=int, default=10, help="words in the run (default 10)")
+    decontaminate.add_argument("--n", type=whole(2), default=10, help="words in the run (default 10)")
     decontaminate.add_argument(
-        "--wording", type=int, default=1, metavar="K",
+        "--wording", type=whole(1), default=1, metavar="K",
         help="a run that more than K texts of one evaluation set share is its wording, and tells nothing (default 1)",
     )  # fmt: skip
     decontaminate.add_argument("--columns", help="compare these columns only, with commas between")
     convert = job("convert", "write rows in another schema")
     convert.add_argument("--to", required=True, help="messages, prompt_completion, preference, verl, ...")
     convert.add_argument("--quotas", help="rows by domain in these proportions: math:5,code:3, or paper")
-    convert.add_argument("--total", type=int, help="at most so many rows with --quotas")
+    convert.add_argument("--total", type=whole(1), help="at most so many rows with --quotas")
     convert.add_argument("--seed", type=int, default=0, help="of the draw with --quotas")
     readable = job("readable", "drop chains of thought that mix languages, repeat themselves or hold code")
     readable.add_argument("--language", help="en, zh, ... (default: the row's own, else English)")
     difficulty = job("difficulty", "keep problems by the pass rate in rollout files")
-    difficulty.add_argument("--low", type=float, default=0.0, help="lowest pass rate (default: above 0)")
+    difficulty.add_argument(
+        "--low", type=options.number(0, 1), default=0.0, help="lowest pass rate (default: above 0)"
+    )
     difficulty.add_argument("--data", help="the rows that the problems came from: they are written whole")
-    difficulty.add_argument("--high", type=float, default=1.0, help="highest pass rate (default: below 1)")
+    difficulty.add_argument(
+        "--high", type=options.number(0, 1), default=1.0, help="highest pass rate (default: below 1)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,10 +103,44 @@ def run(args: argparse.Namespace) -> int:
         "readable": _readable,
         "difficulty": _difficulty,
     }
+    _check_options(args)
     report = jobs[args.job](args)
     if args.json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
     return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raise AhaError, before any row is read, for options that would have no effect, and for a file that cannot be
+    written."""
+    from aha.data.sources import hub_set, on_hub
+    from aha.files import check_writable
+
+    of_files = "rows of files are all read. A split is of a set on the hub."
+    for sources, option in ((args.files, "split"), (getattr(args, "against", []), "against_split")):
+        if all(not on_hub(source) or hub_set(source).split for source in sources):
+            options.refuse(args, (option,), of_files)
+    if args.job == "dedup" and args.exact:
+        options.refuse(
+            args, ("threshold", "prose"), "--exact drops equal texts only. Leave one of them away."
+        )
+    if args.job == "convert" and not args.quotas:
+        options.refuse(
+            args, ("total", "seed"), "it is of the rows that --quotas deals out. Give --quotas too."
+        )
+    if args.job == "difficulty" and args.low > args.high:
+        raise AhaError(f"--low {args.low:g} is above --high {args.high:g}: no pass rate lies between them.")
+    if (columns := getattr(args, "columns", None)) and not columns.strip(" ,"):
+        raise AhaError(f"--columns {columns!r} names no column. Leave it away to compare all.")
+    if args.job == "convert":
+        from aha.data.quotas import parse_ratios
+        from aha.data.schemas import check_target
+
+        check_target(args.to)
+        if args.quotas:
+            parse_ratios(args.quotas)
+    if output := getattr(args, "output", None):
+        check_writable(output)
 
 
 def _say(args: argparse.Namespace, text: str) -> None:
@@ -293,8 +338,6 @@ def _convert(args: argparse.Namespace) -> dict[str, Any]:
     from aha.data import quotas, schemas
     from aha.data.cards import Filter
 
-    if args.total is not None and not args.quotas:
-        raise AhaError("--total says how many rows --quotas deals out: give both.")
     records, counts, sources = _records(args)
     for line in schemas.describe(counts):
         _say(args, f"  {line}")

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", default="r1_zero", help="recipe of the run in question (default r1_zero)")
     parser.add_argument("--model", "--base", dest="model", help="tiny, a checkpoint folder, or a hub name")
-    parser.add_argument("--engine", default="local", help=f"what samples: {engines.choices()}")
+    parser.add_argument("--engine", help=f"what samples: {engines.choices()}")
     parser.add_argument("--task", help="what to ask (aha list tasks)")
     parser.add_argument("--data", help="rows for the task")
     parser.add_argument("--seed", type=int, help="of the run")
@@ -59,14 +59,16 @@ def run(args: argparse.Namespace) -> int:
 
     if ranks.launched() > 1:
         raise AhaError("aha doctor is one process, which starts ranks of its own: give it without torchrun.")
-    checks = choose(suite.checks_for(args.engine), args.only, quick=args.quick)
+    stage = _stage(args)
+    engine = _engine(args, stage)
+    checks = choose(suite.checks_for(engine), args.only, quick=args.quick)
     subject = suite.admit(
-        _stage(args), args.runs_dir / "doctor", engine=args.engine, device=args.device, dtype=args.dtype,
+        stage, args.runs_dir / "doctor", engine=engine, device=args.device, dtype=args.dtype,
         threads=args.threads,
     )  # fmt: skip
     show = _Lines(quiet=args.json)
     show.head(f"{subject.source} on {subject.device}, {str(subject.dtype).removeprefix('torch.')}, task "
-              f"{subject.task.name}, engine {args.engine}: {len(checks)} checks")  # fmt: skip
+              f"{subject.task.name}, engine {engine}: {len(checks)} checks")  # fmt: skip
     try:
         findings = examine(checks, subject, starting=show.starting, finished=show.finished, debug=args.debug)
     finally:
@@ -79,17 +81,33 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _engine(args: argparse.Namespace, stage: Any) -> str:
+    """What samples. Raises AhaError where option and setting name two."""
+    if args.engine is not None and stage.engine not in ("local", args.engine):
+        raise AhaError(
+            f"--engine {args.engine} and {stage.name}.engine={stage.engine} say two things of one setting: give one of "
+            "them."
+        )
+    return args.engine or stage.engine
+
+
 def _stage(args: argparse.Namespace) -> Any:
     """The stage of reinforcement learning that the run would begin with."""
     from aha.recipes import get_recipe
-    from aha.runs import config, pipeline
+    from aha.runs import config, pipeline, strength
     from aha.settings import former
     from aha.stages.rl import RL
 
     options = {k: getattr(args, k) for k in ("model", "task", "data", "seed")}
     stages = pipeline.ordered(get_recipe(args.recipe).build(**options))
     with former.plain_notes():
-        config.apply(stages, config.read_overrides(args.settings, args.config))
+        files, words = [config.read_file(file) for file in args.config], config.read_overrides(args.settings)
+        config.apply(
+            stages,
+            strength.merged(
+                stages, files, words, options, lambda text: print(f"note: {text}", file=sys.stderr)
+            ),
+        )
     stage = next((s for s in stages if isinstance(s, RL)), None)
     if stage is None:
         raise AhaError(f"The recipe '{args.recipe}' has no stage of reinforcement learning to examine.")

@@ -20,6 +20,8 @@ from aha.types import AhaError
 
 HELP = "tune a model on preferences: DPO, IPO, ORPO, SimPO or KTO on your own pairs or labels"
 LOSSES = ("dpo", "ipo", "orpo", "simpo", "kto")
+LOSS_SETTINGS = ("loss", "dpo.loss", "algorithm.loss", "dpo.algorithm.loss")
+"""How the setting may be called that ``--loss`` is short for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +35,16 @@ def run(args: argparse.Namespace) -> int:
     if args.data:
         take_model(args)
     if args.loss:
+        check_loss(args)
         args.settings = [*args.settings, f"dpo.loss={args.loss}"]
     return with_data(args, "dpo")
+
+
+def check_loss(args: argparse.Namespace) -> None:
+    """Raise AhaError where the settings name another loss than --loss."""
+    words = [word for word in args.settings if word.partition("=")[0].strip() in LOSS_SETTINGS]
+    if others := [word for word in words if word.partition("=")[2].strip() != args.loss]:
+        raise AhaError(f"--loss {args.loss} and {others[-1]} both say which loss: give one of them.")
 
 
 def take_model(args: argparse.Namespace) -> None:

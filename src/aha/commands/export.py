@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from aha import options
 from aha.types import AhaError
 
 HELP = "copy a run's final checkpoint with its card, or push it to the hub"
@@ -26,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from aha.runs.export import export
     from aha.runs.overview import run_folder
 
+    if not args.push:
+        options.refuse(args, ("public",), "it is of the repository that --push REPO makes.")
     source = run_folder(args.run, args.runs_dir)
     if args.push:
         _reach(args.push, private=not args.public)  # before gigabytes are copied for nothing

@@ -36,11 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Grades the file. Raises AhaError for a file or a row that cannot be used."""
+    from aha.files import check_writable
     from aha.rewards.math import Extraction, parse_gold, verify_many
 
     options = Extraction(
         args.answer_tags, args.phrase, args.bare, args.last_formula, args.last_number, args.opened_think
     )
+    if args.output:
+        check_writable(args.output)  # before the work, not behind it
     rows = list(read_rows(args.file))
     for where, row in rows:
         try:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aha import options
+from aha.types import AhaError
+
 if TYPE_CHECKING:
     from aha.benchmarks.catalogue import Benchmark
 
@@ -32,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
 
         print(overview(stage_kinds(args.stage)))
         return 0
+    if args.stage is not None:
+        raise AhaError(f"'{args.stage}' would have no effect: write aha list settings {args.stage}.")
+    if args.kind not in (None, "runs"):
+        options.refuse(args, ("runs_dir",), f"{args.kind} are not kept in a folder. It is for aha list runs.")
+    if options.changed(args, ("runs_dir",)) and not args.runs_dir.is_dir():
+        raise AhaError(f"--runs-dir {args.runs_dir}: there is no such folder.")
     listed: dict[str, Callable[[], dict[str, str]]] = {
         "recipes": _recipes,
         "tasks": _tasks,

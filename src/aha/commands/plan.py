@@ -13,10 +13,12 @@ hub config.json alone is fetched. Settings are stage.field=value, as for aha run
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from aha import options
+from aha.options import number
 from aha.types import AhaError
 
 HELP = "does a recipe fit a machine, how long may it take, and what would change it"
@@ -39,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="what is asked (aha list tasks)")
     parser.add_argument("--gpus", type=int, default=1, help="how many GPUs (default 1; over 8: nodes of 8)")
     parser.add_argument("--gpu", help="which GPU: h200, h100, a100-80, rtx-4090 ... (default: h100)")
-    parser.add_argument("--gpu-memory", type=float, metavar="GB", help="memory of one GPU, for any other")
+    parser.add_argument(
+        "--gpu-memory", type=number(above=True), metavar="GB", help="memory of one GPU, for any other"
+    )
     parser.add_argument("--max-tokens", type=int, help="longest completion, or conversation")
     parser.add_argument("--group-size", type=int, help="completions of each question")
     parser.add_argument("--prompts", type=int, help="questions of one step")
@@ -67,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was asked for; the exit code is 1 where a stage does not fit."""
+    _check_ways(args)
     if args.table:
         from aha.planning.table import table
 
@@ -91,6 +96,28 @@ def run(args: argparse.Namespace) -> int:
         raise AhaError(f"No stage of the recipe '{args.recipe}' trains a model by RL or SFT.")
     _show(plans, as_json=args.json)
     return 0 if all(row["fits"] for row in plans) else 1
+
+
+ALONE = {
+    "table": "--table is of well-known models on machines of its own",
+    "check": "--check measures small models here",
+    "write_prices": "--write-prices writes the table of prices and stops",
+}
+"""Ways of the command that plan no recipe, and what they do; the first that is asked for is taken."""
+
+
+def _check_ways(args: argparse.Namespace) -> None:
+    """Raise AhaError for options of one way of the command that were given with another."""
+    way = next((name for name in ALONE if getattr(args, name)), None)
+    of_checks = ("device",)
+    if way is None:
+        options.refuse(args, of_checks, "it is for --check. A plan's machine is named by --gpu and --gpus.")
+        return
+    taken = {way, "debug", *(("json", "device") if way == "check" else ())}
+    others = [name for name in getattr(args, "options", {}) if name not in taken]
+    options.refuse(args, others, f"{ALONE[way]}. Leave one of them away.")
+    if args.settings:
+        raise AhaError(f"{args.settings[0]} would have no effect: {ALONE[way]}. Leave one of them away.")
 
 
 def _write_prices(path: Path) -> int:
@@ -121,7 +148,7 @@ def _workloads(args: argparse.Namespace) -> Iterator[tuple[Any, Any, str]]:
     """(shape, workload, where the shape is from) of each stage that trains."""
     from aha.planning import configs, workload
     from aha.recipes import get_recipe
-    from aha.runs import config, pipeline
+    from aha.runs import config, pipeline, strength
     from aha.settings import former
 
     recipe = get_recipe(args.recipe)
@@ -129,8 +156,11 @@ def _workloads(args: argparse.Namespace) -> Iterator[tuple[Any, Any, str]]:
     stages = pipeline.ordered(recipe.build(**{place: args.base, "task": args.task}))
     for stage in stages:
         config.apply([stage], _overrides(args, stage))
+    _check_fields(args, stages)
     with former.plain_notes():
-        config.apply(stages, config.read_overrides(args.settings))
+        words = config.read_overrides(args.settings)
+        asked = {place: args.base, "task": args.task}
+        config.apply(stages, strength.merged(stages, [], words, asked, print))
     shapes: dict[str, Any] = {}
     for stage in stages:
         work, name = workload.from_stage(stage), _base(stage)
@@ -138,6 +168,13 @@ def _workloads(args: argparse.Namespace) -> Iterator[tuple[Any, Any, str]]:
             if name not in shapes:
                 shapes[name] = configs.shape_of(name)
             yield shapes[name][0], work, shapes[name][1]
+
+
+def _check_fields(args: argparse.Namespace, stages: Sequence[Any]) -> None:
+    """Raise AhaError for an option that is short for a setting which no stage of the recipe has."""
+    has = {field for stage in stages for field in type(stage).model_fields}
+    idle = [option for option, names in FIELDS.items() if not has & set(names)]
+    options.refuse(args, idle, f"no stage of the recipe '{args.recipe}' has such a setting.")
 
 
 def _overrides(args: argparse.Namespace, stage: Any) -> dict[str, Any]:

@@ -4,9 +4,13 @@ not run again. Settings are stage.field=value words, or come from --config FILE.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from aha.options import number, whole
+from aha.types import AhaError
 
 OPTIONS = (
     "model", "task", "data", "test_data", "seed", "steps", "teacher", "student", "general", "harmful", "judge",
@@ -56,10 +60,12 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the base is asked, and in r1 taught with: r1_zero, think, boxed, or a file",
     )
     parser.add_argument(
-        "--set-aside", type=float, metavar="SHARE", help="of rows that cannot be used (default 0.05)"
+        "--set-aside", type=number(0, 1), metavar="SHARE", help="of rows that cannot be used (default 0.05)"
     )
-    parser.add_argument("--steps", type=int, help="training steps")
-    parser.add_argument("--rounds", type=int, help="rounds of sampling, pairing and tuning (iterative_dpo)")
+    parser.add_argument("--steps", type=whole(), help="training steps")
+    parser.add_argument(
+        "--rounds", type=whole(1), help="rounds of sampling, pairing and tuning (iterative_dpo)"
+    )
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
 
 
@@ -116,7 +122,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     """Device, compute type, threads."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=whole(), default=0, help="CPU threads (default: all cores)")
 
 
 def add_prompt_argument(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
     """Build the stages, apply the settings, run them, write the summary and the report."""
     from aha import aside
 
+    if args.print_config and args.dry_run:
+        raise AhaError("--print-config and --dry-run both stop before the run: give one of them.")
     with aside.settings(share=args.set_aside):
         return _run(args)
 
@@ -138,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from aha.commands import local_ranks, ray_ranks
     from aha.recipes import get_recipe
-    from aha.runs import config, pipeline, trackers
+    from aha.runs import config, pipeline, strength, trackers
     from aha.runs.config_toml import written
     from aha.settings import former
 
@@ -146,10 +154,12 @@ def _run(args: argparse.Namespace) -> int:
     options = {k: getattr(args, k) for k in OPTIONS}
     with former.plain_notes():
         stages = recipe.build(**options)
-    overrides = config.read_overrides(args.settings, args.config)
-    args.trackers = trackers.read(overrides.pop("trackers", None) if args.trackers is None else args.trackers)
-    of_ranks, settings = ray_ranks.split(args, overrides)
+    files, words = [config.read_file(file) for file in args.config], config.read_overrides(args.settings)
     with former.plain_notes():
+        overrides = strength.merged(pipeline.ordered(stages), files, words, options, _note)
+        named = overrides.pop("trackers", None)
+        args.trackers = trackers.read(named if args.trackers is None else args.trackers)
+        of_ranks, settings = ray_ranks.split(args, overrides)
         config.apply(pipeline.ordered(stages), settings)
     if args.print_config or args.dry_run:
         from aha.stages import inputs
@@ -170,6 +180,10 @@ def _run(args: argparse.Namespace) -> int:
         local_ranks.start(args)
     with ranks.joined(args.device):
         return _start(args, folder, stages, recipe)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _start(args: argparse.Namespace, folder: Path, stages: Sequence[Any], recipe: Any) -> int:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from aha import options
+from aha.options import number, whole
 from aha.types import AhaError
 
 HELP = "run an untrusted Python program in the sandbox, or check the sandbox"
@@ -21,8 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The program, and its limits."""
     parser.add_argument("file", nargs="?", type=Path, help="the program; without it the sandbox is checked")
     parser.add_argument("--stdin", type=Path, help="a file to feed to the program")
-    parser.add_argument("--wall", type=float, default=4.0, help="seconds it may take (default 4)")
-    parser.add_argument("--memory-mb", type=int, default=1024, help="memory it may use (default 1024)")
+    parser.add_argument(
+        "--wall", type=number(above=True), default=4.0, help="seconds it may take (default 4)"
+    )
+    parser.add_argument("--memory-mb", type=whole(1), default=1024, help="memory it may use (default 1024)")
     parser.add_argument(
         "--package",
         action="append",
@@ -42,10 +46,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the program; the exit code is 0 if it ran well."""
     from aha.sandbox import Sandbox, Status
 
+    if args.file is None:
+        why = "no program is named. Write aha sandbox FILE.py; without one the sandbox is checked."
+        options.refuse(args, ("stdin", "wall", "memory_mb"), why)
     with Sandbox(isolation=args.isolation, unsafe=args.unsafe_sandbox, packages=args.package) as sandbox:
         if args.file is None:
             sandbox.run("pass")
-            print(f"Isolation here: {sandbox.describe()}. The canaries were held.")
+            said = sandbox.describe()
+            print(
+                json.dumps({"isolation": said}) if args.json
+                else f"Isolation here: {said}. The canaries were held."
+            )  # fmt: skip
             return 0
         done = sandbox.run(
             _read(args.file).decode(errors="replace"),

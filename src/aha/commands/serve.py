@@ -162,7 +162,8 @@ def _reward_model(args: argparse.Namespace) -> Any:
         return None
     from aha.stages.supervised.scoring_backend import scoring_backend
 
-    for option, value in (("--guard", args.guard), ("--max-tokens", args.max_tokens)):
+    prompt = None if args.prompt == "auto" else args.prompt
+    for option, value in (("--guard", args.guard), ("--max-tokens", args.max_tokens), ("--prompt", prompt)):
         if value is not None:
             raise AhaError(
                 f"{option} is about answers that a model writes, and {args.model} is a reward model."

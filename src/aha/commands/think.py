@@ -10,10 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from aha import ranks
+from aha import options, plugins, ranks
 from aha.commands.eval_many import folder_name, numbers
 from aha.commands.json_alone import json_alone, show
 from aha.commands.run import add_machine_arguments, add_prompt_argument
+from aha.hints import nearest
 from aha.types import AhaError
 
 if TYPE_CHECKING:
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 
 HELP = "think longer at test time: accuracy over tokens, in several ways"
 METHODS = ("votes", "forcing", "refine", "length", "beam", "mcts")
+OF_METHODS = {
+    "n": {"votes"},
+    "samples": {"forcing", "refine", "length"},
+    **{key: {"forcing"} for key in ("waits", "wait_word", "budgets", "answer_tokens", "ending")},
+    "rounds": {"refine"},
+    **{key: {"length"} for key in ("lengths", "length_form")},
+    "value": {"votes", "beam", "mcts"},
+    **{key: {"beam"} for key in ("widths", "steps")},
+    **{key: {"beam", "mcts"} for key in ("branch", "step_end")},
+    **{key: {"mcts"} for key in ("simulations", "explore")},
+}
+"""Options that are of some ways alone."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +126,7 @@ def _start(args: argparse.Namespace) -> int:
         args.problems,
     )
     session.check(protocol)
+    check_options(args)
     asked = _one_task(args.task)
     for file in filter(None, (args.html, args.markdown)):
         check_writable(file)
@@ -154,6 +168,36 @@ def _one_task(named: str) -> BenchmarkRows:
     return asked
 
 
+def named_methods(text: str) -> list[str]:
+    """The ways that a text names, with commas between. Raises AhaError for none, and for an unknown one."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise AhaError(f"--methods {text!r} names no way of thinking: {', '.join(METHODS)}.")
+    if unknown := [name for name in names if name not in METHODS]:
+        raise AhaError(
+            f"Unknown way of thinking '{unknown[0]}'. {nearest(unknown[0], METHODS, ', '.join(METHODS))}"
+        )
+    return names
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Raise AhaError for options of ways that are not asked for, and for budgets that thinking never reaches."""
+    asked = set(named_methods(args.methods))
+    for option, ways in OF_METHODS.items():
+        if not ways & asked:
+            named = " or ".join(way for way in METHODS if way in ways)
+            options.refuse(
+                args, (option,), f"it is of {named}, and --methods {args.methods} asks for none of them."
+            )
+    if "forcing" in asked and max(args.budgets, default=0) >= args.max_tokens:
+        raise AhaError(
+            f"--budgets {max(args.budgets)} would have no effect: thinking ends at --max-tokens {args.max_tokens}. "
+            "Lower the one or raise the other."
+        )
+    if args.value and not plugins.is_reference(args.value) and not Path(args.value).is_dir():
+        raise AhaError(f"--value '{args.value}' is no folder of a reward model. Give one, or FILE.py:NAME.")
+
+
 def _value(args: argparse.Namespace, folder: Path) -> ValueFunction | None:
     from aha.thinking.values import open_value
 
@@ -162,7 +206,6 @@ def _value(args: argparse.Namespace, folder: Path) -> ValueFunction | None:
 
 def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[ThinkingMethod]:
     """The ways that are named. Raises AhaError for an unknown one, and for a beam search without a value."""
-    from aha.hints import nearest
     from aha.thinking.forcing import BudgetForcing
     from aha.thinking.lengths import LengthPrompts
     from aha.thinking.refining import Refinement
@@ -170,13 +213,7 @@ def make_methods(args: argparse.Namespace, value: ValueFunction | None) -> list[
     from aha.thinking.tree import TreeSearch
     from aha.thinking.votes import Votes
 
-    names = [name.strip() for name in args.methods.split(",") if name.strip()]
-    if not names:
-        raise AhaError(f"--methods {args.methods!r} names no way of thinking: {', '.join(METHODS)}.")
-    if unknown := [name for name in names if name not in METHODS]:
-        raise AhaError(
-            f"Unknown way of thinking '{unknown[0]}'. {nearest(unknown[0], METHODS, ', '.join(METHODS))}"
-        )
+    names = named_methods(args.methods)
     if {"beam", "mcts"} & set(names) and value is None:
         raise AhaError(
             "A search over steps asks what a beginning is worth: give --value FILE.py:NAME or a reward model."

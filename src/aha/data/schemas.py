@@ -389,13 +389,18 @@ TARGETS: Mapping[str, Callable[[Record], dict[str, Any]]] = {
 }
 
 
+def check_target(target: str) -> None:
+    """Raise AhaError for a schema that cannot be written."""
+    if target not in TARGETS:
+        raise AhaError(f"No schema '{target}' to write. Known: {', '.join(TARGETS)}.")
+
+
 def convert(record: Record, target: str, number: int = 0) -> dict[str, Any]:
     """A record in a target schema (``TARGETS``), with answer and domain where they are known.
 
     Raises AhaError naming the row and what it lacks.
     """
-    if target not in TARGETS:
-        raise AhaError(f"No schema '{target}' to write. Known: {', '.join(TARGETS)}.")
+    check_target(target)
     try:
         row = TARGETS[target](record)
     except AhaError as error:

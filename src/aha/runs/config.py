@@ -28,7 +28,7 @@ def read_overrides(words: Sequence[str], files: Sequence[Path] = ()) -> dict[str
     """``stage.field=value`` words, and TOML files before them, as one flat mapping in order of strength."""
     flat: dict[str, Any] = {}
     for file in files:
-        flat |= dict(_flatten(_read_toml(file)))
+        flat |= read_file(file)
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
@@ -37,6 +37,11 @@ def read_overrides(words: Sequence[str], files: Sequence[Path] = ()) -> dict[str
             )
         flat[key.strip()] = _value(value.strip())
     return flat
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """The settings of a TOML file, by their whole names."""
+    return dict(_flatten(_read_toml(file)))
 
 
 OPTIONS = {".toml": "--config", ".gguf": "--model"} | dict.fromkeys(
@@ -96,7 +101,7 @@ def apply(stages: Sequence[BaseModel], overrides: Mapping[str, Any]) -> None:
     all of them. A table of a file gives a mapping, such as the rewards, whole.
     """
     by_name = {getattr(stage, "name", ""): stage for stage in stages}
-    placed = {key: _place(key, by_name) for key in overrides}
+    placed = {key: place_of(key, by_name) for key in overrides}
     parts: dict[tuple[str, str], dict[str, Any]] = {}  # of groups, by stage and field
     for name, field in _replaced(by_name, set(placed.values())):
         _set(by_name[name], field, None, f"{name}.{field}")
@@ -114,7 +119,7 @@ def apply(stages: Sequence[BaseModel], overrides: Mapping[str, Any]) -> None:
         _set_parts(by_name[name], field, changes, f"{name}.{field}" if name else field)
 
 
-def _place(key: str, stages: Mapping[str, BaseModel]) -> tuple[str, str]:
+def place_of(key: str, stages: Mapping[str, BaseModel]) -> tuple[str, str]:
     """(stage, path in it) of a setting; a single stage need not be named."""
     head, _, rest = key.partition(".")
     if rest and head in stages:

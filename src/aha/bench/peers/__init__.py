@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
             raise AhaError(f"Install which one? aha bench peers install {'|'.join(PEERS)}")
         for name in args.names:
             install(name, args.dir)
-    for name in PEERS:
+    if unknown := [name for name in args.names if name not in PEERS]:
+        raise AhaError(f"There is no peer '{unknown[0]}'. There are: {', '.join(PEERS)}.")
+    for name in args.names or PEERS:
         print(f"{name:<13} {_state(name, args.dir)}")
     return 0
 
