@@ -135,7 +135,7 @@ def several(words=(), texts=(), **options):
 
 
 @pytest.mark.parametrize(
-    ("words", "texts", "options", "wanted"),
+    ("words", "texts", "options", "expected"),
     [
         ([], [LISTED], {"seed": 1}, {"seed": 1, "lr": 1e-3}),
         ([], [LISTED], {"seed": 0, "steps": 3}, {"seed": 0, "steps": 3}),
@@ -154,9 +154,9 @@ def several(words=(), texts=(), **options):
         (["rl.seed=1"], [], {"seed": 1}, {"seed": 1}),
     ],
 )
-def test_the_stronger_of_several_sources_counts(words, texts, options, wanted):
+def test_the_stronger_of_several_sources_counts(words, texts, options, expected):
     rl, notes = several(words, texts, **options)
-    assert {name: getattr(rl, name) for name in wanted} == wanted
+    assert {name: getattr(rl, name) for name in expected} == expected
     assert not notes
 
 
