@@ -242,10 +242,10 @@ def _wrong(test: TestCase) -> str:
         return f"compare {test.compare!r} is none of {', '.join(ResultComparison)}"
     if test.kind == "function" and not (test.entry_point and isinstance(test.input, (list, tuple))):
         return "a function test needs an entry point and a list of arguments"
-    if test.kind == "asserts" and not isinstance(test.input, str):
-        return "asserts must be source text"
     try:
         if test.kind == "asserts":
+            if not isinstance(test.input, str):
+                return "asserts must be source text"
             check_source(test.input, test.prelude)
         elif test.kind == "function":
             check_call(test.entry_point, test.input, test.expected, test.compare, test.tolerance)
