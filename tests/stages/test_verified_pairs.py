@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from smallest import RL_SMALL, SFT_SMALL
@@ -135,6 +136,9 @@ def test_rounds_sample_new_questions_from_the_round_before(tmp_path):
     assert not {r["problem_id"] for r in rows[0]} & {r["problem_id"] for r in rows[1]}
     assert (done["dpo"]["model"], done["dpo"]["sources"]) == ("dpo_1", {"pairs": len(rows[1])})
     before = (tmp_path / "a" / "dpo" / "final" / "model.safetensors").read_bytes()
+    for name in ("pairs", "dpo", "compare"):  # the second round once more, from the first one's model
+        shutil.rmtree(tmp_path / "a" / name)
+    (tmp_path / "a").rename(tmp_path / "b")
     again = live("iterative_dpo", tmp_path / "b", rounds=2)
     assert before == (tmp_path / "b" / "dpo" / "final" / "model.safetensors").read_bytes()
     assert json.dumps(again["pairs"]) == json.dumps(done["pairs"])
