@@ -9,6 +9,7 @@ from patients import describe, findings, patient
 
 from aha import modeling
 from aha.doctor import miniature
+from aha.sampling.rollouts import Prompter
 
 SEEN = {
     "off_by_one_in_the_sampler": "logprobs",
@@ -37,6 +38,9 @@ def pretrained(smollm2):
 def admitted(pretrained, folder, **plan):
     model, tokenizer = pretrained
     subject = patient(tokenizer, folder, model=model, **plan)
+    subject.prompter = Prompter(
+        tokenizer, "bare"
+    )  # half as long: thirty layers in bf16 take their time on a CPU
     subject._sizes = (8, 2)
     return subject
 

@@ -109,14 +109,16 @@ class DoctorContext:
             self._groups = self.sample(self.plan.temperature, seed=1000 + self.data_seed)
         return self._groups
 
-    def sample(self, temperature: float = 1.0, *, seed: int, **params: Any) -> list[Group]:
-        """Groups of four from the run's engine."""
+    def sample(
+        self, temperature: float = 1.0, *, seed: int, alone: bool = False, **params: Any
+    ) -> list[Group]:
+        """Groups of four from the run's engine; ``alone``, one completion of one problem."""
         settings = sampler.SamplingParams(temperature=temperature, max_tokens=self.tokens(), **params)
         return rollouts.sample_groups(
             self.engine,
             self.prompter,
-            self.some_problems(),
-            self._sizes[1],
+            self.some_problems()[:1] if alone else self.some_problems(),
+            1 if alone else self._sizes[1],
             settings,
             self.rewards(),
             seed=seed,

@@ -231,13 +231,13 @@ def _forced_end(subject: DoctorContext) -> Finding:
     engine = subject.engine
     if not hasattr(engine, "eos_ids"):
         return Finding("", None, "a completion that ends in EOS", cause="the engine hides its EOS ids")
-    greedy = subject.sample(0.0, seed=9)
+    greedy = subject.sample(0.0, seed=9, alone=True)
     ids = greedy[0].members[0].rollout.completion_ids.tolist()
     end = int(ids[min(3, len(ids) - 1)])
     fresh = subject.new_engine(subject.model)
     fresh.eos_ids = frozenset({*fresh.eos_ids, end})
     first = ids.index(end)
-    asked = replace(subject, engine=fresh).sample(0.0, seed=9)
+    asked = replace(subject, engine=fresh).sample(0.0, seed=9, alone=True)
     r = asked[0].members[0].rollout
     ok = r.completion_ids.tolist() == ids[: first + 1] and r.finish is Finish.STOP
     ok = ok and len(r.logprobs) == first + 1
