@@ -212,6 +212,13 @@ def free_bytes(device: torch.device) -> int:
     return max(0, min(limits)) // ranks_here()
 
 
+def swap_bytes(device: torch.device) -> int:
+    """What the system may write out of the CPU memory; 0 in groups whose memory is limited, and of other devices."""
+    if device.type != "cpu" or group_memory():
+        return 0
+    return _meminfo().get("SwapFree", 0) // ranks_here()
+
+
 def forget_peak() -> None:
     """Begin anew to look for the most memory that is held (``peak_bytes``), where the system can do that."""
     with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aha.checkpoints import examine, report, runs
+from aha.checkpoints import examine, report, room, runs
 from aha.checkpoints.changes import change_config
 from aha.checkpoints.names import EMBEDDED, resolve
 from aha.files import read_json
@@ -134,6 +134,7 @@ def load_model(
     _refuse_multimodal(config, name)
     if Path(path).is_dir():
         examine.weights(Path(path), name)
+        room.check(Path(path), name, dtype or torch.float32, torch.device(device))
     if changes:
         change_config(config, changes)
     try:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import make_model
+from transformers import AutoModelForCausalLM
 
-from aha import hardware
+from aha import hardware, modeling
+from aha.checkpoints import room as in_folder
 from aha.doctor import memory as doctors
 from aha.doctor.full.checkup import plan_of
-from aha.planning import configs, fit
+from aha.planning import configs, fit, memory, published
 from aha.planning import fitted as room
+from aha.planning.shapes import from_config
 from aha.planning.workload import from_stage
 from aha.runs.pipeline import Context
 from aha.stages.rl import RL
@@ -20,7 +27,7 @@ from aha.training.frozen import frozen_copy
 from aha.training.lora import Adapters, LoraSettings
 from aha.training.losses import negative_log_likelihood
 from aha.training.policy import OptimizerConfig, Policy
-from aha.types import Example
+from aha.types import AhaError, Example
 
 
 def stage(**changes):
@@ -35,17 +42,24 @@ def stage(**changes):
 
 
 def fitted(config, model, free, tmp_path):
-    told = []
+    """The settings that are taken, and what was told: by the console, or at once where it does not fit."""
+    told, at_once = [], io.StringIO()
 
     class Console:
         note = told.append
 
-        def warn(self, text):
-            told.append("warning: " + text)
-
-    taken, tell = room.fitted(config, Context(tmp_path), model, free, "here")
+    with contextlib.redirect_stderr(at_once):
+        taken, tell = room.fitted(config, Context(tmp_path), model, free, "here")
     tell(Console())
-    return taken, told[0]
+    return taken, (told or [at_once.getvalue()])[0]
+
+
+def held(config, model):
+    """Bytes that are held for each parameter, whatever the passes take."""
+    weights = memory.held_weights(
+        configs.shape_of_model(model, ""), replace(from_stage(config), number_bytes=4)
+    )
+    return sum(weights.values())
 
 
 def peak(config, model, whole):
@@ -91,7 +105,7 @@ def test_the_first_that_fits_is_taken_and_told(model, tmp_path, whole):
 
 
 def test_too_little_is_said_and_goes_on_with_the_least(model, tmp_path, whole):
-    taken, told = fitted(stage(), model, 1000, tmp_path)
+    taken, told = fitted(stage(), model, held(stage(), model), tmp_path)
     assert told.startswith("warning: ")
     assert "the system may end this run" in told
     assert (taken.max_tokens_per_batch, taken.max_num_seqs, taken.gradient_checkpointing) == (
@@ -101,10 +115,48 @@ def test_too_little_is_said_and_goes_on_with_the_least(model, tmp_path, whole):
     )
 
 
+def test_what_cannot_be_is_refused_with_what_would_be_enough(model, tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(hardware, "swap_bytes", lambda device: 0)
+    config = stage(algorithm={"preset": "grpo"})
+    with pytest.raises(AhaError, match=r"before the first step \(weights .*Adam moments .*reference model"):
+        room.fitted(config, Context(tmp_path), model, 0.89 * held(config, model), "here")
+    with pytest.raises(AhaError, match="smaller model"):
+        room.fitted(config, Context(tmp_path), model, 1000, "here")
+
+
+@pytest.mark.parametrize(
+    ("free", "way"),
+    [
+        (8e9, r"With rl\.lora_rank=16 it takes"),
+        (1e9, "smaller"),
+    ],
+)
+def test_the_first_change_that_is_enough_is_named(free, way, model, tmp_path, monkeypatch):
+    shape = from_config(published.PUBLISHED["Qwen/Qwen2.5-0.5B"], "Qwen/Qwen2.5-0.5B")
+    monkeypatch.setattr(configs, "shape_of_model", lambda model, name: shape)
+    monkeypatch.setattr(hardware, "memory_bytes", lambda device: int(free))
+    monkeypatch.setattr(hardware, "swap_bytes", lambda device: 0)
+    with pytest.raises(AhaError, match=way):
+        room.fitted(stage(algorithm={"preset": "grpo"}), Context(tmp_path), model, free, "here")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "way"), [(torch.float32, "--dtype bfloat16"), (torch.bfloat16, "End what else")]
+)
+def test_weights_without_memory_for_them_are_refused_before_they_are_read(dtype, way, monkeypatch):
+    count = in_folder.numbers(modeling.EMBEDDED["tiny"])
+    assert count == sum(p.numel() for p in modeling.load_model("tiny").parameters())
+    monkeypatch.setattr(hardware, "free_bytes", lambda device: dtype.itemsize * count - 1)
+    monkeypatch.setattr(hardware, "swap_bytes", lambda device: 0)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", None)  # nothing is read
+    with pytest.raises(AhaError, match=r"The weights of 'tiny' take 0\.0 GB, and .*" + way):
+        modeling.load_model("tiny", "cpu", dtype)
+
+
 def test_the_examination_counts_as_the_stage_did(model, tmp_path, whole):
     """What was fitted into the room needs no more than it, weights and masters included."""
     config = stage(algorithm={"preset": "grpo"})
-    for free in (3e7, 6e7, 2e8, 1e9):
+    for free in (held(config, model), 3e7, 6e7, 2e8, 1e9):
         taken, told = fitted(config, model, free, tmp_path)
         work = from_stage(taken)
         asked = doctors.needs(model, work, built=False).memory

@@ -12,13 +12,15 @@ import json
 import logging
 import mmap
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aha import files
-from aha.checkpoints import cache, gguf_config, gguf_header
+from aha.checkpoints import cache, gguf_config, gguf_header, room
 from aha.checkpoints.gguf_header import Header, Stored
 from aha.types import AhaError
 
@@ -64,6 +66,7 @@ def _safe(stem: str) -> str:
 def convert(path: Path, folder: Path) -> None:
     """Write the checkpoint of the GGUF file ``path`` into the new ``folder``, whole or not at all."""
     header = gguf_header.read(path)
+    _announce(path, header)
     config = gguf_config.read_config(path, header, lambda name: _values(path, header, name))
     model = _empty(config)
     model.generation_config.eos_token_id = gguf_config.stop_tokens(header)
@@ -73,6 +76,21 @@ def convert(path: Path, folder: Path) -> None:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         _tidy(partial / "config.json")
+
+
+def _announce(path: Path, header: Header) -> None:
+    """Say what takes its time. Raises AhaError where there is no memory for it."""
+    import torch
+
+    count = sum(prod(tensor.shape) for tensor in header.tensors)
+    largest = max((prod(tensor.shape) for tensor in header.tensors), default=0)
+    size = count * _kept_type(header).itemsize + 8 * largest  # a tensor in float32, and its copy
+    room.need(
+        size, f"The weights of '{path}', dequantised,", torch.device("cpu"), "Make it a checkpoint elsewhere."
+    )
+    print(
+        f"{path.name}: dequantised once, {count / 1e9:.2g} billion numbers ...", file=sys.stderr, flush=True
+    )
 
 
 def _empty(config: Any) -> Any:
@@ -147,7 +165,8 @@ def _weights(path: Path, header: Header, model: Any) -> dict[str, Tensor]:
             weights=values, name=stored.name, tensor_key_mapping=names, parsed_parameters=parsed
         )
         if processed.name in names:
-            parsed["tensors"][names[processed.name]] = torch.from_numpy(processed.weights.copy())
+            # In the type that is kept, at once: all of them in float32 would take three times as much memory.
+            parsed["tensors"][names[processed.name]] = torch.from_numpy(processed.weights.copy()).to(kind)
         elif processed.name is not None and not ELSEWHERE.fullmatch(stored.name):
             raise AhaError(
                 f"'{path}' holds '{stored.name}', which has no place in a {model.config.model_type} model."

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from aha import hardware, ranks
 from aha.planning import advice, configs, fit
+from aha.planning.shapes import Shape
 from aha.planning.workload import Workload, from_stage
 from aha.runs.console import Console
 from aha.runs.pipeline import Context, Stage
 from aha.training import sharding
+from aha.types import AhaError
 
 S = TypeVar("S", bound=Stage)
 CPU_SHARE = 0.9
@@ -43,8 +46,54 @@ def fitted(
         whole=hardware.memory_bytes(weight.device), tensors_only=weight.device.type == "cpu",
     )  # fmt: skip
     told = words(work, fitting, room)
+    if not fitting.fits:
+        _refuse_what_cannot_be(shape, work, fitting, weight.device, room)
+        _say_now(f"warning: {told}")  # a system without memory ends a process without a word
     changed = config.model_copy(update=settings(work, fitting.work))
-    return changed, lambda console: (console.note if fitting.fits else console.warn)(told)
+    return changed, lambda console: console.note(told) if fitting.fits else None
+
+
+def _say_now(text: str) -> None:
+    if ranks.is_main():
+        print(text, file=sys.stderr, flush=True)
+
+
+def _refuse_what_cannot_be(shape: Shape, work: Workload, fitting: fit.Fit, device: Any, room: float) -> None:
+    """Raise AhaError if what is held for each parameter alone is more than there is, whatever the passes take."""
+    held = sum(size for name, size in fitting.memory.resident.items() if name not in _FLEXIBLE)
+    left = room / (CPU_SHARE if device.type == "cpu" else 1.0) + hardware.swap_bytes(device)
+    if held <= left:
+        return
+    parts = ", ".join(
+        f"{name} {advice.gigabytes(size)}"
+        for name, size in fitting.memory.resident.items()
+        if name not in _FLEXIBLE
+    )
+    raise AhaError(
+        f"Training this model takes {advice.gigabytes(held)} of memory before the first step ({parts}), and "
+        f"{advice.gigabytes(left)} can be had here. {_ways(shape, work, left, device)}"
+    )
+
+
+_FLEXIBLE = frozenset({"sampler's cache"})
+"""Of what stays, parts that are as large as there is room."""
+
+
+def _ways(shape: Shape, work: Workload, room: float, device: Any) -> str:
+    """The first changes of settings with which it fits, if any do."""
+    name = f"{work.name}." if work.name else ""
+    without = [(f"{name}algorithm.kl_coef=0", {"reference": False})] if work.reference else []
+    lora = [(f"{name}lora_rank=16", {"lora": 16})] if "lora_rank" in work.fields and not work.lora else []
+    for options in filter(None, (without, lora, without + lora)):
+        changes = {key: value for _, change in options for key, value in change.items()}
+        taken = fit.fit(
+            shape, replace(work, **changes), CPU_SHARE * room, whole=hardware.memory_bytes(device),
+            tensors_only=device.type == "cpu",
+        )  # fmt: skip
+        if taken.fits:
+            peak = advice.gigabytes(taken.memory.peak)
+            return f"With {' '.join(words for words, _ in options)} it takes {peak} at the peak."
+    return "Take a smaller model, or a machine with more (aha plan says which)."
 
 
 def settings(asked: Workload, taken: Workload) -> dict[str, Any]:
