@@ -60,9 +60,9 @@ def _say_now(text: str) -> None:
 
 def _refuse_what_cannot_be(shape: Shape, work: Workload, fitting: fit.Fit, device: Any, room: float) -> None:
     """Raise AhaError if what is held for each parameter alone is more than there is, whatever the passes take."""
-    held = sum(size for name, size in fitting.memory.resident.items() if name not in _FLEXIBLE)
+    state = sum(size for name, size in fitting.memory.resident.items() if name not in _FLEXIBLE)
     left = room / (CPU_SHARE if device.type == "cpu" else 1.0) + hardware.swap_bytes(device)
-    if held <= left:
+    if state <= left:
         return
     parts = ", ".join(
         f"{name} {advice.gigabytes(size)}"
@@ -70,7 +70,7 @@ def _refuse_what_cannot_be(shape: Shape, work: Workload, fitting: fit.Fit, devic
         if name not in _FLEXIBLE
     )
     raise AhaError(
-        f"Training this model takes {advice.gigabytes(held)} of memory before the first step ({parts}), and "
+        f"Training this model takes {advice.gigabytes(state)} of memory before the first step ({parts}), and "
         f"{advice.gigabytes(left)} can be had here. {_ways(shape, work, left, device)}"
     )
 
