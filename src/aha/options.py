@@ -68,11 +68,12 @@ def typed(option: argparse.Action) -> str:
 
 def of_command(top: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, argparse.Action]:
     """The options of the command that was asked for, by the attribute that they fill."""
-    parsers, options = [top], {}
+    parsers: list[argparse.ArgumentParser] = [top]
+    options: dict[str, argparse.Action] = {}
     while parsers:
         for action in parsers.pop()._actions:
             if isinstance(action, argparse._SubParsersAction):
-                chosen = action.choices.get(getattr(args, action.dest, None))
+                chosen = action.choices.get(getattr(args, action.dest, ""))
                 parsers += [chosen] if chosen is not None else []
             elif action.option_strings and hasattr(args, action.dest):
                 options[action.dest] = action

@@ -8,8 +8,10 @@ import pytest
 
 from aha.recipes import get_recipe
 from aha.runs import config, strength
+from aha.runs.config_toml import written
 from aha.runs.pipeline import ordered
 from aha.settings import former
+from aha.training.presets import PRESETS
 from aha.types import AhaError
 
 
@@ -197,3 +199,101 @@ def test_a_word_for_one_stage_of_several_is_no_contradiction():
     config.apply(built, strength.merged(built, [], {"distilled.seed": 2}, options, print))
     assert {stage.seed for stage in built if stage.name != "distilled"} == {1}
     assert next(stage for stage in built if stage.name == "distilled").seed == 2
+
+
+# --- settings without an effect --------------------------------------------------------------------------------------
+
+IDLE = [
+    ("r1_zero", "rl.algorithm.kl_coef=0.1", "set algorithm.kl=k3 too"),
+    ("r1_zero", "rl.algorithm.kl=k3", "set algorithm.kl_coef"),
+    ("r1_zero", "rl.algorithm.kl_place=reward", "set algorithm.kl and algorithm.kl_coef too"),
+    ("r1_zero", "rl.algorithm.kl_unbiased=true", "set algorithm.kl and algorithm.kl_coef too"),
+    ("r1_zero", "rl.algorithm.reference_every=7", "there is no reference"),
+    ("r1_zero", "rl.algorithm.gamma=0.9", "it is of the critic"),
+    ("r1_zero", "rl.algorithm.value_pretrain_steps=9", "it is of the critic"),
+    ("r1_zero", "rl.algorithm.constant_length=99", "set algorithm.aggregation=constant_length too"),
+    ("r1_zero", "rl.algorithm.mirror_coef=1", "set algorithm.objective=mirror too"),
+    ("r1_zero", "rl.algorithm.preset=rloo rl.algorithm.clip_high=0.4", "the objective logprob clips nothing"),
+    ("r1_zero", 'rl.algorithm={"preset":"rloo","clip_high":0.4}', "the objective logprob clips nothing"),
+    ("r1_zero", "rl.algorithm.preset=cispo rl.algorithm.clip_dual=3", "set algorithm.objective=clipped too"),
+    ("r1_zero", "rl.algorithm.entropy_coef_step=1", "set algorithm.entropy_target too"),
+    ("r1_zero", "rl.algorithm.pass_rate_range=[0.2,0.8]", "set algorithm.curriculum=pass_rate too"),
+    ("r1_zero", "rl.algorithm.dynamic_sampling_rounds=9", "set algorithm.dynamic_sampling too"),
+    ("r1_zero", "rl.algorithm.replay_max_age=9", "set algorithm.replay_ratio too"),
+    ("r1_zero", "rl.algorithm.importance_sampling_cap=9", "set algorithm.importance_sampling=truncated too"),
+    ("r1_zero", "rl.judge_weight=2", "set rl.judge too"),
+    ("r1_zero", "rl.judge_reply_tokens=99", "set rl.judge too"),
+    ("r1_zero", "rl.preference_weight=2", "set rl.helpful_model or safety_model too"),
+    ("r1_zero", "rl.rollout_workers=7", "set rl.engine=ray too"),
+    ("r1_zero", "rl.vllm.gpu_memory_utilization=0.3", "set rl.engine=vllm too"),
+    ("r1_zero", "rl.mini_batches=64", "a step has 32 questions"),
+    ("dpo", "dpo.gamma=2", "set dpo.loss=simpo too"),
+    ("dpo", "dpo.desirable_weight=2", "set dpo.loss=kto too"),
+    ("distill", "reject.judge=x.py:f", "set reject.judged_tasks too"),
+    (
+        "distill",
+        "reject.decontaminate_problems=0 reject.decontaminate_ngram=5",
+        "decontaminate_problems is 0",
+    ),
+]
+ACTIVE = [
+    ("r1_zero", "rl.algorithm.kl=k3 rl.algorithm.kl_coef=0.1 rl.algorithm.reference_every=7"),
+    ("r1_zero", "rl.algorithm.preset=ppo rl.algorithm.gamma=0.9"),
+    ("r1_zero", "rl.algorithm.preset=grpo rl.algorithm.kl_coef=0"),
+    ("r1_zero", "rl.algorithm.kl_coef=0 rl.mini_batches=32 rl.judge_weight=1.0"),
+    ("r1_zero", "rl.prompts_per_step=2"),
+    (
+        "r1_zero",
+        "rl.engine=ray rl.rollout_workers=7 rl.max_staleness=2 rl.algorithm.importance_sampling_cap=3",
+    ),
+    ("r1_zero", "rl.engine=vllm rl.vllm.gpu_memory_utilization=0.3"),
+    ("dpo", "dpo.loss=kto dpo.desirable_weight=2"),
+]
+
+
+def checked(recipe, words):
+    built = ordered(get_recipe(recipe).build())
+    before = [stage.model_copy() for stage in built]
+    settings = strength.merged(built, [], config.read_overrides(words.split()), {}, print)
+    config.apply(built, settings)
+    strength.check_effect(built, before, settings)
+    return built
+
+
+@pytest.mark.parametrize(("recipe", "words", "said"), IDLE)
+def test_a_setting_without_an_effect_is_refused(recipe, words, said):
+    with pytest.raises(AhaError, match="would have no effect") as error:
+        checked(recipe, words)
+    assert said in str(error.value)
+    assert words.split()[-1].partition("=")[0] in str(error.value)
+
+
+@pytest.mark.parametrize(("recipe", "words"), ACTIVE)
+def test_a_setting_with_an_effect_is_taken(recipe, words):
+    assert checked(recipe, words)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_file_that_lists_every_setting_of_a_preset_is_taken_back(preset):
+    built = checked("r1_zero", f"rl.algorithm.preset={preset}")
+    listed = dict(config._flatten(tomllib.loads(written(built, "test"))))
+    again = ordered(get_recipe("r1_zero").build())
+    before = [stage.model_copy() for stage in again]
+    settings = strength.merged(again, [listed], {}, {}, print)
+    config.apply(again, settings)
+    strength.check_effect(again, before, settings)
+    assert again[0].algorithm == built[0].algorithm
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "rl.algorithm.pass_rate_range=[0.9,0.1]",
+        "rl.algorithm.pass_rate_range=[0,2]",
+        "rl.max_tokens_schedule=[[-4,5]]",
+        "rl.max_tokens_schedule=[[4,0]]",
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(word):
+    with pytest.raises(AhaError, match=r"from 0 to 1|both from 1"):
+        stages(word)

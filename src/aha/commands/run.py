@@ -160,7 +160,9 @@ def _run(args: argparse.Namespace) -> int:
         named = overrides.pop("trackers", None)
         args.trackers = trackers.read(named if args.trackers is None else args.trackers)
         of_ranks, settings = ray_ranks.split(args, overrides)
+        before = [stage.model_copy() for stage in pipeline.ordered(stages)]
         config.apply(pipeline.ordered(stages), settings)
+        strength.check_effect(pipeline.ordered(stages), before, settings)
     if args.print_config or args.dry_run:
         from aha.stages import inputs
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from aha.runs.config import TABLE, place_of
+from aha.settings import Settings
 from aha.types import AhaError
 
 Place = tuple[str, str]
@@ -162,3 +163,37 @@ def _without_preset(
 
 def _beneath(place: Place, stage: str, group: str) -> bool:
     return place[0] == stage and place[1].startswith(group)
+
+
+def check_effect(
+    stages: Sequence[BaseModel], before: Sequence[BaseModel], settings: Mapping[str, Any]
+) -> None:
+    """Raise AhaError for a setting that was changed, and has no effect beside the others. ``before``: the stages as the
+    recipe built them; what they had, or what their preset or their default is, as in a file that lists every setting,
+    is no change."""
+    by_name = {str(getattr(stage, "name", "")): stage for stage in stages}
+    old = {str(getattr(stage, "name", "")): stage for stage in before}
+    for key, value in settings.items():
+        name, path = place_of(key, by_name)
+        field, _, part = path.partition(".")
+        _check_part(by_name[name], old[name], field, key, value)
+        group, parts = getattr(by_name[name], field, None), [part] if part else _parts(value)
+        if isinstance(group, Settings):
+            for each in parts:
+                _check_part(group, getattr(old[name], field), each, key, value)
+
+
+def _parts(value: Any) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, Mapping) else []
+
+
+def _check_part(target: Any, before: Any, field: str, key: str, value: Any) -> None:
+    """Raise AhaError where a field of settings is idle and was changed."""
+    way = target.without_effect().get(field) if isinstance(target, Settings) else None
+    if way is None or value is TABLE:
+        return
+    now, preset = getattr(target, field), getattr(target, "preset", None)
+    plain = type(target).model_validate({"preset": preset}) if preset else type(target).model_fields[field]
+    usual = getattr(plain, field) if preset else plain.get_default(call_default_factory=True)
+    if now not in (getattr(before, field), usual):
+        raise AhaError(f"The setting {key}={value} would have no effect: {way}.")

@@ -106,6 +106,10 @@ class Settings(BaseModel):
         if defaults:
             cls.model_rebuild(force=True)
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing beside the others as they are, and what would give each an effect."""
+        return {}
+
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:

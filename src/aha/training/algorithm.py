@@ -113,6 +113,11 @@ class Algorithm(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Algorithm:
+        low, high = self.pass_rate_range
+        if not 0 <= low <= high <= 1:
+            raise AhaError(
+                f"algorithm.pass_rate_range={[low, high]}: give two shares from 0 to 1, the lower first."
+            )
         if self.kl_place == "reward" and self.uses_kl and self.kl != "k1":
             raise AhaError("KL in the reward is log(policy / reference): set algorithm.kl=k1.")
         if self.process and self.critic:
@@ -126,6 +131,55 @@ class Algorithm(Settings):
                 "algorithm.partial_rollouts and algorithm.replay_ratio cannot be combined: choose one."
             )
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings of parts that are switched off. A subclass, and a loss of one's own, may use them all."""
+        if type(self) is not Algorithm or plugins.is_reference(self.objective):
+            return {}
+        critic = (
+            "gamma",
+            "lam",
+            "lam_critic",
+            "lam_length",
+            "value_clip",
+            "value_pretrain_steps",
+            "critic_lr_scale",
+        )
+        clipped = self.objective in ("clipped", "cispo")
+        idle = [
+            (self.kl == "none" and not self.agro, ("kl_coef",), "set algorithm.kl=k3 too"),
+            (self.kl_coef == 0, ("kl",), "set algorithm.kl_coef=0.001, say, too"),
+            (not self.uses_kl, ("kl_place",), "set algorithm.kl and algorithm.kl_coef too"),
+            (
+                not self.kl_in_loss,
+                ("kl_unbiased",),
+                "set algorithm.kl and algorithm.kl_coef too, in the loss",
+            ),
+            (
+                not self.needs_reference,
+                ("reference_every",),
+                "there is no reference: set algorithm.kl and kl_coef too",
+            ),
+            (not self.critic, critic, "it is of the critic: set algorithm.critic=true, or preset=ppo"),
+            (
+                self.aggregation != "constant_length",
+                ("constant_length",),
+                "set algorithm.aggregation=constant_length too",
+            ),
+            (self.objective != "mirror", ("mirror_coef",), "set algorithm.objective=mirror too"),
+            (not clipped, ("clip_low", "clip_high"), f"the objective {self.objective} clips nothing"),
+            (self.objective != "clipped", ("clip_dual",), "set algorithm.objective=clipped too"),
+            (self.entropy_target is None, ("entropy_coef_step",), "set algorithm.entropy_target too"),
+            (self.curriculum != "pass_rate", ("pass_rate_range",), "set algorithm.curriculum=pass_rate too"),
+            (not self.dynamic_sampling, ("dynamic_sampling_rounds",), "set algorithm.dynamic_sampling too"),
+            (not self.replay_ratio, ("replay_max_age",), "set algorithm.replay_ratio too"),
+            (
+                self.importance_sampling == "none",
+                ("importance_sampling_cap", "importance_sampling_level"),
+                "set algorithm.importance_sampling=truncated too",
+            ),
+        ]
+        return {name: way for is_idle, names, way in idle if is_idle for name in names}
 
     @property
     def uses_kl(self) -> bool:

@@ -79,6 +79,15 @@ class Reject(
         10, "words that a row may not share with an evaluation question", unit="words", ge=2
     )
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings of a judge where no task is judged, and of a decontamination that is switched off."""
+        judge = ("judge", "judge_on", *groups.JudgeReplySettings.model_fields)
+        idle = {} if self.judged_tasks else dict.fromkeys(judge, f"set {self.name}.judged_tasks too")
+        if not self.decontaminate_problems:
+            names = ("decontaminate_tasks", "decontaminate_ngram")
+            idle |= dict.fromkeys(names, f"{self.name}.decontaminate_problems is 0")
+        return idle
+
     def data_files(self) -> list[str]:
         """The rows that its tasks read, and the files among the other sources."""
         return [*super().data_files(), *(s for s in self.mix_with if isinstance(s, str))]

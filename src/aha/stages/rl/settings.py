@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from aha.rewards import check_columns, get_rewards, reward_names
 from aha.runs.pipeline import Context, Stage
@@ -40,6 +41,14 @@ class RolloutSettings(groups.SamplingSettings):
         """One pair may stand without a list around it; none is an empty list."""
         one = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int) for v in value)
         return (value,) if one else () if value is None else value
+
+    @field_validator("max_tokens_schedule")
+    @classmethod
+    def _lengths(cls, pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        """A step has a number from 1, and an answer a token."""
+        if any(number < 1 for pair in pairs for number in pair):
+            raise PydanticCustomError("no_length", "A pair is a step and a number of tokens, both from 1")
+        return pairs
 
 
 class RewardModelSettings(Settings):
@@ -201,6 +210,27 @@ class RLSettings(
                 f"engine={self.engine} cannot go on with partial rollouts: set algorithm.partial_rollouts=0."
             )
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings of a judge, of reward models and of engines that the stage does not have, and updates without a
+        question."""
+        judge = (*JudgeSettings.model_fields.keys() - {"judge"}, *groups.JudgeReplySettings.model_fields)
+        idle = {} if self.judge else dict.fromkeys(judge, f"set {self.name}.judge too")
+        if not (self.helpful_model or self.safety_model):
+            way = f"set {self.name}.helpful_model or safety_model too"
+            idle |= dict.fromkeys(("preference_weight", "preference_scale"), way)
+        if self.engine != "ray":
+            idle["rollout_workers"] = f"set {self.name}.engine=ray too"
+        idle |= {
+            entry.group: f"set {self.name}.engine={name} too"
+            for name, entry in ENGINES.items()
+            if entry.group and name != self.engine
+        }
+        if self.mini_batches > self.prompts_per_step:
+            idle["mini_batches"] = (
+                f"a step has {self.prompts_per_step} questions (prompts_per_step), and each update takes one at least"
+            )
+        return idle
 
     def check_inputs(self, context: Context) -> None:
         """Model, rows, rewards, prompts and engine, as far as they can be looked at without sampling."""

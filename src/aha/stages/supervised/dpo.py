@@ -74,6 +74,13 @@ class DPO(
     sequences_per_row: ClassVar[int] = 2
     """For a plan of the memory: a pair's completions, or one and its mismatch."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings of another loss."""
+        idle = {} if self.loss == "simpo" else {"gamma": f"set {self.name}.loss=simpo too"}
+        if self.loss != "kto":
+            idle |= dict.fromkeys(("desirable_weight", "undesirable_weight"), f"set {self.name}.loss=kto too")
+        return idle
+
     def data_files(self) -> list[str]:
         """The files among the sources."""
         return [source for source in self.data if isinstance(source, str)]
