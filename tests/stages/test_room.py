@@ -22,6 +22,7 @@ from aha.planning.shapes import from_config
 from aha.planning.workload import from_stage
 from aha.runs.pipeline import Context
 from aha.stages.rl import RL
+from aha.training import checkpoint
 from aha.training.batching import pack, token_mean
 from aha.training.frozen import frozen_copy
 from aha.training.lora import Adapters, LoraSettings
@@ -182,6 +183,26 @@ def test_a_run_that_continues_asks_for_no_second_optimizer(model, tmp_path):
     asked.append(doctors.needs(model, work, optimizer=continued.optimizer_bytes()).memory)
     assert [parts["Adam moments"] for parts in asked] == [8 * count, 0]
     assert sum(asked[0].values()) - sum(asked[1].values()) == 8 * count
+
+
+def test_checkpoints_of_adapters_hold_their_state_alone(tokenizer, tmp_path):
+    pytest.importorskip("peft")
+    asked = {}
+    for rank in (0, 2):
+        model = make_model(tokenizer)
+        config = stage(lora_rank=rank, algorithm={"preset": "grpo"})
+        adapters = Adapters(model, LoraSettings(rank), 0) if rank else None
+        policy = Policy(model, OptimizerConfig(lr=1e-4), adapters)
+        policy.zero_grad()
+        policy.step()
+        reference = frozen_copy(policy)
+        weights = reference.weights()
+        extra = {"reference": reference.model.state_dict() if weights is None else weights}
+        folder = checkpoint.save(tmp_path / str(rank), 1, policy, tokenizer, {}, extra)
+        written = sum(f.stat().st_size for f in folder.iterdir() if f.suffix in (".safetensors", ".pt"))
+        asked[rank] = doctors.needs(model, from_stage(config)).disk["checkpoints"] / (checkpoint.KEEP + 1)
+        assert written == pytest.approx(asked[rank], rel=0.1 if rank == 0 else 0.5)
+    assert asked[2] < 0.6 * asked[0]
 
 
 def test_a_shape_that_nobody_can_tell_keeps_its_settings(model, tmp_path):

@@ -61,8 +61,10 @@ def needs(
         asked |= {name: round(size) for name, size in max(
             estimated.training, estimated.sampling, key=lambda parts: sum(parts.values())
         ).items()}  # fmt: skip
-    count, working = sum(p.numel() for p in model.parameters()), model_bytes(model)
-    one = working + 12 * count + (working if work.reference else 0) + (12 * count if work.critic else 0)
+    working, trained = model_bytes(model), [p for p in model.parameters() if p.requires_grad]
+    state = 12 * sum(p.numel() for p in trained)  # masters and Adam's two moments; of adapters theirs alone
+    copied = sum(p.numel() * p.element_size() for p in trained)
+    one = working + state + (copied if work.reference else 0) + (state if work.critic else 0)
     # The newest KEEP stay while the next is written beside them.
     disk = {"checkpoints": (checkpoint.KEEP + 1) * one, "final model": working}
     return Needs(asked, disk)

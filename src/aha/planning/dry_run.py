@@ -129,7 +129,10 @@ def bytes_of(stage: Stage) -> tuple[float | None, float]:
         return 4.0 * parameters, 0.0
     copies = [m for name in ("helpful_model", "safety_model") for m in _several(getattr(stage, name, None))]
     algorithm = getattr(stage, "algorithm", None)
-    more = 4 * sum(not _elsewhere(c) for c in copies) + 4 * bool(getattr(algorithm, "needs_reference", False))
+    more = 4 * sum(not _elsewhere(c) for c in copies)
+    if getattr(stage, "lora_rank", 0):  # of adapters masters, moments and reference are small
+        return parameters * float(4 + more), parameters * float(2 * 4 + 4)
+    more += 4 * bool(getattr(algorithm, "needs_reference", False))
     more += TRAINING_BYTES * bool(getattr(algorithm, "critic", False))
     return parameters * float(TRAINING_BYTES + more), parameters * float(2 * CHECKPOINT_BYTES + 4)
 
