@@ -156,6 +156,12 @@ def test_killed_it_samples_only_what_is_missing(scripted, tmp_path):
     assert (tmp_path / "cut/data.jsonl").read_bytes() == (tmp_path / "whole/data.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("rates", [(0.9, 0.1), (-1.0, 1.0), (0.0, 2.0)])
+def test_pass_rates_that_cannot_be_are_told_before_anything_is_sampled(tmp_path, rates):
+    with pytest.raises(AhaError, match="give two shares from 0 to 1, the lower first"):
+        Reject(name="reject", pass_rate_range=rates).check_inputs(Context(tmp_path))
+
+
 def test_nothing_kept_is_an_error_with_the_reasons(scripted, tmp_path):
     scripted(lambda key, sample: "<think>no</think> <answer>1+1</answer>")
     stage, context = reject(tmp_path / "a")

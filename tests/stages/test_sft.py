@@ -161,6 +161,15 @@ def test_sources_are_mixed_by_their_shares_and_stages_are_inputs(checkpoint, row
         )
 
 
+@pytest.mark.parametrize("proportions", [(1.0,), (1.0, 1.0, 1.0), (1.0, -1.0), (1.0, 0.0)])
+def test_proportions_that_do_not_fit_the_sources_are_told_before_anything_is_trained(
+    checkpoint, rows, tmp_path, proportions
+):
+    c = stage(checkpoint, rows, data=(rows, Stage(name="written")), proportions=proportions)
+    with pytest.raises(AhaError, match="for 2 sources of data: give a number above 0 for each"):
+        c.check_inputs(Context(tmp_path))
+
+
 def test_a_changed_file_changes_the_fingerprint(checkpoint, rows):
     before = stage(checkpoint, rows).fingerprint()
     write_jsonl(tmp := __import__("pathlib").Path(rows), [row("Add 1 and 1", "<answer>2</answer>")])

@@ -64,6 +64,15 @@ class Preferences(
     judge_calls: int = setting(4, "times a pair is judged", ge=1)
     min_margin: float = setting(1.0, "margin above which a pair is kept", ge=0)
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings of pairs where single answers are labelled."""
+        of_pairs = ("judge_calls", "min_margin", "pairs_per_problem")
+        return (
+            {}
+            if self.kind == "helpful"
+            else dict.fromkeys(of_pairs, "it is of pairs, which kind=helpful makes")
+        )
+
     def data_files(self) -> list[str]:
         """The rows that its tasks read."""
         return row_sources(self.task, self.data)

@@ -97,6 +97,11 @@ class Reject(
         inputs.endpoint(self.judge)
         if self.best_by is not None:
             inputs.reward_model(self.best_by)
+        low, high = self.pass_rate_range
+        if not 0 <= low <= high <= 1:
+            raise AhaError(
+                f"{self.name}.pass_rate_range={[low, high]}: give two shares from 0 to 1, the lower first."
+            )
         if self.domain_ratios:
             parse_ratios(self.domain_ratios)
         inputs.rows(self.mix_with)

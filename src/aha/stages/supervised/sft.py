@@ -68,7 +68,17 @@ class SFT(
         """What it is given from outside."""
         inputs.machine(context, self.dtype)
         inputs.model(self.model)
+        self._check_proportions()
         inputs.rows(self.data)
+
+    def _check_proportions(self) -> None:
+        """Raise AhaError for other proportions than one above 0 of each source."""
+        shares = self.proportions
+        if shares and (len(shares) != len(self.data) or min(shares) <= 0):
+            raise AhaError(
+                f"{self.name}.proportions={list(shares)} for {len(self.data)} sources of data: give a number above 0 "
+                "for each, or none."
+            )
 
     def run(self, context: Context) -> dict[str, Any]:
         """Train, or continue; returns the summary."""
