@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         check_writable(args.plot)  # before hours of learning
     job = LearnJob(args)
     curves: list[Curve] = []
+    comparison: dict[str, Any] = {}
     version = None
     for seed in job.seeds:
         with contextlib.ExitStack() as stack:

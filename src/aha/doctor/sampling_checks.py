@@ -102,7 +102,7 @@ def settings(subject: DoctorContext) -> Iterator[Finding]:
         yield _truncated(subject, cut)
 
 
-def _truncated(subject: DoctorContext, cut: dict[str, float]) -> Finding:
+def _truncated(subject: DoctorContext, cut: dict[str, Any]) -> Finding:
     """The share of tokens whose log probability is not that of the distribution left by the truncation, beside the
     share that transformers has. A token at the edge of what is left may fall either way by rounding."""
     rollouts = rollouts_of(subject.sample(1.3, seed=4, **cut))

@@ -193,7 +193,9 @@ def _check_part(target: Any, before: Any, field: str, key: str, value: Any) -> N
     if way is None or value is TABLE:
         return
     now, preset = getattr(target, field), getattr(target, "preset", None)
-    plain = type(target).model_validate({"preset": preset}) if preset else type(target).model_fields[field]
-    usual = getattr(plain, field) if preset else plain.get_default(call_default_factory=True)
+    if preset:
+        usual = getattr(type(target).model_validate({"preset": preset}), field)
+    else:
+        usual = type(target).model_fields[field].get_default(call_default_factory=True)
     if now not in (getattr(before, field), usual):
         raise AhaError(f"The setting {key}={value} would have no effect: {way}.")
