@@ -98,6 +98,8 @@ WITHOUT_EFFECT = [
     ("plan --base tiny --recipe sft --group-size 8", f"--group-size {IDLE}: no stage of the recipe 'sft'"),
     ("chat tiny --think-budget 480", f"--think-budget 480 {IDLE}"),
     ("zero --print-config --dry-run", "both stop before the run"),
+    ("zero --ranks many --dry-run", "--ranks many: give a number from 1, or auto"),
+    ("zero --ranks 0 --print-config", "--ranks 0: give a number from 1, or auto"),
     ("init r1_zero --dry-run", "both stop before the run"),
     ("dpo tiny --data x.jsonl --loss kto dpo.loss=ipo", "--loss kto and dpo.loss=ipo both say which loss"),
     ("dpo tiny --data x.jsonl --loss kto loss=ipo", "--loss kto and loss=ipo both say which loss"),

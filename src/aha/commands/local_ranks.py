@@ -24,6 +24,7 @@ def start(args: argparse.Namespace) -> None:
     those that it started. Raises AhaError under torchrun, and for what is no number."""
     if args.ranks is None:
         return
+    check(args.ranks)
     number = _number(args.ranks, args.device)
     if number == ranks.launched():
         return
@@ -36,11 +37,15 @@ def start(args: argparse.Namespace) -> None:
     threading.Thread(target=_watch, args=(others,), daemon=True).start()
 
 
+def check(count: str | None) -> None:
+    """Raise AhaError for what is neither a number of ranks nor ``auto``."""
+    if count not in (None, "auto") and not (count.isdecimal() and int(count) > 0):
+        raise AhaError(f"--ranks {count}: give a number from 1, or auto.")
+
+
 def _number(count: str, device: str) -> int:
     """How many ranks: a number, or ``auto``, one for each GPU here; without one, for each core, up to MOST."""
     if count != "auto":
-        if not count.isdecimal() or int(count) < 1:
-            raise AhaError(f"--ranks {count}: give a number from 1, or auto.")
         return int(count)
     from aha import hardware
 

@@ -150,6 +150,7 @@ def _run(args: argparse.Namespace) -> int:
     from aha.runs.config_toml import written
     from aha.settings import former
 
+    local_ranks.check(args.ranks)
     recipe = get_recipe(args.recipe)
     options = {k: getattr(args, k) for k in OPTIONS}
     with former.plain_notes():
