@@ -35,7 +35,7 @@ def test_every_part_is_a_command_that_aha_takes(part):
         from aha.doctor.full import suite
         from aha.doctor.suite import choose
 
-        assert choose(suite.checks_for(arguments.engine), arguments.only, quick=arguments.quick)
+        assert choose(suite.checks_for(arguments.engine or "local"), arguments.only, quick=arguments.quick)
 
 
 def test_the_most_important_come_first_and_fit_into_twelve_minutes():

@@ -253,7 +253,7 @@ def test_difficulty_says_what_it_cannot_keep(tmp_path, capsys):
         (["dedup", "missing.jsonl", "--output", "x.jsonl"], "No data file"),
         (["convert", "FILE", "--to", "xml", "--output", "OUT"], "No schema 'xml'"),
         (["dedup", "FILE", "--columns", "nope", "--output", "OUT"], "No column 'nope'"),
-        (["convert", "FILE", "--to", "messages", "--total", "5", "--output", "OUT"], "give both"),
+        (["convert", "FILE", "--to", "messages", "--total", "5", "--output", "OUT"], "Give --quotas too"),
         (["difficulty", "FILE", "--output", "OUT"], "no problem_id"),
     ],
 )
