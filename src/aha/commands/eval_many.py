@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aha import aside, ranks
+from aha import aside, options, ranks
 from aha.commands import json_alone
 from aha.sampling import engines
 from aha.types import AhaError
@@ -96,8 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write what a model's repository on the hub shows: .eval_results and a card's model-index",
     )  # fmt: skip
     both = ("tasks", "k")
-    of_many = [o for o in (*many._group_actions, *machines._group_actions) if o.dest not in both]
-    parser.set_defaults(of_many=of_many, of_one_task=[o for o in parser._actions if o.dest in _WITH_TASKS])
+    names = [o.dest for o in (*many._group_actions, *machines._group_actions) if o.dest not in both]
+    parser.set_defaults(of_many=names)
 
 
 def _machines(group: argparse._ArgumentGroup) -> None:
@@ -414,15 +414,14 @@ def check_given(args: argparse.Namespace) -> None:
     """Raise AhaError for options of one kind of evaluation that were given with the other."""
     if len(args.model) > 1 and not args.tasks:
         raise AhaError("Several models are compared on benchmarks: give --tasks NAME,NAME.")
-    options = args.of_one_task if args.tasks else args.of_many
-    others = [o for o in options if getattr(args, o.dest) != o.default]
+    names = _WITH_TASKS if args.tasks else args.of_many
+    others = options.changed(args, names)
     if not others:
         return
-    names = ", ".join(o.option_strings[0] for o in others)
-    which = f"{names} {'is' if len(others) == 1 else 'are'} for"
+    which = f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} for"
     if not args.tasks:
         raise AhaError(f"{which} --tasks NAME,NAME.")
-    ways = " ".join(dict.fromkeys(_WITH_TASKS[o.dest] for o in others))
+    ways = " ".join(dict.fromkeys(way for name, way in _WITH_TASKS.items() if options.changed(args, (name,))))
     raise AhaError(f"{which} one task (--task). With --tasks {ways}.")
 
 
